@@ -1,0 +1,363 @@
+"""Every setting of the platform: one dataclass per stage, in the order data moves. Owns defaults, units and checks.
+
+In: nothing. Out: `Config`, the tree that Hydra fills from `conf/` and the command line. The YAML only chooses.
+A check raises `ConfigError` with the value, the limit and the remedy.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+
+class ConfigError(ValueError):
+    """A setting that cannot work. The message is one line: the value, the limit, the remedy."""
+
+
+def require(condition: bool, message: str) -> None:
+    if not condition:
+        raise ConfigError(message)
+
+
+def require_choice(key: str, value: str, choices: tuple[str, ...]) -> None:
+    require(value in choices, f"{key} is {value!r}; choose one of {', '.join(choices)}")
+
+
+def require_range(key: str, value: list[float], low: float, high: float) -> None:
+    ok = len(value) == 2 and low <= value[0] <= value[1] <= high
+    require(ok, f"{key} is {value}; give [smallest, largest] with {low:g} <= smallest <= largest <= {high:g}")
+
+
+def require_at_least(key: str, value: float, limit: float) -> None:
+    require(value >= limit, f"{key} is {value}; give at least {limit:g}")
+
+
+@dataclass
+class DataConfig:
+    """Which images, where their shards are, and what is particular to them."""
+
+    name: str = "digits"
+    shards: str = "data/digits"  # folder of index.json and the tar shards; packed from `source` where absent
+    source: str | None = "sklearn:digits"  # folder, tar of class folders, torchvision:NAME, sklearn:digits
+    classes: int = 10
+    image_size: int = 32  # height and width in pixels the network sees
+    mean: list[float] = field(default_factory=lambda: [0.485, 0.456, 0.406])  # per channel, of values 0..1
+    std: list[float] = field(default_factory=lambda: [0.229, 0.224, 0.225])
+    min_crop_area: float = 0.08  # the smallest share of an image that still shows its class; maps 8% to this
+    val_fraction: float = 0.2  # held out when the source has no val or test part of its own
+    samples_per_shard: int = 1000
+    jpeg_quality: int = 95  # of images that are not JPEG yet; JPEG bytes are packed as they are
+    max_corrupt: int = 100  # undecodable samples per worker and pass before the member stops
+
+    def __post_init__(self) -> None:
+        require_at_least("data.classes", self.classes, 2)
+        require_at_least("data.image_size", self.image_size, 32)
+        require_at_least("data.samples_per_shard", self.samples_per_shard, 1)
+        require_at_least("data.max_corrupt", self.max_corrupt, 0)
+        require(1 <= self.jpeg_quality <= 100, f"data.jpeg_quality is {self.jpeg_quality}; give 1 to 100")
+        require(0 < self.val_fraction < 1, f"data.val_fraction is {self.val_fraction}; give a share between 0 and 1")
+        require(0 < self.min_crop_area <= 1, f"data.min_crop_area is {self.min_crop_area}; give a share in (0, 1]")
+        for key, values in (("mean", self.mean), ("std", self.std)):
+            require(len(values) == 3, f"data.{key} has {len(values)} values; give one for each of R, G, B")
+        require(min(self.std) > 0, f"data.std is {self.std}; every channel needs more than 0")
+
+
+@dataclass
+class LoaderConfig:
+    """How samples are ordered and fetched. `streams` and `block` define the order; the rest only its speed."""
+
+    streams: int = 8  # canonical streams; any number of workers that divides them sees the same global batches
+    block: int = 4096  # samples shuffled together within a stream
+    threads: int = 0  # decoding threads per worker; 0: one per processor the worker holds
+    prefetch_batches: int = 4
+
+    def __post_init__(self) -> None:
+        require_at_least("loader.streams", self.streams, 1)
+        require_at_least("loader.block", self.block, 1)
+        require_at_least("loader.threads", self.threads, 0)
+        require_at_least("loader.prefetch_batches", self.prefetch_batches, 1)
+
+
+SAMPLING_METHODS = ("area_aspect", "random_square", "centre_square")
+INTERPOLATIONS = ("bilinear", "bicubic", "area", "nearest", "random")
+
+
+@dataclass
+class SamplingConfig:
+    """Which part of an image a training sample shows, and how its colours are changed."""
+
+    name: str = "multi_scale"
+    method: str = "area_aspect"
+    area: list[float] = field(default_factory=lambda: [0.08, 1.0])  # share of the image, uniform
+    aspect: list[float] = field(default_factory=lambda: [3 / 4, 4 / 3])  # width / height, log-uniform
+    interpolation: str = "bilinear"  # "random": one of the four for each sample
+    mirror: bool = True
+    photometric: bool = False  # Howard's contrast, brightness, colour and lighting noise
+    photometric_range: list[float] = field(default_factory=lambda: [0.5, 1.5])
+    lighting_std: float = 0.1
+
+    def __post_init__(self) -> None:
+        require_choice("sampling.method", self.method, SAMPLING_METHODS)
+        require_choice("sampling.interpolation", self.interpolation, INTERPOLATIONS)
+        require_range("sampling.area", self.area, 0.001, 1.0)
+        require_range("sampling.aspect", self.aspect, 0.1, 10.0)
+        require_range("sampling.photometric_range", self.photometric_range, 0.0, 10.0)
+        require_at_least("sampling.lighting_std", self.lighting_std, 0)
+
+
+@dataclass
+class ModelConfig:
+    """The network."""
+
+    name: str = "googlenet"  # or torchvision/NAME
+    width: float = 1.0  # multiplier of every width
+    batch_norm: bool = False
+    naive: bool = False  # modules without reductions (Fig. 2a)
+    local_response_norm: bool = False
+    dropout: float = 0.4
+    auxiliary_weight: float = 0.3  # of each auxiliary head's loss
+
+    def __post_init__(self) -> None:
+        known = self.name == "googlenet" or self.name.startswith("torchvision/")
+        require(known, f"model.name is {self.name!r}; give googlenet, or torchvision/NAME for one of torchvision's")
+        require(0.1 <= self.width <= 16, f"model.width is {self.width}; give 0.1 to 16")
+        require(0 <= self.dropout < 1, f"model.dropout is {self.dropout}; give a share in [0, 1)")
+        require_at_least("model.auxiliary_weight", self.auxiliary_weight, 0)
+
+
+@dataclass
+class OptimConfig:
+    """Stochastic gradient descent."""
+
+    lr: float = 0.01
+    momentum: float = 0.9
+    nesterov: bool = False
+    weight_decay: float = 2e-4
+    clip_norm: float = 0.0  # largest norm of the whole gradient; 0: not clipped
+
+    def __post_init__(self) -> None:
+        require(self.lr > 0, f"optim.lr is {self.lr}; give more than 0")
+        require(0 <= self.momentum < 1, f"optim.momentum is {self.momentum}; give a share in [0, 1)")
+        require(not self.nesterov or self.momentum > 0, "optim.nesterov needs optim.momentum above 0; it is 0")
+        require_at_least("optim.weight_decay", self.weight_decay, 0)
+        require_at_least("optim.clip_norm", self.clip_norm, 0)
+
+
+SCHEDULES = ("step_decay", "constant", "linear", "cosine")
+
+
+@dataclass
+class ScheduleConfig:
+    """The learning rate as a multiple of `optim.lr` over the run."""
+
+    name: str = "step_decay"
+    factor: float = 0.96  # step_decay: the rate falls by 4% ...
+    every_epochs: float = 8.0  # ... every 8 epochs (GoogLeNet)
+    final: float = 0.0  # linear, cosine: share of the rate left at the end
+    warmup_epochs: float = 0.0  # linear from 0, in front of any schedule
+
+    def __post_init__(self) -> None:
+        require_choice("schedule.name", self.name, SCHEDULES)
+        require(0 < self.factor <= 1, f"schedule.factor is {self.factor}; give a share in (0, 1]")
+        require(self.every_epochs > 0, f"schedule.every_epochs is {self.every_epochs}; give more than 0")
+        require(0 <= self.final <= 1, f"schedule.final is {self.final}; give a share in [0, 1]")
+        require_at_least("schedule.warmup_epochs", self.warmup_epochs, 0)
+
+
+AVERAGINGS = ("polyak", "ema", "none")
+PRECISIONS = ("auto", "float32", "bfloat16")
+
+
+@dataclass
+class TrainingConfig:
+    """How long, in what batches, in what arithmetic; which average of the weights is evaluated."""
+
+    epochs: float = 12.0
+    batch_size: int = 32  # global: over all workers and accumulated micro-batches
+    max_batch_per_worker: int = 256  # more than this is accumulated
+    precision: str = "auto"  # auto: bfloat16 where the processor or GPU has it in hardware
+    channels_last: bool = True
+    averaging: str = "polyak"
+    averaging_start: float = 0.5  # polyak: share of the run after which the uniform average begins
+    averaging_epochs: float = 1.0  # ema: horizon, epochs after which a step has faded to 1/e
+    checkpoint_every_s: float = 300.0
+    log_every_steps: int = 10
+    max_attempts: int = 3  # starts of one member before it is given up
+
+    def __post_init__(self) -> None:
+        require(self.epochs > 0, f"training.epochs is {self.epochs}; give more than 0")
+        require_at_least("training.batch_size", self.batch_size, 1)
+        require_at_least("training.max_batch_per_worker", self.max_batch_per_worker, 1)
+        require_choice("training.precision", self.precision, PRECISIONS)
+        require_choice("training.averaging", self.averaging, AVERAGINGS)
+        require(0 <= self.averaging_start < 1, f"training.averaging_start is {self.averaging_start}; give [0, 1)")
+        require(self.averaging_epochs > 0, f"training.averaging_epochs is {self.averaging_epochs}; give more than 0")
+        require(self.checkpoint_every_s > 0, f"training.checkpoint_every_s is {self.checkpoint_every_s}; give > 0")
+        require_at_least("training.log_every_steps", self.log_every_steps, 1)
+        require_at_least("training.max_attempts", self.max_attempts, 1)
+
+
+VIEW_COUNTS = (1, 10, 144)
+
+
+@dataclass
+class EvaluationConfig:
+    """The views of each validation image, and what is kept of them."""
+
+    views: list[int] = field(default_factory=lambda: [1, 10, 144])
+    every_epochs: int = 1  # single-view evaluation while training; 0: only at the end
+    batch_size: int = 512  # views in one forward pass
+
+    def __post_init__(self) -> None:
+        known = bool(self.views) and self.views == sorted(set(self.views) & set(VIEW_COUNTS))
+        require(known, f"evaluation.views is {self.views}; give rising numbers out of {list(VIEW_COUNTS)}")
+        require_at_least("evaluation.every_epochs", self.every_epochs, 0)
+        require_at_least("evaluation.batch_size", self.batch_size, 1)
+
+
+@dataclass
+class EnsembleConfig:
+    """The members: name -> what differs from the experiment, written as on the command line."""
+
+    members: dict[str, list[str]] = field(default_factory=dict)
+
+
+@dataclass
+class ClusterConfig:
+    """Where it runs and what each member gets."""
+
+    address: str | None = None  # None: a Ray of its own on this machine; "auto" or HOST:PORT: an existing cluster
+    workers: int = 1  # data-parallel workers of each member
+    cpus_per_worker: int = 1
+    gpus_per_worker: int | None = None  # None: one where the cluster has GPUs, else none
+    lanes: int = 0  # members side by side; 0: as many as the resources allow
+    collective_timeout_s: int = 600
+    dashboard: bool = False  # of the local Ray
+
+    def __post_init__(self) -> None:
+        require_at_least("cluster.workers", self.workers, 1)
+        require_at_least("cluster.cpus_per_worker", self.cpus_per_worker, 1)
+        require_at_least("cluster.gpus_per_worker", self.gpus_per_worker or 0, 0)
+        require_at_least("cluster.lanes", self.lanes, 0)
+        require_at_least("cluster.collective_timeout_s", self.collective_timeout_s, 1)
+
+
+@dataclass
+class TrackingConfig:
+    """The MLflow server or database."""
+
+    uri: str = "sqlite:///mlflow.db"
+    experiment: str = "platform"
+    system_metrics_every_s: float = 10.0
+
+    def __post_init__(self) -> None:
+        require(self.system_metrics_every_s > 0, "tracking.system_metrics_every_s must be more than 0")
+
+
+BENCH_PARTS = ("loader", "step", "launch")
+
+
+@dataclass
+class BenchConfig:
+    """What `job=bench` measures."""
+
+    json: str | None = None  # write the figures there, as one flat JSON object
+    photos: str | None = None  # tar of JPEG files; None: scikit-learn's two bundled photographs, varied
+    image_size: int = 224
+    repeats: int = 5
+    parts: list[str] = field(default_factory=lambda: list(BENCH_PARTS))
+
+    def __post_init__(self) -> None:
+        for part in self.parts:
+            require_choice("bench.parts", part, BENCH_PARTS)
+        require_at_least("bench.repeats", self.repeats, 1)
+        require_at_least("bench.image_size", self.image_size, 32)
+
+
+JOBS = ("train", "ensemble", "evaluate", "pack", "bench", "check")
+
+
+@dataclass
+class Config:
+    """One experiment, or one member of an ensemble."""
+
+    name: str | None = None  # what the experiment is called: its folder, its MLflow run
+    job: str = "train"
+    seed: int = 0  # initial weights and, with `order_seed`, everything random
+    order_seed: int = 0  # order of the images, their crops and the dropout masks
+    output_dir: str = "runs"  # a path that every node sees
+    fresh: bool = False  # move an earlier run of this name aside and start anew
+    data: DataConfig = field(default_factory=DataConfig)
+    loader: LoaderConfig = field(default_factory=LoaderConfig)
+    sampling: SamplingConfig = field(default_factory=SamplingConfig)
+    model: ModelConfig = field(default_factory=ModelConfig)
+    optim: OptimConfig = field(default_factory=OptimConfig)
+    schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
+    training: TrainingConfig = field(default_factory=TrainingConfig)
+    evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
+    ensemble: EnsembleConfig = field(default_factory=EnsembleConfig)
+    cluster: ClusterConfig = field(default_factory=ClusterConfig)
+    tracking: TrackingConfig = field(default_factory=TrackingConfig)
+    bench: BenchConfig = field(default_factory=BenchConfig)
+
+    def __post_init__(self) -> None:
+        require_choice("job", self.job, JOBS)
+        if self.name is not None:
+            plain = self.name.replace("-", "").replace("_", "").replace(".", "").isalnum() and self.name[0] != "."
+            require(plain, f"name is {self.name!r}; use letters, digits, '-', '_' and '.' (it names a folder)")
+        streams, workers, batch = self.loader.streams, self.cluster.workers, self.training.batch_size
+        require(
+            workers <= streams,
+            f"cluster.workers is {workers}, more than loader.streams ({streams}); raise loader.streams to a multiple",
+        )
+        require(
+            streams % workers == 0,
+            f"cluster.workers is {workers}, which does not divide loader.streams ({streams}); "
+            f"use {_divisors(streams)} workers or other streams",
+        )
+        require(
+            batch % streams == 0,
+            f"training.batch_size is {batch}, not a multiple of loader.streams ({streams}); "
+            f"use {max(1, batch // streams) * streams} or {(batch // streams + 1) * streams}",
+        )
+
+    @property
+    def batch_per_worker(self) -> int:
+        return self.training.batch_size // self.cluster.workers
+
+
+def _divisors(number: int) -> str:
+    return ", ".join(str(d) for d in range(1, number + 1) if number % d == 0)
+
+
+# Settings that do not change what an experiment is, only where and how it runs; the others are its identity.
+NOT_IDENTITY = ("job", "fresh", "output_dir", "cluster", "tracking", "bench")
+NOT_IDENTITY_NESTED = {"loader": ("threads", "prefetch_batches"), "training": ("checkpoint_every_s", "max_attempts")}
+
+
+def identity(config: dict[str, Any]) -> dict[str, Any]:
+    """The part of a config (as nested dicts) that two runs must share to be the same experiment."""
+    kept = {key: value for key, value in config.items() if key not in NOT_IDENTITY}
+    for section, keys in NOT_IDENTITY_NESTED.items():
+        kept[section] = {key: value for key, value in kept[section].items() if key not in keys}
+    return kept
+
+
+def flatten(config: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested dicts as one dict with dotted keys; lists stay values."""
+    flat: dict[str, Any] = {}
+    for key, value in config.items():
+        if isinstance(value, dict) and value:
+            flat.update(flatten(value, f"{prefix}{key}."))
+        else:
+            flat[f"{prefix}{key}"] = value
+    return flat
+
+
+def differences(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
+    """One `key: old -> new` for each dotted key whose value differs."""
+    old_flat, new_flat = flatten(old), flatten(new)
+    missing = "(absent)"
+    return [
+        f"{key}: {old_flat.get(key, missing)} -> {new_flat.get(key, missing)}"
+        for key in sorted(old_flat.keys() | new_flat.keys())
+        if old_flat.get(key, missing) != new_flat.get(key, missing)
+    ]
