@@ -205,12 +205,14 @@ class EvaluationConfig:
     views: list[int] = field(default_factory=lambda: [1, 10, 144])
     every_epochs: int = 1  # single-view evaluation while training; 0: only at the end
     batch_size: int = 512  # views in one forward pass
+    stored_dtype: str = "float32"  # of the probabilities kept on disk: samples x views x classes of them
 
     def __post_init__(self) -> None:
         known = bool(self.views) and self.views == sorted(set(self.views) & set(VIEW_COUNTS))
         require(known, f"evaluation.views is {self.views}; give rising numbers out of {list(VIEW_COUNTS)}")
         require_at_least("evaluation.every_epochs", self.every_epochs, 0)
         require_at_least("evaluation.batch_size", self.batch_size, 1)
+        require_choice("evaluation.stored_dtype", self.stored_dtype, ("float32", "float16"))
 
 
 @dataclass

@@ -180,8 +180,8 @@ class GoogLeNet(nn.Module):
         self.classifier = nn.Linear(channels, classes)
         initialise(self)
 
-    def forward(self, images: Tensor) -> Tensor | tuple[Tensor, list[Tensor]]:
-        """`[N, 3, H, W]` -> logits `[N, classes]`; in training also the list of auxiliary logits."""
+    def forward(self, images: Tensor) -> Tensor | tuple[Tensor, ...]:
+        """`[N, 3, H, W]` -> logits `[N, classes]`; in training a tuple of them and the auxiliary heads' logits."""
         x = self.stem(images)
         auxiliary_logits = []
         for name, block in self.stages.items():
@@ -189,7 +189,7 @@ class GoogLeNet(nn.Module):
             if self.training and name in self.auxiliary:
                 auxiliary_logits.append(self.auxiliary[name](x))
         logits = self.classifier(self.dropout(x.mean(dim=(2, 3))))
-        return (logits, auxiliary_logits) if self.training else logits
+        return (logits, *auxiliary_logits) if self.training else logits
 
 
 def initialise(module: nn.Module) -> None:

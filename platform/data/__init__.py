@@ -1,0 +1,1 @@
+"""Shards to batches: index, order, decode, sampling, loader, pixels; and pack, which makes the shards."""

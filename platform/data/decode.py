@@ -1,0 +1,166 @@
+"""Bytes to pixels: decode only the region asked for, resize it antialiased in uint8.
+
+JPEG goes through nvImageCodec on the processor (libjpeg-turbo inside, region decoding, one decoder per thread, no
+GIL); every other format, and JPEG it declines (CMYK), through Pillow. EXIF orientation is ignored throughout, as
+torchvision and webdataset do: boxes and labels are made on the stored pixels.
+"""
+
+import contextlib
+import io
+import os
+import sys
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from PIL import Image, UnidentifiedImageError
+from torch import Tensor
+
+
+class CorruptImage(ValueError):
+    """Bytes that are no image this platform reads."""
+
+
+@dataclass(frozen=True)
+class Box:
+    """Part of an image in pixels; right and bottom exclusive."""
+
+    left: int
+    top: int
+    right: int
+    bottom: int
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(height, width)"""
+        return self.bottom - self.top, self.right - self.left
+
+
+class EncodedImage:
+    """An image whose size is known and whose pixels are not decoded yet.
+
+    Raises:
+        CorruptImage: the bytes have no readable header.
+    """
+
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+        self._stream = None
+        if data[:2] == b"\xff\xd8":
+            with contextlib.suppress(RuntimeError):  # what nvImageCodec does not read, Pillow decides about
+                stream = _codec().CodeStream(data)
+                self.width, self.height = int(stream.width), int(stream.height)
+                self._stream = stream
+        if self._stream is None:
+            with _pillow_errors():
+                self.width, self.height = Image.open(io.BytesIO(data)).size
+
+    def decode(self, box: Box | None = None) -> NDArray[np.uint8]:
+        """Pixels of `box` (default: all), `[H, W, 3]` RGB.
+
+        Raises:
+            CorruptImage: torn or unreadable data.
+        """
+        box = box or Box(0, 0, self.width, self.height)
+        if self._stream is not None:
+            region = _codec().Region(box.top, box.left, box.bottom, box.right)
+            image = _decoder().decode(self._stream.get_sub_code_stream(region=region), params=_as_stored())
+            pixels = None if image is None else np.asarray(image)
+            if pixels is not None and pixels.shape == (*box.size, 3):
+                return pixels
+        with _pillow_errors():
+            image = Image.open(io.BytesIO(self._data)).convert("RGB")
+            return np.asarray(image.crop((box.left, box.top, box.right, box.bottom)))
+
+
+def resize(pixels: NDArray[np.uint8], size: tuple[int, int], interpolation: str = "bilinear") -> Tensor:
+    """`[H, W, 3]` uint8 -> `[height, width, 3]` uint8; bilinear and bicubic are antialiased, as Pillow does it."""
+    image_HWC = torch.from_numpy(_writable(pixels))
+    if image_HWC.shape[:2] == size:
+        return image_HWC
+    image_1CHW = image_HWC.permute(2, 0, 1)[None]  # a channels_last view: torch's fast uint8 path
+    if interpolation in ("bilinear", "bicubic"):
+        resized = F.interpolate(image_1CHW, size, mode=interpolation, antialias=True)
+    elif interpolation == "area":
+        resized = F.interpolate(image_1CHW.float(), size, mode="area").round_().to(torch.uint8)
+    else:
+        resized = F.interpolate(image_1CHW, size, mode="nearest-exact")
+    return resized[0].permute(1, 2, 0)
+
+
+def _writable(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    return pixels if pixels.flags.writeable else pixels.copy()
+
+
+@contextlib.contextmanager
+def _pillow_errors() -> Iterator[None]:
+    try:
+        yield
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        reason = "no image format known here" if isinstance(error, UnidentifiedImageError) else str(error)
+        raise CorruptImage(reason or type(error).__name__) from error
+
+
+_thread = threading.local()
+_module: Any = None
+_module_lock = threading.Lock()
+
+
+def _codec() -> Any:
+    """nvImageCodec's module. Its import writes to stderr that nvJPEG, which the processor does not need, is absent."""
+    global _module
+    with _module_lock:
+        if _module is None:
+            os.environ.setdefault("PYNVIMGCODEC_VERBOSITY", "0")  # corrupt images are counted and reported by us
+            with _silent_stderr():
+                from nvidia import nvimgcodec
+
+                nvimgcodec.CodeStream(_SMALLEST_JPEG)  # the plug-ins load, and complain, at the first use
+            _module = nvimgcodec
+    return _module
+
+
+def _as_stored() -> Any:
+    return _codec().DecodeParams(apply_exif_orientation=False)
+
+
+def _decoder() -> Any:
+    """This thread's decoder."""
+    if not hasattr(_thread, "decoder"):
+        codec = _codec()
+        with _module_lock, _silent_stderr():
+            _thread.decoder = codec.Decoder(
+                device_id=codec.NVIMGCODEC_DEVICE_CPU_ONLY,
+                max_num_cpu_threads=1,
+                backends=[codec.Backend(codec.BackendKind.CPU_ONLY)],
+            )
+    return _thread.decoder
+
+
+@contextlib.contextmanager
+def _silent_stderr() -> Iterator[None]:
+    """Send what C code writes to file descriptor 2 nowhere. Only around one call: other threads share it."""
+    sys.stderr.flush()
+    saved = os.dup(2)
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 2)
+        yield
+    finally:
+        os.dup2(saved, 2)
+        os.close(saved)
+        os.close(nowhere)
+
+
+def _smallest_jpeg() -> bytes:
+    buffer = io.BytesIO()
+    Image.new("RGB", (8, 8)).save(buffer, "JPEG")
+    return buffer.getvalue()
+
+
+_SMALLEST_JPEG = _smallest_jpeg()

@@ -1,0 +1,33 @@
+"""Random numbers as a function of (seed, epoch, sample): whoever reads a sample, and when, draws the same.
+
+A counter-based generator (SplitMix64's finaliser, Steele et al., OOPSLA 2014) over whole arrays: no state to save.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+_GAMMA = np.uint64(0x9E3779B97F4A7C15)
+_TO_UNIT = 2.0**-53
+
+
+def uniforms(seed: int, epoch: int, ids: NDArray[np.int64], count: int) -> NDArray[np.float64]:
+    """`count` numbers in [0, 1) for each of `ids`: `[N]` -> `[N, count]`."""
+    key = _mix(_mix(np.array([seed & 0xFFFFFFFFFFFFFFFF], np.uint64)) ^ np.uint64(epoch))
+    state = _mix(_mix(ids.astype(np.uint64) + key) + key)
+    steps = np.arange(1, count + 1, dtype=np.uint64) * _GAMMA
+    return (_mix(state[:, None] + steps) >> np.uint64(11)).astype(np.float64) * _TO_UNIT
+
+
+def key(*parts: int) -> int:
+    """One 64-bit seed out of several integers."""
+    value = np.zeros(1, np.uint64)
+    for part in parts:
+        value = _mix(value ^ np.uint64(part & 0xFFFFFFFFFFFFFFFF))
+    return int(value[0])
+
+
+def _mix(x: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    x = x + _GAMMA
+    x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return x ^ (x >> np.uint64(31))

@@ -1,0 +1,212 @@
+"""Shards to batches of uint8 images: threads decode into one shared buffer a few batches ahead.
+
+All decoders release the GIL, so threads scale like processes and copy nothing. Samples that cannot be decoded are
+masked, counted and named; beyond `data.max_corrupt` the loader raises.
+"""
+
+import logging
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from platform.config import DataConfig, SamplingConfig
+from platform.data import draws
+from platform.data.decode import CorruptImage, EncodedImage, resize
+from platform.data.index import ShardError, Split, SplitReader
+from platform.data.order import Order
+from platform.data.sampling import COLOUR_DRAWS, DRAWS, crop
+
+log = logging.getLogger("platform.data")
+
+
+@dataclass
+class Batch:
+    """Samples on the host. Where `valid_N` is false the sample was corrupt: its image is black, its label 0."""
+
+    images: Tensor  # training [N, H, W, 3], evaluation [N, U, H, W, 3]; uint8
+    labels_N: Tensor  # int64
+    ids_N: Tensor  # int64, places in the index
+    valid_N: Tensor  # bool
+    mirrored_N: Tensor  # bool
+    draws_ND: NDArray[np.float64]  # uniform in [0, 1), `sampling.DRAWS` a sample; none in evaluation
+
+    @property
+    def colour_draws_N8(self) -> Tensor:
+        return torch.from_numpy(self.draws_ND[:, COLOUR_DRAWS].astype(np.float32))
+
+
+class CorruptCount:
+    """Counts undecodable samples of one pass, names the first few, and stops at a limit."""
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self.count = 0
+
+    def add(self, error: str) -> None:
+        self.count += 1
+        if self.count <= 10:
+            log.warning("corrupt sample skipped: %s", error)
+        if self.count > self.limit:
+            raise ShardError(
+                f"{self.count} corrupt samples, more than data.max_corrupt={self.limit}; the last: {error}. "
+                "Mend the shards or raise the limit"
+            )
+
+
+# What a decoding thread does with one sample: fill images[place] of the batch, given the encoded image.
+Render = Callable[[Batch, int, EncodedImage], None]
+
+
+class Loader:
+    """Decodes the batches of one split in threads. Close it (or use `with`) to end them.
+
+    Args:
+        split: the shards.
+        shape: of one sample's images, e.g. `(H, W, 3)`.
+        render: decodes one sample into its place; runs in the threads.
+        classes: labels must lie below.
+        threads: how many samples are decoded at a time.
+        prefetch: batches decoded ahead.
+        max_corrupt: undecodable samples after which it raises.
+        pin: page-locked buffers, for asynchronous copies to a GPU.
+    """
+
+    def __init__(
+        self,
+        split: Split,
+        shape: tuple[int, ...],
+        render: Render,
+        *,
+        classes: int,
+        threads: int,
+        prefetch: int,
+        max_corrupt: int,
+        pin: bool = False,
+    ) -> None:
+        self._reader = SplitReader(split)
+        self._shape = shape
+        self._render = render
+        self._classes = classes
+        self._threads = threads
+        self._prefetch = prefetch
+        self._pin = pin
+        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="decode")
+        self.corrupt = CorruptCount(max_corrupt)
+
+    def batches(self, requests: Iterable[Batch]) -> Iterator[Batch]:
+        """Fill each requested batch (see `request`) and yield it, in order.
+
+        Raises:
+            ShardError: a shard is missing or torn, a label impossible, or too many samples are corrupt.
+        """
+        waiting: deque[tuple[Batch, list[Future[list[str]]]]] = deque()
+        requests = iter(requests)
+        for batch in requests:
+            waiting.append((batch, self._submit(batch)))
+            if len(waiting) > self._prefetch:
+                yield self._finish(*waiting.popleft())
+        while waiting:
+            yield self._finish(*waiting.popleft())
+
+    def request(self, ids: NDArray[np.int64], draws_ND: NDArray[np.float64] | None = None) -> Batch:
+        """An empty batch for these sample ids."""
+        n = len(ids)
+        return Batch(
+            images=torch.zeros((n, *self._shape), dtype=torch.uint8, pin_memory=self._pin),
+            labels_N=torch.zeros(n, dtype=torch.int64),
+            ids_N=torch.from_numpy(ids),
+            valid_N=torch.zeros(n, dtype=torch.bool),
+            mirrored_N=torch.zeros(n, dtype=torch.bool),
+            draws_ND=np.empty((n, 0)) if draws_ND is None else draws_ND,
+        )
+
+    def close(self) -> None:
+        self._pool.shutdown(wait=True, cancel_futures=True)
+
+    def __enter__(self) -> "Loader":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _submit(self, batch: Batch) -> list[Future[list[str]]]:
+        """Cut the batch into about three parts a thread: enough to balance, few enough to be cheap."""
+        parts = np.array_split(np.arange(len(batch.ids_N)), min(len(batch.ids_N), 3 * self._threads))
+        return [self._pool.submit(self._fill, batch, part.tolist()) for part in parts]
+
+    def _finish(self, batch: Batch, parts: list[Future[list[str]]]) -> Batch:
+        for part in parts:
+            for error in part.result():
+                self.corrupt.add(error)
+        return batch
+
+    def _fill(self, batch: Batch, places: list[int]) -> list[str]:
+        """Decode the samples at `places`; returns what could not be."""
+        errors = []
+        for place in places:
+            sample = self._reader.read(int(batch.ids_N[place]))
+            if not 0 <= sample.label < self._classes:
+                raise ShardError(
+                    f"sample {sample.key} has the label {sample.label}, but data.classes is {self._classes}; "
+                    "set data.classes to what the index says"
+                )
+            try:
+                self._render(batch, place, EncodedImage(sample.image))
+            except CorruptImage as error:
+                errors.append(f"{sample.key}: {error}")
+                continue
+            batch.labels_N[place] = sample.label
+            batch.valid_N[place] = True
+        return errors
+
+
+class TrainLoader(Loader):
+    """The training batches of one worker, from any global step on."""
+
+    def __init__(
+        self,
+        split: Split,
+        order: Order,
+        data: DataConfig,
+        sampling: SamplingConfig,
+        *,
+        rank: int = 0,
+        world: int = 1,
+        threads: int = 1,
+        prefetch: int = 4,
+        pin: bool = False,
+    ) -> None:
+        size = data.image_size
+        super().__init__(
+            split,
+            (size, size, 3),
+            self._render_crop,
+            classes=data.classes,
+            threads=threads,
+            prefetch=prefetch,
+            max_corrupt=data.max_corrupt,
+            pin=pin,
+        )
+        self._order, self._data, self._sampling = order, data, sampling
+        self._rank, self._world = rank, world
+
+    def steps(self, start: int, stop: int) -> Iterator[Batch]:
+        """This worker's share of the global batches start .. stop - 1."""
+        return self.batches(self._step(step) for step in range(start, stop))
+
+    def _step(self, step: int) -> Batch:
+        ids = self._order.batch(step, self._rank, self._world)
+        epoch = step // self._order.steps_per_epoch
+        return self.request(ids, draws.uniforms(self._order.seed, epoch, ids, DRAWS))
+
+    def _render_crop(self, batch: Batch, place: int, image: EncodedImage) -> None:
+        view = crop(self._sampling, self._data, image.width, image.height, batch.draws_ND[place].tolist())
+        size = self._data.image_size
+        batch.images[place] = resize(image.decode(view.box), (size, size), view.interpolation)
+        batch.mirrored_N[place] = view.mirrored

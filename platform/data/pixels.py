@@ -1,0 +1,89 @@
+"""Batches become the network's input, on the device: uint8 `[N, H, W, 3]` -> normalised float `[N, 3, H, W]`.
+
+Mirroring and Howard's photometric distortions (arXiv 1312.5402) are batched arithmetic here, not per-image work there.
+"""
+
+import itertools
+
+import torch
+from torch import Tensor
+
+from platform.config import DataConfig, SamplingConfig
+
+# Principal components of ImageNet's RGB covariance, values in 0..1 (AlexNet; Howard keeps them).
+LIGHTING_EIGENVALUES = (0.2175, 0.0188, 0.0045)
+LIGHTING_EIGENVECTORS = ((-0.5675, 0.7192, 0.4009), (-0.5808, -0.0045, -0.8140), (-0.5836, -0.6948, 0.4203))
+LUMA = (0.299, 0.587, 0.114)
+_ORDERS = tuple(itertools.permutations(range(3)))  # of brightness, contrast, colour
+
+
+class Pixels:
+    """Prepares the batches of one data set on one device."""
+
+    def __init__(self, data: DataConfig, device: torch.device, *, channels_last: bool = True) -> None:
+        self.device = device
+        self._memory_format = torch.channels_last if channels_last else torch.contiguous_format
+        self._mean = torch.tensor(data.mean, device=device).view(1, 3, 1, 1)
+        self._std = torch.tensor(data.std, device=device).view(1, 3, 1, 1)
+
+    def evaluation(self, images_NHWC: Tensor) -> Tensor:
+        """Normalised images, nothing drawn."""
+        return self._normalise(self._unit(images_NHWC))
+
+    def training(
+        self, images_NHWC: Tensor, mirrored_N: Tensor, colour_draws_N8: Tensor, sampling: SamplingConfig
+    ) -> Tensor:
+        """Mirrored where drawn, colours distorted if the method says so, normalised."""
+        images = self._unit(images_NHWC)
+        mirrored = mirrored_N.to(self.device).view(-1, 1, 1, 1)
+        images = torch.where(mirrored, images.flip(3), images)
+        if sampling.photometric:
+            images = distort(images, colour_draws_N8.to(self.device), sampling)
+        return self._normalise(images)
+
+    def _unit(self, images_NHWC: Tensor) -> Tensor:
+        return images_NHWC.to(self.device, non_blocking=True).permute(0, 3, 1, 2).float() / 255
+
+    def _normalise(self, images: Tensor) -> Tensor:
+        return ((images - self._mean) / self._std).contiguous(memory_format=self._memory_format)
+
+
+def distort(images: Tensor, draws_N8: Tensor, sampling: SamplingConfig) -> Tensor:
+    """Howard's distortions: brightness, contrast and colour in random order, then lighting noise.
+
+    Args:
+        images: `[N, 3, H, W]` in 0..1.
+        draws_N8: uniform draws: the order, three factors, four for three normal numbers.
+        sampling: the range of the factors (1.0 = unchanged) and the lighting's standard deviation.
+
+    Returns:
+        images in 0..1.
+    """
+    orders = torch.tensor(_ORDERS, device=images.device)
+    order_N3 = orders[(draws_N8[:, 0] * len(_ORDERS)).long()]
+    low, high = sampling.photometric_range
+    factors_N3 = low + (high - low) * draws_N8[:, 1:4]
+    for turn in range(3):
+        operation_N = order_N3[:, turn]
+        factor = factors_N3.gather(1, operation_N[:, None]).view(-1, 1, 1, 1).to(images.dtype)
+        images = (factor * images + (1 - factor) * _anchor(images, operation_N.view(-1, 1, 1, 1))).clamp(0, 1)
+    noise_N3 = _lighting(draws_N8[:, 4:8], sampling.lighting_std)
+    return (images + noise_N3.to(images.dtype)[:, :, None, None]).clamp(0, 1)
+
+
+def _anchor(images: Tensor, operation: Tensor) -> Tensor:
+    """What each image is blended with: black (brightness), its mean grey (contrast), its own grey (colour)."""
+    luma = torch.tensor(LUMA, device=images.device, dtype=images.dtype).view(1, 3, 1, 1)
+    grey = (images * luma).sum(1, keepdim=True)
+    mean = grey.mean((2, 3), keepdim=True)
+    return torch.where(operation == 0, torch.zeros_like(grey), torch.where(operation == 1, mean, grey))
+
+
+def _lighting(draws_N4: Tensor, std: float) -> Tensor:
+    """Normal steps along the principal components of ImageNet's colours: `[N, 3]`."""
+    radius = torch.sqrt(-2 * torch.log1p(-draws_N4[:, 0::2]))  # Box-Muller: two uniforms make two normals
+    angle = 2 * torch.pi * draws_N4[:, 1::2]
+    normals_N3 = torch.cat([radius * torch.cos(angle), radius * torch.sin(angle)], 1)[:, :3] * std
+    eigenvalues = torch.tensor(LIGHTING_EIGENVALUES, device=draws_N4.device, dtype=draws_N4.dtype)
+    eigenvectors = torch.tensor(LIGHTING_EIGENVECTORS, device=draws_N4.device, dtype=draws_N4.dtype)
+    return (normals_N3 * eigenvalues) @ eigenvectors.T

@@ -1,0 +1,78 @@
+"""Which part of an image a training sample shows: size and uniform draws in, a crop out. Pure arithmetic.
+
+Every method comes down to a box of source pixels that is resized to the network's input, so that only the box needs
+decoding. The colours are changed later, on the device (`pixels`).
+"""
+
+import math
+from dataclasses import dataclass
+
+from platform.config import DataConfig, SamplingConfig
+from platform.data.decode import Box
+
+ATTEMPTS = 10
+# Places in a sample's row of uniform draws.
+BOX_DRAWS = slice(0, 2 * ATTEMPTS)  # area and aspect of each attempt
+LEFT, TOP, MIRROR, INTERPOLATION = range(2 * ATTEMPTS, 2 * ATTEMPTS + 4)
+COLOUR_DRAWS = slice(2 * ATTEMPTS + 4, 2 * ATTEMPTS + 12)
+DRAWS = 2 * ATTEMPTS + 12
+
+INTERPOLATION_CHOICES = ("bilinear", "area", "nearest", "bicubic")
+PAPER_MIN_AREA = 0.08
+TEST_SCALE = 256 / 224  # shorter side of the image to side of the network's input (AlexNet, GoogLeNet)
+
+
+@dataclass(frozen=True)
+class Crop:
+    """One training view of one image."""
+
+    box: Box
+    interpolation: str
+    mirrored: bool
+
+
+def crop(sampling: SamplingConfig, data: DataConfig, width: int, height: int, draws: list[float]) -> Crop:
+    """The crop of a `width` x `height` image for a row of `DRAWS` uniform draws."""
+    if sampling.method == "area_aspect":
+        box = _area_aspect(sampling, data, width, height, draws)
+    else:
+        box = _square(width, height, draws, centred=sampling.method == "centre_square")
+    if sampling.interpolation == "random":
+        interpolation = INTERPOLATION_CHOICES[int(draws[INTERPOLATION] * len(INTERPOLATION_CHOICES))]
+    else:
+        interpolation = sampling.interpolation
+    return Crop(box, interpolation, sampling.mirror and draws[MIRROR] < 0.5)
+
+
+def area_range(sampling: SamplingConfig, data: DataConfig) -> tuple[float, float]:
+    """The method's areas on this data set: 8%, enough of a photograph to know it by, becomes `min_crop_area`."""
+    stretch = (1 - data.min_crop_area) / (1 - PAPER_MIN_AREA)
+    low, high = (1 - (1 - area) * stretch for area in sampling.area)
+    return max(low, min(sampling.area[0], data.min_crop_area)), high
+
+
+def _area_aspect(sampling: SamplingConfig, data: DataConfig, width: int, height: int, draws: list[float]) -> Box:
+    """Area uniform in its range, aspect log-uniform in its own (GD, training); the centre if ten tries do not fit."""
+    low, high = area_range(sampling, data)
+    log_low, log_high = (math.log(aspect) for aspect in sampling.aspect)
+    for attempt in range(ATTEMPTS):
+        area = width * height * (low + (high - low) * draws[2 * attempt])
+        aspect = math.exp(log_low + (log_high - log_low) * draws[2 * attempt + 1])
+        w, h = round(math.sqrt(area * aspect)), round(math.sqrt(area / aspect))
+        if 0 < w <= width and 0 < h <= height:
+            return _placed(w, h, int(draws[LEFT] * (width - w + 1)), int(draws[TOP] * (height - h + 1)))
+    aspect = min(max(width / height, sampling.aspect[0]), sampling.aspect[1])
+    w, h = min(width, max(1, round(height * aspect))), min(height, max(1, round(width / aspect)))
+    return _placed(w, h, (width - w) // 2, (height - h) // 2)
+
+
+def _square(width: int, height: int, draws: list[float], *, centred: bool) -> Box:
+    """AlexNet's crop, 224 of a shorter side of 256 px, as a box of the unresized image."""
+    side = max(1, round(min(width, height) / TEST_SCALE))
+    if centred:
+        return _placed(side, side, (width - side) // 2, (height - side) // 2)
+    return _placed(side, side, int(draws[LEFT] * (width - side + 1)), int(draws[TOP] * (height - side + 1)))
+
+
+def _placed(w: int, h: int, left: int, top: int) -> Box:
+    return Box(left, top, left + w, top + h)

@@ -1,0 +1,48 @@
+"""Top-1, top-5 and cross-entropy of probabilities, as sums, so that parts of a data set add up exactly."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass
+class Scores:
+    """Sums over samples. Corrupt samples are counted apart and in no average."""
+
+    samples: int = 0
+    top1: int = 0
+    top5: int = 0
+    loss: float = 0.0
+    corrupt: int = 0
+
+    @classmethod
+    def of(cls, probs_NK: Tensor, labels_N: Tensor, valid_N: Tensor) -> "Scores":
+        """Score probabilities; they need not add up to one (the largest over views do not) and are scaled to.
+
+        A label's rank is the number of classes above it; of equal classes the one with the smaller number is above.
+        """
+        probs_NK, labels_N = probs_NK[valid_N], labels_N[valid_N]
+        own_N1 = probs_NK.gather(1, labels_N[:, None])
+        classes = torch.arange(probs_NK.shape[1])
+        above_NK = (probs_NK > own_N1) | ((probs_NK == own_N1) & (classes < labels_N[:, None]))
+        rank_N = above_NK.sum(1)
+        share_N = own_N1[:, 0] / probs_NK.sum(1)
+        return cls(
+            samples=len(labels_N),
+            top1=int((rank_N < 1).sum()),
+            top5=int((rank_N < 5).sum()),
+            loss=float(-share_N.clamp_min(1e-30).log().double().sum()),
+            corrupt=int((~valid_N).sum()),
+        )
+
+    def __add__(self, other: "Scores") -> "Scores":
+        return Scores(*(a + b for a, b in zip(self.as_list(), other.as_list(), strict=True)))  # type: ignore[arg-type]
+
+    def as_list(self) -> list[float]:
+        return [self.samples, self.top1, self.top5, self.loss, self.corrupt]
+
+    def rates(self) -> dict[str, float]:
+        """Top-1 and top-5 accuracy and mean loss."""
+        n = max(1, self.samples)
+        return {"top1": self.top1 / n, "top5": self.top5 / n, "loss": self.loss / n}

@@ -1,0 +1,74 @@
+"""A network's probabilities for every sample of a worker's share, each sample exactly once."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from platform.config import Config
+from platform.data.decode import EncodedImage
+from platform.data.index import Split
+from platform.data.loader import Batch, Loader
+from platform.data.pixels import Pixels
+from platform.evaluation.views import RENDERED, render, with_mirrors
+
+
+@dataclass
+class Predictions:
+    """Some consecutive samples: `ids_N`, `labels_N`, `valid_N` (false: corrupt), and `probs_NVK` float32."""
+
+    ids_N: NDArray[np.int64]
+    labels_N: NDArray[np.int64]
+    valid_N: NDArray[np.bool_]
+    probs_NVK: Tensor
+
+
+def predict(
+    model: nn.Module, split: Split, share: range, views: int, cfg: Config, pixels: Pixels, dtype: torch.dtype, threads: int
+) -> Iterator[Predictions]:
+    """Softmax probabilities of `views` views of each sample in `share`, in order.
+
+    Raises:
+        ShardError: from the loader.
+        RuntimeError: a sample was read twice or not at all.
+    """
+    size = cfg.data.image_size
+
+    def render_views(batch: Batch, place: int, image: EncodedImage) -> None:
+        batch.images[place] = render(image, size, views)
+
+    per_batch = max(1, cfg.evaluation.batch_size // views)
+    chunks = [np.arange(first, min(first + per_batch, share.stop)) for first in range(share.start, share.stop, per_batch)]
+    seen = 0
+    model.eval()
+    with Loader(
+        split,
+        (RENDERED[views], size, size, 3),
+        render_views,
+        classes=cfg.data.classes,
+        threads=threads,
+        prefetch=cfg.loader.prefetch_batches,
+        max_corrupt=cfg.data.max_corrupt,
+        pin=pixels.device.type == "cuda",
+    ) as loader:
+        for batch in loader.batches(loader.request(ids) for ids in chunks):
+            probs_NVK = _probabilities(model, batch.images, views, pixels, dtype)
+            seen += len(batch.ids_N)
+            yield Predictions(batch.ids_N.numpy(), batch.labels_N.numpy(), batch.valid_N.numpy(), probs_NVK.cpu())
+    if seen != len(share):
+        raise RuntimeError(f"evaluated {seen} samples where {len(share)} were due; this is a bug of the platform")
+
+
+@torch.inference_mode()
+def _probabilities(model: nn.Module, images: Tensor, views: int, pixels: Pixels, dtype: torch.dtype) -> Tensor:
+    """`[N, U, H, W, 3]` uint8 -> `[N, V, K]` float32."""
+    n, rendered = images.shape[:2]
+    flat = pixels.evaluation(images.flatten(0, 1))
+    every_view = with_mirrors(flat.unflatten(0, (n, rendered)), views).flatten(0, 1)
+    every_view = every_view.contiguous(memory_format=torch.channels_last)
+    with torch.autocast(pixels.device.type, dtype, enabled=dtype != torch.float32):
+        logits = model(every_view)
+    return logits.float().softmax(-1).unflatten(0, (n, views))

@@ -1,0 +1,78 @@
+"""A member's probabilities on disk: one part for each worker that evaluated, each sample in exactly one part."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from platform.evaluation.predict import Predictions
+
+
+def write_part(
+    folder: Path, rank: int, share: range, views: int, classes: int, dtype: str, predictions: Iterator[Predictions]
+) -> None:
+    """Write one worker's share as `part-RANK.npy` `[N, V, K]` (memory-mapped: no more than a batch in memory)."""
+    folder.mkdir(parents=True, exist_ok=True)
+    probs = np.lib.format.open_memmap(
+        folder / f"part-{rank:04d}.npy", mode="w+", dtype=np.dtype(dtype), shape=(len(share), views, classes)
+    )
+    labels, valid = np.full(len(share), -1, np.int64), np.zeros(len(share), np.bool_)
+    for some in predictions:
+        place = some.ids_N - share.start
+        probs[place] = some.probs_NVK.numpy()
+        labels[place], valid[place] = some.labels_N, some.valid_N
+    probs.flush()
+    np.savez(folder / f"part-{rank:04d}-labels.npz", first=share.start, labels=labels, valid=valid)
+
+
+def seal(folder: Path, samples: int, parts: int) -> None:
+    """Check that the parts are every sample once, then mark the set complete.
+
+    Raises:
+        ValueError: samples missing or doubled.
+    """
+    stop = 0
+    for rank in range(parts):
+        with np.load(folder / f"part-{rank:04d}-labels.npz") as part:
+            if int(part["first"]) != stop:
+                raise ValueError(f"part {rank} in {folder} starts at sample {int(part['first'])}, not {stop}")
+            stop += len(part["labels"])
+    if stop != samples:
+        raise ValueError(f"{folder} holds {stop} samples, the split {samples}; evaluate again")
+    (folder / "complete.json").write_text(json.dumps({"samples": samples, "parts": parts}) + "\n")
+
+
+class MemberProbabilities:
+    """Reads what `write_part` and `seal` left. `views`, `classes` and `samples` describe it."""
+
+    def __init__(self, folder: Path) -> None:
+        seal_content = json.loads((folder / "complete.json").read_text())
+        self.samples = int(seal_content["samples"])
+        self._parts: list[NDArray[np.float32]] = []
+        labels, valid = [], []
+        for rank in range(seal_content["parts"]):
+            self._parts.append(np.load(folder / f"part-{rank:04d}.npy", mmap_mode="r", allow_pickle=False))
+            with np.load(folder / f"part-{rank:04d}-labels.npz", allow_pickle=False) as part:
+                labels.append(part["labels"])
+                valid.append(part["valid"])
+        self.labels_N = torch.from_numpy(np.concatenate(labels))
+        self.valid_N = torch.from_numpy(np.concatenate(valid))
+        self.views, self.classes = self._parts[0].shape[1:]
+
+    def read(self, start: int, stop: int) -> Tensor:
+        """`[stop - start, V, K]` float32."""
+        pieces, first = [], 0
+        for part in self._parts:
+            low, high = max(start - first, 0), min(stop - first, len(part))
+            if low < high:
+                pieces.append(torch.from_numpy(part[low:high].astype(np.float32)))
+            first += len(part)
+        return torch.cat(pieces)
+
+
+def is_complete(folder: Path) -> bool:
+    return (folder / "complete.json").exists()

@@ -1,0 +1,65 @@
+"""The views of a validation image, as the paper tests: 4 scales x 3 squares x 6 crops x 2 mirror images = 144.
+
+Views are numbered so that the first is the centre crop, the first 10 are AlexNet's ten of the smallest scale's centre
+square, and all 144 are GoogLeNet's: a number of views is a prefix. Mirror images are made on the device, so an image
+is rendered into half as many crops (one for a single view).
+"""
+
+from functools import lru_cache
+
+import torch
+from torch import Tensor
+
+from platform.data.decode import EncodedImage, resize
+
+SCALES = (256 / 224, 288 / 224, 320 / 224, 352 / 224)  # shorter side of the image to the side of the input
+CORNERS_AND_CENTRE = ("centre", "top left", "top right", "bottom left", "bottom right")
+RENDERED = {1: 1, 10: 5, 144: 72}  # views -> crops without mirror images
+
+
+def render(image: EncodedImage, size: int, views: int) -> Tensor:
+    """The crops of an image before mirroring: `[RENDERED[views], size, size, 3]` uint8."""
+    pixels = image.decode()
+    crops: list[Tensor] = []
+    for scale in SCALES if views == 144 else SCALES[:1]:
+        short = round(size * scale)
+        scaled = resize(pixels, _scaled(image.height, image.width, short))
+        for square in _squares(scaled, short, centre_only=views < 144):
+            crops += _crops(square, size, corners=views > 1)
+            if views == 144:
+                crops.append(resize(square.numpy(), (size, size)))
+    return torch.stack(crops)
+
+
+def with_mirrors(images: Tensor, views: int) -> Tensor:
+    """`[N, RENDERED[views], 3, H, W]` on the device -> all views in their order, `[N, views, 3, H, W]`."""
+    if views == 1:
+        return images
+    mirrored = images.flip(-1)
+    first_ten = [images[:, :5], mirrored[:, :5]]
+    return torch.cat(first_ten if views == 10 else [*first_ten, images[:, 5:], mirrored[:, 5:]], dim=1)
+
+
+@lru_cache(maxsize=256)
+def _scaled(height: int, width: int, short: int) -> tuple[int, int]:
+    """(height, width) with the shorter side `short`, the other in proportion."""
+    if height <= width:
+        return short, max(short, round(width * short / height))
+    return max(short, round(height * short / width)), short
+
+
+def _squares(image: Tensor, side: int, *, centre_only: bool) -> list[Tensor]:
+    """The centre square, then left and right (top and bottom of a portrait)."""
+    height, width = image.shape[:2]
+    slack = max(height, width) - side
+    offsets = [slack // 2] if centre_only else [slack // 2, 0, slack]
+    if width >= height:
+        return [image[:, offset : offset + side] for offset in offsets]
+    return [image[offset : offset + side] for offset in offsets]
+
+
+def _crops(square: Tensor, size: int, *, corners: bool) -> list[Tensor]:
+    """Centre crop, then the four corners."""
+    slack = square.shape[0] - size
+    places = [(slack // 2, slack // 2), (0, 0), (0, slack), (slack, 0), (slack, slack)]
+    return [square[top : top + size, left : left + size] for top, left in (places if corners else places[:1])]

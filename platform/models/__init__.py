@@ -1,0 +1,1 @@
+"""Networks: name -> module with the given initial weights."""

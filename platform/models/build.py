@@ -1,0 +1,63 @@
+"""`model.name` to a network with its initial weights; the same seed gives the same weights everywhere.
+
+Every network returns logits in evaluation; in training a tuple whose later entries are auxiliary logits, if any.
+"""
+
+from typing import Any
+
+import torch
+import torchvision.models
+from torch import Tensor, nn
+
+from platform.config import ConfigError, ModelConfig
+from platform.models.googlenet import GoogLeNet
+
+TORCHVISION = "torchvision/"
+
+
+def build(model: ModelConfig, classes: int, image_size: int, seed: int) -> nn.Module:
+    """The network on the processor, in float32.
+
+    Raises:
+        ConfigError: torchvision has no classifier of that name, or it does not take these settings.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        if model.name.startswith(TORCHVISION):
+            return _torchvision(model.name.removeprefix(TORCHVISION), classes)
+        return GoogLeNet(
+            classes,
+            image_size,
+            width=model.width,
+            batch_norm=model.batch_norm,
+            naive=model.naive,
+            local_response_norm=model.local_response_norm,
+            dropout=model.dropout,
+        )
+
+
+def check(model: ModelConfig) -> None:
+    """Raise ConfigError for a name torchvision does not know, without building anything."""
+    if model.name.startswith(TORCHVISION):
+        name = model.name.removeprefix(TORCHVISION)
+        if name not in torchvision_classifiers():
+            raise ConfigError(f"model.name is {model.name!r}; torchvision has {', '.join(torchvision_classifiers())}")
+
+
+def torchvision_classifiers() -> list[str]:
+    return torchvision.models.list_models(module=torchvision.models)
+
+
+def _torchvision(name: str, classes: int) -> nn.Module:
+    check(ModelConfig(name=TORCHVISION + name))
+    extra: dict[str, Any] = {"init_weights": True} if name in ("googlenet", "inception_v3") else {}
+    return torchvision.models.get_model(name, weights=None, num_classes=classes, **extra)
+
+
+def logits_and_auxiliary(outputs: Tensor | tuple[Tensor | None, ...]) -> tuple[Tensor, list[Tensor]]:
+    """A network's output in training as (main logits, auxiliary logits)."""
+    if isinstance(outputs, Tensor):
+        return outputs, []
+    main, *auxiliary = outputs
+    assert main is not None
+    return main, [logits for logits in auxiliary if logits is not None]

@@ -1,0 +1,81 @@
+"""One optimiser step: micro-batches forward and backward, loss with auxiliary heads, clipped update."""
+
+import contextlib
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from platform.config import Config
+from platform.data.loader import Batch
+from platform.data.pixels import Pixels
+from platform.models.build import logits_and_auxiliary
+from platform.training.optim import clip
+
+
+@dataclass
+class StepResult:
+    """Sums over this worker's share of the global batch, still on the device."""
+
+    loss: Tensor  # mean over the share, auxiliary losses included
+    main_loss: Tensor  # mean over the share, main classifier alone
+    correct: Tensor  # samples the main classifier has right
+    gradient_norm: Tensor  # of the averaged gradient, before clipping
+
+
+def train_step(
+    model: nn.Module, optimizer: torch.optim.Optimizer, batch: Batch, pixels: Pixels, cfg: Config, dtype: torch.dtype
+) -> StepResult:
+    """Train on one worker's share of a global batch. Corrupt samples weigh nothing.
+
+    More than `training.max_batch_per_worker` samples are taken in equal parts whose gradients add up; replicas
+    exchange gradients once, with the last part.
+    """
+    device = pixels.device
+    total = len(batch.labels_N)
+    parts = -(-total // cfg.training.max_batch_per_worker)
+    bounds = [total * part // parts for part in range(parts + 1)]
+    sums = torch.zeros(3, device=device)
+    optimizer.zero_grad(set_to_none=True)
+    for start, stop in zip(bounds[:-1], bounds[1:], strict=True):
+        share = slice(start, stop)
+        images = pixels.training(
+            batch.images[share], batch.mirrored_N[share], batch.colour_draws_N8[share], cfg.sampling
+        )
+        labels_N = batch.labels_N[share].to(device, non_blocking=True)
+        weights_N = batch.valid_N[share].to(device, non_blocking=True).float() / total
+        with _exchange(model, last=stop == total):
+            with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
+                main, auxiliary = logits_and_auxiliary(model(images))
+            main_loss = _loss(main, labels_N, weights_N)
+            loss = main_loss + cfg.model.auxiliary_weight * sum(_loss(a, labels_N, weights_N) for a in auxiliary)
+            loss.backward()
+        correct = ((main.detach().argmax(1) == labels_N) & (weights_N > 0)).sum()
+        sums += torch.stack([loss.detach(), main_loss.detach(), correct])
+    norm = clip(model, cfg.optim.clip_norm)
+    optimizer.step()
+    return StepResult(*sums.unbind(), gradient_norm=norm)
+
+
+def _loss(logits_NK: Tensor, labels_N: Tensor, weights_N: Tensor) -> Tensor:
+    return (F.cross_entropy(logits_NK.float(), labels_N, reduction="none") * weights_N).sum()
+
+
+def _exchange(model: nn.Module, *, last: bool) -> contextlib.AbstractContextManager[None]:
+    """Gradients are averaged over the replicas with the last micro-batch only."""
+    if isinstance(model, DistributedDataParallel) and not last:
+        return model.no_sync()
+    return contextlib.nullcontext()
+
+
+def arithmetic(precision: str, device: torch.device) -> torch.dtype:
+    """`training.precision` to a dtype; auto is bfloat16 where the device computes in it natively."""
+    if precision == "auto":
+        if device.type == "cuda":
+            native = torch.cuda.get_device_capability(device) >= (8, 0)
+        else:
+            native = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+        return torch.bfloat16 if native else torch.float32
+    return {"float32": torch.float32, "bfloat16": torch.bfloat16}[precision]
