@@ -5,6 +5,7 @@ A check raises `ConfigError` with the value, the limit and the remedy.
 """
 
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 
@@ -36,7 +37,7 @@ class DataConfig:
 
     name: str = "digits"
     shards: str = "data/digits"  # folder of index.json and the tar shards; packed from `source` where absent
-    source: str | None = "sklearn:digits"  # folder, tar of class folders, torchvision:NAME, sklearn:digits
+    source: str | None = None  # folder, tar of class folders, torchvision:NAME, sklearn:digits
     classes: int = 10
     image_size: int = 32  # height and width in pixels the network sees
     mean: list[float] = field(default_factory=lambda: [0.485, 0.456, 0.406])  # per channel, of values 0..1
@@ -251,7 +252,8 @@ class TrackingConfig:
     system_metrics_every_s: float = 10.0
 
     def __post_init__(self) -> None:
-        require(self.system_metrics_every_s > 0, "tracking.system_metrics_every_s must be more than 0")
+        every = self.system_metrics_every_s
+        require(every > 0, f"tracking.system_metrics_every_s is {every}; give more than 0")
 
 
 BENCH_PARTS = ("loader", "step", "launch")
@@ -331,8 +333,13 @@ def _divisors(number: int) -> str:
 
 
 # Settings that do not change what an experiment is, only where and how it runs; the others are its identity.
-NOT_IDENTITY = ("job", "fresh", "output_dir", "cluster", "tracking", "bench")
-NOT_IDENTITY_NESTED = {"loader": ("threads", "prefetch_batches"), "training": ("checkpoint_every_s", "max_attempts")}
+NOT_IDENTITY = ("job", "fresh", "output_dir", "evaluation", "ensemble", "cluster", "tracking", "bench")
+# (What the shards hold is part of it: see `experiment.fingerprint`; where they lie is not.)
+NOT_IDENTITY_NESTED = {
+    "data": ("shards", "source"),
+    "loader": ("threads", "prefetch_batches"),
+    "training": ("checkpoint_every_s", "max_attempts"),
+}
 
 
 def identity(config: dict[str, Any]) -> dict[str, Any]:
@@ -363,3 +370,19 @@ def differences(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
         for key in sorted(old_flat.keys() | new_flat.keys())
         if old_flat.get(key, missing) != new_flat.get(key, missing)
     ]
+
+
+@dataclass
+class Experiment:
+    """What the launcher hands to a job: the config as composed, and one for each member."""
+
+    config: Config
+    members: dict[str, Config]  # an ensemble's; of a single training one, under the name "model"
+
+    @property
+    def name(self) -> str:
+        return self.config.name or f"{self.config.model.name.replace('/', '-')}-{self.config.data.name}"
+
+    @property
+    def folder(self) -> Path:
+        return Path(self.config.output_dir) / self.name

@@ -38,7 +38,8 @@ class Batch:
 
     @property
     def colour_draws_N8(self) -> Tensor:
-        return torch.from_numpy(self.draws_ND[:, COLOUR_DRAWS].astype(np.float32))
+        below_one = np.nextafter(np.float32(1), np.float32(0))  # to which no draw may round
+        return torch.from_numpy(np.minimum(self.draws_ND[:, COLOUR_DRAWS].astype(np.float32), below_one))
 
 
 class CorruptCount:
@@ -198,7 +199,11 @@ class TrainLoader(Loader):
 
     def steps(self, start: int, stop: int) -> Iterator[Batch]:
         """This worker's share of the global batches start .. stop - 1."""
-        return self.batches(self._step(step) for step in range(start, stop))
+        batches = self.batches(self._step(step) for step in range(start, stop))
+        for step in range(start, stop):
+            if step % self._order.steps_per_epoch == 0:
+                self.corrupt.count = 0  # a new pass
+            yield next(batches)
 
     def _step(self, step: int) -> Batch:
         ids = self._order.batch(step, self._rank, self._world)

@@ -1,7 +1,7 @@
 """Which sample comes when: a pure function of (seed, epoch, streams) over the index, computed as it is asked for.
 
-Each epoch permutes the shards, lays their samples end to end, cuts that line into `streams` equal canonical streams
-and shuffles each stream in blocks. Global batch k takes an equal share from every stream, at positions that follow
+Each epoch permutes the shards, lays their samples end to end in a ring, cuts that ring at a drawn place into `streams`
+equal canonical streams and shuffles each stream in blocks. Global batch k takes an equal share from every stream, at positions that follow
 from k alone: the position in the data is one integer, and any world size that divides the streams, dealt whole
 streams, sees the same global batches.
 """
@@ -12,6 +12,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
+from platform.config import require
 from platform.data import draws
 from platform.data.index import Split
 
@@ -36,6 +37,10 @@ class Order:
 
     @classmethod
     def of(cls, split: Split, streams: int, batch_size: int, block: int, seed: int) -> "Order":
+        require(
+            split.samples >= batch_size,
+            f"the {split.name} part has {split.samples} samples, fewer than training.batch_size ({batch_size}); lower it",
+        )
         return cls(tuple(shard.samples for shard in split.shards), streams, batch_size, block, seed)
 
     @property
@@ -50,7 +55,7 @@ class Order:
     @property
     def steps_per_epoch(self) -> int:
         """Whole global batches in an epoch; the few samples beyond are others in every epoch."""
-        return self.samples // self.streams // self.per_stream
+        return steps_per_epoch(self.samples, self.streams, self.batch_size)
 
     def batch(self, step: int, rank: int = 0, world: int = 1) -> NDArray[np.int64]:
         """Sample ids of `rank`'s share of the global batch at global step `step`, over all epochs: `[batch / world]`.
@@ -72,14 +77,18 @@ class Order:
         places = np.empty(stop - start, np.int64)
         for block in range(start // self.block, (stop - 1) // self.block + 1):
             low = block * self.block
-            permutation = _permutation(
-                min(self.block, length - low), draws.key(self.seed, epoch, 1 + stream, block)
-            )
+            permutation = _permutation(min(self.block, length - low), draws.key(self.seed, epoch, 1 + stream, block))
             inside = (positions >= low) & (positions < low + self.block)
             places[inside] = low + permutation[positions[inside] - low]
-        line = places + stream * length
+        cut = draws.key(self.seed, epoch, 0, 0) % self.samples  # so that what an epoch leaves out is others each time
+        line = (cut + stream * length + places) % self.samples
         slot = np.searchsorted(starts, line, side="right") - 1
         return first_ids[shards[slot]] + line - starts[slot]
+
+
+def steps_per_epoch(samples: int, streams: int, batch_size: int) -> int:
+    """Whole global batches out of streams of equal length."""
+    return samples // streams // (batch_size // streams)
 
 
 @lru_cache(maxsize=4)
@@ -102,4 +111,3 @@ def _permutation(length: int, key: int) -> NDArray[np.int64]:
 def evaluation_share(samples: int, rank: int, world: int) -> range:
     """The ids `rank` evaluates: contiguous parts that together are every sample once, at any world size."""
     return range(samples * rank // world, samples * (rank + 1) // world)
-

@@ -7,16 +7,16 @@ val (or test) are kept; a source without parts is divided, class by class. JPEG 
 import hashlib
 import io
 import json
-import os
 import shutil
 import tarfile
+import uuid
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from platform.config import ConfigError, DataConfig
 from platform.data import draws
@@ -59,13 +59,15 @@ def pack(data: DataConfig, seed: int = 0, progress: Callable[[int, int], None] |
         raise ConfigError(f"{data.source} has {len(names)} classes, data.classes is {data.classes}; set it to that")
     labels = {name: label for label, name in enumerate(names)}
     folder = Path(data.shards)
-    unfinished = folder.with_name(f"{folder.name}.packing-{os.getpid()}")
+    unfinished = folder.with_name(f"{folder.name}.packing-{uuid.uuid4().hex[:8]}")
     unfinished.mkdir(parents=True)
     try:
         report, entries = PackReport({}, []), []
         total = sum(len(items) for items in splits.values())
         for split, items in splits.items():
-            shuffled = [items[i] for i in np.random.Generator(np.random.Philox(draws.key(seed))).permutation(len(items))]
+            shuffled = [
+                items[i] for i in np.random.Generator(np.random.Philox(draws.key(seed))).permutation(len(items))
+            ]
             samples = _encoded(shuffled, labels, data, report, lambda: progress and progress(_done(report), total))
             entries += _write_shards(samples, unfinished, split, data.samples_per_shard, report)
         _write_index(unfinished, entries, names, data, seed)
@@ -83,10 +85,14 @@ def source(spec: str) -> dict[str | None, list[Item]]:
         return _torchvision(spec.removeprefix("torchvision:"))
     path = Path(spec)
     if path.is_dir():
-        return _by_folder((p.relative_to(path).as_posix(), p.read_bytes) for p in sorted(path.rglob("*")) if p.is_file())
+        return _by_folder(
+            (p.relative_to(path).as_posix(), p.read_bytes) for p in sorted(path.rglob("*")) if p.is_file()
+        )
     if path.is_file():
         return _by_folder(_tar_members(path))
-    raise ConfigError(f"data.source is {spec!r}, which does not exist; give a folder, a tar, torchvision:NAME or sklearn:digits")
+    raise ConfigError(
+        f"data.source is {spec!r}, which does not exist; give a folder, a tar, torchvision:NAME or sklearn:digits"
+    )
 
 
 def divide(parts: dict[str | None, list[Item]], val_fraction: float, seed: int) -> dict[str, list[Item]]:
@@ -94,7 +100,9 @@ def divide(parts: dict[str | None, list[Item]], val_fraction: float, seed: int) 
     if None not in parts:
         missing = {"train", "val"} - parts.keys()
         if missing:
-            raise ConfigError(f"the source has no {missing.pop()} part, only {', '.join(map(str, parts))}; add the folder")
+            raise ConfigError(
+                f"the source has no {missing.pop()} part, only {', '.join(map(str, parts))}; add the folder"
+            )
         return {"train": parts["train"], "val": parts["val"]}
     by_class: dict[str, list[Item]] = defaultdict(list)
     for item in parts[None]:
@@ -121,7 +129,9 @@ def _by_folder(files: Iterable[tuple[str, Callable[[], bytes]]]) -> dict[str | N
     if not parts:
         raise ConfigError("the source has no images in class folders; expected [train|val/]CLASS/NAME.jpg")
     if None in parts and len(parts) > 1:
-        raise ConfigError(f"the source mixes class folders with the parts {', '.join(str(p) for p in parts if p)}; use one")
+        raise ConfigError(
+            f"the source mixes class folders with the parts {', '.join(str(p) for p in parts if p)}; use one"
+        )
     return dict(parts)
 
 
@@ -132,7 +142,10 @@ def _tar_members(path: Path) -> Iterator[tuple[str, Callable[[], bytes]]]:
             members = [member for member in tar if member.isfile()]
             compressed = not isinstance(tar.fileobj, io.BufferedReader)
     except tarfile.TarError as error:
-        raise ConfigError(f"data.source {path} is no tar ({error}); give a folder or a tar of class folders") from error
+        reason = " ".join(str(error).split())  # tarfile's takes several lines
+        raise ConfigError(
+            f"data.source {path} is no tar ({reason}); give a folder or a tar of class folders"
+        ) from error
     if compressed:
         raise ConfigError(f"data.source {path} is compressed, which allows no random access; decompress it first")
     for member in sorted(members, key=lambda member: member.name):
@@ -170,7 +183,9 @@ def _torchvision(spec: str) -> dict[str | None, list[Item]]:
     name, _, root = spec.partition("@")
     dataset_class = getattr(torchvision.datasets, name, None)
     if dataset_class is None:
-        raise ConfigError(f"data.source is torchvision:{name}, which torchvision.datasets does not have; check the name")
+        raise ConfigError(
+            f"data.source is torchvision:{name}, which torchvision.datasets does not have; check the name"
+        )
     parts: dict[str | None, list[Item]] = {}
     for split, is_train in (("train", True), ("val", False)):
         dataset = dataset_class(root or "data/torchvision", train=is_train, download=not root)
@@ -197,7 +212,7 @@ def _encoded(
     for item in items:
         try:
             extension, image = _stored(item.read(), data.jpeg_quality)
-        except (OSError, ValueError, UnidentifiedImageError, Image.DecompressionBombError) as error:
+        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:  # SyntaxError: a broken PNG
             report.unreadable.append(f"{item.name}: {error}")
             if len(report.unreadable) > data.max_corrupt:
                 raise ConfigError(
@@ -264,7 +279,9 @@ def _add(tar: tarfile.TarFile, name: str, content: bytes) -> None:
     tar.addfile(info, io.BytesIO(content))
 
 
-def _write_index(folder: Path, entries: list[dict[str, object]], classes: list[str], data: DataConfig, seed: int) -> None:
+def _write_index(
+    folder: Path, entries: list[dict[str, object]], classes: list[str], data: DataConfig, seed: int
+) -> None:
     index = {
         "__kind__": "wids-shard-index-v1",
         "wids_version": 1,
@@ -287,7 +304,7 @@ def _put_in_place(unfinished: Path, folder: Path) -> None:
     if folder.exists():
         if any(folder.iterdir()) and not (folder / INDEX_NAME).exists():
             raise ConfigError(f"data.shards {folder} holds other files and no {INDEX_NAME}; choose an empty folder")
-        retired = folder.with_name(f"{folder.name}.replaced-{os.getpid()}")
+        retired = folder.with_name(f"{folder.name}.replaced-{uuid.uuid4().hex[:8]}")
         folder.rename(retired)
         unfinished.rename(folder)
         shutil.rmtree(retired)
@@ -307,7 +324,9 @@ def verify(folder: str | Path) -> Index:
         for shard in split.shards:
             digest = hashlib.md5(shard.path.read_bytes(), usedforsecurity=False).hexdigest()
             if shard.md5 and digest != shard.md5:
-                raise ConfigError(f"shard {shard.path} has the checksum {digest}, its index says {shard.md5}; copy it again")
+                raise ConfigError(
+                    f"shard {shard.path} has the checksum {digest}, its index says {shard.md5}; copy it again"
+                )
     return index
 
 
@@ -317,4 +336,4 @@ def _done(report: PackReport) -> int:
 
 def _natural(name: str) -> tuple[int, str]:
     """Sort "2" before "10" where class names are numbers."""
-    return (int(name), "") if name.isdigit() else (0, name)
+    return (int(name), name) if name.isdecimal() else (0, name)

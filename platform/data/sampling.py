@@ -48,7 +48,8 @@ def area_range(sampling: SamplingConfig, data: DataConfig) -> tuple[float, float
     """The method's areas on this data set: 8%, enough of a photograph to know it by, becomes `min_crop_area`."""
     stretch = (1 - data.min_crop_area) / (1 - PAPER_MIN_AREA)
     low, high = (1 - (1 - area) * stretch for area in sampling.area)
-    return max(low, min(sampling.area[0], data.min_crop_area)), high
+    floor = min(sampling.area[0], data.min_crop_area)
+    return max(low, floor), max(high, floor)
 
 
 def _area_aspect(sampling: SamplingConfig, data: DataConfig, width: int, height: int, draws: list[float]) -> Box:

@@ -13,7 +13,14 @@ from platform.evaluation.metrics import Scores
 from platform.evaluation.probabilities import MemberProbabilities
 
 # GD, table of test errors: (models, crops) -> top-5 error on ImageNet's validation set.
-PAPER_TOP5_ERROR = {(1, 1): 0.1007, (1, 10): 0.0915, (1, 144): 0.0789, (7, 1): 0.0809, (7, 10): 0.0762, (7, 144): 0.0667}
+PAPER_TOP5_ERROR = {
+    (1, 1): 0.1007,
+    (1, 10): 0.0915,
+    (1, 144): 0.0789,
+    (7, 1): 0.0809,
+    (7, 10): 0.0762,
+    (7, 144): 0.0667,
+}
 MAX_OVER_CROPS = "max over crops"
 MODELS_FIRST = "models averaged first, max over crops"
 

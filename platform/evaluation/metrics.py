@@ -20,13 +20,14 @@ class Scores:
     def of(cls, probs_NK: Tensor, labels_N: Tensor, valid_N: Tensor) -> "Scores":
         """Score probabilities; they need not add up to one (the largest over views do not) and are scaled to.
 
-        A label's rank is the number of classes above it; of equal classes the one with the smaller number is above.
+        A label's rank is the number of classes not below it; of equal classes the one with the larger number is below.
+        What is not a number is below nothing, so a broken network scores nothing.
         """
         probs_NK, labels_N = probs_NK[valid_N], labels_N[valid_N]
         own_N1 = probs_NK.gather(1, labels_N[:, None])
         classes = torch.arange(probs_NK.shape[1])
-        above_NK = (probs_NK > own_N1) | ((probs_NK == own_N1) & (classes < labels_N[:, None]))
-        rank_N = above_NK.sum(1)
+        below_NK = (probs_NK < own_N1) | ((probs_NK == own_N1) & (classes >= labels_N[:, None]))  # itself included
+        rank_N = (~below_NK).sum(1)
         share_N = own_N1[:, 0] / probs_NK.sum(1)
         return cls(
             samples=len(labels_N),

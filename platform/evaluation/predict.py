@@ -27,7 +27,14 @@ class Predictions:
 
 
 def predict(
-    model: nn.Module, split: Split, share: range, views: int, cfg: Config, pixels: Pixels, dtype: torch.dtype, threads: int
+    model: nn.Module,
+    split: Split,
+    share: range,
+    views: int,
+    cfg: Config,
+    pixels: Pixels,
+    dtype: torch.dtype,
+    threads: int,
 ) -> Iterator[Predictions]:
     """Softmax probabilities of `views` views of each sample in `share`, in order.
 
@@ -41,7 +48,9 @@ def predict(
         batch.images[place] = render(image, size, views)
 
     per_batch = max(1, cfg.evaluation.batch_size // views)
-    chunks = [np.arange(first, min(first + per_batch, share.stop)) for first in range(share.start, share.stop, per_batch)]
+    chunks = [
+        np.arange(first, min(first + per_batch, share.stop)) for first in range(share.start, share.stop, per_batch)
+    ]
     seen = 0
     model.eval()
     with Loader(

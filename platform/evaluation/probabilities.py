@@ -11,12 +11,15 @@ from torch import Tensor
 
 from platform.evaluation.predict import Predictions
 
+SEAL = "complete.json"
+
 
 def write_part(
     folder: Path, rank: int, share: range, views: int, classes: int, dtype: str, predictions: Iterator[Predictions]
 ) -> None:
     """Write one worker's share as `part-RANK.npy` `[N, V, K]` (memory-mapped: no more than a batch in memory)."""
     folder.mkdir(parents=True, exist_ok=True)
+    (folder / "complete.json").unlink(missing_ok=True)  # of an earlier evaluation
     probs = np.lib.format.open_memmap(
         folder / f"part-{rank:04d}.npy", mode="w+", dtype=np.dtype(dtype), shape=(len(share), views, classes)
     )
@@ -29,7 +32,7 @@ def write_part(
     np.savez(folder / f"part-{rank:04d}-labels.npz", first=share.start, labels=labels, valid=valid)
 
 
-def seal(folder: Path, samples: int, parts: int) -> None:
+def seal(folder: Path, samples: int, views: int, parts: int) -> None:
     """Check that the parts are every sample once, then mark the set complete.
 
     Raises:
@@ -37,20 +40,26 @@ def seal(folder: Path, samples: int, parts: int) -> None:
     """
     stop = 0
     for rank in range(parts):
-        with np.load(folder / f"part-{rank:04d}-labels.npz") as part:
+        path = folder / f"part-{rank:04d}-labels.npz"
+        if not path.exists():
+            raise ValueError(f"part {rank} of {parts} is missing in {folder}; evaluate again")
+        with np.load(path) as part:
             if int(part["first"]) != stop:
                 raise ValueError(f"part {rank} in {folder} starts at sample {int(part['first'])}, not {stop}")
             stop += len(part["labels"])
     if stop != samples:
         raise ValueError(f"{folder} holds {stop} samples, the split {samples}; evaluate again")
-    (folder / "complete.json").write_text(json.dumps({"samples": samples, "parts": parts}) + "\n")
+    content = {"samples": samples, "views": views, "parts": parts}
+    unfinished = folder / f"{SEAL}.unfinished"
+    unfinished.write_text(json.dumps(content) + "\n")
+    unfinished.replace(folder / SEAL)
 
 
 class MemberProbabilities:
     """Reads what `write_part` and `seal` left. `views`, `classes` and `samples` describe it."""
 
     def __init__(self, folder: Path) -> None:
-        seal_content = json.loads((folder / "complete.json").read_text())
+        seal_content = json.loads((folder / SEAL).read_text())
         self.samples = int(seal_content["samples"])
         self._parts: list[NDArray[np.float32]] = []
         labels, valid = [], []
@@ -74,5 +83,9 @@ class MemberProbabilities:
         return torch.cat(pieces)
 
 
-def is_complete(folder: Path) -> bool:
-    return (folder / "complete.json").exists()
+def is_complete(folder: Path, views: int) -> bool:
+    """Whether `folder` holds a sealed set of at least `views` views."""
+    try:
+        return int(json.loads((folder / SEAL).read_text())["views"]) >= views
+    except (FileNotFoundError, ValueError, KeyError):
+        return False

@@ -6,7 +6,6 @@ Every network returns logits in evaluation; in training a tuple whose later entr
 from typing import Any
 
 import torch
-import torchvision.models
 from torch import Tensor, nn
 
 from platform.config import ConfigError, ModelConfig
@@ -45,11 +44,15 @@ def check(model: ModelConfig) -> None:
 
 
 def torchvision_classifiers() -> list[str]:
+    import torchvision.models  # here and below: seconds that only its own networks need
+
     return torchvision.models.list_models(module=torchvision.models)
 
 
 def _torchvision(name: str, classes: int) -> nn.Module:
     check(ModelConfig(name=TORCHVISION + name))
+    import torchvision.models
+
     extra: dict[str, Any] = {"init_weights": True} if name in ("googlenet", "inception_v3") else {}
     return torchvision.models.get_model(name, weights=None, num_classes=classes, **extra)
 

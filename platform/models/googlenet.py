@@ -164,12 +164,12 @@ class GoogLeNet(nn.Module):
             nn.MaxPool2d(3, stride=2, ceil_mode=True),
         )
         module = NaiveInception if naive else Inception
-        channels, map_size = conv2, -(-image_size // 8)
+        channels, map_size = conv2, (image_size + 1) // 2 // 2 // 2  # the convolution rounds up, its pools down
         self.stages = nn.ModuleDict()
         self.auxiliary = nn.ModuleDict()
         for name, row in TABLE_1.items():
             if name in POOL_BEFORE:
-                map_size = -(-map_size // 2)
+                map_size //= 2
             block = module(channels, row.scaled(width), batch_norm=batch_norm)
             channels = block.channels
             self.stages[name] = block
@@ -200,18 +200,11 @@ def initialise(module: nn.Module) -> None:
     log(classes), which is how this network without batch norm usually "fails to start". 2/fan_in keeps the power.
     Classifiers start near zero, so that the first loss is log(classes) rather than that of confident noise.
     """
-    for layer in module.modules():
+    for name, layer in module.named_modules():
         if isinstance(layer, nn.Conv2d | nn.Linear):
-            is_classifier = isinstance(layer, nn.Linear) and layer.out_features == _classes(module)
-            if is_classifier:
+            if name.endswith("classifier"):  # by name: a hidden layer may be as wide as there are classes
                 nn.init.normal_(layer.weight, std=0.01)
             else:
                 nn.init.kaiming_normal_(layer.weight, mode="fan_in", nonlinearity="relu")
             if layer.bias is not None:
                 nn.init.zeros_(layer.bias)
-
-
-def _classes(module: nn.Module) -> int:
-    classifier = module.get_submodule("classifier")
-    assert isinstance(classifier, nn.Linear)
-    return classifier.out_features

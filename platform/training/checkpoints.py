@@ -28,7 +28,8 @@ def save(folder: Path, state: dict[str, Any]) -> None:
         digest = _digest(unfinished)
         if newest.exists():
             os.replace(newest, folder / PREVIOUS)
-            os.replace(_sum_file(newest), _sum_file(folder / PREVIOUS))
+            if _sum_file(newest).exists():
+                os.replace(_sum_file(newest), _sum_file(folder / PREVIOUS))
         _sum_file(newest).write_text(digest)
         os.replace(unfinished, newest)
     finally:
@@ -37,12 +38,14 @@ def save(folder: Path, state: dict[str, Any]) -> None:
 
 def load(folder: Path) -> dict[str, Any] | None:
     """The newest whole checkpoint of `folder`, or None. A torn one is reported and the one before it used."""
-    for path in (folder / NEWEST, folder / PREVIOUS):
+    paths = (folder / NEWEST, folder / PREVIOUS)
+    # Either sum vouches for either file: a save killed between its renames leaves one under the other's name.
+    sums = [_sum_file(path).read_bytes() for path in paths if _sum_file(path).exists()]
+    for path in paths:
         if not path.exists():
             continue
         try:
-            expected = _sum_file(path).read_text()
-            if _digest(path) != expected:
+            if _digest(path).encode() not in sums:
                 raise ValueError("its checksum does not match")
             return torch.load(path, map_location="cpu", weights_only=True)
         except Exception as error:

@@ -14,7 +14,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from platform.config import Config
+from platform.config import Config, require
 from platform.data import draws
 from platform.data.index import Index, Split
 from platform.data.loader import TrainLoader
@@ -104,11 +104,17 @@ def train(cfg: Config, index: Index, worker: Worker, folder: Path, report: Repor
             if step % cfg.training.log_every_steps == 0 or step in (1, total_steps):
                 metrics = meter.read(step, total_steps)  # sync point
                 if worker.rank == 0:
-                    report(step, metrics | {
-                        "train/lr": lr, "train/epoch": step / order.steps_per_epoch,
-                        "train/corrupt_samples": loader.corrupt.count,
-                    })
+                    report(
+                        step,
+                        metrics
+                        | {
+                            "train/lr": lr,
+                            "train/epoch": step / order.steps_per_epoch,
+                            "train/corrupt_samples": loader.corrupt.count,
+                        },
+                    )
             if _evaluation_due(cfg, step, order.steps_per_epoch, total_steps):
+                _share_statistics(module, average, worker)
                 scores = evaluate(averaged(module, average), cfg, index.split("val"), worker, pixels, dtype)
                 if worker.rank == 0:
                     report(step, {f"val/{name}": value for name, value in scores.rates().items()})
@@ -119,13 +125,24 @@ def train(cfg: Config, index: Index, worker: Worker, folder: Path, report: Repor
                 saved_at = time.monotonic()
     if worker.rank == 0:
         _save(folder, step, module, optimizer, average)
+    _share_statistics(module, average, worker)
     return averaged(module, average)
 
 
 def training_order(cfg: Config, split: Split) -> Order:
-    """The order of the member's images: (seed, order_seed) decides it."""
+    """The order of the member's images: (seed, order_seed) decides it.
+
+    Raises:
+        ConfigError: an epoch holds no whole batch.
+    """
     seed = draws.key(cfg.seed, cfg.order_seed)
-    return Order.of(split, cfg.loader.streams, cfg.training.batch_size, cfg.loader.block, seed)
+    order = Order.of(split, cfg.loader.streams, cfg.training.batch_size, cfg.loader.block, seed)
+    require(
+        order.steps_per_epoch > 0,
+        f"training.batch_size is {cfg.training.batch_size}, the training split has {split.samples} samples in "
+        f"{cfg.loader.streams} streams; lower it so that an epoch holds a batch",
+    )
+    return order
 
 
 def steps_in(cfg: Config, order: Order) -> int:
@@ -140,9 +157,7 @@ def averaged(module: nn.Module, average: WeightAverage) -> nn.Module:
     return evaluated
 
 
-def evaluate(
-    model: nn.Module, cfg: Config, split: Split, worker: Worker, pixels: Pixels, dtype: torch.dtype
-) -> Scores:
+def evaluate(model: nn.Module, cfg: Config, split: Split, worker: Worker, pixels: Pixels, dtype: torch.dtype) -> Scores:
     """Single-view scores over the whole split, the same on every rank.
 
     Raises:
@@ -223,14 +238,19 @@ def _replicated(module: nn.Module, worker: Worker) -> nn.Module:
     return DistributedDataParallel(module, device_ids=[worker.device.index] if on_gpu else None)
 
 
+def _share_statistics(module: nn.Module, average: WeightAverage, worker: Worker) -> None:
+    """Average over rank 0's batch norm statistics everywhere: each replica's are of its own share of the batches."""
+    if worker.world > 1:
+        for name, _ in module.named_buffers():
+            dist.broadcast(average.state[name], src=0)
+
+
 def _evaluation_due(cfg: Config, step: int, steps_per_epoch: int, total_steps: int) -> bool:
     every = cfg.evaluation.every_epochs * steps_per_epoch
     return step == total_steps or (every > 0 and step % every == 0)
 
 
-def _save(
-    folder: Path, step: int, module: nn.Module, optimizer: torch.optim.Optimizer, average: WeightAverage
-) -> None:
+def _save(folder: Path, step: int, module: nn.Module, optimizer: torch.optim.Optimizer, average: WeightAverage) -> None:
     checkpoints.save(
         folder,
         {"step": step, "model": module.state_dict(), "optimizer": optimizer.state_dict(), "average": average.state},

@@ -1,0 +1,45 @@
+# make run     set up, then the seven-model ensemble on the embedded digits
+# make test    set up, then every test
+# make check   format, lint, types, tests: what CI runs
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+UV := 0.13.9
+
+.PHONY: run test fast check format setup constraints clean
+
+run: setup
+	$(BIN)/python -m platform.launch +experiment=googlenet_ens
+
+test: setup
+	$(BIN)/python -m pytest
+
+fast: setup  ## without the tests that start Ray
+	$(BIN)/python -m pytest -m "not slow"
+
+check: setup
+	$(BIN)/ruff format --check
+	$(BIN)/ruff check
+	$(BIN)/basedpyright
+	$(BIN)/python -m pytest
+
+format: setup
+	$(BIN)/ruff format
+	$(BIN)/ruff check --fix
+
+setup: $(VENV)/.installed
+
+# uv resolves nothing here: constraints.txt has every version. It is only faster than pip.
+$(VENV)/.installed: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed, $(PYTHON) is " + sys.version.split()[0] + "; run make PYTHON=python3.11")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install -q --disable-pip-version-check uv==$(UV)
+	$(BIN)/uv pip install -q --python $(BIN)/python -r pyproject.toml --group dev -c constraints.txt
+	@touch $@
+
+# After a change of pyproject.toml: pin everything it brings, for every platform.
+constraints: setup
+	$(BIN)/uv pip compile -q --universal --python-version 3.11 --no-header --no-annotate pyproject.toml --group dev -o constraints.txt
+
+clean:  ## results, packed data and tracking; keeps the environment
+	rm -rf runs data mlruns mlflow.db

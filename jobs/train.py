@@ -1,0 +1,317 @@
+"""`job=train`: one member on the cluster; `ensemble` runs its members through the same `run_members`.
+
+In: an experiment. Out: each member's weights and probabilities on disk, its run in MLflow, progress on the terminal.
+"""
+
+import contextlib
+import logging
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from platform.cluster import Resources, connect, deal, disconnect, gpus_per_worker, lane_count, start_mailbox
+from platform.config import Config, Experiment
+from platform.console import Console, duration
+from platform.data import pack
+from platform.data.index import INDEX_NAME, Index
+from platform.evaluation import report
+from platform.evaluation.ensemble import EnsembleScores, score
+from platform.evaluation.probabilities import MemberProbabilities
+from platform.experiment import FAILED, FINISHED, ExperimentFolder, MemberState, Record
+from platform.plan import Plan, open_data, plan
+
+if TYPE_CHECKING:
+    from platform.tracking import Tracker
+
+log = logging.getLogger("platform")
+POLL_EVERY_S = 0.3
+SMALL_ENOUGH_TO_UPLOAD = 100_000_000  # bytes; larger probabilities stay where they are, and the run says where
+
+
+class Interrupted(BaseException):
+    """Ctrl-C or SIGTERM: runs end as KILLED, what is finished stays."""
+
+
+@dataclass
+class Outcome:
+    """What became of the members."""
+
+    states: dict[str, MemberState]
+    scores: EnsembleScores | None = None  # of the finished ones
+    seconds: float = 0.0
+    trained_now: list[str] = field(default_factory=list)
+
+    @property
+    def failed(self) -> list[str]:
+        return [name for name, state in self.states.items() if state.state != FINISHED]
+
+
+def run(experiment: Experiment) -> int:
+    """Train, evaluate and show; 0 if every member finished, 1 if one failed, 130 if interrupted."""
+    planned = plan(experiment)
+    folder = ExperimentFolder(experiment)
+    index = prepare_data(experiment.config)
+    with folder.held():
+        record = folder.open(experiment, index)
+        _clear_failures(folder, planned)
+        unfinished = _unfinished(folder, planned)
+        if unfinished:
+            try:
+                outcome = run_members(planned, folder, record, unfinished)
+            except Interrupted as interrupted:
+                print(f"\n{interrupted}: the same command goes on from the newest checkpoints")
+                return 130
+        else:
+            print(f"{experiment.name}: every member is finished; nothing to train (fresh=true trains anew)")
+            outcome = _outcome(folder, planned)
+    show(experiment, outcome)
+    return 1 if outcome.failed else 0
+
+
+def prepare_data(config: Config) -> Index:
+    """The packed shards, made from the source on first use."""
+    if not (Path(config.data.shards) / INDEX_NAME).exists():
+        print(f"packing {config.data.source} into {config.data.shards}", flush=True)
+        done = pack.pack(config.data, config.seed)
+        print(f"packed {done.samples['train']} training and {done.samples['val']} validation images", flush=True)
+        for line in done.unreadable:
+            print(f"warning: not packed: {line}")
+    return open_data(config)
+
+
+def run_members(planned: Plan, folder: ExperimentFolder, record: Record, unfinished: list[str]) -> Outcome:
+    """Run the unfinished members in lanes; returns when all of them have ended one way or another.
+
+    Raises:
+        Interrupted: by a signal, with every run closed as KILLED.
+    """
+    started = time.monotonic()
+    experiment = planned.experiment
+    with _signals(), ThreadPoolExecutor(1, thread_name_prefix="tracking") as pool:
+        opening = pool.submit(_open_tracking, experiment, folder, record, unfinished)  # seconds; Ray starts meanwhile
+        tracker = None
+        try:
+            resources = connect(experiment.config.cluster)
+            lanes = _start_lanes(planned, folder, unfinished, resources)
+            with Console(planned, len(lanes.futures)) as console:
+                console.say(_headline(experiment, len(unfinished), len(lanes.futures), resources))
+                tracker = opening.result()
+                _follow(lanes, record, tracker, console)
+            outcome = _outcome(folder, planned)
+            outcome.trained_now, outcome.seconds = unfinished, time.monotonic() - started
+            _finish_tracking(tracker, folder, record, outcome)
+        except BaseException as error:
+            with contextlib.suppress(Exception):
+                tracker = tracker or opening.result()
+                _end_runs(tracker, record, unfinished, "KILLED" if isinstance(error, Interrupted) else "FAILED")
+            raise
+        finally:
+            if tracker:
+                tracker.close()
+            disconnect()
+    return outcome
+
+
+@dataclass
+class _Lanes:
+    """Worker groups under way."""
+
+    futures: list[Future[None]]
+    mailbox: Any
+
+
+def _start_lanes(planned: Plan, folder: ExperimentFolder, names: list[str], resources: Resources) -> _Lanes:
+    """Deal the members to lanes and start a Ray Train run for each, in threads of this process."""
+    from ray.train import FailureConfig, RunConfig, ScalingConfig
+    from ray.train.torch import TorchConfig, TorchTrainer
+
+    from jobs.lane import Lane, LaneMember, train_lane
+
+    config = planned.experiment.config.cluster
+    gpus = gpus_per_worker(config, resources)
+    count = lane_count(config, resources, len(names))
+    mailbox = start_mailbox()
+    costs = {member.name: member.cost for member in planned.members if member.name in names}
+    stamp = time.strftime("%Y%m%d-%H%M%S")
+
+    def fit(number: int, members: list[str]) -> None:
+        lane = Lane(
+            [LaneMember(name, planned.experiment.members[name], folder.member(name).path) for name in members], mailbox
+        )
+        attempts = sum(planned.experiment.members[name].training.max_attempts for name in members)
+        TorchTrainer(
+            train_lane,  # pyright: ignore[reportArgumentType]  # Ray hands it the config as it is, dict or not
+            train_loop_config=lane,  # pyright: ignore[reportArgumentType]
+            scaling_config=ScalingConfig(
+                num_workers=config.workers,
+                use_gpu=gpus > 0,
+                resources_per_worker={"CPU": config.cpus_per_worker} | ({"GPU": gpus} if gpus else {}),
+            ),
+            run_config=RunConfig(
+                name=f"{stamp}-lane{number}",
+                storage_path=str(folder.path / "ray"),
+                failure_config=FailureConfig(max_failures=attempts),
+            ),
+            torch_config=TorchConfig(timeout_s=config.collective_timeout_s),
+        ).fit()
+
+    pool = ThreadPoolExecutor(count, thread_name_prefix="lane")
+    dealt = deal(costs, count)
+    futures = [pool.submit(fit, number, members) for number, members in enumerate(dealt)]
+    pool.shutdown(wait=False)
+    return _Lanes(futures, mailbox)
+
+
+def _follow(lanes: _Lanes, record: Record, tracker: "Tracker", console: Console) -> None:
+    """Hand the workers' messages to the terminal and MLflow until every lane has ended."""
+    import ray
+
+    ended = False
+    while not ended:
+        ended = all(future.done() for future in lanes.futures)  # then once more, for the last messages
+        time.sleep(0 if ended else POLL_EVERY_S)
+        for message in ray.get(lanes.mailbox.drain.remote()):
+            run_id = record.member_runs[message.member]
+            if message.kind == "metrics":
+                tracker.log(run_id, message.step, message.metrics, message.time)
+                if "progress" in message.metrics or "val/top1" in message.metrics:
+                    console.metrics(message.member, message.step, message.metrics)
+            elif message.kind == "state":
+                console.state(message.member, message.text)
+            else:
+                console.warn(f"{message.member}: {message.text}")
+    for future in lanes.futures:
+        if error := future.exception():
+            console.warn(f"a lane ended early: {_last_line(error)}")
+
+
+def _open_tracking(
+    experiment: Experiment, folder: ExperimentFolder, record: Record, unfinished: list[str]
+) -> "Tracker":
+    """Make or take up the parent run and a child for each member that runs now."""
+    from platform.tracking import Tracker  # MLflow takes seconds to import
+
+    tracker = Tracker(experiment.config.tracking)
+    record.parent_run = tracker.start(experiment.name, asdict(experiment.config), again=record.parent_run)
+    for name in unfinished:
+        record.member_runs[name] = tracker.start(
+            name, asdict(experiment.members[name]), parent=record.parent_run, again=record.member_runs.get(name)
+        )
+    folder.write(record)
+    return tracker
+
+
+def _finish_tracking(tracker: "Tracker", folder: ExperimentFolder, record: Record, outcome: Outcome) -> None:
+    """Scores, files and the true end of every run."""
+    for name in outcome.trained_now:
+        run_id, member, state = record.member_runs[name], folder.member(name), outcome.states[name]
+        if state.state == FINISHED and outcome.scores:
+            tracker.summary(run_id, report.metrics(outcome.scores.members[name], prefix="test"))
+            tracker.artifact(run_id, member.weights, "model")
+            _upload_probabilities(tracker, run_id, member.probabilities)
+        else:
+            tracker.tag(run_id, "error", state.error or "its lane ended")
+        tracker.finish(run_id, "FINISHED" if state.state == FINISHED else "FAILED")
+    assert record.parent_run is not None
+    if outcome.scores:
+        tracker.summary(record.parent_run, report.metrics(outcome.scores.ensemble, prefix="test"))
+        for path in report.write(outcome.scores, folder.path):
+            tracker.artifact(record.parent_run, path)
+    tracker.finish(record.parent_run, "FAILED" if outcome.failed else "FINISHED")
+
+
+def _upload_probabilities(tracker: "Tracker", run_id: str, folder: Path) -> None:
+    files = sorted(folder.iterdir())
+    if sum(file.stat().st_size for file in files) > SMALL_ENOUGH_TO_UPLOAD:
+        tracker.tag(run_id, "probabilities", str(folder))
+        return
+    for file in files:
+        tracker.artifact(run_id, file, "probabilities")
+
+
+def _end_runs(tracker: "Tracker", record: Record, names: list[str], status: str) -> None:
+    for name in names:
+        tracker.finish(record.member_runs[name], status)
+    if record.parent_run:
+        tracker.finish(record.parent_run, status)
+
+
+def _clear_failures(folder: ExperimentFolder, planned: Plan) -> None:
+    """A new launch gives failed members new attempts."""
+    for member in planned.members:
+        state = folder.member(member.name).state()
+        if state.state != FINISHED:
+            folder.member(member.name).set_state(MemberState(error=state.error))
+
+
+def _unfinished(folder: ExperimentFolder, planned: Plan) -> list[str]:
+    views = max(planned.experiment.config.evaluation.views)
+    return [member.name for member in planned.members if not folder.member(member.name).is_finished(views)]
+
+
+def _outcome(folder: ExperimentFolder, planned: Plan) -> Outcome:
+    """Read from disk what became of the members, and score the finished ones."""
+    states = {member.name: folder.member(member.name).state() for member in planned.members}
+    view_counts = planned.experiment.config.evaluation.views
+    finished = {
+        name: MemberProbabilities(folder.member(name).probabilities)
+        for name, state in states.items()
+        if state.state == FINISHED and folder.member(name).is_finished(max(view_counts))
+    }
+    for name in states.keys() - finished.keys():
+        states[name].state = FAILED
+    return Outcome(states, score(finished, view_counts) if finished else None)
+
+
+def show(experiment: Experiment, outcome: Outcome) -> None:
+    """The table, what failed, and where to look."""
+    print()
+    if outcome.scores:
+        print(report.terminal_table(outcome.scores))
+    for name in outcome.failed:
+        print(f"member {name} failed: {outcome.states[name].error or 'its workers died without a message'}")
+    if outcome.failed:
+        left = len(outcome.states) - len(outcome.failed)
+        print(f"{left} of {len(outcome.states)} members finished; the same command tries the others again")
+    if outcome.seconds:
+        print(f"\n{len(outcome.trained_now)} member(s) in {duration(outcome.seconds)}")
+    print(f"results   {experiment.folder}")
+    print(f"compare   {report.mlflow_command(experiment.config.tracking)}")
+
+
+def _headline(experiment: Experiment, members: int, lanes: int, resources: Resources) -> str:
+    return (
+        f"{experiment.name}: {members} member(s) in {lanes} lane(s) on {resources.nodes} node(s), "
+        f"{resources.cpus} CPUs, {resources.gpus} GPUs"
+    )
+
+
+@contextlib.contextmanager
+def _signals() -> Iterator[None]:
+    """Ctrl-C and SIGTERM raise Interrupted in the main thread, once; further ones wait for the clean end."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def interrupt(number: int, _frame: object) -> None:
+        for each in previous:
+            signal.signal(each, signal.SIG_IGN)
+        raise Interrupted(f"stopped by {signal.Signals(number).name}")
+
+    previous = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    for number in previous:
+        signal.signal(number, interrupt)
+    try:
+        yield
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+
+
+def _last_line(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[-1]

@@ -1,0 +1,1 @@
+"""What `job=bench` measures, each against a yardstick in the same run: loader, step, launch."""

@@ -1,0 +1,118 @@
+"""The training step alone, and the whole training loop on shards, against a bare PyTorch loop on data in memory.
+
+The bare loop has the same network, arithmetic, loss and optimiser, and nothing else: no averaging, no metrics.
+"""
+
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+
+from platform.bench.figures import Figures
+from platform.config import Config
+from platform.data.index import Index
+from platform.data.loader import Batch, TrainLoader
+from platform.data.pixels import Pixels
+from platform.models.build import build, logits_and_auxiliary
+from platform.training.averaging import WeightAverage
+from platform.training.loop import Worker, train, training_order
+from platform.training.optim import sgd
+from platform.training.step import arithmetic, train_step
+
+STEPS = 20
+
+
+def measure(config: Config, index: Index, folder: Path, figures: Figures) -> None:
+    """Images a second of the three, into `figures` (`step.*`, `train.*`)."""
+    torch.set_num_threads(config.cluster.cpus_per_worker)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    split = index.split("train")
+    order = training_order(config, split)
+    with TrainLoader(split, order, config.data, config.sampling) as loader:
+        batches = list(loader.steps(0, STEPS))
+    images = STEPS * config.training.batch_size
+    bare, ours = _Bare(config, device, batches), _Platform(config, device, batches, order.steps_per_epoch)
+    bare.run(), ours.run()  # allocator, kernels
+    for repeat in range(config.bench.repeats):
+        bare_s, our_s = _seconds(bare, device), _seconds(ours, device)
+        loop_images_per_s = _loop(config, index, device, folder / f"loop{repeat}")
+        figures.add("step.bare_images_per_s", images / bare_s, "bare PyTorch loop, data in memory")
+        figures.add("step.images_per_s", images / our_s, "the platform's step, data in memory")
+        figures.add("step.platform_over_bare", bare_s / our_s, "platform's step over the bare loop")
+        figures.add("train.images_per_s", loop_images_per_s, "the platform's whole loop on shards")
+        figures.add("train.platform_over_bare", loop_images_per_s * bare_s / images, "whole loop over the bare loop")
+
+
+class _Bare:
+    def __init__(self, config: Config, device: torch.device, batches: list[Batch]) -> None:
+        pixels = Pixels(config.data, device, channels_last=config.training.channels_last)
+        self._data = [(pixels.evaluation(batch.images), batch.labels_N.to(device)) for batch in batches]
+        self._model, self._device = _model(config, device), device
+        self._dtype = arithmetic(config.training.precision, device)
+        self._weight = config.model.auxiliary_weight
+        self._optimizer = torch.optim.SGD(self._model.parameters(), lr=1e-3, momentum=0.9, weight_decay=2e-4)
+
+    def run(self) -> None:
+        for images, labels in self._data:
+            with torch.autocast(self._device.type, self._dtype, enabled=self._dtype != torch.float32):
+                main, auxiliary = logits_and_auxiliary(self._model(images))
+            loss = F.cross_entropy(main.float(), labels)
+            for logits in auxiliary:
+                loss = loss + self._weight * F.cross_entropy(logits.float(), labels)
+            self._optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            self._optimizer.step()
+
+
+class _Platform:
+    def __init__(self, config: Config, device: torch.device, batches: list[Batch], steps_per_epoch: int) -> None:
+        self._config = replace(config, optim=replace(config.optim, lr=1e-3))
+        self._batches = batches
+        self._pixels = Pixels(config.data, device, channels_last=config.training.channels_last)
+        self._model = _model(config, device)
+        self._optimizer = sgd(self._model, self._config.optim)
+        self._dtype = arithmetic(config.training.precision, device)
+        always = replace(config.training, averaging_start=0.0)  # the averaging at its dearest
+        self._average = WeightAverage(self._model, always, steps_per_epoch, 10**6)
+        self._step = 0
+
+    def run(self) -> None:
+        for batch in self._batches:
+            train_step(self._model, self._optimizer, batch, self._pixels, self._config, self._dtype)
+            self._average.update(self._model, self._step)
+            self._step += 1
+
+
+def _loop(config: Config, index: Index, device: torch.device, folder: Path) -> float:
+    """Images a second of `training.loop.train` between its first and last report."""
+    order = training_order(config, index.split("train"))
+    short = replace(
+        config,
+        training=replace(config.training, epochs=2 * STEPS / order.steps_per_epoch, log_every_steps=STEPS),
+        evaluation=replace(config.evaluation, every_epochs=0),
+    )
+    times: list[tuple[int, float]] = []
+
+    def report(step: int, metrics: dict[str, float]) -> None:
+        if "train/loss" in metrics:
+            times.append((step, time.perf_counter()))
+
+    train(short, index, Worker(device=device, threads=config.cluster.cpus_per_worker), folder, report)
+    (first, start), (last, end) = times[0], times[-1]
+    return (last - first) * config.training.batch_size / (end - start)
+
+
+def _model(config: Config, device: torch.device) -> torch.nn.Module:
+    memory_format = torch.channels_last if config.training.channels_last else torch.contiguous_format
+    model = build(config.model, config.data.classes, config.data.image_size, config.seed)
+    return model.to(device).to(memory_format=memory_format).train()
+
+
+def _seconds(loop: _Bare | _Platform, device: torch.device) -> float:
+    start = time.perf_counter()
+    loop.run()
+    if device.type == "cuda":
+        torch.cuda.synchronize()
+    return time.perf_counter() - start

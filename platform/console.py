@@ -1,0 +1,127 @@
+"""What a person sees while it runs: bars on a terminal, plain lines elsewhere."""
+
+import sys
+import time
+from dataclasses import dataclass, field
+
+from rich.console import Console as RichConsole
+from rich.progress import BarColumn, Progress, TaskID, TextColumn
+
+from platform.plan import Plan
+
+PLAIN_LINE_EVERY_S = 10.0
+
+
+@dataclass
+class _Member:
+    steps: int
+    done: int = 0
+    state: str = "waiting"
+    speed: float = 0.0  # images/s
+    loss: float = float("nan")
+    top1: float = float("nan")
+    epoch: float = 0.0
+    printed_at: float = field(default=-1e9)
+
+
+class Console:
+    """Progress of every member and of the whole. Use with `with`."""
+
+    def __init__(self, plan: Plan, lanes: int, *, plain: bool | None = None) -> None:
+        self._members = {member.name: _Member(member.steps) for member in plan.members}
+        self._costs = {member.name: member.cost for member in plan.members}
+        self._batch = plan.experiment.config.training.batch_size
+        self._lanes = lanes
+        self._rich = RichConsole(highlight=False)
+        self._plain = not self._rich.is_terminal if plain is None else plain
+        self._bars = Progress(
+            TextColumn("{task.description:<22}"),
+            BarColumn(bar_width=24),
+            TextColumn("{task.percentage:>3.0f}%"),
+            TextColumn("{task.fields[text]}"),
+            console=self._rich,
+            disable=self._plain,
+        )
+        self._tasks: dict[str, TaskID] = {}
+        self._started = time.monotonic()
+
+    def __enter__(self) -> "Console":
+        if not self._plain:
+            for name, member in self._members.items():
+                self._tasks[name] = self._bars.add_task(name, total=member.steps, text="waiting")
+            self._tasks[""] = self._bars.add_task("all", total=1.0, text="")
+            self._bars.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bars.stop()
+
+    def say(self, text: str) -> None:
+        """A line above the bars."""
+        if self._plain:
+            print(text, flush=True)
+        else:
+            self._bars.console.print(text, markup=False)
+
+    def warn(self, text: str) -> None:
+        if self._plain:
+            print(f"warning: {text}", file=sys.stderr, flush=True)
+        else:
+            self._bars.console.print(f"warning: {text}", style="yellow", markup=False)
+
+    def metrics(self, name: str, step: int, metrics: dict[str, float]) -> None:
+        member = self._members[name]
+        member.done = max(member.done, step)
+        if "train/loss" in metrics:
+            member.loss, member.epoch = metrics["train/loss"], metrics["train/epoch"]
+            member.speed = metrics["train/images_per_s"] or member.speed
+            member.state = "training"
+        member.top1 = metrics.get("val/top1", member.top1)
+        self._show(name)
+
+    def state(self, name: str, state: str) -> None:
+        member = self._members[name]
+        member.state = state
+        if state.startswith(("evaluat", "finished")):
+            member.done = member.steps
+        self._show(name, now=True)
+
+    def _show(self, name: str, *, now: bool = False) -> None:
+        member = self._members[name]
+        if self._plain:
+            due = time.monotonic() - member.printed_at > PLAIN_LINE_EVERY_S
+            if now or due:
+                member.printed_at = time.monotonic()
+                print(f"{name:<22} {100 * member.done // member.steps:>3}%  {self._text(member)}", flush=True)
+            return
+        self._bars.update(self._tasks[name], completed=member.done, text=self._text(member))
+        self._bars.update(self._tasks[""], completed=self._share_done(), text=self._whole())
+
+    def _text(self, member: _Member) -> str:
+        if member.state != "training":
+            return member.state
+        left = (member.steps - member.done) * self._batch / member.speed if member.speed else float("nan")
+        top1 = "" if member.top1 != member.top1 else f"  val top-1 {100 * member.top1:5.2f}%"
+        return f"epoch {member.epoch:5.1f}  loss {member.loss:6.3f}{top1}  {member.speed:6.0f} images/s" + (
+            "" if left != left else f"  {duration(left)} left"
+        )
+
+    def _share_done(self) -> float:
+        done = sum(self._costs[name] * member.done / member.steps for name, member in self._members.items())
+        return done / sum(self._costs.values())
+
+    def _whole(self) -> str:
+        elapsed, share = time.monotonic() - self._started, self._share_done()
+        speed = sum(member.speed for member in self._members.values() if member.state == "training")
+        left = f"  about {duration(elapsed / share * (1 - share))} left" if 0.02 < share < 1 else ""
+        return f"{duration(elapsed)}  {speed:6.0f} images/s  {self._lanes} lane(s){left}"
+
+
+def duration(seconds: float) -> str:
+    """90 -> 1m30s"""
+    seconds = round(seconds)
+    if seconds < 60:
+        return f"{seconds}s"
+    if seconds < 3600:
+        return f"{seconds // 60}m{seconds % 60:02d}s"
+    return f"{seconds // 3600}h{seconds % 3600 // 60:02d}m"

@@ -1,0 +1,128 @@
+"""The table as text, Markdown, CSV and a picture."""
+
+import csv
+import io
+from pathlib import Path
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from platform.config import TrackingConfig
+from platform.evaluation.ensemble import EnsembleScores, Row, rows
+from platform.evaluation.metrics import Scores
+
+HEADINGS = ["models", "crops", "cost", "top-1 error", "top-5 error", "loss", "paper top-5 (ImageNet)", ""]
+
+
+def terminal_table(scores: EnsembleScores) -> str:
+    """The paper's table with our numbers, then each member alone."""
+    table = Table(*HEADINGS, box=box.SIMPLE_HEAD, title=_title(scores), title_justify="left", title_style="bold")
+    for column in table.columns[:-1]:
+        column.justify = "right"
+    for row in rows(scores):
+        table.add_row(*_cells(row))
+    members = Table("member", *(f"top-1 error, {v} crop{'s' * (v > 1)}" for v in scores.ensemble), box=box.SIMPLE_HEAD)
+    for column in members.columns[1:]:
+        column.justify = "right"
+    for name, by_views in scores.members.items():
+        members.add_row(name, *(percent(1 - each.rates()["top1"]) for each in by_views.values()))
+    text = io.StringIO()
+    console = Console(file=text, width=120)
+    console.print(table)
+    console.print(members)
+    return "\n".join(line.rstrip() for line in text.getvalue().rstrip().splitlines())
+
+
+def write(scores: EnsembleScores, folder: Path) -> list[Path]:
+    """Write table.md, table.csv and table.png into `folder`; returns their paths."""
+    markdown, comma_separated, picture = (folder / f"table.{kind}" for kind in ("md", "csv", "png"))
+    markdown.write_text(_markdown(scores))
+    with comma_separated.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["models", "crops", "cost", "top1_error", "top5_error", "loss", "paper_top5_error", "note"])
+        for row in rows(scores):
+            writer.writerow(
+                [
+                    row.models,
+                    row.crops,
+                    row.cost,
+                    row.top1_error,
+                    row.top5_error,
+                    row.loss,
+                    row.paper_top5_error,
+                    row.note,
+                ]
+            )
+    _picture(scores, picture)
+    return [markdown, comma_separated, picture]
+
+
+def metrics(by_views: dict[int, Scores], prefix: str) -> dict[str, float]:
+    """Scores as MLflow metrics: `test/top1_144_views` and so on."""
+    return {
+        f"{prefix}/{name}_{views}_views": value
+        for views, scores in by_views.items()
+        for name, value in scores.rates().items()
+    }
+
+
+def mlflow_command(tracking: TrackingConfig) -> str:
+    """How to open the results."""
+    if tracking.uri.startswith("http"):
+        return tracking.uri
+    return f".venv/bin/mlflow ui --backend-store-uri {tracking.uri}    then http://127.0.0.1:5000"
+
+
+def percent(share: float) -> str:
+    return f"{100 * share:.2f}%"
+
+
+def _title(scores: EnsembleScores) -> str:
+    corrupt = next(iter(scores.ensemble.values())).corrupt
+    skipped = f", {corrupt} corrupt left out" if corrupt else ""
+    return f"{len(scores.names)} model(s), {scores.samples:,} validation images{skipped}"
+
+
+def _cells(row: Row) -> list[str]:
+    paper = percent(row.paper_top5_error) if row.paper_top5_error is not None else ""
+    return [
+        str(row.models),
+        str(row.crops),
+        str(row.cost),
+        percent(row.top1_error),
+        percent(row.top5_error),
+        f"{row.loss:.4f}",
+        paper,
+        row.note,
+    ]
+
+
+def _markdown(scores: EnsembleScores) -> str:
+    lines = [f"{_title(scores)}", "", "| " + " | ".join(HEADINGS) + " |", "|" + "--:|" * (len(HEADINGS) - 1) + "---|"]
+    lines += ["| " + " | ".join(_cells(row)) + " |" for row in rows(scores)]
+    return "\n".join(lines) + "\n"
+
+
+def _picture(scores: EnsembleScores, path: Path) -> None:
+    """Top-1 error against the number of crops: each member, their mean, the ensemble."""
+    from matplotlib.figure import Figure
+
+    views = list(scores.ensemble)
+    places = range(len(views))
+    figure = Figure(figsize=(7, 4.2), layout="constrained")
+    axes = figure.subplots()
+    for name, by_views in scores.members.items():
+        errors = [100 * (1 - by_views[v].rates()["top1"]) for v in views]
+        axes.plot(places, errors, marker="o", linewidth=1, alpha=0.6, label=name)
+    if len(scores.names) > 1:
+        errors = [100 * (1 - scores.ensemble[v].rates()["top1"]) for v in views]
+        axes.plot(places, errors, marker="s", linewidth=3, color="black", label=f"ensemble of {len(scores.names)}")
+    axes.set_xticks(list(places), [str(v) for v in views])
+    axes.set_xlabel("crops of each image")
+    axes.set_ylabel("top-1 error, %")
+    axes.set_ylim(bottom=0)
+    axes.set_title(_title(scores))
+    axes.grid(axis="y", alpha=0.3)
+    axes.legend(fontsize="small", ncols=2)
+    figure.savefig(path, dpi=110)

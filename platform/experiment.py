@@ -1,0 +1,160 @@
+"""An experiment on disk: its folder, what it is, who holds it, and how far each member has come.
+
+runs/NAME/experiment.json      resolved config, identity, MLflow run ids
+runs/NAME/members/MEMBER/      checkpoint.pt, weights.pt, probabilities/, state.json
+runs/NAME/table.{md,csv,png}   the results
+"""
+
+import json
+import os
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from platform.config import ConfigError, Experiment, differences, identity
+from platform.data.index import Index
+from platform.evaluation.probabilities import SEAL, is_complete
+
+FINISHED, FAILED, UNFINISHED = "finished", "failed", "unfinished"
+
+
+@dataclass
+class MemberState:
+    """`state.json` of a member, written by its rank 0."""
+
+    state: str = UNFINISHED
+    starts: int = 0  # since the last launch
+    error: str = ""
+    times: dict[str, float] = field(default_factory=dict)  # of the newest start: event -> seconds since the epoch
+
+
+class MemberFolder:
+    """One member's files."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.weights = path / "weights.pt"
+        self.probabilities = path / "probabilities"
+
+    def is_trained(self) -> bool:
+        return self.weights.exists()
+
+    def is_finished(self, views: int) -> bool:
+        """Trained, and evaluated with at least so many views."""
+        return self.is_trained() and is_complete(self.probabilities, views)
+
+    def forget_evaluation(self) -> None:
+        """Let the next launch evaluate the trained weights again."""
+        (self.probabilities / SEAL).unlink(missing_ok=True)
+
+    def state(self) -> MemberState:
+        try:
+            return MemberState(**json.loads((self.path / "state.json").read_text()))
+        except (FileNotFoundError, ValueError, TypeError):
+            return MemberState()
+
+    def set_state(self, state: MemberState) -> None:
+        self.path.mkdir(parents=True, exist_ok=True)
+        write_atomically(self.path / "state.json", json.dumps(asdict(state)) + "\n")
+
+
+@dataclass
+class Record:
+    """`experiment.json`."""
+
+    identity: dict[str, Any]
+    configs: dict[str, Any]
+    parent_run: str | None = None
+    member_runs: dict[str, str] = field(default_factory=dict)
+
+
+class ExperimentFolder:
+    """The folder of one experiment."""
+
+    def __init__(self, experiment: Experiment) -> None:
+        self.path = experiment.folder
+        self.name = experiment.name
+        self._file = self.path / "experiment.json"
+
+    def member(self, name: str) -> MemberFolder:
+        return MemberFolder(self.path / "members" / name)
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Hold the experiment: a second launch of it is refused. The operating system frees a dead holder's lock.
+
+        Raises:
+            ConfigError: somebody else holds it.
+        """
+        self.path.mkdir(parents=True, exist_ok=True)
+        lock, holder = FileLock(self.path / ".lock"), self.path / ".holder"
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            who = holder.read_text().strip() if holder.exists() else "another process"
+            raise ConfigError(f"{self.name} is being run by {who}; wait for it, or give another name=") from None
+        try:
+            holder.write_text(f"process {os.getpid()} on {socket.gethostname()} since {time.strftime('%F %T')}\n")
+            yield
+        finally:
+            holder.unlink(missing_ok=True)
+            lock.release()
+
+    def open(self, experiment: Experiment, index: Index) -> Record:
+        """The record of this experiment: the one on disk if it is the same experiment, a new one if there is none.
+
+        Raises:
+            ConfigError: the folder holds an experiment of another config or other data; names the differences.
+        """
+        new = Record(
+            identity={name: identity(asdict(member)) for name, member in experiment.members.items()}
+            | {"data": fingerprint(index)},
+            configs={name: asdict(member) for name, member in experiment.members.items()},
+        )
+        if experiment.config.fresh and self._file.exists():
+            self._set_aside()
+        if not self._file.exists():
+            self.write(new)
+            return new
+        old = Record(**json.loads(self._file.read_text()))
+        changed = differences(old.identity, json.loads(json.dumps(new.identity)))
+        if changed:
+            shown = "; ".join(changed[:5]) + (f"; and {len(changed) - 5} more" if len(changed) > 5 else "")
+            raise ConfigError(
+                f"{self.name} was run with another config ({shown}); give it another name=, or fresh=true to start anew"
+            )
+        old.configs = new.configs
+        return old
+
+    def write(self, record: Record) -> None:
+        self.path.mkdir(parents=True, exist_ok=True)
+        write_atomically(self._file, json.dumps(asdict(record), indent=1) + "\n")
+
+    def _set_aside(self) -> None:
+        """Move what is there (all but the lock that is held) into a dated folder beside it."""
+        aside = self.path.with_name(f"{self.path.name}.{time.strftime('%Y%m%d-%H%M%S')}")
+        aside.mkdir()
+        for file in self.path.iterdir():
+            if file.name not in (".lock", ".holder"):
+                file.rename(aside / file.name)
+
+
+def fingerprint(index: Index) -> list[str]:
+    """What the shards hold: split, checksum and samples of each."""
+    return [
+        f"{split.name} {shard.path.name} {shard.md5} {shard.samples}"
+        for split in index.splits.values()
+        for shard in split.shards
+    ]
+
+
+def write_atomically(path: Path, text: str) -> None:
+    unfinished = path.with_name(f"{path.name}.{os.getpid()}.unfinished")
+    unfinished.write_text(text)
+    unfinished.replace(path)

@@ -1,0 +1,139 @@
+"""`python -m platform.launch`: compose the config, make it typed, check it, hand it to its job.
+
+In: the command line (Hydra's). Out: an exit status; every error before Ray starts is one line.
+"""
+
+import difflib
+import os
+import re
+import sys
+from collections.abc import Iterable
+from dataclasses import asdict, replace
+from importlib import import_module
+from pathlib import Path
+from typing import NoReturn
+
+import hydra
+from hydra.core.config_store import ConfigStore
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from platform.config import Config, ConfigError, Experiment, flatten
+
+ROOT = Path(__file__).resolve().parent.parent
+SINGLE = "model"  # what the one member of a training without an ensemble is called
+
+
+def main() -> None:
+    """Run the command line; exits with the job's status, 2 for a config that cannot work."""
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra hands its errors to us instead of printing them over many lines
+    ConfigStore.instance().store("schema", Config)
+    try:
+        _compose_and_run()
+    except (ConfigError, HydraException, OmegaConfBaseException) as error:
+        _fail(one_line(error))
+
+
+@hydra.main(version_base="1.3", config_path=str(ROOT / "conf"), config_name="config")
+def _compose_and_run(composed: DictConfig) -> None:
+    overrides = list(HydraConfig.get().overrides.task)
+    if not any(override.lstrip("+").startswith(("experiment=", "job=")) for override in overrides):
+        print(_experiments())
+        return
+    try:
+        experiment = compose(composed, overrides)
+        status = import_module(f"jobs.{experiment.config.job}").run(experiment)
+    except (ConfigError, HydraException, OmegaConfBaseException) as error:
+        _fail(one_line(error))
+    if status:
+        sys.exit(status)
+
+
+def compose(composed: DictConfig, overrides: list[str]) -> Experiment:
+    """The typed experiment and its members, each composed as the command line with the member's words at its end."""
+    config = typed(composed)
+    members = {}
+    for name, words in config.ensemble.members.items():
+        try:
+            members[name] = typed(hydra.compose("config", _without(overrides, words) + words))
+        except (ConfigError, HydraException, OmegaConfBaseException) as error:
+            raise ConfigError(f"ensemble member {name}: {one_line(error)}") from error
+    return Experiment(config, members or {SINGLE: config})
+
+
+def typed(composed: DictConfig) -> Config:
+    """A composed config as dataclasses, interpolations resolved, paths absolute (workers have other directories)."""
+    config = OmegaConf.to_object(composed)
+    assert isinstance(config, Config)
+    return replace(
+        config,
+        output_dir=str(Path(config.output_dir).absolute()),
+        data=replace(config.data, shards=str(Path(config.data.shards).absolute())),
+    )
+
+
+def _without(overrides: list[str], words: list[str]) -> list[str]:
+    """The command line less the keys a member sets itself: Hydra refuses a group chosen twice."""
+    own = {word.split("=")[0].lstrip("+") for word in words}
+    return [override for override in overrides if override.split("=")[0].lstrip("+") not in own]
+
+
+def _experiments() -> str:
+    files = sorted((ROOT / "conf" / "experiment").glob("*.yaml"))
+    lines = [f"  {file.stem:<28}{_summary(file)}" for file in files]
+    return "\n".join(
+        ["Experiments:", *lines, "", "Run one:  python -m platform.launch +experiment=NAME", "Options:  --help"]
+    )
+
+
+def _summary(experiment_file: Path) -> str:
+    """The second comment line of an experiment file."""
+    comments = [line for line in experiment_file.read_text().splitlines() if line.startswith("# ")]
+    return comments[1].removeprefix("# ") if len(comments) > 1 else ""
+
+
+def one_line(error: BaseException) -> str:
+    """An error of the config as one line with the value and the remedy, whoever raised it."""
+    text = str(error)
+    cause = error.__cause__ or error.__context__
+    if isinstance(error, ConfigError):
+        return text
+    if isinstance(cause, ConfigError):
+        return str(cause)
+    if match := re.match(r"Could not override '([\w./@]+)'\. No match in the defaults list", text):
+        return f"{match[1]} is not chosen yet; write +{match[1]}=NAME"
+    if match := re.match(r"Could not override '([\w.]+)'", text):
+        return unknown_key(match[1])
+    if match := re.search(r"Could not find '([\w/]+)/([^/']+)'", text):
+        return f"{match[1]}={match[2]} does not exist; choose one of {', '.join(_choices(match[1]))}"
+    if match := re.match(r"Error merging override ([^=]+)=(.*)", text):
+        reason = _first_line(cause) if cause else "it is of the wrong type"
+        return f"{match[1]} is {match[2]!r}: {reason}; --cfg job shows its kind"
+    return "; ".join(line.strip() for line in text.splitlines()[:3] if line.strip())
+
+
+def unknown_key(key: str) -> str:
+    """The message for a key that is in no dataclass, with the nearest that are."""
+    known = list(flatten(asdict(Config())))
+    near = difflib.get_close_matches(key, known, n=3, cutoff=0.6)
+    remedy = f"did you mean {' or '.join(near)}?" if near else "see --cfg job for all keys"
+    return f"{key} does not exist; {remedy}"
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).splitlines()[0]
+
+
+def _choices(group: str) -> Iterable[str]:
+    return sorted(file.stem for file in (ROOT / "conf" / group).glob("*.yaml"))
+
+
+def _fail(message: str) -> NoReturn:
+    print(f"error: {message}", file=sys.stderr)
+    sys.exit(2)
+
+
+if __name__ == "__main__":
+    main()

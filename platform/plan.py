@@ -1,0 +1,157 @@
+"""What an experiment will do, worked out and checked before anything starts: members, steps, images, places."""
+
+import math
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from platform.config import Config, ConfigError, Experiment, require
+from platform.data import pack
+from platform.data.index import INDEX_NAME, Index, ShardError, read_index
+from platform.data.order import steps_per_epoch
+from platform.models import build
+
+
+@dataclass(frozen=True)
+class MemberPlan:
+    """One member's share of the work."""
+
+    name: str
+    config: Config
+    steps_per_epoch: int
+    steps: int
+
+    @property
+    def images(self) -> int:
+        return self.steps * self.config.training.batch_size
+
+    @property
+    def cost(self) -> float:
+        """Relative, to balance lanes: a network's work grows with the square of its width."""
+        return self.images * self.config.model.width**2
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The whole experiment."""
+
+    experiment: Experiment
+    train_samples: int
+    val_samples: int
+    packed: bool  # false: the shards are made from `data.source` first
+    members: list[MemberPlan]
+
+
+def plan(experiment: Experiment) -> Plan:
+    """Check everything that can be checked without Ray.
+
+    Raises:
+        ConfigError: with the value, the limit and the remedy.
+    """
+    config = experiment.config
+    packed = (Path(config.data.shards) / INDEX_NAME).exists()
+    train_samples, val_samples = _samples(config, packed)
+    _check_local_resources(config)
+    members = []
+    for name, member in experiment.members.items():
+        require(
+            member.data == config.data,
+            f"ensemble member {name} changes data.*; members differ in sampling, order and model, not in their images",
+        )
+        build.check(member.model)
+        batch = member.training.batch_size
+        per_epoch = steps_per_epoch(train_samples, member.loader.streams, batch)
+        require(
+            per_epoch > 0,
+            f"training.batch_size is {batch}, more than the {train_samples} training images of {config.data.name} "
+            "fill; lower it",
+        )
+        members.append(MemberPlan(name, member, per_epoch, total_steps(member.training.epochs, per_epoch)))
+    return Plan(experiment, train_samples, val_samples, packed, members)
+
+
+def total_steps(epochs: float, per_epoch: int) -> int:
+    return max(1, math.ceil(epochs * per_epoch))
+
+
+def open_data(config: Config) -> Index:
+    """The index of the packed shards, checked against the config.
+
+    Raises:
+        ConfigError: shards missing or torn, or of another number of classes.
+    """
+    try:
+        index = read_index(config.data.shards)
+        for split in ("train", "val"):
+            index.split(split)
+    except ShardError as error:
+        raise ConfigError(str(error)) from error
+    found = len(index.classes)
+    require(
+        found in (0, config.data.classes),
+        f"data.classes is {config.data.classes}, the shards in {config.data.shards} have {found}; set it to that",
+    )
+    return index
+
+
+def _samples(config: Config, packed: bool) -> tuple[int, int]:
+    """(training, validation) images, counted in the index or in the source that will be packed."""
+    if packed:
+        index = open_data(config)
+        return index.split("train").samples, index.split("val").samples
+    if config.data.source is None:
+        raise ConfigError(
+            f"no {INDEX_NAME} in data.shards={config.data.shards} and no data.source to pack; "
+            "give one of them (job=pack data.source=PATH)"
+        )
+    splits = pack.divide(pack.source(config.data.source), config.data.val_fraction, config.seed)
+    return len(splits["train"]), len(splits["val"])
+
+
+def _check_local_resources(config: Config) -> None:
+    cluster = config.cluster
+    if cluster.address is not None:
+        return
+    cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    needed = cluster.workers * cluster.cpus_per_worker
+    require(
+        needed <= cpus,
+        f"cluster.workers x cluster.cpus_per_worker is {needed}, this machine has {cpus} processors; "
+        "lower them, or use cluster=ray",
+    )
+
+
+def lines(plan: Plan) -> list[str]:
+    """The plan as text."""
+    experiment, config = plan.experiment, plan.experiment.config
+    shards = config.data.shards + ("" if plan.packed else f" (packed from {config.data.source} on first use)")
+    cluster = config.cluster
+    text = [
+        f"experiment  {experiment.name}",
+        f"data        {config.data.name}: {plan.train_samples} training and {plan.val_samples} validation images, "
+        f"{config.data.classes} classes, {config.data.image_size} px",
+        f"shards      {shards}",
+        f"batch       {config.training.batch_size} images: {cluster.workers} worker(s) x {_accumulation(config)}",
+        f"cluster     {'a local Ray' if cluster.address is None else f'the Ray at {cluster.address}'}; "
+        f"each worker {cluster.cpus_per_worker} CPU(s), "
+        f"{'a GPU if there is one' if cluster.gpus_per_worker is None else f'{cluster.gpus_per_worker} GPU(s)'}",
+        f"evaluation  {plan.val_samples} images x {max(config.evaluation.views)} views for each member",
+        f"results     {experiment.folder}",
+        f"tracking    {config.tracking.uri}, MLflow experiment {config.tracking.experiment}",
+        "",
+        f"{'member':<22}{'sampling':<22}{'model':<22}{'epochs':>8}{'steps':>9}{'images':>13}",
+    ]
+    for member in plan.members:
+        model = member.config.model
+        name = model.name + (f" x{model.width:g}" if model.width != 1 else "") + (" bn" if model.batch_norm else "")
+        text.append(
+            f"{member.name:<22}{member.config.sampling.name:<22}{name:<22}"
+            f"{member.config.training.epochs:>8g}{member.steps:>9}{member.images:>13,}"
+        )
+    return text
+
+
+def _accumulation(config: Config) -> str:
+    share, limit = config.batch_per_worker, config.training.max_batch_per_worker
+    parts = -(-share // limit)
+    return f"{share}" if parts == 1 else f"{parts} accumulated parts of at most {limit}"

@@ -1,0 +1,240 @@
+"""Decoding gives Pillow's pixels bit by bit, whole or in part; what is no image is refused; resizing is antialiased."""
+
+import io
+import tarfile
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from PIL import Image
+
+from platform.data.decode import Box, CorruptImage, EncodedImage, resize
+
+Pixels = NDArray[np.uint8]
+
+
+def pillow(data: bytes) -> Pixels:
+    """The stored pixels, as torchvision's and webdataset's loaders see them."""
+    return np.asarray(Image.open(io.BytesIO(data)).convert("RGB"))
+
+
+def encoded(pixels: Pixels, file_format: str, mode: str = "RGB", **options: object) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).convert(mode).save(buffer, file_format, **options)
+    return buffer.getvalue()
+
+
+def random_box(rng: np.random.Generator, width: int, height: int) -> Box:
+    w, h = int(rng.integers(1, width + 1)), int(rng.integers(1, height + 1))
+    left, top = int(rng.integers(0, width - w + 1)), int(rng.integers(0, height - h + 1))
+    return Box(left, top, left + w, top + h)
+
+
+def assert_decodes_as_pillow(data: bytes, seed: int = 0, regions: int = 4) -> None:
+    image, expected = EncodedImage(data), pillow(data)
+    assert (image.height, image.width) == expected.shape[:2]
+    whole = image.decode()
+    assert whole.dtype == np.uint8
+    np.testing.assert_array_equal(whole, expected)
+    rng = np.random.default_rng(seed)
+    for box in [random_box(rng, image.width, image.height) for _ in range(regions)]:
+        part = image.decode(box)
+        assert part.shape == (*box.size, 3)
+        np.testing.assert_array_equal(part, expected[box.top : box.bottom, box.left : box.right], str(box))
+
+
+@pytest.fixture(scope="module")
+def photo(photos: list[bytes]) -> Pixels:
+    """A real photograph's pixels, of odd size: 131x97."""
+    return pillow(photos[0])[100:197, 200:331]
+
+
+def test_box_size_is_height_and_width() -> None:
+    assert Box(left=1, top=10, right=4, bottom=12).size == (2, 3)
+
+
+def test_photographs_decode_as_pillow_does_whole_and_in_part(photos: list[bytes]) -> None:
+    for data in photos:
+        assert EncodedImage(data)._stream is not None  # nvImageCodec's, or the test compares Pillow with itself
+        assert_decodes_as_pillow(data, regions=20)
+
+
+def test_imagenet_photographs_decode_as_pillow_does(shared_data: Path) -> None:
+    """ImageNet's own files: greyscale, EXIF, every chroma subsampling among them."""
+    modes = set()
+    with tarfile.open(shared_data / "photos.tar") as tar:
+        for number, member in enumerate(tar.getmembers()[::6]):
+            file = tar.extractfile(member)
+            assert file is not None
+            data = file.read()
+            modes.add(Image.open(io.BytesIO(data)).mode)
+            assert_decodes_as_pillow(data, number, regions=3)
+    assert "L" in modes
+
+
+@pytest.mark.parametrize("subsampling", ["4:4:4", "4:2:2", "4:2:0"])
+@pytest.mark.parametrize("options", [{}, {"progressive": True}, {"restart_marker_rows": 1}, {"quality": 30}])
+def test_every_kind_of_jpeg_decodes_as_pillow_does(photo: Pixels, subsampling: str, options: dict[str, object]) -> None:
+    data = encoded(photo, "JPEG", subsampling=subsampling, **options)
+    assert EncodedImage(data)._stream is not None
+    assert_decodes_as_pillow(data, regions=10)
+
+
+@pytest.mark.parametrize(
+    ("file_format", "mode"),
+    [
+        ("JPEG", "L"),
+        ("JPEG", "CMYK"),
+        ("PNG", "RGB"),
+        ("PNG", "RGBA"),
+        ("PNG", "L"),
+        ("PNG", "P"),
+        ("PNG", "1"),
+        ("WEBP", "RGB"),
+        ("GIF", "P"),
+    ],
+)
+def test_other_colours_and_formats_decode_as_pillow_does(photo: Pixels, file_format: str, mode: str) -> None:
+    assert_decodes_as_pillow(encoded(photo, file_format, mode))
+
+
+@pytest.mark.parametrize("orientation", [3, 6, 8])
+def test_exif_orientation_is_ignored(photo: Pixels, orientation: int) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    data = encoded(photo, "JPEG", exif=exif)
+    assert Image.open(io.BytesIO(data)).getexif()[0x0112] == orientation
+    assert (EncodedImage(data).width, EncodedImage(data).height) == (131, 97)
+    assert_decodes_as_pillow(data)
+
+
+def test_the_smallest_image_decodes() -> None:
+    for file_format in ("JPEG", "PNG"):
+        assert_decodes_as_pillow(encoded(np.full((1, 1, 3), 200, np.uint8), file_format), regions=1)
+
+
+def test_threads_decode_at_the_same_time(photos: list[bytes]) -> None:
+    expected = [pillow(data) for data in photos]
+    wrong: list[str] = []
+
+    def work(seed: int) -> None:
+        rng = np.random.default_rng(seed)
+        for turn in range(10):
+            which = (seed + turn) % 2
+            image = EncodedImage(photos[which])
+            box = random_box(rng, image.width, image.height)
+            if not np.array_equal(image.decode(box), expected[which][box.top : box.bottom, box.left : box.right]):
+                wrong.append(f"{which} {box}")
+
+    threads = [threading.Thread(target=work, args=(seed,)) for seed in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert wrong == []
+
+
+@pytest.mark.parametrize(
+    "data", [b"", b"\xff", b"\xff\xd8", b"\xff\xd8\xff\xe0", b"no image at all" * 50, b"\xff\xd8" + b"junk" * 100]
+)
+def test_what_has_no_header_is_corrupt(data: bytes) -> None:
+    with pytest.raises(CorruptImage, match="."):
+        EncodedImage(data)
+
+
+@pytest.mark.parametrize("file_format", ["JPEG", "PNG", "WEBP", "GIF", "TIFF"])
+@pytest.mark.parametrize("kept", [0.03, 0.3, 0.7, 0.98])
+def test_truncated_images_are_corrupt(photo: Pixels, file_format: str, kept: float) -> None:
+    data = encoded(photo, file_format)
+    with pytest.raises(CorruptImage, match="."):
+        EncodedImage(data[: int(len(data) * kept)]).decode()
+
+
+def test_a_png_with_a_broken_chunk_is_corrupt() -> None:
+    data = bytearray(encoded(np.random.default_rng(0).integers(0, 256, (200, 200, 3), dtype=np.uint8), "PNG"))
+    second_chunk = data.index(b"IDAT", data.index(b"IDAT") + 4)
+    data[second_chunk] = 0
+    with pytest.raises(CorruptImage, match="broken PNG"):
+        EncodedImage(bytes(data)).decode()
+
+
+def test_an_image_beyond_pillows_limit_is_corrupt() -> None:
+    header = bytearray(encoded(np.zeros((1, 1, 3), np.uint8), "BMP"))
+    header[18:26] = (60_000).to_bytes(4, "little") * 2
+    with pytest.raises(CorruptImage, match="exceeds limit"):
+        EncodedImage(bytes(header)).decode()
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning:PIL")
+@pytest.mark.parametrize("file_format", ["JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF"])
+@given(data=st.data())
+@settings(max_examples=40, deadline=None)
+def test_damaged_bytes_decode_or_are_corrupt_and_nothing_else(
+    file_format: str, data: st.DataObject, small_jpegs: list[bytes]
+) -> None:
+    damaged = bytearray(encoded(pillow(small_jpegs[0]), file_format))
+    for place in data.draw(st.lists(st.integers(0, len(damaged) - 1), min_size=1, max_size=20)):
+        damaged[place] = data.draw(st.integers(0, 255))
+    try:
+        image = EncodedImage(bytes(damaged))
+        if image.width * image.height < 10_000_000:
+            assert image.decode().shape == (image.height, image.width, 3)
+    except CorruptImage:
+        pass
+
+
+SIZES = [(224, 224), (32, 32), (100, 37), (1, 1), (97, 60)]
+
+
+@pytest.mark.parametrize(("name", "method"), [("bilinear", "BILINEAR"), ("bicubic", "BICUBIC")])
+@pytest.mark.parametrize("size", [*SIZES, (300, 400)])
+def test_antialiased_resizing_agrees_with_pillow(photo: Pixels, name: str, method: str, size: tuple[int, int]) -> None:
+    ours = resize(photo, size, name).numpy().astype(int)
+    assert ours.shape == (*size, 3)
+    theirs = np.asarray(Image.fromarray(photo).resize((size[1], size[0]), Image.Resampling[method])).astype(int)
+    assert np.abs(ours - theirs).max() <= 2
+    assert np.abs(ours - theirs).mean() <= 0.5
+
+
+def test_resizing_a_whole_photograph_agrees_with_pillow(photos: list[bytes]) -> None:
+    pixels = pillow(photos[1])
+    ours = resize(pixels, (224, 224)).numpy().astype(int)
+    theirs = np.asarray(Image.fromarray(pixels).resize((224, 224), Image.Resampling.BILINEAR)).astype(int)
+    assert np.abs(ours - theirs).max() <= 1
+    assert np.abs(ours - theirs).mean() < 0.1
+
+
+@pytest.mark.parametrize("interpolation", ["bilinear", "bicubic", "area", "nearest"])
+@pytest.mark.parametrize("size", SIZES)
+def test_every_interpolation_keeps_the_picture(photo: Pixels, interpolation: str, size: tuple[int, int]) -> None:
+    resized = resize(photo, size, interpolation)
+    assert tuple(resized.shape) == (*size, 3)
+    assert resized.numpy().dtype == np.uint8
+    if min(size) >= 32:  # channels and sides in their places: each quarter's mean colour stays what it was
+        for rows in (slice(0, 0.5), slice(0.5, 1)):
+            for columns in (slice(0, 0.5), slice(0.5, 1)):
+                before, after = part(photo, rows, columns), part(resized.numpy(), rows, columns)
+                np.testing.assert_allclose(after.mean((0, 1)), before.mean((0, 1)), atol=9)
+
+
+def part(pixels: Pixels, rows: slice, columns: slice) -> Pixels:
+    height, width = pixels.shape[:2]
+    return pixels[
+        int(rows.start * height) : int(rows.stop * height), int(columns.start * width) : int(columns.stop * width)
+    ]
+
+
+def test_area_is_the_mean_and_nearest_the_pixel_at_the_centre() -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (12, 9, 3), dtype=np.uint8)
+    means = pixels.reshape(4, 3, 3, 3, 3).mean((1, 3))
+    assert np.abs(resize(pixels, (4, 3), "area").numpy() - means).max() <= 0.5
+    np.testing.assert_array_equal(resize(pixels, (4, 3), "nearest").numpy(), pixels[1::3, 1::3])
+
+
+def test_the_size_asked_for_already_is_unchanged(photo: Pixels) -> None:
+    for interpolation in ("bilinear", "bicubic", "area", "nearest"):
+        np.testing.assert_array_equal(resize(photo, (97, 131), interpolation).numpy(), photo)

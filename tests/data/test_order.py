@@ -1,0 +1,117 @@
+"""The order deals every sample at most once an epoch, the same global batches at any world size, from the step alone."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from platform.config import ConfigError
+from platform.data import order as order_module
+from platform.data.index import Index
+from platform.data.order import Order, evaluation_share
+
+
+@st.composite
+def orders(draw: st.DrawFn) -> Order:
+    """Orders of any shape with at least one global batch in an epoch."""
+    streams = draw(st.integers(1, 8))
+    batch_size = streams * draw(st.integers(1, 5))
+    sizes = draw(st.lists(st.integers(0, 60), min_size=1, max_size=8).filter(lambda s: sum(s) >= batch_size))
+    return Order(tuple(sizes), streams, batch_size, draw(st.integers(1, 70)), draw(st.integers(-(2**63), 2**64)))
+
+
+EPOCHS = st.integers(0, 1000)
+
+
+def epoch_steps(order: Order, epoch: int) -> range:
+    return range(epoch * order.steps_per_epoch, (epoch + 1) * order.steps_per_epoch)
+
+
+def divisors(number: int) -> list[int]:
+    return [d for d in range(1, number + 1) if number % d == 0]
+
+
+@given(orders(), EPOCHS)
+@settings(max_examples=80, deadline=None)
+def test_an_epoch_has_no_sample_twice_and_leaves_less_than_a_batch(order: Order, epoch: int) -> None:
+    ids = np.concatenate([order.batch(step) for step in epoch_steps(order, epoch)])
+    assert ids.dtype == np.int64
+    assert len(np.unique(ids)) == len(ids)
+    assert ids.min() >= 0
+    assert ids.max() < order.samples
+    assert 0 <= order.samples - len(ids) < order.batch_size
+
+
+@given(orders(), EPOCHS)
+@settings(max_examples=60, deadline=None)
+def test_the_ranks_share_the_same_global_batches_at_every_world_size(order: Order, epoch: int) -> None:
+    for step in epoch_steps(order, epoch)[:6]:
+        whole = set(order.batch(step).tolist())
+        assert len(whole) == order.batch_size
+        for world in divisors(order.streams):
+            shares = [order.batch(step, rank, world) for rank in range(world)]
+            assert {len(share) for share in shares} == {order.batch_size // world}
+            together = np.concatenate(shares).tolist()
+            assert len(set(together)) == order.batch_size
+            assert set(together) == whole
+
+
+@given(orders(), st.randoms(use_true_random=False))
+@settings(max_examples=40, deadline=None)
+def test_a_batch_depends_on_nothing_asked_before(order: Order, random) -> None:
+    steps = list(range(min(3 * order.steps_per_epoch, 30)))
+    forwards = [order.batch(step) for step in steps]
+    random.shuffle(steps)
+    for step in steps:
+        order_module._shard_line.cache_clear()
+        order_module._permutation.cache_clear()
+        same = Order(order.sizes, order.streams, order.batch_size, order.block, order.seed)
+        np.testing.assert_array_equal(same.batch(step), forwards[step])
+
+
+@pytest.mark.parametrize("block", [1, 7, 4096])
+def test_epochs_and_seeds_give_different_orders(block: int) -> None:
+    orders = [Order((97, 150, 103, 60, 88), 4, 16, block, seed) for seed in (0, 1, -1, 2**63)]
+    batches = [order.batch(epoch * order.steps_per_epoch).tolist() for order in orders for epoch in range(4)]
+    assert len({tuple(sorted(batch)) for batch in batches}) == len(batches)
+
+
+def test_a_batch_mixes_streams_and_a_stream_is_shuffled() -> None:
+    order = Order((100,) * 10, 4, 40, 250, 0)
+    ids = order.batch(0)
+    assert len(set((ids // 100).tolist())) > 5
+    stream = order.batch(0, 0, 4)
+    assert (np.diff(np.sort(stream)) > 1).any()
+    assert not np.array_equal(stream, np.sort(stream))
+
+
+@pytest.mark.parametrize("sizes", [(43,), (20, 23), (11, 9, 12, 11)])
+@pytest.mark.parametrize("block", [1, 4, 4096])
+def test_what_an_epoch_leaves_out_comes_in_others(sizes: tuple[int, ...], block: int) -> None:
+    order = Order(sizes, 8, 16, block, 0)
+    seen = {int(i) for step in range(60 * order.steps_per_epoch) for i in order.batch(step)}
+    assert seen == set(range(43))
+
+
+def test_fewer_samples_than_a_batch_are_refused_with_the_numbers(digits: Index) -> None:
+    split = digits.split("val")
+    with pytest.raises(ConfigError, match=rf"{split.samples} samples.*training.batch_size.*\(512\)"):
+        Order.of(split, 8, 512, 64, 0)
+    assert Order.of(split, 8, split.samples // 8 * 8, 64, 0).steps_per_epoch == 1
+
+
+def test_the_order_of_a_split_is_that_of_its_shard_sizes(digits: Index) -> None:
+    split = digits.split("train")
+    order = Order.of(split, 8, 32, 128, 5)
+    assert order.sizes == tuple(shard.samples for shard in split.shards)
+    assert len(order.sizes) > 2
+    assert order.samples == split.samples
+    assert order.steps_per_epoch == split.samples // 8 // 4
+
+
+@given(st.integers(0, 5000), st.integers(1, 64))
+@settings(max_examples=100, deadline=None)
+def test_evaluation_shares_are_every_sample_once_and_of_like_size(samples: int, world: int) -> None:
+    shares = [evaluation_share(samples, rank, world) for rank in range(world)]
+    assert [i for share in shares for i in share] == list(range(samples))
+    assert max(map(len, shares)) - min(map(len, shares)) <= 1

@@ -1,0 +1,252 @@
+"""Whole short runs on the digits: what a run leaves depends on neither interruptions, threads nor workers."""
+
+import os
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+from platform.config import (
+    Config,
+    ConfigError,
+    DataConfig,
+    EvaluationConfig,
+    ModelConfig,
+    OptimConfig,
+    SamplingConfig,
+    ScheduleConfig,
+    TrainingConfig,
+)
+from platform.data.index import Index, Split, read_index
+from platform.training import checkpoints
+from platform.training.loop import NonFiniteLoss, Worker, steps_in, train, training_order
+
+STEPS = 12
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def index(digits: Index) -> Index:
+    """All of the digits to train on; 59 of the others to evaluate on."""
+    return replace(digits, splits={"train": digits.split("train"), "val": Split("val", digits.split("val").shards[-1:])})
+
+
+def config(data: DataConfig, *, lr: float = 0.01, batch_norm: bool = False, dropout: bool = True, **training: Any) -> Config:
+    """A run of 12 steps with everything random switched on, unless `dropout` says otherwise."""
+    settings: dict[str, Any] = {"epochs": 0.13, "batch_size": 16, "precision": "float32", "log_every_steps": 1}
+    return Config(
+        data=data,
+        sampling=SamplingConfig(photometric=True, interpolation="random"),
+        model=ModelConfig(
+            width=0.1,
+            batch_norm=batch_norm,
+            dropout=0.4 if dropout else 0.0,
+            auxiliary_weight=0.3 if dropout else 0.0,  # the heads' own dropout is always there
+        ),
+        optim=OptimConfig(lr=lr),
+        schedule=ScheduleConfig(name="cosine", warmup_epochs=0.03),
+        training=TrainingConfig(**settings | training),
+        evaluation=EvaluationConfig(views=[1], every_epochs=0),
+    )
+
+
+class Recorder:
+    """Keeps what a run reports, and interrupts it once if asked."""
+
+    def __init__(self, interrupt_at: int | None = None) -> None:
+        self.reports: list[tuple[int, dict[str, float]]] = []
+        self._interrupt_at = interrupt_at
+
+    def __call__(self, step: int, metrics: dict[str, float]) -> None:
+        self.reports.append((step, metrics))
+        if step == self._interrupt_at:
+            raise KeyboardInterrupt
+
+    def curve(self, name: str) -> list[float]:
+        return [metrics[name] for _, metrics in self.reports if name in metrics]
+
+
+def nothing(step: int, metrics: dict[str, float]) -> None:
+    """A report to nobody."""
+
+
+def assert_same(a: nn.Module, b: nn.Module) -> None:
+    for (name, x), y in zip(a.state_dict().items(), b.state_dict().values(), strict=True):
+        assert torch.equal(x, y), name
+
+
+@pytest.mark.parametrize(
+    ("batch_norm", "averaging", "interrupt_at"),
+    [(False, "polyak", 5), (False, "polyak", 9), (True, "ema", 5)],
+    ids=["before the average", "within the average", "batch norm, ema"],
+)
+def test_a_resumed_run_ends_bitwise_as_an_uninterrupted_one(
+    index: Index, digits_data: DataConfig, tmp_path: Path, batch_norm: bool, averaging: str, interrupt_at: int
+) -> None:
+    whole = config(digits_data, batch_norm=batch_norm, averaging=averaging, checkpoint_every_s=1000)
+    often = config(digits_data, batch_norm=batch_norm, averaging=averaging, checkpoint_every_s=1e-9)
+    uninterrupted = Recorder()
+    expected = train(whole, index, Worker(), tmp_path / "whole", uninterrupted)
+    with pytest.raises(KeyboardInterrupt):
+        train(often, index, Worker(), tmp_path / "cut", Recorder(interrupt_at))
+    saved = checkpoints.load(tmp_path / "cut")
+    assert saved is not None
+    assert saved["step"] == interrupt_at - 1
+    resumed = Recorder()
+    assert_same(train(often, index, Worker(), tmp_path / "cut", resumed), expected)
+    assert resumed.reports[0][0] == interrupt_at
+    assert resumed.curve("train/loss") == uninterrupted.curve("train/loss")[interrupt_at - 1 :]
+    assert resumed.curve("val/loss") == uninterrupted.curve("val/loss")
+
+
+def test_a_finished_run_started_again_trains_no_further(index: Index, digits_data: DataConfig, tmp_path: Path) -> None:
+    cfg = config(digits_data)
+    first, again = train(cfg, index, Worker(), tmp_path, nothing), Recorder()
+    assert_same(train(cfg, index, Worker(), tmp_path, again), first)
+    assert again.reports == []
+
+
+def test_the_number_of_decoding_threads_changes_nothing(index: Index, digits_data: DataConfig, tmp_path: Path) -> None:
+    cfg = config(digits_data)
+    one, three = (
+        train(cfg, index, Worker(threads=threads), tmp_path / str(threads), nothing) for threads in (1, 3)
+    )
+    assert_same(one, three)
+
+
+def test_seed_and_order_seed_both_change_the_run(index: Index, digits_data: DataConfig, tmp_path: Path) -> None:
+    ends = []
+    for number, changes in enumerate([{}, {"seed": 1}, {"order_seed": 1}]):
+        cfg = replace(config(digits_data, epochs=0.02), **changes)
+        recorder = Recorder()
+        train(cfg, index, Worker(), tmp_path / str(number), recorder)
+        ends.append(recorder.curve("train/loss")[-1])
+    assert len(set(ends)) == 3
+
+
+def test_reports_carry_the_schedule_and_the_place_in_the_run(
+    index: Index, digits_data: DataConfig, tmp_path: Path
+) -> None:
+    cfg, recorder = config(digits_data, log_every_steps=5, lr=0.02), Recorder()
+    train(cfg, index, Worker(), tmp_path, recorder)
+    trained = [(step, metrics) for step, metrics in recorder.reports if "train/loss" in metrics]
+    assert [step for step, _ in trained] == [1, 5, 10, STEPS]
+    assert [metrics["progress"] for _, metrics in trained] == [step / STEPS for step in (1, 5, 10, STEPS)]
+    assert trained[0][1]["train/lr"] == pytest.approx(0.02 / 3)  # the first of three steps of warm-up
+    per_epoch = training_order(cfg, index.split("train")).steps_per_epoch
+    assert trained[1][1]["train/epoch"] == pytest.approx(5 / per_epoch)
+    assert all(metrics["train/corrupt_samples"] == 0 for _, metrics in trained)
+    assert [(step, set(metrics)) for step, metrics in recorder.reports if "val/loss" in metrics] == [
+        (STEPS, {"val/top1", "val/top5", "val/loss"})
+    ]
+
+
+def test_reported_losses_are_means_since_the_last_report(index: Index, digits_data: DataConfig, tmp_path: Path) -> None:
+    each, some = Recorder(), Recorder()
+    train(config(digits_data), index, Worker(), tmp_path / "each", each)
+    train(config(digits_data, log_every_steps=5), index, Worker(), tmp_path / "some", some)
+    for name in ("train/loss", "train/main_loss", "train/top1", "train/gradient_norm"):
+        all_steps = each.curve(name)
+        expected = [sum(all_steps[a:b]) / (b - a) for a, b in ((0, 1), (1, 5), (5, 10), (10, 12))]
+        assert some.curve(name) == pytest.approx(expected, rel=1e-5), name
+
+
+def test_the_loss_goes_down(index: Index, digits_data: DataConfig, tmp_path: Path) -> None:
+    cfg, recorder = config(digits_data, lr=0.05, batch_norm=True, dropout=False, epochs=0.4), Recorder()
+    train(cfg, index, Worker(), tmp_path, recorder)
+    losses = recorder.curve("train/loss")
+    assert sum(losses[-8:]) / 8 < 0.85 * sum(losses[:4]) / 4
+    assert recorder.curve("val/top1")[-1] > 0.3
+
+
+@pytest.mark.parametrize(("checkpoint_every_s", "log_every_steps"), [(1000.0, 1), (1e-9, 1000)])
+def test_a_loss_that_is_not_finite_stops_the_run_and_is_not_saved(
+    index: Index, digits_data: DataConfig, tmp_path: Path, checkpoint_every_s: float, log_every_steps: int
+) -> None:
+    cfg = config(
+        digits_data, lr=1e20, checkpoint_every_s=checkpoint_every_s, log_every_steps=log_every_steps, averaging="none"
+    )
+    with pytest.raises(NonFiniteLoss, match=r"at step [1-3]; lower optim\.lr \(now 1e\+20\)"):
+        train(cfg, index, Worker(), tmp_path, nothing)
+    saved = checkpoints.load(tmp_path)
+    assert (saved is not None) == (checkpoint_every_s < 1)
+    if saved is not None:
+        assert all(value.isfinite().all() for part in ("model", "average") for value in saved[part].values())
+
+
+def test_an_epoch_without_a_whole_batch_is_refused(index: Index, digits_data: DataConfig, tmp_path: Path) -> None:
+    cfg = config(digits_data, batch_size=2048)
+    with pytest.raises(ConfigError, match=r"training\.batch_size is 2048.*1438 samples.*lower it"):
+        train(cfg, index, Worker(), tmp_path, nothing)
+
+
+def test_steps_are_the_epochs_rounded_up(index: Index, digits_data: DataConfig) -> None:
+    order = training_order(config(digits_data), index.split("train"))
+    assert order.steps_per_epoch == 1438 // 16
+    steps = [steps_in(config(digits_data, epochs=epochs), order) for epochs in (1e-6, 0.13, 1.0, 2.5)]
+    assert steps == [1, STEPS, 89, 223]
+
+
+RUNS = {"plain": False, "batch norm": True}
+
+
+def _replica(rank: int, data: DataConfig, val: Split, folder: str) -> None:
+    """One of two workers; trains both of RUNS and leaves its networks."""
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo", init_method=f"file://{folder}/rendezvous", rank=rank, world_size=2)
+    digits = read_index(data.shards)
+    index = replace(digits, splits=digits.splits | {"val": val})
+    for run, batch_norm in RUNS.items():
+        recorder = Recorder()
+        cfg = config(data, batch_norm=batch_norm, dropout=False)
+        model = train(cfg, index, Worker(rank, 2), Path(folder) / run, recorder)
+        left = {"weights": model.state_dict(), "loss": recorder.curve("train/loss"), "val": recorder.curve("val/loss")}
+        torch.save(left, Path(folder) / f"{run}-{rank}.pt")
+    dist.destroy_process_group()
+
+
+@pytest.fixture(scope="module")
+def replicas(index: Index, digits_data: DataConfig, tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[Any]]:
+    """What rank 0 and 1 of each of RUNS left."""
+    folder = tmp_path_factory.mktemp("replicas")
+    assert os.environ["PYTHONPATH"]  # the children find our `platform` by it
+    torch.multiprocessing.spawn(_replica, (digits_data, index.split("val"), str(folder)), nprocs=2)
+    return {run: [torch.load(folder / f"{run}-{rank}.pt") for rank in range(2)] for run in RUNS}
+
+
+def test_two_workers_end_where_one_does(
+    index: Index, digits_data: DataConfig, tmp_path: Path, replicas: dict[str, list[Any]]
+) -> None:
+    """Dropout aside, which is drawn for each worker, and batch norm, whose batches are each worker's own."""
+    recorder = Recorder()
+    alone = train(config(digits_data, dropout=False), index, Worker(), tmp_path, recorder)
+    together: dict[str, Tensor] = replicas["plain"][0]["weights"]
+    start = nn.utils.parameters_to_vector(alone.parameters()).norm()
+    for name, value in alone.state_dict().items():
+        torch.testing.assert_close(together[name], value, rtol=1e-4, atol=1e-6 * float(start), msg=name)
+    assert replicas["plain"][0]["loss"] == pytest.approx(recorder.curve("train/loss"), rel=1e-4)
+    assert replicas["plain"][0]["val"] == pytest.approx(recorder.curve("val/loss"), rel=1e-4)
+
+
+@pytest.mark.parametrize("run", sorted(RUNS))
+def test_every_rank_ends_with_the_same_network(replicas: dict[str, list[Any]], run: str) -> None:
+    first, second = (left["weights"] for left in replicas[run])
+    for name, value in first.items():
+        assert torch.equal(second[name], value), name
+
+
+def test_only_rank_0_reports(replicas: dict[str, list[Any]]) -> None:
+    assert len(replicas["plain"][0]["loss"]) == STEPS
+    assert replicas["plain"][1]["loss"] == []

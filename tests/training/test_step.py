@@ -1,0 +1,176 @@
+"""One optimiser step: accumulation, corrupt samples and auxiliary losses, against direct computations."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from platform.config import Config, DataConfig, LoaderConfig, ModelConfig, OptimConfig, SamplingConfig, TrainingConfig
+from platform.data.loader import Batch
+from platform.data.pixels import Pixels
+from platform.data.sampling import DRAWS
+from platform.training.optim import sgd
+from platform.training.step import StepResult, arithmetic, train_step
+
+CPU = torch.device("cpu")
+CLASSES = 5
+
+
+class TwoHeads(nn.Module):
+    """A network without dropout and with two auxiliary heads in training."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.trunk = nn.Sequential(nn.Conv2d(3, 4, 3, stride=4), nn.ReLU(), nn.Flatten())
+        self.heads = nn.ModuleList(nn.Linear(4 * 8 * 8, CLASSES) for _ in range(3))
+
+    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
+        x = self.trunk(images)
+        return tuple(head(x) for head in self.heads)
+
+
+def network() -> TwoHeads:
+    torch.manual_seed(0)
+    return TwoHeads()
+
+
+def config(*, per_worker: int = 256, auxiliary_weight: float = 0.3, clip_norm: float = 0.0, **sampling: Any) -> Config:
+    return Config(
+        data=DataConfig(classes=CLASSES),
+        loader=LoaderConfig(streams=1),
+        sampling=SamplingConfig(**sampling),
+        model=ModelConfig(auxiliary_weight=auxiliary_weight),
+        optim=OptimConfig(clip_norm=clip_norm),
+        training=TrainingConfig(max_batch_per_worker=per_worker),
+    )
+
+
+def batch(n: int = 13) -> Batch:
+    generator = np.random.default_rng(1)
+    return Batch(
+        images=torch.from_numpy(generator.integers(0, 256, (n, 32, 32, 3), dtype=np.uint8)),
+        labels_N=torch.from_numpy(generator.integers(0, CLASSES, n)),
+        ids_N=torch.arange(n),
+        valid_N=torch.ones(n, dtype=torch.bool),
+        mirrored_N=torch.from_numpy(generator.random(n) < 0.5),
+        draws_ND=generator.random((n, DRAWS)),
+    )
+
+
+def step(cfg: Config, samples: Batch, model: nn.Module | None = None) -> tuple[StepResult, list[Tensor]]:
+    """The result and the gradients left behind."""
+    model = model or network()
+    result = train_step(model, sgd(model, cfg.optim), samples, Pixels(cfg.data, CPU), cfg, torch.float32)
+    gradients = [p.grad for p in model.parameters() if p.grad is not None]
+    assert len(gradients) == len(list(model.parameters()))
+    return result, gradients
+
+
+@pytest.mark.parametrize("per_worker", [1, 4, 5, 12])
+def test_accumulated_gradients_are_those_of_one_batch(per_worker: int) -> None:
+    whole, gradients = step(config(photometric=True), batch())
+    parts, accumulated = step(config(photometric=True, per_worker=per_worker), batch())
+    torch.testing.assert_close(accumulated, gradients)
+    torch.testing.assert_close(parts.loss, whole.loss)
+    torch.testing.assert_close(parts.main_loss, whole.main_loss)
+    torch.testing.assert_close(parts.gradient_norm, whole.gradient_norm)
+    assert parts.correct == whole.correct
+
+
+def test_no_part_is_larger_than_the_limit() -> None:
+    sizes = []
+    model = network()
+    model.register_forward_pre_hook(lambda _, args: sizes.append(len(args[0])))
+    step(config(per_worker=5), batch(13), model)
+    assert sorted(sizes) == [4, 4, 5]
+
+
+@pytest.mark.parametrize("weight", [0.0, 0.3, 1.0])
+def test_the_loss_is_the_mains_plus_weighted_auxiliary_ones(weight: float) -> None:
+    samples, cfg = batch(), config(auxiliary_weight=weight)
+    images = Pixels(cfg.data, CPU).training(
+        samples.images, samples.mirrored_N, samples.colour_draws_N8, cfg.sampling
+    )
+    model = network()
+    main, *auxiliary = (F.cross_entropy(logits, samples.labels_N) for logits in model(images))
+    expected = main + weight * (auxiliary[0] + auxiliary[1])
+    expected.backward()
+    result, gradients = step(cfg, samples)
+    torch.testing.assert_close(result.loss, expected.detach())
+    torch.testing.assert_close(result.main_loss, main.detach())
+    torch.testing.assert_close(gradients, [p.grad for p in model.parameters()])
+
+
+def test_correct_counts_the_main_classifier() -> None:
+    samples, cfg = batch(), config()
+    images = Pixels(cfg.data, CPU).training(
+        samples.images, samples.mirrored_N, samples.colour_draws_N8, cfg.sampling
+    )
+    right = (network()(images)[0].argmax(1) == samples.labels_N).sum()
+    assert step(cfg, samples)[0].correct == right
+
+
+@pytest.mark.parametrize("per_worker", [256, 3])
+def test_corrupt_samples_contribute_nothing(per_worker: int) -> None:
+    corrupt = torch.tensor([0, 5, 12])
+    black, noise = batch(), batch()
+    for samples, value in ((black, 0), (noise, 200)):
+        samples.valid_N[corrupt] = False
+        samples.images[corrupt] = value
+        samples.labels_N[corrupt] = 0 if value == 0 else 3
+    result, gradients = step(config(per_worker=per_worker), black)
+    other_result, other_gradients = step(config(per_worker=per_worker), noise)
+    torch.testing.assert_close(other_gradients, gradients, rtol=0, atol=0)
+    assert other_result == result
+
+    kept = torch.ones(13, dtype=torch.bool)
+    kept[corrupt] = False
+    whole = batch()
+    alone = Batch(
+        whole.images[kept],
+        whole.labels_N[kept],
+        whole.ids_N[kept],
+        whole.valid_N[kept],
+        whole.mirrored_N[kept],
+        whole.draws_ND[kept.numpy()],
+    )
+    alone_result, alone_gradients = step(config(), alone)
+    torch.testing.assert_close(gradients, [gradient * 10 / 13 for gradient in alone_gradients])
+    torch.testing.assert_close(result.loss, alone_result.loss * 10 / 13)
+    assert result.correct == alone_result.correct
+
+
+def test_the_update_is_clipped_and_the_norm_reported_is_that_before() -> None:
+    free, gradients = step(config(), batch())
+    clipped, shorter = step(config(clip_norm=0.1), batch())
+    torch.testing.assert_close(clipped.gradient_norm, free.gradient_norm)
+    assert free.gradient_norm > 0.1
+    torch.testing.assert_close(torch.stack([g.norm() for g in shorter]).norm(), torch.tensor(0.1), rtol=1e-4, atol=0)
+    torch.testing.assert_close(shorter, [g * 0.1 / free.gradient_norm for g in gradients], rtol=1e-4, atol=1e-7)
+
+
+def test_gradients_of_an_earlier_step_are_gone() -> None:
+    model, cfg = network(), config()
+    for parameter in model.parameters():
+        parameter.grad = torch.full_like(parameter, 100.0)
+    _, gradients = step(cfg, batch(), model)
+    torch.testing.assert_close(gradients, step(cfg, batch())[1])
+
+
+def test_bfloat16_computes_in_it_and_keeps_weights_and_loss_in_float32() -> None:
+    model, cfg, kinds = network(), config(), []
+    model.heads[0].register_forward_hook(lambda _, __, output: kinds.append(output.dtype))
+    result = train_step(model, sgd(model, cfg.optim), batch(), Pixels(cfg.data, CPU), cfg, torch.bfloat16)
+    assert kinds == [torch.bfloat16]
+    assert result.loss.dtype == torch.float32
+    assert {p.dtype for p in model.parameters()} == {torch.float32}
+    torch.testing.assert_close(result.loss, step(cfg, batch())[0].loss, rtol=0.02, atol=0.02)
+
+
+def test_arithmetic_names_a_dtype() -> None:
+    assert arithmetic("float32", CPU) == torch.float32
+    assert arithmetic("bfloat16", CPU) == torch.bfloat16
+    assert arithmetic("auto", CPU) in (torch.float32, torch.bfloat16)
