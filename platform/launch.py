@@ -111,12 +111,16 @@ def one_line(error: BaseException) -> str:
     if match := re.match(r"Error merging override ([^=]+)=(.*)", text):
         reason = _first_line(cause) if cause else "it is of the wrong type"
         return f"{match[1]} is {match[2]!r}: {reason}; --cfg job shows its kind"
+    if "See https://hydra.cc" in text:
+        return f"{text.splitlines()[0]}; quote values that hold = , : [ or {{, e.g. \"KEY=['a=1']\""
     return "; ".join(line.strip() for line in text.splitlines()[:3] if line.strip())
 
 
 def unknown_key(key: str) -> str:
-    """The message for a key that is in no dataclass, with the nearest that are."""
+    """The message for a key that Hydra does not find, with the nearest that exist."""
     known = list(flatten(asdict(Config())))
+    if key in known:
+        return f"{key} gets entries it does not have yet; write +{key}=..."
     near = difflib.get_close_matches(key, known, n=3, cutoff=0.6)
     remedy = f"did you mean {' or '.join(near)}?" if near else "see --cfg job for all keys"
     return f"{key} does not exist; {remedy}"

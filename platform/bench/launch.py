@@ -41,7 +41,7 @@ def _platform(config: Config, folder: Path, epochs: float) -> tuple[MemberState,
     overrides = [
         "job=ensemble",
         "name=bench",
-        "ensemble.members={first:[order_seed=1],second:[order_seed=2]}",
+        "+ensemble.members={first:['order_seed=1'],second:['order_seed=2']}",
         "cluster.lanes=1",
         "evaluation.views=[1]",
         f"data={config.data.name}",

@@ -1,9 +1,9 @@
 """Which sample comes when: a pure function of (seed, epoch, streams) over the index, computed as it is asked for.
 
-Each epoch permutes the shards, lays their samples end to end in a ring, cuts that ring at a drawn place into `streams`
-equal canonical streams and shuffles each stream in blocks. Global batch k takes an equal share from every stream, at positions that follow
-from k alone: the position in the data is one integer, and any world size that divides the streams, dealt whole
-streams, sees the same global batches.
+Each epoch permutes the shards, lays their samples end to end in a ring, cuts that at a drawn place into `streams` equal
+canonical streams and shuffles each stream in blocks. Global batch k takes an equal share from every stream, at
+positions that follow from k alone: the position in the data is one integer, and any world size that divides the
+streams, dealt whole streams, sees the same global batches.
 """
 
 from dataclasses import dataclass
@@ -39,7 +39,7 @@ class Order:
     def of(cls, split: Split, streams: int, batch_size: int, block: int, seed: int) -> "Order":
         require(
             split.samples >= batch_size,
-            f"the {split.name} part has {split.samples} samples, fewer than training.batch_size ({batch_size}); lower it",
+            f"{split.name} has {split.samples} samples, fewer than training.batch_size ({batch_size}); lower that",
         )
         return cls(tuple(shard.samples for shard in split.shards), streams, batch_size, block, seed)
 

@@ -19,7 +19,7 @@ def write_part(
 ) -> None:
     """Write one worker's share as `part-RANK.npy` `[N, V, K]` (memory-mapped: no more than a batch in memory)."""
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "complete.json").unlink(missing_ok=True)  # of an earlier evaluation
+    (folder / SEAL).unlink(missing_ok=True)  # of an earlier evaluation
     probs = np.lib.format.open_memmap(
         folder / f"part-{rank:04d}.npy", mode="w+", dtype=np.dtype(dtype), shape=(len(share), views, classes)
     )

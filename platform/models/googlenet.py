@@ -203,7 +203,7 @@ def initialise(module: nn.Module) -> None:
     for name, layer in module.named_modules():
         if isinstance(layer, nn.Conv2d | nn.Linear):
             if name.endswith("classifier"):  # by name: a hidden layer may be as wide as there are classes
-                nn.init.normal_(layer.weight, std=0.01)
+                nn.init.normal_(layer.weight, std=0.001)
             else:
                 nn.init.kaiming_normal_(layer.weight, mode="fan_in", nonlinearity="relu")
             if layer.bias is not None:

@@ -14,7 +14,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from platform.config import Config, require
+from platform.config import Config
 from platform.data import draws
 from platform.data.index import Index, Split
 from platform.data.loader import TrainLoader
@@ -136,13 +136,7 @@ def training_order(cfg: Config, split: Split) -> Order:
         ConfigError: an epoch holds no whole batch.
     """
     seed = draws.key(cfg.seed, cfg.order_seed)
-    order = Order.of(split, cfg.loader.streams, cfg.training.batch_size, cfg.loader.block, seed)
-    require(
-        order.steps_per_epoch > 0,
-        f"training.batch_size is {cfg.training.batch_size}, the training split has {split.samples} samples in "
-        f"{cfg.loader.streams} streams; lower it so that an epoch holds a batch",
-    )
-    return order
+    return Order.of(split, cfg.loader.streams, cfg.training.batch_size, cfg.loader.block, seed)
 
 
 def steps_in(cfg: Config, order: Order) -> int:

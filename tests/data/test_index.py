@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 
 from platform.data.index import Index, ShardError, ShardReader, Split, SplitReader, read_index
-
 from tests.data.handmade import MakeShards, write_index, write_tar
 
 

@@ -1,4 +1,4 @@
-"""The order deals every sample at most once an epoch, the same global batches at any world size, from the step alone."""
+"""The order deals no sample twice an epoch and the same global batches at any world size, from the step alone."""
 
 import numpy as np
 import pytest
@@ -83,6 +83,16 @@ def test_a_batch_mixes_streams_and_a_stream_is_shuffled() -> None:
     stream = order.batch(0, 0, 4)
     assert (np.diff(np.sort(stream)) > 1).any()
     assert not np.array_equal(stream, np.sort(stream))
+
+
+def test_every_block_of_every_stream_and_seed_is_shuffled_in_its_own_way() -> None:
+    shuffles = []
+    for seed in (0, 1):
+        order = Order((6400,), 2, 32, 16, seed)
+        for step in range(2 * order.steps_per_epoch):
+            shuffles += [order.batch(step, rank, 2) for rank in range(2)]  # each a whole block
+    patterns = {tuple((ids - ids.min()).tolist()) for ids in shuffles}
+    assert len(patterns) == len(shuffles) == 1600
 
 
 @pytest.mark.parametrize("sizes", [(43,), (20, 23), (11, 9, 12, 11)])

@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -27,9 +28,9 @@ from tests.data.handmade import write_tar
 CLASSES = ("cat", "dog", "eel")
 
 
-def config(tmp_path: Path, spec: str | Path | None, **changes: object) -> DataConfig:
-    settings: dict[str, object] = {"classes": 3, "samples_per_shard": 4} | changes
-    return DataConfig(shards=str(tmp_path / "shards"), source=None if spec is None else str(spec), **settings)  # pyright: ignore[reportArgumentType]
+def config(tmp_path: Path, spec: str | Path | None, **changes: Any) -> DataConfig:
+    settings: dict[str, Any] = {"classes": 3, "samples_per_shard": 4} | changes
+    return DataConfig(shards=str(tmp_path / "shards"), source=None if spec is None else str(spec), **settings)
 
 
 def class_files(jpegs: list[bytes], prefix: str = "") -> dict[str, bytes]:
@@ -141,13 +142,14 @@ def test_a_tar_with_parts_keeps_them(tmp_path: Path, small_jpegs: list[bytes], p
 def test_digits_are_all_there_stratified_and_legible(digits: Index) -> None:
     from sklearn.datasets import load_digits
 
-    target = load_digits(return_X_y=True)[1]
+    digits_set: Any = load_digits()
+    target = digits_set.target
     train, val = read_split(digits, "train"), read_split(digits, "val")
     assert digits.classes == [str(i) for i in range(10)]
     labels, held_out = Counter(s.label for s in train + val), Counter(s.label for s in val)
     assert labels == Counter(target.tolist())
     assert held_out == {label: round(0.2 * count) for label, count in labels.items()}
-    images = load_digits().images * (255 / 16)
+    images = digits_set.images * (255 / 16)
     for sample in val[::20]:
         image = Image.open(io.BytesIO(sample.image))
         assert (image.size, image.mode) == ((32, 32), "L")

@@ -5,6 +5,7 @@ import pytest
 import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from numpy.typing import ArrayLike
 from scipy import stats
 from torchvision.transforms import RandomResizedCrop
 
@@ -32,6 +33,16 @@ UNIFORM = st.floats(0, LARGEST_DRAW)
 def crops(sampling: SamplingConfig, count: int, width: int = 500, height: int = 375) -> list[Crop]:
     rows = draws_module.uniforms(0, 0, np.arange(count), DRAWS).tolist()
     return [crop(sampling, DataConfig(), width, height, row) for row in rows]
+
+
+def same_distribution(ours: ArrayLike, theirs: ArrayLike) -> float:
+    """Kolmogorov and Smirnov's p."""
+    return stats.ks_2samp(ours, theirs).pvalue  # pyright: ignore[reportAttributeAccessIssue]
+
+
+def uniformly_distributed(values: ArrayLike) -> float:
+    """Kolmogorov and Smirnov's p that these are uniform in 0..1."""
+    return stats.kstest(values, "uniform").pvalue  # pyright: ignore[reportAttributeAccessIssue]
 
 
 @pytest.mark.parametrize("method", SAMPLING_METHODS)
@@ -75,9 +86,9 @@ def test_area_is_uniform_and_aspect_log_uniform_where_every_box_fits() -> None:
     areas = widths * heights / (500 * 375)
     low, high = area_range(SamplingConfig(area=[0.08, 0.5]), DataConfig())
     assert (low, high) == pytest.approx((0.08, 0.5))
-    assert stats.kstest(areas, stats.uniform(low, high - low).cdf).pvalue > 1e-3
+    assert uniformly_distributed((areas - low) / (high - low)) > 1e-3
     logs = np.log(widths / heights) / np.log(4 / 3)
-    assert stats.kstest(logs, stats.uniform(-1, 2).cdf).pvalue > 1e-3
+    assert uniformly_distributed((logs + 1) / 2) > 1e-3
     assert abs(np.corrcoef(areas, logs)[0, 1]) < 0.06
 
 
@@ -90,9 +101,9 @@ def test_crops_are_distributed_as_torchvisions(width: int, height: int) -> None:
         parameters = [RandomResizedCrop.get_params(image, [0.08, 1.0], [3 / 4, 4 / 3]) for _ in range(3000)]
     theirs = np.array([(left, top, h, w) for top, left, h, w in parameters])
     for place in range(4):
-        assert stats.ks_2samp(ours[:, place], theirs[:, place]).pvalue > 1e-3
-    assert stats.ks_2samp(ours[:, 2] * ours[:, 3], theirs[:, 2] * theirs[:, 3]).pvalue > 1e-3
-    assert stats.ks_2samp(ours[:, 3] / ours[:, 2], theirs[:, 3] / theirs[:, 2]).pvalue > 1e-3
+        assert same_distribution(ours[:, place], theirs[:, place]) > 1e-3
+    assert same_distribution(ours[:, 2] * ours[:, 3], theirs[:, 2] * theirs[:, 3]) > 1e-3
+    assert same_distribution(ours[:, 3] / ours[:, 2], theirs[:, 3] / theirs[:, 2]) > 1e-3
 
 
 def test_areas_cover_8_to_100_percent_and_aspects_3_4_to_4_3() -> None:
@@ -104,6 +115,12 @@ def test_areas_cover_8_to_100_percent_and_aspects_3_4_to_4_3() -> None:
     assert 1.32 < aspects.max() < 1.35
 
 
+def test_aspect_is_width_over_height() -> None:
+    heights, widths = np.array([c.box.size for c in crops(SamplingConfig(area=[0.1, 0.3], aspect=[1.5, 2.0]), 300)]).T
+    assert (widths / heights > 1.45).all()
+    assert (widths / heights < 2.05).all()
+
+
 def test_places_are_uniform_and_touch_every_border() -> None:
     boxes = [c.box for c in crops(SamplingConfig(area=[0.08, 0.5]), 4000)]
     for position, room in (
@@ -111,7 +128,7 @@ def test_places_are_uniform_and_touch_every_border() -> None:
         ([b.top for b in boxes], [375 - b.size[0] for b in boxes]),
     ):
         share = (np.array(position) + 0.5) / (np.array(room) + 1)
-        assert stats.kstest(share, "uniform").pvalue > 1e-3
+        assert uniformly_distributed(share) > 1e-3
         assert 0 in position
         assert (np.array(position) == np.array(room)).any()
 

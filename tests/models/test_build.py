@@ -75,7 +75,7 @@ def test_names_torchvision_does_not_know_are_refused_with_those_it_does(name: st
 
 
 def test_a_name_of_neither_kind_is_refused() -> None:
-    with pytest.raises(ConfigError, match="'resnet18'.*torchvision/NAME"):
+    with pytest.raises(ConfigError, match=r"'resnet18'.*torchvision/NAME"):
         ModelConfig(name="resnet18")
 
 

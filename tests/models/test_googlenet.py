@@ -304,10 +304,10 @@ def test_our_initialisation_keeps_the_signal_where_torchs_default_loses_it() -> 
 @pytest.mark.parametrize("classes", [10, 1000])
 def test_the_first_loss_of_every_classifier_is_that_of_not_knowing(classes: int) -> None:
     torch.manual_seed(2)
-    network = GoogLeNet(classes, 64, width=0.5)
+    network = GoogLeNet(classes, 64)
     labels = torch.arange(16) % classes
     for logits in network(torch.randn(16, 3, 64, 64)):
-        assert F.cross_entropy(logits, labels).item() == pytest.approx(math.log(classes), rel=0.1)
+        assert F.cross_entropy(logits, labels).item() == pytest.approx(math.log(classes), rel=0.05)
 
 
 def test_a_hidden_layer_as_wide_as_there_are_classes_is_no_classifier() -> None:
@@ -320,7 +320,7 @@ def test_a_hidden_layer_as_wide_as_there_are_classes_is_no_classifier() -> None:
     assert hidden.out_features == 256
     assert hidden.weight.std().item() == pytest.approx(math.sqrt(2 / hidden.in_features), rel=0.05)
     for classifier in (head.classifier, network.classifier):
-        assert classifier.weight.std().item() == pytest.approx(0.01, rel=0.05)
+        assert classifier.weight.std().item() == pytest.approx(0.001, rel=0.05)
 
 
 def test_biases_start_at_nought() -> None:

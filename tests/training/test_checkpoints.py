@@ -53,9 +53,7 @@ def test_the_newest_is_loaded_and_only_the_one_before_is_kept(tmp_path: Path) ->
     assert loaded_step(tmp_path) == 3
 
 
-def test_a_torn_newest_is_reported_and_the_one_before_it_used(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_torn_newest_is_reported_and_the_one_before_it_used(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     save(tmp_path, state(1))
     save(tmp_path, state(2))
     tear(tmp_path / NEWEST)

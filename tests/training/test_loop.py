@@ -10,6 +10,7 @@ import pytest
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch.multiprocessing.spawn import spawn
 
 from platform.config import (
     Config,
@@ -40,12 +41,16 @@ def _one_thread() -> Iterator[None]:
 @pytest.fixture(scope="module")
 def index(digits: Index) -> Index:
     """All of the digits to train on; 59 of the others to evaluate on."""
-    return replace(digits, splits={"train": digits.split("train"), "val": Split("val", digits.split("val").shards[-1:])})
+    return replace(
+        digits, splits={"train": digits.split("train"), "val": Split("val", digits.split("val").shards[-1:])}
+    )
 
 
-def config(data: DataConfig, *, lr: float = 0.01, batch_norm: bool = False, dropout: bool = True, **training: Any) -> Config:
-    """A run of 12 steps with everything random switched on, unless `dropout` says otherwise."""
-    settings: dict[str, Any] = {"epochs": 0.13, "batch_size": 16, "precision": "float32", "log_every_steps": 1}
+def config(
+    data: DataConfig, *, lr: float = 0.01, batch_norm: bool = False, dropout: bool = True, **training: Any
+) -> Config:
+    """A run of 12 small steps with everything random switched on, unless `dropout` says otherwise."""
+    settings: dict[str, Any] = {"epochs": 0.065, "batch_size": 8, "precision": "float32", "log_every_steps": 1}
     return Config(
         data=data,
         sampling=SamplingConfig(photometric=True, interpolation="random"),
@@ -56,7 +61,7 @@ def config(data: DataConfig, *, lr: float = 0.01, batch_norm: bool = False, drop
             auxiliary_weight=0.3 if dropout else 0.0,  # the heads' own dropout is always there
         ),
         optim=OptimConfig(lr=lr),
-        schedule=ScheduleConfig(name="cosine", warmup_epochs=0.03),
+        schedule=ScheduleConfig(name="cosine", warmup_epochs=0.017),
         training=TrainingConfig(**settings | training),
         evaluation=EvaluationConfig(views=[1], every_epochs=0),
     )
@@ -120,16 +125,14 @@ def test_a_finished_run_started_again_trains_no_further(index: Index, digits_dat
 
 def test_the_number_of_decoding_threads_changes_nothing(index: Index, digits_data: DataConfig, tmp_path: Path) -> None:
     cfg = config(digits_data)
-    one, three = (
-        train(cfg, index, Worker(threads=threads), tmp_path / str(threads), nothing) for threads in (1, 3)
-    )
+    one, three = (train(cfg, index, Worker(threads=threads), tmp_path / str(threads), nothing) for threads in (1, 3))
     assert_same(one, three)
 
 
 def test_seed_and_order_seed_both_change_the_run(index: Index, digits_data: DataConfig, tmp_path: Path) -> None:
     ends = []
     for number, changes in enumerate([{}, {"seed": 1}, {"order_seed": 1}]):
-        cfg = replace(config(digits_data, epochs=0.02), **changes)
+        cfg = replace(config(digits_data, epochs=0.01), **changes)
         recorder = Recorder()
         train(cfg, index, Worker(), tmp_path / str(number), recorder)
         ends.append(recorder.curve("train/loss")[-1])
@@ -164,11 +167,14 @@ def test_reported_losses_are_means_since_the_last_report(index: Index, digits_da
 
 
 def test_the_loss_goes_down(index: Index, digits_data: DataConfig, tmp_path: Path) -> None:
-    cfg, recorder = config(digits_data, lr=0.05, batch_norm=True, dropout=False, epochs=0.4), Recorder()
-    train(cfg, index, Worker(), tmp_path, recorder)
-    losses = recorder.curve("train/loss")
-    assert sum(losses[-8:]) / 8 < 0.85 * sum(losses[:4]) / 4
-    assert recorder.curve("val/top1")[-1] > 0.3
+    gentle = SamplingConfig(area=[0.9, 1.0], mirror=False)
+    model = ModelConfig(width=0.1, batch_norm=True, dropout=0.0)
+    cfg = config(digits_data, lr=0.05, epochs=0.66, batch_size=16, averaging="none")
+    recorder = Recorder()
+    train(replace(cfg, sampling=gentle, model=model), index, Worker(), tmp_path, recorder)
+    losses = recorder.curve("train/main_loss")
+    assert sum(losses[-10:]) / 10 < 0.85 * sum(losses[:5]) / 5
+    assert recorder.curve("val/top1")[-1] > 0.25
 
 
 @pytest.mark.parametrize(("checkpoint_every_s", "log_every_steps"), [(1000.0, 1), (1e-9, 1000)])
@@ -188,15 +194,15 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_is_not_saved(
 
 def test_an_epoch_without_a_whole_batch_is_refused(index: Index, digits_data: DataConfig, tmp_path: Path) -> None:
     cfg = config(digits_data, batch_size=2048)
-    with pytest.raises(ConfigError, match=r"training\.batch_size is 2048.*1438 samples.*lower it"):
+    with pytest.raises(ConfigError, match=r"1438 samples.*training\.batch_size.*2048.*lower"):
         train(cfg, index, Worker(), tmp_path, nothing)
 
 
 def test_steps_are_the_epochs_rounded_up(index: Index, digits_data: DataConfig) -> None:
     order = training_order(config(digits_data), index.split("train"))
-    assert order.steps_per_epoch == 1438 // 16
-    steps = [steps_in(config(digits_data, epochs=epochs), order) for epochs in (1e-6, 0.13, 1.0, 2.5)]
-    assert steps == [1, STEPS, 89, 223]
+    assert order.steps_per_epoch == 1438 // 8
+    steps = [steps_in(config(digits_data, epochs=epochs), order) for epochs in (1e-6, 0.065, 1.0, 2.5)]
+    assert steps == [1, STEPS, 179, 448]
 
 
 RUNS = {"plain": False, "batch norm": True}
@@ -222,7 +228,7 @@ def replicas(index: Index, digits_data: DataConfig, tmp_path_factory: pytest.Tem
     """What rank 0 and 1 of each of RUNS left."""
     folder = tmp_path_factory.mktemp("replicas")
     assert os.environ["PYTHONPATH"]  # the children find our `platform` by it
-    torch.multiprocessing.spawn(_replica, (digits_data, index.split("val"), str(folder)), nprocs=2)
+    spawn(_replica, (digits_data, index.split("val"), str(folder)), nprocs=2)
     return {run: [torch.load(folder / f"{run}-{rank}.pt") for rank in range(2)] for run in RUNS}
 
 
@@ -233,9 +239,8 @@ def test_two_workers_end_where_one_does(
     recorder = Recorder()
     alone = train(config(digits_data, dropout=False), index, Worker(), tmp_path, recorder)
     together: dict[str, Tensor] = replicas["plain"][0]["weights"]
-    start = nn.utils.parameters_to_vector(alone.parameters()).norm()
     for name, value in alone.state_dict().items():
-        torch.testing.assert_close(together[name], value, rtol=1e-4, atol=1e-6 * float(start), msg=name)
+        torch.testing.assert_close(together[name], value, rtol=1e-4, atol=1e-6, msg=name)
     assert replicas["plain"][0]["loss"] == pytest.approx(recorder.curve("train/loss"), rel=1e-4)
     assert replicas["plain"][0]["val"] == pytest.approx(recorder.curve("val/loss"), rel=1e-4)
 

@@ -91,9 +91,7 @@ def test_no_part_is_larger_than_the_limit() -> None:
 @pytest.mark.parametrize("weight", [0.0, 0.3, 1.0])
 def test_the_loss_is_the_mains_plus_weighted_auxiliary_ones(weight: float) -> None:
     samples, cfg = batch(), config(auxiliary_weight=weight)
-    images = Pixels(cfg.data, CPU).training(
-        samples.images, samples.mirrored_N, samples.colour_draws_N8, cfg.sampling
-    )
+    images = Pixels(cfg.data, CPU).training(samples.images, samples.mirrored_N, samples.colour_draws_N8, cfg.sampling)
     model = network()
     main, *auxiliary = (F.cross_entropy(logits, samples.labels_N) for logits in model(images))
     expected = main + weight * (auxiliary[0] + auxiliary[1])
@@ -106,9 +104,7 @@ def test_the_loss_is_the_mains_plus_weighted_auxiliary_ones(weight: float) -> No
 
 def test_correct_counts_the_main_classifier() -> None:
     samples, cfg = batch(), config()
-    images = Pixels(cfg.data, CPU).training(
-        samples.images, samples.mirrored_N, samples.colour_draws_N8, cfg.sampling
-    )
+    images = Pixels(cfg.data, CPU).training(samples.images, samples.mirrored_N, samples.colour_draws_N8, cfg.sampling)
     right = (network()(images)[0].argmax(1) == samples.labels_N).sum()
     assert step(cfg, samples)[0].correct == right
 

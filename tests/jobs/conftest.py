@@ -1,0 +1,64 @@
+"""Whole runs through the real command line, small: narrow networks, few steps, few views."""
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from mlflow.entities import Run
+from mlflow.tracking import MlflowClient
+
+from platform.config import DataConfig
+from platform.experiment import MemberFolder, MemberState
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+SMALL = ["model.width=0.25", "training.epochs=1", "evaluation.views=[1,10]", "training.precision=float32"]
+
+
+@dataclass
+class Runner:
+    """Launches experiments into a temporary folder."""
+
+    folder: Path
+    shards: str
+
+    def words(self, *words: str) -> list[str]:
+        places = [f"data.shards={self.shards}", f"output_dir={self.folder / 'runs'}", f"tracking.uri={self.uri}"]
+        return [sys.executable, "-m", "platform.launch", *SMALL, *places, *words]
+
+    def start(self, *words: str) -> subprocess.Popen[str]:
+        environment = os.environ | {"PYTHONPATH": str(ROOT)}
+        return subprocess.Popen(
+            self.words(*words), cwd=ROOT, env=environment, text=True, start_new_session=True,
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        )  # fmt: skip
+
+    def __call__(self, *words: str) -> tuple[int, str]:
+        process = self.start(*words)
+        output, _ = process.communicate(timeout=500)
+        return process.returncode, output
+
+    @property
+    def uri(self) -> str:
+        return f"sqlite:///{self.folder / 'mlflow.db'}"
+
+    def member(self, experiment: str, name: str) -> MemberFolder:
+        return MemberFolder(self.folder / "runs" / experiment / "members" / name)
+
+    def state(self, experiment: str, name: str) -> MemberState:
+        return self.member(experiment, name).state()
+
+    def runs(self, experiment: str) -> dict[str, Run]:
+        """The experiment's MLflow runs by name."""
+        record = json.loads((self.folder / "runs" / experiment / "experiment.json").read_text())
+        client = MlflowClient(self.uri)
+        found = {name: client.get_run(run) for name, run in record["member_runs"].items()}
+        return found | {"parent": client.get_run(record["parent_run"])}
+
+
+@pytest.fixture
+def launch(tmp_path: Path, digits_data: DataConfig) -> Runner:
+    return Runner(tmp_path, digits_data.shards)

@@ -1,0 +1,66 @@
+"""The ensemble end to end on a local Ray: lanes, a failing member, the same command again, evaluation again."""
+
+import csv
+from pathlib import Path
+
+import pytest
+
+pytestmark = pytest.mark.slow
+
+THREE = "+ensemble.members={one:['order_seed=1'],wild:['optim.lr=1e9'],two:['order_seed=2','sampling=photometric']}"
+
+
+def test_one_failing_member_does_not_lose_the_others_and_nothing_is_done_twice(launch, tmp_path: Path):
+    words = ["job=ensemble", "name=three", THREE]
+    status, output = launch(*words)
+    assert status == 1, output
+    assert "member wild failed: NonFiniteLoss: the loss is not finite at step" in output
+    assert "2 of 3 members finished" in output
+    assert launch.state("three", "one").state == launch.state("three", "two").state == "finished"
+    runs = launch.runs("three")
+    assert {name: run.info.status for name, run in runs.items()} == {
+        "one": "FINISHED", "two": "FINISHED", "wild": "FAILED", "parent": "FAILED",
+    }  # fmt: skip
+    for name in ("one", "two", "wild"):
+        assert runs[name].data.tags["mlflow.parentRunId"] == runs["parent"].info.run_id
+    assert runs["two"].data.params["sampling.name"] == "photometric"
+    assert runs["one"].data.metrics["progress"] == 1.0
+    assert 0 <= runs["one"].data.metrics["test/top1_10_views"] <= 1
+
+    table = list(csv.DictReader((tmp_path / "runs" / "three" / "table.csv").open()))
+    assert [(row["models"], row["crops"], row["cost"]) for row in table[:4]] == [
+        ("1", "1", "1"), ("1", "10", "10"), ("2", "1", "2"), ("2", "10", "20"),
+    ]  # fmt: skip
+
+    written = {name: launch.member("three", name).weights.stat().st_mtime_ns for name in ("one", "two")}
+    status, output = launch(*words)
+    assert status == 1
+    assert "1 member(s) in 1 lane(s)" in output
+    assert written == {name: launch.member("three", name).weights.stat().st_mtime_ns for name in ("one", "two")}
+
+    status, output = launch(*words, "optim.momentum=0.5")
+    assert status == 2
+    assert "optim.momentum: 0.9 -> 0.5" in output
+
+
+def test_finished_runs_show_their_table_at_once_and_evaluate_again(launch):
+    words = ["job=train", "name=single"]
+    status, first = launch(*words)
+    assert status == 0, first
+    assert "359 validation images" in first
+    status, second = launch(*words)
+    assert status == 0
+    assert "nothing to train" in second
+    assert _table(first) == _table(second)
+
+    status, again = launch(*words, "job=evaluate", "evaluation.views=[1,10,144]")
+    assert status == 0, again
+    assert " 144 " in again
+    assert _table(first).splitlines()[3] in again  # the single view's numbers are as before
+    status, refused = launch("job=evaluate", "name=never_trained")
+    assert status == 2
+    assert "no trained weights of model" in refused
+
+
+def _table(output: str) -> str:
+    return output[output.index("models   crops") : output.index("results ")].split("member(s) in")[0].rstrip("0123456789 \n")

@@ -1,0 +1,38 @@
+"""Lanes: how many fit, and who goes where."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from platform.cluster import Resources, deal, lane_count
+from platform.config import ClusterConfig, ConfigError
+
+
+@pytest.mark.parametrize(
+    ("cluster", "resources", "members", "lanes"),
+    [
+        (ClusterConfig(), Resources(1, 2, 0), 7, 2),
+        (ClusterConfig(), Resources(1, 64, 0), 7, 7),
+        (ClusterConfig(workers=2), Resources(2, 8, 0), 7, 4),
+        (ClusterConfig(lanes=1), Resources(1, 8, 0), 7, 1),
+        (ClusterConfig(), Resources(1, 64, 2), 7, 2),  # GPUs decide where there are any
+        (ClusterConfig(workers=8, cpus_per_worker=8), Resources(8, 512, 64), 7, 7),
+        (ClusterConfig(gpus_per_worker=0), Resources(1, 64, 2), 7, 7),
+    ],
+)
+def test_lanes_that_fit(cluster: ClusterConfig, resources: Resources, members: int, lanes: int):
+    assert lane_count(cluster, resources, members) == lanes
+
+
+def test_what_does_not_fit_says_so():
+    with pytest.raises(ConfigError, match="4 workers of 1 CPUs and 0 GPUs do not fit into 2 CPUs"):
+        lane_count(ClusterConfig(workers=4), Resources(1, 2, 0), 7)
+
+
+@given(st.lists(st.floats(0.1, 100), min_size=1, max_size=20), st.integers(1, 8))
+def test_every_member_is_dealt_once_and_lanes_are_balanced(costs: list[float], lanes: int):
+    by_name = {str(i): cost for i, cost in enumerate(costs)}
+    dealt = deal(by_name, lanes)
+    assert sorted(name for lane in dealt for name in lane) == sorted(by_name)
+    loads = [sum(by_name[name] for name in lane) for lane in dealt]
+    assert max(loads) - min(loads) <= max(costs) + 1e-9

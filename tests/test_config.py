@@ -1,0 +1,248 @@
+"""Every check of the settings names the value and the remedy; identity and differences see what they should."""
+
+from collections.abc import Callable
+from dataclasses import asdict
+from typing import Any
+
+import pytest
+
+from platform.config import (
+    BenchConfig,
+    ClusterConfig,
+    Config,
+    ConfigError,
+    DataConfig,
+    EvaluationConfig,
+    Experiment,
+    LoaderConfig,
+    ModelConfig,
+    OptimConfig,
+    SamplingConfig,
+    ScheduleConfig,
+    TrackingConfig,
+    TrainingConfig,
+    differences,
+    flatten,
+    identity,
+)
+
+# (what is made, the setting named, the value named, the remedy named)
+REFUSED: list[tuple[Callable[[], Any], str, str, str]] = [
+    (lambda: DataConfig(classes=1), "data.classes", "1", "at least 2"),
+    (lambda: DataConfig(image_size=31), "data.image_size", "31", "at least 32"),
+    (lambda: DataConfig(samples_per_shard=0), "data.samples_per_shard", "0", "at least 1"),
+    (lambda: DataConfig(max_corrupt=-1), "data.max_corrupt", "-1", "at least 0"),
+    (lambda: DataConfig(jpeg_quality=0), "data.jpeg_quality", "0", "1 to 100"),
+    (lambda: DataConfig(jpeg_quality=101), "data.jpeg_quality", "101", "1 to 100"),
+    (lambda: DataConfig(val_fraction=0.0), "data.val_fraction", "0.0", "between 0 and 1"),
+    (lambda: DataConfig(val_fraction=1.0), "data.val_fraction", "1.0", "between 0 and 1"),
+    (lambda: DataConfig(min_crop_area=0.0), "data.min_crop_area", "0.0", "(0, 1]"),
+    (lambda: DataConfig(min_crop_area=1.5), "data.min_crop_area", "1.5", "(0, 1]"),
+    (lambda: DataConfig(mean=[0.5]), "data.mean", "1 values", "each of R, G, B"),
+    (lambda: DataConfig(std=[0.5] * 4), "data.std", "4 values", "each of R, G, B"),
+    (lambda: DataConfig(std=[0.5, 0.0, 0.5]), "data.std", "[0.5, 0.0, 0.5]", "more than 0"),
+    (lambda: LoaderConfig(streams=0), "loader.streams", "0", "at least 1"),
+    (lambda: LoaderConfig(block=0), "loader.block", "0", "at least 1"),
+    (lambda: LoaderConfig(threads=-1), "loader.threads", "-1", "at least 0"),
+    (lambda: LoaderConfig(prefetch_batches=0), "loader.prefetch_batches", "0", "at least 1"),
+    (lambda: SamplingConfig(method="five_crop"), "sampling.method", "'five_crop'", "random_square"),
+    (lambda: SamplingConfig(interpolation="lanczos"), "sampling.interpolation", "'lanczos'", "bicubic"),
+    (lambda: SamplingConfig(area=[0.5, 0.1]), "sampling.area", "[0.5, 0.1]", "smallest <= largest"),
+    (lambda: SamplingConfig(area=[0.0, 1.0]), "sampling.area", "[0.0, 1.0]", "0.001 <="),
+    (lambda: SamplingConfig(area=[0.5]), "sampling.area", "[0.5]", "[smallest, largest]"),
+    (lambda: SamplingConfig(area=[0.5, 1.1]), "sampling.area", "1.1", "<= 1"),
+    (lambda: SamplingConfig(aspect=[0.01, 1.0]), "sampling.aspect", "0.01", "0.1 <="),
+    (lambda: SamplingConfig(photometric_range=[-1.0, 1.0]), "sampling.photometric_range", "-1.0", "0 <="),
+    (lambda: SamplingConfig(lighting_std=-0.1), "sampling.lighting_std", "-0.1", "at least 0"),
+    (lambda: ModelConfig(name="lenet"), "model.name", "'lenet'", "torchvision/NAME"),
+    (lambda: ModelConfig(width=0.05), "model.width", "0.05", "0.1 to 16"),
+    (lambda: ModelConfig(width=17), "model.width", "17", "0.1 to 16"),
+    (lambda: ModelConfig(dropout=1.0), "model.dropout", "1.0", "[0, 1)"),
+    (lambda: ModelConfig(dropout=-0.1), "model.dropout", "-0.1", "[0, 1)"),
+    (lambda: ModelConfig(auxiliary_weight=-0.3), "model.auxiliary_weight", "-0.3", "at least 0"),
+    (lambda: OptimConfig(lr=0.0), "optim.lr", "0.0", "more than 0"),
+    (lambda: OptimConfig(lr=float("nan")), "optim.lr", "nan", "more than 0"),
+    (lambda: OptimConfig(momentum=1.0), "optim.momentum", "1.0", "[0, 1)"),
+    (lambda: OptimConfig(nesterov=True, momentum=0.0), "optim.nesterov", "0", "optim.momentum above 0"),
+    (lambda: OptimConfig(weight_decay=-1.0), "optim.weight_decay", "-1.0", "at least 0"),
+    (lambda: OptimConfig(clip_norm=-2.0), "optim.clip_norm", "-2.0", "at least 0"),
+    (lambda: ScheduleConfig(name="staircase"), "schedule.name", "'staircase'", "step_decay"),
+    (lambda: ScheduleConfig(factor=0.0), "schedule.factor", "0.0", "(0, 1]"),
+    (lambda: ScheduleConfig(factor=1.1), "schedule.factor", "1.1", "(0, 1]"),
+    (lambda: ScheduleConfig(every_epochs=0.0), "schedule.every_epochs", "0.0", "more than 0"),
+    (lambda: ScheduleConfig(final=1.1), "schedule.final", "1.1", "[0, 1]"),
+    (lambda: ScheduleConfig(warmup_epochs=-1.0), "schedule.warmup_epochs", "-1.0", "at least 0"),
+    (lambda: TrainingConfig(epochs=0.0), "training.epochs", "0.0", "more than 0"),
+    (lambda: TrainingConfig(batch_size=0), "training.batch_size", "0", "at least 1"),
+    (lambda: TrainingConfig(max_batch_per_worker=0), "training.max_batch_per_worker", "0", "at least 1"),
+    (lambda: TrainingConfig(precision="float16"), "training.precision", "'float16'", "bfloat16"),
+    (lambda: TrainingConfig(averaging="mean"), "training.averaging", "'mean'", "polyak"),
+    (lambda: TrainingConfig(averaging_start=1.0), "training.averaging_start", "1.0", "[0, 1)"),
+    (lambda: TrainingConfig(averaging_epochs=0.0), "training.averaging_epochs", "0.0", "more than 0"),
+    (lambda: TrainingConfig(checkpoint_every_s=0.0), "training.checkpoint_every_s", "0.0", "> 0"),
+    (lambda: TrainingConfig(log_every_steps=0), "training.log_every_steps", "0", "at least 1"),
+    (lambda: TrainingConfig(max_attempts=0), "training.max_attempts", "0", "at least 1"),
+    (lambda: EvaluationConfig(views=[]), "evaluation.views", "[]", "[1, 10, 144]"),
+    (lambda: EvaluationConfig(views=[1, 12]), "evaluation.views", "[1, 12]", "[1, 10, 144]"),
+    (lambda: EvaluationConfig(views=[10, 1]), "evaluation.views", "[10, 1]", "rising"),
+    (lambda: EvaluationConfig(views=[1, 1]), "evaluation.views", "[1, 1]", "rising"),
+    (lambda: EvaluationConfig(every_epochs=-1), "evaluation.every_epochs", "-1", "at least 0"),
+    (lambda: EvaluationConfig(batch_size=0), "evaluation.batch_size", "0", "at least 1"),
+    (lambda: EvaluationConfig(stored_dtype="int8"), "evaluation.stored_dtype", "'int8'", "float16"),
+    (lambda: ClusterConfig(workers=0), "cluster.workers", "0", "at least 1"),
+    (lambda: ClusterConfig(cpus_per_worker=0), "cluster.cpus_per_worker", "0", "at least 1"),
+    (lambda: ClusterConfig(gpus_per_worker=-1), "cluster.gpus_per_worker", "-1", "at least 0"),
+    (lambda: ClusterConfig(lanes=-1), "cluster.lanes", "-1", "at least 0"),
+    (lambda: ClusterConfig(collective_timeout_s=0), "cluster.collective_timeout_s", "0", "at least 1"),
+    (lambda: TrackingConfig(system_metrics_every_s=0.0), "tracking.system_metrics_every_s", "0.0", "more than 0"),
+    (lambda: BenchConfig(parts=["loader", "disk"]), "bench.parts", "'disk'", "loader, step, launch"),
+    (lambda: BenchConfig(repeats=0), "bench.repeats", "0", "at least 1"),
+    (lambda: BenchConfig(image_size=16), "bench.image_size", "16", "at least 32"),
+    (lambda: Config(job="tarin"), "job", "'tarin'", "train"),
+    (lambda: Config(name="../elsewhere"), "name", "'../elsewhere'", "letters, digits"),
+    (lambda: Config(name=".hidden"), "name", "'.hidden'", "letters, digits"),
+    (lambda: Config(name=""), "name", "''", "letters, digits"),
+    (lambda: Config(cluster=ClusterConfig(workers=16)), "cluster.workers", "16", "raise loader.streams"),
+    (lambda: Config(cluster=ClusterConfig(workers=3)), "cluster.workers", "3", "use 1, 2, 4, 8 workers"),
+    (lambda: Config(training=TrainingConfig(batch_size=30)), "training.batch_size", "30", "use 24 or 32"),
+]
+
+
+@pytest.mark.parametrize(
+    ("make", "key", "value", "remedy"), REFUSED, ids=[f"{key}={value}" for _, key, value, _ in REFUSED]
+)
+def test_a_setting_that_cannot_work_is_refused_with_its_value_and_the_remedy(
+    make: Callable[[], Any], key: str, value: str, remedy: str
+) -> None:
+    with pytest.raises(ConfigError) as error:
+        make()
+    message = str(error.value)
+    assert message.startswith(key)
+    assert value in message.removeprefix(key)
+    assert remedy in message
+    assert "\n" not in message
+
+
+def test_a_batch_smaller_than_the_streams_is_told_the_smallest_that_works() -> None:
+    with pytest.raises(ConfigError, match=r"training\.batch_size is 4, .* use 8"):
+        Config(training=TrainingConfig(batch_size=4))
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        Config,
+        lambda: DataConfig(classes=2, image_size=32, max_corrupt=0, jpeg_quality=100, min_crop_area=1.0),
+        lambda: SamplingConfig(area=[1.0, 1.0], aspect=[1.0, 1.0], lighting_std=0.0),
+        lambda: ModelConfig(width=0.1, dropout=0.0, auxiliary_weight=0.0),
+        lambda: OptimConfig(momentum=0.0, weight_decay=0.0, clip_norm=0.0),
+        lambda: ScheduleConfig(factor=1.0, final=1.0),
+        lambda: TrainingConfig(batch_size=1, averaging_start=0.0, epochs=0.01),
+        lambda: EvaluationConfig(views=[144], every_epochs=0),
+        lambda: ClusterConfig(gpus_per_worker=0),
+        lambda: BenchConfig(parts=[]),
+        lambda: Config(name="googlenet_ens-2.1"),
+    ],
+)
+def test_what_lies_on_a_limit_is_accepted(make: Callable[[], Any]) -> None:
+    make()
+
+
+def test_the_papers_recipe_is_the_default() -> None:
+    cfg = Config()
+    assert (cfg.schedule.name, cfg.schedule.factor, cfg.schedule.every_epochs) == ("step_decay", 0.96, 8)
+    assert (cfg.optim.momentum, cfg.model.dropout, cfg.model.auxiliary_weight) == (0.9, 0.4, 0.3)
+    assert cfg.sampling.area == [0.08, 1.0]
+    assert cfg.sampling.aspect == [3 / 4, 4 / 3]
+    assert (cfg.sampling.photometric_range, cfg.sampling.lighting_std) == ([0.5, 1.5], 0.1)
+    assert cfg.evaluation.views == [1, 10, 144]
+
+
+def test_the_global_batch_is_shared_by_the_workers() -> None:
+    assert Config(cluster=ClusterConfig(workers=4)).batch_per_worker == 8
+
+
+def with_setting(key: str, value: Any) -> dict[str, Any]:
+    """The default config as nested dicts, one dotted key changed."""
+    config = asdict(Config())
+    *sections, last = key.split(".")
+    section = config
+    for name in sections:
+        section = section[name]
+    assert last in section
+    section[last] = value
+    return config
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("job", "evaluate"),
+        ("fresh", True),
+        ("output_dir", "elsewhere"),
+        ("data.shards", "/mnt/digits"),
+        ("loader.threads", 7),
+        ("loader.prefetch_batches", 1),
+        ("training.checkpoint_every_s", 1.0),
+        ("training.max_attempts", 9),
+        ("cluster.workers", 2),
+        ("tracking.uri", "http://127.0.0.1:5000"),
+        ("bench.repeats", 1),
+    ],
+)
+def test_where_and_how_it_runs_is_not_an_experiments_identity(key: str, value: Any) -> None:
+    assert identity(with_setting(key, value)) == identity(asdict(Config()))
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("seed", 1),
+        ("order_seed", 1),
+        ("data.image_size", 64),
+        ("data.min_crop_area", 0.5),
+        ("loader.streams", 4),
+        ("loader.block", 1),
+        ("sampling.mirror", False),
+        ("model.width", 2.0),
+        ("optim.lr", 1.0),
+        ("schedule.factor", 0.5),
+        ("training.batch_size", 64),
+        ("training.max_batch_per_worker", 1),
+        ("training.epochs", 1.0),
+        ("training.averaging", "none"),
+    ],
+)
+def test_what_changes_the_result_is(key: str, value: Any) -> None:
+    changed, plain = identity(with_setting(key, value)), identity(asdict(Config()))
+    assert changed != plain
+    assert [line.partition(":")[0] for line in differences(plain, changed)] == [key]
+
+
+def test_identity_leaves_the_config_as_it_was() -> None:
+    config = asdict(Config())
+    identity(config)
+    assert config == asdict(Config())
+
+
+def test_flatten_makes_dotted_keys_and_keeps_lists() -> None:
+    nested = {"a": 1, "b": {"c": {"d": [1, 2]}, "e": None}, "f": {}}
+    assert flatten(nested) == {"a": 1, "b.c.d": [1, 2], "b.e": None, "f": {}}
+
+
+def test_differences_name_what_changed_came_and_went() -> None:
+    old = {"same": 1, "optim": {"lr": 0.01, "gone": 2}, "list": [1]}
+    new = {"same": 1, "optim": {"lr": 0.02, "come": None}, "list": [1, 2]}
+    assert differences(old, new) == [
+        "list: [1] -> [1, 2]",
+        "optim.come: (absent) -> None",
+        "optim.gone: 2 -> (absent)",
+        "optim.lr: 0.01 -> 0.02",
+    ]
+    assert differences(old, old) == []
+
+
+def test_an_experiment_is_named_after_its_model_and_data_unless_told() -> None:
+    plain = Config(model=ModelConfig(name="torchvision/resnet18"), output_dir="out")
+    assert str(Experiment(plain, {}).folder) == "out/torchvision-resnet18-digits"
+    assert Experiment(Config(name="mine"), {}).name == "mine"

@@ -1,0 +1,91 @@
+"""The command line: every experiment composes, and what cannot work is one line before Ray starts."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+EXPERIMENTS = sorted(file.stem for file in (ROOT / "conf" / "experiment").glob("*.yaml"))
+
+
+def launch(*words: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "platform.launch", *words]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
+
+
+def test_without_an_experiment_it_lists_them():
+    done = launch()
+    assert done.returncode == 0
+    assert all(name in done.stdout for name in EXPERIMENTS)
+    assert "+experiment=" in done.stdout
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
+@pytest.mark.parametrize("data", ["digits", "cifar10", "imagenet", "folder"])
+def test_every_experiment_composes_with_every_data_set(name: str, data: str):
+    done = launch(f"+experiment={name}", f"data={data}", "--cfg", "job")
+    assert done.returncode == 0, done.stderr
+    assert f"name: {data}" in done.stdout
+
+
+def test_help_names_jobs_and_groups():
+    done = launch("--help")
+    assert done.returncode == 0
+    assert all(word in done.stdout for word in ("job=check", "sampling: alexnet", "data: cifar10", "optim.lr="))
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["optim.lrr=1"], "optim.lrr does not exist; did you mean optim.lr"),
+        (["optim.lr=abc"], "optim.lr is 'abc'"),
+        (["optim.lr=-1"], "optim.lr is -1"),
+        (["sampling=foo"], "sampling=foo does not exist; choose one of alexnet"),
+        (["sampling.method=foo"], "sampling.method is 'foo'; choose one of"),
+        (["training.batch_size=33"], "training.batch_size is 33, not a multiple of loader.streams (8); use 32 or 40"),
+        (["cluster.workers=16"], "cluster.workers is 16, more than loader.streams (8)"),
+        (["cluster.workers=3"], "does not divide loader.streams (8); use 1, 2, 4, 8 workers"),
+        (["cluster.workers=8", "cluster.cpus_per_worker=1000"], "is 8000, this machine has"),
+        (["training.batch_size=8000"], "training.batch_size is 8000, more than the 1438 training images"),
+        (["data.classes=11"], "10 classes"),
+        (["data.source=/nowhere"], "data.source is '/nowhere', which does not exist"),
+        (["model.name=torchvision/resnet51"], "torchvision has"),
+        (["model.name=alexnet"], "give googlenet, or torchvision/NAME"),
+        (["+ensemble.members.x=['model.widht=2']"], "ensemble member x: model.widht does not exist"),
+        (["+ensemble.members.x=[model.width=2]"], "quote values that hold ="),
+        (["name=a/b"], "name is 'a/b'"),
+        (["data.image_size=16"], "data.image_size is 16; give at least 32"),
+    ],
+)
+def test_what_cannot_work_is_one_line(words: list[str], said: str, tmp_path: Path):
+    done = launch("+experiment=googlenet_ens", "job=check", f"data.shards={tmp_path / 'none'}", *words)
+    assert done.returncode == 2
+    assert said in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1, done.stderr
+
+
+def test_an_unknown_experiment_names_the_known_ones():
+    done = launch("+experiment=googlenet_enx")
+    assert done.returncode == 2
+    assert done.stderr.strip() == f"error: experiment=googlenet_enx does not exist; choose one of {', '.join(EXPERIMENTS)}"
+
+
+def test_check_prints_the_plan_and_writes_nothing(tmp_path: Path):
+    done = launch("+experiment=googlenet_ens", "job=check", f"data.shards={tmp_path / 'd'}", f"output_dir={tmp_path / 'r'}")
+    assert done.returncode == 0, done.stderr
+    for word in ("1438 training and 359 validation", "144 views", "wider", "googlenet x1.25", "photometric"):
+        assert word in done.stdout
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_missing_shard_is_named(digits_data, tmp_path: Path):
+    import shutil
+
+    shards = tmp_path / "shards"
+    shutil.copytree(digits_data.shards, shards)
+    (shards / "train-000001.tar").unlink()
+    done = launch("+experiment=googlenet", "job=check", f"data.shards={shards}")
+    assert done.returncode == 2
+    assert "train-000001.tar is missing" in done.stderr
