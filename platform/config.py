@@ -42,6 +42,7 @@ class DataConfig:
     image_size: int = 32  # height and width in pixels the network sees
     mean: list[float] = field(default_factory=lambda: [0.485, 0.456, 0.406])  # per channel, of values 0..1
     std: list[float] = field(default_factory=lambda: [0.229, 0.224, 0.225])
+    mirror: bool = True  # a mirror image is of the same class; false: none in training, and in testing views repeat
     min_crop_area: float = 0.08  # the smallest share of an image that still shows its class; maps 8% to this
     val_fraction: float = 0.2  # held out when the source has no val or test part of its own
     samples_per_shard: int = 1000
@@ -320,7 +321,7 @@ class Config:
         require(
             batch % streams == 0,
             f"training.batch_size is {batch}, not a multiple of loader.streams ({streams}); "
-            f"use {max(1, batch // streams) * streams} or {(batch // streams + 1) * streams}",
+            f"use {' or '.join(str(n * streams) for n in (batch // streams, batch // streams + 1) if n)}",
         )
 
     @property

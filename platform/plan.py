@@ -135,7 +135,8 @@ def lines(plan: Plan) -> list[str]:
         f"cluster     {'a local Ray' if cluster.address is None else f'the Ray at {cluster.address}'}; "
         f"each worker {cluster.cpus_per_worker} CPU(s), "
         f"{'a GPU if there is one' if cluster.gpus_per_worker is None else f'{cluster.gpus_per_worker} GPU(s)'}",
-        f"evaluation  {plan.val_samples} images x {max(config.evaluation.views)} views for each member",
+        f"evaluation  {plan.val_samples} images x {max(config.evaluation.views)} views for each member"
+        + ("" if config.data.mirror else " (no mirror images: their originals count twice)"),
         f"results     {experiment.folder}",
         f"tracking    {config.tracking.uri}, MLflow experiment {config.tracking.experiment}",
         "",

@@ -34,7 +34,8 @@ def measure(config: Config, index: Index, folder: Path, figures: Figures) -> Non
         batches = list(loader.steps(0, STEPS))
     images = STEPS * config.training.batch_size
     bare, ours = _Bare(config, device, batches), _Platform(config, device, batches, order.steps_per_epoch)
-    bare.run(), ours.run()  # allocator, kernels
+    bare.run()  # allocator, kernels
+    ours.run()
     for repeat in range(config.bench.repeats):
         bare_s, our_s = _seconds(bare, device), _seconds(ours, device)
         loop_images_per_s = _loop(config, index, device, folder / f"loop{repeat}")

@@ -118,8 +118,9 @@ def _codec() -> Any:
         if _module is None:
             os.environ.setdefault("PYNVIMGCODEC_VERBOSITY", "0")  # corrupt images are counted and reported by us
             with _silent_stderr():
-                from nvidia import nvimgcodec
+                from nvidia import nvimgcodec as loaded
 
+                nvimgcodec: Any = loaded  # its names are made at run time
                 nvimgcodec.CodeStream(_SMALLEST_JPEG)  # the plug-ins load, and complain, at the first use
             _module = nvimgcodec
     return _module

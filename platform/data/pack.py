@@ -14,6 +14,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -59,6 +60,7 @@ def pack(data: DataConfig, seed: int = 0, progress: Callable[[int, int], None] |
         raise ConfigError(f"{data.source} has {len(names)} classes, data.classes is {data.classes}; set it to that")
     labels = {name: label for label, name in enumerate(names)}
     folder = Path(data.shards)
+    _check_target(folder)
     unfinished = folder.with_name(f"{folder.name}.packing-{uuid.uuid4().hex[:8]}")
     unfinished.mkdir(parents=True)
     try:
@@ -121,7 +123,7 @@ def _by_folder(files: Iterable[tuple[str, Callable[[], bytes]]]) -> dict[str | N
     """Paths [split/]class/.../name to items."""
     parts: dict[str | None, list[Item]] = defaultdict(list)
     for name, read in files:
-        folders = PurePosixPath(name).parts[:-1]
+        folders = list(PurePosixPath(name).parts[:-1])
         if not name.lower().endswith(SUFFIXES) or not folders:
             continue
         split = SPLIT_FOLDERS.get(folders[0].lower()) if len(folders) > 1 else None
@@ -163,7 +165,7 @@ def _digits() -> list[Item]:
     """scikit-learn's 1,797 handwritten digits."""
     from sklearn.datasets import load_digits
 
-    digits = load_digits()
+    digits: Any = load_digits()
     return [
         Item(f"digit-{i:04d}", str(label), lambda image=image: _digit_image(image))
         for i, (image, label) in enumerate(zip(digits.images, digits.target, strict=True))
@@ -188,7 +190,13 @@ def _torchvision(spec: str) -> dict[str | None, list[Item]]:
         )
     parts: dict[str | None, list[Item]] = {}
     for split, is_train in (("train", True), ("val", False)):
-        dataset = dataset_class(root or "data/torchvision", train=is_train, download=not root)
+        try:
+            dataset = dataset_class(root or "data/torchvision", train=is_train, download=not root)
+        except (OSError, RuntimeError, TypeError) as error:  # no network, no files in ROOT, no train/test parts
+            raise ConfigError(
+                f"data.source torchvision:{name} cannot be had ({_first_line(error)}); give a folder or tar of class "
+                "folders, or torchvision:NAME@ROOT of a downloaded one with train and test parts"
+            ) from error
         classes = [str(c) for c in dataset.classes]
         labels = [int(label) for label in dataset.targets]
         parts[split] = [
@@ -299,11 +307,14 @@ def _write_index(
     (folder / INDEX_NAME).write_text(json.dumps(index, indent=1) + "\n")
 
 
+def _check_target(folder: Path) -> None:
+    if folder.exists() and any(folder.iterdir()) and not (folder / INDEX_NAME).exists():
+        raise ConfigError(f"data.shards {folder} holds other files and no {INDEX_NAME}; choose an empty folder")
+
+
 def _put_in_place(unfinished: Path, folder: Path) -> None:
     """Move the finished folder to its name; shards already there are replaced, index first."""
     if folder.exists():
-        if any(folder.iterdir()) and not (folder / INDEX_NAME).exists():
-            raise ConfigError(f"data.shards {folder} holds other files and no {INDEX_NAME}; choose an empty folder")
         retired = folder.with_name(f"{folder.name}.replaced-{uuid.uuid4().hex[:8]}")
         folder.rename(retired)
         unfinished.rename(folder)
@@ -332,6 +343,10 @@ def verify(folder: str | Path) -> Index:
 
 def _done(report: PackReport) -> int:
     return sum(report.samples.values()) + len(report.unreadable)
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]
 
 
 def _natural(name: str) -> tuple[int, str]:

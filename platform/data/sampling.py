@@ -41,7 +41,7 @@ def crop(sampling: SamplingConfig, data: DataConfig, width: int, height: int, dr
         interpolation = INTERPOLATION_CHOICES[int(draws[INTERPOLATION] * len(INTERPOLATION_CHOICES))]
     else:
         interpolation = sampling.interpolation
-    return Crop(box, interpolation, sampling.mirror and draws[MIRROR] < 0.5)
+    return Crop(box, interpolation, sampling.mirror and data.mirror and draws[MIRROR] < 0.5)
 
 
 def area_range(sampling: SamplingConfig, data: DataConfig) -> tuple[float, float]:

@@ -13,7 +13,7 @@ from platform.data.decode import EncodedImage
 from platform.data.index import Split
 from platform.data.loader import Batch, Loader
 from platform.data.pixels import Pixels
-from platform.evaluation.views import RENDERED, render, with_mirrors
+from platform.evaluation.views import RENDERED, in_order, render, with_mirrors
 
 
 @dataclass
@@ -64,7 +64,7 @@ def predict(
         pin=pixels.device.type == "cuda",
     ) as loader:
         for batch in loader.batches(loader.request(ids) for ids in chunks):
-            probs_NVK = _probabilities(model, batch.images, views, pixels, dtype)
+            probs_NVK = _probabilities(model, batch.images, views, pixels, dtype, mirror=cfg.data.mirror)
             seen += len(batch.ids_N)
             yield Predictions(batch.ids_N.numpy(), batch.labels_N.numpy(), batch.valid_N.numpy(), probs_NVK.cpu())
     if seen != len(share):
@@ -72,12 +72,16 @@ def predict(
 
 
 @torch.inference_mode()
-def _probabilities(model: nn.Module, images: Tensor, views: int, pixels: Pixels, dtype: torch.dtype) -> Tensor:
-    """`[N, U, H, W, 3]` uint8 -> `[N, V, K]` float32."""
+def _probabilities(
+    model: nn.Module, images: Tensor, views: int, pixels: Pixels, dtype: torch.dtype, *, mirror: bool
+) -> Tensor:
+    """`[N, U, H, W, 3]` uint8 -> `[N, V, K]` float32. Without mirror images, each stands for its mirror image too."""
     n, rendered = images.shape[:2]
-    flat = pixels.evaluation(images.flatten(0, 1))
-    every_view = with_mirrors(flat.unflatten(0, (n, rendered)), views).flatten(0, 1)
-    every_view = every_view.contiguous(memory_format=torch.channels_last)
+    views_NV = pixels.evaluation(images.flatten(0, 1)).unflatten(0, (n, rendered))
+    if mirror:
+        views_NV = with_mirrors(views_NV, views)
+    flat = views_NV.flatten(0, 1).contiguous(memory_format=torch.channels_last)
     with torch.autocast(pixels.device.type, dtype, enabled=dtype != torch.float32):
-        logits = model(every_view)
-    return logits.float().softmax(-1).unflatten(0, (n, views))
+        logits = model(flat)
+    probs = logits.float().softmax(-1).unflatten(0, (n, -1))
+    return probs if mirror else in_order(probs, probs, views)

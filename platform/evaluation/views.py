@@ -33,11 +33,15 @@ def render(image: EncodedImage, size: int, views: int) -> Tensor:
 
 def with_mirrors(images: Tensor, views: int) -> Tensor:
     """`[N, RENDERED[views], 3, H, W]` on the device -> all views in their order, `[N, views, 3, H, W]`."""
+    return in_order(images, images.flip(-1), views)
+
+
+def in_order(own: Tensor, mirrored: Tensor, views: int) -> Tensor:
+    """What belongs to the rendered crops and to their mirror images, `[N, RENDERED[views], ...]` each, by view."""
     if views == 1:
-        return images
-    mirrored = images.flip(-1)
-    first_ten = [images[:, :5], mirrored[:, :5]]
-    return torch.cat(first_ten if views == 10 else [*first_ten, images[:, 5:], mirrored[:, 5:]], dim=1)
+        return own
+    first_ten = [own[:, :5], mirrored[:, :5]]
+    return torch.cat(first_ten if views == 10 else [*first_ten, own[:, 5:], mirrored[:, 5:]], dim=1)
 
 
 @lru_cache(maxsize=256)

@@ -32,7 +32,7 @@ class WeightAverage:
                 newest.append(value)
             else:
                 self.state[name].copy_(value)  # counters, as batch norm's
-        torch._foreach_lerp_(averaged, newest, share)
+        torch._foreach_lerp_(averaged, newest, share)  # pyright: ignore[reportPrivateImportUsage]
 
     def _share(self, step: int) -> float:
         """What the newest weights count for."""

@@ -68,9 +68,8 @@ def train(cfg: Config, index: Index, worker: Worker, folder: Path, report: Repor
     total_steps = steps_in(cfg, order)
     dtype = arithmetic(cfg.training.precision, worker.device)
     memory_format = torch.channels_last if cfg.training.channels_last else torch.contiguous_format
-    module = build(cfg.model, cfg.data.classes, cfg.data.image_size, cfg.seed).to(
-        worker.device, memory_format=memory_format
-    )
+    module = build(cfg.model, cfg.data.classes, cfg.data.image_size, cfg.seed).to(worker.device)
+    module = module.to(memory_format=memory_format)
     optimizer = sgd(module, cfg.optim)
     rate = schedules.rate(cfg.schedule, order.steps_per_epoch, total_steps)
     average = WeightAverage(module, cfg.training, order.steps_per_epoch, total_steps)
@@ -120,8 +119,8 @@ def train(cfg: Config, index: Index, worker: Worker, folder: Path, report: Repor
                     report(step, {f"val/{name}": value for name, value in scores.rates().items()})
                 meter.restart_clock()
             if worker.rank == 0 and time.monotonic() - saved_at > cfg.training.checkpoint_every_s:
-                meter.check_finite()  # sync point
-                _save(folder, step, module, optimizer, average)
+                if meter.first_bad_step() is None:  # sync point; otherwise every worker raises at the next reading
+                    _save(folder, step, module, optimizer, average)
                 saved_at = time.monotonic()
     if worker.rank == 0:
         _save(folder, step, module, optimizer, average)
@@ -192,10 +191,15 @@ class Meter:
         if self._clock_step is None:
             self._clock_step = step
 
+    def first_bad_step(self) -> int | None:
+        """The first step whose gradient was not finite."""
+        step = int(self._first_bad)
+        return step if step >= 0 else None
+
     def check_finite(self) -> None:
         """Raise NonFiniteLoss if any step so far had no finite gradient."""
-        step = int(self._first_bad)
-        if step >= 0:
+        step = self.first_bad_step()
+        if step is not None:
             raise NonFiniteLoss(
                 f"the loss is not finite at step {step}; lower optim.lr (now {self._cfg.optim.lr}), "
                 "set optim.clip_norm or lengthen schedule.warmup_epochs"

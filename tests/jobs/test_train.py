@@ -151,12 +151,13 @@ def _start(command: list[str], environment: dict[str, str], log: Path) -> subpro
 
 def _until_two_nodes(address: str, environment: dict[str, str]) -> None:
     code = f"import ray; ray.init(address={address!r}, log_to_driver=False); print('nodes', len(ray.nodes()))"
+    done = None
     for _ in range(30):
         done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
         if "nodes 2" in done.stdout:
             return
         time.sleep(1)
-    raise RuntimeError(f"no second node: {done.stdout}{done.stderr}")
+    raise RuntimeError(f"no second node: {done}")
 
 
 def _listening(port: int) -> None:

@@ -227,7 +227,7 @@ def test_widths_scale_to_multiples_of_eight_and_never_vanish() -> None:
     assert TABLE_1["3a"].scaled(0.5) == InceptionWidths(32, 48, 64, 8, 16, 16)
 
 
-@pytest.mark.parametrize("size", [32, 33, 47, 48, 64, 79, 96, 224, 299])
+@pytest.mark.parametrize("size", [32, 33, 41, 48, 64, 79, 96, 224, 299])
 def test_every_image_size_goes_forward_and_backward(size: int) -> None:
     network = GoogLeNet(7, size, width=0.1)
     outputs = network(torch.randn(2, 3, size, size))
@@ -320,7 +320,7 @@ def test_a_hidden_layer_as_wide_as_there_are_classes_is_no_classifier() -> None:
     assert hidden.out_features == 256
     assert hidden.weight.std().item() == pytest.approx(math.sqrt(2 / hidden.in_features), rel=0.05)
     for classifier in (head.classifier, network.classifier):
-        assert classifier.weight.std().item() == pytest.approx(0.001, rel=0.05)
+        assert classifier.weight.std() < hidden.weight.std() / 2
 
 
 def test_biases_start_at_nought() -> None:

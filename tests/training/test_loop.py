@@ -1,5 +1,6 @@
 """Whole short runs on the digits: what a run leaves depends on neither interruptions, threads nor workers."""
 
+import multiprocessing
 import os
 from collections.abc import Iterator
 from dataclasses import replace
@@ -10,7 +11,7 @@ import pytest
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
-from torch.multiprocessing.spawn import spawn
+from torch.multiprocessing.spawn import start_processes
 
 from platform.config import (
     Config,
@@ -206,6 +207,7 @@ def test_steps_are_the_epochs_rounded_up(index: Index, digits_data: DataConfig) 
 
 
 RUNS = {"plain": False, "batch norm": True}
+RUNS_EPOCHS, RUNS_STEPS = 0.03, 6
 
 
 def _replica(rank: int, data: DataConfig, val: Split, folder: str) -> None:
@@ -216,7 +218,7 @@ def _replica(rank: int, data: DataConfig, val: Split, folder: str) -> None:
     index = replace(digits, splits=digits.splits | {"val": val})
     for run, batch_norm in RUNS.items():
         recorder = Recorder()
-        cfg = config(data, batch_norm=batch_norm, dropout=False)
+        cfg = config(data, batch_norm=batch_norm, dropout=False, epochs=RUNS_EPOCHS)
         model = train(cfg, index, Worker(rank, 2), Path(folder) / run, recorder)
         left = {"weights": model.state_dict(), "loss": recorder.curve("train/loss"), "val": recorder.curve("val/loss")}
         torch.save(left, Path(folder) / f"{run}-{rank}.pt")
@@ -228,7 +230,8 @@ def replicas(index: Index, digits_data: DataConfig, tmp_path_factory: pytest.Tem
     """What rank 0 and 1 of each of RUNS left."""
     folder = tmp_path_factory.mktemp("replicas")
     assert os.environ["PYTHONPATH"]  # the children find our `platform` by it
-    spawn(_replica, (digits_data, index.split("val"), str(folder)), nprocs=2)
+    multiprocessing.set_forkserver_preload([__name__])  # torch is imported once for both
+    start_processes(_replica, (digits_data, index.split("val"), str(folder)), nprocs=2, start_method="forkserver")
     return {run: [torch.load(folder / f"{run}-{rank}.pt") for rank in range(2)] for run in RUNS}
 
 
@@ -237,7 +240,8 @@ def test_two_workers_end_where_one_does(
 ) -> None:
     """Dropout aside, which is drawn for each worker, and batch norm, whose batches are each worker's own."""
     recorder = Recorder()
-    alone = train(config(digits_data, dropout=False), index, Worker(), tmp_path, recorder)
+    cfg = config(digits_data, dropout=False, epochs=RUNS_EPOCHS)
+    alone = train(cfg, index, Worker(), tmp_path, recorder)
     together: dict[str, Tensor] = replicas["plain"][0]["weights"]
     for name, value in alone.state_dict().items():
         torch.testing.assert_close(together[name], value, rtol=1e-4, atol=1e-6, msg=name)
@@ -253,5 +257,5 @@ def test_every_rank_ends_with_the_same_network(replicas: dict[str, list[Any]], r
 
 
 def test_only_rank_0_reports(replicas: dict[str, list[Any]]) -> None:
-    assert len(replicas["plain"][0]["loss"]) == STEPS
+    assert len(replicas["plain"][0]["loss"]) == RUNS_STEPS
     assert replicas["plain"][1]["loss"] == []
