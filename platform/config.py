@@ -185,7 +185,7 @@ class TrainingConfig:
     max_attempts: int = 3  # starts of one member before it is given up
 
     def __post_init__(self) -> None:
-        require(self.epochs > 0, f"training.epochs is {self.epochs}; give more than 0")
+        require(0 < self.epochs < 1e6, f"training.epochs is {self.epochs}; give more than 0, less than a million")
         require_at_least("training.batch_size", self.batch_size, 1)
         require_at_least("training.max_batch_per_worker", self.max_batch_per_worker, 1)
         require_choice("training.precision", self.precision, PRECISIONS)

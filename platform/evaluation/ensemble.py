@@ -22,7 +22,7 @@ PAPER_TOP5_ERROR = {
     (7, 144): 0.0667,
 }
 MAX_OVER_CROPS = "max over crops"
-MODELS_FIRST = "models averaged first, max over crops"
+MODELS_FIRST = "max over crops of the models' mean"
 
 
 @dataclass

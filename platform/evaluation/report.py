@@ -12,7 +12,7 @@ from platform.config import TrackingConfig
 from platform.evaluation.ensemble import EnsembleScores, Row, rows
 from platform.evaluation.metrics import Scores
 
-HEADINGS = ["models", "crops", "cost", "top-1 error", "top-5 error", "loss", "paper top-5 (ImageNet)", ""]
+HEADINGS = ["models", "crops", "cost", "top-1 error", "top-5 error", "loss", "paper, ImageNet", ""]
 
 
 def terminal_table(scores: EnsembleScores) -> str:
@@ -42,18 +42,8 @@ def write(scores: EnsembleScores, folder: Path) -> list[Path]:
         writer = csv.writer(file)
         writer.writerow(["models", "crops", "cost", "top1_error", "top5_error", "loss", "paper_top5_error", "note"])
         for row in rows(scores):
-            writer.writerow(
-                [
-                    row.models,
-                    row.crops,
-                    row.cost,
-                    row.top1_error,
-                    row.top5_error,
-                    row.loss,
-                    row.paper_top5_error,
-                    row.note,
-                ]
-            )
+            errors = [row.top1_error, row.top5_error, row.loss, row.paper_top5_error]
+            writer.writerow([row.models, row.crops, row.cost, *errors, row.note])
     _picture(scores, picture)
     return [markdown, comma_separated, picture]
 
@@ -71,7 +61,8 @@ def mlflow_command(tracking: TrackingConfig) -> str:
     """How to open the results."""
     if tracking.uri.startswith("http"):
         return tracking.uri
-    return f".venv/bin/mlflow ui --backend-store-uri {tracking.uri}    then http://127.0.0.1:5000"
+    store = "" if tracking.uri == TrackingConfig().uri else f"--backend-store-uri {tracking.uri} "
+    return f".venv/bin/mlflow ui {store}   then http://127.0.0.1:5000"
 
 
 def percent(share: float) -> str:

@@ -23,6 +23,7 @@ def build(model: ModelConfig, classes: int, image_size: int, seed: int) -> nn.Mo
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         if model.name.startswith(TORCHVISION):
+            check(model)
             return _torchvision(model.name.removeprefix(TORCHVISION), classes)
         return GoogLeNet(
             classes,
@@ -36,11 +37,15 @@ def build(model: ModelConfig, classes: int, image_size: int, seed: int) -> nn.Mo
 
 
 def check(model: ModelConfig) -> None:
-    """Raise ConfigError for a name torchvision does not know, without building anything."""
+    """Raise ConfigError for a name torchvision does not know or settings it does not take, building nothing."""
     if model.name.startswith(TORCHVISION):
         name = model.name.removeprefix(TORCHVISION)
         if name not in torchvision_classifiers():
             raise ConfigError(f"model.name is {model.name!r}; torchvision has {', '.join(torchvision_classifiers())}")
+        if model.width != 1 or model.batch_norm or model.naive or model.local_response_norm:
+            raise ConfigError(
+                f"model.width, batch_norm, naive and local_response_norm shape googlenet, not {model.name}; leave them out"
+            )
 
 
 def torchvision_classifiers() -> list[str]:
@@ -50,7 +55,6 @@ def torchvision_classifiers() -> list[str]:
 
 
 def _torchvision(name: str, classes: int) -> nn.Module:
-    check(ModelConfig(name=TORCHVISION + name))
     import torchvision.models
 
     extra: dict[str, Any] = {"init_weights": True} if name in ("googlenet", "inception_v3") else {}

@@ -1,1 +1,1 @@
-"""One member's training: step and loop, optimiser, schedules, averaging, checkpoints. Knows nothing of Ray or MLflow."""
+"""One member's training: step and loop, optimiser, schedules, averaging, checkpoints. Knows no Ray, no MLflow."""

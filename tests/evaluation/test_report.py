@@ -1,0 +1,52 @@
+"""The table as text, Markdown, CSV and picture."""
+
+import csv
+from pathlib import Path
+
+from platform.config import TrackingConfig
+from platform.evaluation.ensemble import EnsembleScores
+from platform.evaluation.metrics import Scores
+from platform.evaluation.report import metrics, mlflow_command, terminal_table, write
+
+
+def scores() -> EnsembleScores:
+    one = {1: Scores(200, 180, 199, 40.0), 10: Scores(200, 182, 199, 38.0)}
+    two = {1: Scores(200, 170, 197, 50.0), 10: Scores(200, 172, 197, 48.0)}
+    both = {1: Scores(200, 188, 200, 30.0), 10: Scores(200, 190, 200, 28.0)}
+    return EnsembleScores(["one", "two"], 200, {"one": one, "two": two}, both, {"max over crops": both[10]})
+
+
+def test_the_terminal_shows_every_row_and_member():
+    text = terminal_table(scores())
+    for word in ("2 model(s), 200 validation images", "12.50%", "6.00%", "5.00%", "max over crops", "10.07%", "15.00%"):
+        assert word in text
+    assert max(len(line) for line in text.splitlines()) <= 120
+
+
+def test_files(tmp_path: Path):
+    markdown, table, picture = write(scores(), tmp_path)
+    rows = list(csv.DictReader(table.open()))
+    assert [(row["models"], row["crops"], row["cost"]) for row in rows] == [
+        ("1", "1", "1"), ("1", "10", "10"), ("2", "1", "2"), ("2", "10", "20"), ("2", "10", "20"),
+    ]  # fmt: skip
+    assert float(rows[3]["top1_error"]) == 1 - 190 / 200
+    assert markdown.read_text().count("\n|") == 2 + len(rows)
+    assert picture.read_bytes().startswith(b"\x89PNG")
+
+
+def test_corrupt_samples_are_said():
+    some = scores()
+    some.ensemble = {views: Scores(each.samples, each.top1, each.top5, each.loss, 3) for views, each in some.ensemble.items()}
+    assert "3 corrupt left out" in terminal_table(some)
+
+
+def test_metrics_have_flat_names():
+    assert metrics({10: Scores(4, 3, 4, 2.0)}, "test") == {
+        "test/top1_10_views": 0.75, "test/top5_10_views": 1.0, "test/loss_10_views": 0.5,
+    }  # fmt: skip
+
+
+def test_the_command_that_opens_the_results():
+    assert mlflow_command(TrackingConfig()).startswith(".venv/bin/mlflow ui ")
+    assert "--backend-store-uri sqlite:///other.db" in mlflow_command(TrackingConfig(uri="sqlite:///other.db"))
+    assert mlflow_command(TrackingConfig(uri="http://host:5000")) == "http://host:5000"

@@ -1,0 +1,43 @@
+"""What is printed when the output is no terminal."""
+
+import pytest
+
+from platform.config import Config, Experiment
+from platform.console import Console, duration
+from platform.plan import MemberPlan, Plan
+
+
+def plan_of(*names: str) -> Plan:
+    config = Config()
+    experiment = Experiment(config, dict.fromkeys(names, config))
+    return Plan(experiment, 100, 20, True, [MemberPlan(name, config, 10, 40) for name in names])
+
+
+def test_plain_lines_have_speed_and_time_left(capsys: pytest.CaptureFixture[str]):
+    with Console(plan_of("one"), 1, plain=True) as console:
+        console.state("one", "starting")
+        console.metrics("one", 10, {"train/loss": 2.5, "train/epoch": 1.0, "train/images_per_s": 96.0})
+        console.metrics("one", 11, {"train/loss": 2.4, "train/epoch": 1.1, "train/images_per_s": 96.0})
+        console.state("one", "finished")
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[:2] for line in lines] == [["one", "0%"], ["one", "100%"]]  # at most one line in ten seconds
+    assert "finished" in lines[-1]
+
+
+def test_a_line_of_training_says_everything(capsys: pytest.CaptureFixture[str]):
+    with Console(plan_of("one"), 1, plain=True) as console:
+        console.metrics("one", 10, {"train/loss": 2.5, "train/epoch": 1.0, "train/images_per_s": 96.0, "val/top1": 0.5})
+    (line,) = capsys.readouterr().out.splitlines()
+    for word in ("25%", "epoch   1.0", "loss  2.500", "val top-1 50.00%", "96 images/s", "10s left"):
+        assert word in line
+
+
+def test_warnings_go_to_stderr(capsys: pytest.CaptureFixture[str]):
+    with Console(plan_of("one"), 1, plain=True) as console:
+        console.warn("one: corrupt sample skipped")
+    assert capsys.readouterr().err == "warning: one: corrupt sample skipped\n"
+
+
+@pytest.mark.parametrize(("seconds", "text"), [(0.4, "0s"), (59.6, "1m00s"), (90, "1m30s"), (7260, "2h01m")])
+def test_durations(seconds: float, text: str):
+    assert duration(seconds) == text

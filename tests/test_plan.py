@@ -1,0 +1,53 @@
+"""The plan's arithmetic and its checks."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from platform.config import Config, ConfigError, DataConfig, Experiment
+from platform.plan import lines, open_data, plan
+
+
+def experiment(data: DataConfig, **changes: object) -> Experiment:
+    config = replace(Config(name="one", data=data), **changes)  # type: ignore[arg-type]
+    return Experiment(config, {"model": config})
+
+
+def test_steps_and_images_follow_from_the_shards(digits_data: DataConfig):
+    made = plan(experiment(digits_data))
+    (member,) = made.members
+    assert (made.train_samples, made.val_samples) == (1438, 359)
+    assert member.steps_per_epoch == 1438 // 8 // 4
+    assert member.steps == 12 * member.steps_per_epoch
+    assert member.images == member.steps * 32
+
+
+def test_unpacked_data_is_planned_from_its_source(tmp_path: Path):
+    made = plan(experiment(DataConfig(source="sklearn:digits", shards=str(tmp_path / "none"))))
+    assert not made.packed
+    assert made.train_samples + made.val_samples == 1797
+    assert any("packed from sklearn:digits" in line for line in lines(made))
+
+
+def test_members_may_not_differ_in_their_images(digits_data: DataConfig):
+    one = experiment(digits_data)
+    other = replace(one.config, data=replace(digits_data, image_size=64))
+    with pytest.raises(ConfigError, match=r"member b changes data\.\*"):
+        plan(Experiment(one.config, {"a": one.config, "b": other}))
+
+
+def test_no_index_and_no_source(tmp_path: Path):
+    with pytest.raises(ConfigError, match=r"no index\.json in data\.shards=.*job=pack data\.source=PATH"):
+        plan(experiment(DataConfig(shards=str(tmp_path))))
+
+
+def test_another_number_of_classes(digits_data: DataConfig):
+    with pytest.raises(ConfigError, match=r"data\.classes is 12, the shards in .* have 10"):
+        open_data(Config(data=replace(digits_data, classes=12)))
+
+
+def test_accumulation_is_in_the_plan(digits_data: DataConfig):
+    config = Config()
+    made = plan(experiment(digits_data, training=replace(config.training, max_batch_per_worker=12)))
+    assert any("3 accumulated parts of at most 12" in line for line in lines(made))
