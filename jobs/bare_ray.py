@@ -15,7 +15,7 @@ from ray.train.torch import TorchTrainer
 def train(config: dict[str, str]) -> None:
     """One step of GoogLeNet on random images."""
     import torch
-    import torch.nn.functional as F  # noqa: N812
+    import torch.nn.functional as F
 
     from platform.models.googlenet import GoogLeNet
 

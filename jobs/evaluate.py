@@ -1,20 +1,23 @@
-"""`job=evaluate`: the members' trained weights evaluated again, e.g. with other views; nothing is trained."""
+"""`job=evaluate`: the members' trained weights evaluated again, e.g. with more views; nothing is trained."""
 
 from jobs import train
-from platform.config import ConfigError, Experiment
+from platform.config import VIEW_COUNTS, Experiment
+from platform.evaluation.probabilities import is_complete
 from platform.experiment import ExperimentFolder
 
 
 def run(experiment: Experiment) -> int:
-    """Evaluate again with `evaluation.*` as given.
+    """Evaluate again with the views given, and never fewer than before: more views hold the fewer.
 
     Raises:
         ConfigError: a member is not trained.
     """
     folder = ExperimentFolder(experiment)
-    untrained = [name for name in experiment.members if not folder.member(name).is_trained()]
-    if untrained:
-        raise ConfigError(f"{experiment.name} has no trained weights of {', '.join(untrained)}; train them first")
-    for name in experiment.members:
-        folder.member(name).forget_evaluation()
-    return train.run(experiment)
+    stored = [
+        views
+        for views in VIEW_COUNTS
+        if any(is_complete(folder.member(name).probabilities, views) for name in experiment.members)
+    ]
+    for config in (experiment.config, *experiment.members.values()):
+        config.evaluation.views = sorted({*config.evaluation.views, *stored})
+    return train.run(experiment, evaluate_again=True)

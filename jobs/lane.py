@@ -18,7 +18,7 @@ from torch import nn
 
 from platform.cluster import Sender, WarningForwarder
 from platform.config import Config
-from platform.data.index import Index, read_index
+from platform.data.index import Index, ShardError, read_index
 from platform.data.order import evaluation_share
 from platform.data.pixels import Pixels
 from platform.evaluation import probabilities
@@ -66,8 +66,9 @@ def train_lane(lane: Lane) -> None:
 
 
 def run_member(member: LaneMember, index: Index, worker: Worker, sender: Sender) -> None:
-    """One member from wherever it stands to its evaluated end. A failure that every worker sees is recorded, and the
-    lane goes on; any other ends the worker group, which Ray Train starts again from the checkpoints."""
+    """One member from wherever it stands to its evaluated end. What every worker sees and would meet again (a loss that
+    is not finite, bad shards) is recorded, and the lane goes on; any other failure ends the worker group, which Ray
+    Train starts again in fresh processes, up to `training.max_attempts` times for a member."""
     folder = MemberFolder(member.folder)
     state = folder.state()
     if state.state == FAILED or folder.is_finished(max(member.config.evaluation.views)):
@@ -89,9 +90,10 @@ def run_member(member: LaneMember, index: Index, worker: Worker, sender: Sender)
         state.state, state.error = FINISHED, ""
     except Exception as error:
         state.error = f"{type(error).__name__}: {error}"
-        seen_by_all = isinstance(error, NonFiniteLoss) or worker.world == 1
-        if not seen_by_all:
-            folder.set_state(state)
+        final = isinstance(error, NonFiniteLoss) or (isinstance(error, ShardError) and worker.world == 1)
+        if not final:
+            if worker.rank == 0 or not folder.state().error:  # the cause, not what a peer saw of it
+                folder.set_state(state)
             raise
         state.state = FAILED
     finally:
@@ -179,7 +181,5 @@ class _SystemMetrics:
 
     def _send(self) -> None:
         system_metrics()  # the first processor figure has no interval
-        number = 0
         while not self._stop.wait(self._every_s):
-            number += 1
-            self._sender.send("metrics", step=number, metrics=system_metrics())
+            self._sender.send("metrics", metrics=system_metrics())

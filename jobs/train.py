@@ -4,18 +4,20 @@ In: an experiment. Out: each member's weights and probabilities on disk, its run
 """
 
 import contextlib
-import logging
+import shutil
 import signal
 import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from filelock import FileLock
+
 from platform.cluster import Resources, connect, deal, disconnect, gpus_per_worker, lane_count, start_mailbox
-from platform.config import Config, Experiment
+from platform.config import Config, ConfigError, Experiment
 from platform.console import Console, duration
 from platform.data import pack
 from platform.data.index import INDEX_NAME, Index
@@ -26,11 +28,9 @@ from platform.experiment import FAILED, FINISHED, ExperimentFolder, MemberState,
 from platform.plan import Plan, open_data, plan
 
 if TYPE_CHECKING:
-    from platform.tracking import Tracker
+    from jobs.runs import Runs
 
-log = logging.getLogger("platform")
 POLL_EVERY_S = 0.3
-SMALL_ENOUGH_TO_UPLOAD = 100_000_000  # bytes; larger probabilities stay where they are, and the run says where
 
 
 class Interrupted(BaseException):
@@ -51,70 +51,92 @@ class Outcome:
         return [name for name, state in self.states.items() if state.state != FINISHED]
 
 
-def run(experiment: Experiment) -> int:
+def run(experiment: Experiment, *, evaluate_again: bool = False) -> int:
     """Train, evaluate and show; 0 if every member finished, 1 if one failed, 130 if interrupted."""
     planned = plan(experiment)
     folder = ExperimentFolder(experiment)
-    index = prepare_data(experiment.config)
-    with folder.held():
-        record = folder.open(experiment, index)
-        _clear_failures(folder, planned)
-        unfinished = _unfinished(folder, planned)
-        if unfinished:
-            try:
-                outcome = run_members(planned, folder, record, unfinished)
-            except Interrupted as interrupted:
-                print(f"\n{interrupted}: the same command goes on from the newest checkpoints")
-                return 130
-        else:
-            print(f"{experiment.name}: every member is finished; nothing to train (fresh=true trains anew)")
-            outcome = _outcome(folder, planned)
+    started = time.monotonic()
+    try:
+        with _signals(), folder.held():
+            record = folder.open(experiment, prepare_data(experiment.config))
+            if evaluate_again:
+                _forget_evaluations(folder, record, planned)
+            _give_new_attempts(folder, planned)
+            unfinished = _unfinished(folder, planned)
+            unreported = [name for name in experiment.members if name not in record.reported]
+            if not unfinished:
+                print(f"{experiment.name}: every member is finished; nothing to train (fresh=true trains anew)")
+            if unreported:
+                outcome = _run_and_report(planned, folder, record, unfinished, unreported)
+            else:
+                outcome = _outcome(folder, planned)
+    except Interrupted as interrupted:
+        again = "the same command without fresh=true" if experiment.config.fresh else "the same command"
+        print(f"\n{interrupted}: {again} goes on from the newest checkpoints")
+        return 130
+    outcome.trained_now, outcome.seconds = unfinished, time.monotonic() - started
     show(experiment, outcome)
     return 1 if outcome.failed else 0
 
 
 def prepare_data(config: Config) -> Index:
     """The packed shards, made from the source on first use."""
-    if not (Path(config.data.shards) / INDEX_NAME).exists():
-        print(f"packing {config.data.source} into {config.data.shards}", flush=True)
-        done = pack.pack(config.data, config.seed)
-        print(f"packed {done.samples['train']} training and {done.samples['val']} validation images", flush=True)
-        for line in done.unreadable:
-            print(f"warning: not packed: {line}")
+    shards = Path(config.data.shards)
+    if not (shards / INDEX_NAME).exists():
+        shards.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(shards.with_name(f".{shards.name}.lock")):  # another launch may be packing the same
+            if not (shards / INDEX_NAME).exists():
+                _pack(config)
     return open_data(config)
 
 
-def run_members(planned: Plan, folder: ExperimentFolder, record: Record, unfinished: list[str]) -> Outcome:
-    """Run the unfinished members in lanes; returns when all of them have ended one way or another.
+def _pack(config: Config) -> None:
+    print(f"packing {config.data.source} into {config.data.shards}", flush=True)
+    done = pack.pack(config.data, config.seed)
+    print(f"packed {done.samples['train']} training and {done.samples['val']} validation images", flush=True)
+    for line in done.unreadable:
+        print(f"warning: not packed: {line}")
+
+
+def _run_and_report(
+    planned: Plan, folder: ExperimentFolder, record: Record, unfinished: list[str], unreported: list[str]
+) -> Outcome:
+    """Run the unfinished members, write the table, tell MLflow.
 
     Raises:
-        Interrupted: by a signal, with every run closed as KILLED.
+        Interrupted: by a signal, with every run closed as what it was.
     """
-    started = time.monotonic()
-    experiment = planned.experiment
-    with _signals(), ThreadPoolExecutor(1, thread_name_prefix="tracking") as pool:
-        opening = pool.submit(_open_tracking, experiment, folder, record, unfinished)  # seconds; Ray starts meanwhile
-        tracker = None
+    from jobs.runs import Runs  # MLflow takes seconds to import; Ray starts meanwhile
+
+    with ThreadPoolExecutor(1, thread_name_prefix="tracking") as pool:
+        opening = pool.submit(Runs, planned.experiment, folder, record, unreported)
         try:
-            resources = connect(experiment.config.cluster)
-            lanes = _start_lanes(planned, folder, unfinished, resources)
-            with Console(planned, len(lanes.futures)) as console:
-                console.say(_headline(experiment, len(unfinished), len(lanes.futures), resources))
-                tracker = opening.result()
-                _follow(lanes, record, tracker, console)
+            if unfinished:
+                run_members(planned, folder, unfinished, opening)
             outcome = _outcome(folder, planned)
-            outcome.trained_now, outcome.seconds = unfinished, time.monotonic() - started
-            _finish_tracking(tracker, folder, record, outcome)
+            tables = report.write(outcome.scores, folder.path) if outcome.scores else []
+            opening.result().report(outcome.states, outcome.scores, tables)
         except BaseException as error:
             with contextlib.suppress(Exception):
-                tracker = tracker or opening.result()
-                _end_runs(tracker, record, unfinished, "KILLED" if isinstance(error, Interrupted) else "FAILED")
+                opening.result().interrupt("KILLED" if isinstance(error, Interrupted) else "FAILED")
             raise
         finally:
-            if tracker:
-                tracker.close()
-            disconnect()
+            with contextlib.suppress(Exception):
+                opening.result().close()
     return outcome
+
+
+def run_members(planned: Plan, folder: ExperimentFolder, names: list[str], opening: "Future[Runs]") -> None:
+    """Run members in lanes; returns when all of them have ended one way or another."""
+    try:
+        resources = connect(planned.experiment.config.cluster)
+        lanes = _start_lanes(planned, folder, names, resources)
+        with Console(planned, names, len(lanes.futures)) as console:
+            console.say(_headline(planned.experiment, len(names), len(lanes.futures), resources))
+            _follow(lanes, opening.result(), console)
+    finally:
+        disconnect()
+        shutil.rmtree(folder.path / "ray", ignore_errors=True)  # Ray Train's own notes; ours are beside it
 
 
 @dataclass
@@ -167,7 +189,7 @@ def _start_lanes(planned: Plan, folder: ExperimentFolder, names: list[str], reso
     return _Lanes(futures, mailbox)
 
 
-def _follow(lanes: _Lanes, record: Record, tracker: "Tracker", console: Console) -> None:
+def _follow(lanes: _Lanes, runs: "Runs", console: Console) -> None:
     """Hand the workers' messages to the terminal and MLflow until every lane has ended."""
     import ray
 
@@ -176,9 +198,8 @@ def _follow(lanes: _Lanes, record: Record, tracker: "Tracker", console: Console)
         ended = all(future.done() for future in lanes.futures)  # then once more, for the last messages
         time.sleep(0 if ended else POLL_EVERY_S)
         for message in ray.get(lanes.mailbox.drain.remote()):
-            run_id = record.member_runs[message.member]
             if message.kind == "metrics":
-                tracker.log(run_id, message.step, message.metrics, message.time)
+                runs.log(message)
                 if "progress" in message.metrics or "val/top1" in message.metrics:
                     console.metrics(message.member, message.step, message.metrics)
             elif message.kind == "state":
@@ -190,63 +211,24 @@ def _follow(lanes: _Lanes, record: Record, tracker: "Tracker", console: Console)
             console.warn(f"a lane ended early: {_last_line(error)}")
 
 
-def _open_tracking(
-    experiment: Experiment, folder: ExperimentFolder, record: Record, unfinished: list[str]
-) -> "Tracker":
-    """Make or take up the parent run and a child for each member that runs now."""
-    from platform.tracking import Tracker  # MLflow takes seconds to import
+def _forget_evaluations(folder: ExperimentFolder, record: Record, planned: Plan) -> None:
+    """Have trained members evaluated and reported again.
 
-    tracker = Tracker(experiment.config.tracking)
-    record.parent_run = tracker.start(experiment.name, asdict(experiment.config), again=record.parent_run)
-    for name in unfinished:
-        record.member_runs[name] = tracker.start(
-            name, asdict(experiment.members[name]), parent=record.parent_run, again=record.member_runs.get(name)
-        )
-    folder.write(record)
-    return tracker
-
-
-def _finish_tracking(tracker: "Tracker", folder: ExperimentFolder, record: Record, outcome: Outcome) -> None:
-    """Scores, files and the true end of every run."""
-    for name in outcome.trained_now:
-        run_id, member, state = record.member_runs[name], folder.member(name), outcome.states[name]
-        if state.state == FINISHED and outcome.scores:
-            tracker.summary(run_id, report.metrics(outcome.scores.members[name], prefix="test"))
-            tracker.artifact(run_id, member.weights, "model")
-            _upload_probabilities(tracker, run_id, member.probabilities)
-        else:
-            tracker.tag(run_id, "error", state.error or "its lane ended")
-        tracker.finish(run_id, "FINISHED" if state.state == FINISHED else "FAILED")
-    assert record.parent_run is not None
-    if outcome.scores:
-        tracker.summary(record.parent_run, report.metrics(outcome.scores.ensemble, prefix="test"))
-        for path in report.write(outcome.scores, folder.path):
-            tracker.artifact(record.parent_run, path)
-    tracker.finish(record.parent_run, "FAILED" if outcome.failed else "FINISHED")
-
-
-def _upload_probabilities(tracker: "Tracker", run_id: str, folder: Path) -> None:
-    files = sorted(folder.iterdir())
-    if sum(file.stat().st_size for file in files) > SMALL_ENOUGH_TO_UPLOAD:
-        tracker.tag(run_id, "probabilities", str(folder))
-        return
-    for file in files:
-        tracker.artifact(run_id, file, "probabilities")
-
-
-def _end_runs(tracker: "Tracker", record: Record, names: list[str], status: str) -> None:
-    for name in names:
-        tracker.finish(record.member_runs[name], status)
-    if record.parent_run:
-        tracker.finish(record.parent_run, status)
-
-
-def _clear_failures(folder: ExperimentFolder, planned: Plan) -> None:
-    """A new launch gives failed members new attempts."""
+    Raises:
+        ConfigError: a member is not trained.
+    """
+    untrained = [member.name for member in planned.members if not folder.member(member.name).is_trained()]
+    if untrained:
+        raise ConfigError(f"{folder.name} has no trained weights of {', '.join(untrained)}; train them first")
     for member in planned.members:
-        state = folder.member(member.name).state()
-        if state.state != FINISHED:
-            folder.member(member.name).set_state(MemberState(error=state.error))
+        folder.member(member.name).forget_evaluation()
+    record.reported = []
+
+
+def _give_new_attempts(folder: ExperimentFolder, planned: Plan) -> None:
+    """A new launch gives every unfinished member new attempts."""
+    for name in _unfinished(folder, planned):
+        folder.member(name).set_state(MemberState(error=folder.member(name).state().error))
 
 
 def _unfinished(folder: ExperimentFolder, planned: Plan) -> list[str]:
@@ -278,7 +260,7 @@ def show(experiment: Experiment, outcome: Outcome) -> None:
     if outcome.failed:
         left = len(outcome.states) - len(outcome.failed)
         print(f"{left} of {len(outcome.states)} members finished; the same command tries the others again")
-    if outcome.seconds:
+    if outcome.trained_now:
         print(f"\n{len(outcome.trained_now)} member(s) in {duration(outcome.seconds)}")
     print(f"results   {experiment.folder}")
     print(f"compare   {report.mlflow_command(experiment.config.tracking)}")

@@ -9,12 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import ray
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from platform.config import ClusterConfig, ConfigError
 
 ROOT = Path(__file__).resolve().parent.parent
 OBJECT_STORE_BYTES = 200_000_000  # reports are all that passes through it; shards are read by the workers
-NOT_SHIPPED = [".venv", ".git", "data", "runs", "mlruns", "mlartifacts", "mlflow.db"]
+# Patterns as in .gitignore: without the slash, "data" would match platform/data too.
+NOT_SHIPPED = ["/.venv", "/.git", "/data", "/runs", "/mlruns", "/mlartifacts", "/mlflow.db"]
 
 
 @dataclass(frozen=True)
@@ -78,8 +80,18 @@ def disconnect() -> None:
 
 
 def gpus_per_worker(cluster: ClusterConfig, resources: Resources) -> int:
+    """What each worker gets.
+
+    Raises:
+        ConfigError: there are GPUs, but not one for each worker.
+    """
     if cluster.gpus_per_worker is None:
-        return 1 if resources.gpus >= cluster.workers else 0
+        if 0 < resources.gpus < cluster.workers:
+            raise ConfigError(
+                f"cluster.workers is {cluster.workers}, the cluster has {resources.gpus} GPU(s); "
+                "lower it, or set cluster.gpus_per_worker=0 to train on processors"
+            )
+        return 1 if resources.gpus else 0
     return cluster.gpus_per_worker
 
 
@@ -96,7 +108,8 @@ def lane_count(cluster: ClusterConfig, resources: Resources, members: int) -> in
     if fits < 1:
         raise ConfigError(
             f"{cluster.workers} workers of {cluster.cpus_per_worker} CPUs and {gpus} GPUs do not fit into "
-            f"{resources.cpus} CPUs and {resources.gpus} GPUs; lower cluster.workers or cluster.cpus_per_worker"
+            f"{resources.cpus} CPUs and {resources.gpus} GPUs; "
+            "lower cluster.workers, cluster.cpus_per_worker or cluster.gpus_per_worker"
         )
     return min(members, fits, cluster.lanes or members)
 
@@ -140,7 +153,9 @@ class Mailbox:
 
 
 def start_mailbox() -> Any:
-    return ray.remote(num_cpus=0)(Mailbox).remote()
+    """On this node: if it dies, the launcher is gone anyway."""
+    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+    return ray.remote(num_cpus=0, scheduling_strategy=here)(Mailbox).remote()
 
 
 class Sender:

@@ -337,9 +337,9 @@ def _divisors(number: int) -> str:
 NOT_IDENTITY = ("job", "fresh", "output_dir", "evaluation", "ensemble", "cluster", "tracking", "bench")
 # (What the shards hold is part of it: see `experiment.fingerprint`; where they lie is not.)
 NOT_IDENTITY_NESTED = {
-    "data": ("shards", "source"),
+    "data": ("shards", "source", "max_corrupt"),
     "loader": ("threads", "prefetch_batches"),
-    "training": ("checkpoint_every_s", "max_attempts"),
+    "training": ("checkpoint_every_s", "max_attempts", "max_batch_per_worker", "log_every_steps"),
 }
 
 

@@ -9,13 +9,15 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
 from platform.plan import Plan
 
-PLAIN_LINE_EVERY_S = 10.0
+PLAIN_LINE_EVERY_S, WHOLE_LINE_EVERY_S = 10.0, 30.0
 
 
 @dataclass
 class _Member:
     steps: int
+    batch_size: int
     done: int = 0
+    resumed_at: int = -1  # steps at the first report
     state: str = "waiting"
     speed: float = 0.0  # images/s
     loss: float = float("nan")
@@ -25,12 +27,14 @@ class _Member:
 
 
 class Console:
-    """Progress of every member and of the whole. Use with `with`."""
+    """Progress of the members that run now and of the whole. Use with `with`."""
 
-    def __init__(self, plan: Plan, lanes: int, *, plain: bool | None = None) -> None:
-        self._members = {member.name: _Member(member.steps) for member in plan.members}
-        self._costs = {member.name: member.cost for member in plan.members}
-        self._batch = plan.experiment.config.training.batch_size
+    def __init__(self, plan: Plan, names: list[str], lanes: int, *, plain: bool | None = None) -> None:
+        running = [member for member in plan.members if member.name in names]
+        self._members = {m.name: _Member(m.steps, m.config.training.batch_size) for m in running}
+        self._costs = {member.name: member.cost for member in running}
+        self._printed_at = time.monotonic()
+        self._share_before = 0.0  # done by earlier launches
         self._lanes = lanes
         self._rich = RichConsole(highlight=False)
         self._plain = not self._rich.is_terminal if plain is None else plain
@@ -71,6 +75,9 @@ class Console:
 
     def metrics(self, name: str, step: int, metrics: dict[str, float]) -> None:
         member = self._members[name]
+        if member.resumed_at < 0:
+            member.resumed_at = 0 if step == 1 else step
+            self._share_before += self._costs[name] * member.resumed_at / member.steps / sum(self._costs.values())
         member.done = max(member.done, step)
         if "train/loss" in metrics:
             member.loss, member.epoch = metrics["train/loss"], metrics["train/epoch"]
@@ -93,6 +100,9 @@ class Console:
             if now or due:
                 member.printed_at = time.monotonic()
                 print(f"{name:<22} {100 * member.done // member.steps:>3}%  {self._text(member)}", flush=True)
+            if len(self._members) > 1 and time.monotonic() - self._printed_at > WHOLE_LINE_EVERY_S:
+                self._printed_at = time.monotonic()
+                print(f"{'all':<22} {100 * self._share_done():>3.0f}%  {self._whole()}", flush=True)
             return
         self._bars.update(self._tasks[name], completed=member.done, text=self._text(member))
         self._bars.update(self._tasks[""], completed=self._share_done(), text=self._whole())
@@ -100,7 +110,7 @@ class Console:
     def _text(self, member: _Member) -> str:
         if member.state != "training":
             return member.state
-        left = (member.steps - member.done) * self._batch / member.speed if member.speed else float("nan")
+        left = (member.steps - member.done) * member.batch_size / member.speed if member.speed else float("nan")
         top1 = "" if member.top1 != member.top1 else f"  val top-1 {100 * member.top1:5.2f}%"
         return f"epoch {member.epoch:5.1f}  loss {member.loss:6.3f}{top1}  {member.speed:6.0f} images/s" + (
             "" if left != left else f"  {duration(left)} left"
@@ -113,7 +123,8 @@ class Console:
     def _whole(self) -> str:
         elapsed, share = time.monotonic() - self._started, self._share_done()
         speed = sum(member.speed for member in self._members.values() if member.state == "training")
-        left = f"  about {duration(elapsed / share * (1 - share))} left" if 0.02 < share < 1 else ""
+        now = share - self._share_before  # of the work, done by this launch
+        left = f"  about {duration(elapsed / now * (1 - share))} left" if now > 0.02 and share < 1 else ""
         return f"{duration(elapsed)}  {speed:6.0f} images/s  {self._lanes} lane(s){left}"
 
 

@@ -72,6 +72,7 @@ class Record:
     configs: dict[str, Any]
     parent_run: str | None = None
     member_runs: dict[str, str] = field(default_factory=dict)
+    reported: list[str] = field(default_factory=list)  # members whose end MLflow has been told
 
 
 class ExperimentFolder:

@@ -60,7 +60,16 @@ def compose(composed: DictConfig, overrides: list[str]) -> Experiment:
             members[name] = typed(hydra.compose("config", _without(overrides, words) + words))
         except (ConfigError, HydraException, OmegaConfBaseException) as error:
             raise ConfigError(f"ensemble member {name}: {one_line(error)}") from error
+    _refuse_without_effect(overrides, list(config.ensemble.members.values()))
     return Experiment(config, members or {SINGLE: config})
+
+
+def _refuse_without_effect(overrides: list[str], members: list[list[str]]) -> None:
+    """An override that every member replaces by its own would be dropped without a word."""
+    for override in overrides:
+        if members and all(override not in _without([override], words) for words in members):
+            key = override.split("=")[0]
+            raise ConfigError(f"{override} has no effect: every ensemble member sets {key}; change the members instead")
 
 
 def typed(composed: DictConfig) -> Config:
@@ -127,7 +136,7 @@ def unknown_key(key: str) -> str:
 
 
 def _first_line(error: BaseException) -> str:
-    return str(error).splitlines()[0]
+    return (str(error).splitlines() or [type(error).__name__])[0]
 
 
 def _choices(group: str) -> Iterable[str]:

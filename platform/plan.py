@@ -58,6 +58,11 @@ def plan(experiment: Experiment) -> Plan:
             member.data == config.data,
             f"ensemble member {name} changes data.*; members differ in sampling, order and model, not in their images",
         )
+        for section in ("cluster", "evaluation", "tracking", "loader"):
+            require(
+                getattr(member, section) == getattr(config, section),
+                f"ensemble member {name} changes {section}.*, which is the experiment's; give it beside the members",
+            )
         build.check(member.model)
         batch = member.training.batch_size
         per_epoch = steps_per_epoch(train_samples, member.loader.streams, batch)
@@ -86,6 +91,12 @@ def open_data(config: Config) -> Index:
             index.split(split)
     except ShardError as error:
         raise ConfigError(str(error)) from error
+    packed_from, wanted = index.packing.get("source"), pack.source_name(config.data.source)
+    require(
+        None in (packed_from, wanted) or packed_from == wanted,
+        f"data.source is {wanted}, but the shards in {config.data.shards} were packed from {packed_from}; "
+        "give another data.shards, or data.source=null to use them as they are",
+    )
     found = len(index.classes)
     require(
         found in (0, config.data.classes),

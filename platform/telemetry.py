@@ -1,5 +1,7 @@
 """What this node is doing, under the names that MLflow's page of system metrics shows."""
 
+import contextlib
+
 import psutil
 import torch
 
@@ -18,5 +20,6 @@ def system_metrics() -> dict[str, float]:
     if torch.cuda.is_available():
         free, total = torch.cuda.mem_get_info()
         found["system/gpu_memory_usage_percentage"] = 100 * (total - free) / total
-        found["system/gpu_utilization_percentage"] = torch.cuda.utilization()
+        with contextlib.suppress(Exception):  # NVML is missing in some containers
+            found["system/gpu_utilization_percentage"] = torch.cuda.utilization()
     return found

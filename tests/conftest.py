@@ -29,7 +29,9 @@ def shared_data() -> Path:
 @pytest.fixture(scope="session")
 def digits_data(tmp_path_factory: pytest.TempPathFactory) -> DataConfig:
     """The embedded digits, packed."""
-    data = DataConfig(source="sklearn:digits", shards=str(tmp_path_factory.mktemp("digits") / "shards"), samples_per_shard=300)
+    data = DataConfig(
+        source="sklearn:digits", shards=str(tmp_path_factory.mktemp("digits") / "shards"), samples_per_shard=300
+    )
     pack(data)
     return data
 

@@ -14,7 +14,7 @@ def plan_of(*names: str) -> Plan:
 
 
 def test_plain_lines_have_speed_and_time_left(capsys: pytest.CaptureFixture[str]):
-    with Console(plan_of("one"), 1, plain=True) as console:
+    with Console(plan_of("one"), ["one"], 1, plain=True) as console:
         console.state("one", "starting")
         console.metrics("one", 10, {"train/loss": 2.5, "train/epoch": 1.0, "train/images_per_s": 96.0})
         console.metrics("one", 11, {"train/loss": 2.4, "train/epoch": 1.1, "train/images_per_s": 96.0})
@@ -25,7 +25,7 @@ def test_plain_lines_have_speed_and_time_left(capsys: pytest.CaptureFixture[str]
 
 
 def test_a_line_of_training_says_everything(capsys: pytest.CaptureFixture[str]):
-    with Console(plan_of("one"), 1, plain=True) as console:
+    with Console(plan_of("one"), ["one"], 1, plain=True) as console:
         console.metrics("one", 10, {"train/loss": 2.5, "train/epoch": 1.0, "train/images_per_s": 96.0, "val/top1": 0.5})
     (line,) = capsys.readouterr().out.splitlines()
     for word in ("25%", "epoch   1.0", "loss  2.500", "val top-1 50.00%", "96 images/s", "10s left"):
@@ -33,7 +33,7 @@ def test_a_line_of_training_says_everything(capsys: pytest.CaptureFixture[str]):
 
 
 def test_warnings_go_to_stderr(capsys: pytest.CaptureFixture[str]):
-    with Console(plan_of("one"), 1, plain=True) as console:
+    with Console(plan_of("one"), ["one"], 1, plain=True) as console:
         console.warn("one: corrupt sample skipped")
     assert capsys.readouterr().err == "warning: one: corrupt sample skipped\n"
 

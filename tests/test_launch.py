@@ -55,6 +55,7 @@ def test_help_names_jobs_and_groups():
         (["model.name=alexnet"], "give googlenet, or torchvision/NAME"),
         (["+ensemble.members.x=['model.widht=2']"], "ensemble member x: model.widht does not exist"),
         (["+ensemble.members.x=[model.width=2]"], "quote values that hold ="),
+        (["sampling=plain"], "sampling=plain has no effect: every ensemble member sets sampling"),
         (["name=a/b"], "name is 'a/b'"),
         (["data.image_size=16"], "data.image_size is 16; give at least 32"),
     ],
@@ -69,11 +70,15 @@ def test_what_cannot_work_is_one_line(words: list[str], said: str, tmp_path: Pat
 def test_an_unknown_experiment_names_the_known_ones():
     done = launch("+experiment=googlenet_enx")
     assert done.returncode == 2
-    assert done.stderr.strip() == f"error: experiment=googlenet_enx does not exist; choose one of {', '.join(EXPERIMENTS)}"
+    assert (
+        done.stderr.strip() == f"error: experiment=googlenet_enx does not exist; choose one of {', '.join(EXPERIMENTS)}"
+    )
 
 
 def test_check_prints_the_plan_and_writes_nothing(tmp_path: Path):
-    done = launch("+experiment=googlenet_ens", "job=check", f"data.shards={tmp_path / 'd'}", f"output_dir={tmp_path / 'r'}")
+    done = launch(
+        "+experiment=googlenet_ens", "job=check", f"data.shards={tmp_path / 'd'}", f"output_dir={tmp_path / 'r'}"
+    )
     assert done.returncode == 0, done.stderr
     for word in ("1438 training and 359 validation", "144 views", "wider", "googlenet x1.25", "photometric"):
         assert word in done.stdout

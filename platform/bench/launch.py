@@ -44,9 +44,7 @@ def _platform(config: Config, folder: Path, epochs: float) -> tuple[MemberState,
         "+ensemble.members={first:['order_seed=1'],second:['order_seed=2']}",
         "cluster.lanes=1",
         "evaluation.views=[1]",
-        f"data={config.data.name}",
-        f"data.shards={config.data.shards}",
-        f"model.width={config.model.width}",
+        *_settings(config),
         f"training.epochs={epochs}",
         f"output_dir={folder}",
         f"tracking.uri=sqlite:///{folder.parent / 'mlflow.db'}",
@@ -55,6 +53,23 @@ def _platform(config: Config, folder: Path, epochs: float) -> tuple[MemberState,
     _run([sys.executable, "-m", "platform.launch", *overrides])
     first, second = (MemberFolder(folder / "bench" / "members" / name).state() for name in ("first", "second"))
     return first, second, time.time() - started
+
+
+def _settings(config: Config) -> list[str]:
+    """The user's own settings of what a step costs, and where the shards are."""
+    data, model, training = config.data, config.model, config.training
+    return [
+        f"data.shards={data.shards}",
+        "data.source=null",
+        f"data.classes={data.classes}",
+        f"data.image_size={data.image_size}",
+        f"model.name={model.name}",
+        f"model.width={model.width}",
+        f"model.batch_norm={model.batch_norm}",
+        f"training.batch_size={training.batch_size}",
+        f"training.precision={training.precision}",
+        f"cluster.cpus_per_worker={config.cluster.cpus_per_worker}",
+    ]
 
 
 def _bare_ray(config: Config, folder: Path) -> float:

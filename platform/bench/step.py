@@ -1,6 +1,7 @@
 """The training step alone, and the whole training loop on shards, against a bare PyTorch loop on data in memory.
 
-The bare loop has the same network, arithmetic, loss and optimiser, and nothing else: no averaging, no metrics.
+The bare loop has the same network, arithmetic, loss, clipping and optimiser, and nothing else: no weight average, no
+metrics, no mirroring.
 """
 
 import time
@@ -52,7 +53,7 @@ class _Bare:
         self._data = [(pixels.evaluation(batch.images), batch.labels_N.to(device)) for batch in batches]
         self._model, self._device = _model(config, device), device
         self._dtype = arithmetic(config.training.precision, device)
-        self._weight = config.model.auxiliary_weight
+        self._weight, self._clip_norm = config.model.auxiliary_weight, config.optim.clip_norm
         self._optimizer = torch.optim.SGD(self._model.parameters(), lr=1e-3, momentum=0.9, weight_decay=2e-4)
 
     def run(self) -> None:
@@ -64,6 +65,8 @@ class _Bare:
                 loss = loss + self._weight * F.cross_entropy(logits.float(), labels)
             self._optimizer.zero_grad(set_to_none=True)
             loss.backward()
+            if self._clip_norm:
+                torch.nn.utils.clip_grad_norm_(self._model.parameters(), self._clip_norm)
             self._optimizer.step()
 
 

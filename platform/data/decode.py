@@ -83,7 +83,8 @@ def resize(pixels: NDArray[np.uint8], size: tuple[int, int], interpolation: str 
     image_HWC = torch.from_numpy(_writable(pixels))
     if image_HWC.shape[:2] == size:
         return image_HWC
-    image_1CHW = image_HWC.permute(2, 0, 1)[None]  # a channels_last view: torch's fast uint8 path
+    # With the batch dimension first, torch sees the view as channels_last: its fast uint8 path, and no copy after it.
+    image_1CHW = image_HWC[None].permute(0, 3, 1, 2)
     if interpolation in ("bilinear", "bicubic"):
         resized = F.interpolate(image_1CHW, size, mode=interpolation, antialias=True)
     elif interpolation == "area":

@@ -97,6 +97,11 @@ def source(spec: str) -> dict[str | None, list[Item]]:
     )
 
 
+def source_name(spec: str | None) -> str | None:
+    """What the index records of a source: the last part of a path, the others as they are."""
+    return None if spec is None else spec if ":" in spec else Path(spec).name
+
+
 def divide(parts: dict[str | None, list[Item]], val_fraction: float, seed: int) -> dict[str, list[Item]]:
     """train and val of a source: its own, or every class cut in the same proportion."""
     if None not in parts:
@@ -296,7 +301,7 @@ def _write_index(
         "name": data.name,
         "classes": classes,
         "packing": {
-            "source": PurePosixPath(data.source or "").name if "/" in (data.source or "") else data.source,
+            "source": source_name(data.source),
             "seed": seed,
             "val_fraction": data.val_fraction,
             "jpeg_quality": data.jpeg_quality,

@@ -44,7 +44,8 @@ def check(model: ModelConfig) -> None:
             raise ConfigError(f"model.name is {model.name!r}; torchvision has {', '.join(torchvision_classifiers())}")
         if model.width != 1 or model.batch_norm or model.naive or model.local_response_norm:
             raise ConfigError(
-                f"model.width, batch_norm, naive and local_response_norm shape googlenet, not {model.name}; leave them out"
+                f"model.width, batch_norm, naive and local_response_norm shape googlenet, not {model.name}; "
+                "leave them out"
             )
 
 

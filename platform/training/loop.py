@@ -202,7 +202,7 @@ class Meter:
         if step is not None:
             raise NonFiniteLoss(
                 f"the loss is not finite at step {step}; lower optim.lr (now {self._cfg.optim.lr}), "
-                "set optim.clip_norm or lengthen schedule.warmup_epochs"
+                "set optim.clip_norm or lengthen schedule.warmup_epochs, under a new name= or with fresh=true"
             )
 
     def read(self, step: int, total_steps: int) -> dict[str, float]:

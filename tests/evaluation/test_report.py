@@ -36,7 +36,9 @@ def test_files(tmp_path: Path):
 
 def test_corrupt_samples_are_said():
     some = scores()
-    some.ensemble = {views: Scores(each.samples, each.top1, each.top5, each.loss, 3) for views, each in some.ensemble.items()}
+    some.ensemble = {
+        views: Scores(each.samples, each.top1, each.top5, each.loss, 3) for views, each in some.ensemble.items()
+    }
     assert "3 corrupt left out" in terminal_table(some)
 
 

@@ -63,4 +63,8 @@ def test_finished_runs_show_their_table_at_once_and_evaluate_again(launch):
 
 
 def _table(output: str) -> str:
-    return output[output.index("models   crops") : output.index("results ")].split("member(s) in")[0].rstrip("0123456789 \n")
+    return (
+        output[output.index("models   crops") : output.index("results ")]
+        .split("member(s) in")[0]
+        .rstrip("0123456789 \n")
+    )

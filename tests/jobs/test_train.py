@@ -41,7 +41,9 @@ def test_interrupted_runs_are_killed_in_mlflow_and_go_on_where_they_were(launch)
 
     status, output = launch(*words, "name=undisturbed")
     assert status == 0, output
-    resumed, whole = (torch.load(launch.member(n, "model").weights, weights_only=True) for n in ("stopped", "undisturbed"))
+    resumed, whole = (
+        torch.load(launch.member(n, "model").weights, weights_only=True) for n in ("stopped", "undisturbed")
+    )
     assert all(torch.equal(resumed[key], whole[key]) for key in whole)
 
 
@@ -64,7 +66,7 @@ def test_two_workers_train_like_one(launch):
         status, output = launch(*plain, f"name=w{workers}", f"cluster.workers={workers}")
         assert status == 0, output
         assert "359 validation images" in output
-    one, two = (torch.load(launch.member(n, "model").weights, weights_only=True) for n in ("w1", "w2"))
+    one, two = _weights(launch, "w1"), _weights(launch, "w2")
     assert all(torch.allclose(one[key], two[key], atol=2e-3) for key in one)
 
 
@@ -98,6 +100,10 @@ def test_an_outcome_names_every_member_that_did_not_finish():
     from platform.experiment import MemberState
 
     assert Outcome({"a": MemberState("finished"), "b": MemberState("failed")}).failed == ["b"]
+
+
+def _weights(launch, experiment: str) -> dict[str, torch.Tensor]:
+    return torch.load(launch.member(experiment, "model").weights, weights_only=True)
 
 
 def _wait(happened: Callable[[], bool], process: subprocess.Popen[str], limit_s: float = 180) -> None:
@@ -146,14 +152,18 @@ def _two_nodes(folder: Path) -> Iterator[str]:
 
 
 def _start(command: list[str], environment: dict[str, str], log: Path) -> subprocess.Popen[bytes]:
-    return subprocess.Popen(command, env=environment, stdout=log.open("wb"), stderr=subprocess.STDOUT, start_new_session=True)
+    return subprocess.Popen(
+        command, env=environment, stdout=log.open("wb"), stderr=subprocess.STDOUT, start_new_session=True
+    )
 
 
 def _until_two_nodes(address: str, environment: dict[str, str]) -> None:
     code = f"import ray; ray.init(address={address!r}, log_to_driver=False); print('nodes', len(ray.nodes()))"
     done = None
     for _ in range(30):
-        done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False
+        )
         if "nodes 2" in done.stdout:
             return
         time.sleep(1)
@@ -188,7 +198,11 @@ def _free_ports(count: int) -> list[int]:
 
 def _end(process: subprocess.Popen[bytes]) -> None:
     """A node and all its processes."""
-    tree = [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)] if process.poll() is None else []
+    tree = (
+        [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
+        if process.poll() is None
+        else []
+    )
     process.terminate()
     _, alive = psutil.wait_procs(tree, timeout=20)
     for each in alive:

@@ -1,0 +1,84 @@
+"""The MLflow runs of one experiment: a parent, a child a member, each ended as what it was.
+
+In: messages while it runs, states and scores at the end. What a killed launcher could not report, the next one does.
+"""
+
+import contextlib
+import logging
+from dataclasses import asdict
+from pathlib import Path
+
+from platform.cluster import Message
+from platform.config import Experiment
+from platform.evaluation import report
+from platform.evaluation.ensemble import EnsembleScores
+from platform.experiment import FINISHED, ExperimentFolder, MemberState, Record
+from platform.tracking import Tracker
+
+log = logging.getLogger("platform")
+SMALL_ENOUGH_TO_UPLOAD = 100_000_000  # bytes; larger probabilities stay where they are, and the run says where
+
+
+class Runs:
+    """Open runs for `names`; `report` or `interrupt` ends them, `close` lets the writer go."""
+
+    def __init__(self, experiment: Experiment, folder: ExperimentFolder, record: Record, names: list[str]) -> None:
+        self._folder, self._record, self._names = folder, record, names
+        self._tracker = Tracker(experiment.config.tracking)
+        record.parent_run = self._tracker.start(experiment.name, asdict(experiment.config), again=record.parent_run)
+        for name in names:
+            record.member_runs[name] = self._tracker.start(
+                name, asdict(experiment.members[name]), parent=record.parent_run, again=record.member_runs.get(name)
+            )
+        folder.write(record)
+
+    def log(self, message: Message) -> None:
+        self._tracker.log(self._record.member_runs[message.member], message.step, message.metrics or {}, message.time)
+
+    def report(self, states: dict[str, MemberState], scores: EnsembleScores | None, tables: list[Path]) -> None:
+        """Scores, files and the true end of every open run."""
+        for name in self._names:
+            run, state = self._record.member_runs[name], states[name]
+            if state.state == FINISHED and scores:
+                self._tracker.summary(run, report.metrics(scores.members[name], prefix="test"))
+                self._tracker.artifact(run, self._folder.member(name).weights, "model")
+                self._upload_probabilities(run, self._folder.member(name).probabilities)
+                self._tracker.finish(run, "FINISHED")
+                self._record.reported.append(name)
+            else:
+                self._tracker.tag(run, "error", state.error or "its workers died without a message")
+                self._tracker.finish(run, "FAILED")
+        parent = self._parent()
+        if scores:
+            self._tracker.summary(parent, report.metrics(scores.ensemble, prefix="test"))
+        for path in tables:
+            self._tracker.artifact(parent, path)
+        failed = any(state.state != FINISHED for state in states.values())
+        self._tracker.finish(parent, "FAILED" if failed else "FINISHED")
+        self._folder.write(self._record)
+
+    def interrupt(self, status: str) -> None:
+        """End every run as `status` (KILLED or FAILED), members that are finished as FINISHED."""
+        for name in self._names:
+            done = self._folder.member(name).state().state == FINISHED
+            self._end(self._record.member_runs[name], "FINISHED" if done else status)
+        self._end(self._parent(), status)
+
+    def close(self) -> None:
+        self._tracker.close()
+
+    def _end(self, run: str, status: str) -> None:
+        with contextlib.suppress(Exception):  # one run that cannot be ended must not keep the others open
+            self._tracker.finish(run, status)
+
+    def _parent(self) -> str:
+        assert self._record.parent_run is not None
+        return self._record.parent_run
+
+    def _upload_probabilities(self, run: str, folder: Path) -> None:
+        files = sorted(folder.iterdir())
+        if sum(file.stat().st_size for file in files) > SMALL_ENOUGH_TO_UPLOAD:
+            self._tracker.tag(run, "probabilities", str(folder))
+            return
+        for file in files:
+            self._tracker.artifact(run, file, "probabilities")
