@@ -1,12 +1,12 @@
 # make run     set up, then the seven-model ensemble on the embedded digits
 # make test    set up, then every test
-# make check   format, lint, types, tests: what CI runs
+# make check   format, lint, types, then every test: what CI runs
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 UV := 0.13.9
 
-.PHONY: run test fast check format setup constraints clean
+.PHONY: run test fast lint check format setup constraints clean
 
 run: setup
 	$(BIN)/python -m platform.launch +experiment=googlenet_ens
@@ -17,11 +17,12 @@ test: setup
 fast: setup  ## without the tests that start Ray
 	$(BIN)/python -m pytest -m "not slow"
 
-check: setup
+lint: setup
 	$(BIN)/ruff format --check
 	$(BIN)/ruff check
 	$(BIN)/basedpyright
-	$(BIN)/python -m pytest
+
+check: lint test
 
 format: setup
 	$(BIN)/ruff format

@@ -155,7 +155,7 @@ class Mailbox:
 def start_mailbox() -> Any:
     """On this node: if it dies, the launcher is gone anyway."""
     here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
-    return ray.remote(num_cpus=0, scheduling_strategy=here)(Mailbox).remote()
+    return ray.remote(Mailbox).options(num_cpus=0, scheduling_strategy=here).remote()
 
 
 class Sender:

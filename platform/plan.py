@@ -116,6 +116,7 @@ def _samples(config: Config, packed: bool) -> tuple[int, int]:
             "give one of them (job=pack data.source=PATH)"
         )
     splits = pack.divide(pack.source(config.data.source), config.data.val_fraction, config.seed)
+    pack.class_names(splits, config.data)
     return len(splits["train"]), len(splits["val"])
 
 

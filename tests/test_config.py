@@ -208,7 +208,6 @@ def test_where_and_how_it_runs_is_not_an_experiments_identity(key: str, value: A
         ("optim.lr", 1.0),
         ("schedule.factor", 0.5),
         ("training.batch_size", 64),
-        ("training.max_batch_per_worker", 1),
         ("training.epochs", 1.0),
         ("training.averaging", "none"),
     ],

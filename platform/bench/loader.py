@@ -1,7 +1,7 @@
 """The loader against the usual pipeline: webdataset, Pillow and torchvision's transforms in a DataLoader.
 
 Both read the same shards of the same photographs at the same size, in turns; processor time is the process's own.
-The platform's loader hands uint8 to the device, which normalises; the figure that adds this on the CPU stands beside it.
+The platform's loader hands uint8 to the device, which normalises; the figure that adds this on the CPU is beside it.
 """
 
 import io
@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -80,7 +81,7 @@ def _reference(data: DataConfig, split: Split) -> Callable[[int], None]:
     urls = [str(shard.path) for shard in split.shards]
 
     def read(workers: int) -> None:
-        dataset = (
+        dataset: Any = (
             webdataset.WebDataset(urls, shardshuffle=False, empty_check=False)
             .decode("pil")
             .to_tuple("jpg", "cls")

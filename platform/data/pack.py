@@ -55,9 +55,7 @@ def pack(data: DataConfig, seed: int = 0, progress: Callable[[int, int], None] |
     if data.source is None:
         raise ConfigError("data.source is not set; give a folder, a tar, torchvision:NAME or sklearn:digits")
     splits = divide(source(data.source), data.val_fraction, seed)
-    names = sorted({item.label for items in splits.values() for item in items}, key=_natural)
-    if len(names) != data.classes:
-        raise ConfigError(f"{data.source} has {len(names)} classes, data.classes is {data.classes}; set it to that")
+    names = class_names(splits, data)
     labels = {name: label for label, name in enumerate(names)}
     folder = Path(data.shards)
     _check_target(folder)
@@ -95,6 +93,18 @@ def source(spec: str) -> dict[str | None, list[Item]]:
     raise ConfigError(
         f"data.source is {spec!r}, which does not exist; give a folder, a tar, torchvision:NAME or sklearn:digits"
     )
+
+
+def class_names(splits: dict[str, list[Item]], data: DataConfig) -> list[str]:
+    """The classes in the order of their labels.
+
+    Raises:
+        ConfigError: there are not `data.classes` of them.
+    """
+    names = sorted({item.label for items in splits.values() for item in items}, key=_natural)
+    if len(names) != data.classes:
+        raise ConfigError(f"{data.source} has {len(names)} classes, data.classes is {data.classes}; set it to that")
+    return names
 
 
 def source_name(spec: str | None) -> str | None:

@@ -15,7 +15,7 @@ def same_weights(a: nn.Module, b: nn.Module) -> bool:
 
 @pytest.mark.parametrize("name", ["googlenet", "torchvision/squeezenet1_1"])
 def test_the_seed_decides_the_weights(name: str) -> None:
-    model = ModelConfig(name=name, width=0.1)
+    model = ModelConfig(name=name)
     one = build(model, 10, 32, seed=7)
     torch.manual_seed(12345)  # whatever was drawn before
     assert same_weights(one, build(model, 10, 32, seed=7))
