@@ -63,6 +63,7 @@ def run(experiment: Experiment, *, evaluate_again: bool = False) -> int:
                 _forget_evaluations(folder, record, planned)
             _give_new_attempts(folder, planned)
             unfinished = _unfinished(folder, planned)
+            record.reported = [name for name in record.reported if name not in unfinished]
             unreported = [name for name in experiment.members if name not in record.reported]
             if not unfinished:
                 print(f"{experiment.name}: every member is finished; nothing to train (fresh=true trains anew)")
@@ -106,10 +107,8 @@ def _run_and_report(
     Raises:
         Interrupted: by a signal, with every run closed as what it was.
     """
-    from jobs.runs import Runs  # MLflow takes seconds to import; Ray starts meanwhile
-
     with ThreadPoolExecutor(1, thread_name_prefix="tracking") as pool:
-        opening = pool.submit(Runs, planned.experiment, folder, record, unreported)
+        opening = pool.submit(_open_runs, planned.experiment, folder, record, unreported)  # Ray starts meanwhile
         try:
             if unfinished:
                 run_members(planned, folder, unfinished, opening)
@@ -124,6 +123,12 @@ def _run_and_report(
             with contextlib.suppress(Exception):
                 opening.result().close()
     return outcome
+
+
+def _open_runs(experiment: Experiment, folder: ExperimentFolder, record: Record, names: list[str]) -> "Runs":
+    from jobs.runs import Runs  # MLflow takes seconds to import
+
+    return Runs(experiment, folder, record, names)
 
 
 def run_members(planned: Plan, folder: ExperimentFolder, names: list[str], opening: "Future[Runs]") -> None:
