@@ -2,6 +2,7 @@
 
 import logging
 import os
+import socket
 import time
 from collections import deque
 from dataclasses import dataclass
@@ -61,13 +62,16 @@ def _start_local(cluster: ClusterConfig) -> None:
 
 def _join(address: str) -> None:
     try:
+        host, _, port = address.rpartition(":")
+        if host and port.isdigit() and "/" not in host:  # Ray itself would try for minutes
+            socket.create_connection((host, int(port)), timeout=10).close()
         ray.init(
             address=address,
             runtime_env={"working_dir": str(ROOT), "excludes": NOT_SHIPPED},
             log_to_driver=False,
             logging_level=logging.ERROR,
         )
-    except (ConnectionError, RuntimeError, ValueError) as error:
+    except (OSError, RuntimeError, ValueError) as error:
         reason = str(error).splitlines()[0]
         raise ConfigError(
             f"no Ray cluster answers at cluster.address={address} ({reason}); check the address, or use cluster=local"

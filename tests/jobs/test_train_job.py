@@ -61,13 +61,14 @@ def test_a_killed_worker_is_replaced_and_its_member_finishes(launch):
 
 def test_two_workers_train_like_one(launch):
     """Same global batches, same learning: no dropout is left that would differ between ranks."""
-    plain = ["job=train", "model.auxiliary_weight=0", "model.dropout=0", "evaluation.views=[1]"]
+    few_steps = "training.epochs=0.15"  # rounding differs and training amplifies it: six steps show the arithmetic
+    plain = ["job=train", "model.auxiliary_weight=0", "model.dropout=0", "evaluation.views=[1]", few_steps]
     for workers in (1, 2):
         status, output = launch(*plain, f"name=w{workers}", f"cluster.workers={workers}")
         assert status == 0, output
         assert "359 validation images" in output
     one, two = _weights(launch, "w1"), _weights(launch, "w2")
-    assert all(torch.allclose(one[key], two[key], atol=2e-3) for key in one)
+    assert all(torch.allclose(one[key], two[key], atol=1e-4) for key in one)
 
 
 def test_a_cluster_of_two_nodes(launch, tmp_path: Path):
