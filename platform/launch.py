@@ -34,6 +34,9 @@ def main() -> None:
         _compose_and_run()
     except (ConfigError, HydraException, OmegaConfBaseException) as error:
         _fail(one_line(error))
+    except BrokenPipeError:  # whoever reads our output (`| head`) has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
 
 
 @hydra.main(version_base="1.3", config_path=str(ROOT / "conf"), config_name="config")
