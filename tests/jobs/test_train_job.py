@@ -2,10 +2,12 @@
 
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -126,12 +128,13 @@ def _title(process: psutil.Process) -> str:
 def _two_nodes(folder: Path) -> Iterator[str]:
     """A head and a worker node of one processor each, on private ports; ended by process id."""
     ports = _free_ports(5)
+    scratch = tempfile.mkdtemp(prefix="ray-")  # short: Ray's sockets live below it
     ray = str(Path(sys.executable).with_name("ray"))
     common = ["--num-cpus=1", "--disable-usage-stats", "--object-store-memory=100000000", "--block"]
     head = [
         ray, "start", "--head", f"--port={ports[0]}", f"--dashboard-port={ports[1]}", "--include-dashboard=false",
         f"--dashboard-agent-listen-port={ports[2]}", "--min-worker-port=21000", "--max-worker-port=21200",
-        f"--temp-dir=/tmp/ray-{os.getpid()}", *common,
+        f"--temp-dir={scratch}", *common,
     ]  # fmt: skip
     environment = os.environ | {"RAY_AUTH_MODE": "disabled"}
     processes = [_start(head, environment, folder / "head.log")]
@@ -150,6 +153,7 @@ def _two_nodes(folder: Path) -> Iterator[str]:
         os.environ.pop("RAY_AUTH_MODE", None)
         for process in reversed(processes):
             _end(process)
+        shutil.rmtree(scratch, ignore_errors=True)
 
 
 def _start(command: list[str], environment: dict[str, str], log: Path) -> subprocess.Popen[bytes]:
