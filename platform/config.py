@@ -13,6 +13,11 @@ class ConfigError(ValueError):
     """A setting that cannot work. The message is one line: the value, the limit, the remedy."""
 
 
+def first_line(error: BaseException) -> str:
+    """What another library's error says, short enough for a message of one line."""
+    return (str(error).splitlines() or [type(error).__name__])[0]
+
+
 def require(condition: bool, message: str) -> None:
     if not condition:
         raise ConfigError(message)

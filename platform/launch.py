@@ -20,7 +20,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from platform.config import Config, ConfigError, Experiment, flatten
+from platform.config import Config, ConfigError, Experiment, first_line, flatten
 
 ROOT = Path(__file__).resolve().parent.parent
 SINGLE = "model"  # what the one member of a training without an ensemble is called
@@ -121,7 +121,7 @@ def one_line(error: BaseException) -> str:
     if match := re.search(r"Could not find '([\w/]+)/([^/']+)'", text):
         return f"{match[1]}={match[2]} does not exist; choose one of {', '.join(_choices(match[1]))}"
     if match := re.match(r"Error merging override ([^=]+)=(.*)", text):
-        reason = _first_line(cause) if cause else "it is of the wrong type"
+        reason = first_line(cause) if cause else "it is of the wrong type"
         return f"{match[1]} is {match[2]!r}: {reason}; --cfg job shows its kind"
     if "See https://hydra.cc" in text:
         return f"{text.splitlines()[0]}; quote values that hold = , : [ or {{, e.g. \"KEY=['a=1']\""
@@ -136,10 +136,6 @@ def unknown_key(key: str) -> str:
     near = difflib.get_close_matches(key, known, n=3, cutoff=0.6)
     remedy = f"did you mean {' or '.join(near)}?" if near else "see --cfg job for all keys"
     return f"{key} does not exist; {remedy}"
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]
 
 
 def _choices(group: str) -> Iterable[str]:

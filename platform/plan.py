@@ -1,6 +1,5 @@
 """What an experiment will do, worked out and checked before anything starts: members, steps, images, places."""
 
-import math
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,7 +7,7 @@ from pathlib import Path
 from platform.config import Config, ConfigError, Experiment, require
 from platform.data import pack
 from platform.data.index import INDEX_NAME, Index, ShardError, read_index
-from platform.data.order import steps_per_epoch
+from platform.data.order import steps_per_epoch, total_steps
 from platform.models import build
 
 
@@ -73,10 +72,6 @@ def plan(experiment: Experiment) -> Plan:
         )
         members.append(MemberPlan(name, member, per_epoch, total_steps(member.training.epochs, per_epoch)))
     return Plan(experiment, train_samples, val_samples, packed, members)
-
-
-def total_steps(epochs: float, per_epoch: int) -> int:
-    return max(1, math.ceil(epochs * per_epoch))
 
 
 def open_data(config: Config) -> Index:

@@ -15,7 +15,7 @@ from mlflow.entities import Metric, Param, RunStatus
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
-from platform.config import ConfigError, TrackingConfig, flatten
+from platform.config import ConfigError, TrackingConfig, first_line, flatten
 
 log = logging.getLogger("platform.tracking")
 METRICS_PER_BATCH, PARAMS_PER_BATCH, PARAM_LENGTH = 1000, 100, 6000  # MLflow's limits
@@ -155,7 +155,7 @@ class Tracker:
                     self._client.log_batch(batch[0].run, metrics=[point.metric for point in batch])
                     break
                 except Exception as error:  # as above; the run goes on and the batch is tried again
-                    log.warning("MLflow at %s does not take metrics (%s); trying again", self.uri, _first_line(error))
+                    log.warning("MLflow at %s does not take metrics (%s); trying again", self.uri, first_line(error))
                     self._closing.wait(pause)
                     pause = min(pause * 2, 30)
             with self._changed:
@@ -197,7 +197,3 @@ def environment() -> str:
     """The installed distributions, as a constraints file."""
     found = {f"{dist.metadata['Name']}=={dist.version}" for dist in importlib.metadata.distributions()}
     return "\n".join(sorted(found, key=str.lower)) + "\n"
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]

@@ -6,6 +6,7 @@ positions that follow from k alone: the position in the data is one integer, and
 streams, dealt whole streams, sees the same global batches.
 """
 
+import math
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -89,6 +90,11 @@ class Order:
 def steps_per_epoch(samples: int, streams: int, batch_size: int) -> int:
     """Whole global batches out of streams of equal length."""
     return samples // streams // (batch_size // streams)
+
+
+def total_steps(epochs: float, per_epoch: int) -> int:
+    """Global steps of a run: its epochs rounded up, at least one."""
+    return max(1, math.ceil(epochs * per_epoch))
 
 
 @lru_cache(maxsize=4)

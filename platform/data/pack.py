@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from platform.config import ConfigError, DataConfig
+from platform.config import ConfigError, DataConfig, first_line
 from platform.data import draws
 from platform.data.index import INDEX_NAME, Index, read_index
 
@@ -209,7 +209,7 @@ def _torchvision(spec: str) -> dict[str | None, list[Item]]:
             dataset = dataset_class(root or "data/torchvision", train=is_train, download=not root)
         except (OSError, RuntimeError, TypeError) as error:  # no network, no files in ROOT, no train/test parts
             raise ConfigError(
-                f"data.source torchvision:{name} cannot be had ({_first_line(error)}); give a folder or tar of class "
+                f"data.source torchvision:{name} cannot be had ({first_line(error)}); give a folder or tar of class "
                 "folders, or torchvision:NAME@ROOT of a downloaded one with train and test parts"
             ) from error
         classes = [str(c) for c in dataset.classes]
@@ -358,10 +358,6 @@ def verify(folder: str | Path) -> Index:
 
 def _done(report: PackReport) -> int:
     return sum(report.samples.values()) + len(report.unreadable)
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]
 
 
 def _natural(name: str) -> tuple[int, str]:

@@ -2,7 +2,6 @@
 
 import copy
 import logging
-import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,7 +17,7 @@ from platform.config import Config
 from platform.data import draws
 from platform.data.index import Index, Split
 from platform.data.loader import TrainLoader
-from platform.data.order import Order, evaluation_share
+from platform.data.order import Order, evaluation_share, total_steps
 from platform.data.pixels import Pixels
 from platform.evaluation.metrics import Scores
 from platform.evaluation.predict import predict
@@ -65,14 +64,14 @@ def train(cfg: Config, index: Index, worker: Worker, folder: Path, report: Repor
     """
     split = index.split("train")
     order = training_order(cfg, split)
-    total_steps = steps_in(cfg, order)
+    last_step = steps_in(cfg, order)
     dtype = arithmetic(cfg.training.precision, worker.device)
     memory_format = torch.channels_last if cfg.training.channels_last else torch.contiguous_format
     module = build(cfg.model, cfg.data.classes, cfg.data.image_size, cfg.seed).to(worker.device)
     module = module.to(memory_format=memory_format)
     optimizer = sgd(module, cfg.optim)
-    rate = schedules.rate(cfg.schedule, order.steps_per_epoch, total_steps)
-    average = WeightAverage(module, cfg.training, order.steps_per_epoch, total_steps)
+    rate = schedules.rate(cfg.schedule, order.steps_per_epoch, last_step)
+    average = WeightAverage(module, cfg.training, order.steps_per_epoch, last_step)
     step = _restore(folder, module, optimizer, average)
     model = _replicated(module, worker)
     pixels = Pixels(cfg.data, worker.device, channels_last=cfg.training.channels_last)
@@ -90,7 +89,7 @@ def train(cfg: Config, index: Index, worker: Worker, folder: Path, report: Repor
         pin=worker.device.type == "cuda",
     )
     with loader:
-        for batch in loader.steps(step, total_steps):
+        for batch in loader.steps(step, last_step):
             module.train()
             torch.manual_seed(draws.key(cfg.seed, cfg.order_seed, step, worker.rank))  # dropout follows from the step
             lr = cfg.optim.lr * rate(step)
@@ -100,8 +99,8 @@ def train(cfg: Config, index: Index, worker: Worker, folder: Path, report: Repor
             average.update(module, step)
             meter.add(result, step)
             step += 1
-            if step % cfg.training.log_every_steps == 0 or step in (1, total_steps):
-                metrics = meter.read(step, total_steps)  # sync point
+            if step % cfg.training.log_every_steps == 0 or step in (1, last_step):
+                metrics = meter.read(step, last_step)  # sync point
                 if worker.rank == 0:
                     report(
                         step,
@@ -112,7 +111,7 @@ def train(cfg: Config, index: Index, worker: Worker, folder: Path, report: Repor
                             "train/corrupt_samples": loader.corrupt.count,
                         },
                     )
-            if _evaluation_due(cfg, step, order.steps_per_epoch, total_steps):
+            if _evaluation_due(cfg, step, order.steps_per_epoch, last_step):
                 _share_statistics(module, average, worker)
                 scores = evaluate(averaged(module, average), cfg, index.split("val"), worker, pixels, dtype)
                 if worker.rank == 0:
@@ -140,7 +139,7 @@ def training_order(cfg: Config, split: Split) -> Order:
 
 def steps_in(cfg: Config, order: Order) -> int:
     """Global steps of the whole run."""
-    return max(1, math.ceil(cfg.training.epochs * order.steps_per_epoch))
+    return total_steps(cfg.training.epochs, order.steps_per_epoch)
 
 
 def averaged(module: nn.Module, average: WeightAverage) -> nn.Module:
