@@ -18,7 +18,8 @@ from torch import nn
 
 from platform.cluster import Sender, WarningForwarder
 from platform.config import Config
-from platform.data.index import Index, ShardError, read_index
+from platform.data.cache import ShardError
+from platform.data.index import Index, read_index
 from platform.data.order import evaluation_share
 from platform.data.pixels import Pixels
 from platform.evaluation import probabilities
@@ -60,7 +61,8 @@ def train_lane(lane: Lane) -> None:
         device=ray.train.torch.get_device(),
         threads=lane.members[0].config.loader.threads or cluster.cpus_per_worker,
     )
-    index = read_index(lane.members[0].config.data.shards)
+    config = lane.members[0].config
+    index = read_index(config.data.shards, config.storage)
     for member in lane.members:
         run_member(member, index, worker, Sender(lane.mailbox, member.name))
 

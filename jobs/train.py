@@ -20,12 +20,13 @@ from platform.cluster import Resources, connect, deal, disconnect, gpus_per_work
 from platform.config import Config, ConfigError, Experiment
 from platform.console import Console, duration
 from platform.data import pack
-from platform.data.index import INDEX_NAME, Index
+from platform.data.index import Index
+from platform.data.storage import is_remote
 from platform.evaluation import report
 from platform.evaluation.ensemble import EnsembleScores, score
 from platform.evaluation.probabilities import MemberProbabilities
 from platform.experiment import FAILED, FINISHED, ExperimentFolder, MemberState, Record
-from platform.plan import Plan, open_data, plan
+from platform.plan import Plan, is_packed, open_data, plan
 
 if TYPE_CHECKING:
     from jobs.runs import Runs
@@ -82,11 +83,11 @@ def run(experiment: Experiment, *, evaluate_again: bool = False) -> int:
 
 def prepare_data(config: Config) -> Index:
     """The packed shards, made from the source on first use."""
-    shards = Path(config.data.shards)
-    if not (shards / INDEX_NAME).exists():
+    if not is_packed(config) and not is_remote(config.data.shards):
+        shards = Path(config.data.shards)
         shards.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(shards.with_name(f".{shards.name}.lock")):  # another launch may be packing the same
-            if not (shards / INDEX_NAME).exists():
+            if not is_packed(config):
                 _pack(config)
     return open_data(config)
 

@@ -41,8 +41,8 @@ class DataConfig:
     """Which images, where their shards are, and what is particular to them."""
 
     name: str = "digits"
-    shards: str = "data/digits"  # folder of index.json and the tar shards; packed from `source` where absent
-    source: str | None = None  # folder, tar of class folders, torchvision:NAME, sklearn:digits
+    shards: str = "data/digits"  # folder or URL of index.json and the tar shards; packed from `source` where absent
+    source: str | None = None  # folder, tar, .csv or .parquet list, torchvision:NAME, sklearn:digits
     classes: int = 10
     image_size: int = 32  # height and width in pixels the network sees
     mean: list[float] = field(default_factory=lambda: [0.485, 0.456, 0.406])  # per channel, of values 0..1
@@ -50,8 +50,9 @@ class DataConfig:
     mirror: bool = True  # a mirror image is of the same class; false: none in training, and in testing views repeat
     min_crop_area: float = 0.08  # the smallest share of an image that still shows its class; maps 8% to this
     val_fraction: float = 0.2  # held out when the source has no val or test part of its own
-    samples_per_shard: int = 1000
-    jpeg_quality: int = 95  # of images that are not JPEG yet; JPEG bytes are packed as they are
+    samples_per_shard: int = 1000  # at most; all shards of a split are of the same size, give or take one
+    shorter_side: int | None = None  # pixels; larger images are shrunk to it when packed. None: bytes as they are
+    jpeg_quality: int = 95  # of images that are not JPEG yet or are shrunk
     max_corrupt: int = 100  # undecodable samples per worker and pass before the member stops
 
     def __post_init__(self) -> None:
@@ -59,6 +60,11 @@ class DataConfig:
         require_at_least("data.image_size", self.image_size, 32)
         require_at_least("data.samples_per_shard", self.samples_per_shard, 1)
         require_at_least("data.max_corrupt", self.max_corrupt, 0)
+        require(
+            self.shorter_side is None or self.shorter_side >= self.image_size,
+            f"data.shorter_side is {self.shorter_side}, less than data.image_size ({self.image_size}); "
+            "give at least that, or null to pack the images as they are",
+        )
         require(1 <= self.jpeg_quality <= 100, f"data.jpeg_quality is {self.jpeg_quality}; give 1 to 100")
         require(0 < self.val_fraction < 1, f"data.val_fraction is {self.val_fraction}; give a share between 0 and 1")
         require(0 < self.min_crop_area <= 1, f"data.min_crop_area is {self.min_crop_area}; give a share in (0, 1]")
@@ -81,6 +87,27 @@ class LoaderConfig:
         require_at_least("loader.block", self.block, 1)
         require_at_least("loader.threads", self.threads, 0)
         require_at_least("loader.prefetch_batches", self.prefetch_batches, 1)
+
+
+MEMORY = "memory"
+
+
+@dataclass
+class StorageConfig:
+    """How shards at a URL reach this machine. Credentials come from where each store's own tools look for them."""
+
+    cache: str = "data/cache"  # folder on a disk of each node, shared by its processes; memory: no disk
+    cache_gb: float = 50.0  # of 1e9 bytes; what was not used for longest makes room
+    threads: int = 4  # shards fetched at a time by each worker
+    attempts: int = 8  # of each piece of a shard (8 MiB), with growing pauses, before the run stops
+    timeout_s: float = 60.0  # for one piece
+
+    def __post_init__(self) -> None:
+        require(bool(self.cache), f"storage.cache is empty; give a folder, or {MEMORY}")
+        require(self.cache_gb > 0, f"storage.cache_gb is {self.cache_gb}; give more than 0")
+        require_at_least("storage.threads", self.threads, 1)
+        require_at_least("storage.attempts", self.attempts, 1)
+        require(self.timeout_s > 0, f"storage.timeout_s is {self.timeout_s}; give more than 0")
 
 
 SAMPLING_METHODS = ("area_aspect", "random_square", "centre_square")
@@ -296,6 +323,7 @@ class Config:
     output_dir: str = "runs"  # a path that every node sees
     fresh: bool = False  # move an earlier run of this name aside and start anew
     data: DataConfig = field(default_factory=DataConfig)
+    storage: StorageConfig = field(default_factory=StorageConfig)
     loader: LoaderConfig = field(default_factory=LoaderConfig)
     sampling: SamplingConfig = field(default_factory=SamplingConfig)
     model: ModelConfig = field(default_factory=ModelConfig)
@@ -339,7 +367,7 @@ def _divisors(number: int) -> str:
 
 
 # Settings that do not change what an experiment is, only where and how it runs; the others are its identity.
-NOT_IDENTITY = ("job", "fresh", "output_dir", "evaluation", "ensemble", "cluster", "tracking", "bench")
+NOT_IDENTITY = ("job", "fresh", "output_dir", "storage", "evaluation", "ensemble", "cluster", "tracking", "bench")
 # (What the shards hold is part of it: see `experiment.fingerprint`; where they lie is not.)
 NOT_IDENTITY_NESTED = {
     "data": ("shards", "source", "max_corrupt"),

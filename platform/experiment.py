@@ -5,6 +5,7 @@ runs/NAME/members/MEMBER/      checkpoint.pt, weights.pt, probabilities/, state.
 runs/NAME/table.{md,csv,png}   the results
 """
 
+import hashlib
 import json
 import os
 import socket
@@ -18,7 +19,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from platform.config import ConfigError, Experiment, differences, identity
-from platform.data.index import Index
+from platform.data.index import Index, Split
 from platform.evaluation.probabilities import SEAL, is_complete
 
 FINISHED, FAILED, UNFINISHED = "finished", "failed", "unfinished"
@@ -146,13 +147,17 @@ class ExperimentFolder:
                 file.rename(aside / file.name)
 
 
-def fingerprint(index: Index) -> list[str]:
-    """What the shards hold: split, checksum and samples of each."""
-    return [
-        f"{split.name} {shard.path.name} {shard.md5} {shard.samples}"
+def fingerprint(index: Index) -> dict[str, str]:
+    """What the shards hold: of each split its size, and one checksum over the shards' checksums and samples."""
+    return {
+        split.name: f"{split.samples} samples in {len(split.shards)} shards, sha256 {_digest(split)}"
         for split in index.splits.values()
-        for shard in split.shards
-    ]
+    }
+
+
+def _digest(split: Split) -> str:
+    shards = "".join(f"{shard.url.rpartition('/')[2]} {shard.md5} {shard.samples}\n" for shard in split.shards)
+    return hashlib.sha256(shards.encode()).hexdigest()[:16]
 
 
 def write_atomically(path: Path, text: str) -> None:

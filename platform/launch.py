@@ -20,7 +20,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from platform.config import Config, ConfigError, Experiment, first_line, flatten
+from platform.config import MEMORY, Config, ConfigError, Experiment, first_line, flatten
 
 ROOT = Path(__file__).resolve().parent.parent
 SINGLE = "model"  # what the one member of a training without an ensemble is called
@@ -82,8 +82,16 @@ def typed(composed: DictConfig) -> Config:
     return replace(
         config,
         output_dir=str(Path(config.output_dir).absolute()),
-        data=replace(config.data, shards=str(Path(config.data.shards).absolute())),
+        data=replace(config.data, shards=_absolute(config.data.shards)),
+        storage=replace(
+            config.storage,
+            cache=config.storage.cache if config.storage.cache == MEMORY else _absolute(config.storage.cache),
+        ),
     )
+
+
+def _absolute(path: str) -> str:
+    return path if "://" in path else str(Path(path).absolute())
 
 
 def _without(overrides: list[str], words: list[str]) -> list[str]:

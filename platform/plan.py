@@ -2,11 +2,12 @@
 
 import os
 from dataclasses import dataclass
-from pathlib import Path
 
 from platform.config import Config, ConfigError, Experiment, require
 from platform.data import pack
-from platform.data.index import INDEX_NAME, Index, ShardError, read_index
+from platform.data.cache import ShardError
+from platform.data.index import INDEX_NAME, Index, has_index, read_index
+from platform.data.storage import StorageError
 from platform.data.order import steps_per_epoch, total_steps
 from platform.models import build
 
@@ -48,7 +49,7 @@ def plan(experiment: Experiment) -> Plan:
         ConfigError: with the value, the limit and the remedy.
     """
     config = experiment.config
-    packed = (Path(config.data.shards) / INDEX_NAME).exists()
+    packed = is_packed(config)
     train_samples, val_samples = _samples(config, packed)
     _check_local_resources(config)
     members = []
@@ -74,6 +75,18 @@ def plan(experiment: Experiment) -> Plan:
     return Plan(experiment, train_samples, val_samples, packed, members)
 
 
+def is_packed(config: Config) -> bool:
+    """Whether there are shards at `data.shards`.
+
+    Raises:
+        ConfigError: the store there does not say.
+    """
+    try:
+        return has_index(config.data.shards, config.storage)
+    except StorageError as error:
+        raise ConfigError(f"data.shards: {error}") from error
+
+
 def open_data(config: Config) -> Index:
     """The index of the packed shards, checked against the config.
 
@@ -81,7 +94,7 @@ def open_data(config: Config) -> Index:
         ConfigError: shards missing or torn, or of another number of classes.
     """
     try:
-        index = read_index(config.data.shards)
+        index = read_index(config.data.shards, config.storage)
         for split in ("train", "val"):
             index.split(split)
     except ShardError as error:

@@ -78,7 +78,7 @@ def _reference(data: DataConfig, split: Split) -> Callable[[int], None]:
             transforms.Normalize(data.mean, data.std),
         ]
     )
-    urls = [str(shard.path) for shard in split.shards]
+    urls = [shard.url for shard in split.shards]
 
     def read(workers: int) -> None:
         dataset: Any = (

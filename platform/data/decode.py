@@ -69,7 +69,8 @@ class EncodedImage:
         box = box or Box(0, 0, self.width, self.height)
         if self._stream is not None:
             region = _codec().Region(box.top, box.left, box.bottom, box.right)
-            image = _decoder().decode(self._stream.get_sub_code_stream(region=region), params=_as_stored())
+            decoder, as_stored = _decoder()
+            image = decoder.decode(self._stream.get_sub_code_stream(region=region), params=as_stored)
             pixels = None if image is None else np.asarray(image)
             if pixels is not None and pixels.shape == (*box.size, 3):
                 return pixels
@@ -115,6 +116,8 @@ _module_lock = threading.Lock()
 def _codec() -> Any:
     """nvImageCodec's module. Its import writes to stderr that nvJPEG, which the processor does not need, is absent."""
     global _module
+    if _module is not None:  # asked three times an image: without the lock where it can be
+        return _module
     with _module_lock:
         if _module is None:
             os.environ.setdefault("PYNVIMGCODEC_VERBOSITY", "0")  # corrupt images are counted and reported by us
@@ -127,19 +130,18 @@ def _codec() -> Any:
     return _module
 
 
-def _as_stored() -> Any:
-    return _codec().DecodeParams(apply_exif_orientation=False)
-
-
-def _decoder() -> Any:
-    """This thread's decoder."""
+def _decoder() -> tuple[Any, Any]:
+    """This thread's decoder, and its parameters."""
     if not hasattr(_thread, "decoder"):
         codec = _codec()
         with _module_lock, _silent_stderr():
-            _thread.decoder = codec.Decoder(
-                device_id=codec.NVIMGCODEC_DEVICE_CPU_ONLY,
-                max_num_cpu_threads=1,
-                backends=[codec.Backend(codec.BackendKind.CPU_ONLY)],
+            _thread.decoder = (
+                codec.Decoder(
+                    device_id=codec.NVIMGCODEC_DEVICE_CPU_ONLY,
+                    max_num_cpu_threads=1,
+                    backends=[codec.Backend(codec.BackendKind.CPU_ONLY)],
+                ),
+                codec.DecodeParams(apply_exif_orientation=False),
             )
     return _thread.decoder
 

@@ -19,7 +19,8 @@ from torch import Tensor
 from platform.config import DataConfig, SamplingConfig
 from platform.data import draws
 from platform.data.decode import CorruptImage, EncodedImage, resize
-from platform.data.index import ShardError, Split, SplitReader
+from platform.data.cache import ShardError
+from platform.data.index import Split
 from platform.data.order import Order
 from platform.data.sampling import COLOUR_DRAWS, DRAWS, crop
 
@@ -91,7 +92,7 @@ class Loader:
         max_corrupt: int,
         pin: bool = False,
     ) -> None:
-        self._reader = SplitReader(split)
+        self._split = split
         self._shape = shape
         self._render = render
         self._classes = classes
@@ -120,7 +121,7 @@ class Loader:
         """An empty batch for these sample ids."""
         n = len(ids)
         return Batch(
-            images=torch.zeros((n, *self._shape), dtype=torch.uint8, pin_memory=self._pin),
+            images=torch.empty((n, *self._shape), dtype=torch.uint8, pin_memory=self._pin),
             labels_N=torch.zeros(n, dtype=torch.int64),
             ids_N=torch.from_numpy(ids),
             valid_N=torch.zeros(n, dtype=torch.bool),
@@ -151,8 +152,9 @@ class Loader:
     def _fill(self, batch: Batch, places: list[int]) -> list[str]:
         """Decode the samples at `places`; returns what could not be."""
         errors = []
-        for place in places:
-            sample = self._reader.read(int(batch.ids_N[place]))
+        labels, valid = batch.labels_N.numpy(), batch.valid_N.numpy()  # a tensor's items are slow to set one by one
+        for place, sample_id in zip(places, batch.ids_N[places].tolist(), strict=True):
+            sample = self._split.read(sample_id)
             if not 0 <= sample.label < self._classes:
                 raise ShardError(
                     f"sample {sample.key} has the label {sample.label}, but data.classes is {self._classes}; "
@@ -162,9 +164,10 @@ class Loader:
                 self._render(batch, place, EncodedImage(sample.image))
             except CorruptImage as error:
                 errors.append(f"{sample.key}: {error}")
+                batch.images[place].zero_()
                 continue
-            batch.labels_N[place] = sample.label
-            batch.valid_N[place] = True
+            labels[place] = sample.label
+            valid[place] = True
         return errors
 
 

@@ -8,7 +8,6 @@ streams, dealt whole streams, sees the same global batches.
 
 import math
 from dataclasses import dataclass
-from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,10 +16,11 @@ from platform.config import require
 from platform.data import draws
 from platform.data.index import Split
 
+Ids = NDArray[np.int64]
 
-@dataclass(frozen=True)
+
 class Order:
-    """The order of one split's samples.
+    """The order of one split's samples. What it remembers is only what it would compute again.
 
     Args:
         sizes: samples of each shard, in the order of the index.
@@ -30,11 +30,15 @@ class Order:
         seed: of shards, blocks and epochs.
     """
 
-    sizes: tuple[int, ...]
-    streams: int
-    batch_size: int
-    block: int
-    seed: int
+    def __init__(self, sizes: Ids, streams: int, batch_size: int, block: int, seed: int) -> None:
+        self.sizes = np.asarray(sizes, np.int64)
+        self.streams, self.batch_size, self.block, self.seed = streams, batch_size, block, seed
+        self.samples = int(self.sizes.sum())
+        self.per_stream = batch_size // streams  # samples each stream gives to a global batch
+        self.steps_per_epoch = steps_per_epoch(self.samples, streams, batch_size)
+        self._first_ids = np.concatenate([[0], np.cumsum(self.sizes)[:-1]])
+        self._lines: dict[int, _Line] = {}  # of the newest epochs
+        self._permutations: dict[int, tuple[tuple[int, int], Ids]] = {}  # stream -> ((epoch, block), its permutation)
 
     @classmethod
     def of(cls, split: Split, streams: int, batch_size: int, block: int, seed: int) -> "Order":
@@ -42,26 +46,13 @@ class Order:
             split.samples >= batch_size,
             f"{split.name} has {split.samples} samples, fewer than training.batch_size ({batch_size}); lower that",
         )
-        return cls(tuple(shard.samples for shard in split.shards), streams, batch_size, block, seed)
+        return cls(split.sizes, streams, batch_size, block, seed)
 
-    @property
-    def samples(self) -> int:
-        return sum(self.sizes)
-
-    @property
-    def per_stream(self) -> int:
-        """Samples each stream gives to a global batch."""
-        return self.batch_size // self.streams
-
-    @property
-    def steps_per_epoch(self) -> int:
-        """Whole global batches in an epoch; the few samples beyond are others in every epoch."""
-        return steps_per_epoch(self.samples, self.streams, self.batch_size)
-
-    def batch(self, step: int, rank: int = 0, world: int = 1) -> NDArray[np.int64]:
+    def batch(self, step: int, rank: int = 0, world: int = 1) -> Ids:
         """Sample ids of `rank`'s share of the global batch at global step `step`, over all epochs: `[batch / world]`.
 
-        Rank r reads streams r, r + world, ...; the shares of all ranks together are the global batch.
+        Rank r reads streams r, r + world, ...; the shares of all ranks together are the global batch. The few samples
+        beyond the whole batches of an epoch are others in every epoch.
         """
         epoch, place = divmod(step, self.steps_per_epoch)
         first = place * self.per_stream
@@ -70,21 +61,84 @@ class Order:
         ]
         return np.concatenate(shares)
 
-    def _stream(self, epoch: int, stream: int, start: int, stop: int) -> NDArray[np.int64]:
+    def shards(self, step: int, rank: int = 0, world: int = 1, *, ahead: int = 0) -> dict[int, list[int]]:
+        """Shards (by number) that hold the block each of `rank`'s streams is in at `step`, or `ahead` blocks later."""
+        epoch, place = divmod(step, self.steps_per_epoch)
+        found = {}
+        for stream in range(rank, self.streams, world):
+            in_epoch, block = epoch, self._block_of(stream, place * self.per_stream) + ahead
+            while (blocks := self._block_of(stream, self._length - 1) + 1) <= block:
+                in_epoch, block = in_epoch + 1, block - blocks
+            low, high = self._block_bounds(stream, block)
+            first, last = self._on_line(in_epoch, stream, np.array([low, high - 1])).tolist()
+            found[stream] = self._between(in_epoch, first, last)
+        return found
+
+    @property
+    def _length(self) -> int:
+        """Samples of a stream."""
+        return self.samples // self.streams
+
+    def _stream(self, epoch: int, stream: int, start: int, stop: int) -> Ids:
         """Sample ids at positions start .. stop - 1 of one stream."""
-        shards, starts, first_ids = _shard_line(self.sizes, self.seed, epoch)
-        length = self.samples // self.streams
         positions = np.arange(start, stop)
         places = np.empty(stop - start, np.int64)
-        for block in range(start // self.block, (stop - 1) // self.block + 1):
-            low = block * self.block
-            permutation = _permutation(min(self.block, length - low), draws.key(self.seed, epoch, 1 + stream, block))
-            inside = (positions >= low) & (positions < low + self.block)
+        for block in range(self._block_of(stream, start), self._block_of(stream, stop - 1) + 1):
+            low, high = self._block_bounds(stream, block)
+            permutation = self._permutation(epoch, stream, block, high - low)
+            inside = slice(max(low - start, 0), high - start)
             places[inside] = low + permutation[positions[inside] - low]
-        cut = draws.key(self.seed, epoch, 0, 0) % self.samples  # so that what an epoch leaves out is others each time
-        line = (cut + stream * length + places) % self.samples
-        slot = np.searchsorted(starts, line, side="right") - 1
-        return first_ids[shards[slot]] + line - starts[slot]
+        line = self._on_line(epoch, stream, places)
+        on = self._line(epoch)
+        slot = np.searchsorted(on.starts, line, side="right") - 1
+        return self._first_ids[on.shards[slot]] + line - on.starts[slot]
+
+    def _block_of(self, stream: int, position: int) -> int:
+        """Streams begin at different places of a block, so that they do not all come to new shards at the same step."""
+        return (position + self._shift(stream)) // self.block
+
+    def _block_bounds(self, stream: int, block: int) -> tuple[int, int]:
+        low = block * self.block - self._shift(stream)
+        return max(low, 0), min(low + self.block, self._length)
+
+    def _shift(self, stream: int) -> int:
+        return stream * self.block // self.streams
+
+    def _permutation(self, epoch: int, stream: int, block: int, length: int) -> Ids:
+        known = self._permutations.get(stream)
+        if known is None or known[0] != (epoch, block):
+            key = draws.key(self.seed, epoch, 1 + stream, block)
+            known = self._permutations[stream] = (epoch, block), _permutation(length, key)
+        return known[1]
+
+    def _on_line(self, epoch: int, stream: int, positions: Ids) -> Ids:
+        """Positions in a stream -> positions on the epoch's line of shards, which is a ring."""
+        return (self._line(epoch).cut + stream * self._length + positions) % self.samples
+
+    def _line(self, epoch: int) -> "_Line":
+        if epoch not in self._lines:
+            shards = _permutation(len(self.sizes), draws.key(self.seed, epoch, 0))
+            starts = np.concatenate([[0], np.cumsum(self.sizes[shards])[:-1]])
+            for old in [known for known in self._lines if abs(known - epoch) > 1]:
+                del self._lines[old]
+            self._lines[epoch] = _Line(shards, starts, draws.key(self.seed, epoch, 0, 0) % self.samples)
+        return self._lines[epoch]
+
+    def _between(self, epoch: int, first: int, last: int) -> list[int]:
+        """The shards with samples that lie on the ring from position `first` to `last`."""
+        line = self._line(epoch)
+        low, high = (np.searchsorted(line.starts, [first, last], side="right") - 1).tolist()
+        slots = range(low, high + 1) if first <= last else [*range(low, len(line.shards)), *range(high + 1)]
+        return [int(line.shards[slot]) for slot in dict.fromkeys(slots) if self.sizes[line.shards[slot]]]
+
+
+@dataclass(frozen=True)
+class _Line:
+    """An epoch's shards end to end."""
+
+    shards: Ids  # the shard in each slot
+    starts: Ids  # where each slot starts
+    cut: int  # where the first stream starts, so that what an epoch leaves out is others each time
 
 
 def steps_per_epoch(samples: int, streams: int, batch_size: int) -> int:
@@ -97,20 +151,7 @@ def total_steps(epochs: float, per_epoch: int) -> int:
     return max(1, math.ceil(epochs * per_epoch))
 
 
-@lru_cache(maxsize=4)
-def _shard_line(
-    sizes: tuple[int, ...], seed: int, epoch: int
-) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
-    """The epoch's shards end to end: (shard in each slot, line position where each slot starts, first id by shard)."""
-    counts = np.array(sizes, np.int64)
-    shards = _permutation(len(counts), draws.key(seed, epoch, 0))
-    starts = np.concatenate([[0], np.cumsum(counts[shards])[:-1]])
-    first_ids = np.concatenate([[0], np.cumsum(counts)[:-1]])
-    return shards, starts, first_ids
-
-
-@lru_cache(maxsize=64)
-def _permutation(length: int, key: int) -> NDArray[np.int64]:
+def _permutation(length: int, key: int) -> Ids:
     return np.random.Generator(np.random.Philox(key)).permutation(length)
 
 

@@ -348,10 +348,10 @@ def verify(folder: str | Path) -> Index:
     index = read_index(folder)
     for split in index.splits.values():
         for shard in split.shards:
-            digest = hashlib.md5(shard.path.read_bytes(), usedforsecurity=False).hexdigest()
+            digest = hashlib.md5(Path(shard.url).read_bytes(), usedforsecurity=False).hexdigest()
             if shard.md5 and digest != shard.md5:
                 raise ConfigError(
-                    f"shard {shard.path} has the checksum {digest}, its index says {shard.md5}; copy it again"
+                    f"shard {shard.url} has the checksum {digest}, its index says {shard.md5}; copy it again"
                 )
     return index
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from platform.data.index import Index, ShardError, ShardReader, Split, SplitReader, read_index
+from platform.data.index import Index, ShardError, ShardReader, Split, read_index
 from tests.data.handmade import MakeShards, write_index, write_tar
 
 
@@ -29,7 +29,7 @@ def edit_entry(folder: Path, **changes: Any) -> None:
 
 def open_all(folder: Path) -> None:
     for split in read_index(folder).splits.values():
-        reader = SplitReader(split)
+        reader = split
         for sample_id in range(split.samples):
             reader.read(sample_id)
 
@@ -40,7 +40,7 @@ def test_samples_come_back_as_written_in_the_order_of_the_index(make_shards: Mak
     split = index.split("train")
     assert split.samples == 4
     assert [split.locate(i) for i in range(4)] == [(0, 0), (0, 1), (1, 0), (1, 1)]
-    reader = SplitReader(split)
+    reader = split
     samples = [reader.read(i) for i in range(4)]
     assert [s.key for s in samples] == ["000", "001", "000", "sub/000"]
     assert [s.image for s in samples] == [b"zero", b"one", b"two", b"three"]
@@ -50,7 +50,7 @@ def test_samples_come_back_as_written_in_the_order_of_the_index(make_shards: Mak
 def test_a_reader_that_keeps_few_shards_open_reads_the_same(digits: Index) -> None:
     split = digits.split("train")
     assert len(split.shards) > 2
-    narrow, wide = SplitReader(split, open_shards=1), SplitReader(split)
+    narrow, wide = split, split
     for sample_id in [0, split.samples - 1, 1, 350, 2, 700, split.samples - 2]:
         assert narrow.read(sample_id) == wide.read(sample_id)
     assert len(narrow._readers) == 1
@@ -59,7 +59,7 @@ def test_a_reader_that_keeps_few_shards_open_reads_the_same(digits: Index) -> No
 def test_splits_have_their_own_ids(digits: Index) -> None:
     train, val = digits.split("train"), digits.split("val")
     assert train.samples + val.samples == 1797
-    assert SplitReader(train).read(0) != SplitReader(val).read(0)
+    assert train.read(0) != val.read(0)
     assert train.starts == [0, 300, 600, 900, 1200, train.samples]
 
 
@@ -221,7 +221,7 @@ def test_members_that_could_execute_code_are_never_decoded(
     sprung = tmp_path / "sprung"
     trap = pickle.dumps(Trap(sprung))
     folder = make_shards({f"0.{extension}": trap, "0.jpg": b"image", "0.cls": b"1"}, {f"1.{extension}": trap})
-    reader = SplitReader(read_index(folder).split("train"))
+    reader = read_index(folder).split("train")
     sample = reader.read(0)
     assert (sample.image, sample.label) == (b"image", 1)
     with pytest.raises(ShardError, match="needs an image and a cls"):

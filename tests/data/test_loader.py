@@ -15,7 +15,7 @@ import torch
 from platform.config import DataConfig, SamplingConfig
 from platform.data.decode import EncodedImage, resize
 from platform.data.draws import uniforms
-from platform.data.index import Index, ShardError, Split, SplitReader, read_index
+from platform.data.index import Index, ShardError, Split, read_index
 from platform.data.loader import Batch, Loader, TrainLoader
 from platform.data.order import Order
 from platform.data.sampling import DRAWS, crop
@@ -82,7 +82,7 @@ def test_ranks_read_parts_of_the_same_global_batches(
 
 
 def test_a_batch_is_the_crops_of_its_samples(digits: Index, digits_data: DataConfig, whole: list[Batch]) -> None:
-    reader = SplitReader(digits.split("train"))
+    reader = digits.split("train")
     for batch in whole[:3]:
         assert batch.valid_N.all()
         np.testing.assert_array_equal(batch.draws_ND, uniforms(7, 0, batch.ids_N.numpy(), DRAWS))

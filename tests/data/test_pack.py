@@ -21,7 +21,7 @@ import webdataset
 from PIL import Image
 
 from platform.config import ConfigError, DataConfig
-from platform.data.index import Index, Sample, ShardError, SplitReader, read_index
+from platform.data.index import Index, Sample, ShardError, read_index
 from platform.data.pack import divide, pack, source, verify
 from tests.data.handmade import write_tar
 
@@ -47,7 +47,7 @@ def write_files(folder: Path, files: dict[str, bytes]) -> Path:
 
 
 def read_split(index: Index, name: str) -> list[Sample]:
-    reader = SplitReader(index.split(name))
+    reader = index.split(name)
     return [reader.read(i) for i in range(index.split(name).samples)]
 
 
@@ -445,7 +445,7 @@ def test_the_index_says_how_it_was_packed(tmp_path: Path, class_folder: Path) ->
 
 def test_stock_webdataset_reads_the_shards(digits: Index) -> None:
     for split in ("train", "val"):
-        urls = [str(shard.path) for shard in digits.split(split).shards]
+        urls = [shard.url for shard in digits.split(split).shards]
         dataset = webdataset.WebDataset(urls, shardshuffle=False).decode("pil").to_tuple("jpg", "cls")  # pyright: ignore[reportAttributeAccessIssue]
         theirs = [(np.asarray(image), label) for image, label in dataset]
         ours = read_split(digits, split)

@@ -13,7 +13,7 @@ from torch import nn
 
 from platform.config import Config, DataConfig, EvaluationConfig
 from platform.data.decode import EncodedImage
-from platform.data.index import Index, Shard, ShardError, Split, SplitReader
+from platform.data.index import Index, Shard, ShardError, Split
 from platform.data.order import evaluation_share
 from platform.data.pixels import Pixels
 from platform.evaluation.predict import Predictions, predict
@@ -80,7 +80,7 @@ def test_every_sample_comes_once_and_in_order(
 
 def test_labels_and_probabilities_belong_to_their_sample(split: Split, whole: Predictions) -> None:
     """Against each sample read, rendered and put through the network alone."""
-    reader, model, pixels = SplitReader(split), network().eval(), Pixels(DataConfig(), CPU)
+    reader, model, pixels = split, network().eval(), Pixels(DataConfig(), CPU)
     assert whole.valid_N.all()
     for number in (0, 1, 58, 59, 117):
         sample = reader.read(number)
@@ -99,7 +99,7 @@ def test_views_are_in_their_order(split: Split, whole: Predictions, views: int) 
     assert found.ids_N.tolist() == list(share)
     assert found.probs_NVK.shape == (4, views, 10)
     torch.testing.assert_close(found.probs_NVK[:, :1], whole.probs_NVK[57:61])
-    crops = render(EncodedImage(SplitReader(split).read(59).image), 32, views)
+    crops = render(EncodedImage(split.read(59).image), 32, views)
     images = with_mirrors(Pixels(DataConfig(), CPU).evaluation(crops)[None], views)[0]
     with torch.no_grad():
         expected = network().eval()(images).softmax(-1)

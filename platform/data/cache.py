@@ -1,0 +1,235 @@
+"""Shards on this machine: local ones where they lie, remote ones in a bounded folder of their node, or in memory.
+
+In: a shard of the index. Out: its bytes, mapped or held, whole and of the right checksum. The folder is shared by all
+processes of a node: each shard is fetched once, under a lock that the operating system frees when its holder dies.
+"""
+
+import contextlib
+import fcntl
+import hashlib
+import io
+import logging
+import mmap
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from filelock import FileLock, Timeout
+
+from platform.config import MEMORY
+from platform.data.storage import Storage, StorageError, is_remote
+
+log = logging.getLogger("platform.data")
+
+Bytes = mmap.mmap | bytes
+LOCKS = 256  # files; a shard's is chosen by its name, so that they do not grow with the data
+
+
+class ShardError(RuntimeError):
+    """A shard or index that is missing, torn or not what it says. The message names it."""
+
+
+@dataclass(frozen=True, slots=True)
+class ShardFile:
+    """One tar file."""
+
+    url: str  # or path
+    samples: int
+    bytes: int
+    md5: str  # "": not known, not checked
+
+
+class Cache(Protocol):
+    """Where remote shards are kept."""
+
+    limit_bytes: int  # of remote shards
+
+    def open(self, shard: ShardFile) -> Bytes:
+        """The whole shard, fetched if need be.
+
+        Raises:
+            ShardError: it is missing, or the cache cannot take it.
+            StorageError: it cannot be fetched.
+        """
+        ...
+
+    def discard(self, shard: ShardFile) -> bool:
+        """Forget a copy that turned out to be wrong; whether another `open` could bring a better one."""
+        ...
+
+
+def open_cache(storage: Storage) -> Cache:
+    """The cache that `storage.cache` asks for. Nothing is made on disk before the first remote shard."""
+    limit = int(storage.config.cache_gb * 1e9)
+    if storage.config.cache == MEMORY:
+        return MemoryCache(storage, limit)
+    return DiskCache(storage, Path(storage.config.cache), limit)
+
+
+class MemoryCache:
+    """Remote shards are held by whoever reads them (`reader.OpenShards`, which knows the limit)."""
+
+    def __init__(self, storage: Storage, limit_bytes: int) -> None:
+        self._storage = storage
+        self.limit_bytes = limit_bytes
+
+    def open(self, shard: ShardFile) -> Bytes:
+        if not is_remote(shard.url):
+            return map_file(shard)
+        content = io.BytesIO()
+        self._storage.fetch(shard.url, shard.bytes, shard.md5, content)
+        return content.getvalue()
+
+    def discard(self, shard: ShardFile) -> bool:
+        return is_remote(shard.url)
+
+
+class DiskCache:
+    """A folder of shards, the least recently used of which make room for new ones.
+
+    NAME.tar       a whole shard; who reads it holds a shared lock on it, and it is not removed meanwhile
+    NAME.part      being fetched by the holder of its lock file; of a dead process if nobody holds that
+    lock/          one lock file for each 256th of the names, and one for making room
+    """
+
+    def __init__(self, storage: Storage, folder: Path, limit_bytes: int) -> None:
+        self._storage = storage
+        self._folder = folder
+        self.limit_bytes = limit_bytes
+        self._warned = False
+
+    def open(self, shard: ShardFile) -> Bytes:
+        if not is_remote(shard.url):
+            return map_file(shard)
+        path = self._path(shard)
+        try:
+            found = _open_whole(path, shard)
+            if found is None:
+                with self._lock(path):  # another process may be fetching it
+                    found = _open_whole(path, shard)
+                    if found is None:
+                        self._fetch(shard, path)
+                        found = _open_whole(path, shard)
+            if found is None:
+                raise ShardError(f"{path} vanished as soon as it was fetched; does something else clear the cache?")
+            return found
+        except StorageError:
+            raise
+        except OSError as error:
+            raise ShardError(
+                f"the cache {self._folder} cannot take {shard.url} ({error.strerror or error}); free space there, "
+                f"lower storage.cache_gb, or set storage.cache={MEMORY}"
+            ) from error
+
+    def discard(self, shard: ShardFile) -> bool:
+        if not is_remote(shard.url):
+            return False
+        self._path(shard).unlink(missing_ok=True)
+        return True
+
+    def _path(self, shard: ShardFile) -> Path:
+        """By content: a shard that changes at its address is another file here."""
+        digest = hashlib.sha256(f"{shard.url}\n{shard.md5}\n{shard.bytes}".encode()).hexdigest()[:24]
+        stem = re.sub(r"[^\w.-]", "_", shard.url.rpartition("/")[2].removesuffix(".tar"))[-60:]
+        return self._folder / f"{stem}-{digest}.tar"
+
+    def _lock(self, path: Path) -> FileLock:
+        folder = self._folder / "lock"
+        folder.mkdir(parents=True, exist_ok=True)
+        number = int(path.stem[-6:], 16) % LOCKS
+        return FileLock(folder / f"{number:03d}", is_singleton=False, thread_local=False)
+
+    def _fetch(self, shard: ShardFile, path: Path) -> None:
+        """Make room, fetch, check, and only then give it its name. The caller holds its lock."""
+        part = path.with_suffix(".part")
+        part.unlink(missing_ok=True)  # of a process that died
+        try:
+            with FileLock(self._folder / "lock" / "room", is_singleton=False, thread_local=False):
+                self._make_room(shard.bytes)
+                with open(part, "wb") as file:
+                    if shard.bytes:
+                        os.posix_fallocate(file.fileno(), 0, shard.bytes)  # a full disk shows now
+            with open(part, "r+b") as file:
+                self._storage.fetch(shard.url, shard.bytes, shard.md5, file)
+                file.flush()
+                os.fsync(file.fileno())
+            part.replace(path)
+        finally:
+            part.unlink(missing_ok=True)
+
+    def _make_room(self, needed: int) -> None:
+        """Remove the least recently used shards that nobody reads, and what dead processes left."""
+        files = []
+        with os.scandir(self._folder) as entries:
+            for entry in entries:
+                if entry.name.endswith((".tar", ".part")):
+                    with contextlib.suppress(FileNotFoundError):
+                        files.append((entry.stat().st_mtime, entry.stat().st_size, Path(entry.path)))
+        total = needed + sum(size for _, size, _ in files)
+        for _, size, path in sorted(files):
+            is_part = path.suffix == ".part"
+            if not is_part and total <= self.limit_bytes:
+                continue
+            if self._remove_dead(path) if is_part else _remove_unread(path):
+                total -= size
+        if total > self.limit_bytes and not self._warned:
+            self._warned = True
+            log.warning(
+                "the cache %s needs %.1f GB for what is being read now, more than storage.cache_gb=%g; raise that, or "
+                "lower loader.block", self._folder, total / 1e9, self.limit_bytes / 1e9,
+            )  # fmt: skip
+
+    def _remove_dead(self, part: Path) -> bool:
+        try:
+            with self._lock(part).acquire(timeout=0):
+                part.unlink(missing_ok=True)
+                return True
+        except Timeout:
+            return False
+
+
+def map_file(shard: ShardFile) -> Bytes:
+    """A local shard's bytes, mapped.
+
+    Raises:
+        ShardError: it is missing or cannot be read.
+    """
+    try:
+        with open(shard.url, "rb") as file:
+            return _mapped(file.fileno())
+    except (OSError, ValueError) as error:
+        raise ShardError(f"shard {shard.url} cannot be read ({error}); copy it again or pack anew") from error
+
+
+def _mapped(descriptor: int) -> Bytes:
+    if os.fstat(descriptor).st_size == 0:
+        return b""
+    return mmap.mmap(descriptor, 0, access=mmap.ACCESS_READ)
+
+
+def _open_whole(path: Path, shard: ShardFile) -> Bytes | None:
+    """The cached shard, marked as used now and locked against removal as long as it is mapped; None if it is absent."""
+    try:
+        with open(path, "rb") as file:
+            fcntl.flock(file, fcntl.LOCK_SH)  # the map holds it on: it shares the open file
+            if os.fstat(file.fileno()).st_size != shard.bytes:
+                return None
+            with contextlib.suppress(OSError):
+                os.utime(path)
+            return _mapped(file.fileno())
+    except FileNotFoundError:
+        return None
+
+
+def _remove_unread(path: Path) -> bool:
+    try:
+        with open(path, "rb") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            path.unlink(missing_ok=True)
+            return True
+    except FileNotFoundError:
+        return True
+    except BlockingIOError:
+        return False

@@ -1,0 +1,224 @@
+"""Files at a path or a URL: HTTP(S), S3, GCS and whatever else fsspec speaks. Retried, timed, never half read.
+
+In: a URL. Out: bytes, or an error that names it. Plain paths are this machine's files and are never fetched.
+"""
+
+import contextlib
+import hashlib
+import logging
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO, TypeVar
+
+import fsspec
+from fsspec.asyn import AsyncFileSystem
+from tenacity import RetryCallState, Retrying, retry_if_exception, stop_after_attempt, wait_random_exponential
+
+from platform.config import StorageConfig, first_line
+
+log = logging.getLogger("platform.data")
+
+PIECE_BYTES = 8 * 2**20  # of one request: what a failure costs, and what has to come within `storage.timeout_s`
+LONGEST_PAUSE_S = 30.0
+T = TypeVar("T")
+
+
+class StorageError(OSError):
+    """A file that could not be had. The message names it, the reason and what to do."""
+
+
+class WrongChecksum(ValueError):
+    """What came is not what the index says."""
+
+
+class NoSuchFile(StorageError):
+    """The store says that there is no such file."""
+
+
+@dataclass
+class Traffic:
+    """What came over the network so far, in this process."""
+
+    bytes: int = 0
+    retries: int = 0
+
+
+class Storage:
+    """Reads files of any kind with the retries and time limits of one config. Safe from several threads."""
+
+    def __init__(self, config: StorageConfig) -> None:
+        self.config = config
+        self.traffic = Traffic()
+        self._lock = threading.Lock()
+
+    def read(self, url: str) -> bytes:
+        """The whole of a small file.
+
+        Raises:
+            NoSuchFile: it is not there.
+            StorageError: it cannot be read.
+        """
+        if not is_remote(url):
+            with _errors_of(url):
+                return Path(url).read_bytes()
+        files, path = self._files(url)
+        content = self._retried(url, lambda: files.cat_file(path, **self._limit(files)))
+        self._count(len(content))
+        return content
+
+    def fetch(self, url: str, size: int, md5: str, file: BinaryIO) -> None:
+        """Copy a remote file of `size` bytes into `file`; a failed piece alone is asked for again.
+
+        Args:
+            url: of the file.
+            size: in bytes.
+            md5: hexadecimal; "" is not checked. A wrong one has the whole file fetched again.
+            file: is written from its beginning.
+
+        Raises:
+            NoSuchFile: it is not there.
+            StorageError: it cannot be read, is shorter, or of another checksum.
+        """
+
+        def whole() -> None:
+            file.seek(0)
+            found = hashlib.md5(usedforsecurity=False)
+            for start in range(0, size, PIECE_BYTES):
+                piece = self._piece(url, start, min(start + PIECE_BYTES, size), size)
+                found.update(piece)
+                file.write(piece)
+            if md5 and found.hexdigest() != md5:
+                raise WrongChecksum(f"its checksum is {found.hexdigest()}, the index says {md5}")
+
+        self._retried(url, whole, lambda error: isinstance(error, WrongChecksum))
+
+    def _piece(self, url: str, start: int, stop: int, size: int) -> bytes:
+        files, path = self._files(url)
+
+        def get() -> bytes:
+            piece = files.cat_file(path, start=start, end=stop, **self._limit(files))
+            if len(piece) == size > stop - start:  # a server that knows no ranges sends everything
+                piece = piece[start:stop]
+            if len(piece) != stop - start:
+                raise OSError(f"{len(piece)} bytes came where {stop - start} were asked for: it was cut short")
+            return piece
+
+        piece = self._retried(url, get)
+        self._count(len(piece))
+        return piece
+
+    def list(self, url: str, suffix: str) -> list[tuple[str, int]]:
+        """(name below `url`, bytes) of the files that end in `suffix`, sorted by name, at any depth.
+
+        Raises:
+            StorageError: there is no such folder, or it cannot be listed.
+        """
+        if not is_remote(url):
+            folder = Path(url)
+            if not folder.is_dir():
+                raise NoSuchFile(f"{url} is no folder; check the path")
+            found = [path for path in folder.rglob(f"*{suffix}") if path.is_file()]
+            return sorted((path.relative_to(folder).as_posix(), path.stat().st_size) for path in found)
+        files, path = self._files(url)
+        entries = self._retried(url, lambda: files.find(path, detail=True, **self._limit(files)))
+        base = path.rstrip("/") + "/"
+        return sorted(
+            (name.removeprefix(base), int(entry.get("size") or files.size(name) or 0))
+            for name, entry in entries.items()
+            if name.endswith(suffix)
+        )
+
+    def write(self, url: str, content: bytes) -> None:
+        """Make or replace a file.
+
+        Raises:
+            StorageError: the store refuses.
+        """
+        if not is_remote(url):
+            with _errors_of(url):
+                Path(url).parent.mkdir(parents=True, exist_ok=True)
+                Path(url).write_bytes(content)
+            return
+        files, path = self._files(url)
+        self._retried(url, lambda: files.pipe_file(path, content))
+
+    def _files(self, url: str) -> tuple[Any, str]:
+        """(file system, the path it knows the file by)"""
+        try:
+            return fsspec.core.url_to_fs(url)
+        except (ValueError, ImportError) as error:  # no such protocol, or its library is not installed
+            raise StorageError(f"{url} cannot be opened: {first_line(error)}") from error
+
+    def _limit(self, files: Any) -> dict[str, float]:
+        """fsspec's time limit of one call, which it has for its asynchronous file systems (HTTP, S3, GCS, ...)."""
+        return {"timeout": self.config.timeout_s} if isinstance(files, AsyncFileSystem) else {}
+
+    def _retried(self, url: str, get: Callable[[], T], may_pass: Callable[[BaseException], bool] | None = None) -> T:
+        may_pass = may_pass or _may_pass
+        retrying = Retrying(
+            stop=stop_after_attempt(self.config.attempts),
+            wait=wait_random_exponential(multiplier=0.5, max=LONGEST_PAUSE_S),
+            retry=retry_if_exception(may_pass),
+            before_sleep=lambda state: self._count_retry(url, state),
+            reraise=True,
+        )
+        try:
+            return retrying(get)
+        except FileNotFoundError as error:
+            raise NoSuchFile(f"{url} does not exist; check the address") from error
+        except StorageError:
+            raise  # of a piece, which had its own attempts
+        except Exception as error:
+            tried = f" after {self.config.attempts} attempts" if may_pass(error) else ""
+            raise StorageError(
+                f"{url} cannot be read{tried} ({_reason(error)}); check the store and its credentials"
+            ) from error
+
+    def _count(self, read: int) -> None:
+        with self._lock:
+            self.traffic.bytes += read
+
+    def _count_retry(self, url: str, state: RetryCallState) -> None:
+        with self._lock:
+            self.traffic.retries += 1
+        error = state.outcome.exception() if state.outcome else None
+        if state.attempt_number == 2:  # the first one is everyday life
+            log.warning("%s: %s; trying again", url, _reason(error) if error else "failed")
+
+
+def is_remote(url: str) -> bool:
+    """Whether it is fetched; `file://` is too, which caches the shards of a slow network file system."""
+    return "://" in url
+
+
+def join(base: str, name: str) -> str:
+    return f"{base.rstrip('/')}/{name}"
+
+
+def _may_pass(error: BaseException) -> bool:
+    """Whether another attempt could succeed: not where the store has said no."""
+    status = getattr(error, "status", None)  # of an HTTP answer
+    if isinstance(status, int) and 400 <= status < 500:
+        return status in (408, 425, 429)
+    refused = (FileNotFoundError, PermissionError, NotImplementedError, IsADirectoryError, NotADirectoryError)
+    lacking = "Credentials" in type(error).__name__  # botocore's and google.auth's, neither of which is imported here
+    return isinstance(error, Exception) and not isinstance(error, refused) and not lacking
+
+
+def _reason(error: BaseException) -> str:
+    status = getattr(error, "status", None)
+    if isinstance(status, int):
+        return f"HTTP {status} {getattr(error, 'message', '')}".strip()
+    return f"{type(error).__name__}: {first_line(error)}" if str(error) else type(error).__name__
+
+
+@contextlib.contextmanager
+def _errors_of(path: str) -> Iterator[None]:
+    try:
+        yield
+    except FileNotFoundError as error:
+        raise NoSuchFile(f"{path} does not exist; check the path") from error
+    except OSError as error:
+        raise StorageError(f"{path}: {error.strerror or error}") from error
