@@ -14,7 +14,7 @@ def run(experiment: Experiment) -> int:
     index = pack.verify(data.shards)
     for split in index.splits.values():
         print(f"{split.name:<6}{split.samples:>10,} images in {len(split.shards)} shard(s), checksums verified")
-    print(f"index  {index.folder / 'index.json'}")
+    print(f"index  {index.url}/index.json")
     return 0
 
 

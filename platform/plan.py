@@ -7,8 +7,8 @@ from platform.config import Config, ConfigError, Experiment, require
 from platform.data import pack
 from platform.data.cache import ShardError
 from platform.data.index import INDEX_NAME, Index, has_index, read_index
-from platform.data.storage import StorageError
 from platform.data.order import steps_per_epoch, total_steps
+from platform.data.storage import StorageError
 from platform.models import build
 
 

@@ -44,6 +44,7 @@ class ShardFile:
 class Cache(Protocol):
     """Where remote shards are kept."""
 
+    storage: Storage
     limit_bytes: int  # of remote shards
 
     def open(self, shard: ShardFile) -> Bytes:
@@ -72,14 +73,14 @@ class MemoryCache:
     """Remote shards are held by whoever reads them (`reader.OpenShards`, which knows the limit)."""
 
     def __init__(self, storage: Storage, limit_bytes: int) -> None:
-        self._storage = storage
+        self.storage = storage
         self.limit_bytes = limit_bytes
 
     def open(self, shard: ShardFile) -> Bytes:
         if not is_remote(shard.url):
             return map_file(shard)
         content = io.BytesIO()
-        self._storage.fetch(shard.url, shard.bytes, shard.md5, content)
+        self.storage.fetch(shard.url, shard.bytes, shard.md5, content)
         return content.getvalue()
 
     def discard(self, shard: ShardFile) -> bool:
@@ -95,7 +96,7 @@ class DiskCache:
     """
 
     def __init__(self, storage: Storage, folder: Path, limit_bytes: int) -> None:
-        self._storage = storage
+        self.storage = storage
         self._folder = folder
         self.limit_bytes = limit_bytes
         self._warned = False
@@ -152,7 +153,7 @@ class DiskCache:
                     if shard.bytes:
                         os.posix_fallocate(file.fileno(), 0, shard.bytes)  # a full disk shows now
             with open(part, "r+b") as file:
-                self._storage.fetch(shard.url, shard.bytes, shard.md5, file)
+                self.storage.fetch(shard.url, shard.bytes, shard.md5, file)
                 file.flush()
                 os.fsync(file.fileno())
             part.replace(path)

@@ -31,7 +31,11 @@ class Split:
         self.cache = cache or open_cache(Storage(StorageConfig()))
         self.sizes = np.array([shard.samples for shard in shards], np.int64)
         self.starts = np.array([0, *accumulate(self.sizes.tolist())], np.int64)  # first id of each shard, and the end
+        self._label = label
         self._open = OpenShards(shards, self.cache, label)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Split, (self.name, self.shards, self.cache, self._label)  # another process opens its own shards
 
     @property
     def samples(self) -> int:
@@ -136,8 +140,8 @@ def _content(url: str, source: Storage) -> dict[str, Any]:
 
 
 def _shard(base: str, entry: dict[str, Any]) -> ShardFile:
-    name, samples, size = str(entry["url"]), int(entry["nsamples"]), int(entry["filesize"])
-    if samples < 0 or size < 0:
+    name, samples, size = entry["url"], int(entry["nsamples"]), int(entry["filesize"])
+    if not isinstance(name, str) or samples < 0 or size < 0:
         raise ValueError(f"{name} has {samples} samples and {size} bytes")
     return ShardFile(_address(base, name), samples, size, str(entry.get("md5sum", "")))
 
@@ -159,7 +163,10 @@ def _check_files(shards: list[ShardFile], base: str) -> None:
     """Sizes of local shards: at 100,000 of them a second's work. Remote ones are checked when they are fetched."""
     if is_remote(base):
         return
-    inside = os.path.realpath(base) + os.sep
+    inside = os.path.realpath(base)
+    folders = {os.path.dirname(shard.url) for shard in shards if not is_remote(shard.url)}  # noqa: PTH120
+    for folder in folders:
+        _check_inside(folder, inside)
     for shard in shards:
         if is_remote(shard.url):
             continue
@@ -171,5 +178,11 @@ def _check_files(shards: list[ShardFile], base: str) -> None:
             ) from None
         if size != shard.bytes:
             raise ShardError(f"shard {shard.url} has {size} bytes, its index says {shard.bytes}; copy it again")
-        if os.path.islink(shard.url) and not os.path.realpath(shard.url).startswith(inside):  # noqa: PTH114
-            raise ShardError(f"shard {shard.url} is a link out of its folder; shards must lie beside their index")
+        if os.path.islink(shard.url):  # noqa: PTH114
+            _check_inside(shard.url, inside)
+
+
+def _check_inside(path: str, folder: str) -> None:
+    """A link out of the folder leads to a file that the index has no business with."""
+    if os.path.commonpath([os.path.realpath(path), folder]) != folder:
+        raise ShardError(f"{path} is a link to outside its folder; shards must lie beside their index")

@@ -21,7 +21,8 @@ import webdataset
 from PIL import Image
 
 from platform.config import ConfigError, DataConfig
-from platform.data.index import Index, Sample, ShardError, read_index
+from platform.data.cache import ShardError
+from platform.data.index import Index, Sample, read_index
 from platform.data.pack import divide, pack, source, verify
 from tests.data.handmade import write_tar
 
