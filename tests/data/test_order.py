@@ -1,5 +1,7 @@
 """The order deals no sample twice an epoch and the same global batches at any world size, from the step alone."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -7,7 +9,7 @@ from hypothesis import strategies as st
 
 from platform.config import ConfigError
 from platform.data.index import Index
-from platform.data.order import Order, evaluation_share
+from platform.data.order import Block, Order, evaluation_share
 
 
 @st.composite
@@ -64,6 +66,40 @@ def test_a_batch_depends_on_nothing_asked_before(order: Order, random) -> None:
     for step in steps:
         same = Order(order.sizes, order.streams, order.batch_size, order.block, order.seed)
         np.testing.assert_array_equal(same.batch(step), forwards[step])
+
+
+@given(orders(), EPOCHS)
+@settings(max_examples=60, deadline=None)
+def test_the_shards_of_the_blocks_on_the_way_hold_the_samples(order: Order, epoch: int) -> None:
+    """What is fetched ahead is what will be read, from each stream's block at a step on to its block at the next."""
+    ends = np.cumsum(order.sizes)
+    for stream in range(order.streams):
+        for step in epoch_steps(order, epoch)[-5:]:
+            block, end = order.block_at(step, stream), order.block_at(step + 1, stream)
+            named = set(order.shards_of(block))
+            while block != end:
+                block = order.block_after(block)
+                named |= set(order.shards_of(block))
+            ids = order.batch(step, stream, order.streams)
+            assert set(np.searchsorted(ends, ids, side="right").tolist()) <= named
+            assert all(order.sizes[shard] > 0 for shard in named)
+
+
+def test_shards_of_a_block_that_goes_round_the_ring() -> None:
+    one = Order(np.array([50, 0, 50]), 1, 10, 4096, 3)
+    assert sorted(one.shards_of(one.block_at(0, 0))) == [0, 2]
+
+
+def test_planning_100_000_shards_takes_little_memory_and_seeks_anywhere() -> None:
+    tracemalloc.start()
+    order = Order(np.full(100_000, 12_800), 64, 4096, 4096, 0)
+    for step in (0, 312_499, 17, 5 * order.steps_per_epoch + 99_999):
+        ids = order.batch(step, 3, 8)
+        assert len(set(ids.tolist())) == 512
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert order.samples == 1_280_000_000
+    assert peak < 200e6
 
 
 @pytest.mark.parametrize("block", [1, 7, 4096])

@@ -6,7 +6,9 @@ import logging
 import threading
 from pathlib import Path
 
+import fsspec
 import pytest
+from fsspec.asyn import AsyncFileSystem
 
 from platform.config import StorageConfig
 from platform.data import storage as storage_module
@@ -118,7 +120,7 @@ def test_a_refusal_is_not_asked_again(server: Server, code: int) -> None:
 
 def test_an_absent_file_is_said_at_once(server: Server) -> None:
     for url in (f"{server.url}/b.bin", f"memory://{id(server)}/b.bin", str(server.folder / "b.bin")):
-        with pytest.raises(NoSuchFile, match="b.bin does not exist; check"):
+        with pytest.raises(NoSuchFile, match=r"b\.bin does not exist; check"):
             storage().read(url)
     assert server.requests["b.bin"] == 1
 
@@ -141,9 +143,7 @@ def test_an_unknown_protocol_is_named(url: str) -> None:
 
 @pytest.mark.parametrize("protocol", ["s3", "gs", "http", "https"])
 def test_the_common_stores_have_their_libraries(protocol: str) -> None:
-    import fsspec
-
-    assert fsspec.get_filesystem_class(protocol).__name__ in ("S3FileSystem", "GCSFileSystem", "HTTPFileSystem")
+    assert issubclass(fsspec.get_filesystem_class(protocol), AsyncFileSystem)  # which know a time limit
 
 
 def test_files_are_written_and_listed_by_path_and_url(tmp_path: Path) -> None:
