@@ -6,6 +6,7 @@ the classes, the split of each shard and how it was packed beside it. A sample i
 
 import json
 import os
+from bisect import bisect_right
 from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path
@@ -30,7 +31,7 @@ class Split:
         self.shards = shards
         self.cache = cache or open_cache(Storage(StorageConfig()))
         self.sizes = np.array([shard.samples for shard in shards], np.int64)
-        self.starts = np.array([0, *accumulate(self.sizes.tolist())], np.int64)  # first id of each shard, and the end
+        self.starts = [0, *accumulate(self.sizes.tolist())]  # first id of each shard, and the end
         self._label = label
         self._open = OpenShards(shards, self.cache, label)
 
@@ -39,7 +40,7 @@ class Split:
 
     @property
     def samples(self) -> int:
-        return int(self.starts[-1])
+        return self.starts[-1]
 
     @property
     def bytes(self) -> int:
@@ -47,8 +48,8 @@ class Split:
 
     def locate(self, sample_id: int) -> tuple[int, int]:
         """Sample id -> (shard, place in it)."""
-        shard = int(self.starts.searchsorted(sample_id, side="right")) - 1
-        return shard, sample_id - int(self.starts[shard])
+        shard = bisect_right(self.starts, sample_id) - 1
+        return shard, sample_id - self.starts[shard]
 
     def read(self, sample_id: int) -> Sample:
         """One sample; its shard is fetched first if it has to be.

@@ -20,7 +20,7 @@ from torch import Tensor
 from platform.config import DataConfig, SamplingConfig
 from platform.data import draws
 from platform.data.cache import ShardError
-from platform.data.decode import CorruptImage, EncodedImage, resize
+from platform.data.decode import CorruptImage, EncodedImage, resize_into
 from platform.data.index import Split
 from platform.data.order import Order
 from platform.data.readahead import OrderAhead
@@ -237,6 +237,5 @@ class TrainLoader(Loader):
 
     def _render_crop(self, batch: Batch, place: int, image: EncodedImage) -> None:
         view = crop(self._sampling, self._data, image.width, image.height, batch.draws_ND[place].tolist())
-        size = self._data.image_size
-        batch.images[place] = resize(image.decode(view.box), (size, size), view.interpolation)
+        resize_into(batch.images[place], image.decode(view.box), view.interpolation)
         batch.mirrored_N[place] = view.mirrored

@@ -22,7 +22,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
     """Serves a folder; each request first takes the next fault of its file, if there is one."""
 
     protocol_version = "HTTP/1.1"
-    server: "Server"
+    server: "Server"  # pyright: ignore[reportIncompatibleVariableOverride]
 
     def do_GET(self) -> None:
         name = self.path.lstrip("/")

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from platform.config import ConfigError
 from platform.data.index import Index
-from platform.data.order import Block, Order, evaluation_share
+from platform.data.order import Order, evaluation_share
 
 
 @st.composite

@@ -261,4 +261,4 @@ def test_many_local_shards_are_not_all_kept_open(monkeypatch: pytest.MonkeyPatch
     whole, narrow = digits.split("train"), read_index(digits.url).split("train")
     for sample_id in [0, whole.samples - 1, 1, 350, 2, 700, whole.samples - 2]:
         assert narrow.read(sample_id) == whole.read(sample_id)
-    assert len(narrow._open._readers) == 1
+    assert len(narrow._open._open) == 1
