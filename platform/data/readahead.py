@@ -58,18 +58,35 @@ class ShareAhead:
         self._ahead.close()
 
 
-class OrderAhead:
-    """Keeps a worker's streams one block ahead of what it reads.
+def check_room(split: Split, order: Order, world: int) -> None:
+    """With less room than this, shards would be fetched again and again within one block.
 
     Raises:
-        ConfigError: the blocks being read and the next ones do not fit into the cache.
+        ConfigError: the blocks that a worker reads and the next ones do not fit into its cache.
     """
+    if not any(is_remote(shard.url) for shard in split.shards):
+        return
+    streams = range(0, order.streams, world)
+    reading = [order.block_at(0, stream) for stream in streams]
+    needed = {shard for block in reading for shard in order.shards_of(block)}
+    needed |= {shard for block in reading for shard in order.shards_of(order.block_after(block))}
+    room, limit = sum(split.shards[shard].bytes for shard in needed), split.cache.limit_bytes
+    if room > limit:
+        raise ConfigError(
+            f"storage.cache_gb is {limit / 1e9:g}, but {len(streams)} streams with blocks of {order.block} samples and "
+            f"the next ones read ahead take {room / 1e9:.3g} GB of shards; raise it, lower loader.block, or pack "
+            "smaller shards"
+        )
+
+
+class OrderAhead:
+    """Keeps a worker's streams one block ahead of what it reads. Raises as `check_room` does."""
 
     def __init__(self, split: Split, order: Order, rank: int, world: int) -> None:
         self._order = order
         self._streams = range(rank, order.streams, world)
         self._reached: dict[int, Block] = {}
-        self._check_room(split)
+        check_room(split, order, world)
         self._ahead = ReadAhead(split)
 
     def at(self, step: int) -> None:
@@ -87,18 +104,3 @@ class OrderAhead:
 
     def _blocks(self, step: int) -> list[Block]:
         return [self._order.block_at(step, stream) for stream in self._streams]
-
-    def _check_room(self, split: Split) -> None:
-        """With less than this, shards would be fetched again and again within one block."""
-        if not split.shards or not is_remote(split.shards[0].url):
-            return
-        blocks = self._blocks(0)
-        needed = {shard for block in blocks for shard in self._order.shards_of(block)}
-        needed |= {shard for block in blocks for shard in self._order.shards_of(self._order.block_after(block))}
-        room, limit = sum(split.shards[shard].bytes for shard in needed), split.cache.limit_bytes
-        if room > limit:
-            raise ConfigError(
-                f"storage.cache_gb is {limit / 1e9:g}, but {len(self._streams)} streams with blocks of "
-                f"{self._order.block} samples and the next ones read ahead take {room / 1e9:.3g} GB of shards; "
-                "raise it, lower loader.block, or pack smaller shards"
-            )
