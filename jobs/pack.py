@@ -58,7 +58,7 @@ def write(config: Config) -> pack.PackReport:
             with Counter("packed", "images") as counter:
                 report = pack.write(packing, config.storage, counter, workers)
     except StorageError as error:
-        raise ConfigError(f"{error}; the same command goes on from the finished shards") from error
+        raise ConfigError(str(error)) from error
     for line in report.unreadable:
         print(f"warning: not packed: {line.encode('utf-8', 'replace').decode()}")
     samples = report.samples
@@ -90,8 +90,8 @@ def on_ray(cpus: int) -> pack.Run:
     write_on_worker = ray.remote(write_shard).options(num_cpus=1, max_retries=RETRIES)
 
     def run(tasks: Iterable[ShardTask]) -> Generator[ShardResult]:
-        under_way: list[ray.ObjectRef] = []
-        for task in tasks:
+        under_way: list[ray.ObjectRef] = []  # of an interrupted packing they end with the connection: cancelling
+        for task in tasks:  # them can bring down Ray 2.60 ("Tried to complete task that was not pending")
             under_way.append(write_on_worker.remote(task))
             if len(under_way) == cpus * pack.QUEUED_PER_WORKER:
                 done, under_way = ray.wait(under_way)
@@ -111,7 +111,9 @@ def _result(reference: object) -> ShardResult:
     try:
         return ray.get(reference)  # pyright: ignore[reportCallIssue, reportArgumentType]
     except RayTaskError as error:
-        raise error.cause from None
+        if isinstance(error.cause, (ConfigError, StorageError)):
+            raise error.cause from None
+        raise
     except RayError as error:
         raise ConfigError(
             f"a worker died {RETRIES + 1} times over one shard ({type(error).__name__}); lower data.samples_per_shard, "

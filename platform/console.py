@@ -172,8 +172,8 @@ class Counter:
             self._tenths = tenths
             elapsed = max(time.monotonic() - self._started, 1e-3)
             left = f"  about {duration(elapsed / done * (total - done))} left" if done < total else ""
-            speed = f"{done / elapsed:,.0f} {self._unit}/s"
-            print(f"{self._what} {10 * tenths:>3}%  {done:,} of {total:,} {self._unit}  {speed}{left}", flush=True)
+            counted = f"{100 * done // total:>3}%  {done:,} of {total:,} {self._unit}"
+            print(f"{self._what} {counted}  {done / elapsed:,.0f} {self._unit}/s{left}", flush=True)
 
 
 class _Speed(ProgressColumn):

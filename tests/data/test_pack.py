@@ -279,8 +279,8 @@ def test_larger_images_are_shrunk_when_asked_and_the_index_says_so(tmp_path: Pat
 REMOTE = StorageConfig(attempts=2)
 
 
-def remote_config(source: Path, url: str, **changes: int) -> DataConfig:
-    return DataConfig(shards=url, source=str(source), classes=3, **({"samples_per_shard": 4} | changes))
+def remote_config(source: Path, url: str, samples_per_shard: int = 4) -> DataConfig:
+    return DataConfig(shards=url, source=str(source), classes=3, samples_per_shard=samples_per_shard)
 
 
 def test_shards_are_packed_to_a_url_with_the_bytes_of_a_folder(tmp_path: Path, class_folder: Path) -> None:
