@@ -61,9 +61,7 @@ def test_shrunk_images_are_in_the_plan_and_others_than_asked_for_are_refused(tmp
     pack(asked)
     for settings in (asked, data):
         assert any("32 px, shrunk to 64 px when packed" in line for line in lines(plan(experiment(settings))))
-    with pytest.raises(
-        ConfigError, match=r"data\.shorter_side is 48, the shards in .* hold images shrunk to 64 px; pack"
-    ):
+    with pytest.raises(ConfigError, match=r"data\.shorter_side is 48, the shards in .* hold images shrunk to 64 px;"):
         open_data(Config(data=replace(data, shorter_side=48)))
 
 
@@ -75,7 +73,5 @@ def test_shards_of_images_as_they_were_are_not_taken_for_shrunk_ones(digits_data
 
 def test_a_list_that_a_store_does_not_give_is_one_line(tmp_path: Path):
     data = DataConfig(source="memory://nowhere/list.csv", shards=str(tmp_path / "none"))
-    with pytest.raises(
-        ConfigError, match=r"data\.source: memory://nowhere/list\.csv does not exist; check the address"
-    ):
+    with pytest.raises(ConfigError, match=r"data\.source: memory://nowhere/list\.csv does not exist; check"):
         plan(experiment(data))
