@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 
 from jobs.train import prepare_data
-from platform.bench import launch, loader, step
+from platform.bench import launch, loader, order, step
 from platform.bench.figures import Figures
 from platform.config import Experiment
 
@@ -25,6 +25,9 @@ def run(experiment: Experiment) -> int:
         if "loader" in config.bench.parts:
             _announce("loader")
             loader.measure(config, Path(scratch) / "loader", figures)
+        if "order" in config.bench.parts:
+            _announce("order")
+            order.measure(config, figures)
         if "step" in config.bench.parts:
             _announce("step")
             step.measure(config, prepare_data(config), Path(scratch) / "step", figures)

@@ -3,6 +3,7 @@
 Starting a worker group costs more than a short member, so a group (a lane) keeps its processes from member to member.
 """
 
+import gc
 import logging
 import threading
 import time
@@ -61,6 +62,8 @@ def train_lane(lane: Lane) -> None:
         device=ray.train.torch.get_device(),
         threads=lane.members[0].config.loader.threads or cluster.cpus_per_worker,
     )
+    gc.collect()
+    gc.freeze()  # torch's and Ray's half a million objects: the collector need not walk them at every few images
     config = lane.members[0].config
     index = read_index(config.data.shards, config.storage)
     for member in lane.members:

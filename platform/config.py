@@ -81,6 +81,7 @@ class LoaderConfig:
     block: int = 4096  # samples shuffled together within a stream
     threads: int = 0  # decoding threads per worker; 0: one per processor the worker holds
     prefetch_batches: int = 4
+    log_samples: bool = False  # write the sample ids of every step beside the member's checkpoints
 
     def __post_init__(self) -> None:
         require_at_least("loader.streams", self.streams, 1)
@@ -306,7 +307,7 @@ class TrackingConfig:
         require(every > 0, f"tracking.system_metrics_every_s is {every}; give more than 0")
 
 
-BENCH_PARTS = ("loader", "step", "launch")
+BENCH_PARTS = ("loader", "order", "step", "launch")
 
 
 @dataclass
@@ -400,7 +401,7 @@ NOT_IDENTITY = (
 # (What the shards hold is part of it: see `experiment.fingerprint`; where they lie is not.)
 NOT_IDENTITY_NESTED = {
     "data": ("shards", "source", "max_corrupt"),
-    "loader": ("threads", "prefetch_batches"),
+    "loader": ("threads", "prefetch_batches", "log_samples"),
     "training": ("checkpoint_every_s", "max_attempts", "max_batch_per_worker", "log_every_steps"),
 }
 

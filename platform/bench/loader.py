@@ -4,65 +4,163 @@ Both read the same shards of the same photographs at the same size, in turns; pr
 The platform's loader hands uint8 to the device, which normalises; the figure that adds this on the CPU is beside it.
 """
 
+import gc
 import io
 import tarfile
+import threading
 import time
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 import torch
+from numpy.typing import NDArray
 from PIL import Image
 
 from platform.bench.figures import Figures
-from platform.config import Config, ConfigError, DataConfig
+from platform.config import Config, ConfigError, DataConfig, SamplingConfig
+from platform.data import draws
+from platform.data.decode import EncodedImage, resize, resize_into
 from platform.data.index import Split, read_index
 from platform.data.loader import TrainLoader
 from platform.data.order import Order
 from platform.data.pack import pack
 from platform.data.pixels import Pixels
+from platform.data.sampling import DRAWS, Crop, crop
 
 BATCH = 32
 MADE_PHOTOS = 120
 PHOTO_SIZE = (500, 375)  # of ImageNet's photographs, mostly
+SHRUNK_SIDE, SHRUNK_QUALITY = 256, 90
+COMPARED = 200  # images whose pixels are compared with Pillow's
+MEMORY_PASSES = 6
+
+
+@dataclass(frozen=True)
+class Photos:
+    """Packed photographs and how they are read."""
+
+    split: Split
+    data: DataConfig
+    sampling: SamplingConfig
+    order: Order
+
+    @property
+    def images(self) -> int:
+        """Of a pass: whole batches."""
+        return self.order.steps_per_epoch * BATCH
+
+    def loader(self, threads: int) -> TrainLoader:
+        return TrainLoader(self.split, self.order, self.data, self.sampling, threads=threads)
+
+    def read(self, threads: int, *, normalise: bool = False) -> None:
+        """One pass; the arithmetic that belongs on the device only if asked for."""
+        pixels = Pixels(self.data, torch.device("cpu"))
+        with self.loader(threads) as loader:
+            for batch in loader.steps(0, self.order.steps_per_epoch):
+                if normalise:
+                    pixels.training(batch.images, batch.mirrored_N, batch.colour_draws_N8, self.sampling)
 
 
 def measure(config: Config, folder: Path, figures: Figures) -> None:
-    """Images a second and processor second of both, into `figures` (`loader.*`); scratch files go into `folder`."""
+    """All of `loader.*` into `figures`; scratch files go into `folder`."""
     torch.set_num_threads(1)
-    split, data = _shards(config, folder)
-    images = split.samples // BATCH * BATCH  # whole batches; the reference reads and is credited every sample
-    ours, reference = _ours(config, data, split, images), _reference(data, split)
-    ours(1)  # caches and imports
+    photos = _packed(config, folder)
+    shrunk = _packed(config, folder, shorter_side=SHRUNK_SIDE, jpeg_quality=SHRUNK_QUALITY)
+    _speed(config, photos, shrunk, figures)
+    _overhead(config, photos, figures)
+    _fidelity(photos, figures)
+    _memory(photos, figures)
+
+
+def _speed(config: Config, photos: Photos, shrunk: Photos, figures: Figures) -> None:
+    reference = _reference(photos.data, photos.split)
+    photos.read(1)  # caches and imports
+    shrunk.read(1)
     reference(0)
+    gc.collect()
+    gc.freeze()  # as the workers do; the reference gains from it as well
     for _ in range(config.bench.repeats):
-        speed = images / _cpu_s(lambda: ours(1))
-        normalised = images / _cpu_s(lambda: ours(1, normalise=True))
-        reference_speed = split.samples / _cpu_s(lambda: reference(0))
+        usual = photos.split.samples / _cpu_s(lambda: reference(0))  # it reads and is credited every sample
+        speed = photos.images / _cpu_s(lambda: photos.read(1))
+        normalised = photos.images / _cpu_s(lambda: photos.read(1, normalise=True))
+        small = shrunk.images / _cpu_s(lambda: shrunk.read(1))
         figures.add("loader.images_per_cpu_s", speed, "images a processor second, platform: uint8 batches")
-        figures.add("loader.reference_per_cpu_s", reference_speed, "the same, webdataset + PIL + torchvision")
-        figures.add("loader.cpu_ratio", speed / reference_speed, "platform over reference")
+        figures.add("loader.reference_per_cpu_s", usual, "the same, webdataset + PIL + torchvision")
+        figures.add("loader.cpu_ratio", speed / usual, "platform over reference")
+        figures.add("loader.normalised_cpu_ratio", normalised / usual, "with mirroring and normalising, on the CPU")
         figures.add(
-            "loader.normalised_cpu_ratio", normalised / reference_speed, "with mirroring and normalising, on the CPU"
+            "loader.preshrunk_ratio", small / usual, f"platform on shards shrunk to {SHRUNK_SIDE} px, over reference"
         )
-        speed, reference_speed = images / _wall_s(lambda: ours(2)), split.samples / _wall_s(lambda: reference(2))
+        speed, usual = (
+            photos.images / _wall_s(lambda: photos.read(2)),
+            photos.split.samples / _wall_s(lambda: reference(2)),
+        )
         figures.add("loader.images_per_s_2", speed, "images a second with two threads")
-        figures.add("loader.wall_ratio_2cores", speed / reference_speed, "over the reference's two DataLoader workers")
+        figures.add("loader.wall_ratio_2cores", speed / usual, "over the reference's two DataLoader workers")
+    gc.unfreeze()
 
 
-def _ours(config: Config, data: DataConfig, split: Split, images: int) -> Callable[..., None]:
-    order = Order.of(split, 1, BATCH, config.loader.block, config.seed)
-    pixels = Pixels(data, torch.device("cpu"))
+def _overhead(config: Config, photos: Photos, figures: Figures) -> None:
+    """What the loader costs besides decoding and resizing the same crops, in a thread like its own."""
+    ids = np.concatenate([photos.order.batch(step) for step in range(photos.order.steps_per_epoch)])
+    images = [EncodedImage(photos.split.read(int(i)).image) for i in ids]
+    crops = _crops(photos, ids, images)
+    place = torch.empty(BATCH, photos.data.image_size, photos.data.image_size, 3, dtype=torch.uint8)
 
-    def read(threads: int, *, normalise: bool = False) -> None:
-        with TrainLoader(split, order, data, config.sampling, threads=threads) as loader:
-            for batch in loader.steps(0, images // BATCH):
-                if normalise:
-                    pixels.training(batch.images, batch.mirrored_N, batch.colour_draws_N8, config.sampling)
+    def bare() -> None:
+        for n, (image, view) in enumerate(zip(images, crops, strict=True)):
+            resize_into(place[n % BATCH], image.decode(view.box), view.interpolation)
 
-    return read
+    for _ in range(config.bench.repeats):
+        alone = _cpu_s(lambda: _in_thread(bare))
+        share = 1 - alone / _cpu_s(lambda: photos.read(1))
+        figures.add("loader.overhead_share", share, "of the loader's processor time that is not decoding or resizing")
+
+
+def _in_thread(work: Callable[[], None]) -> None:
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+
+
+def _crops(photos: Photos, ids: NDArray[np.int64], images: list[EncodedImage]) -> list[Crop]:
+    rows = draws.uniforms(photos.order.seed, 0, ids, DRAWS).tolist()
+    return [
+        crop(photos.sampling, photos.data, image.width, image.height, row)
+        for image, row in zip(images, rows, strict=True)
+    ]
+
+
+def _fidelity(photos: Photos, figures: Figures) -> None:
+    """Grey levels between the platform's crops and Pillow's of the fully decoded image."""
+    size = photos.data.image_size
+    ids = np.arange(min(COMPARED, photos.split.samples))
+    encoded = [photos.split.read(int(i)).image for i in ids]
+    images = [EncodedImage(content) for content in encoded]
+    differences = []
+    for content, image, view in zip(encoded, images, _crops(photos, ids, images), strict=True):
+        ours = resize(image.decode(view.box), (size, size)).numpy().astype(np.int16)
+        box = (view.box.left, view.box.top, view.box.right, view.box.bottom)
+        whole = Image.open(io.BytesIO(content)).convert("RGB")
+        theirs = np.asarray(whole.crop(box).resize((size, size), Image.Resampling.BILINEAR)).astype(np.int16)
+        differences.append(ours - theirs)
+    error, bias = float(np.abs(differences).mean()), float(np.mean(differences))
+    figures.add("loader.mean_abs_error", error, f"grey levels from Pillow's, over {len(ids)} crops")
+    figures.add("loader.bias", bias, "the same with its sign")
+
+
+def _memory(photos: Photos, figures: Figures) -> None:
+    """Resident memory at the end of some passes over that after the first."""
+    photos.read(2)
+    before = psutil.Process().memory_info().rss
+    for _ in range(MEMORY_PASSES):
+        photos.read(2)
+        grown = (psutil.Process().memory_info().rss - before) / 1e6
+        figures.add("loader.memory_growth_mb", grown, f"of the process, after each of {MEMORY_PASSES} more passes")
 
 
 def _reference(data: DataConfig, split: Split) -> Callable[[int], None]:
@@ -96,25 +194,28 @@ def _reference(data: DataConfig, split: Split) -> Callable[[int], None]:
     return read
 
 
-def _shards(config: Config, folder: Path) -> tuple[Split, DataConfig]:
+def _packed(config: Config, folder: Path, **packing: Any) -> Photos:
     """The photographs as shards; at least two, so that two DataLoader workers have one each."""
-    photos = _photographs(config.bench.photos)
     source = folder / "photos"
-    for number, jpeg in enumerate(photos):
-        path = source / f"class{number % 2}" / f"{number:05d}.jpg"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(jpeg)
+    if not source.exists():
+        for number, jpeg in enumerate(_photographs(config.bench.photos)):
+            path = source / f"class{number % 2}" / f"{number:05d}.jpg"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(jpeg)
     data = DataConfig(
         name="photos",
         source=str(source),
-        shards=str(folder / "shards"),
+        shards=str(folder / f"shards{'-'.join(map(str, packing.values()))}"),
         classes=2,
         image_size=config.bench.image_size,
         val_fraction=0.02,
-        samples_per_shard=max(1, len(photos) // 4),
+        samples_per_shard=max(1, sum(1 for _ in source.rglob("*.jpg")) // 4),
+        **packing,
     )
     pack(data)
-    return read_index(data.shards).split("train"), replace(data, source=None)
+    split = read_index(data.shards).split("train")
+    order = Order.of(split, 1, BATCH, config.loader.block, config.seed)
+    return Photos(split, replace(data, source=None), config.sampling, order)
 
 
 def _photographs(path: str | None) -> list[bytes]:

@@ -44,6 +44,7 @@ class ShardFile:
 class Cache(Protocol):
     """Where remote shards are kept."""
 
+    storage: Storage
     limit_bytes: int  # of remote shards
 
     def open(self, shard: ShardFile) -> Bytes:
@@ -72,14 +73,14 @@ class MemoryCache:
     """Remote shards are held by whoever reads them (`reader.OpenShards`, which knows the limit)."""
 
     def __init__(self, storage: Storage, limit_bytes: int) -> None:
-        self._storage = storage
+        self.storage = storage
         self.limit_bytes = limit_bytes
 
     def open(self, shard: ShardFile) -> Bytes:
         if not is_remote(shard.url):
             return map_file(shard)
         content = io.BytesIO()
-        self._storage.fetch(shard.url, shard.bytes, shard.md5, content)
+        self.storage.fetch(shard.url, shard.bytes, shard.md5, content)
         return content.getvalue()
 
     def discard(self, shard: ShardFile) -> bool:
@@ -95,7 +96,7 @@ class DiskCache:
     """
 
     def __init__(self, storage: Storage, folder: Path, limit_bytes: int) -> None:
-        self._storage = storage
+        self.storage = storage
         self._folder = folder
         self.limit_bytes = limit_bytes
         self._warned = False
@@ -110,10 +111,7 @@ class DiskCache:
                 with self._lock(path):  # another process may be fetching it
                     found = _open_whole(path, shard)
                     if found is None:
-                        self._fetch(shard, path)
-                        found = _open_whole(path, shard)
-            if found is None:
-                raise ShardError(f"{path} vanished as soon as it was fetched; does something else clear the cache?")
+                        found = self._fetch(shard, path)
             return found
         except StorageError:
             raise
@@ -141,23 +139,28 @@ class DiskCache:
         number = int(path.stem[-6:], 16) % LOCKS
         return FileLock(folder / f"{number:03d}", is_singleton=False, thread_local=False)
 
-    def _fetch(self, shard: ShardFile, path: Path) -> None:
-        """Make room, fetch, check, and only then give it its name. The caller holds its lock."""
+    def _fetch(self, shard: ShardFile, path: Path) -> Bytes:
+        """Make room, fetch, check, and only then give it its name. The caller holds the shard's lock."""
         part = path.with_suffix(".part")
         part.unlink(missing_ok=True)  # of a process that died
         try:
-            with FileLock(self._folder / "lock" / "room", is_singleton=False, thread_local=False):
-                self._make_room(shard.bytes)
-                with open(part, "wb") as file:
+            with open(part, "w+b") as file:
+                fcntl.flock(file, fcntl.LOCK_SH)  # from now on it is being read
+                with self._room():
+                    self._make_room(shard.bytes)
                     if shard.bytes:
                         os.posix_fallocate(file.fileno(), 0, shard.bytes)  # a full disk shows now
-            with open(part, "r+b") as file:
-                self._storage.fetch(shard.url, shard.bytes, shard.md5, file)
+                self.storage.fetch(shard.url, shard.bytes, shard.md5, file)
                 file.flush()
                 os.fsync(file.fileno())
-            part.replace(path)
+                with self._room():  # who is making room sees it under one of its names
+                    part.replace(path)
+                return _mapped(file.fileno())
         finally:
             part.unlink(missing_ok=True)
+
+    def _room(self) -> FileLock:
+        return FileLock(self._folder / "lock" / "room", is_singleton=False, thread_local=False)
 
     def _make_room(self, needed: int) -> None:
         """Remove the least recently used shards that nobody reads, and what dead processes left."""

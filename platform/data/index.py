@@ -6,6 +6,7 @@ the classes, the split of each shard and how it was packed beside it. A sample i
 
 import json
 import os
+from bisect import bisect_right
 from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path
@@ -30,12 +31,16 @@ class Split:
         self.shards = shards
         self.cache = cache or open_cache(Storage(StorageConfig()))
         self.sizes = np.array([shard.samples for shard in shards], np.int64)
-        self.starts = np.array([0, *accumulate(self.sizes.tolist())], np.int64)  # first id of each shard, and the end
+        self.starts = [0, *accumulate(self.sizes.tolist())]  # first id of each shard, and the end
+        self._label = label
         self._open = OpenShards(shards, self.cache, label)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Split, (self.name, self.shards, self.cache, self._label)  # another process opens its own shards
 
     @property
     def samples(self) -> int:
-        return int(self.starts[-1])
+        return self.starts[-1]
 
     @property
     def bytes(self) -> int:
@@ -43,8 +48,8 @@ class Split:
 
     def locate(self, sample_id: int) -> tuple[int, int]:
         """Sample id -> (shard, place in it)."""
-        shard = int(self.starts.searchsorted(sample_id, side="right")) - 1
-        return shard, sample_id - int(self.starts[shard])
+        shard = bisect_right(self.starts, sample_id) - 1
+        return shard, sample_id - self.starts[shard]
 
     def read(self, sample_id: int) -> Sample:
         """One sample; its shard is fetched first if it has to be.
@@ -136,8 +141,8 @@ def _content(url: str, source: Storage) -> dict[str, Any]:
 
 
 def _shard(base: str, entry: dict[str, Any]) -> ShardFile:
-    name, samples, size = str(entry["url"]), int(entry["nsamples"]), int(entry["filesize"])
-    if samples < 0 or size < 0:
+    name, samples, size = entry["url"], int(entry["nsamples"]), int(entry["filesize"])
+    if not isinstance(name, str) or samples < 0 or size < 0:
         raise ValueError(f"{name} has {samples} samples and {size} bytes")
     return ShardFile(_address(base, name), samples, size, str(entry.get("md5sum", "")))
 
@@ -159,7 +164,10 @@ def _check_files(shards: list[ShardFile], base: str) -> None:
     """Sizes of local shards: at 100,000 of them a second's work. Remote ones are checked when they are fetched."""
     if is_remote(base):
         return
-    inside = os.path.realpath(base) + os.sep
+    inside = os.path.realpath(base)
+    folders = {os.path.dirname(shard.url) for shard in shards if not is_remote(shard.url)}  # noqa: PTH120
+    for folder in folders:
+        _check_inside(folder, inside)
     for shard in shards:
         if is_remote(shard.url):
             continue
@@ -171,5 +179,11 @@ def _check_files(shards: list[ShardFile], base: str) -> None:
             ) from None
         if size != shard.bytes:
             raise ShardError(f"shard {shard.url} has {size} bytes, its index says {shard.bytes}; copy it again")
-        if os.path.islink(shard.url) and not os.path.realpath(shard.url).startswith(inside):  # noqa: PTH114
-            raise ShardError(f"shard {shard.url} is a link out of its folder; shards must lie beside their index")
+        if os.path.islink(shard.url):  # noqa: PTH114
+            _check_inside(shard.url, inside)
+
+
+def _check_inside(path: str, folder: str) -> None:
+    """A link out of the folder leads to a file that the index has no business with."""
+    if os.path.commonpath([os.path.realpath(path), folder]) != folder:
+        raise ShardError(f"{path} is a link to outside its folder; shards must lie beside their index")

@@ -5,6 +5,7 @@ masked, counted and named; beyond `data.max_corrupt` the loader raises.
 """
 
 import logging
+import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -18,10 +19,11 @@ from torch import Tensor
 
 from platform.config import DataConfig, SamplingConfig
 from platform.data import draws
-from platform.data.decode import CorruptImage, EncodedImage, resize
 from platform.data.cache import ShardError
+from platform.data.decode import CorruptImage, EncodedImage, resize_into
 from platform.data.index import Split
 from platform.data.order import Order
+from platform.data.readahead import OrderAhead
 from platform.data.sampling import COLOUR_DRAWS, DRAWS, crop
 
 log = logging.getLogger("platform.data")
@@ -200,6 +202,21 @@ class TrainLoader(Loader):
         )
         self._order, self._data, self._sampling = order, data, sampling
         self._rank, self._world = rank, world
+        self._ahead = OrderAhead(split, order, rank, world)
+        self.waited_s = 0.0  # by whoever takes the batches, for them to be ready
+
+    def close(self) -> None:
+        self._ahead.close()
+        super().close()
+
+    def counts(self) -> dict[str, float]:
+        """What a run shows of its data: corrupt samples of this pass, and this process's traffic so far."""
+        traffic = self._split.cache.storage.traffic
+        return {
+            "data/corrupt_samples": self.corrupt.count,
+            "data/fetched_gb": traffic.bytes / 1e9,
+            "data/fetch_retries": traffic.retries,
+        }
 
     def steps(self, start: int, stop: int) -> Iterator[Batch]:
         """This worker's share of the global batches start .. stop - 1."""
@@ -207,15 +224,18 @@ class TrainLoader(Loader):
         for step in range(start, stop):
             if step % self._order.steps_per_epoch == 0:
                 self.corrupt.count = 0  # a new pass
-            yield next(batches)
+            asked = time.perf_counter()
+            batch = next(batches)
+            self.waited_s += time.perf_counter() - asked
+            yield batch
 
     def _step(self, step: int) -> Batch:
+        self._ahead.at(step)
         ids = self._order.batch(step, self._rank, self._world)
         epoch = step // self._order.steps_per_epoch
         return self.request(ids, draws.uniforms(self._order.seed, epoch, ids, DRAWS))
 
     def _render_crop(self, batch: Batch, place: int, image: EncodedImage) -> None:
         view = crop(self._sampling, self._data, image.width, image.height, batch.draws_ND[place].tolist())
-        size = self._data.image_size
-        batch.images[place] = resize(image.decode(view.box), (size, size), view.interpolation)
+        resize_into(batch.images[place], image.decode(view.box), view.interpolation)
         batch.mirrored_N[place] = view.mirrored

@@ -61,18 +61,23 @@ class Order:
         ]
         return np.concatenate(shares)
 
-    def shards(self, step: int, rank: int = 0, world: int = 1, *, ahead: int = 0) -> dict[int, list[int]]:
-        """Shards (by number) that hold the block each of `rank`'s streams is in at `step`, or `ahead` blocks later."""
+    def block_at(self, step: int, stream: int) -> "Block":
+        """The block in which `stream` is when it comes to `step`."""
         epoch, place = divmod(step, self.steps_per_epoch)
-        found = {}
-        for stream in range(rank, self.streams, world):
-            in_epoch, block = epoch, self._block_of(stream, place * self.per_stream) + ahead
-            while (blocks := self._block_of(stream, self._length - 1) + 1) <= block:
-                in_epoch, block = in_epoch + 1, block - blocks
-            low, high = self._block_bounds(stream, block)
-            first, last = self._on_line(in_epoch, stream, np.array([low, high - 1])).tolist()
-            found[stream] = self._between(in_epoch, first, last)
-        return found
+        return Block(epoch, stream, self._block_of(stream, place * self.per_stream))
+
+    def block_after(self, block: "Block") -> "Block":
+        """The one that the stream reads next, perhaps in the next epoch."""
+        last = self._block_of(block.stream, self.steps_per_epoch * self.per_stream - 1)
+        if block.number < last:
+            return Block(block.epoch, block.stream, block.number + 1)
+        return Block(block.epoch + 1, block.stream, 0)
+
+    def shards_of(self, block: "Block") -> list[int]:
+        """The shards (by number) that hold the samples of a block."""
+        low, high = self._block_bounds(block.stream, block.number)
+        first, last = self._on_line(block.epoch, block.stream, np.array([low, high - 1])).tolist()
+        return self._between(block.epoch, first, last)
 
     @property
     def _length(self) -> int:
@@ -130,6 +135,15 @@ class Order:
         low, high = (np.searchsorted(line.starts, [first, last], side="right") - 1).tolist()
         slots = range(low, high + 1) if first <= last else [*range(low, len(line.shards)), *range(high + 1)]
         return [int(line.shards[slot]) for slot in dict.fromkeys(slots) if self.sizes[line.shards[slot]]]
+
+
+@dataclass(frozen=True)
+class Block:
+    """Samples of one stream that are shuffled together."""
+
+    epoch: int
+    stream: int
+    number: int
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ In: a shard's bytes. Out: encoded images and their labels, by place, from any th
 import json
 import tarfile
 import threading
-from collections import OrderedDict
+import time
 from collections.abc import Iterator
 from concurrent.futures import Future
 from dataclasses import dataclass, field
@@ -20,7 +20,7 @@ IMAGE_EXTENSIONS = ("jpg", "jpeg", "png", "webp")  # all that is ever decoded; n
 OPEN_SHARDS = 256  # at most, of local ones, which are only mapped
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)
 class Sample:
     """The bytes of one sample, as stored."""
 
@@ -84,21 +84,22 @@ class ShardReader:
             raise ShardError(
                 f"shard {shard.url} holds {len(samples)} samples, its index says {shard.samples}; pack it again"
             )
-        self._images = np.empty((len(samples), 2), np.int64)
-        self._labels = np.empty(len(samples), np.int64)
+        self._places = np.empty((len(samples), 3), np.int64)  # offset and size of the image, label
         for place, (key, parts) in enumerate(samples.items()):
             image = next((parts[extension] for extension in IMAGE_EXTENSIONS if extension in parts), None)
             if image is None or label.extension not in parts:
                 raise ShardError(
                     f"sample {key} of {shard.url} has {', '.join(parts)}; it needs an image and a {label.extension}"
                 )
-            self._images[place] = image
-            self._labels[place] = _label(label, _slice(content, parts[label.extension]), key, shard)
+            offset, size = parts[label.extension]
+            number = _label(label, content[offset : offset + size], key, shard)
+            self._places[place] = *image, number
         self._keys = list(samples)
+        self.used = time.monotonic()
 
     def read(self, place: int) -> Sample:
-        offset, size = self._images[place].tolist()
-        return Sample(self._keys[place], self._content[offset : offset + size], int(self._labels[place]))
+        offset, size, label = self._places[place].tolist()
+        return Sample(self._keys[place], self._content[offset : offset + size], label)
 
 
 def _label(rule: LabelRule, member: bytes, key: str, shard: ShardFile) -> int:
@@ -108,10 +109,6 @@ def _label(rule: LabelRule, member: bytes, key: str, shard: ShardFile) -> int:
         raise ShardError(
             f"sample {key} of {shard.url} has the label {member[:20]!r}, neither an integer nor the name of a class"
         ) from error
-
-
-def _slice(content: Bytes, part: tuple[int, int]) -> bytes:
-    return content[part[0] : part[0] + part[1]]
 
 
 def samples_of(content: Bytes) -> dict[str, dict[str, tuple[int, int]]]:
@@ -195,27 +192,38 @@ class OpenShards:
 
     def __init__(self, shards: list[ShardFile], cache: Cache, label: LabelRule) -> None:
         self._shards, self._cache, self._label = shards, cache, label
-        self._readers: OrderedDict[int, Future[ShardReader]] = OrderedDict()
+        self._open: dict[int, ShardReader] = {}
+        self._opening: dict[int, Future[ShardReader]] = {}
         self._lock = threading.Lock()
 
     def reader(self, number: int) -> ShardReader:
         """The reader of a shard; waits for a thread that is opening it. Raises as `ShardReader` and `Cache.open` do."""
+        reader = self._open.get(number)
+        if reader is None:
+            reader = self._opened_once(number)
+        reader.used = time.monotonic()
+        return reader
+
+    def _opened_once(self, number: int) -> ShardReader:
         mine: Future[ShardReader] = Future()
         with self._lock:
-            future = self._readers.setdefault(number, mine)
-            self._readers.move_to_end(number)
+            if number in self._open:
+                return self._open[number]
+            future = self._opening.setdefault(number, mine)
         if future is not mine:
             return future.result()
         try:
             reader = self._opened(self._shards[number])
         except BaseException as error:
             with self._lock:
-                del self._readers[number]  # who asks again, tries again
+                del self._opening[number]  # who asks again, tries again
             mine.set_exception(error)
             raise
-        mine.set_result(reader)
         with self._lock:
+            self._open[number] = reader
+            del self._opening[number]
             self._close_beyond_limit()
+        mine.set_result(reader)
         return reader
 
     def _opened(self, shard: ShardFile) -> ShardReader:
@@ -228,13 +236,10 @@ class OpenShards:
 
     def _close_beyond_limit(self) -> None:
         """Drop readers; the map or memory of one goes when the last thread that reads it lets go."""
-        limit = self._cache.limit_bytes
-        remote = [number for number in self._readers if is_remote(self._shards[number].url)]
-        held = sum(self._shards[number].bytes for number in remote)
-        for number in remote:
-            if held <= limit or not self._readers[number].done():
-                break
-            del self._readers[number]
-            held -= self._shards[number].bytes
-        while len(self._readers) > OPEN_SHARDS and next(iter(self._readers.values())).done():
-            self._readers.popitem(last=False)
+        oldest = sorted(self._open, key=lambda number: self._open[number].used)[:-1]  # the newest always stays
+        remote = {number: self._shards[number].bytes for number in self._open if is_remote(self._shards[number].url)}
+        held = sum(remote.values())
+        for number in oldest:
+            if len(self._open) > OPEN_SHARDS or (number in remote and held > self._cache.limit_bytes):
+                del self._open[number]
+                held -= remote.get(number, 0)

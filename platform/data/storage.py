@@ -21,7 +21,7 @@ from platform.config import StorageConfig, first_line
 log = logging.getLogger("platform.data")
 
 PIECE_BYTES = 8 * 2**20  # of one request: what a failure costs, and what has to come within `storage.timeout_s`
-LONGEST_PAUSE_S = 30.0
+FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.5, 30.0
 T = TypeVar("T")
 
 
@@ -52,6 +52,9 @@ class Storage:
         self.config = config
         self.traffic = Traffic()
         self._lock = threading.Lock()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Storage, (self.config,)
 
     def read(self, url: str) -> bytes:
         """The whole of a small file.
@@ -142,7 +145,12 @@ class Storage:
                 Path(url).write_bytes(content)
             return
         files, path = self._files(url)
-        self._retried(url, lambda: files.pipe_file(path, content))
+
+        def put() -> None:
+            files.makedirs(files._parent(path), exist_ok=True)  # which object stores pass over
+            files.pipe_file(path, content)
+
+        self._retried(url, put)
 
     def _files(self, url: str) -> tuple[Any, str]:
         """(file system, the path it knows the file by)"""
@@ -159,7 +167,7 @@ class Storage:
         may_pass = may_pass or _may_pass
         retrying = Retrying(
             stop=stop_after_attempt(self.config.attempts),
-            wait=wait_random_exponential(multiplier=0.5, max=LONGEST_PAUSE_S),
+            wait=wait_random_exponential(multiplier=FIRST_PAUSE_S, max=LONGEST_PAUSE_S),
             retry=retry_if_exception(may_pass),
             before_sleep=lambda state: self._count_retry(url, state),
             reraise=True,

@@ -1,5 +1,6 @@
 """A network's probabilities for every sample of a worker's share, each sample exactly once."""
 
+import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -13,6 +14,7 @@ from platform.data.decode import EncodedImage
 from platform.data.index import Split
 from platform.data.loader import Batch, Loader
 from platform.data.pixels import Pixels
+from platform.data.readahead import ShareAhead
 from platform.evaluation.views import RENDERED, in_order, render, with_mirrors
 
 
@@ -53,17 +55,27 @@ def predict(
     ]
     seen = 0
     model.eval()
-    with Loader(
-        split,
-        (RENDERED[views], size, size, 3),
-        render_views,
-        classes=cfg.data.classes,
-        threads=threads,
-        prefetch=cfg.loader.prefetch_batches,
-        max_corrupt=cfg.data.max_corrupt,
-        pin=pixels.device.type == "cuda",
-    ) as loader:
-        for batch in loader.batches(loader.request(ids) for ids in chunks):
+    ahead = ShareAhead(split, share)
+
+    def requests(loader: Loader) -> Iterator[Batch]:
+        for ids in chunks:
+            ahead.at(int(ids[-1]))
+            yield loader.request(ids)
+
+    with (
+        contextlib.closing(ahead),
+        Loader(
+            split,
+            (RENDERED[views], size, size, 3),
+            render_views,
+            classes=cfg.data.classes,
+            threads=threads,
+            prefetch=cfg.loader.prefetch_batches,
+            max_corrupt=cfg.data.max_corrupt,
+            pin=pixels.device.type == "cuda",
+        ) as loader,
+    ):
+        for batch in loader.batches(requests(loader)):
             probs_NVK = _probabilities(model, batch.images, views, pixels, dtype, mirror=cfg.data.mirror)
             seen += len(batch.ids_N)
             yield Predictions(batch.ids_N.numpy(), batch.labels_N.numpy(), batch.valid_N.numpy(), probs_NVK.cpu())

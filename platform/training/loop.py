@@ -19,6 +19,7 @@ from platform.data.index import Index, Split
 from platform.data.loader import TrainLoader
 from platform.data.order import Order, evaluation_share, total_steps
 from platform.data.pixels import Pixels
+from platform.data.samplelog import SampleLog
 from platform.evaluation.metrics import Scores
 from platform.evaluation.predict import predict
 from platform.models.build import build
@@ -88,8 +89,10 @@ def train(cfg: Config, index: Index, worker: Worker, folder: Path, report: Repor
         prefetch=cfg.loader.prefetch_batches,
         pin=worker.device.type == "cuda",
     )
-    with loader:
+    samples = SampleLog(folder, step, worker.rank, worker.world, wanted=cfg.loader.log_samples)
+    with loader, samples:
         for batch in loader.steps(step, last_step):
+            samples.add(step, batch.ids_N)
             module.train()
             torch.manual_seed(draws.key(cfg.seed, cfg.order_seed, step, worker.rank))  # dropout follows from the step
             lr = cfg.optim.lr * rate(step)
@@ -100,7 +103,7 @@ def train(cfg: Config, index: Index, worker: Worker, folder: Path, report: Repor
             meter.add(result, step)
             step += 1
             if step % cfg.training.log_every_steps == 0 or step in (1, last_step):
-                metrics = meter.read(step, last_step)  # sync point
+                metrics = meter.read(step, last_step, loader)  # sync point
                 if worker.rank == 0:
                     report(
                         step,
@@ -108,7 +111,6 @@ def train(cfg: Config, index: Index, worker: Worker, folder: Path, report: Repor
                         | {
                             "train/lr": lr,
                             "train/epoch": step / order.steps_per_epoch,
-                            "train/corrupt_samples": loader.corrupt.count,
                         },
                     )
             if _evaluation_due(cfg, step, order.steps_per_epoch, last_step):
@@ -174,6 +176,7 @@ class Meter:
     def __init__(self, cfg: Config, worker: Worker, start_step: int) -> None:
         self._cfg, self._worker = cfg, worker
         self._last_step = start_step
+        self._waited_s = 0.0
         self._sums = torch.zeros(4, device=worker.device)
         self._first_bad = torch.full((), -1, dtype=torch.int64, device=worker.device)
         self.restart_clock()
@@ -204,21 +207,25 @@ class Meter:
                 "set optim.clip_norm or lengthen schedule.warmup_epochs, under a new name= or with fresh=true"
             )
 
-    def read(self, step: int, total_steps: int) -> dict[str, float]:
-        """Means since the last reading, over all workers."""
+    def read(self, step: int, total_steps: int, loader: TrainLoader) -> dict[str, float]:
+        """Means since the last reading, over all workers; of the data, sums over them."""
         self.check_finite()
-        sums = self._sums.clone()
+        elapsed = time.monotonic() - self._since
+        waited = (loader.waited_s - self._waited_s) / elapsed
+        counts = loader.counts() | {"data/wait_share": waited / self._worker.world}
+        sums = torch.cat([self._sums, torch.tensor(list(counts.values()), device=self._sums.device)])
         if self._worker.world > 1:
             dist.all_reduce(sums)
-        loss, main_loss, correct, norm = (sums / self._worker.world).tolist()
+        loss, main_loss, correct, norm = (sums[:4] / self._worker.world).tolist()
+        counts = dict(zip(counts, sums[4:].tolist(), strict=True))
         steps = step - self._last_step
-        elapsed = time.monotonic() - self._since
         timed_steps = step - (self._clock_step if self._clock_step is not None else step)
         images_per_s = timed_steps * self._cfg.training.batch_size / elapsed
         self._sums.zero_()
         self._last_step = step
+        self._waited_s = loader.waited_s
         self.restart_clock()
-        return {
+        return counts | {
             "train/loss": loss / steps,
             "train/main_loss": main_loss / steps,
             "train/top1": correct * self._worker.world / (steps * self._cfg.training.batch_size),

@@ -8,6 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from platform.data.index import read_index
+
 MakeShards = Callable[..., Path]
 
 
@@ -35,3 +37,24 @@ def write_index(folder: Path, shards: dict[str, int], **changes: Any) -> Path:
     content = {"__kind__": "wids-shard-index-v1", "classes": ["a", "b", "c"], "shardlist": entries} | changes
     (folder / "index.json").write_text(json.dumps(content))
     return folder
+
+
+def two_shards(make_shards: MakeShards) -> Path:
+    return make_shards(
+        {"000.jpg": b"zero", "000.cls": b"0", "001.cls": b"1", "001.PNG": b"one"},
+        {"000.webp": b"two", "000.cls": b"2\n", "sub/000.jpeg": b"three", "sub/000.cls": b"-1"},
+    )
+
+
+def edit_entry(folder: Path, **changes: Any) -> None:
+    """Change what the index says of the first shard."""
+    path = folder / "index.json"
+    content = json.loads(path.read_text())
+    content["shardlist"][0].update(changes)
+    path.write_text(json.dumps(content))
+
+
+def open_all(folder: Path) -> None:
+    for split in read_index(folder).splits.values():
+        for sample_id in range(split.samples):
+            split.read(sample_id)

@@ -13,9 +13,10 @@ import pytest
 import torch
 
 from platform.config import DataConfig, SamplingConfig
+from platform.data.cache import ShardError
 from platform.data.decode import EncodedImage, resize
 from platform.data.draws import uniforms
-from platform.data.index import Index, ShardError, Split, read_index
+from platform.data.index import Index, Split, read_index
 from platform.data.loader import Batch, Loader, TrainLoader
 from platform.data.order import Order
 from platform.data.sampling import DRAWS, crop
@@ -271,6 +272,7 @@ def test_no_more_batches_are_begun_than_the_prefetch(corrupt_split: Split) -> No
 def test_evaluation_batches_hold_the_shape_asked_for(corrupt_split: Split) -> None:
     def render(batch: Batch, place: int, image: EncodedImage) -> None:
         batch.images[place, 0] = resize(image.decode(), (8, 8))
+        batch.images[place, 1] = 0
 
     with Loader(corrupt_split, (2, 8, 8, 3), render, classes=3, threads=2, prefetch=2, max_corrupt=4) as loader:
         batches = list(loader.batches(loader.request(ids) for ids in np.split(np.arange(24), [7, 14])))

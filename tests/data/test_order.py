@@ -1,12 +1,13 @@
 """The order deals no sample twice an epoch and the same global batches at any world size, from the step alone."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from platform.config import ConfigError
-from platform.data import order as order_module
 from platform.data.index import Index
 from platform.data.order import Order, evaluation_share
 
@@ -17,7 +18,7 @@ def orders(draw: st.DrawFn) -> Order:
     streams = draw(st.integers(1, 8))
     batch_size = streams * draw(st.integers(1, 5))
     sizes = draw(st.lists(st.integers(0, 60), min_size=1, max_size=8).filter(lambda s: sum(s) >= batch_size))
-    return Order(tuple(sizes), streams, batch_size, draw(st.integers(1, 70)), draw(st.integers(-(2**63), 2**64)))
+    return Order(np.array(sizes), streams, batch_size, draw(st.integers(1, 70)), draw(st.integers(-(2**63), 2**64)))
 
 
 EPOCHS = st.integers(0, 1000)
@@ -63,21 +64,53 @@ def test_a_batch_depends_on_nothing_asked_before(order: Order, random) -> None:
     forwards = [order.batch(step) for step in steps]
     random.shuffle(steps)
     for step in steps:
-        order_module._shard_line.cache_clear()
-        order_module._permutation.cache_clear()
         same = Order(order.sizes, order.streams, order.batch_size, order.block, order.seed)
         np.testing.assert_array_equal(same.batch(step), forwards[step])
 
 
+@given(orders(), EPOCHS)
+@settings(max_examples=60, deadline=None)
+def test_the_shards_of_the_blocks_on_the_way_hold_the_samples(order: Order, epoch: int) -> None:
+    """What is fetched ahead is what will be read, from each stream's block at a step on to its block at the next."""
+    ends = np.cumsum(order.sizes)
+    for stream in range(order.streams):
+        for step in epoch_steps(order, epoch)[-5:]:
+            block, end = order.block_at(step, stream), order.block_at(step + 1, stream)
+            named = set(order.shards_of(block))
+            while block != end:
+                block = order.block_after(block)
+                named |= set(order.shards_of(block))
+            ids = order.batch(step, stream, order.streams)
+            assert set(np.searchsorted(ends, ids, side="right").tolist()) <= named
+            assert all(order.sizes[shard] > 0 for shard in named)
+
+
+def test_shards_of_a_block_that_goes_round_the_ring() -> None:
+    one = Order(np.array([50, 0, 50]), 1, 10, 4096, 3)
+    assert sorted(one.shards_of(one.block_at(0, 0))) == [0, 2]
+
+
+def test_planning_100_000_shards_takes_little_memory_and_seeks_anywhere() -> None:
+    tracemalloc.start()
+    order = Order(np.full(100_000, 12_800), 64, 4096, 4096, 0)
+    for step in (0, 312_499, 17, 5 * order.steps_per_epoch + 99_999):
+        ids = order.batch(step, 3, 8)
+        assert len(set(ids.tolist())) == 512
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert order.samples == 1_280_000_000
+    assert peak < 200e6
+
+
 @pytest.mark.parametrize("block", [1, 7, 4096])
 def test_epochs_and_seeds_give_different_orders(block: int) -> None:
-    orders = [Order((97, 150, 103, 60, 88), 4, 16, block, seed) for seed in (0, 1, -1, 2**63)]
+    orders = [Order(np.array((97, 150, 103, 60, 88)), 4, 16, block, seed) for seed in (0, 1, -1, 2**63)]
     batches = [order.batch(epoch * order.steps_per_epoch).tolist() for order in orders for epoch in range(4)]
     assert len({tuple(sorted(batch)) for batch in batches}) == len(batches)
 
 
 def test_a_batch_mixes_streams_and_a_stream_is_shuffled() -> None:
-    order = Order((100,) * 10, 4, 40, 250, 0)
+    order = Order(np.array([100] * 10), 4, 40, 250, 0)
     ids = order.batch(0)
     assert len(set((ids // 100).tolist())) > 5
     stream = order.batch(0, 0, 4)
@@ -88,7 +121,7 @@ def test_a_batch_mixes_streams_and_a_stream_is_shuffled() -> None:
 def test_every_block_of_every_stream_and_seed_is_shuffled_in_its_own_way() -> None:
     shuffles = []
     for seed in (0, 1):
-        order = Order((6400,), 2, 32, 16, seed)
+        order = Order(np.array([6400]), 2, 32, 16, seed)
         for step in range(2 * order.steps_per_epoch):
             shuffles += [order.batch(step, rank, 2) for rank in range(2)]  # each a whole block
     patterns = {tuple((ids - ids.min()).tolist()) for ids in shuffles}
@@ -98,7 +131,7 @@ def test_every_block_of_every_stream_and_seed_is_shuffled_in_its_own_way() -> No
 @pytest.mark.parametrize("sizes", [(43,), (20, 23), (11, 9, 12, 11)])
 @pytest.mark.parametrize("block", [1, 4, 4096])
 def test_what_an_epoch_leaves_out_comes_in_others(sizes: tuple[int, ...], block: int) -> None:
-    order = Order(sizes, 8, 16, block, 0)
+    order = Order(np.array(sizes), 8, 16, block, 0)
     seen = {int(i) for step in range(60 * order.steps_per_epoch) for i in order.batch(step)}
     assert seen == set(range(43))
 
@@ -113,7 +146,7 @@ def test_fewer_samples_than_a_batch_are_refused_with_the_numbers(digits: Index) 
 def test_the_order_of_a_split_is_that_of_its_shard_sizes(digits: Index) -> None:
     split = digits.split("train")
     order = Order.of(split, 8, 32, 128, 5)
-    assert order.sizes == tuple(shard.samples for shard in split.shards)
+    assert order.sizes.tolist() == [shard.samples for shard in split.shards]
     assert len(order.sizes) > 2
     assert order.samples == split.samples
     assert order.steps_per_epoch == split.samples // 8 // 4

@@ -12,8 +12,9 @@ from PIL import Image
 from torch import nn
 
 from platform.config import Config, DataConfig, EvaluationConfig
+from platform.data.cache import ShardError, ShardFile
 from platform.data.decode import EncodedImage
-from platform.data.index import Index, Shard, ShardError, Split
+from platform.data.index import Index, Split
 from platform.data.order import evaluation_share
 from platform.data.pixels import Pixels
 from platform.evaluation.predict import Predictions, predict
@@ -122,7 +123,7 @@ def broken_split(folder: Path) -> Split:
                 info = tarfile.TarInfo(name)
                 info.size = len(data)
                 tar.addfile(info, io.BytesIO(data))
-    return Split("val", [Shard(path, 5, path.stat().st_size, "")])
+    return Split("val", [ShardFile(str(path), 5, path.stat().st_size, "")])
 
 
 def test_a_corrupt_sample_keeps_its_place_and_is_marked(tmp_path: Path) -> None:

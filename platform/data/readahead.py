@@ -1,0 +1,106 @@
+"""Shards fetched and opened before their samples are asked for, in the order in which they will be.
+
+In: the order and where a worker is in it. Out: nothing but time saved: what fails here is met again by who reads.
+"""
+
+import logging
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+
+from platform.config import ConfigError
+from platform.data.cache import ShardError
+from platform.data.index import Split
+from platform.data.order import Block, Order
+from platform.data.storage import StorageError, is_remote
+
+log = logging.getLogger("platform.data")
+
+
+class ReadAhead:
+    """Threads that prepare shards of one split."""
+
+    def __init__(self, split: Split) -> None:
+        self._split = split
+        self._pool = ThreadPoolExecutor(split.cache.storage.config.threads, thread_name_prefix="read ahead")
+
+    def soon(self, shards: Iterable[int]) -> None:
+        """Prepare these, in this order."""
+        for shard in shards:
+            self._pool.submit(self._prepare, shard)
+
+    def _prepare(self, shard: int) -> None:
+        try:
+            self._split.prepare(shard)
+        except (ShardError, StorageError) as error:
+            log.debug("read-ahead: %s", error)
+
+    def close(self) -> None:
+        """Nothing new is begun; a transfer under way ends by itself and stays in the cache."""
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+
+class ShareAhead:
+    """Keeps an evaluation, which reads its share of a split from first to last, two shards ahead."""
+
+    def __init__(self, split: Split, share: range) -> None:
+        self._split = split
+        self._next = split.locate(share.start)[0]
+        self._stop = split.locate(share.stop - 1)[0] + 1 if share else self._next
+        self._ahead = ReadAhead(split)
+
+    def at(self, sample_id: int) -> None:
+        """The evaluation is about to read this sample."""
+        wanted = min(self._split.locate(sample_id)[0] + 3, self._stop)
+        self._ahead.soon(range(self._next, wanted))
+        self._next = max(self._next, wanted)
+
+    def close(self) -> None:
+        self._ahead.close()
+
+
+def check_room(split: Split, order: Order, world: int) -> None:
+    """With less room than this, shards would be fetched again and again within one block.
+
+    Raises:
+        ConfigError: the blocks that a worker reads and the next ones do not fit into its cache.
+    """
+    if not any(is_remote(shard.url) for shard in split.shards):
+        return
+    streams = range(0, order.streams, world)
+    reading = [order.block_at(0, stream) for stream in streams]
+    needed = {shard for block in reading for shard in order.shards_of(block)}
+    needed |= {shard for block in reading for shard in order.shards_of(order.block_after(block))}
+    room, limit = sum(split.shards[shard].bytes for shard in needed), split.cache.limit_bytes
+    if room > limit:
+        raise ConfigError(
+            f"storage.cache_gb is {limit / 1e9:g}, but {len(streams)} streams with blocks of {order.block} samples and "
+            f"the next ones read ahead take {room / 1e9:.3g} GB of shards; raise it, lower loader.block, or pack "
+            "smaller shards"
+        )
+
+
+class OrderAhead:
+    """Keeps a worker's streams one block ahead of what it reads. Raises as `check_room` does."""
+
+    def __init__(self, split: Split, order: Order, rank: int, world: int) -> None:
+        self._order = order
+        self._streams = range(rank, order.streams, world)
+        self._reached: dict[int, Block] = {}
+        check_room(split, order, world)
+        self._ahead = ReadAhead(split)
+
+    def at(self, step: int) -> None:
+        """The worker is about to read `step`."""
+        entered = [block for block in self._blocks(step) if self._reached.get(block.stream) != block]
+        for block in entered:
+            if self._reached.get(block.stream) is None:  # a start: nobody has prepared even this one
+                self._ahead.soon(self._order.shards_of(block))
+            self._reached[block.stream] = block
+        for block in entered:
+            self._ahead.soon(self._order.shards_of(self._order.block_after(block)))
+
+    def close(self) -> None:
+        self._ahead.close()
+
+    def _blocks(self, step: int) -> list[Block]:
+        return [self._order.block_at(step, stream) for stream in self._streams]

@@ -1,0 +1,179 @@
+"""Storage over real servers: ranges, faults of every kind, retries that are counted, errors that name the file."""
+
+import hashlib
+import io
+import logging
+import threading
+from pathlib import Path
+
+import fsspec
+import pytest
+from fsspec.asyn import AsyncFileSystem
+
+from platform.config import StorageConfig
+from platform.data import storage as storage_module
+from platform.data.storage import NoSuchFile, Storage, StorageError, is_remote, join
+from tests.data import servers
+from tests.data.servers import Fault, Server, http_server
+
+pytestmark = pytest.mark.timeout(60)
+
+CONTENT = bytes(range(256)) * 1000
+
+
+@pytest.fixture(autouse=True)
+def small_and_quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pieces of 100 kB, so that the file has three; pauses of a few hundredths of a second."""
+    monkeypatch.setattr(storage_module, "PIECE_BYTES", 100_000)
+    monkeypatch.setattr(storage_module, "FIRST_PAUSE_S", 0.01)
+
+
+@pytest.fixture
+def server(tmp_path: Path):
+    (tmp_path / "a.bin").write_bytes(CONTENT)
+    with http_server(tmp_path) as running:
+        yield running
+
+
+def storage(**changes: float) -> Storage:
+    return Storage(StorageConfig(**({"attempts": 4, "timeout_s": 1.0} | changes)))  # pyright: ignore[reportArgumentType]
+
+
+def fetched(store: Storage, url: str, size: int = len(CONTENT), md5: str = "") -> bytes:
+    file = io.BytesIO()
+    store.fetch(url, size, md5, file)
+    return file.getvalue()
+
+
+MD5 = hashlib.md5(CONTENT).hexdigest()
+
+
+def test_a_file_comes_whole_in_pieces(server: Server) -> None:
+    store = storage()
+    assert fetched(store, f"{server.url}/a.bin", md5=MD5) == CONTENT
+    assert server.requests["a.bin"] == 3
+    assert (store.traffic.bytes, store.traffic.retries) == (len(CONTENT), 0)
+
+
+def test_a_server_without_ranges_serves_too(tmp_path: Path) -> None:
+    (tmp_path / "a.bin").write_bytes(CONTENT)
+    with http_server(tmp_path, ranges=False) as server:
+        assert fetched(storage(), f"{server.url}/a.bin", md5=MD5) == CONTENT
+
+
+FAULTS: dict[str, Fault] = {
+    "503": servers.status(503),
+    "429": servers.status(429),
+    "500": servers.status(500),
+    "cut short": servers.cut_short,
+    "too little": servers.too_little,
+    "stall": servers.stall,
+}
+
+
+@pytest.mark.parametrize("kind", FAULTS)
+def test_a_fault_that_passes_costs_one_piece_and_is_counted(server: Server, kind: str) -> None:
+    server.faults["a.bin"] = [FAULTS[kind], FAULTS[kind]]
+    store = storage()
+    assert fetched(store, f"{server.url}/a.bin", md5=MD5) == CONTENT
+    assert store.traffic.retries == 2
+    assert server.requests["a.bin"] == 3 + 2
+
+
+@pytest.mark.parametrize("kind", FAULTS)
+def test_a_fault_that_stays_is_an_error_with_the_address(
+    server: Server, kind: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    server.faults["a.bin"] = [FAULTS[kind]] * 50
+    with (
+        caplog.at_level(logging.WARNING, "platform.data"),
+        pytest.raises(
+            StorageError, match=r"http://127.*/a.bin cannot be read after 3 attempts \(.+\); check the store"
+        ),
+    ):
+        fetched(storage(attempts=3, timeout_s=0.5), f"{server.url}/a.bin")
+    assert server.requests["a.bin"] == 3
+    assert "a.bin" in caplog.text
+    assert "trying again" in caplog.text
+
+
+def test_wrong_bytes_have_the_whole_file_fetched_again(server: Server) -> None:
+    server.faults["a.bin"] = [servers.other_bytes]
+    store = storage()
+    assert fetched(store, f"{server.url}/a.bin", md5=MD5) == CONTENT
+    assert server.requests["a.bin"] == 6
+    assert store.traffic.retries == 1
+
+
+def test_wrong_bytes_that_stay_are_an_error_with_both_checksums(server: Server) -> None:
+    with pytest.raises(StorageError, match=rf"a.bin cannot be read after 2 attempts .*checksum is {MD5}.*says 0{{32}}"):
+        fetched(storage(attempts=2), f"{server.url}/a.bin", md5="0" * 32)
+
+
+@pytest.mark.parametrize("code", [401, 403, 410])
+def test_a_refusal_is_not_asked_again(server: Server, code: int) -> None:
+    server.faults["a.bin"] = [servers.status(code)] * 9
+    with pytest.raises(StorageError, match=rf"a.bin cannot be read \(HTTP {code}"):
+        fetched(storage(), f"{server.url}/a.bin")
+    assert server.requests["a.bin"] == 1
+
+
+def test_an_absent_file_is_said_at_once(server: Server) -> None:
+    for url in (f"{server.url}/b.bin", f"memory://{id(server)}/b.bin", str(server.folder / "b.bin")):
+        with pytest.raises(NoSuchFile, match=r"b\.bin does not exist; check"):
+            storage().read(url)
+    assert server.requests["b.bin"] == 1
+
+
+def test_a_server_that_is_not_there_is_an_error() -> None:
+    with pytest.raises(StorageError, match=r"http://127.0.0.1:9/a.bin cannot be read after 2 attempts"):
+        storage(attempts=2).read("http://127.0.0.1:9/a.bin")
+
+
+def test_a_file_shorter_than_said_is_an_error(server: Server) -> None:
+    with pytest.raises(StorageError, match=r"a.bin cannot be read after 2 attempts .*(cut short|416)"):
+        fetched(storage(attempts=2), f"{server.url}/a.bin", size=len(CONTENT) + 5)
+
+
+@pytest.mark.parametrize("url", ["nosuch://bucket/x", "s3x://a"])
+def test_an_unknown_protocol_is_named(url: str) -> None:
+    with pytest.raises(StorageError, match=rf"{url} cannot be opened: .*(?i:protocol)"):
+        storage().read(url)
+
+
+@pytest.mark.parametrize("protocol", ["s3", "gs", "http", "https"])
+def test_the_common_stores_have_their_libraries(protocol: str) -> None:
+    assert issubclass(fsspec.get_filesystem_class(protocol), AsyncFileSystem)  # which know a time limit
+
+
+def test_files_are_written_and_listed_by_path_and_url(tmp_path: Path) -> None:
+    for base in (str(tmp_path / "x"), f"file://{tmp_path}/y", f"memory://{tmp_path.name}/z"):
+        store = storage()
+        for name, content in {"b.tar": b"12", "a/c.tar": b"123", "d.json": b"{}"}.items():
+            store.write(join(base, name), content)
+        assert store.list(base, ".tar") == [("a/c.tar", 3), ("b.tar", 2)]
+        assert store.read(join(base, "d.json")) == b"{}"
+    with pytest.raises(NoSuchFile):
+        storage().list(str(tmp_path / "nothing"), ".tar")
+
+
+def test_threads_share_a_storage(server: Server) -> None:
+    store, results = storage(), []
+    server.faults["a.bin"] = [servers.status(503)] * 4
+    threads = [threading.Thread(target=lambda: results.append(fetched(store, f"{server.url}/a.bin"))) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert results == [CONTENT] * 8
+    assert store.traffic.retries == 4
+
+
+def test_what_is_remote() -> None:
+    assert [is_remote(url) for url in ("s3://b/k", "file:///a", "/a", "a/b", "C:x")] == [
+        True,
+        True,
+        False,
+        False,
+        False,
+    ]
