@@ -20,8 +20,9 @@ from typing import Any
 from platform.config import ConfigError, DataConfig, StorageConfig
 from platform.data.cache import Bytes
 from platform.data.index import INDEX_NAME, KIND, has_index
+from platform.data.items import SPLIT_NAMES, natural
 from platform.data.reader import IMAGE_EXTENSIONS, LabelRule, samples_of
-from platform.data.sources import SPLIT_NAMES, natural, source_name
+from platform.data.sources import source_name
 from platform.data.storage import Storage, is_remote, join
 from platform.data.verify import whole
 
@@ -76,7 +77,7 @@ def index_shards(
     if not files:
         raise ConfigError(f"there are no .tar files in {base}; check the address")
     splits, rule = divide_by_name([name for name, _ in files], data.val_fraction)
-    shards = _read_all(base, files, store, LabelRule.of(label), progress)
+    shards = _read_all(base, files, store, label, data.classes, progress)
     _refuse_lacking(shards, label)
     classes = _classes(shards, data)
     address = join(base, "") if base != data.shards else ""
@@ -158,12 +159,13 @@ def _read_all(
     base: str,
     files: list[tuple[str, int]],
     store: Storage,
-    rule: LabelRule,
+    label: str,
+    classes: int,
     progress: Callable[[int, int], object] | None,
 ) -> list[_Shard]:
     threads = store.config.threads if is_remote(base) else os.cpu_count() or 1
     with ThreadPoolExecutor(threads, thread_name_prefix="index") as pool:
-        futures = [pool.submit(_read, base, name, size, store, rule) for name, size in files]
+        futures = [pool.submit(_read, base, name, size, store, label, classes) for name, size in files]
         try:
             for done, future in enumerate(as_completed(futures), 1):
                 future.result()
@@ -175,7 +177,8 @@ def _read_all(
     return [future.result() for future in futures]
 
 
-def _read(base: str, name: str, size: int, store: Storage, rule: LabelRule) -> _Shard:
+def _read(base: str, name: str, size: int, store: Storage, label: str, classes: int) -> _Shard:
+    rule = LabelRule.of(label)
     with whole(join(base, name), size, store) as content:
         try:
             samples = samples_of(content)
@@ -188,6 +191,11 @@ def _read(base: str, name: str, size: int, store: Storage, rule: LabelRule) -> _
                 lacking.append(f"{key} of {name} ({', '.join(parts)})")
             else:
                 labels.add(value)
+        if len(labels) > classes:  # captions, perhaps, of which there is no end
+            raise ConfigError(
+                f"shard {name} alone has {len(labels)} different labels in {label}, e.g. {min(labels)[:40]!r}; "
+                f"data.classes is {classes}: set it to their number, or pack.label to where the class is"
+            )
         digest = hashlib.md5(content, usedforsecurity=False).hexdigest()
     return _Shard(name, size, digest, len(samples), labels, lacking)
 

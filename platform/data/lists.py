@@ -1,18 +1,74 @@
-"""Lists of images: the columns path, label and, where there is one, split of a CSV or Parquet file.
+"""Lists of images as a source: the columns path, label and, where there is one, split of a CSV or Parquet file.
 
-In: a path or URL. Out: rows, checked. Read with pyarrow, which executes nothing that a file holds.
+In: a path or URL. Out: items, checked, and their bytes. Read with pyarrow, which executes nothing that a file holds.
 """
 
+import sys
+from collections import defaultdict
 from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import pyarrow as pa
 from pyarrow import csv, parquet
 
-from platform.config import ConfigError, first_line
-from platform.data.storage import Storage, StorageError, is_remote
+from platform.config import ConfigError, StorageConfig, first_line
+from platform.data.items import SPLIT_NAMES, Item, Parts, file_stamp
+from platform.data.storage import Storage, StorageError, is_remote, join
 
+LIST_SUFFIXES = (".csv", ".parquet")
 NEEDED, OPTIONAL = ("path", "label"), ("split",)
+# Of the addresses in a list, which may be somebody else's: fsspec knows others that read files of instructions.
+LISTED_PROTOCOLS = ("http", "https", "s3", "gs", "gcs", "az", "abfs", "memory")
+
+
+@dataclass(frozen=True)
+class ListSource:
+    """Rows of path, label and, if the list says it, split. Paths are relative to the list, absolute, or addresses."""
+
+    path: str  # or address of the list
+    storage: StorageConfig = field(default_factory=StorageConfig)
+
+    def parts(self) -> Parts:
+        parts: Parts = defaultdict(list)
+        for row in read_list(self.path, Storage(self.storage)):
+            if row.split is not None and row.split.lower() not in SPLIT_NAMES:
+                raise ConfigError(
+                    f"data.source {self.path} names the split {row.split!r}; choose one of {', '.join(SPLIT_NAMES)}"
+                )
+            self._check(row.path)
+            parts[row.split and SPLIT_NAMES[row.split.lower()]].append(Item(row.path, sys.intern(row.label)))
+        if not parts:
+            raise ConfigError(f"data.source {self.path} has no rows; list the images in it")
+        return dict(parts)
+
+    def _check(self, path: str) -> None:
+        """Addresses of known kinds; a list that came over the network names what lies below it or at an address."""
+        if is_remote(path):
+            protocol = path.partition("://")[0]
+            known = protocol in LISTED_PROTOCOLS
+            remedy = f"addresses may begin with {', '.join(LISTED_PROTOCOLS)}"
+        else:
+            known = not is_remote(self.path) or not (path.startswith("/") or ".." in path.split("/"))
+            remedy = "a list at an address names files below its folder"
+        if not known:
+            raise ConfigError(f"data.source {self.path} lists {path!r}, which is not read; {remedy}")
+
+    def read(self, item: Item) -> bytes:
+        where = self._address(item)
+        return Storage(self.storage).read(where) if is_remote(where) else Path(where).read_bytes()
+
+    def stamp(self, item: Item) -> str:
+        where = self._address(item)
+        return where if is_remote(where) else file_stamp(Path(where))
+
+    def _address(self, item: Item) -> str:
+        if is_remote(item.name):
+            return item.name
+        if is_remote(self.path):
+            return join(self.path.rpartition("/")[0], item.name)
+        return str(Path(self.path).parent / item.name)  # an absolute one stays as it is
 
 
 class ListedImage(NamedTuple):

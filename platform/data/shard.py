@@ -14,7 +14,8 @@ from typing import Any
 
 from platform.config import ConfigError, first_line
 from platform.data.encode import CODECS, stored
-from platform.data.sources import Item, Source
+from platform.data.items import Item
+from platform.data.sources import Source
 from platform.data.storage import NoSuchFile, StorageError
 from platform.data.target import Record, Target, md5_of
 
@@ -126,6 +127,8 @@ def _samples(
         try:
             content = task.source.read(item)
             extension, image = stored(content, task.encoding.shorter_side, task.encoding.jpeg_quality)
+        except MemoryError:
+            raise  # says nothing about the image
         except Exception as error:  # decoders raise whatever they stumble upon
             if isinstance(error, StorageError) and not isinstance(error, NoSuchFile):
                 raise  # the store does not answer; the image may be fine

@@ -11,36 +11,22 @@ import sys
 import tarfile
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple, NoReturn, Protocol
+from typing import Any, NoReturn, Protocol
 
 import numpy as np
 from PIL import Image
 
 from platform.config import ConfigError, StorageConfig, first_line
-from platform.data.lists import read_list
-from platform.data.storage import Storage, is_remote, join
+from platform.data.items import SPLIT_NAMES, Item, Parts, file_stamp
+from platform.data.lists import LIST_SUFFIXES, ListSource
+from platform.data.storage import is_remote
 
-SPLIT_NAMES = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "val"}
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".ppm", ".gif", ".tif", ".tiff")
-LIST_SUFFIXES = (".csv", ".parquet")
-# Of the addresses in a list, which may be somebody else's: fsspec knows others that read files of instructions.
-LISTED_PROTOCOLS = ("http", "https", "s3", "gs", "gcs", "az", "abfs", "memory")
 KINDS = "a folder, a tar, a .csv or .parquet list, torchvision:NAME or sklearn:digits"
 DIGITS = "sklearn:digits"
 DIGITS_SCALE = 4  # the digits' 8x8 px, enlarged so that a crop has pixels to choose from
-
-
-class Item(NamedTuple):
-    """One image of a source, its bytes not read yet. About 250 bytes: ImageNet's 1.28 million are 0.3 GB."""
-
-    name: str
-    label: str  # class name
-    where: Any = None  # for its source to find it
-
-
-Parts = dict[str | None, list[Item]]  # by split; the key None holds the items of a source without splits
 
 
 class Source(Protocol):
@@ -112,7 +98,7 @@ class FolderSource:
         return Path(self.path, item.name).read_bytes()
 
     def stamp(self, item: Item) -> str:
-        return _file_stamp(Path(self.path, item.name))
+        return file_stamp(Path(self.path, item.name))
 
 
 def _refuse(error: OSError) -> NoReturn:
@@ -158,7 +144,7 @@ class TarSource:
             return file.read(size)
 
     def stamp(self, item: Item) -> str:
-        return _file_stamp(Path(self.path))
+        return file_stamp(Path(self.path))
 
 
 def _by_folder(files: Iterable[tuple[str, Any]]) -> Parts:
@@ -177,62 +163,6 @@ def _by_folder(files: Iterable[tuple[str, Any]]) -> Parts:
             f"the source mixes class folders with the parts {', '.join(str(p) for p in parts if p)}; use one"
         )
     return dict(parts)
-
-
-def _file_stamp(path: Path) -> str:
-    try:
-        status = path.stat()
-    except OSError:
-        return "absent"
-    return f"{status.st_size} {status.st_mtime_ns}"
-
-
-@dataclass(frozen=True)
-class ListSource:
-    """Rows of path, label and, if the list says it, split. Paths are relative to the list, absolute, or addresses."""
-
-    path: str  # or address of the list
-    storage: StorageConfig = field(default_factory=StorageConfig)
-
-    def parts(self) -> Parts:
-        parts: Parts = defaultdict(list)
-        for row in read_list(self.path, Storage(self.storage)):
-            if row.split is not None and row.split.lower() not in SPLIT_NAMES:
-                raise ConfigError(
-                    f"data.source {self.path} names the split {row.split!r}; choose one of {', '.join(SPLIT_NAMES)}"
-                )
-            self._check(row.path)
-            parts[row.split and SPLIT_NAMES[row.split.lower()]].append(Item(row.path, sys.intern(row.label)))
-        if not parts:
-            raise ConfigError(f"data.source {self.path} has no rows; list the images in it")
-        return dict(parts)
-
-    def _check(self, path: str) -> None:
-        """Addresses of known kinds; a list that came over the network names what lies below it or at an address."""
-        if is_remote(path):
-            protocol = path.partition("://")[0]
-            known = protocol in LISTED_PROTOCOLS
-            remedy = f"addresses may begin with {', '.join(LISTED_PROTOCOLS)}"
-        else:
-            known = not is_remote(self.path) or not (path.startswith("/") or ".." in path.split("/"))
-            remedy = "a list at an address names files below its folder"
-        if not known:
-            raise ConfigError(f"data.source {self.path} lists {path!r}, which is not read; {remedy}")
-
-    def read(self, item: Item) -> bytes:
-        where = self._address(item)
-        return Storage(self.storage).read(where) if is_remote(where) else Path(where).read_bytes()
-
-    def stamp(self, item: Item) -> str:
-        where = self._address(item)
-        return where if is_remote(where) else _file_stamp(Path(where))
-
-    def _address(self, item: Item) -> str:
-        if is_remote(item.name):
-            return item.name
-        if is_remote(self.path):
-            return join(self.path.rpartition("/")[0], item.name)
-        return str(Path(self.path).parent / item.name)  # an absolute one stays as it is
 
 
 @dataclass(frozen=True)
@@ -304,8 +234,3 @@ def _digits() -> Any:
 def source_name(spec: str | None) -> str | None:
     """What the index records of a source: the last part of a path, the others as they are."""
     return None if spec is None else spec if ":" in spec else Path(spec).name
-
-
-def natural(name: str) -> tuple[int, str]:
-    """Sort "2" before "10" where class names are numbers."""
-    return (int(name), name) if name.isdecimal() else (0, name)

@@ -17,11 +17,11 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from filelock import FileLock, Timeout
-from fsspec.implementations.local import LocalFileSystem
 
 from platform.config import ConfigError, StorageConfig
 from platform.data.index import INDEX_NAME
-from platform.data.storage import NoSuchFile, Storage, StorageError, is_remote, join
+from platform.data.storage import NoSuchFile, is_remote, join
+from platform.data.store import Store
 
 RECORDS = ".packing"
 READ_ONLY = ("http://", "https://")
@@ -61,7 +61,7 @@ class Target(Protocol):
 
 
 def open_target(url: str, storage: StorageConfig) -> Target:
-    return RemoteTarget(url, storage) if is_remote(url) else LocalTarget(url)
+    return RemoteTarget(url, storage) if is_remote(url) else LocalTarget(str(Path(url).absolute()))
 
 
 @dataclass(frozen=True)
@@ -142,38 +142,6 @@ class LocalTarget:
         unfinished.rename(folder)
         shutil.rmtree(retired, ignore_errors=True)
         shutil.rmtree(folder / RECORDS, ignore_errors=True)
-
-
-class Store(Storage):
-    """Storage that shards are written to."""
-
-    def upload(self, path: Path, url: str) -> None:
-        """Copy a file to a URL, whole or not at all as the stores have it.
-
-        Raises:
-            StorageError: the store refuses.
-        """
-        files, remote = self._files(url)
-        try:
-            if isinstance(files, LocalFileSystem):  # stores have no folders to make
-                files.makedirs(remote.rpartition("/")[0], exist_ok=True)
-            self._retried(url, lambda: files.put_file(str(path), remote))
-        except StorageError as error:
-            raise StorageError(str(error).replace("cannot be read", "cannot be written")) from error
-
-    def size(self, url: str) -> int | None:
-        """In bytes; None where there is no such file."""
-        files, remote = self._files(url)
-        try:
-            return int(self._retried(url, lambda: files.info(remote, **self._limit(files)))["size"])
-        except NoSuchFile:
-            return None
-
-    def remove(self, url: str) -> None:
-        """Remove a file, or a folder with what is in it, if it is there."""
-        files, remote = self._files(url)
-        with contextlib.suppress(NoSuchFile):
-            self._retried(url, lambda: files.rm(remote, recursive=True))
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,8 @@ from pathlib import Path
 
 from PIL import Image
 
-from platform.data.sources import DigitsSource, Item, Parts
+from platform.data.items import Item, Parts
+from platform.data.sources import DigitsSource
 
 
 @dataclass(frozen=True)

@@ -174,6 +174,16 @@ def test_other_labels_than_the_classes_are_refused(
     refused(DataConfig(shards=str(tmp_path), classes=classes), message)
 
 
+def test_captions_are_no_classes(tmp_path: Path, small_jpegs: list[bytes]) -> None:
+    members: dict[str, bytes] = {}
+    for i, jpeg in enumerate(small_jpegs):
+        members |= {f"{i}.jpg": jpeg, f"{i}.txt": f"picture number {i:02d}".encode()}
+    for number in range(2):
+        write_tar(tmp_path / f"{number}.tar", members)
+    data = DataConfig(shards=str(tmp_path), classes=3)
+    refused(data, r"shard \d.tar alone has 12 different labels in txt, e.g. 'picture number 00'; data.classes", "txt")
+
+
 def test_what_is_no_folder_of_shards_is_refused(tmp_path: Path, small_jpegs: list[bytes]) -> None:
     data = stock_shards(tmp_path / "s", small_jpegs, ["train-0.tar", "val-0.tar"], [i % 3 for i in range(12)])
     empty = tmp_path / "empty"
