@@ -93,7 +93,7 @@ def on_ray(cpus: int) -> pack.Run:
         under_way: list[ray.ObjectRef] = []  # of an interrupted packing they end with the connection: cancelling
         for task in tasks:  # them can bring down Ray 2.60 ("Tried to complete task that was not pending")
             under_way.append(write_on_worker.remote(task))
-            if len(under_way) == cpus * pack.QUEUED_PER_WORKER:
+            if len(under_way) == max(1, cpus) * pack.QUEUED_PER_WORKER:
                 done, under_way = ray.wait(under_way)
                 yield from map(_result, done)
         while under_way:

@@ -79,6 +79,7 @@ def index_shards(
     splits, rule = divide_by_name([name for name, _ in files], data.val_fraction)
     shards = _read_all(base, files, store, label, data.classes, progress)
     _refuse_lacking(shards, label)
+    shards = [shard for shard in shards if shard.samples]
     classes = _classes(shards, data)
     address = join(base, "") if base != data.shards else ""
     entries = [
@@ -90,7 +91,6 @@ def index_shards(
             "split": splits[shard.name],
         }
         for shard in shards
-        if shard.samples
     ]
     packing: dict[str, Any] = {"source": source_name(data.source), "label": label}
     content = {
