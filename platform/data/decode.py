@@ -48,12 +48,12 @@ class EncodedImage:
         CorruptImage: the bytes have no readable header.
     """
 
-    def __init__(self, data: bytes) -> None:
-        self._data = data
+    def __init__(self, data: bytes | memoryview) -> None:
+        self._data = data  # whose memory the stream reads
         self._stream = None
         if data[:2] == b"\xff\xd8":
             with contextlib.suppress(RuntimeError):  # what nvImageCodec does not read, Pillow decides about
-                stream = _codec().CodeStream(data)
+                stream = _codec().CodeStream(np.frombuffer(data, np.uint8))
                 self.width, self.height = int(stream.width), int(stream.height)
                 self._stream = stream
         if self._stream is None:

@@ -22,10 +22,10 @@ OPEN_SHARDS = 256  # at most, of local ones, which are only mapped
 
 @dataclass(slots=True)
 class Sample:
-    """The bytes of one sample, as stored."""
+    """One sample as stored; its image is a view of the shard's bytes, which stay as long as it does."""
 
     key: str
-    image: bytes
+    image: memoryview
     label: int
 
 
@@ -75,7 +75,7 @@ class ShardReader:
     """
 
     def __init__(self, shard: ShardFile, content: Bytes, label: LabelRule = CLS) -> None:
-        self._content = content
+        self._content = memoryview(content)
         try:
             samples = samples_of(content)
         except (ValueError, tarfile.TarError) as error:

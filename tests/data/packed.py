@@ -43,7 +43,7 @@ def contents(folder: Path) -> dict[str, str]:
     return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(folder.iterdir())}
 
 
-def stored_as_packed(index: Index, split: str) -> dict[bytes, str]:
+def stored_as_packed(index: Index, split: str) -> dict[memoryview, str]:
     return {sample.image: index.classes[sample.label] for sample in read_split(index, split)}
 
 

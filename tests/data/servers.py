@@ -12,6 +12,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from urllib.parse import unquote
 from urllib.request import urlopen
 
 # What a request meets instead of its file: called with the handler, the name and the bytes due.
@@ -25,7 +26,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
     server: "Server"  # pyright: ignore[reportIncompatibleVariableOverride]
 
     def do_GET(self) -> None:
-        name = self.path.lstrip("/")
+        object_ = re.search(r"/storage/v1/b/[^/]+/o/([^?]+)", self.path)  # as GCS's JSON API addresses it
+        name = unquote(object_[1]) if object_ else self.path.lstrip("/")
         path = self.server.folder / name
         self.server.requests[name] += 1
         if not path.is_file():

@@ -228,6 +228,17 @@ def test_batches_from_s3_are_those_of_the_disk(
     assert store.list("s3://shards/digits", ".tar") == Storage(StorageConfig()).list(digits.url, ".tar")
 
 
+def test_batches_from_gcs_are_those_of_the_disk(
+    tmp_path: Path, digits: Index, digits_data: DataConfig, local: list[Batch], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Google's client against a server that answers the two requests reading needs."""
+    with http_server(Path(digits.url)) as server:
+        monkeypatch.setenv("STORAGE_EMULATOR_HOST", server.url)
+        server.faults["train-000001.tar"] = [servers.status(503)]
+        index = read_index("gs://bucket", StorageConfig(cache=str(tmp_path / "cache")))
+        assert_same(batches_of(index, digits_data), local)
+
+
 def test_what_s3_does_not_have_or_give_is_said(s3: str, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ShardError, match=r"no index.json in s3://shards/nothing; pack"):
         read_index("s3://shards/nothing")
