@@ -1,23 +1,164 @@
-"""`job=pack`: `data.source` into WebDataset shards and their index in `data.shards`."""
+"""`job=pack`: shards and index out of `data.source`; their checksums compared; or an index for shards that others made.
 
-from platform.config import Experiment
-from platform.data import pack
+In: an experiment, of which `data`, `storage`, `pack` and `cluster` count. Out: what `pack.action` says.
+"""
+
+import contextlib
+import signal
+import threading
+from collections.abc import Generator, Iterable, Iterator
+
+from platform.cluster import connect, disconnect
+from platform.config import Config, ConfigError, Experiment
+from platform.console import Counter
+from platform.data import adopt, pack, verify
+from platform.data.cache import ShardError
+from platform.data.shard import ShardResult, ShardTask, write_shard
+from platform.data.storage import StorageError
+
+FEW_IMAGES = 5000  # are packed sooner than a Ray and its workers start
+RETRIES = 3  # of a shard whose worker dies
+INTERRUPTED = 130
 
 
 def run(experiment: Experiment) -> int:
-    """Pack, then read everything back and compare checksums."""
-    data = experiment.config.data
-    report = pack.pack(data, experiment.config.seed, _progress)
-    print()
-    for line in report.unreadable:
-        print(f"warning: not packed: {line}")
-    index = pack.verify(data.shards)
-    for split in index.splits.values():
-        print(f"{split.name:<6}{split.samples:>10,} images in {len(split.shards)} shard(s), checksums verified")
-    print(f"index  {index.url}/index.json")
+    """Do it; 0 if all is well, 1 if shards are bad, 130 if interrupted.
+
+    Raises:
+        ConfigError: it cannot be done, in one line.
+    """
+    config = experiment.config
+    action = {"write": _write, "verify": _verify, "index": _index}[config.pack.action]
+    try:
+        with _terminated_as_interrupted():
+            return action(config)
+    except (ShardError, StorageError) as error:
+        raise ConfigError(str(error)) from error
+    except KeyboardInterrupt:
+        print("\ninterrupted" + ("; the same command goes on from the finished shards" if action is _write else ""))
+        return INTERRUPTED
+
+
+def _write(config: Config) -> int:
+    write(config)
     return 0
 
 
-def _progress(done: int, total: int) -> None:
-    if done % 1000 == 0 or done == total:
-        print(f"\rpacked {done:,} of {total:,}", end="", flush=True)
+def write(config: Config) -> pack.PackReport:
+    """Pack `data.source` into `data.shards`, here or on Ray, and say what became of it.
+
+    Raises:
+        ConfigError: it cannot be packed, or a store does not answer.
+    """
+    data = config.data
+    try:
+        packing = pack.prepare(data, config.seed, config.storage)
+        with _workers(config, packing.images) as (workers, where):
+            print(f"packing {packing.images:,} images of {data.source} into {data.shards}, {where}", flush=True)
+            with Counter("packed", "images") as counter:
+                report = pack.write(packing, config.storage, counter, workers)
+    except StorageError as error:
+        raise ConfigError(str(error)) from error
+    for line in report.unreadable:
+        print(f"warning: not packed: {line.encode('utf-8', 'replace').decode()}")
+    samples = report.samples
+    print(
+        f"packed {samples['train']} training and {samples['val']} validation images in {report.shards} shards", end=""
+    )
+    print(f", {report.reused} of them found finished" if report.reused else "", flush=True)
+    return report
+
+
+@contextlib.contextmanager
+def _workers(config: Config, images: int) -> Iterator[tuple[pack.Run, str]]:
+    """Who writes the shards, and a word about it."""
+    threads = pack.processors()
+    if images < FEW_IMAGES or (config.cluster.address is None and threads == 1):
+        yield pack.in_threads, f"in this process ({threads} thread{'s' if threads > 1 else ''})"
+        return
+    try:
+        resources = connect(config.cluster)
+        yield on_ray(resources.cpus), f"on Ray: {resources.cpus} CPUs of {resources.nodes} node(s)"
+    finally:
+        disconnect()
+
+
+def on_ray(cpus: int) -> pack.Run:
+    """A runner of shard tasks on the cluster that this process is connected to."""
+    import ray
+
+    write_on_worker = ray.remote(write_shard).options(num_cpus=1, max_retries=RETRIES)
+
+    def run(tasks: Iterable[ShardTask]) -> Generator[ShardResult]:
+        under_way: list[ray.ObjectRef] = []  # of an interrupted packing they end with the connection: cancelling
+        for task in tasks:  # them can bring down Ray 2.60 ("Tried to complete task that was not pending")
+            under_way.append(write_on_worker.remote(task))
+            if len(under_way) == max(1, cpus) * pack.QUEUED_PER_WORKER:
+                done, under_way = ray.wait(under_way)
+                yield from map(_result, done)
+        while under_way:
+            done, under_way = ray.wait(under_way)
+            yield from map(_result, done)
+
+    return run
+
+
+def _result(reference: object) -> ShardResult:
+    """Of a task, or its own error without Ray's many lines around it."""
+    import ray
+    from ray.exceptions import RayError, RayTaskError
+
+    try:
+        return ray.get(reference)  # pyright: ignore[reportCallIssue, reportArgumentType]
+    except RayTaskError as error:
+        if isinstance(error.cause, (ConfigError, StorageError)):
+            raise error.cause from None
+        raise
+    except RayError as error:
+        raise ConfigError(
+            f"a worker died {RETRIES + 1} times over one shard ({type(error).__name__}); lower data.samples_per_shard, "
+            "or give the nodes more memory; the same command goes on from the finished shards"
+        ) from error
+
+
+def _verify(config: Config) -> int:
+    """Compare every checksum and list every bad shard."""
+    with Counter("verified", "shards") as counter:
+        found = verify.verify(config.data, config.storage, counter)
+    for line in found.bad:
+        print(f"bad: {line}")
+    for split, samples in found.samples.items():
+        print(f"{split:<6}{samples:>12,} images in {found.shards[split]} shard(s)")
+    if found.bad:
+        print(f"{len(found.bad)} of {sum(found.shards.values())} shards are bad; copy them again or pack anew")
+        return 1
+    print(f"every shard of {config.data.shards} is whole and of the checksum that its index has")
+    return 0
+
+
+def _index(config: Config) -> int:
+    """Make the index of shards that others made."""
+    with Counter("indexed", "shards") as counter:
+        made = adopt.index_shards(config.data, config.storage, config.pack.label, counter)
+    print(f"split  {made.rule}")
+    for split, samples in made.samples.items():
+        print(f"{split:<6}{samples:>12,} images in {made.shards[split]} shard(s)")
+    print(f"index  {made.url}")
+    return 0
+
+
+@contextlib.contextmanager
+def _terminated_as_interrupted() -> Iterator[None]:
+    """SIGTERM ends it as Ctrl-C does: threads are stopped, Ray is left."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def interrupt(_number: int, _frame: object) -> None:
+        raise KeyboardInterrupt
+
+    previous = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, previous)

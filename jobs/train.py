@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock
 
+from jobs.pack import write
 from platform.cluster import Resources, connect, deal, disconnect, gpus_per_worker, lane_count, start_mailbox
 from platform.config import Config, ConfigError, Experiment
 from platform.console import Console, duration
-from platform.data import pack
 from platform.data.index import Index
 from platform.data.storage import is_remote
 from platform.evaluation import report
@@ -88,16 +88,8 @@ def prepare_data(config: Config) -> Index:
         shards.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(shards.with_name(f".{shards.name}.lock")):  # another launch may be packing the same
             if not is_packed(config):
-                _pack(config)
+                write(config)
     return open_data(config)
-
-
-def _pack(config: Config) -> None:
-    print(f"packing {config.data.source} into {config.data.shards}", flush=True)
-    done = pack.pack(config.data, config.seed)
-    print(f"packed {done.samples['train']} training and {done.samples['val']} validation images", flush=True)
-    for line in done.unreadable:
-        print(f"warning: not packed: {line}")
 
 
 def _run_and_report(

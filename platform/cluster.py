@@ -2,7 +2,9 @@
 
 import logging
 import os
+import signal
 import socket
+import threading
 import time
 from collections import deque
 from dataclasses import dataclass
@@ -38,10 +40,13 @@ def connect(cluster: ClusterConfig) -> Resources:
     os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "1")
     os.environ.setdefault("RAY_TRAIN_METRICS_ENABLED", "0")  # Prometheus gauges; MLflow has ours
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # no warning on machines without a GPU
+    terminated = signal.getsignal(signal.SIGTERM)
     if cluster.address is None:
         _start_local(cluster)
     else:
         _join(cluster.address)
+    if terminated is not signal.SIG_DFL and threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, terminated)  # Ray has put its own handler in the place of the job's
     total = ray.cluster_resources()
     return Resources(len(ray.nodes()), int(total.get("CPU", 0)), int(total.get("GPU", 0)))
 

@@ -53,7 +53,7 @@ class DataConfig:
     samples_per_shard: int = 1000  # at most; all shards of a split are of the same size, give or take one
     shorter_side: int | None = None  # pixels; larger images are shrunk to it when packed. None: bytes as they are
     jpeg_quality: int = 95  # of images that are not JPEG yet or are shrunk
-    max_corrupt: int = 100  # undecodable samples per worker and pass before the member stops
+    max_corrupt: int = 100  # unreadable images: of a packing; of a worker and pass in training, before the member stops
 
     def __post_init__(self) -> None:
         require_at_least("data.classes", self.classes, 2)
@@ -109,6 +109,23 @@ class StorageConfig:
         require_at_least("storage.threads", self.threads, 1)
         require_at_least("storage.attempts", self.attempts, 1)
         require(self.timeout_s > 0, f"storage.timeout_s is {self.timeout_s}; give more than 0")
+
+
+PACK_ACTIONS = ("write", "verify", "index")
+
+
+@dataclass
+class PackConfig:
+    """What `job=pack` does with the shards in `data.shards`."""
+
+    action: str = "write"  # from data.source; verify: compare checksums; index: shards that others made
+    label: str = "cls"  # index: the member that holds the label, or json:FIELD
+
+    def __post_init__(self) -> None:
+        require_choice("pack.action", self.action, PACK_ACTIONS)
+        extension, colon, name = self.label.partition(":")
+        plain = bool(extension) and (bool(name) if extension == "json" else not colon)
+        require(plain, f"pack.label is {self.label!r}; give cls, txt, another member's extension, or json:FIELD")
 
 
 SAMPLING_METHODS = ("area_aspect", "random_square", "centre_square")
@@ -325,6 +342,7 @@ class Config:
     fresh: bool = False  # move an earlier run of this name aside and start anew
     data: DataConfig = field(default_factory=DataConfig)
     storage: StorageConfig = field(default_factory=StorageConfig)
+    pack: PackConfig = field(default_factory=PackConfig)
     loader: LoaderConfig = field(default_factory=LoaderConfig)
     sampling: SamplingConfig = field(default_factory=SamplingConfig)
     model: ModelConfig = field(default_factory=ModelConfig)
@@ -368,7 +386,18 @@ def _divisors(number: int) -> str:
 
 
 # Settings that do not change what an experiment is, only where and how it runs; the others are its identity.
-NOT_IDENTITY = ("job", "fresh", "output_dir", "storage", "evaluation", "ensemble", "cluster", "tracking", "bench")
+NOT_IDENTITY = (
+    "job",
+    "fresh",
+    "output_dir",
+    "storage",
+    "pack",
+    "evaluation",
+    "ensemble",
+    "cluster",
+    "tracking",
+    "bench",
+)
 # (What the shards hold is part of it: see `experiment.fingerprint`; where they lie is not.)
 NOT_IDENTITY_NESTED = {
     "data": ("shards", "source", "max_corrupt"),

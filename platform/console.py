@@ -5,7 +5,17 @@ import time
 from dataclasses import dataclass, field
 
 from rich.console import Console as RichConsole
-from rich.progress import BarColumn, Progress, TaskID, TextColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    Task,
+    TaskID,
+    TextColumn,
+    TimeRemainingColumn,
+)
+from rich.text import Text
 
 from platform.plan import Plan
 
@@ -126,6 +136,55 @@ class Console:
         now = share - self._share_before  # of the work, done by this launch
         left = f"  about {duration(elapsed / now * (1 - share))} left" if now > 0.02 and share < 1 else ""
         return f"{duration(elapsed)}  {speed:6.0f} images/s  {self._lanes} lane(s){left}"
+
+
+class Counter:
+    """Progress of counted work of one kind: a bar on a terminal, a line every tenth elsewhere. Use with `with`."""
+
+    def __init__(self, what: str, unit: str, *, plain: bool | None = None) -> None:
+        self._what, self._unit = what, unit
+        console = RichConsole(highlight=False)
+        self._plain = not console.is_terminal if plain is None else plain
+        self._bar = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=24),
+            MofNCompleteColumn(),
+            _Speed(unit),
+            TimeRemainingColumn(),
+            console=console,
+            disable=self._plain,
+        )
+        self._task = self._bar.add_task(what, total=None)
+        self._started = time.monotonic()
+        self._tenths = 0
+
+    def __enter__(self) -> "Counter":
+        self._bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.stop()
+
+    def __call__(self, done: int, total: int) -> None:
+        self._bar.update(self._task, completed=done, total=total)
+        tenths = 10 * done // total
+        if self._plain and tenths > self._tenths:
+            self._tenths = tenths
+            elapsed = max(time.monotonic() - self._started, 1e-3)
+            left = f"  about {duration(elapsed / done * (total - done))} left" if done < total else ""
+            counted = f"{100 * done // total:>3}%  {done:,} of {total:,} {self._unit}"
+            print(f"{self._what} {counted}  {done / elapsed:,.0f} {self._unit}/s{left}", flush=True)
+
+
+class _Speed(ProgressColumn):
+    """Done a second, over rich's window."""
+
+    def __init__(self, unit: str) -> None:
+        super().__init__()
+        self._unit = unit
+
+    def render(self, task: Task) -> Text:
+        return Text("" if task.speed is None else f"{task.speed:,.0f} {self._unit}/s")
 
 
 def duration(seconds: float) -> str:

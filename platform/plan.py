@@ -8,6 +8,7 @@ from platform.data import pack
 from platform.data.cache import ShardError
 from platform.data.index import INDEX_NAME, Index, has_index, read_index
 from platform.data.order import steps_per_epoch, total_steps
+from platform.data.sources import source_name
 from platform.data.storage import StorageError
 from platform.models import build
 
@@ -40,6 +41,7 @@ class Plan:
     val_samples: int
     packed: bool  # false: the shards are made from `data.source` first
     members: list[MemberPlan]
+    shrunk_to: int | None = None  # shorter side in pixels of the larger images; None: as they were
 
 
 def plan(experiment: Experiment) -> Plan:
@@ -50,7 +52,7 @@ def plan(experiment: Experiment) -> Plan:
     """
     config = experiment.config
     packed = is_packed(config)
-    train_samples, val_samples = _samples(config, packed)
+    train_samples, val_samples, shrunk_to = _samples(config, packed)
     _check_local_resources(config)
     members = []
     for name, member in experiment.members.items():
@@ -72,7 +74,7 @@ def plan(experiment: Experiment) -> Plan:
             "fill; lower it",
         )
         members.append(MemberPlan(name, member, per_epoch, total_steps(member.training.epochs, per_epoch)))
-    return Plan(experiment, train_samples, val_samples, packed, members)
+    return Plan(experiment, train_samples, val_samples, packed, members, shrunk_to)
 
 
 def is_packed(config: Config) -> bool:
@@ -99,11 +101,18 @@ def open_data(config: Config) -> Index:
             index.split(split)
     except ShardError as error:
         raise ConfigError(str(error)) from error
-    packed_from, wanted = index.packing.get("source"), pack.source_name(config.data.source)
+    packed_from, wanted = index.packing.get("source"), source_name(config.data.source)
     require(
         None in (packed_from, wanted) or packed_from == wanted,
         f"data.source is {wanted}, but the shards in {config.data.shards} were packed from {packed_from}; "
         "give another data.shards, or data.source=null to use them as they are",
+    )
+    shrunk_to, asked = index.packing.get("shorter_side"), config.data.shorter_side
+    require(
+        asked in (None, shrunk_to),
+        f"data.shorter_side is {asked}, the shards in {config.data.shards} hold images "
+        f"{f'shrunk to {shrunk_to} px' if shrunk_to else 'as they were'}; pack them again into another data.shards, or "
+        "use them with data.shorter_side=null",
     )
     found = len(index.classes)
     require(
@@ -113,19 +122,21 @@ def open_data(config: Config) -> Index:
     return index
 
 
-def _samples(config: Config, packed: bool) -> tuple[int, int]:
-    """(training, validation) images, counted in the index or in the source that will be packed."""
+def _samples(config: Config, packed: bool) -> tuple[int, int, int | None]:
+    """(training images, validation images, what they are shrunk to): of the index, or of the source before that."""
     if packed:
         index = open_data(config)
-        return index.split("train").samples, index.split("val").samples
+        return index.split("train").samples, index.split("val").samples, index.packing.get("shorter_side")
     if config.data.source is None:
         raise ConfigError(
             f"no {INDEX_NAME} in data.shards={config.data.shards} and no data.source to pack; "
             "give one of them (job=pack data.source=PATH)"
         )
-    splits = pack.divide(pack.source(config.data.source), config.data.val_fraction, config.seed)
-    pack.class_names(splits, config.data)
-    return len(splits["train"]), len(splits["val"])
+    try:
+        counts = pack.counts(config.data, config.seed, config.storage)
+    except StorageError as error:
+        raise ConfigError(f"data.source: {error}") from error
+    return counts["train"], counts["val"], config.data.shorter_side
 
 
 def _check_local_resources(config: Config) -> None:
@@ -149,7 +160,8 @@ def lines(plan: Plan) -> list[str]:
     text = [
         f"experiment  {experiment.name}",
         f"data        {config.data.name}: {plan.train_samples} training and {plan.val_samples} validation images, "
-        f"{config.data.classes} classes, {config.data.image_size} px",
+        f"{config.data.classes} classes, {config.data.image_size} px"
+        + (f", shrunk to {plan.shrunk_to} px when packed" if plan.shrunk_to else ""),
         f"shards      {shards}",
         f"batch       {config.training.batch_size} images: {cluster.workers} worker(s) x {_accumulation(config)}",
         f"cluster     {'a local Ray' if cluster.address is None else f'the Ray at {cluster.address}'}; "

@@ -1,9 +1,11 @@
-"""What is printed when the output is no terminal."""
+"""What is printed, on a terminal and where there is none."""
+
+import time
 
 import pytest
 
 from platform.config import Config, Experiment
-from platform.console import Console, duration
+from platform.console import Console, Counter, duration
 from platform.plan import MemberPlan, Plan
 
 
@@ -41,3 +43,27 @@ def test_warnings_go_to_stderr(capsys: pytest.CaptureFixture[str]):
 @pytest.mark.parametrize(("seconds", "text"), [(0.4, "0s"), (59.6, "1m00s"), (90, "1m30s"), (7260, "2h01m")])
 def test_durations(seconds: float, text: str):
     assert duration(seconds) == text
+
+
+def test_counted_work_is_a_line_every_tenth_where_there_is_no_terminal(capsys: pytest.CaptureFixture[str]):
+    with Counter("packed", "images", plain=True) as counter:
+        for done in range(0, 2001, 50):
+            counter(done, 2000)
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 10
+    assert lines[0].startswith("packed  10%  200 of 2,000 images  ")
+    assert lines[-1].startswith("packed 100%  2,000 of 2,000 images  ")
+    assert "left" in lines[0]
+    assert "left" not in lines[-1]
+
+
+def test_counted_work_is_a_bar_on_a_terminal(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("COLUMNS", "120")
+    with Counter("packed", "images", plain=False) as counter:
+        counter(500, 2000)
+        time.sleep(0.2)
+        counter(1500, 2000)
+    output = capsys.readouterr().out
+    assert "1500/2000" in output
+    assert "images/s" in output

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from platform.config import Config, ConfigError, DataConfig, Experiment
+from platform.data.pack import pack
 from platform.plan import lines, open_data, plan
 
 
@@ -51,3 +52,26 @@ def test_accumulation_is_in_the_plan(digits_data: DataConfig):
     config = Config()
     made = plan(experiment(digits_data, training=replace(config.training, max_batch_per_worker=12)))
     assert any("3 accumulated parts of at most 12" in line for line in lines(made))
+
+
+def test_shrunk_images_are_in_the_plan_and_others_than_asked_for_are_refused(tmp_path: Path):
+    data = DataConfig(source="sklearn:digits", shards=str(tmp_path / "shards"), image_size=32)
+    asked = replace(data, shorter_side=64)
+    assert any("32 px, shrunk to 64 px when packed" in line for line in lines(plan(experiment(asked))))
+    pack(asked)
+    for settings in (asked, data):
+        assert any("32 px, shrunk to 64 px when packed" in line for line in lines(plan(experiment(settings))))
+    with pytest.raises(ConfigError, match=r"data\.shorter_side is 48, the shards in .* hold images shrunk to 64 px;"):
+        open_data(Config(data=replace(data, shorter_side=48)))
+
+
+def test_shards_of_images_as_they_were_are_not_taken_for_shrunk_ones(digits_data: DataConfig):
+    assert not any("shrunk" in line for line in lines(plan(experiment(digits_data))))
+    with pytest.raises(ConfigError, match=r"data\.shorter_side is 64, the shards in .* hold images as they were; pack"):
+        open_data(Config(data=replace(digits_data, shorter_side=64)))
+
+
+def test_a_list_that_a_store_does_not_give_is_one_line(tmp_path: Path):
+    data = DataConfig(source="memory://nowhere/list.csv", shards=str(tmp_path / "none"))
+    with pytest.raises(ConfigError, match=r"data\.source: memory://nowhere/list\.csv does not exist; check"):
+        plan(experiment(data))

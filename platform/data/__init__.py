@@ -1,1 +1,1 @@
-"""Shards to batches: index, order, decode, sampling, loader, pixels; and pack, which makes the shards."""
+"""Shards to batches: index, order, decode, sampling, loader, pixels; and pack, which makes shards of any source."""

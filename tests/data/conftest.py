@@ -9,6 +9,7 @@ import sklearn
 from PIL import Image
 
 from tests.data.handmade import MakeShards, write_index, write_tar
+from tests.data.packed import class_files, write_files
 
 
 @pytest.fixture
@@ -43,3 +44,8 @@ def small_jpegs() -> list[bytes]:
         coarse.resize((40, 36), Image.Resampling.BICUBIC).save(buffer, "JPEG", quality=90)
         files.append(buffer.getvalue())
     return files
+
+
+@pytest.fixture
+def class_folder(tmp_path: Path, small_jpegs: list[bytes]) -> Path:
+    return write_files(tmp_path / "source", class_files(small_jpegs))

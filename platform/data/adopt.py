@@ -1,0 +1,257 @@
+"""An index for shards that others made: stock webdataset's, img2dataset's. The shards stay as and where they are.
+
+In: a folder or URL of tar files, each read once. Out: `index.json` in `data.shards`, with counts, checksums and the
+label rule; beside the shards, or on this machine with their addresses in it.
+"""
+
+import hashlib
+import json
+import math
+import os
+import re
+import tarfile
+from collections import Counter
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from platform.config import ConfigError, DataConfig, StorageConfig
+from platform.data.cache import Bytes
+from platform.data.index import INDEX_NAME, KIND, has_index
+from platform.data.items import SPLIT_NAMES, natural
+from platform.data.reader import IMAGE_EXTENSIONS, LabelRule, samples_of
+from platform.data.sources import source_name
+from platform.data.storage import Storage, is_remote, join
+from platform.data.verify import whole
+
+# As a word of its own: "imagenet-train-000001.tar", "val/0001.tar", "train0001.tar"; not "training" or "constrain".
+SPLIT_WORD = re.compile(rf"(?<![a-z])({'|'.join(SPLIT_NAMES)})(?![a-z])")
+NAMED = 3  # of the samples that lack something
+
+
+@dataclass
+class Adopted:
+    """What the index holds."""
+
+    url: str
+    rule: str  # how the shards were divided
+    samples: dict[str, int] = field(default_factory=Counter)  # by split
+    shards: dict[str, int] = field(default_factory=Counter)
+
+
+@dataclass(frozen=True)
+class _Shard:
+    """One of the tar files, read."""
+
+    name: str  # below its folder
+    bytes: int
+    md5: str
+    samples: int
+    labels: set[str]
+    lacking: list[str]  # samples without an image or label, and what they have
+
+
+def index_shards(
+    data: DataConfig, storage: StorageConfig, label: str, progress: Callable[[int, int], object] | None = None
+) -> Adopted:
+    """Write the index of the tar files in `data.source`, or in `data.shards` where there is no source.
+
+    Args:
+        data: where the shards are and their index goes; how many classes, and which share of the shards is held out
+            if their names do not say.
+        storage: how stores are reached; `threads` shards are read at a time.
+        label: of `pack.label`.
+        progress: is called with the shards done and all shards.
+
+    Raises:
+        ConfigError: no shards, samples that lack something, labels that are not those of `data.classes` classes.
+        StorageError: a store does not answer.
+    """
+    store = Storage(storage)
+    base = _base(data)
+    if has_index(data.shards, storage):
+        raise ConfigError(f"data.shards {data.shards} has an {INDEX_NAME} already; remove it to index the shards anew")
+    files = store.list(base, ".tar")
+    if not files:
+        raise ConfigError(f"there are no .tar files in {base}; check the address")
+    splits, rule = divide_by_name([name for name, _ in files], data.val_fraction)
+    shards = _read_all(base, files, store, label, data.classes, progress)
+    _refuse_lacking(shards, label)
+    shards = [shard for shard in shards if shard.samples]
+    classes = _classes(shards, data)
+    address = join(base, "") if base != data.shards else ""
+    entries = [
+        {
+            "url": address + shard.name,
+            "nsamples": shard.samples,
+            "filesize": shard.bytes,
+            "md5sum": shard.md5,
+            "split": splits[shard.name],
+        }
+        for shard in shards
+    ]
+    packing: dict[str, Any] = {"source": source_name(data.source), "label": label}
+    content = {
+        "__kind__": KIND, "wids_version": 1, "name": data.name, "classes": classes, "packing": packing,
+        "shardlist": entries,
+    }  # fmt: skip
+    _write(store, join(data.shards, INDEX_NAME), json.dumps(content, indent=1) + "\n")
+    adopted = Adopted(join(data.shards, INDEX_NAME), rule)
+    for shard in shards:
+        adopted.samples[splits[shard.name]] += shard.samples
+        adopted.shards[splits[shard.name]] += 1
+    return adopted
+
+
+def _base(data: DataConfig) -> str:
+    """Where the tar files are.
+
+    Raises:
+        ConfigError: an index in `data.shards` may not name files there.
+    """
+    if data.source is None:
+        return data.shards
+    if is_remote(data.source):
+        if is_remote(data.shards) and data.source.rstrip("/") != data.shards.rstrip("/"):
+            raise ConfigError(
+                f"data.source is {data.source} and data.shards is {data.shards}; an index lies beside its shards or on "
+                "this machine: give a folder here as data.shards, or data.source=null"
+            )
+        return data.shards if is_remote(data.shards) else data.source
+    if not Path(data.source).is_dir():
+        raise ConfigError(
+            f"data.source is {data.source}, no folder or URL of tar files; give one, or data.source=null to index "
+            "those in data.shards"
+        )
+    if is_remote(data.shards) or Path(data.source).resolve() != Path(data.shards).resolve():
+        raise ConfigError(
+            f"data.source is the folder {data.source}, whose index belongs beside its shards; give data.source=null "
+            f"data.shards={data.source}"
+        )
+    return data.shards
+
+
+def divide_by_name(names: list[str], val_fraction: float) -> tuple[dict[str, str], str]:
+    """(shard -> train or val, how that was decided): by a word in its path, else the last shards are val.
+
+    Raises:
+        ConfigError: some names say it and others do not, or there is nothing to hold out.
+    """
+    said = {name: SPLIT_NAMES[words[-1]] if (words := SPLIT_WORD.findall(name.lower())) else None for name in names}
+    if set(said.values()) == {"train", "val"}:
+        return {name: split or "train" for name, split in said.items()}, "as the shards' names say"
+    if len(set(said.values())) > 1:
+        silent = next(name for name, split in said.items() if split is None)
+        raise ConfigError(f"some shards' names say train or val, that of {silent} does not; rename it or move it away")
+    if "val" in said.values():
+        raise ConfigError(f"all shards are val by their names, e.g. {names[0]}; put the train shards beside them")
+    if len(names) < 2:
+        raise ConfigError(f"{names[0]} is the only shard, which leaves none to hold out as val; give at least two")
+    held_out = min(math.ceil(val_fraction * len(names)), len(names) - 1)
+    val = set(names[-held_out:])
+    rule = f"no name says val: the last {held_out} of {len(names)} shards are (data.val_fraction={val_fraction:g})"
+    return {name: "val" if name in val else "train" for name in names}, rule
+
+
+def _read_all(
+    base: str,
+    files: list[tuple[str, int]],
+    store: Storage,
+    label: str,
+    classes: int,
+    progress: Callable[[int, int], object] | None,
+) -> list[_Shard]:
+    threads = store.config.threads if is_remote(base) else os.cpu_count() or 1
+    with ThreadPoolExecutor(threads, thread_name_prefix="index") as pool:
+        futures = [pool.submit(_read, base, name, size, store, label, classes) for name, size in files]
+        try:
+            for done, future in enumerate(as_completed(futures), 1):
+                future.result()
+                if progress:
+                    progress(done, len(files))
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+    return [future.result() for future in futures]
+
+
+def _read(base: str, name: str, size: int, store: Storage, label: str, classes: int) -> _Shard:
+    rule = LabelRule.of(label)
+    with whole(join(base, name), size, store) as content:
+        try:
+            samples = samples_of(content)
+        except (ValueError, tarfile.TarError) as error:
+            raise ConfigError(f"shard {join(base, name)} is torn or no tar ({error}); copy it again") from error
+        labels, lacking = set[str](), list[str]()
+        for key, parts in samples.items():
+            value = _label(content, parts, rule)
+            if value is None or not any(extension in parts for extension in IMAGE_EXTENSIONS):
+                lacking.append(f"{key} of {name} ({', '.join(parts)})")
+            else:
+                labels.add(value)
+        if len(labels) > classes:  # captions, perhaps, of which there is no end
+            raise ConfigError(
+                f"shard {name} alone has {len(labels)} different labels in {label}, e.g. {min(labels)[:40]!r}; "
+                f"data.classes is {classes}: set it to their number, or pack.label to where the class is"
+            )
+        digest = hashlib.md5(content, usedforsecurity=False).hexdigest()
+    return _Shard(name, size, digest, len(samples), labels, lacking)
+
+
+def _label(content: Bytes, parts: dict[str, tuple[int, int]], rule: LabelRule) -> str | None:
+    if rule.extension not in parts:
+        return None
+    offset, size = parts[rule.extension]
+    try:
+        return rule.value(content[offset : offset + size]) or None
+    except (ValueError, KeyError, TypeError, IndexError, RecursionError):
+        return None
+
+
+def _refuse_lacking(shards: list[_Shard], label: str) -> None:
+    lacking = [line for shard in shards for line in shard.lacking]
+    if lacking:
+        raise ConfigError(
+            f"{len(lacking)} of {sum(shard.samples for shard in shards)} samples have no image "
+            f"({', '.join(IMAGE_EXTENSIONS)}) or no label in {label}: {'; '.join(lacking[:NAMED])}"
+            f"{' ...' if len(lacking) > NAMED else ''}; give pack.label=cls, txt or json:FIELD, or mend the shards"
+        )
+
+
+def _classes(shards: list[_Shard], data: DataConfig) -> list[str]:
+    """The names of the classes; none where the labels are numbers.
+
+    Raises:
+        ConfigError: other labels than those of `data.classes` classes.
+    """
+    labels = set[str]().union(*(shard.labels for shard in shards))
+    numbers = {label for label in labels if label.removeprefix("-").isdecimal()}
+    if numbers and numbers != labels:
+        raise ConfigError(
+            f"some labels are numbers ({min(numbers)!r}) and others names ({min(labels - numbers)!r}); use one kind"
+        )
+    if not numbers:
+        if len(labels) != data.classes:
+            raise ConfigError(
+                f"the shards have {len(labels)} classes, e.g. {', '.join(sorted(labels)[:NAMED])}; data.classes is "
+                f"{data.classes}: set it to that, or pack.label to where the class is"
+            )
+        return sorted(labels, key=natural)
+    low, high = min(map(int, numbers)), max(map(int, numbers))
+    if low < 0 or high >= data.classes:
+        raise ConfigError(
+            f"the labels are {low} to {high}, data.classes is {data.classes}; labels are 0 to data.classes - 1"
+        )
+    return []
+
+
+def _write(store: Storage, url: str, text: str) -> None:
+    """Whole or not at all."""
+    if is_remote(url):
+        store.write(url, text.encode())
+        return
+    part = f"{url}.part"
+    store.write(part, text.encode())
+    Path(part).replace(url)

@@ -1,0 +1,158 @@
+"""One shard: the unit of packing, a pure function of its items and settings, in whatever process.
+
+In: a task with its share of the items. Out: the shard in its target, its index entry, and what could not be read.
+"""
+
+import hashlib
+import io
+import tarfile
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from platform.config import ConfigError, first_line
+from platform.data.encode import CODECS, stored
+from platform.data.items import Item
+from platform.data.sources import Source
+from platform.data.storage import NoSuchFile, StorageError
+from platform.data.target import Record, Target, md5_of
+
+LAYOUT = 1  # of shards; another one has unfinished packings begin anew
+
+
+class Stopped(Exception):
+    """The packing has ended while this shard was being written."""
+
+
+@dataclass(frozen=True)
+class Encoding:
+    """How images are stored."""
+
+    shorter_side: int | None
+    jpeg_quality: int
+
+
+@dataclass(frozen=True)
+class ShardTask:
+    """A shard to write. Picklable, and no larger than its items."""
+
+    name: str  # of its file
+    split: str
+    first: int  # number of its first item in the split
+    items: list[Item]
+    labels: list[int]  # of each item
+    source: Source
+    target: Target
+    encoding: Encoding
+    max_corrupt: int
+
+    def fingerprint(self) -> str:
+        """Of all that its bytes depend on, as far as it can be told without reading the images."""
+        found = hashlib.sha256(repr((LAYOUT, CODECS, self.encoding, self.name, self.first)).encode())
+        for item, label in zip(self.items, self.labels, strict=True):
+            found.update(repr((item.name, item.where, label, self.source.stamp(item))).encode())
+        return found.hexdigest()
+
+
+@dataclass(frozen=True)
+class ShardResult:
+    """What became of a task."""
+
+    task: str  # its name
+    items: int
+    entry: dict[str, Any]  # of the index
+    unreadable: list[str]
+    reused: bool  # it was there from an earlier, interrupted packing
+
+
+def write_shard(task: ShardTask, stop: threading.Event | None = None) -> ShardResult:
+    """Write a shard, unless an interrupted packing has written the same one.
+
+    Raises:
+        ConfigError: too many unreadable images, or the target cannot take the shard.
+        StorageError: a store that images come from or shards go to does not answer.
+        Stopped: `stop` was set.
+    """
+    try:
+        fingerprint = task.fingerprint()
+        found = task.target.finished(task.name)
+        if found is not None and found["fingerprint"] == fingerprint:
+            return _result(task, found, reused=True)
+        with task.target.part(task.name) as part:
+            entry, unreadable = _write(task, part, stop)
+            record: Record = {"fingerprint": fingerprint, "entry": entry, "unreadable": unreadable}
+            task.target.keep(part, task.name, record)
+            return _result(task, record, reused=False)
+    except StorageError:
+        raise
+    except OSError as error:
+        raise ConfigError(
+            f"data.shards: {task.name} cannot be written ({error.strerror or error}); free space there or choose "
+            "another folder"
+        ) from error
+
+
+def _result(task: ShardTask, record: Record, *, reused: bool) -> ShardResult:
+    return ShardResult(task.name, len(task.items), record["entry"], record["unreadable"], reused)
+
+
+def _write(task: ShardTask, path: Path, stop: threading.Event | None) -> tuple[dict[str, Any], list[str]]:
+    """The tar, its index entry and what could not be read."""
+    unreadable: list[str] = []
+    samples = 0
+    with tarfile.open(path, "w", format=tarfile.USTAR_FORMAT) as tar:
+        for key, extension, image, label in _samples(task, unreadable, stop):
+            _add(tar, f"{key:09d}.{extension}", image)
+            _add(tar, f"{key:09d}.cls", str(label).encode())
+            samples += 1
+    entry = {
+        "url": task.name,
+        "nsamples": samples,
+        "filesize": path.stat().st_size,
+        "md5sum": md5_of(path),
+        "split": task.split,
+    }
+    return entry, unreadable
+
+
+def _samples(
+    task: ShardTask, unreadable: list[str], stop: threading.Event | None
+) -> Iterator[tuple[int, str, bytes, int]]:
+    """(key, extension, image, label) of every item that can be read; the others are listed."""
+    for key, (item, label) in enumerate(zip(task.items, task.labels, strict=True), task.first):
+        if stop is not None and stop.is_set():
+            raise Stopped
+        try:
+            content = task.source.read(item)
+            extension, image = stored(content, task.encoding.shorter_side, task.encoding.jpeg_quality)
+        except MemoryError:
+            raise  # says nothing about the image
+        except Exception as error:  # decoders raise whatever they stumble upon
+            if isinstance(error, StorageError) and not isinstance(error, NoSuchFile):
+                raise  # the store does not answer; the image may be fine
+            unreadable.append(f"{item.name}: {_reason(error)}")
+            if len(unreadable) > task.max_corrupt:
+                raise too_many(unreadable, task.max_corrupt) from error
+            continue
+        yield key, extension, image, label
+
+
+def too_many(unreadable: list[str], limit: int) -> ConfigError:
+    return ConfigError(
+        f"{len(unreadable)} unreadable images, more than data.max_corrupt={limit}; the last: {unreadable[-1]}. "
+        "Mend the source or raise the limit"
+    )
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    return first_line(error) or type(error).__name__
+
+
+def _add(tar: tarfile.TarFile, name: str, content: bytes) -> None:
+    info = tarfile.TarInfo(name)  # owner, mode and time stay at their defaults: the bytes depend on the samples alone
+    info.size = len(content)
+    tar.addfile(info, io.BytesIO(content))

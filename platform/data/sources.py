@@ -1,0 +1,236 @@
+"""What can be packed: folders and tars of class folders, lists in CSV or Parquet, data sets of torchvision, the digits.
+
+In: `data.source`. Out: its items, listed without reading an image, and the bytes of one. Sources and items are small
+and picklable, so that any process can read its share. Nothing of a source is ever executed or followed as code.
+"""
+
+import functools
+import io
+import os
+import sys
+import tarfile
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NoReturn, Protocol
+
+import numpy as np
+from PIL import Image
+
+from platform.config import ConfigError, StorageConfig, first_line
+from platform.data.items import SPLIT_NAMES, Item, Parts, file_stamp
+from platform.data.lists import LIST_SUFFIXES, ListSource
+from platform.data.storage import is_remote
+
+SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".ppm", ".gif", ".tif", ".tiff")
+KINDS = "a folder, a tar, a .csv or .parquet list, torchvision:NAME or sklearn:digits"
+DIGITS = "sklearn:digits"
+DIGITS_SCALE = 4  # the digits' 8x8 px, enlarged so that a crop has pixels to choose from
+
+
+class Source(Protocol):
+    """Images with labels."""
+
+    def parts(self) -> Parts:
+        """Every item, in an order that depends on the source alone.
+
+        Raises:
+            ConfigError: there are none, or it is not laid out as it should be.
+        """
+        ...
+
+    def read(self, item: Item) -> bytes | Image.Image:
+        """One image, encoded or decoded.
+
+        Raises:
+            OSError: it cannot be read.
+        """
+        ...
+
+    def stamp(self, item: Item) -> str:
+        """Changes when the item's bytes do, as far as can be told without reading them."""
+        ...
+
+
+def open_source(spec: str | None, storage: StorageConfig | None = None) -> Source:
+    """The source that `data.source` names.
+
+    Raises:
+        ConfigError: there is no such source.
+    """
+    storage = storage or StorageConfig()
+    if spec is None:
+        raise ConfigError(f"data.source is not set; give {KINDS}")
+    if spec == DIGITS:
+        return DigitsSource()
+    if spec.startswith("torchvision:"):
+        name, _, root = spec.removeprefix("torchvision:").partition("@")
+        return TorchvisionSource(name, str(Path(root or "data/torchvision").absolute()), download=not root)
+    if is_remote(spec):
+        if not spec.endswith(LIST_SUFFIXES):
+            raise ConfigError(f"data.source is {spec}; of addresses only lists ({', '.join(LIST_SUFFIXES)}) are read")
+        return ListSource(spec, storage)
+    path = Path(spec).absolute()
+    if path.is_dir():
+        return FolderSource(str(path))
+    if not path.is_file():
+        raise ConfigError(f"data.source is {spec!r}, which does not exist; give {KINDS}")
+    return ListSource(str(path), storage) if path.suffix in LIST_SUFFIXES else TarSource(str(path))
+
+
+@dataclass(frozen=True)
+class FolderSource:
+    """Files [train|val/]CLASS/.../NAME below a folder."""
+
+    path: str
+
+    def parts(self) -> Parts:
+        return _by_folder((name, None) for name in sorted(self._names()))
+
+    def _names(self) -> Iterator[str]:
+        for folder, folders, files in os.walk(self.path, onerror=_refuse, followlinks=True):
+            folders[:] = [name for name in folders if not _leads_back(Path(folder, name))]
+            inside = folder[len(self.path) :].strip("/")
+            yield from (f"{inside}/{name}" if inside else name for name in files)
+
+    def read(self, item: Item) -> bytes:
+        return Path(self.path, item.name).read_bytes()
+
+    def stamp(self, item: Item) -> str:
+        return file_stamp(Path(self.path, item.name))
+
+
+def _refuse(error: OSError) -> NoReturn:
+    raise ConfigError(f"data.source: {error.filename} cannot be listed ({error.strerror}); mend its access rights")
+
+
+def _leads_back(folder: Path) -> bool:
+    """Whether it is a link to a folder that it lies in: an endless walk."""
+    return folder.is_symlink() and folder.parent.resolve().is_relative_to(folder.resolve())
+
+
+@dataclass(frozen=True)
+class TarSource:
+    """The same as members of an uncompressed tar, read straight from their place in it."""
+
+    path: str
+
+    def parts(self) -> Parts:
+        return _by_folder(sorted(self._members()))
+
+    def _members(self) -> Iterator[tuple[str, tuple[int, int]]]:
+        """(name, (offset, bytes))"""
+        try:
+            with tarfile.open(self.path) as tar:
+                if not isinstance(tar.fileobj, io.BufferedReader):
+                    raise ConfigError(
+                        f"data.source {self.path} is compressed, which allows no random access; decompress it first"
+                    )
+                while (member := tar.next()) is not None:
+                    tar.members = []  # pyright: ignore[reportAttributeAccessIssue]  # it would keep a kilobyte of each
+                    if member.isfile() and not member.issparse():
+                        yield member.name.removeprefix("./"), (member.offset_data, member.size)
+        except (tarfile.TarError, OSError) as error:
+            reason = " ".join(str(error).split())  # tarfile's takes several lines
+            raise ConfigError(
+                f"data.source {self.path} is no tar ({reason}); give a folder or a tar of class folders"
+            ) from error
+
+    def read(self, item: Item) -> bytes:
+        offset, size = item.where
+        with open(self.path, "rb") as file:
+            file.seek(offset)
+            return file.read(size)
+
+    def stamp(self, item: Item) -> str:
+        return file_stamp(Path(self.path))
+
+
+def _by_folder(files: Iterable[tuple[str, Any]]) -> Parts:
+    """Paths [split/]class/.../name, and where each is, to items."""
+    parts: Parts = defaultdict(list)
+    for name, where in files:
+        folders = name.split("/")[:-1]
+        if not name.lower().endswith(SUFFIXES) or not folders:
+            continue
+        split = SPLIT_NAMES.get(folders[0].lower()) if len(folders) > 1 else None
+        parts[split].append(Item(name, sys.intern(folders[1] if split else folders[0]), where))
+    if not parts:
+        raise ConfigError("the source has no images in class folders; expected [train|val/]CLASS/NAME.jpg")
+    if None in parts and len(parts) > 1:
+        raise ConfigError(
+            f"the source mixes class folders with the parts {', '.join(str(p) for p in parts if p)}; use one"
+        )
+    return dict(parts)
+
+
+@dataclass(frozen=True)
+class TorchvisionSource:
+    """A data set of torchvision.datasets with a training and a test part, decoded by its own code."""
+
+    name: str
+    root: str
+    download: bool = False  # into `root`, when it is listed
+
+    def parts(self) -> Parts:
+        import torchvision.datasets
+
+        if not hasattr(torchvision.datasets, self.name):
+            raise ConfigError(
+                f"data.source is torchvision:{self.name}, which torchvision.datasets does not have; check the name"
+            )
+        return {split: self._items(split) for split in ("train", "val")}
+
+    def _items(self, split: str) -> list[Item]:
+        try:
+            dataset = _torchvision_part(self.name, self.root, split == "train", self.download)
+        except (OSError, RuntimeError, TypeError) as error:  # no network, no files in ROOT, no train/test parts
+            raise ConfigError(
+                f"data.source torchvision:{self.name} cannot be had ({first_line(error)}); give a folder or tar of "
+                "class folders, or torchvision:NAME@ROOT of a downloaded one with train and test parts"
+            ) from error
+        classes = [str(c) for c in dataset.classes]
+        return [Item(f"{split}-{i:08d}", classes[int(label)], (split, i)) for i, label in enumerate(dataset.targets)]
+
+    def read(self, item: Item) -> Image.Image:
+        split, number = item.where
+        return _torchvision_part(self.name, self.root, split == "train", self.download)[number][0]
+
+    def stamp(self, item: Item) -> str:
+        return self.name  # torchvision itself compares the checksum of what it loads
+
+
+@functools.cache
+def _torchvision_part(name: str, root: str, train: bool, download: bool) -> Any:
+    """One part of a data set, loaded once a process."""
+    import torchvision.datasets
+
+    return getattr(torchvision.datasets, name)(root, train=train, download=download)
+
+
+@dataclass(frozen=True)
+class DigitsSource:
+    """scikit-learn's 1,797 handwritten digits."""
+
+    def parts(self) -> Parts:
+        return {None: [Item(f"digit-{i:04d}", str(label), i) for i, label in enumerate(_digits().target)]}
+
+    def read(self, item: Item) -> Image.Image:
+        image = Image.fromarray((_digits().images[item.where] * (255 / 16)).round().astype(np.uint8))
+        return image.resize((image.width * DIGITS_SCALE, image.height * DIGITS_SCALE), Image.Resampling.BICUBIC)
+
+    def stamp(self, item: Item) -> str:
+        return f"enlarged {DIGITS_SCALE}"
+
+
+@functools.cache
+def _digits() -> Any:
+    from sklearn.datasets import load_digits
+
+    return load_digits()
+
+
+def source_name(spec: str | None) -> str | None:
+    """What the index records of a source: the last part of a path, the others as they are."""
+    return None if spec is None else spec if ":" in spec else Path(spec).name

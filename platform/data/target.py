@@ -1,0 +1,235 @@
+"""Where shards are packed to: a folder, or any store that fsspec writes to. Finished ones outlive an interruption.
+
+In: whole shards with a record of each. Out: shards and, last of all, their index, without which nothing counts.
+A record (`.packing/NAME.json`, beside the shards) is written after its shard and goes when the index is there.
+"""
+
+import contextlib
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from filelock import FileLock, Timeout
+
+from platform.config import ConfigError, StorageConfig
+from platform.data.index import INDEX_NAME
+from platform.data.storage import NoSuchFile, is_remote, join
+from platform.data.store import Store
+
+RECORDS = ".packing"
+READ_ONLY = ("http://", "https://")
+Record = dict[str, Any]  # fingerprint, entry (of the index), unreadable
+
+
+class Target(Protocol):
+    """A place that any process can put its share into; small and picklable."""
+
+    def finished(self, name: str) -> Record | None:
+        """The record of a shard that is there and whole."""
+        ...
+
+    def part(self, name: str) -> contextlib.AbstractContextManager[Path]:
+        """A file to write a shard into; it is removed at the end unless it was kept."""
+        ...
+
+    def keep(self, part: Path, name: str, record: Record) -> None:
+        """Put a written shard and then its record in place.
+
+        Raises:
+            OSError: the disk or store refuses.
+        """
+        ...
+
+    def held(self) -> contextlib.AbstractContextManager[None]:
+        """Hold the place, in the packing process; what is unfinished at the end stays for the next one.
+
+        Raises:
+            ConfigError: somebody else packs there, or it holds other things.
+        """
+        ...
+
+    def finish(self, index: str, names: set[str]) -> None:
+        """Write the index of the shards `names`; others, of a packing that came to nothing, go."""
+        ...
+
+
+def open_target(url: str, storage: StorageConfig) -> Target:
+    return RemoteTarget(url, storage) if is_remote(url) else LocalTarget(str(Path(url).absolute()))
+
+
+@dataclass(frozen=True)
+class LocalTarget:
+    """A folder, filled as `NAME.packing` beside it: shards that are there already stay until the new ones are whole."""
+
+    folder: str
+
+    @property
+    def _unfinished(self) -> Path:
+        return Path(self.folder).with_name(f"{Path(self.folder).name}.packing")
+
+    def _record(self, name: str) -> Path:
+        return self._unfinished / RECORDS / f"{name}.json"
+
+    def finished(self, name: str) -> Record | None:
+        try:
+            record = json.loads(self._record(name).read_text())
+            found = md5_of(self._unfinished / name)
+        except (FileNotFoundError, ValueError):
+            return None
+        return record if found == record["entry"]["md5sum"] else None
+
+    @contextlib.contextmanager
+    def part(self, name: str) -> Iterator[Path]:
+        path = self._unfinished / f"{name}.{uuid.uuid4().hex[:8]}.part"  # a task may be tried again while it still runs
+        try:
+            yield path
+        finally:
+            path.unlink(missing_ok=True)
+
+    def keep(self, part: Path, name: str, record: Record) -> None:
+        with open(part, "rb") as file:
+            os.fsync(file.fileno())
+        part.replace(self._unfinished / name)
+        unfinished = self._record(name).with_suffix(f".{uuid.uuid4().hex[:8]}.part")
+        unfinished.write_text(json.dumps(record))
+        unfinished.replace(self._record(name))
+
+    @contextlib.contextmanager
+    def held(self) -> Iterator[None]:
+        self._check()
+        with _written(self._unfinished):
+            (self._unfinished / RECORDS).mkdir(parents=True, exist_ok=True)
+        with _lock(self._unfinished / RECORDS / "lock", self.folder):
+            try:
+                yield
+            finally:
+                self._remove_if_empty()
+
+    def _check(self) -> None:
+        folder, unfinished = Path(self.folder), self._unfinished
+        for path in (folder, unfinished):
+            if path.exists() and not path.is_dir():
+                raise ConfigError(f"data.shards: {path} is a file; choose a folder")
+        if folder.exists() and any(folder.iterdir()) and not (folder / INDEX_NAME).exists():
+            raise ConfigError(f"data.shards {folder} holds other files and no {INDEX_NAME}; choose an empty folder")
+        if unfinished.exists() and any(unfinished.iterdir()) and not (unfinished / RECORDS).is_dir():
+            raise ConfigError(f"{unfinished} is where unfinished shards go, and holds other files; move them")
+
+    def _remove_if_empty(self) -> None:
+        """Leave nothing behind where no shard was finished."""
+        records = self._unfinished / RECORDS
+        if records.exists() and not any(records.glob("*.json")):
+            shutil.rmtree(self._unfinished, ignore_errors=True)
+
+    def finish(self, index: str, names: set[str]) -> None:
+        folder, unfinished = Path(self.folder), self._unfinished
+        for path in unfinished.iterdir():
+            if path.name not in names and path.name != RECORDS:
+                path.unlink()
+        part = unfinished / RECORDS / "index.part"
+        part.write_text(index)
+        part.replace(unfinished / INDEX_NAME)
+        retired = folder.with_name(f"{folder.name}.replaced-{uuid.uuid4().hex[:8]}")
+        if folder.exists():
+            folder.rename(retired)
+        unfinished.rename(folder)
+        shutil.rmtree(retired, ignore_errors=True)
+        shutil.rmtree(folder / RECORDS, ignore_errors=True)
+
+
+@dataclass(frozen=True)
+class RemoteTarget:
+    """The URL of a folder. Shards are written on this machine's temporary disk, then uploaded."""
+
+    url: str
+    storage: StorageConfig
+
+    def _record(self, name: str) -> str:
+        return join(self.url, f"{RECORDS}/{name}.json")
+
+    def finished(self, name: str) -> Record | None:
+        store = Store(self.storage)
+        try:
+            record = json.loads(store.read(self._record(name)))
+        except (NoSuchFile, ValueError):
+            return None
+        # The stores take a file whole or not at all; to compare its checksum it would have to be fetched.
+        return record if store.size(join(self.url, name)) == record["entry"]["filesize"] else None
+
+    @contextlib.contextmanager
+    def part(self, name: str) -> Iterator[Path]:
+        with tempfile.TemporaryDirectory(prefix="platform-packing-") as folder:
+            yield Path(folder, name)
+
+    def keep(self, part: Path, name: str, record: Record) -> None:
+        store = Store(self.storage)
+        store.upload(part, join(self.url, name))
+        self._put(store, self._record(name), json.dumps(record))
+
+    @contextlib.contextmanager
+    def held(self) -> Iterator[None]:
+        """Against packers on this machine: stores have no locks. The same shards come from any, so that is no harm."""
+        if self.url.startswith(READ_ONLY):
+            raise ConfigError(
+                f"data.shards is {self.url}, which can only be read; give a folder, or a store's s3://..."
+            )
+        self._check()
+        name = hashlib.sha256(self.url.encode()).hexdigest()[:16]
+        with _lock(Path(tempfile.gettempdir(), f"platform-packing-{name}.lock"), self.url):
+            yield
+
+    def _check(self) -> None:
+        if Store(self.storage).size(join(self.url, INDEX_NAME)) is not None:
+            raise ConfigError(f"data.shards {self.url} has an {INDEX_NAME} already; choose another folder or remove it")
+
+    def finish(self, index: str, names: set[str]) -> None:
+        store = Store(self.storage)
+        self._check()  # nobody put one there meanwhile
+        for record, _ in store.list(join(self.url, RECORDS), ".json"):
+            name = record.removesuffix(".json")
+            if name not in names:
+                store.remove(join(self.url, name))
+        self._put(store, join(self.url, INDEX_NAME), index)
+        store.remove(join(self.url, RECORDS))
+
+    def _put(self, store: Store, url: str, text: str) -> None:
+        with tempfile.TemporaryDirectory(prefix="platform-packing-") as folder:
+            path = Path(folder, "file")
+            path.write_text(text)
+            store.upload(path, url)
+
+
+def md5_of(path: Path) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
+
+
+@contextlib.contextmanager
+def _lock(path: Path, target: str) -> Iterator[None]:
+    """The operating system frees a dead holder's lock."""
+    lock = FileLock(path, is_singleton=False)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise ConfigError(f"data.shards {target} is being packed by another process; wait for it") from None
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+@contextlib.contextmanager
+def _written(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise ConfigError(
+            f"data.shards: {path} cannot be written ({error.strerror or error}); choose another folder or free space"
+        ) from error

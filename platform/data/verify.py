@@ -1,0 +1,105 @@
+"""Whether shards are what their index says: sizes, checksums, samples, labels. Every bad one is found, not the first.
+
+In: `data.shards`, a folder or URL. Out: what is there, and a line for each bad shard. Nothing is cached.
+"""
+
+import contextlib
+import hashlib
+import mmap
+import os
+import tempfile
+from collections import Counter
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import dataclass, field
+
+from platform.config import DataConfig, StorageConfig
+from platform.data.cache import Bytes, ShardError, ShardFile, map_file
+from platform.data.index import _content, _shard
+from platform.data.reader import LabelRule, ShardReader
+from platform.data.storage import Storage, StorageError, is_remote
+
+
+@dataclass
+class Verified:
+    """What was found."""
+
+    samples: dict[str, int] = field(default_factory=Counter)  # by split, as the index says
+    shards: dict[str, int] = field(default_factory=Counter)
+    bad: list[str] = field(default_factory=list)
+
+
+def verify(
+    data: DataConfig, storage: StorageConfig | None = None, progress: Callable[[int, int], object] | None = None
+) -> Verified:
+    """Read every shard of the index at `data.shards`, several at a time.
+
+    Args:
+        data: `classes` bounds the labels where the index names no classes.
+        storage: how stores are reached; `threads` of their shards are read at a time.
+        progress: is called with the shards done and all shards.
+
+    Raises:
+        ShardError: there is no index, or it is none.
+    """
+    source = Storage(storage or StorageConfig())
+    content = _content(data.shards, source)
+    try:
+        entries = [(str(entry.get("split", "train")), _shard(data.shards, entry)) for entry in content["shardlist"]]
+        classes = tuple(str(name) for name in content.get("classes", []))
+        rule = LabelRule.of(str((content.get("packing") or {}).get("label", "cls")), classes)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ShardError(f"the index in {data.shards} is not a shard index ({error!r}); pack the data again") from error
+    found = Verified()
+    problems: dict[str, str] = {}
+    threads = source.config.threads if is_remote(data.shards) else os.cpu_count() or 1
+    with ThreadPoolExecutor(threads, thread_name_prefix="verify") as pool:
+        limit = len(classes) or data.classes
+        futures = {pool.submit(_problem, shard, source, rule, limit): shard for _, shard in entries}
+        try:
+            for done, future in enumerate(as_completed(futures), 1):
+                if problem := future.result():
+                    problems[futures[future].url] = problem
+                if progress:
+                    progress(done, len(entries))
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+    for split, shard in entries:
+        found.samples[split] += shard.samples
+        found.shards[split] += 1
+    found.bad = [problems[url] for url in sorted(problems)]
+    return found
+
+
+def _problem(shard: ShardFile, source: Storage, rule: LabelRule, classes: int) -> str | None:
+    """What is wrong with a shard, in one line that names it."""
+    try:
+        with whole(shard.url, shard.bytes, source) as content:
+            digest = hashlib.md5(content, usedforsecurity=False).hexdigest()
+            if len(content) != shard.bytes:
+                return f"{shard.url} has {len(content)} bytes, its index says {shard.bytes}"
+            if shard.md5 and digest != shard.md5:
+                return f"{shard.url} has the checksum {digest}, its index says {shard.md5}"
+            reader = ShardReader(shard, content, rule)
+            labels = {reader.read(place).label for place in range(shard.samples)}
+    except (ShardError, StorageError) as error:
+        return str(error)
+    outside = sorted(label for label in labels if not 0 <= label < classes)
+    return f"{shard.url} has the label {outside[0]}, labels are 0 to {classes - 1}" if outside else None
+
+
+@contextlib.contextmanager
+def whole(url: str, size: int, source: Storage) -> Iterator[Bytes]:
+    """A shard's bytes, mapped; a remote one through a temporary file.
+
+    Raises:
+        ShardError, StorageError: it cannot be had.
+    """
+    if not is_remote(url):
+        yield map_file(ShardFile(url, 0, size, ""))
+        return
+    with tempfile.TemporaryFile() as file:
+        source.fetch(url, size, "", file)
+        file.flush()
+        yield mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) if size else b""

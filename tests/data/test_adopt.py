@@ -1,0 +1,222 @@
+"""An index for shards that others made: stock webdataset's and img2dataset's; wrong ones refused with what to do."""
+
+import io
+import json
+import tarfile
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import fsspec
+import pytest
+import webdataset
+
+from platform.config import ConfigError, DataConfig, StorageConfig
+from platform.data.adopt import divide_by_name, index_shards
+from platform.data.index import read_index
+from platform.data.verify import verify
+from tests.data.handmade import write_tar
+from tests.data.packed import read_split
+
+STORAGE = StorageConfig(attempts=2)
+
+
+def stock_shards(folder: Path, jpegs: list[bytes], names: list[str], labels: list[Any]) -> DataConfig:
+    """Shards as webdataset's TarWriter makes them: images and labels dealt to `names`."""
+    folder.mkdir(exist_ok=True)
+    share = len(jpegs) // len(names)
+    for number, name in enumerate(names):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        with webdataset.TarWriter(str(folder / name)) as writer:  # pyright: ignore[reportAttributeAccessIssue]
+            for i in range(number * share, (number + 1) * share):
+                writer.write({"__key__": f"sample{i:04d}", "jpg": jpegs[i], "cls": labels[i]})
+    return DataConfig(shards=str(folder), source=None, classes=3)
+
+
+def img2dataset_shards(folder: Path, jpegs: list[bytes], shards: int) -> DataConfig:
+    """Image, caption and metadata, as img2dataset lays them out."""
+    folder.mkdir()
+    share = len(jpegs) // shards
+    for number in range(shards):
+        members = {}
+        for i in range(number * share, (number + 1) * share):
+            key = f"{number:05d}{i:04d}"
+            members[f"{key}.jpg"] = jpegs[i]
+            members[f"{key}.txt"] = ("cat", "dog", "eel")[i % 3].encode()
+            about = {"caption": "a picture", "url": f"http://x/{i}", "label": ("10", "9", "x")[i % 3], "number": i % 3}
+            members[f"{key}.json"] = json.dumps(about).encode()
+        write_tar(folder / f"{number:05d}.tar", members)
+        (folder / f"{number:05d}_stats.json").write_text("{}")
+    return DataConfig(shards=str(folder), source=None, classes=3)
+
+
+def test_stock_shards_are_indexed_by_their_names(tmp_path: Path, small_jpegs: list[bytes]) -> None:
+    names = ["set-train-000000.tar", "set-train-000001.tar", "val/000000.tar"]
+    data = stock_shards(tmp_path / "shards", small_jpegs, names, [i % 3 for i in range(12)])
+    made = index_shards(data, STORAGE, "cls")
+    assert (made.samples, made.shards) == ({"train": 8, "val": 4}, {"train": 2, "val": 1})
+    index = read_index(data.shards)
+    assert index.classes == []
+    train, val = read_split(index, "train"), read_split(index, "val")
+    assert [(s.image, s.label) for s in train + val] == [(jpeg, i % 3) for i, jpeg in enumerate(small_jpegs)]
+    assert verify(data).bad == []
+
+
+def test_without_names_the_last_shards_are_held_out(tmp_path: Path, small_jpegs: list[bytes]) -> None:
+    data = stock_shards(tmp_path / "s", small_jpegs, [f"{i:03d}.tar" for i in range(6)], ["b", "a", "c"] * 4)
+    made = index_shards(replace(data, val_fraction=0.2), STORAGE, "cls")
+    assert made.shards == {"train": 4, "val": 2}
+    assert "the last 2 of 6 shards" in made.rule
+    index = read_index(data.shards)
+    assert index.classes == ["a", "b", "c"]
+    assert [s.label for s in read_split(index, "train")] == [1, 0, 2, 1, 0, 2, 1, 0]
+
+
+@pytest.mark.parametrize(
+    ("label", "classes", "first"),
+    [("txt", ["cat", "dog", "eel"], [0, 1, 2]), ("json:number", [], [0, 1, 2])],
+)
+def test_shards_of_img2dataset(
+    tmp_path: Path, small_jpegs: list[bytes], label: str, classes: list[str], first: list[int]
+) -> None:
+    data = img2dataset_shards(tmp_path / "s", small_jpegs, 3)
+    index_shards(data, STORAGE, label)
+    index = read_index(data.shards)
+    assert index.classes == classes
+    assert index.packing["label"] == label
+    samples = read_split(index, "train")
+    assert [sample.image for sample in samples] == small_jpegs[:8]
+    assert [sample.label for sample in samples[:3]] == first
+    assert verify(data).bad == []
+
+
+def test_remote_shards_are_indexed_where_they_are_or_here(tmp_path: Path, small_jpegs: list[bytes]) -> None:
+    data = stock_shards(tmp_path / "s", small_jpegs, ["train-0.tar", "val-0.tar"], [i % 3 for i in range(12)])
+    store = fsspec.filesystem("memory")
+    for path in Path(data.shards).glob("*.tar"):
+        store.pipe_file(f"memory://others/{path.name}", path.read_bytes())
+    here = replace(data, source="memory://others", shards=str(tmp_path / "index"))
+    index_shards(here, STORAGE, "cls")
+    index = read_index(here.shards, replace(STORAGE, cache=str(tmp_path / "cache")))
+    assert [shard.url for shard in index.split("train").shards] == ["memory://others/train-0.tar"]
+    assert [sample.image for sample in read_split(index, "train")] == small_jpegs[:6]
+    assert index.packing["source"] == "memory://others"
+    assert verify(here).bad == []
+    index_shards(replace(data, shards="memory://others"), STORAGE, "cls")
+    there = read_index("memory://others", replace(STORAGE, cache=str(tmp_path / "cache")))
+    assert [sample.image for sample in read_split(there, "val")] == small_jpegs[6:]
+
+
+@pytest.mark.parametrize(
+    ("names", "val"),
+    [
+        (["train/0.tar", "val/0.tar"], ["val/0.tar"]),
+        (["a_train_1.tar", "a_valid_1.tar"], ["a_valid_1.tar"]),
+        (["TRAIN001.tar", "Validation001.tar"], ["Validation001.tar"]),
+        (["train-1.tar", "test-1.tar"], ["test-1.tar"]),
+        (["constrained-1.tar", "evaluated-2.tar"], ["evaluated-2.tar"]),  # no words: the last is held out
+        (["train-1.tar", "train-2.tar"], ["train-2.tar"]),
+        (["test/train-1.tar", "test/val-1.tar"], ["test/val-1.tar"]),
+    ],
+)
+def test_the_split_is_a_word_of_the_name(names: list[str], val: list[str]) -> None:
+    splits, _ = divide_by_name(names, 0.2)
+    assert [name for name in names if splits[name] == "val"] == val
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        (["a.tar"], r"a.tar is the only shard, which leaves none to hold out as val; give at least two"),
+        (["train-1.tar", "val-1.tar", "b.tar"], r"some shards' names say train or val, that of b.tar does not; rename"),
+        (["val-1.tar", "val-2.tar"], r"all shards are val by their names, e.g. val-1.tar; put the train shards"),
+    ],
+)
+def test_names_that_do_not_tell_are_refused(names: list[str], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        divide_by_name(names, 0.2)
+
+
+def refused(data: DataConfig, message: str, label: str = "cls") -> None:
+    with pytest.raises(ConfigError, match=message) as caught:
+        index_shards(data, STORAGE, label)
+    assert "\n" not in str(caught.value)
+    assert not (Path(data.shards) / "index.json").exists()
+
+
+def test_samples_that_lack_something_are_refused_with_their_number_and_the_first(
+    tmp_path: Path, small_jpegs: list[bytes]
+) -> None:
+    members = {f"{i}.jpg": small_jpegs[0] for i in range(5)} | {"5.cls": b"1", "6.jpg": b"x", "6.cls": b"0"}
+    for number in range(2):
+        write_tar(tmp_path / f"{number}.tar", members)
+    data = DataConfig(shards=str(tmp_path), classes=3)
+    refused(
+        data, r"12 of 14 samples have no image .* or no label in cls: 0 of 0.tar \(jpg\); .* \.\.\.; give pack.label"
+    )
+    refused(data, r"14 of 14 samples", "json:label")
+
+
+@pytest.mark.parametrize(
+    ("labels", "classes", "message"),
+    [
+        ([0, 1, 2, 3], 3, r"the labels are 0 to 3, data.classes is 3; labels are 0 to data.classes - 1"),
+        ([-1, 0, 1, 2], 3, r"the labels are -1 to 2, data.classes is 3"),
+        (["a", "b", "a", "b"], 3, r"the shards have 2 classes, e.g. a, b; data.classes is 3: set it to that, or pack"),
+        (["a", "1", "a", "b"], 3, r"some labels are numbers \('1'\) and others names \('a'\); use one kind"),
+    ],
+)
+def test_other_labels_than_the_classes_are_refused(
+    tmp_path: Path, small_jpegs: list[bytes], labels: list[Any], classes: int, message: str
+) -> None:
+    for number, label in enumerate(labels):
+        write_tar(tmp_path / f"{number}.tar", {"0.jpg": small_jpegs[0], "0.cls": str(label).encode()})
+    refused(DataConfig(shards=str(tmp_path), classes=classes), message)
+
+
+def test_captions_are_no_classes(tmp_path: Path, small_jpegs: list[bytes]) -> None:
+    members: dict[str, bytes] = {}
+    for i, jpeg in enumerate(small_jpegs):
+        members |= {f"{i}.jpg": jpeg, f"{i}.txt": f"picture number {i:02d}".encode()}
+    for number in range(2):
+        write_tar(tmp_path / f"{number}.tar", members)
+    data = DataConfig(shards=str(tmp_path), classes=3)
+    refused(data, r"shard \d.tar alone has 12 different labels in txt, e.g. 'picture number 00'; data.classes", "txt")
+
+
+def test_what_is_no_folder_of_shards_is_refused(tmp_path: Path, small_jpegs: list[bytes]) -> None:
+    data = stock_shards(tmp_path / "s", small_jpegs, ["train-0.tar", "val-0.tar"], [i % 3 for i in range(12)])
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    refused(replace(data, shards=str(empty)), r"there are no .tar files in .*empty; check the address")
+    refused(replace(data, source="sklearn:digits"), r"data.source is sklearn:digits, no folder or URL of tar files")
+    refused(replace(data, source=str(empty)), r"whose index belongs beside its shards; give data.source=null data.sh")
+    refused(replace(data, source="s3://a", shards="s3://b"), r"an index lies beside its shards or on this machine")
+    content = bytearray((tmp_path / "s" / "val-0.tar").read_bytes())
+    (tmp_path / "s" / "val-0.tar").write_bytes(content[:700])
+    refused(data, r"shard .*val-0.tar is torn or no tar \(.*\); copy it again")
+
+
+def test_an_index_that_is_there_is_not_replaced(tmp_path: Path, small_jpegs: list[bytes]) -> None:
+    data = stock_shards(tmp_path / "s", small_jpegs, ["train-0.tar", "val-0.tar"], [i % 3 for i in range(12)])
+    index_shards(data, STORAGE, "cls")
+    with pytest.raises(ConfigError, match=r"has an index.json already; remove it to index the shards anew"):
+        index_shards(data, STORAGE, "cls")
+
+
+def test_nothing_in_a_shard_is_executed(tmp_path: Path, small_jpegs: list[bytes]) -> None:
+    """Members that stock readers would unpickle are passed over."""
+    marker = tmp_path / "executed"
+    pickled = f"cos\nsystem\n(S'touch {marker}'\ntR.".encode()
+    for name in ("train-0.tar", "val-0.tar"):
+        buffer = io.BytesIO()
+        with tarfile.open(fileobj=buffer, mode="w") as tar:
+            for member, content in {"0.jpg": small_jpegs[0], "0.cls": b"1", "0.pyd": pickled, "0.pkl": pickled}.items():
+                info = tarfile.TarInfo(member)
+                info.size = len(content)
+                tar.addfile(info, io.BytesIO(content))
+        (tmp_path / name).write_bytes(buffer.getvalue())
+    data = DataConfig(shards=str(tmp_path), classes=3)
+    index_shards(data, STORAGE, "cls")
+    assert verify(data).bad == []
+    assert not marker.exists()

@@ -1,0 +1,98 @@
+"""What a shard holds of an image: its own bytes where that can be, a smaller JPEG only if asked."""
+
+import io
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image, JpegImagePlugin
+
+from platform.data.encode import stored
+from platform.data.index import read_index
+from platform.data.pack import pack
+from tests.data.packed import config, member_names, one_image, read_split, write_files
+
+
+@pytest.mark.parametrize(
+    ("name", "kept"), [("PNG", True), ("WEBP", True), ("BMP", False), ("GIF", False), ("TIFF", False)]
+)
+def test_formats_that_are_decoded_are_kept_and_others_become_jpeg(
+    tmp_path: Path, class_folder: Path, name: str, kept: bool
+) -> None:
+    content = one_image(name)
+    write_files(class_folder, {f"fox/{i}.{name.lower()}": content for i in range(2)})
+    pack(config(tmp_path, class_folder, classes=4, val_fraction=0.5, jpeg_quality=97))
+    index = read_index(tmp_path / "shards")
+    (sample,) = [s for s in read_split(index, "train") if index.classes[s.label] == "fox"]
+    assert (sample.image == content) == kept
+    image = Image.open(io.BytesIO(sample.image))
+    assert image.format == (name if kept else "JPEG")
+    original = np.asarray(Image.open(io.BytesIO(content)).convert("RGB")).astype(float)
+    assert np.abs(np.asarray(image.convert("RGB")) - original).mean() < 4
+
+
+def test_the_suffix_does_not_decide_about_the_format(tmp_path: Path, class_folder: Path) -> None:
+    write_files(class_folder, {f"fox/{i}.jpg": one_image("PNG") for i in range(2)})
+    pack(config(tmp_path, class_folder, classes=4, val_fraction=0.5))
+    assert Counter(Path(name).suffix for name in member_names(tmp_path / "shards")) == {
+        ".cls": 14,
+        ".jpg": 12,
+        ".png": 2,
+    }
+
+
+def sampling(content: bytes) -> int:
+    image = Image.open(io.BytesIO(content))
+    assert isinstance(image, JpegImagePlugin.JpegImageFile)
+    return JpegImagePlugin.get_sampling(image)
+
+
+@pytest.mark.parametrize("subsampling", [0, 1, 2])
+def test_a_shrunk_jpeg_keeps_its_subsampling_and_looks_the_same(photos: list[bytes], subsampling: int) -> None:
+    buffer = io.BytesIO()
+    original = Image.open(io.BytesIO(photos[0]))
+    original.save(buffer, "JPEG", quality=95, subsampling=subsampling, exif=b"Exif\0\0" + b"x" * 8)
+    extension, content = stored(buffer.getvalue(), 200, 90)
+    shrunk = Image.open(io.BytesIO(content))
+    assert (extension, shrunk.size, shrunk.format) == ("jpg", (300, 200), "JPEG")
+    assert sampling(content) == subsampling
+    assert "exif" not in shrunk.info
+    assert len(content) < len(buffer.getvalue())
+    expected = np.asarray(original.resize((300, 200), Image.Resampling.LANCZOS)).astype(float)
+    assert np.abs(np.asarray(shrunk) - expected).mean() < 4
+
+
+def test_orientation_is_not_applied(photos: list[bytes]) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6  # a quarter turn
+    buffer = io.BytesIO()
+    Image.open(io.BytesIO(photos[0])).save(buffer, "JPEG", exif=exif)
+    assert stored(buffer.getvalue(), None, 90) == ("jpg", buffer.getvalue())
+    assert Image.open(io.BytesIO(stored(buffer.getvalue(), 200, 90)[1])).size == (300, 200)
+
+
+@pytest.mark.parametrize("shorter_side", [None, 200, 201])
+def test_images_that_are_small_enough_keep_their_bytes(shorter_side: int | None) -> None:
+    for file_format in ("PNG", "WEBP", "JPEG"):
+        content = one_image(file_format)
+        assert stored(content, shorter_side, 90)[1] == content
+
+
+def test_other_formats_are_shrunk_without_chroma_subsampling_and_grey_stays_grey() -> None:
+    for file_format in ("PNG", "BMP", "WEBP"):
+        content = stored(one_image(file_format), 100, 90)[1]
+        assert sampling(content) == 0
+    grey = Image.open(io.BytesIO(stored(one_image("JPEG", "L"), 100, 90)[1]))
+    assert (grey.mode, grey.size) == ("L", (100, 100))
+
+
+def test_a_decoded_image_is_shrunk_too() -> None:
+    content = stored(Image.new("RGB", (400, 300)), 150, 90)[1]
+    assert Image.open(io.BytesIO(content)).size == (200, 150)
+
+
+@pytest.mark.parametrize("share", [0.01, 0.5, 0.999])
+def test_a_torn_file_is_refused(photos: list[bytes], share: float) -> None:
+    with pytest.raises((ValueError, OSError)):
+        stored(photos[0][: int(len(photos[0]) * share)], None, 90)

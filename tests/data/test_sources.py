@@ -1,0 +1,297 @@
+"""Sources: every kind is listed and read, wrong ones are refused in one line with what to do."""
+
+import io
+import pickle
+import shutil
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import fsspec
+import numpy as np
+import pyarrow as pa
+import pytest
+import torchvision.datasets
+from PIL import Image
+from pyarrow import parquet
+
+from platform.config import ConfigError
+from platform.data.index import Index, read_index
+from platform.data.pack import divide, pack
+from platform.data.sources import open_source
+from tests.data.handmade import write_tar
+from tests.data.packed import CLASSES, class_files, config, contents, read_split, stored_as_packed, write_files
+
+
+@pytest.mark.parametrize("val_name", ["val", "test", "valid", "validation", "Test"])
+def test_parts_of_a_source_are_kept(tmp_path: Path, small_jpegs: list[bytes], val_name: str) -> None:
+    files = class_files(small_jpegs[:9], "train/") | class_files(small_jpegs[9:], f"{val_name}/")
+    report = pack(config(tmp_path, write_files(tmp_path / "source", files), val_fraction=0.9))
+    assert report.samples == {"train": 9, "val": 3}
+    index = read_index(tmp_path / "shards")
+    assert stored_as_packed(index, "train").keys() == set(small_jpegs[:9])
+    assert stored_as_packed(index, "val") == {jpeg: CLASSES[i] for i, jpeg in enumerate(small_jpegs[9:])}
+
+
+def test_images_lie_anywhere_below_their_class_and_other_files_are_passed_over(
+    tmp_path: Path, small_jpegs: list[bytes]
+) -> None:
+    files = {f"{name}/deep/er/{i}.JPEG": small_jpegs[3 * i + j] for j, name in enumerate(CLASSES) for i in range(4)}
+    files |= {"README.md": b"text", "cat/notes.txt": b"text", "loose.jpg": b"no class", "empty/.keep": b""}
+    report = pack(config(tmp_path, write_files(tmp_path / "source", files)))
+    assert sum(report.samples.values()) == 12
+    assert read_index(tmp_path / "shards").classes == list(CLASSES)
+
+
+@pytest.mark.parametrize("prefix", ["", "./"])
+def test_a_tar_of_classes_packs_to_the_same_shards_as_its_folder(
+    tmp_path: Path, class_folder: Path, small_jpegs: list[bytes], prefix: str
+) -> None:
+    (tmp_path / "a").mkdir()
+    tar = write_tar(tmp_path / "source.tar", dict(reversed(class_files(small_jpegs, prefix).items())))
+    pack(config(tmp_path, class_folder))
+    pack(config(tmp_path / "a", tar))
+    ours, theirs = contents(tmp_path / "a" / "shards"), contents(tmp_path / "shards")
+    assert {k: v for k, v in ours.items() if k != "index.json"} == {
+        k: v for k, v in theirs.items() if k != "index.json"
+    }
+
+
+@pytest.mark.parametrize("prefix", ["", "./"])
+def test_a_tar_with_parts_keeps_them(tmp_path: Path, small_jpegs: list[bytes], prefix: str) -> None:
+    files = class_files(small_jpegs[:9], f"{prefix}train/") | class_files(small_jpegs[9:], f"{prefix}test/")
+    assert pack(config(tmp_path, write_tar(tmp_path / "s.tar", files))).samples == {"train": 9, "val": 3}
+
+
+def test_digits_are_all_there_stratified_and_legible(digits: Index) -> None:
+    from sklearn.datasets import load_digits
+
+    digits_set: Any = load_digits()
+    target = digits_set.target
+    train, val = read_split(digits, "train"), read_split(digits, "val")
+    assert digits.classes == [str(i) for i in range(10)]
+    labels, held_out = Counter(s.label for s in train + val), Counter(s.label for s in val)
+    assert labels == Counter(target.tolist())
+    assert held_out == {label: round(0.2 * count) for label, count in labels.items()}
+    images = digits_set.images * (255 / 16)
+    for sample in val[::20]:
+        image = Image.open(io.BytesIO(sample.image))
+        assert (image.size, image.mode) == ((32, 32), "L")
+        small = np.asarray(image.resize((8, 8), Image.Resampling.BOX))
+        nearest = np.abs(images - small).sum((1, 2)).argmin()
+        assert target[nearest] == sample.label
+
+
+@pytest.mark.parametrize("val_fraction", [0.1, 0.2, 0.5])
+def test_the_held_out_part_is_of_every_class_alike_and_disjoint(tmp_path: Path, val_fraction: float) -> None:
+    files = {f"{name}/{i:03d}.jpg": b"" for name, count in (("a", 100), ("b", 40), ("c", 11)) for i in range(count)}
+    parts = divide(open_source(str(write_files(tmp_path / "source", files))).parts(), val_fraction, seed=3)
+    names = {split: {item.name for item in items} for split, items in parts.items()}
+    assert names["train"].isdisjoint(names["val"])
+    assert names["train"] | names["val"] == set(files)
+    counts = Counter(item.label for item in parts["val"])
+    assert counts == {name: round(n * val_fraction) for name, n in (("a", 100), ("b", 40), ("c", 11))}
+    again = divide(open_source(str(tmp_path / "source")).parts(), val_fraction, seed=4)
+    assert {item.name for item in again["val"]} != names["val"]
+
+
+class TinySet:
+    """A data set as torchvision's: images and integer labels, training and test part."""
+
+    classes = ("zebra", "ant", "cow")
+
+    def __init__(self, root: str, train: bool, download: bool) -> None:
+        assert Path(root).name == "somewhere"
+        assert not download
+        self.targets = [0, 1, 2] * (4 if train else 2)
+        self._value = 0 if train else 100
+
+    def __getitem__(self, i: int) -> tuple[Image.Image, int]:
+        return Image.new("L", (8, 8), self._value + i), self.targets[i]
+
+
+def test_a_torchvision_data_set_keeps_its_parts_and_classes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torchvision.datasets, "TinySet", TinySet, raising=False)
+    report = pack(config(tmp_path, "torchvision:TinySet@somewhere"))
+    assert report.samples == {"train": 12, "val": 6}
+    index = read_index(tmp_path / "shards")
+    assert index.classes == ["ant", "cow", "zebra"]
+    for split, first in (("train", 0), ("val", 100)):
+        for image, label in stored_as_packed(index, split).items():
+            value = round(np.asarray(Image.open(io.BytesIO(image))).mean())
+            assert label == TinySet.classes[(value - first) % 3]
+
+
+def test_an_unknown_torchvision_data_set_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"torchvision:Nothing, which torchvision.datasets does not have; check"):
+        pack(config(tmp_path, "torchvision:Nothing"))
+
+
+@pytest.mark.parametrize("spec", [None, "absent", "absent.tar", "sklearn:iris"])
+def test_a_missing_source_is_refused_with_what_may_be_given(tmp_path: Path, spec: str | None) -> None:
+    with pytest.raises(
+        ConfigError, match=r"data.source is .*give a folder, a tar, a .csv or .parquet list, torchvision:NAME or"
+    ):
+        pack(config(tmp_path, spec if spec is None or ":" in spec else tmp_path / spec))
+
+
+@pytest.mark.parametrize("files", [{}, {"a.txt": b""}, {"a.jpg": b"no class folder"}, {"cat/a.txt": b""}])
+def test_a_source_without_images_is_refused_with_the_layout(tmp_path: Path, files: dict[str, bytes]) -> None:
+    folder = tmp_path / "source"
+    folder.mkdir()
+    for spec in (write_files(folder, files), write_tar(tmp_path / "source.tar", files)):
+        with pytest.raises(ConfigError, match=r"no images in class folders; expected \[train\|val/\]CLASS/NAME.jpg"):
+            pack(config(tmp_path, spec))
+
+
+def test_a_source_that_mixes_classes_and_parts_is_refused(tmp_path: Path, small_jpegs: list[bytes]) -> None:
+    files = class_files(small_jpegs) | class_files(small_jpegs, "train/")
+    with pytest.raises(ConfigError, match=r"mixes class folders with the parts train; use one"):
+        pack(config(tmp_path, write_files(tmp_path / "source", files)))
+
+
+@pytest.mark.parametrize(("part", "missing"), [("train", "val"), ("val", "train")])
+def test_a_source_of_one_part_is_refused(tmp_path: Path, small_jpegs: list[bytes], part: str, missing: str) -> None:
+    files = class_files(small_jpegs, f"{part}/")
+    with pytest.raises(ConfigError, match=rf"no {missing} part, only {part}; add the folder"):
+        pack(config(tmp_path, write_files(tmp_path / "source", files)))
+
+
+def test_compressed_and_foreign_archives_are_refused(tmp_path: Path, class_folder: Path) -> None:
+    archive = shutil.make_archive(str(tmp_path / "packed"), "gztar", class_folder)
+    with pytest.raises(ConfigError, match=r"packed.tar.gz is compressed, .*; decompress it first"):
+        pack(config(tmp_path, archive))
+    (tmp_path / "not.tar").write_bytes(b"not a tar" * 200)
+    with pytest.raises(ConfigError, match=r"not.tar is no tar .*; give a folder or a tar") as caught:
+        pack(config(tmp_path, tmp_path / "not.tar"))
+    assert "\n" not in str(caught.value)
+
+
+LISTS = ("csv", "parquet")
+
+
+def write_list(path: Path, columns: dict[str, list[Any]]) -> Path:
+    if path.suffix == ".parquet":
+        parquet.write_table(pa.table(columns), path)
+    else:
+        rows = [",".join(columns), *(",".join(str(v) for v in row) for row in zip(*columns.values(), strict=True))]
+        path.write_text("\n".join(rows) + "\n")
+    return path
+
+
+@pytest.mark.parametrize("kind", LISTS)
+def test_a_list_packs_to_the_shards_of_its_folder(tmp_path: Path, class_folder: Path, kind: str) -> None:
+    names = sorted(path.relative_to(tmp_path).as_posix() for path in class_folder.rglob("*.jpg"))
+    columns = {"id": list(range(12)), "path": names, "label": [name.split("/")[1] for name in names]}
+    listed = write_list(tmp_path / f"images.{kind}", columns)
+    (tmp_path / "a").mkdir()
+    pack(config(tmp_path, listed))
+    pack(config(tmp_path / "a", class_folder))
+    ours, theirs = contents(tmp_path / "shards"), contents(tmp_path / "a" / "shards")
+    assert {k: v for k, v in ours.items() if k != "index.json"} == {
+        k: v for k, v in theirs.items() if k != "index.json"
+    }
+    assert read_index(tmp_path / "shards").packing["source"] == f"images.{kind}"
+
+
+@pytest.mark.parametrize("kind", LISTS)
+def test_a_list_may_name_splits_absolute_paths_addresses_and_what_lies_above(
+    tmp_path: Path, small_jpegs: list[bytes], kind: str
+) -> None:
+    fsspec.filesystem("memory").pipe_file("memory://listed/a.jpg", small_jpegs[0])
+    write_files(tmp_path, {"b.jpg": small_jpegs[1], "lists/c.jpg": small_jpegs[2], "lists/d.jpg": small_jpegs[3]})
+    columns = {
+        "split": ["train", "Train", "validation", "test"],
+        "path": ["memory://listed/a.jpg", "../b.jpg", str(tmp_path / "lists" / "c.jpg"), "d.jpg"],
+        "label": ["01", "x", "x", "01"],
+    }
+    report = pack(config(tmp_path, write_list(tmp_path / "lists" / f"images.{kind}", columns), classes=2))
+    index = read_index(tmp_path / "shards")
+    assert report.samples == {"train": 2, "val": 2}
+    assert index.classes == ["x", "01"] or index.classes == ["01", "x"]
+    assert stored_as_packed(index, "train") == {small_jpegs[0]: "01", small_jpegs[1]: "x"}
+    assert stored_as_packed(index, "val") == {small_jpegs[2]: "x", small_jpegs[3]: "01"}
+
+
+def test_whole_numbers_are_labels_in_parquet(tmp_path: Path, small_jpegs: list[bytes]) -> None:
+    write_files(tmp_path, {f"{i}.jpg": small_jpegs[i] for i in range(12)})
+    columns = {"path": [f"{i}.jpg" for i in range(12)], "label": [(i % 3) * 5 for i in range(12)]}
+    pack(config(tmp_path, write_list(tmp_path / "images.parquet", columns)))
+    assert read_index(tmp_path / "shards").classes == ["0", "5", "10"]
+
+
+def test_a_list_at_an_address_names_files_beside_it(tmp_path: Path, small_jpegs: list[bytes]) -> None:
+    store = fsspec.filesystem("memory")
+    for i in range(12):
+        store.pipe_file(f"memory://list/images/{i}.jpg", small_jpegs[i])
+    rows = "".join(f"images/{i}.jpg,{CLASSES[i % 3]}\n" for i in range(12))
+    store.pipe_file("memory://list/images.csv", f"path,label\n{rows}".encode())
+    assert sum(pack(config(tmp_path, "memory://list/images.csv")).samples.values()) == 12
+    for path in ("../secret.jpg", "/etc/passwd"):
+        store.pipe_file("memory://list/bad.csv", f"path,label\n{path},cat\n".encode())
+        with pytest.raises(ConfigError, match=r"lists '.*', which is not read; a list at an address names files below"):
+            pack(config(tmp_path, "memory://list/bad.csv"))
+
+
+@pytest.mark.parametrize("kind", LISTS)
+@pytest.mark.parametrize(
+    ("columns", "message"),
+    [
+        ({"file": ["a"], "label": ["x"]}, r"has no column path, only file, label; name them path, label and"),
+        ({"a": ["a"]}, r"has no column path and no column label, only a;"),
+        ({"path": ["a.jpg"], "label": [""]}, r"has the label '' in row 1 \(a.jpg\); give a name or a whole number"),
+        ({"path": [""], "label": ["x"]}, r"has the path '' in row 1"),
+        ({"path": ["a"], "label": ["x"], "split": ["dev"]}, r"names the split 'dev'; choose one of train, val"),
+        ({"path": ["a"], "label": ["x"], "split": [""]}, r"has no split in row 1 \(a\)"),
+        ({"path": ["reference://a"], "label": ["x"]}, r"lists 'reference://a', which is not read; addresses may begin"),
+        ({"path": ["simplecache::s3://a"], "label": ["x"]}, r"lists 'simplecache::s3://a', which is not read"),
+    ],
+)
+def test_a_wrong_list_is_refused(tmp_path: Path, kind: str, columns: dict[str, list[Any]], message: str) -> None:
+    with pytest.raises(ConfigError, match=message) as caught:
+        open_source(str(write_list(tmp_path / f"list.{kind}", columns))).parts()
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("kind", LISTS)
+def test_what_is_no_list_is_refused(tmp_path: Path, kind: str) -> None:
+    (tmp_path / f"list.{kind}").write_bytes(b"\x00\xff,\n1,2,3\n,,,,\n" * 9)
+    with pytest.raises(
+        ConfigError, match=rf"list.{kind} is no {'CSV' if kind == 'csv' else 'Parquet'} file \(.*; check"
+    ):
+        open_source(str(tmp_path / f"list.{kind}")).parts()
+
+
+def test_a_missing_file_of_a_list_is_unreadable_not_fatal(tmp_path: Path, class_folder: Path) -> None:
+    names = [path.relative_to(tmp_path).as_posix() for path in sorted(class_folder.rglob("*.jpg"))]
+    columns = {"path": [*names, "gone.jpg"], "label": [*(name.split("/")[1] for name in names), "cat"]}
+    report = pack(config(tmp_path, write_list(tmp_path / "list.csv", columns)))
+    assert report.unreadable == ["gone.jpg: No such file or directory"]
+
+
+def test_an_address_that_is_no_list_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"data.source is s3://bucket/train; of addresses only lists"):
+        open_source("s3://bucket/train")
+
+
+def test_linked_class_folders_are_followed_and_a_circle_of_links_is_not(tmp_path: Path, class_folder: Path) -> None:
+    subset = tmp_path / "subset"
+    subset.mkdir()
+    for name in CLASSES:
+        (subset / name).symlink_to(class_folder / name)
+    (class_folder / "cat" / "again").symlink_to(class_folder)
+    assert sum(pack(config(tmp_path, subset)).samples.values()) == 12
+
+
+@pytest.mark.parametrize("spec", ["folder", "tar", "sklearn:digits"])
+def test_sources_and_items_are_small_and_picklable(tmp_path: Path, class_folder: Path, spec: str) -> None:
+    if spec == "tar":
+        spec = shutil.make_archive(str(tmp_path / "source"), "tar", class_folder)
+    source = open_source(str(class_folder) if spec == "folder" else spec)
+    items = [item for part in source.parts().values() for item in part]
+    again, copied = pickle.loads(pickle.dumps((source, items)))  # noqa: S301  # our own
+    assert copied == items
+    assert len(pickle.dumps(source)) < 500
+    assert len(pickle.dumps(items)) < 150 * len(items) + 200
+    assert again.read(copied[3]) == source.read(items[3])
+    assert again.stamp(copied[3]) == source.stamp(items[3])
