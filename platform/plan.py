@@ -7,9 +7,10 @@ from platform.config import Config, ConfigError, Experiment, require
 from platform.data import pack
 from platform.data.cache import ShardError
 from platform.data.index import INDEX_NAME, Index, has_index, read_index
-from platform.data.order import steps_per_epoch, total_steps
+from platform.data.order import Order, steps_per_epoch, total_steps
+from platform.data.readahead import check_room
 from platform.data.sources import source_name
-from platform.data.storage import StorageError
+from platform.data.storage import StorageError, is_remote
 from platform.models import build
 
 
@@ -52,7 +53,8 @@ def plan(experiment: Experiment) -> Plan:
     """
     config = experiment.config
     packed = is_packed(config)
-    train_samples, val_samples, shrunk_to = _samples(config, packed)
+    index = open_data(config) if packed else None
+    train_samples, val_samples, shrunk_to = _contents(index) if index else _source_contents(config)
     _check_local_resources(config)
     members = []
     for name, member in experiment.members.items():
@@ -60,7 +62,7 @@ def plan(experiment: Experiment) -> Plan:
             member.data == config.data,
             f"ensemble member {name} changes data.*; members differ in sampling, order and model, not in their images",
         )
-        for section in ("cluster", "evaluation", "tracking", "loader"):
+        for section in ("cluster", "evaluation", "tracking", "loader", "storage"):
             require(
                 getattr(member, section) == getattr(config, section),
                 f"ensemble member {name} changes {section}.*, which is the experiment's; give it beside the members",
@@ -73,6 +75,9 @@ def plan(experiment: Experiment) -> Plan:
             f"training.batch_size is {batch}, more than the {train_samples} training images of {config.data.name} "
             "fill; lower it",
         )
+        if index:
+            train, loader = index.split("train"), member.loader
+            check_room(train, Order.of(train, loader.streams, batch, loader.block, member.seed), config.cluster.workers)
         members.append(MemberPlan(name, member, per_epoch, total_steps(member.training.epochs, per_epoch)))
     return Plan(experiment, train_samples, val_samples, packed, members, shrunk_to)
 
@@ -122,11 +127,13 @@ def open_data(config: Config) -> Index:
     return index
 
 
-def _samples(config: Config, packed: bool) -> tuple[int, int, int | None]:
-    """(training images, validation images, what they are shrunk to): of the index, or of the source before that."""
-    if packed:
-        index = open_data(config)
-        return index.split("train").samples, index.split("val").samples, index.packing.get("shorter_side")
+def _contents(index: Index) -> tuple[int, int, int | None]:
+    """(training images, validation images, pixels that larger ones were shrunk to)"""
+    return index.split("train").samples, index.split("val").samples, index.packing.get("shorter_side")
+
+
+def _source_contents(config: Config) -> tuple[int, int, int | None]:
+    """The same of the source that will be packed."""
     if config.data.source is None:
         raise ConfigError(
             f"no {INDEX_NAME} in data.shards={config.data.shards} and no data.source to pack; "
@@ -156,6 +163,8 @@ def lines(plan: Plan) -> list[str]:
     """The plan as text."""
     experiment, config = plan.experiment, plan.experiment.config
     shards = config.data.shards + ("" if plan.packed else f" (packed from {config.data.source} on first use)")
+    if is_remote(config.data.shards):
+        shards += f", through {config.storage.cache} of at most {config.storage.cache_gb:g} GB on each node"
     cluster = config.cluster
     text = [
         f"experiment  {experiment.name}",

@@ -5,9 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from platform.config import Config, ConfigError, DataConfig, Experiment
+from platform.config import Config, ConfigError, DataConfig, Experiment, StorageConfig
+from platform.data.index import Index
 from platform.data.pack import pack
 from platform.plan import lines, open_data, plan
+from tests.data.servers import http_server
 
 
 def experiment(data: DataConfig, **changes: object) -> Experiment:
@@ -75,3 +77,14 @@ def test_a_list_that_a_store_does_not_give_is_one_line(tmp_path: Path):
     data = DataConfig(source="memory://nowhere/list.csv", shards=str(tmp_path / "none"))
     with pytest.raises(ConfigError, match=r"data\.source: memory://nowhere/list\.csv does not exist; check"):
         plan(experiment(data))
+
+
+def test_a_cache_too_small_is_refused_before_anything_starts(digits: Index, digits_data: DataConfig, tmp_path: Path):
+    with http_server(Path(digits.url)) as server:
+        remote = replace(digits_data, shards=server.url, source=None)
+        storage = StorageConfig(cache=str(tmp_path / "cache"), cache_gb=1e-5)
+        with pytest.raises(ConfigError, match=r"storage\.cache_gb is 1e-05, but 8 streams"):
+            plan(experiment(remote, storage=storage))
+        made = plan(experiment(remote, storage=replace(storage, cache_gb=2)))
+    assert any(f"shards      {server.url}, through {tmp_path}/cache of at most 2 GB on" in line for line in lines(made))
+    assert not (tmp_path / "cache").exists()

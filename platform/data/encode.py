@@ -7,13 +7,14 @@ can be read. EXIF orientation is not applied here either, and colour profiles ar
 import io
 from importlib import metadata
 
-from PIL import Image, JpegImagePlugin, features
+from PIL import Image, features
 
 from platform.data.decode import EncodedImage
 
 # Kept as they are; MPO is a JPEG with a second picture behind it, as telephones write it.
 KEPT_FORMATS = {"JPEG": "jpg", "MPO": "jpg", "PNG": "png", "WEBP": "webp"}
-FULL_CHROMA = 0  # Pillow's number of 4:4:4
+FULL_CHROMA = 0  # Pillow's number of 4:4:4, for formats that have all of it
+HALF_CHROMA = 2  # of 4:2:0, for shrunk images, as cameras and other packers have it: a quarter less to decode
 # What the bytes of a shrunk or converted image depend on besides it.
 CODECS = (
     f"pillow {metadata.version('pillow')}, libjpeg {features.version_feature('libjpeg_turbo')}, "
@@ -33,7 +34,8 @@ def stored(content: bytes | Image.Image, shorter_side: int | None, quality: int)
         ValueError, OSError, SyntaxError, Image.DecompressionBombError, ...: no readable image.
     """
     if isinstance(content, Image.Image):
-        return "jpg", _jpeg(_shrunk(_in_colour_or_grey(content), shorter_side), quality, FULL_CHROMA)
+        shrunk = _shrunk(_in_colour_or_grey(content), shorter_side)
+        return "jpg", _jpeg(shrunk, quality, FULL_CHROMA if shrunk.size == content.size else HALF_CHROMA)
     header = Image.open(io.BytesIO(content))  # refuses sizes that are an attack before anything is decoded
     pixels = EncodedImage(content).decode()  # torn files fail here, not in training
     is_larger = shorter_side is not None and min(pixels.shape[:2]) > shorter_side
@@ -42,7 +44,7 @@ def stored(content: bytes | Image.Image, shorter_side: int | None, quality: int)
     image = Image.fromarray(pixels)
     if header.mode in ("L", "1"):
         image = image.getchannel(0)  # all three are the same
-    return "jpg", _jpeg(_shrunk(image, shorter_side), quality, _chroma(header))
+    return "jpg", _jpeg(_shrunk(image, shorter_side), quality, HALF_CHROMA if is_larger else FULL_CHROMA)
 
 
 def _in_colour_or_grey(image: Image.Image) -> Image.Image:
@@ -55,14 +57,6 @@ def _shrunk(image: Image.Image, shorter_side: int | None) -> Image.Image:
     scale = shorter_side / min(image.size)
     size = (max(shorter_side, round(image.width * scale)), max(shorter_side, round(image.height * scale)))
     return image.resize(size, Image.Resampling.LANCZOS)
-
-
-def _chroma(header: Image.Image) -> int:
-    """Pillow's number of a JPEG's chroma subsampling; full for other formats and for kinds it has no number of."""
-    if not isinstance(header, JpegImagePlugin.JpegImageFile):
-        return FULL_CHROMA
-    sampling = JpegImagePlugin.get_sampling(header)
-    return sampling if sampling >= 0 else FULL_CHROMA
 
 
 def _jpeg(image: Image.Image, quality: int, subsampling: int) -> bytes:

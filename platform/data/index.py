@@ -102,30 +102,42 @@ def read_index(url: str | Path, storage: StorageConfig | None = None) -> Index:
     Raises:
         ShardError: no index, an index of another kind, a local shard missing or of another size.
     """
-    url, storage = str(url), storage or StorageConfig()
-    source = Storage(storage)
-    content = _content(url, source)
-    try:
-        entries = [(entry.get("split", "train"), _shard(url, entry)) for entry in content["shardlist"]]
-        classes = [str(name) for name in content.get("classes", [])]
-        packing = dict(content.get("packing") or {})
-        label = LabelRule.of(str(packing.get("label", "cls")), tuple(classes))
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ShardError(f"{join(url, INDEX_NAME)} is not a shard index ({error!r}); pack the data again") from error
-    _check_files([shard for _, shard in entries], url)
+    url, source = str(url), Storage(storage or StorageConfig())
+    said = read_entries(url, source)
+    _check_files([shard for _, shard in said.entries], url)
     cache = open_cache(source)
     shards: dict[str, list[ShardFile]] = {}
-    for split, shard in entries:
+    for split, shard in said.entries:
         shards.setdefault(split, []).append(shard)
-    splits = {name: Split(name, of_split, cache, label) for name, of_split in shards.items()}
-    return Index(url, classes, splits, packing, source)
+    splits = {name: Split(name, of_split, cache, said.label) for name, of_split in shards.items()}
+    return Index(url, said.classes, splits, said.packing, source)
 
 
-def _content(url: str, source: Storage) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Entries:
+    """What an index says, whether or not it is so."""
+
+    entries: list[tuple[str, ShardFile]]  # split and shard
+    classes: list[str]
+    packing: dict[str, Any]
+    label: LabelRule
+
+
+def read_entries(url: str, source: Storage) -> Entries:
+    """Read `index.json` at `url` without looking at the shards.
+
+    Raises:
+        ShardError: no index, or one of another kind.
+    """
     path = join(url, INDEX_NAME)
     try:
         content = json.loads(source.read(path))
         kind = content["__kind__"]
+        if kind != KIND:
+            raise ShardError(f"{path} is of kind {kind!r}; only {KIND} is read")
+        entries = [(str(entry.get("split", "train")), _shard(url, entry)) for entry in content["shardlist"]]
+        classes = [str(name) for name in content.get("classes", [])]
+        packing = dict(content.get("packing") or {})
     except NoSuchFile as error:
         raise ShardError(
             f"no {INDEX_NAME} in {url}; pack the data there with job=pack data.source=PATH, "
@@ -133,11 +145,9 @@ def _content(url: str, source: Storage) -> dict[str, Any]:
         ) from error
     except StorageError as error:
         raise ShardError(str(error)) from error
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ShardError(f"{path} is not a shard index ({error!r}); pack the data again") from error
-    if kind != KIND:
-        raise ShardError(f"{path} is of kind {kind!r}; only {KIND} is read")
-    return content
+    return Entries(entries, classes, packing, LabelRule.of(str(packing.get("label", "cls")), tuple(classes)))
 
 
 def _shard(base: str, entry: dict[str, Any]) -> ShardFile:

@@ -228,6 +228,7 @@ def _index(packing: Packing, entries: list[dict[str, Any]], corrupt: int) -> str
             "samples_per_shard": data.samples_per_shard,
             "shorter_side": data.shorter_side,
             "jpeg_quality": data.jpeg_quality,
+            **({"shrunk_chroma": "4:2:0"} if data.shorter_side else {}),
             **({"unreadable": corrupt} if corrupt else {}),
             **({"enlarged": DIGITS_SCALE} if data.source == DIGITS else {}),
         },

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 
 from platform.config import DataConfig, StorageConfig
 from platform.data.cache import Bytes, ShardError, ShardFile, map_file
-from platform.data.index import _content, _shard
+from platform.data.index import read_entries
 from platform.data.reader import LabelRule, ShardReader
 from platform.data.storage import Storage, StorageError, is_remote
 
@@ -43,18 +43,13 @@ def verify(
         ShardError: there is no index, or it is none.
     """
     source = Storage(storage or StorageConfig())
-    content = _content(data.shards, source)
-    try:
-        entries = [(str(entry.get("split", "train")), _shard(data.shards, entry)) for entry in content["shardlist"]]
-        classes = tuple(str(name) for name in content.get("classes", []))
-        rule = LabelRule.of(str((content.get("packing") or {}).get("label", "cls")), classes)
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ShardError(f"the index in {data.shards} is not a shard index ({error!r}); pack the data again") from error
+    said = read_entries(data.shards, source)
+    entries, rule = said.entries, said.label
     found = Verified()
     problems: dict[str, str] = {}
     threads = source.config.threads if is_remote(data.shards) else os.cpu_count() or 1
     with ThreadPoolExecutor(threads, thread_name_prefix="verify") as pool:
-        limit = len(classes) or data.classes
+        limit = len(said.classes) or data.classes
         futures = {pool.submit(_problem, shard, source, rule, limit): shard for _, shard in entries}
         try:
             for done, future in enumerate(as_completed(futures), 1):
