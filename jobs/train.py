@@ -154,6 +154,7 @@ def _start_lanes(planned: Plan, folder: ExperimentFolder, names: list[str], reso
 
     config = planned.experiment.config.cluster
     gpus = gpus_per_worker(config, resources)
+    planned.experiment.config.loader.require_gpu(available=gpus > 0)
     count = lane_count(config, resources, len(names))
     mailbox = start_mailbox()
     costs = {member.name: member.cost for member in planned.members if member.name in names}

@@ -73,6 +73,9 @@ class DataConfig:
         require(min(self.std) > 0, f"data.std is {self.std}; every channel needs more than 0")
 
 
+DECODERS = ("cpu", "gpu")
+
+
 @dataclass
 class LoaderConfig:
     """How samples are ordered and fetched. `streams` and `block` define the order; the rest only its speed."""
@@ -81,6 +84,7 @@ class LoaderConfig:
     block: int = 4096  # samples shuffled together within a stream
     threads: int = 0  # decoding threads per worker; 0: one per processor the worker holds
     prefetch_batches: int = 4
+    decoder: str = "cpu"  # gpu: crops are decoded by the workers' GPUs; pixels differ by rounding
     log_samples: bool = False  # write the sample ids of every step beside the member's checkpoints
 
     def __post_init__(self) -> None:
@@ -88,6 +92,14 @@ class LoaderConfig:
         require_at_least("loader.block", self.block, 1)
         require_at_least("loader.threads", self.threads, 0)
         require_at_least("loader.prefetch_batches", self.prefetch_batches, 1)
+        require_choice("loader.decoder", self.decoder, DECODERS)
+
+    def require_gpu(self, *, available: bool) -> None:
+        """Refuse to decode on what is not there."""
+        require(
+            available or self.decoder == "cpu",
+            f"loader.decoder is {self.decoder}, but the workers have no GPU; give loader.decoder=cpu",
+        )
 
 
 MEMORY = "memory"

@@ -67,16 +67,22 @@ class EncodedImage:
             CorruptImage: torn or unreadable data.
         """
         box = box or Box(0, 0, self.width, self.height)
-        if self._stream is not None:
-            region = _codec().Region(box.top, box.left, box.bottom, box.right)
+        region = self.region(box)
+        if region is not None:
             decoder, as_stored = _decoder()
-            image = decoder.decode(self._stream.get_sub_code_stream(region=region), params=as_stored)
+            image = decoder.decode(region, params=as_stored)
             pixels = None if image is None else np.asarray(image)
             if pixels is not None and pixels.shape == (*box.size, 3):
                 return pixels
         with _pillow_errors():
             image = Image.open(io.BytesIO(self._data)).convert("RGB")
             return np.asarray(image.crop((box.left, box.top, box.right, box.bottom)))
+
+    def region(self, box: Box) -> Any:
+        """nvImageCodec's view of `box`; None for what it does not read."""
+        if self._stream is None:
+            return None
+        return self._stream.get_sub_code_stream(region=_codec().Region(box.top, box.left, box.bottom, box.right))
 
 
 def resize(pixels: NDArray[np.uint8], size: tuple[int, int], interpolation: str = "bilinear") -> Tensor:
@@ -150,17 +156,17 @@ def _codec() -> Any:
 def _decoder() -> tuple[Any, Any]:
     """This thread's decoder, and its parameters."""
     if not hasattr(_thread, "decoder"):
-        codec = _codec()
-        with _module_lock, _silent_stderr():
-            _thread.decoder = (
-                codec.Decoder(
-                    device_id=codec.NVIMGCODEC_DEVICE_CPU_ONLY,
-                    max_num_cpu_threads=1,
-                    backends=[codec.Backend(codec.BackendKind.CPU_ONLY)],
-                ),
-                codec.DecodeParams(apply_exif_orientation=False),
-            )
+        _thread.decoder = new_decoder()
     return _thread.decoder
+
+
+def new_decoder(gpu: int | None = None) -> tuple[Any, Any]:
+    """A decoder, for one thread, on the processor or a GPU; and the parameters of its `decode`."""
+    codec = _codec()
+    on_cpu = {"backends": [codec.Backend(codec.BackendKind.CPU_ONLY)], "device_id": codec.NVIMGCODEC_DEVICE_CPU_ONLY}
+    with _module_lock, _silent_stderr():
+        decoder = codec.Decoder(max_num_cpu_threads=1, **(on_cpu if gpu is None else {"device_id": gpu}))
+    return decoder, codec.DecodeParams(apply_exif_orientation=False)
 
 
 @contextlib.contextmanager

@@ -24,9 +24,11 @@ from platform.data.decode import CorruptImage, EncodedImage, resize_into
 from platform.data.index import Split
 from platform.data.order import Order
 from platform.data.readahead import OrderAhead
-from platform.data.sampling import COLOUR_DRAWS, DRAWS, crop
+from platform.data.reader import Sample
+from platform.data.sampling import COLOUR_DRAWS, DRAWS, Crop, crop
 
 log = logging.getLogger("platform.data")
+CPU = torch.device("cpu")
 
 
 @dataclass
@@ -80,6 +82,7 @@ class Loader:
         prefetch: batches decoded ahead.
         max_corrupt: undecodable samples after which it raises.
         pin: page-locked buffers, for asynchronous copies to a GPU.
+        device: where the images are made.
     """
 
     def __init__(
@@ -93,6 +96,7 @@ class Loader:
         prefetch: int,
         max_corrupt: int,
         pin: bool = False,
+        device: torch.device = CPU,
     ) -> None:
         self._split = split
         self._shape = shape
@@ -101,6 +105,7 @@ class Loader:
         self._threads = threads
         self._prefetch = prefetch
         self._pin = pin
+        self._device = device
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="decode")
         self.corrupt = CorruptCount(max_corrupt)
 
@@ -123,7 +128,7 @@ class Loader:
         """An empty batch for these sample ids."""
         n = len(ids)
         return Batch(
-            images=torch.empty((n, *self._shape), dtype=torch.uint8, pin_memory=self._pin),
+            images=torch.empty((n, *self._shape), dtype=torch.uint8, pin_memory=self._pin, device=self._device),
             labels_N=torch.zeros(n, dtype=torch.int64),
             ids_N=torch.from_numpy(ids),
             valid_N=torch.zeros(n, dtype=torch.bool),
@@ -154,7 +159,18 @@ class Loader:
     def _fill(self, batch: Batch, places: list[int]) -> list[str]:
         """Decode the samples at `places`; returns what could not be."""
         errors = []
-        labels, valid = batch.labels_N.numpy(), batch.valid_N.numpy()  # a tensor's items are slow to set one by one
+        valid = batch.valid_N.numpy()  # a tensor's items are slow to set one by one
+        for place, sample in self._samples(batch, places):
+            try:
+                self._render(batch, place, EncodedImage(sample.image))
+                valid[place] = True
+            except CorruptImage as error:
+                errors.append(self._left_out(batch, place, sample, error))
+        return errors
+
+    def _samples(self, batch: Batch, places: list[int]) -> Iterator[tuple[int, Sample]]:
+        """The samples at `places`; their labels are set."""
+        labels = batch.labels_N.numpy()
         for place, sample_id in zip(places, batch.ids_N[places].tolist(), strict=True):
             sample = self._split.read(sample_id)
             if not 0 <= sample.label < self._classes:
@@ -162,15 +178,13 @@ class Loader:
                     f"sample {sample.key} has the label {sample.label}, but data.classes is {self._classes}; "
                     "set data.classes to what the index says"
                 )
-            try:
-                self._render(batch, place, EncodedImage(sample.image))
-            except CorruptImage as error:
-                errors.append(f"{sample.key}: {error}")
-                batch.images[place].zero_()
-                continue
             labels[place] = sample.label
-            valid[place] = True
-        return errors
+            yield place, sample
+
+    def _left_out(self, batch: Batch, place: int, sample: Sample, error: CorruptImage) -> str:
+        batch.images[place].zero_()
+        batch.labels_N[place] = 0
+        return f"{sample.key}: {error}"
 
 
 class TrainLoader(Loader):
@@ -188,6 +202,7 @@ class TrainLoader(Loader):
         threads: int = 1,
         prefetch: int = 4,
         pin: bool = False,
+        device: torch.device = CPU,
     ) -> None:
         size = data.image_size
         super().__init__(
@@ -199,6 +214,7 @@ class TrainLoader(Loader):
             prefetch=prefetch,
             max_corrupt=data.max_corrupt,
             pin=pin,
+            device=device,
         )
         self._order, self._data, self._sampling = order, data, sampling
         self._rank, self._world = rank, world
@@ -235,7 +251,10 @@ class TrainLoader(Loader):
         epoch = step // self._order.steps_per_epoch
         return self.request(ids, draws.uniforms(self._order.seed, epoch, ids, DRAWS))
 
+    def _crop(self, batch: Batch, place: int, image: EncodedImage) -> Crop:
+        return crop(self._sampling, self._data, image.width, image.height, batch.draws_ND[place].tolist())
+
     def _render_crop(self, batch: Batch, place: int, image: EncodedImage) -> None:
-        view = crop(self._sampling, self._data, image.width, image.height, batch.draws_ND[place].tolist())
+        view = self._crop(batch, place, image)
         resize_into(batch.images[place], image.decode(view.box), view.interpolation)
         batch.mirrored_N[place] = view.mirrored

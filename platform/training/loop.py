@@ -15,6 +15,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from platform.config import Config
 from platform.data import draws
+from platform.data.deviceloader import DeviceTrainLoader
 from platform.data.index import Index, Split
 from platform.data.loader import TrainLoader
 from platform.data.order import Order, evaluation_share, total_steps
@@ -78,17 +79,7 @@ def train(cfg: Config, index: Index, worker: Worker, folder: Path, report: Repor
     pixels = Pixels(cfg.data, worker.device, channels_last=cfg.training.channels_last)
     meter = Meter(cfg, worker, start_step=step)
     saved_at = time.monotonic()
-    loader = TrainLoader(
-        split,
-        order,
-        cfg.data,
-        cfg.sampling,
-        rank=worker.rank,
-        world=worker.world,
-        threads=worker.threads,
-        prefetch=cfg.loader.prefetch_batches,
-        pin=worker.device.type == "cuda",
-    )
+    loader = training_loader(cfg, split, order, worker)
     samples = SampleLog(folder, step, worker.rank, worker.world, wanted=cfg.loader.log_samples)
     with loader, samples:
         for batch in loader.steps(step, last_step):
@@ -137,6 +128,20 @@ def training_order(cfg: Config, split: Split) -> Order:
     """
     seed = draws.key(cfg.seed, cfg.order_seed)
     return Order.of(split, cfg.loader.streams, cfg.training.batch_size, cfg.loader.block, seed)
+
+
+def training_loader(cfg: Config, split: Split, order: Order, worker: Worker) -> TrainLoader:
+    """The worker's batches, decoded where `loader.decoder` says.
+
+    Raises:
+        ConfigError: by a GPU that the worker does not have.
+    """
+    share: dict[str, Any] = {"rank": worker.rank, "world": worker.world, "prefetch": cfg.loader.prefetch_batches}
+    on_gpu = worker.device.type == "cuda"
+    if cfg.loader.decoder == "cpu":
+        return TrainLoader(split, order, cfg.data, cfg.sampling, threads=worker.threads, pin=on_gpu, **share)
+    cfg.loader.require_gpu(available=on_gpu)
+    return DeviceTrainLoader(split, order, cfg.data, cfg.sampling, device=worker.device, **share)
 
 
 def steps_in(cfg: Config, order: Order) -> int:
