@@ -11,10 +11,10 @@ from collections.abc import Generator, Iterable, Iterator
 from platform.cluster import connect, disconnect
 from platform.config import Config, ConfigError, Experiment
 from platform.console import Counter
-from platform.data import adopt, pack, verify
 from platform.data.cache import ShardError
-from platform.data.shard import ShardResult, ShardTask, write_shard
 from platform.data.storage import StorageError
+from platform.packing import adopt, pack, verify
+from platform.packing.shard import ShardResult, ShardTask, write_shard
 
 FEW_IMAGES = 5000  # are packed sooner than a Ray and its workers start
 RETRIES = 3  # of a shard whose worker dies

@@ -4,14 +4,14 @@ import os
 from dataclasses import dataclass
 
 from platform.config import Config, ConfigError, Experiment, require
-from platform.data import pack
 from platform.data.cache import ShardError
 from platform.data.index import INDEX_NAME, Index, has_index, read_index
 from platform.data.order import Order, steps_per_epoch, total_steps
 from platform.data.readahead import check_room
-from platform.data.sources import source_name
 from platform.data.storage import StorageError, is_remote
 from platform.models import build
+from platform.packing import pack
+from platform.packing.sources import source_name
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,6 @@
 """What every test needs: our `platform` ahead of the standard library's, and small real shards."""
 
+import io
 import os
 import sys
 from pathlib import Path
@@ -10,11 +11,14 @@ if not hasattr(sys.modules.get("platform"), "__path__"):
     sys.modules.pop("platform", None)
 os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))  # child processes
 
+import numpy as np  # noqa: E402
 import pytest  # noqa: E402
+import sklearn  # noqa: E402
+from PIL import Image  # noqa: E402
 
 from platform.config import DataConfig  # noqa: E402
 from platform.data.index import Index, read_index  # noqa: E402
-from platform.data.pack import pack  # noqa: E402
+from platform.packing.pack import pack  # noqa: E402
 
 
 @pytest.fixture(scope="session")
@@ -39,3 +43,23 @@ def digits_data(tmp_path_factory: pytest.TempPathFactory) -> DataConfig:
 @pytest.fixture(scope="session")
 def digits(digits_data: DataConfig) -> Index:
     return read_index(digits_data.shards)
+
+
+@pytest.fixture(scope="session")
+def photos() -> list[bytes]:
+    """scikit-learn's two real photographs, 640x427, as JPEG files."""
+    folder = Path(sklearn.__file__).parent / "datasets" / "images"
+    return [(folder / name).read_bytes() for name in ("china.jpg", "flower.jpg")]
+
+
+@pytest.fixture(scope="session")
+def small_jpegs() -> list[bytes]:
+    """Twelve JPEG files of 40x36 px that all differ."""
+    rng = np.random.default_rng(0)
+    files = []
+    for _ in range(12):
+        buffer = io.BytesIO()
+        coarse = Image.fromarray(rng.integers(0, 256, (9, 10, 3), dtype=np.uint8))
+        coarse.resize((40, 36), Image.Resampling.BICUBIC).save(buffer, "JPEG", quality=90)
+        files.append(buffer.getvalue())
+    return files

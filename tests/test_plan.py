@@ -7,7 +7,7 @@ import pytest
 
 from platform.config import Config, ConfigError, DataConfig, Experiment, StorageConfig
 from platform.data.index import Index
-from platform.data.pack import pack
+from platform.packing.pack import pack
 from platform.plan import lines, open_data, plan
 from tests.data.servers import http_server
 

@@ -27,9 +27,9 @@ from platform.data.decode import EncodedImage, resize, resize_into
 from platform.data.index import Split, read_index
 from platform.data.loader import TrainLoader
 from platform.data.order import Order
-from platform.data.pack import pack
 from platform.data.pixels import Pixels
 from platform.data.sampling import DRAWS, Crop, crop
+from platform.packing.pack import pack
 
 BATCH = 32
 MADE_PHOTOS = 120

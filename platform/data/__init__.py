@@ -1,1 +1,1 @@
-"""Shards to batches: index, order, decode, sampling, loader, pixels; and pack, which makes shards of any source."""
+"""Shards to batches: storage, cache, reader, index, order, read-ahead, decode, sampling, loader, pixels."""

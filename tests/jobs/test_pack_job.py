@@ -13,12 +13,12 @@ from jobs import pack as job
 from jobs.train import prepare_data
 from platform.cluster import connect, disconnect
 from platform.config import ClusterConfig, Config, ConfigError, DataConfig
-from platform.data import pack as packing
 from platform.data.index import read_index
-from platform.data.pack import pack
-from tests.data.deadly import DeadlyOnce, Torn
-from tests.data.packed import CLASSES, contents, write_files
+from platform.packing import pack as packing
+from platform.packing.pack import pack
 from tests.jobs.conftest import Runner
+from tests.packing.deadly import DeadlyOnce, Torn
+from tests.packing.packed import CLASSES, contents, write_files
 
 
 def test_it_packs_verifies_and_says_so(launch: Runner, tmp_path: Path, digits_data: DataConfig) -> None:

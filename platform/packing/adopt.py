@@ -20,11 +20,11 @@ from typing import Any
 from platform.config import ConfigError, DataConfig, StorageConfig
 from platform.data.cache import Bytes
 from platform.data.index import INDEX_NAME, KIND, has_index
-from platform.data.items import SPLIT_NAMES, natural
 from platform.data.reader import IMAGE_EXTENSIONS, LabelRule, samples_of
-from platform.data.sources import source_name
 from platform.data.storage import Storage, is_remote, join
-from platform.data.verify import whole
+from platform.packing.items import SPLIT_NAMES, natural
+from platform.packing.sources import source_name
+from platform.packing.verify import whole
 
 # As a word of its own: "imagenet-train-000001.tar", "val/0001.tar", "train0001.tar"; not "training" or "constrain".
 SPLIT_WORD = re.compile(rf"(?<![a-z])({'|'.join(SPLIT_NAMES)})(?![a-z])")

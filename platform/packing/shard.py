@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from platform.config import ConfigError, first_line
-from platform.data.encode import CODECS, stored
-from platform.data.items import Item
-from platform.data.sources import Source
 from platform.data.storage import NoSuchFile, StorageError
-from platform.data.target import Record, Target, md5_of
+from platform.packing.encode import CODECS, stored
+from platform.packing.items import Item
+from platform.packing.sources import Source
+from platform.packing.target import Record, Target, md5_of
 
 LAYOUT = 1  # of shards; another one has unfinished packings begin anew
 

@@ -12,11 +12,11 @@ import pytest
 import webdataset
 
 from platform.config import ConfigError, DataConfig, StorageConfig
-from platform.data.adopt import divide_by_name, index_shards
 from platform.data.index import read_index
-from platform.data.verify import verify
+from platform.packing.adopt import divide_by_name, index_shards
+from platform.packing.verify import verify
 from tests.data.handmade import write_tar
-from tests.data.packed import read_split
+from tests.packing.packed import read_split
 
 STORAGE = StorageConfig(attempts=2)
 

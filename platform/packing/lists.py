@@ -14,8 +14,8 @@ import pyarrow as pa
 from pyarrow import csv, parquet
 
 from platform.config import ConfigError, StorageConfig, first_line
-from platform.data.items import SPLIT_NAMES, Item, Parts, file_stamp
 from platform.data.storage import Storage, StorageError, is_remote, join
+from platform.packing.items import SPLIT_NAMES, Item, Parts, file_stamp
 
 LIST_SUFFIXES = (".csv", ".parquet")
 NEEDED, OPTIONAL = ("path", "label"), ("split",)

@@ -19,9 +19,9 @@ import numpy as np
 from PIL import Image
 
 from platform.config import ConfigError, StorageConfig, first_line
-from platform.data.items import SPLIT_NAMES, Item, Parts, file_stamp
-from platform.data.lists import LIST_SUFFIXES, ListSource
 from platform.data.storage import is_remote
+from platform.packing.items import SPLIT_NAMES, Item, Parts, file_stamp
+from platform.packing.lists import LIST_SUFFIXES, ListSource
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".ppm", ".gif", ".tif", ".tiff")
 KINDS = "a folder, a tar, a .csv or .parquet list, torchvision:NAME or sklearn:digits"

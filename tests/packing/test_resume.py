@@ -12,8 +12,8 @@ import pytest
 
 from platform.config import ConfigError
 from platform.data.index import read_index
-from platform.data.pack import in_threads, pack
-from tests.data.packed import config, contents, write_files
+from platform.packing.pack import in_threads, pack
+from tests.packing.packed import config, contents, write_files
 
 
 def interrupt_at(count: int) -> Callable[[int, int], None]:
@@ -80,8 +80,8 @@ def test_a_changed_image_setting_or_shard_is_packed_anew(tmp_path: Path, class_f
 SLOW = """
 import sys, time
 from platform.config import DataConfig
-from platform.data import shard
-from platform.data.pack import in_threads, pack
+from platform.packing import shard
+from platform.packing.pack import in_threads, pack
 whole = shard.stored
 def slowly(*arguments):
     time.sleep(0.15)

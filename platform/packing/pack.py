@@ -20,10 +20,10 @@ import numpy as np
 from platform.config import ConfigError, DataConfig, StorageConfig
 from platform.data import draws
 from platform.data.index import KIND
-from platform.data.items import Item, Parts, natural
-from platform.data.shard import Encoding, ShardResult, ShardTask, too_many, write_shard
-from platform.data.sources import DIGITS, DIGITS_SCALE, Source, open_source, source_name
-from platform.data.target import Target, open_target
+from platform.packing.items import Item, Parts, natural
+from platform.packing.shard import Encoding, ShardResult, ShardTask, too_many, write_shard
+from platform.packing.sources import DIGITS, DIGITS_SCALE, Source, open_source, source_name
+from platform.packing.target import Target, open_target
 
 Run = Callable[[Iterable[ShardTask]], Generator[ShardResult]]  # tasks to results, in any order
 Progress = Callable[[int, int], object]  # images done, of all

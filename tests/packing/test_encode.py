@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from PIL import Image, JpegImagePlugin
 
-from platform.data.encode import stored
 from platform.data.index import read_index
-from platform.data.pack import pack
-from tests.data.packed import config, member_names, one_image, read_split, write_files
+from platform.packing.encode import stored
+from platform.packing.pack import pack
+from tests.packing.packed import config, member_names, one_image, read_split, write_files
 
 
 @pytest.mark.parametrize(

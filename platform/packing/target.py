@@ -21,7 +21,7 @@ from filelock import FileLock, Timeout
 from platform.config import ConfigError, StorageConfig
 from platform.data.index import INDEX_NAME
 from platform.data.storage import NoSuchFile, is_remote, join
-from platform.data.store import Store
+from platform.packing.store import Store
 
 RECORDS = ".packing"
 READ_ONLY = ("http://", "https://")

@@ -17,10 +17,10 @@ from pyarrow import parquet
 
 from platform.config import ConfigError
 from platform.data.index import Index, read_index
-from platform.data.pack import divide, pack
-from platform.data.sources import open_source
+from platform.packing.pack import divide, pack
+from platform.packing.sources import open_source
 from tests.data.handmade import write_tar
-from tests.data.packed import CLASSES, class_files, config, contents, read_split, stored_as_packed, write_files
+from tests.packing.packed import CLASSES, class_files, config, contents, read_split, stored_as_packed, write_files
 
 
 @pytest.mark.parametrize("val_name", ["val", "test", "valid", "validation", "Test"])

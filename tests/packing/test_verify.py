@@ -8,10 +8,10 @@ import pytest
 from platform.config import DataConfig
 from platform.data.cache import ShardError
 from platform.data.index import read_index
-from platform.data.pack import pack
-from platform.data.verify import verify
+from platform.packing.pack import pack
+from platform.packing.verify import verify
 from tests.data.handmade import MakeShards
-from tests.data.packed import config
+from tests.packing.packed import config
 
 
 def test_what_was_packed_is_accepted(tmp_path: Path, class_folder: Path) -> None:

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from PIL import Image
 
-from platform.data.items import Item, Parts
-from platform.data.sources import DigitsSource
+from platform.packing.items import Item, Parts
+from platform.packing.sources import DigitsSource
 
 
 @dataclass(frozen=True)
