@@ -19,6 +19,7 @@ from PIL import Image  # noqa: E402
 from platform.config import DataConfig  # noqa: E402
 from platform.data.index import Index, read_index  # noqa: E402
 from platform.packing.pack import pack  # noqa: E402
+from tests.data.handmade import MakeShards, write_index, write_tar  # noqa: E402
 
 
 @pytest.fixture(scope="session")
@@ -63,3 +64,17 @@ def small_jpegs() -> list[bytes]:
         coarse.resize((40, 36), Image.Resampling.BICUBIC).save(buffer, "JPEG", quality=90)
         files.append(buffer.getvalue())
     return files
+
+
+@pytest.fixture
+def make_shards(tmp_path: Path) -> MakeShards:
+    """Function: one dict of members (name -> bytes) for each shard -> folder of shards with their index."""
+
+    def make(*shards: dict[str, bytes]) -> Path:
+        counts = {}
+        for number, members in enumerate(shards):
+            path = write_tar(tmp_path / f"train-{number:06d}.tar", members)
+            counts[path.name] = len({name.partition(".")[0] for name in members})
+        return write_index(tmp_path, counts)
+
+    return make
