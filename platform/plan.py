@@ -3,6 +3,8 @@
 import os
 from dataclasses import dataclass
 
+import torch
+
 from platform.config import Config, ConfigError, Experiment, require
 from platform.data.cache import ShardError
 from platform.data.index import INDEX_NAME, Index, has_index, read_index
@@ -150,6 +152,7 @@ def _check_local_resources(config: Config) -> None:
     cluster = config.cluster
     if cluster.address is not None:
         return
+    config.loader.require_gpu(available=torch.cuda.is_available())
     cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     needed = cluster.workers * cluster.cpus_per_worker
     require(
