@@ -15,28 +15,24 @@ from typing import Any
 import numpy as np
 
 from platform.config import StorageConfig
-from platform.data.cache import Cache, ShardError, ShardFile, open_cache
+from platform.data.cache import ShardError, ShardFile, open_cache
 from platform.data.reader import CLS, LabelRule, OpenShards, Sample
 from platform.data.storage import NoSuchFile, Storage, StorageError, is_remote, join
 
 INDEX_NAME = "index.json"
 KIND = "wids-shard-index-v1"
+LARGEST = 2**50  # bytes or samples of a shard; beyond it somebody means harm
 
 
 class Split:
     """The shards of one part of a data set (train or val); samples by id 0 .. samples - 1, from any thread."""
 
-    def __init__(self, name: str, shards: list[ShardFile], cache: Cache | None = None, label: LabelRule = CLS) -> None:
+    def __init__(self, name: str, shards: list[ShardFile], opened: OpenShards | None = None) -> None:
         self.name = name
         self.shards = shards
-        self.cache = cache or open_cache(Storage(StorageConfig()))
         self.sizes = np.array([shard.samples for shard in shards], np.int64)
         self.starts = [0, *accumulate(self.sizes.tolist())]  # first id of each shard, and the end
-        self._label = label
-        self._open = OpenShards(shards, self.cache, label)
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return Split, (self.name, self.shards, self.cache, self._label)  # another process opens its own shards
+        self.opened = opened or OpenShards(open_cache(Storage(StorageConfig())), CLS)
 
     @property
     def samples(self) -> int:
@@ -58,11 +54,11 @@ class Split:
             ShardError: the shard cannot be had, is torn, or is not what the index says.
         """
         shard, place = self.locate(sample_id)
-        return self._open.reader(shard).read(place)
+        return self.opened.reader(self.shards[shard]).read(place)
 
     def prepare(self, shard: int) -> None:
         """Fetch and open a shard that will be read soon. Raises as `read` does."""
-        self._open.reader(shard)
+        self.opened.reader(self.shards[shard])
 
 
 @dataclass(frozen=True)
@@ -105,11 +101,11 @@ def read_index(url: str | Path, storage: StorageConfig | None = None) -> Index:
     url, source = str(url), Storage(storage or StorageConfig())
     said = read_entries(url, source)
     _check_files([shard for _, shard in said.entries], url)
-    cache = open_cache(source)
+    opened = OpenShards(open_cache(source), said.label)  # one for all parts: they share the cache's room
     shards: dict[str, list[ShardFile]] = {}
     for split, shard in said.entries:
         shards.setdefault(split, []).append(shard)
-    splits = {name: Split(name, of_split, cache, said.label) for name, of_split in shards.items()}
+    splits = {name: Split(name, of_split, opened) for name, of_split in shards.items()}
     return Index(url, said.classes, splits, said.packing, source)
 
 
@@ -138,6 +134,8 @@ def read_entries(url: str, source: Storage) -> Entries:
         entries = [(str(entry.get("split", "train")), _shard(url, entry)) for entry in content["shardlist"]]
         classes = [str(name) for name in content.get("classes", [])]
         packing = dict(content.get("packing") or {})
+        if len({shard.url for _, shard in entries}) < len(entries):
+            raise ValueError("it names a shard twice")
     except NoSuchFile as error:
         raise ShardError(
             f"no {INDEX_NAME} in {url}; pack the data there with job=pack data.source=PATH, "
@@ -145,14 +143,15 @@ def read_entries(url: str, source: Storage) -> Entries:
         ) from error
     except StorageError as error:
         raise ShardError(str(error)) from error
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError, OverflowError) as error:
         raise ShardError(f"{path} is not a shard index ({error!r}); pack the data again") from error
     return Entries(entries, classes, packing, LabelRule.of(str(packing.get("label", "cls")), tuple(classes)))
 
 
 def _shard(base: str, entry: dict[str, Any]) -> ShardFile:
-    name, samples, size = entry["url"], int(entry["nsamples"]), int(entry["filesize"])
-    if not isinstance(name, str) or samples < 0 or size < 0:
+    name, samples, size = entry["url"], entry["nsamples"], entry["filesize"]
+    whole = all(type(number) is int and 0 <= number < LARGEST for number in (samples, size))
+    if not isinstance(name, str) or not whole:
         raise ValueError(f"{name} has {samples} samples and {size} bytes")
     return ShardFile(_address(base, name), samples, size, str(entry.get("md5sum", "")))
 

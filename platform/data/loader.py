@@ -227,7 +227,7 @@ class TrainLoader(Loader):
 
     def counts(self) -> dict[str, float]:
         """What a run shows of its data: corrupt samples of this pass, and this process's traffic so far."""
-        traffic = self._split.cache.storage.traffic
+        traffic = self._split.opened.cache.storage.traffic
         return {
             "data/corrupt_samples": self.corrupt.count,
             "data/fetched_gb": traffic.bytes / 1e9,

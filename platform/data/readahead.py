@@ -21,7 +21,7 @@ class ReadAhead:
 
     def __init__(self, split: Split) -> None:
         self._split = split
-        self._pool = ThreadPoolExecutor(split.cache.storage.config.threads, thread_name_prefix="read ahead")
+        self._pool = ThreadPoolExecutor(split.opened.cache.storage.config.threads, thread_name_prefix="read ahead")
 
     def soon(self, shards: Iterable[int]) -> None:
         """Prepare these, in this order."""
@@ -66,17 +66,22 @@ def check_room(split: Split, order: Order, world: int) -> None:
     """
     if not any(is_remote(shard.url) for shard in split.shards):
         return
-    streams = range(0, order.streams, world)
-    reading = [order.block_at(0, stream) for stream in streams]
-    needed = {shard for block in reading for shard in order.shards_of(block)}
-    needed |= {shard for block in reading for shard in order.shards_of(order.block_after(block))}
-    room, limit = sum(split.shards[shard].bytes for shard in needed), split.cache.limit_bytes
+    streams = order.streams // world
+    room = sum(split.shards[shard].bytes for shard in _shards_at_once(order, world))
+    limit = split.opened.cache.limit_bytes
     if room > limit:
         raise ConfigError(
-            f"storage.cache_gb is {limit / 1e9:g}, but {len(streams)} streams with blocks of {order.block} samples and "
+            f"storage.cache_gb is {limit / 1e9:g}, but {streams} streams with blocks of {order.block} samples and "
             f"the next ones read ahead take {room / 1e9:.3g} GB of shards; raise it, lower loader.block, or pack "
             "smaller shards"
         )
+
+
+def _shards_at_once(order: Order, world: int) -> set[int]:
+    """The shards of the blocks that a worker reads at the start of a run, and of the next ones."""
+    reading = [order.block_at(0, stream) for stream in range(0, order.streams, world)]
+    blocks = [*reading, *map(order.block_after, reading)]
+    return {shard for block in blocks for shard in order.shards_of(block)}
 
 
 class OrderAhead:
@@ -87,6 +92,7 @@ class OrderAhead:
         self._streams = range(rank, order.streams, world)
         self._reached: dict[int, Block] = {}
         check_room(split, order, world)
+        split.opened.most = max(split.opened.most, 2 * len(_shards_at_once(order, world)))
         self._ahead = ReadAhead(split)
 
     def at(self, step: int) -> None:

@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import Future
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -17,7 +18,9 @@ from platform.data.cache import Bytes, Cache, ShardError, ShardFile
 from platform.data.storage import is_remote
 
 IMAGE_EXTENSIONS = ("jpg", "jpeg", "png", "webp")  # all that is ever decoded; nothing here can execute code
-OPEN_SHARDS = 256  # at most, of local ones, which are only mapped
+OPEN_SHARDS = 512  # at once, unless what is being read needs more
+IDLE_S = 60.0  # after which a remote shard is no longer held against its cache's evicting it
+LARGEST_LABEL = 2**31
 
 
 @dataclass(slots=True)
@@ -60,7 +63,11 @@ class LabelRule:
         """The label as a number. Raises as `value` does."""
         text = self.value(member)
         number = self.numbers.get(text) if not text.lstrip("-").isdigit() else None
-        return int(text) if number is None else number
+        if number is None:
+            number = int(text)
+            if abs(number) > LARGEST_LABEL:
+                raise ValueError("it is beyond any number of classes")
+        return number
 
 
 CLS = LabelRule()
@@ -121,7 +128,10 @@ def samples_of(content: Bytes) -> dict[str, dict[str, tuple[int, int]]]:
     for name, offset, size in _members(content):
         folder, slash, base = name.rpartition("/")
         stem, _, extension = base.partition(".")
-        samples.setdefault(folder + slash + stem, {})[extension.lower()] = (offset, size)
+        parts = samples.setdefault(folder + slash + stem, {})
+        if extension.lower() in parts:
+            raise ValueError(f"it has two members {name}, of which one would be lost")
+        parts[extension.lower()] = (offset, size)
     return samples
 
 
@@ -145,7 +155,10 @@ def _members(content: Bytes) -> Iterator[tuple[str, int, int]]:
             return iter(found)  # the end of the archive
         if header[257:262] != b"ustar" or kind not in (b"0", b"\0", b"5", b"x"):
             return _members_of_any_tar(content)
-        size = int(header[124:136].rstrip(b"\0 ") or b"0", 8)
+        digits = header[124:136].strip(b"\0 ")
+        if not digits.isdigit():  # a size that octal digits cannot hold, or no size
+            return _members_of_any_tar(content)
+        size = int(digits, 8)
         position += BLOCK
         if position + size > end:
             raise ValueError("its last member is cut short")
@@ -188,58 +201,65 @@ def _members_of_any_tar(content: Bytes) -> Iterator[tuple[str, int, int]]:
 
 
 class OpenShards:
-    """The readers of a split's shards, each opened by the first thread that asks; the longest unused are closed."""
+    """The readers of an index's shards, each opened by the first thread that asks; the longest unused are closed."""
 
-    def __init__(self, shards: list[ShardFile], cache: Cache, label: LabelRule) -> None:
-        self._shards, self._cache, self._label = shards, cache, label
-        self._open: dict[int, ShardReader] = {}
-        self._opening: dict[int, Future[ShardReader]] = {}
+    def __init__(self, cache: Cache, label: LabelRule) -> None:
+        self.cache = cache
+        self.most = OPEN_SHARDS
+        self._label = label
+        self._open: dict[ShardFile, ShardReader] = {}
+        self._opening: dict[ShardFile, Future[ShardReader]] = {}
         self._lock = threading.Lock()
 
-    def reader(self, number: int) -> ShardReader:
+    def __reduce__(self) -> tuple[Any, ...]:
+        return OpenShards, (self.cache, self._label)  # another process opens its own
+
+    def reader(self, shard: ShardFile) -> ShardReader:
         """The reader of a shard; waits for a thread that is opening it. Raises as `ShardReader` and `Cache.open` do."""
-        reader = self._open.get(number)
+        reader = self._open.get(shard)
         if reader is None:
-            reader = self._opened_once(number)
+            reader = self._opened_once(shard)
         reader.used = time.monotonic()
         return reader
 
-    def _opened_once(self, number: int) -> ShardReader:
+    def _opened_once(self, shard: ShardFile) -> ShardReader:
         mine: Future[ShardReader] = Future()
         with self._lock:
-            if number in self._open:
-                return self._open[number]
-            future = self._opening.setdefault(number, mine)
+            if shard in self._open:
+                return self._open[shard]
+            future = self._opening.setdefault(shard, mine)
+            self._make_room()
         if future is not mine:
             return future.result()
         try:
-            reader = self._opened(self._shards[number])
+            reader = self._opened(shard)
         except BaseException as error:
             with self._lock:
-                del self._opening[number]  # who asks again, tries again
+                del self._opening[shard]  # who asks again, tries again
             mine.set_exception(error)
             raise
         with self._lock:
-            self._open[number] = reader
-            del self._opening[number]
-            self._close_beyond_limit()
+            self._open[shard] = reader
+            del self._opening[shard]
         mine.set_result(reader)
         return reader
 
     def _opened(self, shard: ShardFile) -> ShardReader:
         try:
-            return ShardReader(shard, self._cache.open(shard), self._label)
+            return ShardReader(shard, self.cache.open(shard), self._label)
         except ShardError:
-            if not self._cache.discard(shard):
+            if not self.cache.discard(shard):
                 raise
-        return ShardReader(shard, self._cache.open(shard), self._label)  # a copy gone bad on disk is mended so
+        return ShardReader(shard, self.cache.open(shard), self._label)  # a copy gone bad on disk is mended so
 
-    def _close_beyond_limit(self) -> None:
-        """Drop readers; the map or memory of one goes when the last thread that reads it lets go."""
-        oldest = sorted(self._open, key=lambda number: self._open[number].used)[:-1]  # the newest always stays
-        remote = {number: self._shards[number].bytes for number in self._open if is_remote(self._shards[number].url)}
-        held = sum(remote.values())
-        for number in oldest:
-            if len(self._open) > OPEN_SHARDS or (number in remote and held > self._cache.limit_bytes):
-                del self._open[number]
-                held -= remote.get(number, 0)
+    def _make_room(self) -> None:
+        """Drop readers for the one to come; the memory of one goes when the last thread that reads it lets go."""
+        held = sum(shard.bytes for shard in (*self._open, *self._opening) if is_remote(shard.url))
+        idle_since = time.monotonic() - IDLE_S
+        for shard in sorted(self._open, key=lambda shard: self._open[shard].used):
+            too_many = len(self._open) + len(self._opening) > self.most
+            too_large = is_remote(shard.url) and held > self.cache.limit_bytes
+            idle = is_remote(shard.url) and self._open[shard].used < idle_since
+            if too_many or too_large or idle:
+                del self._open[shard]
+                held -= shard.bytes if is_remote(shard.url) else 0

@@ -138,7 +138,18 @@ def test_a_linked_folder_of_shards_elsewhere_is_refused(tmp_path: Path) -> None:
         read_index(folder)
 
 
-@pytest.mark.parametrize("changes", [{"nsamples": -1}, {"filesize": -5}, {"nsamples": "many"}])
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"nsamples": -1},
+        {"filesize": -5},
+        {"nsamples": "many"},
+        {"nsamples": 1e999},
+        {"nsamples": 1e30},
+        {"nsamples": True},
+        {"filesize": 2.5},
+    ],
+)
 def test_impossible_sizes_are_refused(make_shards: MakeShards, changes: dict[str, Any]) -> None:
     folder = two_shards(make_shards)
     edit_entry(folder, **changes)

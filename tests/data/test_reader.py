@@ -212,15 +212,15 @@ class CountingCache:
         return shard.url.startswith("memory:")
 
 
-def open_shards(cache: CountingCache, count: int, scheme: str = "memory://") -> OpenShards:
-    return OpenShards([ShardFile(f"{scheme}{n}", 1, 10, "") for n in range(count)], cache, CLS)
+def shard(number: int, scheme: str = "memory://") -> ShardFile:
+    return ShardFile(f"{scheme}{number}", 1, 10, "")
 
 
 def test_a_shard_is_opened_once_however_many_threads_ask() -> None:
     cache = CountingCache()
     cache.gate.clear()
-    shards = open_shards(cache, 1)
-    threads = [threading.Thread(target=shards.reader, args=(0,)) for _ in range(8)]
+    opened = OpenShards(cache, CLS)
+    threads = [threading.Thread(target=opened.reader, args=(shard(0),)) for _ in range(8)]
     for thread in threads:
         thread.start()
     cache.gate.set()
@@ -231,34 +231,76 @@ def test_a_shard_is_opened_once_however_many_threads_ask() -> None:
 
 def test_no_more_remote_bytes_are_held_than_the_limit() -> None:
     cache = CountingCache()
-    shards = open_shards(cache, 4)
+    opened = OpenShards(cache, CLS)
     for number in (0, 1, 0, 2, 0, 3, 0):  # 25 bytes hold two shards of 10
-        shards.reader(number)
+        opened.reader(shard(number))
     assert cache.opened == [f"memory://{n}" for n in (0, 1, 2, 3)]
-    shards.reader(1)
+    opened.reader(shard(1))
     assert cache.opened[-1] == "memory://1"
+
+
+def test_remote_shards_that_nobody_reads_are_let_go(monkeypatch: pytest.MonkeyPatch) -> None:
+    cache = CountingCache()
+    cache.limit_bytes = 1000
+    opened = OpenShards(cache, CLS)
+    opened.reader(shard(0))
+    opened.reader(shard(1))
+    monkeypatch.setattr(reader_module, "IDLE_S", 0.0)
+    opened.reader(shard(2))
+    assert set(opened._open) == {shard(2)}
 
 
 def test_a_copy_gone_bad_is_discarded_and_fetched_again() -> None:
     cache = CountingCache()
     cache.bad = {"memory://0"}
-    assert open_shards(cache, 1).reader(0).read(0).image == b"memory://0"
+    assert OpenShards(cache, CLS).reader(shard(0)).read(0).image == b"memory://0"
     assert cache.opened == ["memory://0"] * 2
 
 
 def test_a_local_shard_that_is_bad_is_refused_and_left_alone() -> None:
     cache = CountingCache()
     cache.bad = {"0"}
-    shards = open_shards(cache, 1, scheme="")
+    opened = OpenShards(cache, CLS)
     with pytest.raises(ShardError, match="shard 0 is torn or no tar"):
-        shards.reader(0)
+        opened.reader(shard(0, ""))
     assert cache.opened == ["0"]
-    assert shards.reader(0).read(0).image == b"0"  # mended meanwhile: the error is not remembered
+    cache.bad = set()
+    assert opened.reader(shard(0, "")).read(0).image == b"0"  # the error is not remembered
 
 
-def test_many_local_shards_are_not_all_kept_open(monkeypatch: pytest.MonkeyPatch, digits: Index) -> None:
-    monkeypatch.setattr(reader_module, "OPEN_SHARDS", 1)
+def test_many_shards_are_not_all_kept_open(digits: Index) -> None:
     whole, narrow = digits.split("train"), read_index(digits.url).split("train")
+    narrow.opened.most = 1
     for sample_id in [0, whole.samples - 1, 1, 350, 2, 700, whole.samples - 2]:
         assert narrow.read(sample_id) == whole.read(sample_id)
-    assert len(narrow._open._open) == 1
+    assert len(narrow.opened._open) == 1
+
+
+def header(name: bytes, size: bytes) -> bytes:
+    """A tar's header with this size, its checksum right."""
+    block = bytearray(512)
+    block[: len(name)], block[124 : 124 + len(size)], block[156:157] = name, size, b"0"
+    block[257:265], block[148:156] = b"ustar\x0000", b" " * 8
+    block[148:156] = b"%06o\0 " % sum(block)
+    return bytes(block)
+
+
+@pytest.mark.parametrize("size", [b"-0000002000", b"-1", b"+7", b"9", b"7_7", b"0x10", b"\xff" * 12])
+@pytest.mark.timeout(10)
+def test_a_size_that_is_none_is_refused_and_ends(size: bytes) -> None:
+    content = header(b"0.jpg", b"00000001000\0") + bytes(512) + header(b"0.cls", size) + bytes(2048)
+    with pytest.raises(ShardError, match=r"x.tar (is torn or no tar|holds 1 samples)"):
+        ShardReader(ShardFile("x.tar", 2, 0, ""), content)
+
+
+def test_a_key_that_comes_twice_is_refused() -> None:
+    content = write_any([("a.jpg", b"1", 0), ("a.cls", b"0", 0), ("a.jpg", b"2", 0)], tarfile.USTAR_FORMAT)
+    with pytest.raises(ShardError, match=r"x.tar is torn or no tar \(it has two members a.jpg"):
+        ShardReader(ShardFile("x.tar", 1, 0, ""), content)
+
+
+@pytest.mark.parametrize("label", [b"9" * 30, b"9" * 5000, b"-" + b"9" * 11])
+def test_a_label_beyond_every_number_of_classes_is_refused(label: bytes) -> None:
+    content = write_any([("a.jpg", b"1", 0), ("a.cls", label, 0)], tarfile.USTAR_FORMAT)
+    with pytest.raises(ShardError, match=r"sample a of x.tar has the label"):
+        ShardReader(ShardFile("x.tar", 1, 0, ""), content)
