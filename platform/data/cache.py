@@ -24,6 +24,7 @@ from platform.data.storage import Storage, StorageError, is_remote
 log = logging.getLogger("platform.data")
 
 Bytes = mmap.mmap | bytes
+OWN = re.compile(r".*-[0-9a-f]{24}\.(tar|part)")  # what lies in the folder otherwise is somebody else's
 LOCKS = 256  # files; a shard's is chosen by its name, so that they do not grow with the data
 
 
@@ -167,7 +168,7 @@ class DiskCache:
         files = []
         with os.scandir(self._folder) as entries:
             for entry in entries:
-                if entry.name.endswith((".tar", ".part")):
+                if OWN.fullmatch(entry.name):
                     with contextlib.suppress(FileNotFoundError):
                         files.append((entry.stat().st_mtime, entry.stat().st_size, Path(entry.path)))
         total = needed + sum(size for _, size, _ in files)

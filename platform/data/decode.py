@@ -21,6 +21,9 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
+FORMATS = ("JPEG", "PNG", "WEBP")  # of the many that Pillow knows, some start other programs (EPS: Ghostscript)
+MOST_PIXELS = 2 * 89_478_485  # where Pillow too takes an image for an attack: half a gigabyte decoded
+
 
 class CorruptImage(ValueError):
     """Bytes that are no image this platform reads."""
@@ -58,7 +61,9 @@ class EncodedImage:
                 self._stream = stream
         if self._stream is None:
             with _pillow_errors():
-                self.width, self.height = Image.open(io.BytesIO(data)).size
+                self.width, self.height = _open(data).size
+        if self.width * self.height > MOST_PIXELS:
+            raise CorruptImage(f"it has {self.width}x{self.height} pixels, more than {MOST_PIXELS:,}")
 
     def decode(self, box: Box | None = None) -> NDArray[np.uint8]:
         """Pixels of `box` (default: all), `[H, W, 3]` RGB.
@@ -75,7 +80,7 @@ class EncodedImage:
             if pixels is not None and pixels.shape == (*box.size, 3):
                 return pixels
         with _pillow_errors():
-            image = Image.open(io.BytesIO(self._data)).convert("RGB")
+            image = _open(self._data).convert("RGB")
             return np.asarray(image.crop((box.left, box.top, box.right, box.bottom)))
 
     def region(self, box: Box) -> Any:
@@ -122,11 +127,15 @@ def _writable(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return pixels if pixels.flags.writeable else pixels.copy()
 
 
+def _open(data: bytes | memoryview) -> Image.Image:
+    return Image.open(io.BytesIO(data), formats=FORMATS)
+
+
 @contextlib.contextmanager
 def _pillow_errors() -> Iterator[None]:
     try:
         yield
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+    except Exception as error:  # its decoders raise whatever they stumble upon
         reason = "no image format known here" if isinstance(error, UnidentifiedImageError) else str(error)
         raise CorruptImage(reason or type(error).__name__) from error
 

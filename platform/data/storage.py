@@ -14,7 +14,15 @@ from typing import Any, BinaryIO, TypeVar
 
 import fsspec
 from fsspec.asyn import AsyncFileSystem
-from tenacity import RetryCallState, Retrying, retry_if_exception, stop_after_attempt, wait_random_exponential
+from tenacity import (
+    RetryCallState,
+    Retrying,
+    retry_if_exception,
+    sleep_using_event,
+    stop_after_attempt,
+    stop_when_event_set,
+    wait_random_exponential,
+)
 
 from platform.config import StorageConfig, first_line
 
@@ -52,6 +60,11 @@ class Storage:
         self.config = config
         self.traffic = Traffic()
         self._lock = threading.Lock()
+        self._given_up = threading.Event()
+
+    def give_up(self) -> None:
+        """End what other threads are waiting for: no piece is tried again, none begun."""
+        self._given_up.set()
 
     def __reduce__(self) -> tuple[Any, ...]:
         return Storage, (self.config,)
@@ -87,30 +100,34 @@ class Storage:
 
         def whole() -> None:
             file.seek(0)
+            if self._given_up.is_set():
+                raise OSError("given up")
             found = hashlib.md5(usedforsecurity=False)
-            for start in range(0, size, PIECE_BYTES):
-                piece = self._piece(url, start, min(start + PIECE_BYTES, size), size)
+            done = 0
+            while done < size:
+                piece = self._piece(url, done, min(done + PIECE_BYTES, size), size)
                 found.update(piece)
                 file.write(piece)
+                done += len(piece)
             if md5 and found.hexdigest() != md5:
                 raise WrongChecksum(f"its checksum is {found.hexdigest()}, the index says {md5}")
 
         self._retried(url, whole, lambda error: isinstance(error, WrongChecksum))
 
     def _piece(self, url: str, start: int, stop: int, size: int) -> bytes:
+        """The bytes start .. stop - 1; all of them from `start` on where the server sends nothing less."""
         files, path = self._files(url)
 
         def get() -> bytes:
             piece = files.cat_file(path, start=start, end=stop, **self._limit(files))
-            if len(piece) == size > stop - start:  # a server that knows no ranges sends everything
-                piece = piece[start:stop]
+            self._count(len(piece))
+            if len(piece) == size > stop - start:  # it knows no ranges: better once in memory than many times fetched
+                return piece[start:]
             if len(piece) != stop - start:
                 raise OSError(f"{len(piece)} bytes came where {stop - start} were asked for: it was cut short")
             return piece
 
-        piece = self._retried(url, get)
-        self._count(len(piece))
-        return piece
+        return self._retried(url, get)
 
     def list(self, url: str, suffix: str) -> list[tuple[str, int]]:
         """(name below `url`, bytes) of the files that end in `suffix`, sorted by name, at any depth.
@@ -166,7 +183,8 @@ class Storage:
     def _retried(self, url: str, get: Callable[[], T], may_pass: Callable[[BaseException], bool] | None = None) -> T:
         may_pass = may_pass or _may_pass
         retrying = Retrying(
-            stop=stop_after_attempt(self.config.attempts),
+            stop=stop_after_attempt(self.config.attempts) | stop_when_event_set(self._given_up),
+            sleep=sleep_using_event(self._given_up),
             wait=wait_random_exponential(multiplier=FIRST_PAUSE_S, max=LONGEST_PAUSE_S),
             retry=retry_if_exception(may_pass),
             before_sleep=lambda state: self._count_retry(url, state),

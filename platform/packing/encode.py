@@ -9,10 +9,11 @@ from importlib import metadata
 
 from PIL import Image, features
 
-from platform.data.decode import EncodedImage
+from platform.data.decode import FORMATS, EncodedImage
 
 # Kept as they are; MPO is a JPEG with a second picture behind it, as telephones write it.
 KEPT_FORMATS = {"JPEG": "jpg", "MPO": "jpg", "PNG": "png", "WEBP": "webp"}
+CONVERTED_FORMATS = ("BMP", "GIF", "PPM", "TIFF")  # and no others: some that Pillow knows start other programs
 FULL_CHROMA = 0  # Pillow's number of 4:4:4, for formats that have all of it
 HALF_CHROMA = 2  # of 4:2:0, for shrunk images, as cameras and other packers have it: a quarter less to decode
 # What the bytes of a shrunk or converted image depend on besides it.
@@ -36,14 +37,16 @@ def stored(content: bytes | Image.Image, shorter_side: int | None, quality: int)
     if isinstance(content, Image.Image):
         shrunk = _shrunk(_in_colour_or_grey(content), shorter_side)
         return "jpg", _jpeg(shrunk, quality, FULL_CHROMA if shrunk.size == content.size else HALF_CHROMA)
-    header = Image.open(io.BytesIO(content))  # refuses sizes that are an attack before anything is decoded
-    pixels = EncodedImage(content).decode()  # torn files fail here, not in training
-    is_larger = shorter_side is not None and min(pixels.shape[:2]) > shorter_side
-    if header.format in KEPT_FORMATS and not is_larger:
-        return KEPT_FORMATS[header.format], content
-    image = Image.fromarray(pixels)
-    if header.mode in ("L", "1"):
-        image = image.getchannel(0)  # all three are the same
+    header = Image.open(io.BytesIO(content), formats=(*FORMATS, *CONVERTED_FORMATS))
+    is_larger = shorter_side is not None and min(header.size) > shorter_side
+    if header.format not in KEPT_FORMATS:
+        image = _in_colour_or_grey(header)
+    else:
+        image = Image.fromarray(EncodedImage(content).decode())  # torn files fail here, not in training
+        if not is_larger:
+            return KEPT_FORMATS[header.format], content
+        if header.mode in ("L", "1"):
+            image = image.getchannel(0)  # all three are the same
     return "jpg", _jpeg(_shrunk(image, shorter_side), quality, HALF_CHROMA if is_larger else FULL_CHROMA)
 
 

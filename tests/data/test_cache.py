@@ -121,6 +121,30 @@ def test_what_is_being_read_stays_and_the_excess_is_said(
     assert len(cached(folder)) == 2
 
 
+def test_a_shard_read_from_the_cache_stays_while_it_is_read(server: Server, folder: Path) -> None:
+    small = cache(folder, shards=1.5)
+    small.open(shard(server, 0))
+    held = small.open(shard(server, 0))  # found, not fetched
+    small.open(shard(server, 1))
+    assert 0 in cached(folder)
+    assert first(held) == 0
+    del held
+    small.open(shard(server, 2))
+    assert 0 not in cached(folder)
+
+
+def test_other_files_in_the_folder_are_left_alone(server: Server, folder: Path) -> None:
+    folder.mkdir()
+    others = [folder / name for name in ("thesis.tar", "movie.part", "a-b.tar", "x-0123.part")]
+    for path in others:
+        path.write_bytes(bytes(SIZE))
+        os.utime(path, (0, 0))
+    small = cache(folder, shards=1.5)
+    for number in range(4):
+        small.open(shard(server, number))
+    assert all(path.stat().st_size == SIZE for path in others)
+
+
 def test_a_wrong_checksum_leaves_nothing(server: Server, folder: Path) -> None:
     good = shard(server, 0)
     with pytest.raises(StorageError, match=r"0.tar cannot be read after 2 attempts .*checksum"):

@@ -78,7 +78,7 @@ def test_an_evaluation_is_two_shards_ahead_within_its_share(server: Server, spli
 
 def test_a_shard_that_cannot_be_had_fails_its_reader_only(server: Server, split: Split, tmp_path: Path) -> None:
     with closing(ReadAhead(split)) as ahead:
-        broken = Split("train", [*split.shards[:1], _nowhere(split)], split.cache)
+        broken = Split("train", [*split.shards[:1], _nowhere(split)], split.opened)
         failing = ReadAhead(broken)
         failing.soon([1, 0])
         wait_until(lambda: fetched(server) >= {0})
@@ -93,6 +93,23 @@ def test_a_shard_that_cannot_be_had_fails_its_reader_only(server: Server, split:
 def _nowhere(split: Split):
     shard = split.shards[1]
     return type(shard)(shard.url.rpartition("/")[0] + "/nowhere.tar", shard.samples, shard.bytes, shard.md5)
+
+
+def test_the_room_asked_for_holds_the_blocks_being_read_and_the_next(server: Server, tmp_path: Path) -> None:
+    """A stream of one block of a third of a shard, the next in another shard: two shards, not one."""
+    split = read_index(server.url, StorageConfig(cache=str(tmp_path))).split("train")
+    order = Order.of(split, 1, 10, 250, 3)
+    block = order.block_at(0, 0)
+    needed = {*order.shards_of(block), *order.shards_of(order.block_after(block))}
+    assert len(needed) > len(order.shards_of(block))
+    room = sum(split.shards[shard].bytes for shard in needed)
+    for limit, fits in ((room, True), (room - 1, False)):
+        split.opened.cache.limit_bytes = limit
+        if fits:
+            check_room(split, order, 1)
+        else:
+            with pytest.raises(ConfigError, match=r"1 streams with blocks of 250 samples"):
+                check_room(split, order, 1)
 
 
 def test_room_is_asked_for_remote_shards_only(digits: Index, server: Server, tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ import hashlib
 import io
 import logging
 import threading
+import time
 from pathlib import Path
 
 import fsspec
@@ -57,8 +58,35 @@ def test_a_file_comes_whole_in_pieces(server: Server) -> None:
 
 def test_a_server_without_ranges_serves_too(tmp_path: Path) -> None:
     (tmp_path / "a.bin").write_bytes(CONTENT)
+    store = storage()
     with http_server(tmp_path, ranges=False) as server:
-        assert fetched(storage(), f"{server.url}/a.bin", md5=MD5) == CONTENT
+        assert fetched(store, f"{server.url}/a.bin", md5=MD5) == CONTENT
+    assert server.requests["a.bin"] == 1  # though it is three pieces long
+    assert store.traffic.bytes == len(CONTENT)
+
+
+def test_who_gives_up_waits_for_no_retry(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(storage_module, "FIRST_PAUSE_S", 20.0)
+    server.faults["a.bin"] = [servers.status(503)] * 9
+    store, errors = storage(attempts=9), []
+
+    def fetch() -> None:
+        try:
+            fetched(store, f"{server.url}/a.bin")
+        except StorageError as error:
+            errors.append(str(error))
+
+    waiting = threading.Thread(target=fetch)
+    waiting.start()
+    while not server.requests["a.bin"]:
+        time.sleep(0.01)
+    store.give_up()
+    waiting.join(10)
+    assert not waiting.is_alive()
+    assert "a.bin cannot be read" in errors[0]
+    with pytest.raises(StorageError):
+        fetched(store, f"{server.url}/a.bin")
+    assert server.requests["a.bin"] <= 2
 
 
 FAULTS: dict[str, Fault] = {
