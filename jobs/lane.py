@@ -5,6 +5,7 @@ Starting a worker group costs more than a short member, so a group (a lane) keep
 
 import gc
 import logging
+import resource
 import threading
 import time
 from dataclasses import dataclass
@@ -62,12 +63,19 @@ def train_lane(lane: Lane) -> None:
         device=ray.train.torch.get_device(),
         threads=lane.members[0].config.loader.threads or cluster.cpus_per_worker,
     )
+    _allow_many_open_shards()
     gc.collect()
     gc.freeze()  # torch's and Ray's half a million objects: the collector need not walk them at every few images
     config = lane.members[0].config
     index = read_index(config.data.shards, config.storage)
     for member in lane.members:
         run_member(member, index, worker, Sender(lane.mailbox, member.name))
+
+
+def _allow_many_open_shards() -> None:
+    """Each takes a file descriptor; the usual soft limit of 1024 is a convention of the 1980s."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def run_member(member: LaneMember, index: Index, worker: Worker, sender: Sender) -> None:

@@ -4,7 +4,9 @@ In: an experiment, of which `data`, `storage`, `pack` and `cluster` count. Out: 
 """
 
 import contextlib
+import os
 import signal
+import sys
 import threading
 from collections.abc import Generator, Iterable, Iterator
 
@@ -36,6 +38,9 @@ def run(experiment: Experiment) -> int:
         raise ConfigError(str(error)) from error
     except KeyboardInterrupt:
         print("\ninterrupted" + ("; the same command goes on from the finished shards" if action is _write else ""))
+        if action is not _write:  # nothing is left to tidy; a reader may be waiting for a store that has stalled
+            sys.stdout.flush()
+            os._exit(INTERRUPTED)
         return INTERRUPTED
 
 

@@ -45,6 +45,10 @@ class NoSuchFile(StorageError):
     """The store says that there is no such file."""
 
 
+class Refused(StorageError):
+    """The store has the file, perhaps, and does not give it: no rights, gone for good."""
+
+
 @dataclass
 class Traffic:
     """What came over the network so far, in this process."""
@@ -198,7 +202,8 @@ class Storage:
             raise  # of a piece, which had its own attempts
         except Exception as error:
             tried = f" after {self.config.attempts} attempts" if may_pass(error) else ""
-            raise StorageError(
+            kind = Refused if _is_refusal(error) else StorageError
+            raise kind(
                 f"{url} cannot be read{tried} ({_reason(error)}); check the store and its credentials"
             ) from error
 
@@ -223,12 +228,18 @@ def join(base: str, name: str) -> str:
     return f"{base.rstrip('/')}/{name}"
 
 
+def _is_refusal(error: BaseException) -> bool:
+    status = getattr(error, "status", None)  # of an HTTP answer
+    if isinstance(status, int):
+        return 400 <= status < 500 and status not in (408, 425, 429)
+    return isinstance(error, PermissionError)
+
+
 def _may_pass(error: BaseException) -> bool:
     """Whether another attempt could succeed: not where the store has said no."""
-    status = getattr(error, "status", None)  # of an HTTP answer
-    if isinstance(status, int) and 400 <= status < 500:
-        return status in (408, 425, 429)
-    refused = (FileNotFoundError, PermissionError, NotImplementedError, IsADirectoryError, NotADirectoryError)
+    if _is_refusal(error):
+        return False
+    refused = (FileNotFoundError, NotImplementedError, IsADirectoryError, NotADirectoryError)
     lacking = "Credentials" in type(error).__name__  # botocore's and google.auth's, neither of which is imported here
     return isinstance(error, Exception) and not isinstance(error, refused) and not lacking
 

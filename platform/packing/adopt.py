@@ -7,12 +7,10 @@ label rule; beside the shards, or on this machine with their addresses in it.
 import hashlib
 import json
 import math
-import os
 import re
 import tarfile
 from collections import Counter
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -24,7 +22,7 @@ from platform.data.reader import IMAGE_EXTENSIONS, LabelRule, samples_of
 from platform.data.storage import Storage, is_remote, join
 from platform.packing.items import SPLIT_NAMES, natural
 from platform.packing.sources import source_name
-from platform.packing.verify import whole
+from platform.packing.verify import each, whole
 
 # As a word of its own: "imagenet-train-000001.tar", "val/0001.tar", "train0001.tar"; not "training" or "constrain".
 SPLIT_WORD = re.compile(rf"(?<![a-z])({'|'.join(SPLIT_NAMES)})(?![a-z])")
@@ -163,18 +161,7 @@ def _read_all(
     classes: int,
     progress: Callable[[int, int], object] | None,
 ) -> list[_Shard]:
-    threads = store.config.threads if is_remote(base) else os.cpu_count() or 1
-    with ThreadPoolExecutor(threads, thread_name_prefix="index") as pool:
-        futures = [pool.submit(_read, base, name, size, store, label, classes) for name, size in files]
-        try:
-            for done, future in enumerate(as_completed(futures), 1):
-                future.result()
-                if progress:
-                    progress(done, len(files))
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
-    return [future.result() for future in futures]
+    return each(files, lambda file: _read(base, file[0], file[1], store, label, classes), store, base, progress)
 
 
 def _read(base: str, name: str, size: int, store: Storage, label: str, classes: int) -> _Shard:
@@ -239,6 +226,9 @@ def _classes(shards: list[_Shard], data: DataConfig) -> list[str]:
                 f"{data.classes}: set it to that, or pack.label to where the class is"
             )
         return sorted(labels, key=natural)
+    longest = max(numbers, key=len)
+    if len(longest) > 10:
+        raise ConfigError(f"a label is {longest[:20]}..., beyond any number of classes; check pack.label")
     low, high = min(map(int, numbers)), max(map(int, numbers))
     if low < 0 or high >= data.classes:
         raise ConfigError(

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from platform.config import ConfigError, first_line
-from platform.data.storage import NoSuchFile, StorageError
+from platform.data.storage import NoSuchFile, Refused, StorageError
 from platform.packing.encode import CODECS, stored
 from platform.packing.items import Item
 from platform.packing.sources import Source
@@ -130,7 +130,7 @@ def _samples(
         except MemoryError:
             raise  # says nothing about the image
         except Exception as error:  # decoders raise whatever they stumble upon
-            if isinstance(error, StorageError) and not isinstance(error, NoSuchFile):
+            if isinstance(error, StorageError) and not isinstance(error, NoSuchFile | Refused):
                 raise  # the store does not answer; the image may be fine
             unreadable.append(f"{item.name}: {_reason(error)}")
             if len(unreadable) > task.max_corrupt:

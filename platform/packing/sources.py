@@ -6,6 +6,7 @@ and picklable, so that any process can read its share. Nothing of a source is ev
 
 import functools
 import io
+import logging
 import os
 import sys
 import tarfile
@@ -22,6 +23,8 @@ from platform.config import ConfigError, StorageConfig, first_line
 from platform.data.storage import is_remote
 from platform.packing.items import SPLIT_NAMES, Item, Parts, file_stamp
 from platform.packing.lists import LIST_SUFFIXES, ListSource
+
+log = logging.getLogger("platform.data")
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".ppm", ".gif", ".tif", ".tiff")
 KINDS = "a folder, a tar, a .csv or .parquet list, torchvision:NAME or sklearn:digits"
@@ -150,9 +153,11 @@ class TarSource:
 def _by_folder(files: Iterable[tuple[str, Any]]) -> Parts:
     """Paths [split/]class/.../name, and where each is, to items."""
     parts: Parts = defaultdict(list)
+    passed_over: list[str] = []
     for name, where in files:
-        folders = name.split("/")[:-1]
-        if not name.lower().endswith(SUFFIXES) or not folders:
+        *folders, base = name.split("/")
+        if not base.lower().endswith(SUFFIXES) or not folders:
+            passed_over += [] if base.startswith(".") else [name]
             continue
         split = SPLIT_NAMES.get(folders[0].lower()) if len(folders) > 1 else None
         parts[split].append(Item(name, sys.intern(folders[1] if split else folders[0]), where))
@@ -162,7 +167,18 @@ def _by_folder(files: Iterable[tuple[str, Any]]) -> Parts:
         raise ConfigError(
             f"the source mixes class folders with the parts {', '.join(str(p) for p in parts if p)}; use one"
         )
+    if passed_over:
+        _say_once(
+            f"{len(passed_over)} files are passed over, being no {', '.join(SUFFIXES)} in a class folder: "
+            f"{', '.join(passed_over[:3])}{' ...' if len(passed_over) > 3 else ''}"
+        )
     return dict(parts)
+
+
+@functools.cache
+def _say_once(message: str) -> None:
+    """The plan lists a source, and then so does the packing."""
+    log.warning(message)
 
 
 @dataclass(frozen=True)

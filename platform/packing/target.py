@@ -8,6 +8,7 @@ import contextlib
 import hashlib
 import json
 import os
+import re
 import shutil
 import tempfile
 import uuid
@@ -19,8 +20,9 @@ from typing import Any, Protocol
 from filelock import FileLock, Timeout
 
 from platform.config import ConfigError, StorageConfig
-from platform.data.index import INDEX_NAME
-from platform.data.storage import NoSuchFile, is_remote, join
+from platform.data.cache import ShardError
+from platform.data.index import INDEX_NAME, read_entries
+from platform.data.storage import NoSuchFile, Storage, is_remote, join
 from platform.packing.store import Store
 
 RECORDS = ".packing"
@@ -61,7 +63,7 @@ class Target(Protocol):
 
 
 def open_target(url: str, storage: StorageConfig) -> Target:
-    return RemoteTarget(url, storage) if is_remote(url) else LocalTarget(str(Path(url).absolute()))
+    return RemoteTarget(url, storage) if is_remote(url) else LocalTarget(str(Path(url).resolve()))
 
 
 @dataclass(frozen=True)
@@ -117,10 +119,37 @@ class LocalTarget:
         for path in (folder, unfinished):
             if path.exists() and not path.is_dir():
                 raise ConfigError(f"data.shards: {path} is a file; choose a folder")
-        if folder.exists() and any(folder.iterdir()) and not (folder / INDEX_NAME).exists():
-            raise ConfigError(f"data.shards {folder} holds other files and no {INDEX_NAME}; choose an empty folder")
+        if folder.exists() and folder.is_mount():
+            raise ConfigError(f"data.shards {folder} is a mount point, which cannot be swapped; give a folder in it")
+        self._replaced()
         if unfinished.exists() and any(unfinished.iterdir()) and not (unfinished / RECORDS).is_dir():
             raise ConfigError(f"{unfinished} is where unfinished shards go, and holds other files; move them")
+
+    def _replaced(self) -> list[Path]:
+        """The files of an earlier packing in the folder, which will make room: nothing but its shards and their index.
+
+        Raises:
+            ConfigError: there is anything else.
+        """
+        folder = Path(self.folder)
+        found = sorted(folder.iterdir()) if folder.exists() else []
+        if not found:
+            return []
+        try:
+            said = read_entries(self.folder, Storage(StorageConfig()))
+        except ShardError:
+            raise ConfigError(
+                f"data.shards {folder} holds other files and no {INDEX_NAME}; choose an empty folder"
+            ) from None
+        ours = {folder / INDEX_NAME, *(Path(shard.url) for _, shard in said.entries)}
+        foreign = next((path for path in found if path not in ours), None)
+        if foreign is not None:
+            raise ConfigError(
+                f"data.shards {folder} holds {foreign.name}, no shard of its index; choose an empty folder"
+            )
+        if "samples_per_shard" not in said.packing:
+            raise ConfigError(f"data.shards {folder} holds shards that were not packed here; choose an empty folder")
+        return found
 
     def _remove_if_empty(self) -> None:
         """Leave nothing behind where no shard was finished."""
@@ -136,11 +165,15 @@ class LocalTarget:
         part = unfinished / RECORDS / "index.part"
         part.write_text(index)
         part.replace(unfinished / INDEX_NAME)
+        replaced = self._replaced()
         retired = folder.with_name(f"{folder.name}.replaced-{uuid.uuid4().hex[:8]}")
         if folder.exists():
             folder.rename(retired)
         unfinished.rename(folder)
-        shutil.rmtree(retired, ignore_errors=True)
+        for path in replaced:
+            (retired / path.name).unlink()
+        if retired.exists():
+            retired.rmdir()
         shutil.rmtree(folder / RECORDS, ignore_errors=True)
 
 
@@ -175,12 +208,13 @@ class RemoteTarget:
 
     @contextlib.contextmanager
     def held(self) -> Iterator[None]:
-        """Against packers on this machine: stores have no locks. The same shards come from any, so that is no harm."""
+        """Against packers on this machine: stores have no locks. Two machines must not pack to one address."""
         if self.url.startswith(READ_ONLY):
             raise ConfigError(
                 f"data.shards is {self.url}, which can only be read; give a folder, or a store's s3://..."
             )
         self._check()
+        self._check_foreign()
         name = hashlib.sha256(self.url.encode()).hexdigest()[:16]
         with _lock(Path(tempfile.gettempdir(), f"platform-packing-{name}.lock"), self.url):
             yield
@@ -188,6 +222,21 @@ class RemoteTarget:
     def _check(self) -> None:
         if Store(self.storage).size(join(self.url, INDEX_NAME)) is not None:
             raise ConfigError(f"data.shards {self.url} has an {INDEX_NAME} already; choose another folder or remove it")
+
+    def _check_foreign(self) -> None:
+        """Shards without a record are somebody else's, and may be about to be written over."""
+        store = Store(self.storage)
+        try:
+            names = [name for name, _ in store.list(self.url, ".tar")]
+            records = {name for name, _ in store.list(join(self.url, RECORDS), ".tar.json")} if names else set()
+        except NoSuchFile:
+            return
+        ours = (name for name in names if re.fullmatch(r"(train|val)-\d{6}\.tar", name))
+        foreign = next((name for name in ours if f"{name}.json" not in records), None)
+        if foreign is not None:
+            raise ConfigError(
+                f"data.shards {self.url} holds {foreign}, which was not packed here; choose another folder"
+            )
 
     def finish(self, index: str, names: set[str]) -> None:
         store = Store(self.storage)

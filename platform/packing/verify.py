@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 from platform.config import DataConfig, StorageConfig
 from platform.data.cache import Bytes, ShardError, ShardFile, map_file
@@ -45,26 +46,50 @@ def verify(
     source = Storage(storage or StorageConfig())
     said = read_entries(data.shards, source)
     entries, rule = said.entries, said.label
+    if not entries:
+        raise ShardError(f"the index in {data.shards} names no shards; pack the data again")
     found = Verified()
-    problems: dict[str, str] = {}
-    threads = source.config.threads if is_remote(data.shards) else os.cpu_count() or 1
-    with ThreadPoolExecutor(threads, thread_name_prefix="verify") as pool:
-        limit = len(said.classes) or data.classes
-        futures = {pool.submit(_problem, shard, source, rule, limit): shard for _, shard in entries}
-        try:
-            for done, future in enumerate(as_completed(futures), 1):
-                if problem := future.result():
-                    problems[futures[future].url] = problem
-                if progress:
-                    progress(done, len(entries))
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
+    limit = len(said.classes) or data.classes
+    problems = each(
+        [shard for _, shard in entries],
+        lambda shard: _problem(shard, source, rule, limit),
+        source,
+        data.shards,
+        progress,
+    )
     for split, shard in entries:
         found.samples[split] += shard.samples
         found.shards[split] += 1
-    found.bad = [problems[url] for url in sorted(problems)]
+    found.bad = sorted(problem for problem in problems if problem)
     return found
+
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+def each(
+    shards: list[T],
+    work: Callable[[T], R],
+    source: Storage,
+    base: str,
+    progress: Callable[[int, int], object] | None,
+) -> list[R]:
+    """`work` of every shard, several at a time; its first error ends it, and what waits for a store gives up."""
+    threads = source.config.threads if is_remote(base) else os.cpu_count() or 1
+    pool = ThreadPoolExecutor(threads, thread_name_prefix="shards")
+    try:
+        futures = [pool.submit(work, shard) for shard in shards]
+        for done, future in enumerate(as_completed(futures), 1):
+            future.result()
+            if progress:
+                progress(done, len(shards))
+    except BaseException:
+        source.give_up()
+        pool.shutdown(wait=False, cancel_futures=True)
+        raise
+    pool.shutdown()
+    return [future.result() for future in futures]
 
 
 def _problem(shard: ShardFile, source: Storage, rule: LabelRule, classes: int) -> str | None:

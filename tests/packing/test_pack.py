@@ -344,3 +344,57 @@ def test_a_target_made_of_a_file_url_is_a_folder(tmp_path: Path, class_folder: P
     pack(config(tmp_path, class_folder))
     assert contents(tmp_path / "deep" / "shards") == contents(tmp_path / "shards")
     assert RemoteTarget(f"file://{tmp_path}/deep/shards", REMOTE).finished("train-000000.tar") is None
+
+
+@pytest.mark.parametrize("index", ["{}", "not even JSON"])
+def test_a_folder_with_any_index_json_and_other_files_is_not_replaced(
+    tmp_path: Path, class_folder: Path, index: str
+) -> None:
+    project = write_files(tmp_path / "shards", {"index.json": index.encode(), "precious.txt": b"years"})
+    with pytest.raises(ConfigError, match=r"holds other files and no index.json; choose an empty folder"):
+        pack(config(tmp_path, class_folder))
+    assert (project / "precious.txt").read_bytes() == b"years"
+
+
+def test_files_beside_the_shards_and_shards_of_others_are_not_replaced(tmp_path: Path, class_folder: Path) -> None:
+    pack(config(tmp_path, class_folder))
+    before = contents(tmp_path / "shards")
+    write_files(tmp_path / "shards", {"notes.txt": b"mine"})
+    with pytest.raises(ConfigError, match=r"holds notes.txt, (which is )?no shard of its index"):
+        pack(config(tmp_path, class_folder))
+    (tmp_path / "shards" / "notes.txt").unlink()
+    index = tmp_path / "shards" / "index.json"
+    content = json.loads(index.read_text())
+    index.write_text(json.dumps(content | {"packing": {"label": "cls"}}))  # as pack.action=index writes it
+    with pytest.raises(ConfigError, match=r"holds shards that were not packed here"):
+        pack(config(tmp_path, class_folder))
+    index.write_text(json.dumps(content, indent=1) + "\n")
+    assert contents(tmp_path / "shards") == before
+
+
+def test_the_source_is_never_replaced(tmp_path: Path, class_folder: Path) -> None:
+    write_files(class_folder, {"index.json": b"{}"})
+    with pytest.raises(ConfigError, match=r"choose an empty folder"):
+        pack(replace(config(tmp_path, class_folder), shards=str(class_folder)))
+    assert len(list(class_folder.rglob("*.jpg"))) == 12
+
+
+def test_a_link_is_followed_to_its_folder(tmp_path: Path, class_folder: Path) -> None:
+    (tmp_path / "big").mkdir()
+    (tmp_path / "shards").symlink_to(tmp_path / "big")
+    pack(config(tmp_path, class_folder))
+    assert (tmp_path / "shards").is_symlink()
+    assert (tmp_path / "big" / "index.json").exists()
+    assert {path.name for path in tmp_path.iterdir()} == {"source", "shards", "big"}
+
+
+def test_a_mount_point_is_refused(tmp_path: Path, class_folder: Path) -> None:
+    with pytest.raises(ConfigError, match=r"/proc is a mount point, which cannot be swapped; give a folder in it"):
+        pack(replace(config(tmp_path, class_folder), shards="/proc"))
+
+
+def test_unindexed_shards_at_a_url_are_not_written_over(tmp_path: Path, class_folder: Path) -> None:
+    theirs = write_files(tmp_path / "theirs", {"train-000000.tar": b"theirs"})
+    with pytest.raises(ConfigError, match=r"holds train-000000.tar, which was not packed here; choose another folder"):
+        pack(replace(config(tmp_path, class_folder), shards=f"file://{theirs}"))
+    assert (theirs / "train-000000.tar").read_bytes() == b"theirs"

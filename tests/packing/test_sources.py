@@ -20,6 +20,7 @@ from platform.data.index import Index, read_index
 from platform.packing.pack import divide, pack
 from platform.packing.sources import open_source
 from tests.data.handmade import write_tar
+from tests.data.servers import http_server, status
 from tests.packing.packed import CLASSES, class_files, config, contents, read_split, stored_as_packed, write_files
 
 
@@ -295,3 +296,27 @@ def test_sources_and_items_are_small_and_picklable(tmp_path: Path, class_folder:
     assert len(pickle.dumps(items)) < 150 * len(items) + 200
     assert again.read(copied[3]) == source.read(items[3])
     assert again.stamp(copied[3]) == source.stamp(items[3])
+
+
+def test_files_that_are_passed_over_are_counted_and_named(
+    tmp_path: Path, class_folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    write_files(class_folder, {"cat/x.jfif": b"1", "stray.jpg": b"2", "cat/.DS_Store": b"3", "README.txt": b"4"})
+    both = [open_source(str(class_folder)).parts() for _ in range(2)]
+    assert [len(parts[None]) for parts in both] == [12, 12]
+    (said,) = [record.getMessage() for record in caplog.records]
+    assert said.startswith("3 files are passed over")
+    for name in ("cat/x.jfif", "stray.jpg", "README.txt"):
+        assert name in said
+
+
+def test_an_image_that_its_server_refuses_is_listed_as_unreadable(tmp_path: Path, small_jpegs: list[bytes]) -> None:
+    write_files(tmp_path / "web", {f"{i}.jpg": jpeg for i, jpeg in enumerate(small_jpegs)})
+    with http_server(tmp_path / "web") as server:
+        server.faults["3.jpg"] = [status(403)] * 9
+        rows = [f"{server.url}/{i}.jpg,{CLASSES[i % 3]}" for i in range(12)] + [f"{server.url}/gone.jpg,cat"]
+        (tmp_path / "list.csv").write_text("\n".join(["path,label", *rows]) + "\n")
+        report = pack(config(tmp_path, tmp_path / "list.csv"))
+    assert sum(report.samples.values()) == 11
+    assert len(report.unreadable) == 2
+    assert any("HTTP 403" in line for line in report.unreadable)

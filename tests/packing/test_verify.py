@@ -1,16 +1,20 @@
 """Verifying: what was packed is accepted, and every bad shard is found."""
 
+import io
+import json
+import time
 from pathlib import Path
 
 import fsspec
 import pytest
 
-from platform.config import DataConfig
+from platform.config import DataConfig, StorageConfig
 from platform.data.cache import ShardError
 from platform.data.index import read_index
+from platform.data.storage import Storage, StorageError
 from platform.packing.pack import pack
-from platform.packing.verify import verify
-from tests.data.handmade import MakeShards
+from platform.packing.verify import each, verify
+from tests.data.handmade import MakeShards, two_shards
 from tests.packing.packed import config
 
 
@@ -64,3 +68,34 @@ def test_shards_at_a_url_are_verified_too(class_folder: Path) -> None:
 def test_there_has_to_be_an_index(tmp_path: Path) -> None:
     with pytest.raises(ShardError, match=r"no index.json in"):
         verify(DataConfig(shards=str(tmp_path)))
+
+
+def test_an_index_of_no_shards_is_not_whole(tmp_path: Path) -> None:
+    (tmp_path / "index.json").write_text(json.dumps({"__kind__": "wids-shard-index-v1", "shardlist": []}))
+    with pytest.raises(ShardError, match=r"names no shards; pack the data again"):
+        verify(DataConfig(shards=str(tmp_path)))
+
+
+def test_an_index_that_names_a_shard_twice_is_refused(make_shards: MakeShards) -> None:
+    folder = two_shards(make_shards)
+    content = json.loads((folder / "index.json").read_text())
+    content["shardlist"] *= 2
+    (folder / "index.json").write_text(json.dumps(content))
+    with pytest.raises(ShardError, match=r"it names a shard twice"):
+        verify(DataConfig(shards=str(folder)))
+
+
+def test_an_error_of_one_shard_ends_the_others() -> None:
+    source, begun = Storage(StorageConfig()), []
+
+    def work(number: int) -> None:
+        begun.append(number)
+        if number == 0:
+            raise RuntimeError("first")
+        time.sleep(0.05)
+
+    with pytest.raises(RuntimeError, match="first"):
+        each(list(range(1000)), work, source, "", None)
+    assert len(begun) < 1000
+    with pytest.raises(StorageError):
+        source.fetch("memory://x/a.tar", 5, "", io.BytesIO())
