@@ -34,6 +34,9 @@ def main() -> None:
         _compose_and_run()
     except (ConfigError, HydraException, OmegaConfBaseException) as error:
         _fail(one_line(error))
+    except KeyboardInterrupt:  # before a job that has more to say about it
+        print("\ninterrupted", file=sys.stderr)
+        sys.exit(130)
     except BrokenPipeError:  # whoever reads our output (`| head`) has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import torch
 
-from platform.config import Config, ConfigError, Experiment, require
+from platform.config import MEMORY, Config, ConfigError, Experiment, require
 from platform.data.cache import ShardError
 from platform.data.index import INDEX_NAME, Index, has_index, read_index
 from platform.data.order import Order, steps_per_epoch, total_steps
@@ -166,8 +166,11 @@ def lines(plan: Plan) -> list[str]:
     """The plan as text."""
     experiment, config = plan.experiment, plan.experiment.config
     shards = config.data.shards + ("" if plan.packed else f" (packed from {config.data.source} on first use)")
-    if is_remote(config.data.shards):
-        shards += f", through {config.storage.cache} of at most {config.storage.cache_gb:g} GB on each node"
+    storage = config.storage
+    if is_remote(config.data.shards) and storage.cache == MEMORY:
+        shards += f", held in memory, at most {storage.cache_gb:g} GB in each worker"
+    elif is_remote(config.data.shards):
+        shards += f", through {storage.cache} of at most {storage.cache_gb:g} GB on each node"
     cluster = config.cluster
     text = [
         f"experiment  {experiment.name}",

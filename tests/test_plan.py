@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from platform.config import Config, ConfigError, DataConfig, Experiment, StorageConfig
+from platform.config import MEMORY, Config, ConfigError, DataConfig, Experiment, StorageConfig
 from platform.data.index import Index
 from platform.packing.pack import pack
 from platform.plan import lines, open_data, plan
@@ -86,5 +86,7 @@ def test_a_cache_too_small_is_refused_before_anything_starts(digits: Index, digi
         with pytest.raises(ConfigError, match=r"storage\.cache_gb is 1e-05, but 8 streams"):
             plan(experiment(remote, storage=storage))
         made = plan(experiment(remote, storage=replace(storage, cache_gb=2)))
+        held = plan(experiment(remote, storage=StorageConfig(cache=MEMORY, cache_gb=2)))
     assert any(f"shards      {server.url}, through {tmp_path}/cache of at most 2 GB on" in line for line in lines(made))
+    assert any(f"{server.url}, held in memory, at most 2 GB in each worker" in line for line in lines(held))
     assert not (tmp_path / "cache").exists()

@@ -69,7 +69,8 @@ def measure(config: Config, folder: Path, figures: Figures) -> None:
     """All of `loader.*` into `figures`; scratch files go into `folder`."""
     torch.set_num_threads(1)
     photos = _packed(config, folder)
-    shrunk = _packed(config, folder, shorter_side=SHRUNK_SIDE, jpeg_quality=SHRUNK_QUALITY)
+    side = max(SHRUNK_SIDE, config.bench.image_size)
+    shrunk = _packed(config, folder, shorter_side=side, jpeg_quality=SHRUNK_QUALITY)
     _speed(config, photos, shrunk, figures)
     _overhead(config, photos, figures)
     _fidelity(photos, figures)
@@ -93,7 +94,9 @@ def _speed(config: Config, photos: Photos, shrunk: Photos, figures: Figures) -> 
         figures.add("loader.cpu_ratio", speed / usual, "platform over reference")
         figures.add("loader.normalised_cpu_ratio", normalised / usual, "with mirroring and normalising, on the CPU")
         figures.add(
-            "loader.preshrunk_ratio", small / usual, f"platform on shards shrunk to {SHRUNK_SIDE} px, over reference"
+            "loader.preshrunk_ratio",
+            small / usual,
+            f"platform on shards shrunk to {shrunk.data.shorter_side} px, over reference",
         )
         speed, usual = (
             photos.images / _wall_s(lambda: photos.read(2)),

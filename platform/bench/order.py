@@ -19,8 +19,7 @@ from platform.data.order import Order
 
 SHARDS, PER_SHARD = 100_000, 12_800  # 1.28 billion samples
 IMAGENET_SHARDS, IMAGENET_PER_SHARD, IMAGENET_BATCH = 1282, 1000, 256
-STREAMS = 8
-BUFFER = 5000  # samples; what webdataset's examples use at this size
+WORKERS, BUFFER = 8, 5000  # of webdataset: DataLoader processes, and samples that each one's buffer holds
 
 Ids = NDArray[np.int64]
 
@@ -48,7 +47,8 @@ def measure(config: Config, figures: Figures) -> None:
 
 def _platform(config: Config) -> Ids:
     sizes = np.full(IMAGENET_SHARDS, IMAGENET_PER_SHARD)
-    order = Order(sizes, STREAMS, IMAGENET_BATCH, config.loader.block, config.seed)
+    streams = config.loader.streams
+    order = Order(sizes, streams, IMAGENET_BATCH // streams * streams, config.loader.block, config.seed)
     return np.concatenate([order.batch(step) for step in range(order.steps_per_epoch)])
 
 
@@ -61,11 +61,11 @@ def _webdataset(seed: int) -> Ids:
 
     def worker(number: int) -> Iterator[int]:
         samples = chain.from_iterable(
-            range(shard * IMAGENET_PER_SHARD, (shard + 1) * IMAGENET_PER_SHARD) for shard in shards[number::STREAMS]
+            range(shard * IMAGENET_PER_SHARD, (shard + 1) * IMAGENET_PER_SHARD) for shard in shards[number::WORKERS]
         )
         return _shuffle(iter(samples), bufsize=BUFFER, initial=BUFFER, rng=random.Random(seed + number))
 
-    streams = [np.fromiter(worker(number), np.int64) for number in range(STREAMS)]
+    streams = [np.fromiter(worker(number), np.int64) for number in range(WORKERS)]
     batches = min(len(stream) for stream in streams) // IMAGENET_BATCH
     cut = np.stack([stream[: batches * IMAGENET_BATCH].reshape(batches, IMAGENET_BATCH) for stream in streams], 1)
     return cut.reshape(-1)
