@@ -38,10 +38,6 @@ class Split:
     def samples(self) -> int:
         return self.starts[-1]
 
-    @property
-    def bytes(self) -> int:
-        return sum(shard.bytes for shard in self.shards)
-
     def locate(self, sample_id: int) -> tuple[int, int]:
         """Sample id -> (shard, place in it)."""
         shard = bisect_right(self.starts, sample_id) - 1

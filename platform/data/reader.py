@@ -136,7 +136,7 @@ def samples_of(content: Bytes) -> dict[str, dict[str, tuple[int, int]]]:
 
 
 BLOCK = 512
-FILES, FOLDERS, EXTENDED = b"0\0", b"5", b"x"
+FOLDER, EXTENDED = b"5", b"x"
 
 
 def _members(content: Bytes) -> Iterator[tuple[str, int, int]]:
@@ -153,7 +153,7 @@ def _members(content: Bytes) -> Iterator[tuple[str, int, int]]:
         kind = header[156:157]
         if not kind.strip(b"\0") and not header.strip(b"\0"):
             return iter(found)  # the end of the archive
-        if header[257:262] != b"ustar" or kind not in (b"0", b"\0", b"5", b"x"):
+        if header[257:262] != b"ustar" or kind not in (b"0", b"\0", FOLDER, EXTENDED):
             return _members_of_any_tar(content)
         digits = header[124:136].strip(b"\0 ")
         if not digits.isdigit():  # a size that octal digits cannot hold, or no size
@@ -166,7 +166,7 @@ def _members(content: Bytes) -> Iterator[tuple[str, int, int]]:
             record = content[position : position + size]
             if any(key in record for key in (b" path=", b" size=", b" linkpath=", b" GNU.")):
                 return _members_of_any_tar(content)
-        elif kind != FOLDERS:
+        elif kind != FOLDER:
             name = header[:100].partition(b"\0")[0]
             if header[345]:
                 name = header[345:500].partition(b"\0")[0] + b"/" + name
