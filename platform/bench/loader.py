@@ -4,12 +4,13 @@ Both read the same shards of the same photographs at the same size, in turns; pr
 The platform's loader hands uint8 to the device, which normalises; the figure that adds this on the CPU is beside it.
 """
 
+import contextlib
 import gc
 import io
 import tarfile
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -82,13 +83,12 @@ def _speed(config: Config, photos: Photos, shrunk: Photos, figures: Figures) -> 
     photos.read(1)  # caches and imports
     shrunk.read(1)
     reference(0)
-    gc.collect()
-    gc.freeze()  # as the workers do; the reference gains from it as well
     for _ in range(config.bench.repeats):
         usual = photos.split.samples / _cpu_s(lambda: reference(0))  # it reads and is credited every sample
-        speed = photos.images / _cpu_s(lambda: photos.read(1))
-        normalised = photos.images / _cpu_s(lambda: photos.read(1, normalise=True))
-        small = shrunk.images / _cpu_s(lambda: shrunk.read(1))
+        with _as_in_a_worker():
+            speed = photos.images / _cpu_s(lambda: photos.read(1))
+            normalised = photos.images / _cpu_s(lambda: photos.read(1, normalise=True))
+            small = shrunk.images / _cpu_s(lambda: shrunk.read(1))
         figures.add("loader.images_per_cpu_s", speed, "images a processor second, platform: uint8 batches")
         figures.add("loader.reference_per_cpu_s", usual, "the same, webdataset + PIL + torchvision")
         figures.add("loader.cpu_ratio", speed / usual, "platform over reference")
@@ -98,29 +98,39 @@ def _speed(config: Config, photos: Photos, shrunk: Photos, figures: Figures) -> 
             small / usual,
             f"platform on shards shrunk to {shrunk.data.shorter_side} px, over reference",
         )
-        speed, usual = (
-            photos.images / _wall_s(lambda: photos.read(2)),
-            photos.split.samples / _wall_s(lambda: reference(2)),
-        )
+        usual = photos.split.samples / _wall_s(lambda: reference(2))
+        with _as_in_a_worker():
+            speed = photos.images / _wall_s(lambda: photos.read(2))
         figures.add("loader.images_per_s_2", speed, "images a second with two threads")
         figures.add("loader.wall_ratio_2cores", speed / usual, "over the reference's two DataLoader workers")
-    gc.unfreeze()
+
+
+@contextlib.contextmanager
+def _as_in_a_worker() -> Iterator[None]:
+    """What is imported is kept from the collector, as jobs/lane.py does it; the usual pipeline has no such line."""
+    gc.collect()
+    gc.freeze()
+    try:
+        yield
+    finally:
+        gc.unfreeze()
 
 
 def _overhead(config: Config, photos: Photos, figures: Figures) -> None:
     """What the loader costs besides decoding and resizing the same crops, in a thread like its own."""
     ids = np.concatenate([photos.order.batch(step) for step in range(photos.order.steps_per_epoch)])
-    images = [EncodedImage(photos.split.read(int(i)).image) for i in ids]
-    crops = _crops(photos, ids, images)
+    contents = [photos.split.read(int(i)).image for i in ids]
+    crops = _crops(photos, ids, [EncodedImage(content) for content in contents])
     place = torch.empty(BATCH, photos.data.image_size, photos.data.image_size, 3, dtype=torch.uint8)
 
     def bare() -> None:
-        for n, (image, view) in enumerate(zip(images, crops, strict=True)):
-            resize_into(place[n % BATCH], image.decode(view.box), view.interpolation)
+        for n, (content, view) in enumerate(zip(contents, crops, strict=True)):
+            resize_into(place[n % BATCH], EncodedImage(content).decode(view.box), view.interpolation)
 
     for _ in range(config.bench.repeats):
-        alone = _cpu_s(lambda: _in_thread(bare))
-        share = 1 - alone / _cpu_s(lambda: photos.read(1))
+        with _as_in_a_worker():
+            alone = _cpu_s(lambda: _in_thread(bare))
+            share = 1 - alone / _cpu_s(lambda: photos.read(1))
         figures.add("loader.overhead_share", share, "of the loader's processor time that is not decoding or resizing")
 
 
