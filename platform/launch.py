@@ -94,7 +94,9 @@ def typed(composed: DictConfig) -> Config:
 
 
 def _absolute(path: str) -> str:
-    return path if "://" in path else str(Path(path).absolute())
+    from platform.data.storage import is_remote  # fsspec takes its time, which a list of experiments need not
+
+    return path if is_remote(path) else str(Path(path).absolute())
 
 
 def _without(overrides: list[str], words: list[str]) -> list[str]:

@@ -67,6 +67,16 @@ def small_jpegs() -> list[bytes]:
 
 
 @pytest.fixture
+def ghostscript_ran(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A file that is there once somebody has run `gs`, as Pillow does on EPS."""
+    ghostscript = tmp_path / "gs"
+    ghostscript.write_text(f"#!/bin/sh\ntouch {tmp_path}/ran\n")
+    ghostscript.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    return tmp_path / "ran"
+
+
+@pytest.fixture
 def make_shards(tmp_path: Path) -> MakeShards:
     """Function: one dict of members (name -> bytes) for each shard -> folder of shards with their index."""
 

@@ -5,6 +5,7 @@ another inverse DCT, and resizing in float.
 """
 
 import threading
+from concurrent.futures import Future
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from platform.data.decode import Box, CorruptImage, EncodedImage, new_decoder
-from platform.data.loader import Batch, Future, TrainLoader
+from platform.data.loader import Batch, TrainLoader
 from platform.data.reader import Sample
 from platform.data.sampling import Crop
 

@@ -14,6 +14,7 @@ from typing import Any, BinaryIO, TypeVar
 
 import fsspec
 from fsspec.asyn import AsyncFileSystem
+from fsspec.implementations.local import LocalFileSystem
 from tenacity import (
     RetryCallState,
     Retrying,
@@ -58,7 +59,7 @@ class Traffic:
 
 
 class Storage:
-    """Reads files of any kind with the retries and time limits of one config. Safe from several threads."""
+    """Files of any kind, with the retries and time limits of one config. Safe from several threads."""
 
     def __init__(self, config: StorageConfig) -> None:
         self.config = config
@@ -165,13 +166,34 @@ class Storage:
                 Path(url).parent.mkdir(parents=True, exist_ok=True)
                 Path(url).write_bytes(content)
             return
+        files, path = self._writable(url)
+        self._retried(url, lambda: files.pipe_file(path, content), doing="written")
+
+    def upload(self, file: Path, url: str) -> None:
+        """Copy a file to a URL, whole or not at all as the stores have it. Raises as `write` does."""
+        files, path = self._writable(url)
+        self._retried(url, lambda: files.put_file(str(file), path), doing="written")
+
+    def size(self, url: str) -> int | None:
+        """In bytes, of what is at a URL; None where there is no such file."""
         files, path = self._files(url)
+        try:
+            return int(self._retried(url, lambda: files.info(path, **self._limit(files)))["size"])
+        except NoSuchFile:
+            return None
 
-        def put() -> None:
-            files.makedirs(files._parent(path), exist_ok=True)  # which object stores pass over
-            files.pipe_file(path, content)
+    def remove(self, url: str) -> None:
+        """Remove what is at a URL, a file or a folder with what is in it, if it is there."""
+        files, path = self._files(url)
+        with contextlib.suppress(NoSuchFile):
+            self._retried(url, lambda: files.rm(path, recursive=True))
 
-        self._retried(url, put)
+    def _writable(self, url: str) -> tuple[Any, str]:
+        """As `_files`, with the folder made where there are folders: a store would be asked for a new bucket."""
+        files, path = self._files(url)
+        if isinstance(files, LocalFileSystem):
+            files.makedirs(path.rpartition("/")[0], exist_ok=True)
+        return files, path
 
     def _files(self, url: str) -> tuple[Any, str]:
         """(file system, the path it knows the file by)"""
@@ -184,7 +206,13 @@ class Storage:
         """fsspec's time limit of one call, which it has for its asynchronous file systems (HTTP, S3, GCS, ...)."""
         return {"timeout": self.config.timeout_s} if isinstance(files, AsyncFileSystem) else {}
 
-    def _retried(self, url: str, get: Callable[[], T], may_pass: Callable[[BaseException], bool] | None = None) -> T:
+    def _retried(
+        self,
+        url: str,
+        get: Callable[[], T],
+        may_pass: Callable[[BaseException], bool] | None = None,
+        doing: str = "read",
+    ) -> T:
         may_pass = may_pass or _may_pass
         retrying = Retrying(
             stop=stop_after_attempt(self.config.attempts) | stop_when_event_set(self._given_up),
@@ -204,7 +232,7 @@ class Storage:
             tried = f" after {self.config.attempts} attempts" if may_pass(error) else ""
             kind = Refused if _is_refusal(error) else StorageError
             raise kind(
-                f"{url} cannot be read{tried} ({_reason(error)}); check the store and its credentials"
+                f"{url} cannot be {doing}{tried} ({_reason(error)}); check the store and its credentials"
             ) from error
 
     def _count(self, read: int) -> None:

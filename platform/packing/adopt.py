@@ -75,7 +75,7 @@ def index_shards(
     if not files:
         raise ConfigError(f"there are no .tar files in {base}; check the address")
     splits, rule = divide_by_name([name for name, _ in files], data.val_fraction)
-    shards = _read_all(base, files, store, label, data.classes, progress)
+    shards = each(files, lambda file: _read(base, *file, store, label, data.classes), store, base, progress)
     _refuse_lacking(shards, label)
     shards = [shard for shard in shards if shard.samples]
     classes = _classes(shards, data)
@@ -151,17 +151,6 @@ def divide_by_name(names: list[str], val_fraction: float) -> tuple[dict[str, str
     val = set(names[-held_out:])
     rule = f"no name says val: the last {held_out} of {len(names)} shards are (data.val_fraction={val_fraction:g})"
     return {name: "val" if name in val else "train" for name in names}, rule
-
-
-def _read_all(
-    base: str,
-    files: list[tuple[str, int]],
-    store: Storage,
-    label: str,
-    classes: int,
-    progress: Callable[[int, int], object] | None,
-) -> list[_Shard]:
-    return each(files, lambda file: _read(base, file[0], file[1], store, label, classes), store, base, progress)
 
 
 def _read(base: str, name: str, size: int, store: Storage, label: str, classes: int) -> _Shard:

@@ -23,7 +23,6 @@ from platform.config import ConfigError, StorageConfig
 from platform.data.cache import ShardError
 from platform.data.index import INDEX_NAME, read_entries
 from platform.data.storage import NoSuchFile, Storage, is_remote, join
-from platform.packing.store import Store
 
 RECORDS = ".packing"
 READ_ONLY = ("http://", "https://")
@@ -188,7 +187,7 @@ class RemoteTarget:
         return join(self.url, f"{RECORDS}/{name}.json")
 
     def finished(self, name: str) -> Record | None:
-        store = Store(self.storage)
+        store = Storage(self.storage)
         try:
             record = json.loads(store.read(self._record(name)))
         except (NoSuchFile, ValueError):
@@ -202,9 +201,9 @@ class RemoteTarget:
             yield Path(folder, name)
 
     def keep(self, part: Path, name: str, record: Record) -> None:
-        store = Store(self.storage)
+        store = Storage(self.storage)
         store.upload(part, join(self.url, name))
-        self._put(store, self._record(name), json.dumps(record))
+        store.write(self._record(name), json.dumps(record).encode())
 
     @contextlib.contextmanager
     def held(self) -> Iterator[None]:
@@ -220,12 +219,12 @@ class RemoteTarget:
             yield
 
     def _check(self) -> None:
-        if Store(self.storage).size(join(self.url, INDEX_NAME)) is not None:
+        if Storage(self.storage).size(join(self.url, INDEX_NAME)) is not None:
             raise ConfigError(f"data.shards {self.url} has an {INDEX_NAME} already; choose another folder or remove it")
 
     def _check_foreign(self) -> None:
         """Shards without a record are somebody else's, and may be about to be written over."""
-        store = Store(self.storage)
+        store = Storage(self.storage)
         try:
             names = [name for name, _ in store.list(self.url, ".tar")]
             records = {name for name, _ in store.list(join(self.url, RECORDS), ".tar.json")} if names else set()
@@ -239,20 +238,14 @@ class RemoteTarget:
             )
 
     def finish(self, index: str, names: set[str]) -> None:
-        store = Store(self.storage)
+        store = Storage(self.storage)
         self._check()  # nobody put one there meanwhile
         for record, _ in store.list(join(self.url, RECORDS), ".json"):
             name = record.removesuffix(".json")
             if name not in names:
                 store.remove(join(self.url, name))
-        self._put(store, join(self.url, INDEX_NAME), index)
+        store.write(join(self.url, INDEX_NAME), index.encode())
         store.remove(join(self.url, RECORDS))
-
-    def _put(self, store: Store, url: str, text: str) -> None:
-        with tempfile.TemporaryDirectory(prefix="platform-packing-") as folder:
-            path = Path(folder, "file")
-            path.write_text(text)
-            store.upload(path, url)
 
 
 def md5_of(path: Path) -> str:

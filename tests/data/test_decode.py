@@ -171,17 +171,10 @@ def test_a_jpeg_too_large_to_be_an_image_is_corrupt_before_it_is_decoded() -> No
 
 
 @pytest.mark.parametrize("content", [b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", b"DDS " + b"\x7c" * 200])
-def test_formats_that_start_other_programs_or_stumble_are_not_tried(
-    content: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Pillow has Ghostscript run on EPS."""
-    ghostscript = tmp_path / "gs"
-    ghostscript.write_text(f"#!/bin/sh\ntouch {tmp_path}/ran\n")
-    ghostscript.chmod(0o755)
-    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+def test_formats_that_start_other_programs_or_stumble_are_not_tried(content: bytes, ghostscript_ran: Path) -> None:
     with pytest.raises(CorruptImage):
         EncodedImage(content).decode()
-    assert not (tmp_path / "ran").exists()
+    assert not ghostscript_ran.exists()
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning:PIL")
