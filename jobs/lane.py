@@ -29,8 +29,10 @@ from platform.evaluation.predict import predict
 from platform.experiment import FAILED, FINISHED, MemberFolder, MemberState
 from platform.models.build import build
 from platform.telemetry import system_metrics
-from platform.training.loop import NonFiniteLoss, Worker, train
+from platform.training.loop import train
+from platform.training.meter import NonFiniteLoss
 from platform.training.step import arithmetic
+from platform.training.worker import Worker
 
 log = logging.getLogger("platform")
 

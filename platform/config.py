@@ -242,9 +242,11 @@ class TrainingConfig:
     averaging: str = "polyak"
     averaging_start: float = 0.5  # polyak: share of the run after which the uniform average begins
     averaging_epochs: float = 1.0  # ema: horizon, epochs after which a step has faded to 1/e
-    checkpoint_every_s: float = 300.0
     log_every_steps: int = 10
-    max_attempts: int = 3  # starts of one member before it is given up
+    max_attempts: int = 3  # starts in a row that get a member no further, before it is given up
+    bad_steps: str = "stop"  # at a loss or gradient that is not finite, or too long; skip: leave the step's update out
+    max_bad_steps: int = 10  # skip: as many in a row stop the member after all
+    max_gradient_norm: float = 0.0  # a longer gradient is a bad step, too; 0: any length will do
 
     def __post_init__(self) -> None:
         require(0 < self.epochs < 1e6, f"training.epochs is {self.epochs}; give more than 0, less than a million")
@@ -254,9 +256,32 @@ class TrainingConfig:
         require_choice("training.averaging", self.averaging, AVERAGINGS)
         require(0 <= self.averaging_start < 1, f"training.averaging_start is {self.averaging_start}; give [0, 1)")
         require(self.averaging_epochs > 0, f"training.averaging_epochs is {self.averaging_epochs}; give more than 0")
-        require(self.checkpoint_every_s > 0, f"training.checkpoint_every_s is {self.checkpoint_every_s}; give > 0")
         require_at_least("training.log_every_steps", self.log_every_steps, 1)
         require_at_least("training.max_attempts", self.max_attempts, 1)
+        require_choice("training.bad_steps", self.bad_steps, ("stop", "skip"))
+        require_at_least("training.max_bad_steps", self.max_bad_steps, 1)
+        require_at_least("training.max_gradient_norm", self.max_gradient_norm, 0)
+
+
+@dataclass
+class CheckpointConfig:
+    """When the training state is saved, where to, and how much of it is kept. A killed run goes on from there."""
+
+    every_s: float = 300.0
+    every_steps: int = 0  # as well; 0: by time alone
+    keep: int = 2  # newest ones
+    keep_best: bool = True  # and the one of the best single-view score so far (evaluation.every_epochs)
+    copy_to: str | None = None  # folder or URL that gets every one, too; a lost machine's run goes on from there
+    max_failures: int = 3  # in a row that could not be written, before the member stops
+    grace_s: float = 20.0  # after Ctrl-C, SIGTERM or before a resize, for a last one
+
+    def __post_init__(self) -> None:
+        require(self.every_s > 0, f"checkpoint.every_s is {self.every_s}; give more than 0")
+        require_at_least("checkpoint.every_steps", self.every_steps, 0)
+        require_at_least("checkpoint.keep", self.keep, 1)
+        require(self.copy_to != "", "checkpoint.copy_to is empty; give a folder or URL, or null for no copies")
+        require_at_least("checkpoint.max_failures", self.max_failures, 1)
+        require_at_least("checkpoint.grace_s", self.grace_s, 0)
 
 
 VIEW_COUNTS = (1, 10, 144)
@@ -361,6 +386,7 @@ class Config:
     optim: OptimConfig = field(default_factory=OptimConfig)
     schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
     training: TrainingConfig = field(default_factory=TrainingConfig)
+    checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
     ensemble: EnsembleConfig = field(default_factory=EnsembleConfig)
     cluster: ClusterConfig = field(default_factory=ClusterConfig)
@@ -404,6 +430,7 @@ NOT_IDENTITY = (
     "output_dir",
     "storage",
     "pack",
+    "checkpoint",
     "evaluation",
     "ensemble",
     "cluster",
@@ -414,7 +441,7 @@ NOT_IDENTITY = (
 NOT_IDENTITY_NESTED = {
     "data": ("shards", "source", "max_corrupt"),
     "loader": ("threads", "prefetch_batches", "log_samples"),
-    "training": ("checkpoint_every_s", "max_attempts", "max_batch_per_worker", "log_every_steps"),
+    "training": ("max_attempts", "max_batch_per_worker", "log_every_steps"),
 }
 
 

@@ -3,6 +3,7 @@
 import io
 import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 # Bare `pytest` has imported the standard library's module before the repository was on the path.
@@ -11,6 +12,7 @@ if not hasattr(sys.modules.get("platform"), "__path__"):
     sys.modules.pop("platform", None)
 os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))  # child processes
 
+import fsspec  # noqa: E402
 import numpy as np  # noqa: E402
 import pytest  # noqa: E402
 import sklearn  # noqa: E402
@@ -20,6 +22,7 @@ from platform.config import DataConfig  # noqa: E402
 from platform.data.index import Index, read_index  # noqa: E402
 from platform.packing.pack import pack  # noqa: E402
 from tests.data.handmade import MakeShards, write_index, write_tar  # noqa: E402
+from tests.data.servers import s3_server  # noqa: E402
 
 
 @pytest.fixture(scope="session")
@@ -64,6 +67,21 @@ def small_jpegs() -> list[bytes]:
         coarse.resize((40, 36), Image.Resampling.BICUBIC).save(buffer, "JPEG", quality=90)
         files.append(buffer.getvalue())
     return files
+
+
+@pytest.fixture(scope="module")
+def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of an S3-compatible store with the bucket `shards`; this process's credentials and endpoint agree."""
+    with pytest.MonkeyPatch.context() as patch, s3_server(tmp_path_factory.mktemp("s3")) as address:
+        for name, value in {
+            "AWS_ENDPOINT_URL": address,
+            "AWS_ACCESS_KEY_ID": "id",
+            "AWS_SECRET_ACCESS_KEY": "secret",
+            "AWS_DEFAULT_REGION": "us-east-1",
+        }.items():
+            patch.setenv(name, value)
+        fsspec.filesystem("s3").mkdir("shards")
+        yield address
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from platform.config import (
+    CheckpointConfig,
     BenchConfig,
     ClusterConfig,
     Config,
@@ -84,7 +85,7 @@ REFUSED: list[tuple[Callable[[], Any], str, str, str]] = [
     (lambda: TrainingConfig(averaging="mean"), "training.averaging", "'mean'", "polyak"),
     (lambda: TrainingConfig(averaging_start=1.0), "training.averaging_start", "1.0", "[0, 1)"),
     (lambda: TrainingConfig(averaging_epochs=0.0), "training.averaging_epochs", "0.0", "more than 0"),
-    (lambda: TrainingConfig(checkpoint_every_s=0.0), "training.checkpoint_every_s", "0.0", "> 0"),
+    (lambda: CheckpointConfig(every_s=0.0), "checkpoint.every_s", "0.0", "more than 0"),
     (lambda: TrainingConfig(log_every_steps=0), "training.log_every_steps", "0", "at least 1"),
     (lambda: TrainingConfig(max_attempts=0), "training.max_attempts", "0", "at least 1"),
     (lambda: EvaluationConfig(views=[]), "evaluation.views", "[]", "[1, 10, 144]"),
@@ -189,7 +190,7 @@ def with_setting(key: str, value: Any) -> dict[str, Any]:
         ("pack.action", "verify"),
         ("loader.threads", 7),
         ("loader.prefetch_batches", 1),
-        ("training.checkpoint_every_s", 1.0),
+        ("checkpoint.every_s", 1.0),
         ("training.max_attempts", 9),
         ("cluster.workers", 2),
         ("tracking.uri", "http://127.0.0.1:5000"),

@@ -18,9 +18,10 @@ from platform.data.loader import Batch, TrainLoader
 from platform.data.pixels import Pixels
 from platform.models.build import build, logits_and_auxiliary
 from platform.training.averaging import WeightAverage
-from platform.training.loop import Worker, train, training_order
+from platform.training.loop import train, training_order
 from platform.training.optim import sgd
 from platform.training.step import arithmetic, train_step
+from platform.training.worker import Worker
 
 STEPS = 20
 
@@ -84,7 +85,7 @@ class _Platform:
 
     def run(self) -> None:
         for batch in self._batches:
-            train_step(self._model, self._optimizer, batch, self._pixels, self._config, self._dtype)
+            train_step(self._model, self._optimizer, batch, self._pixels, self._config, self._dtype, world=1)
             self._average.update(self._model, self._step)
             self._step += 1
 

@@ -25,7 +25,7 @@ from platform.data.index import Split
 from platform.data.order import Order
 from platform.data.readahead import OrderAhead
 from platform.data.reader import Sample
-from platform.data.sampling import COLOUR_DRAWS, DRAWS, Crop, crop
+from platform.data.sampling import COLOUR_DRAWS, DRAWS, DROPOUT_DRAW, Crop, crop
 
 log = logging.getLogger("platform.data")
 CPU = torch.device("cpu")
@@ -46,6 +46,10 @@ class Batch:
     def colour_draws_N8(self) -> Tensor:
         below_one = np.nextafter(np.float32(1), np.float32(0))  # to which no draw may round
         return torch.from_numpy(np.minimum(self.draws_ND[:, COLOUR_DRAWS].astype(np.float32), below_one))
+
+    @property
+    def dropout_keys_N(self) -> Tensor:
+        return torch.from_numpy((self.draws_ND[:, DROPOUT_DRAW] * 2.0**53).astype(np.int64))
 
 
 class CorruptCount:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from platform.config import ConfigError, ModelConfig
+from platform.models.dropout import by_sample
 from platform.models.googlenet import GoogLeNet
 
 TORCHVISION = "torchvision/"
@@ -24,8 +25,8 @@ def build(model: ModelConfig, classes: int, image_size: int, seed: int) -> nn.Mo
         torch.manual_seed(seed)
         if model.name.startswith(TORCHVISION):
             check(model)
-            return _torchvision(model.name.removeprefix(TORCHVISION), classes)
-        return GoogLeNet(
+            return by_sample(_torchvision(model.name.removeprefix(TORCHVISION), classes))
+        googlenet = GoogLeNet(
             classes,
             image_size,
             width=model.width,
@@ -34,6 +35,7 @@ def build(model: ModelConfig, classes: int, image_size: int, seed: int) -> nn.Mo
             local_response_norm=model.local_response_norm,
             dropout=model.dropout,
         )
+        return by_sample(googlenet)
 
 
 def check(model: ModelConfig) -> None:

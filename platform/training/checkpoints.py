@@ -1,62 +1,279 @@
-"""A member's checkpoint: everything it needs to go on, in one file that is either whole or not there.
+"""A member's checkpoints: everything it needs to go on, in files that are either whole or not there.
 
-In: the training state. Out: `checkpoint.pt`, written beside its place, checksummed and renamed; read back with
-`weights_only`, so that a checkpoint from elsewhere cannot run code. The one before it is kept against a torn one.
+In: the training state. Out: `step-STEP-SHA256.pt` files in a folder and, if asked, at a URL, written by a thread behind
+the training's back. The checksum is in the name, so that file and checksum appear in one move on disks and stores
+alike. Read back with `weights_only`: a checkpoint from elsewhere cannot run code.
 """
 
+import contextlib
 import hashlib
+import io
 import logging
 import os
+import re
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import torch
+from torch import Tensor
+
+from platform.config import CheckpointConfig, StorageConfig, first_line
+from platform.data.storage import NoSuchFile, Storage, StorageError, is_remote, join
 
 log = logging.getLogger("platform.training")
-NEWEST, PREVIOUS = "checkpoint.pt", "checkpoint-previous.pt"
+State = dict[str, Any]  # tensors and plain values, nested; `step` is in it
+SUFFIX = ".pt"
 
 
-def save(folder: Path, state: dict[str, Any]) -> None:
-    """Write `state` (tensors and plain values) as the newest checkpoint of `folder`."""
-    folder.mkdir(parents=True, exist_ok=True)
-    newest, unfinished = folder / NEWEST, folder / f"{NEWEST}.{os.getpid()}.unfinished"
+class CheckpointError(RuntimeError):
+    """Checkpoints that can be neither written nor read. The message says where, why and what to do."""
+
+
+@dataclass(frozen=True, order=True)
+class Saved:
+    """One checkpoint, by its name."""
+
+    step: int
+    digest: str  # the first 16 hexadecimal digits of its SHA-256
+
+    @property
+    def name(self) -> str:
+        return f"step-{self.step:09d}-{self.digest}{SUFFIX}"
+
+    @classmethod
+    def of(cls, name: str) -> "Saved | None":
+        match = re.fullmatch(rf"step-(\d+)-([0-9a-f]{{16}}){re.escape(SUFFIX)}", name)
+        return cls(int(match[1]), match[2]) if match else None
+
+
+class Checkpoints:
+    """The checkpoints of one member. Close it (or use `with`): it waits for what is being written.
+
+    Args:
+        folder: where each is written first, and read from.
+        config: how many are kept, and how many failures are borne.
+        storage: for `copy_to`: retries and time limits.
+        copy_to: another folder or URL for the same; what could not be copied is with the next one. None: no copy.
+    """
+
+    def __init__(
+        self, folder: Path, config: CheckpointConfig, storage: StorageConfig | None = None, copy_to: str | None = None
+    ) -> None:
+        self.folder, self._config = folder, config
+        self._storage = Storage(storage or StorageConfig())
+        self._places = [str(folder)] + ([copy_to] if copy_to else [])
+        self._writer = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
+        self._writing: Future[None] | None = None
+        self._failures = 0  # in a row
+
+    def save(
+        self,
+        state: State,
+        *,
+        best_step: int | None = None,
+        wait: bool = False,
+        written: Callable[[int], None] = lambda step: None,
+    ) -> bool:
+        """Take a copy of `state` and have it written; training may change it at once.
+
+        Args:
+            state: what to write.
+            best_step: the checkpoint that is kept for its score.
+            wait: return when it is written. Otherwise nothing is taken while the one before is being written.
+            written: is told its step when it is, from another thread.
+
+        Returns:
+            whether it was taken.
+
+        Raises:
+            CheckpointError: as many in a row as `checkpoint.max_failures` could not be written anywhere.
+        """
+        if self._writing and not wait and not self._writing.done():
+            return False
+        self._settle()
+        self._writing = self._writer.submit(self._write, _on_host(state), best_step, written)
+        if wait:
+            self._settle()
+        return True
+
+    def load(self) -> State | None:
+        """The newest whole checkpoint, or None where there is none. Ones that are not whole are reported.
+
+        Raises:
+            CheckpointError: there are checkpoints, but none is whole; or whether there are any cannot be told.
+        """
+        self._remove_unfinished()
+        found = self._all()
+        for saved, place in sorted(found, key=lambda each: -each[0].step):  # of equal ones, the folder's first
+            try:
+                return self._read(saved, place)
+            except Exception as error:  # whatever torch says of bytes from anywhere
+                log.warning(
+                    "checkpoint %s is unusable (%s); trying the one before", join(place, saved.name), first_line(error)
+                )
+                _set_aside(place, saved)
+        if found:
+            raise CheckpointError(
+                f"none of the {len(found)} checkpoints in {' and '.join(self._places)} can be used; "
+                "bring one back, or give fresh=true to start anew"
+            )
+        return None
+
+    def _all(self) -> list[tuple[Saved, str]]:
+        """Every checkpoint and its place. A store that does not answer matters only where the folder has none."""
+        here, *copies = self._places
+        found = [(saved, here) for saved in self._list(here)]
+        for place in copies:
+            try:
+                found += [(saved, place) for saved in self._list(place)]
+            except StorageError as error:
+                if not found:
+                    raise CheckpointError(
+                        f"whether there are checkpoints in checkpoint.copy_to cannot be told ({error})"
+                    ) from error
+                log.warning("copies of checkpoints are not at hand (%s); those in %s will do", error, here)
+        return found
+
+    def close(self) -> None:
+        self._writer.shutdown(wait=True)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _settle(self) -> None:
+        """Wait for the writer, and count what it could not do."""
+        writing, self._writing = self._writing, None
+        if writing is None:
+            return
+        try:
+            writing.result()
+            self._failures = 0
+        except OSError as error:
+            self._failures += 1
+            if self._failures >= self._config.max_failures:
+                raise CheckpointError(
+                    f"{self._failures} checkpoints in a row could not be written ({first_line(error)}); make room in "
+                    f"{' or '.join(self._places)}, then the same command goes on from the newest one"
+                ) from error
+            log.warning(
+                "a checkpoint could not be written (%s); training goes on, failure %d of at most "
+                "checkpoint.max_failures=%d",
+                first_line(error), self._failures, self._config.max_failures,
+            )  # fmt: skip
+
+    def _write(self, state: State, best_step: int | None, written: Callable[[int], None]) -> None:
+        """Runs in the writer's thread.
+
+        Raises:
+            OSError: no place took it.
+        """
+        buffer = io.BytesIO()
+        torch.save(state, buffer)
+        content = buffer.getbuffer()
+        saved = Saved(int(state["step"]), hashlib.sha256(content).hexdigest()[:16])
+        refusals = []
+        for place in self._places:
+            try:
+                self._put(place, saved, content)
+                self._tidy(place, saved.step, best_step)
+            except OSError as error:
+                refusals.append(error)
+        if len(refusals) == len(self._places):
+            raise refusals[0]
+        for error in refusals:
+            log.warning("checkpoint of step %d is not everywhere: %s", saved.step, first_line(error))
+        written(saved.step)
+
+    def _put(self, place: str, saved: Saved, content: memoryview) -> None:
+        if is_remote(place):
+            self._copy_what_is_missing(place, saved)
+            self._storage.write(join(place, saved.name), bytes(content))
+        else:
+            _write_whole(Path(place) / saved.name, content)
+
+    def _copy_what_is_missing(self, place: str, newest: Saved) -> None:
+        """What is only in the folder, since the store was away."""
+        for saved in set(self._list(self._places[0])) - set(self._list(place)) - {newest}:
+            self._storage.upload(self.folder / saved.name, join(place, saved.name))
+
+    def _tidy(self, place: str, step: int, best_step: int | None) -> None:
+        """Remove all but the newest ones and the best one; ones after `step` are of no use, or it would be beyond."""
+        listed = sorted(self._list(place))
+        newest = [saved for saved in listed if saved.step <= step][-self._config.keep :]
+        for saved in listed:
+            if saved not in newest and saved.step != best_step:
+                if is_remote(place):
+                    self._storage.remove(join(place, saved.name))
+                else:
+                    (Path(place) / saved.name).unlink(missing_ok=True)
+
+    def _list(self, place: str) -> list[Saved]:
+        """What is at a place.
+
+        Raises:
+            StorageError: it does not say.
+        """
+        try:
+            names = [name for name, _ in self._storage.list(place, SUFFIX)]
+        except NoSuchFile:
+            return []
+        return [saved for name in names if (saved := Saved.of(name))]
+
+    def _read(self, saved: Saved, place: str) -> State:
+        content = self._storage.read(join(place, saved.name))
+        if hashlib.sha256(content).hexdigest()[:16] != saved.digest:
+            raise ValueError("its checksum does not match")
+        state = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+        if not isinstance(state, dict) or state.get("step") != saved.step:
+            raise ValueError("it does not hold what its name says")
+        return state
+
+    def _remove_unfinished(self) -> None:
+        """Left by a writer that was killed; there is only one writer."""
+        for path in self.folder.glob("*.unfinished"):
+            path.unlink(missing_ok=True)
+
+
+def _on_host(value: Any) -> Any:
+    """A copy on the processor. # sync point for tensors on a device"""
+    if isinstance(value, Tensor):
+        return value.detach().to("cpu", copy=True)
+    if isinstance(value, dict):
+        return {key: _on_host(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_on_host(each) for each in value]
+    return value
+
+
+def _write_whole(path: Path, content: memoryview) -> None:
+    """Write beside its place and rename, both on the disk before this returns."""
+    unfinished = path.with_name(f"{path.name}.{os.getpid()}.unfinished")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         with open(unfinished, "wb") as file:
-            torch.save(state, file)
+            file.write(content)
             file.flush()
             os.fsync(file.fileno())
-        digest = _digest(unfinished)
-        if newest.exists():
-            os.replace(newest, folder / PREVIOUS)
-            if _sum_file(newest).exists():
-                os.replace(_sum_file(newest), _sum_file(folder / PREVIOUS))
-        _sum_file(newest).write_text(digest)
-        os.replace(unfinished, newest)
+        os.replace(unfinished, path)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            unfinished.unlink()
+        raise StorageError(f"{path}: {error.strerror or error}") from error
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
     finally:
-        unfinished.unlink(missing_ok=True)
+        os.close(folder)
 
 
-def load(folder: Path) -> dict[str, Any] | None:
-    """The newest whole checkpoint of `folder`, or None. A torn one is reported and the one before it used."""
-    paths = (folder / NEWEST, folder / PREVIOUS)
-    # Either sum vouches for either file: a save killed between its renames leaves one under the other's name.
-    sums = [_sum_file(path).read_bytes() for path in paths if _sum_file(path).exists()]
-    for path in paths:
-        if not path.exists():
-            continue
-        try:
-            if _digest(path).encode() not in sums:
-                raise ValueError("its checksum does not match")
-            return torch.load(path, map_location="cpu", weights_only=True)
-        except Exception as error:
-            log.warning("checkpoint %s is unusable (%s); trying the one before", path, error)
-    return None
-
-
-def _digest(path: Path) -> str:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _sum_file(path: Path) -> Path:
-    return path.with_suffix(".sha256")
+def _set_aside(place: str, saved: Saved) -> None:
+    """Keep an unusable file for whoever looks into it, out of the way of the next ones."""
+    path = Path(place) / saved.name
+    if not is_remote(place) and path.exists():
+        path.replace(path.with_name(path.name + ".unusable"))

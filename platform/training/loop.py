@@ -4,7 +4,7 @@ import copy
 import logging
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from platform.config import Config
-from platform.data import draws
+from platform.data import draws, samplelog
 from platform.data.deviceloader import DeviceTrainLoader
 from platform.data.index import Index, Split
 from platform.data.loader import TrainLoader
@@ -24,30 +24,29 @@ from platform.data.samplelog import SampleLog
 from platform.evaluation.metrics import Scores
 from platform.evaluation.predict import predict
 from platform.models.build import build
-from platform.training import checkpoints, schedules
+from platform.training import memory, schedules
 from platform.training.averaging import WeightAverage
+from platform.training.checkpoints import Checkpoints, State
+from platform.training.memory import OutOfMemory
+from platform.training.meter import Meter
 from platform.training.optim import sgd
-from platform.training.step import StepResult, arithmetic, train_step
+from platform.training.progress import COMPUTING, EVALUATING, WAITING, Progress
+from platform.training.step import arithmetic, train_step
+from platform.training.worker import Worker
 
 log = logging.getLogger("platform.training")
 Report = Callable[[int, dict[str, float]], None]  # (global steps done, metrics)
 
 
-class NonFiniteLoss(RuntimeError):
-    """The loss or its gradient is infinite or not a number; raised on every worker alike."""
-
-
-@dataclass(frozen=True)
-class Worker:
-    """This process among the member's workers."""
-
-    rank: int = 0
-    world: int = 1
-    device: torch.device = torch.device("cpu")  # noqa: RUF009
-    threads: int = 1  # for decoding
-
-
-def train(cfg: Config, index: Index, worker: Worker, folder: Path, report: Report) -> nn.Module:
+def train(
+    cfg: Config,
+    index: Index,
+    worker: Worker,
+    folder: Path,
+    report: Report,
+    progress: Progress | None = None,
+    copy_to: str | None = None,
+) -> nn.Module:
     """Train one member, from its newest checkpoint if there is one, to the end.
 
     Args:
@@ -56,14 +55,19 @@ def train(cfg: Config, index: Index, worker: Worker, folder: Path, report: Repor
         worker: which replica this is; every replica of a member calls this with the same config.
         folder: the member's, for its checkpoints.
         report: called on rank 0 with metrics.
+        progress: is told where the training is, and asks for checkpoints.
+        copy_to: folder or URL for copies of the checkpoints.
 
     Returns:
         the network with the averaged weights, in evaluation mode; the same on every rank.
 
     Raises:
-        NonFiniteLoss: with the step.
+        NonFiniteLoss: with the step, rank and samples.
+        OutOfMemory: of the GPU, with what would fit.
+        CheckpointError: none can be written, or read.
         ShardError: from the data.
     """
+    progress = progress or Progress()
     split = index.split("train")
     order = training_order(cfg, split)
     last_step = steps_in(cfg, order)
@@ -74,50 +78,120 @@ def train(cfg: Config, index: Index, worker: Worker, folder: Path, report: Repor
     optimizer = sgd(module, cfg.optim)
     rate = schedules.rate(cfg.schedule, order.steps_per_epoch, last_step)
     average = WeightAverage(module, cfg.training, order.steps_per_epoch, last_step)
-    step = _restore(folder, module, optimizer, average)
+    checkpoints = Checkpoints(folder / "checkpoints", cfg.checkpoint, cfg.storage, copy_to)
+    saver = Saver(cfg, worker, checkpoints, TrainingState(module, optimizer, average), progress)
+    step = saver.restore()
     model = _replicated(module, worker)
     pixels = Pixels(cfg.data, worker.device, channels_last=cfg.training.channels_last)
-    meter = Meter(cfg, worker, start_step=step)
-    saved_at = time.monotonic()
+    meter = Meter(cfg, worker, order, start_step=step)
     loader = training_loader(cfg, split, order, worker)
-    samples = SampleLog(folder, step, worker.rank, worker.world, wanted=cfg.loader.log_samples)
-    with loader, samples:
+    with checkpoints, loader, _sample_log(cfg, folder, worker) as samples:
+        progress.at(step, WAITING)
         for batch in loader.steps(step, last_step):
+            progress.at(step, COMPUTING)
             samples.add(step, batch.ids_N)
             module.train()
-            torch.manual_seed(draws.key(cfg.seed, cfg.order_seed, step, worker.rank))  # dropout follows from the step
+            torch.manual_seed(draws.key(cfg.seed, cfg.order_seed, step, worker.rank))  # of what draws besides dropout
             lr = cfg.optim.lr * rate(step)
             for group in optimizer.param_groups:
                 group["lr"] = lr
-            result = train_step(model, optimizer, batch, pixels, cfg, dtype)
+            try:
+                result = train_step(model, optimizer, batch, pixels, cfg, dtype, world=worker.world)
+            except torch.OutOfMemoryError as error:
+                raise OutOfMemory(memory.advice(module, batch, pixels, cfg, dtype)) from error
             average.update(module, step)
             meter.add(result, step)
             step += 1
             if step % cfg.training.log_every_steps == 0 or step in (1, last_step):
                 metrics = meter.read(step, last_step, loader)  # sync point
                 if worker.rank == 0:
-                    report(
-                        step,
-                        metrics
-                        | {
-                            "train/lr": lr,
-                            "train/epoch": step / order.steps_per_epoch,
-                        },
-                    )
+                    report(step, metrics | {"train/lr": lr, "train/epoch": step / order.steps_per_epoch})
+            score = None
             if _evaluation_due(cfg, step, order.steps_per_epoch, last_step):
+                progress.at(step, EVALUATING)
                 _share_statistics(module, average, worker)
                 scores = evaluate(averaged(module, average), cfg, index.split("val"), worker, pixels, dtype)
+                score = scores.rates()["top1"]
                 if worker.rank == 0:
                     report(step, {f"val/{name}": value for name, value in scores.rates().items()})
                 meter.restart_clock()
-            if worker.rank == 0 and time.monotonic() - saved_at > cfg.training.checkpoint_every_s:
-                if meter.first_bad_step() is None:  # sync point; otherwise every worker raises at the next reading
-                    _save(folder, step, module, optimizer, average)
-                saved_at = time.monotonic()
-    if worker.rank == 0:
-        _save(folder, step, module, optimizer, average)
+            saver.after(step, meter, score, last=step == last_step)
+            progress.at(step, WAITING)
     _share_statistics(module, average, worker)
     return averaged(module, average)
+
+
+@dataclass
+class TrainingState:
+    """All that changes in training. What is drawn follows from seeds and the step: there is no state of it."""
+
+    module: nn.Module
+    optimizer: torch.optim.Optimizer
+    average: WeightAverage
+    best: dict[str, float] = field(default_factory=lambda: {"step": -1, "score": -1.0})  # single-view top-1
+
+    def at(self, step: int) -> State:
+        return {
+            "step": step,
+            "model": self.module.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "average": self.average.state,
+            "best": self.best,
+        }
+
+    def load(self, saved: State) -> None:
+        self.module.load_state_dict(saved["model"])
+        self.optimizer.load_state_dict(saved["optimizer"])
+        self.best = saved["best"]
+        average: dict[str, Tensor] = saved["average"]
+        for name, value in self.average.state.items():
+            value.copy_(average[name])
+
+
+class Saver:
+    """Saves the state when it is time, on rank 0, and brings it back on every rank."""
+
+    def __init__(
+        self, cfg: Config, worker: Worker, checkpoints: Checkpoints, state: TrainingState, progress: Progress
+    ) -> None:
+        self._cfg, self._worker = cfg.checkpoint, worker
+        self._checkpoints, self._state, self._progress = checkpoints, state, progress
+        self._saved_at, self._due = time.monotonic(), False
+
+    def restore(self) -> int:
+        """Load the newest checkpoint on rank 0 and give it to all, so that none has another; returns its step."""
+        saved: list[State | None] = [self._checkpoints.load() if self._worker.rank == 0 else None]
+        if self._worker.world > 1:
+            dist.broadcast_object_list(saved, src=0, device=self._worker.device)
+        if saved[0] is None:
+            return 0
+        self._state.load(saved[0])
+        step = int(saved[0]["step"])
+        log.info("resumed at step %d", step)
+        return step
+
+    def after(self, step: int, meter: Meter, score: float | None, *, last: bool) -> None:
+        """Save if it is time; `score` is the evaluation's, if there was one after this step.
+
+        Raises:
+            CheckpointError: too many could not be written.
+        """
+        best = score is not None and score > self._state.best["score"]
+        if best:
+            self._state.best = {"step": step, "score": score}
+        self._due |= last or (best and self._cfg.keep_best) or self._is_time(step)  # until the writer is free for it
+        if self._worker.rank != 0 or not (self._due or self._progress.checkpoint_is_asked_for()):
+            return
+        if meter.first_bad_step() is not None:  # sync point; every worker raises at the next reading
+            return
+        best_step = int(self._state.best["step"]) if self._cfg.keep_best else None
+        if self._checkpoints.save(self._state.at(step), best_step=best_step, wait=last, written=self._progress.saved):
+            self._progress.checkpoint_is_taken()
+            self._saved_at, self._due = time.monotonic(), False
+
+    def _is_time(self, step: int) -> bool:
+        every = self._cfg.every_steps
+        return time.monotonic() - self._saved_at > self._cfg.every_s or (every > 0 and step % every == 0)
 
 
 def training_order(cfg: Config, split: Split) -> Order:
@@ -142,6 +216,14 @@ def training_loader(cfg: Config, split: Split, order: Order, worker: Worker) -> 
         return TrainLoader(split, order, cfg.data, cfg.sampling, threads=worker.threads, pin=on_gpu, **share)
     cfg.loader.require_gpu(available=on_gpu)
     return DeviceTrainLoader(split, order, cfg.data, cfg.sampling, device=worker.device, **share)
+
+
+def _sample_log(cfg: Config, folder: Path, worker: Worker) -> SampleLog:
+    """All workers log under the number of this start that rank 0 finds."""
+    start = torch.tensor(samplelog.next_start(folder), device=worker.device)
+    if worker.world > 1:
+        dist.broadcast(start, src=0)
+    return SampleLog(folder, int(start), worker.rank, worker.world, wanted=cfg.loader.log_samples)
 
 
 def steps_in(cfg: Config, order: Order) -> int:
@@ -175,71 +257,6 @@ def evaluate(model: nn.Module, cfg: Config, split: Split, worker: Worker, pixels
     return Scores(int(samples), int(top1), int(top5), loss, int(corrupt))
 
 
-class Meter:
-    """Adds up step results on the device and reads them over all workers when asked."""
-
-    def __init__(self, cfg: Config, worker: Worker, start_step: int) -> None:
-        self._cfg, self._worker = cfg, worker
-        self._last_step = start_step
-        self._waited_s = 0.0
-        self._sums = torch.zeros(4, device=worker.device)
-        self._first_bad = torch.full((), -1, dtype=torch.int64, device=worker.device)
-        self.restart_clock()
-
-    def restart_clock(self) -> None:
-        """Leave out of the speed what was not training."""
-        self._since = time.monotonic()
-        self._clock_step = None
-
-    def add(self, result: StepResult, step: int) -> None:
-        self._sums += torch.stack([result.loss, result.main_loss, result.correct, result.gradient_norm])
-        bad = ~torch.isfinite(result.gradient_norm) & (self._first_bad < 0)  # the norm is the same on every worker
-        self._first_bad = torch.where(bad, step, self._first_bad)
-        if self._clock_step is None:
-            self._clock_step = step
-
-    def first_bad_step(self) -> int | None:
-        """The first step whose gradient was not finite."""
-        step = int(self._first_bad)
-        return step if step >= 0 else None
-
-    def check_finite(self) -> None:
-        """Raise NonFiniteLoss if any step so far had no finite gradient."""
-        step = self.first_bad_step()
-        if step is not None:
-            raise NonFiniteLoss(
-                f"the loss is not finite at step {step}; lower optim.lr (now {self._cfg.optim.lr}), "
-                "set optim.clip_norm or lengthen schedule.warmup_epochs, under a new name= or with fresh=true"
-            )
-
-    def read(self, step: int, total_steps: int, loader: TrainLoader) -> dict[str, float]:
-        """Means since the last reading, over all workers; of the data, sums over them."""
-        self.check_finite()
-        elapsed = time.monotonic() - self._since
-        waited = (loader.waited_s - self._waited_s) / elapsed
-        counts = loader.counts() | {"data/wait_share": waited / self._worker.world}
-        sums = torch.cat([self._sums, torch.tensor(list(counts.values()), device=self._sums.device)])
-        if self._worker.world > 1:
-            dist.all_reduce(sums)
-        loss, main_loss, correct, norm = (sums[:4] / self._worker.world).tolist()
-        counts = dict(zip(counts, sums[4:].tolist(), strict=True))
-        steps = step - self._last_step
-        timed_steps = step - (self._clock_step if self._clock_step is not None else step)
-        images_per_s = timed_steps * self._cfg.training.batch_size / elapsed
-        self._sums.zero_()
-        self._last_step = step
-        self._waited_s = loader.waited_s
-        self.restart_clock()
-        return counts | {
-            "train/loss": loss / steps,
-            "train/main_loss": main_loss / steps,
-            "train/top1": correct * self._worker.world / (steps * self._cfg.training.batch_size),
-            "train/gradient_norm": norm / steps,
-            "train/images_per_s": images_per_s,
-            "progress": step / total_steps,
-        }
-
-
 def _replicated(module: nn.Module, worker: Worker) -> nn.Module:
     if worker.world == 1:
         return module
@@ -257,24 +274,3 @@ def _share_statistics(module: nn.Module, average: WeightAverage, worker: Worker)
 def _evaluation_due(cfg: Config, step: int, steps_per_epoch: int, total_steps: int) -> bool:
     every = cfg.evaluation.every_epochs * steps_per_epoch
     return step == total_steps or (every > 0 and step % every == 0)
-
-
-def _save(folder: Path, step: int, module: nn.Module, optimizer: torch.optim.Optimizer, average: WeightAverage) -> None:
-    checkpoints.save(
-        folder,
-        {"step": step, "model": module.state_dict(), "optimizer": optimizer.state_dict(), "average": average.state},
-    )
-
-
-def _restore(folder: Path, module: nn.Module, optimizer: torch.optim.Optimizer, average: WeightAverage) -> int:
-    """Load the newest checkpoint into the training state; returns the step to go on with."""
-    saved: dict[str, Any] | None = checkpoints.load(folder)
-    if saved is None:
-        return 0
-    module.load_state_dict(saved["model"])
-    optimizer.load_state_dict(saved["optimizer"])
-    average_state: dict[str, Tensor] = saved["average"]
-    for name, value in average.state.items():
-        value.copy_(average_state[name])
-    log.info("resumed at step %d from %s", saved["step"], folder)
-    return int(saved["step"])

@@ -1,6 +1,7 @@
 """One optimiser step: micro-batches forward and backward, loss with auxiliary heads, clipped update."""
 
 import contextlib
+import math
 from dataclasses import dataclass
 
 import torch
@@ -11,33 +12,48 @@ from torch.nn.parallel import DistributedDataParallel
 from platform.config import Config
 from platform.data.loader import Batch
 from platform.data.pixels import Pixels
+from platform.models import dropout
 from platform.models.build import logits_and_auxiliary
 from platform.training.optim import clip
 
 
 @dataclass
 class StepResult:
-    """Sums over this worker's share of the global batch, still on the device."""
+    """Of this worker's share of the global batch, still on the device. The losses averaged over the workers are the
+    means over the global batch, however unlike their shares."""
 
-    loss: Tensor  # mean over the share, auxiliary losses included
-    main_loss: Tensor  # mean over the share, main classifier alone
+    loss: Tensor  # auxiliary losses included
+    main_loss: Tensor  # main classifier alone
     correct: Tensor  # samples the main classifier has right
-    gradient_norm: Tensor  # of the averaged gradient, before clipping
+    gradient_norm: Tensor  # of the averaged gradient, before clipping; the same on every worker
+    bad: Tensor  # whether that is not finite, or longer than `training.max_gradient_norm`
+    skipped: bool = False  # bad, and left out
 
 
 def train_step(
-    model: nn.Module, optimizer: torch.optim.Optimizer, batch: Batch, pixels: Pixels, cfg: Config, dtype: torch.dtype
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    batch: Batch,
+    pixels: Pixels,
+    cfg: Config,
+    dtype: torch.dtype,
+    *,
+    world: int,
 ) -> StepResult:
-    """Train on one worker's share of a global batch. Corrupt samples weigh nothing.
+    """Train on one worker's share of a global batch. Corrupt samples weigh nothing, the others alike on every worker:
+    replicas average their gradients, which are then those of the mean over the global batch.
 
     More than `training.max_batch_per_worker` samples are taken in equal parts whose gradients add up; replicas
-    exchange gradients once, with the last part.
+    exchange gradients once, with the last part: one may have more parts than another.
     """
     device = pixels.device
     total = len(batch.labels_N)
     parts = -(-total // cfg.training.max_batch_per_worker)
     bounds = [total * part // parts for part in range(parts + 1)]
     sums = torch.zeros(3, device=device)
+    skips = cfg.training.bad_steps == "skip"
+    statistics = [buffer.clone() for buffer in model.buffers()] if skips else []  # a bad step spoils batch norm's
+    dropouts = dropout.layers(model)
     optimizer.zero_grad(set_to_none=True)
     for start, stop in zip(bounds[:-1], bounds[1:], strict=True):
         share = slice(start, stop)
@@ -45,7 +61,8 @@ def train_step(
             batch.images[share], batch.mirrored_N[share], batch.colour_draws_N8[share], cfg.sampling
         )
         labels_N = batch.labels_N[share].to(device, non_blocking=True)
-        weights_N = batch.valid_N[share].to(device, non_blocking=True).float() / total
+        weights_N = batch.valid_N[share].to(device, non_blocking=True).float() * world / cfg.training.batch_size
+        dropout.set_keys(dropouts, batch.dropout_keys_N[share].to(device, non_blocking=True))
         with _exchange(model, last=stop == total):
             with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
                 main, auxiliary = logits_and_auxiliary(model(images))
@@ -54,9 +71,17 @@ def train_step(
             loss.backward()
         correct = ((main.detach().argmax(1) == labels_N) & (weights_N > 0)).sum()
         sums += torch.stack([loss.detach(), main_loss.detach(), correct])
+    dropout.set_keys(dropouts, None)
     norm = clip(model, cfg.optim.clip_norm)
-    optimizer.step()
-    return StepResult(*sums.unbind(), gradient_norm=norm)
+    longest = cfg.training.max_gradient_norm or math.inf
+    result = StepResult(*sums.unbind(), gradient_norm=norm, bad=~torch.isfinite(norm) | (norm > longest))
+    if skips and bool(result.bad):  # sync point
+        result.skipped = True
+        for buffer, before in zip(model.buffers(), statistics, strict=True):
+            buffer.copy_(before)
+    else:
+        optimizer.step()
+    return result
 
 
 def _loss(logits_NK: Tensor, labels_N: Tensor, weights_N: Tensor) -> Tensor:

@@ -15,6 +15,7 @@ from platform.data.sampling import (
     BOX_DRAWS,
     COLOUR_DRAWS,
     DRAWS,
+    DROPOUT_DRAW,
     INTERPOLATION,
     INTERPOLATION_CHOICES,
     LEFT,
@@ -74,7 +75,7 @@ def test_boxes_lie_inside_the_image_and_are_not_empty(
 
 
 def test_places_of_the_draws_do_not_overlap() -> None:
-    places = [*range(DRAWS)[BOX_DRAWS], LEFT, TOP, MIRROR, INTERPOLATION, *range(DRAWS)[COLOUR_DRAWS]]
+    places = [*range(DRAWS)[BOX_DRAWS], LEFT, TOP, MIRROR, INTERPOLATION, *range(DRAWS)[COLOUR_DRAWS], DROPOUT_DRAW]
     assert sorted(places) == list(range(DRAWS))
     assert len(range(DRAWS)[COLOUR_DRAWS]) == 8
 

@@ -26,7 +26,7 @@ from platform.data.samplelog import SampleLog
 from platform.data.storage import Storage, StorageError, join
 from tests.data import servers
 from tests.data.handmade import write_index, write_tar
-from tests.data.servers import http_server, s3_server
+from tests.data.servers import http_server
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -199,21 +199,6 @@ def test_an_index_from_elsewhere_may_name_only_its_own_shards(tmp_path: Path) ->
             (tmp_path / "index.json").write_text(text.replace("train-000000.tar", url))
             with pytest.raises(ShardError, match="outside its folder"):
                 read_index(server.url)
-
-
-@pytest.fixture(scope="module")
-def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The address of an S3-compatible store, with which the process's credentials and endpoint agree."""
-    with pytest.MonkeyPatch.context() as patch, s3_server(tmp_path_factory.mktemp("s3")) as address:
-        for name, value in {
-            "AWS_ENDPOINT_URL": address,
-            "AWS_ACCESS_KEY_ID": "id",
-            "AWS_SECRET_ACCESS_KEY": "secret",
-            "AWS_DEFAULT_REGION": "us-east-1",
-        }.items():
-            patch.setenv(name, value)
-        fsspec.filesystem("s3").mkdir("shards")
-        yield address
 
 
 def test_batches_from_s3_are_those_of_the_disk(

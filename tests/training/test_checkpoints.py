@@ -1,30 +1,54 @@
-"""Checkpoints survive tearing, crashes in mid-write and hostile files."""
+"""Checkpoints survive tearing, crashes in mid-write, full disks, absent stores and hostile files."""
 
+import hashlib
+import io
 import os
 import pickle
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
+import fsspec
 import pytest
+import s3fs
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
-from platform.training import checkpoints
-from platform.training.checkpoints import NEWEST, PREVIOUS, load, save
+from platform.config import CheckpointConfig, StorageConfig
+from platform.training.checkpoints import CheckpointError, Checkpoints, Saved
+
+HASTY = StorageConfig(attempts=1, timeout_s=5)
 
 
 def state(step: int) -> dict[str, Any]:
     return {"step": step, "model": {"weight": torch.full((50, 50), float(step))}, "optimizer": {"lr": [0.1, None]}}
 
 
-def loaded_step(folder: Path) -> int | None:
-    found = load(folder)
+def save(folder: Path, *steps: int, copy_to: str | None = None, best_step: int | None = None, **config: Any) -> None:
+    with Checkpoints(folder, CheckpointConfig(**config), HASTY, copy_to) as checkpoints:
+        for step in steps:
+            checkpoints.save(state(step), best_step=best_step, wait=True)
+
+
+def loaded_step(folder: Path, copy_to: str | None = None) -> int | None:
+    with Checkpoints(folder, CheckpointConfig(), HASTY, copy_to) as checkpoints:
+        found = checkpoints.load()
     if found is None:
         return None
     assert torch.equal(found["model"]["weight"], state(found["step"])["model"]["weight"])
     return int(found["step"])
+
+
+def steps(folder: Path) -> list[int]:
+    return sorted(saved.step for path in folder.iterdir() if (saved := Saved.of(path.name)))
+
+
+def file_of(folder: Path, step: int) -> Path:
+    return next(folder.glob(f"step-{step:09d}-*.pt"))
 
 
 def tear(path: Path) -> None:
@@ -32,64 +56,73 @@ def tear(path: Path) -> None:
 
 
 def test_what_is_saved_is_loaded(tmp_path: Path) -> None:
-    save(tmp_path / "new" / "folder", state(3))
-    found = load(tmp_path / "new" / "folder")
+    save(tmp_path / "new" / "folder", 3)
+    with Checkpoints(tmp_path / "new" / "folder", CheckpointConfig()) as checkpoints:
+        found = checkpoints.load()
     assert found is not None
     assert found["optimizer"] == {"lr": [0.1, None]}
     assert loaded_step(tmp_path / "new" / "folder") == 3
 
 
 def test_an_empty_or_absent_folder_has_none(tmp_path: Path) -> None:
-    assert load(tmp_path) is None
-    assert load(tmp_path / "absent") is None
+    assert loaded_step(tmp_path) is None
+    assert loaded_step(tmp_path / "absent") is None
 
 
-def test_the_newest_is_loaded_and_only_the_one_before_is_kept(tmp_path: Path) -> None:
-    for step in range(1, 5):
-        save(tmp_path, state(step))
-    assert loaded_step(tmp_path) == 4
-    assert sorted(path.name for path in tmp_path.glob("*.pt*")) == [PREVIOUS, NEWEST]
-    (tmp_path / NEWEST).unlink()
-    assert loaded_step(tmp_path) == 3
+def test_what_is_written_is_the_state_as_it_was_when_saved(tmp_path: Path) -> None:
+    with Checkpoints(tmp_path, CheckpointConfig()) as checkpoints:
+        live = state(7)
+        checkpoints.save(live)
+        live["model"]["weight"].fill_(-1)
+    assert loaded_step(tmp_path) == 7
+
+
+@given(
+    st.lists(st.integers(1, 30), min_size=1, max_size=12, unique=True),
+    st.integers(1, 4),
+    st.integers(0, 11),
+)
+def test_the_newest_and_the_best_are_kept(
+    tmp_path_factory: pytest.TempPathFactory, saved: list[int], keep: int, best: int
+) -> None:
+    folder, saved = tmp_path_factory.mktemp("kept"), sorted(saved)
+    best_step = saved[best % len(saved)]
+    with Checkpoints(folder, CheckpointConfig(keep=keep)) as checkpoints:
+        for step in saved:
+            checkpoints.save(state(step), best_step=best_step if step >= best_step else None, wait=True)
+    newest = saved[-keep:]
+    # The best is known from its own step on: until then it is one of the newest.
+    assert set(steps(folder)) == {*newest, best_step}
+    assert loaded_step(folder) == saved[-1]
 
 
 def test_a_torn_newest_is_reported_and_the_one_before_it_used(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    save(tmp_path, state(1))
-    save(tmp_path, state(2))
-    tear(tmp_path / NEWEST)
+    save(tmp_path, 1, 2)
+    torn = file_of(tmp_path, 2)
+    tear(torn)
     assert loaded_step(tmp_path) == 1
     assert [record.levelname for record in caplog.records] == ["WARNING"]
-    assert str(tmp_path / NEWEST) in caplog.text
-    save(tmp_path, state(3))
-    assert loaded_step(tmp_path) == 3
+    assert str(torn) in caplog.text
+    assert torn.with_name(torn.name + ".unusable").exists()
+    save(tmp_path, 2)
+    assert loaded_step(tmp_path) == 2
 
 
 def test_a_single_flipped_bit_is_noticed(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    save(tmp_path, state(1))
-    content = bytearray((tmp_path / NEWEST).read_bytes())
+    save(tmp_path, 1, 2)
+    content = bytearray(file_of(tmp_path, 2).read_bytes())
     content[len(content) // 2] ^= 1  # inside a weight: torch alone would load it
-    (tmp_path / NEWEST).write_bytes(content)
-    assert loaded_step(tmp_path) is None
+    file_of(tmp_path, 2).write_bytes(content)
+    assert loaded_step(tmp_path) == 1
     assert "checksum" in caplog.text
 
 
-def test_both_torn_starts_anew(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    save(tmp_path, state(1))
-    save(tmp_path, state(2))
-    tear(tmp_path / NEWEST)
-    tear(tmp_path / PREVIOUS)
-    assert loaded_step(tmp_path) is None
-    assert len(caplog.records) == 2
-
-
-def test_a_lost_checksum_costs_that_checkpoint_only(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    save(tmp_path, state(1))
-    save(tmp_path, state(2))
-    (tmp_path / NEWEST).with_suffix(".sha256").unlink()
-    assert loaded_step(tmp_path) == 1
-    assert "unusable" in caplog.text
-    save(tmp_path, state(3))
-    assert loaded_step(tmp_path) == 3
+def test_where_none_is_whole_nothing_starts_anew_in_silence(tmp_path: Path) -> None:
+    save(tmp_path, 1, 2)
+    tear(file_of(tmp_path, 1))
+    tear(file_of(tmp_path, 2))
+    with pytest.raises(CheckpointError, match=r"none of the 2 checkpoints .* fresh=true to start anew"):
+        loaded_step(tmp_path)
 
 
 class Malicious:
@@ -106,36 +139,117 @@ class Malicious:
 def test_a_pickled_object_is_refused_and_does_not_run(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, as_torch: bool
 ) -> None:
-    victim = tmp_path / "ran"
-    content = {"step": 1, "model": Malicious(victim)}
-    folder = tmp_path / "member"
+    victim, folder = tmp_path / "ran", tmp_path / "member"
+    content = {"step": 2, "model": Malicious(victim)}
+    buffer = io.BytesIO()
     if as_torch:
-        save(folder, content)  # with a checksum that matches
+        torch.save(content, buffer)
     else:
-        folder.mkdir()
-        (folder / NEWEST).write_bytes(pickle.dumps(content, protocol=2))
-        digest = checkpoints._digest(folder / NEWEST)
-        (folder / NEWEST).with_suffix(".sha256").write_text(digest)
-    assert load(folder) is None
+        buffer.write(pickle.dumps(content, protocol=2))
+    save(folder, 1)
+    digest = hashlib.sha256(buffer.getvalue()).hexdigest()[:16]  # its name vouches for it
+    (folder / Saved(2, digest).name).write_bytes(buffer.getvalue())
+    assert loaded_step(folder) == 1
     assert not victim.exists()
     assert "unusable" in caplog.text
 
 
-def test_an_unfinished_file_is_no_checkpoint(tmp_path: Path) -> None:
-    left = tmp_path / f"{NEWEST}.4711.unfinished"
+def test_an_unfinished_file_is_no_checkpoint_and_is_swept_away(tmp_path: Path) -> None:
+    left = tmp_path / f"{Saved(9, '0' * 16).name}.4711.unfinished"
     left.write_bytes(b"half of")
-    assert load(tmp_path) is None
-    save(tmp_path, state(1))
-    left.write_bytes(b"half of")
-    assert loaded_step(tmp_path) == 1
+    assert loaded_step(tmp_path) is None
+    assert not left.exists()
 
 
-def test_a_save_that_fails_leaves_the_newest_as_it_was(tmp_path: Path) -> None:
-    save(tmp_path, state(1))
-    with pytest.raises((AttributeError, pickle.PicklingError)):
-        save(tmp_path, {"step": 2, "model": lambda: None})
-    assert loaded_step(tmp_path) == 1
+def test_nothing_is_taken_while_the_one_before_is_being_written(tmp_path: Path) -> None:
+    written, go_on = [], threading.Event()
+
+    def slowly(step: int) -> None:
+        go_on.wait(10)
+        written.append(step)
+
+    with Checkpoints(tmp_path, CheckpointConfig()) as checkpoints:
+        assert checkpoints.save(state(1), written=slowly)
+        assert not checkpoints.save(state(2))
+        go_on.set()
+        assert checkpoints.save(state(3), wait=True)
+    assert written == [1]
+    assert steps(tmp_path) == [1, 3]
+
+
+@pytest.fixture
+def full_disk(tmp_path: Path) -> Path:
+    """A folder in which no file can be made, even by root: it is a file."""
+    (tmp_path / "full").write_text("")
+    return tmp_path / "full" / "checkpoints"
+
+
+def test_failures_are_borne_a_few_times_then_said_with_the_remedy(
+    full_disk: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    checkpoints = Checkpoints(full_disk, CheckpointConfig(max_failures=3))
+    checkpoints.save(state(1), wait=True)
+    checkpoints.save(state(2), wait=True)
+    assert len(caplog.records) == 2
+    assert "training goes on, failure 2 of at most checkpoint.max_failures=3" in caplog.text
+    with pytest.raises(CheckpointError, match=rf"3 checkpoints in a row could not be written \({full_disk}.*make room"):
+        checkpoints.save(state(3), wait=True)
+    checkpoints.close()
+
+
+def test_a_disk_that_fills_up_in_mid_write_keeps_what_was_there(tmp_path: Path) -> None:
+    """A real limit of the operating system on the size of files: what a full disk does to a write."""
+    save(tmp_path, 1)
+    code = (
+        "import resource, signal, sys\nfrom pathlib import Path\nimport torch\n"
+        "from platform.config import CheckpointConfig\nfrom platform.training.checkpoints import Checkpoints\n"
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\nresource.setrlimit(resource.RLIMIT_FSIZE, (4000, 4000))\n"
+        "with Checkpoints(Path(sys.argv[1]), CheckpointConfig()) as checkpoints:\n"
+        "    checkpoints.save({'step': 2, 'model': torch.zeros(9999)}, wait=True)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "File too large" in done.stderr
+    assert steps(tmp_path) == [1]
     assert not list(tmp_path.glob("*.unfinished"))
+    assert loaded_step(tmp_path) == 1
+
+
+def test_copies_go_to_a_store_and_come_back_on_another_machine(s3: str, tmp_path: Path) -> None:
+    copies = "s3://shards/runs/one/member"
+    save(tmp_path / "here", 1, 2, 3, copy_to=copies)
+    assert loaded_step(tmp_path / "elsewhere", copies) == 3
+    file_of(tmp_path / "here", 3).unlink()
+    assert loaded_step(tmp_path / "here", copies) == 3
+    assert len(fsspec.filesystem("s3").ls(copies)) == 2  # as many are kept there
+
+
+def test_while_the_store_is_away_the_folder_has_them_and_they_follow(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    blocked = tmp_path / "store"
+    blocked.write_text("")  # where a folder should be
+    copies = f"file://{blocked}/member"
+    with Checkpoints(tmp_path / "here", CheckpointConfig(), HASTY, copies) as checkpoints:
+        checkpoints.save(state(1), wait=True)
+        assert "checkpoint of step 1 is not everywhere" in caplog.text
+        blocked.unlink()
+        checkpoints.save(state(2), wait=True)
+    assert steps(tmp_path / "store" / "member") == [1, 2]
+
+
+def test_a_store_that_does_not_say_what_it_has_does_not_start_a_run_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")  # nothing listens there
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "key")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
+    monkeypatch.setattr(s3fs.S3FileSystem, "_cache", {})  # of connections, which know another endpoint
+    with pytest.raises(CheckpointError, match=r"in checkpoint\.copy_to cannot be told \(s3://away/run"):
+        loaded_step(tmp_path / "new", "s3://away/run")
+    save(tmp_path / "old", 4)
+    assert loaded_step(tmp_path / "old", "s3://away/run") == 4  # what is here will do
+    assert "are not at hand" in caplog.text
 
 
 # Forks children that each kill themselves at the n-th change which a save makes to their folder.
@@ -143,22 +257,24 @@ KILLED_WHILE_SAVING = """
 import os, signal, sys
 from pathlib import Path
 import torch
-from platform.training.checkpoints import save
+from platform.config import CheckpointConfig
+from platform.training.checkpoints import Checkpoints
 
 def child(folder, at):
     changes = 0
     def watch(event, args):
         nonlocal changes
-        written = event == "os.rename" or (event == "open" and "w" in str(args[1]))
+        written = event in ("os.rename", "os.remove") or (event == "open" and "w" in str(args[1]))
         if written and str(folder) in str(args[0]):
             changes += 1
             if changes == at:
                 os.kill(os.getpid(), signal.SIGKILL)
     sys.addaudithook(watch)
-    save(folder, {"step": 3, "model": {"weight": torch.full((50, 50), 3.0)}, "optimizer": {}})
+    checkpoints = Checkpoints(folder, CheckpointConfig(keep=1))
+    checkpoints.save({"step": 3, "model": {"weight": torch.full((50, 50), 3.0)}, "optimizer": {}}, wait=True)
     os._exit(0)
 
-for at in range(1, 7):
+for at in range(1, 5):
     pid = os.fork()
     if pid == 0:
         child(Path(sys.argv[1]) / str(at), at)
@@ -167,15 +283,15 @@ for at in range(1, 7):
 
 
 def test_a_process_killed_anywhere_in_a_save_loses_at_most_that_save(tmp_path: Path) -> None:
-    """Kill before each of the changes a save makes: opening the file, two renames, the checksum, the last rename."""
-    folders = [tmp_path / str(at) for at in range(1, 7)]
+    """Kill before each of the changes a save makes: opening the file, the rename, removing the one before."""
+    folders = [tmp_path / str(at) for at in range(1, 5)]
     for folder in folders:
-        save(folder, state(1))
-        save(folder, state(2))
+        save(folder, 1, 2, keep=1)
     command = [sys.executable, "-c", KILLED_WHILE_SAVING, str(tmp_path)]
     codes = subprocess.run(command, check=True, capture_output=True, text=True, timeout=300).stdout.split()
-    assert [int(code) for code in codes] == [-signal.SIGKILL] * 5 + [0]
-    assert [loaded_step(folder) for folder in folders] == [2, 2, 2, 2, 2, 3]
+    assert [int(code) for code in codes] == [-signal.SIGKILL] * 3 + [0]
+    assert [loaded_step(folder) for folder in folders] == [2, 2, 3, 3]
     for folder in folders:
-        save(folder, state(4))
+        save(folder, 4)
         assert loaded_step(folder) == 4
+        assert not list(folder.glob("*.unfinished"))

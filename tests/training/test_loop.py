@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.multiprocessing.spawn import start_processes
 
 from platform.config import (
+    CheckpointConfig,
     Config,
     ConfigError,
     DataConfig,
@@ -25,8 +26,10 @@ from platform.config import (
     TrainingConfig,
 )
 from platform.data.index import Index, Split, read_index
-from platform.training import checkpoints
-from platform.training.loop import NonFiniteLoss, Worker, steps_in, train, training_order
+from platform.training.checkpoints import Checkpoints, State
+from platform.training.loop import steps_in, train, training_order
+from platform.training.meter import NonFiniteLoss
+from platform.training.worker import Worker
 
 STEPS = 12
 
@@ -51,6 +54,7 @@ def config(
     data: DataConfig, *, lr: float = 0.01, batch_norm: bool = False, dropout: bool = True, **training: Any
 ) -> Config:
     """A run of 12 small steps with everything random switched on, unless `dropout` says otherwise."""
+    checkpoint = CheckpointConfig(**({"every_s": training.pop("every_s")} if "every_s" in training else {}))
     settings: dict[str, Any] = {"epochs": 0.065, "batch_size": 8, "precision": "float32", "log_every_steps": 1}
     return Config(
         data=data,
@@ -64,6 +68,7 @@ def config(
         optim=OptimConfig(lr=lr),
         schedule=ScheduleConfig(name="cosine", warmup_epochs=0.017),
         training=TrainingConfig(**settings | training),
+        checkpoint=checkpoint,
         evaluation=EvaluationConfig(views=[1], every_epochs=0),
     )
 
@@ -88,6 +93,10 @@ def nothing(step: int, metrics: dict[str, float]) -> None:
     """A report to nobody."""
 
 
+def saved_state(folder: Path) -> State | None:
+    return Checkpoints(folder / "checkpoints", CheckpointConfig()).load()
+
+
 def assert_same(a: nn.Module, b: nn.Module) -> None:
     for (name, x), y in zip(a.state_dict().items(), b.state_dict().values(), strict=True):
         assert torch.equal(x, y), name
@@ -101,13 +110,13 @@ def assert_same(a: nn.Module, b: nn.Module) -> None:
 def test_a_resumed_run_ends_bitwise_as_an_uninterrupted_one(
     index: Index, digits_data: DataConfig, tmp_path: Path, batch_norm: bool, averaging: str, interrupt_at: int
 ) -> None:
-    whole = config(digits_data, batch_norm=batch_norm, averaging=averaging, checkpoint_every_s=1000)
-    often = config(digits_data, batch_norm=batch_norm, averaging=averaging, checkpoint_every_s=1e-9)
+    whole = config(digits_data, batch_norm=batch_norm, averaging=averaging, every_s=1000)
+    often = config(digits_data, batch_norm=batch_norm, averaging=averaging, every_s=1e-9)
     uninterrupted = Recorder()
     expected = train(whole, index, Worker(), tmp_path / "whole", uninterrupted)
     with pytest.raises(KeyboardInterrupt):
         train(often, index, Worker(), tmp_path / "cut", Recorder(interrupt_at))
-    saved = checkpoints.load(tmp_path / "cut")
+    saved = saved_state(tmp_path / "cut")
     assert saved is not None
     assert saved["step"] == interrupt_at - 1
     resumed = Recorder()
@@ -178,17 +187,17 @@ def test_the_loss_goes_down(index: Index, digits_data: DataConfig, tmp_path: Pat
     assert recorder.curve("val/top1")[-1] > 0.25
 
 
-@pytest.mark.parametrize(("checkpoint_every_s", "log_every_steps"), [(1000.0, 1), (1e-9, 1000)])
+@pytest.mark.parametrize(("every_s", "log_every_steps"), [(1000.0, 1), (1e-9, 1000)])
 def test_a_loss_that_is_not_finite_stops_the_run_and_is_not_saved(
-    index: Index, digits_data: DataConfig, tmp_path: Path, checkpoint_every_s: float, log_every_steps: int
+    index: Index, digits_data: DataConfig, tmp_path: Path, every_s: float, log_every_steps: int
 ) -> None:
     cfg = config(
-        digits_data, lr=1e20, checkpoint_every_s=checkpoint_every_s, log_every_steps=log_every_steps, averaging="none"
+        digits_data, lr=1e20, every_s=every_s, log_every_steps=log_every_steps, averaging="none"
     )
     with pytest.raises(NonFiniteLoss, match=r"at step [1-3]; lower optim\.lr \(now 1e\+20\)"):
         train(cfg, index, Worker(), tmp_path, nothing)
-    saved = checkpoints.load(tmp_path)
-    assert (saved is not None) == (checkpoint_every_s < 1)
+    saved = saved_state(tmp_path)
+    assert (saved is not None) == (every_s < 1)
     if saved is not None:
         assert all(value.isfinite().all() for part in ("model", "average") for value in saved[part].values())
 

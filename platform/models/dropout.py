@@ -1,0 +1,75 @@
+"""Dropout whose masks follow from the samples: any number of workers, in any parts of a batch, drops the same features.
+
+PyTorch's draws from one generator a process, so that its masks differ with the number of workers.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+# SplitMix64's constants, as in data.draws, as signed numbers: PyTorch has no arithmetic on unsigned ones.
+_GAMMA, _FIRST, _SECOND = (value - 2**64 for value in (0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB))
+
+
+class SampleDropout(nn.Module):
+    """Zeroes features with probability `p` and scales the others by 1 / (1 - p), in training.
+
+    Without keys (see `set_keys`) it draws from PyTorch's generator.
+    """
+
+    def __init__(self, p: float, number: int) -> None:
+        super().__init__()
+        self.p, self.number = p, number  # the layer's number sets its masks apart from other layers'
+        self.keys_N: Tensor | None = None
+
+    def forward(self, x: Tensor) -> Tensor:
+        """`[N, ...]` -> the same shape."""
+        if not self.training or self.p == 0:
+            return x
+        if self.keys_N is None:
+            return nn.functional.dropout(x, self.p)
+        kept = _uniforms(self.keys_N + self.number * _FIRST, x[0].numel()) >= self.p
+        return x * (kept.view(x.shape).to(x.dtype) / (1 - self.p))
+
+    def extra_repr(self) -> str:
+        return f"p={self.p}"
+
+
+def by_sample(model: nn.Module) -> nn.Module:
+    """Put a SampleDropout in the place of every plain Dropout of `model`."""
+    for parent in list(model.modules()):
+        for name, child in list(parent.named_children()):
+            if type(child) is nn.Dropout:
+                setattr(parent, name, SampleDropout(child.p, 0))
+    for number, layer in enumerate(layers(model)):
+        layer.number = number
+    return model
+
+
+def layers(model: nn.Module) -> list[SampleDropout]:
+    return [module for module in model.modules() if isinstance(module, SampleDropout)]
+
+
+def set_keys(layers: Sequence[SampleDropout], keys_N: Tensor | None) -> None:
+    """What the masks of the next forward pass follow from: one int64 key a sample."""
+    for layer in layers:
+        layer.keys_N = keys_N
+
+
+def _uniforms(keys_N: Tensor, count: int) -> Tensor:
+    """`count` numbers in [0, 1) for each key: `[N]` -> `[N, count]`, float32."""
+    steps = torch.arange(1, count + 1, dtype=torch.int64, device=keys_N.device) * _GAMMA
+    x = _mix(keys_N)[:, None] + steps
+    return _shifted(_mix(x), 40).float() * 2.0**-24
+
+
+def _mix(x: Tensor) -> Tensor:
+    x = (x ^ _shifted(x, 30)) * _FIRST
+    x = (x ^ _shifted(x, 27)) * _SECOND
+    return x ^ _shifted(x, 31)
+
+
+def _shifted(x: Tensor, bits: int) -> Tensor:
+    """Right by `bits`, zeros coming in from the left."""
+    return (x >> bits) & ((1 << (64 - bits)) - 1)

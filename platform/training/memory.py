@@ -1,0 +1,63 @@
+"""A batch that does not fit into a GPU's memory: which part of it would, found by trying."""
+
+import torch
+from torch import nn
+
+from platform.config import Config
+from platform.data.loader import Batch
+from platform.data.pixels import Pixels
+from platform.models.build import logits_and_auxiliary
+
+
+class OutOfMemory(RuntimeError):
+    """The message has the batch that was tried and the setting that would fit."""
+
+
+def advice(module: nn.Module, batch: Batch, pixels: Pixels, cfg: Config, dtype: torch.dtype) -> str:
+    """What to change so that the same global batch fits, tried on this very device.
+
+    Args:
+        module: the network itself, not a replica's wrapper: other workers take no part.
+        batch: this worker's share of the global batch that did not fit.
+    """
+    tried = min(len(batch.labels_N), cfg.training.max_batch_per_worker)
+    said = (
+        f"out of memory on {_device_name(pixels.device)} with {tried} images at a time "
+        f"(training.batch_size={cfg.training.batch_size}, {len(batch.labels_N)} of them on this worker)"
+    )
+    fitting = _largest_that_fits(module, batch, pixels, cfg, dtype, tried // 2)
+    if fitting is None:
+        return f"{said}; not even one image fits: take a smaller model.width or data.image_size, or a larger GPU"
+    return (
+        f"{said}; training.max_batch_per_worker={fitting} fits: the same batch in {-(-tried // fitting)} or more parts"
+    )
+
+
+def _largest_that_fits(
+    module: nn.Module, batch: Batch, pixels: Pixels, cfg: Config, dtype: torch.dtype, size: int
+) -> int | None:
+    while size >= 1:
+        try:
+            _forward_and_backward(module, batch, pixels, cfg, dtype, size)
+            return size
+        except torch.OutOfMemoryError:
+            size //= 2
+        finally:
+            module.zero_grad(set_to_none=True)
+            if pixels.device.type == "cuda":
+                torch.cuda.empty_cache()
+    return None
+
+
+def _forward_and_backward(
+    module: nn.Module, batch: Batch, pixels: Pixels, cfg: Config, dtype: torch.dtype, size: int
+) -> None:
+    part = slice(0, size)
+    images = pixels.training(batch.images[part], batch.mirrored_N[part], batch.colour_draws_N8[part], cfg.sampling)
+    with torch.autocast(pixels.device.type, dtype, enabled=dtype != torch.float32):
+        main, auxiliary = logits_and_auxiliary(module(images))
+    (main.float().sum() + sum(logits.float().sum() for logits in auxiliary)).backward()
+
+
+def _device_name(device: torch.device) -> str:
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else str(device)
