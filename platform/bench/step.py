@@ -84,7 +84,7 @@ class _Platform:
 
     def run(self) -> None:
         for batch in self._batches:
-            train_step(self._model, self._optimizer, batch, self._pixels, self._config, self._dtype)
+            train_step(self._model, self._optimizer, batch, self._pixels, self._config, self._dtype, world=1)
             self._average.update(self._model, self._step)
             self._step += 1
 

@@ -1,9 +1,11 @@
 """Which samples each training step used, as text: the proof that a resumed run saw what an undisturbed one sees.
 
-`samples/rank-RANK-of-WORLD.from-STEP.txt` in the member's folder, one line a step: the step, then the sample ids.
+`samples/start-NUMBER.rank-RANK-of-WORLD.txt` in the member's folder, one line a step: the step, then the sample ids. A
+start is numbered after all before it, so that two of the same step and number of workers are kept apart.
 """
 
 import re
+from itertools import chain
 from pathlib import Path
 from types import TracebackType
 from typing import Self, TextIO
@@ -11,13 +13,14 @@ from typing import Self, TextIO
 import torch
 
 FOLDER = "samples"
+NAME = re.compile(r"start-(\d+)\.rank-\d+-of-(\d+)\.txt")
 
 
 class SampleLog:
-    """The log of one worker from one start on; does nothing where it is not wanted."""
+    """The log of one worker from start `start` (see `next_start`) on; does nothing where it is not wanted."""
 
     def __init__(self, folder: Path, start: int, rank: int, world: int, *, wanted: bool) -> None:
-        self._path = folder / FOLDER / f"rank-{rank}-of-{world}.from-{start}.txt" if wanted else None
+        self._path = folder / FOLDER / f"start-{start}.rank-{rank}-of-{world}.txt" if wanted else None
         self._file: TextIO | None = None
 
     def __enter__(self) -> Self:
@@ -37,23 +40,37 @@ class SampleLog:
             self._file.write(f"{step} {' '.join(map(str, ids_N.tolist()))}\n")
 
 
+def next_start(folder: Path) -> int:
+    """The number of a start that begins now: one more than the newest that left a log."""
+    return max((number for number, _ in _starts(folder)), default=0) + 1
+
+
 def read(folder: Path) -> dict[int, list[int]]:
-    """Step -> sorted sample ids of the global batch, over all ranks; of a step done twice, those of the last start."""
-    starts: dict[tuple[str, str], list[Path]] = {}  # (workers, first step) -> the files of its ranks
-    for path in (folder / FOLDER).glob("rank-*.txt"):
-        if match := re.fullmatch(r"rank-\d+-of-(\d+)\.from-(\d+)\.txt", path.name):
-            starts.setdefault((match[1], match[2]), []).append(path)
+    """Step -> sorted sample ids of the global batch, over all ranks; of a step done twice, those of the last start.
+
+    A step that some rank of a start did not come to was not done by it: gradients were never exchanged.
+    """
     steps: dict[int, list[int]] = {}
-    for files in sorted(starts.values(), key=lambda files: max(path.stat().st_mtime_ns for path in files)):
-        steps.update(_of_one_start(files))
+    for (_, world), files in sorted(_starts(folder).items()):
+        steps |= _of_one_start(files, world)
     return dict(sorted(steps.items()))
 
 
-def _of_one_start(files: list[Path]) -> dict[int, list[int]]:
-    steps: dict[int, list[int]] = {}
+def _starts(folder: Path) -> dict[tuple[int, int], list[Path]]:
+    """(number, workers) of each start -> the files of its ranks."""
+    starts: dict[tuple[int, int], list[Path]] = {}
+    for path in (folder / FOLDER).glob("start-*.txt"):
+        if match := NAME.fullmatch(path.name):
+            starts.setdefault((int(match[1]), int(match[2])), []).append(path)
+    return starts
+
+
+def _of_one_start(files: list[Path], world: int) -> dict[int, list[int]]:
+    """The steps that all its ranks came to."""
+    shares: dict[int, list[list[int]]] = {}
     for path in files:
         for line in path.read_text().splitlines(keepends=True):
             if line.endswith("\n"):  # else torn by a kill
                 step, *ids = map(int, line.split())
-                steps[step] = sorted(steps.get(step, []) + ids)
-    return steps
+                shares.setdefault(step, []).append(ids)
+    return {step: sorted(chain(*ids)) for step, ids in shares.items() if len(ids) == world}

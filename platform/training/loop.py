@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from platform.config import Config
-from platform.data import draws
+from platform.data import draws, samplelog
 from platform.data.deviceloader import DeviceTrainLoader
 from platform.data.index import Index, Split
 from platform.data.loader import TrainLoader
@@ -80,8 +80,7 @@ def train(cfg: Config, index: Index, worker: Worker, folder: Path, report: Repor
     meter = Meter(cfg, worker, start_step=step)
     saved_at = time.monotonic()
     loader = training_loader(cfg, split, order, worker)
-    samples = SampleLog(folder, step, worker.rank, worker.world, wanted=cfg.loader.log_samples)
-    with loader, samples:
+    with loader, _sample_log(cfg, folder, worker) as samples:
         for batch in loader.steps(step, last_step):
             samples.add(step, batch.ids_N)
             module.train()
@@ -89,7 +88,7 @@ def train(cfg: Config, index: Index, worker: Worker, folder: Path, report: Repor
             lr = cfg.optim.lr * rate(step)
             for group in optimizer.param_groups:
                 group["lr"] = lr
-            result = train_step(model, optimizer, batch, pixels, cfg, dtype)
+            result = train_step(model, optimizer, batch, pixels, cfg, dtype, world=worker.world)
             average.update(module, step)
             meter.add(result, step)
             step += 1
@@ -142,6 +141,14 @@ def training_loader(cfg: Config, split: Split, order: Order, worker: Worker) -> 
         return TrainLoader(split, order, cfg.data, cfg.sampling, threads=worker.threads, pin=on_gpu, **share)
     cfg.loader.require_gpu(available=on_gpu)
     return DeviceTrainLoader(split, order, cfg.data, cfg.sampling, device=worker.device, **share)
+
+
+def _sample_log(cfg: Config, folder: Path, worker: Worker) -> SampleLog:
+    """All workers log under the number of this start that rank 0 finds."""
+    start = torch.tensor(samplelog.next_start(folder), device=worker.device)
+    if worker.world > 1:
+        dist.broadcast(start, src=0)
+    return SampleLog(folder, int(start), worker.rank, worker.world, wanted=cfg.loader.log_samples)
 
 
 def steps_in(cfg: Config, order: Order) -> int:

@@ -17,21 +17,30 @@ from platform.training.optim import clip
 
 @dataclass
 class StepResult:
-    """Sums over this worker's share of the global batch, still on the device."""
+    """Of this worker's share of the global batch, still on the device. The losses averaged over the workers are the
+    means over the global batch, however unlike their shares."""
 
-    loss: Tensor  # mean over the share, auxiliary losses included
-    main_loss: Tensor  # mean over the share, main classifier alone
+    loss: Tensor  # auxiliary losses included
+    main_loss: Tensor  # main classifier alone
     correct: Tensor  # samples the main classifier has right
     gradient_norm: Tensor  # of the averaged gradient, before clipping
 
 
 def train_step(
-    model: nn.Module, optimizer: torch.optim.Optimizer, batch: Batch, pixels: Pixels, cfg: Config, dtype: torch.dtype
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    batch: Batch,
+    pixels: Pixels,
+    cfg: Config,
+    dtype: torch.dtype,
+    *,
+    world: int,
 ) -> StepResult:
-    """Train on one worker's share of a global batch. Corrupt samples weigh nothing.
+    """Train on one worker's share of a global batch. Corrupt samples weigh nothing, the others alike on every worker:
+    replicas average their gradients, which are then those of the mean over the global batch.
 
     More than `training.max_batch_per_worker` samples are taken in equal parts whose gradients add up; replicas
-    exchange gradients once, with the last part.
+    exchange gradients once, with the last part: one may have more parts than another.
     """
     device = pixels.device
     total = len(batch.labels_N)
@@ -45,7 +54,7 @@ def train_step(
             batch.images[share], batch.mirrored_N[share], batch.colour_draws_N8[share], cfg.sampling
         )
         labels_N = batch.labels_N[share].to(device, non_blocking=True)
-        weights_N = batch.valid_N[share].to(device, non_blocking=True).float() / total
+        weights_N = batch.valid_N[share].to(device, non_blocking=True).float() * world / cfg.training.batch_size
         with _exchange(model, last=stop == total):
             with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
                 main, auxiliary = logits_and_auxiliary(model(images))
