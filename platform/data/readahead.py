@@ -79,7 +79,7 @@ def check_room(split: Split, order: Order, world: int) -> None:
 
 
 def _shards_at_once(order: Order, world: int) -> set[int]:
-    """The shards of the blocks that rank 0, with the most streams, reads at the start of a run, and of the next ones."""
+    """The shards of the blocks that rank 0, who has most, reads at the start of a run, and of the next ones."""
     reading = [order.block_at(0, stream) for stream in order.streams_of(0, world)]
     blocks = [*reading, *map(order.block_after, reading)]
     return {shard for block in blocks for shard in order.shards_of(block)}

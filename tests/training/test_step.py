@@ -1,5 +1,6 @@
 """One optimiser step: accumulation, corrupt samples and auxiliary losses, against direct computations."""
 
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -107,9 +108,11 @@ def test_the_average_over_unlike_shares_is_the_whole_batch(cuts: list[int]) -> N
     samples.valid_N[9] = False
     whole, gradients = step(config(), samples)
     world = len(cuts) - 1
-    shares = [some_of(samples, (samples.ids_N >= a) & (samples.ids_N < b)) for a, b in zip(cuts, cuts[1:])]
+    shares = [some_of(samples, (samples.ids_N >= a) & (samples.ids_N < b)) for a, b in pairwise(cuts)]
     results = [step(config(per_worker=4), share, world=world) for share in shares]
-    averages = [torch.stack(of_ranks).mean(0) for of_ranks in zip(*(gradients for _, gradients in results))]
+    averages = [
+        torch.stack(of_ranks).mean(0) for of_ranks in zip(*(gradients for _, gradients in results), strict=True)
+    ]
     torch.testing.assert_close(averages, gradients)
     for name in ("loss", "main_loss"):
         average = torch.stack([getattr(result, name) for result, _ in results]).mean()
