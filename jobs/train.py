@@ -18,7 +18,7 @@ from filelock import FileLock
 
 from jobs.pack import write
 from platform.cluster import Resources, connect, deal, disconnect, gpus_per_worker, lane_count, start_mailbox
-from platform.config import Config, ConfigError, Experiment
+from platform.config import ClusterConfig, Config, ConfigError, Experiment
 from platform.console import Console, duration
 from platform.data.index import Index
 from platform.data.storage import is_remote
@@ -169,7 +169,8 @@ def _start_lanes(planned: Plan, folder: ExperimentFolder, names: list[str], reso
             train_lane,  # pyright: ignore[reportArgumentType]  # Ray hands it the config as it is, dict or not
             train_loop_config=lane,  # pyright: ignore[reportArgumentType]
             scaling_config=ScalingConfig(
-                num_workers=config.workers,
+                num_workers=_group_size(config),
+                elastic_resize_monitor_interval_s=config.resize_check_s,
                 use_gpu=gpus > 0,
                 resources_per_worker={"CPU": config.cpus_per_worker} | ({"GPU": gpus} if gpus else {}),
             ),
@@ -186,6 +187,13 @@ def _start_lanes(planned: Plan, folder: ExperimentFolder, names: list[str], reso
     futures = [pool.submit(fit, number, members) for number, members in enumerate(dealt)]
     pool.shutdown(wait=False)
     return _Lanes(futures, mailbox)
+
+
+def _group_size(cluster: ClusterConfig) -> int | tuple[int, int]:
+    """A pair has Ray Train go on with fewer workers where some are lost, and take more where there are."""
+    if cluster.min_workers == cluster.max_workers:
+        return cluster.max_workers
+    return cluster.min_workers, cluster.max_workers
 
 
 def _follow(lanes: _Lanes, runs: "Runs", console: Console) -> None:

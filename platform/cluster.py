@@ -92,12 +92,12 @@ def gpus_per_worker(cluster: ClusterConfig, resources: Resources) -> int:
     """What each worker gets.
 
     Raises:
-        ConfigError: there are GPUs, but not one for each worker.
+        ConfigError: there are GPUs, but not one for each of the fewest workers.
     """
     if cluster.gpus_per_worker is None:
-        if 0 < resources.gpus < cluster.workers:
+        if 0 < resources.gpus < cluster.min_workers:
             raise ConfigError(
-                f"cluster.workers is {cluster.workers}, the cluster has {resources.gpus} GPU(s); "
+                f"cluster.workers is {cluster.workers_text}, the cluster has {resources.gpus} GPU(s); "
                 "lower it, or set cluster.gpus_per_worker=0 to train on processors"
             )
         return 1 if resources.gpus else 0
@@ -105,22 +105,23 @@ def gpus_per_worker(cluster: ClusterConfig, resources: Resources) -> int:
 
 
 def lane_count(cluster: ClusterConfig, resources: Resources, members: int) -> int:
-    """Worker groups that fit side by side, at most one a member.
+    """Worker groups of the most workers that fit side by side, at most one a member. Where not even one fits, one of
+    fewer: Ray Train gives the first group all there is, and others would only wait for it to end.
 
     Raises:
-        ConfigError: not even one fits.
+        ConfigError: not even one of the fewest workers fits.
     """
-    fits = resources.cpus // (cluster.workers * cluster.cpus_per_worker)
     gpus = gpus_per_worker(cluster, resources)
+    fits = resources.cpus // cluster.cpus_per_worker
     if gpus:
-        fits = min(fits, resources.gpus // (cluster.workers * gpus))
-    if fits < 1:
+        fits = min(fits, resources.gpus // gpus)
+    if fits < cluster.min_workers:
         raise ConfigError(
-            f"{cluster.workers} workers of {cluster.cpus_per_worker} CPUs and {gpus} GPUs do not fit into "
+            f"{cluster.min_workers} workers of {cluster.cpus_per_worker} CPUs and {gpus} GPUs do not fit into "
             f"{resources.cpus} CPUs and {resources.gpus} GPUs; "
             "lower cluster.workers, cluster.cpus_per_worker or cluster.gpus_per_worker"
         )
-    return min(members, fits, cluster.lanes or members)
+    return min(members, max(1, fits // cluster.max_workers), cluster.lanes or members)
 
 
 def deal(costs: dict[str, float], lanes: int) -> list[list[str]]:

@@ -80,7 +80,7 @@ DECODERS = ("cpu", "gpu")
 class LoaderConfig:
     """How samples are ordered and fetched. `streams` and `block` define the order; the rest only its speed."""
 
-    streams: int = 8  # canonical streams; any number of workers that divides them sees the same global batches
+    streams: int = 8  # canonical streams; any number of workers up to it sees the same global batches
     block: int = 4096  # samples shuffled together within a stream
     threads: int = 0  # decoding threads per worker; 0: one per processor the worker holds
     prefetch_batches: int = 4
@@ -316,7 +316,8 @@ class ClusterConfig:
     """Where it runs and what each member gets."""
 
     address: str | None = None  # None: a Ray of its own on this machine; "auto" or HOST:PORT: an existing cluster
-    workers: int = 1  # data-parallel workers of each member
+    workers: Any = 1  # data-parallel workers of each member: a number, or {min: 2, max: 8} for what there is of these
+    resize_check_s: float = 60.0  # of a range: how often Ray Train looks whether the workers can be more
     cpus_per_worker: int = 1
     gpus_per_worker: int | None = None  # None: one where the cluster has GPUs, else none
     lanes: int = 0  # members side by side; 0: as many as the resources allow
@@ -324,11 +325,42 @@ class ClusterConfig:
     dashboard: bool = False  # of the local Ray
 
     def __post_init__(self) -> None:
-        require_at_least("cluster.workers", self.workers, 1)
+        require(
+            _is_whole(self.workers) or _is_range(self.workers),
+            f"cluster.workers is {self.workers!r}; give a number, or a range as {{min:2,max:8}}",
+        )
+        require_at_least("cluster.workers", self.min_workers, 1)
+        require(
+            self.min_workers <= self.max_workers,
+            f"cluster.workers is {self.workers_text}; give a min that is at most the max",
+        )
+        require(self.resize_check_s > 0, f"cluster.resize_check_s is {self.resize_check_s}; give more than 0")
         require_at_least("cluster.cpus_per_worker", self.cpus_per_worker, 1)
         require_at_least("cluster.gpus_per_worker", self.gpus_per_worker or 0, 0)
         require_at_least("cluster.lanes", self.lanes, 0)
         require_at_least("cluster.collective_timeout_s", self.collective_timeout_s, 1)
+
+    @property
+    def min_workers(self) -> int:
+        """Fewer do not train."""
+        return self.workers["min"] if isinstance(self.workers, dict) else self.workers
+
+    @property
+    def max_workers(self) -> int:
+        return self.workers["max"] if isinstance(self.workers, dict) else self.workers
+
+    @property
+    def workers_text(self) -> str:
+        """`8`, or `2 to 8`."""
+        return f"{self.min_workers} to {self.max_workers}" if isinstance(self.workers, dict) else f"{self.workers}"
+
+
+def _is_range(value: Any) -> bool:
+    return isinstance(value, dict) and value.keys() == {"min", "max"} and all(map(_is_whole, value.values()))
+
+
+def _is_whole(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
 
 
 @dataclass
@@ -398,15 +430,11 @@ class Config:
         if self.name is not None:
             plain = self.name.replace("-", "").replace("_", "").replace(".", "").isalnum() and self.name[0] != "."
             require(plain, f"name is {self.name!r}; use letters, digits, '-', '_' and '.' (it names a folder)")
-        streams, workers, batch = self.loader.streams, self.cluster.workers, self.training.batch_size
+        streams, batch = self.loader.streams, self.training.batch_size
         require(
-            workers <= streams,
-            f"cluster.workers is {workers}, more than loader.streams ({streams}); raise loader.streams to a multiple",
-        )
-        require(
-            streams % workers == 0,
-            f"cluster.workers is {workers}, which does not divide loader.streams ({streams}); "
-            f"use {_divisors(streams)} workers or other streams",
+            self.cluster.max_workers <= streams,
+            f"cluster.workers is {self.cluster.workers_text}, more than loader.streams ({streams}); "
+            "lower it, or raise loader.streams",
         )
         require(
             batch % streams == 0,
@@ -414,13 +442,14 @@ class Config:
             f"use {' or '.join(str(n * streams) for n in (batch // streams, batch // streams + 1) if n)}",
         )
 
-    @property
-    def batch_per_worker(self) -> int:
-        return self.training.batch_size // self.cluster.workers
+    def shares(self, world: int) -> list[int]:
+        """Images of a global batch for each of `world` workers, which have whole streams: the largest share first."""
+        per_stream = self.training.batch_size // self.loader.streams
+        return [per_stream * len(range(rank, self.loader.streams, world)) for rank in range(world)]
 
-
-def _divisors(number: int) -> str:
-    return ", ".join(str(d) for d in range(1, number + 1) if number % d == 0)
+    def batch_per_worker(self, world: int) -> int:
+        """The largest share."""
+        return self.shares(world)[0]
 
 
 # Settings that do not change what an experiment is, only where and how it runs; the others are its identity.

@@ -1,6 +1,7 @@
 """What an experiment will do, worked out and checked before anything starts: members, steps, images, places."""
 
 import os
+from collections import Counter
 from dataclasses import dataclass
 
 import torch
@@ -79,7 +80,8 @@ def plan(experiment: Experiment) -> Plan:
         )
         if index:
             train, loader = index.split("train"), member.loader
-            check_room(train, Order.of(train, loader.streams, batch, loader.block, member.seed), config.cluster.workers)
+            order = Order.of(train, loader.streams, batch, loader.block, member.seed)
+            check_room(train, order, config.cluster.min_workers)  # the fewer there are, the more each reads
         members.append(MemberPlan(name, member, per_epoch, total_steps(member.training.epochs, per_epoch)))
     return Plan(experiment, train_samples, val_samples, packed, members, shrunk_to)
 
@@ -154,7 +156,7 @@ def _check_local_resources(config: Config) -> None:
         return
     config.loader.require_gpu(available=torch.cuda.is_available())
     cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    needed = cluster.workers * cluster.cpus_per_worker
+    needed = cluster.min_workers * cluster.cpus_per_worker
     require(
         needed <= cpus,
         f"cluster.workers x cluster.cpus_per_worker is {needed}, this machine has {cpus} processors; "
@@ -178,7 +180,8 @@ def lines(plan: Plan) -> list[str]:
         f"{config.data.classes} classes, {config.data.image_size} px"
         + (f", shrunk to {plan.shrunk_to} px when packed" if plan.shrunk_to else ""),
         f"shards      {shards}",
-        f"batch       {config.training.batch_size} images: {cluster.workers} worker(s) x {_accumulation(config)}",
+        f"batch       {config.training.batch_size} images: {cluster.workers_text} worker(s)"
+        f"{_shares(config)}{_accumulation(config)}",
         f"cluster     {'a local Ray' if cluster.address is None else f'the Ray at {cluster.address}'}; "
         f"each worker {cluster.cpus_per_worker} CPU(s), "
         f"{'a GPU if there is one' if cluster.gpus_per_worker is None else f'{cluster.gpus_per_worker} GPU(s)'}",
@@ -199,7 +202,18 @@ def lines(plan: Plan) -> list[str]:
     return text
 
 
+def _shares(config: Config) -> str:
+    """Images of each worker: ` x 8`; where their shares differ `: 2 x 12 and 1 x 8`, of a range ` x 4 to 16`."""
+    least, most = config.cluster.min_workers, config.cluster.max_workers
+    if least < most:
+        return f" x {min(config.shares(most))} to {max(config.shares(least))}"
+    workers_of = Counter(config.shares(most))
+    if len(workers_of) == 1:
+        return f" x {config.batch_per_worker(most)}"
+    return ": " + " and ".join(f"{workers} x {share}" for share, workers in workers_of.items())
+
+
 def _accumulation(config: Config) -> str:
-    share, limit = config.batch_per_worker, config.training.max_batch_per_worker
-    parts = -(-share // limit)
-    return f"{share}" if parts == 1 else f"{parts} accumulated parts of at most {limit}"
+    largest, limit = config.batch_per_worker(config.cluster.min_workers), config.training.max_batch_per_worker
+    parts = -(-largest // limit)
+    return "" if parts == 1 else f", in up to {parts} accumulated parts of at most {limit}"

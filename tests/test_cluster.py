@@ -4,8 +4,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from platform.cluster import Resources, deal, lane_count
+from platform.cluster import Resources, deal, gpus_per_worker, lane_count
 from platform.config import ClusterConfig, ConfigError
+
+TWO_TO_EIGHT = {"min": 2, "max": 8}
 
 
 @pytest.mark.parametrize(
@@ -18,6 +20,10 @@ from platform.config import ClusterConfig, ConfigError
         (ClusterConfig(), Resources(1, 64, 2), 7, 2),  # GPUs decide where there are any
         (ClusterConfig(workers=8, cpus_per_worker=8), Resources(8, 512, 64), 7, 7),
         (ClusterConfig(gpus_per_worker=0), Resources(1, 64, 2), 7, 7),
+        (ClusterConfig(workers=TWO_TO_EIGHT), Resources(1, 16, 0), 7, 2),
+        (ClusterConfig(workers=TWO_TO_EIGHT), Resources(1, 7, 0), 7, 1),  # a second group would wait for the first
+        (ClusterConfig(workers=TWO_TO_EIGHT), Resources(1, 64, 2), 7, 1),
+        (ClusterConfig(workers=TWO_TO_EIGHT, lanes=1), Resources(1, 16, 0), 7, 1),
     ],
 )
 def test_lanes_that_fit(cluster: ClusterConfig, resources: Resources, members: int, lanes: int):
@@ -27,6 +33,14 @@ def test_lanes_that_fit(cluster: ClusterConfig, resources: Resources, members: i
 def test_what_does_not_fit_says_so():
     with pytest.raises(ConfigError, match="4 workers of 1 CPUs and 0 GPUs do not fit into 2 CPUs"):
         lane_count(ClusterConfig(workers=4), Resources(1, 2, 0), 7)
+    with pytest.raises(ConfigError, match="2 workers of 1 CPUs and 0 GPUs do not fit into 1 CPUs"):
+        lane_count(ClusterConfig(workers=TWO_TO_EIGHT), Resources(1, 1, 0), 7)
+
+
+def test_a_gpu_for_each_of_the_fewest_workers_is_enough():
+    assert gpus_per_worker(ClusterConfig(workers=TWO_TO_EIGHT), Resources(1, 8, 2)) == 1
+    with pytest.raises(ConfigError, match=r"cluster\.workers is 2 to 8, the cluster has 1 GPU\(s\); lower it"):
+        gpus_per_worker(ClusterConfig(workers=TWO_TO_EIGHT), Resources(1, 8, 1))
 
 
 @given(st.lists(st.floats(0.1, 100), min_size=1, max_size=20), st.integers(1, 8))

@@ -1,10 +1,12 @@
 """Every check of the settings names the value and the remedy; identity and differences see what they should."""
 
+import pickle
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 import pytest
+from omegaconf import OmegaConf
 
 from platform.config import (
     CheckpointConfig,
@@ -27,6 +29,11 @@ from platform.config import (
     flatten,
     identity,
 )
+
+
+def span(fewest: Any, most: Any) -> dict[str, Any]:
+    return {"min": fewest, "max": most}
+
 
 # (what is made, the setting named, the value named, the remedy named)
 REFUSED: list[tuple[Callable[[], Any], str, str, str]] = [
@@ -96,6 +103,17 @@ REFUSED: list[tuple[Callable[[], Any], str, str, str]] = [
     (lambda: EvaluationConfig(batch_size=0), "evaluation.batch_size", "0", "at least 1"),
     (lambda: EvaluationConfig(stored_dtype="int8"), "evaluation.stored_dtype", "'int8'", "float16"),
     (lambda: ClusterConfig(workers=0), "cluster.workers", "0", "at least 1"),
+    (lambda: ClusterConfig(workers="many"), "cluster.workers", "'many'", "a number, or a range as {min:2,max:8}"),
+    (lambda: ClusterConfig(workers=2.5), "cluster.workers", "2.5", "a range as {min:2,max:8}"),
+    (lambda: ClusterConfig(workers=True), "cluster.workers", "True", "a range as {min:2,max:8}"),
+    (lambda: ClusterConfig(workers=None), "cluster.workers", "None", "a range as {min:2,max:8}"),
+    (lambda: ClusterConfig(workers=[2, 8]), "cluster.workers", "[2, 8]", "a range as {min:2,max:8}"),
+    (lambda: ClusterConfig(workers={"lo": 1}), "cluster.workers", "{'lo': 1}", "a range as {min:2,max:8}"),
+    (lambda: ClusterConfig(workers={"max": 8}), "cluster.workers", "{'max': 8}", "a range as {min:2,max:8}"),
+    (lambda: ClusterConfig(workers=span("2", 8)), "cluster.workers", "'2'", "a range as {min:2,max:8}"),
+    (lambda: ClusterConfig(workers=span(8, 2)), "cluster.workers", "8 to 2", "a min that is at most the max"),
+    (lambda: ClusterConfig(workers=span(0, 2)), "cluster.workers", "0", "at least 1"),
+    (lambda: ClusterConfig(resize_check_s=0.0), "cluster.resize_check_s", "0.0", "more than 0"),
     (lambda: ClusterConfig(cpus_per_worker=0), "cluster.cpus_per_worker", "0", "at least 1"),
     (lambda: ClusterConfig(gpus_per_worker=-1), "cluster.gpus_per_worker", "-1", "at least 0"),
     (lambda: ClusterConfig(lanes=-1), "cluster.lanes", "-1", "at least 0"),
@@ -109,7 +127,7 @@ REFUSED: list[tuple[Callable[[], Any], str, str, str]] = [
     (lambda: Config(name=".hidden"), "name", "'.hidden'", "letters, digits"),
     (lambda: Config(name=""), "name", "''", "letters, digits"),
     (lambda: Config(cluster=ClusterConfig(workers=16)), "cluster.workers", "16", "raise loader.streams"),
-    (lambda: Config(cluster=ClusterConfig(workers=3)), "cluster.workers", "3", "use 1, 2, 4, 8 workers"),
+    (lambda: Config(cluster=ClusterConfig(workers=span(2, 16))), "cluster.workers", "2 to 16", "raise loader.streams"),
     (lambda: Config(training=TrainingConfig(batch_size=30)), "training.batch_size", "30", "use 24 or 32"),
 ]
 
@@ -146,6 +164,9 @@ def test_a_batch_smaller_than_the_streams_is_told_the_smallest_that_works() -> N
         lambda: TrainingConfig(batch_size=1, averaging_start=0.0, epochs=0.01),
         lambda: EvaluationConfig(views=[144], every_epochs=0),
         lambda: ClusterConfig(gpus_per_worker=0),
+        lambda: ClusterConfig(workers=span(1, 1)),
+        lambda: Config(cluster=ClusterConfig(workers=span(1, 8))),
+        lambda: Config(cluster=ClusterConfig(workers=7)),
         lambda: BenchConfig(parts=[]),
         lambda: Config(name="googlenet_ens-2.1"),
     ],
@@ -165,7 +186,33 @@ def test_the_papers_recipe_is_the_default() -> None:
 
 
 def test_the_global_batch_is_shared_by_the_workers() -> None:
-    assert Config(cluster=ClusterConfig(workers=4)).batch_per_worker == 8
+    shares = [Config().shares(world) for world in (1, 2, 3, 5, 8)]
+    assert shares == [[32], [16, 16], [12, 12, 8], [8, 8, 8, 4, 4], [4] * 8]
+    assert [Config().batch_per_worker(world) for world in (1, 3, 8)] == [32, 12, 4]
+
+
+@pytest.mark.parametrize(("workers", "bounds", "text"), [(4, (4, 4), "4"), (span(2, 8), (2, 8), "2 to 8")])
+def test_workers_are_a_number_or_a_range_whoever_carries_them(workers: Any, bounds: tuple[int, int], text: str) -> None:
+    cluster = ClusterConfig(workers=workers)
+    carried = [
+        cluster,
+        replace(cluster, lanes=2),
+        ClusterConfig(**asdict(cluster)),
+        pickle.loads(pickle.dumps(cluster)),  # noqa: S301
+        OmegaConf.to_object(OmegaConf.structured(cluster)),
+        OmegaConf.to_object(
+            OmegaConf.merge(OmegaConf.structured(ClusterConfig), OmegaConf.create({"workers": workers}))
+        ),
+    ]
+    for each in carried:
+        assert isinstance(each, ClusterConfig)
+        assert type(each.workers) is type(workers)
+        assert (each.min_workers, each.max_workers, each.workers_text) == (*bounds, text)
+
+
+def test_a_range_of_workers_is_two_parameters_of_a_run() -> None:
+    flat = flatten(asdict(ClusterConfig(workers=span(2, 8))), "cluster.")
+    assert (flat["cluster.workers.min"], flat["cluster.workers.max"]) == (2, 8)
 
 
 def with_setting(key: str, value: Any) -> dict[str, Any]:
@@ -193,6 +240,8 @@ def with_setting(key: str, value: Any) -> dict[str, Any]:
         ("checkpoint.every_s", 1.0),
         ("training.max_attempts", 9),
         ("cluster.workers", 2),
+        ("cluster.workers", span(2, 8)),
+        ("cluster.resize_check_s", 1.0),
         ("tracking.uri", "http://127.0.0.1:5000"),
         ("bench.repeats", 1),
     ],

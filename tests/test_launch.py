@@ -46,7 +46,9 @@ def test_help_names_jobs_and_groups():
         (["sampling.method=foo"], "sampling.method is 'foo'; choose one of"),
         (["training.batch_size=33"], "training.batch_size is 33, not a multiple of loader.streams (8); use 32 or 40"),
         (["cluster.workers=16"], "cluster.workers is 16, more than loader.streams (8)"),
-        (["cluster.workers=3"], "does not divide loader.streams (8); use 1, 2, 4, 8 workers"),
+        (["cluster.workers={min:2,max:16}"], "cluster.workers is 2 to 16, more than loader.streams (8); lower it, or"),
+        (["cluster.workers={lo:1}"], "cluster.workers is {'lo': 1}; give a number, or a range as {min:2,max:8}"),
+        (["cluster.workers=many"], "cluster.workers is 'many'; give a number, or a range as {min:2,max:8}"),
         (["cluster.workers=8", "cluster.cpus_per_worker=1000"], "is 8000, this machine has"),
         (["training.batch_size=8000"], "training.batch_size is 8000, more than the 1438 training images"),
         (["data.classes=11"], "10 classes"),
@@ -83,6 +85,13 @@ def test_check_prints_the_plan_and_writes_nothing(tmp_path: Path):
     for word in ("1438 training and 359 validation", "144 views", "wider", "googlenet x1.25", "photometric"):
         assert word in done.stdout
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_range_of_workers_is_given_on_the_command_line(digits_data):
+    words = ["+experiment=googlenet_ens", f"data.shards={digits_data.shards}", "cluster.workers={min:1,max:3}"]
+    assert "  workers:\n    min: 1\n    max: 3\n" in launch(*words, "--cfg", "job").stdout
+    done = launch(*words, "job=check")
+    assert "batch       32 images: 1 to 3 worker(s) x 8 to 32" in done.stdout, done.stderr
 
 
 def test_a_missing_shard_is_named(digits_data, tmp_path: Path):

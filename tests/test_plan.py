@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from platform.config import MEMORY, Config, ConfigError, DataConfig, Experiment, StorageConfig
+from platform.config import MEMORY, ClusterConfig, Config, ConfigError, DataConfig, Experiment, StorageConfig
 from platform.data.index import Index
 from platform.packing.pack import pack
 from platform.plan import lines, open_data, plan
@@ -53,7 +53,32 @@ def test_another_number_of_classes(digits_data: DataConfig):
 def test_accumulation_is_in_the_plan(digits_data: DataConfig):
     config = Config()
     made = plan(experiment(digits_data, training=replace(config.training, max_batch_per_worker=12)))
-    assert any("3 accumulated parts of at most 12" in line for line in lines(made))
+    assert any("1 worker(s) x 32, in up to 3 accumulated parts of at most 12" in line for line in lines(made))
+
+
+@pytest.mark.parametrize(
+    ("workers", "limit", "line"),
+    [
+        (1, 256, "1 worker(s) x 32"),
+        (3, 256, "3 worker(s): 2 x 12 and 1 x 8"),
+        (3, 8, "3 worker(s): 2 x 12 and 1 x 8, in up to 2 accumulated parts of at most 8"),
+        ({"min": 1, "max": 7}, 256, "1 to 7 worker(s) x 4 to 32"),
+        ({"min": 1, "max": 8}, 12, "1 to 8 worker(s) x 4 to 32, in up to 3 accumulated parts of at most 12"),
+    ],
+)
+def test_the_workers_shares_are_in_the_plan(digits_data: DataConfig, workers: object, limit: int, line: str):
+    """On a cluster: this machine has not as many processors."""
+    training = replace(Config().training, max_batch_per_worker=limit)
+    cluster = ClusterConfig(workers=workers, address="auto")
+    made = plan(experiment(digits_data, training=training, cluster=cluster))
+    assert f"batch       32 images: {line}" in lines(made)
+
+
+def test_the_fewest_workers_must_fit_on_this_machine(digits_data: DataConfig):
+    many = ClusterConfig(workers={"min": 1, "max": 8}, cpus_per_worker=1)
+    plan(experiment(digits_data, cluster=many))
+    with pytest.raises(ConfigError, match=r"cluster\.workers x cluster\.cpus_per_worker is 8000, this machine has"):
+        plan(experiment(digits_data, cluster=replace(many, workers={"min": 8, "max": 8}, cpus_per_worker=1000)))
 
 
 def test_shrunk_images_are_in_the_plan_and_others_than_asked_for_are_refused(tmp_path: Path):
@@ -83,8 +108,11 @@ def test_a_cache_too_small_is_refused_before_anything_starts(digits: Index, digi
     with http_server(Path(digits.url)) as server:
         remote = replace(digits_data, shards=server.url, source=None)
         storage = StorageConfig(cache=str(tmp_path / "cache"), cache_gb=1e-5)
+        three_or_more = ClusterConfig(workers={"min": 3, "max": 8}, address="auto")
         with pytest.raises(ConfigError, match=r"storage\.cache_gb is 1e-05, but 8 streams"):
             plan(experiment(remote, storage=storage))
+        with pytest.raises(ConfigError, match=r"but 3 streams"):  # those of the fewest workers
+            plan(experiment(remote, storage=storage, cluster=three_or_more))
         made = plan(experiment(remote, storage=replace(storage, cache_gb=2)))
         held = plan(experiment(remote, storage=StorageConfig(cache=MEMORY, cache_gb=2)))
     assert any(f"shards      {server.url}, through {tmp_path}/cache of at most 2 GB on" in line for line in lines(made))

@@ -2,8 +2,8 @@
 
 Each epoch permutes the shards, lays their samples end to end in a ring, cuts that at a drawn place into `streams` equal
 canonical streams and shuffles each stream in blocks. Global batch k takes an equal share from every stream, at
-positions that follow from k alone: the position in the data is one integer, and any world size that divides the
-streams, dealt whole streams, sees the same global batches.
+positions that follow from k alone: the position in the data is one integer, and any number of workers up to that of
+the streams, dealt whole streams, sees the same global batches.
 """
 
 import math
@@ -24,7 +24,7 @@ class Order:
 
     Args:
         sizes: samples of each shard, in the order of the index.
-        streams: canonical streams; a multiple of the world size.
+        streams: canonical streams; at least one for each worker.
         batch_size: global; a multiple of `streams`.
         block: samples shuffled together within a stream.
         seed: of shards, blocks and epochs.
@@ -49,17 +49,21 @@ class Order:
         return cls(split.sizes, streams, batch_size, block, seed)
 
     def batch(self, step: int, rank: int = 0, world: int = 1) -> Ids:
-        """Sample ids of `rank`'s share of the global batch at global step `step`, over all epochs: `[batch / world]`.
+        """Sample ids of `rank`'s share of the global batch at global step `step`, over all epochs: an equal part from
+        each of its streams.
 
-        Rank r reads streams r, r + world, ...; the shares of all ranks together are the global batch. The few samples
-        beyond the whole batches of an epoch are others in every epoch.
+        The shares of all ranks together are the global batch. The few samples beyond the whole batches of an epoch are
+        others in every epoch.
         """
         epoch, place = divmod(step, self.steps_per_epoch)
         first = place * self.per_stream
-        shares = [
-            self._stream(epoch, stream, first, first + self.per_stream) for stream in range(rank, self.streams, world)
-        ]
-        return np.concatenate(shares)
+        stop = first + self.per_stream
+        return np.concatenate([self._stream(epoch, stream, first, stop) for stream in self.streams_of(rank, world)])
+
+    def streams_of(self, rank: int, world: int) -> range:
+        """The streams that `rank` reads, dealt like cards: the first ranks hold one more where they do not come out
+        even."""
+        return range(rank, self.streams, world)
 
     def block_at(self, step: int, stream: int) -> "Block":
         """The block in which `stream` is when it comes to `step`."""

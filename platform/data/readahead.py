@@ -62,11 +62,12 @@ def check_room(split: Split, order: Order, world: int) -> None:
     """With less room than this, shards would be fetched again and again within one block.
 
     Raises:
-        ConfigError: the blocks that a worker reads and the next ones do not fit into its cache.
+        ConfigError: the blocks that a worker (the one with most streams) reads and the next ones do not fit into its
+            cache.
     """
     if not any(is_remote(shard.url) for shard in split.shards):
         return
-    streams = order.streams // world
+    streams = len(order.streams_of(0, world))
     room = sum(split.shards[shard].bytes for shard in _shards_at_once(order, world))
     limit = split.opened.cache.limit_bytes
     if room > limit:
@@ -78,8 +79,8 @@ def check_room(split: Split, order: Order, world: int) -> None:
 
 
 def _shards_at_once(order: Order, world: int) -> set[int]:
-    """The shards of the blocks that a worker reads at the start of a run, and of the next ones."""
-    reading = [order.block_at(0, stream) for stream in range(0, order.streams, world)]
+    """The shards of the blocks that rank 0, who has most, reads at the start of a run, and of the next ones."""
+    reading = [order.block_at(0, stream) for stream in order.streams_of(0, world)]
     blocks = [*reading, *map(order.block_after, reading)]
     return {shard for block in blocks for shard in order.shards_of(block)}
 
@@ -89,7 +90,7 @@ class OrderAhead:
 
     def __init__(self, split: Split, order: Order, rank: int, world: int) -> None:
         self._order = order
-        self._streams = range(rank, order.streams, world)
+        self._streams = order.streams_of(rank, world)
         self._reached: dict[int, Block] = {}
         check_room(split, order, world)
         split.opened.most = max(split.opened.most, 2 * len(_shards_at_once(order, world)))

@@ -29,7 +29,7 @@ class SampleDropout(nn.Module):
             return x
         if self.keys_N is None:
             return nn.functional.dropout(x, self.p)
-        kept = _uniforms(self.keys_N + self.number * _FIRST, x[0].numel()) >= self.p
+        kept = _uniforms(self.keys_N ^ (self.number << 53), x[0].numel()) >= self.p
         return x * (kept.view(x.shape).to(x.dtype) / (1 - self.p))
 
     def extra_repr(self) -> str:
@@ -52,7 +52,7 @@ def layers(model: nn.Module) -> list[SampleDropout]:
 
 
 def set_keys(layers: Sequence[SampleDropout], keys_N: Tensor | None) -> None:
-    """What the masks of the next forward pass follow from: one int64 key a sample."""
+    """What the masks of the next forward pass follow from: one key a sample, below 2^53."""
     for layer in layers:
         layer.keys_N = keys_N
 

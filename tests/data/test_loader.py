@@ -70,7 +70,7 @@ def test_a_start_in_the_middle_is_the_tail_of_the_whole_run(digits: Index, digit
 def test_ranks_read_parts_of_the_same_global_batches(
     digits: Index, digits_data: DataConfig, whole: list[Batch]
 ) -> None:
-    for world in (2, 4):
+    for world in (2, 3, 4):
         ranks = [load(digits.split("train"), digits_data, 0, 12, rank=rank, world=world) for rank in range(world)]
         for step, batch in enumerate(whole):
             ids = torch.cat([rank[step].ids_N for rank in ranks])

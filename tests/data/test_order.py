@@ -28,10 +28,6 @@ def epoch_steps(order: Order, epoch: int) -> range:
     return range(epoch * order.steps_per_epoch, (epoch + 1) * order.steps_per_epoch)
 
 
-def divisors(number: int) -> list[int]:
-    return [d for d in range(1, number + 1) if number % d == 0]
-
-
 @given(orders(), EPOCHS)
 @settings(max_examples=80, deadline=None)
 def test_an_epoch_has_no_sample_twice_and_leaves_less_than_a_batch(order: Order, epoch: int) -> None:
@@ -49,12 +45,32 @@ def test_the_ranks_share_the_same_global_batches_at_every_world_size(order: Orde
     for step in epoch_steps(order, epoch)[:6]:
         whole = set(order.batch(step).tolist())
         assert len(whole) == order.batch_size
-        for world in divisors(order.streams):
+        for world in range(1, order.streams + 1):
             shares = [order.batch(step, rank, world) for rank in range(world)]
-            assert {len(share) for share in shares} == {order.batch_size // world}
+            sizes = [len(share) for share in shares]
+            assert sizes == sorted(sizes, reverse=True)
+            assert sizes[0] - sizes[-1] == (order.per_stream if order.streams % world else 0)
             together = np.concatenate(shares).tolist()
             assert len(set(together)) == order.batch_size
             assert set(together) == whole
+
+
+@given(orders(), st.lists(st.tuples(st.integers(0, 40), st.integers(1, 8)), max_size=6))
+@settings(max_examples=60, deadline=None)
+def test_workers_that_come_and_go_between_steps_lose_and_repeat_nothing(
+    order: Order, changes: list[tuple[int, int]]
+) -> None:
+    """(step, number of workers from there on), at most as many as there are streams."""
+    worlds = dict(changes)
+    world, seen = 1, []
+    for step in range(2 * order.steps_per_epoch):
+        world = min(worlds.get(step, world), order.streams)
+        together = np.concatenate([order.batch(step, rank, world) for rank in range(world)])
+        assert sorted(together) == sorted(order.batch(step))
+        seen.append(together)
+    for epoch in range(2):
+        ids = np.concatenate([seen[step] for step in epoch_steps(order, epoch)])
+        assert len(np.unique(ids)) == len(ids) > order.samples - order.batch_size
 
 
 @given(orders(), st.randoms(use_true_random=False))

@@ -112,6 +112,14 @@ def test_the_room_asked_for_holds_the_blocks_being_read_and_the_next(server: Ser
                 check_room(split, order, 1)
 
 
+def test_the_room_asked_for_is_that_of_the_worker_with_most_streams(server: Server, tmp_path: Path) -> None:
+    split = read_index(server.url, StorageConfig(cache=str(tmp_path), cache_gb=1e-5)).split("train")
+    order = Order.of(split, 4, 40, 20, 3)
+    for world, streams in ((1, 4), (3, 2), (4, 1)):
+        with pytest.raises(ConfigError, match=rf"but {streams} streams with blocks"):
+            check_room(split, order, world)
+
+
 def test_room_is_asked_for_remote_shards_only(digits: Index, server: Server, tmp_path: Path) -> None:
     small = StorageConfig(cache=str(tmp_path), cache_gb=1e-4)
     remote, local = (read_index(url, small).split("train") for url in (server.url, digits.url))

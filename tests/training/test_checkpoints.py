@@ -15,7 +15,7 @@ import fsspec
 import pytest
 import s3fs
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from platform.config import CheckpointConfig, StorageConfig
@@ -77,6 +77,7 @@ def test_what_is_written_is_the_state_as_it_was_when_saved(tmp_path: Path) -> No
     assert loaded_step(tmp_path) == 7
 
 
+@settings(deadline=None, max_examples=30)  # the disk's time is not ours
 @given(
     st.lists(st.integers(1, 30), min_size=1, max_size=12, unique=True),
     st.integers(1, 4),

@@ -3,7 +3,7 @@
 import multiprocessing
 import os
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ from platform.config import (
     ScheduleConfig,
     TrainingConfig,
 )
+from platform.data import samplelog
 from platform.data.index import Index, Split, read_index
 from platform.training.checkpoints import Checkpoints, State
 from platform.training.loop import steps_in, train, training_order
@@ -118,11 +119,12 @@ def test_a_resumed_run_ends_bitwise_as_an_uninterrupted_one(
         train(often, index, Worker(), tmp_path / "cut", Recorder(interrupt_at))
     saved = saved_state(tmp_path / "cut")
     assert saved is not None
-    assert saved["step"] == interrupt_at - 1
+    reached = saved["step"]
+    assert 0 < reached < interrupt_at
     resumed = Recorder()
     assert_same(train(often, index, Worker(), tmp_path / "cut", resumed), expected)
-    assert resumed.reports[0][0] == interrupt_at
-    assert resumed.curve("train/loss") == uninterrupted.curve("train/loss")[interrupt_at - 1 :]
+    assert resumed.reports[0][0] == reached + 1
+    assert resumed.curve("train/loss") == uninterrupted.curve("train/loss")[reached:]
     assert resumed.curve("val/loss") == uninterrupted.curve("val/loss")
 
 
@@ -191,10 +193,10 @@ def test_the_loss_goes_down(index: Index, digits_data: DataConfig, tmp_path: Pat
 def test_a_loss_that_is_not_finite_stops_the_run_and_is_not_saved(
     index: Index, digits_data: DataConfig, tmp_path: Path, every_s: float, log_every_steps: int
 ) -> None:
-    cfg = config(
-        digits_data, lr=1e20, every_s=every_s, log_every_steps=log_every_steps, averaging="none"
-    )
-    with pytest.raises(NonFiniteLoss, match=r"at step [1-3]; lower optim\.lr \(now 1e\+20\)"):
+    cfg = config(digits_data, lr=1e20, every_s=every_s, log_every_steps=log_every_steps, averaging="none")
+    with pytest.raises(
+        NonFiniteLoss, match=r"at step [1-3] \(rank 0 on .*, samples \d.*\); lower optim\.lr \(now 1e\+20\)"
+    ):
         train(cfg, index, Worker(), tmp_path, nothing)
     saved = saved_state(tmp_path)
     assert (saved is not None) == (every_s < 1)
@@ -216,55 +218,102 @@ def test_steps_are_the_epochs_rounded_up(index: Index, digits_data: DataConfig) 
 
 
 RUNS = {"plain": False, "batch norm": True}
-RUNS_EPOCHS, RUNS_STEPS = 0.03, 6
+RUNS_EPOCHS, RUNS_STEPS = 0.06, 6
+HANDED_AT = 3  # the step at which one worker leaves a run to several
 
 
-def _replica(rank: int, data: DataConfig, val: Split, folder: str) -> None:
-    """One of two workers; trains both of RUNS and leaves its networks."""
+def _run_of_replicas(data: DataConfig, *, batch_norm: bool = False, **training: Any) -> Config:
+    """Two samples of each of eight streams, four at a time: three
+    workers have shares of 6, 6 and 4 in two, two and one parts."""
+    training |= {"epochs": RUNS_EPOCHS, "batch_size": 16, "max_batch_per_worker": 4}
+    cfg = config(data, batch_norm=batch_norm, **training)
+    return replace(cfg, loader=replace(cfg.loader, log_samples=True))
+
+
+def _replica(rank: int, world: int, data: DataConfig, val: Split, folder: str) -> None:
+    """One of `world` workers; trains both of RUNS, ends the one it is handed, and leaves its networks."""
     torch.set_num_threads(1)
-    dist.init_process_group("gloo", init_method=f"file://{folder}/rendezvous", rank=rank, world_size=2)
+    dist.init_process_group("gloo", init_method=f"file://{folder}/rendezvous", rank=rank, world_size=world)
     digits = read_index(data.shards)
     index = replace(digits, splits=digits.splits | {"val": val})
-    for run, batch_norm in RUNS.items():
+    for run, batch_norm in (RUNS | {"handed": False}).items():
         recorder = Recorder()
-        cfg = config(data, batch_norm=batch_norm, dropout=False, epochs=RUNS_EPOCHS)
-        model = train(cfg, index, Worker(rank, 2), Path(folder) / run, recorder)
-        left = {"weights": model.state_dict(), "loss": recorder.curve("train/loss"), "val": recorder.curve("val/loss")}
-        torch.save(left, Path(folder) / f"{run}-{rank}.pt")
+        cfg = _run_of_replicas(data, batch_norm=batch_norm)
+        model = train(cfg, index, Worker(rank, world), Path(folder) / run, recorder)
+        curves = {name: recorder.curve(name) for name in ("train/loss", "train/top1", "val/loss")}
+        torch.save({"weights": model.state_dict(), **curves}, Path(folder) / f"{run}-{rank}.pt")
     dist.destroy_process_group()
 
 
-@pytest.fixture(scope="module")
-def replicas(index: Index, digits_data: DataConfig, tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[Any]]:
-    """What rank 0 and 1 of each of RUNS left."""
-    folder = tmp_path_factory.mktemp("replicas")
+@dataclass(frozen=True)
+class Replicas:
+    """What the workers of each run left."""
+
+    world: int
+    folder: Path
+    left: dict[str, list[Any]]  # of each rank
+
+
+@pytest.fixture(scope="module", params=[2, 3])
+def replicas(
+    request: pytest.FixtureRequest, index: Index, digits_data: DataConfig, tmp_path_factory: pytest.TempPathFactory
+) -> Replicas:
+    world, folder = request.param, tmp_path_factory.mktemp("replicas")
+    often = _run_of_replicas(digits_data, every_s=1e-9)
+    with pytest.raises(KeyboardInterrupt):  # this process is the one worker that hands its run on
+        train(often, index, Worker(), folder / "handed", Recorder(HANDED_AT + 1))
     assert os.environ["PYTHONPATH"]  # the children find our `platform` by it
-    multiprocessing.set_forkserver_preload([__name__])  # torch is imported once for both
-    start_processes(_replica, (digits_data, index.split("val"), str(folder)), nprocs=2, start_method="forkserver")
-    return {run: [torch.load(folder / f"{run}-{rank}.pt") for rank in range(2)] for run in RUNS}
+    multiprocessing.set_forkserver_preload([__name__])  # torch is imported once for all
+    arguments = (world, digits_data, index.split("val"), str(folder))
+    start_processes(_replica, arguments, nprocs=world, start_method="forkserver")
+    runs = [*RUNS, "handed"]
+    left = {run: [torch.load(folder / f"{run}-{rank}.pt") for rank in range(world)] for run in runs}
+    return Replicas(world, folder, left)
 
 
-def test_two_workers_end_where_one_does(
-    index: Index, digits_data: DataConfig, tmp_path: Path, replicas: dict[str, list[Any]]
-) -> None:
-    """Dropout aside, which is drawn for each worker, and batch norm, whose batches are each worker's own."""
-    recorder = Recorder()
-    cfg = config(digits_data, dropout=False, epochs=RUNS_EPOCHS)
-    alone = train(cfg, index, Worker(), tmp_path, recorder)
-    together: dict[str, Tensor] = replicas["plain"][0]["weights"]
-    for name, value in alone.state_dict().items():
-        torch.testing.assert_close(together[name], value, rtol=1e-4, atol=1e-6, msg=name)
-    assert replicas["plain"][0]["loss"] == pytest.approx(recorder.curve("train/loss"), rel=1e-4)
-    assert replicas["plain"][0]["val"] == pytest.approx(recorder.curve("val/loss"), rel=1e-4)
+@dataclass(frozen=True)
+class Alone:
+    """What one worker leaves of the plain run."""
+
+    folder: Path
+    weights: dict[str, Tensor]
+    recorder: Recorder
+
+
+@pytest.fixture(scope="module")
+def alone(index: Index, digits_data: DataConfig, tmp_path_factory: pytest.TempPathFactory) -> Alone:
+    folder, recorder = tmp_path_factory.mktemp("alone"), Recorder()
+    return Alone(folder, train(_run_of_replicas(digits_data), index, Worker(), folder, recorder).state_dict(), recorder)
+
+
+@pytest.mark.parametrize("run", ["plain", "handed"])
+def test_any_number_of_workers_ends_where_one_does(alone: Alone, replicas: Replicas, run: str) -> None:
+    """Batch norm aside, whose batches are each worker's own. A run handed on by one worker to several is no other."""
+    left = replicas.left[run][0]
+    for name, value in alone.weights.items():
+        torch.testing.assert_close(left["weights"][name], value, rtol=1e-4, atol=1e-6, msg=name)
+    steps = len(left["train/loss"])
+    assert 0 < steps < RUNS_STEPS if run == "handed" else steps == RUNS_STEPS
+    for name in ("train/loss", "train/top1"):
+        assert left[name] == pytest.approx(alone.recorder.curve(name)[-steps:], rel=1e-4), name
+    assert left["val/loss"] == pytest.approx(alone.recorder.curve("val/loss"), rel=1e-4)
+
+
+@pytest.mark.parametrize("run", ["plain", "handed"])
+def test_any_number_of_workers_sees_the_same_samples_in_every_step(alone: Alone, replicas: Replicas, run: str) -> None:
+    expected = samplelog.read(alone.folder)
+    assert list(expected) == list(range(RUNS_STEPS))
+    assert samplelog.read(replicas.folder / run) == expected
 
 
 @pytest.mark.parametrize("run", sorted(RUNS))
-def test_every_rank_ends_with_the_same_network(replicas: dict[str, list[Any]], run: str) -> None:
-    first, second = (left["weights"] for left in replicas[run])
+def test_every_rank_ends_with_the_same_network(replicas: Replicas, run: str) -> None:
+    first, *others = (left["weights"] for left in replicas.left[run])
     for name, value in first.items():
-        assert torch.equal(second[name], value), name
+        assert all(torch.equal(other[name], value) for other in others), name
 
 
-def test_only_rank_0_reports(replicas: dict[str, list[Any]]) -> None:
-    assert len(replicas["plain"][0]["loss"]) == RUNS_STEPS
-    assert replicas["plain"][1]["loss"] == []
+def test_only_rank_0_reports(replicas: Replicas) -> None:
+    first, *others = (left["train/loss"] for left in replicas.left["plain"])
+    assert len(first) == RUNS_STEPS
+    assert others == [[]] * (replicas.world - 1)

@@ -1,5 +1,6 @@
 """One optimiser step: accumulation, corrupt samples and auxiliary losses, against direct computations."""
 
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -37,14 +38,21 @@ def network() -> TwoHeads:
     return TwoHeads()
 
 
-def config(*, per_worker: int = 256, auxiliary_weight: float = 0.3, clip_norm: float = 0.0, **sampling: Any) -> Config:
+def config(
+    *,
+    batch_size: int = 13,
+    per_worker: int = 256,
+    auxiliary_weight: float = 0.3,
+    clip_norm: float = 0.0,
+    **sampling: Any,
+) -> Config:
     return Config(
         data=DataConfig(classes=CLASSES),
         loader=LoaderConfig(streams=1),
         sampling=SamplingConfig(**sampling),
         model=ModelConfig(auxiliary_weight=auxiliary_weight),
         optim=OptimConfig(clip_norm=clip_norm),
-        training=TrainingConfig(max_batch_per_worker=per_worker),
+        training=TrainingConfig(batch_size=batch_size, max_batch_per_worker=per_worker),
     )
 
 
@@ -60,10 +68,23 @@ def batch(n: int = 13) -> Batch:
     )
 
 
-def step(cfg: Config, samples: Batch, model: nn.Module | None = None) -> tuple[StepResult, list[Tensor]]:
+def some_of(samples: Batch, kept_N: Tensor) -> Batch:
+    return Batch(
+        samples.images[kept_N],
+        samples.labels_N[kept_N],
+        samples.ids_N[kept_N],
+        samples.valid_N[kept_N],
+        samples.mirrored_N[kept_N],
+        samples.draws_ND[kept_N.numpy()],
+    )
+
+
+def step(
+    cfg: Config, samples: Batch, model: nn.Module | None = None, world: int = 1
+) -> tuple[StepResult, list[Tensor]]:
     """The result and the gradients left behind."""
     model = model or network()
-    result = train_step(model, sgd(model, cfg.optim), samples, Pixels(cfg.data, CPU), cfg, torch.float32)
+    result = train_step(model, sgd(model, cfg.optim), samples, Pixels(cfg.data, CPU), cfg, torch.float32, world=world)
     gradients = [p.grad for p in model.parameters() if p.grad is not None]
     assert len(gradients) == len(list(model.parameters()))
     return result, gradients
@@ -78,6 +99,25 @@ def test_accumulated_gradients_are_those_of_one_batch(per_worker: int) -> None:
     torch.testing.assert_close(parts.main_loss, whole.main_loss)
     torch.testing.assert_close(parts.gradient_norm, whole.gradient_norm)
     assert parts.correct == whole.correct
+
+
+@pytest.mark.parametrize("cuts", [[0, 13], [0, 7, 13], [0, 6, 11, 13], [0, 1, 13]])
+def test_the_average_over_unlike_shares_is_the_whole_batch(cuts: list[int]) -> None:
+    """What DistributedDataParallel's plain average makes of them; a corrupt sample weighs nothing wherever it lies."""
+    samples = batch()
+    samples.valid_N[9] = False
+    whole, gradients = step(config(), samples)
+    world = len(cuts) - 1
+    shares = [some_of(samples, (samples.ids_N >= a) & (samples.ids_N < b)) for a, b in pairwise(cuts)]
+    results = [step(config(per_worker=4), share, world=world) for share in shares]
+    averages = [
+        torch.stack(of_ranks).mean(0) for of_ranks in zip(*(gradients for _, gradients in results), strict=True)
+    ]
+    torch.testing.assert_close(averages, gradients)
+    for name in ("loss", "main_loss"):
+        average = torch.stack([getattr(result, name) for result, _ in results]).mean()
+        torch.testing.assert_close(average, getattr(whole, name))
+    assert sum(result.correct for result, _ in results) == whole.correct
 
 
 def test_no_part_is_larger_than_the_limit() -> None:
@@ -124,16 +164,7 @@ def test_corrupt_samples_contribute_nothing(per_worker: int) -> None:
 
     kept = torch.ones(13, dtype=torch.bool)
     kept[corrupt] = False
-    whole = batch()
-    alone = Batch(
-        whole.images[kept],
-        whole.labels_N[kept],
-        whole.ids_N[kept],
-        whole.valid_N[kept],
-        whole.mirrored_N[kept],
-        whole.draws_ND[kept.numpy()],
-    )
-    alone_result, alone_gradients = step(config(), alone)
+    alone_result, alone_gradients = step(config(batch_size=10), some_of(batch(), kept))
     torch.testing.assert_close(gradients, [gradient * 10 / 13 for gradient in alone_gradients])
     torch.testing.assert_close(result.loss, alone_result.loss * 10 / 13)
     assert result.correct == alone_result.correct
@@ -159,7 +190,7 @@ def test_gradients_of_an_earlier_step_are_gone() -> None:
 def test_bfloat16_computes_in_it_and_keeps_weights_and_loss_in_float32() -> None:
     model, cfg, kinds = network(), config(), []
     model.heads[0].register_forward_hook(lambda _, __, output: kinds.append(output.dtype))
-    result = train_step(model, sgd(model, cfg.optim), batch(), Pixels(cfg.data, CPU), cfg, torch.bfloat16)
+    result = train_step(model, sgd(model, cfg.optim), batch(), Pixels(cfg.data, CPU), cfg, torch.bfloat16, world=1)
     assert kinds == [torch.bfloat16]
     assert result.loss.dtype == torch.float32
     assert {p.dtype for p in model.parameters()} == {torch.float32}
