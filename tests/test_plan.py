@@ -7,6 +7,7 @@ import pytest
 
 from platform.config import MEMORY, ClusterConfig, Config, ConfigError, DataConfig, Experiment, StorageConfig
 from platform.data.index import Index
+from platform.data.order import Order
 from platform.packing.pack import pack
 from platform.plan import lines, open_data, plan
 from tests.data.servers import http_server
@@ -72,6 +73,13 @@ def test_the_workers_shares_are_in_the_plan(digits_data: DataConfig, workers: ob
     cluster = ClusterConfig(workers=workers, address="auto")
     made = plan(experiment(digits_data, training=training, cluster=cluster))
     assert f"batch       32 images: {line}" in lines(made)
+
+
+@pytest.mark.parametrize("world", range(1, 9))
+def test_the_shares_of_the_plan_are_those_that_the_order_deals(digits: Index, world: int):
+    config = Config()
+    order = Order.of(digits.split("train"), config.loader.streams, config.training.batch_size, config.loader.block, 0)
+    assert config.shares(world) == [len(order.batch(0, rank, world)) for rank in range(world)]
 
 
 def test_the_fewest_workers_must_fit_on_this_machine(digits_data: DataConfig):
