@@ -9,8 +9,8 @@ import pytest
 from omegaconf import OmegaConf
 
 from platform.config import (
-    CheckpointConfig,
     BenchConfig,
+    CheckpointConfig,
     ClusterConfig,
     Config,
     ConfigError,
