@@ -1,5 +1,6 @@
 """Ray: connect, see what there is, deal the members to lanes, and the mailbox workers report through."""
 
+import contextlib
 import logging
 import os
 import signal
@@ -7,16 +8,19 @@ import socket
 import threading
 import time
 from collections import deque
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import ray
+from ray.exceptions import RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from platform.config import ClusterConfig, ConfigError
 
 ROOT = Path(__file__).resolve().parent.parent
+GONE_AFTER_S = 5.0  # without a beat
 OBJECT_STORE_BYTES = 200_000_000  # reports are all that passes through it; shards are read by the workers
 # Patterns as in .gitignore: without the slash, "data" would match platform/data too.
 NOT_SHIPPED = ["/.venv", "/.git", "/data", "/runs", "/mlruns", "/mlartifacts", "/mlflow.db"]
@@ -38,6 +42,11 @@ def connect(cluster: ClusterConfig) -> Resources:
         ConfigError: no cluster answers there.
     """
     os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "1")
+    os.environ.setdefault("RAY_TRAIN_PREEMPTION_POLL_INTERVAL_S", "1")
+    os.environ.setdefault("RAY_TRAIN_WORKER_HEALTH_CHECK_TIMEOUT_S", str(cluster.stall_timeout_s))
+    if cluster.min_workers < cluster.max_workers:
+        # After a node is lost Ray Train asks for the old size first, and for the new one when this has passed.
+        os.environ.setdefault("RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S", "10")
     os.environ.setdefault("RAY_TRAIN_METRICS_ENABLED", "0")  # Prometheus gauges; MLflow has ours
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # no warning on machines without a GPU
     terminated = signal.getsignal(signal.SIGTERM)
@@ -140,26 +149,84 @@ class Message:
     """From a worker to the launcher."""
 
     member: str
-    kind: str  # metrics, state, warning
+    kind: str  # metrics, state, warning; fatal: nothing can go on
     step: int = 0
     metrics: dict[str, float] | None = None
     text: str = ""
     time: float = 0.0  # seconds since the epoch
 
 
+@dataclass(frozen=True)
+class Beat:
+    """Where one worker of a member is, once a second."""
+
+    member: str
+    lane: int
+    rank: int
+    world: int
+    node: str  # host name
+    node_id: str  # Ray's
+    pid: int
+    started: float  # this start of the member; times are seconds since the epoch
+    at: float
+    from_step: int  # of the checkpoint it went on from; -1: not known yet
+    step: int  # global steps done
+    first_step_at: float  # 0: none yet
+    doing: str
+    still_for_s: float  # since anything moved
+    answered: int = 0  # the newest question for a checkpoint that has its answer on disk
+
+    @property
+    def moved_at(self) -> float:
+        return self.at - self.still_for_s
+
+
+@dataclass(frozen=True)
+class GroupEvent:
+    """What Ray Train does with the worker group of a lane."""
+
+    lane: int
+    kind: str  # failed, resized, preempted, waiting
+    text: str
+    time: float
+
+
 class Mailbox:
-    """An actor that holds the workers' messages until the launcher fetches them: workers never wait for MLflow."""
+    """An actor that holds what workers and their groups tell until the launcher fetches it: nobody waits for MLflow. It
+    hands the launcher's question for checkpoints on to the workers."""
 
     def __init__(self) -> None:
-        self._messages: deque[Message] = deque()
+        self._messages: deque[Message | GroupEvent] = deque()
+        self._beats: dict[tuple[str, int], Beat] = {}  # the newest of each (member, rank)
+        self._asked = 0
+        self._training: dict[str, Beat] = {}  # rank 0's newest of each member
 
-    def put(self, message: Message) -> None:
+    def put(self, message: Message | GroupEvent) -> None:
         self._messages.append(message)
 
-    def drain(self) -> list[Message]:
-        messages = list(self._messages)
+    def beat(self, beat: Beat) -> int:
+        """Take a beat; returns the number of the newest question for a checkpoint, 0 if there was none."""
+        self._beats[beat.member, beat.rank] = beat
+        if beat.rank == 0:
+            self._training[beat.member] = beat
+        return self._asked
+
+    def drain(self) -> tuple[list[Message | GroupEvent], list[Beat]]:
+        """What has come since the last call, and the newest beats."""
+        messages, beats = list(self._messages), list(self._beats.values())
         self._messages.clear()
-        return messages
+        self._beats.clear()
+        return messages, beats
+
+    def ask_for_checkpoints(self) -> int:
+        """Have every member save as soon as it can; returns the question's number."""
+        self._asked += 1
+        return self._asked
+
+    def is_answered(self, number: int, lane: int | None = None) -> bool:
+        """Whether every member that trains now (of one lane, or of all) has a checkpoint newer than the question."""
+        newest = [beat for beat in self._training.values() if lane in (None, beat.lane)]
+        return all(beat.answered >= number for beat in newest if time.time() - beat.at < GONE_AFTER_S)
 
 
 def start_mailbox() -> Any:
@@ -168,14 +235,28 @@ def start_mailbox() -> Any:
     return ray.remote(Mailbox).options(num_cpus=0, scheduling_strategy=here).remote()
 
 
+def lost_nodes(node_ids: Iterable[str]) -> list[str]:
+    """Those of Ray's node ids that are not in the cluster any more, or about to leave it."""
+    alive = {node["NodeID"] for node in ray.nodes() if node["Alive"]}
+    leaving = ray._private.state.state.get_draining_nodes()
+    return [node for node in node_ids if node not in alive or node in leaving]
+
+
 class Sender:
-    """A worker's end of the mailbox. Never waits, never raises: a lost mailbox costs metrics, not the run."""
+    """A worker's end of the mailbox. Never raises: a lost mailbox costs metrics, not the run."""
 
     def __init__(self, mailbox: Any, member: str) -> None:
-        self._mailbox, self._member = mailbox, member
+        self._mailbox, self.member = mailbox, member
 
     def send(self, kind: str, *, step: int = 0, metrics: dict[str, float] | None = None, text: str = "") -> None:
-        self._mailbox.put.remote(Message(self._member, kind, step, metrics, text, time.time()))
+        self._mailbox.put.remote(Message(self.member, kind, step, metrics, text, time.time()))
+
+    def beat(self, beat: Beat, wait_s: float = 0) -> int | None:
+        """Send a beat, and wait so long for the number of the newest question for a checkpoint."""
+        sent = self._mailbox.beat.remote(beat)
+        with contextlib.suppress(RayError):
+            return ray.get(sent, timeout=wait_s) if wait_s else None
+        return None
 
 
 class WarningForwarder(logging.Handler):

@@ -321,7 +321,7 @@ class ClusterConfig:
     cpus_per_worker: int = 1
     gpus_per_worker: int | None = None  # None: one where the cluster has GPUs, else none
     lanes: int = 0  # members side by side; 0: as many as the resources allow
-    collective_timeout_s: int = 600
+    stall_timeout_s: int = 600  # a worker that stands still for longer is ended, and its group started again
     dashboard: bool = False  # of the local Ray
 
     def __post_init__(self) -> None:
@@ -338,7 +338,7 @@ class ClusterConfig:
         require_at_least("cluster.cpus_per_worker", self.cpus_per_worker, 1)
         require_at_least("cluster.gpus_per_worker", self.gpus_per_worker or 0, 0)
         require_at_least("cluster.lanes", self.lanes, 0)
-        require_at_least("cluster.collective_timeout_s", self.collective_timeout_s, 1)
+        require_at_least("cluster.stall_timeout_s", self.stall_timeout_s, 10)
 
     @property
     def min_workers(self) -> int:

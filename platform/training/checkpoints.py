@@ -75,6 +75,7 @@ class Checkpoints:
         *,
         best_step: int | None = None,
         wait: bool = False,
+        taken: Callable[[], None] = lambda: None,
         written: Callable[[int], None] = lambda step: None,
     ) -> bool:
         """Take a copy of `state` and have it written; training may change it at once.
@@ -83,6 +84,7 @@ class Checkpoints:
             state: what to write.
             best_step: the checkpoint that is kept for its score.
             wait: return when it is written. Otherwise nothing is taken while the one before is being written.
+            taken: is called when it will be written.
             written: is told its step when it is, from another thread.
 
         Returns:
@@ -94,6 +96,7 @@ class Checkpoints:
         if self._writing and not wait and not self._writing.done():
             return False
         self._settle()
+        taken()
         self._writing = self._writer.submit(self._write, _on_host(state), best_step, written)
         if wait:
             self._settle()

@@ -28,7 +28,7 @@ from platform.training import memory, schedules
 from platform.training.averaging import WeightAverage
 from platform.training.checkpoints import Checkpoints, State
 from platform.training.memory import OutOfMemory
-from platform.training.meter import Meter
+from platform.training.meter import Meter, samples_of
 from platform.training.optim import sgd
 from platform.training.progress import COMPUTING, EVALUATING, WAITING, Progress
 from platform.training.step import arithmetic, train_step
@@ -86,7 +86,7 @@ def train(
     meter = Meter(cfg, worker, order, start_step=step)
     loader = training_loader(cfg, split, order, worker)
     with checkpoints, loader, _sample_log(cfg, folder, worker) as samples:
-        progress.at(step, WAITING)
+        progress.restored(step, lambda: samples_of(order, progress.step, worker))
         for batch in loader.steps(step, last_step):
             progress.at(step, COMPUTING)
             samples.add(step, batch.ids_N)
@@ -110,7 +110,7 @@ def train(
             if _evaluation_due(cfg, step, order.steps_per_epoch, last_step):
                 progress.at(step, EVALUATING)
                 _share_statistics(module, average, worker)
-                scores = evaluate(averaged(module, average), cfg, index.split("val"), worker, pixels, dtype)
+                scores = evaluate(averaged(module, average), cfg, index.split("val"), worker, pixels, dtype, progress)
                 score = scores.rates()["top1"]
                 if worker.rank == 0:
                     report(step, {f"val/{name}": value for name, value in scores.rates().items()})
@@ -185,8 +185,13 @@ class Saver:
         if meter.first_bad_step() is not None:  # sync point; every worker raises at the next reading
             return
         best_step = int(self._state.best["step"]) if self._cfg.keep_best else None
-        if self._checkpoints.save(self._state.at(step), best_step=best_step, wait=last, written=self._progress.saved):
-            self._progress.checkpoint_is_taken()
+        if self._checkpoints.save(
+            self._state.at(step),
+            best_step=best_step,
+            wait=last,
+            taken=self._progress.checkpoint_is_taken,
+            written=self._progress.checkpoint_is_written,
+        ):
             self._saved_at, self._due = time.monotonic(), False
 
     def _is_time(self, step: int) -> bool:
@@ -238,7 +243,15 @@ def averaged(module: nn.Module, average: WeightAverage) -> nn.Module:
     return evaluated
 
 
-def evaluate(model: nn.Module, cfg: Config, split: Split, worker: Worker, pixels: Pixels, dtype: torch.dtype) -> Scores:
+def evaluate(
+    model: nn.Module,
+    cfg: Config,
+    split: Split,
+    worker: Worker,
+    pixels: Pixels,
+    dtype: torch.dtype,
+    progress: Progress,
+) -> Scores:
     """Single-view scores over the whole split, the same on every rank.
 
     Raises:
@@ -247,6 +260,7 @@ def evaluate(model: nn.Module, cfg: Config, split: Split, worker: Worker, pixels
     share = evaluation_share(split.samples, worker.rank, worker.world)
     scores = Scores()
     for some in predict(model, split, share, 1, cfg, pixels, dtype, worker.threads):
+        progress.moved()
         scores += Scores.of(some.probs_NVK[:, 0], torch.from_numpy(some.labels_N), torch.from_numpy(some.valid_N))
     sums = torch.tensor(scores.as_list(), dtype=torch.float64, device=worker.device)
     if worker.world > 1:

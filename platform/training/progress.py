@@ -1,37 +1,63 @@
 """Where a worker's training is, for whoever watches it, and what it is asked for meanwhile."""
 
-import threading
 import time
+from collections.abc import Callable
 
-STARTING, WAITING, COMPUTING, EVALUATING = "starting", "waiting for data", "computing", "evaluating"
+STARTING, WAITING, COMPUTING, EVALUATING, TESTING = (
+    "starting",
+    "waiting for data",
+    "computing",
+    "evaluating",
+    "evaluating all views",
+)
+SAVING_IN_TIME = (WAITING, COMPUTING, EVALUATING)  # while there is a state to save
 
 
 class Progress:
     """Written by the training thread, read by one that watches; both only ever replace whole values."""
 
     def __init__(self) -> None:
+        self.from_step = -1  # of the checkpoint this start went on from; not known yet
         self.step = 0  # global steps done
+        self.first_step_at = 0.0  # seconds since the epoch; 0: none yet
         self.doing = STARTING
-        self.moved_at = time.monotonic()
-        self.saved_step = -1  # of the newest checkpoint that is written
-        self._asked = threading.Event()
+        self.samples: Callable[[], str] = lambda: ""  # those of the step under way, for a message
+        self._moved_at = time.monotonic()
+        self._asked = self._taken = self._answered = 0
+
+    def restored(self, step: int, samples: Callable[[], str]) -> None:
+        """Training goes on from `step`."""
+        self.from_step, self.samples = step, samples
+        self.at(step, WAITING)
 
     def at(self, step: int, doing: str) -> None:
-        self.step, self.doing, self.moved_at = step, doing, time.monotonic()
+        if step > self.from_step and not self.first_step_at:
+            self.first_step_at = time.time()
+        self.step, self.doing, self._moved_at = step, doing, time.monotonic()
+
+    def moved(self) -> None:
+        """Still at it, and not stuck."""
+        self._moved_at = time.monotonic()
 
     def still_for_s(self) -> float:
         """Seconds since anything moved."""
-        return time.monotonic() - self.moved_at
+        return time.monotonic() - self._moved_at
 
-    def ask_for_checkpoint(self) -> None:
-        """Have the training save after its next step."""
-        self._asked.set()
+    def ask_for_checkpoint(self) -> int:
+        """Have the training save after its next step; returns a ticket for `is_answered`."""
+        self._asked += 1
+        return self._asked
 
     def checkpoint_is_asked_for(self) -> bool:
-        return self._asked.is_set()
+        return self._asked > self._taken
 
     def checkpoint_is_taken(self) -> None:
-        self._asked.clear()
+        self._taken = self._asked
 
-    def saved(self, step: int) -> None:
-        self.saved_step = step
+    def checkpoint_is_written(self, step: int) -> None:
+        """Called by the writer; there is never more than one being written."""
+        self._answered = self._taken
+
+    def is_answered(self, ticket: int) -> bool:
+        """Whether a checkpoint begun after the question is safe, or there is nothing to save."""
+        return self._answered >= ticket or self.doing not in SAVING_IN_TIME

@@ -1,0 +1,137 @@
+"""A worker's pulse: a thread that tells the launcher where the training is, passes on its questions and Ray's
+preemption notices, and ends a process that stands still."""
+
+import os
+import threading
+import time
+from collections.abc import Callable
+from typing import Any, Self
+
+import ray
+
+from platform.cluster import Beat, Sender
+from platform.config import Config
+from platform.telemetry import system_metrics
+from platform.training.progress import COMPUTING, Progress
+from platform.training.worker import Worker
+
+BEAT_EVERY_S = 1.0
+SAVE_EVERY_S = 5.0  # while the node is about to be taken away
+VICTIM_WAITS_S = 30.0  # longer than the one it waits for
+
+
+class Pulse:
+    """Beats while a member runs on this worker (use `with`).
+
+    Args:
+        config: the member's.
+        sender: to the launcher.
+        worker: which of the member's workers this is.
+        progress: where its training is.
+        lane: its number.
+        preempted: whether Ray has said that a node of this group will be taken away.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        sender: Sender,
+        worker: Worker,
+        progress: Progress,
+        lane: int,
+        preempted: Callable[[], bool],
+    ) -> None:
+        self._config, self._sender, self._worker, self._progress = config, sender, worker, progress
+        self._lane, self._preempted = lane, preempted
+        self._node_id = ray.get_runtime_context().get_node_id()
+        self._started = time.time()
+        self._asked, self._ticket, self._answered = 0, 0, 0
+        self._saved_at = self._metrics_at = time.monotonic()
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="pulse", daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join()
+        self._sender.beat(self._beat())  # the last step counts, too
+
+    def _run(self) -> None:
+        system_metrics()  # the first processor figure has no interval
+        while not self._stop.is_set():
+            self._beat_once()
+            if self._worker.rank == 0:
+                self._save_while_preempted()
+                self._send_system_metrics()
+            self._end_if_stuck()
+            self._stop.wait(BEAT_EVERY_S)
+
+    def _beat_once(self) -> None:
+        asked = self._sender.beat(self._beat(), wait_s=BEAT_EVERY_S)
+        if asked is not None and asked > self._asked:
+            self._asked, self._ticket = asked, self._progress.ask_for_checkpoint()
+        if self._asked > self._answered and self._progress.is_answered(self._ticket):
+            self._answered = self._asked
+            self._sender.beat(self._beat())
+
+    def _save_while_preempted(self) -> None:
+        """The node goes when it goes; training goes on until then, and little of it is lost."""
+        if self._preempted() and time.monotonic() - self._saved_at > SAVE_EVERY_S:
+            self._progress.ask_for_checkpoint()
+            self._saved_at = time.monotonic()
+
+    def _send_system_metrics(self) -> None:
+        if time.monotonic() - self._metrics_at >= self._config.tracking.system_metrics_every_s:
+            self._sender.send("metrics", metrics=system_metrics())
+            self._metrics_at = time.monotonic()
+
+    def _end_if_stuck(self) -> None:
+        """Ray starts the group again when a process of it has ended. One that computes may only be waiting for another
+        in an exchange of gradients, which should be the one that is named."""
+        limit = self._config.cluster.stall_timeout_s + (VICTIM_WAITS_S if self._progress.doing == COMPUTING else 0)
+        if self._progress.still_for_s() > limit:
+            self._sender.send("warning", text=f"{self._where()}; it is ended and started again")
+            time.sleep(1)  # for the message to leave
+            os._exit(1)
+
+    def _where(self) -> str:
+        progress, worker = self._progress, self._worker
+        return (
+            f"rank {worker.rank} on {worker.node} has stood still for {progress.still_for_s():.0f} s at step "
+            f"{progress.step}, {progress.doing} ({progress.samples() or 'no samples yet'})"
+        )
+
+    def _beat(self) -> Beat:
+        progress = self._progress
+        return Beat(
+            self._sender.member,
+            self._lane,
+            self._worker.rank,
+            self._worker.world,
+            self._worker.node,
+            self._node_id,
+            os.getpid(),
+            self._started,
+            time.time(),
+            progress.from_step,
+            progress.step,
+            progress.first_step_at,
+            progress.doing,
+            progress.still_for_s(),
+            self._answered,
+        )
+
+
+def preemption_notice() -> Callable[[], bool]:
+    """Whether a node of this worker group will be taken away: Ray Train's own notice, which each worker holds.
+
+    `ray.train.get_preemption_info` would have every worker wait for every other.
+    """
+    from ray.train.v2._internal.execution.context import get_train_context
+
+    context: Any = get_train_context()
+    return lambda: context.preemption_context.preemption_info is not None
+

@@ -1,0 +1,90 @@
+"""What a run's wall time went into: the attempts of a member, why each ended, what was repeated and lost.
+
+In: attempts as the launcher saw them, kept in `attempts.json` of the member's folder. Out: figures for MLflow.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from platform.experiment import write_atomically
+
+FILE = "attempts.json"
+FINISHED = "finished"
+UNDER_WAY = ""
+LAUNCHER_LOST = "the launcher died"
+
+
+@dataclass
+class Attempt:
+    """One start of a member's workers. Times are seconds since the epoch; of one that is under way, the newest seen."""
+
+    began: float  # since when this attempt was waited for: the launch, or the end of the one before
+    started: float  # its workers
+    from_step: int = 0  # of the checkpoint it went on from
+    reached: int = 0  # global steps done
+    first_step_at: float = 0.0  # 0: it came to none
+    last_step_at: float = 0.0
+    ended: float = 0.0
+    workers: int = 1
+    nodes: list[str] = field(default_factory=list)
+    reason: str = UNDER_WAY  # why it ended
+
+    @property
+    def training_s(self) -> float:
+        return max(self.last_step_at - self.first_step_at, 0.0) if self.first_step_at else 0.0
+
+
+@dataclass(frozen=True)
+class Goodput:
+    """Of all attempts of a member together; the time between two launches is nobody's."""
+
+    attempts: int
+    repeated_steps: int
+    lost_s: float  # starting again and repeating steps
+    wall_s: float
+    training_s: float  # of it: steps done for the first time
+    reasons: tuple[str, ...]  # why each attempt ended
+
+    @property
+    def training_share(self) -> float:
+        return self.training_s / self.wall_s if self.wall_s > 0 else 0.0
+
+    @classmethod
+    def of(cls, attempts: Sequence[Attempt]) -> "Goodput":
+        furthest, repeated_steps, lost_s, training_s = 0, 0, 0.0, 0.0
+        for number, attempt in enumerate(attempts):
+            steps = attempt.reached - attempt.from_step
+            repeated = max(0, min(furthest, attempt.reached) - attempt.from_step)
+            repeated_s = attempt.training_s * repeated / steps if steps > 0 else 0.0
+            starting_s = (attempt.first_step_at or attempt.ended) - attempt.began
+            lost_s += repeated_s + (starting_s if number else 0.0)
+            training_s += attempt.training_s - repeated_s
+            repeated_steps += repeated
+            furthest = max(furthest, attempt.reached)
+        wall_s = sum(attempt.ended - attempt.began for attempt in attempts)
+        reasons = tuple(attempt.reason for attempt in attempts)
+        return cls(len(attempts), repeated_steps, lost_s, wall_s, training_s, reasons)
+
+    def metrics(self) -> dict[str, float]:
+        return {
+            "goodput/attempts": self.attempts,
+            "goodput/repeated_steps": self.repeated_steps,
+            "goodput/lost_s": self.lost_s,
+            "goodput/training_share": self.training_share,
+        }
+
+
+def read(folder: Path) -> list[Attempt]:
+    """The attempts of a member so far."""
+    try:
+        return [Attempt(**attempt) for attempt in json.loads((folder / FILE).read_text())]
+    except (FileNotFoundError, ValueError, TypeError):
+        return []
+
+
+def write(folder: Path, attempts: Sequence[Attempt]) -> None:
+    """Raises OSError where the disk is full."""
+    folder.mkdir(parents=True, exist_ok=True)
+    write_atomically(folder / FILE, json.dumps([asdict(attempt) for attempt in attempts], indent=1) + "\n")
