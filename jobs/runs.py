@@ -1,9 +1,9 @@
 """The MLflow runs of one experiment: a parent, a child a member, each ended as what it was.
 
-In: messages while it runs, states and scores at the end. What a killed launcher could not report, the next one does.
+In: messages while it runs, states and scores at the end. Out: entries of the experiment's tracking journal, which the
+tracker delivers. What a killed launcher could not report, the next one does.
 """
 
-import contextlib
 import logging
 from dataclasses import asdict
 from pathlib import Path
@@ -13,7 +13,8 @@ from platform.config import Experiment
 from platform.evaluation import report
 from platform.evaluation.ensemble import EnsembleScores
 from platform.experiment import FINISHED, ExperimentFolder, MemberState, Record
-from platform.tracking import Tracker
+from platform.journal import Journal
+from platform.tracking import Tracker, new_key
 
 log = logging.getLogger("platform")
 SMALL_ENOUGH_TO_UPLOAD = 100_000_000  # bytes; larger probabilities stay where they are, and the run says where
@@ -24,13 +25,15 @@ class Runs:
 
     def __init__(self, experiment: Experiment, folder: ExperimentFolder, record: Record, names: list[str]) -> None:
         self._folder, self._record, self._names = folder, record, names
-        self._tracker = Tracker(experiment.config.tracking)
-        record.parent_run = self._tracker.start(experiment.name, asdict(experiment.config), again=record.parent_run)
+        self._tracker = Tracker(experiment.config.tracking, Journal(folder.tracking))
+        parent = record.parent_run = record.parent_run or new_key()
         for name in names:
-            record.member_runs[name] = self._tracker.start(
-                name, asdict(experiment.members[name]), parent=record.parent_run, again=record.member_runs.get(name)
-            )
-        folder.write(record)
+            record.member_runs.setdefault(name, new_key())
+        folder.write(record)  # before MLflow hears of them: whenever this process dies, the next one takes them up
+        self._tracker.start(experiment.name, asdict(experiment.config), again=parent)
+        for name in names:
+            run = record.member_runs[name]
+            self._tracker.start(name, asdict(experiment.members[name]), parent=parent, again=run)
 
     def log(self, message: Message) -> None:
         self._tracker.log(self._record.member_runs[message.member], message.step, message.metrics or {}, message.time)
@@ -61,15 +64,12 @@ class Runs:
         """End every run as `status` (KILLED or FAILED), members that are finished as FINISHED."""
         for name in self._names:
             done = self._folder.member(name).state().state == FINISHED
-            self._end(self._record.member_runs[name], "FINISHED" if done else status)
-        self._end(self._parent(), status)
+            self._tracker.finish(self._record.member_runs[name], "FINISHED" if done else status)
+        self._tracker.finish(self._parent(), status)
 
-    def close(self) -> None:
-        self._tracker.close()
-
-    def _end(self, run: str, status: str) -> None:
-        with contextlib.suppress(Exception):  # one run that cannot be ended must not keep the others open
-            self._tracker.finish(run, status)
+    def close(self) -> int:
+        """Returns the entries that still wait for MLflow."""
+        return self._tracker.close()
 
     def _parent(self) -> str:
         assert self._record.parent_run is not None

@@ -12,11 +12,12 @@ from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from filelock import FileLock
 
 from jobs.pack import write
+from jobs.runs import Runs
 from platform.cluster import Resources, connect, deal, disconnect, gpus_per_worker, lane_count, start_mailbox
 from platform.config import Config, ConfigError, Experiment
 from platform.console import Console, duration
@@ -26,10 +27,9 @@ from platform.evaluation import report
 from platform.evaluation.ensemble import EnsembleScores, score
 from platform.evaluation.probabilities import MemberProbabilities
 from platform.experiment import FAILED, FINISHED, ExperimentFolder, MemberState, Record
+from platform.journal import Journal
 from platform.plan import Plan, is_packed, open_data, plan
-
-if TYPE_CHECKING:
-    from jobs.runs import Runs
+from platform.tracking import Tracker, require_answer
 
 POLL_EVERY_S = 0.3
 
@@ -46,6 +46,7 @@ class Outcome:
     scores: EnsembleScores | None = None  # of the finished ones
     seconds: float = 0.0
     trained_now: list[str] = field(default_factory=list)
+    waiting: int = 0  # entries of the tracking journal that MLflow did not get
 
     @property
     def failed(self) -> list[str]:
@@ -53,8 +54,10 @@ class Outcome:
 
 
 def run(experiment: Experiment, *, evaluate_again: bool = False) -> int:
-    """Train, evaluate and show; 0 if every member finished, 1 if one failed, 130 if interrupted."""
+    """Train, evaluate and show; 0 if every member finished and MLflow knows, 1 if not, 130 if interrupted."""
     planned = plan(experiment)
+    if experiment.config.tracking.required:
+        require_answer(experiment.config.tracking)
     folder = ExperimentFolder(experiment)
     started = time.monotonic()
     try:
@@ -72,13 +75,14 @@ def run(experiment: Experiment, *, evaluate_again: bool = False) -> int:
                 outcome = _run_and_report(planned, folder, record, unfinished, unreported)
             else:
                 outcome = _outcome(folder, planned)
+                outcome.waiting = _deliver(experiment, folder)
     except Interrupted as interrupted:
         again = "the same command without fresh=true" if experiment.config.fresh else "the same command"
         print(f"\n{interrupted}: {again} goes on from the newest checkpoints")
         return 130
     outcome.trained_now, outcome.seconds = unfinished, time.monotonic() - started
     show(experiment, outcome)
-    return 1 if outcome.failed else 0
+    return 1 if outcome.failed or outcome.waiting else 0
 
 
 def prepare_data(config: Config) -> Index:
@@ -100,38 +104,51 @@ def _run_and_report(
     Raises:
         Interrupted: by a signal, with every run closed as what it was.
     """
-    with ThreadPoolExecutor(1, thread_name_prefix="tracking") as pool:
-        opening = pool.submit(_open_runs, planned.experiment, folder, record, unreported)  # Ray starts meanwhile
-        try:
-            if unfinished:
-                run_members(planned, folder, unfinished, opening)
-            outcome = _outcome(folder, planned)
-            tables = report.write(outcome.scores, folder.path) if outcome.scores else []
-            opening.result().report(outcome.states, outcome.scores, tables)
-        except BaseException as error:
-            with contextlib.suppress(Exception):
-                opening.result().interrupt("KILLED" if isinstance(error, Interrupted) else "FAILED")
-            raise
-        finally:
-            with contextlib.suppress(Exception):
-                opening.result().close()
+    runs = Runs(planned.experiment, folder, record, unreported)
+    try:
+        if unfinished:
+            run_members(planned, folder, unfinished, runs)
+        outcome = _outcome(folder, planned)
+        tables = report.write(outcome.scores, folder.path) if outcome.scores else []
+        runs.report(outcome.states, outcome.scores, tables)
+    except BaseException as error:
+        runs.interrupt("KILLED" if isinstance(error, Interrupted) else "FAILED")
+        _say_waiting(planned.experiment, folder, runs.close())
+        raise
+    outcome.waiting = runs.close()
+    _say_waiting(planned.experiment, folder, outcome.waiting)
     return outcome
 
 
-def _open_runs(experiment: Experiment, folder: ExperimentFolder, record: Record, names: list[str]) -> "Runs":
-    from jobs.runs import Runs  # MLflow takes seconds to import
+def _deliver(experiment: Experiment, folder: ExperimentFolder) -> int:
+    """Tell MLflow what earlier launches could not. Returns the entries that it still did not take."""
+    journal = Journal(folder.tracking)
+    before = journal.waiting
+    if not before:
+        return 0
+    waiting = Tracker(experiment.config.tracking, journal).close()
+    print(f"{before - waiting} entries that waited for MLflow at {experiment.config.tracking.uri} are delivered")
+    _say_waiting(experiment, folder, waiting)
+    return waiting
 
-    return Runs(experiment, folder, record, names)
+
+def _say_waiting(experiment: Experiment, folder: ExperimentFolder, entries: int) -> None:
+    if entries:
+        uri = experiment.config.tracking.uri
+        print(
+            f"{entries} entries wait for MLflow at {uri} in {folder.tracking}: "
+            "the same command delivers them when it is back"
+        )
 
 
-def run_members(planned: Plan, folder: ExperimentFolder, names: list[str], opening: "Future[Runs]") -> None:
+def run_members(planned: Plan, folder: ExperimentFolder, names: list[str], runs: Runs) -> None:
     """Run members in lanes; returns when all of them have ended one way or another."""
     try:
         resources = connect(planned.experiment.config.cluster)
         lanes = _start_lanes(planned, folder, names, resources)
         with Console(planned, names, len(lanes.futures)) as console:
             console.say(_headline(planned.experiment, len(names), len(lanes.futures), resources))
-            _follow(lanes, opening.result(), console)
+            _follow(lanes, runs, console)
     finally:
         disconnect()
         shutil.rmtree(folder.path / "ray", ignore_errors=True)  # Ray Train's own notes; ours are beside it
@@ -188,7 +205,7 @@ def _start_lanes(planned: Plan, folder: ExperimentFolder, names: list[str], reso
     return _Lanes(futures, mailbox)
 
 
-def _follow(lanes: _Lanes, runs: "Runs", console: Console) -> None:
+def _follow(lanes: _Lanes, runs: Runs, console: Console) -> None:
     """Hand the workers' messages to the terminal and MLflow until every lane has ended."""
     import ray
 

@@ -1,12 +1,14 @@
 """An experiment on disk: its folder, what it is, who holds it, and how far each member has come.
 
-runs/NAME/experiment.json      resolved config, identity, MLflow run ids
+runs/NAME/experiment.json      resolved config, identity, keys of the runs in tracking.jsonl
 runs/NAME/members/MEMBER/      checkpoint.pt, weights.pt, probabilities/, state.json
 runs/NAME/table.{md,csv,png}   the results
+runs/NAME/tracking.jsonl       what MLflow should get; tracking.delivered.json says what it has
 """
 
 import hashlib
 import json
+import logging
 import os
 import socket
 import time
@@ -21,6 +23,9 @@ from filelock import FileLock, Timeout
 from platform.config import ConfigError, Experiment, differences, identity
 from platform.data.index import Index, Split
 from platform.evaluation.probabilities import SEAL, is_complete
+from platform.journal import Journal, write_atomically
+
+log = logging.getLogger("platform")
 
 FINISHED, FAILED, UNFINISHED = "finished", "failed", "unfinished"
 
@@ -71,9 +76,9 @@ class Record:
 
     identity: dict[str, Any]
     configs: dict[str, Any]
-    parent_run: str | None = None
+    parent_run: str | None = None  # our key of a run: `tracking.mlflow_ids` knows MLflow's
     member_runs: dict[str, str] = field(default_factory=dict)
-    reported: list[str] = field(default_factory=list)  # members whose end MLflow has been told
+    reported: list[str] = field(default_factory=list)  # members whose end is in the tracking journal
 
 
 class ExperimentFolder:
@@ -82,6 +87,7 @@ class ExperimentFolder:
     def __init__(self, experiment: Experiment) -> None:
         self.path = experiment.folder
         self.name = experiment.name
+        self.tracking = self.path / "tracking.jsonl"
         self._file = self.path / "experiment.json"
 
     def member(self, name: str) -> MemberFolder:
@@ -140,11 +146,16 @@ class ExperimentFolder:
 
     def _set_aside(self) -> None:
         """Move what is there (all but the lock that is held) into a dated folder beside it."""
+        waiting = Journal(self.tracking).waiting
         aside = self.path.with_name(f"{self.path.name}.{time.strftime('%Y%m%d-%H%M%S')}")
         aside.mkdir()
         for file in self.path.iterdir():
             if file.name not in (".lock", ".holder"):
                 file.rename(aside / file.name)
+        if waiting:
+            log.warning(
+                "MLflow never got %d entries of the run before; they stay in %s", waiting, aside / "tracking.jsonl"
+            )
 
 
 def fingerprint(index: Index) -> dict[str, str]:
@@ -158,9 +169,3 @@ def fingerprint(index: Index) -> dict[str, str]:
 def _digest(split: Split) -> str:
     shards = "".join(f"{shard.url.rpartition('/')[2]} {shard.md5} {shard.samples}\n" for shard in split.shards)
     return hashlib.sha256(shards.encode()).hexdigest()[:16]
-
-
-def write_atomically(path: Path, text: str) -> None:
-    unfinished = path.with_name(f"{path.name}.{os.getpid()}.unfinished")
-    unfinished.write_text(text)
-    unfinished.replace(path)
