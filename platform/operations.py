@@ -16,8 +16,23 @@ class Start:
     parent: str | None
     began: float  # seconds since the epoch
     tags: dict[str, str]
-    config: dict[str, Any]
-    environment: str
+
+
+@dataclass(frozen=True)
+class Params:
+    """Settings of a run; the first launch's stay."""
+
+    run: str
+    values: dict[str, str]
+
+
+@dataclass(frozen=True)
+class Text:
+    """A small file; the first launch's stays."""
+
+    run: str
+    path: str
+    text: str
 
 
 @dataclass(frozen=True)
@@ -53,9 +68,11 @@ class Finish:
     at_ms: int
 
 
-Operation = Start | Metrics | Tag | Artifact | Finish
+Operation = Start | Params | Text | Metrics | Tag | Artifact | Finish
 KINDS: dict[str, type[Operation]] = {
     "start": Start,
+    "params": Params,
+    "text": Text,
     "metrics": Metrics,
     "tag": Tag,
     "artifact": Artifact,

@@ -14,8 +14,8 @@ from mlflow.entities import Metric, Param, RunStatus
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
-from platform.config import ConfigError, TrackingConfig, first_line, flatten
-from platform.operations import Artifact, Finish, Metrics, Operation, Start, Tag
+from platform.config import ConfigError, TrackingConfig, first_line
+from platform.operations import Artifact, Finish, Metrics, Operation, Params, Start, Tag, Text
 
 log = logging.getLogger("platform.tracking")
 METRICS_PER_BATCH, PARAMS_PER_BATCH, PARAM_LENGTH = 1000, 100, 6000  # MLflow's limits
@@ -50,7 +50,7 @@ class Replica:
         self._tracking = tracking
         self._client: MlflowClient | None = None
         self._experiment_id = ""
-        self._starts: dict[str, Start] = {}  # of this launch, to make runs anew
+        self._opened: dict[str, list[Start | Params | Text]] = {}  # by this launch, to open a run anew
         self._compared: set[str] = set()  # runs whose `newest` MLflow has confirmed since the last failure
 
     def deliver(self, operations: list[Operation]) -> None:
@@ -66,11 +66,12 @@ class Replica:
             self._compared.clear()  # what has no answer may have been done
             if not refuses(error):
                 raise
-            gone = {each.run for each in operations if each.run in self._starts and self._is_gone(client, each.run)}
+            gone = {each.run for each in operations if each.run in self._opened and self._is_gone(client, each.run)}
             if not gone:
                 raise
             for run in gone:
-                self._start(client, self._starts[run])
+                for operation in list(self._opened[run]):
+                    self._deliver(client, [operation])
             self._deliver(client, operations)
 
     def answers(self) -> bool:
@@ -93,8 +94,16 @@ class Replica:
 
     def _deliver(self, client: MlflowClient, operations: list[Operation]) -> None:
         match operations[0]:
-            case Start() as start:
+            case Start(run) as start:
+                self._opened[run] = [start]
                 self._start(client, start)
+            case Params(run) as params:
+                self._remember(params)
+                self._log_params(client, params)
+            case Text(run, path, text) as file:
+                self._remember(file)
+                if path not in {there.path for there in client.list_artifacts(self._id(run))}:
+                    client.log_text(self._id(run), text, path)
             case Metrics():
                 self._log(client, [each for each in operations if isinstance(each, Metrics)])
             case Tag(run, key, value):
@@ -105,7 +114,6 @@ class Replica:
                 client.set_terminated(self._id(run), status, at_ms)
 
     def _start(self, client: MlflowClient, start: Start) -> None:
-        self._starts[start.run] = start
         known = self.runs.get(start.run)
         if known and not self._is_gone(client, start.run):
             self._take_up(client, known.id)
@@ -114,12 +122,19 @@ class Replica:
             log.warning("MLflow run %s (%s) is gone; a new one takes its place", known.id, start.name)
             del self.runs[start.run]
         run_id = self._find(client, start.run) or self._create(client, start)
-        params = [Param(key, str(value)[:PARAM_LENGTH]) for key, value in flatten(start.config).items()]
+        self.runs[start.run] = DeliveredRun(run_id, start.began)
+
+    def _remember(self, operation: Params | Text) -> None:
+        opened = self._opened.get(operation.run, [])
+        if operation not in opened:
+            opened.append(operation)
+
+    def _log_params(self, client: MlflowClient, operation: Params) -> None:
+        run_id = self._id(operation.run)
+        there = client.get_run(run_id).data.params
+        params = [Param(key, value[:PARAM_LENGTH]) for key, value in operation.values.items() if key not in there]
         for begin in range(0, len(params), PARAMS_PER_BATCH):
             client.log_batch(run_id, params=params[begin : begin + PARAMS_PER_BATCH])
-        client.log_dict(run_id, start.config, "config.yaml")
-        client.log_text(run_id, start.environment, "environment.txt")
-        self.runs[start.run] = DeliveredRun(run_id, start.began)
 
     def _is_gone(self, client: MlflowClient, run: str) -> bool:
         """Whether somebody has deleted a run that was there."""

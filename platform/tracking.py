@@ -18,9 +18,11 @@ from itertools import takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from platform.config import TrackingConfig, first_line
+from omegaconf import OmegaConf
+
+from platform.config import TrackingConfig, first_line, flatten
 from platform.journal import Entry, Journal
-from platform.operations import Artifact, Finish, Metrics, Operation, Start, Tag, decode, encode
+from platform.operations import Artifact, Finish, Metrics, Operation, Params, Start, Tag, Text, decode, encode
 
 if TYPE_CHECKING:
     from platform.replica import DeliveredRun, Replica
@@ -56,7 +58,10 @@ class Tracker:
         """Make a run and return its key; with `again`, take up the run of that key where there is one."""
         run = again or new_key()
         began = self._began.setdefault(run, time.time())
-        self._put(Start(run, name, parent, began, _tags(), config, environment()))
+        self._put(Start(run, name, parent, began, _tags()))
+        self._put(Params(run, {key: str(value) for key, value in flatten(config).items()}))
+        self._put(Text(run, "config.yaml", OmegaConf.to_yaml(OmegaConf.create(config))))
+        self._put(Text(run, "environment.txt", environment()))
         return run
 
     def log(self, run: str, step: int, metrics: dict[str, float], at: float | None = None) -> None:
