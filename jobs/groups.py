@@ -54,11 +54,13 @@ class GroupWatch(ControllerCallback, WorkerGroupCallback):
                 case ReschedulingState() if type(previous_state) is not ReschedulingState:
                     self._tell("waiting", self._reason(current_state.training_failed_error))
                 case ResizingState():
-                    size = current_state.scaling_decision.num_workers
+                    size = getattr(current_state.scaling_decision, "num_workers", 0)
                     self._tell("resized", f"resized from {len(self._nodes)} to {size} workers")
                     self._save_first()
                 case PreemptingState() if type(previous_state) is not PreemptingState:
-                    nodes = ", ".join(sorted({self._nodes[r][1] for r in current_state.preemption_info.preempted_ranks}))
+                    nodes = ", ".join(
+                        sorted({self._nodes[r][1] for r in current_state.preemption_info.preempted_ranks})
+                    )
                     self._tell("preempted", f"{nodes} will be taken away")
 
     def _save_first(self) -> None:

@@ -3,38 +3,48 @@
 Starting a worker group costs more than a short member, so a group (a lane) keeps its processes from member to member.
 """
 
+import errno
+import functools
 import gc
 import logging
 import resource
-import threading
 import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import ray
 import ray.train
 import ray.train.torch
 import torch
 import torch.distributed as dist
 from torch import nn
 
-from platform.cluster import Sender, WarningForwarder
+from jobs.pulse import Pulse, preemption_notice
+from platform.cluster import Sender, WarningForwarder, lost_nodes
 from platform.config import Config
 from platform.data.cache import ShardError
 from platform.data.index import Index, read_index
 from platform.data.order import evaluation_share
 from platform.data.pixels import Pixels
 from platform.evaluation import probabilities
-from platform.evaluation.predict import predict
+from platform.evaluation.predict import Predictions, predict
 from platform.experiment import FAILED, FINISHED, MemberFolder, MemberState
+from platform.goodput import read_attempts
 from platform.models.build import build
-from platform.telemetry import system_metrics
+from platform.training.checkpoints import CheckpointError, newest_step
 from platform.training.loop import train
+from platform.training.memory import OutOfMemory
 from platform.training.meter import NonFiniteLoss
+from platform.training.progress import TESTING, Progress
 from platform.training.step import arithmetic
 from platform.training.worker import Worker
 
 log = logging.getLogger("platform")
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+FATAL_WAITS_S = 30.0
+TRAINED = 10**15  # further than any step
 
 
 @dataclass(frozen=True)
@@ -44,12 +54,14 @@ class LaneMember:
     name: str
     config: Config
     folder: Path
+    copy_to: str | None  # folder or URL for copies of its checkpoints
 
 
 @dataclass(frozen=True)
 class Lane:
     """What every worker of a lane is given."""
 
+    number: int
     members: list[LaneMember]
     mailbox: Any  # Ray's handle of a Mailbox
 
@@ -57,21 +69,20 @@ class Lane:
 def train_lane(lane: Lane) -> None:
     """Train and evaluate the lane's members; runs on each of its workers."""
     context = ray.train.get_context()
-    cluster = lane.members[0].config.cluster
-    torch.set_num_threads(cluster.cpus_per_worker)
+    config = lane.members[0].config
+    torch.set_num_threads(config.cluster.cpus_per_worker)
     worker = Worker(
         rank=context.get_world_rank(),
         world=context.get_world_size(),
         device=ray.train.torch.get_device(),
-        threads=lane.members[0].config.loader.threads or cluster.cpus_per_worker,
+        threads=config.loader.threads or config.cluster.cpus_per_worker,
     )
     _allow_many_open_shards()
     gc.collect()
     gc.freeze()  # torch's and Ray's half a million objects: the collector need not walk them at every few images
-    config = lane.members[0].config
-    index = read_index(config.data.shards, config.storage)
+    index = functools.cache(lambda: read_index(config.data.shards, config.storage))
     for member in lane.members:
-        run_member(member, index, worker, Sender(lane.mailbox, member.name))
+        run_member(member, index, worker, lane)
 
 
 def _allow_many_open_shards() -> None:
@@ -80,53 +91,96 @@ def _allow_many_open_shards() -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
-def run_member(member: LaneMember, index: Index, worker: Worker, sender: Sender) -> None:
-    """One member from wherever it stands to its evaluated end. What every worker sees and would meet again (a loss that
-    is not finite, bad shards) is recorded, and the lane goes on; any other failure ends the worker group, which Ray
-    Train starts again in fresh processes, up to `training.max_attempts` times for a member."""
-    folder = MemberFolder(member.folder)
+def run_member(member: LaneMember, index: Callable[[], Index], worker: Worker, lane: Lane) -> None:
+    """One member from wherever it stands to its evaluated end. What would come again at every start (a loss that is not
+    finite, bad shards, a full disk) is recorded, and the lane goes on; any other failure ends the worker group, which
+    Ray Train starts again in fresh processes, until `training.max_attempts` starts in a row got no further."""
+    folder, sender = MemberFolder(member.folder), Sender(lane.mailbox, member.name)
     state = folder.state()
     if state.state == FAILED or folder.is_finished(max(member.config.evaluation.views)):
         return
-    if state.starts >= member.config.training.max_attempts:
-        state.state, state.error = FAILED, f"given up after {state.starts} starts; {state.error or 'its workers died'}"
+    _count_start(folder, state)
+    if state.starts > member.config.training.max_attempts:
+        state.state, state.error = FAILED, _given_up(member, state)
         _leave(folder, state, worker, sender)
         return
     _together(worker)  # everyone has read the state before it changes
-    state.starts += 1
-    state.times = {"started": time.time()}
+    state.error, state.times = "", {"started": time.time()}
     if worker.rank == 0:
-        folder.set_state(state)
+        _record(folder, state, sender)
+    progress = Progress()
     forwarder = WarningForwarder(sender)
     log.addHandler(forwarder)
     try:
-        with _SystemMetrics(member.config, sender, enabled=worker.rank == 0):
-            _train_and_evaluate(member, folder, index, worker, sender, state.times)
-        state.state, state.error = FINISHED, ""
+        with Pulse(member.config, sender, worker, progress, lane.number, preemption_notice()):
+            _train_and_evaluate(member, folder, index(), worker, sender, state.times, progress)
+        state.state = FINISHED
     except Exception as error:
         state.error = f"{type(error).__name__}: {error}"
-        final = isinstance(error, NonFiniteLoss) or (isinstance(error, ShardError) and worker.world == 1)
-        if not final:
-            if worker.rank == 0 or not folder.state().error:  # the cause, not what a peer saw of it
-                folder.set_state(state)
+        state.state = FAILED if _is_final(error, worker) else state.state
+        if not isinstance(error, NonFiniteLoss) and (state.state != FAILED or worker.world > 1):
+            # The others cannot know: the group ends, and starts again with this member or, if that is final, the next.
+            if not folder.state().error:  # the cause, not what a peer saw of it
+                _record(folder, state, sender)
+                if state.state == FAILED:
+                    sender.send("ended", text=f"{FAILED}: {state.error}")
             raise
-        state.state = FAILED
     finally:
         log.removeHandler(forwarder)
     _leave(folder, state, worker, sender)
+
+
+def _count_start(folder: MemberFolder, state: MemberState) -> None:
+    """Starts that got a checkpoint further, and those whose node was taken away, are not held against a member."""
+    reached = TRAINED if folder.is_trained() else newest_step(folder.checkpoints)
+    if reached > state.reached or lost_nodes(state.nodes):
+        state.starts = 0
+    state.starts += 1
+    state.reached = max(reached, state.reached)
+    state.nodes = [ray.get_runtime_context().get_node_id()]
+
+
+def _given_up(member: LaneMember, state: MemberState) -> str:
+    attempts = read_attempts(member.folder)
+    reason = state.error or (attempts[-1].reason if attempts else "") or "its workers died"
+    return f"given up after {state.starts - 1} starts that got no further; the last: {reason}"
+
+
+def _is_final(error: Exception, worker: Worker) -> bool:
+    """Whether it would come again at every start."""
+    full = isinstance(error, OSError) and error.errno in FULL
+    bad_shard = isinstance(error, ShardError) and worker.world == 1
+    return full or bad_shard or isinstance(error, NonFiniteLoss | OutOfMemory | CheckpointError)
+
+
+def _record(folder: MemberFolder, state: MemberState, sender: Sender) -> None:
+    """Write the state; where that cannot be, no start could be counted, and the launcher ends the run."""
+    try:
+        folder.set_state(state)
+    except OSError as error:
+        said = f" ({state.error})" if state.error else ""
+        sender.send("fatal", text=f"{folder.path}: {error.strerror or error}{said}; make room there")
+        time.sleep(FATAL_WAITS_S)  # for the launcher to end this process
+        raise
 
 
 def _leave(folder: MemberFolder, state: MemberState, worker: Worker, sender: Sender) -> None:
     _together(worker)
     if worker.rank == 0:
         state.times["ended"] = time.time()
-        folder.set_state(state)
-        sender.send("state", text=state.state if state.state == FINISHED else f"{state.state}: {state.error}")
+        _record(folder, state, sender)
+        sender.send("ended", text=state.state if state.state == FINISHED else f"{state.state}: {state.error}")
     _together(worker)
 
 
 def _train_and_evaluate(
-    member: LaneMember, folder: MemberFolder, index: Index, worker: Worker, sender: Sender, times: dict[str, float]
+    member: LaneMember,
+    folder: MemberFolder,
+    index: Index,
+    worker: Worker,
+    sender: Sender,
+    times: dict[str, float],
+    progress: Progress,
 ) -> None:
     cfg = member.config
     if worker.rank == 0:
@@ -139,30 +193,39 @@ def _train_and_evaluate(
     if folder.is_trained():
         model = _trained(cfg, folder, worker)
     else:
-        model = train(cfg, index, worker, folder.path, report)
+        model = train(cfg, index, worker, folder.path, report, progress, member.copy_to)
         if worker.rank == 0:
             unfinished = folder.weights.with_suffix(".unfinished")
             torch.save(model.state_dict(), unfinished)
             unfinished.replace(folder.weights)
     times["trained"] = time.time()
+    progress.at(progress.step, TESTING)
     if worker.rank == 0:
         sender.send("state", text=f"evaluating {max(cfg.evaluation.views)} views")
-    _evaluate(model, cfg, folder, index, worker)
+    _evaluate(model, cfg, folder, index, worker, progress)
 
 
-def _evaluate(model: nn.Module, cfg: Config, folder: MemberFolder, index: Index, worker: Worker) -> None:
+def _evaluate(
+    model: nn.Module, cfg: Config, folder: MemberFolder, index: Index, worker: Worker, progress: Progress
+) -> None:
     """All views of this worker's share of the validation images, to disk."""
     split, views = index.split("val"), max(cfg.evaluation.views)
     share = evaluation_share(split.samples, worker.rank, worker.world)
     pixels = Pixels(cfg.data, worker.device, channels_last=cfg.training.channels_last)
     dtype = arithmetic(cfg.training.precision, worker.device)
-    predictions = predict(model, split, share, views, cfg, pixels, dtype, worker.threads)
+    predictions = _watched(predict(model, split, share, views, cfg, pixels, dtype, worker.threads), progress)
     probabilities.write_part(
         folder.probabilities, worker.rank, share, views, cfg.data.classes, cfg.evaluation.stored_dtype, predictions
     )
     _together(worker)
     if worker.rank == 0:
         probabilities.seal(folder.probabilities, split.samples, views, worker.world)
+
+
+def _watched(predictions: Iterator[Predictions], progress: Progress) -> Iterator[Predictions]:
+    for some in predictions:
+        progress.moved()
+        yield some
 
 
 def _trained(cfg: Config, folder: MemberFolder, worker: Worker) -> nn.Module:
@@ -174,27 +237,3 @@ def _trained(cfg: Config, folder: MemberFolder, worker: Worker) -> nn.Module:
 def _together(worker: Worker) -> None:
     if worker.world > 1:
         dist.barrier()
-
-
-class _SystemMetrics:
-    """A thread that sends what the node is doing while a member runs."""
-
-    def __init__(self, cfg: Config, sender: Sender, *, enabled: bool) -> None:
-        self._every_s = cfg.tracking.system_metrics_every_s
-        self._sender = sender
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._send, name="system metrics", daemon=True) if enabled else None
-
-    def __enter__(self) -> None:
-        if self._thread:
-            self._thread.start()
-
-    def __exit__(self, *_: object) -> None:
-        self._stop.set()
-        if self._thread:
-            self._thread.join()
-
-    def _send(self) -> None:
-        system_metrics()  # the first processor figure has no interval
-        while not self._stop.wait(self._every_s):
-            self._sender.send("metrics", metrics=system_metrics())

@@ -134,4 +134,3 @@ def preemption_notice() -> Callable[[], bool]:
 
     context: Any = get_train_context()
     return lambda: context.preemption_context.preemption_info is not None
-

@@ -1,9 +1,9 @@
 """The MLflow runs of one experiment: a parent, a child a member, each ended as what it was.
 
-In: messages while it runs, states and scores at the end. What a killed launcher could not report, the next one does.
+In: messages while it runs, states and scores at the end. Out: entries of the experiment's tracking journal, which the
+tracker delivers. What a killed launcher could not report, the next one does.
 """
 
-import contextlib
 import logging
 from dataclasses import asdict
 from pathlib import Path
@@ -13,7 +13,9 @@ from platform.config import Experiment
 from platform.evaluation import report
 from platform.evaluation.ensemble import EnsembleScores
 from platform.experiment import FINISHED, ExperimentFolder, MemberState, Record
-from platform.tracking import Tracker
+from platform.goodput import Goodput, read_attempts
+from platform.journal import Journal
+from platform.tracking import Tracker, new_key
 
 log = logging.getLogger("platform")
 SMALL_ENOUGH_TO_UPLOAD = 100_000_000  # bytes; larger probabilities stay where they are, and the run says where
@@ -24,19 +26,22 @@ class Runs:
 
     def __init__(self, experiment: Experiment, folder: ExperimentFolder, record: Record, names: list[str]) -> None:
         self._folder, self._record, self._names = folder, record, names
-        self._tracker = Tracker(experiment.config.tracking)
-        record.parent_run = self._tracker.start(experiment.name, asdict(experiment.config), again=record.parent_run)
+        self._tracker = Tracker(experiment.config.tracking, Journal(folder.tracking))
+        parent = record.parent_run = record.parent_run or new_key()
         for name in names:
-            record.member_runs[name] = self._tracker.start(
-                name, asdict(experiment.members[name]), parent=record.parent_run, again=record.member_runs.get(name)
-            )
-        folder.write(record)
+            record.member_runs.setdefault(name, new_key())
+        folder.write(record)  # before MLflow hears of them: whenever this process dies, the next one takes them up
+        self._tracker.start(experiment.name, asdict(experiment.config), again=parent)
+        for name in names:
+            run = record.member_runs[name]
+            self._tracker.start(name, asdict(experiment.members[name]), parent=parent, again=run)
 
     def log(self, message: Message) -> None:
         self._tracker.log(self._record.member_runs[message.member], message.step, message.metrics or {}, message.time)
 
     def report(self, states: dict[str, MemberState], scores: EnsembleScores | None, tables: list[Path]) -> None:
         """Scores, files and the true end of every open run."""
+        self._report_goodput()
         for name in self._names:
             run, state = self._record.member_runs[name], states[name]
             if state.state == FINISHED and scores:
@@ -57,19 +62,28 @@ class Runs:
         self._tracker.finish(parent, "FAILED" if failed else "FINISHED")
         self._folder.write(self._record)
 
-    def interrupt(self, status: str) -> None:
-        """End every run as `status` (KILLED or FAILED), members that are finished as FINISHED."""
+    def interrupt(self, status: str, reason: str) -> None:
+        """End every run as `status` (KILLED or FAILED), members that are finished as FINISHED; `reason` is tagged."""
+        self._report_goodput()
         for name in self._names:
             done = self._folder.member(name).state().state == FINISHED
-            self._end(self._record.member_runs[name], "FINISHED" if done else status)
-        self._end(self._parent(), status)
+            if not done:
+                self._tracker.tag(self._record.member_runs[name], "interrupted", reason)
+            self._tracker.finish(self._record.member_runs[name], "FINISHED" if done else status)
+        self._tracker.tag(self._parent(), "interrupted", reason)
+        self._tracker.finish(self._parent(), status)
 
-    def close(self) -> None:
-        self._tracker.close()
+    def _report_goodput(self) -> None:
+        """What the wall time of each member went into, and why each of its attempts ended."""
+        for name in self._names:
+            if attempts := read_attempts(self._folder.member(name).path):
+                run, found = self._record.member_runs[name], Goodput.of(attempts)
+                self._tracker.log(run, found.attempts, found.metrics())
+                self._tracker.tag(run, "attempts", "; ".join(f"{n}: {why}" for n, why in enumerate(found.reasons, 1)))
 
-    def _end(self, run: str, status: str) -> None:
-        with contextlib.suppress(Exception):  # one run that cannot be ended must not keep the others open
-            self._tracker.finish(run, status)
+    def close(self) -> int:
+        """Returns the entries that still wait for MLflow."""
+        return self._tracker.close()
 
     def _parent(self) -> str:
         assert self._record.parent_run is not None

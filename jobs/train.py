@@ -6,19 +6,20 @@ In: an experiment. Out: each member's weights and probabilities on disk, its run
 import contextlib
 import shutil
 import signal
+import sys
 import threading
 import time
 from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock
 
+from jobs.attempts import Attempts
 from jobs.pack import write
-from platform.cluster import Resources, connect, deal, disconnect, gpus_per_worker, lane_count, start_mailbox
-from platform.config import ClusterConfig, Config, ConfigError, Experiment
+from jobs.runs import Runs
+from platform.cluster import CannotGoOn, Resources, connect, disconnect
+from platform.config import Config, ConfigError, Experiment, first_line
 from platform.console import Console, duration
 from platform.data.index import Index
 from platform.data.storage import is_remote
@@ -26,12 +27,9 @@ from platform.evaluation import report
 from platform.evaluation.ensemble import EnsembleScores, score
 from platform.evaluation.probabilities import MemberProbabilities
 from platform.experiment import FAILED, FINISHED, ExperimentFolder, MemberState, Record
+from platform.journal import Journal
 from platform.plan import Plan, is_packed, open_data, plan
-
-if TYPE_CHECKING:
-    from jobs.runs import Runs
-
-POLL_EVERY_S = 0.3
+from platform.tracking import Tracker, require_answer
 
 
 class Interrupted(BaseException):
@@ -46,6 +44,7 @@ class Outcome:
     scores: EnsembleScores | None = None  # of the finished ones
     seconds: float = 0.0
     trained_now: list[str] = field(default_factory=list)
+    waiting: int = 0  # entries of the tracking journal that MLflow did not get
 
     @property
     def failed(self) -> list[str]:
@@ -53,8 +52,10 @@ class Outcome:
 
 
 def run(experiment: Experiment, *, evaluate_again: bool = False) -> int:
-    """Train, evaluate and show; 0 if every member finished, 1 if one failed, 130 if interrupted."""
+    """Train, evaluate and show; 0 if every member finished and MLflow knows, 1 if not, 130 if interrupted."""
     planned = plan(experiment)
+    if experiment.config.tracking.required:
+        require_answer(experiment.config.tracking)
     folder = ExperimentFolder(experiment)
     started = time.monotonic()
     try:
@@ -72,13 +73,17 @@ def run(experiment: Experiment, *, evaluate_again: bool = False) -> int:
                 outcome = _run_and_report(planned, folder, record, unfinished, unreported)
             else:
                 outcome = _outcome(folder, planned)
+                outcome.waiting = _deliver(experiment, folder)
     except Interrupted as interrupted:
         again = "the same command without fresh=true" if experiment.config.fresh else "the same command"
         print(f"\n{interrupted}: {again} goes on from the newest checkpoints")
         return 130
+    except CannotGoOn as error:
+        print(f"error: {error}; what was saved stays, and the same command goes on from there", file=sys.stderr)
+        return 1
     outcome.trained_now, outcome.seconds = unfinished, time.monotonic() - started
     show(experiment, outcome)
-    return 1 if outcome.failed else 0
+    return 1 if outcome.failed or outcome.waiting else 0
 
 
 def prepare_data(config: Config) -> Index:
@@ -100,122 +105,72 @@ def _run_and_report(
     Raises:
         Interrupted: by a signal, with every run closed as what it was.
     """
-    with ThreadPoolExecutor(1, thread_name_prefix="tracking") as pool:
-        opening = pool.submit(_open_runs, planned.experiment, folder, record, unreported)  # Ray starts meanwhile
-        try:
-            if unfinished:
-                run_members(planned, folder, unfinished, opening)
-            outcome = _outcome(folder, planned)
-            tables = report.write(outcome.scores, folder.path) if outcome.scores else []
-            opening.result().report(outcome.states, outcome.scores, tables)
-        except BaseException as error:
-            with contextlib.suppress(Exception):
-                opening.result().interrupt("KILLED" if isinstance(error, Interrupted) else "FAILED")
-            raise
-        finally:
-            with contextlib.suppress(Exception):
-                opening.result().close()
+    runs = Runs(planned.experiment, folder, record, unreported)
+    try:
+        if unfinished:
+            run_members(planned, folder, record, unfinished, runs)
+        outcome = _outcome(folder, planned)
+        tables = report.write(outcome.scores, folder.path) if outcome.scores else []
+        runs.report(outcome.states, outcome.scores, tables)
+    except BaseException as error:
+        runs.interrupt("KILLED" if isinstance(error, Interrupted) else "FAILED", first_line(error))
+        _say_waiting(planned.experiment, folder, runs.close())
+        raise
+    outcome.waiting = runs.close()
+    _say_waiting(planned.experiment, folder, outcome.waiting)
     return outcome
 
 
-def _open_runs(experiment: Experiment, folder: ExperimentFolder, record: Record, names: list[str]) -> "Runs":
-    from jobs.runs import Runs  # MLflow takes seconds to import
+def _deliver(experiment: Experiment, folder: ExperimentFolder) -> int:
+    """Tell MLflow what earlier launches could not. Returns the entries that it still did not take."""
+    journal = Journal(folder.tracking)
+    before = journal.waiting
+    if not before:
+        return 0
+    waiting = Tracker(experiment.config.tracking, journal).close()
+    print(f"{before - waiting} entries that waited for MLflow at {experiment.config.tracking.uri} are delivered")
+    _say_waiting(experiment, folder, waiting)
+    return waiting
 
-    return Runs(experiment, folder, record, names)
+
+def _say_waiting(experiment: Experiment, folder: ExperimentFolder, entries: int) -> None:
+    if entries:
+        uri = experiment.config.tracking.uri
+        print(
+            f"{entries} entries wait for MLflow at {uri} in {folder.tracking}: "
+            "the same command delivers them when it is back"
+        )
 
 
-def run_members(planned: Plan, folder: ExperimentFolder, names: list[str], opening: "Future[Runs]") -> None:
-    """Run members in lanes; returns when all of them have ended one way or another."""
+def run_members(planned: Plan, folder: ExperimentFolder, record: Record, names: list[str], runs: Runs) -> None:
+    """Run members in lanes; returns when all of them have ended one way or another.
+
+    Raises:
+        Interrupted: by a signal, after a last checkpoint.
+        CannotGoOn: with what every attempt would meet again.
+    """
+    attempts = Attempts(folder, names)
     try:
         resources = connect(planned.experiment.config.cluster)
-        lanes = _start_lanes(planned, folder, names, resources)
-        with Console(planned, names, len(lanes.futures)) as console:
-            console.say(_headline(planned.experiment, len(names), len(lanes.futures), resources))
-            _follow(lanes, opening.result(), console)
+        from jobs.lanes import start_lanes  # Ray Train takes seconds to import
+
+        lanes = start_lanes(planned, folder, record, names, resources)
+        with Console(planned, names, lanes.count) as console:
+            console.say(_headline(planned.experiment, len(names), lanes.count, resources))
+            try:
+                lanes.follow(runs, console, attempts)
+            except Interrupted:
+                console.say("saving ...")
+                lanes.save(planned.experiment.config.checkpoint.grace_s, runs, console, attempts)
+                raise
+        attempts.close("its workers ended")
+    except BaseException as error:
+        attempts.close(str(error) or type(error).__name__)
+        raise
     finally:
         disconnect()
         shutil.rmtree(folder.path / "ray", ignore_errors=True)  # Ray Train's own notes; ours are beside it
-
-
-@dataclass
-class _Lanes:
-    """Worker groups under way."""
-
-    futures: list[Future[None]]
-    mailbox: Any
-
-
-def _start_lanes(planned: Plan, folder: ExperimentFolder, names: list[str], resources: Resources) -> _Lanes:
-    """Deal the members to lanes and start a Ray Train run for each, in threads of this process."""
-    from ray.train import FailureConfig, RunConfig, ScalingConfig
-    from ray.train.torch import TorchConfig, TorchTrainer
-
-    from jobs.lane import Lane, LaneMember, train_lane
-
-    config = planned.experiment.config.cluster
-    gpus = gpus_per_worker(config, resources)
-    planned.experiment.config.loader.require_gpu(available=gpus > 0)
-    count = lane_count(config, resources, len(names))
-    mailbox = start_mailbox()
-    costs = {member.name: member.cost for member in planned.members if member.name in names}
-    stamp = time.strftime("%Y%m%d-%H%M%S")
-
-    def fit(number: int, members: list[str]) -> None:
-        lane = Lane(
-            [LaneMember(name, planned.experiment.members[name], folder.member(name).path) for name in members], mailbox
-        )
-        attempts = sum(planned.experiment.members[name].training.max_attempts for name in members)
-        TorchTrainer(
-            train_lane,  # pyright: ignore[reportArgumentType]  # Ray hands it the config as it is, dict or not
-            train_loop_config=lane,  # pyright: ignore[reportArgumentType]
-            scaling_config=ScalingConfig(
-                num_workers=_group_size(config),
-                elastic_resize_monitor_interval_s=config.resize_check_s,
-                use_gpu=gpus > 0,
-                resources_per_worker={"CPU": config.cpus_per_worker} | ({"GPU": gpus} if gpus else {}),
-            ),
-            run_config=RunConfig(
-                name=f"{stamp}-lane{number}",
-                storage_path=str(folder.path / "ray"),
-                failure_config=FailureConfig(max_failures=attempts),
-            ),
-            torch_config=TorchConfig(timeout_s=config.collective_timeout_s),
-        ).fit()
-
-    pool = ThreadPoolExecutor(count, thread_name_prefix="lane")
-    dealt = deal(costs, count)
-    futures = [pool.submit(fit, number, members) for number, members in enumerate(dealt)]
-    pool.shutdown(wait=False)
-    return _Lanes(futures, mailbox)
-
-
-def _group_size(cluster: ClusterConfig) -> int | tuple[int, int]:
-    """A pair has Ray Train go on with fewer workers where some are lost, and take more where there are."""
-    if cluster.min_workers == cluster.max_workers:
-        return cluster.max_workers
-    return cluster.min_workers, cluster.max_workers
-
-
-def _follow(lanes: _Lanes, runs: "Runs", console: Console) -> None:
-    """Hand the workers' messages to the terminal and MLflow until every lane has ended."""
-    import ray
-
-    ended = False
-    while not ended:
-        ended = all(future.done() for future in lanes.futures)  # then once more, for the last messages
-        time.sleep(0 if ended else POLL_EVERY_S)
-        for message in ray.get(lanes.mailbox.drain.remote()):
-            if message.kind == "metrics":
-                runs.log(message)
-                if "progress" in message.metrics or "val/top1" in message.metrics:
-                    console.metrics(message.member, message.step, message.metrics)
-            elif message.kind == "state":
-                console.state(message.member, message.text)
-            else:
-                console.warn(f"{message.member}: {message.text}")
-    for future in lanes.futures:
-        if error := future.exception():
-            console.warn(f"a lane ended early: {_last_line(error)}")
+        folder.live.unlink(missing_ok=True)
 
 
 def _forget_evaluations(folder: ExperimentFolder, record: Record, planned: Plan) -> None:
@@ -300,7 +255,3 @@ def _signals() -> Iterator[None]:
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)
-
-
-def _last_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[-1]

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import ray
+from ray._private.state import state
 from ray.exceptions import RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
@@ -24,6 +25,10 @@ GONE_AFTER_S = 5.0  # without a beat
 OBJECT_STORE_BYTES = 200_000_000  # reports are all that passes through it; shards are read by the workers
 # Patterns as in .gitignore: without the slash, "data" would match platform/data too.
 NOT_SHIPPED = ["/.venv", "/.git", "/data", "/runs", "/mlruns", "/mlartifacts", "/mlflow.db"]
+
+
+class CannotGoOn(RuntimeError):
+    """What stops every member of an experiment, and would again. One line."""
 
 
 @dataclass(frozen=True)
@@ -149,7 +154,7 @@ class Message:
     """From a worker to the launcher."""
 
     member: str
-    kind: str  # metrics, state, warning; fatal: nothing can go on
+    kind: str  # metrics, state, ended, warning; fatal: nothing can go on
     step: int = 0
     metrics: dict[str, float] | None = None
     text: str = ""
@@ -238,7 +243,7 @@ def start_mailbox() -> Any:
 def lost_nodes(node_ids: Iterable[str]) -> list[str]:
     """Those of Ray's node ids that are not in the cluster any more, or about to leave it."""
     alive = {node["NodeID"] for node in ray.nodes() if node["Alive"]}
-    leaving = ray._private.state.state.get_draining_nodes()
+    leaving = state.get_draining_nodes()
     return [node for node in node_ids if node not in alive or node in leaving]
 
 

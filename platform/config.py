@@ -4,6 +4,7 @@ In: nothing. Out: `Config`, the tree that Hydra fills from `conf/` and the comma
 A check raises `ConfigError` with the value, the limit and the remedy.
 """
 
+import importlib.metadata
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -363,6 +364,24 @@ def _is_whole(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
 
 
+MLFLOW_SCHEMES = (
+    "http",
+    "https",
+    "sqlite",
+    "postgresql",
+    "mysql",
+    "mssql",
+    "file",
+    "databricks",
+    "databricks-uc",
+    "uc",
+)
+
+
+def _mlflow_plugins() -> list[str]:
+    return [each.name for each in importlib.metadata.entry_points(group="mlflow.tracking_store")]
+
+
 @dataclass
 class TrackingConfig:
     """The MLflow server or database."""
@@ -370,8 +389,12 @@ class TrackingConfig:
     uri: str = "sqlite:///mlflow.db"
     experiment: str = "platform"
     system_metrics_every_s: float = 10.0
+    required: bool = False  # true: stop before training where MLflow does not answer; false: what it should get waits
 
     def __post_init__(self) -> None:
+        scheme, found, _ = self.uri.partition("://")
+        known = scheme.partition("+")[0] in (*MLFLOW_SCHEMES, *_mlflow_plugins())  # postgresql+psycopg2
+        require(not found or known, f"tracking.uri is {self.uri!r}; give sqlite:///FILE or http://HOST:PORT")
         every = self.system_metrics_every_s
         require(every > 0, f"tracking.system_metrics_every_s is {every}; give more than 0")
 

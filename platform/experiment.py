@@ -1,12 +1,14 @@
 """An experiment on disk: its folder, what it is, who holds it, and how far each member has come.
 
-runs/NAME/experiment.json      resolved config, identity, MLflow run ids
-runs/NAME/members/MEMBER/      checkpoint.pt, weights.pt, probabilities/, state.json
+runs/NAME/experiment.json      resolved config, identity, keys of the runs in tracking.jsonl
+runs/NAME/members/MEMBER/      checkpoints/, weights.pt, probabilities/, state.json, attempts.json
 runs/NAME/table.{md,csv,png}   the results
+runs/NAME/tracking.jsonl       what MLflow should get; tracking.delivered.json says what it has
 """
 
 import hashlib
 import json
+import logging
 import os
 import socket
 import time
@@ -21,6 +23,9 @@ from filelock import FileLock, Timeout
 from platform.config import ConfigError, Experiment, differences, identity
 from platform.data.index import Index, Split
 from platform.evaluation.probabilities import SEAL, is_complete
+from platform.journal import Journal, write_atomically
+
+log = logging.getLogger("platform")
 
 FINISHED, FAILED, UNFINISHED = "finished", "failed", "unfinished"
 
@@ -30,7 +35,9 @@ class MemberState:
     """`state.json` of a member, written by its rank 0."""
 
     state: str = UNFINISHED
-    starts: int = 0  # since the last launch
+    starts: int = 0  # since the last launch, or since one that got further than those before
+    reached: int = -1  # global step of the newest checkpoint that a start went on from
+    nodes: list[str] = field(default_factory=list)  # Ray's ids of those that the newest start was on
     error: str = ""
     times: dict[str, float] = field(default_factory=dict)  # of the newest start: event -> seconds since the epoch
 
@@ -40,6 +47,7 @@ class MemberFolder:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self.checkpoints = path / "checkpoints"
         self.weights = path / "weights.pt"
         self.probabilities = path / "probabilities"
 
@@ -71,9 +79,10 @@ class Record:
 
     identity: dict[str, Any]
     configs: dict[str, Any]
-    parent_run: str | None = None
+    copies: str = ""  # the folder in `checkpoint.copy_to`: the same experiment has the same one on any machine
+    parent_run: str | None = None  # our key of a run: `tracking.mlflow_ids` knows MLflow's
     member_runs: dict[str, str] = field(default_factory=dict)
-    reported: list[str] = field(default_factory=list)  # members whose end MLflow has been told
+    reported: list[str] = field(default_factory=list)  # members whose end is in the tracking journal
 
 
 class ExperimentFolder:
@@ -82,6 +91,8 @@ class ExperimentFolder:
     def __init__(self, experiment: Experiment) -> None:
         self.path = experiment.folder
         self.name = experiment.name
+        self.live = self.path / "live.json"  # which process on which node is where, while it runs
+        self.tracking = self.path / "tracking.jsonl"
         self._file = self.path / "experiment.json"
 
     def member(self, name: str) -> MemberFolder:
@@ -119,7 +130,9 @@ class ExperimentFolder:
             | {"data": fingerprint(index)},
             configs={name: asdict(member) for name, member in experiment.members.items()},
         )
+        new.copies = f"{self.name}-{_short_digest(new.identity)}"
         if experiment.config.fresh and self._file.exists():
+            new.copies += time.strftime("-%Y%m%d-%H%M%S")  # what the run before left there is not gone on from
             self._set_aside()
         if not self._file.exists():
             self.write(new)
@@ -132,6 +145,7 @@ class ExperimentFolder:
                 f"{self.name} was run with another config ({shown}); give it another name=, or fresh=true to start anew"
             )
         old.configs = new.configs
+        old.copies = old.copies or new.copies
         return old
 
     def write(self, record: Record) -> None:
@@ -140,11 +154,16 @@ class ExperimentFolder:
 
     def _set_aside(self) -> None:
         """Move what is there (all but the lock that is held) into a dated folder beside it."""
+        waiting = Journal(self.tracking).waiting
         aside = self.path.with_name(f"{self.path.name}.{time.strftime('%Y%m%d-%H%M%S')}")
         aside.mkdir()
         for file in self.path.iterdir():
             if file.name not in (".lock", ".holder"):
                 file.rename(aside / file.name)
+        if waiting:
+            log.warning(
+                "MLflow never got %d entries of the run before; they stay in %s", waiting, aside / "tracking.jsonl"
+            )
 
 
 def fingerprint(index: Index) -> dict[str, str]:
@@ -160,7 +179,5 @@ def _digest(split: Split) -> str:
     return hashlib.sha256(shards.encode()).hexdigest()[:16]
 
 
-def write_atomically(path: Path, text: str) -> None:
-    unfinished = path.with_name(f"{path.name}.{os.getpid()}.unfinished")
-    unfinished.write_text(text)
-    unfinished.replace(path)
+def _short_digest(content: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:8]

@@ -8,10 +8,9 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from platform.experiment import write_atomically
+from platform.journal import write_atomically
 
 FILE = "attempts.json"
-FINISHED = "finished"
 UNDER_WAY = ""
 LAUNCHER_LOST = "the launcher died"
 
@@ -76,7 +75,7 @@ class Goodput:
         }
 
 
-def read(folder: Path) -> list[Attempt]:
+def read_attempts(folder: Path) -> list[Attempt]:
     """The attempts of a member so far."""
     try:
         return [Attempt(**attempt) for attempt in json.loads((folder / FILE).read_text())]
@@ -84,7 +83,7 @@ def read(folder: Path) -> list[Attempt]:
         return []
 
 
-def write(folder: Path, attempts: Sequence[Attempt]) -> None:
+def write_attempts(folder: Path, attempts: Sequence[Attempt]) -> None:
     """Raises OSError where the disk is full."""
     folder.mkdir(parents=True, exist_ok=True)
     write_atomically(folder / FILE, json.dumps([asdict(attempt) for attempt in attempts], indent=1) + "\n")

@@ -1,180 +1,249 @@
-"""MLflow, one writer: the launcher makes every run, one thread writes in batches and retries, no run stays RUNNING."""
+"""Tracking that never waits: what MLflow should get goes to a journal on disk, and one thread delivers it.
 
+In: runs, metrics, files and ends, from the launcher. Out: the same in MLflow, in order and once, also where MLflow was
+away (refused, failing or hanging, from the first moment or in the middle) or the launcher was killed: then the next one
+delivers.
+"""
+
+import functools
 import importlib.metadata
 import logging
 import os
 import subprocess
 import threading
 import time
-from collections import deque
-from dataclasses import dataclass
+import uuid
+from dataclasses import asdict
+from itertools import takewhile
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from mlflow.entities import Metric, Param, RunStatus
-from mlflow.exceptions import MlflowException
-from mlflow.tracking import MlflowClient
+from omegaconf import OmegaConf
 
-from platform.config import ConfigError, TrackingConfig, first_line, flatten
+from platform.config import TrackingConfig, first_line, flatten
+from platform.journal import Entry, Journal
+from platform.operations import Artifact, Finish, Metrics, Operation, Params, Start, Tag, Text, decode, encode
+
+if TYPE_CHECKING:
+    from platform.replica import DeliveredRun, Replica
 
 log = logging.getLogger("platform.tracking")
-METRICS_PER_BATCH, PARAMS_PER_BATCH, PARAM_LENGTH = 1000, 100, 6000  # MLflow's limits
+ENTRIES_PER_BATCH = 1000
 GATHER_S = 0.2  # between batches, so that they are worth their transaction
-MODEL_TRAINING = "custom_model_development"  # MLflow's word for it; its pages open on runs and charts, not on traces
-GIVE_UP_AFTER_S = 60.0  # at the end, for a server that stays away
-
-
-@dataclass(frozen=True)
-class _Point:
-    run: str
-    metric: Metric
+FIRST_PAUSE_S, LONGEST_PAUSE_S = 1.0, 30.0  # between attempts while MLflow is away
+STUCK_AFTER = 8  # failures, about two minutes, of one operation while MLflow answers others: it is left out
+AWAY_S, STALLED_S = 10.0, 60.0  # without progress at the end: where MLflow is known to be away, and where it is not
 
 
 class Tracker:
-    """The runs of one experiment on one MLflow server or database. Close it."""
+    """The runs of one experiment. Every call but `close` returns at once, whatever MLflow does."""
 
-    def __init__(self, tracking: TrackingConfig) -> None:
-        """Connect and make the MLflow experiment.
-
-        Raises:
-            ConfigError: nothing answers at `tracking.uri`.
-        """
-        os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
-        os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
-        logging.getLogger("alembic").setLevel(logging.WARNING)
-        logging.getLogger("mlflow").setLevel(logging.WARNING)
-        self.uri = tracking.uri
-        try:
-            self._client = MlflowClient(tracking.uri)
-            self._experiment_id = self._experiment(tracking.experiment)
-        except Exception as error:  # MLflow raises what SQLAlchemy, requests and its own code raise
-            reason = str(error).splitlines()[0]
-            raise ConfigError(f"no MLflow at tracking.uri={tracking.uri} ({reason}); check it, or start one") from error
-        self._points: deque[_Point] = deque()
-        self._unwritten = 0  # points queued or being written
-        self._changed = threading.Condition()  # guards the two above
-        self._written_to: dict[tuple[str, str], int] = {}  # (run, metric) -> last step
+    def __init__(self, tracking: TrackingConfig, journal: Journal) -> None:
+        """Go on delivering what waits in the journal."""
+        self._tracking, self._journal = tracking, journal
         self._began: dict[str, float] = {}  # run -> seconds since the epoch
-        self._closing = threading.Event()
-        self._thread = threading.Thread(target=self._write, name="tracking", daemon=True)
+        self._newest: dict[tuple[str, str], int] = {}  # (run, metric) -> step of its newest point in the journal
+        self._remember()
+        self._more = threading.Event()  # something to deliver, or the end
+        self._hurry, self._closing = threading.Event(), threading.Event()
+        self._progress = threading.Condition()
+        self._away = False
+        self._failures = 0  # of the operation in hand, while MLflow answers others
+        self._said: set[str] = set()
+        self._more.set()
+        self._thread = threading.Thread(target=self._deliver_all, name="tracking", daemon=True)
         self._thread.start()
 
-    def _experiment(self, name: str) -> str:
-        experiment = self._client.get_experiment_by_name(name)
-        if experiment:
-            return experiment.experiment_id
-        return self._client.create_experiment(name, tags={"mlflow.experimentKind": MODEL_TRAINING})
-
     def start(self, name: str, config: dict[str, Any], *, parent: str | None = None, again: str | None = None) -> str:
-        """Make a run and return its id; with `again`, take up that run where it still exists."""
-        if again and self._take_up(again):
-            return again
-        tags = {"mlflow.runName": name, "mlflow.source.name": "platform.launch", "mlflow.source.type": "LOCAL"}
-        tags |= {"mlflow.user": os.environ.get("USER", "unknown")}
-        tags |= {"mlflow.source.git.commit": commit} if (commit := git_commit()) else {}
-        tags |= {"mlflow.parentRunId": parent} if parent else {}
-        run = self._client.create_run(self._experiment_id, tags=tags, run_name=name).info.run_id
-        self._began[run] = time.time()
-        params = [Param(key, str(value)[:PARAM_LENGTH]) for key, value in flatten(config).items()]
-        for start in range(0, len(params), PARAMS_PER_BATCH):
-            self._client.log_batch(run, params=params[start : start + PARAMS_PER_BATCH])
-        self._client.log_dict(run, config, "config.yaml")
-        self._client.log_text(run, environment(), "environment.txt")
+        """Make a run and return its key; with `again`, take up the run of that key where there is one."""
+        run = again or new_key()
+        began = self._began.setdefault(run, time.time())
+        self._put(Start(run, name, parent, began, _tags()))
+        self._put(Params(run, {key: str(value) for key, value in flatten(config).items()}))
+        self._put(Text(run, "config.yaml", OmegaConf.to_yaml(OmegaConf.create(config))))
+        self._put(Text(run, "environment.txt", environment()))
         return run
 
-    def _take_up(self, run: str) -> bool:
-        try:
-            found = self._client.get_run(run)
-            self._client.update_run(run, status=RunStatus.to_string(RunStatus.RUNNING))
-            if "error" in found.data.tags:
-                self._client.delete_tag(run, "error")
-        except MlflowException:
-            log.warning("MLflow run %s is gone; a new one takes its place", run)
-            return False
-        self._began[run] = found.info.start_time / 1000
-        for metric in found.data._metric_objs:  # the newest point of each; MLflow's public view has no steps
-            self._written_to[run, metric.key] = metric.step
-        return True
-
     def log(self, run: str, step: int, metrics: dict[str, float], at: float | None = None) -> None:
-        """Queue metrics. Points the run has already (a restarted member repeats steps) are left out; system metrics
-        stand at the seconds since the run began."""
+        """Metrics of a moment. Points the run has already (a restarted member repeats steps) are left out; system
+        metrics stand at the seconds since the run began."""
         at = at or time.time()
+        points = []
         for key, value in metrics.items():
             place = int(at - self._began.get(run, at)) if key.startswith("system/") else step
-            if place > self._written_to.get((run, key), -1):
-                self._written_to[run, key] = place
-                self._put(run, Metric(key, float(value), int(at * 1000), place))
+            if place > self._newest.get((run, key), -1):
+                self._newest[run, key] = place
+                points.append((key, float(value), place))
+        if points:
+            self._put(Metrics(run, int(at * 1000), points))
 
     def summary(self, run: str, metrics: dict[str, float]) -> None:
         """Final figures, written whether or not the run has earlier ones."""
-        milliseconds = int(time.time() * 1000)
-        for key, value in metrics.items():
-            self._put(run, Metric(key, float(value), milliseconds, 0))
+        points = [(key, float(value), 0) for key, value in metrics.items()]
+        self._put(Metrics(run, int(time.time() * 1000), points, summary=True))
 
     def tag(self, run: str, key: str, value: str) -> None:
-        self._client.set_tag(run, key, value)
+        self._put(Tag(run, key, value))
 
     def artifact(self, run: str, path: Path, folder: str | None = None) -> None:
-        self._client.log_artifact(run, str(path), folder)
+        """Upload a file, which must stay where it is until then."""
+        self._put(Artifact(run, str(path.absolute()), folder))
 
     def finish(self, run: str, status: str) -> None:
-        """End a run as FINISHED, FAILED or KILLED, its metrics written first."""
-        self.flush()
-        self._client.set_terminated(run, status)
+        """End a run as FINISHED, FAILED or KILLED."""
+        self._put(Finish(run, status, int(time.time() * 1000)))
 
-    def flush(self) -> None:
-        """Wait until everything queued is written, or the server has been away too long."""
-        with self._changed:
-            if not self._changed.wait_for(lambda: self._unwritten == 0, timeout=GIVE_UP_AFTER_S):
-                log.warning("%d metrics could not be written to %s", self._unwritten, self.uri)
+    def close(self, wait_s: float = AWAY_S) -> int:
+        """Wait until all is delivered: as long as it goes on, and at most `wait_s` while MLflow is away.
 
-    def close(self) -> None:
-        self.flush()
+        Returns:
+            The entries that still wait in the journal.
+        """
+        self._hurry.set()
+        self._more.set()
+        waiting, since = self._journal.waiting, time.monotonic()
+        with self._progress:
+            while waiting and time.monotonic() - since < (wait_s if self._away else STALLED_S):
+                self._progress.wait(0.2)
+                if self._journal.waiting < waiting:
+                    waiting, since = self._journal.waiting, time.monotonic()
         self._closing.set()
-        with self._changed:
-            self._changed.notify_all()
-        self._thread.join(5)
+        self._more.set()
+        self._thread.join(1)  # it may hang in a call: it is a daemon, and what it does is done again
+        self._journal.close()
+        return self._journal.waiting
 
-    def _put(self, run: str, metric: Metric) -> None:
-        with self._changed:
-            self._points.append(_Point(run, metric))
-            self._unwritten += 1
-            self._changed.notify_all()
+    def _remember(self) -> None:
+        """When runs began and how far their metrics are: of what is delivered, then of what waits."""
+        for run, known in self._journal.notes.items():
+            self._began[run] = known["began"]
+            self._newest |= {(run, key): step for key, step in known["newest"].items()}
+        for entry in self._journal.on_disk():
+            match entry.content:
+                case {"do": "start", "run": run, "began": began}:
+                    self._began[run] = began
+                case {"do": "metrics", "run": run, "points": points, "summary": False}:
+                    self._newest |= {(run, key): step for key, _, step in points}
 
-    def _write(self) -> None:
-        """The writer: batches of what has come, retried with growing pauses while the server is away."""
+    def _put(self, operation: Operation) -> None:
+        self._journal.append(encode(operation))
+        self._more.set()
+
+    def _deliver_all(self) -> None:
+        """The thread: batches of what has come, tried again with growing pauses while MLflow is away."""
+        from platform.replica import DeliveredRun, Replica  # MLflow takes seconds to import
+
+        replica = Replica(self._tracking, {run: DeliveredRun(**known) for run, known in self._journal.notes.items()})
+        pause_s = FIRST_PAUSE_S
         while not self._closing.is_set():
-            with self._changed:
-                self._changed.wait_for(lambda: self._points or self._closing.is_set())
-            self._closing.wait(GATHER_S)
-            batch = self._next_batch()
-            pause = 1.0
-            while batch and not self._closing.is_set():
-                try:
-                    self._client.log_batch(batch[0].run, metrics=[point.metric for point in batch])
-                    break
-                except Exception as error:  # as above; the run goes on and the batch is tried again
-                    log.warning("MLflow at %s does not take metrics (%s); trying again", self.uri, first_line(error))
-                    self._closing.wait(pause)
-                    pause = min(pause * 2, 30)
-            with self._changed:
-                self._unwritten -= len(batch)
-                self._changed.notify_all()
+            batch = _first_batch(self._journal.read(ENTRIES_PER_BATCH))
+            if not batch:
+                self._wait_for_more()
+                continue
+            try:
+                self._deliver(replica, batch)
+            except Exception as error:  # MLflow raises what SQLAlchemy, requests and its own code raise
+                self._say_away(error)
+                self._pause(pause_s)
+                pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
+                continue
+            pause_s, self._failures = FIRST_PAUSE_S, 0
+            self._note(batch[-1].number, replica.runs)
 
-    def _next_batch(self) -> list[_Point]:
-        """Queued points of one run, in order."""
-        batch: list[_Point] = []
-        with self._changed:
-            while (
-                self._points
-                and len(batch) < METRICS_PER_BATCH
-                and self._points[0].run == (batch or self._points)[0].run
-            ):
-                batch.append(self._points.popleft())
-        return batch
+    def _deliver(self, replica: "Replica", batch: list[Entry]) -> None:
+        """Deliver a batch less what MLflow refuses for good, which is said."""
+        try:
+            replica.deliver([decode(entry.content) for entry in batch])
+        except Exception as error:  # as above
+            if not self._leaves_out(replica, error):
+                raise
+            if len(batch) > 1:  # which of them?
+                for entry in batch:
+                    self._deliver(replica, [entry])
+            else:
+                self._say_refused(batch[0], error)
+
+    def _leaves_out(self, replica: "Replica", error: Exception) -> bool:
+        from platform.replica import Unreachable, refuses
+
+        if refuses(error):
+            return True
+        if isinstance(error, Unreachable) or not replica.answers():
+            self._failures = 0
+        else:
+            self._failures += 1
+        return self._failures >= STUCK_AFTER
+
+    def _note(self, number: int, runs: dict[str, "DeliveredRun"]) -> None:
+        if self._away:
+            self._away = False
+            log.warning("MLflow at %s is back", self._tracking.uri)
+        if not self._closing.is_set():  # else the journal may be another's by now
+            self._journal.delivered(number, {run: asdict(known) for run, known in runs.items()})
+        with self._progress:
+            self._progress.notify_all()
+
+    def _wait_for_more(self) -> None:
+        self._more.wait()
+        self._more.clear()
+        self._hurry.wait(GATHER_S)
+
+    def _pause(self, seconds: float) -> None:
+        if self._hurry.wait(seconds):
+            self._closing.wait(FIRST_PAUSE_S)
+
+    def _say_away(self, error: Exception) -> None:
+        if not self._away:
+            self._away = True
+            log.warning(
+                "MLflow at %s does not answer (%s); training goes on, what it should get waits in %s",
+                self._tracking.uri,
+                first_line(error),
+                self._journal.path,
+            )
+
+    def _say_refused(self, entry: Entry, error: Exception) -> None:
+        """Once for each reason."""
+        content = entry.content
+        message = f"MLflow at {self._tracking.uri} refuses {content.get('do')} of run {content.get('run')}"
+        message += f" ({first_line(error)}); it is left out"
+        if message not in self._said:
+            self._said.add(message)
+            log.warning("%s", message)
 
 
+def new_key() -> str:
+    """A run's name before MLflow has heard of it."""
+    return uuid.uuid4().hex
+
+
+def mlflow_ids(journal: Path) -> dict[str, str]:
+    """The MLflow run of each of our keys, as far as MLflow has been told."""
+    return {run: known["id"] for run, known in Journal(journal).notes.items()}
+
+
+def require_answer(tracking: TrackingConfig) -> None:
+    """
+    Raises:
+        ConfigError: nothing answers at `tracking.uri`.
+    """
+    from platform.replica import ask  # as above
+
+    ask(tracking)
+
+
+def _first_batch(entries: list[Entry]) -> list[Entry]:
+    """All metrics up to the first operation of another kind, or that one operation."""
+    return list(takewhile(lambda entry: entry.content.get("do") == "metrics", entries)) or entries[:1]
+
+
+def _tags() -> dict[str, str]:
+    tags = {"mlflow.source.name": "platform.launch", "mlflow.source.type": "LOCAL"}
+    tags |= {"mlflow.user": os.environ.get("USER", "unknown")}
+    return tags | ({"mlflow.source.git.commit": commit} if (commit := git_commit()) else {})
+
+
+@functools.cache
 def git_commit() -> str | None:
     """The checkout's commit, with "-dirty" where files differ from it."""
     try:
@@ -193,6 +262,7 @@ def git_commit() -> str | None:
         return None
 
 
+@functools.cache
 def environment() -> str:
     """The installed distributions, as a constraints file."""
     found = {f"{dist.metadata['Name']}=={dist.version}" for dist in importlib.metadata.distributions()}

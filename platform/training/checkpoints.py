@@ -243,6 +243,11 @@ class Checkpoints:
             path.unlink(missing_ok=True)
 
 
+def newest_step(folder: Path) -> int:
+    """Of the checkpoints in a folder; -1 where there are none."""
+    return max((saved.step for path in folder.glob(f"*{SUFFIX}") if (saved := Saved.of(path.name))), default=-1)
+
+
 def _on_host(value: Any) -> Any:
     """A copy on the processor. # sync point for tensors on a device"""
     if isinstance(value, Tensor):

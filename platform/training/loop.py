@@ -176,8 +176,9 @@ class Saver:
         Raises:
             CheckpointError: too many could not be written.
         """
-        best = score is not None and score > self._state.best["score"]
-        if best:
+        best = False
+        if score is not None and score > self._state.best["score"]:
+            best = True
             self._state.best = {"step": step, "score": score}
         self._due |= last or (best and self._cfg.keep_best) or self._is_time(step)  # until the writer is free for it
         if self._worker.rank != 0 or not (self._due or self._progress.checkpoint_is_asked_for()):

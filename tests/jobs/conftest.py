@@ -13,6 +13,7 @@ from mlflow.tracking import MlflowClient
 
 from platform.config import DataConfig
 from platform.experiment import MemberFolder, MemberState
+from platform.tracking import mlflow_ids
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 SMALL = ["model.width=0.25", "training.epochs=1", "evaluation.views=[1,10]", "training.precision=float32"]
@@ -54,9 +55,9 @@ class Runner:
     def runs(self, experiment: str) -> dict[str, Run]:
         """The experiment's MLflow runs by name."""
         record = json.loads((self.folder / "runs" / experiment / "experiment.json").read_text())
-        client = MlflowClient(self.uri)
-        found = {name: client.get_run(run) for name, run in record["member_runs"].items()}
-        return found | {"parent": client.get_run(record["parent_run"])}
+        ids = mlflow_ids(self.folder / "runs" / experiment / "tracking.jsonl")
+        keys = record["member_runs"] | {"parent": record["parent_run"]}
+        return {name: MlflowClient(self.uri).get_run(ids[key]) for name, key in keys.items()}
 
 
 @pytest.fixture

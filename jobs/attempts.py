@@ -1,0 +1,99 @@
+"""The launcher's book of attempts: when each member was started, how far it came, why it ended.
+
+In: beats and events. Out: `attempts.json` of each member, kept up to date so that a killed launcher loses a second.
+"""
+
+import contextlib
+import time
+
+from platform.cluster import Beat, GroupEvent
+from platform.experiment import ExperimentFolder
+from platform.goodput import LAUNCHER_LOST, UNDER_WAY, Attempt, read_attempts, write_attempts
+
+WRITE_EVERY_S = 1.0
+
+
+class Attempts:
+    """Those of the members of one launch, after those of earlier ones."""
+
+    def __init__(self, folder: ExperimentFolder, names: list[str]) -> None:
+        self._folder = folder
+        self._launched = time.time()
+        self._of = {name: read_attempts(folder.member(name).path) for name in names}
+        self._lane_of: dict[str, int] = {}
+        self._lane_free_at: dict[int, float] = {}  # when its last member left
+        self._notices: dict[int, str] = {}  # of preemption, of each lane
+        self._changed = set(names)
+        self._written_at = 0.0
+        for attempts in self._of.values():
+            if attempts and attempts[-1].reason == UNDER_WAY:
+                attempts[-1].reason = LAUNCHER_LOST
+
+    def beat(self, beat: Beat) -> None:
+        """Take in where a worker is. Rank 0 speaks for all."""
+        self._lane_of[beat.member] = beat.lane
+        attempts = self._of[beat.member]
+        if beat.rank != 0:
+            if attempts and attempts[-1].reason == UNDER_WAY and beat.node not in attempts[-1].nodes:
+                attempts[-1].nodes = sorted({*attempts[-1].nodes, beat.node})
+            return
+        if not attempts or attempts[-1].started != beat.started:
+            attempts.append(self._begin(beat, attempts))
+        attempt = attempts[-1]
+        attempt.from_step = max(beat.from_step, 0)
+        attempt.first_step_at = beat.first_step_at
+        if beat.step > attempt.reached:
+            attempt.reached, attempt.last_step_at = beat.step, beat.moved_at
+        attempt.reached = max(attempt.reached, attempt.from_step)
+        attempt.ended = beat.at
+        self._changed.add(beat.member)
+
+    def event(self, event: GroupEvent) -> str | None:
+        """Note why a lane's group is started again; returns the member that it was training."""
+        member = self._current(event.lane)
+        if event.kind == "preempted":
+            self._notices[event.lane] = event.text
+        if member and event.kind in ("failed", "resized"):
+            notice = self._notices.pop(event.lane, None)
+            self.end(member, f"preempted: {notice}" if notice else event.text, event.time)
+        return member
+
+    def end(self, member: str, reason: str, at: float) -> None:
+        """A member's attempt is over."""
+        attempts = self._of[member]
+        if attempts and attempts[-1].reason == UNDER_WAY:
+            attempts[-1].reason, attempts[-1].ended = reason, at
+            self._lane_free_at[self._lane_of[member]] = at
+            self._changed.add(member)
+
+    def close(self, reason: str) -> None:
+        """End all that are under way."""
+        for member in self._of:
+            self.end(member, reason, time.time())
+        self.write(now=True)
+
+    def write(self, *, now: bool = False) -> None:
+        if not now and time.monotonic() - self._written_at < WRITE_EVERY_S:
+            return
+        self._written_at = time.monotonic()
+        with contextlib.suppress(OSError):  # a full disk: the members' own writes say so
+            for member in list(self._changed):
+                if self._of[member]:
+                    write_attempts(self._folder.member(member).path, self._of[member])
+                self._changed.discard(member)
+
+    def _begin(self, beat: Beat, before: list[Attempt]) -> Attempt:
+        if before and before[-1].reason == UNDER_WAY:
+            self.end(beat.member, "its workers died", before[-1].ended)
+        if before and before[-1].started >= self._launched:
+            began = before[-1].ended
+        else:
+            began = self._lane_free_at.get(beat.lane, self._launched)
+        return Attempt(began, beat.started, max(beat.from_step, 0), workers=beat.world, nodes=[beat.node])
+
+    def _current(self, lane: int) -> str | None:
+        """The member that a lane trains."""
+        for member, attempts in self._of.items():
+            if self._lane_of.get(member) == lane and attempts and attempts[-1].reason == UNDER_WAY:
+                return member
+        return None

@@ -1,0 +1,234 @@
+"""Lanes: Ray Train worker groups side by side, each with its share of the members, and what they tell.
+
+In: a plan and the cluster's resources. Out: beats, metrics and events of all lanes, handed on until the last has ended.
+"""
+
+import contextlib
+import json
+import time
+from collections import Counter
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import ray
+from ray.train import FailureConfig, RunConfig, ScalingConfig
+from ray.train.torch import TorchConfig, TorchTrainer
+
+from jobs.attempts import Attempts
+from jobs.groups import GroupWatch
+from jobs.lane import Lane, LaneMember, train_lane
+from jobs.runs import Runs
+from platform.cluster import (
+    Beat,
+    CannotGoOn,
+    GroupEvent,
+    Message,
+    Resources,
+    deal,
+    gpus_per_worker,
+    lane_count,
+    start_mailbox,
+)
+from platform.config import ClusterConfig
+from platform.console import Console
+from platform.data.storage import join
+from platform.experiment import ExperimentFolder, Record
+from platform.journal import write_atomically
+from platform.plan import Plan
+from platform.training.progress import COMPUTING
+
+POLL_EVERY_S = 0.3
+LIVE_EVERY_S = 1.0
+SILENT_AFTER_S = 30.0  # without a beat, which comes every second
+WARN_AFTER_S = 60.0  # without progress; at the latest after half of cluster.stall_timeout_s
+FAILED_STARTS = 10  # in a row in which no worker of a lane came to life
+
+
+def start_lanes(
+    planned: Plan, folder: ExperimentFolder, record: Record, names: list[str], resources: Resources
+) -> "Lanes":
+    """Deal the members to lanes and start a Ray Train run for each, in threads of this process."""
+    config = planned.experiment.config
+    cluster = config.cluster
+    gpus = gpus_per_worker(cluster, resources)
+    config.loader.require_gpu(available=gpus > 0)
+    count = lane_count(cluster, resources, len(names))
+    mailbox = start_mailbox()
+    costs = {member.name: member.cost for member in planned.members if member.name in names}
+    stamp = time.strftime("%Y%m%d-%H%M%S")
+    copies = join(config.checkpoint.copy_to, record.copies) if config.checkpoint.copy_to else None
+
+    def fit(number: int, members: list[str]) -> None:
+        lane = Lane(
+            number,
+            [
+                LaneMember(
+                    name,
+                    planned.experiment.members[name],
+                    folder.member(name).path,
+                    join(copies, name) if copies else None,
+                )
+                for name in members
+            ],
+            mailbox,
+        )
+        TorchTrainer(
+            train_lane,  # pyright: ignore[reportArgumentType]  # Ray hands it the config as it is, dict or not
+            train_loop_config=lane,  # pyright: ignore[reportArgumentType]
+            scaling_config=ScalingConfig(
+                num_workers=_group_size(cluster),
+                elastic_resize_monitor_interval_s=cluster.resize_check_s,
+                use_gpu=gpus > 0,
+                resources_per_worker={"CPU": cluster.cpus_per_worker} | ({"GPU": gpus} if gpus else {}),
+            ),
+            run_config=RunConfig(
+                name=f"{stamp}-lane{number}",
+                storage_path=str(folder.path / "ray"),
+                failure_config=FailureConfig(max_failures=-1),  # members count their starts: see lane.run_member
+                callbacks=[GroupWatch(mailbox, number, config.checkpoint.grace_s)],  # pyright: ignore[reportArgumentType]
+            ),
+            torch_config=TorchConfig(timeout_s=cluster.stall_timeout_s),
+        ).fit()
+
+    pool = ThreadPoolExecutor(count, thread_name_prefix="lane")
+    dealt = deal(costs, count)
+    futures = [pool.submit(fit, number, members) for number, members in enumerate(dealt)]
+    pool.shutdown(wait=False)
+    return Lanes(futures, mailbox, folder.live, min(WARN_AFTER_S, cluster.stall_timeout_s / 2))
+
+
+def _group_size(cluster: ClusterConfig) -> int | tuple[int, int]:
+    """A pair has Ray Train go on with fewer workers where some are lost, and take more where there are."""
+    if cluster.min_workers == cluster.max_workers:
+        return cluster.max_workers
+    return cluster.min_workers, cluster.max_workers
+
+
+@dataclass
+class Lanes:
+    """Worker groups under way."""
+
+    futures: list[Future[None]]
+    mailbox: Any
+    live: Path
+    warn_after_s: float
+    _beats: dict[tuple[str, int], Beat] = field(default_factory=dict)  # the newest of each (member, rank)
+    _live_at: float = 0.0
+    _said: set[str] = field(default_factory=set)
+    _failed_starts: Counter[int] = field(default_factory=Counter)  # of each lane, in a row
+
+    @property
+    def count(self) -> int:
+        return len(self.futures)
+
+    def follow(self, runs: Runs, console: Console, attempts: Attempts) -> None:
+        """Hand on what the workers tell until every lane has ended.
+
+        Raises:
+            CannotGoOn: every attempt would meet the same.
+        """
+        ended = False
+        while not ended:
+            ended = all(future.done() for future in self.futures)  # then once more, for the last messages
+            time.sleep(0 if ended else POLL_EVERY_S)
+            self._hand_on(runs, console, attempts)
+            self._warn_of_stalls(console)
+        for future in self.futures:
+            if error := future.exception():
+                console.warn(f"a lane ended early: {_last_line(error)}")
+
+    def save(self, grace_s: float, runs: Runs, console: Console, attempts: Attempts) -> None:
+        """Have every member save, and wait for it as long as that is allowed."""
+        end = time.monotonic() + grace_s
+        number = ray.get(self.mailbox.ask_for_checkpoints.remote())
+        while time.monotonic() < end and not ray.get(self.mailbox.is_answered.remote(number)):
+            time.sleep(POLL_EVERY_S)
+            self._hand_on(runs, console, attempts)
+        self._hand_on(runs, console, attempts)
+
+    def _hand_on(self, runs: Runs, console: Console, attempts: Attempts) -> None:
+        messages, beats = ray.get(self.mailbox.drain.remote())
+        for beat in beats:
+            self._beats[beat.member, beat.rank] = beat
+            self._failed_starts[beat.lane] = 0
+            attempts.beat(beat)
+        for message in messages:
+            match message:
+                case Message():
+                    self._take_message(message, runs, console, attempts)
+                case GroupEvent():
+                    self._take_event(message, console, attempts)
+        attempts.write()
+        self._write_live()
+
+    def _take_message(self, message: Message, runs: Runs, console: Console, attempts: Attempts) -> None:
+        match message.kind:
+            case "metrics":
+                runs.log(message)
+                metrics = message.metrics or {}
+                if "progress" in metrics or "val/top1" in metrics:
+                    console.metrics(message.member, message.step, metrics)
+            case "state":
+                console.state(message.member, message.text)
+            case "ended":
+                console.state(message.member, message.text)
+                attempts.end(message.member, message.text, message.time)
+                self._forget(message.member)
+            case "fatal":
+                raise CannotGoOn(f"{message.member}: {message.text}")
+            case _:
+                console.warn(f"{message.member}: {message.text}")
+
+    def _take_event(self, event: GroupEvent, console: Console, attempts: Attempts) -> None:
+        member = attempts.event(event)
+        if event.kind == "waiting":
+            self._say_once(console, f"waiting for workers: {event.text}")
+            return
+        goes_on = {"failed": "; starting again from the newest checkpoint", "preempted": "; saving often until then"}
+        console.warn(f"{member or f'lane {event.lane}'}: {event.text}{goes_on.get(event.kind, '')}")
+        if event.kind == "failed":
+            self._failed_starts[event.lane] += 1
+            if member:
+                self._forget(member)
+            if self._failed_starts[event.lane] >= FAILED_STARTS:
+                raise CannotGoOn(f"no worker of lane {event.lane} came to life in {FAILED_STARTS} starts: {event.text}")
+
+    def _forget(self, member: str) -> None:
+        for key in [key for key in self._beats if key[0] == member]:
+            del self._beats[key]
+
+    def _warn_of_stalls(self, console: Console) -> None:
+        """Name who stands still, before it is ended: of several, those that do not only wait for one in an exchange."""
+        now = time.time()
+        for member in {member for member, _ in self._beats}:
+            beats = [beat for (name, _), beat in self._beats.items() if name == member]
+            silent = [beat for beat in beats if now - beat.at > SILENT_AFTER_S]
+            still = [beat for beat in beats if beat not in silent and beat.still_for_s > self.warn_after_s]
+            suspects = silent or [beat for beat in still if beat.doing != COMPUTING] or still
+            for beat in suspects:
+                how = "has not been heard of" if beat in silent else f"stands still, {beat.doing}"
+                self._say_once(console, f"{member}: rank {beat.rank} on {beat.node} {how} at step {beat.step}")
+
+    def _say_once(self, console: Console, text: str) -> None:
+        if text not in self._said:
+            self._said.add(text)
+            console.warn(text)
+
+    def _write_live(self) -> None:
+        """For people and job=chaos: which process on which node is where."""
+        if time.monotonic() - self._live_at < LIVE_EVERY_S:
+            return
+        self._live_at = time.monotonic()
+        workers = [
+            {"member": b.member, "rank": b.rank, "node": b.node, "node_id": b.node_id, "pid": b.pid, "step": b.step,
+             "doing": b.doing, "at": b.at}
+            for b in sorted(self._beats.values(), key=lambda beat: (beat.member, beat.rank))
+        ]  # fmt: skip
+        with contextlib.suppress(OSError):  # a full disk stops nothing here
+            write_atomically(self.live, json.dumps(workers, indent=1) + "\n")
+
+
+def _last_line(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[-1]

@@ -1,0 +1,191 @@
+"""An append-only file of JSON lines that somebody else delivers: what is not delivered yet survives any crash.
+
+In: entries (plain dicts). Out: the oldest entries not delivered, in order. Each line carries its number, and a small
+file beside the journal says up to which number all is delivered and what the deliverer wants to remember: the two agree
+in whatever moment the process dies. An entry may be read twice (again by the next process), never skipped.
+"""
+
+import contextlib
+import itertools
+import json
+import logging
+import os
+import threading
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from platform.config import first_line
+
+log = logging.getLogger("platform.tracking")
+EMPTIED_ABOVE = 1_000_000  # bytes of delivered lines that are kept at most
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One line of the journal."""
+
+    number: int  # 1 for the first, and so on, also after the file was emptied
+    content: dict[str, Any]
+
+
+class Journal:
+    """Any thread appends; one thread reads and says what is delivered. One process at a time. A signal handler that
+    raises inside `append` (Ctrl-C) leaves it whole: at worst a line is there twice, and read once."""
+
+    def __init__(self, path: Path) -> None:
+        """Open what is there; nothing is written before the first `append`."""
+        self.path = path
+        self._beside = path.with_suffix(".delivered.json")
+        self._lock = threading.Lock()  # guards all below
+        self._file: int | None = None
+        self._unwritten: deque[tuple[Entry, bytes]] = deque()  # the disk did not take them yet
+        self._disk_is_full = False  # said so once
+        self._delivered, self.notes = self._read_beside()
+        self._next_at = 0  # bytes; no entry before is undelivered
+        self._last_settled = self._delivered  # number of the last entry that does not wait in memory
+        self._repair()
+
+    @property
+    def waiting(self) -> int:
+        """Entries not delivered yet."""
+        with self._lock:
+            return self._last() - self._delivered
+
+    def append(self, content: dict[str, Any]) -> None:
+        """Add an entry. Returns once the operating system has it, or the disk refuses it: then it waits in memory."""
+        with self._lock:
+            entry = Entry(self._last() + 1, content)
+            self._unwritten.append((entry, _line(entry)))
+            self._write()
+
+    def read(self, limit: int) -> list[Entry]:
+        """The oldest entries not delivered, at most `limit`."""
+        entries = list(itertools.islice(self.on_disk(), limit))  # not locked: `append` must not wait for a long read
+        with self._lock:
+            self._write()
+            expected = entries[-1].number + 1 if entries else self._delivered + 1
+            for entry, _ in itertools.islice(self._unwritten, limit - len(entries)):
+                if entry.number == expected:  # else the disk took those before it in the meantime: they come first
+                    entries.append(entry)
+                    expected += 1
+        return entries
+
+    def on_disk(self) -> Iterator[Entry]:
+        """The entries not delivered, less those that wait in memory for the disk."""
+        with contextlib.suppress(FileNotFoundError), self.path.open("rb") as file:
+            file.seek(self._next_at)
+            last = self._delivered
+            for line in file:
+                if not line.endswith(b"\n"):  # is being written
+                    break
+                entry = _parse(line)
+                if entry and entry.number > last:
+                    last = entry.number
+                    yield entry
+                elif last == self._delivered:
+                    self._next_at += len(line)
+
+    def delivered(self, number: int, notes: dict[str, Any]) -> None:
+        """All up to `number` is delivered. `notes` is kept beside it, as `self.notes`: the two change together."""
+        with self._lock:
+            self._delivered, self.notes = number, notes
+            self._last_settled = max(self._last_settled, number)
+            while self._unwritten and self._unwritten[0][0].number <= number:
+                self._unwritten.popleft()
+            try:
+                write_atomically(self._beside, json.dumps({"delivered": number, "notes": notes}) + "\n")
+            except OSError as error:
+                self._say_full(error)  # after a crash some entries are read again
+                return
+            if number == self._last() and self.path.exists() and self.path.stat().st_size > EMPTIED_ABOVE:
+                os.truncate(self.path, 0)  # numbers go on: dying before or after this line is the same
+                self._next_at = 0
+
+    def close(self) -> None:
+        with self._lock:
+            self._write()
+            if self._file is not None:
+                os.close(self._file)
+                self._file = None
+
+    def _read_beside(self) -> tuple[int, dict[str, Any]]:
+        try:
+            beside = json.loads(self._beside.read_text())
+            return int(beside["delivered"]), dict(beside["notes"])
+        except FileNotFoundError:
+            return 0, {}
+        except (ValueError, KeyError, TypeError):
+            log.warning("%s is not readable; %s is delivered anew", self._beside, self.path)
+            return 0, {}
+
+    def _last(self) -> int:
+        return self._unwritten[-1][0].number if self._unwritten else self._last_settled
+
+    def _repair(self) -> None:
+        """Find the last whole line and its number, and cut off what a killed process left behind it."""
+        size = 0
+        try:
+            with self.path.open("rb") as file:
+                for line in file:
+                    if not line.endswith(b"\n"):
+                        break
+                    size += len(line)
+                    entry = _parse(line)
+                    self._last_settled = max(self._last_settled, entry.number if entry else 0)
+        except FileNotFoundError:
+            return
+        if size < self.path.stat().st_size:
+            os.truncate(self.path, size)
+
+    def _write(self) -> None:
+        """Put what waits in memory on disk, or leave it there."""
+        try:
+            while self._unwritten:
+                entry, line = self._unwritten[0]
+                self._write_line(line)
+                self._last_settled = entry.number
+                self._unwritten.popleft()
+        except OSError as error:
+            self._say_full(error)
+        else:
+            self._disk_is_full = False
+
+    def _write_line(self, line: bytes) -> None:
+        if self._file is None:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self._file = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+        size, written = os.fstat(self._file).st_size, 0
+        try:
+            while written < len(line):
+                written += os.write(self._file, line[written:])
+        except OSError:
+            os.truncate(self._file, size)  # half a line would spoil the next
+            raise
+
+    def _say_full(self, error: OSError) -> None:
+        if not self._disk_is_full:
+            self._disk_is_full = True
+            log.warning("%s cannot be written (%s); entries wait in memory", self.path, first_line(error))
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Replace a file as a whole or not at all."""
+    unfinished = path.with_name(f"{path.name}.{os.getpid()}.unfinished")
+    unfinished.write_text(text)
+    unfinished.replace(path)
+
+
+def _line(entry: Entry) -> bytes:
+    return json.dumps({"n": entry.number, **entry.content}).encode() + b"\n"
+
+
+def _parse(line: bytes) -> Entry | None:
+    """None for a line that a failing disk has spoilt."""
+    try:
+        content = json.loads(line)
+        return Entry(content.pop("n"), content)
+    except (ValueError, KeyError, AttributeError):
+        return None

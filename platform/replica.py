@@ -1,0 +1,238 @@
+"""MLflow as a replica of the tracking journal: what each operation does there; doing it twice is doing it once.
+
+In: operations, in order. Out: runs on an MLflow server or in a database. The only module that imports MLflow, which
+takes seconds: `tracking.py` imports it in its thread.
+"""
+
+import logging
+import os
+from collections import defaultdict
+from dataclasses import dataclass, field
+
+import requests
+from mlflow.entities import Metric, Param, RunStatus
+from mlflow.exceptions import MlflowException
+from mlflow.tracking import MlflowClient
+
+from platform.config import ConfigError, TrackingConfig, first_line
+from platform.operations import Artifact, Finish, Metrics, Operation, Params, Start, Tag, Text
+
+log = logging.getLogger("platform.tracking")
+METRICS_PER_BATCH, PARAMS_PER_BATCH, PARAM_LENGTH = 1000, 100, 6000  # MLflow's limits
+MODEL_TRAINING = "custom_model_development"  # MLflow's word for it; its pages open on runs and charts, not on traces
+KEY_TAG = "platform.run"  # our key of a run, as a tag of it
+HEALED_BY_PEOPLE = (401, 403, 407)  # of the credentials, not of the operation: everything waits until they are right
+MAY_PASS = (*HEALED_BY_PEOPLE, 408, 425, 429, 499)
+
+
+class Unreachable(Exception):
+    """There is no MLflow to speak to, whatever is to be said."""
+
+
+class NoRun(Exception):
+    """An operation on a run that MLflow refused to make."""
+
+
+@dataclass
+class DeliveredRun:
+    """What MLflow has of one run."""
+
+    id: str
+    began: float  # seconds since the epoch
+    newest: dict[str, int] = field(default_factory=dict)  # metric -> step of its newest point
+
+
+class Replica:
+    """The runs of one experiment on one MLflow server or database. Connects at the first operation."""
+
+    def __init__(self, tracking: TrackingConfig, runs: dict[str, DeliveredRun]) -> None:
+        self.runs = runs
+        self._tracking = tracking
+        self._client: MlflowClient | None = None
+        self._experiment_id = ""
+        self._opened: dict[str, list[Start | Params | Text]] = {}  # by this launch, to open a run anew
+        self._compared: set[str] = set()  # runs whose `newest` MLflow has confirmed since the last failure
+
+    def deliver(self, operations: list[Operation]) -> None:
+        """One operation, or several Metrics.
+
+        Raises:
+            Exception: whatever MLflow, requests and SQLAlchemy raise; see `refuses`. Then call again with the same.
+        """
+        client = self._connected()
+        try:
+            self._deliver(client, operations)
+        except Exception as error:
+            self._compared.clear()  # what has no answer may have been done
+            if not refuses(error):
+                raise
+            gone = {each.run for each in operations if each.run in self._opened and self._is_gone(client, each.run)}
+            if not gone:
+                raise
+            for run in gone:
+                for operation in list(self._opened[run]):
+                    self._deliver(client, [operation])
+            self._deliver(client, operations)
+
+    def answers(self) -> bool:
+        """Whether MLflow answers a plain question now."""
+        try:
+            self._connected().get_experiment(self._experiment_id)
+        except Exception:  # as in `deliver`
+            return False
+        return True
+
+    def _connected(self) -> MlflowClient:
+        if self._client is None:
+            try:
+                client = connect(self._tracking)
+                self._experiment_id = _experiment(client, self._tracking.experiment)
+            except Exception as error:  # also refusals: nothing can be delivered without an experiment
+                raise Unreachable(first_line(error)) from error
+            self._client = client
+        return self._client
+
+    def _deliver(self, client: MlflowClient, operations: list[Operation]) -> None:
+        match operations[0]:
+            case Start(run) as start:
+                self._opened[run] = [start]
+                self._start(client, start)
+            case Params(run) as params:
+                self._remember(params)
+                self._log_params(client, params)
+            case Text(run, path, text) as file:
+                self._remember(file)
+                if path not in {there.path for there in client.list_artifacts(self._id(run))}:
+                    client.log_text(self._id(run), text, path)
+            case Metrics():
+                self._log(client, [each for each in operations if isinstance(each, Metrics)])
+            case Tag(run, key, value):
+                client.set_tag(self._id(run), key, value)
+            case Artifact(run, path, folder):
+                client.log_artifact(self._id(run), path, folder)
+            case Finish(run, status, at_ms):
+                client.set_terminated(self._id(run), status, at_ms)
+
+    def _start(self, client: MlflowClient, start: Start) -> None:
+        known = self.runs.get(start.run)
+        if known and not self._is_gone(client, start.run):
+            self._take_up(client, known.id)
+            return
+        if known:
+            log.warning("MLflow run %s (%s) is gone; a new one takes its place", known.id, start.name)
+            del self.runs[start.run]
+        run_id = self._find(client, start.run) or self._create(client, start)
+        self.runs[start.run] = DeliveredRun(run_id, start.began)
+
+    def _remember(self, operation: Params | Text) -> None:
+        opened = self._opened.get(operation.run, [])
+        if operation not in opened:
+            opened.append(operation)
+
+    def _log_params(self, client: MlflowClient, operation: Params) -> None:
+        run_id = self._id(operation.run)
+        there = client.get_run(run_id).data.params
+        params = [Param(key, value[:PARAM_LENGTH]) for key, value in operation.values.items() if key not in there]
+        for begin in range(0, len(params), PARAMS_PER_BATCH):
+            client.log_batch(run_id, params=params[begin : begin + PARAMS_PER_BATCH])
+
+    def _is_gone(self, client: MlflowClient, run: str) -> bool:
+        """Whether somebody has deleted a run that was there."""
+        if run not in self.runs:
+            return False
+        try:
+            return client.get_run(self.runs[run].id).info.lifecycle_stage != "active"
+        except MlflowException as error:
+            if error.error_code == "RESOURCE_DOES_NOT_EXIST":
+                return True
+            raise
+
+    def _take_up(self, client: MlflowClient, run_id: str) -> None:
+        client.update_run(run_id, status=RunStatus.to_string(RunStatus.RUNNING))
+        if "error" in client.get_run(run_id).data.tags:
+            client.delete_tag(run_id, "error")
+
+    def _find(self, client: MlflowClient, run: str) -> str | None:
+        """The run that a process made and did not live to note."""
+        found = client.search_runs([self._experiment_id], f"tags.`{KEY_TAG}` = '{run}'", max_results=1)
+        return found[0].info.run_id if found else None
+
+    def _create(self, client: MlflowClient, start: Start) -> str:
+        tags = start.tags | {"mlflow.runName": start.name, KEY_TAG: start.run}
+        tags |= {"mlflow.parentRunId": self._id(start.parent)} if start.parent else {}
+        began_ms = int(start.began * 1000)
+        return client.create_run(self._experiment_id, began_ms, tags, start.name).info.run_id
+
+    def _log(self, client: MlflowClient, operations: list[Metrics]) -> None:
+        by_run: dict[str, list[Metrics]] = defaultdict(list)
+        for operation in operations:
+            by_run[operation.run].append(operation)
+        for run, messages in by_run.items():
+            self._compare(client, run)
+            newest = self.runs[run].newest
+            points = [
+                Metric(key, value, message.at_ms, step)
+                for message in messages
+                for key, value, step in message.points
+                if message.summary or step > newest.get(key, -1)
+            ]
+            for begin in range(0, len(points), METRICS_PER_BATCH):
+                batch = points[begin : begin + METRICS_PER_BATCH]
+                client.log_batch(self.runs[run].id, metrics=batch)
+                newest.update({point.key: max(point.step, newest.get(point.key, -1)) for point in batch})
+
+    def _compare(self, client: MlflowClient, run: str) -> None:
+        """Learn which points MLflow has: a process that died, or an answer that was lost, may have written some. (Of
+        points at the same step, time and value MLflow keeps one, so summaries need no comparing.)"""
+        run_id = self._id(run)
+        if run not in self._compared:
+            points = client.get_run(run_id).data._metric_objs  # MLflow's public view has no steps
+            self.runs[run].newest = {point.key: point.step for point in points}
+            self._compared.add(run)
+
+    def _id(self, run: str) -> str:
+        if run not in self.runs:
+            raise NoRun("MLflow has no such run")
+        return self.runs[run].id
+
+
+def ask(tracking: TrackingConfig) -> None:
+    """
+    Raises:
+        ConfigError: nothing answers at `tracking.uri`.
+    """
+    try:
+        connect(tracking).get_experiment_by_name(tracking.experiment)
+    except Exception as error:  # as in `deliver`
+        reason = first_line(error)
+        raise ConfigError(f"no MLflow at tracking.uri={tracking.uri} ({reason}); check it, or start one") from error
+
+
+def connect(tracking: TrackingConfig) -> MlflowClient:
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")  # the journal's reader tries again
+    logging.getLogger("alembic").setLevel(logging.WARNING)
+    logging.getLogger("mlflow").setLevel(logging.CRITICAL)  # it also raises what it logs, at every attempt
+    return MlflowClient(tracking.uri)
+
+
+def refuses(error: BaseException) -> bool:
+    """Whether MLflow (or a file) has said no to this operation, and would again."""
+    if isinstance(error, MlflowException):
+        if error.error_code == "ENDPOINT_NOT_FOUND":  # somebody else answers at this address
+            return False
+        status = error.get_http_status_code()
+    elif isinstance(error, requests.HTTPError) and error.response is not None:
+        status = error.response.status_code
+    else:
+        missing = (NoRun, FileNotFoundError, IsADirectoryError, PermissionError, ValueError, TypeError)
+        return isinstance(error, missing) and not isinstance(error, requests.RequestException)
+    return 400 <= status < 500 and status not in MAY_PASS
+
+
+def _experiment(client: MlflowClient, name: str) -> str:
+    if experiment := client.get_experiment_by_name(name):
+        if experiment.lifecycle_stage != "active":
+            raise Unreachable(f"MLflow experiment {name} is deleted; restore it")
+        return experiment.experiment_id
+    return client.create_experiment(name, tags={"mlflow.experimentKind": MODEL_TRAINING})
