@@ -52,7 +52,9 @@ class Comparison:
 
 def weights(first: Path, second: Path) -> Comparison:
     """The trained weights of two members' folders, bit by bit; one difference a tensor."""
-    one, two = (torch.load(MemberFolder(path).weights, map_location="cpu", weights_only=True) for path in (first, second))
+    one, two = (
+        torch.load(MemberFolder(path).weights, map_location="cpu", weights_only=True) for path in (first, second)
+    )
     differences = _only_in_one("tensor", one, two)
     differences += [
         _between(name, one[name], two[name]) for name in one if name in two and not _same_bits(one[name], two[name])
@@ -131,4 +133,5 @@ def _between(name: str, one: torch.Tensor, two: torch.Tensor) -> Difference:
 def _samples_of(step: int, one: list[int] | None, two: list[int] | None) -> str:
     if one is None or two is None:
         return f"step {step} is in the {'second' if one is None else 'first'} run only"
-    return f"step {step}: {sorted(set(one) - set(two))[:5]} in the first run, {sorted(set(two) - set(one))[:5]} in the second"
+    lost, new = sorted(set(one) - set(two))[:5], sorted(set(two) - set(one))[:5]
+    return f"step {step}: {lost} in the first run, {new} in the second"

@@ -102,7 +102,7 @@ class LocalCluster:
         self._nodes[number].kill()
 
     def drain_node(self, number: int) -> None:
-        """With warning, as when a preemptible machine is taken away: the node leaves when Ray lets it. Does not wait."""
+        """With warning, as when a preemptible machine is taken away: it leaves when Ray lets it. Does not wait."""
         self._nodes[number].send(signal.SIGTERM)
 
     def _start_head(self) -> None:
