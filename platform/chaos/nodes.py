@@ -21,7 +21,6 @@ import psutil
 
 OBJECT_STORE_BYTES = 100_000_000  # about Ray's minimum; a few messages are all that passes through it
 START_TIMEOUT_S = 60.0
-END_TIMEOUT_S = 20.0
 STARTED = "Ray runtime started."  # what `ray start` says once its node is in the cluster
 
 
@@ -61,7 +60,7 @@ class LocalCluster:
         self._folder, self._count, self._cpus = folder, nodes, cpus
         self._head_cpus = cpus if head_cpus is None else head_cpus
         self._nodes: list[Node] = []
-        self._scratch = ""
+        self.scratch = Path()  # of Ray, while it lasts
         self.address = ""
 
     @property
@@ -70,7 +69,7 @@ class LocalCluster:
         return {"RAY_AUTH_MODE": "disabled"}
 
     def __enter__(self) -> Self:
-        self._scratch = tempfile.mkdtemp(prefix="ray-")  # short: Ray's sockets live below it
+        self.scratch = Path(tempfile.mkdtemp(prefix="ray-"))  # short: Ray's sockets live below it
         try:
             self._start_head()
             started = [self._start(self._worker_words(), self._cpus) for _ in range(self._count - 1)]
@@ -86,7 +85,7 @@ class LocalCluster:
     ) -> None:
         for node in reversed(self._nodes):
             node.kill()
-        shutil.rmtree(self._scratch, ignore_errors=True)
+        shutil.rmtree(self.scratch, ignore_errors=True)
 
     def node(self, number: int) -> Node:
         return self._nodes[number]
@@ -109,7 +108,7 @@ class LocalCluster:
         port, client = _free_ports(2)
         words = [
             "--head", f"--port={port}", f"--ray-client-server-port={client}", "--include-dashboard=false",
-            f"--temp-dir={self._scratch}",
+            f"--temp-dir={self.scratch}",
         ]  # fmt: skip
         _wait_until_started(self._start(words, self._head_cpus))
         self.address = f"{_ip()}:{port}"
