@@ -1,16 +1,10 @@
 """Training on Ray with real processes: interrupted, killed, on several workers and on a cluster of two nodes."""
 
-import os
-import re
-import shutil
 import signal
 import socket
 import subprocess
-import sys
-import tempfile
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 
 import psutil
@@ -18,6 +12,7 @@ import pytest
 import torch
 
 from jobs.train import Outcome
+from platform.chaos.nodes import LocalCluster
 
 pytestmark = pytest.mark.slow
 
@@ -73,9 +68,11 @@ def test_two_workers_train_like_one(launch):
     assert all(torch.allclose(one[key], two[key], atol=1e-4) for key in one)
 
 
-def test_a_cluster_of_two_nodes(launch, tmp_path: Path):
-    with _two_nodes(tmp_path) as address:
-        status, output = launch("job=train", "name=nodes", f"cluster.address={address}", "cluster.workers=2")
+def test_a_cluster_of_two_nodes(launch, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    with LocalCluster(tmp_path) as cluster:
+        for key, value in cluster.environment.items():
+            monkeypatch.setenv(key, value)
+        status, output = launch("job=train", "name=nodes", f"cluster.address={cluster.address}", "cluster.workers=2")
     assert status == 0, output
     assert "on 2 node(s)" in output
     assert launch.state("nodes", "model").state == "finished"
@@ -122,93 +119,3 @@ def _title(process: psutil.Process) -> str:
         return " ".join(process.cmdline())
     except psutil.Error:
         return ""
-
-
-@contextmanager
-def _two_nodes(folder: Path) -> Iterator[str]:
-    """A head and a worker node of one processor each, on private ports; ended by process id."""
-    ports = _free_ports(5)
-    scratch = tempfile.mkdtemp(prefix="ray-")  # short: Ray's sockets live below it
-    ray = str(Path(sys.executable).with_name("ray"))
-    common = ["--num-cpus=1", "--disable-usage-stats", "--object-store-memory=100000000", "--block"]
-    head = [
-        ray, "start", "--head", f"--port={ports[0]}", f"--dashboard-port={ports[1]}", "--include-dashboard=false",
-        f"--dashboard-agent-listen-port={ports[2]}", "--min-worker-port=21000", "--max-worker-port=21200",
-        f"--temp-dir={scratch}", *common,
-    ]  # fmt: skip
-    environment = os.environ | {"RAY_AUTH_MODE": "disabled"}
-    processes = [_start(head, environment, folder / "head.log")]
-    try:
-        _listening(ports[0])
-        address = f"{_ip()}:{ports[0]}"
-        worker = [
-            ray, "start", f"--address={address}", f"--dashboard-agent-listen-port={ports[3]}",
-            "--min-worker-port=21300", "--max-worker-port=21500", *common,
-        ]  # fmt: skip
-        processes.append(_start(worker, environment, folder / "worker.log"))
-        os.environ["RAY_AUTH_MODE"] = "disabled"
-        _until_two_nodes(address, environment)
-        yield address
-    finally:
-        os.environ.pop("RAY_AUTH_MODE", None)
-        for process in reversed(processes):
-            _end(process)
-        shutil.rmtree(scratch, ignore_errors=True)
-
-
-def _start(command: list[str], environment: dict[str, str], log: Path) -> subprocess.Popen[bytes]:
-    return subprocess.Popen(
-        command, env=environment, stdout=log.open("wb"), stderr=subprocess.STDOUT, start_new_session=True
-    )
-
-
-def _until_two_nodes(address: str, environment: dict[str, str]) -> None:
-    code = f"import ray; ray.init(address={address!r}, log_to_driver=False); print('nodes', len(ray.nodes()))"
-    done = None
-    for _ in range(30):
-        done = subprocess.run(
-            [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False
-        )
-        if "nodes 2" in done.stdout:
-            return
-        time.sleep(1)
-    raise RuntimeError(f"no second node: {done}")
-
-
-def _listening(port: int) -> None:
-    for _ in range(300):
-        with socket.socket() as probe:
-            if probe.connect_ex((_ip(), port)) == 0:
-                return
-        time.sleep(0.1)
-    raise RuntimeError("the head node did not start")
-
-
-def _ip() -> str:
-    from ray.util import get_node_ip_address
-
-    return re.sub(r"^$", "127.0.0.1", get_node_ip_address())
-
-
-def _free_ports(count: int) -> list[int]:
-    sockets = [socket.socket() for _ in range(count)]
-    try:
-        for each in sockets:
-            each.bind(("", 0))
-        return [each.getsockname()[1] for each in sockets]
-    finally:
-        for each in sockets:
-            each.close()
-
-
-def _end(process: subprocess.Popen[bytes]) -> None:
-    """A node and all its processes."""
-    tree = (
-        [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
-        if process.poll() is None
-        else []
-    )
-    process.terminate()
-    _, alive = psutil.wait_procs(tree, timeout=20)
-    for each in alive:
-        each.kill()

@@ -1,0 +1,91 @@
+"""Servers in processes of their own that can be killed and started again at the same address.
+
+In: a folder. Out: a URL that stays while what answers there comes and goes.
+"""
+
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+START_TIMEOUT_S = 60.0
+
+
+class Server:
+    """A process group that listens on a port of its own; a context manager."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self._port = free.getsockname()[1]
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self._port}"
+
+    def start(self) -> None:
+        """Returns when it listens.
+
+        Raises:
+            RuntimeError: it ended, or took longer than a minute.
+        """
+        self._process = subprocess.Popen(
+            self._command(self._port), cwd=self._folder,
+            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
+        )  # fmt: skip
+        end = time.monotonic() + START_TIMEOUT_S
+        while not self._listens():
+            if self._process.poll() is not None or time.monotonic() > end:
+                self.kill()
+                raise RuntimeError(f"{type(self).__name__} did not start at {self.url}")
+            time.sleep(0.05)
+
+    def kill(self) -> None:
+        """The server and its workers at once, without a goodbye; a killed one stays killed."""
+        if self._process:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self._process.pid, signal.SIGKILL)
+            self._process.wait()
+            self._process = None
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.kill()
+
+    def _command(self, port: int) -> list[str]:
+        raise NotImplementedError
+
+    def _listens(self) -> bool:
+        with socket.socket() as probe:
+            return probe.connect_ex(("127.0.0.1", self._port)) == 0
+
+
+class MlflowServer(Server):
+    """MLflow over a SQLite store and artifacts in the folder; what it has stored outlives it."""
+
+    def _command(self, port: int) -> list[str]:
+        return [
+            str(Path(sys.executable).with_name("mlflow")), "server", "--host", "127.0.0.1", "--port", str(port),
+            "--workers", "1", "--backend-store-uri", f"sqlite:///{self._folder / 'server.db'}",
+            "--artifacts-destination", str(self._folder / "artifacts"),
+        ]  # fmt: skip
+
+
+class ShardServer(Server):
+    """A folder of shards over plain HTTP, whole files only: `data.shards` is its URL."""
+
+    def _command(self, port: int) -> list[str]:
+        return [sys.executable, "-m", "http.server", str(port), "--bind", "127.0.0.1"]
