@@ -19,6 +19,8 @@ from typing import Self
 
 import psutil
 
+from platform.chaos import session
+
 OBJECT_STORE_BYTES = 100_000_000  # about Ray's minimum; a few messages are all that passes through it
 START_TIMEOUT_S = 60.0
 STARTED = "Ray runtime started."  # what `ray start` says once its node is in the cluster
@@ -32,19 +34,14 @@ class Node:
     log: Path
 
     def processes(self) -> list[psutil.Process]:
-        return session(self.process.pid)
+        return session.living(self.process.pid)
 
     def send(self, number: int) -> None:
         """Send a signal to the node's first process."""
         self.process.send_signal(number)
 
     def kill(self) -> None:
-        """All at once, as when the machine loses power."""
-        while processes := self.processes():  # again, for what was being started meanwhile
-            for each in processes:
-                with contextlib.suppress(psutil.NoSuchProcess):
-                    each.kill()
-            psutil.wait_procs(processes, timeout=1)
+        session.kill(self.process.pid)
         self.process.wait()
 
     def wait_until_ended(self, timeout_s: float) -> bool:
@@ -132,16 +129,6 @@ class LocalCluster:
         node = Node(process, log)
         self._nodes.append(node)
         return node
-
-
-def session(leader: int) -> list[psutil.Process]:
-    """The living processes of a session, whoever is their parent by now."""
-    found = []
-    for process in psutil.process_iter():
-        with contextlib.suppress(psutil.Error, ProcessLookupError):
-            if os.getsid(process.pid) == leader and process.status() != psutil.STATUS_ZOMBIE:
-                found.append(process)
-    return found
 
 
 def _wait_until_started(node: Node) -> None:

@@ -3,22 +3,25 @@
 In: a folder. Out: a URL that stays while what answers there comes and goes.
 """
 
-import contextlib
 import os
-import signal
 import socket
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Self
+
+from platform.chaos import session
 
 START_TIMEOUT_S = 60.0
 
 
 class Server:
-    """A process group that listens on a port of its own; a context manager."""
+    """Processes that listen on a port of their own; a context manager."""
+
+    environment: Mapping[str, str] = {}
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -38,7 +41,7 @@ class Server:
             RuntimeError: it ended, or took longer than a minute.
         """
         self._process = subprocess.Popen(
-            self._command(self._port), cwd=self._folder,
+            self._command(self._port), cwd=self._folder, env=os.environ | self.environment,
             stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
         )  # fmt: skip
         end = time.monotonic() + START_TIMEOUT_S
@@ -51,8 +54,7 @@ class Server:
     def kill(self) -> None:
         """The server and its workers at once, without a goodbye; a killed one stays killed."""
         if self._process:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(self._process.pid, signal.SIGKILL)
+            session.kill(self._process.pid)
             self._process.wait()
             self._process = None
 
@@ -75,6 +77,8 @@ class Server:
 
 class MlflowServer(Server):
     """MLflow over a SQLite store and artifacts in the folder; what it has stored outlives it."""
+
+    environment: Mapping[str, str] = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}  # seven processes less
 
     def _command(self, port: int) -> list[str]:
         return [
