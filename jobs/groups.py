@@ -103,4 +103,4 @@ def _ranks(ranks: list[int]) -> str:
 
 def _cause(failure: BaseException) -> str:
     """Ray knows of workers that it killed because the node ran out of memory; of others it knows nothing."""
-    return ": the node ran out of memory" if "OOM" in str(failure) or "OutOfMemory" in type(failure).__name__ else ""
+    return ": the node ran out of memory" if "running low on memory" in str(failure) else ""

@@ -5,6 +5,8 @@ import logging
 import os
 import signal
 import socket
+import subprocess
+import tempfile
 import threading
 import time
 from collections import deque
@@ -14,15 +16,18 @@ from pathlib import Path
 from typing import Any
 
 import ray
+import ray._private.worker as driver
 from ray._private.state import state
 from ray.exceptions import RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from platform.config import ClusterConfig, ConfigError
+from platform.guard import MARK, guard
 
 ROOT = Path(__file__).resolve().parent.parent
 GONE_AFTER_S = 5.0  # without a beat
 OBJECT_STORE_BYTES = 200_000_000  # reports are all that passes through it; shards are read by the workers
+_guards: list["subprocess.Popen[bytes]"] = []  # of this process's local Ray
 # Patterns as in .gitignore: without the slash, "data" would match platform/data too.
 NOT_SHIPPED = ["/.venv", "/.git", "/data", "/runs", "/mlruns", "/mlartifacts", "/mlflow.db"]
 
@@ -54,6 +59,7 @@ def connect(cluster: ClusterConfig) -> Resources:
         os.environ.setdefault("RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S", "10")
     os.environ.setdefault("RAY_TRAIN_METRICS_ENABLED", "0")  # Prometheus gauges; MLflow has ours
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # no warning on machines without a GPU
+    driver.print_to_stdstream = lambda *_, **__: None  # paragraphs on dead workers, of which we say a line
     terminated = signal.getsignal(signal.SIGTERM)
     if cluster.address is None:
         _start_local(cluster)
@@ -69,8 +75,12 @@ def _start_local(cluster: ClusterConfig) -> None:
     # Workers need this checkout ahead of the standard library when their interpreter starts: see platform/__init__.
     path = os.environ.get("PYTHONPATH", "").split(os.pathsep)
     os.environ["PYTHONPATH"] = os.pathsep.join([str(ROOT), *(part for part in path if part and part != str(ROOT))])
+    scratch = Path(tempfile.mkdtemp(prefix="ray-"))  # short: Ray's sockets live below it
+    _guards.append(guard(scratch))
+    os.environ[MARK] = str(scratch)
     ray.init(
         address="local",
+        _temp_dir=str(scratch),
         include_dashboard=cluster.dashboard,
         object_store_memory=OBJECT_STORE_BYTES,
         log_to_driver=False,  # workers' warnings come through the mailbox
@@ -98,8 +108,11 @@ def _join(address: str) -> None:
 
 
 def disconnect() -> None:
-    """Leave the cluster; a local one ends."""
+    """Leave the cluster; a local one ends, and nothing of it is left."""
     ray.shutdown()
+    os.environ.pop(MARK, None)
+    while _guards:
+        _guards.pop().communicate()
 
 
 def gpus_per_worker(cluster: ClusterConfig, resources: Resources) -> int:

@@ -1,0 +1,56 @@
+"""Ends what a Ray of our own leaves when its launcher is gone, however it went: processes and scratch files.
+
+`python -m platform.guard FOLDER` waits for its standard input to end, which the launcher holds. Ray's own processes end
+with their parent, but its agents and workers live on for a while, and its folder stays.
+"""
+
+import contextlib
+import os
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+
+MARK = "PLATFORM_RAY"  # in the environment of every process of that Ray: its folder
+GO_BY_THEMSELVES_S = 3.0
+
+
+def guard(scratch: Path) -> "subprocess.Popen[bytes]":
+    """Watch over the Ray in `scratch`; close its standard input to have it end that."""
+    root = Path(__file__).resolve().parent.parent
+    return subprocess.Popen(
+        [sys.executable, "-m", "platform.guard", str(scratch)], cwd=root, stdin=subprocess.PIPE,
+        env={key: value for key, value in os.environ.items() if key != MARK},
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
+    )  # fmt: skip
+
+
+def main() -> None:
+    scratch = sys.argv[1]
+    sys.stdin.buffer.read()
+    end = time.monotonic() + GO_BY_THEMSELVES_S
+    while (left := _marked(scratch)) and time.monotonic() < end:
+        time.sleep(0.1)
+    while left:  # again, for what was being started meanwhile
+        for each in left:
+            with contextlib.suppress(psutil.Error):
+                each.kill()
+        psutil.wait_procs(left, timeout=1)
+        left = _marked(scratch)
+    shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _marked(scratch: str) -> list[psutil.Process]:
+    found = []
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error):
+            if process.environ().get(MARK) == scratch and process.status() != psutil.STATUS_ZOMBIE:
+                found.append(process)
+    return found
+
+
+if __name__ == "__main__":
+    main()
