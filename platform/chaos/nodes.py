@@ -69,9 +69,8 @@ class LocalCluster:
         self.scratch = Path(tempfile.mkdtemp(prefix="ray-"))  # short: Ray's sockets live below it
         try:
             self._start_head()
-            started = [self._start(self._worker_words(), self._cpus) for _ in range(self._count - 1)]
-            for node in started:
-                _wait_until_started(node)
+            for _ in range(self._count - 1):
+                self.start_node()  # one after another: at once they would choose the same names for their sockets
         except BaseException:
             self.__exit__(None, None, None)
             raise
