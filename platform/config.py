@@ -393,8 +393,11 @@ class TrackingConfig:
 
     def __post_init__(self) -> None:
         scheme, found, _ = self.uri.partition("://")
-        known = scheme.partition("+")[0] in (*MLFLOW_SCHEMES, *_mlflow_plugins())  # postgresql+psycopg2
-        require(not found or known, f"tracking.uri is {self.uri!r}; give sqlite:///FILE or http://HOST:PORT")
+        known = scheme.partition("+")[0] in MLFLOW_SCHEMES  # postgresql+psycopg2
+        require(
+            not found or known or scheme in _mlflow_plugins(),
+            f"tracking.uri is {self.uri!r}; give sqlite:///FILE or http://HOST:PORT",
+        )
         every = self.system_metrics_every_s
         require(every > 0, f"tracking.system_metrics_every_s is {every}; give more than 0")
 
