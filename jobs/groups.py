@@ -8,7 +8,11 @@ import time
 from typing import Any
 
 import ray
-from ray.train.v2._internal.exceptions import WorkerHealthCheckFailedError, WorkerHealthCheckTimeoutError
+from ray.train.v2._internal.exceptions import (
+    WorkerGroupStartupTimeoutError,
+    WorkerHealthCheckFailedError,
+    WorkerHealthCheckTimeoutError,
+)
 from ray.train.v2._internal.execution.callback import ControllerCallback, WorkerGroupCallback
 from ray.train.v2._internal.execution.controller.state import (
     PreemptingState,
@@ -80,7 +84,10 @@ class GroupWatch(ControllerCallback, WorkerGroupCallback):
         if isinstance(error, PreemptionError):
             return f"preempted: {first_line(error)}"
         if isinstance(error, ControllerError):
-            return first_line(error.controller_failure)
+            failure = error.controller_failure
+            if isinstance(failure, WorkerGroupStartupTimeoutError):
+                return f"the cluster has no room for {failure.num_workers} of them now"
+            return first_line(failure)
         if not isinstance(error, WorkerGroupError):
             return first_line(error)
         failures = error.worker_failures
@@ -93,8 +100,19 @@ class GroupWatch(ControllerCallback, WorkerGroupCallback):
         died = {rank: each for rank, each in failures.items() if isinstance(each, WorkerHealthCheckFailedError)}
         if died:
             return f"{_ranks(list(died))} died{_cause(next(iter(died.values())).health_check_failure)}"
-        rank, failure = next(iter(failures.items()))
+        # Of those that failed in an exchange, the last to be suspected is the one that says so.
+        own = {rank: each for rank, each in failures.items() if not _lost_a_peer(each)}
+        silent = sorted(self._nodes.keys() - failures.keys())
+        if not own and silent:
+            return f"{_ranks(silent)} on {', '.join(sorted({self._nodes[r][1] for r in silent}))} was lost"
+        rank, failure = next(iter((own or failures).items()))
         return f"rank {rank}: {type(failure).__name__}: {first_line(failure)}"
+
+
+def _lost_a_peer(failure: BaseException) -> bool:
+    """Whether gloo or NCCL only says that another worker is gone."""
+    text = str(failure)
+    return isinstance(failure, RuntimeError) and any(sign in text for sign in ("gloo", "NCCL", "Connection closed"))
 
 
 def _ranks(ranks: list[int]) -> str:

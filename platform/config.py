@@ -422,7 +422,31 @@ class BenchConfig:
         require_at_least("bench.image_size", self.image_size, 32)
 
 
-JOBS = ("train", "ensemble", "evaluate", "pack", "bench", "check")
+CHAOS_TARGETS = ("worker", "node", "drain", "stall", "driver", "tracker", "storage")
+
+
+@dataclass
+class ChaosConfig:
+    """What `job=chaos` does to a run, to compare its end with that of an undisturbed one."""
+
+    targets: list[str] = field(default_factory=lambda: ["worker", "node", "driver"])  # chosen from at random
+    kills: int = 5
+    steps: list[int] = field(default_factory=list)  # global steps to strike at; none: random ones
+    seed: int = 0  # of what is struck, and when
+    down_s: float = 5.0  # until a node, the tracker or the storage comes back
+    nodes: int = 2  # of the private cluster (cluster.address=null), besides a head without work
+
+    def __post_init__(self) -> None:
+        for target in self.targets:
+            require_choice("chaos.targets", target, CHAOS_TARGETS)
+        require(bool(self.targets), f"chaos.targets is empty; choose some of {', '.join(CHAOS_TARGETS)}")
+        require_at_least("chaos.kills", self.kills, 1)
+        require(min(self.steps, default=1) >= 1, f"chaos.steps is {self.steps}; give steps of at least 1")
+        require_at_least("chaos.down_s", self.down_s, 0)
+        require_at_least("chaos.nodes", self.nodes, 1)
+
+
+JOBS = ("train", "ensemble", "evaluate", "pack", "bench", "chaos", "check")
 
 
 @dataclass
@@ -450,6 +474,7 @@ class Config:
     cluster: ClusterConfig = field(default_factory=ClusterConfig)
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
     bench: BenchConfig = field(default_factory=BenchConfig)
+    chaos: ChaosConfig = field(default_factory=ChaosConfig)
 
     def __post_init__(self) -> None:
         require_choice("job", self.job, JOBS)
@@ -491,6 +516,7 @@ NOT_IDENTITY = (
     "cluster",
     "tracking",
     "bench",
+    "chaos",
 )
 # (What the shards hold is part of it: see `experiment.fingerprint`; where they lie is not.)
 NOT_IDENTITY_NESTED = {
