@@ -12,7 +12,7 @@ def run(experiment: Experiment) -> int:
     Raises:
         ConfigError: a member is not trained.
     """
-    folder = ExperimentFolder(experiment)
+    folder = ExperimentFolder(experiment.folder)
     stored = [
         views
         for views in VIEW_COUNTS

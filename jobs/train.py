@@ -56,7 +56,7 @@ def run(experiment: Experiment, *, evaluate_again: bool = False) -> int:
     planned = plan(experiment)
     if experiment.config.tracking.required:
         require_answer(experiment.config.tracking)
-    folder = ExperimentFolder(experiment)
+    folder = ExperimentFolder(experiment.folder)
     started = time.monotonic()
     try:
         with _signals(), folder.held():

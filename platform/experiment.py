@@ -88,9 +88,8 @@ class Record:
 class ExperimentFolder:
     """The folder of one experiment."""
 
-    def __init__(self, experiment: Experiment) -> None:
-        self.path = experiment.folder
-        self.name = experiment.name
+    def __init__(self, path: Path) -> None:
+        self.path, self.name = path, path.name
         self.live = self.path / "live.json"  # which process on which node is where, while it runs
         self.tracking = self.path / "tracking.jsonl"
         self._file = self.path / "experiment.json"
@@ -137,7 +136,7 @@ class ExperimentFolder:
         if not self._file.exists():
             self.write(new)
             return new
-        old = Record(**json.loads(self._file.read_text()))
+        old = self.record()
         changed = differences(old.identity, json.loads(json.dumps(new.identity)))
         if changed:
             shown = "; ".join(changed[:5]) + (f"; and {len(changed) - 5} more" if len(changed) > 5 else "")
@@ -147,6 +146,10 @@ class ExperimentFolder:
         old.configs = new.configs
         old.copies = old.copies or new.copies
         return old
+
+    def record(self) -> Record:
+        """What is on disk."""
+        return Record(**json.loads(self._file.read_text()))
 
     def write(self, record: Record) -> None:
         self.path.mkdir(parents=True, exist_ok=True)

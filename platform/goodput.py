@@ -66,6 +66,13 @@ class Goodput:
         reasons = tuple(attempt.reason for attempt in attempts)
         return cls(len(attempts), repeated_steps, lost_s, wall_s, training_s, reasons)
 
+    @property
+    def text(self) -> str:
+        return (
+            f"{self.attempts} attempt(s), {self.repeated_steps} steps repeated, {self.lost_s:.0f} s lost, "
+            f"{self.training_share:.0%} of {self.wall_s:.0f} s spent training"
+        )
+
     def metrics(self) -> dict[str, float]:
         return {
             "goodput/attempts": self.attempts,

@@ -7,6 +7,7 @@ takes seconds: `tracking.py` imports it in its thread.
 import logging
 import os
 from collections import defaultdict
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import requests
@@ -206,6 +207,22 @@ def ask(tracking: TrackingConfig) -> None:
     except Exception as error:  # as in `deliver`
         reason = first_line(error)
         raise ConfigError(f"no MLflow at tracking.uri={tracking.uri} ({reason}); check it, or start one") from error
+
+
+def histories(tracking: TrackingConfig, run_id: str, keys: Iterable[str]) -> dict[str, list[tuple[int, float]]]:
+    """The points (step, value) of a run's metrics, as they were logged."""
+    client = connect(tracking)
+    found = {key: client.get_metric_history(run_id, key) for key in keys}
+    return {
+        key: [(point.step, point.value) for point in sorted(points, key=lambda point: (point.timestamp, point.step))]
+        for key, points in found.items()
+    }
+
+
+def statuses(tracking: TrackingConfig, run_ids: Iterable[str]) -> list[str]:
+    """How runs ended."""
+    client = connect(tracking)
+    return [client.get_run(run_id).info.status for run_id in run_ids]
 
 
 def connect(tracking: TrackingConfig) -> MlflowClient:

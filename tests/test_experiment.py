@@ -16,22 +16,22 @@ def experiment(tmp_path: Path, **changes: object) -> Experiment:
 
 
 def test_the_same_config_is_taken_up_again(tmp_path: Path, digits: Index):
-    first = ExperimentFolder(experiment(tmp_path))
+    first = ExperimentFolder(experiment(tmp_path).folder)
     record = first.open(experiment(tmp_path), digits)
     record.parent_run = "run"
     first.write(record)
-    assert ExperimentFolder(experiment(tmp_path)).open(experiment(tmp_path), digits).parent_run == "run"
+    assert ExperimentFolder(experiment(tmp_path).folder).open(experiment(tmp_path), digits).parent_run == "run"
 
 
 def test_a_changed_config_is_refused_with_the_difference(tmp_path: Path, digits: Index):
-    ExperimentFolder(experiment(tmp_path)).open(experiment(tmp_path), digits)
+    ExperimentFolder(experiment(tmp_path).folder).open(experiment(tmp_path), digits)
     changed = experiment(tmp_path, seed=5)
     with pytest.raises(ConfigError, match=r"model\.seed: 0 -> 5.*name=.*fresh=true"):
-        ExperimentFolder(changed).open(changed, digits)
+        ExperimentFolder(changed.folder).open(changed, digits)
 
 
 def test_changed_data_is_refused(tmp_path: Path, digits: Index):
-    folder = ExperimentFolder(experiment(tmp_path))
+    folder = ExperimentFolder(experiment(tmp_path).folder)
     folder.open(experiment(tmp_path), digits)
     fewer = replace(digits, splits={"train": digits.split("train")})
     with pytest.raises(ConfigError, match="data"):
@@ -40,25 +40,25 @@ def test_changed_data_is_refused(tmp_path: Path, digits: Index):
 
 @pytest.mark.parametrize("change", [{"job": "check"}, {"fresh": False}])
 def test_where_and_how_it_runs_is_no_part_of_the_identity(tmp_path: Path, digits: Index, change: dict[str, object]):
-    ExperimentFolder(experiment(tmp_path)).open(experiment(tmp_path), digits)
+    ExperimentFolder(experiment(tmp_path).folder).open(experiment(tmp_path), digits)
     again = experiment(tmp_path, **change)
     again.members["model"].cluster.workers = 2
     again.members["model"].loader.threads = 3
-    ExperimentFolder(again).open(again, digits)
+    ExperimentFolder(again.folder).open(again, digits)
 
 
 def test_fresh_moves_the_old_run_aside(tmp_path: Path, digits: Index):
-    folder = ExperimentFolder(experiment(tmp_path))
+    folder = ExperimentFolder(experiment(tmp_path).folder)
     folder.open(experiment(tmp_path), digits)
     folder.member("model").set_state(MemberState(FINISHED))
     fresh = experiment(tmp_path, fresh=True, seed=3)
-    ExperimentFolder(fresh).open(fresh, digits)
+    ExperimentFolder(fresh.folder).open(fresh, digits)
     assert folder.member("model").state().state != FINISHED
     assert len([path for path in tmp_path.iterdir() if path.name.startswith("one.")]) == 1
 
 
 def test_a_second_launch_is_refused_and_a_dead_holder_is_not_in_the_way(tmp_path: Path):
-    folder = ExperimentFolder(experiment(tmp_path))
+    folder = ExperimentFolder(experiment(tmp_path).folder)
     with folder.held(), pytest.raises(ConfigError, match=r"is being run by process \d+ on"), folder.held():
         pass
     (folder.path / ".holder").write_text("process 1 on a machine that died")
@@ -67,7 +67,7 @@ def test_a_second_launch_is_refused_and_a_dead_holder_is_not_in_the_way(tmp_path
 
 
 def test_a_torn_state_file_counts_as_unfinished(tmp_path: Path):
-    member = ExperimentFolder(experiment(tmp_path)).member("model")
+    member = ExperimentFolder(experiment(tmp_path).folder).member("model")
     member.set_state(MemberState(FINISHED))
     (member.path / "state.json").write_text('{"state": "fin')
     assert member.state() == MemberState()

@@ -100,6 +100,29 @@ class LocalCluster:
         """With warning, as when a preemptible machine is taken away: it leaves when Ray lets it. Does not wait."""
         self._nodes[number].send(signal.SIGTERM)
 
+    def signal_process(self, node_id: str, pid: int, number: int) -> None:
+        """Send a signal to a worker's process; here, as in the next two, Ray's name of the node does not matter."""
+        os.kill(pid, number)
+
+    def kill_node_of(self, node_id: str, pid: int) -> str:
+        """Kill the node of a worker's process; returns its name."""
+        number = self._number_of(pid)
+        self.kill_node(number)
+        return f"{number}"
+
+    def drain_node_of(self, node_id: str, pid: int) -> str:
+        number = self._number_of(pid)
+        self.drain_node(number)
+        return f"{number}"
+
+    def bring_back(self, node: str) -> None:
+        """Another node in the place of one that went."""
+        self.start_node()
+
+    def _number_of(self, pid: int) -> int:
+        leader = os.getsid(pid)
+        return next(number for number, node in enumerate(self._nodes) if node.process.pid == leader)
+
     def _start_head(self) -> None:
         port, client = _free_ports(2)
         words = [

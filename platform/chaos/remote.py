@@ -1,0 +1,82 @@
+"""Somebody's Ray cluster, whose processes and nodes are struck through Ray itself: small tasks on the nodes.
+
+What comes back after a node is lost is up to whoever runs the cluster (KubeRay, an autoscaler, people).
+"""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import psutil
+
+from platform.config import ConfigError
+
+DRAIN_S = 30
+
+
+class RemoteCluster:
+    """A context manager; offers what `nodes.LocalCluster` does to strike."""
+
+    def __init__(self, address: str) -> None:
+        self.address = address
+
+    def __enter__(self) -> Self:
+        import ray
+
+        ray.init(address=self.address, log_to_driver=False)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        import ray
+
+        ray.shutdown()
+
+    def signal_process(self, node_id: str, pid: int, number: int) -> None:
+        self._run(os.kill, node_id, pid, number)
+
+    def kill_node_of(self, node_id: str, pid: int) -> str:
+        """Kill the raylet that a worker belongs to.
+
+        Raises:
+            ConfigError: it is the head's, or this launcher's, without which nothing goes on.
+        """
+        import ray
+
+        if node_id == ray.get_runtime_context().get_node_id():
+            raise ConfigError(
+                "chaos.targets has node, but a worker is on the head node; give the head no CPUs (num-cpus: 0)"
+            )
+        self._run(_kill_parent, node_id, pid)
+        return node_id[:8]
+
+    def drain_node_of(self, node_id: str, pid: int) -> str:
+        command = [
+            str(Path(sys.executable).with_name("ray")), "drain-node", f"--address={self.address}",
+            f"--node-id={node_id}", "--reason=DRAIN_NODE_REASON_PREEMPTION", "--reason-message=chaos",
+            f"--deadline-remaining-seconds={DRAIN_S}",
+        ]  # fmt: skip
+        subprocess.run(command, check=True, capture_output=True)
+        return node_id[:8]
+
+    def bring_back(self, node: str) -> None:
+        """Not ours to do."""
+
+    def _run(self, function: Callable[..., None], node_id: str, *arguments: int) -> None:
+        import ray
+        from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+        there = NodeAffinitySchedulingStrategy(node_id, soft=False)
+        ray.get(ray.remote(function).options(num_cpus=0, max_retries=0, scheduling_strategy=there).remote(*arguments))
+
+
+def _kill_parent(pid: int) -> None:
+    raylet = psutil.Process(pid).parent()
+    if raylet:
+        raylet.send_signal(signal.SIGKILL)
