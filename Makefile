@@ -1,28 +1,32 @@
 # make run     set up, then the seven-model ensemble on the embedded digits
-# make test    set up, then every test
+# make test    set up, then the tests
+# make endure  the tests that take many minutes
 # make check   format, lint, types, then every test: what CI runs
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 UV := 0.13.9
 
-.PHONY: run test fast lint check format setup constraints clean
+.PHONY: run test endure fast lint check format setup constraints clean
 
 run: setup
 	$(BIN)/python -m platform.launch +experiment=googlenet_ens
 
 test: setup
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -m "not endurance"
+
+endure: setup  ## the tests that take many minutes: twenty kills, shrinking and growing clusters
+	$(BIN)/python -m pytest -m endurance --timeout 1800
 
 fast: setup  ## without the tests that start Ray
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest -m "not slow and not endurance"
 
 lint: setup
 	$(BIN)/ruff format --check
 	$(BIN)/ruff check
 	$(BIN)/basedpyright
 
-check: lint test
+check: lint test endure
 
 format: setup
 	$(BIN)/ruff format

@@ -2,7 +2,6 @@
 
 import contextlib
 import http.server
-import os
 import random
 import signal
 import socket
@@ -18,6 +17,7 @@ import pytest
 from mlflow.entities import Metric, Run
 from mlflow.tracking import MlflowClient
 
+from platform.chaos.servers import MlflowServer
 from platform.config import ConfigError, TrackingConfig
 from platform.journal import Journal
 from platform.tracking import Tracker, mlflow_ids, new_key, require_answer
@@ -225,33 +225,29 @@ def test_an_absent_server_is_said_once_and_everything_waits(
 def test_a_server_that_comes_after_the_launch_and_goes_in_the_middle_gets_everything_in_order(
     path: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ):
-    port = free_port()
-    uri = f"http://127.0.0.1:{port}"
-    tracker = Tracker(TrackingConfig(uri=uri), Journal(path))
+    server = MlflowServer(tmp_path)
+    tracker = Tracker(TrackingConfig(uri=server.url), Journal(path))
     parent = tracker.start("parent", {"seed": 1})
     run = tracker.start("member", {"seed": 1}, parent=parent)
     for step in range(50):
         tracker.log(run, step, {"loss": 1.0})
     wait_for(lambda: "does not answer" in caplog.text)
-    server = mlflow_server(port, tmp_path)
-    try:
+    with server:
         wait_for(lambda: tracker._journal.waiting == 0, 90)
-        end(server)
+        server.kill()
         for step in range(30, 100):  # a member that started again repeats steps
             tracker.log(run, step, {"loss": 1.0})
         wait_for(lambda: caplog.text.count("does not answer") == 2)
-        server = mlflow_server(port, tmp_path)
+        server.start()
         tracker.finish(run, "FINISHED")
         tracker.finish(parent, "FINISHED")
         assert tracker.close(wait_s=60) == 0
         assert caplog.text.count("is back") == 2
-        assert steps(uri, path, run) == list(range(100))
-        found = mlflow_run(uri, path, run)
+        assert steps(server.url, path, run) == list(range(100))
+        found = mlflow_run(server.url, path, run)
         assert found.info.status == "FINISHED"
         assert found.data.tags["mlflow.parentRunId"] == mlflow_ids(path)[parent]
-        assert "config.yaml" in {file.path for file in MlflowClient(uri).list_artifacts(found.info.run_id)}
-    finally:
-        end(server)
+        assert "config.yaml" in {file.path for file in MlflowClient(server.url).list_artifacts(found.info.run_id)}
 
 
 @pytest.mark.slow
@@ -260,28 +256,22 @@ def test_a_server_that_hangs_in_the_middle_gets_everything_once(
 ):
     """Stopped, not ended: requests without an answer are done when it goes on, and again when they are repeated."""
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "1")
-    port = free_port()
-    uri = f"http://127.0.0.1:{port}"
-    server = mlflow_server(port, tmp_path)
-    try:
-        tracker = Tracker(TrackingConfig(uri=uri), Journal(path))
+    with MlflowServer(tmp_path) as server:
+        tracker = Tracker(TrackingConfig(uri=server.url), Journal(path))
         run = tracker.start("member", {})
         for step in range(20):
             tracker.log(run, step, {"loss": 1.0})
             time.sleep(0.05)
         wait_for(lambda: tracker._journal.waiting == 0, 60)
-        os.killpg(server.pid, signal.SIGSTOP)
+        server.send(signal.SIGSTOP)
         for step in range(20, 60):
             tracker.log(run, step, {"loss": 1.0})
             time.sleep(0.1)
         assert tracker._journal.waiting == 40
-        os.killpg(server.pid, signal.SIGCONT)
+        server.send(signal.SIGCONT)
         tracker.finish(run, "FINISHED")
         assert tracker.close(wait_s=60) == 0
-        assert steps(uri, path, run) == list(range(60))
-    finally:
-        os.killpg(server.pid, signal.SIGCONT)
-        end(server)
+        assert steps(server.url, path, run) == list(range(60))
 
 
 LOGGING_PROCESS = """
@@ -424,27 +414,3 @@ def answering_port(status: int) -> Iterator[int]:
         yield server.server_address[1]
         server.shutdown()
         thread.join()
-
-
-def mlflow_server(port: int, folder: Path) -> subprocess.Popen[bytes]:
-    command = [
-        str(Path(sys.executable).with_name("mlflow")), "server", "--host", "127.0.0.1", "--port", str(port),
-        "--workers", "1", "--backend-store-uri", f"sqlite:///{folder / 'server.db'}",
-        "--artifacts-destination", str(folder / "artifacts"),
-    ]  # fmt: skip
-    server = subprocess.Popen(
-        command, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
-    )
-    for _ in range(600):
-        with socket.socket() as probe:
-            if probe.connect_ex(("127.0.0.1", port)) == 0:
-                return server
-        time.sleep(0.1)
-    raise RuntimeError("the MLflow server did not start within a minute")
-
-
-def end(server: subprocess.Popen[bytes]) -> None:
-    """The server and its workers: the process group it leads."""
-    if server.poll() is None:
-        os.killpg(server.pid, signal.SIGTERM)
-        server.wait(30)

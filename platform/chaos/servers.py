@@ -58,6 +58,11 @@ class Server:
             self._process.wait()
             self._process = None
 
+    def send(self, number: int) -> None:
+        """A signal to all its processes, such as SIGSTOP: it hangs until SIGCONT."""
+        if self._process:
+            os.killpg(self._process.pid, number)
+
     def __enter__(self) -> Self:
         self.start()
         return self

@@ -13,6 +13,7 @@ from mlflow.tracking import MlflowClient
 
 from platform.config import DataConfig
 from platform.experiment import MemberFolder, MemberState
+from platform.goodput import Attempt, read_attempts
 from platform.tracking import mlflow_ids
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -51,6 +52,9 @@ class Runner:
 
     def state(self, experiment: str, name: str) -> MemberState:
         return self.member(experiment, name).state()
+
+    def attempts(self, experiment: str, name: str) -> list[Attempt]:
+        return read_attempts(self.member(experiment, name).path)
 
     def runs(self, experiment: str) -> dict[str, Run]:
         """The experiment's MLflow runs by name."""

@@ -7,21 +7,23 @@ from pathlib import Path
 import pytest
 from mlflow.tracking import MlflowClient
 
+from platform.chaos.servers import MlflowServer
 from platform.journal import Journal
 from platform.tracking import mlflow_ids
+from platform.training.checkpoints import newest_step
 from tests.jobs.test_train_job import _wait
-from tests.test_tracking import end, free_port, mlflow_server
+from tests.test_tracking import free_port
 
 pytestmark = pytest.mark.slow
 
 
 def test_a_run_without_a_server_and_with_a_killed_launcher_arrives_later(launch, tmp_path: Path):
-    port = free_port()
-    uri = f"http://127.0.0.1:{port}"
-    words = ["job=train", "name=alone", "training.epochs=4", "training.checkpoint_every_s=0.5", f"tracking.uri={uri}"]
+    server = MlflowServer(tmp_path)
+    uri = server.url
+    words = ["job=train", "name=alone", "training.epochs=4", "checkpoint.every_s=0.5", f"tracking.uri={uri}"]
     journal = tmp_path / "runs" / "alone" / "tracking.jsonl"
     process = launch.start(*words)
-    _wait((launch.member("alone", "model").path / "checkpoint.pt").exists, process)
+    _wait(lambda: newest_step(launch.member("alone", "model").checkpoints) > 0, process)
     os.kill(process.pid, signal.SIGKILL)
     process.communicate()
     assert mlflow_ids(journal) == {}
@@ -33,8 +35,7 @@ def test_a_run_without_a_server_and_with_a_killed_launcher_arrives_later(launch,
     waiting = Journal(journal).waiting
     assert f"{waiting} entries wait for MLflow at {uri} in {journal}: the same command delivers them" in output
 
-    server = mlflow_server(port, tmp_path)
-    try:
+    with server:
         status, output = launch(*words)
         assert status == 0, output
         assert "nothing to train" in output
@@ -53,8 +54,6 @@ def test_a_run_without_a_server_and_with_a_killed_launcher_arrives_later(launch,
         status, output = launch(*words)
         assert status == 0
         assert "entries" not in output
-    finally:
-        end(server)
 
 
 def test_fresh_says_what_mlflow_never_got_and_required_stops_before_training(launch, tmp_path: Path):

@@ -1,5 +1,6 @@
-"""Training on Ray with real processes: interrupted, killed, on several workers and on a cluster of two nodes."""
+"""Training on Ray with real processes: terminated, orphaned, on several workers. See test_chaos_job for more kills."""
 
+import json
 import signal
 import socket
 import subprocess
@@ -7,53 +8,68 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-import psutil
 import pytest
 import torch
 
 from jobs.train import Outcome
-from platform.chaos.nodes import LocalCluster
+from platform.chaos import session
+from platform.goodput import read_attempts
+from platform.guard import MARK
+from platform.training.checkpoints import newest_step
+from platform.training.progress import COMPUTING
 
 pytestmark = pytest.mark.slow
 
 
-def test_interrupted_runs_are_killed_in_mlflow_and_go_on_where_they_were(launch):
-    words = ["job=train", "name=stopped", "training.epochs=4", "training.checkpoint_every_s=0.5"]
+def test_a_terminated_run_saves_in_time_and_ends_as_an_undisturbed_one(launch):
+    words = ["job=train", "name=stopped", "training.epochs=4", "checkpoint.every_s=1000"]  # none by itself
     process = launch.start(*words)
-    checkpoint = launch.member("stopped", "model").path / "checkpoint.pt"
-    _wait(checkpoint.exists, process)
-    process.send_signal(signal.SIGINT)
+    _wait(lambda: _step(launch, "stopped") >= 20, process)
+    process.send_signal(signal.SIGTERM)
     output, _ = process.communicate(timeout=120)
     assert process.returncode == 130, output
-    assert "stopped by SIGINT" in output
-    assert {run.info.status for run in launch.runs("stopped").values()} == {"KILLED"}
-    assert not launch.member("stopped", "model").is_trained()
-    reached = torch.load(checkpoint, weights_only=True)["step"]
-    assert reached > 0
+    assert "stopped by SIGTERM" in output
+    runs = launch.runs("stopped")
+    assert {run.info.status for run in runs.values()} == {"KILLED"}
+    assert runs["model"].data.tags["interrupted"] == "stopped by SIGTERM"
+    folder = launch.member("stopped", "model")
+    assert not folder.is_trained()
+    reached = newest_step(folder.checkpoints)
+    assert reached >= 20
 
     status, output = launch(*words)
     assert status == 0, output
-    assert {run.info.status for run in launch.runs("stopped").values()} == {"FINISHED"}
-    assert launch.runs("stopped")["model"].data.metrics["progress"] == 1.0
+    runs = launch.runs("stopped")
+    assert {run.info.status for run in runs.values()} == {"FINISHED"}
+    assert runs["model"].data.metrics["progress"] == 1.0
+    assert runs["model"].data.metrics["goodput/attempts"] == 2
+    assert runs["model"].data.tags["attempts"] == "1: stopped by SIGTERM; 2: finished"
+    first, second = read_attempts(folder.path)
+    assert second.from_step == reached <= first.reached
+    assert not list(folder.path.rglob("*.unfinished"))
 
     status, output = launch(*words, "name=undisturbed")
     assert status == 0, output
-    resumed, whole = (
-        torch.load(launch.member(n, "model").weights, weights_only=True) for n in ("stopped", "undisturbed")
-    )
+    resumed, whole = _weights(launch, "stopped"), _weights(launch, "undisturbed")
     assert all(torch.equal(resumed[key], whole[key]) for key in whole)
 
 
-def test_a_killed_worker_is_replaced_and_its_member_finishes(launch):
-    words = ["job=train", "name=bereft", "training.epochs=4", "training.checkpoint_every_s=0.5"]
+def test_a_killed_launcher_leaves_no_process_and_no_lock(launch):
+    words = ["job=train", "name=orphan", "training.epochs=4"]
     process = launch.start(*words)
-    _wait((launch.member("bereft", "model").path / "checkpoint.pt").exists, process)
-    workers = [p for p in psutil.Process(process.pid).children(recursive=True) if "RayTrainWorker" in _title(p)]
-    assert workers
-    workers[0].kill()
-    output, _ = process.communicate(timeout=300)
-    assert process.returncode == 0, output
-    assert launch.state("bereft", "model").starts == 2
+    _wait(lambda: _step(launch, "orphan") >= 1, process)
+    guards = [each for each in session.living(process.pid) if each.pid != process.pid]
+    scratch = {each.environ()[MARK] for each in guards if MARK in each.environ()}
+    assert len(scratch) == 1
+    process.kill()
+    process.wait()
+    end = time.monotonic() + 30
+    while (session.living(process.pid) or Path(*scratch).exists()) and time.monotonic() < end:
+        time.sleep(0.1)
+    assert not session.living(process.pid)
+    assert not Path(*scratch).exists()
+    status, output = launch(*words, "training.epochs=0.05", "fresh=true")  # it is not held any more
+    assert status == 0, output
 
 
 def test_two_workers_train_like_one(launch):
@@ -68,16 +84,6 @@ def test_two_workers_train_like_one(launch):
     assert all(torch.allclose(one[key], two[key], atol=1e-4) for key in one)
 
 
-def test_a_cluster_of_two_nodes(launch, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    with LocalCluster(tmp_path) as cluster:
-        for key, value in cluster.environment.items():
-            monkeypatch.setenv(key, value)
-        status, output = launch("job=train", "name=nodes", f"cluster.address={cluster.address}", "cluster.workers=2")
-    assert status == 0, output
-    assert "on 2 node(s)" in output
-    assert launch.state("nodes", "model").state == "finished"
-
-
 def test_no_cluster_at_the_address_is_one_line(launch):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -85,6 +91,13 @@ def test_no_cluster_at_the_address_is_one_line(launch):
     status, output = launch("job=train", "name=nowhere", f"cluster.address={address}")
     assert status == 2
     assert f"no Ray cluster answers at cluster.address={address}" in output
+
+
+def test_a_store_that_is_gone_is_said_before_ray_starts(launch):
+    status, output = launch("job=train", "data.shards=http://127.0.0.1:9/digits", "storage.attempts=2")
+    assert status == 2
+    assert "error: data.shards: http://127.0.0.1:9/digits/index.json cannot be read after 2 attempts" in output
+    assert len(output.splitlines()) < 4
 
 
 def test_cifar10_trains_through_the_ensemble_by_changing_data_alone(launch, shared_data: Path, tmp_path: Path):
@@ -102,6 +115,15 @@ def test_an_outcome_names_every_member_that_did_not_finish():
     assert Outcome({"a": MemberState("finished"), "b": MemberState("failed")}).failed == ["b"]
 
 
+def _step(launch, experiment: str) -> int:
+    """How far the run says that it is."""
+    try:
+        workers = json.loads((launch.folder / "runs" / experiment / "live.json").read_text())
+    except (FileNotFoundError, ValueError):
+        return -1
+    return max((worker["step"] for worker in workers if worker["doing"] == COMPUTING), default=-1)
+
+
 def _weights(launch, experiment: str) -> dict[str, torch.Tensor]:
     return torch.load(launch.member(experiment, "model").weights, weights_only=True)
 
@@ -112,10 +134,3 @@ def _wait(happened: Callable[[], bool], process: subprocess.Popen[str], limit_s:
         assert process.poll() is None, process.communicate()[0]
         assert time.monotonic() < end
         time.sleep(0.05)
-
-
-def _title(process: psutil.Process) -> str:
-    try:
-        return " ".join(process.cmdline())
-    except psutil.Error:
-        return ""
