@@ -76,6 +76,9 @@ class GroupWatch(ControllerCallback, WorkerGroupCallback):
                 return
             time.sleep(ASK_EVERY_S)
 
+    def _addresses(self, ranks: list[int]) -> str:
+        return ", ".join(sorted({self._nodes[rank][1] for rank in ranks}))
+
     def _tell(self, kind: str, text: str) -> None:
         self._mailbox.put.remote(GroupEvent(self._lane, kind, text, time.time()))
 
@@ -93,10 +96,10 @@ class GroupWatch(ControllerCallback, WorkerGroupCallback):
         failures = error.worker_failures
         if lost := set(lost_nodes(node for node, _ in self._nodes.values())):
             ranks = [rank for rank, (node, _) in self._nodes.items() if node in lost]
-            return f"node {', '.join(sorted({self._nodes[r][1] for r in ranks}))} was lost with {_ranks(ranks)}"
+            return f"node {self._addresses(ranks)} was lost with {_ranks(ranks)}"
         stuck = [rank for rank, each in failures.items() if isinstance(each, WorkerHealthCheckTimeoutError)]
         if stuck:
-            return f"{_ranks(stuck)} stood still"
+            return f"{_ranks(stuck)} on {self._addresses(stuck)} stood still, and was not heard of"
         died = {rank: each for rank, each in failures.items() if isinstance(each, WorkerHealthCheckFailedError)}
         if died:
             return f"{_ranks(list(died))} died{_cause(next(iter(died.values())).health_check_failure)}"
@@ -104,7 +107,7 @@ class GroupWatch(ControllerCallback, WorkerGroupCallback):
         own = {rank: each for rank, each in failures.items() if not _lost_a_peer(each)}
         silent = sorted(self._nodes.keys() - failures.keys())
         if not own and silent:
-            return f"{_ranks(silent)} on {', '.join(sorted({self._nodes[r][1] for r in silent}))} was lost"
+            return f"{_ranks(silent)} on {self._addresses(silent)} was lost"
         rank, failure = next(iter((own or failures).items()))
         return f"rank {rank}: {type(failure).__name__}: {first_line(failure)}"
 

@@ -99,7 +99,7 @@ def run_member(member: LaneMember, index: Callable[[], Index], worker: Worker, l
     state = folder.state()
     if state.state == FAILED or folder.is_finished(max(member.config.evaluation.views)):
         return
-    _count_start(folder, state)
+    _count_start(folder, state, worker)
     if state.starts > member.config.training.max_attempts:
         state.state, state.error = FAILED, _given_up(member, state)
         _leave(folder, state, worker, sender)
@@ -130,14 +130,17 @@ def run_member(member: LaneMember, index: Callable[[], Index], worker: Worker, l
     _leave(folder, state, worker, sender)
 
 
-def _count_start(folder: MemberFolder, state: MemberState) -> None:
+def _count_start(folder: MemberFolder, state: MemberState, worker: Worker) -> None:
     """Starts that got a checkpoint further, and those whose node was taken away, are not held against a member."""
     reached = TRAINED if folder.is_trained() else newest_step(folder.checkpoints)
     if reached > state.reached or lost_nodes(state.nodes):
         state.starts = 0
     state.starts += 1
     state.reached = max(reached, state.reached)
-    state.nodes = [ray.get_runtime_context().get_node_id()]
+    nodes = [ray.get_runtime_context().get_node_id()] * worker.world
+    if worker.world > 1:
+        dist.all_gather_object(nodes, nodes[0])
+    state.nodes = sorted(set(nodes))
 
 
 def _given_up(member: LaneMember, state: MemberState) -> str:

@@ -1,6 +1,7 @@
 """Ray: connect, see what there is, deal the members to lanes, and the mailbox workers report through."""
 
 import contextlib
+import json
 import logging
 import os
 import signal
@@ -27,6 +28,7 @@ from platform.guard import MARK, guard
 ROOT = Path(__file__).resolve().parent.parent
 GONE_AFTER_S = 5.0  # without a beat
 OBJECT_STORE_BYTES = 200_000_000  # reports are all that passes through it; shards are read by the workers
+JOB_CONFIG = "RAY_JOB_CONFIG_JSON_ENV_VAR"  # of a process that Ray's job API has started
 _guards: list["subprocess.Popen[bytes]"] = []  # of this process's local Ray
 # Patterns as in .gitignore: without the slash, "data" would match platform/data too.
 NOT_SHIPPED = ["/.venv", "/.git", "/data", "/runs", "/mlruns", "/mlartifacts", "/mlflow.db"]
@@ -96,7 +98,7 @@ def _join(address: str) -> None:
             socket.create_connection((host, int(port)), timeout=10).close()
         ray.init(
             address=address,
-            runtime_env={"working_dir": str(ROOT), "excludes": NOT_SHIPPED},
+            runtime_env=None if _is_shipped() else {"working_dir": str(ROOT), "excludes": NOT_SHIPPED},
             log_to_driver=False,
             logging_level=logging.ERROR,
         )
@@ -105,6 +107,11 @@ def _join(address: str) -> None:
         raise ConfigError(
             f"no Ray cluster answers at cluster.address={address} ({reason}); check the address, or use cluster=local"
         ) from error
+
+
+def _is_shipped() -> bool:
+    """Whether `ray job submit --working-dir` has sent this checkout to the cluster already."""
+    return "working_dir" in json.loads(os.environ.get(JOB_CONFIG, "{}")).get("runtime_env", {})
 
 
 def disconnect() -> None:

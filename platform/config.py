@@ -281,6 +281,10 @@ class CheckpointConfig:
         require_at_least("checkpoint.every_steps", self.every_steps, 0)
         require_at_least("checkpoint.keep", self.keep, 1)
         require(self.copy_to != "", "checkpoint.copy_to is empty; give a folder or URL, or null for no copies")
+        require(
+            not (self.copy_to or "").startswith(("http://", "https://")),
+            f"checkpoint.copy_to is {self.copy_to}, which cannot be written to; give a folder, s3://, gs:// or the like",
+        )
         require_at_least("checkpoint.max_failures", self.max_failures, 1)
         require_at_least("checkpoint.grace_s", self.grace_s, 0)
 

@@ -86,6 +86,9 @@ def typed(composed: DictConfig) -> Config:
         config,
         output_dir=str(Path(config.output_dir).absolute()),
         data=replace(config.data, shards=_absolute(config.data.shards)),
+        checkpoint=replace(
+            config.checkpoint, copy_to=_absolute(config.checkpoint.copy_to) if config.checkpoint.copy_to else None
+        ),
         storage=replace(
             config.storage,
             cache=config.storage.cache if config.storage.cache == MEMORY else _absolute(config.storage.cache),

@@ -187,6 +187,10 @@ def lines(plan: Plan) -> list[str]:
         f"{'a GPU if there is one' if cluster.gpus_per_worker is None else f'{cluster.gpus_per_worker} GPU(s)'}",
         f"evaluation  {plan.val_samples} images x {max(config.evaluation.views)} views for each member"
         + ("" if config.data.mirror else " (no mirror images: their originals count twice)"),
+        f"checkpoints every {config.checkpoint.every_s:g} s"
+        + (f" and {config.checkpoint.every_steps} steps" if config.checkpoint.every_steps else "")
+        + f", the newest {config.checkpoint.keep}{' and the best' if config.checkpoint.keep_best else ''} kept"
+        + (f", copies in {config.checkpoint.copy_to}" if config.checkpoint.copy_to else ""),
         f"results     {experiment.folder}",
         f"tracking    {config.tracking.uri}, MLflow experiment {config.tracking.experiment}",
         "",

@@ -52,13 +52,17 @@ class Node:
 class LocalCluster:
     """Nodes by number, 0 is the head; a context manager."""
 
-    def __init__(self, folder: Path, nodes: int = 2, cpus: int = 1, *, head_cpus: int | None = None) -> None:
-        """`head_cpus=0`: a head without work, so that every node that works can be killed."""
+    def __init__(
+        self, folder: Path, nodes: int = 2, cpus: int = 1, *, head_cpus: int | None = None, dashboard: bool = False
+    ) -> None:
+        """`head_cpus=0`: a head without work, so that every node that works can be killed. `dashboard`: also the server
+        that `ray job submit` speaks to, at `dashboard_url`."""
         self._folder, self._count, self._cpus = folder, nodes, cpus
         self._head_cpus = cpus if head_cpus is None else head_cpus
         self._nodes: list[Node] = []
         self.scratch = Path()  # of Ray, while it lasts
         self.address = ""
+        self._dashboard, self.dashboard_url = dashboard, ""
 
     @property
     def environment(self) -> dict[str, str]:
@@ -124,10 +128,11 @@ class LocalCluster:
         return next(number for number, node in enumerate(self._nodes) if node.process.pid == leader)
 
     def _start_head(self) -> None:
-        port, client = _free_ports(2)
+        port, client, dashboard = _free_ports(3)
+        self.dashboard_url = f"http://127.0.0.1:{dashboard}"
         words = [
-            "--head", f"--port={port}", f"--ray-client-server-port={client}", "--include-dashboard=false",
-            f"--temp-dir={self.scratch}",
+            "--head", f"--port={port}", f"--ray-client-server-port={client}", f"--temp-dir={self.scratch}",
+            f"--include-dashboard={self._dashboard}".lower(), f"--dashboard-port={dashboard}",
         ]  # fmt: skip
         _wait_until_started(self._start(words, self._head_cpus))
         self.address = f"{_ip()}:{port}"
