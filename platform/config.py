@@ -283,7 +283,7 @@ class CheckpointConfig:
         require(self.copy_to != "", "checkpoint.copy_to is empty; give a folder or URL, or null for no copies")
         require(
             not (self.copy_to or "").startswith(("http://", "https://")),
-            f"checkpoint.copy_to is {self.copy_to}, which cannot be written to; give a folder, s3://, gs:// or the like",
+            f"checkpoint.copy_to is {self.copy_to}, which cannot be written to; give a folder, or s3://, gs:// ...",
         )
         require_at_least("checkpoint.max_failures", self.max_failures, 1)
         require_at_least("checkpoint.grace_s", self.grace_s, 0)
