@@ -86,9 +86,7 @@ def test_the_members_of_a_lane_wait_for_each_other_and_those_of_another_do_not(f
     assert [each.reason for each in written(folder)] == ["finished"]
 
 
-def test_a_launcher_that_died_leaves_attempts_and_they_are_gone_on_with(
-    folder: ExperimentFolder, clock: Clock
-) -> None:
+def test_a_launcher_that_died_leaves_attempts_and_they_are_gone_on_with(folder: ExperimentFolder, clock: Clock) -> None:
     killed = Attempts(folder, ["a"])
     killed.beat(beat(1050, 40, first_step_at=1015))
     killed.write(now=True)

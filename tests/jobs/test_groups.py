@@ -18,7 +18,8 @@ from jobs.groups import GroupWatch
 from platform.cluster import GroupEvent
 
 NODES = {0: ("aaaa", "10.0.0.1"), 1: ("bbbb", "10.0.0.2"), 2: ("bbbb", "10.0.0.2")}
-PEER_LOST = RuntimeError("[gloo/transport/tcp/pair.cc:538] Connection closed by peer [10.0.0.2]:4242\nand more")
+PEER_LOST = RuntimeError("[gloo/tcp/pair.cc:538] Connection closed by peer [10.0.0.2]:4242\nand more")
+STUCK = WorkerHealthCheckTimeoutError("A worker health check has been hanging")
 SIGKILLED = (  # Ray's words for any process that is gone
     "Worker unexpectedly exits with a connection error code 2. Some common causes include: (1) the process was killed "
     "by the OOM killer due to high memory usage, (2) ray stop --force was called"
@@ -78,8 +79,8 @@ def killed() -> Exception:
         ({1: died(killed_by_ray())}, "rank 1 died: the node ran out of memory"),
         ({1: died(OutOfMemoryError("the node is full"))}, "rank 1 died: the node ran out of memory"),
         ({0: PEER_LOST, 2: died(), 1: died()}, "ranks 1, 2 died"),  # before who only lost them in an exchange
-        ({0: PEER_LOST, 1: WorkerHealthCheckTimeoutError("A worker health check has been hanging")}, "rank 1 stood still"),
-        ({0: PEER_LOST}, "rank 0: RuntimeError: [gloo/transport/tcp/pair.cc:538] Connection closed by peer [10.0.0.2]:4242"),
+        ({0: PEER_LOST, 1: STUCK}, "rank 1 stood still"),
+        ({0: PEER_LOST}, "rank 0: RuntimeError: [gloo/tcp/pair.cc:538] Connection closed by peer [10.0.0.2]:4242"),
     ],
 )  # fmt: skip
 def test_who_failed_is_named_and_why(watch: GroupWatch, failures: dict[int, Any], reason: str) -> None:

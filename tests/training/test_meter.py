@@ -99,9 +99,7 @@ def test_too_many_in_a_row_stop_after_all(
     assert all(value.isfinite().all() for value in saved["model"].values())
 
 
-@pytest.mark.parametrize(
-    ("bad_steps", "said"), [("stop", "at step 0 \\("), ("skip", "at step 2 and 2 before it \\(")]
-)
+@pytest.mark.parametrize(("bad_steps", "said"), [("stop", "at step 0 \\("), ("skip", "at step 2 and 2 before it \\(")])
 def test_a_gradient_that_is_too_long_is_bad_too(
     index: Index, digits_data: DataConfig, tmp_path: Path, bad_steps: str, said: str
 ) -> None:

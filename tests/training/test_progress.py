@@ -35,7 +35,7 @@ class Training:
     """A saver, and what it needs."""
 
     def __init__(self, folder: Path, *, rank: int = 0, **settings: Any) -> None:
-        cfg = Config(checkpoint=CheckpointConfig(**{"every_s": NEVER_S} | settings))
+        cfg = Config(checkpoint=CheckpointConfig(every_s=NEVER_S, **settings))
         module = nn.Linear(2, 2)
         average = WeightAverage(module, TrainingConfig(), 10, 100)
         state = TrainingState(module, sgd(module, OptimConfig()), average)
