@@ -40,6 +40,8 @@ class Attempts:
         if not attempts or attempts[-1].started != beat.started:
             attempts.append(self._begin(beat, attempts))
         attempt = attempts[-1]
+        if attempt.reason != UNDER_WAY:  # a beat that came late
+            return
         attempt.from_step = max(beat.from_step, 0)
         attempt.first_step_at = beat.first_step_at
         if beat.step > attempt.reached:

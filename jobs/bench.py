@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 
 from jobs.train import prepare_data
-from platform.bench import launch, loader, order, step
+from platform.bench import checkpoint, launch, loader, order, restart, step
 from platform.bench.figures import Figures
 from platform.config import Experiment
 
@@ -35,6 +35,13 @@ def run(experiment: Experiment) -> int:
             _announce("launch")
             prepare_data(config)
             launch.measure(config, Path(scratch) / "launch", figures)
+        if "checkpoint" in config.bench.parts:
+            _announce("checkpoint")
+            checkpoint.measure(config, prepare_data(config), Path(scratch) / "checkpoint", figures)
+        if "restart" in config.bench.parts:
+            _announce("restart")
+            prepare_data(config)
+            restart.measure(config, Path(scratch) / "restart", figures)
     print()
     print("\n".join(figures.lines()))
     if config.bench.json:

@@ -8,6 +8,7 @@ import time
 from typing import Any
 
 import ray
+from ray.exceptions import OutOfMemoryError
 from ray.train.v2._internal.exceptions import (
     WorkerGroupStartupTimeoutError,
     WorkerHealthCheckFailedError,
@@ -123,5 +124,7 @@ def _ranks(ranks: list[int]) -> str:
 
 
 def _cause(failure: BaseException) -> str:
-    """Ray knows of workers that it killed because the node ran out of memory; of others it knows nothing."""
-    return ": the node ran out of memory" if "running low on memory" in str(failure) else ""
+    """Ray knows of workers that it killed because the node ran out of memory. Of others it knows nothing, and says that
+    "the OOM killer" may have been it."""
+    known = isinstance(failure, OutOfMemoryError) or "running low on memory" in str(failure)
+    return ": the node ran out of memory" if known else ""

@@ -44,7 +44,7 @@ def _platform(config: Config, folder: Path, epochs: float) -> tuple[MemberState,
         "+ensemble.members={first:['order_seed=1'],second:['order_seed=2']}",
         "cluster.lanes=1",
         "evaluation.views=[1]",
-        *_settings(config),
+        *settings(config),
         f"training.epochs={epochs}",
         f"output_dir={folder}",
         f"tracking.uri=sqlite:///{folder.parent / 'mlflow.db'}",
@@ -55,7 +55,7 @@ def _platform(config: Config, folder: Path, epochs: float) -> tuple[MemberState,
     return first, second, time.time() - started
 
 
-def _settings(config: Config) -> list[str]:
+def settings(config: Config) -> list[str]:
     """The user's own settings of what a step costs, and where the shards are."""
     data, model, training = config.data, config.model, config.training
     return [
@@ -72,6 +72,11 @@ def _settings(config: Config) -> list[str]:
     ]
 
 
+def environment() -> dict[str, str]:
+    """Of a process that is to find our `platform`."""
+    return os.environ | {"PYTHONPATH": str(ROOT)}
+
+
 def _bare_ray(config: Config, folder: Path) -> float:
     """Seconds from the command to the first step of `jobs.bare_ray`."""
     folder.mkdir(parents=True)
@@ -83,9 +88,8 @@ def _bare_ray(config: Config, folder: Path) -> float:
 
 
 def _run(command: list[str]) -> None:
-    environment = os.environ | {"PYTHONPATH": str(ROOT)}
     done = subprocess.run(
-        command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=LIMIT_S, check=False
+        command, cwd=ROOT, env=environment(), capture_output=True, text=True, timeout=LIMIT_S, check=False
     )
     if done.returncode:
         raise RuntimeError(f"{' '.join(command)} ended with {done.returncode}: {done.stderr[-2000:]}")

@@ -20,6 +20,7 @@ from platform.models.build import build, logits_and_auxiliary
 from platform.training.averaging import WeightAverage
 from platform.training.loop import train, training_order
 from platform.training.optim import sgd
+from platform.training.progress import Progress
 from platform.training.step import arithmetic, train_step
 from platform.training.worker import Worker
 
@@ -91,22 +92,28 @@ class _Platform:
 
 
 def _loop(config: Config, index: Index, device: torch.device, folder: Path) -> float:
-    """Images a second of `training.loop.train` between its first and last report."""
+    """Images a second of the whole loop."""
+    return (2 * STEPS - 1) * config.training.batch_size / loop_seconds(config, index, device, folder, 2 * STEPS)
+
+
+def loop_seconds(
+    config: Config, index: Index, device: torch.device, folder: Path, steps: int, progress: Progress | None = None
+) -> float:
+    """Seconds that `training.loop.train` takes from the report of its first step to that of its last."""
     order = training_order(config, index.split("train"))
     short = replace(
         config,
-        training=replace(config.training, epochs=2 * STEPS / order.steps_per_epoch, log_every_steps=STEPS),
+        training=replace(config.training, epochs=steps / order.steps_per_epoch, log_every_steps=steps),
         evaluation=replace(config.evaluation, every_epochs=0),
     )
-    times: list[tuple[int, float]] = []
+    times: list[float] = []
 
     def report(step: int, metrics: dict[str, float]) -> None:
         if "train/loss" in metrics:
-            times.append((step, time.perf_counter()))
+            times.append(time.perf_counter())
 
-    train(short, index, Worker(device=device, threads=config.cluster.cpus_per_worker), folder, report)
-    (first, start), (last, end) = times[0], times[-1]
-    return (last - first) * config.training.batch_size / (end - start)
+    train(short, index, Worker(device=device, threads=config.cluster.cpus_per_worker), folder, report, progress)
+    return times[-1] - times[0]
 
 
 def _model(config: Config, device: torch.device) -> torch.nn.Module:

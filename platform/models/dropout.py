@@ -38,10 +38,9 @@ class SampleDropout(nn.Module):
 
 def by_sample(model: nn.Module) -> nn.Module:
     """Put a SampleDropout in the place of every plain Dropout of `model`."""
-    for parent in list(model.modules()):
-        for name, child in list(parent.named_children()):
-            if type(child) is nn.Dropout:
-                setattr(parent, name, SampleDropout(child.p, 0))
+    for path, module in list(model.named_modules(remove_duplicate=False)):  # one in two places: two, of unlike masks
+        if type(module) is nn.Dropout:
+            model.set_submodule(path, SampleDropout(module.p, 0))
     for number, layer in enumerate(layers(model)):
         layer.number = number
     return model

@@ -75,6 +75,7 @@ class Checkpoints:
         *,
         best_step: int | None = None,
         wait: bool = False,
+        urgent: bool = False,
         taken: Callable[[], None] = lambda: None,
         written: Callable[[int], None] = lambda step: None,
     ) -> bool:
@@ -83,7 +84,8 @@ class Checkpoints:
         Args:
             state: what to write.
             best_step: the checkpoint that is kept for its score.
-            wait: return when it is written. Otherwise nothing is taken while the one before is being written.
+            wait: return when it is written.
+            urgent: wait for the one before. Otherwise nothing is taken while that is being written.
             taken: is called when it will be written.
             written: is told its step when it is, from another thread.
 
@@ -93,7 +95,7 @@ class Checkpoints:
         Raises:
             CheckpointError: as many in a row as `checkpoint.max_failures` could not be written anywhere.
         """
-        if self._writing and not wait and not self._writing.done():
+        if self._writing and not (wait or urgent) and not self._writing.done():
             return False
         self._settle()
         taken()

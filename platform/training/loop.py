@@ -3,6 +3,7 @@
 import copy
 import logging
 import time
+import traceback
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -98,6 +99,7 @@ def train(
             try:
                 result = train_step(model, optimizer, batch, pixels, cfg, dtype, world=worker.world)
             except torch.OutOfMemoryError as error:
+                traceback.clear_frames(error.__traceback__)  # of what the step had in memory
                 raise OutOfMemory(memory.advice(module, batch, pixels, cfg, dtype)) from error
             average.update(module, step)
             meter.add(result, step)
@@ -109,6 +111,7 @@ def train(
             score = None
             if _evaluation_due(cfg, step, order.steps_per_epoch, last_step):
                 progress.at(step, EVALUATING)
+                meter.check_finite()
                 _share_statistics(module, average, worker)
                 scores = evaluate(averaged(module, average), cfg, index.split("val"), worker, pixels, dtype, progress)
                 score = scores.rates()["top1"]
@@ -190,6 +193,7 @@ class Saver:
             self._state.at(step),
             best_step=best_step,
             wait=last,
+            urgent=best and self._cfg.keep_best,
             taken=self._progress.checkpoint_is_taken,
             written=self._progress.checkpoint_is_written,
         ):

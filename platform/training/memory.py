@@ -20,17 +20,16 @@ def advice(module: nn.Module, batch: Batch, pixels: Pixels, cfg: Config, dtype: 
         module: the network itself, not a replica's wrapper: other workers take no part.
         batch: this worker's share of the global batch that did not fit.
     """
-    tried = min(len(batch.labels_N), cfg.training.max_batch_per_worker)
+    total = len(batch.labels_N)
+    tried = -(-total // -(-total // cfg.training.max_batch_per_worker))  # the largest of the equal parts
     said = (
         f"out of memory on {_device_name(pixels.device)} with {tried} images at a time "
-        f"(training.batch_size={cfg.training.batch_size}, {len(batch.labels_N)} of them on this worker)"
+        f"(training.batch_size={cfg.training.batch_size}, {total} of them on this worker)"
     )
     fitting = _largest_that_fits(module, batch, pixels, cfg, dtype, tried // 2)
     if fitting is None:
         return f"{said}; not even one image fits: take a smaller model.width or data.image_size, or a larger GPU"
-    return (
-        f"{said}; training.max_batch_per_worker={fitting} fits: the same batch in {-(-tried // fitting)} or more parts"
-    )
+    return f"{said}; training.max_batch_per_worker={fitting} fits: the same batch in {-(-total // fitting)} parts"
 
 
 def _largest_that_fits(

@@ -100,7 +100,7 @@ class Meter:
             dist.all_reduce(sums)
         loss, main_loss, correct, norm = (sums[:4] / self._worker.world).tolist()
         counts: dict[str, Any] = dict(zip(counts, sums[4:].tolist(), strict=True))
-        steps = max(step - self._last_step - self._bad_steps, 1)
+        steps = step - self._last_step - self._bad_steps
         timed_steps = step - (self._clock_step if self._clock_step is not None else step)
         images_per_s = timed_steps * self._cfg.training.batch_size / elapsed
         bad_steps = {"train/bad_steps": float(self._bad_steps)} if self._cfg.training.bad_steps == "skip" else {}
@@ -109,18 +109,15 @@ class Meter:
         self._last_step = step
         self._waited_s = loader.waited_s
         self.restart_clock()
-        return (
-            counts
-            | bad_steps
-            | {
+        means: dict[str, float] = {}
+        if steps:  # not all left out
+            means = {
                 "train/loss": loss / steps,
                 "train/main_loss": main_loss / steps,
                 "train/top1": correct * self._worker.world / (steps * self._cfg.training.batch_size),
                 "train/gradient_norm": norm / steps,
-                "train/images_per_s": images_per_s,
-                "progress": step / total_steps,
             }
-        )
+        return counts | bad_steps | means | {"train/images_per_s": images_per_s, "progress": step / total_steps}
 
 
 def samples_of(order: Order, step: int, worker: Worker) -> str:

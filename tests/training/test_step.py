@@ -201,3 +201,66 @@ def test_arithmetic_names_a_dtype() -> None:
     assert arithmetic("float32", CPU) == torch.float32
     assert arithmetic("bfloat16", CPU) == torch.bfloat16
     assert arithmetic("auto", CPU) in (torch.float32, torch.bfloat16)
+
+
+class Normalised(nn.Module):
+    """A network with batch norm, that is spoilt on demand."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(nn.Conv2d(3, 4, 3, stride=4), nn.BatchNorm2d(4), nn.Flatten())
+        self.head = nn.Linear(4 * 8 * 8, CLASSES)
+        self.spoilt = False
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.head(self.layers(images * float("nan") if self.spoilt else images))
+
+
+def run_of(cfg: Config, spoilt: list[bool]) -> tuple[list[StepResult], dict[str, Any]]:
+    """Several steps; the results, and everything that training changes."""
+    torch.manual_seed(0)
+    model = Normalised()
+    optimizer = sgd(model, cfg.optim)
+    results = []
+    for model.spoilt in spoilt:
+        results.append(train_step(model, optimizer, batch(), Pixels(cfg.data, CPU), cfg, torch.float32, world=1))
+    momentum = {f"momentum {key}": value["momentum_buffer"] for key, value in optimizer.state_dict()["state"].items()}
+    return results, model.state_dict() | momentum
+
+
+def bad_steps(kind: str, longest: float = 0.0, per_worker: int = 256) -> Config:
+    cfg = config(per_worker=per_worker)
+    cfg.training.bad_steps, cfg.training.max_gradient_norm = kind, longest
+    return cfg
+
+
+@pytest.mark.parametrize("per_worker", [256, 5])
+def test_a_skipped_step_leaves_no_trace(per_worker: int) -> None:
+    """In weights, momentum and batch norm's statistics."""
+    cfg = bad_steps("skip", per_worker=per_worker)
+    results, state = run_of(cfg, [False, True, True, False])
+    assert [(bool(result.bad), result.skipped) for result in results] == [
+        (False, False),
+        (True, True),
+        (True, True),
+        (False, False),
+    ]
+    expected = run_of(cfg, [False, False])[1]
+    assert state.keys() == expected.keys()
+    assert any("running_mean" in name for name in state)
+    for name, value in state.items():
+        assert torch.equal(value, expected[name]), name
+
+
+def test_a_bad_step_that_is_to_stop_the_run_says_so() -> None:
+    results, _ = run_of(bad_steps("stop"), [False, True])
+    assert [(bool(result.bad), result.skipped) for result in results] == [(False, False), (True, False)]
+
+
+@pytest.mark.parametrize(("kind", "skipped"), [("stop", False), ("skip", True)])
+def test_a_gradient_that_is_too_long_is_bad(kind: str, skipped: bool) -> None:
+    norm = float(run_of(bad_steps(kind), [False])[0][0].gradient_norm)
+    (long,), _ = run_of(bad_steps(kind, norm * 0.99), [False])
+    assert (bool(long.bad), long.skipped) == (True, skipped)
+    (short,), _ = run_of(bad_steps(kind, norm * 1.01), [False])
+    assert (bool(short.bad), short.skipped) == (False, False)

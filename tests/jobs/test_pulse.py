@@ -1,0 +1,105 @@
+"""A process that stands still ends itself, named; one that may only be waiting for it is given longer."""
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+
+import pytest
+
+from tests.conftest import ROOT
+
+LIMIT_S, VICTIM_WAITS_S = 1, 1.5
+# One process imports torch and Ray; for each case it forks one that stands still, or moves.
+STUCK = """
+import json, os, sys, time
+from types import SimpleNamespace
+from pathlib import Path
+import jobs.pulse as pulse
+from platform.config import Config
+from platform.training.progress import Progress
+from platform.training.worker import Worker
+
+folder, limit_s, victim_waits_s = Path(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3])
+
+class Sender:
+    member = "slow"
+    def __init__(self, case):
+        self.case, self.since = case, time.monotonic()
+    def beat(self, beat, wait_s=0):
+        return 0
+    def send(self, kind, *, step=0, metrics=None, text=""):
+        (folder / self.case).write_text(json.dumps([time.monotonic() - self.since, text]))
+
+def run(case):
+    progress, sender = Progress(), Sender(case)
+    worker = Worker(rank=1, world=2, node="node7")
+    with pulse.Pulse(config, sender, worker, progress, 0, lambda: False):
+        if case != "starting":
+            progress.restored(40, lambda: "samples 3, 1, 4")
+            progress.at(41, case)
+        for _ in range(60):
+            time.sleep(0.05)
+            if case == "evaluating":
+                progress.moved()
+
+pulse.ray.get_runtime_context = lambda: SimpleNamespace(get_node_id=lambda: "abcd")
+pulse.BEAT_EVERY_S, pulse.VICTIM_WAITS_S = 0.1, victim_waits_s
+config = Config()
+config.cluster.stall_timeout_s = limit_s
+children = {}
+for case in sys.argv[4:]:
+    pid = os.fork()
+    if pid == 0:
+        run(case)
+        os._exit(0)
+    children[case] = pid
+statuses = {case: os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for case, pid in children.items()}
+(folder / "statuses").write_text(json.dumps(statuses))
+"""
+
+
+@dataclass(frozen=True)
+class End:
+    """What became of a process."""
+
+    status: int
+    after_s: float
+    said: str
+
+
+@pytest.fixture(scope="module")
+def ends(tmp_path_factory: pytest.TempPathFactory) -> dict[str, End]:
+    folder = tmp_path_factory.mktemp("pulse")
+    cases = ["waiting for data", "computing", "starting", "evaluating"]
+    command = [sys.executable, "-c", STUCK, str(folder), str(LIMIT_S), str(VICTIM_WAITS_S), *cases]
+    subprocess.run(command, cwd=ROOT, env=os.environ | {"PYTHONPATH": str(ROOT)}, timeout=60, check=True)
+    statuses = json.loads((folder / "statuses").read_text())
+    told = {case: json.loads((folder / case).read_text()) for case in cases if (folder / case).exists()}
+    return {case: End(statuses[case], *told.get(case, [0.0, ""])) for case in cases}
+
+
+def test_who_stands_still_ends_itself_and_is_named_with_its_samples(ends: dict[str, End]) -> None:
+    end = ends["waiting for data"]
+    assert end.status == 1
+    assert LIMIT_S <= end.after_s < LIMIT_S + VICTIM_WAITS_S
+    assert end.said.startswith("rank 1 on node7 has stood still for 1 s at step 41, waiting for data (samples 3, 1, 4)")
+
+
+def test_who_computes_may_be_waiting_for_another_and_waits_longer(ends: dict[str, End]) -> None:
+    end = ends["computing"]
+    assert end.status == 1
+    assert end.after_s >= LIMIT_S + VICTIM_WAITS_S
+    assert "at step 41, computing" in end.said
+
+
+def test_one_that_never_came_to_a_step_is_ended_too(ends: dict[str, End]) -> None:
+    assert ends["starting"].status == 1
+    assert ends["starting"].said.startswith(
+        "rank 1 on node7 has stood still for 1 s at step 0, starting (no samples yet)"
+    )
+
+
+def test_whoever_moves_is_left_alone(ends: dict[str, End]) -> None:
+    assert ends["evaluating"] == End(0, 0.0, "")
