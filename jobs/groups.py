@@ -100,15 +100,14 @@ class GroupWatch(ControllerCallback, WorkerGroupCallback):
             return f"node {self._addresses(ranks)} was lost with {_ranks(ranks)}"
         stuck = [rank for rank, each in failures.items() if isinstance(each, WorkerHealthCheckTimeoutError)]
         if stuck:
-            return f"{_ranks(stuck)} on {self._addresses(stuck)} stood still, and was not heard of"
+            return f"{_ranks(stuck)} on {self._addresses(stuck)} stood still"
         died = {rank: each for rank, each in failures.items() if isinstance(each, WorkerHealthCheckFailedError)}
         if died:
             return f"{_ranks(list(died))} died{_cause(next(iter(died.values())).health_check_failure)}"
-        # Of those that failed in an exchange, the last to be suspected is the one that says so.
         own = {rank: each for rank, each in failures.items() if not _lost_a_peer(each)}
         silent = sorted(self._nodes.keys() - failures.keys())
         if not own and silent:
-            return f"{_ranks(silent)} on {self._addresses(silent)} was lost"
+            return f"{_ranks(silent)} on {self._addresses(silent)} did not answer the others"
         rank, failure = next(iter((own or failures).items()))
         return f"rank {rank}: {type(failure).__name__}: {first_line(failure)}"
 

@@ -8,7 +8,6 @@ import pytest
 from jobs import attempts as attempts_module
 from jobs.attempts import Attempts
 from platform.cluster import Beat, GroupEvent
-from platform.config import Config, Experiment
 from platform.experiment import ExperimentFolder
 from platform.goodput import LAUNCHER_LOST, UNDER_WAY, Attempt, Goodput, read_attempts
 
@@ -36,7 +35,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> ExperimentFolder:
-    return ExperimentFolder(Experiment(Config(name="made", output_dir=str(tmp_path)), {}))
+    return ExperimentFolder(tmp_path / "made")
 
 
 def beat(
