@@ -12,7 +12,7 @@ from platform.config import CheckpointConfig, Config
 from platform.data.index import Index
 from platform.training.progress import Progress
 
-STEPS, EVERY_STEPS = 48, 8
+STEPS, EVERY_STEPS = 48, 2  # as often as the writer can, so that the difference stands out of the noise
 NEVER_S = 1e9
 
 
