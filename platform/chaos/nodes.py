@@ -131,7 +131,7 @@ class LocalCluster:
         port, client, dashboard = _free_ports(3)
         self.dashboard_url = f"http://127.0.0.1:{dashboard}"
         words = [
-            "--head", f"--port={port}", f"--ray-client-server-port={client}", f"--temp-dir={self.scratch}",
+            "--head", f"--port={port}", f"--ray-client-server-port={client}",
             f"--include-dashboard={self._dashboard}".lower(), f"--dashboard-port={dashboard}",
         ]  # fmt: skip
         _wait_until_started(self._start(words, self._head_cpus))
@@ -143,6 +143,7 @@ class LocalCluster:
     def _start(self, words: list[str], cpus: int) -> Node:
         number = len(self._nodes)
         common = [
+            f"--temp-dir={self.scratch / str(number)}",  # in one they would replace each other's copies of our files
             f"--num-cpus={cpus}", f"--dashboard-agent-listen-port={_free_ports(1)[0]}", "--disable-usage-stats",
             "--min-worker-port=0", "--max-worker-port=0",  # any free ones: ranges would meet those of other nodes
             f"--object-store-memory={OBJECT_STORE_BYTES}", "--block",
