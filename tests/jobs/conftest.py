@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,16 +32,16 @@ class Runner:
         places = [f"data.shards={self.shards}", f"output_dir={self.folder / 'runs'}", f"tracking.uri={self.uri}"]
         return [sys.executable, "-m", "platform.launch", *SMALL, *places, *words]
 
-    def start(self, *words: str) -> subprocess.Popen[str]:
-        environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    def start(self, *words: str, environment: Mapping[str, str] | None = None) -> subprocess.Popen[str]:
+        environment = {**os.environ, "PYTHONPATH": str(ROOT), **(environment or {})}
         return subprocess.Popen(
             self.words(*words), cwd=ROOT, env=environment, text=True, start_new_session=True,
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
         )  # fmt: skip
 
-    def __call__(self, *words: str) -> tuple[int, str]:
-        process = self.start(*words)
-        output, _ = process.communicate(timeout=500)
+    def __call__(self, *words: str, environment: Mapping[str, str] | None = None) -> tuple[int, str]:
+        process = self.start(*words, environment=environment)
+        output, _ = process.communicate(timeout=1800)
         return process.returncode, output
 
     @property
