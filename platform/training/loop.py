@@ -36,6 +36,7 @@ from platform.training.step import arithmetic, train_step
 from platform.training.worker import Worker
 
 log = logging.getLogger("platform.training")
+LONGEST_WAIT_S = 1.0  # of who asks for a checkpoint, for the next reading
 Report = Callable[[int, dict[str, float]], None]  # (global steps done, metrics)
 
 
@@ -104,21 +105,22 @@ def train(
             average.update(module, step)
             meter.add(result, step)
             step += 1
-            if step % cfg.training.log_every_steps == 0 or step in (1, last_step):
+            evaluating = _evaluation_due(cfg, step, order.steps_per_epoch, last_step)
+            reading = evaluating or _reading_due(cfg, step)
+            if reading:
                 metrics = meter.read(step, last_step, loader)  # sync point
                 if worker.rank == 0:
                     report(step, metrics | {"train/lr": lr, "train/epoch": step / order.steps_per_epoch})
             score = None
-            if _evaluation_due(cfg, step, order.steps_per_epoch, last_step):
+            if evaluating:
                 progress.at(step, EVALUATING)
-                meter.check_finite()
                 _share_statistics(module, average, worker)
                 scores = evaluate(averaged(module, average), cfg, index.split("val"), worker, pixels, dtype, progress)
                 score = scores.rates()["top1"]
                 if worker.rank == 0:
                     report(step, {f"val/{name}": value for name, value in scores.rates().items()})
                 meter.restart_clock()
-            saver.after(step, meter, score, last=step == last_step)
+            saver.after(step, meter, score, read=reading, last=step == last_step)
             progress.at(step, WAITING)
     _share_statistics(module, average, worker)
     return averaged(module, average)
@@ -173,8 +175,11 @@ class Saver:
         log.info("resumed at step %d", step)
         return step
 
-    def after(self, step: int, meter: Meter, score: float | None, *, last: bool) -> None:
+    def after(self, step: int, meter: Meter, score: float | None, *, read: bool, last: bool) -> None:
         """Save if it is time; `score` is the evaluation's, if there was one after this step.
+
+        Where the meter was just `read`: means that begin anywhere else would be others after a restart. Only somebody
+        who asks does not wait long for that.
 
         Raises:
             CheckpointError: too many could not be written.
@@ -184,7 +189,8 @@ class Saver:
             best = True
             self._state.best = {"step": step, "score": score}
         self._due |= last or (best and self._cfg.keep_best) or self._is_time(step)  # until the writer is free for it
-        if self._worker.rank != 0 or not (self._due or self._progress.checkpoint_is_asked_for()):
+        asked_for_s = self._progress.checkpoint_asked_for_s()
+        if self._worker.rank != 0 or not ((read and (self._due or asked_for_s > 0)) or asked_for_s > LONGEST_WAIT_S):
             return
         if meter.first_bad_step() is not None:  # sync point; every worker raises at the next reading
             return
@@ -288,6 +294,12 @@ def _share_statistics(module: nn.Module, average: WeightAverage, worker: Worker)
     if worker.world > 1:
         for name, _ in module.named_buffers():
             dist.broadcast(average.state[name], src=0)
+
+
+def _reading_due(cfg: Config, step: int) -> bool:
+    """Evaluations, the last step among them, are preceded by a reading, too."""
+    every = cfg.checkpoint.every_steps
+    return step == 1 or step % cfg.training.log_every_steps == 0 or (every > 0 and step % every == 0)
 
 
 def _evaluation_due(cfg: Config, step: int, steps_per_epoch: int, total_steps: int) -> bool:

@@ -24,6 +24,7 @@ class Progress:
         self.samples: Callable[[], str] = lambda: ""  # those of the step under way, for a message
         self._moved_at = time.monotonic()
         self._asked = self._taken = self._answered = 0
+        self._asked_at = 0.0
 
     def restored(self, step: int, samples: Callable[[], str]) -> None:
         """Training goes on from `step`."""
@@ -44,12 +45,15 @@ class Progress:
         return time.monotonic() - self._moved_at
 
     def ask_for_checkpoint(self) -> int:
-        """Have the training save after its next step; returns a ticket for `is_answered`."""
+        """Have the training save after one of its next steps; returns a ticket for `is_answered`."""
+        if self._asked == self._taken:
+            self._asked_at = time.monotonic()
         self._asked += 1
         return self._asked
 
-    def checkpoint_is_asked_for(self) -> bool:
-        return self._asked > self._taken
+    def checkpoint_asked_for_s(self) -> float:
+        """Seconds since somebody asked for one that is not taken yet; 0 where nobody has."""
+        return time.monotonic() - self._asked_at if self._asked > self._taken else 0.0
 
     def checkpoint_is_taken(self) -> None:
         self._taken = self._asked

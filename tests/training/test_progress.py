@@ -44,9 +44,11 @@ class Training:
         self.saver = Saver(cfg, Worker(rank), self.checkpoints, state, self.progress)
         self.progress.restored(self.saver.restore(), str)
 
-    def step(self, step: int, score: float | None = None, *, last: bool = False, settled: bool = True) -> None:
+    def step(
+        self, step: int, score: float | None = None, *, read: bool = True, last: bool = False, settled: bool = True
+    ) -> None:
         self.progress.at(step, COMPUTING)
-        self.saver.after(step, self.meter, score, last=last)  # pyright: ignore[reportArgumentType]
+        self.saver.after(step, self.meter, score, read=read, last=last)  # pyright: ignore[reportArgumentType]
         self.progress.at(step, WAITING)
         if settled:
             self.checkpoints._settle()
@@ -76,6 +78,21 @@ def test_every_so_many_steps_and_the_last(training: Callable[..., Training]) -> 
     assert run.saved == [3, 6, 9, 10]
 
 
+def test_checkpoints_are_where_the_figures_are_read_unless_somebody_has_asked_for_long(
+    training: Callable[..., Training], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The means of a window that a restart cuts would be others."""
+    run = training(every_steps=1, keep=10)
+    for step in range(1, 7):
+        run.step(step, read=step % 3 == 0)
+    assert run.saved == [3, 6]
+    run.progress.ask_for_checkpoint()
+    run.step(7, read=False)
+    monkeypatch.setattr("platform.training.loop.LONGEST_WAIT_S", 0.0)
+    run.step(8, read=False)
+    assert run.saved == [3, 6, 8]
+
+
 def test_only_rank_0_saves(training: Callable[..., Training]) -> None:
     run = training(rank=1, every_steps=1)
     run.step(1, 0.5, last=True)
@@ -102,9 +119,9 @@ def test_a_question_is_answered_when_the_checkpoint_is_written(
     run = training()
     run.step(1)
     ticket = run.progress.ask_for_checkpoint()
-    assert run.progress.checkpoint_is_asked_for()
+    assert run.progress.checkpoint_asked_for_s() > 0
     run.step(2, settled=False)
-    assert not run.progress.checkpoint_is_asked_for()
+    assert run.progress.checkpoint_asked_for_s() == 0
     assert not run.progress.is_answered(ticket)  # taken, not safe yet
     later = run.progress.ask_for_checkpoint()
     release.set()
