@@ -13,11 +13,12 @@ from platform.config import Experiment
 from platform.evaluation import report
 from platform.evaluation.ensemble import EnsembleScores
 from platform.experiment import FINISHED, ExperimentFolder, MemberState, Record
-from platform.goodput import Goodput, read_attempts
+from platform.goodput import Goodput, read_attempts, table
 from platform.journal import Journal
 from platform.tracking import Tracker, new_key
 
 log = logging.getLogger("platform")
+DESCRIPTION = "mlflow.note.content"  # what MLflow's page of a run shows as its description, in Markdown
 SMALL_ENOUGH_TO_UPLOAD = 100_000_000  # bytes; larger probabilities stay where they are, and the run says where
 
 
@@ -79,7 +80,8 @@ class Runs:
             if attempts := read_attempts(self._folder.member(name).path):
                 run, found = self._record.member_runs[name], Goodput.of(attempts)
                 self._tracker.log(run, found.attempts, found.metrics())
-                self._tracker.tag(run, "attempts", "; ".join(f"{n}: {why}" for n, why in enumerate(found.reasons, 1)))
+                self._tracker.tag(run, "attempts", found.newest_reasons)
+                self._tracker.tag(run, DESCRIPTION, table(attempts))
 
     def close(self) -> int:
         """Returns the entries that still wait for MLflow."""

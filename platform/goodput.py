@@ -4,6 +4,7 @@ In: attempts as the launcher saw them, kept in `attempts.json` of the member's f
 """
 
 import json
+import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -11,6 +12,7 @@ from pathlib import Path
 from platform.journal import write_atomically
 
 FILE = "attempts.json"
+SHOWN = 20  # attempts in a table
 UNDER_WAY = ""
 LAUNCHER_LOST = "the launcher died"
 
@@ -73,6 +75,12 @@ class Goodput:
             f"{self.training_share:.0%} of {self.wall_s:.0f} s spent training"
         )
 
+    @property
+    def newest_reasons(self) -> str:
+        """For a tag, which MLflow wants short."""
+        numbered = [f"{number}: {reason or 'under way'}" for number, reason in enumerate(self.reasons, 1)]
+        return "; ".join(numbered[-SHOWN:])
+
     def metrics(self) -> dict[str, float]:
         return {
             "goodput/attempts": self.attempts,
@@ -80,6 +88,21 @@ class Goodput:
             "goodput/lost_s": self.lost_s,
             "goodput/training_share": self.training_share,
         }
+
+
+def table(attempts: Sequence[Attempt]) -> str:
+    """Markdown: what became of the newest attempts, and of all together."""
+    rows = [
+        f"| {number} | {_moment(each.began)} | {each.ended - each.began:.0f} s | {each.workers} | "
+        f"{each.from_step} to {each.reached} | {(each.reason or 'under way').replace('|', '/')} |"
+        for number, each in enumerate(attempts, 1)
+    ]
+    head = ["| attempt | from | for | workers | steps | ended |", "|--:|---|--:|--:|--:|---|"]
+    return "\n".join([Goodput.of(attempts).text, "", *head, *rows[-SHOWN:]])
+
+
+def _moment(seconds: float) -> str:
+    return time.strftime("%F %T", time.localtime(seconds))
 
 
 def read_attempts(folder: Path) -> list[Attempt]:

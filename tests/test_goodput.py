@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from platform.goodput import LAUNCHER_LOST, Attempt, Goodput, read_attempts, write_attempts
+from platform.goodput import LAUNCHER_LOST, Attempt, Goodput, read_attempts, table, write_attempts
 
 
 def attempt(began: float, first: float, last: float, ended: float, *, steps: tuple[int, int], reason: str) -> Attempt:
@@ -88,3 +88,13 @@ def test_attempts_are_read_as_written_and_absent_or_broken_ones_as_none(tmp_path
     assert read_attempts(folder) == attempts
     (folder / "attempts.json").write_text('[{"of": "another version"}]')
     assert read_attempts(folder) == []
+
+
+def test_the_table_has_the_newest_attempts_and_survives_a_bar_in_a_reason():
+    attempts = [Attempt(began=float(n), started=float(n), ended=n + 1.0, reason="a | b") for n in range(30)]
+    lines = table(attempts).splitlines()
+    assert lines[0].startswith("30 attempt(s), 0 steps repeated")
+    assert len(lines) == 1 + 1 + 2 + 20
+    assert lines[-1].startswith("| 30 |")
+    assert lines[-1].endswith("| a / b |")
+    assert Goodput.of(attempts).newest_reasons.startswith("11: a | b; 12: ")
