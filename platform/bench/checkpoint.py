@@ -1,6 +1,7 @@
 """What saving costs the training: the platform's own loop with a checkpoint every few steps against one without, in
 turns. The copy that training waits for is in it, and what the writer's thread takes from it while it goes on."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -41,9 +42,9 @@ class _Saves(Progress):
         super().__init__()
         self.count = 0
 
-    def checkpoint_is_taken(self) -> None:
-        super().checkpoint_is_taken()
+    def checkpoint_is_taken(self) -> Callable[[], None]:
         self.count += 1
+        return super().checkpoint_is_taken()
 
 
 def _newest(folder: Path) -> Path:

@@ -13,6 +13,7 @@ import os
 import re
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import wait as wait_for
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -26,6 +27,7 @@ from platform.data.storage import NoSuchFile, Storage, StorageError, is_remote, 
 log = logging.getLogger("platform.training")
 State = dict[str, Any]  # tensors and plain values, nested; `step` is in it
 SUFFIX = ".pt"
+WAITING_EVERY_S = 0.5
 
 
 class CheckpointError(RuntimeError):
@@ -52,6 +54,8 @@ class Saved:
 class Checkpoints:
     """The checkpoints of one member. Close it (or use `with`): it waits for what is being written.
 
+    One thread writes to the folder, another copies from there, so that a store that hangs delays copies only.
+
     Args:
         folder: where each is written first, and read from.
         config: how many are kept, and how many failures are borne.
@@ -65,8 +69,11 @@ class Checkpoints:
         self.folder, self._config = folder, config
         self._storage = Storage(storage or StorageConfig())
         self._places = [str(folder)] + ([copy_to] if copy_to else [])
+        self._copy_to = copy_to
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
+        self._copier = ThreadPoolExecutor(1, thread_name_prefix="copies of checkpoints")
         self._writing: Future[None] | None = None
+        self._copying: Future[None] | None = None
         self._failures = 0  # in a row
 
     def save(
@@ -76,18 +83,18 @@ class Checkpoints:
         best_step: int | None = None,
         wait: bool = False,
         urgent: bool = False,
-        taken: Callable[[], None] = lambda: None,
-        written: Callable[[int], None] = lambda step: None,
+        taken: Callable[[], Callable[[], None]] = lambda: lambda: None,
+        waiting: Callable[[], None] = lambda: None,
     ) -> bool:
         """Take a copy of `state` and have it written; training may change it at once.
 
         Args:
             state: what to write.
             best_step: the checkpoint that is kept for its score.
-            wait: return when it is written.
+            wait: return when it is written, and copied or not.
             urgent: wait for the one before. Otherwise nothing is taken while that is being written.
-            taken: is called when it will be written.
-            written: is told its step when it is, from another thread.
+            taken: is called when it will be written; what it returns, when it is and a copy was tried (by a thread).
+            waiting: is called again and again while this waits.
 
         Returns:
             whether it was taken.
@@ -97,11 +104,11 @@ class Checkpoints:
         """
         if self._writing and not (wait or urgent) and not self._writing.done():
             return False
-        self._settle()
-        taken()
-        self._writing = self._writer.submit(self._write, _on_host(state), best_step, written)
+        self._settle(waiting)
+        self._writing = self._writer.submit(self._write, _on_host(state), best_step, taken())
         if wait:
-            self._settle()
+            self._settle(waiting)
+            _wait(self._copying, waiting)
         return True
 
     def load(self) -> State | None:
@@ -116,6 +123,8 @@ class Checkpoints:
             try:
                 return self._read(saved, place)
             except Exception as error:  # whatever torch says of bytes from anywhere
+                if isinstance(error, StorageError) and is_remote(place):
+                    raise  # it may be whole: another start asks again
                 log.warning(
                     "checkpoint %s is unusable (%s); trying the one before", join(place, saved.name), first_line(error)
                 )
@@ -144,18 +153,22 @@ class Checkpoints:
 
     def close(self) -> None:
         self._writer.shutdown(wait=True)
+        self._copier.shutdown(wait=True)
 
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind:
+            self._storage.give_up()  # copies can wait, whoever ends this cannot
         self.close()
 
-    def _settle(self) -> None:
+    def _settle(self, waiting: Callable[[], None] = lambda: None) -> None:
         """Wait for the writer, and count what it could not do."""
         writing, self._writing = self._writing, None
         if writing is None:
             return
+        _wait(writing, waiting)
         try:
             writing.result()
             self._failures = 0
@@ -172,7 +185,7 @@ class Checkpoints:
                 first_line(error), self._failures, self._config.max_failures,
             )  # fmt: skip
 
-    def _write(self, state: State, best_step: int | None, written: Callable[[int], None]) -> None:
+    def _write(self, state: State, best_step: int | None, written: Callable[[], None]) -> None:
         """Runs in the writer's thread.
 
         Raises:
@@ -182,30 +195,36 @@ class Checkpoints:
         torch.save(state, buffer)
         content = buffer.getbuffer()
         saved = Saved(int(state["step"]), hashlib.sha256(content).hexdigest()[:16])
-        refusals = []
-        for place in self._places:
-            try:
-                self._put(place, saved, content)
-                self._tidy(place, saved.step, best_step)
-            except OSError as error:
-                refusals.append(error)
-        if len(refusals) == len(self._places):
-            raise refusals[0]
-        for error in refusals:
-            log.warning("checkpoint of step %d is not everywhere: %s", saved.step, first_line(error))
-        written(saved.step)
+        try:
+            _write_whole(self.folder / saved.name, content)
+            self._tidy(str(self.folder), saved.step, best_step)
+        except OSError as error:
+            if self._copy_to is None:
+                raise
+            self._put(self._copy_to, saved, content)
+            log.warning("checkpoint of step %d is in %s only: %s", saved.step, self._copy_to, first_line(error))
+        if self._copy_to:
+            self._copying = self._copier.submit(self._copy, self._copy_to, saved.step, best_step, written)
+        else:
+            written()
+
+    def _copy(self, place: str, step: int, best_step: int | None, written: Callable[[], None]) -> None:
+        """Runs in the copier's thread: all that is in the folder and not there, also from when the store was away."""
+        try:
+            for saved in sorted(set(self._list(str(self.folder))) - set(self._list(place))):
+                with contextlib.suppress(FileNotFoundError):  # newer ones have taken its place meanwhile
+                    self._put(place, saved, memoryview((self.folder / saved.name).read_bytes()))
+            self._tidy(place, step, best_step)
+        except OSError as error:
+            log.warning("checkpoint of step %d is not copied: %s", step, first_line(error))
+        finally:
+            written()
 
     def _put(self, place: str, saved: Saved, content: memoryview) -> None:
         if is_remote(place):
-            self._copy_what_is_missing(place, saved)
             self._storage.write(join(place, saved.name), bytes(content))
         else:
             _write_whole(Path(place) / saved.name, content)
-
-    def _copy_what_is_missing(self, place: str, newest: Saved) -> None:
-        """What is only in the folder, since the store was away."""
-        for saved in set(self._list(self._places[0])) - set(self._list(place)) - {newest}:
-            self._storage.upload(self.folder / saved.name, join(place, saved.name))
 
     def _tidy(self, place: str, step: int, best_step: int | None) -> None:
         """Remove all but the newest ones and the best one; ones after `step` are of no use, or it would be beyond."""
@@ -243,6 +262,12 @@ class Checkpoints:
         """Left by a writer that was killed; there is only one writer."""
         for path in self.folder.glob("*.unfinished"):
             path.unlink(missing_ok=True)
+
+
+def _wait(future: "Future[None] | None", waiting: Callable[[], None]) -> None:
+    """Until it is done, however it ended."""
+    while future and not wait_for([future], timeout=WAITING_EVERY_S).done:
+        waiting()
 
 
 def newest_step(folder: Path) -> int:

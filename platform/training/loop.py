@@ -201,7 +201,7 @@ class Saver:
             wait=last,
             urgent=best and self._cfg.keep_best,
             taken=self._progress.checkpoint_is_taken,
-            written=self._progress.checkpoint_is_written,
+            waiting=self._progress.moved,
         ):
             self._saved_at, self._due = time.monotonic(), False
 

@@ -55,12 +55,14 @@ class Progress:
         """Seconds since somebody asked for one that is not taken yet; 0 where nobody has."""
         return time.monotonic() - self._asked_at if self._asked > self._taken else 0.0
 
-    def checkpoint_is_taken(self) -> None:
-        self._taken = self._asked
+    def checkpoint_is_taken(self) -> Callable[[], None]:
+        """Returns what is to be called when it is safe."""
+        self._taken = ticket = self._asked
 
-    def checkpoint_is_written(self, step: int) -> None:
-        """Called by the writer; there is never more than one being written."""
-        self._answered = self._taken
+        def safe() -> None:
+            self._answered = max(self._answered, ticket)
+
+        return safe
 
     def is_answered(self, ticket: int) -> bool:
         """Whether a checkpoint begun after the question is safe, or there is nothing to save."""

@@ -19,6 +19,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from platform.config import CheckpointConfig, StorageConfig
+from platform.data.storage import Storage, StorageError
 from platform.training.checkpoints import CheckpointError, Checkpoints, Saved
 
 HASTY = StorageConfig(attempts=1, timeout_s=5)
@@ -165,12 +166,12 @@ def test_an_unfinished_file_is_no_checkpoint_and_is_swept_away(tmp_path: Path) -
 def test_nothing_is_taken_while_the_one_before_is_being_written(tmp_path: Path) -> None:
     written, go_on = [], threading.Event()
 
-    def slowly(step: int) -> None:
+    def slowly() -> None:
         go_on.wait(10)
-        written.append(step)
+        written.append(1)
 
     with Checkpoints(tmp_path, CheckpointConfig()) as checkpoints:
-        assert checkpoints.save(state(1), written=slowly)
+        assert checkpoints.save(state(1), taken=lambda: slowly)
         assert not checkpoints.save(state(2))
         go_on.set()
         assert checkpoints.save(state(3), wait=True)
@@ -233,10 +234,47 @@ def test_while_the_store_is_away_the_folder_has_them_and_they_follow(
     copies = f"file://{blocked}/member"
     with Checkpoints(tmp_path / "here", CheckpointConfig(), HASTY, copies) as checkpoints:
         checkpoints.save(state(1), wait=True)
-        assert "checkpoint of step 1 is not everywhere" in caplog.text
+        assert "checkpoint of step 1 is not copied" in caplog.text
         blocked.unlink()
         checkpoints.save(state(2), wait=True)
     assert steps(tmp_path / "store" / "member") == [1, 2]
+
+
+def test_a_store_that_hangs_delays_copies_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    go_on, original = threading.Event(), Storage.write
+
+    def hang(self: Storage, url: str, content: bytes) -> None:
+        go_on.wait(10)
+        original(self, url, content)
+
+    monkeypatch.setattr(Storage, "write", hang)
+    written: list[int] = []
+    with Checkpoints(tmp_path / "here", CheckpointConfig(), HASTY, f"file://{tmp_path}/store") as checkpoints:
+        for step in (1, 2, 3):
+            assert checkpoints.save(state(step), urgent=True, taken=lambda step=step: lambda: written.append(step))
+        checkpoints._settle()
+        assert steps(tmp_path / "here") == [2, 3]
+        assert written == []  # nobody is told that it is safe from the loss of this machine
+        go_on.set()
+        checkpoints.save(state(4), wait=True)
+        assert steps(tmp_path / "store") == [3, 4]
+    assert written == [1, 2, 3]
+
+
+def test_a_copy_that_cannot_be_read_now_is_not_passed_over(s3: str, tmp_path: Path) -> None:
+    copies = "s3://shards/passed/over"
+    save(tmp_path / "here", 1, 2, copy_to=copies)
+    with Checkpoints(tmp_path / "elsewhere", CheckpointConfig(), HASTY, copies) as checkpoints:
+        listed = [(Saved.of(Path(name).name), copies) for name in fsspec.filesystem("s3").ls(copies)]
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(checkpoints, "_all", lambda: listed)
+            patch.setattr(Storage, "read", _unreachable)
+            with pytest.raises(StorageError):
+                checkpoints.load()
+
+
+def _unreachable(self: Storage, url: str) -> bytes:
+    raise StorageError(f"{url} cannot be read")
 
 
 def test_a_store_that_does_not_say_what_it_has_does_not_start_a_run_anew(
