@@ -227,6 +227,7 @@ def statuses(tracking: TrackingConfig, run_ids: Iterable[str]) -> list[str]:
 
 def connect(tracking: TrackingConfig) -> MlflowClient:
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
+    os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")  # at the end of each run, into our table
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")  # the journal's reader tries again
     logging.getLogger("alembic").setLevel(logging.WARNING)
     logging.getLogger("mlflow").setLevel(logging.CRITICAL)  # it also raises what it logs, at every attempt
