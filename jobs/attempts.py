@@ -11,6 +11,7 @@ from platform.experiment import ExperimentFolder
 from platform.goodput import LAUNCHER_LOST, UNDER_WAY, Attempt, read_attempts, write_attempts
 
 WRITE_EVERY_S = 1.0
+NOTICE_HOLDS_S = 300.0  # clouds give 30 to 120 seconds
 
 
 class Attempts:
@@ -22,7 +23,7 @@ class Attempts:
         self._of = {name: read_attempts(folder.member(name).path) for name in names}
         self._lane_of: dict[str, int] = {}
         self._lane_free_at: dict[int, float] = {}  # when its last member left
-        self._notices: dict[int, str] = {}  # of preemption, of each lane
+        self._notices: dict[int, GroupEvent] = {}  # of preemption, of each lane
         self._changed = set(names)
         self._written_at = 0.0
         for attempts in self._of.values():
@@ -42,6 +43,8 @@ class Attempts:
         attempt = attempts[-1]
         if attempt.reason != UNDER_WAY:  # a beat that came late
             return
+        if len(attempts) > 1:  # workers outlive a killed launcher by seconds, and may have saved
+            attempts[-2].reached = max(attempts[-2].reached, beat.from_step)
         attempt.from_step = max(beat.from_step, 0)
         attempt.first_step_at = beat.first_step_at
         if beat.step > attempt.reached:
@@ -54,10 +57,11 @@ class Attempts:
         """Note why a lane's group is started again; returns the member that it was training."""
         member = self._current(event.lane)
         if event.kind == "preempted":
-            self._notices[event.lane] = event.text
+            self._notices[event.lane] = event
         if member and event.kind in ("failed", "resized"):
             notice = self._notices.pop(event.lane, None)
-            self.end(member, f"preempted: {notice}" if notice else event.text, event.time)
+            announced = notice is not None and event.time - notice.time < NOTICE_HOLDS_S
+            self.end(member, f"preempted: {notice.text}" if announced and notice else event.text, event.time)
         return member
 
     def end(self, member: str, reason: str, at: float) -> None:
@@ -66,6 +70,7 @@ class Attempts:
         if attempts and attempts[-1].reason == UNDER_WAY:
             attempts[-1].reason, attempts[-1].ended = reason, at
             self._lane_free_at[self._lane_of[member]] = at
+            self._notices.pop(self._lane_of[member], None)
             self._changed.add(member)
 
     def close(self, reason: str) -> None:

@@ -9,6 +9,7 @@ import contextlib
 import json
 import shutil
 import signal
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -55,6 +56,7 @@ def run(experiment: Experiment) -> int:
     prepare_data(config)
     steps = sum(member.steps for member in plan(experiment).members)
     strikes = draw_strikes(config.chaos, steps)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that nothing of the rig is left
     with contextlib.ExitStack() as stack:
         rig = stack.enter_context(_Rig.of(config))
         calm = stack.enter_context(_launched(experiment, rig, "calm"))
@@ -166,7 +168,8 @@ class _Storm:
                 break
             moment, done = time.time(), self._run.steps_done()
             what = self._strike(strike, workers)
-            recovered_s = self._recovered_s(strike.target, moment)
+            member = workers[int(strike.draw * len(workers))].member
+            recovered_s = self._recovered_s(strike.target, moment, member)
             struck.append(Struck(done, strike.target, what, recovered_s))
             after = f"next step after {recovered_s:.1f} s" if recovered_s is not None else "training went on"
             print(f"step {done:>7}  {strike.target:<8} {what:<44} {after}", flush=True)
@@ -213,7 +216,7 @@ class _Storm:
                 server.start()
                 return f"{server.url} killed, back after {self._down_s:g} s"
 
-    def _recovered_s(self, target: str, moment: float) -> float | None:
+    def _recovered_s(self, target: str, moment: float, member: str) -> float | None:
         """Seconds until the next training step; None for what training does not feel.
 
         Raises:
@@ -223,7 +226,7 @@ class _Storm:
             return None
         end = time.monotonic() + RECOVERY_LIMIT_S
         while time.monotonic() < end:
-            if next_step := self._run.next_step_after(moment):
+            if next_step := self._run.next_step_after(moment, member):
                 return next_step - moment
             if self._run.status() is not None:
                 return None

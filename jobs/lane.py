@@ -23,17 +23,18 @@ from torch import nn
 
 from jobs.pulse import Pulse, preemption_notice
 from platform.cluster import Sender, WarningForwarder, lost_nodes
-from platform.config import Config
+from platform.config import Config, first_line
 from platform.data.cache import ShardError
 from platform.data.index import Index, read_index
 from platform.data.order import evaluation_share
 from platform.data.pixels import Pixels
+from platform.data.storage import StorageError
 from platform.evaluation import probabilities
 from platform.evaluation.predict import Predictions, predict
 from platform.experiment import FAILED, FINISHED, MemberFolder, MemberState
 from platform.goodput import read_attempts
 from platform.models.build import build
-from platform.training.checkpoints import CheckpointError, newest_step
+from platform.training.checkpoints import CheckpointError, newest_step, save_whole
 from platform.training.loop import train
 from platform.training.memory import OutOfMemory
 from platform.training.meter import NonFiniteLoss
@@ -96,15 +97,13 @@ def run_member(member: LaneMember, index: Callable[[], Index], worker: Worker, l
     finite, bad shards, a full disk) is recorded, and the lane goes on; any other failure ends the worker group, which
     Ray Train starts again in fresh processes, until `training.max_attempts` starts in a row got no further."""
     folder, sender = MemberFolder(member.folder), Sender(lane.mailbox, member.name)
-    state = folder.state()
-    if state.state == FAILED or folder.is_finished(max(member.config.evaluation.views)):
+    state = _start_of(member, folder, worker)
+    if state is None:
         return
-    _count_start(folder, state, worker)
     if state.starts > member.config.training.max_attempts:
         state.state, state.error = FAILED, _given_up(member, state)
         _leave(folder, state, worker, sender)
         return
-    _together(worker)  # everyone has read the state before it changes
     state.error, state.times = "", {"started": time.time()}
     if worker.rank == 0:
         _record(folder, state, sender)
@@ -130,11 +129,27 @@ def run_member(member: LaneMember, index: Callable[[], Index], worker: Worker, l
     _leave(folder, state, worker, sender)
 
 
+def _start_of(member: LaneMember, folder: MemberFolder, worker: Worker) -> MemberState | None:
+    """The member's state with this start counted, as rank 0 reads it, so that all do the same; None: it is over."""
+    state = folder.state()
+    over = state.state == FAILED or folder.is_finished(max(member.config.evaluation.views))
+    found: list[MemberState | None] = [None if over else state]
+    if worker.world > 1:
+        dist.broadcast_object_list(found, src=0, device=worker.device)
+    if found[0] is not None:
+        _count_start(folder, found[0], worker)
+        if worker.world > 1:
+            dist.broadcast_object_list(found, src=0, device=worker.device)
+    return found[0]
+
+
 def _count_start(folder: MemberFolder, state: MemberState, worker: Worker) -> None:
-    """Starts that got a checkpoint further, and those whose node was taken away, are not held against a member."""
+    """Starts that got a checkpoint further, those after a node was taken away, and those with another number of workers
+    are not held against a member."""
     reached = TRAINED if folder.is_trained() else newest_step(folder.checkpoints)
-    if reached > state.reached or lost_nodes(state.nodes):
+    if reached > state.reached or worker.world != state.workers or lost_nodes(state.nodes):
         state.starts = 0
+    state.workers = worker.world
     state.starts += 1
     state.reached = max(reached, state.reached)
     nodes = [ray.get_runtime_context().get_node_id()] * worker.world
@@ -151,7 +166,8 @@ def _given_up(member: LaneMember, state: MemberState) -> str:
 
 def _is_final(error: Exception, worker: Worker) -> bool:
     """Whether it would come again at every start."""
-    full = isinstance(error, OSError) and error.errno in FULL
+    cause = error.__cause__ if isinstance(error, StorageError) else error
+    full = isinstance(cause, OSError) and cause.errno in FULL
     bad_shard = isinstance(error, ShardError) and worker.world == 1
     return full or bad_shard or isinstance(error, NonFiniteLoss | OutOfMemory | CheckpointError)
 
@@ -191,16 +207,14 @@ def _train_and_evaluate(
 
     def report(step: int, metrics: dict[str, float]) -> None:
         times.setdefault("first_step", time.time())
+        folder.keep_report(step, metrics)
         sender.send("metrics", step=step, metrics=metrics)
 
-    if folder.is_trained():
-        model = _trained(cfg, folder, worker)
-    else:
+    model = _trained(cfg, folder, worker) if folder.is_trained() else None
+    if model is None:
         model = train(cfg, index, worker, folder.path, report, progress, member.copy_to)
         if worker.rank == 0:
-            unfinished = folder.weights.with_suffix(".unfinished")
-            torch.save(model.state_dict(), unfinished)
-            unfinished.replace(folder.weights)
+            save_whole(folder.weights, model.state_dict())
     times["trained"] = time.time()
     progress.at(progress.step, TESTING)
     if worker.rank == 0:
@@ -231,9 +245,16 @@ def _watched(predictions: Iterator[Predictions], progress: Progress) -> Iterator
         yield some
 
 
-def _trained(cfg: Config, folder: MemberFolder, worker: Worker) -> nn.Module:
+def _trained(cfg: Config, folder: MemberFolder, worker: Worker) -> nn.Module | None:
+    """The trained network; None where its file is damaged: the newest checkpoint is as good."""
     model = build(cfg.model, cfg.data.classes, cfg.data.image_size, cfg.seed)
-    model.load_state_dict(torch.load(folder.weights, map_location="cpu", weights_only=True))
+    try:
+        model.load_state_dict(torch.load(folder.weights, map_location="cpu", weights_only=True))
+    except Exception as error:  # whatever torch says of bytes from anywhere
+        log.warning(
+            "%s is unusable (%s); it is made again from the newest checkpoint", folder.weights, first_line(error)
+        )
+        return None
     return model.to(worker.device).eval()
 
 

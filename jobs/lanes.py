@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import ray
+from ray.exceptions import RayError
 from ray.train import FailureConfig, RunConfig, ScalingConfig
 from ray.train.torch import TorchConfig, TorchTrainer
 
@@ -31,7 +32,7 @@ from platform.cluster import (
     lane_count,
     start_mailbox,
 )
-from platform.config import ClusterConfig
+from platform.config import ClusterConfig, first_line
 from platform.console import Console
 from platform.data.storage import join
 from platform.experiment import ExperimentFolder, Record
@@ -41,6 +42,7 @@ from platform.training.progress import COMPUTING
 
 POLL_EVERY_S = 0.3
 LIVE_EVERY_S = 1.0
+HEAD_GONE_AFTER_S = 15.0
 SILENT_AFTER_S = 30.0  # without a beat, which comes every second
 WARN_AFTER_S = 60.0  # without progress; at the latest after half of cluster.stall_timeout_s
 FAILED_STARTS = 10  # in a row in which no worker of a lane came to life
@@ -149,7 +151,7 @@ class Lanes:
         self._hand_on(runs, console, attempts)
 
     def _hand_on(self, runs: Runs, console: Console, attempts: Attempts) -> None:
-        messages, beats = ray.get(self.mailbox.drain.remote())
+        messages, beats = self._drain()
         for beat in beats:
             self._beats[beat.member, beat.rank] = beat
             self._failed_starts[beat.lane] = 0
@@ -162,6 +164,20 @@ class Lanes:
                     self._take_event(message, console, attempts)
         attempts.write()
         self._write_live()
+
+    def _drain(self) -> tuple[list[Message | GroupEvent], list[Beat]]:
+        """
+        Raises:
+            CannotGoOn: the mailbox is gone, which is on the launcher's node: so is the cluster.
+        """
+        end = time.monotonic() + HEAD_GONE_AFTER_S
+        while True:
+            try:
+                return ray.get(self.mailbox.drain.remote(), timeout=HEAD_GONE_AFTER_S)
+            except RayError as error:
+                if time.monotonic() > end:
+                    raise CannotGoOn(f"the Ray cluster is gone ({first_line(error)})") from error
+                time.sleep(POLL_EVERY_S)
 
     def _take_message(self, message: Message, runs: Runs, console: Console, attempts: Attempts) -> None:
         match message.kind:

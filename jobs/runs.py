@@ -37,11 +37,20 @@ class Runs:
             run = record.member_runs[name]
             self._tracker.start(name, asdict(experiment.members[name]), parent=parent, again=run)
 
+        self._log_kept()
+
+    def _log_kept(self) -> None:
+        """What workers reported and no launcher lived to hear; points that were heard are left out."""
+        for name in self._names:
+            for step, metrics, at in self._folder.member(name).take_reports():
+                self._tracker.log(self._record.member_runs[name], step, metrics, at)
+
     def log(self, message: Message) -> None:
         self._tracker.log(self._record.member_runs[message.member], message.step, message.metrics or {}, message.time)
 
     def report(self, states: dict[str, MemberState], scores: EnsembleScores | None, tables: list[Path]) -> None:
         """Scores, files and the true end of every open run."""
+        self._log_kept()
         self._report_goodput()
         for name in self._names:
             run, state = self._record.member_runs[name], states[name]

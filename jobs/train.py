@@ -60,6 +60,8 @@ def run(experiment: Experiment, *, evaluate_again: bool = False) -> int:
     started = time.monotonic()
     try:
         with _signals(), folder.held():
+            if experiment.config.fresh:
+                _end_runs_of_before(experiment, folder)
             record = folder.open(experiment, prepare_data(experiment.config))
             if evaluate_again:
                 _forget_evaluations(folder, record, planned)
@@ -78,7 +80,7 @@ def run(experiment: Experiment, *, evaluate_again: bool = False) -> int:
         again = "the same command without fresh=true" if experiment.config.fresh else "the same command"
         print(f"\n{interrupted}: {again} goes on from the newest checkpoints")
         return 130
-    except CannotGoOn as error:
+    except (CannotGoOn, OSError) as error:
         print(f"error: {error}; what was saved stays, and the same command goes on from there", file=sys.stderr)
         return 1
     outcome.trained_now, outcome.seconds = unfinished, time.monotonic() - started
@@ -119,6 +121,16 @@ def _run_and_report(
     outcome.waiting = runs.close()
     _say_waiting(planned.experiment, folder, outcome.waiting)
     return outcome
+
+
+def _end_runs_of_before(experiment: Experiment, folder: ExperimentFolder) -> None:
+    """A launcher that was killed left MLflow runs RUNNING, and nobody will take them up now."""
+    if folder.exists():
+        tracker = Tracker(experiment.config.tracking, Journal(folder.tracking))
+        record = folder.record()
+        for run in [*record.member_runs.values(), *([record.parent_run] if record.parent_run else [])]:
+            tracker.finish(run, "KILLED", if_running=True)
+        tracker.close()
 
 
 def _deliver(experiment: Experiment, folder: ExperimentFolder) -> int:
@@ -204,11 +216,11 @@ def _outcome(folder: ExperimentFolder, planned: Plan) -> Outcome:
     view_counts = planned.experiment.config.evaluation.views
     finished = {
         name: MemberProbabilities(folder.member(name).probabilities)
-        for name, state in states.items()
-        if state.state == FINISHED and folder.member(name).is_finished(max(view_counts))
+        for name in states
+        if folder.member(name).is_finished(max(view_counts))
     }
-    for name in states.keys() - finished.keys():
-        states[name].state = FAILED
+    for name, state in states.items():  # the files decide: a kill may have come before the state was written
+        state.state = FINISHED if name in finished else FAILED
     return Outcome(states, score(finished, view_counts) if finished else None)
 
 

@@ -6,6 +6,7 @@ runs/NAME/table.{md,csv,png}   the results
 runs/NAME/tracking.jsonl       what MLflow should get; tracking.delivered.json says what it has
 """
 
+import contextlib
 import hashlib
 import json
 import logging
@@ -13,14 +14,13 @@ import os
 import socket
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from filelock import FileLock, Timeout
 
-from platform.config import ConfigError, Experiment, differences, identity
+from platform.config import ConfigError, Experiment, differences, first_line, identity
 from platform.data.index import Index, Split
 from platform.evaluation.probabilities import SEAL, is_complete
 from platform.journal import Journal, write_atomically
@@ -38,6 +38,7 @@ class MemberState:
     starts: int = 0  # since the last launch, or since one that got further than those before
     reached: int = -1  # global step of the newest checkpoint that a start went on from
     nodes: list[str] = field(default_factory=list)  # Ray's ids of those that the newest start was on
+    workers: int = 0  # of the newest start
     error: str = ""
     times: dict[str, float] = field(default_factory=dict)  # of the newest start: event -> seconds since the epoch
 
@@ -50,6 +51,7 @@ class MemberFolder:
         self.checkpoints = path / "checkpoints"
         self.weights = path / "weights.pt"
         self.probabilities = path / "probabilities"
+        self._reports = path / "reports.jsonl"
 
     def is_trained(self) -> bool:
         return self.weights.exists()
@@ -67,6 +69,25 @@ class MemberFolder:
             return MemberState(**json.loads((self.path / "state.json").read_text()))
         except (FileNotFoundError, ValueError, TypeError):
             return MemberState()
+
+    def keep_report(self, step: int, metrics: dict[str, float]) -> None:
+        """Metrics that a launcher killed now would never hear of: it takes them back when it starts again."""
+        with contextlib.suppress(OSError), self._reports.open("a") as file:  # a full disk is said elsewhere
+            file.write(json.dumps([step, metrics, time.time()]) + "\n")
+
+    def take_reports(self) -> list[tuple[int, dict[str, float], float]]:
+        """(step, metrics, seconds since the epoch) of what was kept, which is forgotten."""
+        try:
+            lines = self._reports.read_text().splitlines()
+            self._reports.unlink()
+        except FileNotFoundError:
+            return []
+        found = []
+        for line in lines:
+            with contextlib.suppress(ValueError):  # torn by a kill
+                step, metrics, at = json.loads(line)
+                found.append((step, metrics, at))
+        return found
 
     def set_state(self, state: MemberState) -> None:
         self.path.mkdir(parents=True, exist_ok=True)
@@ -97,7 +118,7 @@ class ExperimentFolder:
     def member(self, name: str) -> MemberFolder:
         return MemberFolder(self.path / "members" / name)
 
-    @contextmanager
+    @contextlib.contextmanager
     def held(self) -> Iterator[None]:
         """Hold the experiment: a second launch of it is refused. The operating system frees a dead holder's lock.
 
@@ -112,11 +133,17 @@ class ExperimentFolder:
             who = holder.read_text().strip() if holder.exists() else "another process"
             raise ConfigError(f"{self.name} is being run by {who}; wait for it, or give another name=") from None
         try:
+            self._sweep()
             holder.write_text(f"process {os.getpid()} on {socket.gethostname()} since {time.strftime('%F %T')}\n")
             yield
         finally:
             holder.unlink(missing_ok=True)
             lock.release()
+
+    def _sweep(self) -> None:
+        """Remove half-written files of whoever was killed; checkpoints see to theirs."""
+        for path in [*self.path.glob("*.unfinished"), *self.path.glob("members/*/*.unfinished")]:
+            path.unlink(missing_ok=True)
 
     def open(self, experiment: Experiment, index: Index) -> Record:
         """The record of this experiment: the one on disk if it is the same experiment, a new one if there is none.
@@ -130,9 +157,10 @@ class ExperimentFolder:
             configs={name: asdict(member) for name, member in experiment.members.items()},
         )
         new.copies = f"{self.name}-{_short_digest(new.identity)}"
-        if experiment.config.fresh and self._file.exists():
-            new.copies += time.strftime("-%Y%m%d-%H%M%S")  # what the run before left there is not gone on from
-            self._set_aside()
+        if experiment.config.fresh:
+            new.copies += time.strftime("-%Y%m%d-%H%M%S")  # what a run before left there is not gone on from
+            if self.exists():
+                self._set_aside()
         if not self._file.exists():
             self.write(new)
             return new
@@ -147,9 +175,22 @@ class ExperimentFolder:
         old.copies = old.copies or new.copies
         return old
 
+    def exists(self) -> bool:
+        """Whether the experiment was ever opened."""
+        return self._file.exists()
+
     def record(self) -> Record:
-        """What is on disk."""
-        return Record(**json.loads(self._file.read_text()))
+        """What is on disk.
+
+        Raises:
+            ConfigError: it is torn, or not ours.
+        """
+        try:
+            return Record(**json.loads(self._file.read_text()))
+        except (ValueError, TypeError) as error:
+            raise ConfigError(
+                f"{self._file} is damaged ({first_line(error)}); bring it back, or give fresh=true to start anew"
+            ) from error
 
     def write(self, record: Record) -> None:
         self.path.mkdir(parents=True, exist_ok=True)
@@ -160,9 +201,9 @@ class ExperimentFolder:
         waiting = Journal(self.tracking).waiting
         aside = self.path.with_name(f"{self.path.name}.{time.strftime('%Y%m%d-%H%M%S')}")
         aside.mkdir()
-        for file in self.path.iterdir():
-            if file.name not in (".lock", ".holder"):
-                file.rename(aside / file.name)
+        files = [file for file in self.path.iterdir() if file.name not in (".lock", ".holder")]
+        for file in sorted(files, key=lambda file: file == self._file):  # the record last: it says that they are there
+            file.rename(aside / file.name)
         if waiting:
             log.warning(
                 "MLflow never got %d entries of the run before; they stay in %s", waiting, aside / "tracking.jsonl"

@@ -16,6 +16,7 @@ import psutil
 
 MARK = "PLATFORM_RAY"  # in the environment of every process of that Ray: its folder
 GO_BY_THEMSELVES_S = 3.0
+KILLING_S = 20.0  # what does not end by then hangs in the kernel, on a dead disk perhaps
 
 
 def guard(scratch: Path) -> "subprocess.Popen[bytes]":
@@ -34,7 +35,8 @@ def main() -> None:
     end = time.monotonic() + GO_BY_THEMSELVES_S
     while (left := _marked(scratch)) and time.monotonic() < end:
         time.sleep(0.1)
-    while left:  # again, for what was being started meanwhile
+    end = time.monotonic() + KILLING_S
+    while left and time.monotonic() < end:  # again, for what was being started meanwhile
         for each in left:
             with contextlib.suppress(psutil.Error):
                 each.kill()

@@ -174,8 +174,16 @@ class Journal:
 def write_atomically(path: Path, text: str) -> None:
     """Replace a file as a whole or not at all."""
     unfinished = path.with_name(f"{path.name}.{os.getpid()}.unfinished")
-    unfinished.write_text(text)
-    unfinished.replace(path)
+    try:
+        with unfinished.open("w") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        unfinished.replace(path)
+    except OSError:
+        with contextlib.suppress(OSError):
+            unfinished.unlink()
+        raise
 
 
 def _line(entry: Entry) -> bytes:

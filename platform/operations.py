@@ -66,6 +66,7 @@ class Finish:
     run: str
     status: str
     at_ms: int
+    if_running: bool = False  # leave one that has ended as it is
 
 
 Operation = Start | Params | Text | Metrics | Tag | Artifact | Finish

@@ -11,7 +11,7 @@ from platform.data.cache import ShardError
 from platform.data.index import INDEX_NAME, Index, has_index, read_index
 from platform.data.order import Order, steps_per_epoch, total_steps
 from platform.data.readahead import check_room
-from platform.data.storage import StorageError, is_remote
+from platform.data.storage import Storage, StorageError, is_remote
 from platform.models import build
 from platform.packing import pack
 from platform.packing.sources import source_name
@@ -59,6 +59,7 @@ def plan(experiment: Experiment) -> Plan:
     index = open_data(config) if packed else None
     train_samples, val_samples, shrunk_to = _contents(index) if index else _source_contents(config)
     _check_local_resources(config)
+    _check_copies(config)
     members = []
     for name, member in experiment.members.items():
         require(
@@ -148,6 +149,15 @@ def _source_contents(config: Config) -> tuple[int, int, int | None]:
     except StorageError as error:
         raise ConfigError(f"data.source: {error}") from error
     return counts["train"], counts["val"], config.data.shorter_side
+
+
+def _check_copies(config: Config) -> None:
+    """Refuse an address that nothing here can write to; whether its store answers is seen later."""
+    if config.checkpoint.copy_to:
+        try:
+            Storage(config.storage).know(config.checkpoint.copy_to)
+        except StorageError as error:
+            raise ConfigError(f"checkpoint.copy_to: {error}") from error
 
 
 def _check_local_resources(config: Config) -> None:

@@ -111,8 +111,9 @@ class Replica:
                 client.set_tag(self._id(run), key, value)
             case Artifact(run, path, folder):
                 client.log_artifact(self._id(run), path, folder)
-            case Finish(run, status, at_ms):
-                client.set_terminated(self._id(run), status, at_ms)
+            case Finish(run, status, at_ms, if_running):
+                if not if_running or client.get_run(self._id(run)).info.status == "RUNNING":
+                    client.set_terminated(self._id(run), status, at_ms)
 
     def _start(self, client: MlflowClient, start: Start) -> None:
         known = self.runs.get(start.run)
@@ -150,8 +151,8 @@ class Replica:
 
     def _take_up(self, client: MlflowClient, run_id: str) -> None:
         client.update_run(run_id, status=RunStatus.to_string(RunStatus.RUNNING))
-        if "error" in client.get_run(run_id).data.tags:
-            client.delete_tag(run_id, "error")
+        for tag in {"error", "interrupted"} & client.get_run(run_id).data.tags.keys():
+            client.delete_tag(run_id, tag)
 
     def _find(self, client: MlflowClient, run: str) -> str | None:
         """The run that a process made and did not live to note."""

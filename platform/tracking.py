@@ -89,9 +89,9 @@ class Tracker:
         """Upload a file, which must stay where it is until then."""
         self._put(Artifact(run, str(path.absolute()), folder))
 
-    def finish(self, run: str, status: str) -> None:
-        """End a run as FINISHED, FAILED or KILLED."""
-        self._put(Finish(run, status, int(time.time() * 1000)))
+    def finish(self, run: str, status: str, *, if_running: bool = False) -> None:
+        """End a run as FINISHED, FAILED or KILLED; with `if_running`, only one that has not ended."""
+        self._put(Finish(run, status, int(time.time() * 1000), if_running))
 
     def close(self, wait_s: float = AWAY_S) -> int:
         """Wait until all is delivered: as long as it goes on, and at most `wait_s` while MLflow is away.

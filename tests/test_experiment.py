@@ -7,7 +7,7 @@ import pytest
 
 from platform.config import Config, ConfigError, Experiment
 from platform.data.index import Index
-from platform.experiment import FINISHED, ExperimentFolder, MemberState
+from platform.experiment import FINISHED, ExperimentFolder, MemberFolder, MemberState
 
 
 def experiment(tmp_path: Path, **changes: object) -> Experiment:
@@ -71,3 +71,22 @@ def test_a_torn_state_file_counts_as_unfinished(tmp_path: Path):
     member.set_state(MemberState(FINISHED))
     (member.path / "state.json").write_text('{"state": "fin')
     assert member.state() == MemberState()
+
+
+def test_reports_that_nobody_heard_are_taken_once_and_a_torn_one_not(tmp_path: Path):
+    member = MemberFolder(tmp_path)
+    member.keep_report(10, {"train/loss": 0.5})
+    member.keep_report(20, {"train/loss": 0.25})
+    with (tmp_path / "reports.jsonl").open("a") as file:
+        file.write("[30, {")
+    assert [(step, metrics) for step, metrics, _ in member.take_reports()] == [
+        (10, {"train/loss": 0.5}),
+        (20, {"train/loss": 0.25}),
+    ]
+    assert member.take_reports() == []
+
+
+def test_a_damaged_record_is_one_line(tmp_path: Path):
+    (tmp_path / "experiment.json").write_text("")
+    with pytest.raises(ConfigError, match=r"experiment\.json is damaged .* fresh=true"):
+        ExperimentFolder(tmp_path).record()

@@ -106,12 +106,11 @@ class Launched:
         of_each = (attempts for attempts in self.attempts().values())
         return sum(max((attempt.reached for attempt in attempts), default=0) for attempts in of_each)
 
-    def next_step_after(self, moment: float) -> float | None:
-        """When the first attempt that began after `moment` came to its first step; None: not yet."""
+    def next_step_after(self, moment: float, member: str) -> float | None:
+        """When a member's first attempt that began after `moment` came to its first step; None: not yet."""
         firsts = [
             attempt.first_step_at
-            for attempts in self.attempts().values()
-            for attempt in attempts
+            for attempt in self.attempts().get(member, [])
             if attempt.started > moment and attempt.first_step_at
         ]
         return min(firsts, default=None)

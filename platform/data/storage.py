@@ -74,6 +74,11 @@ class Storage:
     def __reduce__(self) -> tuple[Any, ...]:
         return Storage, (self.config,)
 
+    def know(self, url: str) -> None:
+        """Raise StorageError for an address of a kind that is not known, asking nobody."""
+        if is_remote(url):
+            self._files(url)
+
     def read(self, url: str) -> bytes:
         """The whole of a small file.
 

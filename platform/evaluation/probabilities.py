@@ -1,6 +1,7 @@
 """A member's probabilities on disk: one part for each worker that evaluated, each sample in exactly one part."""
 
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,12 +18,17 @@ SEAL = "complete.json"
 def write_part(
     folder: Path, rank: int, share: range, views: int, classes: int, dtype: str, predictions: Iterator[Predictions]
 ) -> None:
-    """Write one worker's share as `part-RANK.npy` `[N, V, K]` (memory-mapped: no more than a batch in memory)."""
+    """Write one worker's share as `part-RANK.npy` `[N, V, K]` (memory-mapped: no more than a batch in memory).
+
+    Raises:
+        OSError: the disk has no room for it.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     (folder / SEAL).unlink(missing_ok=True)  # of an earlier evaluation
     probs = np.lib.format.open_memmap(
         folder / f"part-{rank:04d}.npy", mode="w+", dtype=np.dtype(dtype), shape=(len(share), views, classes)
     )
+    _take_room(folder / f"part-{rank:04d}.npy")
     labels, valid = np.full(len(share), -1, np.int64), np.zeros(len(share), np.bool_)
     for some in predictions:
         place = some.ids_N - share.start
@@ -30,6 +36,13 @@ def write_part(
         labels[place], valid[place] = some.labels_N, some.valid_N
     probs.flush()
     np.savez(folder / f"part-{rank:04d}-labels.npz", first=share.start, labels=labels, valid=valid)
+
+
+def _take_room(path: Path) -> None:
+    """Have the file's blocks now: on a full disk, writing to a mapped hole ends the process with a bus error."""
+    if hasattr(os, "posix_fallocate"):
+        with path.open("r+b") as file:
+            os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
 
 
 def seal(folder: Path, samples: int, views: int, parts: int) -> None:

@@ -116,19 +116,23 @@ class Checkpoints:
 
         Raises:
             CheckpointError: there are checkpoints, but none is whole; or whether there are any cannot be told.
+            StorageError: one cannot be read now. It may be whole: another start tries again.
         """
         self._remove_unfinished()
-        found = self._all()
+        found, unusable = self._all(), []
         for saved, place in sorted(found, key=lambda each: -each[0].step):  # of equal ones, the folder's first
+            content = self._storage.read(join(place, saved.name))
             try:
-                return self._read(saved, place)
+                state = _state(content, saved)
             except Exception as error:  # whatever torch says of bytes from anywhere
-                if isinstance(error, StorageError) and is_remote(place):
-                    raise  # it may be whole: another start asks again
                 log.warning(
                     "checkpoint %s is unusable (%s); trying the one before", join(place, saved.name), first_line(error)
                 )
-                _set_aside(place, saved)
+                unusable.append((place, saved))
+                continue
+            for each in unusable:
+                _set_aside(*each)
+            return state
         if found:
             raise CheckpointError(
                 f"none of the {len(found)} checkpoints in {' and '.join(self._places)} can be used; "
@@ -179,11 +183,6 @@ class Checkpoints:
                     f"{self._failures} checkpoints in a row could not be written ({first_line(error)}); make room in "
                     f"{' or '.join(self._places)}, then the same command goes on from the newest one"
                 ) from error
-            log.warning(
-                "a checkpoint could not be written (%s); training goes on, failure %d of at most "
-                "checkpoint.max_failures=%d",
-                first_line(error), self._failures, self._config.max_failures,
-            )  # fmt: skip
 
     def _write(self, state: State, best_step: int | None, written: Callable[[], None]) -> None:
         """Runs in the writer's thread.
@@ -200,6 +199,11 @@ class Checkpoints:
             self._tidy(str(self.folder), saved.step, best_step)
         except OSError as error:
             if self._copy_to is None:
+                log.warning(
+                    "a checkpoint could not be written (%s); training goes on, failure %d of at most "
+                    "checkpoint.max_failures=%d",
+                    first_line(error), self._failures + 1, self._config.max_failures,
+                )  # fmt: skip
                 raise
             self._put(self._copy_to, saved, content)
             log.warning("checkpoint of step %d is in %s only: %s", saved.step, self._copy_to, first_line(error))
@@ -249,15 +253,6 @@ class Checkpoints:
             return []
         return [saved for name in names if (saved := Saved.of(name))]
 
-    def _read(self, saved: Saved, place: str) -> State:
-        content = self._storage.read(join(place, saved.name))
-        if hashlib.sha256(content).hexdigest()[:16] != saved.digest:
-            raise ValueError("its checksum does not match")
-        state = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
-        if not isinstance(state, dict) or state.get("step") != saved.step:
-            raise ValueError("it does not hold what its name says")
-        return state
-
     def _remove_unfinished(self) -> None:
         """Left by a writer that was killed; there is only one writer."""
         for path in self.folder.glob("*.unfinished"):
@@ -268,6 +263,30 @@ def _wait(future: "Future[None] | None", waiting: Callable[[], None]) -> None:
     """Until it is done, however it ended."""
     while future and not wait_for([future], timeout=WAITING_EVERY_S).done:
         waiting()
+
+
+def _state(content: bytes, saved: Saved) -> State:
+    """
+    Raises:
+        Exception: it is not what its name says, whatever it is.
+    """
+    if hashlib.sha256(content).hexdigest()[:16] != saved.digest:
+        raise ValueError("its checksum does not match")
+    state = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+    if not isinstance(state, dict) or state.get("step") != saved.step:
+        raise ValueError("it does not hold what its name says")
+    return state
+
+
+def save_whole(path: Path, state: State) -> None:
+    """Write tensors to a file that is whole or not there.
+
+    Raises:
+        StorageError: the disk does not take it.
+    """
+    buffer = io.BytesIO()
+    torch.save(state, buffer)
+    _write_whole(path, buffer.getbuffer())
 
 
 def newest_step(folder: Path) -> int:

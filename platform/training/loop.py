@@ -113,6 +113,7 @@ def train(
                     report(step, metrics | {"train/lr": lr, "train/epoch": step / order.steps_per_epoch})
             score = None
             if evaluating:
+                saver.after(step, meter, None, read=True, last=False)  # it may take long
                 progress.at(step, EVALUATING)
                 _share_statistics(module, average, worker)
                 scores = evaluate(averaged(module, average), cfg, index.split("val"), worker, pixels, dtype, progress)
@@ -161,7 +162,7 @@ class Saver:
     ) -> None:
         self._cfg, self._worker = cfg.checkpoint, worker
         self._checkpoints, self._state, self._progress = checkpoints, state, progress
-        self._saved_at, self._due = time.monotonic(), False
+        self._saved_at, self._saved_step, self._due = time.monotonic(), -1, False
 
     def restore(self) -> int:
         """Load the newest checkpoint on rank 0 and give it to all, so that none has another; returns its step."""
@@ -188,7 +189,8 @@ class Saver:
         if score is not None and score > self._state.best["score"]:
             best = True
             self._state.best = {"step": step, "score": score}
-        self._due |= last or (best and self._cfg.keep_best) or self._is_time(step)  # until the writer is free for it
+        fresh = step != self._saved_step
+        self._due |= last or (best and self._cfg.keep_best) or (fresh and self._is_time(step))  # until it can be
         asked_for_s = self._progress.checkpoint_asked_for_s()
         if self._worker.rank != 0 or not ((read and (self._due or asked_for_s > 0)) or asked_for_s > LONGEST_WAIT_S):
             return
@@ -203,7 +205,7 @@ class Saver:
             taken=self._progress.checkpoint_is_taken,
             waiting=self._progress.moved,
         ):
-            self._saved_at, self._due = time.monotonic(), False
+            self._saved_at, self._saved_step, self._due = time.monotonic(), step, False
 
     def _is_time(self, step: int) -> bool:
         every = self._cfg.every_steps

@@ -6,6 +6,7 @@ from torch import nn
 from platform.config import Config
 from platform.data.loader import Batch
 from platform.data.pixels import Pixels
+from platform.models import dropout
 from platform.models.build import logits_and_auxiliary
 
 
@@ -52,6 +53,7 @@ def _forward_and_backward(
     module: nn.Module, batch: Batch, pixels: Pixels, cfg: Config, dtype: torch.dtype, size: int
 ) -> None:
     part = slice(0, size)
+    dropout.set_keys(dropout.layers(module), None)  # those of the part that failed are too many
     images = pixels.training(batch.images[part], batch.mirrored_N[part], batch.colour_draws_N8[part], cfg.sampling)
     with torch.autocast(pixels.device.type, dtype, enabled=dtype != torch.float32):
         main, auxiliary = logits_and_auxiliary(module(images))

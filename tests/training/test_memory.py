@@ -15,6 +15,7 @@ from platform.data.index import Index
 from platform.data.loader import Batch
 from platform.data.pixels import Pixels
 from platform.data.sampling import DRAWS
+from platform.models.dropout import by_sample, layers, set_keys
 from platform.training import loop
 from platform.training.loop import train
 from platform.training.memory import OutOfMemory, advice
@@ -111,3 +112,12 @@ def _no_scores(*_: object) -> Any:
     from platform.evaluation.metrics import Scores
 
     return Scores(samples=1)
+
+
+def test_a_network_with_dropout_by_sample_gets_advice_too(digits: Index, digits_data: DataConfig) -> None:
+    """What failed has left its samples' keys behind."""
+    cfg = config(digits_data, 32, 16)
+    model = by_sample(nn.Sequential(Small(4), nn.Dropout(0.5))).train()
+    set_keys(layers(model), torch.arange(16))
+    said = advice(model, batch(32), Pixels(cfg.data, CPU), cfg, torch.float32)
+    assert "training.max_batch_per_worker=4 fits" in said
