@@ -10,7 +10,7 @@ import pytest
 from platform.training.checkpoints import newest_step
 from tests.jobs.test_train_job import _wait
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.endurance]
 
 
 @pytest.fixture

@@ -56,6 +56,7 @@ def test_a_run_without_a_server_and_with_a_killed_launcher_arrives_later(launch,
         assert "entries" not in output
 
 
+@pytest.mark.endurance
 def test_fresh_says_what_mlflow_never_got_and_required_stops_before_training(launch, tmp_path: Path):
     words = ["job=train", "name=required", "training.epochs=0.1", "evaluation.views=[1]"]
     away = f"tracking.uri=http://127.0.0.1:{free_port()}"
