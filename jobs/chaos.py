@@ -163,16 +163,18 @@ class _Storm:
         """Each when its step is done and the one before is got over; fewer, if the run ends before."""
         struck = []
         for strike in strikes:
-            workers = self._wait_for(strike.step)
-            if not workers:
+            landed = None
+            while landed is None and (workers := self._wait_for(strike.step)):
+                moment, done = time.time(), self._run.steps_done()
+                with contextlib.suppress(ProcessLookupError):  # it ended by itself meanwhile: the next one, then
+                    landed = self._strike(strike, workers)
+            if landed is None:
                 break
-            moment, done = time.time(), self._run.steps_done()
-            what = self._strike(strike, workers)
             member = workers[int(strike.draw * len(workers))].member
             recovered_s = self._recovered_s(strike.target, moment, member)
-            struck.append(Struck(done, strike.target, what, recovered_s))
+            struck.append(Struck(done, strike.target, landed, recovered_s))
             after = f"next step after {recovered_s:.1f} s" if recovered_s is not None else "training went on"
-            print(f"step {done:>7}  {strike.target:<8} {what:<44} {after}", flush=True)
+            print(f"step {done:>7}  {strike.target:<8} {landed:<44} {after}", flush=True)
         return struck
 
     def _wait_for(self, step: int) -> list[LiveWorker]:

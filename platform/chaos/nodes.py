@@ -125,7 +125,10 @@ class LocalCluster:
 
     def _number_of(self, pid: int) -> int:
         leader = os.getsid(pid)
-        return next(number for number, node in enumerate(self._nodes) if node.process.pid == leader)
+        for number, node in enumerate(self._nodes):
+            if node.process.pid == leader:
+                return number
+        raise ProcessLookupError(f"process {pid} is on none of the nodes")
 
     def _start_head(self) -> None:
         port, client, dashboard = _free_ports(3)
