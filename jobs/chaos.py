@@ -163,19 +163,24 @@ class _Storm:
         """Each when its step is done and the one before is got over; fewer, if the run ends before."""
         struck = []
         for strike in strikes:
-            landed = None
-            while landed is None and (workers := self._wait_for(strike.step)):
-                moment, done = time.time(), self._run.steps_done()
-                with contextlib.suppress(ProcessLookupError):  # it ended by itself meanwhile: the next one, then
-                    landed = self._strike(strike, workers)
+            landed = self._land(strike)
             if landed is None:
                 break
-            member = workers[int(strike.draw * len(workers))].member
-            recovered_s = self._recovered_s(strike.target, moment, member)
-            struck.append(Struck(done, strike.target, landed, recovered_s))
-            after = f"next step after {recovered_s:.1f} s" if recovered_s is not None else "training went on"
-            print(f"step {done:>7}  {strike.target:<8} {landed:<44} {after}", flush=True)
+            each, moment, member = landed
+            each.recovered_s = self._recovered_s(strike.target, moment, member)
+            struck.append(each)
+            after = f"next step after {each.recovered_s:.1f} s" if each.recovered_s is not None else "training went on"
+            print(f"step {each.step:>7}  {each.target:<8} {each.what:<44} {after}", flush=True)
         return struck
+
+    def _land(self, strike: Strike) -> tuple[Struck, float, str] | None:
+        """(what was struck, when, the member that feels it); None: the run is over."""
+        while workers := self._wait_for(strike.step):
+            moment, step = time.time(), self._run.steps_done()
+            member = workers[int(strike.draw * len(workers))].member
+            with contextlib.suppress(ProcessLookupError):  # it ended by itself meanwhile: the next one, then
+                return Struck(step, strike.target, self._strike(strike, workers)), moment, member
+        return None
 
     def _wait_for(self, step: int) -> list[LiveWorker]:
         """The workers that train when so many steps are done; none if the run is over."""
