@@ -131,31 +131,27 @@ def run_member(member: LaneMember, index: Callable[[], Index], worker: Worker, l
 
 def _start_of(member: LaneMember, folder: MemberFolder, worker: Worker) -> MemberState | None:
     """The member's state with this start counted, as rank 0 reads it, so that all do the same; None: it is over."""
-    state = folder.state()
-    over = state.state == FAILED or folder.is_finished(max(member.config.evaluation.views))
-    found: list[MemberState | None] = [None if over else state]
-    if worker.world > 1:
-        dist.broadcast_object_list(found, src=0, device=worker.device)
-    if found[0] is not None:
-        _count_start(folder, found[0], worker)
-        if worker.world > 1:
-            dist.broadcast_object_list(found, src=0, device=worker.device)
-    return found[0]
-
-
-def _count_start(folder: MemberFolder, state: MemberState, worker: Worker) -> None:
-    """Starts that got a checkpoint further, those after a node was taken away, and those with another number of workers
-    are not held against a member."""
-    reached = TRAINED if folder.is_trained() else newest_step(folder.checkpoints)
-    if reached > state.reached or worker.world != state.workers or lost_nodes(state.nodes):
-        state.starts = 0
-    state.workers = worker.world
-    state.starts += 1
-    state.reached = max(reached, state.reached)
     nodes = [ray.get_runtime_context().get_node_id()] * worker.world
     if worker.world > 1:
         dist.all_gather_object(nodes, nodes[0])
-    state.nodes = sorted(set(nodes))
+    state = folder.state()
+    over = state.state == FAILED or folder.is_finished(max(member.config.evaluation.views))
+    if worker.rank == 0 and not over:
+        _count_start(folder, state, sorted(set(nodes)), worker.world)
+    found = [None if over else state]
+    if worker.world > 1:
+        dist.broadcast_object_list(found, src=0, device=worker.device)
+    return found[0]
+
+
+def _count_start(folder: MemberFolder, state: MemberState, nodes: list[str], workers: int) -> None:
+    """Starts that got a checkpoint further, those after a node was taken away, and those with another number of workers
+    are not held against a member."""
+    reached = TRAINED if folder.is_trained() else newest_step(folder.checkpoints)
+    if reached > state.reached or workers != state.workers or lost_nodes(state.nodes):
+        state.starts = 0
+    state.starts += 1
+    state.reached, state.nodes, state.workers = max(reached, state.reached), nodes, workers
 
 
 def _given_up(member: LaneMember, state: MemberState) -> str:
