@@ -4,7 +4,6 @@ What comes back after a node is lost is up to whoever runs the cluster (KubeRay,
 """
 
 import os
-import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -39,7 +38,10 @@ class RemoteCluster:
         ray.shutdown()
 
     def signal_process(self, node_id: str, pid: int, number: int) -> None:
-        self._run(os.kill, node_id, pid, number)
+        def send() -> None:  # a function within one travels whole: the node need not have this module
+            os.kill(pid, number)
+
+        self._run(send, node_id)
 
     def kill_node_of(self, node_id: str, pid: int) -> str:
         """Kill the raylet that a worker belongs to.
@@ -53,7 +55,13 @@ class RemoteCluster:
             raise ConfigError(
                 "chaos.targets has node, but a worker is on the head node; give the head no CPUs (num-cpus: 0)"
             )
-        self._run(_kill_parent, node_id, pid)
+
+        def kill_parent() -> None:
+            raylet = psutil.Process(pid).parent()
+            if raylet:
+                raylet.kill()
+
+        self._run(kill_parent, node_id)
         return node_id[:8]
 
     def drain_node_of(self, node_id: str, pid: int) -> str:
@@ -68,15 +76,9 @@ class RemoteCluster:
     def bring_back(self, node: str) -> None:
         """Not ours to do."""
 
-    def _run(self, function: Callable[..., None], node_id: str, *arguments: int) -> None:
+    def _run(self, function: Callable[[], None], node_id: str) -> None:
         import ray
         from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
         there = NodeAffinitySchedulingStrategy(node_id, soft=False)
-        ray.get(ray.remote(function).options(num_cpus=0, max_retries=0, scheduling_strategy=there).remote(*arguments))
-
-
-def _kill_parent(pid: int) -> None:
-    raylet = psutil.Process(pid).parent()
-    if raylet:
-        raylet.send_signal(signal.SIGKILL)
+        ray.get(ray.remote(function).options(num_cpus=0, max_retries=0, scheduling_strategy=there).remote())
