@@ -36,7 +36,7 @@ from platform.training.step import arithmetic, train_step
 from platform.training.worker import Worker
 
 log = logging.getLogger("platform.training")
-LONGEST_WAIT_S = 1.0  # of who asks for a checkpoint, for the next reading
+LONGEST_WAIT_S = 5.0  # of who asks for a checkpoint, for the next reading
 Report = Callable[[int, dict[str, float]], None]  # (global steps done, metrics)
 
 
