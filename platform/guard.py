@@ -46,10 +46,14 @@ def main() -> None:
 
 
 def _marked(scratch: str) -> list[psutil.Process]:
+    """Those of that Ray: by their environment, or by their logs where they have written a title over it."""
     found = []
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error):
-            if process.environ().get(MARK) == scratch and process.status() != psutil.STATUS_ZOMBIE:
+            if process.status() != psutil.STATUS_ZOMBIE and (
+                process.environ().get(MARK) == scratch
+                or any(Path(file.path).is_relative_to(scratch) for file in process.open_files())
+            ):
                 found.append(process)
     return found
 
