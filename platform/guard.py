@@ -30,10 +30,10 @@ def guard(scratch: Path) -> "subprocess.Popen[bytes]":
 
 
 def main() -> None:
-    scratch = sys.argv[1]
+    scratch, launcher = sys.argv[1], os.getppid()
     sys.stdin.buffer.read()
     end = time.monotonic() + GO_BY_THEMSELVES_S
-    while (left := _marked(scratch)) and time.monotonic() < end:
+    while (left := _marked(scratch, launcher)) and time.monotonic() < end:
         time.sleep(0.1)
     end = time.monotonic() + KILLING_S
     while left and time.monotonic() < end:  # again, for what was being started meanwhile
@@ -41,18 +41,23 @@ def main() -> None:
             with contextlib.suppress(psutil.Error):
                 each.kill()
         psutil.wait_procs(left, timeout=1)
-        left = _marked(scratch)
+        left = _marked(scratch, launcher)
     shutil.rmtree(scratch, ignore_errors=True)
 
 
-def _marked(scratch: str) -> list[psutil.Process]:
-    """Those of that Ray: by their environment, or by their logs where they have written a title over it."""
+def _marked(scratch: str, launcher: int) -> list[psutil.Process]:
+    """Those of that Ray: by their environment, or by their logs where they have written a title over it. The launcher,
+    if it lives, has a log there as well."""
     found = []
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error):
-            if process.status() != psutil.STATUS_ZOMBIE and (
-                process.environ().get(MARK) == scratch
-                or any(Path(file.path).is_relative_to(scratch) for file in process.open_files())
+            if (
+                process.pid != launcher
+                and process.status() != psutil.STATUS_ZOMBIE
+                and (
+                    process.environ().get(MARK) == scratch
+                    or any(Path(file.path).is_relative_to(scratch) for file in process.open_files())
+                )
             ):
                 found.append(process)
     return found
