@@ -15,6 +15,7 @@ os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(ROOT), os.environ.g
 import fsspec  # noqa: E402
 import numpy as np  # noqa: E402
 import pytest  # noqa: E402
+import s3fs  # noqa: E402
 import sklearn  # noqa: E402
 from PIL import Image  # noqa: E402
 
@@ -80,8 +81,10 @@ def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
             "AWS_DEFAULT_REGION": "us-east-1",
         }.items():
             patch.setenv(name, value)
+        s3fs.S3FileSystem.clear_instance_cache()  # of connections, which know the endpoint of another module's server
         fsspec.filesystem("s3").mkdir("shards")
         yield address
+        s3fs.S3FileSystem.clear_instance_cache()
 
 
 @pytest.fixture

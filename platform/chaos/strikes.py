@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from platform.config import ChaosConfig, ConfigError
 
-FIRST, LAST = 0.05, 0.85  # of the work: before, there may be nothing to lose; after, it may be over too soon
+FIRST, LAST = 0.05, 0.6  # of the work: before, there may be nothing to lose; after, it may be over too soon
 
 
 @dataclass(frozen=True)

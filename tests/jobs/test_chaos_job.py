@@ -22,7 +22,7 @@ TWO = ["job=chaos", "cluster.workers=2", "checkpoint.every_s=1", "evaluation.vie
 
 def test_a_run_whose_worker_node_launcher_tracker_and_storage_are_killed_ends_as_an_undisturbed_one(launch):
     status, output = launch(
-        *TWO, "name=fire", "training.epochs=6", "chaos.kills=5", "chaos.targets=[worker,node,driver,tracker,storage]"
+        *TWO, "name=fire", "training.epochs=10", "chaos.kills=5", "chaos.targets=[worker,node,driver,tracker,storage]"
     )
     assert status == 0, output
     for line in ("weights: the same", "samples: the same", "train/loss: the same", "left behind: nothing"):
