@@ -26,7 +26,7 @@ from platform.chaos.nodes import LocalCluster
 from platform.chaos.remote import RemoteCluster
 from platform.chaos.servers import MlflowServer, ShardServer
 from platform.chaos.strikes import Strike, draw_strikes
-from platform.config import Config, ConfigError, Experiment, TrackingConfig, require
+from platform.config import ClusterConfig, Config, ConfigError, Experiment, TrackingConfig, require
 from platform.experiment import ExperimentFolder
 from platform.goodput import Goodput
 from platform.plan import plan
@@ -137,7 +137,7 @@ class _Rig:
         else:
             self.cluster = self._stack.enter_context(RemoteCluster(address))
         self.words.append(f"cluster.address={address}")
-        if "stall" in chaos.targets and config.cluster.stall_timeout_s == type(config.cluster)().stall_timeout_s:
+        if "stall" in chaos.targets and config.cluster.stall_timeout_s == ClusterConfig().stall_timeout_s:
             self.words.append(f"cluster.stall_timeout_s={STALL_TIMEOUT_S}")
         shards = config.data.shards
         if "storage" in chaos.targets:
@@ -177,9 +177,9 @@ class _Storm:
         """(what was struck, when, the member that feels it); None: the run is over."""
         while workers := self._wait_for(strike.step):
             moment, step = time.time(), self._run.steps_done()
-            member = workers[int(strike.draw * len(workers))].member
+            worker = workers[int(strike.draw * len(workers))]
             with contextlib.suppress(ProcessLookupError):  # it ended by itself meanwhile: the next one, then
-                return Struck(step, strike.target, self._strike(strike, workers)), moment, member
+                return Struck(step, strike.target, self._strike(strike.target, worker)), moment, worker.member
         return None
 
     def _wait_for(self, step: int) -> list[LiveWorker]:
@@ -191,10 +191,10 @@ class _Storm:
             time.sleep(0.2)
         return []
 
-    def _strike(self, strike: Strike, workers: list[LiveWorker]) -> str:
-        worker = workers[int(strike.draw * len(workers))]
+    def _strike(self, target: str, worker: LiveWorker) -> str:
+        """Returns what was done, in words."""
         process = f"rank {worker.rank} of {worker.member}, process {worker.pid}"
-        match strike.target:
+        match target:
             case "worker":
                 self._rig.cluster.signal_process(worker.node_id, worker.pid, signal.SIGKILL)
                 return f"{process} killed"
@@ -217,7 +217,7 @@ class _Storm:
                 self._run.start()
                 return f"launcher, process {killed}, killed and launched again"
             case _:
-                server = self._rig.servers[strike.target]
+                server = self._rig.servers[target]
                 server.kill()
                 time.sleep(self._down_s)
                 server.start()
