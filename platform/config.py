@@ -450,7 +450,77 @@ class ChaosConfig:
         require_at_least("chaos.nodes", self.nodes, 1)
 
 
-JOBS = ("train", "ensemble", "evaluate", "pack", "bench", "chaos", "check")
+SEARCHES = ("grid", "random", "tpe")
+SCHEDULERS = ("none", "asha", "hyperband", "median", "pbt")
+OBJECTIVES = ("top1", "images_per_s")
+
+
+@dataclass
+class SweepConfig:
+    """What `job=sweep` varies, who chooses the points, which trials it ends early, and how sure it wants to be."""
+
+    space: dict[str, Any] = field(default_factory=dict)  # dotted key or config group -> values: see sweep/space.py
+    search: str = "grid"  # every point; random: `points` of them; tpe: Optuna's, which learns from those before
+    points: int | None = None  # random, tpe: how many
+    max_trials: int = 100  # points x seeds; a larger sweep stops before it starts
+    seeds: int = 1  # trainings of a point, from other initial weights and in another order
+    finalists: int | None = (
+        None  # the best points after their first seed, which get the other seeds; None: all get them
+    )
+    objectives: list[str] = field(default_factory=lambda: ["top1"])  # tpe: both, for the best trade-offs
+    scheduler: str = "none"  # who ends trials early, or (pbt) has weak ones go on from strong ones
+    grace_epochs: int = 1  # asha, hyperband, median: no trial ends before; pbt: epochs between its looks
+    reduction: int = 3  # asha, hyperband: of so many trials one goes on
+    mutate: dict[str, list[float]] = field(default_factory=lambda: {"optim.lr": [0.8, 1.25]})  # pbt: key -> factors
+    seed: int = 0  # of the search
+
+    def __post_init__(self) -> None:
+        require_choice("sweep.search", self.search, SEARCHES)
+        require_choice("sweep.scheduler", self.scheduler, SCHEDULERS)
+        for objective in self.objectives:
+            require_choice("sweep.objectives", objective, OBJECTIVES)
+        require("top1" in self.objectives, f"sweep.objectives is {self.objectives}; top1 must be among them")
+        require(
+            len(self.objectives) == 1 or (self.search, self.scheduler) == ("tpe", "none"),
+            f"sweep.objectives is {self.objectives}; several need sweep.search=tpe and sweep.scheduler=none",
+        )
+        require(
+            self.search == "grid" or self.points is not None,
+            f"sweep.search is {self.search}, which needs sweep.points: how many points to try",
+        )
+        require_at_least("sweep.points", 1 if self.points is None else self.points, 1)
+        require_at_least("sweep.max_trials", self.max_trials, 1)
+        require_at_least("sweep.seeds", self.seeds, 1)
+        require_at_least("sweep.finalists", 1 if self.finalists is None else self.finalists, 1)
+        require_at_least("sweep.grace_epochs", self.grace_epochs, 1)
+        require_at_least("sweep.reduction", self.reduction, 2)
+        for key, factors in self.mutate.items():
+            require(
+                bool(factors) and min(factors) > 0, f"sweep.mutate.{key} is {factors}; give factors above 0: [0.8,1.25]"
+            )
+
+
+PROMOTIONS = ("best", "diverse", "greedy")
+
+
+@dataclass
+class PromoteConfig:
+    """Which points of a sweep `job=promote` writes as an experiment."""
+
+    sweep: str | None = None  # the sweep's folder: runs/NAME
+    count: int = 1  # 1: an experiment of one training; more: an ensemble
+    choose: str = "best"  # diverse: no two that differ in numbers only; greedy: those that complete each other best
+    experiment: str = "googlenet_ens_from_sweep"  # conf/experiment/NAME.yaml
+    replace: bool = False  # write over a file of that name
+
+    def __post_init__(self) -> None:
+        require_choice("promote.choose", self.choose, PROMOTIONS)
+        require_at_least("promote.count", self.count, 1)
+        plain = self.experiment.replace("-", "").replace("_", "").isalnum()
+        require(plain, f"promote.experiment is {self.experiment!r}; use letters, digits, '-' and '_' (it names a file)")
+
+
+JOBS = ("train", "ensemble", "sweep", "promote", "evaluate", "pack", "bench", "chaos", "check")
 
 
 @dataclass
@@ -479,6 +549,8 @@ class Config:
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
     bench: BenchConfig = field(default_factory=BenchConfig)
     chaos: ChaosConfig = field(default_factory=ChaosConfig)
+    sweep: SweepConfig = field(default_factory=SweepConfig)
+    promote: PromoteConfig = field(default_factory=PromoteConfig)
 
     def __post_init__(self) -> None:
         require_choice("job", self.job, JOBS)
@@ -521,6 +593,8 @@ NOT_IDENTITY = (
     "tracking",
     "bench",
     "chaos",
+    "sweep",
+    "promote",
 )
 # (What the shards hold is part of it: see `experiment.fingerprint`; where they lie is not.)
 NOT_IDENTITY_NESTED = {

@@ -1,0 +1,70 @@
+"""The book of a sweep: its trials, what each tried, and how it ended. `trials.json` in the sweep's folder.
+
+In: points from the search, ends from the cluster. Out: what the next launch goes on from, and what the ranking reads.
+A trial is an ordinary member of the experiment; its files are in `members/NAME/`.
+"""
+
+import json
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from platform.config import ConfigError, first_line
+from platform.journal import write_atomically
+
+FILE = "trials.json"
+WAITING, FINISHED, STOPPED, FAILED = "waiting", "finished", "stopped", "failed"
+
+Point = dict[str, Any]  # swept key or config group -> value; keys whose condition does not hold are absent
+
+
+@dataclass
+class Trial:
+    """One training of one point with one seed."""
+
+    name: str  # p003-s0: the first seed of point 3; names its folder and its MLflow run
+    point: int
+    values: Point
+    seed: int  # 0, 1, ...: added to the experiment's `seed`
+    words: list[str]  # the same as overrides, as on the command line
+    state: str = WAITING
+    reason: str = ""  # why it was stopped early, or failed
+    changes: list[list[Any]] = field(default_factory=list)  # [epoch, key, value] of what PBT changed on the way
+
+
+@dataclass
+class Book:
+    """What is in `trials.json`."""
+
+    base: dict[str, Any] = field(default_factory=dict)  # the experiment's config without any point
+    choices: dict[str, str] = field(default_factory=dict)  # its Hydra groups: {"schedule": "googlenet", ...}
+    commit: str = ""  # of the checkout that ran it
+    trials: list[Trial] = field(default_factory=list)
+
+    @classmethod
+    def read(cls, folder: Path) -> "Book":
+        """The book in a sweep's folder; an empty one if there is none.
+
+        Raises:
+            ConfigError: it is torn, or not ours.
+        """
+        path = folder / FILE
+        try:
+            content = json.loads(path.read_text())
+            return cls(**content | {"trials": [Trial(**each) for each in content["trials"]]})
+        except FileNotFoundError:
+            return cls()
+        except (ValueError, TypeError, KeyError) as error:
+            raise ConfigError(
+                f"{path} is damaged ({first_line(error)}); bring it back, or give fresh=true to start anew"
+            ) from error
+
+    def write(self, folder: Path) -> None:
+        write_atomically(folder / FILE, json.dumps(asdict(self), indent=1) + "\n")
+
+    def trial(self, name: str) -> Trial:
+        return next(trial for trial in self.trials if trial.name == name)
+
+    def of_point(self, point: int) -> list[Trial]:
+        """Its trials, one a seed."""
+        return [trial for trial in self.trials if trial.point == point]
