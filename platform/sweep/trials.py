@@ -14,6 +14,8 @@ from platform.journal import write_atomically
 
 FILE = "trials.json"
 WAITING, FINISHED, STOPPED, FAILED = "waiting", "finished", "stopped", "failed"
+DIVERGED = "diverged"  # the loss was not finite any more, which would come again
+OVER = (FINISHED, STOPPED, DIVERGED)  # a new launch does not try these again
 
 Point = dict[str, Any]  # swept key or config group -> value; keys whose condition does not hold are absent
 
@@ -64,6 +66,11 @@ class Book:
 
     def trial(self, name: str) -> Trial:
         return next(trial for trial in self.trials if trial.name == name)
+
+    @property
+    def points(self) -> int:
+        """How many have been tried; their numbers are those below."""
+        return len({trial.point for trial in self.trials})
 
     def of_point(self, point: int) -> list[Trial]:
         """Its trials, one a seed."""

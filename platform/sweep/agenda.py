@@ -1,0 +1,133 @@
+"""Which trial of a sweep comes next: trials of earlier launches, then points of the search, then other seeds.
+
+In: the book, the search, and the ends of trials. Out: trials, one at a time. Every change is in the book, and the book
+on disk, before anybody hears of it.
+"""
+
+from collections.abc import Callable, Iterator
+from enum import Enum
+from pathlib import Path
+
+from platform.config import SweepConfig
+from platform.experiment import ExperimentFolder
+from platform.sweep import curve
+from platform.sweep.search import Search
+from platform.sweep.trials import FINISHED, OVER, WAITING, Book, Point, Trial
+
+REPLAYED = ("asha", "hyperband", "median")  # schedulers that must hear again what trials of earlier launches scored
+
+
+class Nothing(Enum):
+    """In the place of a trial."""
+
+    YET = "until others have ended"
+    MORE = "for good"
+
+
+class Agenda:
+    """Hands out trials."""
+
+    def __init__(
+        self,
+        sweep: SweepConfig,
+        book: Book,
+        search: Search,
+        folder: Path,
+        words: Callable[[Point, int], list[str]],
+    ) -> None:
+        """
+        Args:
+            sweep: its settings.
+            book: what earlier launches did; kept up to date.
+            search: a fresh one, which is told what is in the book.
+            folder: of the sweep.
+            words: a point and its seed as overrides.
+        """
+        self._sweep, self._book, self._search, self._folder, self._words = sweep, book, search, folder, words
+        self._running: set[str] = set()
+        self._tell_search()
+        self._queue = self._unfinished()
+        if self._queue or self._more():
+            self._queue = self._replays() + self._queue
+
+    def next(self) -> Trial | Nothing:
+        """The next trial to run; one that is over already is to be told again, not trained."""
+        trial = self._queue.pop(0) if self._queue else self._first_seed() or self._other_seed()
+        if isinstance(trial, Trial):
+            self._running.add(trial.name)
+        return trial
+
+    def end(self, trial: Trial, state: str, reason: str = "") -> None:
+        """A trial that was handed out has ended."""
+        self._running.discard(trial.name)
+        if trial.state in OVER:
+            return
+        trial.state, trial.reason = state, reason
+        self._book.write(self._folder)
+        if trial.seed == 0:
+            self._search.tell(trial.point, state, self._curve(trial))
+
+    @property
+    def is_over(self) -> bool:
+        """Whether there is nothing to run."""
+        return not (self._queue or self._running or self._more())
+
+    def _tell_search(self) -> None:
+        for trial in self._book.trials:
+            if trial.seed == 0:
+                self._search.again(trial.point, trial.values)
+                if trial.state in OVER:
+                    self._search.tell(trial.point, trial.state, self._curve(trial))
+
+    def _unfinished(self) -> list[Trial]:
+        unfinished = [trial for trial in self._book.trials if trial.state not in OVER]
+        for trial in unfinished:
+            trial.state, trial.reason = WAITING, ""
+        return unfinished
+
+    def _replays(self) -> list[Trial]:
+        over = [trial for trial in self._book.trials if trial.state in OVER and trial.seed == 0]
+        return over if self._sweep.scheduler in REPLAYED else []
+
+    def _more(self) -> bool:
+        return self._book.points < self._search.size or any(True for _ in self._missing_seeds())
+
+    def _first_seed(self) -> Trial | None:
+        number = self._book.points
+        return self._add(number, self._search.next(number), seed=0) if number < self._search.size else None
+
+    def _other_seed(self) -> Trial | Nothing:
+        """Where the best points get them, not before every first seed has ended."""
+        if self._chooses and self._running:
+            return Nothing.YET
+        for point, values, seed in self._missing_seeds():
+            return self._add(point, values, seed)
+        return Nothing.MORE
+
+    @property
+    def _chooses(self) -> bool:
+        return self._sweep.scheduler != "none" or self._sweep.finalists is not None
+
+    def _missing_seeds(self) -> Iterator[tuple[int, Point, int]]:
+        for trial in self._finalists() if self._sweep.seeds > 1 else []:
+            known = {each.seed for each in self._book.of_point(trial.point)}
+            for seed in set(range(self._sweep.seeds)) - known:
+                yield trial.point, trial.values, seed
+
+    def _finalists(self) -> list[Trial]:
+        """The first trials of the points that are tried with every seed, the best first."""
+        firsts = [trial for trial in self._book.trials if trial.seed == 0]
+        if not self._chooses:
+            return firsts
+        scores = {trial.point: self._curve(trial)[-1].top1 for trial in firsts if trial.state == FINISHED}
+        best = sorted((trial for trial in firsts if trial.point in scores), key=lambda trial: -scores[trial.point])
+        return best[: self._sweep.finalists]
+
+    def _add(self, point: int, values: Point, seed: int) -> Trial:
+        trial = Trial(f"p{point:03d}-s{seed}", point, values, seed, self._words(values, seed))
+        self._book.trials.append(trial)
+        self._book.write(self._folder)
+        return trial
+
+    def _curve(self, trial: Trial) -> list[curve.Moment]:
+        return curve.read(ExperimentFolder(self._folder).member(trial.name).path)

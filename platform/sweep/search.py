@@ -1,0 +1,140 @@
+"""Who chooses the points of a sweep: a list known beforehand (grid, random), or Optuna's TPE, which learns.
+
+In: the space, and what became of the points tried. Out: the next point. A search keeps nothing on disk: the book of
+trials is told to it again, so that a sweep goes on wherever it was killed.
+"""
+
+import itertools
+import random
+import warnings
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Protocol
+
+from platform.config import SweepConfig
+from platform.sweep.curve import Moment
+from platform.sweep.space import Parameter, draw, grid
+from platform.sweep.trials import FINISHED, STOPPED, Point
+
+if TYPE_CHECKING:
+    import optuna
+
+
+class Search(Protocol):
+    """Points by their numbers: 0, 1, 2, ... below `size`."""
+
+    size: int
+
+    def next(self, number: int) -> Point:
+        """The point of this number, which follows the one before."""
+        ...
+
+    def again(self, number: int, point: Point) -> None:
+        """A point that an earlier launch was given."""
+        ...
+
+    def tell(self, number: int, state: str, curve: list[Moment]) -> None:
+        """What became of a point with its first seed."""
+        ...
+
+
+def search_of(sweep: SweepConfig, space: list[Parameter], known: int = 0) -> Search:
+    """The search; `known` points were tried by earlier launches.
+
+    Raises:
+        ConfigError: a grid of what has no end.
+    """
+    match sweep.search:
+        case "grid":
+            return Listed(itertools.islice(grid(space), sweep.points))
+        case "random":
+            return Listed(random_points(sweep, space))
+        case _:
+            return Tpe(sweep, space, known)
+
+
+def random_points(sweep: SweepConfig, space: list[Parameter]) -> Iterator[Point]:
+    """Each from its own number's draws: more points later do not change the first."""
+    for number in range(sweep.points or 0):
+        yield draw(space, random.Random(f"{sweep.seed}-{number}"))
+
+
+class Listed:
+    """Points that nothing learned from trials can change."""
+
+    def __init__(self, points: Iterator[Point]) -> None:
+        self.points = list(points)
+        self.size = len(self.points)
+
+    def next(self, number: int) -> Point:
+        return self.points[number]
+
+    def again(self, number: int, point: Point) -> None:
+        pass
+
+    def tell(self, number: int, state: str, curve: list[Moment]) -> None:
+        pass
+
+
+class Tpe:
+    """Optuna's tree-structured Parzen estimator (Bergstra et al., NeurIPS 2011); with two objectives its
+    multi-objective form. The first ten points are random ones."""
+
+    def __init__(self, sweep: SweepConfig, space: list[Parameter], known: int) -> None:
+        import optuna  # takes a second, which other searches need not
+
+        optuna.logging.set_verbosity(optuna.logging.ERROR)
+        self._sweep, self._space = sweep, space
+        self.size = sweep.points or 0
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # multivariate TPE is called experimental since 2020
+            sampler = optuna.samplers.TPESampler(
+                seed=sweep.seed + 1000 * known,  # a new launch that drew the same again would repeat the first points
+                multivariate=True, group=True,  # keys that are used together are modelled together
+                constant_liar=True,  # points under way count as bad ones, so that others are tried
+            )  # fmt: skip
+        better = optuna.study.StudyDirection.MAXIMIZE
+        self._study = optuna.create_study(sampler=sampler, directions=[better] * len(sweep.objectives))
+        self._trials: dict[int, optuna.Trial] = {}
+
+    def next(self, number: int) -> Point:
+        return self._ask(number)
+
+    def again(self, number: int, point: Point) -> None:
+        """Have Optuna ask for the same, so that it knows the point as its own."""
+        self._study.enqueue_trial({p.key: _optuna_value(p, point[p.key]) for p in self._space if p.key in point})
+        self._ask(number)
+
+    def tell(self, number: int, state: str, curve: list[Moment]) -> None:
+        import optuna
+
+        trial = self._trials.pop(number)
+        if len(self._sweep.objectives) == 1:
+            for moment in curve:
+                trial.report(moment.top1, moment.step)
+        if state == STOPPED and curve and len(self._sweep.objectives) == 1:
+            self._study.tell(trial, state=optuna.trial.TrialState.PRUNED)
+        elif state == FINISHED and curve:
+            self._study.tell(trial, [getattr(curve[-1], objective) for objective in self._sweep.objectives])
+        else:  # nothing is worse: the rate at which training diverges should not be tried again
+            self._study.tell(trial, [0.0] * len(self._sweep.objectives))
+
+    def _ask(self, number: int) -> Point:
+        trial = self._trials[number] = self._study.ask()
+        point: Point = {}
+        for parameter in self._space:
+            if parameter.applies(point):
+                point[parameter.key] = _suggest(trial, parameter)
+        return point
+
+
+def _suggest(trial: "optuna.Trial", parameter: Parameter) -> object:
+    if parameter.choices:
+        return parameter.choices[trial.suggest_categorical(parameter.key, range(len(parameter.choices)))]
+    if parameter.integer:
+        return trial.suggest_int(parameter.key, int(parameter.low), int(parameter.high), log=parameter.log)
+    return trial.suggest_float(parameter.key, parameter.low, parameter.high, log=parameter.log)
+
+
+def _optuna_value(parameter: Parameter, value: object) -> object:
+    """Optuna is given the numbers of choices: it takes no lists."""
+    return parameter.choices.index(value) if parameter.choices else value
