@@ -20,15 +20,21 @@ class Attempts:
     def __init__(self, folder: ExperimentFolder, names: list[str]) -> None:
         self._folder = folder
         self._launched = time.time()
-        self._of = {name: read_attempts(folder.member(name).path) for name in names}
+        self._of: dict[str, list[Attempt]] = {}
         self._lane_of: dict[str, int] = {}
         self._lane_free_at: dict[int, float] = {}  # when its last member left
         self._notices: dict[int, GroupEvent] = {}  # of preemption, of each lane
-        self._changed = set(names)
+        self._changed: set[str] = set()
         self._written_at = 0.0
-        for attempts in self._of.values():
-            if attempts and attempts[-1].reason == UNDER_WAY:
-                attempts[-1].reason = LAUNCHER_LOST
+        for name in names:
+            self.add(name)
+
+    def add(self, name: str) -> None:
+        """A member that this launch runs."""
+        attempts = self._of[name] = read_attempts(self._folder.member(name).path)
+        if attempts and attempts[-1].reason == UNDER_WAY:
+            attempts[-1].reason = LAUNCHER_LOST
+        self._changed.add(name)
 
     def beat(self, beat: Beat) -> None:
         """Take in where a worker is. Rank 0 speaks for all."""

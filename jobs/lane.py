@@ -34,6 +34,8 @@ from platform.evaluation.predict import Predictions, predict
 from platform.experiment import FAILED, FINISHED, MemberFolder, MemberState
 from platform.goodput import read_attempts
 from platform.models.build import build
+from platform.sweep.curve import CurveWriter, Moment
+from platform.sweep.curve import read as read_curve
 from platform.training.checkpoints import CheckpointError, newest_step, save_whole
 from platform.training.loop import train
 from platform.training.memory import OutOfMemory
@@ -65,25 +67,34 @@ class Lane:
     number: int
     members: list[LaneMember]
     mailbox: Any  # Ray's handle of a Mailbox
+    judge: Callable[[str, Moment], None] | None = None  # (member, its newest scores): may end the training
 
 
 def train_lane(lane: Lane) -> None:
     """Train and evaluate the lane's members; runs on each of its workers."""
     context = ray.train.get_context()
+    device = ray.train.torch.get_device()
+    run_lane(lane, context.get_world_rank(), context.get_world_size(), device, preemption_notice())
+
+
+def run_lane(lane: Lane, rank: int, world: int, device: torch.device, preempted: Callable[[], bool]) -> None:
+    """Run the lane's members as one of its workers.
+
+    Args:
+        lane: what is to be done.
+        rank, world: which of how many.
+        device: the worker's.
+        preempted: whether a node of the lane is about to be taken away.
+    """
     config = lane.members[0].config
     torch.set_num_threads(config.cluster.cpus_per_worker)
-    worker = Worker(
-        rank=context.get_world_rank(),
-        world=context.get_world_size(),
-        device=ray.train.torch.get_device(),
-        threads=config.loader.threads or config.cluster.cpus_per_worker,
-    )
+    worker = Worker(rank, world, device, threads=config.loader.threads or config.cluster.cpus_per_worker)
     _allow_many_open_shards()
     gc.collect()
     gc.freeze()  # torch's and Ray's half a million objects: the collector need not walk them at every few images
     index = functools.cache(lambda: read_index(config.data.shards, config.storage))
     for member in lane.members:
-        run_member(member, index, worker, lane)
+        run_member(member, index, worker, lane, preempted)
 
 
 def _allow_many_open_shards() -> None:
@@ -92,7 +103,9 @@ def _allow_many_open_shards() -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
-def run_member(member: LaneMember, index: Callable[[], Index], worker: Worker, lane: Lane) -> None:
+def run_member(
+    member: LaneMember, index: Callable[[], Index], worker: Worker, lane: Lane, preempted: Callable[[], bool]
+) -> None:
     """One member from wherever it stands to its evaluated end. What would come again at every start (a loss that is not
     finite, bad shards, a full disk) is recorded, and the lane goes on; any other failure ends the worker group, which
     Ray Train starts again in fresh processes, until `training.max_attempts` starts in a row got no further."""
@@ -111,8 +124,8 @@ def run_member(member: LaneMember, index: Callable[[], Index], worker: Worker, l
     forwarder = WarningForwarder(sender)
     log.addHandler(forwarder)
     try:
-        with Pulse(member.config, sender, worker, progress, lane.number, preemption_notice()):
-            _train_and_evaluate(member, folder, index(), worker, sender, state.times, progress)
+        with Pulse(member.config, sender, worker, progress, lane.number, preempted):
+            _train_and_evaluate(member, folder, index(), worker, sender, state.times, progress, lane.judge)
         state.state = FINISHED
     except Exception as error:
         state.error = f"{type(error).__name__}: {error}"
@@ -196,19 +209,23 @@ def _train_and_evaluate(
     sender: Sender,
     times: dict[str, float],
     progress: Progress,
+    judge: Callable[[str, Moment], None] | None,
 ) -> None:
     cfg = member.config
+    curve = CurveWriter(folder.path)
     if worker.rank == 0:
         sender.send("state", text="starting")
 
     def report(step: int, metrics: dict[str, float]) -> None:
         times.setdefault("first_step", time.time())
         folder.keep_report(step, metrics)
+        curve.take(step, metrics)
         sender.send("metrics", step=step, metrics=metrics)
 
     model = _trained(cfg, folder, worker) if folder.is_trained() else None
     if model is None:
-        model = train(cfg, index, worker, folder.path, report, progress, member.copy_to)
+        verdict = (lambda: judge(member.name, read_curve(folder.path)[-1])) if judge else None
+        model = train(cfg, index, worker, folder.path, report, progress, member.copy_to, verdict)
         if worker.rank == 0:
             save_whole(folder.weights, model.state_dict())
     times["trained"] = time.time()

@@ -7,6 +7,7 @@ import contextlib
 import json
 import time
 from collections import Counter
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -62,43 +63,53 @@ def start_lanes(
     stamp = time.strftime("%Y%m%d-%H%M%S")
     copies = join(config.checkpoint.copy_to, record.copies) if config.checkpoint.copy_to else None
 
-    def fit(number: int, members: list[str]) -> None:
-        lane = Lane(
-            number,
-            [
-                LaneMember(
-                    name,
-                    planned.experiment.members[name],
-                    folder.member(name).path,
-                    join(copies, name) if copies else None,
-                )
-                for name in members
-            ],
-            mailbox,
-        )
-        TorchTrainer(
-            train_lane,  # pyright: ignore[reportArgumentType]  # Ray hands it the config as it is, dict or not
-            train_loop_config=lane,  # pyright: ignore[reportArgumentType]
-            scaling_config=ScalingConfig(
-                num_workers=_group_size(cluster),
-                elastic_resize_monitor_interval_s=cluster.resize_check_s,
-                use_gpu=gpus > 0,
-                resources_per_worker={"CPU": cluster.cpus_per_worker} | ({"GPU": gpus} if gpus else {}),
-            ),
-            run_config=RunConfig(
-                name=f"{stamp}-lane{number}",
-                storage_path=str(folder.path / "ray"),
-                failure_config=FailureConfig(max_failures=-1),  # members count their starts: see lane.run_member
-                callbacks=[GroupWatch(mailbox, number, config.checkpoint.grace_s)],  # pyright: ignore[reportArgumentType]
-            ),
-            torch_config=TorchConfig(timeout_s=cluster.stall_timeout_s),
-        ).fit()
+    def fit(number: int, names: list[str]) -> None:
+        members = [
+            LaneMember(
+                name,
+                planned.experiment.members[name],
+                folder.member(name).path,
+                join(copies, name) if copies else None,
+            )
+            for name in names
+        ]
+        fit_lane(Lane(number, members, mailbox), gpus, folder.path / "ray", f"{stamp}-lane{number}")
 
     pool = ThreadPoolExecutor(count, thread_name_prefix="lane")
     dealt = deal(costs, count)
     futures = [pool.submit(fit, number, members) for number, members in enumerate(dealt)]
     pool.shutdown(wait=False)
     return Lanes(futures, mailbox, folder.live, min(WARN_AFTER_S, cluster.stall_timeout_s / 2))
+
+
+def fit_lane(lane: Lane, gpus: int, storage: Path, name: str) -> None:
+    """Run a lane as a Ray Train run; returns when its members have ended.
+
+    Args:
+        lane: its members.
+        gpus: of each worker.
+        storage: folder for Ray Train's own notes.
+        name: of the run in there.
+    """
+    config = lane.members[0].config
+    cluster = config.cluster
+    TorchTrainer(
+        train_lane,  # pyright: ignore[reportArgumentType]  # Ray hands it the config as it is, dict or not
+        train_loop_config=lane,  # pyright: ignore[reportArgumentType]
+        scaling_config=ScalingConfig(
+            num_workers=_group_size(cluster),
+            elastic_resize_monitor_interval_s=cluster.resize_check_s,
+            use_gpu=gpus > 0,
+            resources_per_worker={"CPU": cluster.cpus_per_worker} | ({"GPU": gpus} if gpus else {}),
+        ),
+        run_config=RunConfig(
+            name=name,
+            storage_path=str(storage),
+            failure_config=FailureConfig(max_failures=-1),  # members count their starts: see lane.run_member
+            callbacks=[GroupWatch(lane.mailbox, lane.number, config.checkpoint.grace_s)],  # pyright: ignore[reportArgumentType]
+        ),
+        torch_config=TorchConfig(timeout_s=cluster.stall_timeout_s),
+    ).fit()
 
 
 def _group_size(cluster: ClusterConfig) -> int | tuple[int, int]:
@@ -116,6 +127,7 @@ class Lanes:
     mailbox: Any
     live: Path
     warn_after_s: float
+    news: Callable[[], None] = lambda: None  # called before what has come is handed on
     _beats: dict[tuple[str, int], Beat] = field(default_factory=dict)  # the newest of each (member, rank)
     _live_at: float = 0.0
     _said: set[str] = field(default_factory=set)
@@ -152,6 +164,7 @@ class Lanes:
 
     def _hand_on(self, runs: Runs, console: Console, attempts: Attempts) -> None:
         messages, beats = self._drain()
+        self.news()
         for beat in beats:
             self._beats[beat.member, beat.rank] = beat
             self._failed_starts[beat.lane] = 0

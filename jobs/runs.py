@@ -9,7 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from platform.cluster import Message
-from platform.config import Experiment
+from platform.config import Config, Experiment
 from platform.evaluation import report
 from platform.evaluation.ensemble import EnsembleScores
 from platform.experiment import FINISHED, ExperimentFolder, MemberState, Record
@@ -26,7 +26,7 @@ class Runs:
     """Open runs for `names`; `report` or `interrupt` ends them, `close` lets the writer go."""
 
     def __init__(self, experiment: Experiment, folder: ExperimentFolder, record: Record, names: list[str]) -> None:
-        self._folder, self._record, self._names = folder, record, names
+        self._folder, self._record, self._names = folder, record, list(names)
         self._tracker = Tracker(experiment.config.tracking, Journal(folder.tracking))
         parent = record.parent_run = record.parent_run or new_key()
         for name in names:
@@ -37,11 +37,42 @@ class Runs:
             run = record.member_runs[name]
             self._tracker.start(name, asdict(experiment.members[name]), parent=parent, again=run)
 
-        self._log_kept()
+        self._log_kept(*self._names)
 
-    def _log_kept(self) -> None:
+    def open(self, name: str, config: Config, params: dict[str, str]) -> None:
+        """A trial of a sweep begins, or goes on; `params` are its values, beside those of the config."""
+        self._names.append(name)
+        run = self._record.member_runs.setdefault(name, new_key())
+        self._folder.write(self._record)
+        self._tracker.start(name, asdict(config), parent=self._parent(), again=run, params=params)
+        self._log_kept(name)
+
+    def end(self, name: str, status: str, tags: dict[str, str], figures: dict[str, float]) -> None:
+        """A trial of a sweep has ended for good, as FINISHED, FAILED or KILLED."""
+        self._names.remove(name)
+        self._log_kept(name)
+        self._report_goodput(name)
+        run = self._record.member_runs[name]
+        for key, value in tags.items():
+            self._tracker.tag(run, key, value)
+        self._tracker.summary(run, figures)
+        self._tracker.finish(run, status)
+        self._record.reported.append(name)
+        self._folder.write(self._record)
+
+    def close_sweep(self, status: str, figures: dict[str, float], files: list[Path], verdict: str) -> None:
+        """The end of a sweep, whose trials have ended: its figures and its report."""
+        parent = self._parent()
+        self._tracker.summary(parent, figures)
+        for path in files:
+            self._tracker.artifact(parent, path, "report")
+        self._tracker.tag(parent, DESCRIPTION, verdict)
+        self._tracker.finish(parent, status)
+        self._folder.write(self._record)
+
+    def _log_kept(self, *names: str) -> None:
         """What workers reported and no launcher lived to hear; points that were heard are left out."""
-        for name in self._names:
+        for name in names:
             for step, metrics, at in self._folder.member(name).take_reports():
                 self._tracker.log(self._record.member_runs[name], step, metrics, at)
 
@@ -50,8 +81,8 @@ class Runs:
 
     def report(self, states: dict[str, MemberState], scores: EnsembleScores | None, tables: list[Path]) -> None:
         """Scores, files and the true end of every open run."""
-        self._log_kept()
-        self._report_goodput()
+        self._log_kept(*self._names)
+        self._report_goodput(*self._names)
         for name in self._names:
             run, state = self._record.member_runs[name], states[name]
             if state.state == FINISHED and scores:
@@ -74,7 +105,7 @@ class Runs:
 
     def interrupt(self, status: str, reason: str) -> None:
         """End every run as `status` (KILLED or FAILED), members that are finished as FINISHED; `reason` is tagged."""
-        self._report_goodput()
+        self._report_goodput(*self._names)
         for name in self._names:
             done = self._folder.member(name).state().state == FINISHED
             if not done:
@@ -83,9 +114,9 @@ class Runs:
         self._tracker.tag(self._parent(), "interrupted", reason)
         self._tracker.finish(self._parent(), status)
 
-    def _report_goodput(self) -> None:
+    def _report_goodput(self, *names: str) -> None:
         """What the wall time of each member went into, and why each of its attempts ended."""
-        for name in self._names:
+        for name in names:
             if attempts := read_attempts(self._folder.member(name).path):
                 run, found = self._record.member_runs[name], Goodput.of(attempts)
                 self._tracker.log(run, found.attempts, found.metrics())

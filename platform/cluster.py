@@ -225,6 +225,7 @@ class Mailbox:
         self._beats: dict[tuple[str, int], Beat] = {}  # the newest of each (member, rank)
         self._asked = 0
         self._training: dict[str, Beat] = {}  # rank 0's newest of each member
+        self._to_judge: dict[str, Any] = {}  # member -> scores that wait for a verdict
 
     def put(self, message: Message | GroupEvent) -> None:
         self._messages.append(message)
@@ -248,6 +249,18 @@ class Mailbox:
         """Have every member save as soon as it can; returns the question's number."""
         self._asked += 1
         return self._asked
+
+    def ask_judge(self, member: str, scores: Any) -> None:
+        """Have a sweep's scheduler look at a trial's scores."""
+        self._to_judge[member] = scores
+
+    def to_judge(self, member: str) -> Any:
+        """The scores that wait, or None."""
+        return self._to_judge.get(member)
+
+    def may_go_on(self, member: str) -> None:
+        """The scheduler's verdict; of a trial that may not, the workers are ended instead."""
+        self._to_judge.pop(member, None)
 
     def is_answered(self, number: int, lane: int | None = None) -> bool:
         """Whether every member that trains now (of one lane, or of all) has a checkpoint newer than the question."""

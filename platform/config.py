@@ -4,6 +4,7 @@ In: nothing. Out: `Config`, the tree that Hydra fills from `conf/` and the comma
 A check raises `ConfigError` with the value, the limit and the remedy.
 """
 
+import dataclasses
 import importlib.metadata
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -270,6 +271,7 @@ class CheckpointConfig:
 
     every_s: float = 300.0
     every_steps: int = 0  # as well; 0: by time alone
+    with_evaluations: bool = False  # as well, with every single-view evaluation, and on disk before training goes on
     keep: int = 2  # newest ones
     keep_best: bool = True  # and the one of the best single-view score so far (evaluation.every_epochs)
     copy_to: str | None = None  # folder or URL that gets every one, too; a lost machine's run goes on from there
@@ -621,6 +623,16 @@ def flatten(config: dict[str, Any], prefix: str = "") -> dict[str, Any]:
         else:
             flat[f"{prefix}{key}"] = value
     return flat
+
+
+def replaced(config: Any, key: str, value: Any) -> Any:
+    """A copy of a config with another value at a dotted key.
+
+    Raises:
+        ConfigError: the value cannot work.
+    """
+    first, _, rest = key.partition(".")
+    return dataclasses.replace(config, **{first: replaced(getattr(config, first), rest, value) if rest else value})
 
 
 def differences(old: dict[str, Any], new: dict[str, Any]) -> list[str]:

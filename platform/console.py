@@ -17,7 +17,7 @@ from rich.progress import (
 )
 from rich.text import Text
 
-from platform.plan import Plan
+from platform.plan import MemberPlan, Plan
 
 PLAIN_LINE_EVERY_S, WHOLE_LINE_EVERY_S = 10.0, 30.0
 
@@ -39,10 +39,21 @@ class _Member:
 class Console:
     """Progress of the members that run now and of the whole. Use with `with`."""
 
-    def __init__(self, plan: Plan, names: list[str], lanes: int, *, plain: bool | None = None) -> None:
+    def __init__(
+        self, plan: Plan, names: list[str], lanes: int, *, expected: int = 0, plain: bool | None = None
+    ) -> None:
+        """
+        Args:
+            plan: the members' sizes.
+            names: those that run.
+            lanes: how many at a time.
+            expected: of a sweep, whose trials are not known beforehand: how many there will be.
+            plain: lines; None: where this is no terminal.
+        """
         running = [member for member in plan.members if member.name in names]
         self._members = {m.name: _Member(m.steps, m.config.training.batch_size) for m in running}
         self._costs = {member.name: member.cost for member in running}
+        self._expected, self._ended = expected, 0
         self._printed_at = time.monotonic()
         self._share_before = 0.0  # done by earlier launches
         self._lanes = lanes
@@ -83,11 +94,28 @@ class Console:
         else:
             self._bars.console.print(f"warning: {text}", style="yellow", markup=False)
 
+    def add(self, member: MemberPlan) -> None:
+        """A trial that begins."""
+        self._members[member.name] = _Member(member.steps, member.config.training.batch_size)
+        self._costs[member.name] = 1.0
+        if not self._plain:
+            self._tasks[member.name] = self._bars.add_task(member.name, total=member.steps, text="waiting")
+
+    def end(self, name: str, text: str) -> None:
+        """A trial that has ended: a line of its own in the place of its bar."""
+        if self._members.pop(name, None):
+            del self._costs[name]
+            self._ended += 1
+        if not self._plain and name in self._tasks:
+            self._bars.remove_task(self._tasks.pop(name))
+            self._bars.update(self._tasks[""], completed=self._share_done(), text=self._whole())
+        self.say(f"{name:<12} {text}")
+
     def metrics(self, name: str, step: int, metrics: dict[str, float]) -> None:
         member = self._members[name]
         if member.resumed_at < 0:
             member.resumed_at = 0 if step == 1 else step
-            self._share_before += self._costs[name] * member.resumed_at / member.steps / sum(self._costs.values())
+            self._share_before += self._costs[name] * member.resumed_at / member.steps / self._all_costs()
         member.done = max(member.done, step)
         if "train/loss" in metrics:
             member.loss, member.epoch = metrics["train/loss"], metrics["train/epoch"]
@@ -110,7 +138,7 @@ class Console:
             if now or due:
                 member.printed_at = time.monotonic()
                 print(f"{name:<22} {100 * member.done // member.steps:>3}%  {self._text(member)}", flush=True)
-            if len(self._members) > 1 and time.monotonic() - self._printed_at > WHOLE_LINE_EVERY_S:
+            if max(len(self._members), self._expected) > 1 and time.monotonic() - self._printed_at > WHOLE_LINE_EVERY_S:
                 self._printed_at = time.monotonic()
                 print(f"{'all':<22} {100 * self._share_done():>3.0f}%  {self._whole()}", flush=True)
             return
@@ -128,14 +156,19 @@ class Console:
 
     def _share_done(self) -> float:
         done = sum(self._costs[name] * member.done / member.steps for name, member in self._members.items())
-        return done / sum(self._costs.values())
+        return min(1.0, (done + self._ended) / self._all_costs())
+
+    def _all_costs(self) -> float:
+        """Of a sweep: one a trial."""
+        return self._expected or sum(self._costs.values())
 
     def _whole(self) -> str:
         elapsed, share = time.monotonic() - self._started, self._share_done()
         speed = sum(member.speed for member in self._members.values() if member.state == "training")
         now = share - self._share_before  # of the work, done by this launch
         left = f"  about {duration(elapsed / now * (1 - share))} left" if now > 0.02 and share < 1 else ""
-        return f"{duration(elapsed)}  {speed:6.0f} images/s  {self._lanes} lane(s){left}"
+        where = f"{self._ended} of {self._expected} trials" if self._expected else f"{self._lanes} lane(s)"
+        return f"{duration(elapsed)}  {speed:6.0f} images/s  {where}{left}"
 
 
 class Counter:

@@ -71,20 +71,29 @@ def plan(experiment: Experiment) -> Plan:
                 getattr(member, section) == getattr(config, section),
                 f"ensemble member {name} changes {section}.*, which is the experiment's; give it beside the members",
             )
-        build.check(member.model)
-        batch = member.training.batch_size
-        per_epoch = steps_per_epoch(train_samples, member.loader.streams, batch)
-        require(
-            per_epoch > 0,
-            f"training.batch_size is {batch}, more than the {train_samples} training images of {config.data.name} "
-            "fill; lower it",
-        )
-        if index:
-            train, loader = index.split("train"), member.loader
-            order = Order.of(train, loader.streams, batch, loader.block, member.seed)
-            check_room(train, order, config.cluster.min_workers)  # the fewer there are, the more each reads
-        members.append(MemberPlan(name, member, per_epoch, total_steps(member.training.epochs, per_epoch)))
+        members.append(plan_member(name, member, train_samples, index))
     return Plan(experiment, train_samples, val_samples, packed, members, shrunk_to)
+
+
+def plan_member(name: str, member: Config, train_samples: int, index: Index | None) -> MemberPlan:
+    """One member's steps.
+
+    Raises:
+        ConfigError: a network that does not exist, a batch that is never full, memory that does not suffice.
+    """
+    build.check(member.model)
+    batch = member.training.batch_size
+    per_epoch = steps_per_epoch(train_samples, member.loader.streams, batch)
+    require(
+        per_epoch > 0,
+        f"training.batch_size is {batch}, more than the {train_samples} training images of {member.data.name} "
+        "fill; lower it",
+    )
+    if index:
+        train, loader = index.split("train"), member.loader
+        order = Order.of(train, loader.streams, batch, loader.block, member.seed)
+        check_room(train, order, member.cluster.min_workers)  # the fewer there are, the more each reads
+    return MemberPlan(name, member, per_epoch, total_steps(member.training.epochs, per_epoch))
 
 
 def is_packed(config: Config) -> bool:

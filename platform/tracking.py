@@ -54,12 +54,21 @@ class Tracker:
         self._thread = threading.Thread(target=self._deliver_all, name="tracking", daemon=True)
         self._thread.start()
 
-    def start(self, name: str, config: dict[str, Any], *, parent: str | None = None, again: str | None = None) -> str:
-        """Make a run and return its key; with `again`, take up the run of that key where there is one."""
+    def start(
+        self,
+        name: str,
+        config: dict[str, Any],
+        *,
+        parent: str | None = None,
+        again: str | None = None,
+        params: dict[str, str] | None = None,
+    ) -> str:
+        """Make a run and return its key; with `again`, take up the run of that key where there is one. Its parameters
+        are the config's, under dotted keys, and `params`."""
         run = again or new_key()
         began = self._began.setdefault(run, time.time())
         self._put(Start(run, name, parent, began, _tags()))
-        self._put(Params(run, {key: str(value) for key, value in flatten(config).items()}))
+        self._put(Params(run, {key: str(value) for key, value in flatten(config).items()} | (params or {})))
         self._put(Text(run, "config.yaml", OmegaConf.to_yaml(OmegaConf.create(config))))
         self._put(Text(run, "environment.txt", environment()))
         return run

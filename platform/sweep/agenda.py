@@ -12,7 +12,7 @@ from platform.config import SweepConfig
 from platform.experiment import ExperimentFolder
 from platform.sweep import curve
 from platform.sweep.search import Search
-from platform.sweep.trials import FINISHED, OVER, WAITING, Book, Point, Trial
+from platform.sweep.trials import FINISHED, OVER, WAITING, Book, Point, Trial, name_of
 
 REPLAYED = ("asha", "hyperband", "median")  # schedulers that must hear again what trials of earlier launches scored
 
@@ -124,7 +124,7 @@ class Agenda:
         return best[: self._sweep.finalists]
 
     def _add(self, point: int, values: Point, seed: int) -> Trial:
-        trial = Trial(f"p{point:03d}-s{seed}", point, values, seed, self._words(values, seed))
+        trial = Trial(name_of(point, seed), point, values, seed, self._words(values, seed))
         self._book.trials.append(trial)
         self._book.write(self._folder)
         return trial

@@ -1,9 +1,10 @@
-"""The learning curve of a trial: one line in `curve.jsonl` of its folder for each evaluation while training.
+"""The learning curve of a member or trial: one line in `curve.jsonl` of its folder for each evaluation while training.
 
-In: scores at the end of each epoch. Out: the curve, each epoch once, whatever restarts repeated.
+In: what the training reports. Out: the curve, each evaluation once, whatever restarts repeated.
 """
 
 import json
+import statistics
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -21,6 +22,34 @@ class Moment:
     loss: float
     images_per_s: float  # of training since the moment before
     last: bool = False  # the end of the training
+
+
+class CurveWriter:
+    """Turns reports of the training into moments, on disk at once."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._reading: dict[str, float] = {}  # the newest figures of training, which come before those of validation
+        self._speeds: list[float] = []  # since the moment before
+
+    def take(self, step: int, metrics: dict[str, float]) -> None:
+        self._reading |= metrics
+        if speed := metrics.get("train/images_per_s"):
+            self._speeds.append(speed)
+        if "val/top1" not in metrics:
+            return
+        reading = self._reading
+        moment = Moment(
+            reading["train/epoch"],
+            step,
+            metrics["val/top1"],
+            metrics["val/top5"],
+            metrics["val/loss"],
+            statistics.median(self._speeds or [0.0]),
+            last=reading["progress"] >= 1,
+        )
+        self._speeds.clear()
+        append(self._folder, moment)
 
 
 def append(folder: Path, moment: Moment) -> None:

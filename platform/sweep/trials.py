@@ -20,11 +20,22 @@ OVER = (FINISHED, STOPPED, DIVERGED)  # a new launch does not try these again
 Point = dict[str, Any]  # swept key or config group -> value; keys whose condition does not hold are absent
 
 
+def name_of(point: int, seed: int) -> str:
+    """p003-s0: the first seed of point 3."""
+    return f"p{point:03d}-s{seed}"
+
+
+def lane_of(name: str) -> int:
+    """The number under which Ray's events of the trial come."""
+    point, seed = name.removeprefix("p").split("-s")
+    return int(point) * 1000 + int(seed)
+
+
 @dataclass
 class Trial:
     """One training of one point with one seed."""
 
-    name: str  # p003-s0: the first seed of point 3; names its folder and its MLflow run
+    name: str  # of its folder and its MLflow run
     point: int
     values: Point
     seed: int  # 0, 1, ...: added to the experiment's `seed`

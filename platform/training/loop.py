@@ -48,6 +48,7 @@ def train(
     report: Report,
     progress: Progress | None = None,
     copy_to: str | None = None,
+    judge: Callable[[], None] | None = None,
 ) -> nn.Module:
     """Train one member, from its newest checkpoint if there is one, to the end.
 
@@ -59,6 +60,7 @@ def train(
         report: called on rank 0 with metrics.
         progress: is told where the training is, and asks for checkpoints.
         copy_to: folder or URL for copies of the checkpoints.
+        judge: called on rank 0 after each evaluation but the last, when it is saved; what it raises ends the training.
 
     Returns:
         the network with the averaged weights, in evaluation mode; the same on every rank.
@@ -122,6 +124,9 @@ def train(
                     report(step, {f"val/{name}": value for name, value in scores.rates().items()})
                 meter.restart_clock()
             saver.after(step, meter, score, read=reading, last=step == last_step)
+            if judge and evaluating and step < last_step and worker.rank == 0:
+                judge()
+                meter.restart_clock()
             progress.at(step, WAITING)
     _share_statistics(module, average, worker)
     return averaged(module, average)
@@ -147,7 +152,10 @@ class TrainingState:
 
     def load(self, saved: State) -> None:
         self.module.load_state_dict(saved["model"])
+        settings = [{key: group[key] for key in group if key != "params"} for group in self.optimizer.param_groups]
         self.optimizer.load_state_dict(saved["optimizer"])
+        for group, own in zip(self.optimizer.param_groups, settings, strict=True):
+            group.update(own)  # as configured: PBT goes on from a trial with other ones
         self.best = saved["best"]
         average: dict[str, Tensor] = saved["average"]
         for name, value in self.average.state.items():
@@ -190,7 +198,8 @@ class Saver:
             best = True
             self._state.best = {"step": step, "score": score}
         fresh = step != self._saved_step
-        self._due |= last or (best and self._cfg.keep_best) or (fresh and self._is_time(step))  # until it can be
+        wanted = last or (score is not None and self._cfg.with_evaluations)
+        self._due |= wanted or (best and self._cfg.keep_best) or (fresh and self._is_time(step))  # until it can be
         asked_for_s = self._progress.checkpoint_asked_for_s()
         if self._worker.rank != 0 or not ((read and (self._due or asked_for_s > 0)) or asked_for_s > LONGEST_WAIT_S):
             return
@@ -200,7 +209,7 @@ class Saver:
         if self._checkpoints.save(
             self._state.at(step),
             best_step=best_step,
-            wait=last,
+            wait=wanted,
             urgent=best and self._cfg.keep_best,
             taken=self._progress.checkpoint_is_taken,
             waiting=self._progress.moved,

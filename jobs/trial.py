@@ -1,0 +1,227 @@
+"""One trial of a sweep: what Ray Tune runs. It is an ordinary training of one member.
+
+A trial of one worker trains in Tune's own process, which goes on to the next trial and so starts in no time. One of
+several workers has a Ray Train worker group, and its process holds no resources itself: it only waits.
+"""
+
+import json
+import os
+import shutil
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import Future
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import ray
+import torch
+from ray import tune
+
+from jobs.lane import Lane, LaneMember, run_lane
+from jobs.lanes import fit_lane
+from platform.cluster import Sender, lost_nodes
+from platform.config import Config, differences, identity, replaced
+from platform.data.storage import join
+from platform.experiment import FAILED, ExperimentFolder, MemberFolder
+from platform.journal import write_atomically
+from platform.sweep import curve
+from platform.sweep.curve import Moment
+from platform.sweep.trials import OVER, lane_of
+from platform.training.checkpoints import SUFFIX, Saved
+
+SETTINGS, STATE, SEED = "settings", "state", "seed"  # keys of Tune's config of a trial; others are what PBT changes
+POLL_EVERY_S = 0.1
+LETTER = "from.json"  # in the checkpoints that Tune hands from trial to trial
+
+
+@dataclass(frozen=True)
+class Shared:
+    """What is the same for all trials."""
+
+    folder: Path  # of the sweep
+    mailbox: Any  # Ray's handle of a Mailbox
+    gpus: int  # of each worker
+    copies: str | None  # folder or URL for copies of checkpoints
+    scheduler: str  # sweep.scheduler
+    launch: str  # of this launch of the sweep
+
+
+def run_trial(config: dict[str, Any], shared: Shared) -> None:
+    """Tune's trainable. The trial's name is Tune's: what it trains may have become another trial's, by PBT."""
+    os.environ["TUNE_FUNCTION_THREAD_TIMEOUT_S"] = "60"  # for an ended trial to let go of its data, then the next
+    name = tune.get_context().get_trial_name()
+    assert name
+    folder = ExperimentFolder(shared.folder).member(name)
+    folder.path.mkdir(parents=True, exist_ok=True)
+    settings = _settings(config)
+    judge = Judge(folder, shared)
+    if config[STATE] in OVER:  # by an earlier launch
+        judge.tell_again(until=None)
+        return
+    copy_to = join(shared.copies, name) if shared.copies else None
+    if shared.scheduler == "pbt":
+        _take_over(folder, name, settings)
+        copy_to = None  # of checkpoints that another trial's may take the place of
+    elif config[SEED] == 0:
+        judge.tell_again(until=_reached(folder))
+    member = LaneMember(name, settings, folder.path, copy_to)
+    judged = shared.scheduler != "none" and config[SEED] == 0  # a point's other seeds are trained to the end
+    try:
+        if settings.cluster.max_workers == 1:
+            _train_here(member, judge if judged else None, shared)
+        else:
+            _train_on_workers(member, judge if judged else None, shared)
+    except SystemExit:  # Tune's way to end a trial
+        Sender(shared.mailbox, name).send("ended", text=f"left by {shared.scheduler}")
+        raise
+    if folder.state().state != FAILED:
+        judge.tell_end()
+
+
+def _settings(config: dict[str, Any]) -> Config:
+    settings: Config = config[SETTINGS]
+    for key, value in config.items():
+        if key not in (SETTINGS, STATE, SEED):
+            settings = replaced(settings, key, value)
+    return settings
+
+
+def _train_here(member: LaneMember, judge: "Judge | None", shared: Shared) -> None:
+    node = ray.get_runtime_context().get_node_id()
+    lane = Lane(
+        lane_of(member.name), [member], shared.mailbox, judge=(lambda _, moment: judge(moment)) if judge else None
+    )
+    device = torch.device("cuda", 0) if shared.gpus else torch.device("cpu")
+    run_lane(lane, 0, 1, device, preempted=lambda: bool(lost_nodes([node])))
+
+
+def _train_on_workers(member: LaneMember, judge: "Judge | None", shared: Shared) -> None:
+    """Hand scores from rank 0 to Tune, and Tune's answers back. Where Tune ends the trial, it ends this process; the
+    worker group is this process's and goes with it."""
+    asking = AskJudge(shared.mailbox) if judge else None
+    lane = Lane(lane_of(member.name), [member], shared.mailbox, judge=asking)
+    run = f"{time.strftime('%Y%m%d-%H%M%S')}-{member.name}"
+    group = _in_thread(lambda: fit_lane(lane, shared.gpus, shared.folder / "ray", run))
+    while not group.done():
+        if judge and (moment := ray.get(shared.mailbox.to_judge.remote(member.name))):
+            judge(moment)
+            ray.get(shared.mailbox.may_go_on.remote(member.name))
+        time.sleep(POLL_EVERY_S)
+    group.result()
+
+
+def _in_thread(run: Callable[[], None]) -> "Future[None]":
+    """A daemon: nobody waits for it when the process ends."""
+    future: Future[None] = Future()
+
+    def work() -> None:
+        try:
+            future.set_result(run())
+        except BaseException as error:
+            future.set_exception(error)
+
+    threading.Thread(target=work, daemon=True).start()
+    return future
+
+
+@dataclass(frozen=True)
+class AskJudge:
+    """Rank 0's end of it, in another process than the judge: waits until the trial may go on."""
+
+    mailbox: Any
+
+    def __call__(self, member: str, moment: Moment) -> None:
+        ray.get(self.mailbox.ask_judge.remote(member, moment))
+        while ray.get(self.mailbox.to_judge.remote(member)):
+            time.sleep(POLL_EVERY_S)
+
+
+class Judge:
+    """Tells Tune a trial's scores; Tune's scheduler may end the trial then, by a SystemExit."""
+
+    def __init__(self, folder: MemberFolder, shared: Shared) -> None:
+        self._folder, self._pbt, self._launch = folder, shared.scheduler == "pbt", shared.launch
+        self._told = folder.path / "told.json"
+
+    def __call__(self, moment: Moment) -> None:
+        write_atomically(self._told, json.dumps([self._launch, moment.step]) + "\n")
+        with tempfile.TemporaryDirectory(prefix="trial-") as scratch:
+            checkpoint = self._checkpoint(Path(scratch), moment) if self._pbt else None
+            tune.report(_result(moment), checkpoint=checkpoint)
+
+    def tell_again(self, until: int | None) -> None:
+        """The scheduler of this launch knows nothing of what earlier ones were told; `until` is the step reached."""
+        for moment in curve.read(self._folder.path):
+            if not moment.last and moment.step > self._told_step() and (until is None or moment.step <= until):
+                self(moment)
+
+    def tell_end(self) -> None:
+        """The last scores, when everything is done: nothing that Tune decides matters any more."""
+        tune.report(_result(curve.read(self._folder.path)[-1]))
+
+    def _told_step(self) -> int:
+        """What this launch's scheduler was told before the trial was started again."""
+        try:
+            launch, step = json.loads(self._told.read_text())
+        except (FileNotFoundError, ValueError):
+            return -1
+        return step if launch == self._launch else -1
+
+    def _checkpoint(self, scratch: Path, moment: Moment) -> "tune.Checkpoint | None":
+        """The state behind the scores, for this trial or one that takes it over."""
+        newest = _newest(self._folder)
+        if newest is None or newest[0] != moment.step:
+            return None
+        shutil.copy(newest[1], scratch)
+        shutil.copy(self._folder.path / "settings.json", scratch)
+        (scratch / LETTER).write_text(json.dumps({"trial": self._folder.path.name, "step": moment.step}))
+        return tune.Checkpoint.from_directory(scratch)
+
+
+def _result(moment: Moment) -> dict[str, float]:
+    return {"epoch": moment.epoch, "top1": moment.top1, "images_per_s": moment.images_per_s}
+
+
+def _newest(folder: MemberFolder) -> tuple[int, Path] | None:
+    found = [(saved.step, path) for path in folder.checkpoints.glob(f"*{SUFFIX}") if (saved := Saved.of(path.name))]
+    return max(found, default=None)
+
+
+def _reached(folder: MemberFolder) -> int:
+    newest = _newest(folder)
+    return newest[0] if newest else -1
+
+
+def _take_over(folder: MemberFolder, name: str, settings: Config) -> None:
+    """Go on from what PBT hands over: another trial's weights, optimiser and place in the data, and its settings with
+    the changed rate. The trial's own checkpoints make room."""
+    handed = tune.get_checkpoint()
+    if handed:
+        with handed.as_directory() as place:
+            letter = json.loads((Path(place) / LETTER).read_text())
+            if letter["trial"] != name:
+                _replace_checkpoints(folder, Path(place))
+                _note_changes(folder, letter, Path(place), settings)
+    write_atomically(folder.path / "settings.json", json.dumps(asdict(settings)) + "\n")
+
+
+def _replace_checkpoints(folder: MemberFolder, place: Path) -> None:
+    (state,) = place.glob(f"*{SUFFIX}")
+    folder.checkpoints.mkdir(parents=True, exist_ok=True)
+    for path in folder.checkpoints.glob(f"*{SUFFIX}"):
+        path.unlink()
+    unfinished = folder.checkpoints / f"{state.name}.unfinished"
+    shutil.copy(state, unfinished)
+    unfinished.replace(folder.checkpoints / state.name)
+
+
+def _note_changes(folder: MemberFolder, letter: dict[str, Any], place: Path, settings: Config) -> None:
+    """A line in `changes.jsonl`: from which trial it goes on, where, and what its settings are now that were not so."""
+    before = json.loads((folder.path / "settings.json").read_text())
+    changed = differences(identity(before), identity(json.loads(json.dumps(asdict(settings)))))
+    line = {"from": letter["trial"], "step": letter["step"], "changed": changed}
+    with (folder.path / "changes.jsonl").open("a") as file:
+        file.write(json.dumps(line) + "\n")
