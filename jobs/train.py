@@ -59,9 +59,9 @@ def run(experiment: Experiment, *, evaluate_again: bool = False) -> int:
     folder = ExperimentFolder(experiment.folder)
     started = time.monotonic()
     try:
-        with _signals(), folder.held():
+        with signals(), folder.held():
             if experiment.config.fresh:
-                _end_runs_of_before(experiment, folder)
+                end_runs_of_before(experiment, folder)
             record = folder.open(experiment, prepare_data(experiment.config))
             if evaluate_again:
                 _forget_evaluations(folder, record, planned)
@@ -75,7 +75,7 @@ def run(experiment: Experiment, *, evaluate_again: bool = False) -> int:
                 outcome = _run_and_report(planned, folder, record, unfinished, unreported)
             else:
                 outcome = _outcome(folder, planned)
-                outcome.waiting = _deliver(experiment, folder)
+                outcome.waiting = deliver(experiment, folder)
     except Interrupted as interrupted:
         again = "the same command without fresh=true" if experiment.config.fresh else "the same command"
         print(f"\n{interrupted}: {again} goes on from the newest checkpoints")
@@ -116,14 +116,14 @@ def _run_and_report(
         runs.report(outcome.states, outcome.scores, tables)
     except BaseException as error:
         runs.interrupt("KILLED" if isinstance(error, Interrupted) else "FAILED", first_line(error))
-        _say_waiting(planned.experiment, folder, runs.close())
+        say_waiting(planned.experiment, folder, runs.close())
         raise
     outcome.waiting = runs.close()
-    _say_waiting(planned.experiment, folder, outcome.waiting)
+    say_waiting(planned.experiment, folder, outcome.waiting)
     return outcome
 
 
-def _end_runs_of_before(experiment: Experiment, folder: ExperimentFolder) -> None:
+def end_runs_of_before(experiment: Experiment, folder: ExperimentFolder) -> None:
     """A launcher that was killed left MLflow runs RUNNING, and nobody will take them up now."""
     if folder.exists():
         tracker = Tracker(experiment.config.tracking, Journal(folder.tracking))
@@ -133,7 +133,7 @@ def _end_runs_of_before(experiment: Experiment, folder: ExperimentFolder) -> Non
         tracker.close()
 
 
-def _deliver(experiment: Experiment, folder: ExperimentFolder) -> int:
+def deliver(experiment: Experiment, folder: ExperimentFolder) -> int:
     """Tell MLflow what earlier launches could not. Returns the entries that it still did not take."""
     journal = Journal(folder.tracking)
     before = journal.waiting
@@ -141,11 +141,11 @@ def _deliver(experiment: Experiment, folder: ExperimentFolder) -> int:
         return 0
     waiting = Tracker(experiment.config.tracking, journal).close()
     print(f"{before - waiting} entries that waited for MLflow at {experiment.config.tracking.uri} are delivered")
-    _say_waiting(experiment, folder, waiting)
+    say_waiting(experiment, folder, waiting)
     return waiting
 
 
-def _say_waiting(experiment: Experiment, folder: ExperimentFolder, entries: int) -> None:
+def say_waiting(experiment: Experiment, folder: ExperimentFolder, entries: int) -> None:
     if entries:
         uri = experiment.config.tracking.uri
         print(
@@ -248,7 +248,7 @@ def _headline(experiment: Experiment, members: int, lanes: int, resources: Resou
 
 
 @contextlib.contextmanager
-def _signals() -> Iterator[None]:
+def signals() -> Iterator[None]:
     """Ctrl-C and SIGTERM raise Interrupted in the main thread, once; further ones wait for the clean end."""
     if threading.current_thread() is not threading.main_thread():
         yield

@@ -23,7 +23,7 @@ from ray import tune
 from jobs.lane import Lane, LaneMember, run_lane
 from jobs.lanes import fit_lane
 from platform.cluster import Sender, lost_nodes
-from platform.config import Config, differences, identity, replaced
+from platform.config import Config, flatten, identity, replaced
 from platform.data.storage import join
 from platform.experiment import FAILED, ExperimentFolder, MemberFolder
 from platform.journal import write_atomically
@@ -34,6 +34,7 @@ from platform.training.checkpoints import SUFFIX, Saved
 
 SETTINGS, STATE, SEED = "settings", "state", "seed"  # keys of Tune's config of a trial; others are what PBT changes
 POLL_EVERY_S = 0.1
+CHANGES = "changes.jsonl"
 LETTER = "from.json"  # in the checkpoints that Tune hands from trial to trial
 
 
@@ -102,13 +103,15 @@ def _train_on_workers(member: LaneMember, judge: "Judge | None", shared: Shared)
     """Hand scores from rank 0 to Tune, and Tune's answers back. Where Tune ends the trial, it ends this process; the
     worker group is this process's and goes with it."""
     asking = AskJudge(shared.mailbox) if judge else None
+    mailbox: Any = shared.mailbox
     lane = Lane(lane_of(member.name), [member], shared.mailbox, judge=asking)
     run = f"{time.strftime('%Y%m%d-%H%M%S')}-{member.name}"
     group = _in_thread(lambda: fit_lane(lane, shared.gpus, shared.folder / "ray", run))
     while not group.done():
-        if judge and (moment := ray.get(shared.mailbox.to_judge.remote(member.name))):
+        moment: Any = ray.get(mailbox.to_judge.remote(member.name))
+        if judge and moment:
             judge(moment)
-            ray.get(shared.mailbox.may_go_on.remote(member.name))
+            ray.get(mailbox.may_go_on.remote(member.name))
         time.sleep(POLL_EVERY_S)
     group.result()
 
@@ -170,14 +173,14 @@ class Judge:
             return -1
         return step if launch == self._launch else -1
 
-    def _checkpoint(self, scratch: Path, moment: Moment) -> "tune.Checkpoint | None":
+    def _checkpoint(self, scratch: Path, moment: Moment) -> Any:
         """The state behind the scores, for this trial or one that takes it over."""
         newest = _newest(self._folder)
         if newest is None or newest[0] != moment.step:
             return None
         shutil.copy(newest[1], scratch)
         shutil.copy(self._folder.path / "settings.json", scratch)
-        (scratch / LETTER).write_text(json.dumps({"trial": self._folder.path.name, "step": moment.step}))
+        (scratch / LETTER).write_text(json.dumps({"trial": self._folder.path.name, "epoch": moment.epoch}))
         return tune.Checkpoint.from_directory(scratch)
 
 
@@ -219,9 +222,9 @@ def _replace_checkpoints(folder: MemberFolder, place: Path) -> None:
 
 
 def _note_changes(folder: MemberFolder, letter: dict[str, Any], place: Path, settings: Config) -> None:
-    """A line in `changes.jsonl`: from which trial it goes on, where, and what its settings are now that were not so."""
-    before = json.loads((folder.path / "settings.json").read_text())
-    changed = differences(identity(before), identity(json.loads(json.dumps(asdict(settings)))))
-    line = {"from": letter["trial"], "step": letter["step"], "changed": changed}
-    with (folder.path / "changes.jsonl").open("a") as file:
-        file.write(json.dumps(line) + "\n")
+    """A line in `changes.jsonl`: whose state it goes on from, of when, and what its settings are that were others."""
+    before = flatten(identity(json.loads((folder.path / "settings.json").read_text())))
+    now = flatten(identity(json.loads(json.dumps(asdict(settings)))))
+    changed = {key: value for key, value in now.items() if before.get(key) != value}
+    with (folder.path / CHANGES).open("a") as file:
+        file.write(json.dumps(letter | {"changed": changed}) + "\n")

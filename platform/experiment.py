@@ -145,15 +145,21 @@ class ExperimentFolder:
         for path in [*self.path.glob("*.unfinished"), *self.path.glob("members/*/*.unfinished")]:
             path.unlink(missing_ok=True)
 
-    def open(self, experiment: Experiment, index: Index) -> Record:
+    def open(self, experiment: Experiment, index: Index, more: dict[str, Any] | None = None) -> Record:
         """The record of this experiment: the one on disk if it is the same experiment, a new one if there is none.
+
+        Args:
+            experiment: its config and members.
+            index: the data, which are part of what it is.
+            more: what else is.
 
         Raises:
             ConfigError: the folder holds an experiment of another config or other data; names the differences.
         """
         new = Record(
             identity={name: identity(asdict(member)) for name, member in experiment.members.items()}
-            | {"data": fingerprint(index)},
+            | {"data": fingerprint(index)}
+            | (more or {}),
             configs={name: asdict(member) for name, member in experiment.members.items()},
         )
         new.copies = f"{self.name}-{_short_digest(new.identity)}"

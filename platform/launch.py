@@ -63,11 +63,16 @@ def compose(composed: DictConfig, overrides: list[str]) -> Experiment:
     members = {}
     for name, words in config.ensemble.members.items():
         try:
-            members[name] = typed(hydra.compose("config", _without(overrides, words) + words))
+            members[name] = variant(overrides, words)
         except (ConfigError, HydraException, OmegaConfBaseException) as error:
             raise ConfigError(f"ensemble member {name}: {one_line(error)}") from error
     _refuse_without_effect(overrides, list(config.ensemble.members.values()))
     return Experiment(config, members or {SINGLE: config})
+
+
+def variant(overrides: list[str], words: list[str]) -> Config:
+    """The command line with `words` at its end, in the place of its own for the same keys."""
+    return typed(hydra.compose("config", _without(overrides, words) + words))
 
 
 def _refuse_without_effect(overrides: list[str], members: list[list[str]]) -> None:

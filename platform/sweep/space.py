@@ -14,6 +14,7 @@ Out: points: key -> value, without the keys whose `when` does not hold.
 import itertools
 import math
 import random
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -22,6 +23,7 @@ from platform.config import require
 from platform.sweep.trials import Point
 
 ENTRIES = ("choices", "low", "high", "log", "step", "points", "when")
+RESERVED = ("true", "false", "null", "nan", "inf")  # words that Hydra does not take for text
 GRID_LIMIT = 100_000  # points of a grid that are counted
 
 
@@ -190,6 +192,29 @@ def _sorted(found: dict[str, Parameter]) -> list[Parameter]:
         require(bool(ready), f"sweep.space: the conditions of {circle} ask for each other; break the circle")
         ordered[ready[0].key] = ready[0]
     return list(ordered.values())
+
+
+def words(point: Point) -> list[str]:
+    """A point as overrides, as on the command line."""
+    return [f"{key}={_literal(value)}" for key, value in point.items()]
+
+
+def _literal(value: Any) -> str:
+    """In Hydra's grammar of overrides."""
+    match value:
+        case None:
+            return "null"
+        case bool():
+            return str(value).lower()
+        case int() | float():
+            return repr(value)
+        case list() | tuple():
+            return f"[{','.join(map(_literal, value))}]"
+        case dict():
+            return "{" + ",".join(f"{key}:{_literal(each)}" for key, each in value.items()) + "}"
+    plain = re.fullmatch(r"[A-Za-z_/][\w./-]*", str(value)) and str(value).lower() not in RESERVED
+    escaped = str(value).replace("\\", "\\\\").replace("'", "\\'")
+    return str(value) if plain else f"'{escaped}'"
 
 
 def _text(value: Any) -> str:

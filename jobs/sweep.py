@@ -1,0 +1,196 @@
+"""`job=sweep`: trials of `sweep.space` on Ray Tune, each an ordinary training, then their ranking.
+
+In: an experiment with a sweep. Out: `trials.json`, each trial's weights and probabilities, a run in MLflow for each
+under one parent, and `report/`. The same command again goes on: trials that are over stay as they are.
+"""
+
+import logging
+import shutil
+import sys
+import time
+from collections import Counter
+from dataclasses import asdict, replace
+from pathlib import Path
+
+from hydra.core.hydra_config import HydraConfig
+
+from jobs.attempts import Attempts
+from jobs.runs import Runs
+from jobs.train import Interrupted, deliver, end_runs_of_before, prepare_data, say_waiting, signals
+from platform.cluster import CannotGoOn, connect, disconnect
+from platform.config import Config, Experiment, first_line
+from platform.console import Console, duration
+from platform.evaluation.report import mlflow_command
+from platform.experiment import ExperimentFolder, Record
+from platform.launch import variant
+from platform.plan import Plan
+from platform.sweep import curve, ranking, report
+from platform.sweep.agenda import Agenda
+from platform.sweep.plan import Compose, SweepPlan, composed, new_search, plan_sweep, words_of
+from platform.sweep.trials import DIVERGED, FAILED, FINISHED, OVER, Book
+from platform.tracking import git_commit, require_answer
+
+log = logging.getLogger("platform")
+IDENTITY = ("space", "search", "objectives", "scheduler", "grace_epochs", "reduction", "mutate", "seed")
+
+
+def run(experiment: Experiment) -> int:
+    """Run what is left of the sweep and rank it; 0 if every trial ended, 1 if some failed, 130 if interrupted."""
+    compose = composer()
+    planned = plan_sweep(experiment, compose)
+    config = experiment.config
+    if config.tracking.required:
+        require_answer(config.tracking)
+    folder = ExperimentFolder(experiment.folder)
+    try:
+        with signals(), folder.held():
+            if config.fresh:
+                end_runs_of_before(experiment, folder)
+            identity = {"sweep": {key: asdict(config.sweep)[key] for key in IDENTITY}}
+            record = folder.open(experiment, prepare_data(config), identity)
+            return _Sweep(planned, compose, folder, record).run()
+    except Interrupted as interrupted:
+        again = "the same command without fresh=true" if config.fresh else "the same command"
+        print(f"\n{interrupted}: {again} goes on: finished trials stay, the others from their newest checkpoints")
+        return 130
+    except (CannotGoOn, OSError) as error:
+        print(f"error: {error}; what was saved stays, and the same command goes on from there", file=sys.stderr)
+        return 1
+
+
+def composer() -> Compose:
+    """What makes a trial's config out of this command line.
+
+    Raises:
+        ConfigError: an override on it that every trial replaces.
+    """
+    overrides = list(HydraConfig.get().overrides.task)
+    return lambda words: variant(overrides, words)
+
+
+class _Sweep:
+    """One launch of a sweep whose folder is held."""
+
+    def __init__(self, planned: SweepPlan, compose: Compose, folder: ExperimentFolder, record: Record) -> None:
+        self._planned, self._compose, self._folder, self._record = planned, compose, folder, record
+        self._experiment = planned.base.experiment
+        self._config = self._experiment.config
+        self._book = self._open_book()
+        sweep = self._config.sweep
+        search = new_search(sweep, planned.space, self._book.points)
+        self.agenda = Agenda(sweep, self._book, search, folder.path, lambda p, seed: words_of(self._config, p, seed))
+
+    def run(self) -> int:
+        started = time.monotonic()
+        before = sum(trial.state in OVER for trial in self._book.trials)
+        if self.agenda.is_over:
+            print(f"{self._folder.name}: every trial is over; nothing to train (fresh=true sweeps anew)")
+            waiting = deliver(self._experiment, self._folder)
+            if not (self._folder.path / "report").exists() or self._unreported():
+                waiting = self._run_and_report(train=False)
+        else:
+            waiting = self._run_and_report(train=True)
+        now = sum(trial.state in OVER for trial in self._book.trials) - before
+        self._show(now, time.monotonic() - started)
+        return 1 if waiting or any(trial.state == FAILED for trial in self._book.trials) else 0
+
+    def _open_book(self) -> Book:
+        book = Book.read(self._folder.path)
+        book.base, book.commit = asdict(self._config), book.commit or git_commit() or ""
+        groups = HydraConfig.get().runtime.choices
+        book.choices = {key: str(value) for key, value in groups.items() if not key.startswith("hydra/") and value}
+        book.write(self._folder.path)
+        return book
+
+    def _unreported(self) -> list[str]:
+        return [trial.name for trial in self._book.trials if trial.name not in self._record.reported]
+
+    def _run_and_report(self, *, train: bool) -> int:
+        """Returns the entries that still wait for MLflow.
+
+        Raises:
+            Interrupted: by a signal, with every run closed as what it was.
+        """
+        base = replace(self._planned.base, members=[])
+        runs = Runs(self._experiment, self._folder, self._record, [])
+        try:
+            if train:
+                self._run_trials(base, runs)
+            self._report(runs)
+        except BaseException as error:
+            runs.interrupt("KILLED" if isinstance(error, Interrupted) else "FAILED", first_line(error))
+            say_waiting(self._experiment, self._folder, runs.close())
+            raise
+        waiting = runs.close()
+        say_waiting(self._experiment, self._folder, waiting)
+        return waiting
+
+    def _run_trials(self, base: Plan, runs: Runs) -> None:
+        attempts = Attempts(self._folder, [])
+        try:
+            resources = connect(self._config.cluster)
+            from jobs.tuning import Tuning  # Ray Tune takes seconds to import
+
+            tuning = Tuning(
+                self._planned, self._book, self.agenda, self._composed, self._folder, self._record, resources
+            )
+            expected = max(0, self._planned.trials - sum(trial.state in OVER for trial in self._book.trials))
+            with Console(base, [], tuning.side_by_side, expected=expected) as console:
+                console.say(
+                    f"{self._experiment.name}: {expected} of {self._planned.trials} trials to run, "
+                    f"{tuning.side_by_side} side by side on {resources.nodes} node(s), {resources.cpus} CPUs, "
+                    f"{resources.gpus} GPUs"
+                )
+                try:
+                    tuning.follow(runs, console, attempts)
+                except Interrupted:
+                    console.say("saving ...")
+                    tuning.save(runs, console, attempts)
+                    raise
+            attempts.close("its workers ended")
+        except BaseException as error:
+            attempts.close(str(error) or type(error).__name__)
+            raise
+        finally:
+            disconnect()
+            shutil.rmtree(self._folder.path / "ray", ignore_errors=True)
+            self._folder.live.unlink(missing_ok=True)
+
+    def _composed(self, point: dict[str, object], seed: int) -> Config:
+        return composed(self._compose, point, seed, self._config)
+
+    def _report(self, runs: Runs) -> None:
+        found = self._ranking()
+        files = report.write(found, self._book, self._curves(), self._folder.path / "report")
+        status = "FINISHED" if any(trial.state == FINISHED for trial in self._book.trials) else "FAILED"
+        runs.close_sweep(status, report.metrics(found), files, found.verdict)
+
+    def _ranking(self) -> ranking.Ranking:
+        objectives = self._config.sweep.objectives
+        return ranking.rank(self._book, self._curves(), objectives, self._planned.base.val_samples)
+
+    def _curves(self) -> dict[str, list[curve.Moment]]:
+        return {trial.name: curve.read(self._folder.member(trial.name).path) for trial in self._book.trials}
+
+    def _show(self, trials: int, seconds: float) -> None:
+        found = self._ranking()
+        print()
+        print("\n".join(ranking.lines(found)))
+        print()
+        print(found.verdict)
+        states = Counter(trial.state for trial in self._book.trials)
+        print(", ".join(f"{count} {state}" for state, count in states.items()))
+        for trial in self._book.trials:
+            if trial.state in (FAILED, DIVERGED):
+                print(f"{trial.name} {trial.state}: {trial.reason}")
+        if trials:
+            print(f"\n{trials} trial(s) in {duration(seconds)}")
+        print(f"report    {self._folder.path / 'report' / 'report.html'}")
+        print(f"compare   {mlflow_command(self._config.tracking)}")
+        print(
+            f"promote   python -m platform.launch job=promote promote.sweep={_near(self._folder.path)} promote.count=7"
+        )
+
+
+def _near(path: Path) -> Path:
+    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path

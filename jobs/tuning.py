@@ -1,0 +1,351 @@
+"""A sweep on Ray Tune: the agenda as Tune's searcher, Tune's schedulers, and what becomes of the trials.
+
+In: an agenda and a cluster. Out: trials that begin and end, in the book and handed on to MLflow and the terminal.
+"""
+
+import contextlib
+import logging
+import math
+import os
+import queue
+import random
+import time
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from typing import Any
+
+from ray import tune
+from ray.tune.schedulers import (
+    ASHAScheduler,
+    FIFOScheduler,
+    HyperBandScheduler,
+    MedianStoppingRule,
+    PopulationBasedTraining,
+    TrialScheduler,
+)
+from ray.tune.search import Searcher
+
+from jobs.attempts import Attempts
+from jobs.lanes import WARN_AFTER_S, Lanes
+from jobs.runs import Runs
+from jobs.trial import SEED, SETTINGS, STATE, Shared, run_trial
+from platform.cluster import GroupEvent, Resources, gpus_per_worker, lane_count, start_mailbox
+from platform.config import Config, ConfigError, SweepConfig, replaced
+from platform.console import Console
+from platform.data.storage import join
+from platform.evaluation import report
+from platform.evaluation.ensemble import score
+from platform.evaluation.probabilities import MemberProbabilities
+from platform.experiment import FAILED as MEMBER_FAILED
+from platform.experiment import ExperimentFolder, Record
+from platform.plan import plan_member
+from platform.sweep import curve
+from platform.sweep.agenda import Agenda, Nothing
+from platform.sweep.plan import SweepPlan
+from platform.sweep.trials import DIVERGED, FAILED, FINISHED, OVER, STOPPED, Book, Trial, lane_of
+from platform.training.meter import NonFiniteLoss
+
+log = logging.getLogger("platform")
+NAME = "name"
+MAX_FAILURES = 20  # of a trial's process; those of the training are counted by itself
+MANY = 10**9
+STOP_WAITS_S = 5.0
+
+
+@dataclass(frozen=True)
+class News:
+    """From Tune's thread to the launcher's main thread."""
+
+    trial: Trial
+    config: Config | None  # None: it has ended
+
+
+class Tuning:
+    """Ray Tune under way, in a thread of this process."""
+
+    def __init__(
+        self,
+        planned: SweepPlan,
+        book: Book,
+        agenda: Agenda,
+        composed: Callable[[dict[str, Any], int], Config],
+        folder: ExperimentFolder,
+        record: Record,
+        resources: Resources,
+    ) -> None:
+        config = planned.base.experiment.config
+        self._planned, self._book, self._folder, self._config = planned, book, folder, config
+        self._news: queue.Queue[News] = queue.Queue()
+        gpus = gpus_per_worker(config.cluster, resources)
+        config.loader.require_gpu(available=gpus > 0)
+        self.side_by_side = lane_count(_smallest(planned).cluster, resources, planned.trials)
+        mailbox: Any = start_mailbox()
+        copies = join(config.checkpoint.copy_to, record.copies) if config.checkpoint.copy_to else None
+        launch = time.strftime("%Y%m%d-%H%M%S")
+        self._shared = Shared(folder.path, mailbox, gpus, copies, config.sweep.scheduler, launch)
+        self._searcher = AgendaSearcher(agenda, composed, folder, config, self._news)
+        future: Future[None] = ThreadPoolExecutor(1, thread_name_prefix="tune").submit(self._fit)
+        warn_after_s = min(WARN_AFTER_S, config.cluster.stall_timeout_s / 2)
+        self._lanes = Lanes([future], mailbox, folder.live, warn_after_s)
+
+    def follow(self, runs: Runs, console: Console, attempts: Attempts) -> None:
+        """Hand on what trials tell until the last has ended.
+
+        Raises:
+            CannotGoOn: every attempt would meet the same.
+        """
+        self._lanes.news = lambda: self._hand_on(runs, console, attempts)
+        self._lanes.follow(runs, console, attempts)
+        self._hand_on(runs, console, attempts)
+
+    def save(self, runs: Runs, console: Console, attempts: Attempts) -> None:
+        """Have every running trial save, and end Tune."""
+        self._searcher.interrupted = True
+        self._lanes.save(self._config.checkpoint.grace_s, runs, console, attempts)
+        with contextlib.suppress(Exception):
+            self._lanes.futures[0].result(timeout=STOP_WAITS_S)
+
+    def _fit(self) -> None:
+        _quiet()
+        single = _largest(self._planned).cluster.max_workers == 1
+        limited = not single or self._config.cluster.lanes > 0
+        sweep = self._config.sweep
+        trainable = tune.with_parameters(run_trial, shared=self._shared)
+        tune.Tuner(
+            tune.with_resources(trainable, self._resources),  # pyright: ignore[reportArgumentType]
+            tune_config=tune.TuneConfig(
+                metric="top1",
+                mode="max",
+                search_alg=self._searcher,
+                scheduler=scheduler_of(sweep, self._config.training.epochs),
+                num_samples=MANY,  # the searcher says when it is enough
+                max_concurrent_trials=self.side_by_side if limited else None,
+                reuse_actors=single,
+                trial_name_creator=lambda trial: trial.config[NAME],
+                trial_dirname_creator=lambda trial: trial.config[NAME],
+            ),
+            run_config=tune.RunConfig(
+                name=f"tune-{self._shared.launch}",
+                storage_path=str(self._folder.path / "ray"),
+                callbacks=[DeathWatch(self._shared.mailbox)],
+                stop=StopWhen(self._searcher),
+                failure_config=tune.FailureConfig(max_failures=MAX_FAILURES),
+                verbose=0,
+            ),
+        ).fit()
+
+    def _resources(self, config: dict[str, Any]) -> dict[str, Any]:
+        """What Tune reserves: all that a trial of one worker needs; nothing for one of several, whose worker group
+        reserves its own as a whole. (Reserving twice is how trials and their workers wait for each other for ever.)"""
+        cluster = config[SETTINGS].cluster
+        if cluster.max_workers > 1:
+            return {"CPU": 0}
+        return {"CPU": cluster.cpus_per_worker} | ({"GPU": self._shared.gpus} if self._shared.gpus else {})
+
+    def _hand_on(self, runs: Runs, console: Console, attempts: Attempts) -> None:
+        while not self._news.empty():
+            news = self._news.get()
+            trial = news.trial
+            if news.config:
+                attempts.add(trial.name)
+                runs.open(trial.name, news.config, {f"point.{key}": str(value) for key, value in trial.values.items()})
+                console.add(plan_member(trial.name, news.config, self._planned.base.train_samples, None))
+            else:
+                attempts.end(trial.name, trial.state, time.time())
+                runs.end(trial.name, _status(trial), _tags(trial), self._figures(trial))
+                console.end(trial.name, self._line(trial))
+
+    def _figures(self, trial: Trial) -> dict[str, float]:
+        if trial.state != FINISHED:
+            return {}
+        probabilities = MemberProbabilities(self._folder.member(trial.name).probabilities)
+        scores = score({trial.name: probabilities}, self._config.evaluation.views)
+        return report.metrics(scores.members[trial.name], prefix="test")
+
+    def _line(self, trial: Trial) -> str:
+        moments = curve.read(self._folder.member(trial.name).path)
+        top1 = f"top-1 {100 * moments[-1].top1:6.2f}%" if moments else " " * 13
+        how = "" if trial.state == FINISHED else f"  {trial.state}: {trial.reason}"
+        return f"{top1}  {', '.join(trial.words)}{how}"
+
+
+def _status(trial: Trial) -> str:
+    """MLflow's word for an end."""
+    return {FINISHED: "FINISHED", STOPPED: "KILLED"}.get(trial.state, "FAILED")
+
+
+def _tags(trial: Trial) -> dict[str, str]:
+    reason = {"reason": trial.reason} if trial.reason else {}
+    changes = {"changes": "; ".join(f"epoch {e:g}: {key}={value}" for e, key, value in trial.changes)}
+    return {"outcome": trial.state} | reason | (changes if trial.changes else {})
+
+
+class AgendaSearcher(Searcher):
+    """The agenda as Tune knows searchers. Every call comes from Tune's thread."""
+
+    def __init__(
+        self,
+        agenda: Agenda,
+        composed: Callable[[dict[str, Any], int], Config],
+        folder: ExperimentFolder,
+        config: Config,
+        news: "queue.Queue[News]",
+    ) -> None:
+        super().__init__(metric="top1", mode="max")
+        self._agenda, self._composed, self._folder, self._config, self._news = agenda, composed, folder, config, news
+        self._trials: dict[str, Trial] = {}  # by Tune's ids
+        self.interrupted = False  # what ends now has not ended by itself
+
+    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:  # pyright: ignore[reportIncompatibleMethodOverride]
+        while True:
+            found = None if self.interrupted else self._agenda.next()
+            if not isinstance(found, Trial):
+                return Searcher.FINISHED if found is Nothing.MORE else None
+            try:
+                config = self._settings(found)
+            except ConfigError as error:  # only some searches know their points before
+                self._agenda.end(found, DIVERGED, str(error))
+                continue
+            self._trials[trial_id] = found
+            if found.state not in OVER:
+                self._news.put(News(replace(found), config))
+            return {NAME: found.name, SETTINGS: config, STATE: found.state, SEED: found.seed} | self._mutable(config)
+
+    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
+        trial = self._trials.pop(trial_id, None)
+        if trial is None or self.interrupted:
+            return
+        replayed = trial.state in OVER
+        self._agenda.end(trial, *self._end_of(trial, error))
+        if not replayed:
+            self._news.put(News(replace(trial), None))
+
+    def _settings(self, trial: Trial) -> Config:
+        config = self._composed(trial.values, trial.seed)
+        pauses = self._config.sweep.scheduler in ("pbt", "hyperband")
+        return replace(
+            config, checkpoint=replace(config.checkpoint, with_evaluations=pauses or config.checkpoint.with_evaluations)
+        )
+
+    def _mutable(self, config: Config) -> dict[str, Any]:
+        """What PBT changes, beside the settings."""
+        sweep = self._config.sweep
+        return {key: _at(config, key) for key in sweep.mutate} if sweep.scheduler == "pbt" else {}
+
+    def _end_of(self, trial: Trial, error: bool) -> tuple[str, str]:
+        """(state, reason): what is on disk decides."""
+        member = self._folder.member(trial.name)
+        if member.is_finished(max(self._config.evaluation.views)):
+            return FINISHED, ""
+        state = member.state()
+        if state.state == MEMBER_FAILED:
+            diverged = state.error.startswith(NonFiniteLoss.__name__)
+            return DIVERGED if diverged else FAILED, state.error
+        if error:
+            return FAILED, state.error or f"its process died more than {MAX_FAILURES} times"
+        return STOPPED, self._why_stopped(trial)
+
+    def _why_stopped(self, trial: Trial) -> str:
+        curves = [curve.read(path) for path in self._folder.path.glob("members/*")]
+        own = curve.read(self._folder.member(trial.name).path)
+        if not own:
+            return f"by {self._config.sweep.scheduler}"
+        epoch = own[-1].epoch
+        there = [moment.top1 for moments in curves for moment in moments if moment.epoch == epoch]
+        place = 1 + sum(top1 > own[-1].top1 for top1 in there)
+        return (
+            f"by {self._config.sweep.scheduler} after epoch {epoch:g}: top-1 {100 * own[-1].top1:.2f}%, "
+            f"number {place} of {len(there)} trials there"
+        )
+
+    def save(self, checkpoint_path: str) -> None:
+        """The book is on disk."""
+
+    def restore(self, checkpoint_path: str) -> None:
+        """As above."""
+
+
+class DeathWatch(tune.Callback):
+    """Tells the launcher of trials whose process died and is started again."""
+
+    def __init__(self, mailbox: Any) -> None:
+        self._mailbox = mailbox
+
+    def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        event = GroupEvent(lane_of(str(trial)), "failed", "its process died", time.time())
+        self._mailbox.put.remote(event)
+
+
+class StopWhen(tune.Stopper):
+    """Ends all when the launcher was interrupted."""
+
+    def __init__(self, searcher: AgendaSearcher) -> None:
+        self._searcher = searcher
+
+    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
+        return False
+
+    def stop_all(self) -> bool:
+        return self._searcher.interrupted
+
+
+def scheduler_of(sweep: SweepConfig, epochs: float) -> TrialScheduler:
+    """Ray Tune's scheduler. Scores of the last epoch come when a trial has ended, so none is ended by them."""
+    last, grace = math.ceil(epochs), sweep.grace_epochs
+    match sweep.scheduler:
+        case "asha":  # Li et al., MLSys 2020
+            return ASHAScheduler("epoch", max_t=last, grace_period=grace, reduction_factor=sweep.reduction)
+        case "hyperband":  # Li et al., JMLR 2018
+            return HyperBandScheduler("epoch", max_t=last, reduction_factor=sweep.reduction)
+        case "median":  # Golovin et al., KDD 2017
+            return MedianStoppingRule("epoch", grace_period=grace)
+        case "pbt":  # Jaderberg et al., 2017
+            return PopulationBasedTraining("epoch", perturbation_interval=grace, custom_explore_fn=Explore(sweep))
+        case _:
+            return FIFOScheduler()
+
+
+class Explore:
+    """PBT's changes: every mutable key times one of its factors."""
+
+    def __init__(self, sweep: SweepConfig) -> None:
+        self._factors, self._draws = sweep.mutate, random.Random(sweep.seed)
+
+    def __call__(self, config: dict[str, Any]) -> dict[str, Any]:
+        for key, factors in self._factors.items():
+            value = config[key] * self._draws.choice(factors)
+            with contextlib.suppress(ConfigError):  # a value that cannot be: it stays as it was
+                replaced(config[SETTINGS], key, value)
+                config[key] = value
+        return config
+
+
+def _at(config: Any, key: str) -> Any:
+    for part in key.split("."):
+        config = getattr(config, part)
+    return config
+
+
+def _smallest(planned: SweepPlan) -> Config:
+    return min(_sizes(planned), key=lambda config: config.cluster.max_workers)
+
+
+def _largest(planned: SweepPlan) -> Config:
+    return max(_sizes(planned), key=lambda config: config.cluster.max_workers)
+
+
+def _sizes(planned: SweepPlan) -> list[Config]:
+    """The experiment's config with each number of workers that the sweep has."""
+    config = planned.base.experiment.config
+    workers = [choice for each in planned.space if each.key == "cluster.workers" for choice in each.choices]
+    return [replaced(config, "cluster.workers", number) for number in workers] or [config]
+
+
+def _quiet() -> None:
+    """Tune prints, warns and writes for people who look at it; ours look elsewhere."""
+    logging.getLogger("ray.tune").setLevel(logging.ERROR)
+    os.environ["RAY_AIR_NEW_OUTPUT"] = "0"
+    os.environ["TUNE_DISABLE_AUTO_CALLBACK_LOGGERS"] = "1"
+    os.environ["TUNE_DISABLE_STRICT_METRIC_CHECKING"] = "1"  # trials that diverge have no scores
+    os.environ["TUNE_GLOBAL_CHECKPOINT_S"] = "100000"  # nobody restores from Tune's own notes
