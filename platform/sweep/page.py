@@ -29,7 +29,7 @@ table { border-collapse: collapse; font-size: .87rem; font-variant-numeric: tabu
 th, td { padding: .3rem .6rem; border-bottom: 1px solid #ddd; text-align: left; vertical-align: top; }
 th { border-bottom: 2px solid #999; white-space: nowrap; }
 td.figure, th.figure { text-align: right; white-space: nowrap; }
-td.value { max-width: 16rem; overflow-wrap: anywhere; } td.ended { min-width: 12rem; overflow-wrap: anywhere; }
+td.value { max-width: 16rem; overflow-wrap: break-word; } td.ended { min-width: 12rem; overflow-wrap: break-word; }
 tr.contender { background: #eef5fa; } tr.rest { color: #777; }
 img { max-width: 100%; } .note { color: #555; font-size: .87rem; margin: .3rem 0; }
 dt { font-weight: 600; } dd { margin: 0 0 .5rem 1.5rem; overflow-wrap: anywhere; }

@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 
 MOST_POINTS = 30
 LABEL_WIDTH = 62  # letters in a line
-BLUE, GREY, RED = "#0072b2", "#9a9a9a", "#d55e00"
+BLUE, GREY = "#0072b2", "#9a9a9a"
 COLOURS = ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9"]  # Okabe & Ito: apart for the colour-blind
-ENDS = {STOPPED: ("o", "#555555"), FAILED: ("X", RED)}  # marker and its colour
+ENDS = {STOPPED: ("o", "#555555"), FAILED: ("X", "black")}  # marker and its colour
 
 
 def draw_ranking(ranking: Ranking, path: Path) -> None:
@@ -33,7 +33,8 @@ def draw_ranking(ranking: Ranking, path: Path) -> None:
     for place, point in enumerate(points):
         colour = BLUE if point.contender else GREY
         scores = [100 * score for score in point.scores]
-        axes.plot(scores, [place] * len(scores), "o", color=colour, markersize=4, alpha=0.45, markeredgewidth=0)
+        places = [place + 0.13 * (seed - (point.n - 1) / 2) for seed in range(point.n)]  # equal ones beside each other
+        axes.plot(scores, places, "o", color=colour, markersize=4, alpha=0.5, markeredgewidth=0)
         sd = 100 * point.sd if point.sd is not None else None
         axes.errorbar(100 * point.mean, place, xerr=sd, fmt="D", color=colour, markersize=6, capsize=3, linewidth=1.5)
     labels = [_label(point, ranking) for point in points]
@@ -153,9 +154,9 @@ def _explain_curves(axes: "Axes", ranking: Ranking, book: Book, curves: Curves, 
 
 def _label(point: Ranked, ranking: Ranking) -> str:
     """Two lines at most."""
-    lines = textwrap.wrap(point_label(point.values, headings(ranking.keys)), LABEL_WIDTH, max_lines=2, placeholder=" …")
-    seeds = "" if point.n == point.trials else f"  ({point.n} of {point.trials} seeds)"
-    return "\n".join(lines) + f"{seeds}  {point.name}"
+    seeds = "" if point.n == point.trials else f" ({point.n} of {point.trials} seeds)"
+    text = f"{point.name}{seeds}: {point_label(point.values, headings(ranking.keys))}"
+    return "\n".join(textwrap.wrap(text, LABEL_WIDTH, max_lines=2, placeholder=" …"))
 
 
 def _two_panels() -> "tuple[Figure, Axes, Axes]":
