@@ -1,0 +1,161 @@
+"""How much each swept key explains of the differences in top-1: functional ANOVA (Hutter et al. 2014), by Optuna.
+
+In: the book's finished trials, each seed an observation. Out: a share for each key, or the reason why there is none.
+A key that some points lack is judged among the trials that have it, and marked so: its share is of their variance only.
+"""
+
+import json
+import math
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from platform.sweep.noise import LEVEL, Noise
+from platform.sweep.outcome import Curves, final_top1
+from platform.sweep.trials import Book, Point
+
+if TYPE_CHECKING:
+    from optuna.distributions import BaseDistribution
+
+POINTS_NEEDED = 4  # a forest on fewer says nothing
+LOG_FROM = 10  # numbers whose largest is so many times the smallest are compared by their logarithms
+SEED = 0  # of the forest: the same book gives the same shares
+
+
+@dataclass(frozen=True)
+class Observation:
+    """A finished trial."""
+
+    point: int
+    values: Point
+    top1: float
+
+
+@dataclass(frozen=True)
+class Share:
+    """Of one key: of all that single keys explain, 0 to 1. It is not corrected for noise between seeds."""
+
+    key: str
+    share: float
+    trials: int  # it was judged among; fewer than all for a key that some points lack
+
+
+@dataclass(frozen=True)
+class Importance:
+    """Shares in falling order; without any, `reason` says why. `caution`: why they may mean little."""
+
+    shares: tuple[Share, ...] = ()
+    trials: int = 0  # finished
+    reason: str = ""
+    caution: str = ""
+
+
+def importance(book: Book, curves: Curves) -> Importance:
+    """The importance of every key that took several values. Keys of one value are left out: nothing can be said."""
+    seen = _observations(book, curves)
+    reason = _unclear(seen)
+    if reason:
+        return Importance(trials=len(seen), reason=reason)
+    shares = [share for key in _keys(seen) if (share := _share(key, seen)) is not None]
+    if not shares:
+        return Importance(trials=len(seen), reason="no key took several values among enough finished points")
+    shares.sort(key=lambda each: (-each.share, each.key))
+    return Importance(tuple(shares), len(seen), caution=_caution(seen))
+
+
+def _observations(book: Book, curves: Curves) -> list[Observation]:
+    """In an order that does not depend on when trials ended."""
+    scored = [(trial, final_top1(trial, curves)) for trial in sorted(book.trials, key=lambda t: (t.point, t.seed))]
+    return [Observation(trial.point, trial.values, score) for trial, score in scored if score is not None]
+
+
+def _unclear(seen: Sequence[Observation]) -> str:
+    """Why nothing can be said; empty if something can."""
+    points = len({each.point for each in seen})
+    if points < POINTS_NEEDED:
+        return f"{points} point(s) finished; importance needs at least {POINTS_NEEDED}"
+    return "all scores are equal" if len({each.top1 for each in seen}) == 1 else ""
+
+
+def _caution(seen: Sequence[Observation]) -> str:
+    """A forest explains noise as well as effects; the F test tells whether there is more than noise."""
+    points = [[each.top1 for each in seen if each.point == point] for point in {each.point for each in seen}]
+    p = Noise.of(points, resolution=1e-9).p_of_all(points)
+    if p is None:
+        return "One seed a point: what is explained may be noise."
+    return "" if p < LEVEL else f"The points differ by no more than noise between seeds (F test, p = {p:.2f})."
+
+
+def _keys(seen: Sequence[Observation]) -> list[str]:
+    return list(dict.fromkeys(key for each in seen for key in each.values))
+
+
+def _share(key: str, seen: Sequence[Observation]) -> Share | None:
+    """Among the trials that have the key, with whatever other keys all of these have."""
+    having = [each for each in seen if key in each.values]
+    common = [each for each in _keys(having) if all(each in other.values for other in having)]
+    varied = [each for each in common if len({_text(other.values[each]) for other in having}) > 1]
+    if key not in varied or _unclear(having):
+        return None
+    return Share(key, float(_fanova(having, varied)[key]), len(having))
+
+
+def _fanova(seen: Sequence[Observation], keys: Sequence[str]) -> dict[str, float]:
+    """Normalised shares of the keys, all of which every observation has."""
+    import optuna
+    from optuna.importance import FanovaImportanceEvaluator, get_param_importances
+
+    columns = {key: _column([each.values[key] for each in seen]) for key in keys}
+    with _quiet():
+        study = optuna.create_study(direction="maximize")
+        for place, each in enumerate(seen):
+            params = {key: column.numbers[place] for key, column in columns.items()}
+            distributions = {key: column.distribution for key, column in columns.items()}
+            study.add_trial(optuna.create_trial(params=params, distributions=distributions, value=each.top1))
+        return get_param_importances(study, evaluator=FanovaImportanceEvaluator(seed=SEED))
+
+
+@dataclass(frozen=True)
+class _Column:
+    """The values of a key as Optuna takes them."""
+
+    numbers: list[Any]
+    distribution: "BaseDistribution"
+
+
+def _column(values: Sequence[Any]) -> _Column:
+    """Numbers as numbers; text, switches, lists and mixtures as categories, which are told apart by their JSON."""
+    from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+
+    if not all(isinstance(value, int | float) and not isinstance(value, bool) for value in values):
+        texts = [_text(value) for value in values]
+        return _Column(texts, CategoricalDistribution(sorted(set(texts))))
+    if min(values) > 0 and max(values) / min(values) >= LOG_FROM:
+        # `log=True` would not do: the evaluator ignores it, and weighs the interval by its width as it is given.
+        logs = [math.log10(value) for value in values]
+        return _Column(logs, FloatDistribution(min(logs), max(logs)))
+    if all(isinstance(value, int) for value in values):
+        return _Column(list(values), IntDistribution(min(values), max(values)))
+    floats = [float(value) for value in values]
+    return _Column(floats, FloatDistribution(min(floats), max(floats)))
+
+
+def _text(value: Any) -> str:
+    return json.dumps(value, sort_keys=True)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Optuna says on stderr that it created a study; nobody asked."""
+    import optuna
+
+    before = optuna.logging.get_verbosity()
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        optuna.logging.set_verbosity(before)

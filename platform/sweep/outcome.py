@@ -1,0 +1,144 @@
+"""What came of each point: its scores, or how far it got and how it ended.
+
+In: the point's trials, one a seed, and their learning curves. Out: `Ranked` for a point with a finished trial,
+`Unranked` for one without. What compares points is filled in by the ranking.
+"""
+
+import math
+from dataclasses import dataclass
+from statistics import fmean, stdev
+
+from platform.sweep.curve import Moment
+from platform.sweep.labels import point_name, printable
+from platform.sweep.trials import FINISHED, Point, Trial
+
+Curves = dict[str, list[Moment]]  # name of a trial -> its moments in order
+
+
+@dataclass(frozen=True)
+class Ranked:
+    """A point with at least one finished trial. Scores are shares, 0 to 1."""
+
+    point: int
+    values: Point
+    scores: tuple[float, ...]  # final val top-1 of the finished trials, in order of seeds
+    seeds: tuple[int, ...]  # of these trials
+    trials: int  # of the point, finished or not
+    images_per_s: float | None  # mean of the finished trials; None: not measured
+    ended: str
+    sampling_error: float  # standard error of the mean score: so many validation images, and not others
+    rank: int = 0  # from 1; equal means share a rank
+    p_above: float | None = None  # against the one above; None for the first, or unknown
+    p_best: float | None = None  # against the first, corrected for the number of comparisons (Holm)
+    contender: bool = False  # not distinguishable from the first, or the first itself
+    front: bool = False  # no other point is as good in both objectives and better in one
+
+    @property
+    def name(self) -> str:
+        return point_name(self.point)
+
+    @property
+    def n(self) -> int:
+        return len(self.scores)
+
+    @property
+    def mean(self) -> float:
+        return fmean(self.scores)  # exact before it is rounded: the same in whatever order
+
+    @property
+    def sd(self) -> float | None:
+        """Of its scores (n - 1); None for one seed."""
+        return stdev(self.scores) if self.n > 1 else None
+
+
+@dataclass(frozen=True)
+class Unranked:
+    """A point none of whose trials finished with a score."""
+
+    point: int
+    values: Point
+    trials: int
+    epoch: float  # that its furthest trial reached; 0: none
+    top1: float | None  # of that trial then; a share
+    ended: str
+
+    @property
+    def name(self) -> str:
+        return point_name(self.point)
+
+
+def of_point(trials: list[Trial], curves: Curves, val_samples: int) -> Ranked | Unranked:
+    """What came of the point that all these trials belong to."""
+    trials = sorted(trials, key=lambda trial: trial.seed)
+    first = trials[0]
+    finals = {trial.name: final_top1(trial, curves) for trial in trials}
+    scored = [trial for trial in trials if finals[trial.name] is not None]
+    ended = _ended(trials, scored, curves)
+    if not scored:
+        epoch, top1 = max((_reached(curves.get(trial.name, [])) for trial in trials), key=_further)
+        return Unranked(first.point, first.values, len(trials), epoch, top1, ended)
+    scores = tuple(score for score in finals.values() if score is not None)
+    speeds = [speed for trial in scored if (speed := _images_per_s(curves[trial.name])) is not None]
+    return Ranked(
+        point=first.point,
+        values=first.values,
+        scores=scores,
+        seeds=tuple(trial.seed for trial in scored),
+        trials=len(trials),
+        images_per_s=fmean(speeds) if speeds else None,
+        ended=ended,
+        sampling_error=sampling_error(fmean(scores), val_samples),
+    )
+
+
+def final_top1(trial: Trial, curves: Curves) -> float | None:
+    """The score at the end of a finished trial; None where it did not finish, or none was kept."""
+    if trial.state != FINISHED:
+        return None
+    ends = [moment.top1 for moment in curves.get(trial.name, []) if moment.last and math.isfinite(moment.top1)]
+    return ends[-1] if ends else None
+
+
+def sampling_error(share: float, samples: int) -> float:
+    """Standard error of a share counted on so many images (binomial), but never less than one image."""
+    return max((share * (1 - share) / samples) ** 0.5, 1 / samples)
+
+
+def _images_per_s(curve: list[Moment]) -> float | None:
+    """All images by all the time, so that a short slow epoch counts for what it took."""
+    steps, time, before = 0, 0.0, 0
+    for moment in curve:
+        if math.isfinite(moment.images_per_s) and moment.images_per_s > 0:
+            steps += moment.step - before
+            time += (moment.step - before) / moment.images_per_s
+        before = moment.step
+    return steps / time if time > 0 else None
+
+
+def _reached(curve: list[Moment]) -> tuple[float, float | None]:
+    """The epoch, and the score then."""
+    if not curve:
+        return 0.0, None
+    return curve[-1].epoch, curve[-1].top1 if math.isfinite(curve[-1].top1) else None
+
+
+def _further(reached: tuple[float, float | None]) -> tuple[float, float]:
+    epoch, top1 = reached
+    return epoch, -1.0 if top1 is None else top1
+
+
+def _ended(trials: list[Trial], scored: list[Trial], curves: Curves) -> str:
+    """`finished`, or how those that have no score ended, how far they got, and why."""
+    parts = []
+    others = [trial for trial in trials if trial not in scored]
+    for state in sorted({trial.state for trial in others}):
+        alike = [trial for trial in others if trial.state == state]
+        count = f"{len(alike)} " if len(trials) > 1 else ""
+        epoch = max(_reached(curves.get(trial.name, []))[0] for trial in alike)
+        reached = f" at epoch {epoch:g}" if epoch and state != FINISHED else ""
+        reason = "no final score" if state == FINISHED else next((each.reason for each in alike if each.reason), "")
+        parts.append(f"{count}{state}{reached}{f': {printable(reason)}' if reason else ''}")
+    changes = sum(len(trial.changes) for trial in trials)
+    if changes:
+        parts.append(f"{changes} change{'s' * (changes > 1)} on the way")
+    return "; ".join(parts) or FINISHED

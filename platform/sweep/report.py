@@ -1,0 +1,77 @@
+"""The report of a sweep: tables, pictures and an HTML page that holds them all.
+
+In: a ranking with its book and curves. Out: files in a folder, and figures for MLflow.
+"""
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+from platform.config import SweepConfig
+from platform.sweep.importance import Importance, importance
+from platform.sweep.outcome import Curves
+from platform.sweep.page import Origin, page
+from platform.sweep.pictures import draw_curves, draw_front, draw_importance, draw_ranking
+from platform.sweep.ranking import Ranking
+from platform.sweep.table import csv_text, markdown
+from platform.sweep.trials import Book
+
+
+def write(
+    ranking: Ranking,
+    book: Book,
+    curves: Curves,
+    sweep: SweepConfig,
+    name: str,
+    folder: Path,
+    date: datetime | None = None,
+) -> list[Path]:
+    """Write the tables, the pictures that have something to show, and report.html into `folder`; returns their paths.
+
+    `date` is that of the report: now, if None.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    shares = importance(book, curves)
+    pictures = _pictures(ranking, shares, book, curves, folder)
+    origin = Origin(name, sweep, date or datetime.now(UTC))
+    texts = {
+        "ranking.md": markdown(ranking),
+        "ranking.csv": csv_text(ranking),
+        "report.html": page(ranking, shares, book, origin, pictures),
+    }
+    for file, text in texts.items():
+        (folder / file).write_text(text, encoding="utf-8")
+    return [folder / file for file in texts] + pictures
+
+
+def metrics(ranking: Ranking) -> dict[str, float]:
+    """For the sweep's MLflow run; scores are shares. What is not known is left out."""
+    best, second = ranking.best, ranking.points[1] if len(ranking.points) > 1 else None
+    figures = {
+        "best/top1": best and best.mean,
+        "best/sd": best and best.sd,
+        "best/seeds": best and best.n,
+        "best/lead": ranking.lead,
+        "best/p": second and second.p_above,
+        "trials/finished": ranking.tally.finished,
+        "trials/stopped": ranking.tally.stopped,
+        "trials/failed": ranking.tally.failed,
+    }
+    return {key: float(value) for key, value in figures.items() if value is not None}
+
+
+def _pictures(ranking: Ranking, shares: Importance, book: Book, curves: Curves, folder: Path) -> list[Path]:
+    """Those that have something to show."""
+    paths: list[Path] = []
+    if ranking.points:
+        paths.append(folder / "ranking.png")
+        draw_ranking(ranking, paths[-1])
+    if any(curves.get(trial.name) for trial in book.trials):
+        paths.append(folder / "curves.png")
+        draw_curves(ranking, book, curves, paths[-1])
+    if shares.shares:
+        paths.append(folder / "importance.png")
+        draw_importance(shares, paths[-1])
+    if any(point.images_per_s is not None for point in ranking.front):
+        paths.append(folder / "front.png")
+        draw_front(ranking, paths[-1])
+    return paths
