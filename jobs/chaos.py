@@ -11,14 +11,10 @@ import shutil
 import signal
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 from hydra.core.hydra_config import HydraConfig
 
@@ -28,7 +24,7 @@ from platform.chaos.compare import Comparison, History
 from platform.chaos.launched import Launched, LiveWorker
 from platform.chaos.nodes import LocalCluster
 from platform.chaos.remote import RemoteCluster
-from platform.chaos.servers import MlflowServer, Server, ShardServer
+from platform.chaos.servers import Absences, MlflowServer, ShardServer
 from platform.chaos.strikes import Strike, draw_strikes
 from platform.config import ClusterConfig, Config, ConfigError, Experiment, TrackingConfig, require
 from platform.experiment import ExperimentFolder
@@ -70,7 +66,7 @@ def run(experiment: Experiment) -> int:
         require(calm.wait() == 0, f"the undisturbed run failed; see {calm.log}")
         print(f"{fire.folder.name}: {len(strikes)} strikes over {steps} steps; its output is in {fire.log}")
         fire.start(*(["fresh=true"] if fire.folder.exists() else []))
-        with _Absences(config.chaos.down_s) as absences:
+        with Absences(config.chaos.down_s) as absences:
             struck = _Storm(fire, rig, absences).strike_all(strikes)
         status = fire.wait()
         if len(struck) < len(strikes):
@@ -157,47 +153,10 @@ class _Rig:
         self.words += [f"data.shards={shards}", f"tracking.uri={self.tracking.uri}"]
 
 
-class _Absences:
-    """Servers that are down for a while; the storm goes on meanwhile, as the training does, which would else be over.
-
-    A context manager: at its end all are back, or stay down if it ends early.
-    """
-
-    def __init__(self, down_s: float) -> None:
-        self._down_s = down_s
-        self._early = threading.Event()
-        self._pool = ThreadPoolExecutor(thread_name_prefix="absence")
-        self._returns: dict[Server, Future[None]] = {}
-
-    def begin(self, server: Server) -> None:
-        """Kill the server, once it is back from an earlier absence."""
-        if server in self._returns:
-            self._returns.pop(server).result()
-        server.kill()
-        self._returns[server] = self._pool.submit(self._end, server)
-
-    def _end(self, server: Server) -> None:
-        if not self._early.wait(self._down_s):
-            server.start()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if error:
-            self._early.set()
-        self._pool.shutdown()
-        if not error:
-            for each in self._returns.values():
-                each.result()
-
-
 class _Storm:
     """Strikes at one launched run, and has it go on."""
 
-    def __init__(self, run: Launched, rig: _Rig, absences: _Absences) -> None:
+    def __init__(self, run: Launched, rig: _Rig, absences: Absences) -> None:
         self._run, self._rig, self._absences = run, rig, absences
         self._down_s = rig._config.chaos.down_s
 
@@ -260,7 +219,7 @@ class _Storm:
                 return f"launcher, process {killed}, killed and launched again"
             case _:
                 server = self._rig.servers[target]
-                self._absences.begin(server)
+                self._absences.begin(server)  # training goes on, so the storm does: MLflow takes seconds to start
                 return f"{server.url} killed, back after {self._down_s:g} s"
 
     def _recovered_s(self, target: str, moment: float, member: str) -> float | None:
