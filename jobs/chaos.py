@@ -24,7 +24,7 @@ from platform.chaos.compare import Comparison, History
 from platform.chaos.launched import Launched, LiveWorker
 from platform.chaos.nodes import LocalCluster
 from platform.chaos.remote import RemoteCluster
-from platform.chaos.servers import MlflowServer, ShardServer
+from platform.chaos.servers import Absences, MlflowServer, ShardServer
 from platform.chaos.strikes import Strike, draw_strikes
 from platform.config import ClusterConfig, Config, ConfigError, Experiment, TrackingConfig, require
 from platform.experiment import ExperimentFolder
@@ -66,7 +66,8 @@ def run(experiment: Experiment) -> int:
         require(calm.wait() == 0, f"the undisturbed run failed; see {calm.log}")
         print(f"{fire.folder.name}: {len(strikes)} strikes over {steps} steps; its output is in {fire.log}")
         fire.start(*(["fresh=true"] if fire.folder.exists() else []))
-        struck = _Storm(fire, rig).strike_all(strikes)
+        with Absences(config.chaos.down_s) as absences:
+            struck = _Storm(fire, rig, absences).strike_all(strikes)
         status = fire.wait()
         if len(struck) < len(strikes):
             print(f"only {len(struck)} of {len(strikes)} strikes: the run was over; train for longer, or strike less")
@@ -155,12 +156,12 @@ class _Rig:
 class _Storm:
     """Strikes at one launched run, and has it go on."""
 
-    def __init__(self, run: Launched, rig: _Rig) -> None:
-        self._run, self._rig = run, rig
+    def __init__(self, run: Launched, rig: _Rig, absences: Absences) -> None:
+        self._run, self._rig, self._absences = run, rig, absences
         self._down_s = rig._config.chaos.down_s
 
     def strike_all(self, strikes: list[Strike]) -> list[Struck]:
-        """Each when its step is done and the one before is got over; fewer, if the run ends before."""
+        """Each when its step is done and training has got over the one before; fewer, if the run ends before."""
         struck = []
         for strike in strikes:
             landed = self._land(strike)
@@ -218,9 +219,7 @@ class _Storm:
                 return f"launcher, process {killed}, killed and launched again"
             case _:
                 server = self._rig.servers[target]
-                server.kill()
-                time.sleep(self._down_s)
-                server.start()
+                self._absences.begin(server)  # training goes on, so the storm does: MLflow takes seconds to start
                 return f"{server.url} killed, back after {self._down_s:g} s"
 
     def _recovered_s(self, target: str, moment: float, member: str) -> float | None:

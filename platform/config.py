@@ -6,6 +6,7 @@ A check raises `ConfigError` with the value, the limit and the remedy.
 
 import dataclasses
 import importlib.metadata
+import math
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -207,7 +208,7 @@ class OptimConfig:
         require_at_least("optim.clip_norm", self.clip_norm, 0)
 
 
-SCHEDULES = ("step_decay", "constant", "linear", "cosine")
+SCHEDULES = ("step_decay", "constant", "linear", "cosine", "polynomial", "one_cycle")
 
 
 @dataclass
@@ -217,14 +218,20 @@ class ScheduleConfig:
     name: str = "step_decay"
     factor: float = 0.96  # step_decay: the rate falls by 4% ...
     every_epochs: float = 8.0  # ... every 8 epochs (GoogLeNet)
-    final: float = 0.0  # linear, cosine: share of the rate left at the end
-    warmup_epochs: float = 0.0  # linear from 0, in front of any schedule
+    final: float = 0.0  # linear, cosine, polynomial, one_cycle: share of the rate left at the end
+    power: float = 2.0  # polynomial: of the share of the run that is left; 1: linear, below: falls late, above: early
+    initial: float = 0.04  # one_cycle: share of the rate at the start
+    rise: float = 0.3  # one_cycle: share of the run, after the warm-up, until the whole rate is reached
+    warmup_epochs: float = 0.0  # linear from 0 to where the schedule starts, in front of any schedule
 
     def __post_init__(self) -> None:
         require_choice("schedule.name", self.name, SCHEDULES)
         require(0 < self.factor <= 1, f"schedule.factor is {self.factor}; give a share in (0, 1]")
         require(self.every_epochs > 0, f"schedule.every_epochs is {self.every_epochs}; give more than 0")
         require(0 <= self.final <= 1, f"schedule.final is {self.final}; give a share in [0, 1]")
+        require(0 < self.power < math.inf, f"schedule.power is {self.power}; give more than 0, such as 0.5, 1 or 2")
+        require(0 <= self.initial <= 1, f"schedule.initial is {self.initial}; give a share in [0, 1]")
+        require(0 < self.rise < 1, f"schedule.rise is {self.rise}; give a share between 0 and 1")
         require_at_least("schedule.warmup_epochs", self.warmup_epochs, 0)
 
 

@@ -7,8 +7,10 @@ import os
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -98,3 +100,44 @@ class ShardServer(Server):
 
     def _command(self, port: int) -> list[str]:
         return [sys.executable, "-m", "http.server", str(port), "--bind", "127.0.0.1"]
+
+
+class Absences:
+    """Servers that are down for a while, and come back while their caller goes on.
+
+    A context manager: at its end all are back; if it ends by an exception, they are back or stay down.
+    """
+
+    def __init__(self, down_s: float) -> None:
+        self._down_s = down_s
+        self._early = threading.Event()
+        self._pool = ThreadPoolExecutor(thread_name_prefix="absence")
+        self._returns: dict[Server, Future[None]] = {}
+
+    def begin(self, server: Server) -> None:
+        """Kill the server, once it is back from an earlier absence.
+
+        Raises:
+            RuntimeError: it did not come back.
+        """
+        if server in self._returns:
+            self._returns.pop(server).result()
+        server.kill()
+        self._returns[server] = self._pool.submit(self._end, server)
+
+    def _end(self, server: Server) -> None:
+        if not self._early.wait(self._down_s):
+            server.start()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if error:
+            self._early.set()
+        self._pool.shutdown()
+        if not error:
+            for each in self._returns.values():
+                each.result()

@@ -1,12 +1,13 @@
 """Servers that are killed and come back at the same address."""
 
+import contextlib
 from pathlib import Path
 from urllib.request import urlopen
 
 import pytest
 from mlflow.tracking import MlflowClient
 
-from platform.chaos.servers import MlflowServer, ShardServer
+from platform.chaos.servers import Absences, MlflowServer, ShardServer
 from platform.config import DataConfig, StorageConfig
 from platform.data.cache import MemoryCache
 from platform.data.index import read_index
@@ -25,6 +26,27 @@ def test_shards_are_read_and_gone_and_read_again(digits_data: DataConfig):
             cache.open(shard)
         server.start()
         assert cache.open(shard) == content
+
+
+def test_an_absent_server_comes_back_by_itself(tmp_path: Path):
+    with ShardServer(tmp_path) as server:
+        with Absences(0.5) as absences:
+            absences.begin(server)
+            with pytest.raises(OSError, match="refused"):
+                urlopen(server.url)
+            absences.begin(server)  # which first waits for it
+            with pytest.raises(OSError, match="refused"):
+                urlopen(server.url)
+        assert urlopen(server.url).status == 200
+
+
+def test_an_error_does_not_wait_for_an_absent_server(tmp_path: Path):
+    with ShardServer(tmp_path) as server:
+        with contextlib.suppress(KeyboardInterrupt), Absences(3600) as absences:
+            absences.begin(server)
+            raise KeyboardInterrupt
+        with pytest.raises(OSError, match="refused"):
+            urlopen(server.url)
 
 
 @pytest.mark.slow

@@ -1,11 +1,12 @@
 """Interrupted packings: what is finished stays, what is not leaves nothing, nobody packs twice at a time."""
 
+import contextlib
 import os
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -77,24 +78,36 @@ def test_a_changed_image_setting_or_shard_is_packed_anew(tmp_path: Path, class_f
         assert pack(changed, seed=int(change == "seed")).reused == 0, change
 
 
-SLOW = """
-import sys, time
+STALLS = """
+import itertools, signal, sys, threading
 from platform.config import DataConfig
 from platform.packing import shard
 from platform.packing.pack import in_threads, pack
-whole = shard.stored
-def slowly(*arguments):
-    time.sleep(0.15)
+whole, images, interrupted = shard.stored, itertools.count(), threading.Event()
+def interrupt(*_):
+    interrupted.set()
+    raise KeyboardInterrupt
+def stalls(*arguments):
+    if next(images) >= 5:
+        interrupted.wait(300)
     return whole(*arguments)
-shard.stored = slowly
+signal.signal(signal.SIGINT, interrupt)
+shard.stored = stalls
 data = DataConfig(shards=sys.argv[1], source=sys.argv[2], classes=3, samples_per_shard=2)
 pack(data, run=lambda tasks: in_threads(tasks, 1))
 """
 
 
-def start_slow_packing(tmp_path: Path, source: Path) -> "subprocess.Popen[bytes]":
-    """A process that packs an image in 0.15 s."""
-    return subprocess.Popen([sys.executable, "-c", SLOW, str(tmp_path / "shards"), str(source)])
+@contextlib.contextmanager
+def stalled_packing(tmp_path: Path, source: Path) -> "Iterator[subprocess.Popen[bytes]]":
+    """A process that has packed two or three shards and stands still in the next, however slow who watches it is."""
+    process = subprocess.Popen([sys.executable, "-c", STALLS, str(tmp_path / "shards"), str(source)])
+    try:
+        wait_for(lambda: len(list((tmp_path / "shards.packing" / ".packing").glob("*.json"))) >= 2)
+        yield process
+    finally:
+        process.kill()
+        process.wait(30)
 
 
 def wait_for(condition: Callable[[], bool]) -> None:
@@ -107,10 +120,9 @@ def wait_for(condition: Callable[[], bool]) -> None:
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
 def test_a_killed_packing_goes_on_from_its_finished_shards(tmp_path: Path, class_folder: Path, number: int) -> None:
     unfinished = tmp_path / "shards.packing"
-    process = start_slow_packing(tmp_path, class_folder)
-    wait_for(lambda: len(list((unfinished / ".packing").glob("*.json"))) >= 2)
-    process.send_signal(number)
-    process.wait(30)
+    with stalled_packing(tmp_path, class_folder) as process:
+        process.send_signal(number)
+        process.wait(30)
     finished = {path.stem: path.stat() for path in (unfinished / ".packing").glob("*.json")}
     before = {name: inode for name, inode in inodes(unfinished).items() if name in finished}
     report = pack(config(tmp_path, class_folder, samples_per_shard=2))
@@ -124,14 +136,9 @@ def test_a_killed_packing_goes_on_from_its_finished_shards(tmp_path: Path, class
 
 
 def test_a_second_packer_is_refused(tmp_path: Path, class_folder: Path) -> None:
-    process = start_slow_packing(tmp_path, class_folder)
-    try:
-        wait_for(lambda: bool(list((tmp_path / "shards.packing").glob("*.tar"))))
-        with pytest.raises(ConfigError, match=r"shards is being packed by another process; wait for it"):
-            pack(config(tmp_path, class_folder))
-    finally:
-        process.kill()
-        process.wait(30)
+    refused = pytest.raises(ConfigError, match=r"shards is being packed by another process; wait for it")
+    with stalled_packing(tmp_path, class_folder), refused:
+        pack(config(tmp_path, class_folder))
 
 
 def test_other_files_in_the_place_of_the_unfinished_are_not_touched(tmp_path: Path, class_folder: Path) -> None:

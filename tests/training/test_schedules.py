@@ -1,6 +1,13 @@
-"""Learning rates against tables of numbers."""
+"""Learning rates against tables of numbers, and against torch's."""
+
+import math
+from collections.abc import Callable
 
 import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch.optim.lr_scheduler import LRScheduler, OneCycleLR, PolynomialLR
 
 from platform.config import ScheduleConfig
 from platform.training.schedules import SCHEDULES, rate
@@ -46,12 +53,125 @@ def test_cosine_falls_as_half_a_wave() -> None:
     assert found == pytest.approx([1, 0.775, 0.55, 0.1])
 
 
+def test_polynomial_falls_with_a_power_of_what_is_left() -> None:
+    found = at_epochs(ScheduleConfig(name="polynomial"), 10, [0, 1, 5, 9, 10, 12])
+    assert found == pytest.approx([1, 0.81, 0.25, 0.01, 0, 0])
+    found = at_epochs(ScheduleConfig(name="polynomial", power=0.5, final=0.1), 100, [0, 19, 75, 99, 100])
+    assert found == pytest.approx([1, 0.91, 0.55, 0.19, 0.1])
+
+
+@pytest.mark.parametrize("final", [0.0, 0.2, 1.0])
+def test_polynomial_of_power_1_is_linear(final: float) -> None:
+    polynomial = rate(ScheduleConfig(name="polynomial", power=1.0, final=final), STEPS_PER_EPOCH, 77)
+    linear = rate(ScheduleConfig(name="linear", final=final), STEPS_PER_EPOCH, 77)
+    assert [polynomial(step) for step in range(80)] == pytest.approx([linear(step) for step in range(80)])
+
+
+@pytest.mark.parametrize("power", [0.5, 0.9, 1.0, 2.0, 3.0])
+def test_polynomial_is_torchs(power: float) -> None:
+    ours = rate(ScheduleConfig(name="polynomial", power=power), STEPS_PER_EPOCH, 50)
+    assert [ours(step) for step in range(60)] == pytest.approx(
+        of_torch(60, lambda sgd: PolynomialLR(sgd, total_iters=50, power=power)), abs=1e-9
+    )
+
+
+def test_one_cycle_rises_and_falls_as_half_waves() -> None:
+    found = at_epochs(ScheduleConfig(name="one_cycle"), 40, [0, 4, 6, 8, 12, 19, 26, 33, 40, 41])
+    assert found == pytest.approx([0.04, 0.28, 0.52, 0.76, 1, 0.8535534, 0.5, 0.1464466, 0, 0], abs=1e-6)
+    schedule = ScheduleConfig(name="one_cycle", initial=0.5, rise=0.5, final=0.1)
+    assert at_epochs(schedule, 10, [0, 2.5, 5, 7.5, 10]) == pytest.approx([0.5, 0.75, 1, 0.55, 0.1])
+
+
+@pytest.mark.parametrize(
+    ("initial", "rise", "final", "steps"), [(0.04, 0.3, 4e-6, 100), (0.04, 0.25, 4e-6, 16), (0.1, 0.5, 0.01, 333)]
+)
+def test_one_cycle_is_torchs(initial: float, rise: float, final: float, steps: int) -> None:
+    ours = rate(ScheduleConfig(name="one_cycle", initial=initial, rise=rise, final=final), STEPS_PER_EPOCH, steps)
+    count = steps + 1  # torch's ends with its last step, ours with the one after
+    theirs = of_torch(
+        count,
+        lambda sgd: OneCycleLR(
+            sgd,
+            max_lr=1.0,
+            total_steps=count,
+            pct_start=(rise * steps + 1) / count,
+            cycle_momentum=False,
+            div_factor=1 / initial,
+            final_div_factor=initial / final,
+        ),
+    )
+    assert [ours(step) for step in range(count)] == pytest.approx(theirs, abs=1e-9)
+
+
+def test_the_defaults_of_one_cycle_are_torchs() -> None:
+    theirs = of_torch(1, lambda sgd: OneCycleLR(sgd, max_lr=1.0, total_steps=100))
+    assert rate(ScheduleConfig(name="one_cycle"), STEPS_PER_EPOCH, 100)(0) == pytest.approx(theirs[0])
+
+
+def test_one_cycle_is_highest_where_its_rise_ends_and_lowest_at_its_last_step() -> None:
+    rates = [rate(ScheduleConfig(name="one_cycle"), STEPS_PER_EPOCH, 100)(step) for step in range(100)]
+    assert rates[0] == min(rates[:31]) == pytest.approx(0.04)
+    assert rates[30] == 1
+    assert rates.index(max(rates)) == 30
+    assert 0 < rates[99] == min(rates) < 0.001
+    assert rates[:31] == sorted(rates[:31])
+    assert rates[30:] == sorted(rates[30:], reverse=True)
+
+
+@pytest.mark.parametrize("name", ["linear", "cosine", "polynomial", "one_cycle"])
+def test_the_end_is_the_step_after_the_last(name: str) -> None:
+    at = rate(ScheduleConfig(name=name, final=0.2, warmup_epochs=0.5), STEPS_PER_EPOCH, 40)
+    assert at(39) > at(40) == at(50) == pytest.approx(0.2)
+
+
+def of_torch(count: int, scheduler: Callable[[torch.optim.Optimizer], LRScheduler]) -> list[float]:
+    """The rates of so many steps, of a whole rate of 1."""
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
+    schedule = scheduler(optimizer)
+    rates = []
+    for step in range(count):
+        rates.append(optimizer.param_groups[0]["lr"])
+        if step < count - 1:
+            optimizer.step()
+            schedule.step()
+    return rates
+
+
+shares = st.floats(0, 1)
+schedules = st.builds(
+    ScheduleConfig,
+    name=st.sampled_from(sorted(SCHEDULES)),
+    factor=st.floats(0.01, 1),
+    every_epochs=st.floats(0.01, 100),
+    final=shares,
+    power=st.floats(0.01, 100),
+    initial=shares,
+    rise=st.floats(0.001, 0.999),
+    warmup_epochs=st.one_of(st.just(0.0), st.floats(0, 20)),
+)
+
+
+@given(schedule=schedules, steps_per_epoch=st.integers(1, 50), total_steps=st.integers(1, 500))
+def test_every_rate_is_a_share_of_the_whole_one(
+    schedule: ScheduleConfig, steps_per_epoch: int, total_steps: int
+) -> None:
+    at = rate(schedule, steps_per_epoch, total_steps)
+    rates = [at(step) for step in range(total_steps + 2)]
+    assert all(math.isfinite(each) and 0 <= each <= 1 for each in rates)
+
+
 @pytest.mark.parametrize("name", sorted(SCHEDULES))
 def test_warm_up_lies_in_front_and_the_schedule_counts_from_its_end(name: str) -> None:
     plain = rate(ScheduleConfig(name=name, every_epochs=1), STEPS_PER_EPOCH, 40)
     warmed = rate(ScheduleConfig(name=name, every_epochs=1, warmup_epochs=0.5), STEPS_PER_EPOCH, 45)
-    assert [warmed(step) for step in range(5)] == pytest.approx([0.2, 0.4, 0.6, 0.8, 1.0])
+    up = [plain(0) * share for share in (0.2, 0.4, 0.6, 0.8, 1.0)]
+    assert [warmed(step) for step in range(5)] == pytest.approx(up)
     assert [warmed(step) for step in range(5, 45)] == pytest.approx([plain(step) for step in range(40)])
+
+
+def test_the_warm_up_of_one_cycle_ends_where_the_cycle_starts() -> None:
+    at = rate(ScheduleConfig(name="one_cycle", warmup_epochs=1), STEPS_PER_EPOCH, 110)
+    assert [at(step) for step in (0, 9, 10, 40)] == pytest.approx([0.004, 0.04, 0.04, 1])
 
 
 def test_a_run_shorter_than_its_warm_up_only_warms_up() -> None:
