@@ -4,6 +4,7 @@ In: an experiment with a sweep. Out: `trials.json`, each trial's weights and pro
 under one parent, and `report/`. The same command again goes on: trials that are over stay as they are.
 """
 
+import contextlib
 import logging
 import shutil
 import sys
@@ -24,7 +25,7 @@ from platform.evaluation.report import mlflow_command
 from platform.experiment import ExperimentFolder, Record
 from platform.launch import variant
 from platform.plan import Plan
-from platform.sweep import curve, ranking, report
+from platform.sweep import curve, ranking, report, table
 from platform.sweep.agenda import Agenda
 from platform.sweep.plan import Compose, SweepPlan, composed, new_search, plan_sweep, words_of
 from platform.sweep.trials import DIVERGED, FAILED, FINISHED, OVER, Book
@@ -126,7 +127,7 @@ class _Sweep:
         return waiting
 
     def _run_trials(self, base: Plan, runs: Runs) -> None:
-        attempts = Attempts(self._folder, [])
+        attempts, stack = Attempts(self._folder, []), contextlib.ExitStack()
         try:
             resources = connect(self._config.cluster)
             from jobs.tuning import Tuning  # Ray Tune takes seconds to import
@@ -134,6 +135,7 @@ class _Sweep:
             tuning = Tuning(
                 self._planned, self._book, self.agenda, self._composed, self._folder, self._record, resources
             )
+            stack.callback(tuning.close)
             expected = max(0, self._planned.trials - sum(trial.state in OVER for trial in self._book.trials))
             with Console(base, [], tuning.side_by_side, expected=expected) as console:
                 console.say(
@@ -152,6 +154,7 @@ class _Sweep:
             attempts.close(str(error) or type(error).__name__)
             raise
         finally:
+            stack.close()
             disconnect()
             shutil.rmtree(self._folder.path / "ray", ignore_errors=True)
             self._folder.live.unlink(missing_ok=True)
@@ -161,7 +164,8 @@ class _Sweep:
 
     def _report(self, runs: Runs) -> None:
         found = self._ranking()
-        files = report.write(found, self._book, self._curves(), self._folder.path / "report")
+        place = self._folder.path / "report"
+        files = report.write(found, self._book, self._curves(), self._config.sweep, self._folder.name, place)
         status = "FINISHED" if any(trial.state == FINISHED for trial in self._book.trials) else "FAILED"
         runs.close_sweep(status, report.metrics(found), files, found.verdict)
 
@@ -175,7 +179,7 @@ class _Sweep:
     def _show(self, trials: int, seconds: float) -> None:
         found = self._ranking()
         print()
-        print("\n".join(ranking.lines(found)))
+        print("\n".join(table.lines(found)))
         print()
         print(found.verdict)
         states = Counter(trial.state for trial in self._book.trials)

@@ -30,8 +30,8 @@ from jobs.attempts import Attempts
 from jobs.lanes import WARN_AFTER_S, Lanes
 from jobs.runs import Runs
 from jobs.trial import SEED, SETTINGS, STATE, Shared, run_trial
-from platform.cluster import GroupEvent, Resources, gpus_per_worker, lane_count, start_mailbox
-from platform.config import Config, ConfigError, SweepConfig, replaced
+from platform.cluster import CannotGoOn, GroupEvent, Resources, gpus_per_worker, lane_count, start_mailbox
+from platform.config import ClusterConfig, Config, ConfigError, SweepConfig, first_line, replaced
 from platform.console import Console
 from platform.data.storage import join
 from platform.evaluation import report
@@ -98,11 +98,17 @@ class Tuning:
         self._lanes.news = lambda: self._hand_on(runs, console, attempts)
         self._lanes.follow(runs, console, attempts)
         self._hand_on(runs, console, attempts)
+        if error := self._lanes.futures[0].exception():
+            raise CannotGoOn(f"Ray Tune ended early ({type(error).__name__}: {first_line(error)})") from error
 
     def save(self, runs: Runs, console: Console, attempts: Attempts) -> None:
-        """Have every running trial save, and end Tune."""
+        """Have every running trial save."""
         self._searcher.interrupted = True
         self._lanes.save(self._config.checkpoint.grace_s, runs, console, attempts)
+
+    def close(self) -> None:
+        """End Tune, wherever it is."""
+        self._searcher.interrupted = True
         with contextlib.suppress(Exception):
             self._lanes.futures[0].result(timeout=STOP_WAITS_S)
 
@@ -113,7 +119,7 @@ class Tuning:
         sweep = self._config.sweep
         trainable = tune.with_parameters(run_trial, shared=self._shared)
         tune.Tuner(
-            tune.with_resources(trainable, self._resources),  # pyright: ignore[reportArgumentType]
+            tune.with_resources(trainable, Reserve(self._shared.gpus)),  # pyright: ignore[reportArgumentType]
             tune_config=tune.TuneConfig(
                 metric="top1",
                 mode="max",
@@ -134,14 +140,6 @@ class Tuning:
                 verbose=0,
             ),
         ).fit()
-
-    def _resources(self, config: dict[str, Any]) -> dict[str, Any]:
-        """What Tune reserves: all that a trial of one worker needs; nothing for one of several, whose worker group
-        reserves its own as a whole. (Reserving twice is how trials and their workers wait for each other for ever.)"""
-        cluster = config[SETTINGS].cluster
-        if cluster.max_workers > 1:
-            return {"CPU": 0}
-        return {"CPU": cluster.cpus_per_worker} | ({"GPU": self._shared.gpus} if self._shared.gpus else {})
 
     def _hand_on(self, runs: Runs, console: Console, attempts: Attempts) -> None:
         while not self._news.empty():
@@ -168,6 +166,20 @@ class Tuning:
         top1 = f"top-1 {100 * moments[-1].top1:6.2f}%" if moments else " " * 13
         how = "" if trial.state == FINISHED else f"  {trial.state}: {trial.reason}"
         return f"{top1}  {', '.join(trial.words)}{how}"
+
+
+@dataclass(frozen=True)
+class Reserve:
+    """What Tune reserves: all that a trial of one worker needs; nothing for one of several, whose worker group reserves
+    its own as a whole. (Reserving twice is how trials and their workers wait for each other for ever.)"""
+
+    gpus: int  # of each worker
+
+    def __call__(self, config: dict[str, Any]) -> dict[str, float]:
+        cluster: ClusterConfig = config[SETTINGS].cluster
+        if cluster.max_workers > 1:
+            return {"CPU": 0}
+        return {"CPU": cluster.cpus_per_worker, "GPU": self.gpus}
 
 
 def _status(trial: Trial) -> str:
@@ -259,8 +271,12 @@ class AgendaSearcher(Searcher):
             f"number {place} of {len(there)} trials there"
         )
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Tune pickles itself for its own way of restoring, which nobody goes here: the book is on disk."""
+        return {}
+
     def save(self, checkpoint_path: str) -> None:
-        """The book is on disk."""
+        """As above."""
 
     def restore(self, checkpoint_path: str) -> None:
         """As above."""

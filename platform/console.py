@@ -112,7 +112,9 @@ class Console:
         self.say(f"{name:<12} {text}")
 
     def metrics(self, name: str, step: int, metrics: dict[str, float]) -> None:
-        member = self._members[name]
+        member = self._members.get(name)
+        if member is None:  # a trial that has ended
+            return
         if member.resumed_at < 0:
             member.resumed_at = 0 if step == 1 else step
             self._share_before += self._costs[name] * member.resumed_at / member.steps / self._all_costs()
@@ -125,7 +127,9 @@ class Console:
         self._show(name)
 
     def state(self, name: str, state: str) -> None:
-        member = self._members[name]
+        member = self._members.get(name)
+        if member is None:  # as above
+            return
         member.state = state
         if state.startswith(("evaluat", "finished")):
             member.done = member.steps
