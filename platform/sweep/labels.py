@@ -11,6 +11,7 @@ from typing import Any
 from platform.sweep.trials import Point
 
 ABSENT = "-"  # a key whose condition does not hold at this point
+VALUE_LENGTH = 30  # in a list of values, so that none hides the others
 
 
 def point_name(point: int) -> str:
