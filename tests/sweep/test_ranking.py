@@ -298,6 +298,12 @@ def test_markup_is_text():
     assert r"\<b\>\|" in markdown(ranking)
 
 
+def test_a_long_value_does_not_hide_the_others():
+    ranking = rank(*book_of([0.9], values=[{"a": "x" * 500, "b": 7}]), ["top1"], 100)
+    assert "x…, b=7)" in ranking.verdict
+    assert "x" * 500 in markdown(ranking)
+
+
 def test_the_csv_is_exact():
     book, curves = book_of([1 / 3, 0.5], [0.1], values=[{"lr": 0.1 + 0.2, "crop": [0.08, 1.0]}, {"crop": None}])
     first, second = csv.DictReader(io.StringIO(csv_text(rank(book, curves, ["top1"], 100))))
