@@ -11,6 +11,7 @@ from typing import Any
 from platform.sweep.trials import Point
 
 ABSENT = "-"  # a key whose condition does not hold at this point
+VALUE_LENGTH = 30  # in a list of values, so that none hides the others
 
 
 def point_name(point: int) -> str:
@@ -46,4 +47,5 @@ def headings(keys: Iterable[str]) -> dict[str, str]:
 
 def point_label(values: Point, names: dict[str, str] | None = None) -> str:
     """`optim.lr=0.02, sampling=multi_scale`; with `names` from `headings` the short keys."""
-    return ", ".join(f"{names[key] if names else printable(key)}={value_text(value)}" for key, value in values.items())
+    texts = {key: shortened(value_text(value), VALUE_LENGTH) for key, value in values.items()}
+    return ", ".join(f"{names[key] if names else printable(key)}={text}" for key, text in texts.items())

@@ -156,7 +156,7 @@ def _label(point: Ranked, ranking: Ranking) -> str:
     """Two lines at most."""
     seeds = "" if point.n == point.trials else f" ({point.n} of {point.trials} seeds)"
     text = f"{point.name}{seeds}: {point_label(point.values, headings(ranking.keys))}"
-    return "\n".join(textwrap.wrap(text, LABEL_WIDTH, max_lines=2, placeholder=" …"))
+    return "\n".join(textwrap.wrap(text, LABEL_WIDTH, max_lines=2, placeholder=" …", break_on_hyphens=False))
 
 
 def _two_panels() -> "tuple[Figure, Axes, Axes]":

@@ -7,6 +7,7 @@ neighbour and from the best by more than noise, and a verdict in plain words.
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from statistics import fmean
 
 from platform.config import require_at_least
 from platform.sweep.labels import point_label
@@ -206,14 +207,16 @@ def _unfinished_seeds(ranking: Ranking) -> str:
 
 def _finalists(ranking: Ranking) -> str:
     """The seed by which a finalist was chosen is high by choice; its other seeds are not."""
-    best, fewest = ranking.best, min((point.trials for point in (*ranking.points, *ranking.rest)), default=0)
-    others = [score for score, seed in zip(best.scores, best.seeds, strict=True) if seed] if best else []
-    if best is None or best.trials == fewest or not others:
+    trials = [point.trials for point in (*ranking.points, *ranking.rest)]
+    best = ranking.best
+    if best is None or min(trials) == max(trials):
         return ""
-    return (
-        f"Only some points got more than {fewest} seed{'s' * (fewest > 1)}. Where the first seed chose them, it is "
-        f"optimistic: without it {best.name} has {100 * sum(others) / len(others):.2f}%."
-    )
+    if best.trials < max(trials):
+        surest = next((point for point in ranking.points if point.trials == max(trials)), None)
+        return f"The best point of those with most seeds is {surest.name}: {score_text(surest)}." if surest else ""
+    others = [score for score, seed in zip(best.scores, best.seeds, strict=True) if seed]
+    without = f": without it {best.name} has {100 * fmean(others):.2f}%" if others else ""
+    return f"Not all points got {best.trials} seeds. Where the first seed chose them, it is optimistic{without}."
 
 
 def _small_set(ranking: Ranking) -> str:

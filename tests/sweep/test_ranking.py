@@ -189,6 +189,9 @@ def test_a_point_is_ranked_on_the_seeds_that_finished():
 def test_finalists_were_chosen_by_their_first_seed():
     ranking = ranked([0.95, 0.90, 0.91], [0.80], [0.79])
     assert "without it p000 has 90.50%" in ranking.cautions[0]
+    lucky = ranked([0.95, 0.90, 0.91], [0.93], [0.79])
+    assert lucky.points[0].point == 1
+    assert "The best point of those with most seeds is p000: 92.00%" in lucky.cautions[0]
 
 
 def test_changes_on_the_way_are_said():
@@ -293,6 +296,12 @@ def test_markup_is_text():
     ranking = rank(book, curves, ["top1"], 100)
     assert "[bold]x[/bold]" in "\n".join(lines(ranking))
     assert r"\<b\>\|" in markdown(ranking)
+
+
+def test_a_long_value_does_not_hide_the_others():
+    ranking = rank(*book_of([0.9], values=[{"a": "x" * 500, "b": 7}]), ["top1"], 100)
+    assert "x…, b=7)" in ranking.verdict
+    assert "x" * 500 in markdown(ranking)
 
 
 def test_the_csv_is_exact():
