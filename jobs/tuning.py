@@ -164,7 +164,8 @@ class Tuning:
     def _line(self, trial: Trial) -> str:
         moments = curve.read(self._folder.member(trial.name).path)
         top1 = f"top-1 {100 * moments[-1].top1:6.2f}%" if moments else " " * 13
-        how = "" if trial.state == FINISHED else f"  {trial.state}: {trial.reason}"
+        epoch = f" after epoch {moments[-1].epoch:g}" if moments and trial.state == STOPPED else ""
+        how = "" if trial.state == FINISHED else f"  {trial.state}{epoch}: {trial.reason}"
         return f"{top1}  {', '.join(trial.words)}{how}"
 
 
@@ -266,10 +267,7 @@ class AgendaSearcher(Searcher):
         epoch = own[-1].epoch
         there = [moment.top1 for moments in curves for moment in moments if moment.epoch == epoch]
         place = 1 + sum(top1 > own[-1].top1 for top1 in there)
-        return (
-            f"by {self._config.sweep.scheduler} after epoch {epoch:g}: top-1 {100 * own[-1].top1:.2f}%, "
-            f"number {place} of {len(there)} trials there"
-        )
+        return f"by {self._config.sweep.scheduler}, as number {place} of {len(there)} trials there"
 
     def __getstate__(self) -> dict[str, Any]:
         """Tune pickles itself for its own way of restoring, which nobody goes here: the book is on disk."""

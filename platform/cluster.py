@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import ray
+import ray._private.auto_init_hook as auto_init
 import ray._private.worker as driver
 from ray._private.state import state
 from ray.exceptions import RayError
@@ -61,6 +62,7 @@ def connect(cluster: ClusterConfig) -> Resources:
         os.environ.setdefault("RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S", "10")
     os.environ.setdefault("RAY_TRAIN_METRICS_ENABLED", "0")  # Prometheus gauges; MLflow has ours
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # no warning on machines without a GPU
+    auto_init.enable_auto_connect = False  # threads that outlive `disconnect` would start another Ray
     driver.print_to_stdstream = lambda *_, **__: None  # paragraphs on dead workers, of which we say a line
     terminated = signal.getsignal(signal.SIGTERM)
     if cluster.address is None:

@@ -44,7 +44,7 @@ class Agenda:
             words: a point and its seed as overrides.
         """
         self._sweep, self._book, self._search, self._folder, self._words = sweep, book, search, folder, words
-        self._running: set[str] = set()
+        self._running: dict[str, Trial] = {}
         self._tell_search()
         self._queue = self._unfinished()
         if self._queue or self._more():
@@ -54,12 +54,12 @@ class Agenda:
         """The next trial to run; one that is over already is to be told again, not trained."""
         trial = self._queue.pop(0) if self._queue else self._first_seed() or self._other_seed()
         if isinstance(trial, Trial):
-            self._running.add(trial.name)
+            self._running[trial.name] = trial
         return trial
 
     def end(self, trial: Trial, state: str, reason: str = "") -> None:
         """A trial that was handed out has ended."""
-        self._running.discard(trial.name)
+        self._running.pop(trial.name, None)
         if trial.state in OVER:
             return
         trial.state, trial.reason = state, reason
@@ -98,7 +98,7 @@ class Agenda:
 
     def _other_seed(self) -> Trial | Nothing:
         """Where the best points get them, not before every first seed has ended."""
-        if self._chooses and self._running:
+        if self._chooses and any(trial.seed == 0 for trial in self._running.values()):
             return Nothing.YET
         for point, values, seed in self._missing_seeds():
             return self._add(point, values, seed)
