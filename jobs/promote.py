@@ -5,6 +5,7 @@ what was chosen and why on the terminal. Nothing is trained; neither Ray nor MLf
 """
 
 import io
+import math
 import statistics
 import time
 from dataclasses import dataclass
@@ -74,13 +75,7 @@ def run(experiment: Experiment) -> int:
     folder = _folder(settings, Path(experiment.config.output_dir))
     book = Book.read(folder.path)
     winners = _ranked(folder, book)
-    require(
-        len(winners) >= settings.count,
-        f"promote.count is {settings.count}, but {len(winners)} different point(s) of {_shown(folder.path)} have "
-        f"finished; give at most {len(winners)}"
-        if winners
-        else f"{_shown(folder.path)} has no finished trial with a score; let job=sweep finish some",
-    )
+    _require_enough(winners, settings.count, _shown(folder.path))
     chosen = _choose(settings, winners, folder)
     write_atomically(file, _text(settings, folder, book, chosen))
     print(_table(chosen))
@@ -91,15 +86,23 @@ def run(experiment: Experiment) -> int:
     return 0
 
 
+def _require_enough(winners: list[Winner], count: int, sweep: str) -> None:
+    found = len(winners)
+    require(found > 0, f"{sweep} has no finished trial with a score; let job=sweep finish some")
+    require(
+        found >= count,
+        f"promote.count is {count}, but {found} different point(s) of {sweep} have finished; give at most {found}",
+    )
+
+
 def _folder(settings: PromoteConfig, output_dir: Path) -> ExperimentFolder:
     """Of the sweep: as given, or of that name in `output_dir`."""
     if settings.sweep is None:
         raise ConfigError("promote.sweep is not given; give the sweep's folder: promote.sweep=runs/NAME")
     places = [Path(settings.sweep).absolute(), output_dir / settings.sweep]
     found = [place for place in places if place.is_dir()]
-    require(
-        bool(found), f"promote.sweep is {settings.sweep!r}, and there is no folder {' or '.join(map(_shown, places))}"
-    )
+    nowhere = " or ".join(map(_shown, places))
+    require(bool(found), f"promote.sweep is {settings.sweep!r}, and there is no folder {nowhere}")
     swept = [place for place in found if (place / FILE).exists()]
     require(bool(swept), f"{_shown(found[0])} has no {FILE}: it is no sweep; give the folder that job=sweep wrote")
     return ExperimentFolder(swept[0])
@@ -109,29 +112,26 @@ def _ranked(folder: ExperimentFolder, book: Book) -> list[Winner]:
     """The finished points by the mean of their seeds, best first; of points that tried the same, the better one."""
     # platform/sweep/ranking.py
     finished: dict[int, list[tuple[Trial, float]]] = {}
-    for trial in book.trials:
-        moments = curve.read(folder.member(trial.name).path)
-        if trial.state == FINISHED and moments:
-            finished.setdefault(trial.point, []).append((trial, moments[-1].top1))
-    winners = []
-    for trials in finished.values():
-        first = min(trials, key=lambda each: each[0].seed)[0]
-        winners.append(Winner(first, [top1 for _trial, top1 in trials]))
+    for trial in sorted(book.trials, key=lambda each: each.seed):
+        moments = curve.read(folder.member(trial.name).path) if trial.state == FINISHED else []
+        ends = [moment.top1 for moment in moments if moment.last and math.isfinite(moment.top1)]
+        if ends:
+            finished.setdefault(trial.point, []).append((trial, ends[-1]))
+    winners = [Winner(trials[0][0], [top1 for _trial, top1 in trials]) for trials in finished.values()]
     winners.sort(key=lambda each: (-each.mean, each.trial.point))
     return [each for place, each in enumerate(winners) if not _tried_before(each, winners[:place])]
 
 
 def _tried_before(winner: Winner, before: list[Winner]) -> bool:
-    def tried(each: Winner) -> tuple[object, ...]:
-        return each.trial.values, each.trial.changes
-
-    return any(tried(winner) == tried(each) for each in before)
+    own = winner.trial
+    return any((each.trial.values, each.trial.changes) == (own.values, own.changes) for each in before)
 
 
 def _choose(settings: PromoteConfig, winners: list[Winner], folder: ExperimentFolder) -> Choice:
     by_point = {winner.trial.point: winner for winner in winners}
     if settings.choose == "greedy":
-        found = selection.greedy({point: _probabilities(folder, by_point[point]) for point in by_point}, settings.count)
+        candidates = {point: _probabilities(folder, by_point[point]) for point in sorted(by_point)}  # rank is no hint
+        found = selection.greedy(candidates, settings.count)
         return Choice([by_point[point] for point in found.points], _greedy_how(found), found.path)
     if settings.choose == "diverse":
         values = {point: winner.trial.values for point, winner in by_point.items()}
@@ -222,10 +222,8 @@ def _change(trial: Trial) -> str:
 
 
 def _table(chosen: Choice) -> str:
-    table = Table("trial", "top-1, mean ± sd", "tried", box=box.SIMPLE_HEAD)
-    if chosen.path:
-        table.add_column("so far, selecting", justify="right")
-        table.add_column("on the others", justify="right")
+    halves = ["so far, selecting", "on the others"] if chosen.path else []
+    table = Table("trial", "top-1, mean ± sd", "tried", *halves, box=box.SIMPLE_HEAD)
     for place, winner in enumerate(chosen.winners):
         cells = [winner.trial.name, winner.text, _tried(winner), *map(_top1, _halves(chosen, place))]
         table.add_row(*map(Text, cells))  # not markup: [0.1] is a list

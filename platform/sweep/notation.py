@@ -59,7 +59,8 @@ def yaml_value(value: Any) -> str:
         return repr(value)  # 1e-05 is a number to OmegaConf's YAML, nan and inf to Hydra
     if isinstance(value, str) and _is_plain(value):
         return value
-    return json.dumps(value, ensure_ascii=False)  # quoted strings, true, null: JSON is YAML
+    text = json.dumps(value, ensure_ascii=False)  # quoted strings, true, null: JSON is YAML, but for some letters
+    return "".join(letter if letter.isprintable() else json.dumps(letter)[1:-1] for letter in text)
 
 
 def _is_plain(text: str) -> bool:

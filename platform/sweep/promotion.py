@@ -54,10 +54,15 @@ def experiment_text(name: str, sweep: Sweep, trials: list[Trial], comments: list
         _require_distinct(trained)
         _require_shared(base, words)
         lines = _file(name, "ensemble", base, usual) + _members(words)
-    head = ["@package _global_", *(" ".join(comment.splitlines()) for comment in comments)]
-    text = "\n".join([*(f"# {each}".rstrip() for each in head), *lines]) + "\n"
+    head = [f"# {_printable(comment)}".rstrip() for comment in ["@package _global_", *comments]]
+    text = "\n".join([*head, *lines]) + "\n"
     _require_same(text, trained, sweep.book.commit)
     return text
+
+
+def _printable(comment: str) -> str:
+    """On one line: what was swept is anybody's text, and YAML ends a comment at more than one kind of line end."""
+    return "".join(letter if letter.isprintable() else " " for letter in comment)
 
 
 def _base_words(book: Book, usual: dict[str, str]) -> list[str]:

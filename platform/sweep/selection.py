@@ -1,7 +1,7 @@
 """Which points of a sweep make an ensemble: the best, the best that differ in kind, or those that complete each other.
 
-In: points ranked best first, what each tried, and for `greedy` their validation probabilities. Out: point numbers in
-the order they were taken, and for `greedy` the scores after each addition. Pure but for reading probabilities.
+In: points ranked best first, what each tried; for `greedy`, which ranks itself, validation probabilities. Out: point
+numbers in the order they were taken, and for `greedy` the scores after each addition. Pure but for reading files.
 """
 
 import math
@@ -75,6 +75,8 @@ def greedy(candidates: dict[int, MemberProbabilities], count: int) -> Selection:
     the lowest loss, then the first in `candidates`.
 
     A deterministic half of the images selects; the other is scored only, so its top-1 is not what was searched for.
+    (What proposed the points and ended some early, the sweep itself, may have looked at all of them.)
+
     Costs samples x classes x 4 bytes of memory for each point (0.2 GB on ImageNet) and reads each probability once.
 
     Raises:

@@ -33,8 +33,10 @@ def plain(value: Any) -> Any:
     return getattr(value, "text", value)
 
 
-@given(values)
+@given(values | st.text(st.characters(max_codepoint=0xFFFF, exclude_categories=["Cs"]), max_size=5))
 @example("1e-3")
+@example("\x1b[31m\x85\u2028\n")
+@example("🂡\u3000")
 @example("yes")
 @example("# no comment")
 @example(1e-300)
