@@ -206,7 +206,8 @@ def _comments(settings: PromoteConfig, folder: ExperimentFolder, book: Book, cho
 def _headline(chosen: Choice) -> str:
     if len(chosen.path) > 1:
         return f"top-1 {_top1(chosen.path[-1].held_out)} as an ensemble, on images that did not choose it"
-    return f"top-1 {chosen.winners[0].text}" + (" and less" if len(chosen.winners) > 1 else "")
+    whose = "the best of them alone has " if len(chosen.winners) > 1 else ""
+    return f"{whose}top-1 {chosen.winners[0].text}"
 
 
 def _tried(winner: Winner) -> str:
