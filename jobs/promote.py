@@ -1,0 +1,250 @@
+"""`job=promote`: the winning points of a sweep as an experiment of their own, `conf/experiment/NAME.yaml`.
+
+In: a sweep's folder (its book, learning curves and, for `promote.choose=greedy`, probabilities). Out: the file, and
+what was chosen and why on the terminal. Nothing is trained; neither Ray nor MLflow is asked.
+"""
+
+import io
+import math
+import statistics
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from hydra.errors import HydraException
+from omegaconf.errors import OmegaConfBaseException
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from platform.config import ConfigError, Experiment, PromoteConfig, require
+from platform.evaluation.metrics import Scores
+from platform.evaluation.probabilities import MemberProbabilities, is_complete
+from platform.evaluation.report import percent
+from platform.experiment import ExperimentFolder
+from platform.journal import write_atomically
+from platform.launch import ROOT, one_line
+from platform.sweep import curve, selection
+from platform.sweep.promotion import Sweep, experiment_text
+from platform.sweep.trials import FILE, FINISHED, Book, Trial
+
+EXPERIMENTS = ROOT / "conf" / "experiment"
+
+
+@dataclass(frozen=True)
+class Winner:
+    """A point with finished trials, of which the first is what will be repeated."""
+
+    trial: Trial
+    top1: list[float]  # shares at the end of the training, single view: one for each finished seed
+
+    @property
+    def mean(self) -> float:
+        return statistics.fmean(self.top1)
+
+    @property
+    def text(self) -> str:
+        """`97.93% ± 0.21 (3 seeds)`: mean and standard deviation over seeds."""
+        if len(self.top1) == 1:
+            return f"{percent(self.mean)} (1 seed)"
+        return f"{percent(self.mean)} ± {100 * statistics.stdev(self.top1):.2f} ({len(self.top1)} seeds)"
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The winners in their order, and how they were found in one sentence."""
+
+    winners: list[Winner]
+    how: str
+    path: list[selection.Addition]  # of greedy
+
+
+def run(experiment: Experiment) -> int:
+    """Choose, write, and say so.
+
+    Raises:
+        ConfigError: there is nothing to choose from, too little, or a file of that name.
+    """
+    settings = experiment.config.promote
+    file = EXPERIMENTS / f"{settings.experiment}.yaml"
+    require(
+        settings.replace or not file.exists(),
+        f"{_shown(file)} exists; give promote.experiment another name, or promote.replace=true to write over it",
+    )
+    folder = _folder(settings, Path(experiment.config.output_dir))
+    book = Book.read(folder.path)
+    winners = _ranked(folder, book)
+    _require_enough(winners, settings.count, _shown(folder.path))
+    chosen = _choose(settings, winners, folder)
+    write_atomically(file, _text(settings, folder, book, chosen))
+    print(_table(chosen))
+    print(f"chosen    {chosen.how}")
+    print(f"from      {_shown(folder.path)}, {len(winners)} finished points, run at {_commit(book)}")
+    print(f"written   {_shown(file)}")
+    print(f"run       {_command(settings)}")
+    return 0
+
+
+def _require_enough(winners: list[Winner], count: int, sweep: str) -> None:
+    found = len(winners)
+    require(found > 0, f"{sweep} has no finished trial with a score; let job=sweep finish some")
+    require(
+        found >= count,
+        f"promote.count is {count}, but {found} different point(s) of {sweep} have finished; give at most {found}",
+    )
+
+
+def _folder(settings: PromoteConfig, output_dir: Path) -> ExperimentFolder:
+    """Of the sweep: as given, or of that name in `output_dir`."""
+    if settings.sweep is None:
+        raise ConfigError("promote.sweep is not given; give the sweep's folder: promote.sweep=runs/NAME")
+    places = [Path(settings.sweep).absolute(), output_dir / settings.sweep]
+    found = [place for place in places if place.is_dir()]
+    nowhere = " or ".join(map(_shown, places))
+    require(bool(found), f"promote.sweep is {settings.sweep!r}, and there is no folder {nowhere}")
+    swept = [place for place in found if (place / FILE).exists()]
+    require(bool(swept), f"{_shown(found[0])} has no {FILE}: it is no sweep; give the folder that job=sweep wrote")
+    return ExperimentFolder(swept[0])
+
+
+def _ranked(folder: ExperimentFolder, book: Book) -> list[Winner]:
+    """The finished points by the mean of their seeds, best first; of points that tried the same, the better one."""
+    # platform/sweep/ranking.py
+    finished: dict[int, list[tuple[Trial, float]]] = {}
+    for trial in sorted(book.trials, key=lambda each: each.seed):
+        moments = curve.read(folder.member(trial.name).path) if trial.state == FINISHED else []
+        ends = [moment.top1 for moment in moments if moment.last and math.isfinite(moment.top1)]
+        if ends:
+            finished.setdefault(trial.point, []).append((trial, ends[-1]))
+    winners = [Winner(trials[0][0], [top1 for _trial, top1 in trials]) for trials in finished.values()]
+    winners.sort(key=lambda each: (-each.mean, each.trial.point))
+    return [each for place, each in enumerate(winners) if not _tried_before(each, winners[:place])]
+
+
+def _tried_before(winner: Winner, before: list[Winner]) -> bool:
+    own = winner.trial
+    return any((each.trial.values, each.trial.changes) == (own.values, own.changes) for each in before)
+
+
+def _choose(settings: PromoteConfig, winners: list[Winner], folder: ExperimentFolder) -> Choice:
+    by_point = {winner.trial.point: winner for winner in winners}
+    if settings.choose == "greedy":
+        candidates = {point: _probabilities(folder, by_point[point]) for point in sorted(by_point)}  # rank is no hint
+        found = selection.greedy(candidates, settings.count)
+        return Choice([by_point[point] for point in found.points], _greedy_how(found), found.path)
+    if settings.choose == "diverse":
+        values = {point: winner.trial.values for point, winner in by_point.items()}
+        points = selection.diverse(list(by_point), values, settings.count)
+        how = "the best points that differ in more than numbers, as far as there are any"
+    else:
+        points, how = selection.best(list(by_point), settings.count), "the best by top-1, mean over seeds"
+    return Choice([by_point[point] for point in points], f"{how}; scored on the images that chose them", [])
+
+
+def _probabilities(folder: ExperimentFolder, winner: Winner) -> MemberProbabilities:
+    """Of the validation images, by the trial that will be repeated."""
+    place = folder.member(winner.trial.name).probabilities
+    require(
+        is_complete(place, views=1),
+        f"{winner.trial.name} has no probabilities in {_shown(place)}, which promote.choose=greedy reads; "
+        "run the sweep's command again, or give promote.choose=best",
+    )
+    return MemberProbabilities(place)
+
+
+def _greedy_how(found: selection.Selection) -> str:
+    """The scores on images that the selection did not see."""
+    single, ensemble = found.path[0], found.path[-1]
+    views = f"{found.views} view{'s' * (found.views > 1)}"
+    return (
+        f"greedily on {single.selecting.samples} validation images; on the {single.held_out.samples} others top-1 is "
+        f"{_top1(ensemble.held_out)} ({views}), of the best single point {_top1(single.held_out)}"
+    )
+
+
+def _top1(scores: Scores) -> str:
+    return percent(scores.rates()["top1"])
+
+
+def _text(settings: PromoteConfig, folder: ExperimentFolder, book: Book, chosen: Choice) -> str:
+    """The file.
+
+    Raises:
+        ConfigError: the book is not of this version, or the points are no ensemble.
+    """
+    configs = folder.record().configs if folder.exists() else {}
+    trials, comments = [each.trial for each in chosen.winners], _comments(settings, folder, book, chosen)
+    try:
+        return experiment_text(settings.experiment, Sweep(book, configs), trials, comments)
+    except (HydraException, OmegaConfBaseException, KeyError, TypeError, AttributeError) as error:
+        # The last three: a book that is no longer what a sweep wrote.
+        reason = one_line(error) if not isinstance(error, KeyError) else f"{error} is missing"
+        raise ConfigError(
+            f"{_shown(folder.path / FILE)} does not fit this version ({reason}); "
+            f"promote with the checkout that ran the sweep: {_commit(book)}"
+        ) from error
+
+
+def _comments(settings: PromoteConfig, folder: ExperimentFolder, book: Book, chosen: Choice) -> list[str]:
+    """Where it comes from: the head of the file."""
+    count = len(chosen.winners)
+    what = f"{count} points of the sweep {folder.name}" if count > 1 else f"A point of the sweep {folder.name}"
+    width = max(len(winner.trial.name) for winner in chosen.winners)
+    score_width = max(len(winner.text) for winner in chosen.winners)
+    return [
+        f"{what} ({settings.choose}): {_headline(chosen)}.",
+        f"  {_command(settings)}",
+        f"Written by job=promote on {time.strftime('%F')} from {_shown(folder.path)}, run at {_commit(book)}.",
+        f"Chosen: {chosen.how}.",
+        "Top-1 on the validation images at the end of the training (1 view), mean ± standard deviation over seeds:",
+        *(f"  {each.trial.name:<{width}}  {each.text:<{score_width}}  {_tried(each)}" for each in chosen.winners),
+        *(_change(each.trial) for each in chosen.winners if each.trial.changes),
+    ]
+
+
+def _headline(chosen: Choice) -> str:
+    if len(chosen.path) > 1:
+        return f"top-1 {_top1(chosen.path[-1].held_out)} as an ensemble, on images that did not choose it"
+    whose = "the best of them alone has " if len(chosen.winners) > 1 else ""
+    return f"{whose}top-1 {chosen.winners[0].text}"
+
+
+def _tried(winner: Winner) -> str:
+    return " ".join(f"{key}={value}" for key, value in winner.trial.values.items())
+
+
+def _change(trial: Trial) -> str:
+    steps = ", ".join(f"{key}={value} after epoch {epoch:g}" for epoch, key, value in trial.changes)
+    return (
+        f"{trial.name} was changed on the way ({steps}). Here it has the last values from the start: that is another "
+        "run, of which no score is known."
+    )
+
+
+def _table(chosen: Choice) -> str:
+    halves = ["so far, selecting", "on the others"] if chosen.path else []
+    table = Table("trial", "top-1, mean ± sd", "tried", *halves, box=box.SIMPLE_HEAD)
+    for place, winner in enumerate(chosen.winners):
+        cells = [winner.trial.name, winner.text, _tried(winner), *map(_top1, _halves(chosen, place))]
+        table.add_row(*map(Text, cells))  # not markup: [0.1] is a list
+    text = io.StringIO()
+    Console(file=text, width=120).print(table)
+    return "".join(f"{line.rstrip()}\n" for line in text.getvalue().rstrip().splitlines())
+
+
+def _halves(chosen: Choice, place: int) -> list[Scores]:
+    """Of the ensemble up to there, on both halves of the images."""
+    return [chosen.path[place].selecting, chosen.path[place].held_out] if chosen.path else []
+
+
+def _commit(book: Book) -> str:
+    return f"commit {book.commit}" if book.commit else "an unknown commit"
+
+
+def _command(settings: PromoteConfig) -> str:
+    return f"python -m platform.launch +experiment={settings.experiment}"
+
+
+def _shown(path: Path) -> str:
+    return str(path.relative_to(ROOT)) if path.is_relative_to(ROOT) else str(path)
