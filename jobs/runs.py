@@ -43,6 +43,7 @@ class Runs:
         """A trial of a sweep begins, or goes on; `params` are its values, beside those of the config."""
         self._names.append(name)
         run = self._record.member_runs.setdefault(name, new_key())
+        self._record.configs[name] = asdict(config)
         self._folder.write(self._record)
         self._tracker.start(name, asdict(config), parent=self._parent(), again=run, params=params)
         self._log_kept(name)

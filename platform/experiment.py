@@ -177,7 +177,7 @@ class ExperimentFolder:
             raise ConfigError(
                 f"{self.name} was run with another config ({shown}); give it another name=, or fresh=true to start anew"
             )
-        old.configs = new.configs
+        old.configs |= new.configs
         old.copies = old.copies or new.copies
         return old
 
