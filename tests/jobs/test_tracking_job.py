@@ -20,7 +20,7 @@ pytestmark = pytest.mark.slow
 def test_a_run_without_a_server_and_with_a_killed_launcher_arrives_later(launch, tmp_path: Path):
     server = MlflowServer(tmp_path)
     uri = server.url
-    words = ["job=train", "name=alone", "training.epochs=4", "checkpoint.every_s=0.5", f"tracking.uri={uri}"]
+    words = ["job=train", "name=alone", "training.epochs=2", "checkpoint.every_s=0.5", f"tracking.uri={uri}"]
     journal = tmp_path / "runs" / "alone" / "tracking.jsonl"
     process = launch.start(*words)
     _wait(lambda: newest_step(launch.member("alone", "model").checkpoints) > 0, process)

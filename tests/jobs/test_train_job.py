@@ -21,8 +21,10 @@ from platform.training.progress import COMPUTING
 pytestmark = pytest.mark.slow
 
 
-def test_a_terminated_run_saves_in_time_and_ends_as_an_undisturbed_one(launch):
-    words = ["job=train", "name=stopped", "training.epochs=4", "checkpoint.every_s=1000"]  # none by itself
+def test_a_terminated_run_ends_as_an_undisturbed_one_and_a_killed_launcher_leaves_nothing(launch):
+    """Together, as the run that shows that nothing is held is the undisturbed one."""
+    words = ["job=train", "name=stopped", "training.epochs=4", "evaluation.views=[1]"]
+    words += ["checkpoint.every_s=1000"]  # none by itself
     process = launch.start(*words)
     _wait(lambda: _step(launch, "stopped") >= 20, process)
     process.send_signal(signal.SIGTERM)
@@ -48,16 +50,15 @@ def test_a_terminated_run_saves_in_time_and_ends_as_an_undisturbed_one(launch):
     assert second.from_step == reached <= first.reached
     assert not list(folder.path.rglob("*.unfinished"))
 
-    status, output = launch(*words, "name=undisturbed")
-    assert status == 0, output
-    resumed, whole = _weights(launch, "stopped"), _weights(launch, "undisturbed")
+    whole = _weights_after_a_killed_launcher(launch, *words, "name=undisturbed")
+    resumed = _weights(launch, "stopped")
     assert all(torch.equal(resumed[key], whole[key]) for key in whole)
 
 
-def test_a_killed_launcher_leaves_no_process_and_no_lock(launch):
-    words = ["job=train", "name=orphan", "training.epochs=4"]
+def _weights_after_a_killed_launcher(launch, *words: str) -> dict[str, torch.Tensor]:
+    """Of a run that begins anew where a killed launcher has left no process and no lock: nothing disturbs it."""
     process = launch.start(*words)
-    _wait(lambda: _step(launch, "orphan") >= 1, process)
+    _wait(lambda: _step(launch, "undisturbed") >= 1, process)
     guards = [each for each in session.living(process.pid) if each.pid != process.pid]
     scratch = {each.environ()[MARK] for each in guards if MARK in each.environ()}
     assert len(scratch) == 1
@@ -68,8 +69,9 @@ def test_a_killed_launcher_leaves_no_process_and_no_lock(launch):
         time.sleep(0.1)
     assert not session.living(process.pid)
     assert not Path(*scratch).exists()
-    status, output = launch(*words, "training.epochs=0.05", "fresh=true")  # it is not held any more
+    status, output = launch(*words, "fresh=true")  # it is not held any more
     assert status == 0, output
+    return _weights(launch, "undisturbed")
 
 
 def test_two_workers_train_like_one(launch):
