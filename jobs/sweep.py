@@ -181,7 +181,7 @@ class _Sweep:
         print()
         print("\n".join(table.lines(found)))
         print()
-        print(found.verdict)
+        print("\n".join([found.verdict, *found.cautions]))
         states = Counter(trial.state for trial in self._book.trials)
         print(", ".join(f"{count} {state}" for state, count in states.items()))
         for trial in self._book.trials:

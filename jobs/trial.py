@@ -18,12 +18,13 @@ from typing import Any
 
 import ray
 import torch
+from omegaconf import OmegaConf
 from ray import tune
 
 from jobs.lane import Lane, LaneMember, run_lane
 from jobs.lanes import fit_lane
 from platform.cluster import Sender, lost_nodes
-from platform.config import Config, flatten, identity, replaced
+from platform.config import Config, first_line, flatten, identity, replaced
 from platform.data.storage import join
 from platform.experiment import FAILED, ExperimentFolder, MemberFolder
 from platform.journal import write_atomically
@@ -32,9 +33,10 @@ from platform.sweep.curve import Moment
 from platform.sweep.trials import OVER, lane_of
 from platform.training.checkpoints import SUFFIX, Saved
 
-SETTINGS, STATE, SEED = "settings", "state", "seed"  # keys of Tune's config of a trial; others are what PBT changes
+NAME, SETTINGS, STATE, SEED = OWN_KEYS = "name", "settings", "state", "seed"  # of Tune's config; PBT changes others
 POLL_EVERY_S = 0.1
 CHANGES = "changes.jsonl"
+SETTINGS_FILE = "settings.json"  # of a trial of PBT, as they are now
 LETTER = "from.json"  # in the checkpoints that Tune hands from trial to trial
 
 
@@ -64,7 +66,7 @@ def run_trial(config: dict[str, Any], shared: Shared) -> None:
         return
     copy_to = join(shared.copies, name) if shared.copies else None
     if shared.scheduler == "pbt":
-        _take_over(folder, name, settings)
+        settings = _take_over(folder, name, settings)
         copy_to = None  # of checkpoints that another trial's may take the place of
     elif config[SEED] == 0:
         judge.tell_again(until=_reached(folder))
@@ -78,14 +80,17 @@ def run_trial(config: dict[str, Any], shared: Shared) -> None:
     except SystemExit:  # Tune's way to end a trial
         Sender(shared.mailbox, name).send("ended", text=f"left by {shared.scheduler}")
         raise
-    if folder.state().state != FAILED:
+    except Exception as error:
+        Sender(shared.mailbox, name).send("warning", text=f"{type(error).__name__}: {first_line(error)}")
+        raise
+    if folder.state().state != FAILED and shared.scheduler != "pbt":  # which would have it go on from another's state
         judge.tell_end()
 
 
 def _settings(config: dict[str, Any]) -> Config:
     settings: Config = config[SETTINGS]
     for key, value in config.items():
-        if key not in (SETTINGS, STATE, SEED):
+        if key not in OWN_KEYS:
             settings = replaced(settings, key, value)
     return settings
 
@@ -179,8 +184,8 @@ class Judge:
         if newest is None or newest[0] != moment.step:
             return None
         shutil.copy(newest[1], scratch)
-        shutil.copy(self._folder.path / "settings.json", scratch)
-        (scratch / LETTER).write_text(json.dumps({"trial": self._folder.path.name, "epoch": moment.epoch}))
+        letter = {"trial": self._folder.path.name, "epoch": moment.epoch, "file": newest[1].name}
+        (scratch / LETTER).write_text(json.dumps(letter))  # Tune may put several checkpoints into one folder
         return tune.Checkpoint.from_directory(scratch)
 
 
@@ -198,21 +203,25 @@ def _reached(folder: MemberFolder) -> int:
     return newest[0] if newest else -1
 
 
-def _take_over(folder: MemberFolder, name: str, settings: Config) -> None:
+def _take_over(folder: MemberFolder, name: str, settings: Config) -> Config:
     """Go on from what PBT hands over: another trial's weights, optimiser and place in the data, and its settings with
-    the changed rate. The trial's own checkpoints make room."""
+    the changed rate. The trial's own checkpoints make room. A new launch goes on with the settings that the trial had.
+    """
+    kept = folder.path / SETTINGS_FILE
     handed = tune.get_checkpoint()
     if handed:
         with handed.as_directory() as place:
             letter = json.loads((Path(place) / LETTER).read_text())
             if letter["trial"] != name:
-                _replace_checkpoints(folder, Path(place))
-                _note_changes(folder, letter, Path(place), settings)
-    write_atomically(folder.path / "settings.json", json.dumps(asdict(settings)) + "\n")
+                _replace_checkpoints(folder, Path(place) / letter["file"])
+                _note_changes(folder, letter, settings)
+    elif kept.exists():
+        return OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(Config), OmegaConf.load(kept)))
+    write_atomically(kept, json.dumps(asdict(settings)) + "\n")
+    return settings
 
 
-def _replace_checkpoints(folder: MemberFolder, place: Path) -> None:
-    (state,) = place.glob(f"*{SUFFIX}")
+def _replace_checkpoints(folder: MemberFolder, state: Path) -> None:
     folder.checkpoints.mkdir(parents=True, exist_ok=True)
     for path in folder.checkpoints.glob(f"*{SUFFIX}"):
         path.unlink()
@@ -221,10 +230,19 @@ def _replace_checkpoints(folder: MemberFolder, place: Path) -> None:
     unfinished.replace(folder.checkpoints / state.name)
 
 
-def _note_changes(folder: MemberFolder, letter: dict[str, Any], place: Path, settings: Config) -> None:
+def _note_changes(folder: MemberFolder, letter: dict[str, Any], settings: Config) -> None:
     """A line in `changes.jsonl`: whose state it goes on from, of when, and what its settings are that were others."""
-    before = flatten(identity(json.loads((folder.path / "settings.json").read_text())))
+    before = flatten(identity(json.loads((folder.path / SETTINGS_FILE).read_text())))
     now = flatten(identity(json.loads(json.dumps(asdict(settings)))))
     changed = {key: value for key, value in now.items() if before.get(key) != value}
     with (folder.path / CHANGES).open("a") as file:
         file.write(json.dumps(letter | {"changed": changed}) + "\n")
+
+
+def changes_of(folder: MemberFolder) -> list[list[Any]]:
+    """[epoch, key, value] of what PBT changed."""
+    try:
+        lines = [json.loads(line) for line in (folder.path / CHANGES).read_text().splitlines()]
+    except FileNotFoundError:
+        return []
+    return [[line["epoch"], key, value] for line in lines for key, value in line["changed"].items()]

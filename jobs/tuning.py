@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from types import SimpleNamespace
 from typing import Any
 
 from ray import tune
@@ -29,7 +30,7 @@ from ray.tune.search import Searcher
 from jobs.attempts import Attempts
 from jobs.lanes import WARN_AFTER_S, Lanes
 from jobs.runs import Runs
-from jobs.trial import SEED, SETTINGS, STATE, Shared, run_trial
+from jobs.trial import NAME, SEED, SETTINGS, STATE, Shared, changes_of, run_trial
 from platform.cluster import CannotGoOn, GroupEvent, Resources, gpus_per_worker, lane_count, start_mailbox
 from platform.config import ClusterConfig, Config, ConfigError, SweepConfig, first_line, replaced
 from platform.console import Console
@@ -47,7 +48,6 @@ from platform.sweep.trials import DIVERGED, FAILED, FINISHED, OVER, STOPPED, Boo
 from platform.training.meter import NonFiniteLoss
 
 log = logging.getLogger("platform")
-NAME = "name"
 MAX_FAILURES = 20  # of a trial's process; those of the training are counted by itself
 MANY = 10**9
 STOP_WAITS_S = 5.0
@@ -230,6 +230,7 @@ class AgendaSearcher(Searcher):
         if trial is None or self.interrupted:
             return
         replayed = trial.state in OVER
+        trial.changes = changes_of(self._folder.member(trial.name))
         self._agenda.end(trial, *self._end_of(trial, error))
         if not replayed:
             self._news.put(News(replace(trial), None))
@@ -287,7 +288,7 @@ class DeathWatch(tune.Callback):
         self._mailbox = mailbox
 
     def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        event = GroupEvent(lane_of(str(trial)), "failed", "its process died", time.time())
+        event = GroupEvent(lane_of(str(trial)), "failed", "its process ended", time.time())
         self._mailbox.put.remote(event)
 
 
@@ -315,9 +316,17 @@ def scheduler_of(sweep: SweepConfig, epochs: float) -> TrialScheduler:
         case "median":  # Golovin et al., KDD 2017
             return MedianStoppingRule("epoch", grace_period=grace)
         case "pbt":  # Jaderberg et al., 2017
-            return PopulationBasedTraining("epoch", perturbation_interval=grace, custom_explore_fn=Explore(sweep))
+            return Population("epoch", perturbation_interval=grace, custom_explore_fn=Explore(sweep))
         case _:
             return FIFOScheduler()
+
+
+class Population(PopulationBasedTraining):
+    """PBT on trials that our searcher hands out. Ray refuses searchers, since most would learn from points that PBT has
+    changed; those that are allowed here learn nothing."""
+
+    def on_trial_add(self, tune_controller: Any, trial: Any) -> None:
+        super().on_trial_add(SimpleNamespace(search_alg=None), trial)  # pyright: ignore[reportArgumentType]
 
 
 class Explore:
@@ -358,7 +367,7 @@ def _sizes(planned: SweepPlan) -> list[Config]:
 
 def _quiet() -> None:
     """Tune prints, warns and writes for people who look at it; ours look elsewhere."""
-    logging.getLogger("ray.tune").setLevel(logging.ERROR)
+    logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # trials tell their own errors
     os.environ["RAY_AIR_NEW_OUTPUT"] = "0"
     os.environ["TUNE_DISABLE_AUTO_CALLBACK_LOGGERS"] = "1"
     os.environ["TUNE_DISABLE_STRICT_METRIC_CHECKING"] = "1"  # trials that diverge have no scores
