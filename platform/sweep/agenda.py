@@ -83,6 +83,8 @@ class Agenda:
         unfinished = [trial for trial in self._book.trials if trial.state not in OVER]
         for trial in unfinished:
             trial.state, trial.reason = WAITING, ""
+        if unfinished:
+            self._book.write(self._folder)
         return unfinished
 
     def _replays(self) -> list[Trial]:
