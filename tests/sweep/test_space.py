@@ -169,9 +169,8 @@ def test_what_cannot_be_swept_is_one_line(space: dict[Any, Any], said: str):
 
 def test_1e_3_is_a_number_in_hydras_yaml():
     """It is text in others'."""
-    space = OmegaConf.to_object(OmegaConf.create("optim.lr: {low: 1e-3, high: 1E-1}"))
-    assert isinstance(space, dict)
-    (parameter,) = parameters(space)
+    entry = OmegaConf.to_object(OmegaConf.create("{low: 1e-3, high: 1E-1}"))
+    (parameter,) = parameters({"optim.lr": entry})
     assert (parameter.low, parameter.high) == (0.001, 0.1)
 
 
