@@ -83,6 +83,8 @@ class Agenda:
         unfinished = [trial for trial in self._book.trials if trial.state not in OVER]
         for trial in unfinished:
             trial.state, trial.reason = WAITING, ""
+        if unfinished:
+            self._book.write(self._folder)
         return unfinished
 
     def _replays(self) -> list[Trial]:
@@ -111,15 +113,17 @@ class Agenda:
     def _missing_seeds(self) -> Iterator[tuple[int, Point, int]]:
         for trial in self._finalists() if self._sweep.seeds > 1 else []:
             known = {each.seed for each in self._book.of_point(trial.point)}
-            for seed in set(range(self._sweep.seeds)) - known:
-                yield trial.point, trial.values, seed
+            for seed in range(self._sweep.seeds):
+                if seed not in known:
+                    yield trial.point, trial.values, seed
 
     def _finalists(self) -> list[Trial]:
         """The first trials of the points that are tried with every seed, the best first."""
         firsts = [trial for trial in self._book.trials if trial.seed == 0]
         if not self._chooses:
             return firsts
-        scores = {trial.point: self._curve(trial)[-1].top1 for trial in firsts if trial.state == FINISHED}
+        curves = {trial.point: self._curve(trial) for trial in firsts if trial.state == FINISHED}
+        scores = {point: moments[-1].top1 for point, moments in curves.items() if moments}
         best = sorted((trial for trial in firsts if trial.point in scores), key=lambda trial: -scores[trial.point])
         return best[: self._sweep.finalists]
 

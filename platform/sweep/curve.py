@@ -53,21 +53,31 @@ class CurveWriter:
 
 
 def append(folder: Path, moment: Moment) -> None:
-    with (folder / FILE).open("a") as file:
-        file.write(json.dumps(asdict(moment)) + "\n")
+    """A line of its own, even where a kill left half a line."""
+    with (folder / FILE).open("ab+") as file:
+        if size := file.tell():
+            file.seek(size - 1)
+        whole = file.read() in (b"", b"\n")
+        file.write((b"" if whole else b"\n") + json.dumps(asdict(moment)).encode() + b"\n")
 
 
 def read(folder: Path) -> list[Moment]:
     """In order of steps; of a step that was trained again after a restart, the newest line."""
     try:
-        lines = (folder / FILE).read_text().splitlines()
+        lines = (folder / FILE).read_bytes().splitlines()
     except FileNotFoundError:
         return []
     moments: dict[int, Moment] = {}
     for line in lines:
-        try:
-            moment = Moment(**json.loads(line))
-        except (ValueError, TypeError):  # torn by a kill
-            continue
-        moments[moment.step] = moment
+        if moment := _moment(line):
+            moments[moment.step] = moment
     return [moments[step] for step in sorted(moments)]
+
+
+def _moment(line: bytes) -> Moment | None:
+    """None: torn by a kill, or by a disk."""
+    try:
+        moment = Moment(**json.loads(line))
+    except (ValueError, TypeError, RecursionError):
+        return None
+    return moment if all(isinstance(value, int | float) for value in asdict(moment).values()) else None

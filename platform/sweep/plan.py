@@ -3,25 +3,31 @@
 In: an experiment with `sweep.space`. Out: the space, the search, how many trials, how many side by side.
 """
 
+import itertools
 import os
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, fields, is_dataclass, replace
+from typing import Any
 
+from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 
 from platform.config import Config, ConfigError, Experiment, SweepConfig, require
 from platform.data.index import Index
-from platform.launch import ROOT, one_line
+from platform.launch import ROOT, one_line, unknown_key
 from platform.plan import Plan, open_data, plan, plan_member
-from platform.sweep.search import Search, search_of
-from platform.sweep.space import Parameter, grid_size, parameters, words
+from platform.sweep.search import Search, random_points, search_of
+from platform.sweep.space import Parameter, grid, grid_size, parameters, words
 from platform.sweep.trials import Point
 
 # What is the sweep's, or would make trials incomparable.
 NOT_SWEPT = ("job", "name", "seed", "order_seed", "output_dir", "fresh", "storage", "pack", "tracking", "ensemble")
-NOT_SWEPT += ("bench", "chaos", "sweep", "promote", "evaluation", "checkpoint", "cluster.address", "data")
+NOT_SWEPT += ("bench", "chaos", "sweep", "promote", "evaluation", "checkpoint", "data")
+NOT_SWEPT += ("cluster.address", "cluster.lanes", "cluster.dashboard", "experiment", "hydra")
 COMPARABLE = ("data.image_size", "data.mirror", "data.min_crop_area")  # of the data: not which they are
+COMPOSED = 40  # choices of one key that are composed; of more the first and the last
+CHECKED = 10_000  # points that are checked before the start
 Compose = Callable[[list[str]], Config]  # overrides beside those of the experiment -> config
 
 
@@ -49,8 +55,9 @@ def plan_sweep(experiment: Experiment, compose: Compose) -> SweepPlan:
     )
     space = parameters(sweep.space)
     _check_keys(space)
-    points = grid_size(space) if sweep.search == "grid" else sweep.points or 0
-    points = min(points, sweep.points or points)
+    if HydraConfig.initialized():
+        refuse_without_effect(list(HydraConfig.get().overrides.task), space)
+    points = _points(sweep, space)
     trials = points + (sweep.seeds - 1) * min(points, sweep.finalists or points)
     require(
         trials <= sweep.max_trials,
@@ -60,8 +67,29 @@ def plan_sweep(experiment: Experiment, compose: Compose) -> SweepPlan:
     _check_scheduler(config, space)
     base = plan(experiment)
     index = open_data(config) if base.packed else None
-    _check_choices(space, compose, base, index)
+    _Checks(space, compose, base, index).run()
     return SweepPlan(base, space, points, trials, _side_by_side(config))
+
+
+def refuse_without_effect(overrides: list[str], space: list[Parameter]) -> None:
+    """An override that every trial replaces by its own would be dropped without a word."""
+    swept = {parameter.key for parameter in space if not parameter.when}
+    for override in overrides:
+        key = override.split("=")[0].lstrip("+~")
+        require(
+            key not in swept,
+            f"{override} has no effect: every trial sets {key}; leave it out, or take {key} out of sweep.space",
+        )
+
+
+def _points(sweep: SweepConfig, space: list[Parameter]) -> int:
+    if sweep.search == "grid":
+        points = grid_size(space)
+        return min(points, sweep.points or points)
+    points = sweep.points or 0
+    most = grid_size(space) if all(parameter.choices for parameter in space) else points
+    require(points <= most, f"sweep.points is {points}, but sweep.space has {most}; lower it, or use sweep.search=grid")
+    return points
 
 
 def new_search(sweep: SweepConfig, space: list[Parameter], known: int) -> Search:
@@ -82,10 +110,25 @@ def _check_keys(space: list[Parameter]) -> None:
     for parameter in space:
         key = parameter.key
         own = any(key == each or key.startswith(f"{each}.") for each in NOT_SWEPT) and key not in COMPARABLE
+        own = own or key.startswith("hydra/") or any(each.startswith(f"{key}.") for each in NOT_SWEPT)
         require(not own, f"sweep.space.{key} cannot be swept: {_why(key)}")
+        found = getattr(Config(), key, None) if "/" not in key and not is_group(key) else None
+        require(
+            not is_dataclass(found),
+            f"sweep.space.{key} is a section; sweep keys in it, such as {key}.{_first_field(found)}",
+        )
         files = sorted(path.stem for path in (ROOT / "conf" / key).glob("*.yaml"))
+        of = ", ".join(files)
+        require(
+            not files or bool(parameter.choices),
+            f"sweep.space.{key} is a config group, which has no range; choose among {of}",
+        )
         unknown = [value for value in parameter.choices if files and value not in files]
-        require(not unknown, f"sweep.space.{key} has {unknown}; choose among {', '.join(files)}")
+        require(not unknown, f"sweep.space.{key} has {unknown}; choose among {of}")
+
+
+def _first_field(section: Any) -> str:
+    return fields(section)[0].name if is_dataclass(section) else ""
 
 
 def _why(key: str) -> str:
@@ -113,15 +156,117 @@ def _check_scheduler(config: Config, space: list[Parameter]) -> None:
         require(bool(sweep.mutate), "sweep.mutate is empty; give keys and factors: {optim.lr: [0.8, 1.25]}")
         other = [key for key in sweep.mutate if not key.startswith("optim.")]
         require(not other, f"sweep.mutate has {other}; of a training under way only optim.* can be changed")
+        for key in sweep.mutate:
+            value = getattr(config.optim, key.removeprefix("optim."), None)
+            require(value is not None, f"sweep.mutate: {unknown_key(key)}")
+            require(not isinstance(value, bool), f"sweep.mutate has {key}, which is {value}; give keys of numbers")
 
 
-def _check_choices(space: list[Parameter], compose: Compose, base: Plan, index: Index | None) -> None:
-    """Compose every choice once, and the ends of every range, in a point in which the key is used."""
-    for parameter in space:
-        for value in parameter.choices or (parameter.low, parameter.high):
-            point = _example(space, parameter) | {parameter.key: int(value) if parameter.integer else value}
-            config = composed(compose, point, 0, base.experiment.config)
-            plan_member(f"{parameter.key}={value}", config, base.train_samples, index)
+class _Checks:
+    """Every choice and the ends of every range composed, then the points that are known."""
+
+    def __init__(self, space: list[Parameter], compose: Compose, base: Plan, index: Index | None) -> None:
+        self._space, self._compose, self._base, self._index = space, compose, base, index
+        self._config = base.experiment.config
+        self._groups: dict[str, list[tuple[Any, dict[str, dict[str, Any]]]]] = {}  # choice, what it changes
+        self._fitting: set[str] = set()
+
+    def run(self) -> None:
+        for parameter in self._space:
+            self._choices(parameter)
+        for point in itertools.islice(_known_points(self._config.sweep, self._space), CHECKED):
+            self._point(point)
+
+    def _choices(self, parameter: Parameter) -> None:
+        """Each in a point in which the key is used."""
+        example, key = _example(self._space, parameter), parameter.key
+        found: list[tuple[Any, Config]] = []
+        for value in _to_compose(parameter):
+            config = self._composed(example | {key: value})
+            same = [other for other, known in found if known == config]
+            require(
+                not same,
+                f"sweep.space.{key}: {' and '.join(map(str, [*same, value]))} are the same here; leave one out "
+                "(the experiment may set what they differ in)",
+            )
+            found.append((value, config))
+        if is_group(key):
+            before = self._composed(example) if example else self._config
+            self._groups[key] = [(value, _changes(before, config)) for value, config in found]
+
+    def _point(self, point: Point) -> None:
+        """Composing takes a twentieth of a second, putting together what is composed already nearly none; what does not
+        fit together is composed after all."""
+        try:
+            self._fits(self._assembled(point))
+        except (ConfigError, AttributeError, TypeError):
+            self._composed(point)
+
+    def _composed(self, point: Point) -> Config:
+        config = composed(self._compose, point, 0, self._config)
+        try:
+            self._fits(config)
+        except ConfigError as error:
+            raise ConfigError(f"sweep.space, at {', '.join(words(point))}: {error}") from error
+        return config
+
+    def _fits(self, config: Config) -> None:
+        cluster = config.cluster
+        looked_at = repr((config.model, config.loader, config.training, cluster.workers, cluster.cpus_per_worker))
+        if looked_at in self._fitting:
+            return
+        plan_member("a trial", config, self._base.train_samples, self._index)
+        needed, cpus = cluster.min_workers * cluster.cpus_per_worker, _processors()
+        require(
+            cluster.address is not None or needed <= cpus,
+            f"cluster.workers x cluster.cpus_per_worker is {needed}, this machine has {cpus} processors; "
+            "lower them, or use cluster=ray",
+        )
+        self._fitting.add(looked_at)
+
+    def _assembled(self, point: Point) -> Config:
+        changes: dict[str, dict[str, Any]] = {}
+        for key, choices in self._groups.items():
+            for value, changed in choices:
+                if key in point and point[key] == value:
+                    for section, values in changed.items():
+                        changes.setdefault(section, {}).update(values)
+        for key, value in point.items():
+            if key not in self._groups:
+                section, name = key.split(".", 1)
+                changes.setdefault(section, {})[name] = value
+        sections = {name: replace(getattr(self._config, name), **values) for name, values in changes.items()}
+        return replace(self._config, **sections)
+
+
+def _known_points(sweep: SweepConfig, space: list[Parameter]) -> Iterable[Point]:
+    match sweep.search:
+        case "grid":
+            return itertools.islice(grid(space), sweep.points)
+        case "random":
+            return random_points(sweep, space)
+        case _:
+            return []
+
+
+def _to_compose(parameter: Parameter) -> list[Any]:
+    if not parameter.choices:
+        return [int(end) if parameter.integer else end for end in (parameter.low, parameter.high)]
+    choices = list(parameter.choices)
+    return choices if len(choices) <= COMPOSED or is_group(parameter.key) else [choices[0], choices[-1]]
+
+
+def _changes(before: Config, after: Config) -> dict[str, dict[str, Any]]:
+    """Section -> field -> value."""
+    found: dict[str, dict[str, Any]] = {}
+    for section in fields(before):
+        old, new = getattr(before, section.name), getattr(after, section.name)
+        if is_dataclass(old) and old != new:
+            names = [each.name for each in fields(old)]
+            found[section.name] = {
+                name: getattr(new, name) for name in names if getattr(new, name) != getattr(old, name)
+            }
+    return found
 
 
 def composed(compose: Compose, point: Point, seed: int, base: Config) -> Config:
@@ -149,9 +294,12 @@ def _side_by_side(config: Config) -> int | None:
     cluster = config.cluster
     if cluster.address is not None:
         return cluster.lanes or None
-    cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    fits = max(1, cpus // (cluster.max_workers * cluster.cpus_per_worker))
+    fits = max(1, _processors() // (cluster.max_workers * cluster.cpus_per_worker))
     return min(fits, cluster.lanes) if cluster.lanes else fits
+
+
+def _processors() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def lines(planned: SweepPlan) -> list[str]:

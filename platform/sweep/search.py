@@ -18,6 +18,8 @@ from platform.sweep.trials import FINISHED, STOPPED, Point
 if TYPE_CHECKING:
     import optuna
 
+DRAWS = 1000  # for one point that was not there before: with its seed it would train to the same weights
+
 
 class Search(Protocol):
     """Points by their numbers: 0, 1, 2, ... below `size`."""
@@ -54,8 +56,22 @@ def search_of(sweep: SweepConfig, space: list[Parameter], known: int = 0) -> Sea
 
 def random_points(sweep: SweepConfig, space: list[Parameter]) -> Iterator[Point]:
     """Each from its own number's draws: more points later do not change the first."""
+    seen: set[str] = set()
     for number in range(sweep.points or 0):
-        yield draw(space, random.Random(f"{sweep.seed}-{number}"))
+        point = _unseen(sweep, space, number, seen)
+        seen.add(repr(point))
+        yield point
+
+
+def _unseen(sweep: SweepConfig, space: list[Parameter], number: int, seen: set[str]) -> Point:
+    """A point by chance; one of those seen if it finds no other."""
+    draws = random.Random(f"{sweep.seed}-{number}")
+    point: Point = {}
+    for _ in range(DRAWS):
+        point = draw(space, draws)
+        if repr(point) not in seen:
+            break
+    return point
 
 
 class Listed:
@@ -88,21 +104,33 @@ class Tpe:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # multivariate TPE is called experimental since 2020
             sampler = optuna.samplers.TPESampler(
-                seed=sweep.seed + 1000 * known,  # a new launch that drew the same again would repeat the first points
+                # A new launch that drew the same again would repeat the first points.
+                seed=(sweep.seed + 1000 * known) % 2**32,
                 multivariate=True, group=True,  # keys that are used together are modelled together
                 constant_liar=True,  # points under way count as bad ones, so that others are tried
             )  # fmt: skip
         better = optuna.study.StudyDirection.MAXIMIZE
         self._study = optuna.create_study(sampler=sampler, directions=[better] * len(sweep.objectives))
         self._trials: dict[int, optuna.Trial] = {}
+        self._seen: set[str] = set()
 
     def next(self, number: int) -> Point:
-        return self._ask(number)
+        """Where it would repeat a point, as it does among choices, one by chance."""
+        import optuna
+
+        point = self._ask(number)
+        if repr(point) in self._seen:
+            self._study.tell(self._trials.pop(number), state=optuna.trial.TrialState.FAIL)
+            point = _unseen(self._sweep, self._space, number, self._seen)
+            self.again(number, point)
+        self._seen.add(repr(point))
+        return point
 
     def again(self, number: int, point: Point) -> None:
         """Have Optuna ask for the same, so that it knows the point as its own."""
         self._study.enqueue_trial({p.key: _optuna_value(p, point[p.key]) for p in self._space if p.key in point})
         self._ask(number)
+        self._seen.add(repr(point))
 
     def tell(self, number: int, state: str, curve: list[Moment]) -> None:
         import optuna
@@ -115,7 +143,7 @@ class Tpe:
             self._study.tell(trial, state=optuna.trial.TrialState.PRUNED)
         elif state == FINISHED and curve:
             self._study.tell(trial, [getattr(curve[-1], objective) for objective in self._sweep.objectives])
-        else:  # nothing is worse: the rate at which training diverges should not be tried again
+        else:  # nothing is worse: TPE knows no other way to leave the rates at which training diverges or dies
             self._study.tell(trial, [0.0] * len(self._sweep.objectives))
 
     def _ask(self, number: int) -> Point:

@@ -15,6 +15,7 @@ import itertools
 import math
 import random
 import re
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -24,7 +25,10 @@ from platform.sweep.trials import Point
 
 ENTRIES = ("choices", "low", "high", "log", "step", "points", "when")
 RESERVED = ("true", "false", "null", "nan", "inf")  # words that Hydra does not take for text
-GRID_LIMIT = 100_000  # points of a grid that are counted
+KEY = re.compile(r"[A-Za-z_]\w*([./]\w+)*", re.ASCII)
+VALUES_LIMIT = 100_000  # of one range
+COUNT_LIMIT = 100_000  # combinations of the keys in conditions that are counted
+SHOWN = 12  # choices that a line has room for
 
 
 @dataclass(frozen=True)
@@ -46,17 +50,23 @@ class Parameter:
     def draw(self, draws: random.Random) -> Any:
         if self.choices:
             return draws.choice(self.choices)
+        if self.integer and not self.log:
+            return draws.randint(int(self.low), int(self.high))
+        margin = 0.5 if self.integer else 0.0  # the ends of whole numbers are as wide as the others
         if self.log:
-            value = math.exp(draws.uniform(math.log(self.low), math.log(self.high)))
+            value = math.exp(draws.uniform(math.log(self.low - margin), math.log(self.high + margin)))
         else:
             value = draws.uniform(self.low, self.high)
-        value = min(max(value, self.low), self.high)  # the exponential may round beyond
-        return round(value) if self.integer else value
+        value = round(value) if self.integer else value
+        return min(max(value, self.low), self.high)  # the exponential may round beyond
 
     @property
     def text(self) -> str:
         """For people: `0.003 to 0.1 (log)`, `multi_scale, small_crops`."""
-        found = ", ".join(map(_text, self.choices)) if self.choices else f"{self.low:g} to {self.high:g}"
+        shown = [*map(_text, self.choices)]
+        if len(shown) > SHOWN:
+            shown = [*shown[: SHOWN - 2], "...", f"{shown[-1]} ({len(shown)} values)"]
+        found = ", ".join(shown) or f"{self.low:g} to {self.high:g}"
         found += " (log)" if self.log and not self.choices else ""
         conditions = " and ".join(f"{key} is {' or '.join(map(_text, values))}" for key, values in self.when.items())
         return found + (f"   where {conditions}" if conditions else "")
@@ -98,8 +108,13 @@ def grid(space: list[Parameter]) -> Iterator[Point]:
 
 
 def grid_size(space: list[Parameter]) -> int:
-    """Points of the grid; of a very large one the least that it has."""
-    return sum(1 for _ in itertools.islice(grid(space), GRID_LIMIT))
+    """Points of the grid, without going through them; with very many combinations of conditions the least there are."""
+    grid(space)  # refuses ranges
+    asked = {key for parameter in space for key in parameter.when}
+    free = [parameter for parameter in space if not parameter.when and parameter.key not in asked]
+    bound = [parameter for parameter in space if parameter not in free]
+    combinations = sum(1 for _ in itertools.islice(grid(bound), COUNT_LIMIT))
+    return combinations * math.prod(len(parameter.choices) for parameter in free)
 
 
 def draw(space: list[Parameter], draws: random.Random) -> Point:
@@ -125,12 +140,17 @@ def _combinations(space: list[Parameter], point: Point) -> Iterator[Point]:
 
 def _parameter(key: str, entry: Any) -> Parameter:
     name = f"sweep.space.{key}"
+    plain = isinstance(key, str) and KEY.fullmatch(key) is not None
+    require(plain, f"{name} is no key; give one of the config, such as optim.lr, or a config group, such as sampling")
     if isinstance(entry, list):
         entry = {"choices": entry}
     require(isinstance(entry, dict), f"{name} is {entry!r}; give a list of choices, or {{low: ..., high: ...}}")
-    unknown = sorted(set(entry) - set(ENTRIES))
-    require(not unknown, f"{name} has {', '.join(map(str, unknown))}; it may have {', '.join(ENTRIES)}")
-    when = {other: value if isinstance(value, list) else [value] for other, value in (entry.get("when") or {}).items()}
+    unknown = [each for each in entry if each not in ENTRIES]
+    whole = "; write a dotted key as one: {optim.lr: [0.01, 0.1]}" if entry and len(unknown) == len(entry) else ""
+    require(not unknown, f"{name} has {', '.join(map(str, unknown))}; it may have {', '.join(ENTRIES)}{whole}")
+    conditions = {} if entry.get("when") is None else entry["when"]
+    require(isinstance(conditions, dict), f"{name}.when is {conditions!r}; give {{OTHER_KEY: [values]}}")
+    when = {other: value if isinstance(value, list) else [value] for other, value in conditions.items()}
     if "choices" in entry:
         return _choice(key, name, entry, when)
     return _range(key, name, entry, when)
@@ -140,6 +160,8 @@ def _choice(key: str, name: str, entry: dict[str, Any], when: dict[str, list[Any
     choices = entry["choices"]
     require(isinstance(choices, list) and bool(choices), f"{name} is {choices!r}; give a list of at least one choice")
     require(not set(entry) - {"choices", "when"}, f"{name} has choices and a range; give one of them")
+    strange = [value for value in choices if isinstance(value, float) and math.isnan(value)]
+    require(not strange, f"{name} has {strange}, which is no value; leave it out")
     doubled = [value for number, value in enumerate(choices) if value in choices[:number]]
     require(not doubled, f"{name} has {doubled[:1]} twice; give every choice once")
     return Parameter(key, tuple(choices), when=when)
@@ -148,30 +170,55 @@ def _choice(key: str, name: str, entry: dict[str, Any], when: dict[str, list[Any
 def _range(key: str, name: str, entry: dict[str, Any], when: dict[str, list[Any]]) -> Parameter:
     low, high = (_number(name, side, entry.get(side)) for side in ("low", "high"))
     log, step, points = entry.get("log", False), entry.get("step"), entry.get("points")
+    require(isinstance(log, bool), f"{name}.log is {log!r}; give true or false")
     require(low < high, f"{name} is an empty range: low {low} is not below high {high}")
+    require(math.isfinite(high - low), f"{name} goes from {low} to {high}, too far to draw from; give a smaller range")
     require(not log or low > 0, f"{name} is logarithmic and begins at {low}; give a low above 0")
     require(step is None or points is None, f"{name} has a step and points; give one of them")
     require(step is None or not log, f"{name} has a step and is logarithmic; give points: N instead of the step")
     integer = isinstance(low, int) and isinstance(high, int) and (step is None or isinstance(step, int))
+    if not integer:
+        low, high = float(low), float(high)
     if step is not None:
         number = isinstance(step, int | float) and not isinstance(step, bool)
-        require(number and 0 < step <= high - low, f"{name}.step is {step}; give more than 0, at most {high - low:g}")
-        count = math.floor((high - low) / step + 1e-9) + 1
-        require(count <= GRID_LIMIT, f"{name}.step is {step}, {count} values; give a larger one")
-        return Parameter(key, tuple(_tidy(low + number * step, integer) for number in range(count)), when=when)
+        limit = f"{high - low:g}"
+        require(number and 0 < step <= high - low, f"{name}.step is {step!r}; give more than 0, at most {limit}")
+        steps = (high - low) / step
+        require(steps < VALUES_LIMIT, f"{name}.step is {step}, {steps:.3g} values; give a larger one")
+        values = [low + number * step for number in range(math.floor(steps + 1e-9) + 1)]
+        return Parameter(key, _within(values, low, high, integer), when=when)
     if points is not None:
-        whole = isinstance(points, int) and not isinstance(points, bool) and 2 <= points <= GRID_LIMIT
-        require(whole, f"{name}.points is {points!r}; give a whole number from 2 to {GRID_LIMIT}")
-        shares = [number / (points - 1) for number in range(points)]
-        values = [low * (high / low) ** share if log else low + share * (high - low) for share in shares]
-        return Parameter(key, tuple(dict.fromkeys(_tidy(value, integer) for value in values)), when=when)
-    return Parameter(key, (), low, high, bool(log), integer, when)
+        whole = isinstance(points, int) and not isinstance(points, bool) and 2 <= points <= VALUES_LIMIT
+        require(whole, f"{name}.points is {points!r}; give a whole number from 2 to {VALUES_LIMIT}")
+        require(
+            not integer or points <= high - low + 1,
+            f"{name}.points is {points}, but {low} to {high} has {high - low + 1} whole numbers; lower it, "
+            f"or give low {low}.0 for numbers between them",
+        )
+        values = [_between(low, high, number / (points - 1), log) for number in range(points)]
+        return Parameter(key, _within([low, *values[1:-1], high], low, high, integer), when=when)
+    return Parameter(key, (), low, high, log, integer, when)
 
 
 def _number(name: str, side: str, value: Any) -> float:
-    ok = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-    require(ok, f"{name}.{side} is {value!r}; give a number (in YAML 1e-3 is text and 1.0e-3 a number)")
+    ok = isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= sys.float_info.max
+    require(ok, f"{name}.{side} is {_short(value)}; give a number, without quotes")
     return value
+
+
+def _short(value: Any) -> str:
+    return f"{value!r:.40}"
+
+
+def _between(low: float, high: float, share: float, log: bool) -> float:
+    if log:
+        return math.exp(math.log(low) + share * (math.log(high) - math.log(low)))
+    return low + share * (high - low)
+
+
+def _within(values: list[float], low: float, high: float, integer: bool) -> tuple[float, ...]:
+    """Each once, and none beyond the ends by rounding."""
+    return tuple(dict.fromkeys(min(max(_tidy(value, integer), low), high) for value in values))
 
 
 def _tidy(value: float, integer: bool) -> float:
@@ -212,9 +259,10 @@ def _literal(value: Any) -> str:
             return f"[{','.join(map(_literal, value))}]"
         case dict():
             return "{" + ",".join(f"{key}:{_literal(each)}" for key, each in value.items()) + "}"
-    plain = re.fullmatch(r"[A-Za-z_/][\w./-]*", str(value)) and str(value).lower() not in RESERVED
-    escaped = str(value).replace("\\", "\\\\").replace("'", "\\'")
-    return str(value) if plain else f"'{escaped}'"
+    text = str(value)
+    if re.fullmatch(r"[A-Za-z_/][\w./-]*", text, re.ASCII) and text.lower() not in RESERVED:
+        return text
+    return "'" + re.sub(r"(\\*)('|\Z)", lambda found: found[1] * 2 + ("\\'" if found[2] else ""), text) + "'"
 
 
 def _text(value: Any) -> str:

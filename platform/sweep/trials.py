@@ -5,6 +5,7 @@ A trial is an ordinary member of the experiment; its files are in `members/NAME/
 """
 
 import json
+from collections import Counter
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ FILE = "trials.json"
 WAITING, FINISHED, STOPPED, FAILED = "waiting", "finished", "stopped", "failed"
 DIVERGED = "diverged"  # the loss was not finite any more, which would come again
 OVER = (FINISHED, STOPPED, DIVERGED)  # a new launch does not try these again
+STATES = (WAITING, FAILED, *OVER)
 
 Point = dict[str, Any]  # swept key or config group -> value; keys whose condition does not hold are absent
 
@@ -64,13 +66,26 @@ class Book:
         path = folder / FILE
         try:
             content = json.loads(path.read_text())
-            return cls(**content | {"trials": [Trial(**each) for each in content["trials"]]})
+            book = cls(**content | {"trials": [Trial(**each) for each in content["trials"]]})
+            book._check()
         except FileNotFoundError:
             return cls()
-        except (ValueError, TypeError, KeyError) as error:
+        except (ValueError, TypeError, KeyError, RecursionError) as error:
             raise ConfigError(
                 f"{path} is damaged ({first_line(error)}); bring it back, or give fresh=true to start anew"
             ) from error
+        return book
+
+    def _check(self) -> None:
+        """Raise ValueError for what no sweep has written."""
+        counts = Counter(trial.name for trial in self.trials)
+        for trial in self.trials:
+            if trial.name != name_of(trial.point, trial.seed) or counts[trial.name] > 1:
+                raise ValueError(f"a trial {trial.name!r} with point {trial.point} and seed {trial.seed}")
+            if trial.state not in STATES or not isinstance(trial.values, dict):
+                raise ValueError(f"{trial.name} is {trial.state!r} with {trial.values!r:.40}")
+        if {trial.point for trial in self.trials} != set(range(self.points)):
+            raise ValueError("a point is missing")
 
     def write(self, folder: Path) -> None:
         write_atomically(folder / FILE, json.dumps(asdict(self), indent=1) + "\n")

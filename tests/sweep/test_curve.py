@@ -1,0 +1,89 @@
+"""Learning curves on disk: every evaluation once, whatever kills and restarts did to the file."""
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from platform.sweep.curve import FILE, CurveWriter, Moment, append, read
+
+
+def moment(step: int, top1: float = 0.5) -> Moment:
+    return Moment(step / 10, step, top1, 0.9, 1.0, 100.0)
+
+
+def training(step: int, images_per_s: float = 100.0, progress: float = 0.5) -> dict[str, float]:
+    return {"train/epoch": step / 10, "train/images_per_s": images_per_s, "progress": progress, "train/loss": 2.0}
+
+
+SCORES = {"val/top1": 0.5, "val/top5": 0.9, "val/loss": 1.0}
+
+
+def test_no_file_is_no_curve(tmp_path: Path):
+    assert read(tmp_path) == []
+    assert read(tmp_path / "nowhere") == []
+
+
+def test_what_is_written_is_read(tmp_path: Path):
+    moments = [moment(10), Moment(2.0, 20, 1 / 3, 0.99, 0.1, 1234.5, last=True)]
+    for each in moments:
+        append(tmp_path, each)
+    assert read(tmp_path) == moments
+
+
+def test_a_step_that_was_trained_again_counts_once_as_the_newest(tmp_path: Path):
+    for each in (moment(10, 0.1), moment(20, 0.2), moment(30, 0.3), moment(20, 0.25), moment(30, 0.35)):
+        append(tmp_path, each)
+    assert [(each.step, each.top1) for each in read(tmp_path)] == [(10, 0.1), (20, 0.25), (30, 0.35)]
+
+
+@given(st.integers(0, 200), st.binary(max_size=5))
+@settings(max_examples=60, deadline=None)
+def test_a_torn_line_costs_itself_only(tmp_path_factory: pytest.TempPathFactory, cut: int, dirt: bytes):
+    """What comes after it must not be lost in the same line."""
+    folder = tmp_path_factory.mktemp("torn")
+    append(folder, moment(10))
+    whole = json.dumps(asdict(moment(20))).encode()
+    with (folder / FILE).open("ab") as file:
+        file.write(whole[:cut] + dirt.replace(b"\n", b""))
+    append(folder, moment(30))
+    found = read(folder)
+    assert [each for each in found if each.step != 20] == [moment(10), moment(30)]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [b"\xff\xfe\x00", b"[]", b"3", b"null", b"{}", b'{"step": 5}', b"[" * 100_000, b"\x00" * 50,
+     json.dumps(asdict(moment(5)) | {"step": "5"}).encode(),
+     json.dumps(asdict(moment(5)) | {"top1": None}).encode(),
+     json.dumps(asdict(moment(5)) | {"more": 1}).encode()],
+)  # fmt: skip
+def test_a_damaged_line_is_passed_over(tmp_path: Path, line: bytes):
+    append(tmp_path, moment(10))
+    with (tmp_path / FILE).open("ab") as file:
+        file.write(line + b"\n")
+    append(tmp_path, moment(20))
+    assert read(tmp_path) == [moment(10), moment(20)]
+
+
+def test_a_moment_takes_the_newest_figures_and_the_median_speed_since_the_one_before(tmp_path: Path):
+    writer = CurveWriter(tmp_path)
+    for step, speed in ((10, 90.0), (20, 1.0), (30, 110.0)):
+        writer.take(step, training(step, speed))
+    assert read(tmp_path) == []  # nothing was evaluated
+    writer.take(30, SCORES)
+    assert read(tmp_path) == [Moment(3.0, 30, 0.5, 0.9, 1.0, 90.0)]
+    writer.take(40, training(40, 500.0, progress=1.0))
+    writer.take(40, SCORES)
+    assert read(tmp_path)[1] == Moment(4.0, 40, 0.5, 0.9, 1.0, 500.0, last=True)
+
+
+def test_an_evaluation_without_timed_steps_has_no_speed(tmp_path: Path):
+    """Such as the first after a start: the meter gives 0 then."""
+    writer = CurveWriter(tmp_path)
+    writer.take(10, training(10, 0.0))
+    writer.take(10, SCORES)
+    assert read(tmp_path)[0].images_per_s == 0.0

@@ -1,0 +1,90 @@
+"""The book of a sweep on disk."""
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from platform.config import ConfigError
+from platform.sweep.trials import FAILED, FILE, FINISHED, STATES, STOPPED, Book, Trial, lane_of, name_of
+
+
+def trial(point: int = 0, seed: int = 0, **changes: Any) -> Trial:
+    words = ["optim.lr=0.1", f"seed={seed}"]
+    return Trial(**{"name": name_of(point, seed), "point": point, "values": {"optim.lr": 0.1}, "seed": seed,
+                    "words": words} | changes)  # fmt: skip
+
+
+def test_no_book_is_an_empty_one(tmp_path: Path):
+    assert Book.read(tmp_path) == Book()
+
+
+def test_what_is_written_is_read(tmp_path: Path):
+    values = {"optim.lr": 1e-05, "schedule": "cosine", "sampling.area": [0.08, 1.0], "a": None, "b": True, "c": "\n'é"}
+    changes = [[2.0, "optim.lr", 0.08]]
+    book = Book({"seed": 0, "data": {"name": "digits"}}, {"schedule": "googlenet"}, "0123abc",
+                [trial(values=values, changes=changes), trial(0, 1, state=FINISHED), trial(1, state=FAILED, reason="x"),
+                 trial(2, state=STOPPED)])  # fmt: skip
+    book.write(tmp_path)
+    assert Book.read(tmp_path) == book
+    assert [path.name for path in tmp_path.iterdir()] == [FILE]
+    assert book.points == 3
+    assert [each.seed for each in book.of_point(0)] == [0, 1]
+    assert book.trial("p001-s0").reason == "x"
+
+
+def test_names_and_lanes_differ():
+    trials = [(point, seed) for point in (0, 7, 999, 1000, 12345) for seed in (0, 1, 999)]
+    names = [name_of(*each) for each in trials]
+    assert names[0] == "p000-s0"
+    assert len({lane_of(name) for name in names}) == len(set(names)) == len(trials)
+
+
+def of(*trials: dict[str, Any]) -> str:
+    return json.dumps({"trials": list(trials)})
+
+
+GOOD = asdict(trial())
+
+
+def test_the_damaged_books_below_are_whole_but_for_their_damage(tmp_path: Path):
+    (tmp_path / FILE).write_text(of(GOOD, asdict(trial(1))))
+    assert Book.read(tmp_path).points == 2
+    assert all(asdict(trial(state=state)) for state in STATES)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "",
+        of(GOOD)[:-10],
+        "[]",
+        "{}",
+        "3",
+        "null",
+        b"\xff\xfe",
+        "[" * 100_000,
+        json.dumps({"trials": None}),
+        json.dumps({"trials": [1]}),
+        json.dumps({"trials": [], "colour": 1}),
+        of({"name": "p000-s0"}),
+        of(GOOD | {"colour": 1}),
+        of(GOOD | {"name": "../../elsewhere"}),
+        of(GOOD | {"point": "0"}),
+        of(GOOD | {"seed": None}),
+        of(GOOD | {"state": "asleep"}),
+        of(GOOD | {"state": []}),
+        of(GOOD | {"values": ["optim.lr"]}),
+        of(GOOD, GOOD),
+        of(asdict(trial(1))),
+    ],
+)
+def test_a_damaged_book_says_so_in_one_line(tmp_path: Path, content: str | bytes):
+    (tmp_path / FILE).write_bytes(content if isinstance(content, bytes) else content.encode())
+    with pytest.raises(
+        ConfigError, match=r"trials\.json is damaged \(.*\); bring it back, or give fresh=true"
+    ) as error:
+        Book.read(tmp_path)
+    assert "\n" not in str(error.value)
