@@ -4,11 +4,12 @@ In: a plan and the cluster's resources. Out: beats, metrics and events of all la
 """
 
 import contextlib
+import functools
 import json
 import time
 from collections import Counter
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,7 @@ from platform.cluster import (
     Resources,
     deal,
     gpus_per_worker,
+    in_thread,
     lane_count,
     start_mailbox,
 )
@@ -75,10 +77,8 @@ def start_lanes(
         ]
         fit_lane(Lane(number, members, mailbox), gpus, folder.path / "ray", f"{stamp}-lane{number}")
 
-    pool = ThreadPoolExecutor(count, thread_name_prefix="lane")
     dealt = deal(costs, count)
-    futures = [pool.submit(fit, number, members) for number, members in enumerate(dealt)]
-    pool.shutdown(wait=False)
+    futures = [in_thread(functools.partial(fit, number, members)) for number, members in enumerate(dealt)]
     return Lanes(futures, mailbox, folder.live, min(WARN_AFTER_S, cluster.stall_timeout_s / 2))
 
 

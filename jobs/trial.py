@@ -4,14 +4,14 @@ A trial of one worker trains in Tune's own process, which goes on to the next tr
 several workers has a Ray Train worker group, and its process holds no resources itself: it only waits.
 """
 
+import contextlib
 import json
 import os
 import shutil
+import signal
 import tempfile
 import threading
 import time
-from collections.abc import Callable
-from concurrent.futures import Future
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ from ray import tune
 
 from jobs.lane import Lane, LaneMember, run_lane
 from jobs.lanes import fit_lane
-from platform.cluster import Sender, lost_nodes
+from platform.cluster import Sender, in_thread, lost_nodes, release
 from platform.config import Config, first_line, flatten, identity, replaced
 from platform.data.storage import join
 from platform.experiment import FAILED, ExperimentFolder, MemberFolder
@@ -35,6 +35,7 @@ from platform.training.checkpoints import SUFFIX, Saved
 
 NAME, SETTINGS, STATE, SEED = OWN_KEYS = "name", "settings", "state", "seed"  # of Tune's config; PBT changes others
 POLL_EVERY_S = 0.1
+LEAVE_AFTER_S = 0.5
 CHANGES = "changes.jsonl"
 SETTINGS_FILE = "settings.json"  # of a trial of PBT, as they are now
 LETTER = "from.json"  # in the checkpoints that Tune hands from trial to trial
@@ -79,6 +80,8 @@ def run_trial(config: dict[str, Any], shared: Shared) -> None:
             _train_on_workers(member, judge if judged else None, shared)
     except SystemExit:  # Tune's way to end a trial
         Sender(shared.mailbox, name).send("ended", text=f"left by {shared.scheduler}")
+        if settings.cluster.max_workers > 1:
+            threading.Timer(LEAVE_AFTER_S, os._exit, [0]).start()  # Ray would wait for the worker group
         raise
     except Exception as error:
         Sender(shared.mailbox, name).send("warning", text=f"{type(error).__name__}: {first_line(error)}")
@@ -111,7 +114,7 @@ def _train_on_workers(member: LaneMember, judge: "Judge | None", shared: Shared)
     mailbox: Any = shared.mailbox
     lane = Lane(lane_of(member.name), [member], shared.mailbox, judge=asking)
     run = f"{time.strftime('%Y%m%d-%H%M%S')}-{member.name}"
-    group = _in_thread(lambda: fit_lane(lane, shared.gpus, shared.folder / "ray", run))
+    group = in_thread(lambda: fit_lane(lane, shared.gpus, shared.folder / "ray", run))
     while not group.done():
         moment: Any = ray.get(mailbox.to_judge.remote(member.name))
         if judge and moment:
@@ -121,18 +124,16 @@ def _train_on_workers(member: LaneMember, judge: "Judge | None", shared: Shared)
     group.result()
 
 
-def _in_thread(run: Callable[[], None]) -> "Future[None]":
-    """A daemon: nobody waits for it when the process ends."""
-    future: Future[None] = Future()
-
-    def work() -> None:
-        try:
-            future.set_result(run())
-        except BaseException as error:
-            future.set_exception(error)
-
-    threading.Thread(target=work, daemon=True).start()
-    return future
+def _end_group(name: str, shared: Shared) -> None:
+    """End the worker group at once, its controller first, or it would start it again; then this process, for which Ray
+    would wait until the group has ended by itself."""
+    mailbox: Any = shared.mailbox
+    groups = ray.get(mailbox.take_groups.remote(lane_of(name)))
+    for group in groups:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(group.controller_pid, signal.SIGKILL)
+    release(groups)
+    threading.Timer(LEAVE_AFTER_S, os._exit, [0]).start()
 
 
 @dataclass(frozen=True)
@@ -216,7 +217,9 @@ def _take_over(folder: MemberFolder, name: str, settings: Config) -> Config:
                 _replace_checkpoints(folder, Path(place) / letter["file"])
                 _note_changes(folder, letter, settings)
     elif kept.exists():
-        return OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(Config), OmegaConf.load(kept)))
+        again = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(Config), OmegaConf.load(kept)))
+        assert isinstance(again, Config)
+        return again
     write_atomically(kept, json.dumps(asdict(settings)) + "\n")
     return settings
 

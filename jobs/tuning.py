@@ -11,11 +11,11 @@ import queue
 import random
 import time
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from types import SimpleNamespace
 from typing import Any
 
+import ray
 from ray import tune
 from ray.tune.schedulers import (
     ASHAScheduler,
@@ -31,7 +31,16 @@ from jobs.attempts import Attempts
 from jobs.lanes import WARN_AFTER_S, Lanes
 from jobs.runs import Runs
 from jobs.trial import NAME, SEED, SETTINGS, STATE, Shared, changes_of, run_trial
-from platform.cluster import CannotGoOn, GroupEvent, Resources, gpus_per_worker, lane_count, start_mailbox
+from platform.cluster import (
+    CannotGoOn,
+    GroupEvent,
+    Resources,
+    gpus_per_worker,
+    in_thread,
+    lane_count,
+    release,
+    start_mailbox,
+)
 from platform.config import ClusterConfig, Config, ConfigError, SweepConfig, first_line, replaced
 from platform.console import Console
 from platform.data.storage import join
@@ -85,7 +94,7 @@ class Tuning:
         launch = time.strftime("%Y%m%d-%H%M%S")
         self._shared = Shared(folder.path, mailbox, gpus, copies, config.sweep.scheduler, launch)
         self._searcher = AgendaSearcher(agenda, composed, folder, config, self._news)
-        future: Future[None] = ThreadPoolExecutor(1, thread_name_prefix="tune").submit(self._fit)
+        future = in_thread(self._fit)
         warn_after_s = min(WARN_AFTER_S, config.cluster.stall_timeout_s / 2)
         self._lanes = Lanes([future], mailbox, folder.live, warn_after_s)
 
@@ -179,7 +188,7 @@ class Reserve:
     def __call__(self, config: dict[str, Any]) -> dict[str, float]:
         cluster: ClusterConfig = config[SETTINGS].cluster
         if cluster.max_workers > 1:
-            return {"CPU": 0}
+            return {"memory": 1}  # a byte: Tune does not take nothing
         return {"CPU": cluster.cpus_per_worker, "GPU": self.gpus}
 
 
@@ -288,8 +297,9 @@ class DeathWatch(tune.Callback):
         self._mailbox = mailbox
 
     def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        event = GroupEvent(lane_of(str(trial)), "failed", "its process ended", time.time())
-        self._mailbox.put.remote(event)
+        lane = lane_of(str(trial))
+        release(ray.get(self._mailbox.take_groups.remote(lane)))  # its controller has died with the process
+        self._mailbox.put.remote(GroupEvent(lane, "failed", "its process ended", time.time()))
 
 
 class StopWhen(tune.Stopper):

@@ -11,7 +11,8 @@ import tempfile
 import threading
 import time
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,9 @@ import ray
 import ray._private.auto_init_hook as auto_init
 import ray._private.worker as driver
 from ray._private.state import state
+from ray._raylet import PlacementGroupID
 from ray.exceptions import RayError
+from ray.util.placement_group import PlacementGroup, remove_placement_group
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from platform.config import ClusterConfig, ConfigError
@@ -218,6 +221,14 @@ class GroupEvent:
     time: float
 
 
+@dataclass(frozen=True)
+class WorkerGroup:
+    """What holds a lane's workers, for whoever has to end them from outside."""
+
+    controller_pid: int  # Ray Train's, on the node of the process that started the lane
+    placement_group: str  # Ray's id of what is reserved for them
+
+
 class Mailbox:
     """An actor that holds what workers and their groups tell until the launcher fetches it: nobody waits for MLflow. It
     hands the launcher's question for checkpoints on to the workers."""
@@ -228,6 +239,7 @@ class Mailbox:
         self._asked = 0
         self._training: dict[str, Beat] = {}  # rank 0's newest of each member
         self._to_judge: dict[str, Any] = {}  # member -> scores that wait for a verdict
+        self._groups: dict[int, list[WorkerGroup]] = {}
 
     def put(self, message: Message | GroupEvent) -> None:
         self._messages.append(message)
@@ -252,6 +264,14 @@ class Mailbox:
         self._asked += 1
         return self._asked
 
+    def group_started(self, lane: int, group: WorkerGroup) -> None:
+        """Each start of a lane has a group of its own."""
+        self._groups.setdefault(lane, []).append(group)
+
+    def take_groups(self, lane: int) -> list[WorkerGroup]:
+        """Those of a lane that were not taken yet."""
+        return self._groups.pop(lane, [])
+
     def ask_judge(self, member: str, scores: Any) -> None:
         """Have a sweep's scheduler look at a trial's scores."""
         self._to_judge[member] = scores
@@ -270,10 +290,32 @@ class Mailbox:
         return all(beat.answered >= number for beat in newest if time.time() - beat.at < GONE_AFTER_S)
 
 
+def release(groups: Iterable[WorkerGroup]) -> None:
+    """Give back what groups without a controller have reserved; their workers end. Ray itself keeps it until the
+    launcher ends, or needs its dashboard to see that the controller is gone."""
+    for group in groups:
+        with contextlib.suppress(RayError, ValueError):
+            remove_placement_group(PlacementGroup(PlacementGroupID.from_hex(group.placement_group)))
+
+
 def start_mailbox() -> Any:
     """On this node: if it dies, the launcher is gone anyway."""
     here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
     return ray.remote(Mailbox).options(num_cpus=0, scheduling_strategy=here).remote()
+
+
+def in_thread(run: Callable[[], None]) -> "Future[None]":
+    """Run it behind the back, in a daemon: a process that ends does not wait for what hangs in Ray."""
+    future: Future[None] = Future()
+
+    def work() -> None:
+        try:
+            future.set_result(run())
+        except BaseException as error:
+            future.set_exception(error)
+
+    threading.Thread(target=work, daemon=True).start()
+    return future
 
 
 def lost_nodes(node_ids: Iterable[str]) -> list[str]:
