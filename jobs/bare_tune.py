@@ -75,9 +75,9 @@ class Clock(tune.Callback):
 def main() -> None:
     job = json.loads(sys.argv[1])
     folder = Path(job["folder"])
-    ray.init(address="local")  # whatever else runs on this machine
+    ray.init(address="local", resources={"trial": job["side_by_side"]})  # address: whatever else runs on this machine
     tune.Tuner(
-        tune.with_resources(trial, {"CPU": 0}),
+        tune.with_resources(trial, {"trial": 1}),  # no processor: those are for the Ray Train jobs
         param_space=job | {"lr": tune.grid_search(job["rates"])},
         tune_config=tune.TuneConfig(max_concurrent_trials=job["side_by_side"]),
         run_config=tune.RunConfig(storage_path=str(folder / "tune"), callbacks=[Clock(folder)], verbose=0),
