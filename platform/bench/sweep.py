@@ -20,7 +20,7 @@ from platform.data.index import Index
 from platform.data.order import steps_per_epoch
 
 REPEATS = 3  # each takes about two minutes
-RATES = [0.01, 0.011, 0.012, 0.013, 0.014, 0.015]  # one a trial
+RATES = [0.01, 0.011, 0.012, 0.013]  # one a trial
 SIDE_BY_SIDE = 2
 STEPS = 20  # of a trial
 
