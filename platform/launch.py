@@ -72,7 +72,8 @@ def _run_one_of_several(composed: DictConfig, overrides: list[str]) -> None:
         RunFailed: the others are not concerned.
         SystemExit: interrupted, which ends all.
     """
-    swept = " ".join(override for override in overrides if override not in sys.argv)
+    common = {word.replace("\\", "") for word in sys.argv}  # Hydra escapes what it hands on
+    swept = " ".join(override for override in overrides if override.replace("\\", "") not in common)
     number = HydraConfig.get().job.num
     print(f"\nrun {number}: {swept}", flush=True)
     status = _run(composed, overrides)
