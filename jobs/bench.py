@@ -6,14 +6,33 @@ import os
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
 
 from jobs.train import prepare_data
-from platform.bench import checkpoint, launch, loader, order, restart, step
+from platform.bench import checkpoint, launch, loader, order, restart, step, sweep
 from platform.bench.figures import Figures
-from platform.config import Experiment
+from platform.config import BENCH_PARTS, Config, Experiment
+from platform.data.index import Index
+
+Measure = Callable[[Config, Path, Figures], None]  # the path is a folder for scratch files
+
+
+def _with_data(measure: Callable[[Config, Index, Path, Figures], None]) -> Measure:
+    return lambda config, folder, figures: measure(config, prepare_data(config), folder, figures)
+
+
+MEASURES: dict[str, Measure] = {
+    "loader": loader.measure,
+    "order": lambda config, folder, figures: order.measure(config, figures),
+    "step": _with_data(step.measure),
+    "launch": _with_data(lambda config, index, folder, figures: launch.measure(config, folder, figures)),
+    "checkpoint": _with_data(checkpoint.measure),
+    "restart": _with_data(lambda config, index, folder, figures: restart.measure(config, folder, figures)),
+    "sweep": _with_data(sweep.measure),
+}
 
 
 def run(experiment: Experiment) -> int:
@@ -22,36 +41,16 @@ def run(experiment: Experiment) -> int:
     figures = Figures()
     print(_machine())
     with tempfile.TemporaryDirectory(prefix="platform-bench-") as scratch:
-        if "loader" in config.bench.parts:
-            _announce("loader")
-            loader.measure(config, Path(scratch) / "loader", figures)
-        if "order" in config.bench.parts:
-            _announce("order")
-            order.measure(config, figures)
-        if "step" in config.bench.parts:
-            _announce("step")
-            step.measure(config, prepare_data(config), Path(scratch) / "step", figures)
-        if "launch" in config.bench.parts:
-            _announce("launch")
-            prepare_data(config)
-            launch.measure(config, Path(scratch) / "launch", figures)
-        if "checkpoint" in config.bench.parts:
-            _announce("checkpoint")
-            checkpoint.measure(config, prepare_data(config), Path(scratch) / "checkpoint", figures)
-        if "restart" in config.bench.parts:
-            _announce("restart")
-            prepare_data(config)
-            restart.measure(config, Path(scratch) / "restart", figures)
+        for part in BENCH_PARTS:
+            if part in config.bench.parts:
+                print(f"measuring {part} ...", file=sys.stderr, flush=True)
+                MEASURES[part](config, Path(scratch) / part, figures)
     print()
     print("\n".join(figures.lines()))
     if config.bench.json:
         Path(config.bench.json).write_text(json.dumps(figures.medians(), indent=1) + "\n")
         print(f"written to {config.bench.json}")
     return 0
-
-
-def _announce(part: str) -> None:
-    print(f"measuring {part} ...", file=sys.stderr, flush=True)
 
 
 def _machine() -> str:

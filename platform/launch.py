@@ -17,12 +17,14 @@ import hydra
 from hydra.core.config_store import ConfigStore
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
+from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from platform.config import MEMORY, Config, ConfigError, Experiment, first_line, flatten
 
 ROOT = Path(__file__).resolve().parent.parent
+INTERRUPTED = 130
 SINGLE = "model"  # what the one member of a training without an ensemble is called
 
 
@@ -32,11 +34,13 @@ def main() -> None:
     ConfigStore.instance().store("schema", Config)
     try:
         _compose_and_run()
+    except RunFailed as failed:
+        sys.exit(failed.status)
     except (ConfigError, HydraException, OmegaConfBaseException) as error:
         _fail(one_line(error))
     except KeyboardInterrupt:  # before a job that has more to say about it
         print("\ninterrupted", file=sys.stderr)
-        sys.exit(130)
+        sys.exit(INTERRUPTED)
     except BrokenPipeError:  # whoever reads our output (`| head`) has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
@@ -48,13 +52,46 @@ def _compose_and_run(composed: DictConfig) -> None:
     if not any(override.lstrip("+").startswith(("experiment=", "job=")) for override in overrides):
         print(_experiments())
         return
+    if HydraConfig.get().mode is RunMode.MULTIRUN:
+        _run_one_of_several(composed, overrides)
+    elif status := _run(composed, overrides):
+        sys.exit(status)
+
+
+class RunFailed(Exception):
+    """One of the runs of `--multirun`, which has said why. Hydra goes on with the others, and then raises it."""
+
+    def __init__(self, status: int) -> None:
+        super().__init__(f"it ended with {status}")
+        self.status = status
+
+
+def _run_one_of_several(composed: DictConfig, overrides: list[str]) -> None:
+    """
+    Raises:
+        RunFailed: the others are not concerned.
+        SystemExit: interrupted, which ends all.
+    """
+    common = {word.replace("\\", "") for word in sys.argv}  # Hydra escapes what it hands on
+    swept = " ".join(override for override in overrides if override.replace("\\", "") not in common)
+    number = HydraConfig.get().job.num
+    print(f"\nrun {number}: {swept}", flush=True)
+    status = _run(composed, overrides)
+    if status == INTERRUPTED:
+        sys.exit(status)
+    if status:
+        print(f"error: run {number} ({swept}) ended with {status}", file=sys.stderr, flush=True)
+        raise RunFailed(status)
+
+
+def _run(composed: DictConfig, overrides: list[str]) -> int:
+    """Returns the job's status, 2 for a config that cannot work."""
     try:
         experiment = compose(composed, overrides)
-        status = import_module(f"jobs.{experiment.config.job}").run(experiment)
+        return import_module(f"jobs.{experiment.config.job}").run(experiment)
     except (ConfigError, HydraException, OmegaConfBaseException) as error:
-        _fail(one_line(error))
-    if status:
-        sys.exit(status)
+        print(f"error: {one_line(error)}", file=sys.stderr, flush=True)
+        return 2
 
 
 def compose(composed: DictConfig, overrides: list[str]) -> Experiment:

@@ -50,7 +50,7 @@ def _platform(config: Config, folder: Path, epochs: float) -> tuple[MemberState,
         f"tracking.uri=sqlite:///{folder.parent / 'mlflow.db'}",
     ]
     started = time.time()
-    _run([sys.executable, "-m", "platform.launch", *overrides])
+    run([sys.executable, "-m", "platform.launch", *overrides])
     first, second = (MemberFolder(folder / "bench" / "members" / name).state() for name in ("first", "second"))
     return first, second, time.time() - started
 
@@ -83,11 +83,15 @@ def _bare_ray(config: Config, folder: Path) -> float:
     data = config.data
     arguments = [str(folder), str(data.image_size), str(data.classes), str(config.training.batch_size)]
     started = time.time()
-    _run([sys.executable, "-m", "jobs.bare_ray", *arguments, str(config.cluster.cpus_per_worker)])
+    run([sys.executable, "-m", "jobs.bare_ray", *arguments, str(config.cluster.cpus_per_worker)])
     return float((folder / "first_step").read_text()) - started
 
 
-def _run(command: list[str]) -> None:
+def run(command: list[str]) -> None:
+    """
+    Raises:
+        RuntimeError: it failed; says how.
+    """
     done = subprocess.run(
         command, cwd=ROOT, env=environment(), capture_output=True, text=True, timeout=LIMIT_S, check=False
     )

@@ -5,6 +5,11 @@ from pathlib import Path
 
 import pytest
 
+from platform.bench import sweep
+from platform.bench.figures import Figures
+from platform.config import ClusterConfig, Config, DataConfig, ModelConfig, TrainingConfig
+from platform.data.index import Index
+
 pytestmark = pytest.mark.slow
 
 
@@ -32,6 +37,27 @@ def test_loader_and_step_figures(launch, tmp_path: Path):
     assert abs(figures["loader.bias"]) <= 0.01
     assert figures["shuffle.neighbours.platform"] < figures["shuffle.neighbours.webdataset"]
     assert "loader.cpu_ratio" in output
+
+
+def test_overhead_is_what_is_not_between_steps():
+    """Two trials beside each other and one after them on either of two lanes, 10 s of steps each, in 30 s."""
+    trainings = [(102.0, 112.0), (103.0, 113.0), (118.0, 128.0), (119.0, 129.0)]
+    timing = sweep.Timing(commanded=95.0, began=100.0, ended=130.0, trainings=trainings)
+    assert timing.overhead_s(side_by_side=2) == pytest.approx((30 * 2 - 40) / 4)
+    assert timing.first_trial_s == pytest.approx(7.0)
+
+
+def test_sweep_figures(digits_data: DataConfig, digits: Index, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(sweep, "RATES", [0.01, 0.02])
+    monkeypatch.setattr(sweep, "STEPS", 4)
+    monkeypatch.setattr(sweep, "REPEATS", 1)
+    figures = Figures()
+    model, training = ModelConfig(width=0.25), TrainingConfig(precision="float32")
+    config = Config(data=digits_data, model=model, training=training, cluster=ClusterConfig(cpus_per_worker=1))
+    sweep.measure(config, digits, tmp_path, figures)
+    names = {"overhead_s_per_trial", "bare_tune_s_per_trial", "over_bare_tune", "first_trial_s", "bare_first_trial_s"}
+    assert {f"sweep.{name}" for name in names} == figures.values.keys()
+    assert min(figures.medians().values()) > 0
 
 
 def test_missing_photographs_are_one_line(launch):
