@@ -4,7 +4,6 @@ Runs in Ray Train's controller, where an error would end the whole lane: nothing
 """
 
 import contextlib
-import os
 import time
 from typing import Any
 
@@ -24,7 +23,7 @@ from ray.train.v2._internal.execution.controller.state import (
 )
 from ray.train.v2.api.exceptions import ControllerError, PreemptionError, WorkerGroupError
 
-from platform.cluster import GroupEvent, WorkerGroup, lost_nodes
+from platform.cluster import GroupEvent, lost_nodes
 from platform.config import first_line
 
 ASK_EVERY_S = 0.2
@@ -51,7 +50,7 @@ class GroupWatch(ControllerCallback, WorkerGroupCallback):
                 for worker in worker_group.get_workers()
             }
             reserved = worker_group._worker_group_state.placement_group_handle.placement_group
-            self._mailbox.group_started.remote(self._lane, WorkerGroup(os.getpid(), reserved.id.hex()))
+            self._mailbox.group_started.remote(self._lane, reserved.id.hex())
 
     def after_controller_state_update(self, previous_state: Any, current_state: Any) -> None:
         """Called at every turn of the controller's loop, whether or not the state is another."""

@@ -4,13 +4,10 @@ A trial of one worker trains in Tune's own process, which goes on to the next tr
 several workers has a Ray Train worker group, and its process holds no resources itself: it only waits.
 """
 
-import contextlib
 import json
 import os
 import shutil
-import signal
 import tempfile
-import threading
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -35,7 +32,6 @@ from platform.training.checkpoints import SUFFIX, Saved
 
 NAME, SETTINGS, STATE, SEED = OWN_KEYS = "name", "settings", "state", "seed"  # of Tune's config; PBT changes others
 POLL_EVERY_S = 0.1
-LEAVE_AFTER_S = 0.5
 CHANGES = "changes.jsonl"
 SETTINGS_FILE = "settings.json"  # of a trial of PBT, as they are now
 LETTER = "from.json"  # in the checkpoints that Tune hands from trial to trial
@@ -80,8 +76,6 @@ def run_trial(config: dict[str, Any], shared: Shared) -> None:
             _train_on_workers(member, judge if judged else None, shared)
     except SystemExit:  # Tune's way to end a trial
         Sender(shared.mailbox, name).send("ended", text=f"left by {shared.scheduler}")
-        if settings.cluster.max_workers > 1:
-            threading.Timer(LEAVE_AFTER_S, os._exit, [0]).start()  # Ray would wait for the worker group
         raise
     except Exception as error:
         Sender(shared.mailbox, name).send("warning", text=f"{type(error).__name__}: {first_line(error)}")
@@ -110,8 +104,9 @@ def _train_here(member: LaneMember, judge: "Judge | None", shared: Shared) -> No
 def _train_on_workers(member: LaneMember, judge: "Judge | None", shared: Shared) -> None:
     """Hand scores from rank 0 to Tune, and Tune's answers back. Where Tune ends the trial, it ends this process; the
     worker group is this process's and goes with it."""
-    asking = AskJudge(shared.mailbox) if judge else None
     mailbox: Any = shared.mailbox
+    release(ray.get(mailbox.take_groups.remote([lane_of(member.name)])))  # of a process of this trial that was ended
+    asking = AskJudge(mailbox) if judge else None
     lane = Lane(lane_of(member.name), [member], shared.mailbox, judge=asking)
     run = f"{time.strftime('%Y%m%d-%H%M%S')}-{member.name}"
     group = in_thread(lambda: fit_lane(lane, shared.gpus, shared.folder / "ray", run))
@@ -122,18 +117,6 @@ def _train_on_workers(member: LaneMember, judge: "Judge | None", shared: Shared)
             ray.get(mailbox.may_go_on.remote(member.name))
         time.sleep(POLL_EVERY_S)
     group.result()
-
-
-def _end_group(name: str, shared: Shared) -> None:
-    """End the worker group at once, its controller first, or it would start it again; then this process, for which Ray
-    would wait until the group has ended by itself."""
-    mailbox: Any = shared.mailbox
-    groups = ray.get(mailbox.take_groups.remote(lane_of(name)))
-    for group in groups:
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(group.controller_pid, signal.SIGKILL)
-    release(groups)
-    threading.Timer(LEAVE_AFTER_S, os._exit, [0]).start()
 
 
 @dataclass(frozen=True)

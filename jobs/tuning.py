@@ -60,6 +60,9 @@ log = logging.getLogger("platform")
 MAX_FAILURES = 20  # of a trial's process; those of the training are counted by itself
 MANY = 10**9
 STOP_WAITS_S = 5.0
+LOOK_EVERY_S = 1.0
+PAUSING = ("pbt", "hyperband")  # trials wait for others, and go on from a checkpoint
+RUNNING = "RUNNING"  # Tune's word
 
 
 @dataclass(frozen=True)
@@ -122,10 +125,10 @@ class Tuning:
             self._lanes.futures[0].result(timeout=STOP_WAITS_S)
 
     def _fit(self) -> None:
-        _quiet()
+        _settle_tune(self.side_by_side)
         single = _largest(self._planned).cluster.max_workers == 1
-        limited = not single or self._config.cluster.lanes > 0
         sweep = self._config.sweep
+        pauses = sweep.scheduler in PAUSING and single  # paused trials would count as running ones
         trainable = tune.with_parameters(run_trial, shared=self._shared)
         tune.Tuner(
             tune.with_resources(trainable, Reserve(self._shared.gpus)),  # pyright: ignore[reportArgumentType]
@@ -135,7 +138,7 @@ class Tuning:
                 search_alg=self._searcher,
                 scheduler=scheduler_of(sweep, self._config.training.epochs),
                 num_samples=MANY,  # the searcher says when it is enough
-                max_concurrent_trials=self.side_by_side if limited else None,
+                max_concurrent_trials=None if pauses else self.side_by_side,
                 reuse_actors=single,
                 trial_name_creator=lambda trial: trial.config[NAME],
                 trial_dirname_creator=lambda trial: trial.config[NAME],
@@ -143,7 +146,7 @@ class Tuning:
             run_config=tune.RunConfig(
                 name=f"tune-{self._shared.launch}",
                 storage_path=str(self._folder.path / "ray"),
-                callbacks=[DeathWatch(self._shared.mailbox)],
+                callbacks=[TrialWatch(self._shared.mailbox)],
                 stop=StopWhen(self._searcher),
                 failure_config=tune.FailureConfig(max_failures=MAX_FAILURES),
                 verbose=0,
@@ -246,7 +249,7 @@ class AgendaSearcher(Searcher):
 
     def _settings(self, trial: Trial) -> Config:
         config = self._composed(trial.values, trial.seed)
-        pauses = self._config.sweep.scheduler in ("pbt", "hyperband")
+        pauses = self._config.sweep.scheduler in PAUSING
         return replace(
             config, checkpoint=replace(config.checkpoint, with_evaluations=pauses or config.checkpoint.with_evaluations)
         )
@@ -290,16 +293,22 @@ class AgendaSearcher(Searcher):
         """As above."""
 
 
-class DeathWatch(tune.Callback):
-    """Tells the launcher of trials whose process died and is started again."""
+class TrialWatch(tune.Callback):
+    """Sees to the worker groups of trials that Tune has ended or paused, and tells the launcher of those that died."""
 
     def __init__(self, mailbox: Any) -> None:
         self._mailbox = mailbox
+        self._looked_at = 0.0
+
+    def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
+        if time.monotonic() - self._looked_at > LOOK_EVERY_S:
+            self._looked_at = time.monotonic()
+            idle = [lane_of(str(trial)) for trial in trials if trial.status != RUNNING]
+            release(ray.get(self._mailbox.take_groups.remote(idle)))
 
     def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        lane = lane_of(str(trial))
-        release(ray.get(self._mailbox.take_groups.remote(lane)))  # its controller has died with the process
-        self._mailbox.put.remote(GroupEvent(lane, "failed", "its process ended", time.time()))
+        event = GroupEvent(lane_of(str(trial)), "failed", "its process ended", time.time())
+        self._mailbox.put.remote(event)
 
 
 class StopWhen(tune.Stopper):
@@ -375,8 +384,9 @@ def _sizes(planned: SweepPlan) -> list[Config]:
     return [replaced(config, "cluster.workers", number) for number in workers] or [config]
 
 
-def _quiet() -> None:
+def _settle_tune(side_by_side: int) -> None:
     """Tune prints, warns and writes for people who look at it; ours look elsewhere."""
+    os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(side_by_side)  # or the first ones start one after another
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # trials tell their own errors
     os.environ["RAY_AIR_NEW_OUTPUT"] = "0"
     os.environ["TUNE_DISABLE_AUTO_CALLBACK_LOGGERS"] = "1"

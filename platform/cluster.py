@@ -221,14 +221,6 @@ class GroupEvent:
     time: float
 
 
-@dataclass(frozen=True)
-class WorkerGroup:
-    """What holds a lane's workers, for whoever has to end them from outside."""
-
-    controller_pid: int  # Ray Train's, on the node of the process that started the lane
-    placement_group: str  # Ray's id of what is reserved for them
-
-
 class Mailbox:
     """An actor that holds what workers and their groups tell until the launcher fetches it: nobody waits for MLflow. It
     hands the launcher's question for checkpoints on to the workers."""
@@ -239,7 +231,7 @@ class Mailbox:
         self._asked = 0
         self._training: dict[str, Beat] = {}  # rank 0's newest of each member
         self._to_judge: dict[str, Any] = {}  # member -> scores that wait for a verdict
-        self._groups: dict[int, list[WorkerGroup]] = {}
+        self._groups: dict[int, list[str]] = {}  # placement groups of lanes
 
     def put(self, message: Message | GroupEvent) -> None:
         self._messages.append(message)
@@ -264,13 +256,13 @@ class Mailbox:
         self._asked += 1
         return self._asked
 
-    def group_started(self, lane: int, group: WorkerGroup) -> None:
-        """Each start of a lane has a group of its own."""
-        self._groups.setdefault(lane, []).append(group)
+    def group_started(self, lane: int, placement_group: str) -> None:
+        """What a lane's workers hold, by Ray's id: each start of a lane has its own."""
+        self._groups.setdefault(lane, []).append(placement_group)
 
-    def take_groups(self, lane: int) -> list[WorkerGroup]:
-        """Those of a lane that were not taken yet."""
-        return self._groups.pop(lane, [])
+    def take_groups(self, lanes: list[int]) -> list[str]:
+        """Those of some lanes that were not taken yet."""
+        return [group for lane in lanes for group in self._groups.pop(lane, [])]
 
     def ask_judge(self, member: str, scores: Any) -> None:
         """Have a sweep's scheduler look at a trial's scores."""
@@ -290,12 +282,12 @@ class Mailbox:
         return all(beat.answered >= number for beat in newest if time.time() - beat.at < GONE_AFTER_S)
 
 
-def release(groups: Iterable[WorkerGroup]) -> None:
-    """Give back what groups without a controller have reserved; their workers end. Ray itself keeps it until the
-    launcher ends, or needs its dashboard to see that the controller is gone."""
-    for group in groups:
+def release(placement_groups: Iterable[str]) -> None:
+    """Give back what worker groups hold whose lane was ended from outside; workers that still live end. Ray itself
+    holds it until the launcher ends, or needs its dashboard to see that the lane is gone."""
+    for group in placement_groups:
         with contextlib.suppress(RayError, ValueError):
-            remove_placement_group(PlacementGroup(PlacementGroupID.from_hex(group.placement_group)))
+            remove_placement_group(PlacementGroup(PlacementGroupID.from_hex(group)))
 
 
 def start_mailbox() -> Any:

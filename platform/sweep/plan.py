@@ -150,6 +150,13 @@ def _check_scheduler(config: Config, space: list[Parameter]) -> None:
     )
     swept = [parameter.key for parameter in space if parameter.key == "training.epochs"]
     require(not swept, f"{looks} of the same length; leave training.epochs out of sweep.space")
+    if sweep.scheduler == "hyperband":
+        workers = [choice for each in space if each.key == "cluster.workers" for choice in each.choices]
+        require(
+            max([config.cluster.max_workers, *(each for each in workers if isinstance(each, int))]) == 1,
+            "sweep.scheduler=hyperband pauses trials, which those of several workers cannot bear side by side; "
+            "give sweep.scheduler=asha, which does not pause",
+        )
     if sweep.scheduler == "pbt":
         require(sweep.seeds == 1, f"sweep.seeds is {sweep.seeds}; sweep.scheduler=pbt has none: its trials mix")
         require(sweep.search != "tpe", "sweep.scheduler=pbt needs sweep.search=grid or random: it searches by itself")

@@ -89,8 +89,27 @@ def train(
     pixels = Pixels(cfg.data, worker.device, channels_last=cfg.training.channels_last)
     meter = Meter(cfg, worker, order, start_step=step)
     loader = training_loader(cfg, split, order, worker)
+
+    def validate() -> float:
+        progress.at(step, EVALUATING)
+        _share_statistics(module, average, worker)
+        scores = evaluate(averaged(module, average), cfg, index.split("val"), worker, pixels, dtype, progress)
+        if worker.rank == 0:
+            where = {"train/epoch": step / order.steps_per_epoch, "progress": step / last_step}
+            report(step, where | {f"val/{name}": value for name, value in scores.rates().items()})
+        meter.restart_clock()
+        return scores.rates()["top1"]
+
+    def settle(score: float | None, *, read: bool) -> None:
+        saver.after(step, meter, score, read=read, last=step == last_step)
+        if judge and score is not None and step < last_step and worker.rank == 0:
+            judge()
+            meter.restart_clock()
+
     with checkpoints, loader, _sample_log(cfg, folder, worker) as samples:
         progress.restored(step, lambda: samples_of(order, progress.step, worker))
+        if saver.evaluated_step < step and _evaluation_due(cfg, step, order.steps_per_epoch, last_step):
+            settle(validate(), read=True)  # it was killed between the checkpoint and the evaluation
         for batch in loader.steps(step, last_step):
             progress.at(step, COMPUTING)
             samples.add(step, batch.ids_N)
@@ -113,20 +132,9 @@ def train(
                 metrics = meter.read(step, last_step, loader)  # sync point
                 if worker.rank == 0:
                     report(step, metrics | {"train/lr": lr, "train/epoch": step / order.steps_per_epoch})
-            score = None
             if evaluating:
                 saver.after(step, meter, None, read=True, last=False)  # it may take long
-                progress.at(step, EVALUATING)
-                _share_statistics(module, average, worker)
-                scores = evaluate(averaged(module, average), cfg, index.split("val"), worker, pixels, dtype, progress)
-                score = scores.rates()["top1"]
-                if worker.rank == 0:
-                    report(step, {f"val/{name}": value for name, value in scores.rates().items()})
-                meter.restart_clock()
-            saver.after(step, meter, score, read=reading, last=step == last_step)
-            if judge and evaluating and step < last_step and worker.rank == 0:
-                judge()
-                meter.restart_clock()
+            settle(validate() if evaluating else None, read=reading)
             progress.at(step, WAITING)
     _share_statistics(module, average, worker)
     return averaged(module, average)
@@ -140,6 +148,7 @@ class TrainingState:
     optimizer: torch.optim.Optimizer
     average: WeightAverage
     best: dict[str, float] = field(default_factory=lambda: {"step": -1, "score": -1.0})  # single-view top-1
+    evaluated: int = 0  # step of the newest evaluation
 
     def at(self, step: int) -> State:
         return {
@@ -148,6 +157,7 @@ class TrainingState:
             "optimizer": self.optimizer.state_dict(),
             "average": self.average.state,
             "best": self.best,
+            "evaluated": self.evaluated,
         }
 
     def load(self, saved: State) -> None:
@@ -156,7 +166,7 @@ class TrainingState:
         self.optimizer.load_state_dict(saved["optimizer"])
         for group, own in zip(self.optimizer.param_groups, settings, strict=True):
             group.update(own)  # as configured: PBT goes on from a trial with other ones
-        self.best = saved["best"]
+        self.best, self.evaluated = saved["best"], saved["evaluated"]
         average: dict[str, Tensor] = saved["average"]
         for name, value in self.average.state.items():
             value.copy_(average[name])
@@ -184,6 +194,11 @@ class Saver:
         log.info("resumed at step %d", step)
         return step
 
+    @property
+    def evaluated_step(self) -> int:
+        """Of the newest evaluation that the state knows of; the same on every rank."""
+        return self._state.evaluated
+
     def after(self, step: int, meter: Meter, score: float | None, *, read: bool, last: bool) -> None:
         """Save if it is time; `score` is the evaluation's, if there was one after this step.
 
@@ -194,6 +209,8 @@ class Saver:
             CheckpointError: too many could not be written.
         """
         best = False
+        if score is not None:
+            self._state.evaluated = step
         if score is not None and score > self._state.best["score"]:
             best = True
             self._state.best = {"step": step, "score": score}

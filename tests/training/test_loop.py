@@ -135,6 +135,62 @@ def test_a_finished_run_started_again_trains_no_further(index: Index, digits_dat
     assert again.reports == []
 
 
+def test_an_evaluation_that_was_cut_short_comes_after_the_restart(
+    index: Index, digits_data: DataConfig, tmp_path: Path
+) -> None:
+    cfg = config(digits_data)
+
+    def killed(step: int, metrics: dict[str, float]) -> None:
+        if "val/top1" in metrics:
+            raise KeyboardInterrupt
+
+    cfg = replace(cfg, checkpoint=replace(cfg.checkpoint, every_steps=STEPS))  # saved before it is evaluated
+    with pytest.raises(KeyboardInterrupt):
+        train(cfg, index, Worker(), tmp_path, killed)
+    again, undisturbed = Recorder(), Recorder()
+    train(cfg, index, Worker(), tmp_path, again)
+    train(cfg, index, Worker(), tmp_path / "other", undisturbed)
+    assert again.curve("val/top1") == undisturbed.curve("val/top1")
+    assert again.curve("val/loss") == undisturbed.curve("val/loss")
+    assert len(again.curve("val/top1")) == 1
+    assert again.curve("train/loss") == []
+    train(cfg, index, Worker(), tmp_path, after := Recorder())
+    assert after.reports == []
+
+
+def test_a_judge_may_end_the_training_where_it_is_saved(index: Index, digits_data: DataConfig, tmp_path: Path) -> None:
+    cfg = config(digits_data, epochs=2.0, batch_size=400)  # 3 steps an epoch
+    cfg = replace(cfg, evaluation=replace(cfg.evaluation, every_epochs=1))
+    cfg = replace(cfg, checkpoint=replace(cfg.checkpoint, with_evaluations=True))
+
+    def end() -> None:
+        raise SystemExit
+
+    recorder = Recorder()
+    with pytest.raises(SystemExit):
+        train(cfg, index, Worker(), tmp_path, recorder, judge=end)
+    state = saved_state(tmp_path)
+    assert state
+    assert state["step"] == recorder.reports[-1][0] == 3
+    asked: list[int] = []
+    train(cfg, index, Worker(), tmp_path, nothing, judge=lambda: asked.append(1))
+    assert asked == []  # the last evaluation is nobody's business
+
+
+def test_settings_of_the_optimiser_are_the_configs_after_a_restart(
+    index: Index, digits_data: DataConfig, tmp_path: Path
+) -> None:
+    cfg = config(digits_data, every_s=1e-9)
+    with pytest.raises(KeyboardInterrupt):
+        train(cfg, index, Worker(), tmp_path, Recorder(5))
+    changed = replace(cfg, optim=replace(cfg.optim, momentum=0.5, weight_decay=0.01))
+    train(changed, index, Worker(), tmp_path, nothing)
+    state = saved_state(tmp_path)
+    assert state
+    (group, *_) = state["optimizer"]["param_groups"]
+    assert (group["momentum"], group["weight_decay"]) == (0.5, 0.01)
+
+
 def test_the_number_of_decoding_threads_changes_nothing(index: Index, digits_data: DataConfig, tmp_path: Path) -> None:
     cfg = config(digits_data)
     one, three = (train(cfg, index, Worker(threads=threads), tmp_path / str(threads), nothing) for threads in (1, 3))
