@@ -196,7 +196,7 @@ class Checkpoints:
         saved = Saved(int(state["step"]), hashlib.sha256(content).hexdigest()[:16])
         try:
             _write_whole(self.folder / saved.name, content)
-            self._tidy(str(self.folder), saved.step, best_step)
+            self._tidy(str(self.folder), saved, best_step)
         except OSError as error:
             if self._copy_to is None:
                 log.warning(
@@ -208,19 +208,19 @@ class Checkpoints:
             self._put(self._copy_to, saved, content)
             log.warning("checkpoint of step %d is in %s only: %s", saved.step, self._copy_to, first_line(error))
         if self._copy_to:
-            self._copying = self._copier.submit(self._copy, self._copy_to, saved.step, best_step, written)
+            self._copying = self._copier.submit(self._copy, self._copy_to, saved, best_step, written)
         else:
             written()
 
-    def _copy(self, place: str, step: int, best_step: int | None, written: Callable[[], None]) -> None:
+    def _copy(self, place: str, newest: Saved, best_step: int | None, written: Callable[[], None]) -> None:
         """Runs in the copier's thread: all that is in the folder and not there, also from when the store was away."""
         try:
             for saved in sorted(set(self._list(str(self.folder))) - set(self._list(place))):
                 with contextlib.suppress(FileNotFoundError):  # newer ones have taken its place meanwhile
                     self._put(place, saved, memoryview((self.folder / saved.name).read_bytes()))
-            self._tidy(place, step, best_step)
+            self._tidy(place, newest, best_step)
         except OSError as error:
-            log.warning("checkpoint of step %d is not copied: %s", step, first_line(error))
+            log.warning("checkpoint of step %d is not copied: %s", newest.step, first_line(error))
         finally:
             written()
 
@@ -230,12 +230,14 @@ class Checkpoints:
         else:
             _write_whole(Path(place) / saved.name, content)
 
-    def _tidy(self, place: str, step: int, best_step: int | None) -> None:
-        """Remove all but the newest ones and the best one; ones after `step` are of no use, or it would be beyond."""
+    def _tidy(self, place: str, newest: Saved, best_step: int | None) -> None:
+        """Remove all but the newest ones and the best one. Ones of later steps are of no use, or it would be beyond;
+        one of the same step knew less."""
         listed = sorted(self._list(place))
-        newest = [saved for saved in listed if saved.step <= step][-self._config.keep :]
+        before = [saved for saved in listed if saved.step < newest.step]
+        kept = [newest, *(before[-self._config.keep + 1 :] if self._config.keep > 1 else [])]
         for saved in listed:
-            if saved not in newest and saved.step != best_step:
+            if saved not in kept and (saved.step != best_step or saved.step == newest.step):
                 if is_remote(place):
                     self._storage.remove(join(place, saved.name))
                 else:
