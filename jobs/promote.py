@@ -5,7 +5,6 @@ what was chosen and why on the terminal. Nothing is trained; neither Ray nor MLf
 """
 
 import io
-import math
 import statistics
 import time
 from dataclasses import dataclass
@@ -27,7 +26,8 @@ from platform.journal import write_atomically
 from platform.launch import ROOT, one_line
 from platform.sweep import curve, selection
 from platform.sweep.promotion import Sweep, experiment_text
-from platform.sweep.trials import FILE, FINISHED, Book, Trial
+from platform.sweep.ranking import rank
+from platform.sweep.trials import FILE, Book, Trial, name_of
 
 EXPERIMENTS = ROOT / "conf" / "experiment"
 
@@ -109,16 +109,10 @@ def _folder(settings: PromoteConfig, output_dir: Path) -> ExperimentFolder:
 
 
 def _ranked(folder: ExperimentFolder, book: Book) -> list[Winner]:
-    """The finished points by the mean of their seeds, best first; of points that tried the same, the better one."""
-    # platform/sweep/ranking.py
-    finished: dict[int, list[tuple[Trial, float]]] = {}
-    for trial in sorted(book.trials, key=lambda each: each.seed):
-        moments = curve.read(folder.member(trial.name).path) if trial.state == FINISHED else []
-        ends = [moment.top1 for moment in moments if moment.last and math.isfinite(moment.top1)]
-        if ends:
-            finished.setdefault(trial.point, []).append((trial, ends[-1]))
-    winners = [Winner(trials[0][0], [top1 for _trial, top1 in trials]) for trials in finished.values()]
-    winners.sort(key=lambda each: (-each.mean, each.trial.point))
+    """The finished points as the sweep ranks them; of points that tried the same, the better one."""
+    curves = {trial.name: curve.read(folder.member(trial.name).path) for trial in book.trials}
+    found = rank(book, curves, ["top1"], val_samples=1)  # their number bears on certainty, not on the order
+    winners = [Winner(book.trial(name_of(each.point, each.seeds[0])), list(each.scores)) for each in found.points]
     return [each for place, each in enumerate(winners) if not _tried_before(each, winners[:place])]
 
 

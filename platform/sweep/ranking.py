@@ -5,7 +5,7 @@ neighbour and from the best by more than noise, and a verdict in plain words.
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from statistics import fmean
 
@@ -85,7 +85,8 @@ class Ranking:
 
 
 def rank(book: Book, curves: Curves, objectives: Sequence[str], val_samples: int) -> Ranking:
-    """Rank the points by their mean final top-1 over finished trials; those without one come after.
+    """Rank the points by their mean final top-1 over finished trials, those that got every seed first: the mean of
+    fewer is more easily a lucky one. Points without a score come after.
 
     Raises:
         ConfigError: no validation images.
@@ -98,11 +99,7 @@ def rank(book: Book, curves: Curves, objectives: Sequence[str], val_samples: int
     noise = Noise.of([point.scores for point in points], resolution=1 / val_samples)
     states = Counter(trial.state for trial in book.trials)
     return Ranking(
-        points=tuple(
-            _compared(
-                sorted(points, key=lambda each: (-round(each.mean, DIGITS), each.point)), noise, len(objectives) > 1
-            )
-        ),
+        points=tuple(_compared(sorted(points, key=_order(points)), noise, len(objectives) > 1)),
         rest=tuple(sorted(rest, key=lambda each: (-each.epoch, -(each.top1 or 0), each.point))),
         objectives=tuple(objectives),
         val_samples=val_samples,
@@ -110,6 +107,11 @@ def rank(book: Book, curves: Curves, objectives: Sequence[str], val_samples: int
         tally=Tally(states[FINISHED], states[STOPPED], states[FAILED], states[WAITING]),
         changed=any(trial.changes for trial in book.trials),
     )
+
+
+def _order(points: list[Ranked]) -> Callable[[Ranked], tuple[bool, float, int]]:
+    most = max((point.trials for point in points), default=0)
+    return lambda point: (point.trials < most, -round(point.mean, DIGITS), point.point)
 
 
 def _compared(points: list[Ranked], noise: Noise, two_objectives: bool) -> list[Ranked]:
@@ -165,6 +167,8 @@ def _lead(ranking: Ranking) -> str:
     if ranking.lead is None:
         return "It is the only point that finished: there is nothing to compare it with."
     second = ranking.points[1]
+    if ranking.lead < 0:
+        return f"{second.name} has {100 * second.mean:.2f}% with {second.n} seed(s), which may be luck."
     lead = f"Its lead of {100 * ranking.lead:.2f} points over {second.name}"
     if second.rank == 1:
         return f"{second.name} ties with it."
@@ -211,12 +215,12 @@ def _finalists(ranking: Ranking) -> str:
     best = ranking.best
     if best is None or min(trials) == max(trials):
         return ""
-    if best.trials < max(trials):
-        surest = next((point for point in ranking.points if point.trials == max(trials)), None)
-        return f"The best point of those with most seeds is {surest.name}: {score_text(surest)}." if surest else ""
     others = [score for score, seed in zip(best.scores, best.seeds, strict=True) if seed]
     without = f": without it {best.name} has {100 * fmean(others):.2f}%" if others else ""
-    return f"Not all points got {best.trials} seeds. Where the first seed chose them, it is optimistic{without}."
+    return (
+        f"Not all points got {max(trials)} seeds; those that did stand first. Where the first seed chose them, it is "
+        f"optimistic{without}."
+    )
 
 
 def _small_set(ranking: Ranking) -> str:

@@ -44,16 +44,16 @@ def ranked(*points: list[float], val_samples: int = MANY) -> Ranking:
     return rank(*book_of(*points), ["top1"], val_samples)
 
 
-def test_points_are_ordered_by_their_mean_over_seeds():
+def test_points_are_ordered_by_their_mean_over_seeds_those_with_fewer_seeds_last():
     ranking = ranked([0.5, 0.6], [0.9, 0.7], [0.65])
     assert [(point.name, point.rank, point.n) for point in ranking.points] == [
-        ("p001", 1, 2), ("p002", 2, 1), ("p000", 3, 2),
+        ("p001", 1, 2), ("p000", 2, 2), ("p002", 3, 1),
     ]  # fmt: skip
     best = ranking.points[0]
     assert best.mean == pytest.approx(0.8)
     assert best.sd == pytest.approx(stats.tstd([0.9, 0.7]))
-    assert ranking.points[1].sd is None
-    assert ranking.lead == pytest.approx(0.15)
+    assert ranking.points[2].sd is None
+    assert ranking.lead == pytest.approx(0.25)
 
 
 def test_two_points_have_the_p_of_a_t_test():
@@ -190,8 +190,8 @@ def test_finalists_were_chosen_by_their_first_seed():
     ranking = ranked([0.95, 0.90, 0.91], [0.80], [0.79])
     assert "without it p000 has 90.50%" in ranking.cautions[0]
     lucky = ranked([0.95, 0.90, 0.91], [0.93], [0.79])
-    assert lucky.points[0].point == 1
-    assert "The best point of those with most seeds is p000: 92.00%" in lucky.cautions[0]
+    assert [point.point for point in lucky.points] == [0, 1, 2]
+    assert "p001 has 93.00% with 1 seed(s), which may be luck" in lucky.verdict
 
 
 def test_changes_on_the_way_are_said():
