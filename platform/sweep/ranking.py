@@ -110,8 +110,8 @@ def rank(book: Book, curves: Curves, objectives: Sequence[str], val_samples: int
 
 
 def _order(points: list[Ranked]) -> Callable[[Ranked], tuple[bool, float, int]]:
-    most = max((point.trials for point in points), default=0)
-    return lambda point: (point.trials < most, -round(point.mean, DIGITS), point.point)
+    most = max((point.n for point in points), default=0)
+    return lambda point: (point.n < most, -round(point.mean, DIGITS), point.point)
 
 
 def _compared(points: list[Ranked], noise: Noise, two_objectives: bool) -> list[Ranked]:
