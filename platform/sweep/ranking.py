@@ -85,8 +85,8 @@ class Ranking:
 
 
 def rank(book: Book, curves: Curves, objectives: Sequence[str], val_samples: int) -> Ranking:
-    """Rank the points by their mean final top-1 over finished trials, those that got every seed first: the mean of
-    fewer is more easily a lucky one. Points without a score come after.
+    """Rank the points by their mean final top-1 over finished trials, those with several seeds first: a single score
+    is more easily a lucky one. Points without a score come after.
 
     Raises:
         ConfigError: no validation images.
@@ -111,7 +111,7 @@ def rank(book: Book, curves: Curves, objectives: Sequence[str], val_samples: int
 
 def _order(points: list[Ranked]) -> Callable[[Ranked], tuple[bool, float, int]]:
     most = max((point.n for point in points), default=0)
-    return lambda point: (point.n < most, -round(point.mean, DIGITS), point.point)
+    return lambda point: (point.n == 1 < most, -round(point.mean, DIGITS), point.point)
 
 
 def _compared(points: list[Ranked], noise: Noise, two_objectives: bool) -> list[Ranked]:
@@ -218,7 +218,7 @@ def _finalists(ranking: Ranking) -> str:
     others = [score for score, seed in zip(best.scores, best.seeds, strict=True) if seed]
     without = f": without it {best.name} has {100 * fmean(others):.2f}%" if others else ""
     return (
-        f"Not all points got {max(trials)} seeds; those that did stand first. Where the first seed chose them, it is "
+        f"Not all points got {max(trials)} seeds; those with several stand first. Where the first seed chose them, it is "
         f"optimistic{without}."
     )
 
