@@ -21,6 +21,7 @@ class Attempts:
         self._folder = folder
         self._launched = time.time()
         self._of: dict[str, list[Attempt]] = {}
+        self._began: dict[str, float] = {}
         self._lane_of: dict[str, int] = {}
         self._lane_free_at: dict[int, float] = {}  # when its last member left
         self._notices: dict[int, GroupEvent] = {}  # of preemption, of each lane
@@ -29,8 +30,9 @@ class Attempts:
         for name in names:
             self.add(name)
 
-    def add(self, name: str) -> None:
-        """A member that this launch runs."""
+    def add(self, name: str, began: float | None = None) -> None:
+        """A member that this launch runs; a trial of a sweep began when it was its turn, members with the launch."""
+        self._began[name] = began or self._launched
         attempts = self._of[name] = read_attempts(self._folder.member(name).path)
         if attempts and attempts[-1].reason == UNDER_WAY:
             attempts[-1].reason = LAUNCHER_LOST
@@ -101,7 +103,7 @@ class Attempts:
         if before and before[-1].started >= self._launched:
             began = before[-1].ended
         else:
-            began = self._lane_free_at.get(beat.lane, self._launched)
+            began = self._lane_free_at.get(beat.lane, self._began[beat.member])
         return Attempt(began, beat.started, max(beat.from_step, 0), workers=beat.world, nodes=[beat.node])
 
     def _current(self, lane: int) -> str | None:

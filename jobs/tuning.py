@@ -158,11 +158,12 @@ class Tuning:
             news = self._news.get()
             trial = news.trial
             if news.config:
-                attempts.add(trial.name)
+                attempts.add(trial.name, time.time())
                 runs.open(trial.name, news.config, {f"point.{key}": str(value) for key, value in trial.values.items()})
                 console.add(plan_member(trial.name, news.config, self._planned.base.train_samples, None))
             else:
                 attempts.end(trial.name, trial.state, time.time())
+                attempts.write(now=True)  # MLflow is told what is on disk
                 runs.end(trial.name, _status(trial), _tags(trial), self._figures(trial))
                 console.end(trial.name, self._line(trial))
 

@@ -218,8 +218,8 @@ def _finalists(ranking: Ranking) -> str:
     others = [score for score, seed in zip(best.scores, best.seeds, strict=True) if seed]
     without = f": without it {best.name} has {100 * fmean(others):.2f}%" if others else ""
     return (
-        f"Not all points got {max(trials)} seeds; those with several stand first. Where the first seed chose them, it is "
-        f"optimistic{without}."
+        f"Not all points got {max(trials)} seeds; those with several stand first. Where the first seed chose them, "
+        f"it is optimistic{without}."
     )
 
 
