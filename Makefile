@@ -1,32 +1,36 @@
 # make run     set up, then the seven-model ensemble on the embedded digits
 # make test    set up, then the tests
-# make endure  the tests that take many minutes
+# make long    the tests that take minutes each
+# make endure  the tests that take many minutes, for a quiet machine
 # make check   format, lint, types, then the tests: what CI runs
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 UV := 0.13.9
 
-.PHONY: run test endure fast lint check format setup constraints clean
+.PHONY: run test long endure fast lint check format setup constraints clean
 
 run: setup
 	$(BIN)/python -m platform.launch +experiment=googlenet_ens
 
 test: setup
-	$(BIN)/python -m pytest -m "not endurance"
+	$(BIN)/python -m pytest -m "not long and not endurance"
+
+long: setup  ## whole runs that take minutes: killed again and again, measured, in turns
+	$(BIN)/python -m pytest -m long
 
 endure: setup  ## the tests that take many minutes: twenty kills, shrinking and growing clusters
 	$(BIN)/python -m pytest -m endurance --timeout 1800
 
 fast: setup  ## without the tests that start Ray
-	$(BIN)/python -m pytest -m "not slow and not endurance"
+	$(BIN)/python -m pytest -m "not slow and not long and not endurance"
 
 lint: setup
 	$(BIN)/ruff format --check
 	$(BIN)/ruff check
 	$(BIN)/basedpyright
 
-check: lint test
+check: lint test long
 
 format: setup
 	$(BIN)/ruff format

@@ -47,6 +47,8 @@ def test_overhead_is_what_is_not_between_steps():
     assert timing.first_trial_s == pytest.approx(7.0)
 
 
+@pytest.mark.long
+@pytest.mark.timeout(1200)
 def test_sweep_figures(digits_data: DataConfig, digits: Index, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(sweep, "RATES", [0.01, 0.02])
     monkeypatch.setattr(sweep, "STEPS", 4)

@@ -20,6 +20,7 @@ pytestmark = pytest.mark.slow
 TWO = ["job=chaos", "cluster.workers=2", "checkpoint.every_s=1", "evaluation.views=[1]"]
 
 
+@pytest.mark.long
 @pytest.mark.timeout(1500)
 def test_a_run_whose_worker_node_launcher_tracker_and_storage_are_killed_ends_as_an_undisturbed_one(launch):
     # Each comes up to two seconds late, the last at about step 110 where 10 to 16 are done in a second: of 528, so that

@@ -12,6 +12,7 @@ MULTIRUN = "--multirun"  # before all overrides or after them: argparse wants th
 GRID = ["+experiment=googlenet", "optim.lr=0.01,0.02", "training.epochs=0.1", "evaluation.views=[1]"]
 
 
+@pytest.mark.long
 def test_runs_of_their_own_names_and_a_file_only_among_the_results(launch: Runner, tmp_path: Path):
     status, output = launch(*GRID, "name=quick-${optim.lr}", MULTIRUN)
     assert status == 0, output
@@ -33,6 +34,7 @@ def test_a_run_that_fails_is_named_and_the_others_go_on(launch: Runner):
     assert "Traceback" not in output
 
 
+@pytest.mark.long
 def test_one_name_for_different_runs_is_refused(launch: Runner):
     status, output = launch(*GRID, "name=quick", MULTIRUN)
     assert status == 2
