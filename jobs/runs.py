@@ -58,7 +58,7 @@ class Runs:
             self._tracker.tag(run, key, value)
         self._tracker.summary(run, figures)
         self._tracker.finish(run, status)
-        self._record.reported.append(name)
+        self._record.reported = [*{*self._record.reported, name}]
         self._folder.write(self._record)
 
     def close_sweep(self, status: str, figures: dict[str, float], files: list[Path], verdict: str) -> None:

@@ -16,13 +16,14 @@ from pathlib import Path
 from hydra.core.hydra_config import HydraConfig
 
 from jobs.attempts import Attempts
+from jobs.results import Results
 from jobs.runs import Runs
 from jobs.train import Interrupted, deliver, end_runs_of_before, prepare_data, say_waiting, signals
 from platform.cluster import CannotGoOn, connect, disconnect
 from platform.config import Config, Experiment, first_line
 from platform.console import Console, duration
 from platform.evaluation.report import mlflow_command
-from platform.experiment import ExperimentFolder, Record
+from platform.experiment import ExperimentFolder, MemberState, Record
 from platform.launch import variant
 from platform.plan import Plan
 from platform.sweep import curve, ranking, report, table
@@ -78,6 +79,10 @@ class _Sweep:
         self._config = self._experiment.config
         self._book = self._open_book()
         sweep = self._config.sweep
+        for trial in self._book.trials:
+            if trial.state not in OVER:  # a new launch gives it new attempts
+                member = folder.member(trial.name)
+                member.set_state(MemberState(error=member.state().error))
         search = new_search(sweep, planned.space, self._book.points)
         self.agenda = Agenda(sweep, self._book, search, folder.path, lambda p, seed: words_of(self._config, p, seed))
 
@@ -115,6 +120,7 @@ class _Sweep:
         base = replace(self._planned.base, members=[])
         runs = Runs(self._experiment, self._folder, self._record, [])
         try:
+            self._report_ends(runs)
             if train:
                 self._run_trials(base, runs)
             self._report(runs)
@@ -125,6 +131,14 @@ class _Sweep:
         waiting = runs.close()
         say_waiting(self._experiment, self._folder, waiting)
         return waiting
+
+    def _report_ends(self, runs: Runs) -> None:
+        """Of trials whose launcher was killed before it could: whatever is over is reported once."""
+        results = Results(self._folder, self._config.evaluation.views)
+        for trial in self._book.trials:
+            if trial.state in OVER and trial.name in self._unreported():
+                results.begin(runs, trial, self._composed(trial.values, trial.seed))
+                results.end(runs, trial)
 
     def _run_trials(self, base: Plan, runs: Runs) -> None:
         attempts, stack = Attempts(self._folder, []), contextlib.ExitStack()
@@ -191,9 +205,9 @@ class _Sweep:
             print(f"\n{trials} trial(s) in {duration(seconds)}")
         print(f"report    {self._folder.path / 'report' / 'report.html'}")
         print(f"compare   {mlflow_command(self._config.tracking)}")
-        print(
-            f"promote   python -m platform.launch job=promote promote.sweep={_near(self._folder.path)} promote.count=7"
-        )
+        if found.points:
+            count = f"promote.count={min(7, len(found.points))}"
+            print(f"promote   python -m platform.launch job=promote promote.sweep={_near(self._folder.path)} {count}")
 
 
 def _near(path: Path) -> Path:

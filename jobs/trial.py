@@ -139,6 +139,8 @@ class Judge:
         self._told = folder.path / "told.json"
 
     def __call__(self, moment: Moment) -> None:
+        if not self._pbt and moment.step <= self._told_step():  # the trial was started again; PBT takes trials back
+            return
         write_atomically(self._told, json.dumps([self._launch, moment.step]) + "\n")
         with tempfile.TemporaryDirectory(prefix="trial-") as scratch:
             checkpoint = self._checkpoint(Path(scratch), moment) if self._pbt else None
@@ -147,7 +149,7 @@ class Judge:
     def tell_again(self, until: int | None) -> None:
         """The scheduler of this launch knows nothing of what earlier ones were told; `until` is the step reached."""
         for moment in curve.read(self._folder.path):
-            if not moment.last and moment.step > self._told_step() and (until is None or moment.step <= until):
+            if not moment.last and (until is None or moment.step <= until):
                 self(moment)
 
     def tell_end(self) -> None:
@@ -193,27 +195,29 @@ def _take_over(folder: MemberFolder, name: str, settings: Config) -> Config:
     """
     kept = folder.path / SETTINGS_FILE
     handed = tune.get_checkpoint()
+    if not handed and kept.exists():
+        again = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(Config), OmegaConf.load(kept)))
+        assert isinstance(again, Config)
+        return again
     if handed:
         with handed.as_directory() as place:
             letter = json.loads((Path(place) / LETTER).read_text())
             if letter["trial"] != name:
-                _replace_checkpoints(folder, Path(place) / letter["file"])
                 _note_changes(folder, letter, settings)
-    elif kept.exists():
-        again = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(Config), OmegaConf.load(kept)))
-        assert isinstance(again, Config)
-        return again
+                _replace_checkpoints(folder, Path(place) / letter["file"])
     write_atomically(kept, json.dumps(asdict(settings)) + "\n")
     return settings
 
 
 def _replace_checkpoints(folder: MemberFolder, state: Path) -> None:
+    """The new one is there before the old ones go."""
     folder.checkpoints.mkdir(parents=True, exist_ok=True)
-    for path in folder.checkpoints.glob(f"*{SUFFIX}"):
-        path.unlink()
+    before = [path for path in folder.checkpoints.glob(f"*{SUFFIX}") if path.name != state.name]
     unfinished = folder.checkpoints / f"{state.name}.unfinished"
     shutil.copy(state, unfinished)
     unfinished.replace(folder.checkpoints / state.name)
+    for path in before:
+        path.unlink()
 
 
 def _note_changes(folder: MemberFolder, letter: dict[str, Any], settings: Config) -> None:

@@ -29,6 +29,7 @@ from ray.tune.search import Searcher
 
 from jobs.attempts import Attempts
 from jobs.lanes import WARN_AFTER_S, Lanes
+from jobs.results import Results
 from jobs.runs import Runs
 from jobs.trial import NAME, SEED, SETTINGS, STATE, Shared, changes_of, run_trial
 from platform.cluster import (
@@ -44,9 +45,6 @@ from platform.cluster import (
 from platform.config import ClusterConfig, Config, ConfigError, SweepConfig, first_line, replaced
 from platform.console import Console
 from platform.data.storage import join
-from platform.evaluation import report
-from platform.evaluation.ensemble import score
-from platform.evaluation.probabilities import MemberProbabilities
 from platform.experiment import FAILED as MEMBER_FAILED
 from platform.experiment import ExperimentFolder, Record
 from platform.plan import plan_member
@@ -89,6 +87,7 @@ class Tuning:
         config = planned.base.experiment.config
         self._planned, self._book, self._folder, self._config = planned, book, folder, config
         self._news: queue.Queue[News] = queue.Queue()
+        self._results = Results(folder, config.evaluation.views)
         gpus = gpus_per_worker(config.cluster, resources)
         config.loader.require_gpu(available=gpus > 0)
         self.side_by_side = lane_count(_smallest(planned).cluster, resources, planned.trials)
@@ -159,20 +158,13 @@ class Tuning:
             trial = news.trial
             if news.config:
                 attempts.add(trial.name, time.time())
-                runs.open(trial.name, news.config, {f"point.{key}": str(value) for key, value in trial.values.items()})
+                self._results.begin(runs, trial, news.config)
                 console.add(plan_member(trial.name, news.config, self._planned.base.train_samples, None))
             else:
                 attempts.end(trial.name, trial.state, time.time())
                 attempts.write(now=True)  # MLflow is told what is on disk
-                runs.end(trial.name, _status(trial), _tags(trial), self._figures(trial))
+                self._results.end(runs, trial)
                 console.end(trial.name, self._line(trial))
-
-    def _figures(self, trial: Trial) -> dict[str, float]:
-        if trial.state != FINISHED:
-            return {}
-        probabilities = MemberProbabilities(self._folder.member(trial.name).probabilities)
-        scores = score({trial.name: probabilities}, self._config.evaluation.views)
-        return report.metrics(scores.members[trial.name], prefix="test")
 
     def _line(self, trial: Trial) -> str:
         moments = curve.read(self._folder.member(trial.name).path)
@@ -194,17 +186,6 @@ class Reserve:
         if cluster.max_workers > 1:
             return {"memory": 1}  # a byte: Tune does not take nothing
         return {"CPU": cluster.cpus_per_worker, "GPU": self.gpus}
-
-
-def _status(trial: Trial) -> str:
-    """MLflow's word for an end."""
-    return {FINISHED: "FINISHED", STOPPED: "KILLED"}.get(trial.state, "FAILED")
-
-
-def _tags(trial: Trial) -> dict[str, str]:
-    reason = {"reason": trial.reason} if trial.reason else {}
-    changes = {"changes": "; ".join(f"epoch {e:g}: {key}={value}" for e, key, value in trial.changes)}
-    return {"outcome": trial.state} | reason | (changes if trial.changes else {})
 
 
 class AgendaSearcher(Searcher):
@@ -258,7 +239,7 @@ class AgendaSearcher(Searcher):
     def _mutable(self, config: Config) -> dict[str, Any]:
         """What PBT changes, beside the settings."""
         sweep = self._config.sweep
-        return {key: _at(config, key) for key in sweep.mutate} if sweep.scheduler == "pbt" else {}
+        return {key: _at(config, key) for key in sweep.mutations} if sweep.scheduler == "pbt" else {}
 
     def _end_of(self, trial: Trial, error: bool) -> tuple[str, str]:
         """(state, reason): what is on disk decides."""
@@ -276,7 +257,7 @@ class AgendaSearcher(Searcher):
     def _why_stopped(self, trial: Trial) -> str:
         curves = [curve.read(path) for path in self._folder.path.glob("members/*")]
         own = curve.read(self._folder.member(trial.name).path)
-        if not own:
+        if not own or self._config.sweep.scheduler == "median":  # whose rule is another
             return f"by {self._config.sweep.scheduler}"
         epoch = own[-1].epoch
         there = [moment.top1 for moments in curves for moment in moments if moment.epoch == epoch]
@@ -353,7 +334,7 @@ class Explore:
     """PBT's changes: every mutable key times one of its factors."""
 
     def __init__(self, sweep: SweepConfig) -> None:
-        self._factors, self._draws = sweep.mutate, random.Random(sweep.seed)
+        self._factors, self._draws = sweep.mutations, random.Random(sweep.seed)
 
     def __call__(self, config: dict[str, Any]) -> dict[str, Any]:
         for key, factors in self._factors.items():
@@ -389,7 +370,7 @@ def _settle_tune(side_by_side: int) -> None:
     """Tune prints, warns and writes for people who look at it; ours look elsewhere."""
     os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(side_by_side)  # or the first ones start one after another
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # trials tell their own errors
-    os.environ["RAY_AIR_NEW_OUTPUT"] = "0"
+    os.environ["RAY_AIR_NEW_OUTPUT"] = "1"  # which is silent when asked to be
     os.environ["TUNE_DISABLE_AUTO_CALLBACK_LOGGERS"] = "1"
     os.environ["TUNE_DISABLE_STRICT_METRIC_CHECKING"] = "1"  # trials that diverge have no scores
     os.environ["TUNE_GLOBAL_CHECKPOINT_S"] = "100000"  # nobody restores from Tune's own notes

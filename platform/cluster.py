@@ -26,7 +26,7 @@ from ray.exceptions import RayError
 from ray.util.placement_group import PlacementGroup, remove_placement_group
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from platform.config import ClusterConfig, ConfigError
+from platform.config import ClusterConfig, ConfigError, first_line
 from platform.guard import MARK, guard
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -85,15 +85,18 @@ def _start_local(cluster: ClusterConfig) -> None:
     scratch = Path(tempfile.mkdtemp(prefix="ray-"))  # short: Ray's sockets live below it
     _guards.append(guard(scratch))
     os.environ[MARK] = str(scratch)
-    ray.init(
-        address="local",
-        _temp_dir=str(scratch),
-        include_dashboard=cluster.dashboard,
-        object_store_memory=OBJECT_STORE_BYTES,
-        log_to_driver=False,  # workers' warnings come through the mailbox
-        logging_level=logging.ERROR,
-        configure_logging=True,
-    )
+    try:
+        ray.init(
+            address="local",
+            _temp_dir=str(scratch),
+            include_dashboard=cluster.dashboard,
+            object_store_memory=OBJECT_STORE_BYTES,
+            log_to_driver=False,  # workers' warnings come through the mailbox
+            logging_level=logging.ERROR,
+            configure_logging=True,
+        )
+    except Exception as error:  # Ray's own word for a machine that is too busy
+        raise CannotGoOn(f"Ray did not start on this machine ({first_line(error)})") from error
 
 
 def _join(address: str) -> None:

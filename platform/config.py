@@ -478,9 +478,9 @@ class SweepConfig:
     )
     objectives: list[str] = field(default_factory=lambda: ["top1"])  # tpe: both, for the best trade-offs
     scheduler: str = "none"  # who ends trials early, or (pbt) has weak ones go on from strong ones
-    grace_epochs: int = 1  # asha, hyperband, median: no trial ends before; pbt: epochs between its looks
+    grace_epochs: int = 1  # asha, median: no trial ends before; pbt: epochs between its looks
     reduction: int = 3  # asha, hyperband: of so many trials one goes on
-    mutate: dict[str, list[float]] = field(default_factory=lambda: {"optim.lr": [0.8, 1.25]})  # pbt: key -> factors
+    mutate: dict[str, Any] = field(default_factory=dict)  # pbt: key -> factors; none: {optim.lr: [0.8, 1.25]}
     seed: int = 0  # of the search
 
     def __post_init__(self) -> None:
@@ -503,10 +503,15 @@ class SweepConfig:
         require_at_least("sweep.finalists", 1 if self.finalists is None else self.finalists, 1)
         require_at_least("sweep.grace_epochs", self.grace_epochs, 1)
         require_at_least("sweep.reduction", self.reduction, 2)
-        for key, factors in self.mutate.items():
-            require(
-                bool(factors) and min(factors) > 0, f"sweep.mutate.{key} is {factors}; give factors above 0: [0.8,1.25]"
-            )
+        for key, factors in self.mutations.items():
+            numbers = isinstance(factors, list) and all(isinstance(each, int | float) for each in factors)
+            right = numbers and bool(factors) and min(factors) > 0
+            require(right, f"sweep.mutate.{key} is {factors}; give factors above 0: [0.8,1.25]")
+
+    @property
+    def mutations(self) -> dict[str, list[float]]:
+        """What PBT changes: key -> factors."""
+        return self.mutate or {"optim.lr": [0.8, 1.25]}
 
 
 PROMOTIONS = ("best", "diverse", "greedy")

@@ -151,19 +151,18 @@ def _check_scheduler(config: Config, space: list[Parameter]) -> None:
     swept = [parameter.key for parameter in space if parameter.key == "training.epochs"]
     require(not swept, f"{looks} of the same length; leave training.epochs out of sweep.space")
     if sweep.scheduler == "hyperband":
-        workers = [choice for each in space if each.key == "cluster.workers" for choice in each.choices]
+        choices = [choice for each in space if each.key == "cluster.workers" for choice in each.choices]
         require(
-            max([config.cluster.max_workers, *(each for each in workers if isinstance(each, int))]) == 1,
+            all(each == 1 for each in choices or [config.cluster.workers]),
             "sweep.scheduler=hyperband pauses trials, which those of several workers cannot bear side by side; "
             "give sweep.scheduler=asha, which does not pause",
         )
     if sweep.scheduler == "pbt":
         require(sweep.seeds == 1, f"sweep.seeds is {sweep.seeds}; sweep.scheduler=pbt has none: its trials mix")
         require(sweep.search != "tpe", "sweep.scheduler=pbt needs sweep.search=grid or random: it searches by itself")
-        require(bool(sweep.mutate), "sweep.mutate is empty; give keys and factors: {optim.lr: [0.8, 1.25]}")
-        other = [key for key in sweep.mutate if not key.startswith("optim.")]
+        other = [key for key in sweep.mutations if not key.startswith("optim.")]
         require(not other, f"sweep.mutate has {other}; of a training under way only optim.* can be changed")
-        for key in sweep.mutate:
+        for key in sweep.mutations:
             value = getattr(config.optim, key.removeprefix("optim."), None)
             require(value is not None, f"sweep.mutate: {unknown_key(key)}")
             require(not isinstance(value, bool), f"sweep.mutate has {key}, which is {value}; give keys of numbers")
@@ -316,7 +315,8 @@ def lines(planned: SweepPlan) -> list[str]:
     width = max(len(parameter.key) for parameter in planned.space) + 2
     beside = f"{planned.side_by_side} side by side" if planned.side_by_side else "as many side by side as fit"
     seeds = f"{sweep.seeds} seed(s)" + (f" for the best {sweep.finalists}" if sweep.finalists else "")
-    early = "" if sweep.scheduler == "none" else f"; {sweep.scheduler} from epoch {sweep.grace_epochs} on"
+    early = "" if sweep.scheduler == "none" else f"; {sweep.scheduler}"
+    early += f" from epoch {sweep.grace_epochs} on" if sweep.scheduler in ("asha", "median") else ""
     images = f"one view of each of {planned.base.val_samples} validation images"
     return [
         "",

@@ -74,7 +74,7 @@ class Ranking:
         """Who won, by how much, whether that is more than noise, and what not to believe."""
         if self.best is None:
             return f"No point has a final score, so there is nothing to rank. Trials: {self.tally}."
-        sentences = [_winner(self.best), _lead(self), _contenders(self), _one_seed(self), _front(self)]
+        sentences = [_winner(self.best), _lead(self), _luck(self), _contenders(self), _one_seed(self), _front(self)]
         return " ".join(sentence for sentence in sentences if sentence)
 
     @property
@@ -126,7 +126,7 @@ def _compared(points: list[Ranked], noise: Noise, two_objectives: bool) -> list[
             replace(
                 point,
                 rank=compared[-1].rank if tied else place + 1,
-                p_above=noise.p(above.scores, point.scores) if above else None,
+                p_above=noise.p(above.scores, point.scores) if above and not (point.n == 1 < above.n) else None,
                 p_best=p_best,
                 contender=p_best is None or p_best >= LEVEL,
                 front=two_objectives and not any(_dominates(other, point) for other in points),
@@ -167,8 +167,8 @@ def _lead(ranking: Ranking) -> str:
     if ranking.lead is None:
         return "It is the only point that finished: there is nothing to compare it with."
     second = ranking.points[1]
-    if ranking.lead < 0:
-        return f"{second.name} has {100 * second.mean:.2f}% with {second.n} seed(s), which may be luck."
+    if second.n == 1 < ranking.points[0].n:
+        return "No other point has several seeds."
     lead = f"Its lead of {100 * ranking.lead:.2f} points over {second.name}"
     if second.rank == 1:
         return f"{second.name} ties with it."
@@ -177,6 +177,14 @@ def _lead(ranking: Ranking) -> str:
     if second.p_above < LEVEL:
         return f"{lead} is more than noise between seeds (p {p_text(second.p_above)})."
     return f"{lead} may well be noise between seeds (p {p_text(second.p_above)})."
+
+
+def _luck(ranking: Ranking) -> str:
+    """Points that one seed puts above the best."""
+    best = ranking.points[0]
+    lucky = [point for point in ranking.points if point.n == 1 < best.n and point.mean > best.mean]
+    scores = ", ".join(f"{point.name} {100 * point.mean:.2f}%" for point in lucky[:NAMED])
+    return f"Higher with one seed, which may be luck: {scores}; give them more seeds." if lucky else ""
 
 
 def _contenders(ranking: Ranking) -> str:

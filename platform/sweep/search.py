@@ -138,7 +138,7 @@ class Tpe:
         trial = self._trials.pop(number)
         if len(self._sweep.objectives) == 1:
             for moment in curve:
-                trial.report(moment.top1, moment.step)
+                trial.report(moment.top1, round(1000 * moment.epoch))  # steps differ with the batch
         if state == STOPPED and curve and len(self._sweep.objectives) == 1:
             self._study.tell(trial, state=optuna.trial.TrialState.PRUNED)
         elif state == FINISHED and curve:

@@ -191,7 +191,7 @@ def test_finalists_were_chosen_by_their_first_seed():
     assert "without it p000 has 90.50%" in ranking.cautions[0]
     lucky = ranked([0.95, 0.90, 0.91], [0.93], [0.79])
     assert [point.point for point in lucky.points] == [0, 1, 2]
-    assert "p001 has 93.00% with 1 seed(s), which may be luck" in lucky.verdict
+    assert "Higher with one seed, which may be luck: p001 93.00%" in lucky.verdict
 
 
 def test_changes_on_the_way_are_said():
