@@ -19,10 +19,11 @@ from jobs.attempts import Attempts
 from jobs.runs import Runs
 from jobs.train import Interrupted, deliver, end_runs_of_before, prepare_data, say_waiting, signals
 from platform.cluster import CannotGoOn, connect, disconnect
-from platform.config import Config, Experiment, first_line
+from platform.config import Config, ConfigError, Experiment, first_line
 from platform.console import Console, duration
 from platform.evaluation.report import mlflow_command
 from platform.experiment import ExperimentFolder, Record
+from platform.goodput import LAUNCHER_LOST
 from platform.launch import variant
 from platform.plan import Plan
 from platform.sweep import curve, ranking, report, table
@@ -32,6 +33,7 @@ from platform.sweep.trials import DIVERGED, FAILED, FINISHED, OVER, Book
 from platform.tracking import git_commit, require_answer
 
 log = logging.getLogger("platform")
+PROMOTED = 7  # as many networks as the paper's ensemble has
 IDENTITY = ("space", "search", "objectives", "scheduler", "grace_epochs", "reduction", "mutate", "seed")
 
 
@@ -115,6 +117,7 @@ class _Sweep:
         base = replace(self._planned.base, members=[])
         runs = Runs(self._experiment, self._folder, self._record, [])
         try:
+            self._end_late(runs)
             if train:
                 self._run_trials(base, runs)
             self._report(runs)
@@ -125,6 +128,22 @@ class _Sweep:
         waiting = runs.close()
         say_waiting(self._experiment, self._folder, waiting)
         return waiting
+
+    def _end_late(self, runs: Runs) -> None:
+        """Trials that ended just before the launcher was killed: the book knows, and MLflow would never hear of it."""
+        late = [trial for trial in self._book.trials if trial.state in OVER and trial.name in self._unreported()]
+        if not late:
+            return
+        from jobs.tuning import end_run, open_run  # Ray Tune takes seconds to import
+
+        Attempts(self._folder, [trial.name for trial in late]).close(LAUNCHER_LOST)
+        for trial in late:
+            try:
+                config = self._composed(trial.values, trial.seed)
+            except ConfigError:  # it never began
+                continue
+            open_run(runs, trial, config)
+            end_run(runs, trial, self._folder, self._config)
 
     def _run_trials(self, base: Plan, runs: Runs) -> None:
         attempts, stack = Attempts(self._folder, []), contextlib.ExitStack()
@@ -191,9 +210,9 @@ class _Sweep:
             print(f"\n{trials} trial(s) in {duration(seconds)}")
         print(f"report    {self._folder.path / 'report' / 'report.html'}")
         print(f"compare   {mlflow_command(self._config.tracking)}")
-        print(
-            f"promote   python -m platform.launch job=promote promote.sweep={_near(self._folder.path)} promote.count=7"
-        )
+        if found.points:
+            place, count = _near(self._folder.path), min(PROMOTED, len(found.points))
+            print(f"promote   python -m platform.launch job=promote promote.sweep={place} promote.count={count}")
 
 
 def _near(path: Path) -> Path:

@@ -17,6 +17,7 @@ from typing import Any
 
 import ray
 from ray import tune
+from ray.tune.progress_reporter import TrialProgressCallback
 from ray.tune.schedulers import (
     ASHAScheduler,
     FIFOScheduler,
@@ -146,7 +147,7 @@ class Tuning:
             run_config=tune.RunConfig(
                 name=f"tune-{self._shared.launch}",
                 storage_path=str(self._folder.path / "ray"),
-                callbacks=[TrialWatch(self._shared.mailbox)],
+                callbacks=[TrialWatch(self._shared.mailbox), Silence()],
                 stop=StopWhen(self._searcher),
                 failure_config=tune.FailureConfig(max_failures=MAX_FAILURES),
                 verbose=0,
@@ -159,20 +160,13 @@ class Tuning:
             trial = news.trial
             if news.config:
                 attempts.add(trial.name, time.time())
-                runs.open(trial.name, news.config, {f"point.{key}": str(value) for key, value in trial.values.items()})
+                open_run(runs, trial, news.config)
                 console.add(plan_member(trial.name, news.config, self._planned.base.train_samples, None))
             else:
                 attempts.end(trial.name, trial.state, time.time())
                 attempts.write(now=True)  # MLflow is told what is on disk
-                runs.end(trial.name, _status(trial), _tags(trial), self._figures(trial))
+                end_run(runs, trial, self._folder, self._config)
                 console.end(trial.name, self._line(trial))
-
-    def _figures(self, trial: Trial) -> dict[str, float]:
-        if trial.state != FINISHED:
-            return {}
-        probabilities = MemberProbabilities(self._folder.member(trial.name).probabilities)
-        scores = score({trial.name: probabilities}, self._config.evaluation.views)
-        return report.metrics(scores.members[trial.name], prefix="test")
 
     def _line(self, trial: Trial) -> str:
         moments = curve.read(self._folder.member(trial.name).path)
@@ -194,6 +188,21 @@ class Reserve:
         if cluster.max_workers > 1:
             return {"memory": 1}  # a byte: Tune does not take nothing
         return {"CPU": cluster.cpus_per_worker, "GPU": self.gpus}
+
+
+def open_run(runs: Runs, trial: Trial, config: Config) -> None:
+    """Its MLflow run begins, or goes on."""
+    runs.open(trial.name, config, {f"point.{key}": str(value) for key, value in trial.values.items()})
+
+
+def end_run(runs: Runs, trial: Trial, folder: ExperimentFolder, config: Config) -> None:
+    """Its MLflow run ends as what the trial was."""
+    figures = {}
+    if trial.state == FINISHED:
+        probabilities = MemberProbabilities(folder.member(trial.name).probabilities)
+        scores = score({trial.name: probabilities}, config.evaluation.views)
+        figures = report.metrics(scores.members[trial.name], prefix="test")
+    runs.end(trial.name, _status(trial), _tags(trial), figures)
 
 
 def _status(trial: Trial) -> str:
@@ -310,6 +319,13 @@ class TrialWatch(tune.Callback):
     def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         event = GroupEvent(lane_of(str(trial)), "failed", "its process ended", time.time())
         self._mailbox.put.remote(event)
+
+
+class Silence(TrialProgressCallback):
+    """In the place of Tune's own, which prints of trials without a score at any `verbose`."""
+
+    def _print(self, msg: str) -> None:
+        pass
 
 
 class StopWhen(tune.Stopper):
