@@ -20,7 +20,7 @@ from jobs.results import Results
 from jobs.runs import Runs
 from jobs.train import Interrupted, deliver, end_runs_of_before, prepare_data, say_waiting, signals
 from platform.cluster import CannotGoOn, connect, disconnect
-from platform.config import Config, Experiment, first_line
+from platform.config import Config, ConfigError, Experiment, first_line
 from platform.console import Console, duration
 from platform.evaluation.report import mlflow_command
 from platform.experiment import ExperimentFolder, MemberState, Record
@@ -33,6 +33,7 @@ from platform.sweep.trials import DIVERGED, FAILED, FINISHED, OVER, Book
 from platform.tracking import git_commit, require_answer
 
 log = logging.getLogger("platform")
+PROMOTED = 7  # as many networks as the paper's ensemble has
 IDENTITY = ("space", "search", "objectives", "scheduler", "grace_epochs", "reduction", "mutate", "seed")
 
 

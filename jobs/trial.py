@@ -63,7 +63,7 @@ def run_trial(config: dict[str, Any], shared: Shared) -> None:
         return
     copy_to = join(shared.copies, name) if shared.copies else None
     if shared.scheduler == "pbt":
-        settings = _take_over(folder, name, settings)
+        settings = _take_over(folder, name, settings, Sender(shared.mailbox, name))
         copy_to = None  # of checkpoints that another trial's may take the place of
     elif config[SEED] == 0:
         judge.tell_again(until=_reached(folder))
@@ -189,7 +189,7 @@ def _reached(folder: MemberFolder) -> int:
     return newest[0] if newest else -1
 
 
-def _take_over(folder: MemberFolder, name: str, settings: Config) -> Config:
+def _take_over(folder: MemberFolder, name: str, settings: Config, sender: Sender) -> Config:
     """Go on from what PBT hands over: another trial's weights, optimiser and place in the data, and its settings with
     the changed rate. The trial's own checkpoints make room. A new launch goes on with the settings that the trial had.
     """
@@ -220,13 +220,15 @@ def _replace_checkpoints(folder: MemberFolder, state: Path) -> None:
         path.unlink()
 
 
-def _note_changes(folder: MemberFolder, letter: dict[str, Any], settings: Config) -> None:
-    """A line in `changes.jsonl`: whose state it goes on from, of when, and what its settings are that were others."""
+def _note_changes(folder: MemberFolder, letter: dict[str, Any], settings: Config) -> dict[str, Any]:
+    """A line in `changes.jsonl`: whose state it goes on from, of when, and what its settings are that were others,
+    which it returns."""
     before = flatten(identity(json.loads((folder.path / SETTINGS_FILE).read_text())))
     now = flatten(identity(json.loads(json.dumps(asdict(settings)))))
     changed = {key: value for key, value in now.items() if before.get(key) != value}
     with (folder.path / CHANGES).open("a") as file:
         file.write(json.dumps(letter | {"changed": changed}) + "\n")
+    return changed
 
 
 def changes_of(folder: MemberFolder) -> list[list[Any]]:

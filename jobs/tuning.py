@@ -17,6 +17,7 @@ from typing import Any
 
 import ray
 from ray import tune
+from ray.tune.progress_reporter import TrialProgressCallback
 from ray.tune.schedulers import (
     ASHAScheduler,
     FIFOScheduler,
@@ -145,7 +146,7 @@ class Tuning:
             run_config=tune.RunConfig(
                 name=f"tune-{self._shared.launch}",
                 storage_path=str(self._folder.path / "ray"),
-                callbacks=[TrialWatch(self._shared.mailbox)],
+                callbacks=[TrialWatch(self._shared.mailbox), Silence()],
                 stop=StopWhen(self._searcher),
                 failure_config=tune.FailureConfig(max_failures=MAX_FAILURES),
                 verbose=0,
@@ -291,6 +292,13 @@ class TrialWatch(tune.Callback):
     def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         event = GroupEvent(lane_of(str(trial)), "failed", "its process ended", time.time())
         self._mailbox.put.remote(event)
+
+
+class Silence(TrialProgressCallback):
+    """In the place of Tune's own, which prints of trials without a score at any `verbose`."""
+
+    def _print(self, msg: str) -> None:
+        pass
 
 
 class StopWhen(tune.Stopper):
