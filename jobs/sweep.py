@@ -24,6 +24,7 @@ from platform.config import Config, ConfigError, Experiment, first_line
 from platform.console import Console, duration
 from platform.evaluation.report import mlflow_command
 from platform.experiment import ExperimentFolder, MemberState, Record
+from platform.goodput import LAUNCHER_LOST
 from platform.launch import variant
 from platform.plan import Plan
 from platform.sweep import curve, ranking, report, table
@@ -135,9 +136,11 @@ class _Sweep:
 
     def _report_ends(self, runs: Runs) -> None:
         """Of trials whose launcher was killed before it could: whatever is over is reported once."""
+        late = [trial for trial in self._book.trials if trial.state in OVER and trial.name in self._unreported()]
+        Attempts(self._folder, [trial.name for trial in late]).close(LAUNCHER_LOST)
         results = Results(self._folder, self._config.evaluation.views)
-        for trial in self._book.trials:
-            if trial.state in OVER and trial.name in self._unreported():
+        for trial in late:
+            with contextlib.suppress(ConfigError):  # of a point that cannot be: it never began
                 results.begin(runs, trial, self._composed(trial.values, trial.seed))
                 results.end(runs, trial)
 
@@ -207,7 +210,7 @@ class _Sweep:
         print(f"report    {self._folder.path / 'report' / 'report.html'}")
         print(f"compare   {mlflow_command(self._config.tracking)}")
         if found.points:
-            count = f"promote.count={min(7, len(found.points))}"
+            count = f"promote.count={min(PROMOTED, len(found.points))}"
             print(f"promote   python -m platform.launch job=promote promote.sweep={_near(self._folder.path)} {count}")
 
 

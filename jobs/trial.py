@@ -203,8 +203,10 @@ def _take_over(folder: MemberFolder, name: str, settings: Config, sender: Sender
         with handed.as_directory() as place:
             letter = json.loads((Path(place) / LETTER).read_text())
             if letter["trial"] != name:
-                _note_changes(folder, letter, settings)
+                changed = _note_changes(folder, letter, settings)
                 _replace_checkpoints(folder, Path(place) / letter["file"])
+                told = ", ".join(f"{key}={value}" for key, value in changed.items())
+                sender.send("state", text=f"goes on from {letter['trial']} of epoch {letter['epoch']:g}, {told}")
     write_atomically(kept, json.dumps(asdict(settings)) + "\n")
     return settings
 

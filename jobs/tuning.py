@@ -378,7 +378,7 @@ def _settle_tune(side_by_side: int) -> None:
     """Tune prints, warns and writes for people who look at it; ours look elsewhere."""
     os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(side_by_side)  # or the first ones start one after another
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # trials tell their own errors
-    os.environ["RAY_AIR_NEW_OUTPUT"] = "1"  # which is silent when asked to be
+    os.environ["RAY_AIR_NEW_OUTPUT"] = "0"
     os.environ["TUNE_DISABLE_AUTO_CALLBACK_LOGGERS"] = "1"
     os.environ["TUNE_DISABLE_STRICT_METRIC_CHECKING"] = "1"  # trials that diverge have no scores
     os.environ["TUNE_GLOBAL_CHECKPOINT_S"] = "100000"  # nobody restores from Tune's own notes
