@@ -1,0 +1,385 @@
+"""Whole sweeps through the real command line: searched, stopped early, killed and gone on with. Real Ray, real MLflow.
+
+A network of a tenth of GoogLeNet's width learns the digits in three epochs with the good rate here, and nothing with
+the bad one. Trials take the processors in halves or as a whole, so that as many run side by side on any machine.
+"""
+
+import hashlib
+import json
+import os
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+from mlflow.entities import Run
+from mlflow.tracking import MlflowClient
+
+from platform.chaos import session
+from platform.data import samplelog
+from platform.sweep import curve
+from platform.sweep.trials import DIVERGED, FINISHED, OVER, STOPPED, WAITING, Book, Trial
+from platform.tracking import mlflow_ids
+from platform.training.checkpoints import newest_step
+from tests.jobs.conftest import Runner
+from tests.jobs.test_train_job import _wait
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(420)]
+GOOD, BAD = 0.04, 0.0001
+CPUS = len(os.sched_getaffinity(0))
+TWO_BESIDE, ONE_BY_ONE = (f"cluster.cpus_per_worker={cpus}" for cpus in (max(1, CPUS // 2), CPUS))
+WORDS = ["job=sweep", "model.width=0.1", "evaluation.views=[1]", "optim.clip_norm=1", "schedule.warmup_epochs=0.5"]
+ASHA = ["sweep.scheduler=asha", "sweep.reduction=2", "sweep.grace_epochs=2", "training.epochs=3", TWO_BESIDE]
+EPOCH = 44  # steps
+
+
+class Sweep:
+    """A sweep that is launched again and again by the same command."""
+
+    def __init__(self, launch: Runner, name: str, *words: str) -> None:
+        self._launch, self._words = launch, [*WORDS, f"name={name}", *words]
+        self.name, self.folder = name, launch.folder / "runs" / name
+
+    def start(self) -> subprocess.Popen[str]:
+        return self._launch.start(*self._words)
+
+    def run(self, status: int = 0) -> str:
+        """Launch it to its end; what it said."""
+        found, output = self._launch(*self._words)
+        assert found == status, output
+        return output
+
+    def trials(self) -> dict[str, Trial]:
+        return {trial.name: trial for trial in Book.read(self.folder).trials}
+
+    def states(self) -> dict[str, str]:
+        return {name: trial.state for name, trial in self.trials().items()}
+
+    def member(self, name: str):
+        return self._launch.member(self.name, name)
+
+    def attempts(self, name: str):
+        return self._launch.attempts(self.name, name)
+
+    def saved(self, *, state: str = WAITING) -> dict[str, int]:
+        """The trials of that state that have a checkpoint, and the step of the newest."""
+        steps = {
+            name: newest_step(self.member(name).checkpoints) for name, found in self.states().items() if found == state
+        }
+        return {name: step for name, step in steps.items() if step > 0}
+
+    def workers(self) -> dict[str, list[dict[str, int]]]:
+        """The processes of each trial, as the launcher has heard of them lately."""
+        try:
+            found = json.loads((self.folder / "live.json").read_text())
+        except (FileNotFoundError, ValueError):
+            return {}
+        return {each["member"]: [other for other in found if other["member"] == each["member"]] for each in found}
+
+    def top1(self, name: str) -> list[float]:
+        """After each epoch."""
+        return [moment.top1 for moment in curve.read(self.member(name).path)]
+
+    def runs(self) -> tuple[Run, dict[str, Run]]:
+        """MLflow's run of the sweep, and those of the trials by name: exactly these are there."""
+        client = MlflowClient(self._launch.uri)
+        record = json.loads((self.folder / "experiment.json").read_text())
+        ids = mlflow_ids(self.folder / "tracking.jsonl")
+        parent = client.get_run(ids[record["parent_run"]])
+        runs = {name: client.get_run(ids[key]) for name, key in record["member_runs"].items()}
+        experiment = parent.info.experiment_id
+        known = {run.info.run_id for run in client.search_runs([experiment]) if _belongs(run, parent)}
+        assert known == {parent.info.run_id, *(run.info.run_id for run in runs.values())}
+        assert all(name == run.info.run_name for name, run in runs.items())
+        return parent, runs
+
+    def history(self, run: Run, key: str) -> list[int]:
+        """The steps of a metric's points."""
+        return [point.step for point in MlflowClient(self._launch.uri).get_metric_history(run.info.run_id, key)]
+
+    def artifacts(self, run: Run, folder: str) -> set[str]:
+        found = MlflowClient(self._launch.uri).list_artifacts(run.info.run_id, folder)
+        return {Path(file.path).name for file in found}
+
+
+def _belongs(run: Run, parent: Run) -> bool:
+    return parent.info.run_id in (run.info.run_id, run.data.tags.get("mlflow.parentRunId"))
+
+
+def nothing_is_left(process: subprocess.Popen[str], within_s: float = 30) -> None:
+    end = time.monotonic() + within_s
+    while (left := session.living(process.pid)) and time.monotonic() < end:
+        time.sleep(0.1)
+    assert not left, [each.cmdline() for each in left]
+
+
+def kill(process: subprocess.Popen[str]) -> None:
+    process.kill()
+    process.wait()
+    nothing_is_left(process)
+
+
+def digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def test_a_sweep_stops_bad_trials_and_goes_on_after_a_kill_and_ctrl_c(launch: Runner):
+    """The good rate comes first in the grid, so that the others have something to be compared with."""
+    space = f"+sweep.space={{optim.lr:[{GOOD},{BAD}],sampling:[multi_scale,large_crops]}}"
+    words = [*ASHA, "training.epochs=4", "sweep.seeds=2", "sweep.finalists=1", "checkpoint.every_s=0.5"]
+    sweep = Sweep(launch, "asha", space, *words)
+    process = sweep.start()
+    _wait(lambda: FINISHED in sweep.states().values() and bool(_young(sweep)), process)
+    kill(process)
+    first = sweep.trials()
+    finished = {name: sweep.member(name).weights for name, trial in first.items() if trial.state == FINISHED}
+    as_it_was = {name: (path.stat().st_mtime_ns, digest(path)) for name, path in finished.items()}
+    under_way = _young(sweep)
+    assert under_way
+
+    process = sweep.start()
+    _wait(lambda: any(name.endswith("-s1") for name in sweep.saved()), process)
+    process.send_signal(signal.SIGINT)
+    output, _ = process.communicate(timeout=120)
+    assert process.returncode == 130, output
+    assert "stopped by SIGINT: the same command goes on" in output
+    nothing_is_left(process)
+    unfinished = len([name for name in first if name not in finished])
+    assert f"asha: {5 - len(first) + unfinished} of 5 trials to run, 2 side by side" in output
+    for name, step in under_way.items():
+        *before, after = sweep.attempts(name)
+        assert after.from_step >= step
+        assert [attempt.reason for attempt in before] in ([], ["the launcher died"])  # its last second is not known
+    parent, runs = sweep.runs()
+    (finalist,) = [name for name in runs if name.endswith("-s1")]
+    assert parent.info.status == "KILLED"
+    assert parent.data.tags["interrupted"] == "stopped by SIGINT"
+    assert {run.info.status for name, run in runs.items() if sweep.states()[name] == STOPPED} == {"KILLED"}
+    late = sweep.member(finalist).is_trained()  # on a machine so fast that it came to its end in the seconds until then
+    if not late:
+        assert runs[finalist].info.status == "KILLED"
+        assert runs[finalist].data.tags["interrupted"] == "stopped by SIGINT"
+    reached = sweep.saved()[finalist]
+
+    output = sweep.run()
+    assert "asha: 1 of 5 trials to run" in output
+    trials = sweep.trials()
+    assert sorted(trial.point for trial in trials.values() if trial.seed == 0) == [0, 1, 2, 3]
+    best = max((name for name in trials if trials[name].seed == 0), key=lambda name: sweep.top1(name)[-1])
+    assert finalist == best.replace("-s0", "-s1")
+    assert {trials[best].state, trials[finalist].state} == {FINISHED}
+    assert {trials["p002-s0"].state, trials["p003-s0"].state} == {STOPPED}
+    assert {trial.values["optim.lr"] for trial in trials.values() if trial.state == FINISHED} == {GOOD}
+    assert {name: (path.stat().st_mtime_ns, digest(path)) for name, path in finished.items()} == as_it_was
+    cut, *again = sweep.attempts(finalist)
+    assert cut.reason == "stopped by SIGINT"
+    assert [attempt.reason for attempt in again] == ([] if late else [FINISHED])
+    assert all(attempt.from_step >= reached for attempt in again)
+    assert all(len(sweep.attempts(name)) == 1 for name in finished)
+    for name, trial in trials.items():
+        assert len(sweep.top1(name)) == (4 if trial.state == FINISHED else 2)
+    _check_runs(sweep, trials, finalist)
+
+    weights = {name: digest(sweep.member(name).weights) for name in trials if trials[name].state == FINISHED}
+    output = sweep.run()
+    assert "asha: every trial is over; nothing to train" in output
+    assert "side by side" not in output
+    assert {name: digest(sweep.member(name).weights) for name in weights} == weights
+    assert sweep.trials() == trials
+    assert sweep.runs()[0].info.status == "FINISHED"
+
+
+def _young(sweep: Sweep) -> dict[str, int]:
+    """Those that train, have a checkpoint, and cannot be over soon."""
+    return {name: step for name, step in sweep.saved().items() if step < EPOCH}
+
+
+def _check_runs(sweep: Sweep, trials: dict[str, Trial], finalist: str) -> None:
+    """In MLflow: each trial once, ended as what it was, with its settings and every point of its curves once."""
+    parent, runs = sweep.runs()
+    assert parent.info.status == "FINISHED"
+    assert {"report.html", "ranking.md", "ranking.csv", "curves.png"} <= sweep.artifacts(parent, "report")
+    assert parent.data.metrics["trials/finished"] + parent.data.metrics["trials/stopped"] == 5
+    assert parent.data.metrics["best/seeds"] == 2
+    assert "is best" in parent.data.tags["mlflow.note.content"]
+    assert set(runs) == set(trials)
+    for name, trial in trials.items():
+        data = runs[name].data
+        assert runs[name].info.status == ("FINISHED" if trial.state == FINISHED else "KILLED")
+        assert data.tags["outcome"] == trial.state
+        assert float(data.params["point.optim.lr"]) == float(data.params["optim.lr"]) == trial.values["optim.lr"]
+        assert data.params["point.sampling"] == trial.values["sampling"]
+        assert data.params["seed"] == str(trial.seed)
+        assert data.params["model.width"] == "0.1"
+        if trial.state == STOPPED:
+            assert data.tags["reason"].startswith("by asha, as number ")
+            assert not [key for key in data.metrics if key.startswith("test/")]
+        else:
+            assert data.metrics["test/top1_1_views"] == pytest.approx(sweep.top1(name)[-1], abs=0.01)
+        for key in ("val/top1", "progress", "train/loss"):
+            steps = sweep.history(runs[name], key)
+            assert steps == sorted(set(steps))
+            assert steps
+        assert sweep.history(runs[name], "val/top1") == [EPOCH * (n + 1) for n in range(len(sweep.top1(name)))]
+
+
+def test_a_weak_trial_of_pbt_goes_on_from_a_strong_one_also_after_a_kill(launch: Runner):
+    """One at a time: the strong one waits with the checkpoint of epoch 2 when the weak one has come there."""
+    words = ["sweep.scheduler=pbt", "training.epochs=3", "loader.log_samples=true", ONE_BY_ONE]
+    words += ["checkpoint.every_s=0.2", "checkpoint.keep=100"]
+    sweep = Sweep(launch, "pbt", f"+sweep.space={{optim.lr:[{GOOD},{BAD}]}}", *words)
+    strong, weak = sweep.member("p000-s0"), sweep.member("p001-s0")
+    process = sweep.start()
+    _wait((weak.path / "samples" / "start-2.rank-0-of-1.txt").exists, process)
+    _wait(lambda: newest_step(weak.checkpoints) > 2 * EPOCH, process)
+    kill(process)
+    (letter,) = [json.loads(line) for line in (weak.path / "changes.jsonl").read_text().splitlines()]
+    assert (letter["trial"], letter["epoch"]) == ("p000-s0", 2.0)
+    donated = strong.checkpoints / letter["file"]
+    assert hashlib.sha256(donated.read_bytes()).hexdigest()[:16] in donated.name
+    assert letter["file"] in {path.name for path in weak.checkpoints.iterdir()}
+    assert digest(weak.checkpoints / letter["file"]) == digest(donated)
+    rate = letter["changed"]["optim.lr"]
+    assert rate in [pytest.approx(GOOD * factor) for factor in (0.8, 1.25)]
+    assert list(letter["changed"]) == ["optim.lr"]
+    reached = newest_step(weak.checkpoints)
+
+    output = sweep.run()
+    assert "of 2 trials to run, 1 side by side" in output  # the strong one may have ended
+    assert "nan" not in output
+    settings = json.loads((weak.path / "settings.json").read_text())
+    assert settings["optim"]["lr"] == rate
+    trials = sweep.trials()
+    assert {trial.state for trial in trials.values()} == {FINISHED}
+    assert trials["p000-s0"].changes == []
+    assert trials["p001-s0"].changes == [[2.0, "optim.lr", rate]]
+    assert trials["p001-s0"].values == {"optim.lr": BAD}
+    from_steps = [attempt.from_step for attempt in sweep.attempts("p001-s0")]
+    assert from_steps[:2] == [0, EPOCH]
+    assert from_steps[-1] >= reached
+    assert samplelog.read(weak.path) == samplelog.read(strong.path)  # the same order: every step once, none left out
+    assert len(samplelog.read(weak.path)) == 3 * EPOCH
+    assert sweep.top1("p001-s0")[0] < 0.15
+    assert sweep.top1("p001-s0")[-1] > 0.2
+    _, runs = sweep.runs()
+    assert runs["p001-s0"].data.tags["changes"] == f"epoch 2: optim.lr={rate}"
+    assert {run.info.status for run in runs.values()} == {"FINISHED"}
+
+
+def test_trials_of_several_workers_and_of_one_share_the_machine(launch: Runner):
+    """More than fit, of two sizes: none waits for ever, and the workers of a stopped one leave at once. The other seed
+    of the best comes when all others are over."""
+    space = f"+sweep.space={{optim.lr:[{GOOD},{BAD}],cluster.workers:[2,1]}}"
+    sweep = Sweep(launch, "sizes", space, *ASHA, "sweep.seeds=2", "sweep.finalists=1")
+    process = sweep.start()
+    processes: dict[str, set[int]] = {}
+    stopped_at: dict[str, float] = {}
+    held: set[int] = set()  # by ended trials, for longer than they may
+
+    def watch() -> bool:
+        for member, workers in sweep.workers().items():
+            processes.setdefault(member, set()).update(worker["pid"] for worker in workers)
+        for name, trial in sweep.trials().items():
+            if trial.state in OVER and trial.values["cluster.workers"] == 2:
+                stopped_at.setdefault(name, time.monotonic())
+                if time.monotonic() - stopped_at[name] > 5:
+                    held.update(pid for pid in processes.get(name, ()) if psutil.pid_exists(pid))
+        return process.poll() is not None
+
+    output = _watched(process, watch)
+    assert process.returncode == 0, output
+    assert not held
+    trials = sweep.trials()
+    states = sweep.states()
+    assert [states.pop(f"p00{point}-s0") for point in range(4)] == [FINISHED, FINISHED, STOPPED, STOPPED]
+    assert set(states.values()) == {FINISHED}
+    assert set(states) in ({"p000-s1"}, {"p001-s1"})
+    for name, trial in trials.items():
+        workers = trial.values["cluster.workers"]
+        assert [attempt.workers for attempt in sweep.attempts(name)] == [workers]
+        assert len(processes[name]) == workers
+    assert "warning" not in output
+    nothing_is_left(process)
+    _, runs = sweep.runs()
+    assert {name: run.info.status for name, run in runs.items()} == {
+        name: "FINISHED" if trial.state == FINISHED else "KILLED" for name, trial in trials.items()
+    }
+    assert {runs[name].data.params["cluster.workers"] for name in ("p000-s0", "p002-s0")} == {"2"}
+
+
+def _watched(process: subprocess.Popen[str], over) -> str:
+    end = time.monotonic() + 300
+    while not over():
+        assert time.monotonic() < end, (session.kill(process.pid), process.communicate()[0])
+        time.sleep(0.1)
+    return process.communicate()[0]
+
+
+def test_tpe_weighs_two_objectives_survives_a_dead_process_and_leaves_out_what_diverges(launch: Runner):
+    """With its seed the search tries the absurd rate once, at the end."""
+    space = "+sweep.space={optim.lr:[1e6,0.04],schedule:[googlenet,cosine],"
+    space += "schedule.factor:{choices:[0.9,0.96],when:{schedule:[googlenet]}},"
+    space += "optim.weight_decay:{low:1e-5,high:1e-3,log:true}}"
+    words = ["sweep.search=tpe", "sweep.points=4", "sweep.objectives=[top1,images_per_s]", "optim.clip_norm=0"]
+    sweep = Sweep(launch, "tpe", space, *words, "training.epochs=2", "checkpoint.every_s=0.3", TWO_BESIDE)
+    process = sweep.start()
+    _wait(lambda: "p000-s0" in sweep.workers() and "p000-s0" in sweep.saved(), process)
+    (worker,) = sweep.workers()["p000-s0"]
+    reached = newest_step(sweep.member("p000-s0").checkpoints)
+    os.kill(worker["pid"], signal.SIGKILL)
+    output, _ = process.communicate(timeout=300)
+    assert process.returncode == 0, output
+    assert "warning: p000-s0: its process ended; starting again from the newest checkpoint" in output
+    first, second = sweep.attempts("p000-s0")
+    assert (first.reason, second.reason) == ("its process ended", FINISHED)
+    assert second.from_step >= reached > 0
+
+    trials = sweep.trials()
+    diverged = [name for name, trial in trials.items() if trial.state == DIVERGED]
+    assert diverged == [name for name, trial in trials.items() if trial.values["optim.lr"] == 1e6]
+    assert len(diverged) == 1
+    assert {trial.state for trial in trials.values()} == {FINISHED, DIVERGED}
+    assert all(("schedule.factor" in t.values) == (t.values["schedule"] == "googlenet") for t in trials.values())
+    assert {t.values["schedule"] for t in trials.values()} == {"googlenet", "cosine"}
+    assert all(1e-5 <= trial.values["optim.weight_decay"] <= 1e-3 for trial in trials.values())
+    assert f"{diverged[0]} diverged: NonFiniteLoss: the loss is not finite at step 1" in output
+    assert "3 finished, 1 diverged" in output
+    assert "F a best trade-off: no other point is as good in top-1 and images/s" in output
+    assert "\n  F 1" in output
+    assert "promote.count=3" in output
+    assert "completed" not in output  # Tune's own word
+    parent, runs = sweep.runs()
+    assert parent.info.status == "FINISHED"
+    assert {name: run.info.status for name, run in runs.items()} == {
+        name: "FAILED" if name in diverged else "FINISHED" for name in trials
+    }
+    assert runs[diverged[0]].data.tags["outcome"] == DIVERGED
+    assert "front.png" in sweep.artifacts(parent, "report")
+
+    assert "every trial is over; nothing to train" in sweep.run()
+    assert sweep.trials() == trials
+
+
+@pytest.mark.endurance
+def test_hyperband_pauses_trials_and_goes_on_with_the_best(launch: Runner):
+    """The first bracket has three points and stops none. In the second two wait at epoch 2 for the third."""
+    space = f"+sweep.space={{optim.lr:[0.02,0.03,0.05,0.01,{BAD},0.00005]}}"
+    words = ["sweep.scheduler=hyperband", "sweep.reduction=2", "training.epochs=4", ONE_BY_ONE]
+    sweep = Sweep(launch, "hyperband", space, *words)
+    output = sweep.run()
+    states = sweep.states()
+    assert [states[f"p00{point}-s0"] for point in range(6)] == [FINISHED] * 4 + [STOPPED] * 2, output
+    assert len(sweep.top1("p003-s0")) == 4
+    waited, went_on = sweep.attempts("p003-s0")
+    assert (waited.from_step, waited.reason) == (0, "left by hyperband")
+    assert (went_on.from_step, went_on.reason) == (2 * EPOCH, FINISHED)
+    for name in ("p004-s0", "p005-s0"):
+        assert len(sweep.top1(name)) == 2
+        assert sweep.trials()[name].reason.startswith("by hyperband, as number ")
+    _, runs = sweep.runs()
+    assert sweep.history(runs["p003-s0"], "val/top1") == [EPOCH, 2 * EPOCH, 3 * EPOCH, 4 * EPOCH]
+    assert runs["p003-s0"].info.status == "FINISHED"
+    assert runs["p003-s0"].data.tags["attempts"] == "1: left by hyperband; 2: finished"
+    assert runs["p005-s0"].info.status == "KILLED"
