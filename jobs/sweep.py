@@ -9,7 +9,6 @@ import logging
 import shutil
 import sys
 import time
-from collections import Counter
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -140,9 +139,11 @@ class _Sweep:
         Attempts(self._folder, [trial.name for trial in late]).close(LAUNCHER_LOST)
         results = Results(self._folder, self._config.evaluation.views)
         for trial in late:
-            with contextlib.suppress(ConfigError):  # of a point that cannot be: it never began
+            try:
                 results.begin(runs, trial, self._composed(trial.values, trial.seed))
                 results.end(runs, trial)
+            except ConfigError:  # a point that cannot be: it never began
+                self._record.reported.append(trial.name)
 
     def _run_trials(self, base: Plan, runs: Runs) -> None:
         attempts, stack = Attempts(self._folder, []), contextlib.ExitStack()
@@ -200,8 +201,6 @@ class _Sweep:
         print("\n".join(table.lines(found)))
         print()
         print("\n".join([found.verdict, *found.cautions]))
-        states = Counter(trial.state for trial in self._book.trials)
-        print(", ".join(f"{count} {state}" for state, count in states.items()))
         for trial in self._book.trials:
             if trial.state in (FAILED, DIVERGED):
                 print(f"{trial.name} {trial.state}: {trial.reason}")

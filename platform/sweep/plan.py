@@ -150,6 +150,12 @@ def _check_scheduler(config: Config, space: list[Parameter]) -> None:
     )
     swept = [parameter.key for parameter in space if parameter.key == "training.epochs"]
     require(not swept, f"{looks} of the same length; leave training.epochs out of sweep.space")
+    if sweep.scheduler in ("hyperband", "pbt"):
+        require(
+            config.cluster.lanes == 0,
+            f"cluster.lanes is {config.cluster.lanes}; sweep.scheduler={sweep.scheduler} has trials take turns on all "
+            "there is; leave it out",
+        )
     if sweep.scheduler == "hyperband":
         choices = [choice for each in space if each.key == "cluster.workers" for choice in each.choices]
         require(
