@@ -151,9 +151,7 @@ class _Sweep:
             resources = connect(self._config.cluster)
             from jobs.tuning import Tuning  # Ray Tune takes seconds to import
 
-            tuning = Tuning(
-                self._planned, self._book, self.agenda, self._composed, self._folder, self._record, resources
-            )
+            tuning = Tuning(self._planned, self.agenda, self._composed, self._folder, self._record, resources)
             stack.callback(tuning.close)
             expected = max(0, self._planned.trials - sum(trial.state in OVER for trial in self._book.trials))
             with Console(base, [], tuning.side_by_side, expected=expected) as console:

@@ -1,38 +1,28 @@
-"""A sweep on Ray Tune: the agenda as Tune's searcher, Tune's schedulers, and what becomes of the trials.
+"""A sweep on Ray Tune, under way beside the launcher.
 
 In: an agenda and a cluster. Out: trials that begin and end, in the book and handed on to MLflow and the terminal.
 """
 
 import contextlib
 import logging
-import math
 import os
 import queue
-import random
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
-from types import SimpleNamespace
+from dataclasses import dataclass
 from typing import Any
 
 import ray
 from ray import tune
 from ray.tune.progress_reporter import TrialProgressCallback
-from ray.tune.schedulers import (
-    ASHAScheduler,
-    FIFOScheduler,
-    HyperBandScheduler,
-    MedianStoppingRule,
-    PopulationBasedTraining,
-    TrialScheduler,
-)
-from ray.tune.search import Searcher
 
 from jobs.attempts import Attempts
 from jobs.lanes import WARN_AFTER_S, Lanes
 from jobs.results import Results
 from jobs.runs import Runs
-from jobs.trial import NAME, SEED, SETTINGS, STATE, Shared, changes_of, run_trial
+from jobs.schedulers import PAUSING, scheduler_of
+from jobs.searcher import MAX_FAILURES, AgendaSearcher, News
+from jobs.trial import NAME, SETTINGS, Shared, run_trial
 from platform.cluster import (
     CannotGoOn,
     GroupEvent,
@@ -43,33 +33,20 @@ from platform.cluster import (
     release,
     start_mailbox,
 )
-from platform.config import ClusterConfig, Config, ConfigError, SweepConfig, first_line, replaced
+from platform.config import ClusterConfig, Config, first_line, replaced
 from platform.console import Console
 from platform.data.storage import join
-from platform.experiment import FAILED as MEMBER_FAILED
 from platform.experiment import ExperimentFolder, Record
 from platform.plan import plan_member
 from platform.sweep import curve
-from platform.sweep.agenda import Agenda, Nothing
+from platform.sweep.agenda import Agenda
 from platform.sweep.plan import SweepPlan
-from platform.sweep.trials import DIVERGED, FAILED, FINISHED, OVER, STOPPED, Book, Trial, lane_of
-from platform.training.meter import NonFiniteLoss
+from platform.sweep.trials import FINISHED, STOPPED, Trial, lane_of
 
-log = logging.getLogger("platform")
-MAX_FAILURES = 20  # of a trial's process; those of the training are counted by itself
 MANY = 10**9
 STOP_WAITS_S = 5.0
 LOOK_EVERY_S = 1.0
-PAUSING = ("pbt", "hyperband")  # trials wait for others, and go on from a checkpoint
 RUNNING = "RUNNING"  # Tune's word
-
-
-@dataclass(frozen=True)
-class News:
-    """From Tune's thread to the launcher's main thread."""
-
-    trial: Trial
-    config: Config | None  # None: it has ended
 
 
 class Tuning:
@@ -78,7 +55,6 @@ class Tuning:
     def __init__(
         self,
         planned: SweepPlan,
-        book: Book,
         agenda: Agenda,
         composed: Callable[[dict[str, Any], int], Config],
         folder: ExperimentFolder,
@@ -86,7 +62,7 @@ class Tuning:
         resources: Resources,
     ) -> None:
         config = planned.base.experiment.config
-        self._planned, self._book, self._folder, self._config = planned, book, folder, config
+        self._planned, self._folder, self._config = planned, folder, config
         self._news: queue.Queue[News] = queue.Queue()
         self._results = Results(folder, config.evaluation.views)
         gpus = gpus_per_worker(config.cluster, resources)
@@ -189,93 +165,6 @@ class Reserve:
         return {"CPU": cluster.cpus_per_worker, "GPU": self.gpus}
 
 
-class AgendaSearcher(Searcher):
-    """The agenda as Tune knows searchers. Every call comes from Tune's thread."""
-
-    def __init__(
-        self,
-        agenda: Agenda,
-        composed: Callable[[dict[str, Any], int], Config],
-        folder: ExperimentFolder,
-        config: Config,
-        news: "queue.Queue[News]",
-    ) -> None:
-        super().__init__(metric="top1", mode="max")
-        self._agenda, self._composed, self._folder, self._config, self._news = agenda, composed, folder, config, news
-        self._trials: dict[str, Trial] = {}  # by Tune's ids
-        self.interrupted = False  # what ends now has not ended by itself
-
-    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:  # pyright: ignore[reportIncompatibleMethodOverride]
-        while True:
-            found = None if self.interrupted else self._agenda.next()
-            if not isinstance(found, Trial):
-                return Searcher.FINISHED if found is Nothing.MORE else None
-            try:
-                config = self._settings(found)
-            except ConfigError as error:  # only some searches know their points before
-                self._agenda.end(found, DIVERGED, str(error))
-                continue
-            self._trials[trial_id] = found
-            if found.state not in OVER:
-                self._news.put(News(replace(found), config))
-            return {NAME: found.name, SETTINGS: config, STATE: found.state, SEED: found.seed} | self._mutable(config)
-
-    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
-        trial = self._trials.pop(trial_id, None)
-        if trial is None or self.interrupted:
-            return
-        replayed = trial.state in OVER
-        trial.changes = changes_of(self._folder.member(trial.name))
-        self._agenda.end(trial, *self._end_of(trial, error))
-        if not replayed:
-            self._news.put(News(replace(trial), None))
-
-    def _settings(self, trial: Trial) -> Config:
-        config = self._composed(trial.values, trial.seed)
-        pauses = self._config.sweep.scheduler in PAUSING
-        return replace(
-            config, checkpoint=replace(config.checkpoint, with_evaluations=pauses or config.checkpoint.with_evaluations)
-        )
-
-    def _mutable(self, config: Config) -> dict[str, Any]:
-        """What PBT changes, beside the settings."""
-        sweep = self._config.sweep
-        return {key: _at(config, key) for key in sweep.mutations} if sweep.scheduler == "pbt" else {}
-
-    def _end_of(self, trial: Trial, error: bool) -> tuple[str, str]:
-        """(state, reason): what is on disk decides."""
-        member = self._folder.member(trial.name)
-        if member.is_finished(max(self._config.evaluation.views)):
-            return FINISHED, ""
-        state = member.state()
-        if state.state == MEMBER_FAILED:
-            diverged = state.error.startswith(NonFiniteLoss.__name__)
-            return DIVERGED if diverged else FAILED, state.error
-        if error:
-            return FAILED, state.error or f"its process died more than {MAX_FAILURES} times"
-        return STOPPED, self._why_stopped(trial)
-
-    def _why_stopped(self, trial: Trial) -> str:
-        curves = [curve.read(path) for path in self._folder.path.glob("members/*")]
-        own = curve.read(self._folder.member(trial.name).path)
-        if not own or self._config.sweep.scheduler == "median":  # whose rule is another
-            return f"by {self._config.sweep.scheduler}"
-        epoch = own[-1].epoch
-        there = [moment.top1 for moments in curves for moment in moments if moment.epoch == epoch]
-        place = 1 + sum(top1 > own[-1].top1 for top1 in there)
-        return f"by {self._config.sweep.scheduler}, as number {place} of {len(there)} trials there"
-
-    def __getstate__(self) -> dict[str, Any]:
-        """Tune pickles itself for its own way of restoring, which nobody goes here: the book is on disk."""
-        return {}
-
-    def save(self, checkpoint_path: str) -> None:
-        """As above."""
-
-    def restore(self, checkpoint_path: str) -> None:
-        """As above."""
-
-
 class TrialWatch(tune.Callback):
     """Sees to the worker groups of trials that Tune has ended or paused, and tells the launcher of those that died."""
 
@@ -312,51 +201,6 @@ class StopWhen(tune.Stopper):
 
     def stop_all(self) -> bool:
         return self._searcher.interrupted
-
-
-def scheduler_of(sweep: SweepConfig, epochs: float) -> TrialScheduler:
-    """Ray Tune's scheduler. Scores of the last epoch come when a trial has ended, so none is ended by them."""
-    last, grace = math.ceil(epochs), sweep.grace_epochs
-    match sweep.scheduler:
-        case "asha":  # Li et al., MLSys 2020
-            return ASHAScheduler("epoch", max_t=last, grace_period=grace, reduction_factor=sweep.reduction)
-        case "hyperband":  # Li et al., JMLR 2018
-            return HyperBandScheduler("epoch", max_t=last, reduction_factor=sweep.reduction)
-        case "median":  # Golovin et al., KDD 2017
-            return MedianStoppingRule("epoch", grace_period=grace)
-        case "pbt":  # Jaderberg et al., 2017
-            return Population("epoch", perturbation_interval=grace, custom_explore_fn=Explore(sweep))
-        case _:
-            return FIFOScheduler()
-
-
-class Population(PopulationBasedTraining):
-    """PBT on trials that our searcher hands out. Ray refuses searchers, since most would learn from points that PBT has
-    changed; those that are allowed here learn nothing."""
-
-    def on_trial_add(self, tune_controller: Any, trial: Any) -> None:
-        super().on_trial_add(SimpleNamespace(search_alg=None), trial)  # pyright: ignore[reportArgumentType]
-
-
-class Explore:
-    """PBT's changes: every mutable key times one of its factors."""
-
-    def __init__(self, sweep: SweepConfig) -> None:
-        self._factors, self._draws = sweep.mutations, random.Random(sweep.seed)
-
-    def __call__(self, config: dict[str, Any]) -> dict[str, Any]:
-        for key, factors in self._factors.items():
-            value = config[key] * self._draws.choice(factors)
-            with contextlib.suppress(ConfigError):  # a value that cannot be: it stays as it was
-                replaced(config[SETTINGS], key, value)
-                config[key] = value
-        return config
-
-
-def _at(config: Any, key: str) -> Any:
-    for part in key.split("."):
-        config = getattr(config, part)
-    return config
 
 
 def _smallest(planned: SweepPlan) -> Config:

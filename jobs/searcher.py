@@ -1,0 +1,124 @@
+"""The agenda of a sweep as Ray Tune knows searchers: trials that begin, and what became of those that ended.
+
+In: the agenda, and Tune's calls. Out: Tune's configs of trials, the book kept up to date, news for the main thread.
+"""
+
+import queue
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+from ray.tune.search import Searcher
+
+from jobs.schedulers import PAUSING
+from jobs.trial import NAME, SEED, SETTINGS, STATE, changes_of
+from platform.config import Config, ConfigError
+from platform.experiment import FAILED as MEMBER_FAILED
+from platform.experiment import ExperimentFolder
+from platform.sweep import curve
+from platform.sweep.agenda import Agenda, Nothing
+from platform.sweep.trials import DIVERGED, FAILED, FINISHED, OVER, STOPPED, Trial
+from platform.training.meter import NonFiniteLoss
+
+MAX_FAILURES = 20  # of a trial's process; those of the training are counted by itself
+
+
+@dataclass(frozen=True)
+class News:
+    """From Tune's thread to the launcher's main thread."""
+
+    trial: Trial
+    config: Config | None  # None: it has ended
+
+
+class AgendaSearcher(Searcher):
+    """The agenda as Tune knows searchers. Every call comes from Tune's thread."""
+
+    def __init__(
+        self,
+        agenda: Agenda,
+        composed: Callable[[dict[str, Any], int], Config],
+        folder: ExperimentFolder,
+        config: Config,
+        news: "queue.Queue[News]",
+    ) -> None:
+        super().__init__(metric="top1", mode="max")
+        self._agenda, self._composed, self._folder, self._config, self._news = agenda, composed, folder, config, news
+        self._trials: dict[str, Trial] = {}  # by Tune's ids
+        self.interrupted = False  # what ends now has not ended by itself
+
+    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:  # pyright: ignore[reportIncompatibleMethodOverride]
+        while True:
+            found = None if self.interrupted else self._agenda.next()
+            if not isinstance(found, Trial):
+                return Searcher.FINISHED if found is Nothing.MORE else None
+            try:
+                config = self._settings(found)
+            except ConfigError as error:  # only some searches know their points before
+                self._agenda.end(found, DIVERGED, str(error))
+                continue
+            self._trials[trial_id] = found
+            if found.state not in OVER:
+                self._news.put(News(replace(found), config))
+            return {NAME: found.name, SETTINGS: config, STATE: found.state, SEED: found.seed} | self._mutable(config)
+
+    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
+        trial = self._trials.pop(trial_id, None)
+        if trial is None or self.interrupted:
+            return
+        replayed = trial.state in OVER
+        trial.changes = changes_of(self._folder.member(trial.name))
+        self._agenda.end(trial, *self._end_of(trial, error))
+        if not replayed:
+            self._news.put(News(replace(trial), None))
+
+    def _settings(self, trial: Trial) -> Config:
+        config = self._composed(trial.values, trial.seed)
+        pauses = self._config.sweep.scheduler in PAUSING
+        return replace(
+            config, checkpoint=replace(config.checkpoint, with_evaluations=pauses or config.checkpoint.with_evaluations)
+        )
+
+    def _mutable(self, config: Config) -> dict[str, Any]:
+        """What PBT changes, beside the settings."""
+        sweep = self._config.sweep
+        return {key: _at(config, key) for key in sweep.mutations} if sweep.scheduler == "pbt" else {}
+
+    def _end_of(self, trial: Trial, error: bool) -> tuple[str, str]:
+        """(state, reason): what is on disk decides."""
+        member = self._folder.member(trial.name)
+        if member.is_finished(max(self._config.evaluation.views)):
+            return FINISHED, ""
+        state = member.state()
+        if state.state == MEMBER_FAILED:
+            diverged = state.error.startswith(NonFiniteLoss.__name__)
+            return DIVERGED if diverged else FAILED, state.error
+        if error:
+            return FAILED, state.error or f"its process died more than {MAX_FAILURES} times"
+        return STOPPED, self._why_stopped(trial)
+
+    def _why_stopped(self, trial: Trial) -> str:
+        curves = [curve.read(path) for path in self._folder.path.glob("members/*")]
+        own = curve.read(self._folder.member(trial.name).path)
+        if not own or self._config.sweep.scheduler == "median":  # whose rule is another
+            return f"by {self._config.sweep.scheduler}"
+        epoch = own[-1].epoch
+        there = [moment.top1 for moments in curves for moment in moments if moment.epoch == epoch]
+        place = 1 + sum(top1 > own[-1].top1 for top1 in there)
+        return f"by {self._config.sweep.scheduler}, as number {place} of {len(there)} trials there"
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Tune pickles itself for its own way of restoring, which nobody goes here: the book is on disk."""
+        return {}
+
+    def save(self, checkpoint_path: str) -> None:
+        """As above."""
+
+    def restore(self, checkpoint_path: str) -> None:
+        """As above."""
+
+
+def _at(config: Any, key: str) -> Any:
+    for part in key.split("."):
+        config = getattr(config, part)
+    return config
