@@ -13,7 +13,7 @@ from platform.config import require_at_least
 from platform.sweep.labels import point_label
 from platform.sweep.noise import LEVEL, Noise, holm
 from platform.sweep.outcome import Curves, Ranked, Unranked, of_point
-from platform.sweep.trials import FAILED, FINISHED, STOPPED, WAITING, Book
+from platform.sweep.trials import DIVERGED, FAILED, FINISHED, STOPPED, WAITING, Book
 
 DIGITS = 12  # of a mean; means that differ further down are equal, but for rounding
 NAMED = 6  # names a sentence can bear
@@ -27,9 +27,11 @@ class Tally:
     stopped: int  # early, by the scheduler
     failed: int
     waiting: int
+    diverged: int = 0  # or of a point that cannot be
 
     def __str__(self) -> str:
-        counts = {FINISHED: self.finished, STOPPED: self.stopped, FAILED: self.failed, WAITING: self.waiting}
+        counts = {FINISHED: self.finished, STOPPED: self.stopped, DIVERGED: self.diverged}
+        counts |= {FAILED: self.failed, WAITING: self.waiting}
         return ", ".join(f"{count} {state}" for state, count in counts.items() if count) or "none"
 
 
@@ -104,7 +106,7 @@ def rank(book: Book, curves: Curves, objectives: Sequence[str], val_samples: int
         objectives=tuple(objectives),
         val_samples=val_samples,
         noise=noise,
-        tally=Tally(states[FINISHED], states[STOPPED], states[FAILED], states[WAITING]),
+        tally=Tally(*(states[each] for each in (FINISHED, STOPPED, FAILED, WAITING, DIVERGED))),
         changed=any(trial.changes for trial in book.trials),
     )
 

@@ -54,6 +54,7 @@ def metrics(ranking: Ranking) -> dict[str, float]:
         "best/p": second and second.p_above,
         "trials/finished": ranking.tally.finished,
         "trials/stopped": ranking.tally.stopped,
+        "trials/diverged": ranking.tally.diverged,
         "trials/failed": ranking.tally.failed,
     }
     return {key: float(value) for key, value in figures.items() if value is not None}
