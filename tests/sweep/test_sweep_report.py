@@ -139,9 +139,10 @@ def test_metrics():
     assert metrics(ranking) == {
         "best/top1": ranking.points[0].mean, "best/sd": ranking.points[0].sd, "best/seeds": 3,
         "best/lead": ranking.lead, "best/p": ranking.points[1].p_above,
-        "trials/finished": 29, "trials/stopped": 9, "trials/failed": 4,
+        "trials/finished": 29, "trials/stopped": 9, "trials/diverged": 0, "trials/failed": 4,
     }  # fmt: skip
-    assert metrics(rank(Book(), {}, ["top1"], 360)) == {"trials/finished": 0, "trials/stopped": 0, "trials/failed": 0}
+    ends = ("finished", "stopped", "diverged", "failed")
+    assert metrics(rank(Book(), {}, ["top1"], 360)) == {f"trials/{end}": 0 for end in ends}
     one = metrics(rank(*book_of([0.9], [0.8]), ["top1"], 360))
     assert "best/sd" not in one  # not known, which is not 0
     assert "best/p" not in one
