@@ -146,8 +146,8 @@ def test_a_sweep_stops_bad_trials_and_goes_on_after_a_kill_and_ctrl_c(launch: Ru
     assert process.returncode == 130, output
     assert "stopped by SIGINT: the same command goes on" in output
     nothing_is_left(process)
-    unfinished = len([name for name in first if name not in finished])
-    assert f"asha: {5 - len(first) + unfinished} of 5 trials to run, 2 side by side" in output
+    over = [trial for trial in first.values() if trial.state in (FINISHED, STOPPED)]
+    assert f"asha: {5 - len(over)} of 5 trials to run, 2 side by side" in output
     for name, step in under_way.items():
         *before, after = sweep.attempts(name)
         assert after.from_step >= step
