@@ -225,6 +225,7 @@ def _check_runs(sweep: Sweep, trials: dict[str, Trial], finalist: str) -> None:
         assert sweep.history(runs[name], "val/top1") == [EPOCH * (n + 1) for n in range(len(sweep.top1(name)))]
 
 
+@pytest.mark.long
 def test_a_weak_trial_of_pbt_goes_on_from_a_strong_one_also_after_a_kill(launch: Runner):
     """One at a time: the strong one waits with the checkpoint of epoch 2 when the weak one has come there."""
     words = ["sweep.scheduler=pbt", "training.epochs=3", "loader.log_samples=true", ONE_BY_ONE]
@@ -268,6 +269,7 @@ def test_a_weak_trial_of_pbt_goes_on_from_a_strong_one_also_after_a_kill(launch:
     assert {run.info.status for run in runs.values()} == {"FINISHED"}
 
 
+@pytest.mark.long
 def test_trials_of_several_workers_and_of_one_share_the_machine(launch: Runner):
     """More than fit, of two sizes: none waits for ever, and the workers of a stopped one leave at once. The other seed
     of the best comes when all others are over."""
