@@ -30,7 +30,7 @@ lint: setup
 	$(BIN)/ruff check
 	$(BIN)/basedpyright
 
-check: lint test long
+check: lint test
 
 format: setup
 	$(BIN)/ruff format
