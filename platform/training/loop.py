@@ -95,8 +95,7 @@ def train(
         _share_statistics(module, average, worker)
         scores = evaluate(averaged(module, average), cfg, index.split("val"), worker, pixels, dtype, progress)
         if worker.rank == 0:
-            where = {"train/epoch": step / order.steps_per_epoch, "progress": step / last_step}
-            report(step, where | {f"val/{name}": value for name, value in scores.rates().items()})
+            report(step, {f"val/{name}": value for name, value in scores.rates().items()})
         meter.restart_clock()
         return scores.rates()["top1"]
 
@@ -109,7 +108,10 @@ def train(
     with checkpoints, loader, _sample_log(cfg, folder, worker) as samples:
         progress.restored(step, lambda: samples_of(order, progress.step, worker))
         if saver.evaluated_step < step and _evaluation_due(cfg, step, order.steps_per_epoch, last_step):
-            settle(validate(), read=True)  # it was killed between the checkpoint and the evaluation
+            # It was killed between the checkpoint and the evaluation, before which there is a reading otherwise.
+            if worker.rank == 0:
+                report(step, {"train/epoch": step / order.steps_per_epoch, "progress": step / last_step})
+            settle(validate(), read=True)
         for batch in loader.steps(step, last_step):
             progress.at(step, COMPUTING)
             samples.add(step, batch.ids_N)
