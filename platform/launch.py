@@ -21,7 +21,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from platform.config import MEMORY, Config, ConfigError, Experiment, first_line, flatten
+from platform.config import MEMORY, ClusterConfig, Config, ConfigError, Experiment, KubeConfig, first_line, flatten
 
 ROOT = Path(__file__).resolve().parent.parent
 INTERRUPTED = 130
@@ -38,6 +38,10 @@ def main() -> None:
         sys.exit(failed.status)
     except (ConfigError, HydraException, OmegaConfBaseException) as error:
         _fail(one_line(error))
+    except AssertionError as error:
+        if "NoneType" not in str(error):  # OmegaConf's word for a key inside of what is not there
+            raise
+        _fail("cluster.kube is there with cluster=kuberay only; add that")
     except KeyboardInterrupt:  # before a job that has more to say about it
         print("\ninterrupted", file=sys.stderr)
         sys.exit(INTERRUPTED)
@@ -188,7 +192,7 @@ def one_line(error: BaseException) -> str:
 
 def unknown_key(key: str) -> str:
     """The message for a key that Hydra does not find, with the nearest that exist."""
-    known = list(flatten(asdict(Config())))
+    known = list(flatten(asdict(Config(cluster=ClusterConfig(kube=KubeConfig())))))
     if key in known:
         return f"{key} gets entries it does not have yet; write +{key}=..."
     near = difflib.get_close_matches(key, known, n=3, cutoff=0.6)
