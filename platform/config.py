@@ -337,6 +337,7 @@ class ClusterConfig:
     lanes: int = 0  # members side by side; 0: as many as the resources allow
     stall_timeout_s: int = 600  # a worker that stands still for longer is ended, and its group started again
     dashboard: bool = False  # of the local Ray
+    ship_code: bool = True  # send this checkout to the cluster; false: its machines have it (an image)
 
     def __post_init__(self) -> None:
         require(
