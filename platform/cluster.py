@@ -71,7 +71,7 @@ def connect(cluster: ClusterConfig) -> Resources:
     if cluster.address is None:
         _start_local(cluster)
     else:
-        _join(cluster.address)
+        _join(cluster.address, ship_code=cluster.ship_code)
     if terminated is not signal.SIG_DFL and threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, terminated)  # Ray has put its own handler in the place of the job's
     total = ray.cluster_resources()
@@ -99,14 +99,14 @@ def _start_local(cluster: ClusterConfig) -> None:
         raise CannotGoOn(f"Ray did not start on this machine ({first_line(error)})") from error
 
 
-def _join(address: str) -> None:
+def _join(address: str, *, ship_code: bool) -> None:
     try:
         host, _, port = address.rpartition(":")
         if host and port.isdigit() and "/" not in host:  # Ray itself would try for minutes
             socket.create_connection((host, int(port)), timeout=10).close()
         ray.init(
             address=address,
-            runtime_env=None if _is_shipped() else {"working_dir": str(ROOT), "excludes": NOT_SHIPPED},
+            runtime_env=shipped_code() if ship_code and not _is_shipped() else None,
             log_to_driver=False,
             logging_level=logging.ERROR,
         )
@@ -115,6 +115,11 @@ def _join(address: str) -> None:
         raise ConfigError(
             f"no Ray cluster answers at cluster.address={address} ({reason}); check the address, or use cluster=local"
         ) from error
+
+
+def shipped_code() -> dict[str, Any]:
+    """A runtime environment that takes this checkout to every process of a cluster."""
+    return {"working_dir": str(ROOT), "excludes": NOT_SHIPPED}
 
 
 def _is_shipped() -> bool:

@@ -406,7 +406,8 @@ class KubeConfig:
             require(getattr(self, key) > 0, f"cluster.kube.{key} is {getattr(self, key)}; give more than 0")
         require(
             self.shared_memory_gb < self.memory_gb,
-            f"cluster.kube.shared_memory_gb is {self.shared_memory_gb}, and a part of memory_gb ({self.memory_gb}); lower it",
+            f"cluster.kube.shared_memory_gb is {self.shared_memory_gb}, and a part of memory_gb ({self.memory_gb}); "
+            "lower it",
         )
         require(self.mount.startswith("/") and self.mount != "/", f"cluster.kube.mount is {self.mount!r}; give /a/path")
         require_choice("cluster.kube.capacity", self.capacity, CAPACITIES)
@@ -414,7 +415,7 @@ class KubeConfig:
         require_choice("cluster.kube.gang", self.gang, GANG_SCHEDULERS)
         require(
             self.queue is None or self.gang == "none",
-            f"cluster.kube.queue is {self.queue} and gang is {self.gang}; choose one: Kueue starts all pods or none itself",
+            f"cluster.kube.queue is {self.queue}, gang is {self.gang}; choose one: Kueue starts all or none, too",
         )
         require(
             self.schedule is None or bool(re.fullmatch(r"@\w+|(\S+ ){4}\S+", self.schedule)),
@@ -458,6 +459,7 @@ class ClusterConfig:
     dashboard: bool = False  # of the local Ray
     render_to: str | None = None  # with kube: write the RayJob to this file instead of submitting it; "-": print it
     kube: KubeConfig | None = None  # cluster=kuberay: run as a RayJob on Kubernetes
+    ship_code: bool = True  # send this checkout to the cluster; false: its machines have it (an image)
 
     def __post_init__(self) -> None:
         require(

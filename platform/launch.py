@@ -92,6 +92,8 @@ def _run(composed: DictConfig, overrides: list[str]) -> int:
     """Returns the job's status, 2 for a config that cannot work."""
     try:
         experiment = compose(composed, overrides)
+        if experiment.config.cluster.kube is not None and experiment.config.job != "check":
+            return import_module("jobs.kuberay").run(experiment, as_given(composed), overrides)
         return import_module(f"jobs.{experiment.config.job}").run(experiment)
     except (ConfigError, HydraException, OmegaConfBaseException) as error:
         print(f"error: {one_line(error)}", file=sys.stderr, flush=True)
@@ -124,10 +126,16 @@ def _refuse_without_effect(overrides: list[str], members: list[list[str]]) -> No
             raise ConfigError(f"{override} has no effect: every ensemble member sets {key}; change the members instead")
 
 
-def typed(composed: DictConfig) -> Config:
-    """A composed config as dataclasses, interpolations resolved, paths absolute (workers have other directories)."""
+def as_given(composed: DictConfig) -> Config:
+    """A composed config as dataclasses, interpolations resolved, paths as they are."""
     config = OmegaConf.to_object(composed)
     assert isinstance(config, Config)
+    return config
+
+
+def typed(composed: DictConfig) -> Config:
+    """The same with absolute paths (workers have other directories)."""
+    config = as_given(composed)
     return replace(
         config,
         output_dir=str(Path(config.output_dir).absolute()),

@@ -105,8 +105,8 @@ def _refuse_secrets(word: str) -> None:
 
 
 def entrypoint(words: list[str]) -> str:
-    """The RayJob's `entrypoint`, quoted for two shells: that of KubeRay's submitter parses it into arguments of `ray job
-    submit`, which puts blanks between them again (`subprocess.list2cmdline`) for the head's /bin/sh.
+    """The RayJob's `entrypoint`, quoted for two shells: that of KubeRay's submitter parses it into arguments of
+    `ray job submit`, which puts blanks between them again (`subprocess.list2cmdline`) for the head's /bin/sh.
 
     Raises:
         ConfigError: a word with what does not survive that.
