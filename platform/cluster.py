@@ -44,11 +44,12 @@ class CannotGoOn(RuntimeError):
 
 @dataclass(frozen=True)
 class Resources:
-    """What the cluster has."""
+    """What the cluster has; one with an autoscaler: what it can grow to."""
 
-    nodes: int
+    nodes: int  # now
     cpus: int
     gpus: int
+    grows: bool = False
 
 
 def connect(cluster: ClusterConfig) -> Resources:
@@ -74,8 +75,15 @@ def connect(cluster: ClusterConfig) -> Resources:
         _join(cluster.address, ship_code=cluster.ship_code)
     if terminated is not signal.SIG_DFL and threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, terminated)  # Ray has put its own handler in the place of the job's
-    total = ray.cluster_resources()
-    return Resources(len(ray.nodes()), int(total.get("CPU", 0)), int(total.get("GPU", 0)))
+    return _resources()
+
+
+def _resources() -> Resources:
+    """Nodes that an autoscaler would add count: it adds them only when lanes are there to ask for them."""
+    now, most = ray.cluster_resources(), state.get_max_resources_from_cluster_config() or {}
+    cpus, gpus = (int(max(now.get(key, 0), most.get(key, 0))) for key in ("CPU", "GPU"))
+    grows = cpus > now.get("CPU", 0) or gpus > now.get("GPU", 0)
+    return Resources(len(ray.nodes()), cpus, gpus, grows)
 
 
 def _start_local(cluster: ClusterConfig) -> None:

@@ -394,8 +394,10 @@ class KubeConfig:
             self.pods is None or _is_whole(self.pods) or _is_range(self.pods),
             f"cluster.kube.pods is {self.pods!r}; give a number, or a range as {{min:1,max:8}}",
         )
-        low, high = pods = (self.pods["min"], self.pods["max"]) if isinstance(self.pods, dict) else (self.pods,) * 2
-        require(pods == (None, None) or 1 <= low <= high, f"cluster.kube.pods is {self.pods!r}; give 1 <= min <= max")
+        low, high = self.pods_range or (1, 1)
+        require(
+            1 <= low <= high, f"cluster.kube.pods is {self.pods!r}; give at least 1, and a min that is at most the max"
+        )
         for key in ("workers_per_pod", "memory_gb", "shared_memory_gb", "head_cpus", "head_memory_gb"):
             require_at_least(f"cluster.kube.{key}", getattr(self, key), 1)
         for key in ("start_timeout_s", "idle_s"):
@@ -421,6 +423,13 @@ class KubeConfig:
             self.schedule is None or bool(re.fullmatch(r"@\w+|(\S+ ){4}\S+", self.schedule)),
             f"cluster.kube.schedule is {self.schedule!r}; give minute, hour, day, month and weekday, as '0 2 * * *'",
         )
+
+    @property
+    def pods_range(self) -> tuple[int, int] | None:
+        """The least and the most worker pods, None where nobody said."""
+        if isinstance(self.pods, dict):
+            return self.pods["min"], self.pods["max"]
+        return None if self.pods is None else (self.pods, self.pods)
 
     def _require_names(self) -> None:
         names = {

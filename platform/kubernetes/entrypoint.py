@@ -5,7 +5,6 @@ In: a composed config and the words of its command line. Out: the words for the 
 
 import posixpath
 import re
-import shlex
 from dataclasses import asdict
 
 from platform.config import MEMORY, ClusterConfig, Config, ConfigError, KubeConfig, require
@@ -117,10 +116,20 @@ def entrypoint(words: list[str]) -> str:
             bad is None,
             f"{word!r} has {bad and bad[0]!r}, which does not reach the pods; use single quotes and single blanks",
         )
-    return " ".join(map(_quoted, shlex.join([*COMMAND, *words]).split(" ")))
+    line = " ".join(map(_for_the_head, [*COMMAND, *words]))
+    return " ".join(map(_for_the_submitter, line.split(" ")))
 
 
-def _quoted(piece: str) -> str:
-    if not re.search(r"[^\w@%+=:,./-]", piece):
+def _for_the_head(word: str) -> str:
+    """As `shlex.quote`, which writes double quotes that `list2cmdline` would change."""
+    return word if _is_plain(word) else "'" + word.replace("'", r"'\''") + "'"
+
+
+def _for_the_submitter(piece: str) -> str:
+    if _is_plain(piece):
         return piece
     return '"' + re.sub(r"([$`\\])", r"\\\1", piece) + '"'
+
+
+def _is_plain(word: str) -> bool:
+    return re.fullmatch(r"[A-Za-z0-9_@%+=:,./-]+", word) is not None

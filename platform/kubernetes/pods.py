@@ -10,9 +10,7 @@ from typing import Any
 from platform.config import SPOT_LABELS, Config, KubeConfig
 from platform.kubernetes.entrypoint import CACHE
 
-DRAIN_S = (
-    30  # `ray start --block` on SIGTERM: Ray's own patience, in which members save (RAY_... has no setting for it)
-)
+DRAIN_S = 30  # `ray start --block` on SIGTERM: Ray's own patience, in which members save
 MARGIN_S = 30  # for Ray to end
 AGENT_PORT = 52365  # of each node's dashboard agent, which knows how the node is
 TOKEN = "autoscaler-token"
@@ -35,7 +33,7 @@ USER = {
 
 def head(config: Config, kube: KubeConfig, labels: dict[str, str], *, scales: bool, cached: bool) -> dict[str, Any]:
     """The head: Ray's own processes and the launcher. Never on nodes that may be taken back, if there are others."""
-    shared_gb = max(1, kube.head_memory_gb // 4)
+    shared_gb = head_shared_gb(kube)
     container = _ray_container("ray-head", config, kube, shared_gb, cached=cached)
     container["ports"] = [
         {"name": "gcs-server", "containerPort": 6379},
@@ -86,6 +84,11 @@ def submitter(kube: KubeConfig, labels: dict[str, str]) -> dict[str, Any]:
     }
     spec = _spec("platform-worker", kube, container) | {"volumes": [{"name": "tmp", "emptyDir": {"sizeLimit": "1Gi"}}]}
     return {"metadata": {"labels": labels | {"app.kubernetes.io/component": "submitter"}}, "spec": spec}
+
+
+def head_shared_gb(kube: KubeConfig) -> int:
+    """Nothing trains on the head: Ray's objects are all that it shares."""
+    return max(1, kube.head_memory_gb // 4)
 
 
 def cache_gb(config: Config) -> int:

@@ -11,7 +11,7 @@ from typing import Any
 
 from platform.config import KUBE_NAME, Config, ConfigError, Experiment, KubeConfig, require
 from platform.kubernetes.entrypoint import entrypoint, needs_cache, words_for_pods
-from platform.kubernetes.pods import autoscaler, head, submitter, worker
+from platform.kubernetes.pods import autoscaler, head, head_shared_gb, submitter, worker
 
 GROUP = "ray.io/v1"
 SUBMITTER_RETRIES = 3  # of the pod that submits: it finds the job it has submitted, and follows it
@@ -82,10 +82,8 @@ def pods_of(experiment: Experiment) -> Pods:
     """
     cluster, kube = experiment.config.cluster, experiment.config.cluster.kube
     assert kube is not None
-    if isinstance(kube.pods, dict):
-        pods = Pods(kube.pods["min"], kube.pods["max"])
-    elif kube.pods is not None:
-        pods = Pods(kube.pods, kube.pods)
+    if kube.pods_range is not None:
+        pods = Pods(*kube.pods_range)
     else:
         most = math.ceil(_lanes(experiment) * cluster.max_workers / kube.workers_per_pod)
         is_range = cluster.min_workers < cluster.max_workers
@@ -141,12 +139,12 @@ def _ending(kube: KubeConfig) -> dict[str, Any]:
 
 def _cluster(config: Config, kube: KubeConfig, name: str, pods: Pods) -> dict[str, Any]:
     labels, cached = _labels(name), needs_cache(config)
-    objects = {"object-store-memory": str(kube.shared_memory_gb * 2**30 // 2)}  # NCCL has the other half
     cluster: dict[str, Any] = {
         "rayVersion": importlib.metadata.version("ray"),
         "authOptions": {"mode": "token"},
         "headGroupSpec": {
-            "rayStartParams": {"num-cpus": "0", "num-gpus": "0", "dashboard-host": "0.0.0.0"} | objects,
+            "rayStartParams": {"num-cpus": "0", "num-gpus": "0", "dashboard-host": "0.0.0.0"}
+            | _object_store(head_shared_gb(kube)),
             "template": head(config, kube, labels, scales=pods.are_scaled, cached=cached),
         },
         "workerGroupSpecs": [
@@ -155,7 +153,7 @@ def _cluster(config: Config, kube: KubeConfig, name: str, pods: Pods) -> dict[st
                 "replicas": pods.least,
                 "minReplicas": pods.least,
                 "maxReplicas": pods.most,
-                "rayStartParams": objects,
+                "rayStartParams": _object_store(kube.shared_memory_gb),
                 "template": worker(config, kube, labels, cached=cached),
             }
         ],
@@ -169,6 +167,11 @@ def _cluster(config: Config, kube: KubeConfig, name: str, pods: Pods) -> dict[st
             "redisPassword": {"valueFrom": {"secretKeyRef": {"name": kube.redis_secret, "key": "password"}}},
         }
     return cluster
+
+
+def _object_store(shared_gb: int) -> dict[str, str]:
+    """Half of the shared memory is Ray's, the other half NCCL's; without a number Ray takes more than there is."""
+    return {"object-store-memory": str(shared_gb * 2**30 // 2)}
 
 
 def _labels(name: str) -> dict[str, str]:
