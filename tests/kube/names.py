@@ -6,10 +6,11 @@ from typing import Any
 
 LABEL = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?")  # RFC 1123
 METADATA = ("name", "generateName", "namespace", "labels", "annotations", "finalizers", "ownerReferences")
+Path = tuple[str | int, ...]  # of a field
 VALUE = re.compile(r"([A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?)?")
 
 
-def field(path: tuple[str | int, ...]) -> str:
+def field(path: Path) -> str:
     """("spec", "ports", 0, "name") -> spec.ports[0].name; names with dots in brackets, as kubectl writes them."""
     text = ""
     for step in path:
@@ -73,7 +74,7 @@ def metadata_errors(manifest: dict[str, Any]) -> list[str]:
     return [*found, *label_errors(metadata, ("metadata",))]
 
 
-def label_errors(metadata: dict[str, Any], path: tuple[str | int, ...]) -> list[str]:
+def label_errors(metadata: dict[str, Any], path: Path) -> list[str]:
     """What is wrong with the labels and annotations of an object or a pod template."""
     found = []
     for key, value in (metadata.get("labels") or {}).items():

@@ -16,12 +16,12 @@ import cel
 import jsonschema
 import yaml
 
+from tests.kube.names import Path as Where
 from tests.kube.names import field, metadata_errors
 
 CRDS = Path(__file__).resolve().parents[3] / "shared" / "reference" / "kuberay-crds"
 FILES = {"RayCluster": "ray.io_rayclusters.yaml", "RayJob": "ray.io_rayjobs.yaml"}
 INTEGERS = {"int32": 2**31, "int64": 2**63}
-Path_ = tuple[str | int, ...]
 
 
 def errors(manifest: dict[str, Any]) -> list[str]:
@@ -99,7 +99,7 @@ def children(value: Any, schema: dict[str, Any]) -> Iterator[tuple[str | int, An
             yield position, child, schema["items"]
 
 
-def nodes(value: Any, schema: dict[str, Any], path: Path_ = ()) -> Iterator[tuple[Path_, Any, dict[str, Any]]]:
+def nodes(value: Any, schema: dict[str, Any], path: Where = ()) -> Iterator[tuple[Where, Any, dict[str, Any]]]:
     """A value and everything in it, each with its path and schema."""
     yield path, value, schema
     for step, child, inner in children(value, schema):
@@ -116,7 +116,7 @@ def structure(manifest: dict[str, Any], schema: dict[str, Any]) -> list[str]:
 
 def said(error: jsonschema.ValidationError) -> Iterator[str]:
     """A validator's error as our lines: the field, its value, what would fit."""
-    path: Path_ = tuple(error.absolute_path)
+    path: Where = tuple(error.absolute_path)
     schema, value, wanted = cast(Any, (error.schema, error.instance, error.validator_value))
     match error.validator:
         case "additionalProperties":

@@ -1,0 +1,87 @@
+"""Our own lint of Kubernetes manifests: a security checklist for every pod, and what only KubeRay's operator checks.
+
+    python -m tests.kube.lint FILE...                       YAML files of one or more documents
+    kubectl kustomize k8s/overlays/dev | python -m tests.kube.lint -
+
+Prints one line `FILE: field is VALUE; remedy` for each finding; exits 1 where there is one, 2 where a file is no YAML.
+"""
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from tests.kube.names import metadata_errors
+from tests.kube.pods import HIDDEN, USERINFO, Finding, line, pod_findings, pods
+from tests.kube.ray_rules import LONGEST_NAME, cluster_findings, cron_findings, name_findings, rayjob_findings
+
+WITHOUT_NAMESPACE = (
+    "Namespace", "PriorityClass", "StorageClass", "ClusterRole", "ClusterRoleBinding", "CustomResourceDefinition",
+    "PersistentVolume", "ResourceFlavor", "ClusterQueue", "WorkloadPriorityClass", "Topology", "Cohort",
+)  # fmt: skip
+
+
+def findings(manifest: dict[str, Any], file: str) -> list[str]:
+    """One line for each thing to change; a manifest of a kind without pods is checked for names, namespace and secrets."""
+    return [f"{file}: {error}" for error in metadata_errors(manifest)] + [
+        line(file, finding) for finding in object_findings(manifest)
+    ]
+
+
+def object_findings(manifest: dict[str, Any]) -> Iterator[Finding]:
+    kind, metadata = manifest.get("kind"), manifest.get("metadata") or {}
+    if kind not in WITHOUT_NAMESPACE and not metadata.get("namespace"):
+        yield ("metadata", "namespace"), None, "write one: an object without it lands in whatever is current"
+    yield from plain_secrets(manifest)
+    match kind:
+        case "RayJob":
+            yield from rayjob_findings(manifest)
+        case "RayCronJob":
+            yield from cron_findings(manifest)
+        case "RayCluster":
+            yield from name_findings(metadata.get("name"), LONGEST_NAME)
+            yield from cluster_findings(manifest.get("spec") or {}, ("spec",))
+    for pod in pods(manifest):
+        yield from pod_findings(pod)
+
+
+def plain_secrets(manifest: dict[str, Any]) -> Iterator[Finding]:
+    """Secrets as objects, and passwords in what everybody may read."""
+    if manifest.get("kind") == "Secret":
+        for name in ("data", "stringData"):
+            for key in manifest.get(name) or {}:
+                yield (name, key), HIDDEN, "make it with kubectl create secret, outside the repository"
+    if manifest.get("kind") == "ConfigMap":
+        for key, text in (manifest.get("data") or {}).items():
+            if USERINFO.search(str(text)):
+                yield ("data", key), HIDDEN, "put it into a Secret and refer to that"
+
+
+def documents(text: str) -> Iterator[dict[str, Any]]:
+    for document in yaml.safe_load_all(text):
+        if isinstance(document, dict):
+            yield from document["items"] if document.get("kind") == "List" else [document]
+
+
+def main(files: list[str]) -> int:
+    if not files:
+        print(__doc__, file=sys.stderr)
+        return 2
+    found: list[str] = []
+    for file in files:
+        try:
+            text = sys.stdin.read() if file == "-" else Path(file).read_text()
+            for document in documents(text):
+                name = (document.get("metadata") or {}).get("name")
+                found += findings(document, f"{file} ({document.get('kind')} {name})")
+        except (OSError, yaml.YAMLError) as error:
+            print(f"{file}: {' '.join(str(error).split())}", file=sys.stderr)
+            return 2
+    print("\n".join(found), end="\n" if found else "")
+    return 1 if found else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
