@@ -24,7 +24,7 @@ WITHOUT_NAMESPACE = (
 
 
 def findings(manifest: dict[str, Any], file: str) -> list[str]:
-    """One line for each thing to change; a manifest of a kind without pods is checked for names, namespace and secrets."""
+    """One line for each thing to change; what has no pods is checked for names, namespace and secrets."""
     return [f"{file}: {error}" for error in metadata_errors(manifest)] + [
         line(file, finding) for finding in object_findings(manifest)
     ]

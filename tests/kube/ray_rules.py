@@ -89,9 +89,8 @@ def submitter_findings(job: dict[str, Any], at: Path) -> Iterator[Finding]:
 
 
 def bound_findings(job: dict[str, Any], at: Path) -> Iterator[Finding]:
-    for name, least in (
-        ("activeDeadlineSeconds", 1), ("preRunningDeadlineSeconds", 1), ("backoffLimit", 0), ("ttlSecondsAfterFinished", 0),
-    ):  # fmt: skip
+    least_of = {"activeDeadlineSeconds": 1, "preRunningDeadlineSeconds": 1, "backoffLimit": 0}
+    for name, least in {**least_of, "ttlSecondsAfterFinished": 0}.items():
         if name in job and job[name] < least:
             yield (*at, name), job[name], f"write {least} or more"
     if "activeDeadlineSeconds" not in job:
@@ -140,7 +139,7 @@ def rule_findings(rules: list[dict[str, Any]], job: dict[str, Any], at: Path) ->
             if times[status][policy] < first:
                 remedy = f"write {first} or more: {earlier} comes first"
                 yield (*at, number, "condition", "ttlSeconds"), times[status][policy], remedy
-    for status in ("SUCCEEDED", "FAILED"):
+    for status in ("SUCCEEDED", "Failed"):  # jobDeploymentStatus: also of a job past its deadline, which still runs
         if not times.get(status, {}).keys() & {"DeleteCluster", "DeleteSelf"} and not job.get("clusterSelector"):
             yield at, f"nothing for {status}", "add a rule of DeleteCluster: a cluster nobody ends costs money"
 
