@@ -11,7 +11,7 @@ from typing import Any
 
 from platform.config import KUBE_NAME, Config, ConfigError, Experiment, KubeConfig, require
 from platform.kubernetes.entrypoint import entrypoint, needs_cache, words_for_pods
-from platform.kubernetes.pods import autoscaler, head, head_shared_gb, submitter, worker
+from platform.kubernetes.templates import autoscaler, head, head_shared_gb, submitter, worker
 
 GROUP = "ray.io/v1"
 SUBMITTER_RETRIES = 3  # of the pod that submits: it finds the job it has submitted, and follows it
