@@ -21,10 +21,12 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from platform.config import MEMORY, Config, ConfigError, Experiment, first_line, flatten
+from platform.config import MEMORY, Config, ConfigError, Experiment, first_line, flatten, require
+from platform.submission import is_submitted, submission
 
 ROOT = Path(__file__).resolve().parent.parent
 INTERRUPTED = 130
+OWN_CONFIG = ("hydra", "main", "schema")  # what Hydra calls the places of configs, less those of --config-dir
 SINGLE = "model"  # what the one member of a training without an ensemble is called
 
 
@@ -88,10 +90,26 @@ def _run(composed: DictConfig, overrides: list[str]) -> int:
     """Returns the job's status, 2 for a config that cannot work."""
     try:
         experiment = compose(composed, overrides)
+        if is_submitted(experiment.config.cluster):
+            return _submit(experiment, composed, overrides)
         return import_module(f"jobs.{experiment.config.job}").run(experiment)
     except (ConfigError, HydraException, OmegaConfBaseException) as error:
         print(f"error: {one_line(error)}", file=sys.stderr, flush=True)
         return 2
+
+
+def _submit(experiment: Experiment, composed: DictConfig, overrides: list[str]) -> int:
+    """Have a cluster run the same words; returns the status of that."""
+    for source in HydraConfig.get().runtime.config_sources:
+        require(
+            source.provider in OWN_CONFIG,
+            f"{source.path} is a folder of configs of this machine only; move what it chooses into "
+            f"{ROOT / 'conf'}, or onto the command line",
+        )
+    as_given = OmegaConf.to_object(composed)
+    assert isinstance(as_given, Config)
+    sent = submission(experiment, as_given, overrides)
+    return import_module("jobs.submitted").run(sent, experiment.config)
 
 
 def compose(composed: DictConfig, overrides: list[str]) -> Experiment:
