@@ -5,20 +5,24 @@ In: the experiment, its config with paths as they were given, the command line's
 
 import math
 
+from jobs import check
 from platform.config import Config, Experiment
 from platform.kubernetes import rendering
 from platform.kubernetes.rayjob import Pods, pods_of, rayjob
 
 
 def run(experiment: Experiment, given: Config, overrides: list[str]) -> int:
-    """0 where it is only rendered or left alone, else the status of the job's own command.
+    """`job=check` stays here: what it would take, and the plan. 0 where it is only rendered or left alone, else the status of the job's own command.
 
     Raises:
         ConfigError: it cannot run as a RayJob, or the cluster does not take it.
     """
-    manifest = rayjob(experiment, given, overrides)
     cluster = experiment.config.cluster
     assert cluster.kube is not None
+    if experiment.config.job == "check":
+        print(summary(experiment, pods_of(experiment)), flush=True)
+        return check.run(experiment)
+    manifest = rayjob(experiment, given, overrides)
     if cluster.render_to is not None:
         rendering.write(rendering.text(manifest, overrides), cluster.render_to)
         return 0

@@ -21,10 +21,22 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from platform.config import MEMORY, ClusterConfig, Config, ConfigError, Experiment, KubeConfig, first_line, flatten
+from platform.config import (
+    MEMORY,
+    ClusterConfig,
+    Config,
+    ConfigError,
+    Experiment,
+    KubeConfig,
+    first_line,
+    flatten,
+    require,
+)
+from platform.submission import is_submitted, submission
 
 ROOT = Path(__file__).resolve().parent.parent
 INTERRUPTED = 130
+OWN_CONFIG = ("hydra", "main", "schema")  # what Hydra calls the places of configs, less those of --config-dir
 SINGLE = "model"  # what the one member of a training without an ensemble is called
 
 
@@ -92,12 +104,30 @@ def _run(composed: DictConfig, overrides: list[str]) -> int:
     """Returns the job's status, 2 for a config that cannot work."""
     try:
         experiment = compose(composed, overrides)
-        if experiment.config.cluster.kube is not None and experiment.config.job != "check":
+        if is_submitted(experiment.config.cluster):
+            _require_own_configs()
+            sent = submission(experiment, as_given(composed), overrides)
+            return import_module("jobs.submitted").run(sent, experiment.config)
+        if experiment.config.cluster.kube is not None:
+            _require_own_configs()
             return import_module("jobs.kuberay").run(experiment, as_given(composed), overrides)
         return import_module(f"jobs.{experiment.config.job}").run(experiment)
     except (ConfigError, HydraException, OmegaConfBaseException) as error:
         print(f"error: {one_line(error)}", file=sys.stderr, flush=True)
         return 2
+
+
+def _require_own_configs() -> None:
+    """
+    Raises:
+        ConfigError: words of this command line choose files that only this machine has.
+    """
+    for source in HydraConfig.get().runtime.config_sources:
+        require(
+            source.provider in OWN_CONFIG,
+            f"{source.path} is a folder of configs of this machine only; move what it chooses into "
+            f"{ROOT / 'conf'}, or onto the command line",
+        )
 
 
 def compose(composed: DictConfig, overrides: list[str]) -> Experiment:

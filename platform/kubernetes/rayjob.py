@@ -101,7 +101,7 @@ def _lanes(experiment: Experiment) -> int:
     config = experiment.config
     if config.cluster.lanes:
         return config.cluster.lanes
-    if config.job == "sweep":
+    if config.job == "sweep" or (config.job == "check" and config.sweep.space):
         raise ConfigError(
             "a sweep takes as many pods as it gets; say how many: cluster.kube.pods=8, or "
             "cluster.lanes=8 for so many trials side by side"
