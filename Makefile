@@ -8,7 +8,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 UV := 0.13.9
 
-.PHONY: run test long endure fast lint check format setup constraints clean
+.PHONY: run test long endure fast lint check format setup constraints manifests clean
 
 run: setup
 	$(BIN)/python -m platform.launch +experiment=googlenet_ens
@@ -50,6 +50,10 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 # After a change of pyproject.toml: pin everything it brings, for every platform.
 constraints: setup
 	$(BIN)/uv pip compile -q --universal --python-version 3.11 --no-header --no-annotate pyproject.toml --group dev -o constraints.txt
+
+# After a change of what becomes a RayJob: k8s/jobs anew.
+manifests: setup
+	$(BIN)/python -m tests.kube.write_examples
 
 clean:  ## results, packed data and tracking; keeps the environment
 	rm -rf runs data mlruns mlflow.db

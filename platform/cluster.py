@@ -44,11 +44,12 @@ class CannotGoOn(RuntimeError):
 
 @dataclass(frozen=True)
 class Resources:
-    """What the cluster has."""
+    """What the cluster has; one with an autoscaler: what it can grow to."""
 
-    nodes: int
+    nodes: int  # now
     cpus: int
     gpus: int
+    grows: bool = False
 
 
 def connect(cluster: ClusterConfig) -> Resources:
@@ -71,11 +72,18 @@ def connect(cluster: ClusterConfig) -> Resources:
     if cluster.address is None:
         _start_local(cluster)
     else:
-        _join(cluster.address)
+        _join(cluster.address, ship_code=cluster.ship_code)
     if terminated is not signal.SIG_DFL and threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, terminated)  # Ray has put its own handler in the place of the job's
-    total = ray.cluster_resources()
-    return Resources(len(ray.nodes()), int(total.get("CPU", 0)), int(total.get("GPU", 0)))
+    return _resources()
+
+
+def _resources() -> Resources:
+    """Nodes that an autoscaler would add count: it adds them only when lanes are there to ask for them."""
+    now, most = ray.cluster_resources(), state.get_max_resources_from_cluster_config() or {}
+    cpus, gpus = (int(max(now.get(key, 0), most.get(key, 0))) for key in ("CPU", "GPU"))
+    grows = cpus > now.get("CPU", 0) or gpus > now.get("GPU", 0)
+    return Resources(len(ray.nodes()), cpus, gpus, grows)
 
 
 def _start_local(cluster: ClusterConfig) -> None:
@@ -99,14 +107,14 @@ def _start_local(cluster: ClusterConfig) -> None:
         raise CannotGoOn(f"Ray did not start on this machine ({first_line(error)})") from error
 
 
-def _join(address: str) -> None:
+def _join(address: str, *, ship_code: bool) -> None:
     try:
         host, _, port = address.rpartition(":")
         if host and port.isdigit() and "/" not in host:  # Ray itself would try for minutes
             socket.create_connection((host, int(port)), timeout=10).close()
         ray.init(
             address=address,
-            runtime_env=None if _is_shipped() else {"working_dir": str(ROOT), "excludes": NOT_SHIPPED},
+            runtime_env=shipped_code() if ship_code and not _is_shipped() else None,
             log_to_driver=False,
             logging_level=logging.ERROR,
         )
@@ -115,6 +123,11 @@ def _join(address: str) -> None:
         raise ConfigError(
             f"no Ray cluster answers at cluster.address={address} ({reason}); check the address, or use cluster=local"
         ) from error
+
+
+def shipped_code() -> dict[str, Any]:
+    """A runtime environment that takes this checkout to every process of a cluster."""
+    return {"working_dir": str(ROOT), "excludes": NOT_SHIPPED}
 
 
 def _is_shipped() -> bool:

@@ -7,6 +7,7 @@ A check raises `ConfigError` with the value, the limit and the remedy.
 import dataclasses
 import importlib.metadata
 import math
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -325,6 +326,134 @@ class EnsembleConfig:
     members: dict[str, list[str]] = field(default_factory=dict)
 
 
+KUBE_NAME = 47  # characters of a RayJob's name: the operator adds to it, and Kubernetes allows 63
+CAPACITIES = ("any", "spot", "on_demand")
+GANG_SCHEDULERS = ("none", "volcano", "yunikorn", "kai-scheduler", "scheduler-plugins")
+# How each provider marks nodes that it may take back; karpenter does on any of them.
+SPOT_LABELS = {
+    "gke": ("cloud.google.com/gke-spot", "true"),
+    "eks": ("eks.amazonaws.com/capacityType", "SPOT"),
+    "aks": ("kubernetes.azure.com/scalesetpriority", "spot"),
+    "karpenter": ("karpenter.sh/capacity-type", "spot"),
+}
+_SECRET_WORDS = ("password", "passwd", "secret", "token", "credential", "access_key", "api_key", "private_key")
+_DNS_LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
+
+
+@dataclass
+class KubeConfig:
+    """The RayJob that `cluster=kuberay` makes. Sizes are of one pod; gb are of 2**30 bytes, as Kubernetes' Gi."""
+
+    image: str = "platform:0.1.0-ray2.60.0"  # of the Dockerfile, in a registry that the nodes can pull from
+    pull_secrets: list[str] = field(default_factory=list)  # names of Secrets with the registry's login
+    namespace: str = "platform"
+    context: str | None = None  # of the kubeconfig; None: the current one
+    follow: bool = True  # false: submit and leave
+    # Worker pods
+    workers_per_pod: int = 1  # a node of eight GPUs is best used by one pod of eight workers
+    pods: Any = None  # a number, or {min: 1, max: 8} for the autoscaler; None: what the members side by side need
+    memory_gb: int = 32
+    shared_memory_gb: int = 8  # /dev/shm, a part of memory_gb: NCCL's, and Ray's objects
+    head_cpus: int = 2
+    head_memory_gb: int = 8  # the launcher runs there, beside Ray's own
+    # Storage
+    claim: str = "platform-data"  # PersistentVolumeClaim (ReadWriteMany) with runs and data, seen by every pod
+    mount: str = "/mnt/platform"  # where; relative paths of the command lie below it
+    cache_class: str | None = None  # StorageClass of each pod's cache of shards; None: the node's own disk
+    # Tracking and access
+    tracking_uri: str = "http://mlflow:5000"  # where tracking.uri names a file of this machine
+    secrets: list[str] = field(default_factory=lambda: ["platform-credentials"])  # Secrets that become the environment
+    env: dict[str, str] = field(default_factory=dict)  # plain settings; nothing secret
+    # Which nodes
+    gpu_resource: str = "nvidia.com/gpu"  # nodes tainted with it are tolerated
+    node_selector: dict[str, str] = field(default_factory=dict)  # of worker pods
+    capacity: str = "any"  # spot, on_demand: of worker pods; the head never asks for spot
+    provider: str = "gke"  # whose labels say so: gke, eks, aks, karpenter
+    topology_key: str | None = None  # a node label, topology.kubernetes.io/zone say: workers close together by it
+    # Queue and priority
+    queue: str | None = None  # Kueue's LocalQueue: the job waits, suspended, until there is room
+    queue_priority: str | None = None  # Kueue's WorkloadPriorityClass
+    priority_class: str | None = None  # Kubernetes' PriorityClass of the pods
+    gang: str = "none"  # scheduler that starts all pods or none, as the operator was set up with
+    gang_queue: str | None = None
+    # Time
+    schedule: str | None = None  # as cron's "0 2 * * *": a RayCronJob, which makes such a job at each of these times
+    retries: int = 3  # clusters after the first; each goes on from the newest checkpoints
+    deadline_h: float = 168.0  # all attempts together, then the job fails
+    start_timeout_s: int = 3600  # from submitting until it runs; not with a queue
+    keep_failed_s: int = 0  # a failed job's cluster stays for so long, to be looked at
+    keep_days: float = 7.0  # then the RayJob is deleted; runs and MLflow stay
+    idle_s: int = 300  # the autoscaler gives a pod back that does nothing for so long
+    # Ray's own state in Redis: the cluster survives its head's restart (the launcher there does not; it is retried)
+    redis_address: str | None = None
+    redis_secret: str = "platform-redis"  # name of the Secret with its `password`
+
+    def __post_init__(self) -> None:
+        self._require_names()
+        require(
+            self.pods is None or _is_whole(self.pods) or _is_range(self.pods),
+            f"cluster.kube.pods is {self.pods!r}; give a number, or a range as {{min:1,max:8}}",
+        )
+        low, high = self.pods_range or (1, 1)
+        require(
+            1 <= low <= high, f"cluster.kube.pods is {self.pods!r}; give at least 1, and a min that is at most the max"
+        )
+        for key in ("workers_per_pod", "memory_gb", "shared_memory_gb", "head_cpus", "head_memory_gb"):
+            require_at_least(f"cluster.kube.{key}", getattr(self, key), 1)
+        for key in ("start_timeout_s", "idle_s"):
+            require_at_least(f"cluster.kube.{key}", getattr(self, key), 60)
+        for key in ("retries", "keep_failed_s"):
+            require_at_least(f"cluster.kube.{key}", getattr(self, key), 0)
+        for key in ("deadline_h", "keep_days"):
+            require(getattr(self, key) > 0, f"cluster.kube.{key} is {getattr(self, key)}; give more than 0")
+        require(
+            self.shared_memory_gb < self.memory_gb,
+            f"cluster.kube.shared_memory_gb is {self.shared_memory_gb}, and a part of memory_gb ({self.memory_gb}); "
+            "lower it",
+        )
+        require(self.mount.startswith("/") and self.mount != "/", f"cluster.kube.mount is {self.mount!r}; give /a/path")
+        require_choice("cluster.kube.capacity", self.capacity, CAPACITIES)
+        require_choice("cluster.kube.provider", self.provider, tuple(SPOT_LABELS))
+        require_choice("cluster.kube.gang", self.gang, GANG_SCHEDULERS)
+        require(
+            self.queue is None or self.gang == "none",
+            f"cluster.kube.queue is {self.queue}, gang is {self.gang}; choose one: Kueue starts all or none, too",
+        )
+        require(
+            self.schedule is None or bool(re.fullmatch(r"@\w+|(\S+ ){4}\S+", self.schedule)),
+            f"cluster.kube.schedule is {self.schedule!r}; give minute, hour, day, month and weekday, as '0 2 * * *'",
+        )
+
+    @property
+    def pods_range(self) -> tuple[int, int] | None:
+        """The least and the most worker pods, None where nobody said."""
+        if isinstance(self.pods, dict):
+            return self.pods["min"], self.pods["max"]
+        return None if self.pods is None else (self.pods, self.pods)
+
+    def _require_names(self) -> None:
+        names = {
+            key: [getattr(self, key)] for key in ("namespace", "claim", "queue", "queue_priority", "priority_class")
+        }
+        names |= {"pull_secrets": self.pull_secrets, "secrets": self.secrets, "redis_secret": [self.redis_secret]}
+        for key, values in names.items():
+            for value in values:
+                require(
+                    value is None or bool(_DNS_LABEL.fullmatch(value)),
+                    f"cluster.kube.{key} is {value!r}; Kubernetes takes names of up to 63 of a-z, 0-9 and '-'",
+                )
+        require(
+            bool(self.image) and not re.search(r"\s", self.image),
+            f"cluster.kube.image is {self.image!r}; give REPOSITORY:TAG",
+        )
+        for name in self.env:
+            require(
+                not any(word in name.lower() for word in _SECRET_WORDS),
+                f"cluster.kube.env has {name}, and a manifest is no place for secrets; "
+                "put it into a Secret that cluster.kube.secrets names",
+            )
+
+
 @dataclass
 class ClusterConfig:
     """Where it runs and what each member gets."""
@@ -337,6 +466,9 @@ class ClusterConfig:
     lanes: int = 0  # members side by side; 0: as many as the resources allow
     stall_timeout_s: int = 600  # a worker that stands still for longer is ended, and its group started again
     dashboard: bool = False  # of the local Ray
+    render_to: str | None = None  # with kube: write the RayJob to this file instead of submitting it; "-": print it
+    kube: KubeConfig | None = None  # cluster=kuberay: run as a RayJob on Kubernetes
+    ship_code: bool = True  # send this checkout to the cluster; false: its machines have it (an image)
 
     def __post_init__(self) -> None:
         require(
@@ -353,6 +485,10 @@ class ClusterConfig:
         require_at_least("cluster.gpus_per_worker", self.gpus_per_worker or 0, 0)
         require_at_least("cluster.lanes", self.lanes, 0)
         require_at_least("cluster.stall_timeout_s", self.stall_timeout_s, 10)
+        require(
+            self.render_to is None or self.kube is not None,
+            f"cluster.render_to is {self.render_to!r}, but only a RayJob can be rendered; add cluster=kuberay",
+        )
 
     @property
     def min_workers(self) -> int:

@@ -21,10 +21,22 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from platform.config import MEMORY, Config, ConfigError, Experiment, first_line, flatten
+from platform.config import (
+    MEMORY,
+    ClusterConfig,
+    Config,
+    ConfigError,
+    Experiment,
+    KubeConfig,
+    first_line,
+    flatten,
+    require,
+)
+from platform.submission import is_submitted, submission
 
 ROOT = Path(__file__).resolve().parent.parent
 INTERRUPTED = 130
+OWN_CONFIG = ("hydra", "main", "schema")  # what Hydra calls the places of configs, less those of --config-dir
 SINGLE = "model"  # what the one member of a training without an ensemble is called
 
 
@@ -38,6 +50,10 @@ def main() -> None:
         sys.exit(failed.status)
     except (ConfigError, HydraException, OmegaConfBaseException) as error:
         _fail(one_line(error))
+    except AssertionError as error:
+        if "NoneType" not in str(error):  # OmegaConf's word for a key inside of what is not there
+            raise
+        _fail("cluster.kube is there with cluster=kuberay only; add that")
     except KeyboardInterrupt:  # before a job that has more to say about it
         print("\ninterrupted", file=sys.stderr)
         sys.exit(INTERRUPTED)
@@ -88,10 +104,30 @@ def _run(composed: DictConfig, overrides: list[str]) -> int:
     """Returns the job's status, 2 for a config that cannot work."""
     try:
         experiment = compose(composed, overrides)
+        if is_submitted(experiment.config.cluster):
+            _require_own_configs()
+            sent = submission(experiment, as_given(composed), overrides)
+            return import_module("jobs.submitted").run(sent, experiment.config)
+        if experiment.config.cluster.kube is not None:
+            _require_own_configs()
+            return import_module("jobs.kuberay").run(experiment, as_given(composed), overrides)
         return import_module(f"jobs.{experiment.config.job}").run(experiment)
     except (ConfigError, HydraException, OmegaConfBaseException) as error:
         print(f"error: {one_line(error)}", file=sys.stderr, flush=True)
         return 2
+
+
+def _require_own_configs() -> None:
+    """
+    Raises:
+        ConfigError: words of this command line choose files that only this machine has.
+    """
+    for source in HydraConfig.get().runtime.config_sources:
+        require(
+            source.provider in OWN_CONFIG,
+            f"{source.path} is a folder of configs of this machine only; move what it chooses into "
+            f"{ROOT / 'conf'}, or onto the command line",
+        )
 
 
 def compose(composed: DictConfig, overrides: list[str]) -> Experiment:
@@ -120,10 +156,16 @@ def _refuse_without_effect(overrides: list[str], members: list[list[str]]) -> No
             raise ConfigError(f"{override} has no effect: every ensemble member sets {key}; change the members instead")
 
 
-def typed(composed: DictConfig) -> Config:
-    """A composed config as dataclasses, interpolations resolved, paths absolute (workers have other directories)."""
+def as_given(composed: DictConfig) -> Config:
+    """A composed config as dataclasses, interpolations resolved, paths as they are."""
     config = OmegaConf.to_object(composed)
     assert isinstance(config, Config)
+    return config
+
+
+def typed(composed: DictConfig) -> Config:
+    """The same with absolute paths (workers have other directories)."""
+    config = as_given(composed)
     return replace(
         config,
         output_dir=str(Path(config.output_dir).absolute()),
@@ -188,7 +230,7 @@ def one_line(error: BaseException) -> str:
 
 def unknown_key(key: str) -> str:
     """The message for a key that Hydra does not find, with the nearest that exist."""
-    known = list(flatten(asdict(Config())))
+    known = list(flatten(asdict(Config(cluster=ClusterConfig(kube=KubeConfig())))))
     if key in known:
         return f"{key} gets entries it does not have yet; write +{key}=..."
     near = difflib.get_close_matches(key, known, n=3, cutoff=0.6)

@@ -24,7 +24,7 @@ from platform.sweep.trials import Point
 # What is the sweep's, or would make trials incomparable.
 NOT_SWEPT = ("job", "name", "seed", "order_seed", "output_dir", "fresh", "storage", "pack", "tracking", "ensemble")
 NOT_SWEPT += ("bench", "chaos", "sweep", "promote", "evaluation", "checkpoint", "data")
-NOT_SWEPT += ("cluster.address", "cluster.lanes", "cluster.dashboard", "experiment", "hydra")
+NOT_SWEPT += ("cluster.address", "cluster.lanes", "cluster.dashboard", "cluster.ship_code", "experiment", "hydra")
 COMPARABLE = ("data.image_size", "data.mirror", "data.min_crop_area")  # of the data: not which they are
 COMPOSED = 40  # choices of one key that are composed; of more the first and the last
 CHECKED = 10_000  # points that are checked before the start

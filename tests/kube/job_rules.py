@@ -125,7 +125,7 @@ def rule_findings(rules: list[dict[str, Any]], job: dict[str, Any], at: Path) ->
             if times[status][policy] < first:
                 remedy = f"write {first} or more: {earlier} comes first"
                 yield (*at, number, "condition", "ttlSeconds"), times[status][policy], remedy
-    for status in ("SUCCEEDED", "FAILED"):
+    for status in ("SUCCEEDED", "Failed"):  # jobDeploymentStatus: also of a job past its deadline, which still runs
         if not times.get(status, {}).keys() & {"DeleteCluster", "DeleteSelf"} and not job.get("clusterSelector"):
             yield at, Said(f"without {status}"), "add a rule of DeleteCluster: a cluster nobody ends costs money"
 

@@ -55,7 +55,7 @@ SLIPS: dict[str, tuple[str, object, str]] = {
     ),
     "the same mount twice": (f"{RAY_WORKER}/volumeMounts/-", {"name": "tmp", "mountPath": "/tmp"}, "once more; "),
     "two statuses in a rule": (f"{RULES}/0/condition/jobDeploymentStatus", "Failed", "deletionRules[0].condition is "),
-    "no status in a rule": (f"{RULES}/1/condition/jobStatus", REMOVED, "deletionRules[1].condition is "),
+    "no status in a rule": (f"{RULES}/0/condition/jobStatus", REMOVED, "deletionRules[0].condition is "),
     "old and new rules at once": (
         "spec/deletionStrategy/onSuccess",
         {"policy": "DeleteSelf"},

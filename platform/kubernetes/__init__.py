@@ -1,0 +1,1 @@
+"""An experiment as a KubeRay RayJob: rendered, submitted, followed."""

@@ -1,0 +1,215 @@
+"""A Kubernetes API server as the few calls that submitting and following a RayJob takes.
+
+In: a kubeconfig's context, or the pod this runs in. Out: objects as plain dicts. Errors are of two kinds: `Away`, which
+waiting may cure, and `Refused`, which it does not.
+"""
+
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import urllib3
+import yaml
+from kubernetes import config as kubeconfig
+from kubernetes.client import ApiClient, ApiException, Configuration, CoreV1Api, CustomObjectsApi
+from kubernetes.config.config_exception import ConfigException
+from kubernetes.config.incluster_config import SERVICE_HOST_ENV_NAME
+
+from platform.config import ConfigError, first_line
+
+GROUP, VERSION, PLURAL = "ray.io", "v1", "rayjobs"
+Object = dict[str, Any]  # of Kubernetes, as its JSON
+
+
+@dataclass(frozen=True)
+class Patience:
+    """How long is waited for what, in seconds."""
+
+    connect_s: float = 5.0
+    answer_s: float = 15.0  # between two bytes of an answer
+    poll_s: float = 2.0  # between two looks at the job
+    quiet_log_s: float = 60.0  # a log without a line for so long is opened anew: its connection may be dead
+    away_s: float = 300.0  # the API server may be away for so long before following ends
+    last_lines_s: float = 30.0  # for the rest of the log once the job is over
+    operator_s: float = 30.0  # a job without a status for so long has no operator
+
+
+class Away(Exception):
+    """The API server does not answer, or says that it cannot now. The message is one line."""
+
+
+@dataclass
+class Refused(Exception):
+    """The API server's answer to a request that it will not do."""
+
+    status: int
+    message: str
+    reason: str = ""
+    details: Object = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        return f"{self.message or self.reason} ({self.status})"
+
+
+class Cluster:
+    """The API server behind a context. Every call raises `Away` or `Refused`."""
+
+    def __init__(self, api: ApiClient, context: str | None, patience: Patience) -> None:
+        self.host = api.configuration.host
+        self.context = context
+        self._api = api
+        self._objects, self._core = CustomObjectsApi(api), CoreV1Api(api)
+        self._times = {"_request_timeout": (patience.connect_s, patience.answer_s)}
+        self._log_times = (patience.connect_s, patience.quiet_log_s)
+
+    def kubectl(self, namespace: str) -> str:
+        """The words that begin a command on this cluster."""
+        return f"kubectl {f'--context {self.context} ' if self.context else ''}-n {namespace}"
+
+    def rayjob(self, namespace: str, name: str) -> Object | None:
+        """The RayJob of that name; None: there is none."""
+        try:
+            return self._call(self._objects.get_namespaced_custom_object, GROUP, VERSION, namespace, PLURAL, name)
+        except Refused as refused:
+            if refused.status == 404 and refused.details.get("name") == name:
+                return None
+            raise
+
+    def create(self, manifest: Object, *, dry_run: bool = False) -> Object:
+        """The RayJob as the server keeps it, defaults filled in. Unknown fields are refused."""
+        return self._call(
+            self._objects.create_namespaced_custom_object,
+            GROUP,
+            VERSION,
+            manifest["metadata"]["namespace"],
+            PLURAL,
+            manifest,
+            field_manager="platform",
+            field_validation="Strict",
+            **({"dry_run": "All"} if dry_run else {}),
+        )
+
+    def delete(self, namespace: str, name: str, uid: str) -> None:
+        """Delete this very RayJob; it is there until everything it owns is gone."""
+        # In the foreground: the next RayJob's submitter has the name of this one's, and must not find it.
+        body = {"preconditions": {"uid": uid}, "propagationPolicy": "Foreground"}
+        delete = self._objects.delete_namespaced_custom_object
+        try:
+            self._call(delete, GROUP, VERSION, namespace, PLURAL, name, body=body)
+        except Refused as refused:
+            if refused.status not in (404, 409):  # it is gone already, or another has its name
+                raise
+
+    def pods(self, namespace: str, selector: str) -> list[Object]:
+        return self._list(self._core.list_namespaced_pod, namespace, label_selector=selector)
+
+    def warnings(self, namespace: str) -> list[Object]:
+        """The namespace's events that warn of something, oldest first."""
+        events = self._list(self._core.list_namespaced_event, namespace, field_selector="type=Warning", limit=500)
+        return sorted(events, key=lambda event: event.get("lastTimestamp") or event.get("eventTime") or "")
+
+    def log(self, namespace: str, pod: str, *, since: str | None, follow: bool) -> Iterator[bytes]:
+        """
+        A container's log as it arrives, each line headed by its time.
+
+        Args:
+            since: time of the first line in RFC 3339; lines of that second come again.
+        """
+        # The generated method knows seconds ago only, which depends on two clocks.
+        query = [("timestamps", "true"), ("follow", str(follow).lower()), *([("sinceTime", since)] if since else [])]
+        request = self._api.param_serialize(
+            "GET",
+            "/api/v1/namespaces/{namespace}/pods/{name}/log",
+            path_params={"namespace": namespace, "name": pod},
+            query_params=query,
+            header_params={"Accept": "*/*"},
+            auth_settings=["BearerToken"],
+        )
+        response: urllib3.BaseHTTPResponse | None = None
+        try:
+            answer = self._api.call_api(*request, _request_timeout=self._log_times)
+            response = answer.response
+            if answer.status != 200:
+                raise _translated(ApiException(http_resp=_with_data(answer)), self.host)
+            yield from answer.response.stream(65536)
+        except (ApiException, urllib3.exceptions.HTTPError, OSError) as error:
+            raise _translated(error, self.host) from error
+        finally:
+            if response is not None:
+                response.close()  # the rest of a log that nobody reads must not come first in the next answer
+
+    def _list(self, method: Any, namespace: str, **query: Any) -> list[Object]:
+        # As JSON: the client's classes refuse what newer servers say.
+        response = self._call(method, namespace, _preload_content=False, **query)
+        try:
+            return json.loads(response.data).get("items") or []
+        except (urllib3.exceptions.HTTPError, OSError, ValueError, AttributeError) as error:
+            raise _translated(error, self.host) from error
+
+    def _call(self, method: Any, *args: Any, **words: Any) -> Any:
+        try:
+            return method(*args, **words, **self._times)
+        except (ApiException, urllib3.exceptions.HTTPError, OSError, ValueError) as error:
+            raise _translated(error, self.host) from error
+
+
+def connect(context: str | None, patience: Patience) -> Cluster:
+    """
+    Raises:
+        ConfigError: no kubeconfig, or none that can be used. (Nothing is asked of the server yet.)
+    """
+    configuration = Configuration()
+    path = os.environ.get("KUBECONFIG") or str(Path("~/.kube/config").expanduser())
+    there = any(Path(part).expanduser().is_file() for part in path.split(os.pathsep) if part)
+    try:
+        if there:
+            kubeconfig.load_kube_config(path, context, configuration, persist_config=False)
+        elif os.environ.get(SERVICE_HOST_ENV_NAME) and not context:
+            kubeconfig.load_incluster_config(configuration)
+        else:
+            raise ConfigError(f"there is no kubeconfig at {path}; set KUBECONFIG to the cluster's")
+    except (ConfigException, yaml.YAMLError, OSError, TypeError, KeyError) as error:
+        remedy = f"{f'--context {context} is not usable; ' if context else ''}kubectl config get-contexts lists what is there"
+        raise ConfigError(f"kubeconfig {path}: {first_line(error)}; {remedy}") from error
+    configuration.retries = False  # pyright: ignore[reportAttributeAccessIssue]  # ours take minutes and say so
+    configuration.connection_pool_maxsize = 4
+    return Cluster(ApiClient(configuration), context, patience)
+
+
+def _with_data(answer: Any) -> Any:
+    answer.read()
+    return answer
+
+
+def _translated(error: Exception, host: str) -> Away | Refused:
+    if isinstance(error, ApiException) and error.status:
+        return _of_answer(error, host)
+    return Away(f"the API server {host} cannot be reached: {_cause(error)}")
+
+
+def _of_answer(error: ApiException, host: str) -> Away | Refused:
+    """Only the message and the details of a Status: whatever else an answer holds is not shown."""
+    try:
+        body = json.loads(error.body or "")
+    except ValueError:
+        body = {}
+    body = body if isinstance(body, dict) else {}
+    message = str(body.get("message") or error.reason or "")
+    status = int(error.status or 0)
+    if status >= 500 or status in (408, 429):
+        return Away(f"the API server {host} answers {status}: {first_line(ValueError(message))}")
+    return Refused(status, message, str(body.get("reason") or ""), body.get("details") or {})
+
+
+def _cause(error: Exception) -> str:
+    if isinstance(error, urllib3.exceptions.ConnectTimeoutError):
+        return "it does not answer"
+    if isinstance(error, urllib3.exceptions.ReadTimeoutError):
+        return "it takes the connection and says nothing"
+    if isinstance(error, urllib3.exceptions.NewConnectionError):
+        return first_line(error).rpartition(": ")[2]
+    text = error.reason if isinstance(error, ApiException) else str(error)  # an SSLError, wrapped
+    return " ".join(str(text or type(error).__name__).split())[:300]

@@ -1,0 +1,135 @@
+"""The command that a RayJob runs: the one a person would type on its head, and how it gets there unharmed.
+
+In: a composed config and the words of its command line. Out: the words for the pods, and the RayJob's `entrypoint`.
+"""
+
+import posixpath
+import re
+from dataclasses import asdict
+
+from platform.config import MEMORY, ClusterConfig, Config, ConfigError, KubeConfig, require
+from platform.data.storage import is_remote
+
+COMMAND = ["python", "-m", "platform.launch"]
+CACHE = "/cache"
+ELSEWHERE = ("promote", "check")  # jobs that belong to the machine of whoever asks
+_IN_PODS = ("address", "render_to", "kube", "dashboard", "ship_code")  # of the cluster's settings: not for the pods
+
+
+def words_for_pods(config: Config, overrides: list[str]) -> list[str]:
+    """The command line's words, with those of the cluster in the place of those of this machine. They compose to the
+    same experiment.
+
+    Args:
+        config: as composed, with paths as they were given.
+        overrides: the words it was composed from.
+
+    Raises:
+        ConfigError: something of it is not to be seen from a pod, or cannot be said there.
+    """
+    kube = config.cluster.kube
+    assert kube is not None
+    require(config.job not in ELSEWHERE, f"job={config.job} works on this machine's files; leave out cluster=kuberay")
+    require(
+        not (config.fresh and kube.retries),
+        f"fresh=true would start anew in each of cluster.kube.retries={kube.retries}; "
+        "give another name= instead, or cluster.kube.retries=0",
+    )
+    _refuse_local_paths(config, kube)
+    own = ["cluster=ray", "cluster.ship_code=false", *_cluster_words(config.cluster)]
+    if not _is_server(config.tracking.uri):
+        overrides = _without(overrides, "tracking")
+        own += ["tracking=server", f"tracking.uri={kube.tracking_uri}"]
+    if needs_cache(config):
+        overrides = _without(overrides, "storage.cache")
+        own += [f"storage.cache={CACHE}"]
+    words = [*_without(overrides, "cluster"), *own]
+    for word in words:
+        _refuse_secrets(word)
+    return words
+
+
+def needs_cache(config: Config) -> bool:
+    """Whether shards are fetched to the disks of the pods."""
+    return is_remote(config.data.shards) and config.storage.cache != MEMORY
+
+
+def _cluster_words(cluster: ClusterConfig) -> list[str]:
+    """What differs from a Ray cluster that is simply there."""
+    plain = asdict(ClusterConfig())
+    mine = {key: value for key, value in asdict(cluster).items() if key not in _IN_PODS}
+    return [f"cluster.{key}={_hydra(value)}" for key, value in mine.items() if value != plain[key]]
+
+
+def _hydra(value: object) -> str:
+    if isinstance(value, dict):
+        return "{" + ",".join(f"{key}:{each}" for key, each in value.items()) + "}"
+    return str(value)
+
+
+def _without(words: list[str], section: str) -> list[str]:
+    """The words less those of a section: the choice of its group, its keys."""
+    return [word for word in words if not re.match(rf"[+~]*{re.escape(section)}([.=@]|$)", word)]
+
+
+def _is_server(uri: str) -> bool:
+    return "://" in uri and not uri.startswith(("sqlite:", "file:"))
+
+
+def _refuse_local_paths(config: Config, kube: KubeConfig) -> None:
+    paths = {
+        "output_dir": config.output_dir,
+        "data.shards": config.data.shards,
+        "checkpoint.copy_to": config.checkpoint.copy_to,
+        "data.source": config.data.source,
+        "bench.photos": config.bench.photos,
+    }
+    for key, path in paths.items():
+        if path is None or is_remote(path) or re.match(r"\w+:", path):  # torchvision:NAME, sklearn:digits
+            continue
+        inside = posixpath.normpath(posixpath.join(kube.mount, path))
+        require(
+            inside.startswith(f"{kube.mount}/"),
+            f"{key} is {path}, which pods do not see; give a path below {kube.mount} (relative ones are), or a URL",
+        )
+
+
+def _refuse_secrets(word: str) -> None:
+    key = word.split("=")[0]
+    if re.search(r"://[^/@\s]+:[^/@\s]+@", word):
+        raise ConfigError(
+            f"{key} holds a password, and a manifest is no place for one; put it into a Secret that "
+            "cluster.kube.secrets names (MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD for MLflow)"
+        )
+
+
+def entrypoint(words: list[str]) -> str:
+    """The RayJob's `entrypoint`, quoted for two shells: that of KubeRay's submitter parses it into arguments of
+    `ray job submit`, which puts blanks between them again (`subprocess.list2cmdline`) for the head's /bin/sh.
+
+    Raises:
+        ConfigError: a word with what does not survive that.
+    """
+    for word in words:
+        bad = re.search(r'"|\$\$|\$\(|\s\s|[^\S ]|^\s|\s$', word)
+        require(
+            bad is None,
+            f"{word!r} has {bad and bad[0]!r}, which does not reach the pods; use single quotes and single blanks",
+        )
+    line = " ".join(map(_for_the_head, [*COMMAND, *words]))
+    return " ".join(map(_for_the_submitter, line.split(" ")))
+
+
+def _for_the_head(word: str) -> str:
+    """As `shlex.quote`, which writes double quotes that `list2cmdline` would change."""
+    return word if _is_plain(word) else "'" + word.replace("'", r"'\''") + "'"
+
+
+def _for_the_submitter(piece: str) -> str:
+    if _is_plain(piece):
+        return piece
+    return '"' + re.sub(r"([$`\\])", r"\\\1", piece) + '"'
+
+
+def _is_plain(word: str) -> bool:
+    return re.fullmatch(r"[A-Za-z0-9_@%+=:,./-]+", word) is not None

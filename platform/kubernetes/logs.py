@@ -1,0 +1,176 @@
+"""The log of a RayJob's submitters, one after another: every line once, however often the connection breaks.
+
+In: the cluster and the RayJob's name. Out: lines in a queue, filled by a thread; None after the last.
+"""
+
+import queue
+import re
+import threading
+from collections import Counter
+from collections.abc import Iterator
+from datetime import datetime
+
+from platform.kubernetes.client import Away, Cluster, Object, Patience, Refused
+
+WAITING_LINES = 10_000  # read ahead of whoever prints them
+FAILURES_OF_OLD = 3  # an older pod whose node is gone must not keep the newest from being read
+
+
+class SubmitterLogs:
+    """Reads in a thread what all submitters of a RayJob say, in the order in which they were made."""
+
+    def __init__(self, cluster: Cluster, namespace: str, name: str, patience: Patience) -> None:
+        self.lines: queue.Queue[str | None] = queue.Queue(WAITING_LINES)
+        self.trouble = ""  # why the log cannot be read, other than that the server is away
+        self._cluster, self._namespace, self._name, self._patience = cluster, namespace, name, patience
+        self._pods: dict[str, PodLog] = {}  # by uid
+        self._said: dict[str, Counter[int]] = {}  # hashes of the lines of a submission, by its Job's uid
+        self._over, self._stopped = threading.Event(), threading.Event()
+
+    def start(self) -> None:
+        threading.Thread(target=self._run, name="submitter-logs", daemon=True).start()
+
+    def finish(self) -> None:
+        """The job is over: read what is left, then end."""
+        self._over.set()
+
+    def stop(self) -> None:
+        """Nobody reads the lines any more."""
+        self._stopped.set()
+        self._over.set()
+
+    def _run(self) -> None:
+        while not self._stopped.is_set():
+            over = self._over.is_set()  # before looking: what was said until then is found
+            try:
+                self._read_all()
+                if over:
+                    break
+                self._over.wait(self._patience.poll_s)
+            except Away:  # whoever looks at the job says so
+                self._stopped.wait(min(1.0, self._patience.poll_s))
+        self._put(None)
+
+    def _read_all(self) -> None:
+        """
+        Raises:
+            Away: with what was read until then in the queue.
+        """
+        try:
+            pods = self._cluster.pods(self._namespace, f"job-name={self._name}")
+            pods.sort(key=lambda pod: (pod["metadata"].get("creationTimestamp") or "", pod["metadata"]["name"]))
+            for pod in pods:
+                self._read(pod, newest=pod is pods[-1])
+            self.trouble = ""
+        except Refused as refused:
+            self.trouble = str(refused)
+
+    def _read(self, pod: Object, *, newest: bool) -> None:
+        """
+        Raises:
+            Refused: logs are not for us.
+            Away: while there is hope.
+        """
+        log = self._log(pod)
+        follow = newest and not self._over.is_set()  # an older one that still "runs" is on a node that is lost
+        try:
+            for line in log.read(self._cluster, self._namespace, pod, follow=follow):
+                if log.is_new(line):
+                    self._said[log.job][hash(line)] += 1
+                    self._put(line)
+                if self._stopped.is_set():
+                    return
+        except Refused as refused:
+            if refused.status not in (400, 404):  # it has not started yet, it is gone already
+                raise
+        except Away:
+            log.failures += 1
+            if newest or log.failures < FAILURES_OF_OLD:
+                raise
+
+    def _log(self, pod: Object) -> "PodLog":
+        uid = pod["metadata"]["uid"]
+        if uid not in self._pods:
+            log = self._pods[uid] = PodLog(pod)
+            log.expected = Counter(self._said.setdefault(log.job, Counter()))
+        return self._pods[uid]
+
+    def _put(self, line: str | None) -> None:
+        while not self._stopped.is_set():
+            try:
+                return self.lines.put(line, timeout=1.0)
+            except queue.Full:
+                continue
+
+
+class PodLog:
+    """One pod's log: how far it was read."""
+
+    def __init__(self, pod: Object) -> None:
+        owners = pod["metadata"].get("ownerReferences") or [{}]
+        self.name = str(pod["metadata"]["name"])
+        self.job = str(owners[0].get("uid") or pod["metadata"]["uid"])  # the Kubernetes Job, one a submission
+        self.expected: Counter[int] = Counter()  # hashes of the lines that earlier pods of this submission said
+        self.failures = 0
+        self._last: tuple[int, str] | None = None  # time of the last line that was handed on
+        self._last_as_said = ""
+        self._with_last = 0  # lines handed on with that very time
+        self._timeless = ""  # the last line without one: the node's own complaint
+        self._done = False
+
+    def is_new(self, line: str) -> bool:
+        """A second submitter of the same submission tells the Ray job's log from its beginning once more."""
+        if self.expected[hash(line)] > 0:
+            self.expected[hash(line)] -= 1
+            return False
+        return True
+
+    def read(self, cluster: Cluster, namespace: str, pod: Object, *, follow: bool) -> Iterator[str]:
+        """The lines that were not handed on yet, to the end of the connection."""
+        if self._done:
+            return
+        ended = (pod.get("status") or {}).get("phase") in ("Succeeded", "Failed")
+        chunks = cluster.log(namespace, self.name, since=self._last_as_said or None, follow=follow and not ended)
+        yield from self._new(_lines(chunks, with_rest=ended))
+        self._done = ended
+
+    def _new(self, lines: Iterator[str]) -> Iterator[str]:
+        """`lines` without those of an earlier connection: the server repeats those of the last second."""
+        last, repeats = self._last, self._with_last
+        for line in lines:
+            said, _, text = line.partition(" ")
+            time = _time(said)
+            if time is None:
+                if line != self._timeless:
+                    yield line
+                self._timeless = line
+                continue
+            if last and time < last:
+                continue
+            if last and time == last and repeats > 0:
+                repeats -= 1
+                continue
+            if last and time > last:
+                last = None  # from here on all are new, even if the node's clock is set back
+            self._with_last = self._with_last + 1 if time == self._last else 1
+            self._last, self._last_as_said = time, said
+            yield text
+
+
+def _lines(chunks: Iterator[bytes], *, with_rest: bool) -> Iterator[str]:
+    """Whole lines of a stream. `with_rest`: what is left without an end is one, too, as nobody will write its end."""
+    rest = b""
+    for chunk in chunks:
+        *whole, rest = (rest + chunk).split(b"\n")
+        for line in whole:
+            yield line.decode(errors="replace")
+    if with_rest and rest:
+        yield rest.decode(errors="replace")
+
+
+def _time(said: str) -> tuple[int, str] | None:
+    """A time of RFC 3339 as something that sorts: seconds, and a fraction of nine digits. None: it is no time."""
+    found = re.fullmatch(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(\d{1,9}))?(Z|[+-]\d\d:\d\d)", said)
+    if not found:
+        return None
+    return int(datetime.fromisoformat(found[1] + found[3]).timestamp()), (found[2] or "").ljust(9, "0")

@@ -1,0 +1,205 @@
+"""A RayJob of KubeRay 1.7 from a config. Pure: what a cluster makes of it is `submit`'s affair.
+
+In: the composed config, the names of its members, the command line's words. Out: the manifest as plain dicts.
+"""
+
+import importlib.metadata
+import math
+import re
+from dataclasses import dataclass
+from typing import Any
+
+from platform.config import KUBE_NAME, Config, ConfigError, Experiment, KubeConfig, require
+from platform.kubernetes.entrypoint import entrypoint, needs_cache, words_for_pods
+from platform.kubernetes.templates import autoscaler, head, head_shared_gb, submitter, worker
+
+GROUP = "ray.io/v1"
+SUBMITTER_RETRIES = 3  # of the pod that submits: it finds the job it has submitted, and follows it
+LAST_LINES_S = 30  # a cluster outlives its job for so long, so that the submitter has its last lines
+SUFFIXES = {"train": "", "ensemble": ""}  # what other jobs of an experiment are called: NAME-evaluate
+
+
+@dataclass(frozen=True)
+class Pods:
+    """How many worker pods."""
+
+    least: int
+    most: int
+
+    @property
+    def are_scaled(self) -> bool:
+        return self.least < self.most
+
+
+def rayjob(experiment: Experiment, given: Config, overrides: list[str]) -> dict[str, Any]:
+    """The manifest; a RayCronJob with `cluster.kube.schedule`.
+
+    Args:
+        experiment: as composed.
+        given: its config with paths as they were given: pods resolve them, not this machine.
+        overrides: the words it was composed from.
+
+    Raises:
+        ConfigError: it cannot run as a RayJob.
+    """
+    kube = given.cluster.kube
+    assert kube is not None
+    name = name_of(experiment)
+    spec = _spec(given, kube, name, pods_of(experiment), entrypoint(words_for_pods(given, overrides)))
+    metadata = {
+        "name": name,
+        "namespace": kube.namespace,
+        "labels": _labels(name) | _scheduler_labels(kube, name),
+        "annotations": {"platform/experiment": experiment.name} | _annotations(kube, pods_of(experiment)),
+    }
+    if kube.schedule is None:
+        return {"apiVersion": GROUP, "kind": "RayJob", "metadata": metadata, "spec": spec}
+    cron = {"schedule": kube.schedule, "jobTemplate": spec}
+    return {"apiVersion": GROUP, "kind": "RayCronJob", "metadata": metadata, "spec": cron}
+
+
+def name_of(experiment: Experiment) -> str:
+    """What the RayJob is called: Kubernetes takes small letters, digits and hyphens.
+
+    Raises:
+        ConfigError: the experiment's name is too long for one, or does not begin with a letter.
+    """
+    job = experiment.config.job
+    name = re.sub(r"[^a-z0-9]+", "-", experiment.name.lower()).strip("-") + SUFFIXES.get(job, f"-{job}")
+    require(
+        len(name) <= KUBE_NAME and name[0].isalpha(),
+        f"name is {experiment.name}, its RayJob would be called {name} ({len(name)} characters); "
+        f"give a name= of at most {KUBE_NAME - len(name) + len(experiment.name)} that begins with a letter",
+    )
+    return name
+
+
+def pods_of(experiment: Experiment) -> Pods:
+    """As many as said, or as the members need that train side by side.
+
+    Raises:
+        ConfigError: not one member's workers fit, or nobody said how many trials of a sweep run side by side.
+    """
+    cluster, kube = experiment.config.cluster, experiment.config.cluster.kube
+    assert kube is not None
+    if kube.pods_range is not None:
+        pods = Pods(*kube.pods_range)
+    else:
+        most = math.ceil(_lanes(experiment) * cluster.max_workers / kube.workers_per_pod)
+        is_range = cluster.min_workers < cluster.max_workers
+        pods = Pods(math.ceil(cluster.min_workers / kube.workers_per_pod) if is_range else most, most)
+    room = pods.most * kube.workers_per_pod
+    require(
+        cluster.min_workers <= room,
+        f"cluster.kube.pods is {kube.pods}, room for {room} workers, and cluster.workers wants {cluster.workers_text}; "
+        "raise cluster.kube.pods or cluster.kube.workers_per_pod",
+    )
+    return pods
+
+
+def _lanes(experiment: Experiment) -> int:
+    config = experiment.config
+    if config.cluster.lanes:
+        return config.cluster.lanes
+    if config.job == "sweep" or (config.job == "check" and config.sweep.space):
+        raise ConfigError(
+            "a sweep takes as many pods as it gets; say how many: cluster.kube.pods=8, or "
+            "cluster.lanes=8 for so many trials side by side"
+        )
+    return len(experiment.members)
+
+
+def _spec(config: Config, kube: KubeConfig, name: str, pods: Pods, command: str) -> dict[str, Any]:
+    return {
+        "submissionMode": "K8sJobMode",
+        "entrypoint": command,
+        "backoffLimit": kube.retries,
+        "activeDeadlineSeconds": round(kube.deadline_h * 3600),
+        **_ending(kube),
+        "submitterConfig": {"backoffLimit": SUBMITTER_RETRIES},
+        "submitterPodTemplate": submitter(kube, _labels(name)),
+        "rayClusterSpec": _cluster(config, kube, name, pods),
+    }
+
+
+def _ending(kube: KubeConfig) -> dict[str, Any]:
+    """What goes away when. Kueue suspends jobs, which the operator allows only with its older settings."""
+    after_failure = max(LAST_LINES_S, kube.keep_failed_s)
+    if kube.queue is not None:
+        return {"suspend": True, "shutdownAfterJobFinishes": True, "ttlSecondsAfterFinished": after_failure}
+    ends = [({"jobStatus": "SUCCEEDED"}, LAST_LINES_S), ({"jobDeploymentStatus": "Failed"}, after_failure)]
+    keep = max(after_failure, round(kube.keep_days * 86400))
+    rules = [
+        {"policy": policy, "condition": condition | {"ttlSeconds": seconds}}
+        for condition, cluster_s in ends
+        for policy, seconds in (("DeleteCluster", cluster_s), ("DeleteSelf", keep))
+    ]
+    return {"preRunningDeadlineSeconds": kube.start_timeout_s, "deletionStrategy": {"deletionRules": rules}}
+
+
+def _cluster(config: Config, kube: KubeConfig, name: str, pods: Pods) -> dict[str, Any]:
+    labels, cached = _labels(name), needs_cache(config)
+    cluster: dict[str, Any] = {
+        "rayVersion": importlib.metadata.version("ray"),
+        "authOptions": {"mode": "token"},
+        "headGroupSpec": {
+            "rayStartParams": {"num-cpus": "0", "num-gpus": "0", "dashboard-host": "0.0.0.0"}
+            | _object_store(head_shared_gb(kube)),
+            "template": head(config, kube, labels, scales=pods.are_scaled, cached=cached),
+        },
+        "workerGroupSpecs": [
+            {
+                "groupName": "workers",
+                "replicas": pods.least,
+                "minReplicas": pods.least,
+                "maxReplicas": pods.most,
+                "rayStartParams": _object_store(kube.shared_memory_gb),
+                "template": worker(config, kube, labels, cached=cached),
+            }
+        ],
+    }
+    if pods.are_scaled:
+        cluster["enableInTreeAutoscaling"] = True
+        cluster["autoscalerOptions"] = autoscaler(kube)
+    if kube.redis_address is not None:
+        cluster["gcsFaultToleranceOptions"] = {
+            "redisAddress": kube.redis_address,
+            "redisPassword": {"valueFrom": {"secretKeyRef": {"name": kube.redis_secret, "key": "password"}}},
+        }
+    return cluster
+
+
+def _object_store(shared_gb: int) -> dict[str, str]:
+    """Half of the shared memory is Ray's, the other half NCCL's; without a number Ray takes more than there is."""
+    return {"object-store-memory": str(shared_gb * 2**30 // 2)}
+
+
+def _labels(name: str) -> dict[str, str]:
+    """What Services, network policies and people find the pods of a job by."""
+    return {"app.kubernetes.io/part-of": "platform", "app.kubernetes.io/instance": name}
+
+
+def _scheduler_labels(kube: KubeConfig, name: str) -> dict[str, str]:
+    """What the operator hands on to the scheduler that it was set up with, and Kueue reads itself."""
+    queue = {"kueue.x-k8s.io/queue-name": kube.queue, "kueue.x-k8s.io/priority-class": kube.queue_priority}
+    gangs: dict[str, dict[str, str | None]] = {
+        "none": queue,
+        "volcano": {
+            "ray.io/scheduler-name": "volcano",
+            "volcano.sh/queue-name": kube.gang_queue,
+            "ray.io/priority-class-name": kube.priority_class,
+        },
+        "yunikorn": {
+            "ray.io/gang-scheduling-enabled": "true",
+            "yunikorn.apache.org/app-id": name,
+            "yunikorn.apache.org/queue": kube.gang_queue,
+        },
+        "kai-scheduler": {"kai.scheduler/queue": kube.gang_queue},
+        "scheduler-plugins": {"ray.io/gang-scheduling-enabled": "true"},
+    }
+    return {key: value for key, value in gangs[kube.gang].items() if value is not None}
+
+
+def _annotations(kube: KubeConfig, pods: Pods) -> dict[str, str]:
+    """Kueue takes jobs that scale only if they say so (and with its gate ElasticJobsViaWorkloadSlices)."""
+    return {"kueue.x-k8s.io/elastic-job": "true"} if kube.queue is not None and pods.are_scaled else {}

@@ -1,0 +1,176 @@
+"""Submit a RayJob and follow it: the same command attaches to one that runs and resumes one that has ended.
+
+In: the rendered manifest. Out: the job's exit code. Nothing that happens to this process ends the job.
+"""
+
+import contextlib
+import secrets
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from types import FrameType
+
+from platform.config import ConfigError
+from platform.kubernetes.client import Away, Cluster, Object, Patience, Refused, connect
+from platform.kubernetes.difference import differences, summary
+from platform.kubernetes.follow import OVER, state
+from platform.kubernetes.follow import follow as follow_to_end
+from platform.kubernetes.refusals import explained
+
+INTERRUPTED = 130
+_DELETION_S = 600.0  # pods get their grace period
+
+
+def submit(manifest: Object, *, context: str | None, follow: bool, patience: Patience | None = None) -> int:
+    """
+    Args:
+        manifest: a RayJob with name and namespace.
+        context: of the kubeconfig; None: its current one, or the pod's own cluster.
+        follow: print status and log until the end; else return once it is there.
+    Returns:
+        0 if the job succeeded (or is submitted, without `follow`), else its exit code; 130 interrupted; 75 lost of sight.
+    Raises:
+        ConfigError: nothing was changed, but a finished job of that name may be deleted.
+    """
+    patience = patience or Patience()
+    submission = _Submission(manifest, patience)
+    try:
+        with _signals():
+            submission.begin(context)
+            return follow_to_end(submission.cluster, submission.job, patience) if follow else 0
+    except KeyboardInterrupt:
+        submission.say_how_it_goes_on()
+        return INTERRUPTED
+    except Refused as refused:
+        raise explained(refused, submission.cluster, manifest) from refused
+    except Away as away:
+        raise ConfigError(f"{away}; {submission.remedy}") from away
+
+
+class _Submission:
+    """A manifest on its way to being a RayJob, and how far it got."""
+
+    cluster: Cluster
+    job: Object
+
+    def __init__(self, manifest: Object, patience: Patience) -> None:
+        self._manifest, self._patience = manifest, patience
+        self._namespace, self._name = manifest["metadata"]["namespace"], manifest["metadata"]["name"]
+        self._kubectl = f"kubectl -n {self._namespace}"
+        self._is_sent = False
+        self.remedy = "is the address right, is the network (VPN) up? kubectl cluster-info tells"
+
+    def begin(self, context: str | None) -> None:
+        """Have the RayJob there: made now, or found with the same content."""
+        self.cluster = connect(context, self._patience)
+        self._kubectl = self.cluster.kubectl(self._namespace)
+        self.remedy = f"is the address right, is the network (VPN) up? {self._kubectl} cluster-info tells"
+        present = self.cluster.rayjob(self._namespace, self._name)
+        if present and not _is_over(present):
+            self._attach(present)
+        else:
+            # Schema and admission say no before anything is deleted or made.
+            self.cluster.create(self._renamed() if present else self._manifest, dry_run=True)
+            if present:
+                self._delete(present)
+            self._create()
+        self._say_addresses()
+
+    def _attach(self, present: Object) -> None:
+        """
+        Raises:
+            ConfigError: what runs under this name is another job.
+        """
+        wanted = self.cluster.create(self._renamed(), dry_run=True)
+        found = differences(wanted, present)
+        where = f"rayjob {self._namespace}/{self._name}"
+        if found:
+            raise ConfigError(
+                f"{where} is there ({state(present)}) and differs: {summary(found)}; "
+                f"choose another name=, or end it first: {self._kubectl} delete rayjob {self._name}"
+            )
+        self.job, self._is_sent = present, True
+        print(f"{where} is there already, with the same command: following it", flush=True)
+
+    def _delete(self, present: Object) -> None:
+        """Have a job that is over gone, with all that it owned."""
+        where = f"rayjob {self._namespace}/{self._name}"
+        if not present["metadata"].get("deletionTimestamp"):
+            print(f"{where} has ended before ({state(present)}): it is made anew, and resumes", flush=True)
+            self.cluster.delete(self._namespace, self._name, present["metadata"]["uid"])
+        else:
+            print(f"{where} is being deleted: waiting for its end", flush=True)
+        until = time.monotonic() + _DELETION_S
+        while (left := self.cluster.rayjob(self._namespace, self._name)) is not None:
+            if left["metadata"]["uid"] != present["metadata"]["uid"]:
+                return  # somebody was faster; creating says so
+            if time.monotonic() > until:
+                raise ConfigError(
+                    f"{where} is still being deleted after {_DELETION_S:.0f} s; {self._kubectl} get rayjob {self._name} "
+                    "-o yaml shows its finalizers: is the KubeRay operator running?"
+                )
+            time.sleep(min(self._patience.poll_s, 1.0))
+
+    def _create(self) -> None:
+        self._is_sent = True  # an answer that is lost on its way does not undo it
+        before = self.remedy
+        self.remedy = "whether the RayJob was made is not known; the same command finds out, and follows it"
+        self.job = self.cluster.create(self._manifest)
+        self.remedy = before
+        print(f"rayjob {self._namespace}/{self._name} is submitted", flush=True)
+
+    def _renamed(self) -> Object:
+        """For a dry run while the name is taken."""
+        name = f"{self._name[:40]}-{secrets.token_hex(3)}"
+        return self._manifest | {"metadata": self._manifest["metadata"] | {"name": name}}
+
+    def _say_addresses(self) -> None:
+        cluster = f"$({self._kubectl} get rayjob {self._name} -o jsonpath={{.status.rayClusterName}})"
+        print(
+            f"  dashboard  http://localhost:8265 after {self._kubectl} port-forward svc/{cluster}-head-svc 8265\n"
+            f"             its token: {self._kubectl} get secret {cluster} -o jsonpath={{.data.auth_token}} | base64 -d\n"
+            f"  MLflow     http://localhost:5000 after {self._kubectl} port-forward svc/mlflow 5000\n"
+            f"  stop it    {self._kubectl} delete rayjob {self._name} (Ctrl-C leaves it running)",
+            flush=True,
+        )
+
+    def say_how_it_goes_on(self) -> None:
+        """After Ctrl-C."""
+        if not self._is_sent:
+            print("\ninterrupted: nothing was submitted", flush=True)
+            return
+        print(
+            f"\nno longer following; the job goes on\n"
+            f"  follow it again  the same command\n"
+            f"  look             {self._kubectl} get rayjob {self._name}\n"
+            f"  stop it          {self._kubectl} delete rayjob {self._name}",
+            flush=True,
+        )
+
+
+def _is_over(job: Object) -> bool:
+    deployment = (job.get("status") or {}).get("jobDeploymentStatus")
+    return deployment in OVER or bool(job["metadata"].get("deletionTimestamp"))
+
+
+@contextlib.contextmanager
+def _signals() -> Iterator[None]:
+    """Ctrl-C and SIGTERM raise KeyboardInterrupt once; further ones do not keep the last lines from being printed."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def interrupt(_number: int, _frame: FrameType | None) -> None:
+        for each in previous:
+            signal.signal(each, signal.SIG_IGN)
+        raise KeyboardInterrupt
+
+    previous = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    for number in previous:
+        signal.signal(number, interrupt)
+    try:
+        yield
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)

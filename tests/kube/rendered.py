@@ -1,0 +1,23 @@
+"""Experiments composed as the command line does it, and the RayJobs that become of them."""
+
+from typing import Any
+
+import hydra
+from hydra.core.config_store import ConfigStore
+
+from platform.config import Config, Experiment
+from platform.kubernetes.rayjob import rayjob
+from platform.launch import ROOT, as_given, compose
+
+
+def composed(*words: str) -> tuple[Experiment, Config]:
+    """The experiment of a command line, and its config with paths as they were given."""
+    ConfigStore.instance().store("schema", Config)
+    with hydra.initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
+        config = hydra.compose("config", list(words))
+        return compose(config, list(words)), as_given(config)
+
+
+def render(*words: str) -> dict[str, Any]:
+    """The manifest of a command line with `cluster=kuberay`."""
+    return rayjob(*composed(*words, "cluster=kuberay"), [*words, "cluster=kuberay"])

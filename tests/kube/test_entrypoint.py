@@ -1,0 +1,142 @@
+"""The command of a RayJob composes to the same experiment, and every word of it arrives."""
+
+import shlex
+import subprocess
+from dataclasses import asdict
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from platform.config import ConfigError, differences, identity
+from platform.kubernetes.entrypoint import COMMAND, entrypoint
+from tests.kube.rendered import composed, render
+
+# What a submitter's bash does with it, what `ray job submit` does, and what the head's shell does.
+SUBMITTER = "python3 -c 'import subprocess, sys; print(subprocess.list2cmdline(sys.argv[1:]), end=\"\")' {entrypoint}"
+HEAD = "show() {{ printf '%s\\0' \"$@\"; }}; show {line}"
+SAFE = st.characters(codec="ascii", categories=["L", "N", "P", "S"], exclude_characters='"')
+
+
+def arrived(text: str) -> list[str]:
+    line = _run(["bash", "-c", SUBMITTER.format(entrypoint=text)])
+    return _run(["sh", "-c", HEAD.format(line=line)]).split("\0")[:-1]
+
+
+def _run(command: list[str]) -> str:
+    return subprocess.run(command, check=True, capture_output=True, text=True, timeout=60).stdout
+
+
+def words_of(manifest: dict) -> list[str]:
+    command = arrived(manifest["spec"]["entrypoint"])
+    assert command[: len(COMMAND)] == COMMAND
+    return command[len(COMMAND) :]
+
+
+AWKWARD = [
+    "cluster.workers={min:2,max:8}",
+    "evaluation.views=[1, 10, 144]",
+    "+sweep.space={optim.lr: [0.01, 0.03], sampling: [multi_scale, plain]}",
+    "name=quick-${optim.lr}",
+    "data.source='it is here'",
+    "a=`b`",
+    "a=\\n",
+    "~ensemble",
+    "a=*",
+    "a=b;c|d&e<f>g#h",
+    "a=!x",
+]
+
+
+def test_awkward_words_pass_both_shells_unchanged():
+    assert arrived(entrypoint(AWKWARD)) == [*COMMAND, *AWKWARD]
+
+
+@settings(deadline=None, max_examples=40)
+@given(st.lists(st.text(SAFE, min_size=1).filter(lambda word: "$$" not in word and "$(" not in word), max_size=3))
+def test_every_word_passes_both_shells_unchanged(words: list[str]):
+    assert arrived(entrypoint(words)) == [*COMMAND, *words]
+
+
+@pytest.mark.parametrize("word", ['name="a"', "a=b  c", "a=b\nc", "a=$$b", "a=$(b)", " a", "a=b "])
+def test_words_that_would_not_arrive_are_refused(word: str):
+    with pytest.raises(ConfigError, match="does not reach the pods; use single quotes and single blanks"):
+        entrypoint([word])
+
+
+def test_the_plain_command_stays_readable():
+    assert entrypoint(["+experiment=googlenet_ens"]) == "python -m platform.launch +experiment=googlenet_ens"
+    assert entrypoint(["cluster.workers={min:2,max:8}"]).endswith("\"'cluster.workers={min:2,max:8}'\"")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["+experiment=googlenet_ens"],
+        ["+experiment=googlenet_ens", "data=imagenet", "seed=3", "cluster.workers={min:2,max:8}"],
+        ["+experiment=googlenet", "optim.lr=0.01", "name=slower", "job=evaluate", "data.shards=s3://bucket/digits"],
+        ["+experiment=sampling_schedule_sweep", "cluster.lanes=8"],
+        ["+experiment=googlenet", "tracking=server", "tracking.uri=https://mlflow.example.org", "loader.streams=32"],
+    ],
+)
+def test_the_command_in_the_pods_is_the_same_experiment(words: list[str]):
+    here, _ = composed(*words, "cluster=kuberay")
+    there, _ = composed(*words_of(render(*words)))
+    assert there.name == here.name
+    assert there.members.keys() == here.members.keys()
+    for name, member in here.members.items():
+        assert differences(identity(asdict(member)), identity(asdict(there.members[name]))) == []
+    assert there.config.job == here.config.job
+    assert there.config.sweep == here.config.sweep
+    assert there.config.data == here.config.data
+    mine, theirs = here.config.cluster, there.config.cluster
+    assert (theirs.address, theirs.ship_code, theirs.kube) == ("auto", False, None)
+    assert (theirs.workers, theirs.lanes) == (mine.workers, mine.lanes)
+    assert (theirs.cpus_per_worker, theirs.gpus_per_worker) == (mine.cpus_per_worker, mine.gpus_per_worker) == (8, 1)
+
+
+def test_a_local_tracking_file_becomes_the_server_of_the_cluster_and_a_server_stays():
+    assert "tracking.uri=http://mlflow:5000" in words_of(render("+experiment=googlenet"))
+    local = words_of(render("+experiment=googlenet", "tracking.uri=sqlite:////home/me/mlflow.db"))
+    assert [word for word in local if word.startswith("tracking")] == [
+        "tracking=server",
+        "tracking.uri=http://mlflow:5000",
+    ]
+    server = ["tracking=server", "tracking.uri=https://mlflow.example.org"]
+    assert [word for word in words_of(render("+experiment=googlenet", *server)) if "tracking" in word] == server
+
+
+def test_shards_at_a_url_are_cached_on_the_pods_disks():
+    words = words_of(render("+experiment=googlenet", "data.shards=s3://bucket/x", "storage.cache=/home/me/cache"))
+    assert [word for word in words if "storage" in word] == ["storage.cache=/cache"]
+    in_memory = words_of(render("+experiment=googlenet", "data.shards=s3://bucket/x", "storage.cache=memory"))
+    assert [word for word in in_memory if "storage" in word] == ["storage.cache=memory"]
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (
+            ["data.shards=/home/me/imagenet"],
+            "data.shards is /home/me/imagenet, which pods do not see; give a path below",
+        ),
+        (["data.shards=../imagenet"], "data.shards is ../imagenet, which pods do not see"),
+        (["output_dir=/home/me/runs"], "output_dir is /home/me/runs, which pods do not see"),
+        (["checkpoint.copy_to=/home/me/runs"], "checkpoint.copy_to is /home/me/runs, which pods do not see"),
+        (["data.source=/home/me/images"], "data.source is /home/me/images, which pods do not see"),
+        (["job=promote"], "job=promote works on this machine's files; leave out cluster=kuberay"),
+        (["fresh=true"], "fresh=true would start anew in each of cluster.kube.retries=3"),
+        (["tracking.uri=http://me:hidden@mlflow"], "tracking.uri holds a password, and a manifest is no place for one"),
+    ],
+)
+def test_what_pods_cannot_have_is_one_line_with_the_remedy(words: list[str], said: str):
+    with pytest.raises(ConfigError) as error:
+        render("+experiment=googlenet", *words)
+    assert said in str(error.value)
+    assert "hidden" not in str(error.value)
+
+
+def test_paths_on_the_volume_pass():
+    words = words_of(render("+experiment=googlenet", "output_dir=/mnt/platform/mine", "data.shards=deep/../digits"))
+    assert "output_dir=/mnt/platform/mine" in words
+    assert shlex.join(words).count("digits") == 1

@@ -1,0 +1,224 @@
+"""RayJobs from the config: what KubeRay's definitions, its operator and a security review would accept."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from platform.config import ConfigError
+from platform.kubernetes import rendering
+from tests.kube.lint import findings
+from tests.kube.rendered import composed, render
+from tests.kube.schema import CRDS, errors
+
+EXAMPLES = Path(__file__).resolve().parent.parent.parent / "k8s" / "jobs"
+# The command lines of k8s/jobs, which are at once the examples people read and the record of what is rendered.
+COMMANDS = {
+    "googlenet-ens": ["+experiment=googlenet_ens"],
+    "googlenet-ens-imagenet": [
+        "+experiment=googlenet_ens", "data=imagenet", "data.shards=s3://my-bucket/imagenet",
+        "checkpoint.copy_to=s3://my-bucket/runs", "cluster.workers={min:2,max:8}", "cluster.kube.workers_per_pod=8",
+        "cluster.kube.memory_gb=256", "cluster.kube.capacity=spot",
+    ],
+    "sampling-schedule-sweep": ["+experiment=sampling_schedule_sweep", "cluster.kube.pods={min:1,max:4}"],
+    "queued": [
+        "+experiment=googlenet_ens", "name=queued",
+        "cluster.kube.queue=platform", "cluster.kube.queue_priority=ensemble",
+    ],
+    "nightly": [
+        "+experiment=googlenet", "name=nightly", "fresh=true", "cluster.kube.retries=0",
+        "cluster.kube.schedule='0 2 * * *'",
+    ],
+}  # fmt: skip
+OTHERS = {
+    "processors only": ["cluster.gpus_per_worker=0", "cluster.cpus_per_worker=1"],
+    "on demand, close by": ["cluster.kube.capacity=on_demand", "cluster.kube.topology_key=topology.kubernetes.io/zone"],
+    "volcano": ["cluster.kube.gang=volcano", "cluster.kube.gang_queue=training", "cluster.kube.priority_class=high"],
+    "yunikorn": ["cluster.kube.gang=yunikorn", "cluster.kube.gang_queue=root.training"],
+    "kai": ["cluster.kube.gang=kai-scheduler", "cluster.kube.gang_queue=training"],
+    "plugins": ["cluster.kube.gang=scheduler-plugins"],
+    "state in Redis": ["cluster.kube.redis_address=redis:6379"],
+    "a queue that lets jobs scale": ["cluster.kube.queue=platform", "cluster.kube.pods={min:1,max:8}"],
+    "a cache of its own": ["data.shards=gs://bucket/digits", "cluster.kube.cache_class=fast"],
+    "plain environment": ["+cluster.kube.env={NCCL_DEBUG:INFO}", "cluster.kube.pull_secrets=[registry]"],
+    "no secrets": ["cluster.kube.secrets=[]"],
+}  # fmt: skip
+needs_crds = pytest.mark.skipif(not CRDS.is_dir(), reason="no ../shared/reference/kuberay-crds beside this checkout")
+
+
+def all_renderings() -> dict[str, dict[str, Any]]:
+    others = {name: render("+experiment=googlenet_ens", *words) for name, words in OTHERS.items()}
+    return {name: render(*words) for name, words in COMMANDS.items()} | others
+
+
+@pytest.fixture(scope="module")
+def renderings() -> dict[str, dict[str, Any]]:
+    return all_renderings()
+
+
+def job_of(manifest: dict[str, Any]) -> dict[str, Any]:
+    """A RayCronJob as the RayJob that it makes."""
+    if manifest["kind"] == "RayJob":
+        return manifest
+    return manifest | {"kind": "RayJob", "spec": manifest["spec"]["jobTemplate"]}
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_the_examples_are_what_is_rendered(name: str):
+    """`make manifests` writes them anew; a change of them is a change of what runs."""
+    words = [*COMMANDS[name], "cluster=kuberay"]
+    assert (EXAMPLES / f"{name}.yaml").read_text() == rendering.text(render(*COMMANDS[name]), words)
+
+
+def test_every_example_has_its_command():
+    assert {path.stem for path in EXAMPLES.glob("*.yaml")} == COMMANDS.keys()
+
+
+@needs_crds
+def test_kuberays_definitions_accept_every_rendering(renderings: dict[str, dict[str, Any]]):
+    assert {name: errors(job_of(manifest)) for name, manifest in renderings.items()} == {
+        name: [] for name in renderings
+    }
+
+
+def test_neither_the_operator_nor_a_security_review_finds_anything(renderings: dict[str, dict[str, Any]]):
+    assert {name: findings(job_of(manifest), name) for name, manifest in renderings.items()} == {
+        name: [] for name in renderings
+    }
+
+
+def test_text_reads_back_as_the_manifest(renderings: dict[str, dict[str, Any]]):
+    for manifest in renderings.values():
+        text = rendering.text(manifest, ["+experiment=googlenet", "cluster.render_to=x.yaml"])
+        assert yaml.safe_load(text) == manifest
+        assert "render_to" not in text
+        assert "&id" not in text
+
+
+@pytest.mark.parametrize(
+    ("words", "pods"),
+    [
+        ([], (7, 7)),  # one for each member
+        (["cluster.lanes=2"], (2, 2)),
+        (["cluster.workers=4", "cluster.lanes=2"], (8, 8)),
+        (["cluster.workers={min:2,max:8}", "cluster.lanes=1"], (2, 8)),
+        (["cluster.workers={min:2,max:8}"], (2, 56)),
+        (["cluster.workers=8", "cluster.kube.workers_per_pod=8"], (7, 7)),
+        (["cluster.kube.workers_per_pod=4"], (2, 2)),
+        (["cluster.kube.pods=3"], (3, 3)),
+        (["cluster.kube.pods={min:0,max:2}"], None),
+        (["cluster.workers=8", "cluster.kube.pods=3"], None),
+    ],
+)
+def test_as_many_pods_as_the_members_need_side_by_side(words: list[str], pods: tuple[int, int] | None):
+    if pods is None:
+        with pytest.raises(ConfigError, match=r"cluster\.kube\.pods is"):
+            render("+experiment=googlenet_ens", *words)
+        return
+    cluster = render("+experiment=googlenet_ens", *words)["spec"]["rayClusterSpec"]
+    (group,) = cluster["workerGroupSpecs"]
+    assert (group["minReplicas"], group["maxReplicas"]) == pods
+    assert group["replicas"] == pods[0]
+    assert cluster.get("enableInTreeAutoscaling", False) == (pods[0] < pods[1])
+
+
+def test_a_pod_has_what_its_workers_need():
+    words = ["cluster.kube.workers_per_pod=4", "cluster.cpus_per_worker=6", "cluster.gpus_per_worker=2"]
+    (group,) = render("+experiment=googlenet_ens", *words)["spec"]["rayClusterSpec"]["workerGroupSpecs"]
+    limits = group["template"]["spec"]["containers"][0]["resources"]["limits"]
+    assert (limits["cpu"], limits["nvidia.com/gpu"], limits["memory"]) == ("24", "8", "32Gi")
+    without = render("+experiment=googlenet_ens", "cluster.gpus_per_worker=0")["spec"]["rayClusterSpec"]
+    template = without["workerGroupSpecs"][0]["template"]["spec"]
+    assert "nvidia.com/gpu" not in str(template)
+
+
+def test_a_sweep_must_say_how_many_pods():
+    with pytest.raises(ConfigError, match=r"say how many: cluster\.kube\.pods=8, or"):
+        render("+experiment=sampling_schedule_sweep")
+
+
+@pytest.mark.parametrize(
+    ("words", "name"),
+    [
+        (["name=Slower_1.x"], "slower-1-x"),
+        (["name=slower", "job=evaluate"], "slower-evaluate"),
+        ([f"name={'a' * 47}"], "a" * 47),
+        ([f"name={'a' * 48}"], None),
+        (["name=0815"], None),
+    ],
+)
+def test_names_are_such_as_kubernetes_takes(words: list[str], name: str | None):
+    if name is None:
+        with pytest.raises(ConfigError, match=r"name is .*give a name= of at most \d+ that begins with a letter"):
+            render("+experiment=googlenet", *words)
+    else:
+        assert render("+experiment=googlenet", *words)["metadata"]["name"] == name
+
+
+def test_the_grace_of_a_pod_covers_ray_draining_and_a_last_checkpoint():
+    spec = render("+experiment=googlenet", "checkpoint.grace_s=100")["spec"]["rayClusterSpec"]
+    for group in (spec["headGroupSpec"], *spec["workerGroupSpecs"]):
+        assert group["template"]["spec"]["terminationGracePeriodSeconds"] >= 30 + 100 + 30
+
+
+def test_only_the_autoscaler_has_a_token():
+    spec = render("+experiment=googlenet", "cluster.kube.pods={min:1,max:2}")["spec"]["rayClusterSpec"]
+    head = spec["headGroupSpec"]["template"]["spec"]
+    assert head["automountServiceAccountToken"] is False
+    mounts = {mount["name"] for container in head["containers"] for mount in container["volumeMounts"]}
+    assert "autoscaler-token" not in mounts
+    assert "autoscaler-token" in {mount["name"] for mount in spec["autoscalerOptions"]["volumeMounts"]}
+    fixed = render("+experiment=googlenet")["spec"]["rayClusterSpec"]
+    assert "autoscaler-token" not in str(fixed)
+
+
+def test_spot_nodes_are_for_workers_only():
+    spec = render("+experiment=googlenet", "cluster.kube.capacity=spot", "cluster.kube.provider=eks")["spec"][
+        "rayClusterSpec"
+    ]
+    terms = [
+        group["template"]["spec"]["affinity"]["nodeAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"]
+        for group in (spec["headGroupSpec"], *spec["workerGroupSpecs"])
+    ]
+    (head,), (worker,) = (term["nodeSelectorTerms"][0]["matchExpressions"] for term in terms)
+    assert head == {"key": "eks.amazonaws.com/capacityType", "operator": "NotIn", "values": ["SPOT"]}
+    assert worker == {"key": "eks.amazonaws.com/capacityType", "operator": "In", "values": ["SPOT"]}
+
+
+def test_a_queued_job_waits_suspended_and_is_ended_as_the_operator_allows():
+    spec = render("+experiment=googlenet", "cluster.kube.queue=platform")["spec"]
+    assert (spec["suspend"], spec["shutdownAfterJobFinishes"]) == (True, True)
+    assert "deletionStrategy" not in spec
+    assert "preRunningDeadlineSeconds" not in spec
+
+
+def test_whatever_ends_a_job_its_cluster_goes():
+    rules = render("+experiment=googlenet", "cluster.kube.keep_failed_s=900")["spec"]["deletionStrategy"][
+        "deletionRules"
+    ]
+    cluster = [rule["condition"] for rule in rules if rule["policy"] == "DeleteCluster"]
+    assert cluster == [
+        {"jobStatus": "SUCCEEDED", "ttlSeconds": 30},
+        {"jobDeploymentStatus": "Failed", "ttlSeconds": 900},  # also of a job past its deadline, which still runs
+    ]
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["cluster.kube.capacity=sport"], "cluster.kube.capacity is 'sport'; choose one of any, spot, on_demand"),
+        (["cluster.kube.shared_memory_gb=64"], "cluster.kube.shared_memory_gb is 64, and a part of memory_gb (32)"),
+        (["cluster.kube.namespace=My_NS"], "cluster.kube.namespace is 'My_NS'; Kubernetes takes names of up to 63"),
+        (["cluster.kube.queue=a", "cluster.kube.gang=volcano"], "choose one: Kueue starts all or none, too"),
+        (["+cluster.kube.env={MY_TOKEN:x}"], "cluster.kube.env has MY_TOKEN, and a manifest is no place for secrets"),
+        (["cluster.kube.mount=data"], "cluster.kube.mount is 'data'; give /a/path"),
+        (["cluster.kube.image=''"], "cluster.kube.image is ''; give REPOSITORY:TAG"),
+        (["cluster.kube.deadline_h=0"], "cluster.kube.deadline_h is 0.0; give more than 0"),
+        (["cluster.kube.schedule=nightly"], "cluster.kube.schedule is 'nightly'; give minute, hour, day, month and"),
+    ],
+)
+def test_settings_that_cannot_work_are_one_line(words: list[str], said: str):
+    with pytest.raises(ConfigError) as error:
+        composed("+experiment=googlenet", "cluster=kuberay", *words)
+    assert said in str(error.value)
