@@ -240,7 +240,7 @@ def asked(pod: PodAt, kind: str, resource: str) -> Decimal:
 def test_gpus_and_priorities_are_said_where_there_are_gpus() -> None:
     assert build("gpu").one("ResourceQuota", "platform")["spec"]["hard"]["requests.nvidia.com/gpu"] == "64"
     names = {each["metadata"]["name"]: each["value"] for each in build("gpu").of("PriorityClass")}
-    assert sorted(names, key=lambda name: -names[name]) == ["urgent", "ensemble", "sweep"]
+    assert sorted(names, key=lambda name: -names[name]) == ["platform-high", "platform-normal", "platform-low"]
     assert build("gpu").one("PersistentVolumeClaim", "platform-data")["spec"] == {
         "accessModes": ["ReadWriteMany"],
         "resources": {"requests": {"storage": "10Ti"}},
