@@ -13,9 +13,10 @@ from typing import Any
 
 import yaml
 
+from tests.kube.cluster_rules import LONGEST_NAME, cluster_findings, name_findings
+from tests.kube.job_rules import cron_findings, rayjob_findings
 from tests.kube.names import metadata_errors
 from tests.kube.pods import HIDDEN, USERINFO, Finding, line, pod_findings, pods
-from tests.kube.ray_rules import LONGEST_NAME, cluster_findings, cron_findings, name_findings, rayjob_findings
 
 WITHOUT_NAMESPACE = (
     "Namespace", "PriorityClass", "StorageClass", "ClusterRole", "ClusterRoleBinding", "CustomResourceDefinition",
@@ -24,7 +25,7 @@ WITHOUT_NAMESPACE = (
 
 
 def findings(manifest: dict[str, Any], file: str) -> list[str]:
-    """One line for each thing to change; what has no pods is checked for names, namespace and secrets."""
+    """One line for each thing to change; kinds without pods are checked for names, namespace and secrets."""
     return [f"{file}: {error}" for error in metadata_errors(manifest)] + [
         line(file, finding) for finding in object_findings(manifest)
     ]
@@ -52,7 +53,7 @@ def plain_secrets(manifest: dict[str, Any]) -> Iterator[Finding]:
     if manifest.get("kind") == "Secret":
         for name in ("data", "stringData"):
             for key in manifest.get(name) or {}:
-                yield (name, key), HIDDEN, "make it with kubectl create secret, outside the repository"
+                yield (name, key), HIDDEN, "make it with kubectl create secret, never in a file"
     if manifest.get("kind") == "ConfigMap":
         for key, text in (manifest.get("data") or {}).items():
             if USERINFO.search(str(text)):

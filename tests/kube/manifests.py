@@ -15,9 +15,12 @@ def rayjob() -> dict[str, Any]:
 
 
 def changed(manifest: dict[str, Any], path: str, value: object) -> dict[str, Any]:
-    """A copy with the field at `spec/workers/0/name` set, or taken away for REMOVED. `-` adds to a list."""
+    """A copy with the field at `spec/workers/0/name` set, or taken away for REMOVED.
+
+    `-` adds to a list, `~` is a slash within a name.
+    """
     manifest = unshared(manifest)
-    *road, last = path.split("/")
+    *road, last = (step.replace("~", "/") for step in path.split("/"))
     node: Any = manifest
     for step in road:
         node = node[int(step)] if isinstance(node, list) else node.setdefault(step, {})

@@ -71,17 +71,19 @@ def metadata_errors(manifest: dict[str, Any]) -> list[str]:
         found.append(f"metadata.name is {metadata.get('name')!r}; {error}")
     if "namespace" in metadata and (error := name_error(metadata["namespace"])):
         found.append(f"metadata.namespace is {metadata['namespace']!r}; {error}")
-    return [*found, *label_errors(metadata, ("metadata",))]
+    return found + [
+        f"{field(path)} is {value!r}; {remedy}" for path, value, remedy in label_errors(metadata, ("metadata",))
+    ]
 
 
-def label_errors(metadata: dict[str, Any], path: Path) -> list[str]:
-    """What is wrong with the labels and annotations of an object or a pod template."""
-    found = []
+def label_errors(metadata: dict[str, Any], path: Path) -> list[tuple[Path, object, str]]:
+    """Labels and annotations of an object or a pod template that a server refuses: (field, value, remedy)."""
+    found: list[tuple[Path, object, str]] = []
     for key, value in (metadata.get("labels") or {}).items():
         if error := label_key_error(key) or label_value_error(value):
-            found.append(f"{field((*path, 'labels', key))} is {value!r}; {error}")
+            found.append(((*path, "labels", key), value, error))
     for key, value in (metadata.get("annotations") or {}).items():
         error = label_key_error(key)
         if error or not isinstance(value, str):
-            found.append(f"{field((*path, 'annotations', key))} is {value!r}; {error or 'put it in quotes'}")
+            found.append(((*path, "annotations", key), value, error or "put it in quotes"))
     return found

@@ -82,9 +82,7 @@ def cluster_pods(cluster: dict[str, Any], path: Path) -> Iterator[PodAt]:
 def pod_findings(pod: PodAt) -> Iterator[Finding]:
     """What the checklist has against a pod."""
     spec, at = pod.spec, pod.at
-    for message in label_errors(pod.template.get("metadata") or {}, (*pod.path, "metadata")):
-        where, _, rest = message.partition(" is ")
-        yield (where,), Said(rest.partition("; ")[0]), rest.partition("; ")[2]
+    yield from label_errors(pod.template.get("metadata") or {}, (*pod.path, "metadata"))
     if spec.get("automountServiceAccountToken") is not False:
         yield (
             (*at, "automountServiceAccountToken"),
