@@ -12,7 +12,10 @@ from platform.kubernetes.rayjob import Pods, pods_of, rayjob
 
 
 def run(experiment: Experiment, given: Config, overrides: list[str]) -> int:
-    """`job=check` stays here: what it would take, and the plan. 0 where it is only rendered or left alone, else the status of the job's own command.
+    """`job=check` stays here: what it would take, and the plan.
+
+    Returns:
+        0 where it is only rendered or left alone, else the status of the job's own command.
 
     Raises:
         ConfigError: it cannot run as a RayJob, or the cluster does not take it.

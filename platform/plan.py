@@ -171,7 +171,7 @@ def _check_copies(config: Config) -> None:
 
 def _check_local_resources(config: Config) -> None:
     cluster = config.cluster
-    if cluster.address is not None:
+    if cluster.address is not None or cluster.kube is not None:
         return
     config.loader.require_gpu(available=torch.cuda.is_available())
     cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -61,7 +61,7 @@ OPERATOR: Slips = {
     "a failed job's cluster stays": (
         f"{RULES}/1",
         REMOVED,
-        "deletionRules is without FAILED; add a rule of DeleteCluster",
+        "deletionRules is without Failed; add a rule of DeleteCluster",
     ),
     "nobody ends the cluster": (
         "spec/deletionStrategy",
