@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import torch
 
-from platform.config import MEMORY, Config, ConfigError, Experiment, require
+from platform.config import MEMORY, ClusterConfig, Config, ConfigError, Experiment, require
 from platform.data.cache import ShardError
 from platform.data.index import INDEX_NAME, Index, has_index, read_index
 from platform.data.order import Order, steps_per_epoch, total_steps
@@ -183,6 +183,12 @@ def _check_local_resources(config: Config) -> None:
     )
 
 
+def _where(cluster: ClusterConfig) -> str:
+    if cluster.kube is not None:
+        return f"a RayJob in Kubernetes' namespace {cluster.kube.namespace}"
+    return "a local Ray" if cluster.address is None else f"the Ray at {cluster.address}"
+
+
 def lines(plan: Plan) -> list[str]:
     """The plan as text."""
     experiment, config = plan.experiment, plan.experiment.config
@@ -201,7 +207,7 @@ def lines(plan: Plan) -> list[str]:
         f"shards      {shards}",
         f"batch       {config.training.batch_size} images: {cluster.workers_text} worker(s)"
         f"{_shares(config)}{_accumulation(config)}",
-        f"cluster     {'a local Ray' if cluster.address is None else f'the Ray at {cluster.address}'}; "
+        f"cluster     {_where(cluster)}; "
         f"each worker {cluster.cpus_per_worker} CPU(s), "
         f"{'a GPU if there is one' if cluster.gpus_per_worker is None else f'{cluster.gpus_per_worker} GPU(s)'}",
         f"evaluation  {plan.val_samples} images x {max(config.evaluation.views)} views for each member"
