@@ -33,6 +33,7 @@ class PodAt:
     template: dict[str, Any]
     kept: bool
     role: str = ""  # of Ray's: head, worker, submitter
+    claims: tuple[str, ...] = ()  # volumes that a StatefulSet's claim templates make
 
     @property
     def spec(self) -> dict[str, Any]:
@@ -50,7 +51,8 @@ def pods(manifest: dict[str, Any]) -> Iterator[PodAt]:
         case "Pod":
             yield PodAt((), manifest, kept=True)
         case "Deployment" | "StatefulSet" | "DaemonSet" | "ReplicaSet":
-            yield PodAt(("spec", "template"), spec.get("template") or {}, kept=True)
+            claims = tuple(claim["metadata"]["name"] for claim in spec.get("volumeClaimTemplates") or [])
+            yield PodAt(("spec", "template"), spec.get("template") or {}, kept=True, claims=claims)
         case "Job":
             yield PodAt(("spec", "template"), spec.get("template") or {}, kept=False)
         case "CronJob":
@@ -135,15 +137,10 @@ def volume_findings(pod: PodAt) -> Iterator[Finding]:
         for number, container in enumerate(spec.get(kind) or []):
             for place, mount in enumerate(container.get("volumeMounts") or []):
                 where = (*at, kind, number, "volumeMounts", place, "name")
-                if mount.get("name") not in volumes and mount.get("name") not in claimed(pod):
+                if mount.get("name") not in volumes and mount.get("name") not in pod.claims:
                     yield where, mount.get("name"), f"name one of the pod's volumes: {', '.join(map(str, volumes))}"
                 if mount.get("name") in tokens:
                     yield where, mount["name"], "only the autoscaler's container may have a token"
-
-
-def claimed(pod: PodAt) -> set[str]:
-    """Volumes that a StatefulSet's claim templates make."""
-    return set(pod.template.get("claims") or ())
 
 
 def container_findings(container: dict[str, Any], at: Path, pod: dict[str, Any]) -> Iterator[Finding]:
