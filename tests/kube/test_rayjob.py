@@ -25,7 +25,7 @@ COMMANDS = {
     "sampling-schedule-sweep": ["+experiment=sampling_schedule_sweep", "cluster.kube.pods={min:1,max:4}"],
     "queued": [
         "+experiment=googlenet_ens", "name=queued",
-        "cluster.kube.queue=platform", "cluster.kube.queue_priority=ensemble",
+        "cluster.kube.queue=platform", "cluster.kube.queue_priority=platform-high",
     ],
     "nightly": [
         "+experiment=googlenet", "name=nightly", "fresh=true", "cluster.kube.retries=0",
