@@ -31,7 +31,7 @@ def run(experiment: Experiment, given: Config, overrides: list[str]) -> int:
         return 0
     require(
         cluster.kube.schedule is None,
-        "cluster.kube.schedule makes a RayCronJob, which nobody follows; add cluster.render_to=FILE and kubectl apply it",
+        "cluster.kube.schedule makes a RayCronJob, which nobody follows; add cluster.render_to=FILE, and apply it",
     )
     from platform.kubernetes.submit import submit  # the client takes a second to import
 
