@@ -6,13 +6,16 @@ In: the experiment, its config with paths as they were given, the command line's
 import math
 
 from jobs import check
-from platform.config import Config, Experiment
+from platform.config import Config, Experiment, require
 from platform.kubernetes import rendering
 from platform.kubernetes.rayjob import Pods, pods_of, rayjob
 
 
 def run(experiment: Experiment, given: Config, overrides: list[str]) -> int:
-    """`job=check` stays here: what it would take, and the plan. 0 where it is only rendered or left alone, else the status of the job's own command.
+    """`job=check` stays here: what it would take, and the plan.
+
+    Returns:
+        0 where it is only rendered or left alone, else the status of the job's own command.
 
     Raises:
         ConfigError: it cannot run as a RayJob, or the cluster does not take it.
@@ -26,6 +29,10 @@ def run(experiment: Experiment, given: Config, overrides: list[str]) -> int:
     if cluster.render_to is not None:
         rendering.write(rendering.text(manifest, overrides), cluster.render_to)
         return 0
+    require(
+        cluster.kube.schedule is None,
+        "cluster.kube.schedule makes a RayCronJob, which nobody follows; add cluster.render_to=FILE, and apply it",
+    )
     from platform.kubernetes.submit import submit  # the client takes a second to import
 
     print(summary(experiment, pods_of(experiment)), flush=True)

@@ -22,7 +22,7 @@ import ray._private.auto_init_hook as auto_init
 import ray._private.worker as driver
 from ray._private.state import state
 from ray._raylet import PlacementGroupID
-from ray.exceptions import RayError
+from ray.exceptions import GetTimeoutError, RayError, RayTaskError
 from ray.util.placement_group import PlacementGroup, remove_placement_group
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
@@ -33,7 +33,11 @@ ROOT = Path(__file__).resolve().parent.parent
 GONE_AFTER_S = 5.0  # without a beat
 OBJECT_STORE_BYTES = 200_000_000  # reports are all that passes through it; shards are read by the workers
 JOB_CONFIG = "RAY_JOB_CONFIG_JSON_ENV_VAR"  # of a process that Ray's job API has started
+TURN_S = 0.5  # of waiting for Ray in a thread
+LEAVING_S = 10.0  # what a thread may need to come out of Ray
 _guards: list["subprocess.Popen[bytes]"] = []  # of this process's local Ray
+_inside: dict[threading.Thread, threading.Event] = {}  # threads that work with Ray, and what has each of them leave it
+_wait_for = ray.get
 # Patterns as in .gitignore: without the slash, "data" would match platform/data too.
 NOT_SHIPPED = ["/.venv", "/.git", "/data", "/runs", "/mlruns", "/mlartifacts", "/mlflow.db"]
 
@@ -68,6 +72,7 @@ def connect(cluster: ClusterConfig) -> Resources:
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # no warning on machines without a GPU
     auto_init.enable_auto_connect = False  # threads that outlive `disconnect` would start another Ray
     driver.print_to_stdstream = lambda *_, **__: None  # paragraphs on dead workers, of which we say a line
+    ray.get = _get  # pyright: ignore[reportAttributeAccessIssue]  # Ray Train waits by it, without an end
     terminated = signal.getsignal(signal.SIGTERM)
     if cluster.address is None:
         _start_local(cluster)
@@ -137,6 +142,7 @@ def _is_shipped() -> bool:
 
 def disconnect() -> None:
     """Leave the cluster; a local one ends, and nothing of it is left."""
+    _have_threads_leave()
     ray.shutdown()
     os.environ.pop(MARK, None)
     while _guards:
@@ -313,7 +319,8 @@ def start_mailbox() -> Any:
 
 
 def in_thread(run: Callable[[], None]) -> "Future[None]":
-    """Run it behind the back, in a daemon: a process that ends does not wait for what hangs in Ray."""
+    """Run what works with Ray behind the back; where it waits it leaves Ray when this process does, by a Left. In a
+    daemon: a process that ends does not wait for what hangs in Ray."""
     future: Future[None] = Future()
 
     def work() -> None:
@@ -321,9 +328,48 @@ def in_thread(run: Callable[[], None]) -> "Future[None]":
             future.set_result(run())
         except BaseException as error:
             future.set_exception(error)
+        finally:
+            _inside.pop(threading.current_thread())
 
-    threading.Thread(target=work, daemon=True).start()
+    thread = threading.Thread(target=work, daemon=True)
+    _inside[thread] = threading.Event()
+    thread.start()
     return future
+
+
+class Left(BaseException):
+    """In a thread that waits for Ray when this process leaves the cluster."""
+
+
+def _get(refs: Any, *, timeout: float | None = None, **options: Any) -> Any:
+    """`ray.get`, which a thread of `in_thread` calls in short turns.
+
+    Raises:
+        Left: this process leaves the cluster.
+    """
+    leave = _inside.get(threading.current_thread())
+    while leave:
+        if leave.is_set():
+            raise Left
+        if timeout is not None:
+            break
+        try:
+            return _wait_for(refs, timeout=TURN_S, **options)
+        except GetTimeoutError as error:
+            if isinstance(error, RayTaskError):  # the task's own
+                raise
+    return _wait_for(refs, timeout=timeout, **options)
+
+
+def _have_threads_leave() -> None:
+    """`ray.shutdown` frees what they wait in: it crashes the process when one of them looks there again."""
+    end = time.monotonic() + LEAVING_S
+    threads = list(_inside.items())
+    for _, leave in threads:
+        leave.set()
+    for thread, _ in threads:
+        if thread.is_alive():  # an interruption may have come before its start
+            thread.join(max(0, end - time.monotonic()))
 
 
 def lost_nodes(node_ids: Iterable[str]) -> list[str]:

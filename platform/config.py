@@ -379,7 +379,7 @@ class KubeConfig:
     # Time
     schedule: str | None = None  # as cron's "0 2 * * *": a RayCronJob, which makes such a job at each of these times
     retries: int = 3  # clusters after the first; each goes on from the newest checkpoints
-    deadline_h: float = 168.0  # all attempts together, then the job fails
+    deadline_h: float = 168.0  # of each attempt, then the job fails
     start_timeout_s: int = 3600  # from submitting until it runs; not with a queue
     keep_failed_s: int = 0  # a failed job's cluster stays for so long, to be looked at
     keep_days: float = 7.0  # then the RayJob is deleted; runs and MLflow stay

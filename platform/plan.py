@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import torch
 
-from platform.config import MEMORY, Config, ConfigError, Experiment, require
+from platform.config import MEMORY, ClusterConfig, Config, ConfigError, Experiment, require
 from platform.data.cache import ShardError
 from platform.data.index import INDEX_NAME, Index, has_index, read_index
 from platform.data.order import Order, steps_per_epoch, total_steps
@@ -171,7 +171,7 @@ def _check_copies(config: Config) -> None:
 
 def _check_local_resources(config: Config) -> None:
     cluster = config.cluster
-    if cluster.address is not None:
+    if cluster.address is not None or cluster.kube is not None:
         return
     config.loader.require_gpu(available=torch.cuda.is_available())
     cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
@@ -181,6 +181,12 @@ def _check_local_resources(config: Config) -> None:
         f"cluster.workers x cluster.cpus_per_worker is {needed}, this machine has {cpus} processors; "
         "lower them, or use cluster=ray",
     )
+
+
+def _where(cluster: ClusterConfig) -> str:
+    if cluster.kube is not None:
+        return f"a RayJob in Kubernetes' namespace {cluster.kube.namespace}"
+    return "a local Ray" if cluster.address is None else f"the Ray at {cluster.address}"
 
 
 def lines(plan: Plan) -> list[str]:
@@ -201,7 +207,7 @@ def lines(plan: Plan) -> list[str]:
         f"shards      {shards}",
         f"batch       {config.training.batch_size} images: {cluster.workers_text} worker(s)"
         f"{_shares(config)}{_accumulation(config)}",
-        f"cluster     {'a local Ray' if cluster.address is None else f'the Ray at {cluster.address}'}; "
+        f"cluster     {_where(cluster)}; "
         f"each worker {cluster.cpus_per_worker} CPU(s), "
         f"{'a GPU if there is one' if cluster.gpus_per_worker is None else f'{cluster.gpus_per_worker} GPU(s)'}",
         f"evaluation  {plan.val_samples} images x {max(config.evaluation.views)} views for each member"

@@ -19,5 +19,10 @@ def composed(*words: str) -> tuple[Experiment, Config]:
 
 
 def render(*words: str) -> dict[str, Any]:
-    """The manifest of a command line with `cluster=kuberay`."""
-    return rayjob(*composed(*words, "cluster=kuberay"), [*words, "cluster=kuberay"])
+    """The manifest of a command line, with `cluster=kuberay` at its end where no other is chosen."""
+    all_words = on_kubernetes(*words)
+    return rayjob(*composed(*all_words), all_words)
+
+
+def on_kubernetes(*words: str) -> list[str]:
+    return [*words] if any(word.startswith("cluster=") for word in words) else [*words, "cluster=kuberay"]

@@ -9,13 +9,14 @@ import yaml
 from platform.config import ConfigError
 from platform.kubernetes import rendering
 from tests.kube.lint import findings
-from tests.kube.rendered import composed, render
+from tests.kube.rendered import composed, on_kubernetes, render
 from tests.kube.schema import CRDS, errors
 
 EXAMPLES = Path(__file__).resolve().parent.parent.parent / "k8s" / "jobs"
 # The command lines of k8s/jobs, which are at once the examples people read and the record of what is rendered.
 COMMANDS = {
     "googlenet-ens": ["+experiment=googlenet_ens"],
+    "googlenet-ens-dev": ["+experiment=googlenet_ens", "name=dev", "cluster=kuberay_dev"],
     "googlenet-ens-imagenet": [
         "+experiment=googlenet_ens", "data=imagenet", "data.shards=s3://my-bucket/imagenet",
         "checkpoint.copy_to=s3://my-bucket/runs", "cluster.workers={min:2,max:8}", "cluster.kube.workers_per_pod=8",
@@ -24,7 +25,7 @@ COMMANDS = {
     "sampling-schedule-sweep": ["+experiment=sampling_schedule_sweep", "cluster.kube.pods={min:1,max:4}"],
     "queued": [
         "+experiment=googlenet_ens", "name=queued",
-        "cluster.kube.queue=platform", "cluster.kube.queue_priority=ensemble",
+        "cluster.kube.queue=platform", "cluster.kube.queue_priority=platform-high",
     ],
     "nightly": [
         "+experiment=googlenet", "name=nightly", "fresh=true", "cluster.kube.retries=0",
@@ -67,7 +68,7 @@ def job_of(manifest: dict[str, Any]) -> dict[str, Any]:
 @pytest.mark.parametrize("name", COMMANDS)
 def test_the_examples_are_what_is_rendered(name: str):
     """`make manifests` writes them anew; a change of them is a change of what runs."""
-    words = [*COMMANDS[name], "cluster=kuberay"]
+    words = on_kubernetes(*COMMANDS[name])
     assert (EXAMPLES / f"{name}.yaml").read_text() == rendering.text(render(*COMMANDS[name]), words)
 
 

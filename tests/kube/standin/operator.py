@@ -111,9 +111,11 @@ class Operator:
             TimeoutError: as `wait`; also when it has ended otherwise.
         """
         seen = len(self.history)
-        is_met = lambda: any(
-            state in (each.job_deployment_status, each.job_status) for each in [self.status, *self.history[seen:]]
-        )
+
+        def is_met() -> bool:
+            been = [self.status, *self.history[seen:]]
+            return any(state in (each.job_deployment_status, each.job_status) for each in been)
+
         self.wait(lambda: is_met() or self.status.is_terminal or self.is_deleted, timeout_s)
         if not is_met():
             raise TimeoutError(f"it never was {state}: {self._story()}")

@@ -10,6 +10,7 @@ from concurrent.futures import Executor, Future
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import psutil
 import requests
 
 from platform.guard import MARK as GUARDED
@@ -130,6 +131,9 @@ class Pod:
     @property
     def _is_ray(self) -> bool:
         return self.labels.get("ray.io/is-ray-node") == "yes"
+
+    def processes(self) -> list[psutil.Process]:
+        return self._processes.living() if self._processes else []
 
     def output(self) -> str:
         return self.node.log.read_text(errors="replace") if self.node.log.exists() else ""

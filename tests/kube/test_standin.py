@@ -1,0 +1,293 @@
+"""RayJobs that really run: every state, retries, limits, deletion, lost pods; nothing is left of them."""
+
+import json
+import os
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+import requests
+
+from tests.kube.handmade import rayjob
+from tests.kube.standin.container import ManifestError
+from tests.kube.standin.derive import Manifest
+from tests.kube.standin.operator import Operator
+from tests.kube.standin.processes import MARK, matching
+
+pytestmark = pytest.mark.slow
+
+WORDS = [
+    "a b",
+    "{x:1}",
+    "[1,2]",
+    "$HOME",
+    "${oc:a}",
+    "$(SHARDS)",
+    "it's",
+    'say "so"',
+    "back\\slash",
+    "*",
+    "a;b|c&d",
+    "#",
+    "~",
+    "",
+]
+LOOK = """
+import json, os, sys, ray
+ray.init(log_to_driver=False)
+group = ray.get(ray.remote(lambda: os.environ["RAY_NODE_TYPE_NAME"]).remote())
+seen = {"words": sys.argv[1:], "resources": ray.cluster_resources(), "folder": os.getcwd(), "group": group}
+json.dump({**seen, "user": os.environ["USER_NAME"], "shards": os.environ["SHARDS"]}, open("seen.json", "w"))
+"""
+SECOND_TIME = """
+import pathlib, sys
+mark = pathlib.Path("tried")
+print("tried before:", mark.exists())
+if not mark.exists():
+    mark.touch()
+    sys.exit(3)
+"""
+SLEEP = """
+import pathlib, signal, sys, time
+def stop(*_):
+    pathlib.Path("stopped").touch()
+    sys.exit(9)
+signal.signal(signal.SIGTERM, stop)
+with open("starts", "a") as file:
+    print("started", file=file)
+print("asleep", flush=True)
+while not pathlib.Path("awake").exists():
+    time.sleep(0.2)
+"""
+
+
+@pytest.fixture
+def volume(tmp_path: Path) -> Path:
+    folder = tmp_path / "volume"
+    folder.mkdir()
+    (folder / "look.py").write_text(LOOK)
+    (folder / "sleep.py").write_text(SLEEP)
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def _nothing_is_left() -> Iterator[None]:
+    before = {*Path("/tmp").glob("kr-*"), *Path("/dev/shm").iterdir()}
+    yield
+    assert matching(lambda process: MARK in process.environ()) == []
+    assert {*Path("/tmp").glob("kr-*"), *Path("/dev/shm").iterdir()} <= before
+
+
+def _operator(manifest: Manifest, volume: Path, **given: object) -> Operator:
+    return Operator(
+        manifest, volumes={"platform-data": volume}, logs=volume.parent / "logs", submitter_delay_s=1, **given
+    )  # fmt: skip
+
+
+def _states(operator: Operator) -> list[str]:
+    """Deployment states in their order, each once in a row."""
+    states = [status.job_deployment_status for status in operator.history]
+    return [state for index, state in enumerate(states) if index == 0 or state != states[index - 1]]
+
+
+def _entrypoint(words: list[str]) -> str:
+    """Quoted for the shell; dollars for Kubernetes, which expands $(VAR) and $$ before any shell."""
+    return shlex.join(words).replace("$", "$$")
+
+
+def test_a_job_runs_from_its_manifest_to_its_deletion(volume: Path):
+    rules = [
+        {"policy": "DeleteCluster", "condition": {"jobStatus": "SUCCEEDED", "ttlSeconds": 1}},
+        {"policy": "DeleteSelf", "condition": {"jobStatus": "SUCCEEDED", "ttlSeconds": 5}},
+    ]
+    words = ["python", "/mnt/platform/look.py", "/cache/shards", "tracking.uri=http://mlflow:5000", *WORDS]
+    manifest = rayjob(_entrypoint(words), deletionStrategy={"deletionRules": rules})
+    given = {"services": {"mlflow:5000": "127.0.0.1:4000"}, "secrets": {"platform-credentials": {"USER_NAME": "me"}}}
+    with _operator(manifest, volume, **given) as operator:
+        operator.wait_for("Running", timeout_s=120)
+        _check_doors(operator)
+        status = operator.run(timeout_s=120)
+        assert status.job_status == "SUCCEEDED", operator.output()
+        assert (status.succeeded, status.failed) == (1, 0)
+        times = [status.start_time, status.job_start_time, status.job_end_time, status.end_time]
+        assert times == sorted(time_s for time_s in times if time_s)
+        cluster = operator.clusters[0]
+        operator.wait(lambda: cluster.is_gone, timeout_s=40)
+        assert operator.submitters[0].pods[0].phase == "Succeeded"
+        operator.wait(lambda: operator.is_deleted, timeout_s=10)
+        assert _states(operator) == ["Initializing", "Running", "Complete"]
+        assert [each.job_status for each in operator.history][-1] == "SUCCEEDED"
+    seen = json.loads((volume / "seen.json").read_text())
+    assert seen["words"] == [seen["shards"], "tracking.uri=http://127.0.0.1:4000", *WORDS]
+    assert seen["shards"].endswith("/volumes/cache/shards")
+    assert (seen["folder"], seen["user"], seen["group"]) == (str(volume), "me", "workers")
+    assert (seen["resources"]["CPU"], seen["resources"]["memory"]) == (1.0, 2 * 2**31)
+
+
+def _check_doors(operator: Operator) -> None:
+    """The dashboard wants the token; probes need none."""
+    cluster, url = operator.clusters[0], f"{operator.clusters[0].dashboard}/api/jobs/"
+    assert requests.get(url, timeout=5).status_code == 401
+    assert requests.get(url, headers={"Authorization": "Bearer wrong"}, timeout=5).status_code in (401, 403)
+    assert requests.get(url, headers={"Authorization": f"Bearer {cluster.token}"}, timeout=5).status_code == 200
+    for pod in operator.nodes():
+        agent = f"http://{operator.machine.address}:{pod.node.places.ports[52365]}"
+        assert requests.get(f"{agent}/api/healthz", timeout=5).status_code == 200
+    assert [(pod.group, pod.ready) for pod in operator.nodes()] == [("headgroup", True), ("workers", True)]
+
+
+def test_a_failed_job_is_tried_again_on_a_new_cluster_and_a_failed_retry_is_the_end(volume: Path):
+    manifest = rayjob(_entrypoint(["python", "-c", SECOND_TIME]), backoffLimit=1)
+    with _operator(manifest, volume) as operator:
+        retried = operator.wait_for("Retrying", timeout_s=150)
+        assert (retried.reason, retried.job_status, retried.failed) == ("AppFailed", "FAILED", 1)
+        assert "Job entrypoint command failed with exit code 3" in retried.message
+        status = operator.run(timeout_s=150)
+        assert status.job_status == "SUCCEEDED", operator.output()
+        assert (status.failed, status.succeeded) == (1, 1)
+        assert _states(operator) == ["Initializing", "Running", "Retrying", "", "Initializing", "Running", "Complete"]
+        first, second = operator.clusters
+        assert first.name != second.name
+        assert first.is_gone
+        assert first.token != second.token
+        assert len({each.job_id for each in operator.history if each.job_id}) == 2
+        assert "tried before: False" in operator.submitters[0].pods[0].output()
+        assert "tried before: True" in operator.submitters[1].pods[0].output()
+
+
+def test_a_deadline_fails_the_job_for_good_and_its_rule_ends_everything(volume: Path):
+    rules = [
+        {"policy": "DeleteWorkers", "condition": {"jobStatus": "FAILED"}},  # does not apply: the job was running
+        {"policy": "DeleteCluster", "condition": {"jobDeploymentStatus": "Failed", "ttlSeconds": 1}},
+    ]
+    manifest = rayjob("python sleep.py", backoffLimit=3, deletionStrategy={"deletionRules": rules})
+    with _operator(manifest, volume) as operator:
+        operator.wait_for("RUNNING", timeout_s=120)
+        started_s = operator.status.start_time
+        assert started_s
+        operator.rayjob["spec"]["activeDeadlineSeconds"] = int(time.time() - started_s) + 5
+        status = operator.run(timeout_s=30)
+        assert (status.job_deployment_status, status.reason) == ("Failed", "DeadlineExceeded")
+        assert (status.job_status, status.failed) == ("RUNNING", 1)
+        operator.wait(lambda: operator.clusters[0].is_gone, timeout_s=60)
+        assert len(operator.clusters) == 1
+        assert operator.is_deleted is False
+
+
+def test_a_suspended_job_gives_its_pods_back_and_starts_anew_when_resumed(volume: Path):
+    manifest = rayjob("python sleep.py", suspend=True, shutdownAfterJobFinishes=True, ttlSecondsAfterFinished=1)
+    with _operator(manifest, volume) as operator:
+        operator.wait_for("Suspended", timeout_s=5)
+        assert operator.clusters == []
+        operator.suspend(is_suspended=False)
+        operator.wait_for("RUNNING", timeout_s=120)
+        operator.wait((volume / "starts").exists, timeout_s=60)
+        operator.suspend(is_suspended=True)
+        operator.wait_for("Suspended", timeout_s=60)
+        assert operator.is_gone
+        (volume / "awake").touch()
+        operator.suspend(is_suspended=False)
+        assert operator.run(timeout_s=150).job_status == "SUCCEEDED", operator.output()
+        assert (volume / "starts").read_text().count("started") == 2
+        assert operator.status.failed == 0
+        operator.wait(lambda: operator.clusters[-1].is_gone, timeout_s=60)
+        assert operator.is_deleted is False
+
+
+def test_lost_and_hanging_workers_are_replaced_and_deletion_stops_the_job_first(volume: Path):
+    manifest = rayjob("python sleep.py")
+    group = manifest["spec"]["rayClusterSpec"]["workerGroupSpecs"][0]
+    group["template"]["spec"]["containers"][0]["livenessProbe"] |= {
+        "initialDelaySeconds": 0, "periodSeconds": 1, "timeoutSeconds": 2, "failureThreshold": 20
+    }  # fmt: skip
+    with _operator(manifest, volume) as operator:
+        operator.wait_for("RUNNING", timeout_s=120)
+        operator.wait((volume / "starts").exists, timeout_s=60)
+        lost = operator.workers()[0]
+        operator.kill(lost)
+        operator.wait(lambda: _has_other_worker(operator, [lost.name]), timeout_s=60)
+        hanging = operator.workers()[0]
+        for process in hanging.processes():
+            process.suspend()
+        operator.wait(lambda: _has_other_worker(operator, [lost.name, hanging.name]), timeout_s=120)
+        operator.scale("workers", 9)
+        operator.wait(lambda: len(operator.workers()) == 2 and operator.clusters[0].is_ready, timeout_s=60)
+        operator.scale("workers", 1)
+        operator.wait(lambda: len(operator.nodes()) == 2, timeout_s=60)
+        assert operator.status.job_status == "RUNNING"
+        operator.delete()
+        operator.wait(lambda: operator.is_gone, timeout_s=60)
+    assert (volume / "stopped").exists()
+    assert (volume / "starts").read_text().count("started") == 1
+
+
+def _has_other_worker(operator: Operator, names: list[str]) -> bool:
+    return operator.clusters[0].is_ready and operator.workers()[0].name not in names
+
+
+def test_a_lost_head_is_replaced_and_the_submitters_next_pod_submits_again(volume: Path):
+    with _operator(rayjob("python sleep.py"), volume) as operator:
+        operator.wait_for("RUNNING", timeout_s=120)
+        operator.wait((volume / "starts").exists, timeout_s=60)
+        old = operator.head.name
+        operator.kill(operator.head)
+        (volume / "awake").touch()
+        status = operator.run(timeout_s=240)
+        assert status.job_status == "SUCCEEDED", operator.output()
+        assert status.failed == 0
+        assert len(operator.clusters) == 1
+        assert operator.head.name != old
+        assert [pod.phase for pod in operator.submitters[0].pods] == ["Failed", "Succeeded"]
+    assert (volume / "starts").read_text().count("started") == 2
+
+
+def test_a_lost_head_costs_an_attempt_where_the_submitter_may_not_try_again(volume: Path):
+    manifest = rayjob("python sleep.py", backoffLimit=1, submitterConfig={"backoffLimit": 0})
+    with _operator(manifest, volume) as operator:
+        operator.wait_for("RUNNING", timeout_s=120)
+        operator.wait((volume / "starts").exists, timeout_s=60)
+        operator.kill(operator.head)
+        (volume / "awake").touch()
+        retried = operator.wait_for("Retrying", timeout_s=60)
+        assert (retried.reason, retried.failed) == ("SubmissionFailed", 1)
+        assert operator.run(timeout_s=150).job_status == "SUCCEEDED", operator.output()
+        assert len(operator.clusters) == 2
+
+
+HOLD = """
+import sys
+from pathlib import Path
+from tests.kube.handmade import rayjob
+from tests.kube.standin.operator import Operator
+with Operator(rayjob("sleep 600"), volumes={"platform-data": Path(sys.argv[1])}) as operator:
+    operator.wait_for("Running", timeout_s=120)
+    print("running", flush=True)
+    operator.wait(lambda: False, timeout_s=600)
+"""
+
+
+def test_nothing_is_left_of_a_test_run_that_was_killed(volume: Path):
+    root = Path(__file__).resolve().parents[2]
+    with subprocess.Popen([sys.executable, "-c", HOLD, volume], cwd=root, stdout=subprocess.PIPE, text=True) as held:
+        assert held.stdout
+        assert held.stdout.readline() == "running\n"
+        assert len(matching(lambda process: MARK in process.environ())) > 5
+        os.kill(held.pid, signal.SIGKILL)
+    end = time.monotonic() + 30
+    while list(Path("/tmp").glob("kr-*")) and time.monotonic() < end:
+        time.sleep(0.2)  # the guard is at work; what it leaves fails the fixture's check
+    psutil.wait_procs(matching(lambda process: MARK in process.environ()), timeout=5)
+
+
+def test_a_manifest_that_refers_to_nothing_says_so(volume: Path):
+    manifest = rayjob("true")
+    head = manifest["spec"]["rayClusterSpec"]["headGroupSpec"]["template"]["spec"]["containers"][0]
+    head["envFrom"] = [{"secretRef": {"name": "absent"}}]
+    with _operator(manifest, volume) as operator, pytest.raises(ManifestError, match="there is no secret absent"):
+        operator.wait_for("Running", timeout_s=30)
