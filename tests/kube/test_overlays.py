@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from platform.config import SPOT_LABELS, KubeConfig
 from tests.conftest import ROOT
 from tests.kube import builtin
 from tests.kube.lint import WITHOUT_NAMESPACE, findings
@@ -284,6 +285,9 @@ def test_queues_flavors_and_classes_fit_each_other_and_the_namespace() -> None:
     queue = built.one("ClusterQueue", "platform")["spec"]
     assert selects(queue["namespaceSelector"], {"kubernetes.io/metadata.name": "platform"})
     assert built.one("LocalQueue", "platform")["spec"]["clusterQueue"] == "platform"
+    label, value = SPOT_LABELS[KubeConfig().provider]  # what a job with capacity=spot asks of its nodes
+    assert built.one("ResourceFlavor", "platform-spot")["spec"]["nodeLabels"] == {label: value}
+    assert label not in built.one("ResourceFlavor", "platform-on-demand")["spec"]["nodeLabels"]
     flavors = {each["metadata"]["name"] for each in built.of("ResourceFlavor")}
     assert {flavor["name"] for group in queue["resourceGroups"] for flavor in group["flavors"]} == flavors
     hard = built.one("ResourceQuota", "platform")["spec"]["hard"]
