@@ -254,7 +254,9 @@ def _tags() -> dict[str, str]:
 
 @functools.cache
 def git_commit() -> str | None:
-    """The checkout's commit, with "-dirty" where files differ from it."""
+    """The checkout's commit, with "-dirty" where files differ from it; of an image, the one it was built from."""
+    if commit := os.environ.get("PLATFORM_COMMIT"):
+        return commit
     try:
         command = [
             "git",

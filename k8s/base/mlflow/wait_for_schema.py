@@ -25,7 +25,7 @@ def missing(variable: str) -> str | None:
     engine = sqlalchemy.create_engine(os.environ[variable], connect_args={"connect_timeout": 5})
     try:
         with engine.connect() as connection:
-            found = connection.execute(sqlalchemy.text(f"SELECT version_num FROM {table}")).scalar()  # noqa: S608
+            found = connection.execute(sqlalchemy.text(f"SELECT version_num FROM {table}")).scalar()
     except sqlalchemy.exc.SQLAlchemyError as error:
         return f"{variable}: {str(error).splitlines()[0]}"
     finally:

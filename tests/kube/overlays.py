@@ -1,0 +1,99 @@
+"""The overlays as kustomize builds them, and their containers as what they would run: command, environment, files."""
+
+import functools
+import re
+import shutil
+import subprocess
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.conftest import ROOT
+
+FOLDERS = {"base": ROOT / "k8s" / "base"} | {name: ROOT / "k8s" / "overlays" / name for name in ("dev", "gpu", "queue")}
+VARIABLE = re.compile(r"\$\(([A-Za-z_]\w*)\)")
+Secrets = dict[str, dict[str, str]]  # name -> key -> value
+
+
+def build(name: str) -> "Build":
+    """An overlay's objects; skips where there is no kubectl."""
+    if not shutil.which("kubectl"):
+        pytest.skip("no kubectl on this machine")
+    return _build(name)
+
+
+@functools.cache
+def _build(name: str) -> "Build":
+    command = ["kubectl", "kustomize", str(FOLDERS[name])]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    assert "deprecated" not in done.stderr
+    return Build(name, [each for each in yaml.safe_load_all(done.stdout) if each])
+
+
+@dataclass(frozen=True)
+class Build:
+    """The objects of an overlay."""
+
+    name: str
+    objects: list[dict[str, Any]]
+
+    def of(self, kind: str) -> list[dict[str, Any]]:
+        return [each for each in self.objects if each["kind"] == kind]
+
+    def one(self, kind: str, name: str) -> dict[str, Any]:
+        """The object whose name begins so: generated ones end in a hash."""
+        (found,) = [each for each in self.of(kind) if each["metadata"]["name"].startswith(name)]
+        return found
+
+
+@dataclass(frozen=True)
+class Process:
+    """What a container would run: words, all of its environment, its volumes' files (path -> text)."""
+
+    words: list[str]
+    environment: dict[str, str]
+    files: dict[str, str]
+
+
+def process(build: Build, pod: dict[str, Any], container: dict[str, Any], secrets: Secrets) -> Process:
+    """As the kubelet puts it together: later sources win, `env` above `envFrom`, `$(NAME)` filled in."""
+    environment = variables(build, container, secrets)
+    words = [*container.get("command", []), *container.get("args", [])]
+    filled = [VARIABLE.sub(lambda match: environment.get(match[1], match[0]), word) for word in words]
+    return Process(filled, environment, mounted(build, pod, container))
+
+
+def variables(build: Build, container: dict[str, Any], secrets: Secrets) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for source in container.get("envFrom", []):
+        if "configMapRef" in source:
+            found |= exported(build.one("ConfigMap", source["configMapRef"]["name"])["data"])
+        elif not source["secretRef"].get("optional") or source["secretRef"]["name"] in secrets:
+            found |= secrets[source["secretRef"]["name"]]
+    for variable in container.get("env", []):
+        if "value" in variable:
+            found[variable["name"]] = variable["value"]
+        else:
+            reference = variable["valueFrom"]["secretKeyRef"]
+            found[variable["name"]] = secrets[reference["name"]][reference["key"]]
+    return found
+
+
+def exported(data: dict[str, str]) -> dict[str, str]:
+    """Keys that are files' names (wait.py) are no names of variables: the kubelet leaves them out."""
+    return {key: value for key, value in data.items() if re.fullmatch(r"[A-Za-z_]\w*", key)}
+
+
+def mounted(build: Build, pod: dict[str, Any], container: dict[str, Any]) -> dict[str, str]:
+    files = {}
+    volumes = {volume["name"]: volume for volume in pod.get("volumes", [])}
+    for mount in container.get("volumeMounts", []):
+        settings = volumes.get(mount["name"], {}).get("configMap")
+        if settings:
+            data = build.one("ConfigMap", settings["name"])["data"]
+            items = settings.get("items") or [{"key": key, "path": key} for key in data]
+            files |= {f"{mount['mountPath']}/{item['path']}": data[item["key"]] for item in items}
+    return files
