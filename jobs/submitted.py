@@ -89,7 +89,7 @@ def connect(address: str) -> Client:
         raise ConfigError(_refused(address, error)) from error
     except LOST as error:
         raise ConfigError(
-            f"no Ray answers at cluster.address={address} ({first_line(error).partition('. ')[0].rstrip('.')}); "
+            f"no Ray answers at cluster.address={address} ({_reason(error)}); "
             "give the address of its dashboard, http://HEAD:8265"
         ) from error
     require(
@@ -103,7 +103,12 @@ def connect(address: str) -> Client:
 
 def _refused(address: str, error: AuthenticationError) -> str:
     remedy = "set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN to the token that the cluster was started with"
-    return f"the Ray at cluster.address={address} does not let us in ({first_line(error)}); {remedy}"
+    return f"the Ray at cluster.address={address} does not let us in ({_reason(error)}); {remedy}"
+
+
+def _reason(error: BaseException) -> str:
+    """Ray's first sentence: those that follow are about other remedies."""
+    return first_line(error).partition(". ")[0].rstrip(".")
 
 
 def _running(client: Client, submission: Submission) -> str | None:

@@ -458,7 +458,8 @@ class KubeConfig:
 class ClusterConfig:
     """Where it runs and what each member gets."""
 
-    address: str | None = None  # None: a Ray of its own on this machine; "auto" or HOST:PORT: an existing cluster
+    # None: a Ray of its own on this machine; "auto" or HOST:PORT: joins a cluster; http://HEAD:8265: is submitted to it
+    address: str | None = None
     workers: Any = 1  # data-parallel workers of each member: a number, or {min: 2, max: 8} for what there is of these
     resize_check_s: float = 60.0  # of a range: how often Ray Train looks whether the workers can be more
     cpus_per_worker: int = 1

@@ -60,6 +60,11 @@ def test_help_names_jobs_and_groups():
         (["sampling=plain"], "sampling=plain has no effect: every ensemble member sets sampling"),
         (["name=a/b"], "name is 'a/b'"),
         (["data.image_size=16"], "data.image_size is 16; give at least 32"),
+        (
+            ["cluster.address=http://head"],
+            "output_dir=runs, tracking.uri=sqlite:///mlflow.db: relative, and would be lost",
+        ),
+        (["cluster.address=http://head", "--config-dir", "/tmp"], "/tmp is a folder of configs of this machine only"),
     ],
 )
 def test_what_cannot_work_is_one_line(words: list[str], said: str, tmp_path: Path):

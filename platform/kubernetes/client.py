@@ -172,7 +172,7 @@ def connect(context: str | None, patience: Patience) -> Cluster:
         else:
             raise ConfigError(f"there is no kubeconfig at {path}; set KUBECONFIG to the cluster's")
     except (ConfigException, yaml.YAMLError, OSError, TypeError, KeyError) as error:
-        remedy = f"{f'--context {context} is not usable; ' if context else ''}kubectl config get-contexts lists what is there"
+        remedy = f"kubectl config get-contexts lists {'its contexts' if context else 'what is there'}"
         raise ConfigError(f"kubeconfig {path}: {first_line(error)}; {remedy}") from error
     configuration.retries = False  # pyright: ignore[reportAttributeAccessIssue]  # ours take minutes and say so
     configuration.connection_pool_maxsize = 4
@@ -205,11 +205,11 @@ def _of_answer(error: ApiException, host: str) -> Away | Refused:
 
 
 def _cause(error: Exception) -> str:
+    if isinstance(error, urllib3.exceptions.NewConnectionError):
+        return first_line(error).rpartition(": ")[2]
     if isinstance(error, urllib3.exceptions.ConnectTimeoutError):
         return "it does not answer"
     if isinstance(error, urllib3.exceptions.ReadTimeoutError):
         return "it takes the connection and says nothing"
-    if isinstance(error, urllib3.exceptions.NewConnectionError):
-        return first_line(error).rpartition(": ")[2]
     text = error.reason if isinstance(error, ApiException) else str(error)  # an SSLError, wrapped
     return " ".join(str(text or type(error).__name__).split())[:300]

@@ -5,6 +5,7 @@ In: a composed config and the words of its command line. Out: the words for the 
 
 import posixpath
 import re
+import shlex
 from dataclasses import asdict
 
 from platform.config import MEMORY, ClusterConfig, Config, ConfigError, KubeConfig, require
@@ -104,32 +105,15 @@ def _refuse_secrets(word: str) -> None:
 
 
 def entrypoint(words: list[str]) -> str:
-    """The RayJob's `entrypoint`, quoted for two shells: that of KubeRay's submitter parses it into arguments of
-    `ray job submit`, which puts blanks between them again (`subprocess.list2cmdline`) for the head's /bin/sh.
+    """The RayJob's `entrypoint`: the shell of KubeRay's submitter parses it into arguments of `ray job submit`, which
+    quotes them anew for the head's shell.
 
     Raises:
-        ConfigError: a word with what does not survive that.
+        ConfigError: a word with what Kubernetes would replace in a container's arguments.
     """
     for word in words:
-        bad = re.search(r'"|\$\$|\$\(|\s\s|[^\S ]|^\s|\s$', word)
+        bad = re.search(r"\$[$(]|[^\S ]", word)
         require(
-            bad is None,
-            f"{word!r} has {bad and bad[0]!r}, which does not reach the pods; use single quotes and single blanks",
+            bad is None, f"{word!r} has {bad and bad[0]!r}, which does not reach the pods as it is; write it otherwise"
         )
-    line = " ".join(map(_for_the_head, [*COMMAND, *words]))
-    return " ".join(map(_for_the_submitter, line.split(" ")))
-
-
-def _for_the_head(word: str) -> str:
-    """As `shlex.quote`, which writes double quotes that `list2cmdline` would change."""
-    return word if _is_plain(word) else "'" + word.replace("'", r"'\''") + "'"
-
-
-def _for_the_submitter(piece: str) -> str:
-    if _is_plain(piece):
-        return piece
-    return '"' + re.sub(r"([$`\\])", r"\\\1", piece) + '"'
-
-
-def _is_plain(word: str) -> bool:
-    return re.fullmatch(r"[A-Za-z0-9_@%+=:,./-]+", word) is not None
+    return shlex.join([*COMMAND, *words])

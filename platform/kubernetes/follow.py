@@ -1,6 +1,6 @@
 """A RayJob followed to its end: a line for every change, the job's log, the job's exit code.
 
-It looks every two seconds instead of watching: a look that fails is made again, and nothing that happened meanwhile is missed.
+It looks every two seconds instead of watching: a look that fails is made again, and nothing is missed meanwhile.
 """
 
 import queue
@@ -80,6 +80,9 @@ class _Follower:
         if line != self._line and _deployment(job) not in OVER:
             self._say(line)
         self._line = line
+        self._say_log_trouble()
+
+    def _say_log_trouble(self) -> None:
         if self._logs.trouble and self._logs.trouble not in self._said:
             self._said.add(self._logs.trouble)
             self._say(
@@ -137,6 +140,7 @@ class _Follower:
                 self._say("the log may be longer: its end did not come")
                 return
             if line is None:
+                self._say_log_trouble()
                 return
             self._print(line)
 
@@ -216,4 +220,4 @@ def _suspended(job: Object) -> str:
     meta = job["metadata"]
     if waits_in := (meta.get("labels") or {}).get(QUEUE_LABEL):
         return f"waits in Kueue's queue {waits_in} (kubectl -n {meta['namespace']} get workloads)"
-    return f"""somebody suspended it (kubectl -n {meta["namespace"]} patch rayjob {meta["name"]} --type merge -p '{{"spec":{{"suspend":false}}}}' lets it go on)"""
+    return f"waits until spec.suspend is false (kubectl -n {meta['namespace']} edit rayjob {meta['name']})"

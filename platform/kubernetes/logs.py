@@ -63,12 +63,14 @@ class SubmitterLogs:
                 self._read(pod, newest=pod is pods[-1])
             self.trouble = ""
         except Refused as refused:
+            if refused.status == 401:  # of a token that was good a moment ago: the next one is fetched
+                raise Away(str(refused)) from refused
             self.trouble = str(refused)
 
     def _read(self, pod: Object, *, newest: bool) -> None:
         """
         Raises:
-            Refused: logs are not for us.
+            Refused: the log is not for us.
             Away: while there is hope.
         """
         log = self._log(pod)
@@ -98,7 +100,8 @@ class SubmitterLogs:
     def _put(self, line: str | None) -> None:
         while not self._stopped.is_set():
             try:
-                return self.lines.put(line, timeout=1.0)
+                self.lines.put(line, timeout=1.0)
+                return
             except queue.Full:
                 continue
 

@@ -37,7 +37,7 @@ def explained(refused: Refused, cluster: Cluster, manifest: Object) -> ConfigErr
             return ConfigError(f"the API server {cluster.host} knows no RayJobs; install KubeRay: {OPERATOR}")
         case 409:
             return ConfigError(
-                f"rayjob {namespace}/{name} was made by somebody else just now; the same command compares and follows it"
+                f"rayjob {namespace}/{name} was made by somebody just now; the same command compares and follows it"
             )
         case 400 | 422:
             return ConfigError(f"the API server finds the RayJob invalid: {_first_cause(refused)}")
@@ -55,4 +55,4 @@ def _first_cause(refused: Refused) -> str:
         return one_line(refused.message)
     first = causes[0]
     more = f" (and {len(causes) - 1} more)" if len(causes) > 1 else ""
-    return f"{one_line(f'{first.get("field")}: {first.get("message")}')}{more}"
+    return one_line(": ".join(filter(None, (first.get("field"), first.get("message"))))) + more

@@ -29,7 +29,7 @@ def submit(manifest: Object, *, context: str | None, follow: bool, patience: Pat
         context: of the kubeconfig; None: its current one, or the pod's own cluster.
         follow: print status and log until the end; else return once it is there.
     Returns:
-        0 if the job succeeded (or is submitted, without `follow`), else its exit code; 130 interrupted; 75 lost of sight.
+        0 if the job succeeded (without `follow`: is there), else its exit code; 130: interrupted; 75: out of sight.
     Raises:
         ConfigError: nothing was changed, but a finished job of that name may be deleted.
     """
@@ -37,11 +37,12 @@ def submit(manifest: Object, *, context: str | None, follow: bool, patience: Pat
     submission = _Submission(manifest, patience)
     try:
         with _signals():
-            submission.begin(context)
-            return follow_to_end(submission.cluster, submission.job, patience) if follow else 0
-    except KeyboardInterrupt:
-        submission.say_how_it_goes_on()
-        return INTERRUPTED
+            try:
+                submission.begin(context)
+                return follow_to_end(submission.cluster, submission.job, patience) if follow else 0
+            except KeyboardInterrupt:
+                submission.say_how_it_goes_on()
+                return INTERRUPTED
     except Refused as refused:
         raise explained(refused, submission.cluster, manifest) from refused
     except Away as away:
@@ -58,7 +59,7 @@ class _Submission:
         self._manifest, self._patience = manifest, patience
         self._namespace, self._name = manifest["metadata"]["namespace"], manifest["metadata"]["name"]
         self._kubectl = f"kubectl -n {self._namespace}"
-        self._is_sent = False
+        self._is_sent = self._is_known = False
         self.remedy = "is the address right, is the network (VPN) up? kubectl cluster-info tells"
 
     def begin(self, context: str | None) -> None:
@@ -90,7 +91,7 @@ class _Submission:
                 f"{where} is there ({state(present)}) and differs: {summary(found)}; "
                 f"choose another name=, or end it first: {self._kubectl} delete rayjob {self._name}"
             )
-        self.job, self._is_sent = present, True
+        self.job, self._is_sent, self._is_known = present, True, True
         print(f"{where} is there already, with the same command: following it", flush=True)
 
     def _delete(self, present: Object) -> None:
@@ -102,22 +103,27 @@ class _Submission:
         else:
             print(f"{where} is being deleted: waiting for its end", flush=True)
         until = time.monotonic() + _DELETION_S
-        while (left := self.cluster.rayjob(self._namespace, self._name)) is not None:
-            if left["metadata"]["uid"] != present["metadata"]["uid"]:
-                return  # somebody was faster; creating says so
+        while self._is_there(present["metadata"]["uid"]):
             if time.monotonic() > until:
                 raise ConfigError(
-                    f"{where} is still being deleted after {_DELETION_S:.0f} s; {self._kubectl} get rayjob {self._name} "
-                    "-o yaml shows its finalizers: is the KubeRay operator running?"
+                    f"{where} is still being deleted after {_DELETION_S:.0f} s: is the KubeRay operator running? "
+                    f"{self._kubectl} get rayjob {self._name} -o yaml shows its finalizers"
                 )
             time.sleep(min(self._patience.poll_s, 1.0))
+
+    def _is_there(self, uid: str) -> bool:
+        try:
+            left = self.cluster.rayjob(self._namespace, self._name)
+        except Away:
+            return True  # nobody knows
+        return left is not None and left["metadata"]["uid"] == uid
 
     def _create(self) -> None:
         self._is_sent = True  # an answer that is lost on its way does not undo it
         before = self.remedy
         self.remedy = "whether the RayJob was made is not known; the same command finds out, and follows it"
         self.job = self.cluster.create(self._manifest)
-        self.remedy = before
+        self.remedy, self._is_known = before, True
         print(f"rayjob {self._namespace}/{self._name} is submitted", flush=True)
 
     def _renamed(self) -> Object:
@@ -126,12 +132,13 @@ class _Submission:
         return self._manifest | {"metadata": self._manifest["metadata"] | {"name": name}}
 
     def _say_addresses(self) -> None:
-        cluster = f"$({self._kubectl} get rayjob {self._name} -o jsonpath={{.status.rayClusterName}})"
+        kubectl = self._kubectl
         print(
-            f"  dashboard  http://localhost:8265 after {self._kubectl} port-forward svc/{cluster}-head-svc 8265\n"
-            f"             its token: {self._kubectl} get secret {cluster} -o jsonpath={{.data.auth_token}} | base64 -d\n"
-            f"  MLflow     http://localhost:5000 after {self._kubectl} port-forward svc/mlflow 5000\n"
-            f"  stop it    {self._kubectl} delete rayjob {self._name} (Ctrl-C leaves it running)",
+            f"  cluster    CLUSTER=$({kubectl} get rayjob {self._name} -o jsonpath={{.status.rayClusterName}})\n"
+            f"  dashboard  {kubectl} port-forward svc/$CLUSTER-head-svc 8265   then http://localhost:8265\n"
+            f"  its token  {kubectl} get secret $CLUSTER -o jsonpath={{.data.auth_token}} | base64 -d\n"
+            f"  MLflow     {kubectl} port-forward svc/mlflow 5000   then http://localhost:5000\n"
+            f"  stop it    {kubectl} delete rayjob {self._name}   (Ctrl-C leaves it running)",
             flush=True,
         )
 
@@ -140,8 +147,9 @@ class _Submission:
         if not self._is_sent:
             print("\ninterrupted: nothing was submitted", flush=True)
             return
+        known = "no longer following; the job goes on" if self._is_known else "interrupted; the job may be submitted"
         print(
-            f"\nno longer following; the job goes on\n"
+            f"\n{known}\n"
             f"  follow it again  the same command\n"
             f"  look             {self._kubectl} get rayjob {self._name}\n"
             f"  stop it          {self._kubectl} delete rayjob {self._name}",

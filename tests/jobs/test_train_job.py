@@ -7,7 +7,9 @@ import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
+import psutil
 import pytest
 import torch
 
@@ -19,6 +21,7 @@ from platform.training.checkpoints import newest_step
 from platform.training.progress import COMPUTING
 
 pytestmark = pytest.mark.slow
+Found = TypeVar("Found")
 
 
 def test_a_terminated_run_ends_as_an_undisturbed_one_and_a_killed_launcher_leaves_nothing(launch):
@@ -59,8 +62,7 @@ def _weights_after_a_killed_launcher(launch, *words: str) -> dict[str, torch.Ten
     """Of a run that begins anew where a killed launcher has left no process and no lock: nothing disturbs it."""
     process = launch.start(*words)
     _wait(lambda: _step(launch, "undisturbed") >= 1, process)
-    guards = [each for each in session.living(process.pid) if each.pid != process.pid]
-    scratch = {each.environ()[MARK] for each in guards if MARK in each.environ()}
+    scratch = {mark for each in session.living(process.pid) if each.pid != process.pid if (mark := _mark(each))}
     assert len(scratch) == 1
     process.kill()
     process.wait()
@@ -72,6 +74,14 @@ def _weights_after_a_killed_launcher(launch, *words: str) -> dict[str, torch.Ten
     status, output = launch(*words, "fresh=true")  # it is not held any more
     assert status == 0, output
     return _weights(launch, "undisturbed")
+
+
+def _mark(process: psutil.Process) -> str | None:
+    """The folder of the Ray that it belongs to; some of them end at any moment."""
+    try:
+        return process.environ().get(MARK)
+    except psutil.Error:
+        return None
 
 
 def test_two_workers_train_like_one(launch):
@@ -130,9 +140,11 @@ def _weights(launch, experiment: str) -> dict[str, torch.Tensor]:
     return torch.load(launch.member(experiment, "model").weights, weights_only=True)
 
 
-def _wait(happened: Callable[[], bool], process: subprocess.Popen[str], limit_s: float = 180) -> None:
+def _wait(found: Callable[[], Found | None], process: subprocess.Popen[str], limit_s: float = 180) -> Found:
+    """What is found at last: asked once more, a running process may have another answer."""
     end = time.monotonic() + limit_s
-    while not happened():
+    while not (something := found()):
         assert process.poll() is None, process.communicate()[0]
         assert time.monotonic() < end
         time.sleep(0.05)
+    return something

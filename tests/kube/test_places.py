@@ -6,7 +6,7 @@ import pytest
 
 from tests.kube.standin.container import ManifestError, expand, resolve
 from tests.kube.standin.derive import Manifest
-from tests.kube.standin.machine import Places, free_ports, mounts
+from tests.kube.standin.machine import ROOT, Places, free_ports, mounts
 from tests.kube.standin.status import Status, due_deletions
 
 
@@ -139,6 +139,7 @@ def test_claims_are_given_and_empty_folders_are_made(tmp_path: Path):
     scratch, own = tmp_path / "s", tmp_path / "s" / "0"
     assert mounts(pod, pod["spec"]["containers"][0], {"mine": tmp_path}, scratch, own) == {
         "/tmp": str(own),
+        "/opt/platform": str(ROOT),
         "/mnt/platform": str(tmp_path),
         "/mnt/sub": str(tmp_path / "sub"),
         "/cache": str(scratch / "volumes" / "cache"),

@@ -110,7 +110,7 @@ def mounts(pod: Manifest, container: Manifest, claims: dict[str, Path], scratch:
         ManifestError: a claim that was not given, a volume of a kind that the stand-in does not know.
     """
     volumes = {volume["name"]: volume for volume in pod["spec"].get("volumes", [])}
-    found = {"/tmp": str(own)}
+    found = {"/tmp": str(own), IN_IMAGE: str(ROOT)}
     for mount in container.get("volumeMounts", []):
         path, name = mount["mountPath"].rstrip("/"), mount["name"]
         if name not in volumes:

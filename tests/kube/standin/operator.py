@@ -68,7 +68,15 @@ class Operator:
         submitter_delay_s: float = FIRST_DELAY_S,
     ) -> None:
         """`image_env`: what the image sets besides PATH and PYTHONPATH, which are this interpreter's and checkout's.
-        `submitter_delay_s`: before a submitter's second pod; a cluster waits ten seconds."""
+        The checkout also stands for /opt/platform.
+        `submitter_delay_s`: before a submitter's second pod; a cluster waits ten seconds.
+
+        Raises:
+            ValueError: another submission mode.
+        """
+        mode = rayjob["spec"].get("submissionMode", "K8sJobMode")
+        if mode != "K8sJobMode":
+            raise ValueError(f"submissionMode={mode}: the stand-in knows K8sJobMode only")
         self.rayjob = copy.deepcopy(rayjob)
         self.status = Status()
         self.history: list[Status] = []  # each change of a state
@@ -119,7 +127,7 @@ class Operator:
         self.wait(lambda: is_met() or self.status.is_terminal or self.is_deleted, timeout_s)
         if not is_met():
             raise TimeoutError(f"it never was {state}: {self._story()}")
-        return self.status
+        return replace(self.status)
 
     def wait(self, condition: Callable[[], bool], timeout_s: float) -> None:
         """Drive it until the condition holds.
