@@ -119,6 +119,15 @@ def ray_pods() -> list[PodAt]:
     return list(pods(rayjob()))
 
 
+def test_what_becomes_the_environment_holds_variables_and_no_files(built: Build) -> None:
+    for pod in built_pods(built):
+        for container in containers(pod):
+            for source in container.get("envFrom", []):
+                name = source.get("configMapRef", {}).get("name")
+                found = [each["data"] for each in built.of("ConfigMap") if each["metadata"]["name"] == name]
+                assert all(re.fullmatch("[A-Z][A-Z_]*", key) for data in found for key in data), name
+
+
 def labels(pod: PodAt) -> dict[str, str]:
     return pod.template["metadata"]["labels"]
 
@@ -313,7 +322,7 @@ def test_mlflow_and_its_migration_are_one_version_and_know_the_same_databases(bu
         f"platform-mlflow:{project_version()}-mlflow{version}"
     ]
     databases = built.one("ConfigMap", "mlflow-databases")["data"]
-    accounts = built.one("ConfigMap", "mlflow-server")["data"]["basic_auth.ini"]
+    accounts = built.one("ConfigMap", "mlflow-accounts")["data"]["basic_auth.ini"]
     assert f"database_uri = {databases['MLFLOW_AUTH_DATABASE_URI']}\n" in accounts
     assert databases["MLFLOW_AUTH_DATABASE_URI"] != databases["MLFLOW_BACKEND_STORE_URI"]
 
