@@ -1,7 +1,12 @@
-"""The digits ensemble as a RayJob: rendered, run by a stand-in for the operator on two nodes, under fire."""
+"""The digits ensemble as a RayJob: the command submits it to an API server, a stand-in for the operator runs it on two
+nodes under fire, and the command ends as the job does."""
 
+import contextlib
 import os
 import signal
+import subprocess
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -10,8 +15,10 @@ from mlflow.tracking import MlflowClient
 from platform.chaos import compare
 from platform.chaos.servers import MlflowServer
 from platform.experiment import FINISHED, ExperimentFolder
-from tests.jobs.conftest import Runner
-from tests.kube.rendered import composed, render
+from tests.jobs.conftest import ROOT, Runner
+from tests.kube.apiserver import ApiServer
+from tests.kube.rendered import composed
+from tests.kube.standin.mirror import Mirror
 from tests.kube.standin.operator import Operator
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
@@ -20,7 +27,20 @@ WORDS = [
     "+experiment=googlenet_ens", "name=pods", "model.width=0.1", "training.epochs=2", "evaluation.views=[1,10]",
     "training.precision=float32", "checkpoint.every_s=1", "checkpoint.every_steps=20",
 ]  # fmt: skip
-PODS = ["cluster=kuberay_dev", "cluster.kube.retries=1"]
+
+
+@contextlib.contextmanager
+def _command(server: ApiServer, *words: str) -> Iterator[subprocess.Popen[str]]:
+    """The launcher on somebody's machine."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "platform.launch", *words], cwd=ROOT, text=True,
+        env={**os.environ, "KUBECONFIG": str(server.kubeconfig)}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+    )  # fmt: skip
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.wait()
 
 
 def _launcher(folder: ExperimentFolder) -> int:
@@ -47,26 +67,37 @@ def test_the_ensemble_survives_a_lost_node_and_a_lost_attempt(launch: Runner, tm
 
     with (
         MlflowServer(tmp_path) as mlflow,
-        Operator(
-            render(*WORDS, *PODS),
+        ApiServer(tmp_path) as server,
+        _command(server, *WORDS, "cluster=kuberay_dev", "cluster.kube.retries=1") as command,
+    ):
+        server.store.wait_for(lambda: server.store.job("pods"), 120)
+        rayjob = server.store.job("pods")
+        assert rayjob
+        with Operator(
+            rayjob,
             volumes={"platform-data": volume},
             services={"mlflow:5000": mlflow.url.removeprefix("http://")},
             logs=tmp_path / "logs",
-        ) as operator,
-    ):
-        operator.wait_for("RUNNING", timeout_s=240)
-        operator.wait(is_training, timeout_s=240)
-        operator.kill(operator.workers()[0])
-        at_loss = len(finished())
-        operator.wait(lambda: len(finished()) > at_loss + 1 and is_training(), timeout_s=400)
-        written = {name: folder.member(name).weights.stat().st_mtime_ns for name in finished()}
-        os.kill(_launcher(folder), signal.SIGKILL)
-        status = operator.run(timeout_s=600)
-        output = operator.output()
-        assert (status.job_status, status.failed, status.succeeded) == ("SUCCEEDED", 1, 1), output
-        assert len(operator.clusters) == 2
+        ) as operator:
+            seen = Mirror(server.store, operator).then
+            operator.wait(seen(is_training), timeout_s=400)
+            operator.kill(operator.workers()[0])
+            at_loss = len(finished())
+            operator.wait(seen(lambda: len(finished()) > at_loss + 1 and is_training()), timeout_s=400)
+            written = {name: folder.member(name).weights.stat().st_mtime_ns for name in finished()}
+            os.kill(_launcher(folder), signal.SIGKILL)
+            operator.wait(seen(lambda: operator.status.is_terminal), timeout_s=600)
+            status, output = operator.status, operator.output()
+            assert (status.job_status, status.failed, status.succeeded) == ("SUCCEEDED", 1, 1), output
+            assert len(operator.clusters) == 2
+        printed, _ = command.communicate(timeout=60)
+        assert command.returncode == 0, printed
+        assert "rayjob platform/pods is submitted" in printed
+        assert "Retrying: attempt 1 of 2 failed" in printed
+        left = len(names) - len(written)
+        assert f"pods: {left} member(s) in 2 lane(s) on 3 node(s), 2 CPUs, 0 GPUs" in printed
+        assert "Complete: the job succeeded" in printed
         assert written.items() <= {name: folder.member(name).weights.stat().st_mtime_ns for name in names}.items()
-        assert f"{len(names) - len(written)} member(s) in 2 lane(s) on 3 node(s), 2 CPUs, 0 GPUs" in output
         client = MlflowClient(mlflow.url)
         (experiment_of_mlflow,) = [each for each in client.search_experiments() if each.name == "platform"]
         runs = client.search_runs([experiment_of_mlflow.experiment_id])

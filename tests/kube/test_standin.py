@@ -65,6 +65,7 @@ with open("starts", "a") as file:
 print("asleep", flush=True)
 while not pathlib.Path("awake").exists():
     time.sleep(0.2)
+sys.exit(int(pathlib.Path("awake").read_text() or "0"))
 """
 
 
@@ -159,7 +160,7 @@ def _check_doors(operator: Operator) -> None:
     assert [(pod.group, pod.ready) for pod in operator.nodes()] == [("headgroup", True), ("workers", True)]
 
 
-def test_a_failed_job_is_tried_again_on_a_new_cluster_and_a_failed_retry_is_the_end(start: Start, volume: Path):
+def test_a_failed_job_is_tried_again_as_another_job_on_a_new_cluster(start: Start, volume: Path):
     manifest = rayjob(_entrypoint(["python", "-c", SECOND_TIME]), backoffLimit=1)
     with start(manifest) as operator:
         retried = operator.wait_for("Retrying", timeout_s=START_S)
@@ -267,11 +268,14 @@ def test_a_lost_head_costs_an_attempt_where_the_submitter_may_not_try_again(star
         operator.wait_for("RUNNING", timeout_s=START_S)
         operator.wait((volume / "starts").exists, timeout_s=END_S)
         operator.kill(operator.head)
-        (volume / "awake").touch()
+        (volume / "awake").write_text("4")
         retried = operator.wait_for("Retrying", timeout_s=END_S)
-        assert (retried.reason, retried.failed) == ("SubmissionFailed", 1)
-        assert operator.run(timeout_s=START_S).job_status == "SUCCEEDED", operator.output()
-        assert len(operator.clusters) == 2
+        assert (retried.reason, retried.job_status, retried.failed) == ("SubmissionFailed", "RUNNING", 1)
+        status = operator.run(timeout_s=START_S)
+        assert (status.job_deployment_status, status.reason) == ("Failed", "AppFailed")  # no attempt is left
+        assert "failed with exit code 4" in status.message
+        assert (status.failed, len(operator.clusters)) == (2, 2)
+        operator.wait(lambda: len(operator.workers()) == 1, timeout_s=END_S)  # no rule deletes the cluster
 
 
 HOLD = """

@@ -1,0 +1,42 @@
+"""The RayJobs of k8s/jobs name what the overlays have."""
+
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.kube.overlays import build
+from tests.kube.test_rayjob import COMMANDS, EXAMPLES, job_of
+
+OVERLAYS = {"googlenet-ens-dev": "dev", "queued": "queue"}  # the others run on the gpu overlay
+
+
+def example(name: str) -> dict[str, Any]:
+    return job_of(yaml.safe_load((EXAMPLES / f"{name}.yaml").read_text()))
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_accounts_claims_and_the_tracking_server_are_there(name: str):
+    built, job = build(OVERLAYS.get(name, "gpu")), example(name)
+    cluster = job["spec"]["rayClusterSpec"]
+    groups = [cluster["headGroupSpec"], *cluster["workerGroupSpecs"]]
+    specs = [job["spec"]["submitterPodTemplate"]["spec"], *(group["template"]["spec"] for group in groups)]
+    assert job["metadata"]["namespace"] in _names(built.of("Namespace"))
+    for spec in specs:
+        assert spec["serviceAccountName"] in _names(built.of("ServiceAccount"))
+        for volume in spec["volumes"]:
+            if claim := volume.get("persistentVolumeClaim"):
+                assert claim["claimName"] in _names(built.of("PersistentVolumeClaim"))
+    (service,) = [each for each in built.of("Service") if each["metadata"]["name"] == "mlflow"]
+    (port,) = service["spec"]["ports"]
+    assert f"tracking.uri=http://mlflow:{port['port']}" in job["spec"]["entrypoint"]
+
+
+def test_the_queued_example_names_the_queue_and_the_class_of_the_overlay():
+    built, labels = build("queue"), example("queued")["metadata"]["labels"]
+    assert labels["kueue.x-k8s.io/queue-name"] in _names(built.of("LocalQueue"))
+    assert labels["kueue.x-k8s.io/priority-class"] in _names(built.of("WorkloadPriorityClass"))
+
+
+def _names(objects: list[dict[str, Any]]) -> set[str]:
+    return {each["metadata"]["name"] for each in objects}
