@@ -251,8 +251,8 @@ def asked(pod: PodAt, kind: str, resource: str) -> Decimal:
 
 @pytest.mark.parametrize("file", sorted((ROOT / "k8s" / "jobs").glob("*.yaml")), ids=lambda file: file.stem)
 def test_an_example_fits_its_overlays_quota_at_its_largest_and_finds_what_it_names(file: Path) -> None:
-    name = "dev" if file.stem.endswith("-dev") else "queue"
-    built = build(name)
+    overlay = "dev" if file.stem.endswith("-dev") else "queue"
+    built = build(overlay)
     job = yaml.safe_load(file.read_text())
     hard = built.one("ResourceQuota", "platform")["spec"]["hard"]
     for resource in ("requests.cpu", "requests.memory", "limits.cpu", "limits.memory", "requests.nvidia.com/gpu"):
@@ -263,7 +263,7 @@ def test_an_example_fits_its_overlays_quota_at_its_largest_and_finds_what_it_nam
     for pod in pods(job):
         for kind, reference, optional in references(pod):
             provided = kind == "ConfigMap" and reference == "kube-root-ca.crt"  # every namespace has it
-            assert provided or optional or (kind, reference) in there | told(name), (kind, reference)
+            assert provided or optional or (kind, reference) in there | told(overlay), (kind, reference)
     marks = job["metadata"]["labels"]
     for key, kind in (("queue-name", "LocalQueue"), ("priority-class", "WorkloadPriorityClass")):
         named = marks.get(f"kueue.x-k8s.io/{key}")
