@@ -42,9 +42,12 @@ USER 1000:1000
 EXPOSE 5000
 CMD ["mlflow", "server", "--help"]
 
-# The last stage is what `docker build .` makes. KubeRay runs its own commands through /bin/bash, which Debian has; bash 5.2
-# replaces itself by the last of them, so that Ray gets the signal of a pod's end.
+# The last stage is what `docker build .` makes. KubeRay's own commands want /bin/bash, which Debian has (bash 5.2 replaces itself
+# by the last of them, so that Ray gets the signal of a pod's end), and wget, with which a submitter waits for the head.
 FROM runtime AS platform
+RUN apt-get update \
+    && apt-get install --yes --no-install-recommends wget \
+    && rm -rf /var/lib/apt/lists/*
 COPY --from=build /opt/venv /opt/venv
 WORKDIR /opt/platform
 COPY conf conf

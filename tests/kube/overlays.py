@@ -70,7 +70,7 @@ def variables(build: Build, container: dict[str, Any], secrets: Secrets) -> dict
     found: dict[str, str] = {}
     for source in container.get("envFrom", []):
         if "configMapRef" in source:
-            found |= exported(build.one("ConfigMap", source["configMapRef"]["name"])["data"])
+            found |= build.one("ConfigMap", source["configMapRef"]["name"])["data"]
         elif not source["secretRef"].get("optional") or source["secretRef"]["name"] in secrets:
             found |= secrets[source["secretRef"]["name"]]
     for variable in container.get("env", []):
@@ -80,11 +80,6 @@ def variables(build: Build, container: dict[str, Any], secrets: Secrets) -> dict
             reference = variable["valueFrom"]["secretKeyRef"]
             found[variable["name"]] = secrets[reference["name"]][reference["key"]]
     return found
-
-
-def exported(data: dict[str, str]) -> dict[str, str]:
-    """Keys that are files' names (wait.py) are no names of variables: the kubelet leaves them out."""
-    return {key: value for key, value in data.items() if re.fullmatch(r"[A-Za-z_]\w*", key)}
 
 
 def mounted(build: Build, pod: dict[str, Any], container: dict[str, Any]) -> dict[str, str]:

@@ -87,6 +87,13 @@ def test_the_repository_comes_first_on_the_path_of_every_process() -> None:
     assert platform.all("WORKDIR") == ["/opt/platform"]
 
 
+def test_the_image_of_ray_has_what_kuberays_own_commands_call() -> None:
+    """/bin/bash comes with Debian; `ray job submit` with ray[default]; the submitter waits for the head with wget."""
+    assert any("install" in run and run.split("&&")[1].split()[-1] == "wget" for run in FINAL["platform"].all("RUN"))
+    assert FINAL["platform"].base == "runtime"
+    assert all(stage.base.endswith("-slim-bookworm") for stage in STAGES if ":" in stage.base)
+
+
 def test_what_the_images_copy_is_let_through_and_nothing_else_is() -> None:
     lines = [line for line in (ROOT / ".dockerignore").read_text().splitlines() if line and not line.startswith("#")]
     assert lines[0] == "*"

@@ -4,9 +4,11 @@ import re
 from collections import Counter
 from collections.abc import Iterator
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from platform.config import SPOT_LABELS, KubeConfig
 from tests.conftest import ROOT
@@ -117,6 +119,15 @@ def built_pods(built: Build) -> list[PodAt]:
 
 def ray_pods() -> list[PodAt]:
     return list(pods(rayjob()))
+
+
+def test_what_becomes_the_environment_holds_variables_and_no_files(built: Build) -> None:
+    for pod in built_pods(built):
+        for container in containers(pod):
+            for source in container.get("envFrom", []):
+                name = source.get("configMapRef", {}).get("name")
+                found = [each["data"] for each in built.of("ConfigMap") if each["metadata"]["name"] == name]
+                assert all(re.fullmatch("[A-Z][A-Z_]*", key) for data in found for key in data), name
 
 
 def labels(pod: PodAt) -> dict[str, str]:
@@ -233,9 +244,39 @@ def running(built: Build) -> Iterator[tuple[PodAt, int]]:
 
 def asked(pod: PodAt, kind: str, resource: str) -> Decimal:
     """What a quota counts of a pod: its containers together, or its greediest initial one."""
-    together = sum(quantity(each["resources"][kind][resource]) for each in pod.spec["containers"])
-    alone = [quantity(each["resources"][kind][resource]) for each in pod.spec.get("initContainers", [])]
+    together = sum(quantity(each["resources"][kind].get(resource, 0)) for each in pod.spec["containers"])
+    alone = [quantity(each["resources"][kind].get(resource, 0)) for each in pod.spec.get("initContainers", [])]
     return max([Decimal(together), *alone])
+
+
+@pytest.mark.parametrize("file", sorted((ROOT / "k8s" / "jobs").glob("*.yaml")), ids=lambda file: file.stem)
+def test_an_example_fits_its_overlays_quota_at_its_largest_and_finds_what_it_names(file: Path) -> None:
+    name = "dev" if file.stem.endswith("-dev") else "queue"
+    built = build(name)
+    job = yaml.safe_load(file.read_text())
+    hard = built.one("ResourceQuota", "platform")["spec"]["hard"]
+    for resource in ("requests.cpu", "requests.memory", "limits.cpu", "limits.memory", "requests.nvidia.com/gpu"):
+        kind, _, name = resource.partition(".")
+        needed = sum(asked(pod, kind, name) * most for pod, most in largest(job))
+        assert needed <= quantity(hard.get(resource, 0)), (resource, needed)
+    there = {(each["kind"], each["metadata"]["name"]) for each in built.objects}
+    for pod in pods(job):
+        for kind, reference, optional in references(pod):
+            provided = kind == "ConfigMap" and reference == "kube-root-ca.crt"  # every namespace has it
+            assert provided or optional or (kind, reference) in there | told(name), (kind, reference)
+    marks = job["metadata"]["labels"]
+    for key, kind in (("queue-name", "LocalQueue"), ("priority-class", "WorkloadPriorityClass")):
+        named = marks.get(f"kueue.x-k8s.io/{key}")
+        assert named is None or (kind, named) in there
+
+
+def largest(job: dict[str, Any]) -> Iterator[tuple[PodAt, int]]:
+    """A job's pods and how many there are at most."""
+    for pod in pods(job):
+        group: Any = job
+        for step in pod.path[:-1]:
+            group = group[step]
+        yield pod, group.get("maxReplicas", 1) if pod.role == "worker" else 1
 
 
 def test_gpus_and_priorities_are_said_where_there_are_gpus() -> None:
@@ -313,7 +354,7 @@ def test_mlflow_and_its_migration_are_one_version_and_know_the_same_databases(bu
         f"platform-mlflow:{project_version()}-mlflow{version}"
     ]
     databases = built.one("ConfigMap", "mlflow-databases")["data"]
-    accounts = built.one("ConfigMap", "mlflow-server")["data"]["basic_auth.ini"]
+    accounts = built.one("ConfigMap", "mlflow-accounts")["data"]["basic_auth.ini"]
     assert f"database_uri = {databases['MLFLOW_AUTH_DATABASE_URI']}\n" in accounts
     assert databases["MLFLOW_AUTH_DATABASE_URI"] != databases["MLFLOW_BACKEND_STORE_URI"]
 
