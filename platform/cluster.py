@@ -37,7 +37,7 @@ TURN_S = 0.5  # of waiting for Ray in a thread
 LEAVING_S = 10.0  # what a thread may need to come out of Ray
 _guards: list["subprocess.Popen[bytes]"] = []  # of this process's local Ray
 _inside: dict[threading.Thread, threading.Event] = {}  # threads that work with Ray, and what has each of them leave it
-_wait_for = ray.get
+_ray_get, _ray_wait = ray.get, ray.wait
 # Patterns as in .gitignore: without the slash, "data" would match platform/data too.
 NOT_SHIPPED = ["/.venv", "/.git", "/data", "/runs", "/mlruns", "/mlartifacts", "/mlflow.db"]
 
@@ -72,7 +72,7 @@ def connect(cluster: ClusterConfig) -> Resources:
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # no warning on machines without a GPU
     auto_init.enable_auto_connect = False  # threads that outlive `disconnect` would start another Ray
     driver.print_to_stdstream = lambda *_, **__: None  # paragraphs on dead workers, of which we say a line
-    ray.get = _get  # pyright: ignore[reportAttributeAccessIssue]  # Ray Train waits by it, without an end
+    ray.get, ray.wait = _get, _wait  # pyright: ignore[reportAttributeAccessIssue]  # Ray Train and Tune wait by them
     terminated = signal.getsignal(signal.SIGTERM)
     if cluster.address is None:
         _start_local(cluster)
@@ -347,18 +347,31 @@ def _get(refs: Any, *, timeout: float | None = None, **options: Any) -> Any:
     Raises:
         Left: this process leaves the cluster.
     """
-    leave = _inside.get(threading.current_thread())
-    while leave:
-        if leave.is_set():
-            raise Left
-        if timeout is not None:
-            break
+    while _may_be_inside() and timeout is None:
         try:
-            return _wait_for(refs, timeout=TURN_S, **options)
+            return _ray_get(refs, timeout=TURN_S, **options)
         except GetTimeoutError as error:
             if isinstance(error, RayTaskError):  # the task's own
                 raise
-    return _wait_for(refs, timeout=timeout, **options)
+    return _ray_get(refs, timeout=timeout, **options)
+
+
+def _wait(*args: Any, **options: Any) -> Any:
+    """`ray.wait`, which Ray Tune calls in short turns.
+
+    Raises:
+        Left: as above.
+    """
+    _may_be_inside()
+    return _ray_wait(*args, **options)
+
+
+def _may_be_inside() -> bool:
+    """Whether this is a thread of `in_thread`; raises Left if it is to leave."""
+    leave = _inside.get(threading.current_thread())
+    if leave and leave.is_set():
+        raise Left
+    return leave is not None
 
 
 def _have_threads_leave() -> None:

@@ -14,15 +14,18 @@ from mlflow.tracking import MlflowClient
 
 from platform.chaos import compare
 from platform.chaos.servers import MlflowServer
+from platform.config import DataConfig
 from platform.experiment import FINISHED, ExperimentFolder
 from tests.jobs.conftest import ROOT, Runner
 from tests.kube.apiserver import ApiServer
+from tests.kube.conftest import ADMIN, PASSWORD
 from tests.kube.rendered import composed
 from tests.kube.standin.mirror import Mirror
 from tests.kube.standin.operator import Operator
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 
+ACCOUNT = {"MLFLOW_TRACKING_USERNAME": ADMIN, "MLFLOW_TRACKING_PASSWORD": PASSWORD}
 WORDS = [
     "+experiment=googlenet_ens", "name=pods", "model.width=0.1", "training.epochs=2", "evaluation.views=[1,10]",
     "training.precision=float32", "checkpoint.every_s=1", "checkpoint.every_steps=20",
@@ -43,12 +46,39 @@ def _command(server: ApiServer, *words: str) -> Iterator[subprocess.Popen[str]]:
         process.wait()
 
 
+def _runs(tracking: str) -> dict[str, str]:
+    """MLflow's runs of the experiment: how each ended. As somebody with an account sees them."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in ACCOUNT.items():
+            patch.setenv(name, value)
+        client = MlflowClient(tracking)
+        (found,) = [each for each in client.search_experiments() if each.name == "platform"]
+        runs = client.search_runs([found.experiment_id])
+    assert len(runs) == len({run.info.run_name for run in runs})
+    return {run.info.run_name or "": run.info.status for run in runs}
+
+
 def _launcher(folder: ExperimentFolder) -> int:
     """The process that holds the experiment."""
     return int((folder.path / ".holder").read_text().split()[1])
 
 
-def test_the_ensemble_survives_a_lost_node_and_a_lost_attempt(launch: Runner, tmp_path: Path):
+@pytest.fixture
+def launch(tmp_path: Path, digits_data: DataConfig) -> Runner:
+    return Runner(tmp_path, digits_data.shards)
+
+
+@pytest.fixture
+def tracking(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """MLflow of the dev overlay with its accounts and PostgreSQL; where there is none, one without."""
+    try:
+        yield request.getfixturevalue("server")
+    except pytest.skip.Exception:
+        with MlflowServer(tmp_path) as server:
+            yield server.url
+
+
+def test_the_ensemble_survives_a_lost_node_and_a_lost_attempt(launch: Runner, tracking: str, tmp_path: Path):
     """Killed on the way and gone on with, it ends with the weights of a run that nothing happened to."""
     status, output = launch(*WORDS, "name=undisturbed")
     assert status == 0, output
@@ -66,7 +96,6 @@ def test_the_ensemble_survives_a_lost_node_and_a_lost_attempt(launch: Runner, tm
         return any(list(folder.member(name).checkpoints.glob("*.pt")) for name in names if name not in finished())
 
     with (
-        MlflowServer(tmp_path) as mlflow,
         ApiServer(tmp_path) as server,
         _command(server, *WORDS, "cluster=kuberay_dev", "cluster.kube.retries=1") as command,
     ):
@@ -76,7 +105,8 @@ def test_the_ensemble_survives_a_lost_node_and_a_lost_attempt(launch: Runner, tm
         with Operator(
             rayjob,
             volumes={"platform-data": volume},
-            services={"mlflow:5000": mlflow.url.removeprefix("http://")},
+            services={"mlflow:5000": tracking.removeprefix("http://")},
+            secrets={"platform-credentials": ACCOUNT},
             logs=tmp_path / "logs",
         ) as operator:
             seen = Mirror(server.store, operator).then
@@ -98,12 +128,8 @@ def test_the_ensemble_survives_a_lost_node_and_a_lost_attempt(launch: Runner, tm
         assert f"pods: {left} member(s) in 2 lane(s) on 3 node(s), 2 CPUs, 0 GPUs" in printed
         assert "Complete: the job succeeded" in printed
         assert written.items() <= {name: folder.member(name).weights.stat().st_mtime_ns for name in names}.items()
-        client = MlflowClient(mlflow.url)
-        (experiment_of_mlflow,) = [each for each in client.search_experiments() if each.name == "platform"]
-        runs = client.search_runs([experiment_of_mlflow.experiment_id])
-        assert sorted(run.info.run_name or "" for run in runs) == sorted(["pods", *names])
-        assert {run.info.status for run in runs} == {"FINISHED"}
     for name in names:
         undisturbed = launch.member("undisturbed", name)
-        found = compare.weights(undisturbed.weights, folder.member(name).weights)
+        found = compare.weights(undisturbed.path, folder.member(name).path)
         assert found.equal, "\n".join(found.lines())
+    assert _runs(tracking) == dict.fromkeys(["pods", *names], "FINISHED")
