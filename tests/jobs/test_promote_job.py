@@ -245,6 +245,7 @@ def test_on_the_command_line_the_written_experiment_is_checked_and_listed(sweep:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_the_written_experiment_trains(sweep: Path, own_name: str, launch: Runner):
     status, said = launch("job=promote", f"promote.sweep={sweep}", "promote.count=2", f"promote.experiment={own_name}")
     assert status == 0, said

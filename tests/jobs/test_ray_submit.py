@@ -165,6 +165,7 @@ def follow(launch: Runner) -> Iterator[Callable[..., subprocess.Popen[str]]]:
         yield start
 
 
+@pytest.mark.long
 def test_whoever_follows_may_leave_and_come_back_and_a_stopped_job_goes_on_later(tmp_path, launch, follow):
     """With code that the nodes have: cluster.ship_code=false."""
     with ClusterWithCode(tmp_path, nodes=1, cpus=2, dashboard=True) as cluster, Network(tmp_path, cluster) as network:

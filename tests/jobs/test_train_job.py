@@ -112,6 +112,7 @@ def test_a_store_that_is_gone_is_said_before_ray_starts(launch):
     assert len(output.splitlines()) < 4
 
 
+@pytest.mark.long
 def test_cifar10_trains_through_the_ensemble_by_changing_data_alone(launch, shared_data: Path, tmp_path: Path):
     words = ["+experiment=googlenet_ens", "data=cifar10", f"data.source={shared_data / 'cifar10.tar'}"]
     small = [f"data.shards={tmp_path / 'cifar10'}", "training.epochs=0.02", "evaluation=single", "evaluation.views=[1]"]

@@ -198,6 +198,7 @@ def test_a_deadline_fails_the_job_for_good_and_its_rule_ends_everything(start: S
         assert operator.is_deleted is False
 
 
+@pytest.mark.long
 def test_a_suspended_job_waits_without_pods_and_gives_them_back_when_suspended_again(start: Start, volume: Path):
     manifest = rayjob("python sleep.py", suspend=True, shutdownAfterJobFinishes=True)
     with start(manifest) as operator:
@@ -215,6 +216,7 @@ def test_a_suspended_job_waits_without_pods_and_gives_them_back_when_suspended_a
         assert _states(operator) == states
 
 
+@pytest.mark.long
 def test_lost_and_hanging_workers_are_replaced_and_deletion_stops_the_job_first(start: Start, volume: Path):
     manifest = rayjob("python sleep.py")
     group = manifest["spec"]["rayClusterSpec"]["workerGroupSpecs"][0]
@@ -262,6 +264,7 @@ def test_a_lost_head_is_replaced_and_the_submitters_next_pod_submits_again(start
     assert (volume / "starts").read_text().count("started") == 2
 
 
+@pytest.mark.long
 def test_a_lost_head_costs_an_attempt_where_the_submitter_may_not_try_again(start: Start, volume: Path):
     manifest = rayjob("python sleep.py", backoffLimit=1, submitterConfig={"backoffLimit": 0})
     with start(manifest) as operator:
