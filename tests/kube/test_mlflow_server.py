@@ -21,14 +21,14 @@ def test_health_answers_without_an_account_and_by_any_name(server: str) -> None:
 def test_everything_else_asks_for_an_account(server: str) -> None:
     assert status(f"{server}{SEARCH}") == 401
     assert status(f"{server}{SEARCH}", ADMIN, "wrong") == 401
-    assert status(f"{server}{SEARCH}", ADMIN) == 200
+    assert status(f"{server}{SEARCH}", ADMIN, PASSWORD) == 200
 
 
 def test_the_server_answers_to_its_names_in_the_cluster_and_to_no_others(server: str) -> None:
     for name in ("mlflow:5000", "mlflow.platform.svc.cluster.local:5000", "localhost:5000"):
-        assert status(f"{server}{SEARCH}", ADMIN, Host=name) == 200, name
+        assert status(f"{server}{SEARCH}", ADMIN, PASSWORD, Host=name) == 200, name
     for name in ("evil.example:5000", "10.1.2.3:5000"):
-        assert status(f"{server}{SEARCH}", ADMIN, Host=name) == 403, name
+        assert status(f"{server}{SEARCH}", ADMIN, PASSWORD, Host=name) == 403, name
 
 
 def test_a_run_with_metrics_and_files_is_written_and_read_through_an_account(
@@ -47,10 +47,10 @@ def test_a_run_with_metrics_and_files_is_written_and_read_through_an_account(
     assert client.get_run(run.info.run_id).data.metrics == {"loss": 0.5}
     assert str(run.info.artifact_uri).startswith("mlflow-artifacts:")
     assert Path(client.download_artifacts(run.info.run_id, "table.md")).read_text() == "| models |\n"
-    assert "table.md" in stored(place, monkeypatch)
+    assert "table.md" in stored(place)
 
 
-def stored(place: Place, monkeypatch: pytest.MonkeyPatch) -> str:
+def stored(place: Place) -> str:
     """The keys of the store's bucket: the client needed no credentials for it."""
     import boto3
 
