@@ -80,7 +80,7 @@ def tracking(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
 
 def test_the_ensemble_survives_a_lost_node_and_a_lost_attempt(launch: Runner, tracking: str, tmp_path: Path):
     """Killed on the way and gone on with, it ends with the weights of a run that nothing happened to."""
-    status, output = launch(*WORDS, "name=undisturbed")
+    status, output = launch(*WORDS, "name=undisturbed", f"data.shards={tmp_path / 'digits'}")  # packed as in the pods
     assert status == 0, output
     volume = tmp_path / "volume"
     volume.mkdir()
