@@ -241,10 +241,10 @@ def show(experiment: Experiment, outcome: Outcome) -> None:
 
 
 def _headline(experiment: Experiment, members: int, lanes: int, resources: Resources) -> str:
-    up_to = "growing to " if resources.grows else ""
+    now = " so far" if experiment.config.cluster.autoscaled else ""
     return (
         f"{experiment.name}: {members} member(s) in {lanes} lane(s) on {resources.nodes} node(s), "
-        f"{up_to}{resources.cpus} CPUs, {resources.gpus} GPUs"
+        f"{resources.cpus} CPUs, {resources.gpus} GPUs{now}"
     )
 
 

@@ -48,12 +48,11 @@ class CannotGoOn(RuntimeError):
 
 @dataclass(frozen=True)
 class Resources:
-    """What the cluster has; one with an autoscaler: what it can grow to."""
+    """What the cluster has."""
 
-    nodes: int  # now
+    nodes: int
     cpus: int
     gpus: int
-    grows: bool = False
 
 
 def connect(cluster: ClusterConfig) -> Resources:
@@ -80,15 +79,8 @@ def connect(cluster: ClusterConfig) -> Resources:
         _join(cluster.address, ship_code=cluster.ship_code)
     if terminated is not signal.SIG_DFL and threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, terminated)  # Ray has put its own handler in the place of the job's
-    return _resources()
-
-
-def _resources() -> Resources:
-    """Nodes that an autoscaler would add count: it adds them only when lanes are there to ask for them."""
-    now, most = ray.cluster_resources(), state.get_max_resources_from_cluster_config() or {}
-    cpus, gpus = (int(max(now.get(key, 0), most.get(key, 0))) for key in ("CPU", "GPU"))
-    grows = cpus > now.get("CPU", 0) or gpus > now.get("GPU", 0)
-    return Resources(len(ray.nodes()), cpus, gpus, grows)
+    total = ray.cluster_resources()
+    return Resources(len(ray.nodes()), int(total.get("CPU", 0)), int(total.get("GPU", 0)))
 
 
 def _start_local(cluster: ClusterConfig) -> None:
@@ -156,7 +148,7 @@ def gpus_per_worker(cluster: ClusterConfig, resources: Resources) -> int:
         ConfigError: there are GPUs, but not one for each of the fewest workers.
     """
     if cluster.gpus_per_worker is None:
-        if 0 < resources.gpus < cluster.min_workers:
+        if 0 < resources.gpus < cluster.min_workers and not cluster.autoscaled:
             raise ConfigError(
                 f"cluster.workers is {cluster.workers_text}, the cluster has {resources.gpus} GPU(s); "
                 "lower it, or set cluster.gpus_per_worker=0 to train on processors"
@@ -167,11 +159,14 @@ def gpus_per_worker(cluster: ClusterConfig, resources: Resources) -> int:
 
 def lane_count(cluster: ClusterConfig, resources: Resources, members: int) -> int:
     """Worker groups of the most workers that fit side by side, at most one a member. Where not even one fits, one of
-    fewer: Ray Train gives the first group all there is, and others would only wait for it to end.
+    fewer: Ray Train gives the first group all there is, and others would only wait for it to end. An autoscaler brings
+    what lanes ask for, so that they must be there first.
 
     Raises:
         ConfigError: not even one of the fewest workers fits.
     """
+    if cluster.autoscaled:
+        return min(members, cluster.lanes or members)
     gpus = gpus_per_worker(cluster, resources)
     fits = resources.cpus // cluster.cpus_per_worker
     if gpus:

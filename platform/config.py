@@ -465,6 +465,7 @@ class ClusterConfig:
     cpus_per_worker: int = 1
     gpus_per_worker: int | None = None  # None: one where the cluster has GPUs, else none
     lanes: int = 0  # members side by side; 0: as many as the resources allow
+    autoscaled: bool = False  # nodes come when they are asked for: lanes are not cut to those that are there
     stall_timeout_s: int = 600  # a worker that stands still for longer is ended, and its group started again
     dashboard: bool = False  # of the local Ray
     render_to: str | None = None  # with kube: write the RayJob to this file instead of submitting it; "-": print it
@@ -486,6 +487,10 @@ class ClusterConfig:
         require_at_least("cluster.gpus_per_worker", self.gpus_per_worker or 0, 0)
         require_at_least("cluster.lanes", self.lanes, 0)
         require_at_least("cluster.stall_timeout_s", self.stall_timeout_s, 10)
+        require(
+            not self.autoscaled or self.gpus_per_worker is not None,
+            "cluster.autoscaled is true, and GPUs may come later; say cluster.gpus_per_worker (0: none)",
+        )
         require(
             self.render_to is None or self.kube is not None,
             f"cluster.render_to is {self.render_to!r}, but only a RayJob can be rendered; add cluster=kuberay",

@@ -17,6 +17,8 @@ TWO_TO_EIGHT = {"min": 2, "max": 8}
         (ClusterConfig(), Resources(1, 64, 0), 7, 7),
         (ClusterConfig(workers=2), Resources(2, 8, 0), 7, 4),
         (ClusterConfig(lanes=1), Resources(1, 8, 0), 7, 1),
+        (ClusterConfig(autoscaled=True, gpus_per_worker=1), Resources(2, 1, 0), 7, 7),  # the others come
+        (ClusterConfig(autoscaled=True, gpus_per_worker=1, lanes=3), Resources(2, 1, 0), 7, 3),
         (ClusterConfig(), Resources(1, 64, 2), 7, 2),  # GPUs decide where there are any
         (ClusterConfig(workers=8, cpus_per_worker=8), Resources(8, 512, 64), 7, 7),
         (ClusterConfig(gpus_per_worker=0), Resources(1, 64, 2), 7, 7),

@@ -65,7 +65,7 @@ def _cluster_words(cluster: ClusterConfig) -> list[str]:
 def _hydra(value: object) -> str:
     if isinstance(value, dict):
         return "{" + ",".join(f"{key}:{each}" for key, each in value.items()) + "}"
-    return str(value)
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _without(words: list[str], section: str) -> list[str]:

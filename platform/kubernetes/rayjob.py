@@ -6,7 +6,7 @@ In: the composed config, the names of its members, the command line's words. Out
 import importlib.metadata
 import math
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from platform.config import KUBE_NAME, Config, ConfigError, Experiment, KubeConfig, require
@@ -44,18 +44,26 @@ def rayjob(experiment: Experiment, given: Config, overrides: list[str]) -> dict[
     """
     kube = given.cluster.kube
     assert kube is not None
-    name = name_of(experiment)
-    spec = _spec(given, kube, name, pods_of(experiment), entrypoint(words_for_pods(given, overrides)))
+    name, pods = name_of(experiment), pods_of(experiment)
+    in_pods = _autoscaled(given, kube, pods) if pods.are_scaled else given
+    spec = _spec(given, kube, name, pods, entrypoint(words_for_pods(in_pods, overrides)))
     metadata = {
         "name": name,
         "namespace": kube.namespace,
         "labels": _labels(name) | _scheduler_labels(kube, name),
-        "annotations": {"platform/experiment": experiment.name} | _annotations(kube, pods_of(experiment)),
+        "annotations": {"platform/experiment": experiment.name} | _annotations(kube, pods),
     }
     if kube.schedule is None:
         return {"apiVersion": GROUP, "kind": "RayJob", "metadata": metadata, "spec": spec}
     cron = {"schedule": kube.schedule, "jobTemplate": spec}
     return {"apiVersion": GROUP, "kind": "RayCronJob", "metadata": metadata, "spec": cron}
+
+
+def _autoscaled(config: Config, kube: KubeConfig, pods: Pods) -> Config:
+    """With as many lanes as fit into all the pods that may come: Ray does not tell the launcher of those."""
+    cluster = config.cluster
+    fit = max(1, pods.most * kube.workers_per_pod // cluster.max_workers)
+    return replace(config, cluster=replace(cluster, autoscaled=True, lanes=cluster.lanes or fit))
 
 
 def name_of(experiment: Experiment) -> str:

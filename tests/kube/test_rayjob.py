@@ -124,6 +124,24 @@ def test_as_many_pods_as_the_members_need_side_by_side(words: list[str], pods: t
     assert cluster.get("enableInTreeAutoscaling", False) == (pods[0] < pods[1])
 
 
+def test_where_pods_come_when_asked_for_lanes_ask_for_all_of_them():
+    fixed = render("+experiment=googlenet_ens")["spec"]["entrypoint"]
+    assert "cluster.autoscaled" not in fixed
+    assert "cluster.lanes" not in fixed
+    words = ["cluster.workers=4", "cluster.kube.workers_per_pod=8", "cluster.kube.pods={min:1,max:3}"]
+    assert (
+        "cluster.lanes=6 cluster.autoscaled=true" in render("+experiment=googlenet_ens", *words)["spec"]["entrypoint"]
+    )
+    words = ["cluster.workers={min:1,max:8}", "cluster.kube.pods={min:1,max:3}"]
+    assert (
+        "cluster.lanes=1 cluster.autoscaled=true" in render("+experiment=googlenet_ens", *words)["spec"]["entrypoint"]
+    )
+    words = ["cluster.kube.pods={min:1,max:3}", "cluster.lanes=2"]
+    assert (
+        "cluster.lanes=2 cluster.autoscaled=true" in render("+experiment=googlenet_ens", *words)["spec"]["entrypoint"]
+    )
+
+
 def test_a_pod_has_what_its_workers_need():
     words = ["cluster.kube.workers_per_pod=4", "cluster.cpus_per_worker=6", "cluster.gpus_per_worker=2"]
     (group,) = render("+experiment=googlenet_ens", *words)["spec"]["rayClusterSpec"]["workerGroupSpecs"]
