@@ -56,6 +56,8 @@ COPY jobs jobs
 COPY pyproject.toml constraints.txt LICENSE ./
 # The package has the name of a module of the standard library: the repository must come first on the path of every process.
 ENV PATH=/opt/venv/bin:$PATH PYTHONPATH=/opt/platform
+# Where nodes bring the GPU's driver: GKE mounts it there; NVIDIA's container runtime reads the second.
+ENV LD_LIBRARY_PATH=/usr/local/nvidia/lib:/usr/local/nvidia/lib64 NVIDIA_DRIVER_CAPABILITIES=compute,utility
 RUN python -m compileall -q conf platform jobs
 # What MLflow shows as the source of a run: there is no .git in the image.
 ARG COMMIT=""

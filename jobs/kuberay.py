@@ -4,11 +4,12 @@ In: the experiment, its config with paths as they were given, the command line's
 """
 
 import math
+from typing import Any
 
 from jobs import check
-from platform.config import Config, Experiment, require
+from platform.config import Config, ConfigError, Experiment, require
 from platform.kubernetes import rendering
-from platform.kubernetes.rayjob import Pods, pods_of, rayjob
+from platform.kubernetes.rayjob import Pods, gpus_of, pods_of, rayjob
 
 
 def run(experiment: Experiment, given: Config, overrides: list[str]) -> int:
@@ -22,10 +23,9 @@ def run(experiment: Experiment, given: Config, overrides: list[str]) -> int:
     """
     cluster = experiment.config.cluster
     assert cluster.kube is not None
-    if experiment.config.job == "check":
-        print(summary(experiment, pods_of(experiment)), flush=True)
-        return check.run(experiment)
     manifest = rayjob(experiment, given, overrides)
+    if experiment.config.job == "check":
+        return _check(experiment, manifest)
     if cluster.render_to is not None:
         rendering.write(rendering.text(manifest, overrides), cluster.render_to)
         return 0
@@ -39,12 +39,25 @@ def run(experiment: Experiment, given: Config, overrides: list[str]) -> int:
     return submit(manifest, context=cluster.kube.context, follow=cluster.kube.follow)
 
 
+def _check(experiment: Experiment, manifest: dict[str, Any]) -> int:
+    """What it would take, what runs there, and the plan as far as this machine sees the data."""
+    print(summary(experiment, pods_of(experiment)))
+    spec = manifest["spec"].get("jobTemplate", manifest["spec"])
+    print(f"there       {spec['entrypoint'].replace(' job=check', '')}")
+    try:
+        return check.run(experiment)
+    except ConfigError as error:
+        print(f"not checked here: {error}")
+        print("(the pods look again: paths lie on their volume, credentials come from their Secrets)")
+        return 0
+
+
 def summary(experiment: Experiment, pods: Pods) -> str:
     """What it takes from the cluster, on one line."""
     cluster, kube = experiment.config.cluster, experiment.config.cluster.kube
     assert kube is not None
     count = f"{pods.least} to {pods.most}" if pods.are_scaled else f"{pods.most}"
-    gpus = (cluster.gpus_per_worker or 0) * kube.workers_per_pod
+    gpus = gpus_of(experiment.config) * kube.workers_per_pod
     each = f"{cluster.cpus_per_worker * kube.workers_per_pod} CPUs, {gpus} GPUs, {kube.memory_gb} GiB"
     hours = math.ceil(kube.deadline_h)
     return (

@@ -7,10 +7,14 @@ A check raises `ConfigError` with the value, the limit and the remedy.
 import dataclasses
 import importlib.metadata
 import math
+import posixpath
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+from platform.kubesyntax import is_address, is_cron, is_image, is_label_key, is_label_value, is_name, is_subdomain
 
 
 class ConfigError(ValueError):
@@ -327,6 +331,7 @@ class EnsembleConfig:
 
 
 KUBE_NAME = 47  # characters of a RayJob's name: the operator adds to it, and Kubernetes allows 63
+KUBE_CRON_NAME = 36  # of a RayCronJob's, which adds the time to that of its RayJobs
 CAPACITIES = ("any", "spot", "on_demand")
 GANG_SCHEDULERS = ("none", "volcano", "yunikorn", "kai-scheduler", "scheduler-plugins")
 # How each provider marks nodes that it may take back; karpenter does on any of them.
@@ -337,7 +342,8 @@ SPOT_LABELS = {
     "karpenter": ("karpenter.sh/capacity-type", "spot"),
 }
 _SECRET_WORDS = ("password", "passwd", "secret", "token", "credential", "access_key", "api_key", "private_key")
-_DNS_LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
+_OWN_ENV = ("HOME", "RAY_JOB_STOP_WAIT_TIME_S")  # what pods have anyway
+_TAKEN_PATHS = ("/tmp", "/dev", "/cache", "/opt", "/usr", "/bin", "/etc", "/proc", "/sys", "/var")
 
 
 @dataclass
@@ -382,7 +388,7 @@ class KubeConfig:
     deadline_h: float = 168.0  # of each attempt, then the job fails
     start_timeout_s: int = 3600  # from submitting until it runs; not with a queue
     keep_failed_s: int = 0  # a failed job's cluster stays for so long, to be looked at
-    keep_days: float = 7.0  # then the RayJob is deleted; runs and MLflow stay
+    keep_days: float = 7.0  # then the RayJob is deleted; runs and MLflow stay. With a queue it stays until you do
     idle_s: int = 300  # the autoscaler gives a pod back that does nothing for so long
     # Ray's own state in Redis: the cluster survives its head's restart (the launcher there does not; it is retried)
     redis_address: str | None = None
@@ -411,7 +417,12 @@ class KubeConfig:
             f"cluster.kube.shared_memory_gb is {self.shared_memory_gb}, and a part of memory_gb ({self.memory_gb}); "
             "lower it",
         )
-        require(self.mount.startswith("/") and self.mount != "/", f"cluster.kube.mount is {self.mount!r}; give /a/path")
+        plain = posixpath.normpath(self.mount) == self.mount and self.mount.startswith("/")
+        taken = [path for path in _TAKEN_PATHS if f"{self.mount}/".startswith(f"{path}/") or self.mount == "/"]
+        require(
+            plain and not taken,
+            f"cluster.kube.mount is {self.mount!r}; give /a/path that the image does not use, as /mnt/platform",
+        )
         require_choice("cluster.kube.capacity", self.capacity, CAPACITIES)
         require_choice("cluster.kube.provider", self.provider, tuple(SPOT_LABELS))
         require_choice("cluster.kube.gang", self.gang, GANG_SCHEDULERS)
@@ -420,9 +431,19 @@ class KubeConfig:
             f"cluster.kube.queue is {self.queue}, gang is {self.gang}; choose one: Kueue starts all or none, too",
         )
         require(
-            self.schedule is None or bool(re.fullmatch(r"@\w+|(\S+ ){4}\S+", self.schedule)),
+            self.schedule is None or is_cron(self.schedule),
             f"cluster.kube.schedule is {self.schedule!r}; give minute, hour, day, month and weekday, as '0 2 * * *'",
         )
+        require(
+            self.schedule is None or (self.queue is None and self.gang == "none"),
+            "cluster.kube.schedule does not go with queue or gang: a RayCronJob hands no labels on to its jobs, "
+            "and nobody would start them; leave out one of them",
+        )
+        for key, needs in (("queue_priority", self.queue is not None), ("gang_queue", self.gang != "none")):
+            require(
+                getattr(self, key) is None or needs,
+                f"cluster.kube.{key} is {getattr(self, key)}, without effect; add cluster.kube.{key.split('_')[0]}",
+            )
 
     @property
     def pods_range(self) -> tuple[int, int] | None:
@@ -432,26 +453,35 @@ class KubeConfig:
         return None if self.pods is None else (self.pods, self.pods)
 
     def _require_names(self) -> None:
-        names = {
-            key: [getattr(self, key)] for key in ("namespace", "claim", "queue", "queue_priority", "priority_class")
-        }
-        names |= {"pull_secrets": self.pull_secrets, "secrets": self.secrets, "redis_secret": [self.redis_secret]}
-        for key, values in names.items():
-            for value in values:
-                require(
-                    value is None or bool(_DNS_LABEL.fullmatch(value)),
-                    f"cluster.kube.{key} is {value!r}; Kubernetes takes names of up to 63 of a-z, 0-9 and '-'",
-                )
-        require(
-            bool(self.image) and not re.search(r"\s", self.image),
-            f"cluster.kube.image is {self.image!r}; give REPOSITORY:TAG",
-        )
+        names = ("namespace", "claim", "queue", "queue_priority", "priority_class", "redis_secret")
+        self._require_all(names, is_name, "Kubernetes takes names of up to 63 of a-z, 0-9 and '-'")
+        self._require_all(("pull_secrets", "secrets"), is_name, "give names of Secrets")
+        self._require_all(("cache_class",), is_subdomain, "give the name of a StorageClass")
+        self._require_all(("gang_queue",), is_label_value, "a label takes 63 letters, digits, '-', '_', '.'")
+        self._require_all(("topology_key", "gpu_resource"), is_label_key, "give NAME or DOMAIN/NAME")
+        self._require_all(("redis_address",), is_address, "give HOST:PORT")
+        self._require_all(("image",), is_image, "give REPOSITORY:TAG, in small letters")
+        for key, value in self.node_selector.items():
+            require(
+                is_label_key(key) and is_label_value(value),
+                f"cluster.kube.node_selector has {key}={value}, which is no label of a node; give {{KEY: VALUE}}",
+            )
         for name in self.env:
+            require(
+                re.fullmatch(r"[A-Za-z_]\w*", name) is not None and name not in _OWN_ENV,
+                f"cluster.kube.env has {name!r}; give names of letters, digits and '_', none of {', '.join(_OWN_ENV)}",
+            )
             require(
                 not any(word in name.lower() for word in _SECRET_WORDS),
                 f"cluster.kube.env has {name}, and a manifest is no place for secrets; "
                 "put it into a Secret that cluster.kube.secrets names",
             )
+
+    def _require_all(self, keys: tuple[str, ...], fits: Callable[[str], bool], remedy: str) -> None:
+        for key in keys:
+            value = getattr(self, key)
+            for each in value if isinstance(value, list) else [value]:
+                require(each is None or fits(each), f"cluster.kube.{key} is {each!r}; {remedy}")
 
 
 @dataclass
@@ -494,6 +524,11 @@ class ClusterConfig:
         require(
             self.render_to is None or self.kube is not None,
             f"cluster.render_to is {self.render_to!r}, but only a RayJob can be rendered; add cluster=kuberay",
+        )
+        require(self.render_to != "", "cluster.render_to is empty; give a file, or - for the terminal")
+        require(
+            self.kube is None or self.address is None,
+            f"cluster.address is {self.address}, and a RayJob has a cluster of its own; leave one of them out",
         )
 
     @property

@@ -8,12 +8,12 @@ import re
 import shlex
 from dataclasses import asdict
 
-from platform.config import MEMORY, ClusterConfig, Config, ConfigError, KubeConfig, require
+from platform.config import MEMORY, ClusterConfig, Config, KubeConfig, require
 from platform.data.storage import is_remote
+from platform.submission import HERE_ONLY, PASSWORD
 
 COMMAND = ["python", "-m", "platform.launch"]
 CACHE = "/cache"
-ELSEWHERE = ("promote", "check")  # jobs that belong to the machine of whoever asks
 _IN_PODS = ("address", "render_to", "kube", "dashboard", "ship_code")  # of the cluster's settings: not for the pods
 
 
@@ -30,7 +30,7 @@ def words_for_pods(config: Config, overrides: list[str]) -> list[str]:
     """
     kube = config.cluster.kube
     assert kube is not None
-    require(config.job not in ELSEWHERE, f"job={config.job} works on this machine's files; leave out cluster=kuberay")
+    require(config.job not in HERE_ONLY, f"job={config.job} writes into this checkout; leave out cluster=kuberay")
     require(
         not (config.fresh and kube.retries),
         f"fresh=true would start anew in each of cluster.kube.retries={kube.retries}; "
@@ -74,7 +74,8 @@ def _without(words: list[str], section: str) -> list[str]:
 
 
 def _is_server(uri: str) -> bool:
-    return "://" in uri and not uri.startswith(("sqlite:", "file:"))
+    """Whether pods could reach it: files and servers of this machine are not theirs."""
+    return "://" in uri and not re.match(r"sqlite|file:|https?://(localhost|127\.|\[::1\])", uri)
 
 
 def _refuse_local_paths(config: Config, kube: KubeConfig) -> None:
@@ -84,6 +85,7 @@ def _refuse_local_paths(config: Config, kube: KubeConfig) -> None:
         "checkpoint.copy_to": config.checkpoint.copy_to,
         "data.source": config.data.source,
         "bench.photos": config.bench.photos,
+        "bench.json": config.bench.json,
     }
     for key, path in paths.items():
         if path is None or is_remote(path) or re.match(r"\w+:", path):  # torchvision:NAME, sklearn:digits
@@ -97,11 +99,11 @@ def _refuse_local_paths(config: Config, kube: KubeConfig) -> None:
 
 def _refuse_secrets(word: str) -> None:
     key = word.split("=")[0]
-    if re.search(r"://[^/@\s]+:[^/@\s]+@", word):
-        raise ConfigError(
-            f"{key} holds a password, and a manifest is no place for one; put it into a Secret that "
-            "cluster.kube.secrets names (MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD for MLflow)"
-        )
+    require(
+        PASSWORD.search(word) is None,
+        f"{key} holds a password, and a manifest is no place for one; put it into a Secret that "
+        "cluster.kube.secrets names (MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD for MLflow)",
+    )
 
 
 def entrypoint(words: list[str]) -> str:

@@ -194,7 +194,11 @@ def ending(job: Object) -> tuple[int, str]:
     if status.get("jobStatus") == "SUCCEEDED" and _deployment(job) == "Complete":
         return 0, "Complete: the job succeeded"
     if status.get("jobStatus") == "STOPPED":
-        return 1, "Complete: somebody stopped the job; the same command resumes it"
+        name, namespace = job["metadata"]["name"], job["metadata"]["namespace"]
+        return 1, (
+            "Complete: somebody stopped the job, and its pods stay; the same command resumes it, "
+            f"kubectl -n {namespace} delete rayjob {name} ends them"
+        )
     message = _message(status)
     why = one_line(": ".join(filter(None, (status.get("reason"), message)))) or "no reason is given"
     found = re.search(r"failed with exit code (-?\d+)", str(status.get("message") or ""))

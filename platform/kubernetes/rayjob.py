@@ -9,7 +9,16 @@ import re
 from dataclasses import dataclass, replace
 from typing import Any
 
-from platform.config import KUBE_NAME, Config, ConfigError, Experiment, KubeConfig, require
+from platform.config import (
+    KUBE_CRON_NAME,
+    KUBE_NAME,
+    ClusterConfig,
+    Config,
+    ConfigError,
+    Experiment,
+    KubeConfig,
+    require,
+)
 from platform.kubernetes.entrypoint import entrypoint, needs_cache, words_for_pods
 from platform.kubernetes.templates import autoscaler, head, head_shared_gb, submitter, worker
 
@@ -45,8 +54,8 @@ def rayjob(experiment: Experiment, given: Config, overrides: list[str]) -> dict[
     kube = given.cluster.kube
     assert kube is not None
     name, pods = name_of(experiment), pods_of(experiment)
-    in_pods = _autoscaled(given, kube, pods) if pods.are_scaled else given
-    spec = _spec(given, kube, name, pods, entrypoint(words_for_pods(in_pods, overrides)))
+    given = replace(given, cluster=_cluster_there(given, kube, pods))
+    spec = _spec(given, kube, name, pods, entrypoint(words_for_pods(given, overrides)))
     metadata = {
         "name": name,
         "namespace": kube.namespace,
@@ -59,11 +68,19 @@ def rayjob(experiment: Experiment, given: Config, overrides: list[str]) -> dict[
     return {"apiVersion": GROUP, "kind": "RayCronJob", "metadata": metadata, "spec": cron}
 
 
-def _autoscaled(config: Config, kube: KubeConfig, pods: Pods) -> Config:
-    """With as many lanes as fit into all the pods that may come: Ray does not tell the launcher of those."""
-    cluster = config.cluster
+def _cluster_there(config: Config, kube: KubeConfig, pods: Pods) -> ClusterConfig:
+    """The settings of the command in the pods. Where pods come when asked for, as many lanes as fit into all that may
+    come: Ray does not tell the launcher of those. Packing needs no GPU."""
+    cluster = replace(config.cluster, gpus_per_worker=gpus_of(config))
+    if not pods.are_scaled:
+        return cluster
     fit = max(1, pods.most * kube.workers_per_pod // cluster.max_workers)
-    return replace(config, cluster=replace(cluster, autoscaled=True, lanes=cluster.lanes or fit))
+    return replace(cluster, autoscaled=True, lanes=cluster.lanes or fit)
+
+
+def gpus_of(config: Config) -> int:
+    """Of each worker."""
+    return 0 if config.job == "pack" else config.cluster.gpus_per_worker or 0
 
 
 def name_of(experiment: Experiment) -> str:
@@ -72,12 +89,13 @@ def name_of(experiment: Experiment) -> str:
     Raises:
         ConfigError: the experiment's name is too long for one, or does not begin with a letter.
     """
-    job = experiment.config.job
+    job, kube = experiment.config.job, experiment.config.cluster.kube
+    longest = KUBE_CRON_NAME if kube is not None and kube.schedule is not None else KUBE_NAME
     name = re.sub(r"[^a-z0-9]+", "-", experiment.name.lower()).strip("-") + SUFFIXES.get(job, f"-{job}")
     require(
-        len(name) <= KUBE_NAME and name[0].isalpha(),
+        len(name) <= longest and name[0].isalpha(),
         f"name is {experiment.name}, its RayJob would be called {name} ({len(name)} characters); "
-        f"give a name= of at most {KUBE_NAME - len(name) + len(experiment.name)} that begins with a letter",
+        f"give a name= of at most {longest - len(name) + len(experiment.name)} that begins with a letter",
     )
     return name
 
@@ -122,7 +140,7 @@ def _spec(config: Config, kube: KubeConfig, name: str, pods: Pods, command: str)
         "submissionMode": "K8sJobMode",
         "entrypoint": command,
         "backoffLimit": kube.retries,
-        "activeDeadlineSeconds": round(kube.deadline_h * 3600),
+        "activeDeadlineSeconds": math.ceil(kube.deadline_h * 3600),
         **_ending(kube),
         "submitterConfig": {"backoffLimit": SUBMITTER_RETRIES},
         "submitterPodTemplate": submitter(kube, _labels(name)),

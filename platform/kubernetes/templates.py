@@ -32,7 +32,7 @@ USER = {
 
 
 def head(config: Config, kube: KubeConfig, labels: dict[str, str], *, scales: bool, cached: bool) -> dict[str, Any]:
-    """The head: Ray's own processes and the launcher. Never on nodes that may be taken back, if there are others."""
+    """The head: Ray's own processes and the launcher. Not on nodes that may be taken back."""
     shared_gb = head_shared_gb(kube)
     container = _ray_container("ray-head", config, kube, shared_gb, cached=cached)
     container["ports"] = [
@@ -46,7 +46,7 @@ def head(config: Config, kube: KubeConfig, labels: dict[str, str], *, scales: bo
     spec = _ray_spec("platform-head", config, kube, container, shared_gb, cached=cached)
     if scales:
         spec["volumes"].append(_token_volume())
-    if kube.capacity == "spot":
+    if kube.capacity == "spot" or kube.queue is not None:  # Kueue would take the first flavor that has room
         spec["affinity"] = {"nodeAffinity": _capacity(kube.provider, "NotIn")}
     return {"metadata": {"labels": labels | {"app.kubernetes.io/component": "head"}}, "spec": spec}
 

@@ -13,6 +13,7 @@ from typing import Any
 
 import yaml
 
+from tests.kube import builtin, schema
 from tests.kube.cluster_rules import LONGEST_NAME, cluster_findings, name_findings
 from tests.kube.job_rules import cron_findings, rayjob_findings
 from tests.kube.names import metadata_errors
@@ -60,6 +61,17 @@ def plain_secrets(manifest: dict[str, Any]) -> Iterator[Finding]:
                 yield ("data", key), HIDDEN, "put it into a Secret and refer to that"
 
 
+def unknown(manifest: dict[str, Any]) -> list[str]:
+    """What the schemas of Kubernetes and KubeRay do not have; nothing for kinds of which there is no schema at hand."""
+    kind = manifest.get("kind")
+    if kind in ("RayJob", "RayCluster"):
+        return schema.errors(manifest) if schema.CRDS.is_dir() else []
+    try:
+        return builtin.errors(manifest)
+    except KeyError:
+        return []
+
+
 def documents(text: str) -> Iterator[dict[str, Any]]:
     for document in yaml.safe_load_all(text):
         if isinstance(document, dict):
@@ -71,15 +83,21 @@ def main(files: list[str]) -> int:
         print(__doc__, file=sys.stderr)
         return 2
     found: list[str] = []
+    count = 0
     for file in files:
         try:
             text = sys.stdin.read() if file == "-" else Path(file).read_text()
             for document in documents(text):
                 name = (document.get("metadata") or {}).get("name")
-                found += findings(document, f"{file} ({document.get('kind')} {name})")
+                where = f"{file} ({document.get('kind')} {name})"
+                found += findings(document, where) + [f"{where}: {error}" for error in unknown(document)]
+                count += 1
         except (OSError, yaml.YAMLError) as error:
             print(f"{file}: {' '.join(str(error).split())}", file=sys.stderr)
             return 2
+    if not count:
+        print(f"{' '.join(files)}: no object in it; give manifests, as kubectl kustomize prints them", file=sys.stderr)
+        return 2
     print("\n".join(found), end="\n" if found else "")
     return 1 if found else 0
 

@@ -104,6 +104,8 @@ def test_a_local_tracking_file_becomes_the_server_of_the_cluster_and_a_server_st
         "tracking=server",
         "tracking.uri=http://mlflow:5000",
     ]
+    for uri in ("http://localhost:5000", "http://127.0.0.1:5000"):  # of this machine, too
+        assert "tracking.uri=http://mlflow:5000" in words_of(render("+experiment=googlenet", f"tracking.uri={uri}"))
     server = ["tracking=server", "tracking.uri=https://mlflow.example.org"]
     assert [word for word in words_of(render("+experiment=googlenet", *server)) if "tracking" in word] == server
 
@@ -126,7 +128,8 @@ def test_shards_at_a_url_are_cached_on_the_pods_disks():
         (["output_dir=/home/me/runs"], "output_dir is /home/me/runs, which pods do not see"),
         (["checkpoint.copy_to=/home/me/runs"], "checkpoint.copy_to is /home/me/runs, which pods do not see"),
         (["data.source=/home/me/images"], "data.source is /home/me/images, which pods do not see"),
-        (["job=promote"], "job=promote works on this machine's files; leave out cluster=kuberay"),
+        (["job=promote"], "job=promote writes into this checkout; leave out cluster=kuberay"),
+        (["bench.json=/home/me/x.json"], "bench.json is /home/me/x.json, which pods do not see"),
         (["fresh=true"], "fresh=true would start anew in each of cluster.kube.retries=3"),
         (["tracking.uri=http://me:hidden@mlflow"], "tracking.uri holds a password, and a manifest is no place for one"),
     ],

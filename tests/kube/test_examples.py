@@ -30,5 +30,14 @@ def test_the_queued_example_names_the_queue_and_the_class_of_the_overlay():
     assert labels["kueue.x-k8s.io/priority-class"] in _names(built.of("WorkloadPriorityClass"))
 
 
+def test_the_queue_has_all_that_the_queued_example_asks_for():
+    (queue,) = build("queue").of("ClusterQueue")
+    (group,) = queue["spec"]["resourceGroups"]
+    cluster = example("queued")["spec"]["rayClusterSpec"]
+    for each in [cluster["headGroupSpec"], *cluster["workerGroupSpecs"]]:
+        for container in each["template"]["spec"]["containers"]:
+            assert container["resources"]["requests"].keys() <= set(group["coveredResources"])
+
+
 def _names(objects: list[dict[str, Any]]) -> set[str]:
     return {each["metadata"]["name"] for each in objects}

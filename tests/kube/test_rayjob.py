@@ -29,7 +29,7 @@ COMMANDS = {
     ],
     "nightly": [
         "+experiment=googlenet", "name=nightly", "fresh=true", "cluster.kube.retries=0",
-        "cluster.kube.schedule='0 2 * * *'",
+        "cluster.kube.deadline_h=20", "cluster.kube.schedule='0 2 * * *'",
     ],
 }  # fmt: skip
 OTHERS = {
@@ -165,6 +165,7 @@ def test_a_sweep_must_say_how_many_pods():
         ([f"name={'a' * 47}"], "a" * 47),
         ([f"name={'a' * 48}"], None),
         (["name=0815"], None),
+        ([f"name={'a' * 37}", "cluster.kube.schedule=@daily"], None),
     ],
 )
 def test_names_are_such_as_kubernetes_takes(words: list[str], name: str | None):
@@ -205,6 +206,17 @@ def test_spot_nodes_are_for_workers_only():
     assert worker == {"key": "eks.amazonaws.com/capacityType", "operator": "In", "values": ["SPOT"]}
 
 
+def test_the_head_of_a_queued_job_is_not_on_a_spot_node_either():
+    head = render("+experiment=googlenet", "cluster.kube.queue=platform")["spec"]["rayClusterSpec"]["headGroupSpec"]
+    assert "cloud.google.com/gke-spot" in str(head["template"]["spec"]["affinity"])
+
+
+def test_packing_asks_for_no_gpu():
+    job = render("job=pack", "data=folder", "data.source=images", "data.classes=3", "name=packing")
+    assert "nvidia.com/gpu" not in str(job)
+    assert "cluster.gpus_per_worker=0" in job["spec"]["entrypoint"]
+
+
 def test_a_queued_job_waits_suspended_and_is_ended_as_the_operator_allows():
     spec = render("+experiment=googlenet", "cluster.kube.queue=platform")["spec"]
     assert (spec["suspend"], spec["shutdownAfterJobFinishes"]) == (True, True)
@@ -212,7 +224,7 @@ def test_a_queued_job_waits_suspended_and_is_ended_as_the_operator_allows():
     assert "preRunningDeadlineSeconds" not in spec
 
 
-def test_whatever_ends_a_job_its_cluster_goes():
+def test_a_cluster_goes_with_its_job_whether_it_succeeds_or_fails():
     rules = render("+experiment=googlenet", "cluster.kube.keep_failed_s=900")["spec"]["deletionStrategy"][
         "deletionRules"
     ]
@@ -231,9 +243,38 @@ def test_whatever_ends_a_job_its_cluster_goes():
         (["cluster.kube.namespace=My_NS"], "cluster.kube.namespace is 'My_NS'; Kubernetes takes names of up to 63"),
         (["cluster.kube.queue=a", "cluster.kube.gang=volcano"], "choose one: Kueue starts all or none, too"),
         (["+cluster.kube.env={MY_TOKEN:x}"], "cluster.kube.env has MY_TOKEN, and a manifest is no place for secrets"),
-        (["cluster.kube.mount=data"], "cluster.kube.mount is 'data'; give /a/path"),
+        (["cluster.kube.mount=data"], "cluster.kube.mount is 'data'; give /a/path that the image"),
         (["cluster.kube.image=''"], "cluster.kube.image is ''; give REPOSITORY:TAG"),
         (["cluster.kube.deadline_h=0"], "cluster.kube.deadline_h is 0.0; give more than 0"),
+        (
+            ["cluster.kube.schedule='61 2 * * *'"],
+            "cluster.kube.schedule is '61 2 * * *'; give minute, hour, day, month",
+        ),
+        (
+            ["cluster.kube.schedule=@daily", "cluster.kube.queue=a"],
+            "cluster.kube.schedule does not go with queue or gang",
+        ),
+        (["cluster.kube.queue_priority=a"], "cluster.kube.queue_priority is a, without effect; add cluster.kube.queue"),
+        (["cluster.kube.gang_queue=a"], "cluster.kube.gang_queue is a, without effect; add cluster.kube.gang"),
+        (["cluster.kube.mount=/mnt/platform/"], "cluster.kube.mount is '/mnt/platform/'; give /a/path that the image"),
+        (["cluster.kube.mount=/tmp/x"], "cluster.kube.mount is '/tmp/x'; give /a/path that the image does not use"),
+        (["cluster.kube.image=reg:5000/UPPER/x"], "cluster.kube.image is 'reg:5000/UPPER/x'; give REPOSITORY:TAG"),
+        (
+            ["+cluster.kube.env={HOME:/root}"],
+            "cluster.kube.env has 'HOME'; give names of letters, digits and '_', none of",
+        ),
+        (
+            ["+cluster.kube.node_selector={'a b':c}"],
+            "cluster.kube.node_selector has a b=c, which is no label of a node",
+        ),
+        (["cluster.kube.topology_key='a b'"], "cluster.kube.topology_key is 'a b'; give NAME or DOMAIN/NAME"),
+        (["cluster.kube.redis_address=redis"], "cluster.kube.redis_address is 'redis'; give HOST:PORT"),
+        (["cluster.kube.cache_class=A"], "cluster.kube.cache_class is 'A'; give the name of a StorageClass"),
+        (
+            ["cluster.address=auto"],
+            "cluster.address is auto, and a RayJob has a cluster of its own; leave one of them out",
+        ),
+        (["cluster.render_to=''"], "cluster.render_to is empty; give a file, or - for the terminal"),
         (["cluster.kube.schedule=nightly"], "cluster.kube.schedule is 'nightly'; give minute, hour, day, month and"),
     ],
 )

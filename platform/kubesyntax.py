@@ -1,0 +1,70 @@
+"""What Kubernetes takes as names, labels, images and times: so that a slip is named here and not by a server.
+
+In: a text. Out: whether it is one. Sources: Kubernetes' "Object Names and IDs", "Labels and Selectors", distribution's
+reference grammar, robfig/cron's standard parser (which KubeRay uses).
+"""
+
+import re
+
+LABEL = r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?"  # RFC 1123
+SUBDOMAIN = rf"{LABEL}(\.{LABEL})*"
+WORD = r"[A-Za-z0-9]([-\w.]{0,61}[A-Za-z0-9])?"
+IMAGE = (
+    r"([A-Za-z0-9.-]+(:\d+)?/)?[a-z0-9]+(([._]|__|-+)[a-z0-9]+)*(/[a-z0-9]+(([._]|__|-+)[a-z0-9]+)*)*"
+    r"(:\w[\w.-]{0,127})?(@[a-z0-9]+:[0-9a-f]{32,})?"
+)
+CRON_FIELDS = ((0, 59, ""), (0, 23, ""), (1, 31, ""), (1, 12, "jan feb mar apr may jun jul aug sep oct nov dec"),
+               (0, 6, "sun mon tue wed thu fri sat"))  # fmt: skip
+CRON_NAMES = ("@yearly", "@annually", "@monthly", "@weekly", "@daily", "@midnight", "@hourly")
+
+
+def is_name(text: str) -> bool:
+    """Of an object: what all kinds take, at most 63 characters."""
+    return re.fullmatch(LABEL, text) is not None
+
+
+def is_subdomain(text: str) -> bool:
+    """Of a StorageClass, say: names with dots between them, at most 253 characters."""
+    return len(text) <= 253 and re.fullmatch(SUBDOMAIN, text) is not None
+
+
+def is_label_value(text: str) -> bool:
+    return re.fullmatch(rf"({WORD})?", text, re.ASCII) is not None
+
+
+def is_label_key(text: str) -> bool:
+    """Of labels, annotations and resources: NAME, or DOMAIN/NAME."""
+    prefix, slash, name = text.rpartition("/")
+    return (not slash or is_subdomain(prefix)) and re.fullmatch(WORD, name, re.ASCII) is not None
+
+
+def is_image(text: str) -> bool:
+    return re.fullmatch(IMAGE, text, re.ASCII) is not None
+
+
+def is_address(text: str) -> bool:
+    """HOST:PORT, also behind redis:// or rediss://."""
+    return re.fullmatch(r"(rediss?://)?[A-Za-z0-9.-]+:\d{1,5}", text, re.ASCII) is not None
+
+
+def is_cron(text: str) -> bool:
+    fields = text.split(" ")
+    return text in CRON_NAMES or (
+        len(fields) == len(CRON_FIELDS)
+        and all(_is_cron_field(field, *limits) for field, limits in zip(fields, CRON_FIELDS, strict=True))
+    )
+
+
+def _is_cron_field(text: str, low: int, high: int, names: str) -> bool:
+    """A list of `*`, numbers or names and ranges of them, each with a step."""
+    for part in text.split(","):
+        span, _, step = part.partition("/")
+        if not re.fullmatch(r"[1-9]\d*" if "/" in part else "", step):
+            return False
+        ends = [] if span == "*" else span.lower().split("-")
+        numbers = [low + names.split().index(end) if end in names.split() else end for end in ends]
+        if len(ends) > 2 or not all(str(each).isdecimal() and low <= int(each) <= high for each in numbers):
+            return False
+        if len(numbers) == 2 and int(numbers[0]) > int(numbers[1]):
+            return False
+    return True
