@@ -23,7 +23,7 @@ RUN uv venv --no-project /opt/mlflow
 RUN --mount=type=cache,target=/root/.cache/uv \
     uv pip install --python /opt/mlflow/bin/python --group server "mlflow" -c constraints.txt
 
-# What both run on: a user without rights, and an init that hands signals on to all processes and reaps them.
+# What both run on: a user without rights, and, for MLflow's server, an init that hands signals on to its processes.
 FROM ${PYTHON_IMAGE} AS runtime
 RUN apt-get update \
     && apt-get install --yes --no-install-recommends tini \

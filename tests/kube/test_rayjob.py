@@ -264,8 +264,8 @@ def test_a_cluster_goes_with_its_job_whether_it_succeeds_or_fails():
             "cluster.kube.env has 'HOME'; give names of letters, digits and '_', none of",
         ),
         (
-            ["+cluster.kube.node_selector={'a b':c}"],
-            "cluster.kube.node_selector has a b=c, which is no label of a node",
+            ["+cluster.kube.node_selector={pool:'a b'}"],
+            "cluster.kube.node_selector has pool=a b, which is no label of a node",
         ),
         (["cluster.kube.topology_key='a b'"], "cluster.kube.topology_key is 'a b'; give NAME or DOMAIN/NAME"),
         (["cluster.kube.redis_address=redis"], "cluster.kube.redis_address is 'redis'; give HOST:PORT"),
