@@ -170,7 +170,8 @@ def connect(context: str | None, patience: Patience) -> Cluster:
         elif os.environ.get(SERVICE_HOST_ENV_NAME) and not context:
             kubeconfig.load_incluster_config(configuration)
         else:
-            raise ConfigError(f"there is no kubeconfig at {path}; set KUBECONFIG to the cluster's")
+            remedy = "set KUBECONFIG to the cluster's (cluster.render_to=FILE needs none)"
+            raise ConfigError(f"there is no kubeconfig at {path}; {remedy}")
     except (ConfigException, yaml.YAMLError, OSError, TypeError, KeyError) as error:
         remedy = f"kubectl config get-contexts lists {'its contexts' if context else 'what is there'}"
         raise ConfigError(f"kubeconfig {path}: {first_line(error)}; {remedy}") from error

@@ -1,0 +1,72 @@
+"""`cluster=kuberay` before there is a cluster: rendered, checked, refused."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from jobs import kuberay
+from platform.config import ConfigError
+from tests.jobs.conftest import ROOT
+from tests.kube.rendered import composed
+
+IMAGENET = ["+experiment=googlenet_ens", "data=imagenet", "cluster=kuberay"]
+
+
+def run(*words: str) -> int:
+    return kuberay.run(*composed(*words), list(words))
+
+
+def test_a_check_says_what_it_would_take_and_what_this_machine_cannot_see(capsys: pytest.CaptureFixture[str]):
+    assert run(*IMAGENET, "job=check", "data.shards=/mnt/platform/imagenet") == 0
+    said = capsys.readouterr().out
+    assert "7 worker pod(s) of 8 CPUs, 1 GPUs, 32 GiB" in said
+    assert "there       python -m platform.launch +experiment=googlenet_ens data=imagenet" in said
+    assert "tracking.uri=http://mlflow:5000" in said
+    assert "not checked here: no index.json in data.shards=/mnt/platform/imagenet" in said
+
+
+def test_a_check_refuses_what_submitting_would(capsys: pytest.CaptureFixture[str]):
+    for word, said in (("fresh=true", "fresh=true would start anew"), ("name=7up", "begins with a letter")):
+        with pytest.raises(ConfigError, match=said):
+            run(*IMAGENET, "job=check", word)
+
+
+def test_it_is_written_to_a_file_or_printed(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    path = tmp_path / "job.yaml"
+    assert run(*IMAGENET, f"cluster.render_to={path}") == 0
+    assert "kubectl apply -f" in capsys.readouterr().out
+    assert run(*IMAGENET, "cluster.render_to=-") == 0
+    printed = capsys.readouterr().out
+    assert yaml.safe_load(printed) == yaml.safe_load(path.read_text())
+    with pytest.raises(ConfigError, match="cannot be written"):
+        run(*IMAGENET, f"cluster.render_to={tmp_path / 'absent' / 'job.yaml'}")
+
+
+def test_a_job_of_the_clock_is_applied_not_followed():
+    with pytest.raises(ConfigError, match=r"which nobody follows; add cluster\.render_to=FILE"):
+        run(*IMAGENET, "cluster.kube.schedule=@daily", "name=nightly")
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["cluster=kuberay"], "error: there is no kubeconfig at"),
+        (["cluster.kube.retries=2"], "error: cluster.kube is there with cluster=kuberay only; add that"),
+        (["cluster=kuberay", "cluster.kube.retrys=2"], "did you mean cluster.kube.retries"),
+        (
+            ["cluster.render_to=-"],
+            "error: cluster.render_to is '-', but only a RayJob can be rendered; add cluster=kuberay",
+        ),
+    ],
+)
+def test_on_the_command_line_each_trouble_is_one_line(words: list[str], said: str, tmp_path: Path):
+    done = subprocess.run(
+        [sys.executable, "-m", "platform.launch", "+experiment=googlenet", *words], cwd=ROOT, text=True,
+        capture_output=True, timeout=120, env={"PATH": "/usr/bin:/bin", "KUBECONFIG": str(tmp_path / "absent")},
+    )  # fmt: skip
+    assert done.returncode == 2
+    assert said in done.stderr
+    assert len(done.stderr.splitlines()) == 1
