@@ -7,7 +7,7 @@ import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import psutil
 import pytest
@@ -141,7 +141,7 @@ def _weights(launch, experiment: str) -> dict[str, torch.Tensor]:
     return torch.load(launch.member(experiment, "model").weights, weights_only=True)
 
 
-def _wait(found: Callable[[], Found | None], process: subprocess.Popen[str], limit_s: float = 180) -> Found:
+def _wait(found: Callable[[], Found | None], process: subprocess.Popen[Any], limit_s: float = 180) -> Found:
     """What is found at last: asked once more, a running process may have another answer."""
     end = time.monotonic() + limit_s
     while not (something := found()):
