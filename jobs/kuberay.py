@@ -9,7 +9,7 @@ from typing import Any
 from jobs import check
 from platform.config import Config, ConfigError, Experiment, require
 from platform.kubernetes import rendering
-from platform.kubernetes.rayjob import Pods, gpus_of, pods_of, rayjob
+from platform.kubernetes.rayjob import gpus_of, pods_of, rayjob
 
 
 def run(experiment: Experiment, given: Config, overrides: list[str]) -> int:
@@ -35,13 +35,13 @@ def run(experiment: Experiment, given: Config, overrides: list[str]) -> int:
     )
     from platform.kubernetes.submit import submit  # the client takes a second to import
 
-    print(summary(experiment, pods_of(experiment)), flush=True)
+    print(summary(experiment), flush=True)
     return submit(manifest, context=cluster.kube.context, follow=cluster.kube.follow)
 
 
 def _check(experiment: Experiment, manifest: dict[str, Any]) -> int:
     """What it would take, what runs there, and the plan as far as this machine sees the data."""
-    print(summary(experiment, pods_of(experiment)))
+    print(summary(experiment))
     spec = manifest["spec"].get("jobTemplate", manifest["spec"])
     print(f"there       {spec['entrypoint'].replace(' job=check', '')}")
     try:
@@ -52,10 +52,11 @@ def _check(experiment: Experiment, manifest: dict[str, Any]) -> int:
         return 0
 
 
-def summary(experiment: Experiment, pods: Pods) -> str:
+def summary(experiment: Experiment) -> str:
     """What it takes from the cluster, on one line."""
     cluster, kube = experiment.config.cluster, experiment.config.cluster.kube
     assert kube is not None
+    pods = pods_of(experiment)
     count = f"{pods.least} to {pods.most}" if pods.are_scaled else f"{pods.most}"
     gpus = gpus_of(experiment.config) * kube.workers_per_pod
     each = f"{cluster.cpus_per_worker * kube.workers_per_pod} CPUs, {gpus} GPUs, {kube.memory_gb} GiB"

@@ -17,13 +17,14 @@ from hydra.core.hydra_config import HydraConfig
 from jobs.attempts import Attempts
 from jobs.results import Results
 from jobs.runs import Runs
-from jobs.train import Interrupted, deliver, end_runs_of_before, prepare_data, say_waiting, signals
+from jobs.train import Interrupted, deliver, end_runs_of_before, prepare_data, say_waiting
 from platform.cluster import CannotGoOn, connect, disconnect
 from platform.config import Config, ConfigError, Experiment, first_line
 from platform.console import Console, duration
 from platform.evaluation.report import mlflow_command
 from platform.experiment import ExperimentFolder, MemberState, Record
 from platform.goodput import LAUNCHER_LOST
+from platform.interruption import signals
 from platform.launch import variant
 from platform.plan import Plan
 from platform.sweep import curve, ranking, report, table
@@ -46,7 +47,7 @@ def run(experiment: Experiment) -> int:
         require_answer(config.tracking)
     folder = ExperimentFolder(experiment.folder)
     try:
-        with signals(), folder.held():
+        with signals(Interrupted), folder.held():
             if config.fresh:
                 end_runs_of_before(experiment, folder)
             identity = {"sweep": {key: asdict(config.sweep)[key] for key in IDENTITY}}

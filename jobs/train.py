@@ -3,13 +3,9 @@
 In: an experiment. Out: each member's weights and probabilities on disk, its run in MLflow, progress on the terminal.
 """
 
-import contextlib
 import shutil
-import signal
 import sys
-import threading
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -27,6 +23,7 @@ from platform.evaluation import report
 from platform.evaluation.ensemble import EnsembleScores, score
 from platform.evaluation.probabilities import MemberProbabilities
 from platform.experiment import FAILED, FINISHED, ExperimentFolder, MemberState, Record
+from platform.interruption import signals
 from platform.journal import Journal
 from platform.plan import Plan, is_packed, open_data, plan
 from platform.tracking import Tracker, require_answer
@@ -59,7 +56,7 @@ def run(experiment: Experiment, *, evaluate_again: bool = False) -> int:
     folder = ExperimentFolder(experiment.folder)
     started = time.monotonic()
     try:
-        with signals(), folder.held():
+        with signals(Interrupted), folder.held():
             if experiment.config.fresh:
                 end_runs_of_before(experiment, folder)
             record = folder.open(experiment, prepare_data(experiment.config))
@@ -246,25 +243,3 @@ def _headline(experiment: Experiment, members: int, lanes: int, resources: Resou
         f"{experiment.name}: {members} member(s) in {lanes} lane(s) on {resources.nodes} node(s), "
         f"{resources.cpus} CPUs, {resources.gpus} GPUs{now}"
     )
-
-
-@contextlib.contextmanager
-def signals() -> Iterator[None]:
-    """Ctrl-C and SIGTERM raise Interrupted in the main thread, once; further ones wait for the clean end."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def interrupt(number: int, _frame: object) -> None:
-        for each in previous:
-            signal.signal(each, signal.SIG_IGN)
-        raise Interrupted(f"stopped by {signal.Signals(number).name}")
-
-    previous = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    for number in previous:
-        signal.signal(number, interrupt)
-    try:
-        yield
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)

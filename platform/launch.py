@@ -104,17 +104,20 @@ def _run(composed: DictConfig, overrides: list[str]) -> int:
     """Returns the job's status, 2 for a config that cannot work."""
     try:
         experiment = compose(composed, overrides)
-        if is_submitted(experiment.config.cluster):
-            _require_own_configs()
-            sent = submission(experiment, as_given(composed), overrides)
-            return import_module("jobs.submitted").run(sent, experiment.config)
-        if experiment.config.cluster.kube is not None:
-            _require_own_configs()
-            return import_module("jobs.kuberay").run(experiment, as_given(composed), overrides)
+        if is_submitted(experiment.config.cluster) or experiment.config.cluster.kube is not None:
+            return _run_elsewhere(experiment, as_given(composed), overrides)
         return import_module(f"jobs.{experiment.config.job}").run(experiment)
     except (ConfigError, HydraException, OmegaConfBaseException) as error:
         print(f"error: {one_line(error)}", file=sys.stderr, flush=True)
         return 2
+
+
+def _run_elsewhere(experiment: Experiment, given: Config, overrides: list[str]) -> int:
+    """Have another cluster run the same words; returns the status of that."""
+    _require_own_configs()
+    if experiment.config.cluster.kube is not None:
+        return import_module("jobs.kuberay").run(experiment, given, overrides)
+    return import_module("jobs.submitted").run(submission(experiment, given, overrides), experiment.config)
 
 
 def _require_own_configs() -> None:

@@ -17,6 +17,7 @@ from platform.config import MEMORY, MLFLOW_SCHEMES, ClusterConfig, Config, Confi
 
 NAME, FOLDER, JOB, BY = "platform.name", "platform.folder", "platform.job", "platform.by"  # keys of a job's metadata
 PASSWORD = re.compile(r"://[^/\s@]*:[^/\s@]+@")
+COMMAND = ["python", "-m", "platform.launch"]
 HERE_ONLY = ("promote",)  # jobs whose result is in this checkout
 
 
@@ -63,7 +64,11 @@ def submission(experiment: Experiment, as_given: Config, overrides: list[str]) -
     config = experiment.config
     require(config.job not in HERE_ONLY, f"job={config.job} writes into this checkout; leave out cluster.address")
     _refuse_relative(as_given)
-    _refuse_passwords(overrides)
+    refuse_passwords(
+        overrides,
+        "which everybody who sees the cluster's jobs could read; leave it out and set it where Ray's nodes start "
+        "(MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, PGPASSWORD)",
+    )
     what = [config.job, {name: identity(asdict(member)) for name, member in experiment.members.items()}]
     digest = hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()[:8]
     return Submission(experiment.name, str(experiment.folder), config.job, digest, entrypoint(overrides), _who())
@@ -71,7 +76,7 @@ def submission(experiment: Experiment, as_given: Config, overrides: list[str]) -
 
 def entrypoint(overrides: list[str]) -> str:
     """The command that a person on the head would type."""
-    return shlex.join(["python", "-m", "platform.launch", *words_there(overrides)])
+    return shlex.join([*COMMAND, *words_there(overrides)])
 
 
 def words_there(overrides: list[str]) -> list[str]:
@@ -88,7 +93,7 @@ def different_words(ours: str, theirs: str) -> str:
 
 
 def _words(entrypoint: str) -> list[str]:
-    return shlex.split(entrypoint)[3:]  # after python -m platform.launch
+    return shlex.split(entrypoint)[len(COMMAND) :]
 
 
 def _key(word: str) -> str:
@@ -142,14 +147,13 @@ def _prefix(config: Config, key: str) -> str:
     return (_file_prefix(config.tracking.uri) or "") if key == "tracking.uri" else ""
 
 
-def _refuse_passwords(overrides: list[str]) -> None:
-    """Whoever sees a cluster's jobs sees their command lines."""
-    for word in overrides:
-        require(
-            not PASSWORD.search(word),
-            f"{_key(word)} holds a password, which everybody who sees the cluster's jobs could read; leave it out and "
-            "set it where Ray's nodes start (MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, PGPASSWORD)",
-        )
+def refuse_passwords(words: list[str], remedy: str) -> None:
+    """
+    Raises:
+        ConfigError: a word with an address that holds one; `remedy` says who could read it, and where it belongs.
+    """
+    for word in words:
+        require(PASSWORD.search(word) is None, f"{_key(word)} holds a password, {remedy}")
 
 
 def _who() -> str:

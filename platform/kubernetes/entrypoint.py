@@ -10,11 +10,10 @@ from dataclasses import asdict
 
 from platform.config import MEMORY, ClusterConfig, Config, KubeConfig, require
 from platform.data.storage import is_remote
-from platform.submission import HERE_ONLY, PASSWORD
+from platform.submission import COMMAND, HERE_ONLY, refuse_passwords
 
-COMMAND = ["python", "-m", "platform.launch"]
 CACHE = "/cache"
-_IN_PODS = ("address", "render_to", "kube", "dashboard", "ship_code")  # of the cluster's settings: not for the pods
+_NOT_IN_PODS = ("address", "render_to", "kube", "dashboard", "ship_code")  # of the cluster's settings
 
 
 def words_for_pods(config: Config, overrides: list[str]) -> list[str]:
@@ -45,8 +44,11 @@ def words_for_pods(config: Config, overrides: list[str]) -> list[str]:
         overrides = _without(overrides, "storage.cache")
         own += [f"storage.cache={CACHE}"]
     words = [*_without(overrides, "cluster"), *own]
-    for word in words:
-        _refuse_secrets(word)
+    refuse_passwords(
+        words,
+        "and a manifest is no place for one; put it into a Secret that cluster.kube.secrets names "
+        "(MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD for MLflow)",
+    )
     return words
 
 
@@ -58,7 +60,7 @@ def needs_cache(config: Config) -> bool:
 def _cluster_words(cluster: ClusterConfig) -> list[str]:
     """What differs from a Ray cluster that is simply there."""
     plain = asdict(ClusterConfig())
-    mine = {key: value for key, value in asdict(cluster).items() if key not in _IN_PODS}
+    mine = {key: value for key, value in asdict(cluster).items() if key not in _NOT_IN_PODS}
     return [f"cluster.{key}={_hydra(value)}" for key, value in mine.items() if value != plain[key]]
 
 
@@ -95,15 +97,6 @@ def _refuse_local_paths(config: Config, kube: KubeConfig) -> None:
             inside.startswith(f"{kube.mount}/"),
             f"{key} is {path}, which pods do not see; give a path below {kube.mount} (relative ones are), or a URL",
         )
-
-
-def _refuse_secrets(word: str) -> None:
-    key = word.split("=")[0]
-    require(
-        PASSWORD.search(word) is None,
-        f"{key} holds a password, and a manifest is no place for one; put it into a Secret that "
-        "cluster.kube.secrets names (MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD for MLflow)",
-    )
 
 
 def entrypoint(words: list[str]) -> str:

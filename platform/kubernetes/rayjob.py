@@ -25,7 +25,7 @@ from platform.kubernetes.templates import autoscaler, head, head_shared_gb, subm
 GROUP = "ray.io/v1"
 SUBMITTER_RETRIES = 3  # of the pod that submits: it finds the job it has submitted, and follows it
 LAST_LINES_S = 30  # a cluster outlives its job for so long, so that the submitter has its last lines
-SUFFIXES = {"train": "", "ensemble": ""}  # what other jobs of an experiment are called: NAME-evaluate
+TRAINING = ("train", "ensemble")  # the other jobs of an experiment are called NAME-evaluate
 
 
 @dataclass(frozen=True)
@@ -91,7 +91,7 @@ def name_of(experiment: Experiment) -> str:
     """
     job, kube = experiment.config.job, experiment.config.cluster.kube
     longest = KUBE_CRON_NAME if kube is not None and kube.schedule is not None else KUBE_NAME
-    name = re.sub(r"[^a-z0-9]+", "-", experiment.name.lower()).strip("-") + SUFFIXES.get(job, f"-{job}")
+    name = re.sub(r"[^a-z0-9]+", "-", experiment.name.lower()).strip("-") + ("" if job in TRAINING else f"-{job}")
     require(
         len(name) <= longest and name[0].isalpha(),
         f"name is {experiment.name}, its RayJob would be called {name} ({len(name)} characters); "

@@ -11,12 +11,13 @@ from typing import Any
 import yaml
 
 from platform.config import ConfigError, first_line
+from platform.submission import COMMAND
 
 
 def text(manifest: dict[str, Any], overrides: list[str]) -> str:
     """YAML, headed by the command that made it and the one that applies it."""
     shown = [word for word in overrides if not word.startswith("cluster.render_to=")]
-    command = shlex.join(["python", "-m", "platform.launch", *shown])
+    command = shlex.join([*COMMAND, *shown])
     head = f"# Rendered, not written: {command}\n# Run it with: kubectl apply -f THIS_FILE\n"
     return head + yaml.dump(manifest, Dumper=_Plain, sort_keys=False, width=120)
 

@@ -3,15 +3,11 @@
 In: the rendered manifest. Out: the job's exit code. Nothing that happens to this process ends the job.
 """
 
-import contextlib
 import secrets
-import signal
-import threading
 import time
-from collections.abc import Iterator
-from types import FrameType
 
 from platform.config import ConfigError
+from platform.interruption import signals
 from platform.kubernetes.client import Away, Cluster, Object, Patience, Refused, connect
 from platform.kubernetes.difference import differences, summary
 from platform.kubernetes.follow import OVER, state
@@ -36,7 +32,7 @@ def submit(manifest: Object, *, context: str | None, follow: bool, patience: Pat
     patience = patience or Patience()
     submission = _Submission(manifest, patience)
     try:
-        with _signals():
+        with signals(KeyboardInterrupt):
             try:
                 submission.begin(context)
                 return follow_to_end(submission.cluster, submission.job, patience) if follow else 0
@@ -160,25 +156,3 @@ class _Submission:
 def _is_over(job: Object) -> bool:
     deployment = (job.get("status") or {}).get("jobDeploymentStatus")
     return deployment in OVER or bool(job["metadata"].get("deletionTimestamp"))
-
-
-@contextlib.contextmanager
-def _signals() -> Iterator[None]:
-    """Ctrl-C and SIGTERM raise KeyboardInterrupt once; further ones do not keep the last lines from being printed."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def interrupt(_number: int, _frame: FrameType | None) -> None:
-        for each in previous:
-            signal.signal(each, signal.SIG_IGN)
-        raise KeyboardInterrupt
-
-    previous = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    for number in previous:
-        signal.signal(number, interrupt)
-    try:
-        yield
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)

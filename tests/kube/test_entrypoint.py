@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from platform.config import ConfigError, differences, identity
-from platform.kubernetes.entrypoint import COMMAND, entrypoint
+from platform.kubernetes.entrypoint import entrypoint
+from platform.submission import COMMAND
 from tests.kube.rendered import composed, render
 
 # What a submitter's bash does with it, what `ray job submit` does, and what the head's shell does.
