@@ -54,7 +54,7 @@ def nvml_names(visible: str, number: int, uuid: str) -> list[str]:
     """What NVML may call a device, the likeliest first.
 
     Args:
-        visible: CUDA_VISIBLE_DEVICES. Its numbers say nothing here: CUDA may count the fastest GPU first, NVML counts by
+        visible: CUDA_VISIBLE_DEVICES. Its numbers say nothing here: CUDA may count the fastest GPU first, NVML by
             bus. An entry for a part of a GPU (MIG) is its name; the UUID that CUDA tells may be the whole GPU's.
         number: the device's among the visible ones.
         uuid: as CUDA tells it, without a prefix.

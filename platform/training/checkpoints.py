@@ -108,7 +108,9 @@ class Checkpoints:
         if self._writing and not (wait or urgent) and not self._writing.done():
             return False
         self._settle(waiting)
-        self._writing = self._writer.submit(self._write, _on_host(state), best_step, taken())
+        taken_now = _on_host(state)
+        self._limit_s = self._storage.longest_s(_bytes_of(taken_now))
+        self._writing = self._writer.submit(self._write, taken_now, best_step, taken())
         if wait:
             self._settle(waiting)
             self._wait_for_copies(waiting)
@@ -207,7 +209,6 @@ class Checkpoints:
         buffer = io.BytesIO()
         torch.save(state, buffer)
         content = buffer.getbuffer()
-        self._limit_s = self._storage.longest_s(len(content))
         saved = Saved(int(state["step"]), hashlib.sha256(content).hexdigest()[:16])
         try:
             _write_whole(self.folder / saved.name, content)
@@ -323,6 +324,14 @@ def _on_host(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [_on_host(each) for each in value]
     return value
+
+
+def _bytes_of(value: Any) -> int:
+    """Of the tensors in a state."""
+    if isinstance(value, Tensor):
+        return value.nbytes
+    each = value.values() if isinstance(value, dict) else value if isinstance(value, list | tuple) else ()
+    return sum(map(_bytes_of, each))
 
 
 def _write_whole(path: Path, content: memoryview) -> None:
