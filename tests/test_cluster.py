@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from platform import cluster
+import platform.cluster as cluster
 from platform.cluster import (
     Beat,
     Failure,

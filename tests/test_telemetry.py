@@ -6,7 +6,7 @@ import pynvml
 import pytest
 import torch
 
-from platform import telemetry
+import platform.telemetry as telemetry
 from platform.telemetry import Gpu, nvml_names, system_metrics
 
 

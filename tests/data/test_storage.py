@@ -12,7 +12,7 @@ import pytest
 import s3fs
 from fsspec.asyn import AsyncFileSystem
 
-from platform import files
+import platform.files as files
 from platform.config import StorageConfig
 from platform.data import storage as storage_module
 from platform.data.storage import NoSuchFile, Storage, StorageError, is_remote, join

@@ -3,7 +3,6 @@
 import os
 from datetime import timedelta
 from multiprocessing.managers import BaseManager
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -46,8 +45,11 @@ def join(rank: int, folder: str) -> None:
     """Become one of two workers."""
     torch.set_num_threads(1)
     os.environ.update(MASTER_ADDR="127.0.0.1", GLOO_SOCKET_IFNAME="lo")
-    store = dist.FileStore(str(Path(folder) / "rendezvous"), 2)
-    dist.init_process_group("gloo", store=store, rank=rank, world_size=2, timeout=timedelta(seconds=LONG_S))
+    dist.init_process_group(
+        "gloo", init_method=f"file://{folder}/rendezvous", rank=rank, world_size=2, timeout=timedelta(seconds=LONG_S)
+    )
+        "gloo", init_method=f"file://{folder}/rendezvous", rank=rank, world_size=2, timeout=timedelta(seconds=LONG_S)
+    )
     without_ray()
 
 
