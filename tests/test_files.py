@@ -16,6 +16,7 @@ WRITES = 150
 
 def _write_often(path: Path, letter: str, begin: Any, failed: Any) -> None:
     os.getpid = lambda: 1  # what each container counts
+    files.TRIES = 1
     begin.wait()
     try:
         for _ in range(WRITES):
