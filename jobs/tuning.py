@@ -179,7 +179,7 @@ class TrialWatch(tune.Callback):
             release(ray.get(self._mailbox.take_groups.remote(idle)))
 
     def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        event = GroupEvent(lane_of(str(trial)), "failed", "its process ended", time.time())
+        event = GroupEvent(lane_of(str(trial)), "failed", "its process ended")
         self._mailbox.put.remote(event)
 
 

@@ -121,7 +121,7 @@ class StorageConfig:
     cache_gb: float = 50.0  # of 1e9 bytes; what was not used for longest makes room
     threads: int = 4  # shards fetched at a time by each worker
     attempts: int = 8  # of each piece of a shard (8 MiB), with growing pauses, before the run stops
-    timeout_s: float = 60.0  # for one piece
+    timeout_s: float = 60.0  # for one piece, read or written; for a removal
 
     def __post_init__(self) -> None:
         require(bool(self.cache), f"storage.cache is empty; give a folder, or {MEMORY}")

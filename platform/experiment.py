@@ -23,7 +23,8 @@ from filelock import FileLock, Timeout
 from platform.config import ConfigError, Experiment, differences, first_line, identity
 from platform.data.index import Index, Split
 from platform.evaluation.probabilities import SEAL, is_complete
-from platform.journal import Journal, write_atomically
+from platform.files import remove_unfinished, write_atomically
+from platform.journal import Journal
 
 log = logging.getLogger("platform")
 
@@ -35,7 +36,8 @@ class MemberState:
     """`state.json` of a member, written by its rank 0."""
 
     state: str = UNFINISHED
-    starts: int = 0  # since the last launch, or since one that got further than those before
+    starts: int = 0  # since the last launch, or since one that got further than those before; see `count_start`
+    excused: int = 0  # of starts in a row that were not counted, and got no further either
     reached: int = -1  # global step of the newest checkpoint that a start went on from
     nodes: list[str] = field(default_factory=list)  # Ray's ids of those that the newest start was on
     workers: int = 0  # of the newest start
@@ -142,8 +144,7 @@ class ExperimentFolder:
 
     def _sweep(self) -> None:
         """Remove half-written files of whoever was killed; checkpoints see to theirs."""
-        for path in [*self.path.glob("*.unfinished"), *self.path.glob("members/*/*.unfinished")]:
-            path.unlink(missing_ok=True)
+        remove_unfinished(self.path, *self.path.glob("members/*"), *self.path.glob("members/*/probabilities"))
 
     def open(self, experiment: Experiment, index: Index, more: dict[str, Any] | None = None) -> Record:
         """The record of this experiment: the one on disk if it is the same experiment, a new one if there is none.

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from platform.config import first_line
+from platform.files import write_atomically
 
 log = logging.getLogger("platform.tracking")
 EMPTIED_ABOVE = 1_000_000  # bytes of delivered lines that are kept at most
@@ -169,21 +170,6 @@ class Journal:
         if not self._disk_is_full:
             self._disk_is_full = True
             log.warning("%s cannot be written (%s); entries wait in memory", self.path, first_line(error))
-
-
-def write_atomically(path: Path, text: str) -> None:
-    """Replace a file as a whole or not at all."""
-    unfinished = path.with_name(f"{path.name}.{os.getpid()}.unfinished")
-    try:
-        with unfinished.open("w") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        unfinished.replace(path)
-    except OSError:
-        with contextlib.suppress(OSError):
-            unfinished.unlink()
-        raise
 
 
 def _line(entry: Entry) -> bytes:

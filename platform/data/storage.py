@@ -6,6 +6,7 @@ In: a URL. Out: bytes, or an error that names it. Plain paths are this machine's
 import contextlib
 import hashlib
 import logging
+import shutil
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -26,6 +27,7 @@ from tenacity import (
 )
 
 from platform.config import StorageConfig, first_line
+from platform.files import replacing, write_atomically
 
 log = logging.getLogger("platform.data")
 
@@ -169,15 +171,23 @@ class Storage:
         if not is_remote(url):
             with _errors_of(url):
                 Path(url).parent.mkdir(parents=True, exist_ok=True)
-                Path(url).write_bytes(content)
+                write_atomically(Path(url), content)
             return
         files, path = self._writable(url)
-        self._retried(url, lambda: files.pipe_file(path, content), doing="written")
+        if isinstance(files, LocalFileSystem):
+            self._retried(url, lambda: write_atomically(Path(path), content), doing="written")
+        else:
+            limit = self._limit(files, len(content))
+            self._retried(url, lambda: files.pipe_file(path, content, **limit), doing="written")
 
     def upload(self, file: Path, url: str) -> None:
         """Copy a file to a URL, whole or not at all as the stores have it. Raises as `write` does."""
         files, path = self._writable(url)
-        self._retried(url, lambda: files.put_file(str(file), path), doing="written")
+        if isinstance(files, LocalFileSystem):
+            self._retried(url, lambda: _copy_whole(file, Path(path)), doing="written")
+        else:
+            limit = self._limit(files, file.stat().st_size)
+            self._retried(url, lambda: files.put_file(str(file), path, **limit), doing="written")
 
     def size(self, url: str) -> int | None:
         """In bytes, of what is at a URL; None where there is no such file."""
@@ -191,7 +201,7 @@ class Storage:
         """Remove what is at a URL, a file or a folder with what is in it, if it is there."""
         files, path = self._files(url)
         with contextlib.suppress(NoSuchFile):
-            self._retried(url, lambda: files.rm(path, recursive=True))
+            self._retried(url, lambda: files.rm(path, recursive=True, **self._limit(files)), doing="removed")
 
     def _writable(self, url: str) -> tuple[Any, str]:
         """As `_files`, with the folder made where there are folders: a store would be asked for a new bucket."""
@@ -207,9 +217,16 @@ class Storage:
         except (ValueError, ImportError) as error:  # no such protocol, or its library is not installed
             raise StorageError(f"{url} cannot be opened: {first_line(error)}") from error
 
-    def _limit(self, files: Any) -> dict[str, float]:
-        """fsspec's time limit of one call, which it has for its asynchronous file systems (HTTP, S3, GCS, ...)."""
-        return {"timeout": self.config.timeout_s} if isinstance(files, AsyncFileSystem) else {}
+    def _limit(self, files: Any, size: int = 0) -> dict[str, float]:
+        """fsspec's time limit of one call, which it has for its asynchronous file systems (HTTP, S3, GCS, ...): that of
+        as many pieces as `size` bytes make."""
+        pieces = max(1, -(-size // PIECE_BYTES))
+        return {"timeout": self.config.timeout_s * pieces} if isinstance(files, AsyncFileSystem) else {}
+
+    def longest_s(self, size: int) -> float:
+        """How long a file of `size` bytes may take at most, all attempts and pauses together."""
+        pieces = max(1, -(-size // PIECE_BYTES))
+        return self.config.attempts * (self.config.timeout_s * pieces + LONGEST_PAUSE_S)
 
     def _retried(
         self,
@@ -250,6 +267,11 @@ class Storage:
         error = state.outcome.exception() if state.outcome else None
         if state.attempt_number == 2:  # the first one is everyday life
             log.warning("%s: %s; trying again", url, _reason(error) if error else "failed")
+
+
+def _copy_whole(file: Path, place: Path) -> None:
+    with replacing(place) as unfinished:
+        shutil.copyfile(file, unfinished)
 
 
 def is_remote(url: str) -> bool:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from platform.evaluation.predict import Predictions
+from platform.files import write_atomically
 
 SEAL = "complete.json"
 
@@ -63,9 +64,7 @@ def seal(folder: Path, samples: int, views: int, parts: int) -> None:
     if stop != samples:
         raise ValueError(f"{folder} holds {stop} samples, the split {samples}; evaluate again")
     content = {"samples": samples, "views": views, "parts": parts}
-    unfinished = folder / f"{SEAL}.unfinished"
-    unfinished.write_text(json.dumps(content) + "\n")
-    unfinished.replace(folder / SEAL)
+    write_atomically(folder / SEAL, json.dumps(content) + "\n")
 
 
 class MemberProbabilities:

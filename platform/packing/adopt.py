@@ -95,7 +95,7 @@ def index_shards(
         "__kind__": KIND, "wids_version": 1, "name": data.name, "classes": classes, "packing": packing,
         "shardlist": entries,
     }  # fmt: skip
-    _write(store, join(data.shards, INDEX_NAME), json.dumps(content, indent=1) + "\n")
+    store.write(join(data.shards, INDEX_NAME), f"{json.dumps(content, indent=1)}\n".encode())
     adopted = Adopted(join(data.shards, INDEX_NAME), rule)
     for shard in shards:
         adopted.samples[splits[shard.name]] += shard.samples
@@ -224,13 +224,3 @@ def _classes(shards: list[_Shard], data: DataConfig) -> list[str]:
             f"the labels are {low} to {high}, data.classes is {data.classes}; labels are 0 to data.classes - 1"
         )
     return []
-
-
-def _write(store: Storage, url: str, text: str) -> None:
-    """Whole or not at all."""
-    if is_remote(url):
-        store.write(url, text.encode())
-        return
-    part = f"{url}.part"
-    store.write(part, text.encode())
-    Path(part).replace(url)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from platform.config import ConfigError, first_line
-from platform.journal import write_atomically
+from platform.files import write_atomically
 
 FILE = "trials.json"
 WAITING, FINISHED, STOPPED, FAILED = "waiting", "finished", "stopped", "failed"

@@ -31,6 +31,7 @@ from platform.training.checkpoints import Checkpoints, State
 from platform.training.memory import OutOfMemory
 from platform.training.meter import Meter, samples_of
 from platform.training.optim import sgd
+from platform.training.peers import from_rank_0, meet
 from platform.training.progress import COMPUTING, EVALUATING, WAITING, Progress
 from platform.training.step import arithmetic, train_step
 from platform.training.worker import Worker
@@ -103,6 +104,8 @@ def train(
         saver.after(step, meter, score, read=read, last=step == last_step)
         if judge and score is not None and step < last_step and worker.rank == 0:
             judge()
+        if score is not None:
+            meet(worker, progress.moved)  # rank 0 may have waited for a copy of its checkpoint, or for the judge
             meter.restart_clock()
 
     with checkpoints, loader, _sample_log(cfg, folder, worker) as samples:
@@ -186,13 +189,11 @@ class Saver:
 
     def restore(self) -> int:
         """Load the newest checkpoint on rank 0 and give it to all, so that none has another; returns its step."""
-        saved: list[State | None] = [self._checkpoints.load() if self._worker.rank == 0 else None]
-        if self._worker.world > 1:
-            dist.broadcast_object_list(saved, src=0, device=self._worker.device)
-        if saved[0] is None:
+        saved = from_rank_0(self._worker, self._checkpoints.load, self._progress.moved)
+        if saved is None:
             return 0
-        self._state.load(saved[0])
-        step = int(saved[0]["step"])
+        self._state.load(saved)
+        step = int(saved["step"])
         log.info("resumed at step %d", step)
         return step
 
@@ -304,6 +305,7 @@ def evaluate(
         progress.moved()
         scores += Scores.of(some.probs_NVK[:, 0], torch.from_numpy(some.labels_N), torch.from_numpy(some.valid_N))
     sums = torch.tensor(scores.as_list(), dtype=torch.float64, device=worker.device)
+    meet(worker, progress.moved)
     if worker.world > 1:
         dist.all_reduce(sums)
     samples, top1, top5, loss, corrupt = sums.tolist()
