@@ -22,7 +22,7 @@ import torch.distributed as dist
 from torch import nn
 
 from jobs.pulse import Pulse, preemption_notice
-from platform.cluster import Sender, WarningForwarder, lost_nodes
+from platform.cluster import Sender, WarningForwarder, lost_nodes, take_secrets
 from platform.config import Config, first_line
 from platform.data.cache import ShardError
 from platform.data.index import Index, read_index
@@ -92,6 +92,7 @@ def run_lane(lane: Lane, rank: int, world: int, device: torch.device, preempted:
     _allow_many_open_shards()
     gc.collect()
     gc.freeze()  # torch's and Ray's half a million objects: the collector need not walk them at every few images
+    take_secrets(lane.mailbox)
     index = functools.cache(lambda: read_index(config.data.shards, config.storage))
     for member in lane.members:
         run_member(member, index, worker, lane, preempted)

@@ -24,6 +24,7 @@ from platform.config import ConfigError, Experiment, differences, first_line, id
 from platform.data.index import Index, Split
 from platform.evaluation.probabilities import SEAL, is_complete
 from platform.journal import Journal, write_atomically
+from platform.redaction import redacted
 
 log = logging.getLogger("platform")
 
@@ -91,6 +92,7 @@ class MemberFolder:
 
     def set_state(self, state: MemberState) -> None:
         self.path.mkdir(parents=True, exist_ok=True)
+        state.error = redacted(state.error)
         write_atomically(self.path / "state.json", json.dumps(asdict(state)) + "\n")
 
 

@@ -26,6 +26,7 @@ from tenacity import (
 )
 
 from platform.config import StorageConfig, first_line
+from platform.redaction import redacted, unsealed, without_secrets
 
 log = logging.getLogger("platform.data")
 
@@ -203,9 +204,9 @@ class Storage:
     def _files(self, url: str) -> tuple[Any, str]:
         """(file system, the path it knows the file by)"""
         try:
-            return fsspec.core.url_to_fs(url)
+            return fsspec.core.url_to_fs(unsealed(url))
         except (ValueError, ImportError) as error:  # no such protocol, or its library is not installed
-            raise StorageError(f"{url} cannot be opened: {first_line(error)}") from error
+            raise StorageError(f"{url} cannot be opened: {first_line(error)}") from without_secrets(error)
 
     def _limit(self, files: Any) -> dict[str, float]:
         """fsspec's time limit of one call, which it has for its asynchronous file systems (HTTP, S3, GCS, ...)."""
@@ -230,7 +231,7 @@ class Storage:
         try:
             return retrying(get)
         except FileNotFoundError as error:
-            raise NoSuchFile(f"{url} does not exist; check the address") from error
+            raise NoSuchFile(f"{url} does not exist; check the address") from without_secrets(error)
         except StorageError:
             raise  # of a piece, which had its own attempts
         except Exception as error:
@@ -238,7 +239,7 @@ class Storage:
             kind = Refused if _is_refusal(error) else StorageError
             raise kind(
                 f"{url} cannot be {doing}{tried} ({_reason(error)}); check the store and its credentials"
-            ) from error
+            ) from without_secrets(error)
 
     def _count(self, read: int) -> None:
         with self._lock:
@@ -280,7 +281,7 @@ def _may_pass(error: BaseException) -> bool:
 def _reason(error: BaseException) -> str:
     status = getattr(error, "status", None)
     if isinstance(status, int):
-        return f"HTTP {status} {getattr(error, 'message', '')}".strip()
+        return redacted(f"HTTP {status} {getattr(error, 'message', '')}".strip())
     return f"{type(error).__name__}: {first_line(error)}" if str(error) else type(error).__name__
 
 
