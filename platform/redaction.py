@@ -34,6 +34,7 @@ class _Parts(NamedTuple):
 
 
 _originals: dict[str, tuple[str, str]] = {}  # sealed -> base and query of what was given
+_folders: dict[str, tuple[str, str]] = {}  # the same of the folders they lie in: a list names files beside it
 _shared: set[str] = set()  # of these, what other processes are told
 _known: set[str] = set()  # the secrets themselves, to find them in other libraries' messages
 
@@ -55,8 +56,9 @@ def sealed(url: str, *, share: bool = True) -> str:
     shown = "::".join(part.shown for part in parts)
     query = parts[-1].query
     original = url[: len(url) - len(query)], query
-    if _originals.setdefault(shown, original) != original:
+    if _originals.get(shown, original) != original:
         raise ValueError(f"{shown} is given with two passwords or tokens; give one address one")
+    _remember(shown, original)
     if share:
         _shared.add(shown)
         _know(secrets)
@@ -93,14 +95,14 @@ def unsealed(url: str) -> str:
     """
     if f"{MASK}@" not in url:
         return url
-    folder = url
-    while folder not in _originals and f"{folder}/" not in _originals and "/" in folder:
-        folder = folder.rpartition("/")[0]
-    found = _originals.get(folder) or _originals.get(f"{folder}/")
-    if found is None:
-        raise ValueError(f"{url} stands for an address with a password or token, which is not kept; give it again")
-    base, query = found
-    return (base if folder == url else base.rstrip("/") + url[len(folder) :]) + query
+    for known in (_originals, _folders):
+        folder = url
+        while folder not in known and f"{folder}/" not in known and "/" in folder:
+            folder = folder.rpartition("/")[0]
+        if found := known.get(folder) or known.get(f"{folder}/"):
+            base, query = found
+            return (base if folder == url else base.rstrip("/") + url[len(folder) :]) + query
+    raise ValueError(f"{url} stands for an address with a password or token, which is not kept; give it again")
 
 
 def holds_secret(text: str) -> bool:
@@ -124,7 +126,8 @@ def shared_secrets() -> str:
 def trust(secrets: str) -> None:
     """Take over what another process knows."""
     originals, known = json.loads(secrets)
-    _originals.update({shown: (base, query) for shown, (base, query) in originals.items()})
+    for shown, (base, query) in originals.items():
+        _remember(shown, (base, query))
     _shared.update(originals)
     _known.update(known)
 
@@ -154,6 +157,13 @@ class Redacting:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stream, name)
+
+
+def _remember(shown: str, original: tuple[str, str]) -> None:
+    _originals[shown] = original
+    folder, _, name = shown.rpartition("/")
+    if "." in name and f"{MASK}@" in folder:  # a file, and not the host
+        _folders.setdefault(folder, (original[0].rpartition("/")[0], original[1]))
 
 
 def _taken_apart(url: str) -> _Parts:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from platform import redaction
+from platform import redaction  # pyright: ignore[reportAttributeAccessIssue]
 from platform.config import (
     CheckpointConfig,
     ClusterConfig,
@@ -29,6 +29,7 @@ from platform.redaction import MASK, VARIABLE, holds_secret, redacted, sealed, s
 @pytest.fixture(autouse=True)
 def _nothing_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(redaction, "_originals", {})
+    monkeypatch.setattr(redaction, "_folders", {})
     monkeypatch.setattr(redaction, "_shared", set())
     monkeypatch.setattr(redaction, "_known", set())
     monkeypatch.setenv(VARIABLE, "[{}, []]")
@@ -85,6 +86,15 @@ def test_an_address_without_a_secret_stays_as_it_is(plain: str):
 def test_a_file_in_a_sealed_folder_is_asked_for_with_the_folders_secrets():
     folder = sealed("https://me:hunter2@host/data/?sig=abc")
     assert unsealed(f"{folder.rstrip('/')}/train-000.tar") == "https://me:hunter2@host/data/train-000.tar?sig=abc"
+
+
+def test_a_list_names_files_beside_it():
+    listed = sealed("https://me:hunter2@host/data/list.csv?sig=abc")
+    assert unsealed(f"{listed.rpartition('/')[0]}/a/x.jpg") == "https://me:hunter2@host/data/a/x.jpg?sig=abc"
+    sealed("https://me:hunter2@host/data?sig=another")  # of the folder itself
+    assert unsealed(f"{listed.rpartition('/')[0]}/a/x.jpg").endswith("?sig=another")
+    with pytest.raises(ValueError, match="give it again"):
+        unsealed("https://me:***@host/other/x.jpg")
 
 
 def test_what_was_written_without_its_secret_says_so_and_two_secrets_of_one_address_are_refused():

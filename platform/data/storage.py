@@ -219,7 +219,7 @@ class Storage:
         may_pass: Callable[[BaseException], bool] | None = None,
         doing: str = "read",
     ) -> T:
-        may_pass = may_pass or _may_pass
+        may_pass, shown = may_pass or _may_pass, redacted(url)  # a list's own addresses may be signed ones
         retrying = Retrying(
             stop=stop_after_attempt(self.config.attempts) | stop_when_event_set(self._given_up),
             sleep=sleep_using_event(self._given_up),
@@ -231,14 +231,14 @@ class Storage:
         try:
             return retrying(get)
         except FileNotFoundError as error:
-            raise NoSuchFile(f"{url} does not exist; check the address") from without_secrets(error)
+            raise NoSuchFile(f"{shown} does not exist; check the address") from without_secrets(error)
         except StorageError:
             raise  # of a piece, which had its own attempts
         except Exception as error:
             tried = f" after {self.config.attempts} attempts" if may_pass(error) else ""
             kind = Refused if _is_refusal(error) else StorageError
             raise kind(
-                f"{url} cannot be {doing}{tried} ({_reason(error)}); check the store and its credentials"
+                f"{shown} cannot be {doing}{tried} ({_reason(error)}); check the store and its credentials"
             ) from without_secrets(error)
 
     def _count(self, read: int) -> None:
@@ -250,7 +250,7 @@ class Storage:
             self.traffic.retries += 1
         error = state.outcome.exception() if state.outcome else None
         if state.attempt_number == 2:  # the first one is everyday life
-            log.warning("%s: %s; trying again", url, _reason(error) if error else "failed")
+            log.warning("%s: %s; trying again", redacted(url), _reason(error) if error else "failed")
 
 
 def is_remote(url: str) -> bool:
