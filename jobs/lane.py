@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from jobs.groups import lost_a_peer
 from jobs.pulse import Pulse, preemption_notice
-from platform.cluster import Failure, Sender, WarningForwarder, cause_of, lost_nodes
+from platform.cluster import Failure, Sender, WarningForwarder, cause_of, lost_nodes, take_secrets
 from platform.config import Config, ConfigError, first_line
 from platform.data.cache import ShardError
 from platform.data.index import Index, read_index
@@ -97,6 +97,7 @@ def run_lane(lane: Lane, rank: int, world: int, device: torch.device, preempted:
     _allow_many_open_shards()
     gc.collect()
     gc.freeze()  # torch's and Ray's half a million objects: the collector need not walk them at every few images
+    take_secrets(lane.mailbox)
     index = functools.cache(lambda: _same_index(read_index(config.data.shards, config.storage), worker))
     for member in lane.members:
         run_member(member, index, worker, lane, preempted)

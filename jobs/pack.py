@@ -17,6 +17,7 @@ from platform.data.cache import ShardError
 from platform.data.storage import StorageError
 from platform.packing import adopt, pack, verify
 from platform.packing.shard import ShardResult, ShardTask, write_shard
+from platform.redaction import shared_secrets, trust
 
 FEW_IMAGES = 5000  # are packed sooner than a Ray and its workers start
 RETRIES = 3  # of a shard whose worker dies
@@ -92,12 +93,12 @@ def on_ray(cpus: int) -> pack.Run:
     """A runner of shard tasks on the cluster that this process is connected to."""
     import ray
 
-    write_on_worker = ray.remote(write_shard).options(num_cpus=1, max_retries=RETRIES)
+    write_on_worker = ray.remote(_write_there).options(num_cpus=1, max_retries=RETRIES)
 
     def run(tasks: Iterable[ShardTask]) -> Generator[ShardResult]:
         under_way: list[ray.ObjectRef] = []  # of an interrupted packing they end with the connection: cancelling
         for task in tasks:  # them can bring down Ray 2.60 ("Tried to complete task that was not pending")
-            under_way.append(write_on_worker.remote(task))
+            under_way.append(write_on_worker.remote(task, shared_secrets()))
             if len(under_way) == max(1, cpus) * pack.QUEUED_PER_WORKER:
                 done, under_way = ray.wait(under_way)
                 yield from map(_result, done)
@@ -106,6 +107,11 @@ def on_ray(cpus: int) -> pack.Run:
             yield from map(_result, done)
 
     return run
+
+
+def _write_there(task: ShardTask, secrets: str) -> ShardResult:
+    trust(secrets)  # of URLs: none are in another machine's environment
+    return write_shard(task)
 
 
 def _result(reference: object) -> ShardResult:

@@ -20,7 +20,7 @@ from ray import tune
 
 from jobs.lane import Lane, LaneMember, run_lane
 from jobs.lanes import fit_lane
-from platform.cluster import Sender, in_thread, lost_nodes, release
+from platform.cluster import Sender, in_thread, lost_nodes, release, take_secrets
 from platform.config import Config, first_line, flatten, identity, replaced
 from platform.data.storage import join
 from platform.experiment import FAILED, ExperimentFolder, MemberFolder
@@ -56,6 +56,7 @@ def run_trial(config: dict[str, Any], shared: Shared) -> None:
     assert name
     folder = ExperimentFolder(shared.folder).member(name)
     folder.path.mkdir(parents=True, exist_ok=True)
+    take_secrets(shared.mailbox)  # before a config is made anew
     settings = _settings(config)
     judge = Judge(folder, shared)
     if config[STATE] in OVER:  # by an earlier launch

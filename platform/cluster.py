@@ -28,6 +28,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from platform.config import ClusterConfig, ConfigError, first_line
 from platform.guard import MARK, guard
+from platform.redaction import redacted, shared_secrets, trust
 
 ROOT = Path(__file__).resolve().parent.parent
 GONE_AFTER_S = 5.0  # without a beat
@@ -35,6 +36,7 @@ ANSWER_S = 10.0  # of the mailbox
 OBJECT_STORE_BYTES = 200_000_000  # reports are all that passes through it; shards are read by the workers
 JOB_CONFIG = "RAY_JOB_CONFIG_JSON_ENV_VAR"  # of a process that Ray's job API has started
 TURN_S = 0.5  # of waiting for Ray in a thread
+SECRETS_WAIT_S = 60.0  # for the mailbox to answer
 LEAVING_S = 10.0  # what a thread may need to come out of Ray
 _guards: list["subprocess.Popen[bytes]"] = []  # of this process's local Ray
 _inside: dict[threading.Thread, threading.Event] = {}  # threads that work with Ray, and what has each of them leave it
@@ -272,8 +274,16 @@ class Mailbox:
         self._to_judge: dict[str, Any] = {}  # member -> scores that wait for a verdict
         self._groups: dict[int, list[str]] = {}  # placement groups of lanes
 
+    def trust(self, secrets: str) -> None:
+        """The launcher's, of URLs. As a call's argument they are in memory alone: an actor's own are in Ray's store."""
+        trust(secrets)
+
+    def secrets(self) -> str:
+        """What a worker needs to know to open URLs."""
+        return shared_secrets()
+
     def put(self, message: Message | GroupEvent) -> None:
-        self._messages.append((self._next(), replace(message, time=time.time())))
+        self._messages.append((self._next(), replace(message, time=time.time(), text=redacted(message.text))))
 
     def beat(self, beat: Beat) -> int:
         """Take a beat; returns the number of the newest question for a checkpoint, 0 if there was none."""
@@ -355,7 +365,14 @@ def release(placement_groups: Iterable[str]) -> None:
 def start_mailbox() -> Any:
     """On this node: if it dies, the launcher is gone anyway."""
     here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
-    return ray.remote(Mailbox).options(num_cpus=0, scheduling_strategy=here).remote()
+    mailbox: Any = ray.remote(Mailbox).options(num_cpus=0, scheduling_strategy=here).remote()
+    mailbox.trust.remote(shared_secrets())  # comes first: an actor takes its calls in their order
+    return mailbox
+
+
+def take_secrets(mailbox: Any) -> None:
+    """Learn the secrets of URLs, in a worker: of another machine none are in its environment."""
+    trust(ray.get(mailbox.secrets.remote(), timeout=SECRETS_WAIT_S))
 
 
 def in_thread(run: Callable[[], None]) -> "Future[None]":

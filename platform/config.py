@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from platform.kubesyntax import is_address, is_cron, is_image, is_label_key, is_label_value, is_name, is_subdomain
+from platform.redaction import holds_secret, redacted, sealed_deeply, unsealed
 
 
 class ConfigError(ValueError):
@@ -22,8 +23,8 @@ class ConfigError(ValueError):
 
 
 def first_line(error: BaseException) -> str:
-    """What another library's error says, short enough for a message of one line."""
-    return (str(error).splitlines() or [type(error).__name__])[0]
+    """What another library's error says, short enough for a message of one line; without the secrets of URLs."""
+    return redacted((str(error).splitlines() or [type(error).__name__])[0])
 
 
 def require(condition: bool, message: str) -> None:
@@ -42,6 +43,31 @@ def require_range(key: str, value: list[float], low: float, high: float) -> None
 
 def require_at_least(key: str, value: float, limit: float) -> None:
     require(value >= limit, f"{key} is {value}; give at least {limit:g}")
+
+
+NAME_BYTES = 150  # of a name that becomes a folder, beside what is added to it: file systems take 255
+
+
+def require_name(key: str, name: str) -> None:
+    """Of what becomes a folder."""
+    plain = name.replace("-", "").replace("_", "").replace(".", "").isalnum() and name[0] != "."
+    require(plain, f"{key} is {name!r}; use letters, digits, '-', '_' and '.' (it names a folder)")
+    size = len(name.encode())
+    require(size <= NAME_BYTES, f"{key} is {name[:20]}..., of {size} bytes; give at most {NAME_BYTES}")
+
+
+def seal(section: Any, name: str) -> None:
+    """Take the passwords and tokens out of a section's addresses: see `platform/redaction.py`. Every config that there
+    is went through here, so that none can be written with one."""
+    for each in dataclasses.fields(section):
+        value = getattr(section, each.name)
+        if isinstance(value, str | list | dict):
+            try:
+                setattr(section, each.name, sealed_deeply(value))
+                if isinstance(value, str):
+                    unsealed(value)
+            except ValueError as error:
+                raise ConfigError(f"{name}{each.name}: {error}") from None
 
 
 @dataclass
@@ -64,6 +90,9 @@ class DataConfig:
     max_corrupt: int = 100  # unreadable images: of a packing; of a worker and pass in training, before the member stops
 
     def __post_init__(self) -> None:
+        seal(self, "data.")
+        plain = self.name.isprintable() and not set(self.name) & set("/\\") and not self.name.startswith(".")
+        require(plain, f"data.name is {self.name!r}; give a word (it names a folder)")
         require_at_least("data.classes", self.classes, 2)
         require_at_least("data.image_size", self.image_size, 32)
         require_at_least("data.samples_per_shard", self.samples_per_shard, 1)
@@ -124,6 +153,7 @@ class StorageConfig:
     timeout_s: float = 60.0  # for one piece, read or written; for a removal
 
     def __post_init__(self) -> None:
+        seal(self, "storage.")
         require(bool(self.cache), f"storage.cache is empty; give a folder, or {MEMORY}")
         require(self.cache_gb > 0, f"storage.cache_gb is {self.cache_gb}; give more than 0")
         require_at_least("storage.threads", self.threads, 1)
@@ -291,6 +321,7 @@ class CheckpointConfig:
     grace_s: float = 20.0  # after Ctrl-C, SIGTERM or before a resize, for a last one
 
     def __post_init__(self) -> None:
+        seal(self, "checkpoint.")
         require(self.every_s > 0, f"checkpoint.every_s is {self.every_s}; give more than 0")
         require_at_least("checkpoint.every_steps", self.every_steps, 0)
         require_at_least("checkpoint.keep", self.keep, 1)
@@ -328,6 +359,11 @@ class EnsembleConfig:
     """The members: name -> what differs from the experiment, written as on the command line."""
 
     members: dict[str, list[str]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        seal(self, "ensemble.")
+        for name in self.members:
+            require_name("ensemble.members has a name that", str(name))
 
 
 KUBE_NAME = 47  # characters of a RayJob's name: the operator adds to it, and Kubernetes allows 63
@@ -395,6 +431,7 @@ class KubeConfig:
     redis_secret: str = "platform-redis"  # name of the Secret with its `password`
 
     def __post_init__(self) -> None:
+        seal(self, "cluster.kube.")
         self._require_names()
         require(
             self.pods is None or _is_whole(self.pods) or _is_range(self.pods),
@@ -476,6 +513,11 @@ class KubeConfig:
                 f"cluster.kube.env has {name}, and a manifest is no place for secrets; "
                 "put it into a Secret that cluster.kube.secrets names",
             )
+            require(
+                not holds_secret(self.env[name]),
+                f"cluster.kube.env has {name} with a password or token in its address, and a manifest is no place for "
+                "secrets; put it into a Secret that cluster.kube.secrets names",
+            )
 
     def _require_all(self, keys: tuple[str, ...], fits: Callable[[str], bool], remedy: str) -> None:
         for key in keys:
@@ -503,6 +545,7 @@ class ClusterConfig:
     ship_code: bool = True  # send this checkout to the cluster; false: its machines have it (an image)
 
     def __post_init__(self) -> None:
+        seal(self, "cluster.")
         require(
             _is_whole(self.workers) or _is_range(self.workers),
             f"cluster.workers is {self.workers!r}; give a number, or a range as {{min:2,max:8}}",
@@ -582,6 +625,8 @@ class TrackingConfig:
     required: bool = False  # true: stop before training where MLflow does not answer; false: what it should get waits
 
     def __post_init__(self) -> None:
+        seal(self, "tracking.")
+        require(bool(self.uri), "tracking.uri is empty; give sqlite:///FILE or http://HOST:PORT")
         scheme, found, _ = self.uri.partition("://")
         known = scheme.partition("+")[0] in MLFLOW_SCHEMES  # postgresql+psycopg2
         require(
@@ -606,6 +651,7 @@ class BenchConfig:
     parts: list[str] = field(default_factory=lambda: list(BENCH_PARTS))
 
     def __post_init__(self) -> None:
+        seal(self, "bench.")
         for part in self.parts:
             require_choice("bench.parts", part, BENCH_PARTS)
         require_at_least("bench.repeats", self.repeats, 1)
@@ -661,6 +707,7 @@ class SweepConfig:
     seed: int = 0  # of the search
 
     def __post_init__(self) -> None:
+        seal(self, "sweep.")
         require_choice("sweep.search", self.search, SEARCHES)
         require_choice("sweep.scheduler", self.scheduler, SCHEDULERS)
         for objective in self.objectives:
@@ -705,6 +752,7 @@ class PromoteConfig:
     replace: bool = False  # write over a file of that name
 
     def __post_init__(self) -> None:
+        seal(self, "promote.")
         require_choice("promote.choose", self.choose, PROMOTIONS)
         require_at_least("promote.count", self.count, 1)
         plain = self.experiment.replace("-", "").replace("_", "").isalnum()
@@ -746,8 +794,8 @@ class Config:
     def __post_init__(self) -> None:
         require_choice("job", self.job, JOBS)
         if self.name is not None:
-            plain = self.name.replace("-", "").replace("_", "").replace(".", "").isalnum() and self.name[0] != "."
-            require(plain, f"name is {self.name!r}; use letters, digits, '-', '_' and '.' (it names a folder)")
+            require_name("name", self.name)
+        seal(self, "")
         streams, batch = self.loader.streams, self.training.batch_size
         require(
             self.cluster.max_workers <= streams,

@@ -25,6 +25,7 @@ from platform.data.index import Index, Split
 from platform.evaluation.probabilities import SEAL, is_complete
 from platform.files import remove_unfinished, write_atomically
 from platform.journal import Journal
+from platform.redaction import redacted
 
 log = logging.getLogger("platform")
 
@@ -93,6 +94,7 @@ class MemberFolder:
 
     def set_state(self, state: MemberState) -> None:
         self.path.mkdir(parents=True, exist_ok=True)
+        state.error = redacted(state.error)
         write_atomically(self.path / "state.json", json.dumps(asdict(state)) + "\n")
 
 

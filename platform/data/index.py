@@ -18,6 +18,7 @@ from platform.config import StorageConfig
 from platform.data.cache import ShardError, ShardFile, open_cache
 from platform.data.reader import CLS, LabelRule, OpenShards, Sample
 from platform.data.storage import NoSuchFile, Storage, StorageError, is_remote, join
+from platform.redaction import sealed
 
 INDEX_NAME = "index.json"
 KIND = "wids-shard-index-v1"
@@ -149,7 +150,7 @@ def _shard(base: str, entry: dict[str, Any]) -> ShardFile:
     whole = all(type(number) is int and 0 <= number < LARGEST for number in (samples, size))
     if not isinstance(name, str) or not whole:
         raise ValueError(f"{name} has {samples} samples and {size} bytes")
-    return ShardFile(_address(base, name), samples, size, str(entry.get("md5sum", "")))
+    return ShardFile(sealed(_address(base, name), share=False), samples, size, str(entry.get("md5sum", "")))
 
 
 def _address(base: str, name: str) -> str:

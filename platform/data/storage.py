@@ -28,6 +28,7 @@ from tenacity import (
 
 from platform.config import StorageConfig, first_line
 from platform.files import replacing, write_atomically
+from platform.redaction import redacted, unsealed, without_secrets
 
 log = logging.getLogger("platform.data")
 
@@ -213,9 +214,9 @@ class Storage:
     def _files(self, url: str) -> tuple[Any, str]:
         """(file system, the path it knows the file by)"""
         try:
-            return fsspec.core.url_to_fs(url)
+            return fsspec.core.url_to_fs(unsealed(url))
         except (ValueError, ImportError) as error:  # no such protocol, or its library is not installed
-            raise StorageError(f"{url} cannot be opened: {first_line(error)}") from error
+            raise StorageError(f"{url} cannot be opened: {first_line(error)}") from without_secrets(error)
 
     def _limit(self, files: Any, size: int = 0) -> dict[str, float]:
         """fsspec's time limit of one call, which it has for its asynchronous file systems (HTTP, S3, GCS, ...): that of
@@ -235,7 +236,7 @@ class Storage:
         may_pass: Callable[[BaseException], bool] | None = None,
         doing: str = "read",
     ) -> T:
-        may_pass = may_pass or _may_pass
+        may_pass, shown = may_pass or _may_pass, redacted(url)  # a list's own addresses may be signed ones
         retrying = Retrying(
             stop=stop_after_attempt(self.config.attempts) | stop_when_event_set(self._given_up),
             sleep=sleep_using_event(self._given_up),
@@ -247,15 +248,15 @@ class Storage:
         try:
             return retrying(get)
         except FileNotFoundError as error:
-            raise NoSuchFile(f"{url} does not exist; check the address") from error
+            raise NoSuchFile(f"{shown} does not exist; check the address") from without_secrets(error)
         except StorageError:
             raise  # of a piece, which had its own attempts
         except Exception as error:
             tried = f" after {self.config.attempts} attempts" if may_pass(error) else ""
             kind = Refused if _is_refusal(error) else StorageError
             raise kind(
-                f"{url} cannot be {doing}{tried} ({_reason(error)}); check the store and its credentials"
-            ) from error
+                f"{shown} cannot be {doing}{tried} ({_reason(error)}); check the store and its credentials"
+            ) from without_secrets(error)
 
     def _count(self, read: int) -> None:
         with self._lock:
@@ -266,7 +267,7 @@ class Storage:
             self.traffic.retries += 1
         error = state.outcome.exception() if state.outcome else None
         if state.attempt_number == 2:  # the first one is everyday life
-            log.warning("%s: %s; trying again", url, _reason(error) if error else "failed")
+            log.warning("%s: %s; trying again", redacted(url), _reason(error) if error else "failed")
 
 
 def _copy_whole(file: Path, place: Path) -> None:
@@ -302,7 +303,7 @@ def _may_pass(error: BaseException) -> bool:
 def _reason(error: BaseException) -> str:
     status = getattr(error, "status", None)
     if isinstance(status, int):
-        return f"HTTP {status} {getattr(error, 'message', '')}".strip()
+        return redacted(f"HTTP {status} {getattr(error, 'message', '')}".strip())
     return f"{type(error).__name__}: {first_line(error)}" if str(error) else type(error).__name__
 
 
