@@ -92,7 +92,7 @@ def run_lane(lane: Lane, rank: int, world: int, device: torch.device, preempted:
     _allow_many_open_shards()
     gc.collect()
     gc.freeze()  # torch's and Ray's half a million objects: the collector need not walk them at every few images
-    index = functools.cache(lambda: read_index(config.data.shards, config.storage))
+    index = functools.cache(lambda: read_index(config.data.shards, config.storage, ask_all=False))
     for member in lane.members:
         run_member(member, index, worker, lane, preempted)
 

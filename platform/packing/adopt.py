@@ -18,7 +18,7 @@ from typing import Any
 from platform.config import ConfigError, DataConfig, StorageConfig
 from platform.data.cache import Bytes
 from platform.data.index import INDEX_NAME, KIND, has_index
-from platform.data.reader import IMAGE_EXTENSIONS, LabelRule, samples_of
+from platform.data.reader import IMAGE_EXTENSIONS, SampleRule, samples_of
 from platform.data.storage import Storage, is_remote, join
 from platform.packing.items import SPLIT_NAMES, natural
 from platform.packing.sources import source_name
@@ -154,7 +154,7 @@ def divide_by_name(names: list[str], val_fraction: float) -> tuple[dict[str, str
 
 
 def _read(base: str, name: str, size: int, store: Storage, label: str, classes: int) -> _Shard:
-    rule = LabelRule.of(label)
+    rule = SampleRule.of(label)
     with whole(join(base, name), size, store) as content:
         try:
             samples = samples_of(content)
@@ -176,7 +176,7 @@ def _read(base: str, name: str, size: int, store: Storage, label: str, classes: 
     return _Shard(name, size, digest, len(samples), labels, lacking)
 
 
-def _label(content: Bytes, parts: dict[str, tuple[int, int]], rule: LabelRule) -> str | None:
+def _label(content: Bytes, parts: dict[str, tuple[int, int]], rule: SampleRule) -> str | None:
     if rule.extension not in parts:
         return None
     offset, size = parts[rule.extension]

@@ -17,7 +17,7 @@ from typing import TypeVar
 from platform.config import DataConfig, StorageConfig
 from platform.data.cache import Bytes, ShardError, ShardFile, map_file
 from platform.data.index import read_entries
-from platform.data.reader import LabelRule, ShardReader
+from platform.data.reader import SampleRule, ShardReader
 from platform.data.storage import Storage, StorageError, is_remote
 
 
@@ -92,7 +92,7 @@ def each(
     return [future.result() for future in futures]
 
 
-def _problem(shard: ShardFile, source: Storage, rule: LabelRule, classes: int) -> str | None:
+def _problem(shard: ShardFile, source: Storage, rule: SampleRule, classes: int) -> str | None:
     """What is wrong with a shard, in one line that names it."""
     try:
         with whole(shard.url, shard.bytes, source) as content:
