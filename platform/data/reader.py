@@ -15,7 +15,7 @@ import numpy as np
 
 from platform.data.cache import Bytes, Cache, ShardError, ShardFile, check_inside
 from platform.data.storage import is_remote
-from platform.data.tar import samples_of
+from platform.data.tar import LeftOut, samples_of
 
 IMAGE_EXTENSIONS = ("jpg", "jpeg", "png", "webp")  # all that is ever decoded; nothing here can execute code
 OPEN_SHARDS = 512  # at once, unless what is being read needs more
@@ -51,6 +51,11 @@ class SampleRule:
         extension, _, json_field = spec.partition(":")
         numbers = {name: number for number, name in enumerate(classes)}
         return cls(extension.lower(), json_field, numbers, (image.lower(),) if image else IMAGE_EXTENSIONS)
+
+    @property
+    def spec(self) -> str:
+        """As `of` takes it."""
+        return f"{self.extension}:{self.json_field}" if self.json_field else self.extension
 
     def image(self, parts: dict[str, tuple[int, int]]) -> tuple[int, int] | None:
         """Offset and size of the image; None where a sample has none."""
@@ -97,17 +102,19 @@ def _field(content: Any, path: str) -> Any:
 
 
 class ShardReader:
-    """The samples of one shard.
+    """The samples of one shard. `left_out` is told of what belongs to none.
 
     Raises:
         ShardError: it is no tar, torn, holds another number of samples than its index says, or one without an image
             or label.
     """
 
-    def __init__(self, shard: ShardFile, content: Bytes, label: SampleRule = CLS) -> None:
+    def __init__(
+        self, shard: ShardFile, content: Bytes, label: SampleRule = CLS, left_out: LeftOut | None = None
+    ) -> None:
         self._content = memoryview(content)
         try:
-            samples = samples_of(content)
+            samples = samples_of(content, left_out)
         except (ValueError, tarfile.TarError) as error:
             raise ShardError(f"shard {shard.url} is torn or no tar ({error}); copy it again or pack anew") from error
         if len(samples) != shard.samples:

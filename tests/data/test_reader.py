@@ -123,6 +123,9 @@ def test_garbage_is_refused(content: bytes) -> None:
         ("TXT", b"-1", -1),
         ("json:label", b'{"label": 4, "caption": "a"}', 4),
         ("json:label", b'{"label": "cat"}', 0),
+        ("json:a.b", b'{"a": {"b": 5}}', 5),
+        ("json:a.1", b'{"a": ["cat", "dog"]}', 1),
+        ("json:a.b", b'{"a.b": 6, "a": {"b": 5}}', 6),
     ],
 )
 def test_labels_are_numbers_or_names_of_classes(spec: str, member: bytes, label: int) -> None:
