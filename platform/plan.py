@@ -138,11 +138,8 @@ def open_data(config: Config) -> Index:
         "use them with data.shorter_side=null",
     )
     recipe.refuse_others(index.packing, config.data)
-    if config.data.source is not None and index.packing.get("seed", config.seed) != config.seed:
-        _say_once(
-            f"the shards in {config.data.shards} were packed with seed {index.packing['seed']} and stay so; "
-            f"seed={config.seed} changes only the training (for another division, pack into another data.shards)"
-        )
+    if said := recipe.without_effect(index.packing, config.data, config.seed):
+        _say_once(said)
     found = len(index.classes)
     require(
         found in (0, config.data.classes),

@@ -17,6 +17,9 @@ DIGEST = "sha256"
 NOT_PACKED = (
     "name", "shards", "source", "classes", "image_size", "mean", "std", "mirror", "min_crop_area", "max_corrupt",
 )  # fmt: skip
+# These change the order of the samples only (the seed also a division that is made when packing), and training goes on
+# from the seed, too: several seeds on the same shards are everyday life. They are said, not refused.
+SAID = ("samples_per_shard", "seed")
 
 
 def settings(data: DataConfig) -> dict[str, Any]:
@@ -53,15 +56,13 @@ def refuse_others(record: dict[str, Any], data: DataConfig) -> None:
     """
     if data.source is None or DIGEST not in record:  # others' shards, and indexes from before there were digests
         return
-    defaults = settings(DataConfig())
-    asked = settings(data)
-    if asked["shorter_side"] is None:
-        asked.pop("shorter_side")  # as they are; the plan says how large that is
-    changed = {key: record.get(key, defaults[key]) for key in asked if record.get(key, defaults[key]) != asked[key]}
-    if changed:
+    packed, asked = _changed(record, {key: value for key, value in settings(data).items() if key not in SAID})
+    if packed.get("shorter_side") and asked["shorter_side"] is None:  # as they are; the plan says how large that is
+        del packed["shorter_side"], asked["shorter_side"]
+    if packed:
         raise ConfigError(
-            f"the shards in {data.shards} were packed with {_values(changed)}, the config asks for "
-            f"{_values({key: asked[key] for key in changed})}; pack into another data.shards, give the values "
+            f"the shards in {data.shards} were packed with {_values(packed)}, the config asks for "
+            f"{_values(asked)}; pack into another data.shards, give the values "
             "packed with, or data.source=null to use them as they are"
         )
     if record[DIGEST] != _digest(record, data.source):
@@ -72,5 +73,28 @@ def refuse_others(record: dict[str, Any], data: DataConfig) -> None:
         )
 
 
+def without_effect(record: dict[str, Any], data: DataConfig, seed: int) -> str | None:
+    """What the config says of the shards' order and number, and they were packed otherwise; a line to be said."""
+    if data.source is None or DIGEST not in record:
+        return None
+    packed, asked = _changed(record, {"samples_per_shard": data.samples_per_shard, "seed": seed})
+    if not packed:
+        return None
+    return (
+        f"the shards in {data.shards} were packed with {_values(packed)} and stay so; {_values(asked)} of the config "
+        "changes nothing of them (pack into another data.shards, or say data.source=null to use them as they are)"
+    )
+
+
+def _changed(record: dict[str, Any], asked: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What was packed and what is asked for, of the settings that differ; an index without one has its default."""
+    defaults = settings(DataConfig()) | {"seed": 0}
+    packed = {key: record.get(key, defaults[key]) for key in asked}
+    changed = [key for key in asked if packed[key] != asked[key]]
+    return {key: packed[key] for key in changed}, {key: asked[key] for key in changed}
+
+
 def _values(values: dict[str, Any]) -> str:
-    return ", ".join(f"data.{key}={'null' if value is None else value}" for key, value in values.items())
+    return ", ".join(
+        f"{'' if key == 'seed' else 'data.'}{key}={'null' if value is None else value}" for key, value in values.items()
+    )

@@ -46,7 +46,6 @@ def test_another_folder_of_the_same_name_is_another_source(
             0.5,
             r"packed with data.val_fraction=0.2, the config asks for data.val_fraction=0.5; pack into",
         ),
-        ("samples_per_shard", 5, r"with data.samples_per_shard=4, the config asks for data.samples_per_shard=5"),
         ("jpeg_quality", 50, r"with data.jpeg_quality=95, the config asks for data.jpeg_quality=50"),
         ("shorter_side", 64, r"data.shorter_side is 64, the shards in .* hold images as they were"),
     ],
@@ -66,18 +65,25 @@ def test_changed_settings_that_had_no_effect_are_said(
     open_data(Config(data=data))
 
 
-def test_a_seed_that_the_shards_were_not_packed_with_is_said(
+def test_another_seed_or_size_of_shards_is_said_once(
     tmp_path: Path, class_folder: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
+    """Several seeds on the same shards are everyday life."""
     data = config(tmp_path, class_folder)
     pack(data, seed=3)
     _say_once.cache_clear()
     with caplog.at_level(logging.WARNING):
         open_data(Config(data=data, seed=3))
+        open_data(Config(data=replace(data, source=None), seed=4))
         assert caplog.text == ""
         for _ in range(2):
-            open_data(Config(data=data, seed=4))
-    assert caplog.text.count("were packed with seed 3 and stay so; seed=4 changes only the training") == 1
+            open_data(Config(data=replace(data, samples_per_shard=5), seed=4))
+    assert (
+        caplog.text.count(
+            "packed with data.samples_per_shard=4, seed=3 and stay so; data.samples_per_shard=5, seed=4 of"
+        )
+        == 1
+    )
 
 
 def test_every_setting_that_is_not_named_otherwise_is_part_of_the_digest() -> None:
