@@ -22,8 +22,9 @@ class ConfigError(ValueError):
 
 
 def first_line(error: BaseException) -> str:
-    """What another library's error says, short enough for a message of one line."""
-    return (str(error).splitlines() or [type(error).__name__])[0]
+    """What another library's error says, short enough for a message of one line, without the addresses of objects."""
+    line = (str(error).splitlines() or [type(error).__name__])[0]
+    return re.sub(r" ?<_io\.\w+[^<>]*>", "", line)  # Pillow names the buffer that it could not identify
 
 
 def require(condition: bool, message: str) -> None:
