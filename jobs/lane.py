@@ -98,7 +98,7 @@ def run_lane(lane: Lane, rank: int, world: int, device: torch.device, preempted:
     gc.collect()
     gc.freeze()  # torch's and Ray's half a million objects: the collector need not walk them at every few images
     take_secrets(lane.mailbox)
-    index = functools.cache(lambda: _same_index(read_index(config.data.shards, config.storage), worker))
+    index = functools.cache(lambda: _same_index(read_index(config.data.shards, config.storage, ask_all=False), worker))
     for member in lane.members:
         run_member(member, index, worker, lane, preempted)
 

@@ -66,7 +66,7 @@ def write(config: Config) -> pack.PackReport:
     except StorageError as error:
         raise ConfigError(str(error)) from error
     for line in report.unreadable:
-        print(f"warning: not packed: {line.encode('utf-8', 'replace').decode()}")
+        print(f"warning: not packed: {printable(line)}")
     samples = report.samples
     print(
         f"packed {samples['train']} training and {samples['val']} validation images in {report.shards} shards", end=""
@@ -138,6 +138,8 @@ def _verify(config: Config) -> int:
         found = verify.verify(config.data, config.storage, counter)
     for line in found.bad:
         print(f"bad: {line}")
+    for line in found.left_out:
+        print(f"left out: {printable(line)}")
     for split, samples in found.samples.items():
         print(f"{split:<6}{samples:>12,} images in {found.shards[split]} shard(s)")
     if found.bad:
@@ -150,12 +152,21 @@ def _verify(config: Config) -> int:
 def _index(config: Config) -> int:
     """Make the index of shards that others made."""
     with Counter("indexed", "shards") as counter:
-        made = adopt.index_shards(config.data, config.storage, config.pack.label, counter)
+        made = adopt.index_shards(config.data, config.storage, config.pack.label, counter, config.pack.image)
+    for line in made.left_out:
+        print(f"left out: {printable(line)}")
+    for line in made.without:
+        print(f"warning: {printable(line)}")
     print(f"split  {made.rule}")
     for split, samples in made.samples.items():
         print(f"{split:<6}{samples:>12,} images in {made.shards[split]} shard(s)")
     print(f"index  {made.url}")
     return 0
+
+
+def printable(line: str) -> str:
+    """With question marks for the bytes of names that are no UTF-8."""
+    return line.encode("utf-8", "replace").decode()
 
 
 @contextlib.contextmanager

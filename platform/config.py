@@ -23,8 +23,9 @@ class ConfigError(ValueError):
 
 
 def first_line(error: BaseException) -> str:
-    """What another library's error says, short enough for a message of one line; without the secrets of URLs."""
-    return redacted((str(error).splitlines() or [type(error).__name__])[0])
+    """What another library says, short enough for a message of one line: without secrets of URLs, addresses of objects."""
+    line = (str(error).splitlines() or [type(error).__name__])[0]
+    return redacted(re.sub(r" ?<_io\.\w+[^<>]*>", "", line))  # Pillow names the buffer that it could not identify
 
 
 def require(condition: bool, message: str) -> None:
@@ -169,13 +170,19 @@ class PackConfig:
     """What `job=pack` does with the shards in `data.shards`."""
 
     action: str = "write"  # from data.source; verify: compare checksums; index: shards that others made
-    label: str = "cls"  # index: the member that holds the label, or json:FIELD
+    label: str = "cls"  # index: the member that holds the label, or json:FIELD; json:a.b is b in a
+    image: str = ""  # index: the member that holds the image, e.g. input.jpg; "": the jpg, jpeg, png or webp
 
     def __post_init__(self) -> None:
         require_choice("pack.action", self.action, PACK_ACTIONS)
         extension, colon, name = self.label.partition(":")
-        plain = bool(extension) and (bool(name) if extension == "json" else not colon)
+        is_json = extension == "json" or extension.endswith(".json")
+        plain = bool(extension) and (bool(name) if is_json else not colon)
         require(plain, f"pack.label is {self.label!r}; give cls, txt, another member's extension, or json:FIELD")
+        require(
+            not self.image.startswith(".") and "/" not in self.image and ":" not in self.image,
+            f"pack.image is {self.image!r}; give the extension of the member that holds the image, e.g. input.jpg",
+        )
 
 
 SAMPLING_METHODS = ("area_aspect", "random_square", "centre_square")

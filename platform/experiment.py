@@ -220,11 +220,12 @@ class ExperimentFolder:
 
 
 def fingerprint(index: Index) -> dict[str, str]:
-    """What the shards hold: of each split its size, and one checksum over the shards' checksums and samples."""
+    """What the shards hold: of each split its size, and one checksum over the shards' checksums and samples.
+    And which member of a sample is its image, where the index of others' shards says it."""
     return {
         split.name: f"{split.samples} samples in {len(split.shards)} shards, sha256 {_digest(split)}"
         for split in index.splits.values()
-    }
+    } | ({"image": str(index.packing["image"])} if "image" in index.packing else {})
 
 
 def _digest(split: Split) -> str:

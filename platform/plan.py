@@ -1,5 +1,7 @@
 """What an experiment will do, worked out and checked before anything starts: members, steps, images, places."""
 
+import functools
+import logging
 import os
 from collections import Counter
 from dataclasses import dataclass
@@ -13,8 +15,10 @@ from platform.data.order import Order, steps_per_epoch, total_steps
 from platform.data.readahead import check_room
 from platform.data.storage import Storage, StorageError, is_remote
 from platform.models import build
-from platform.packing import pack
+from platform.packing import pack, recipe
 from platform.packing.sources import source_name
+
+log = logging.getLogger("platform")
 
 
 @dataclass(frozen=True)
@@ -133,12 +137,21 @@ def open_data(config: Config) -> Index:
         f"{f'shrunk to {shrunk_to} px' if shrunk_to else 'as they were'}; pack them again into another data.shards, or "
         "use them with data.shorter_side=null",
     )
+    recipe.refuse_others(index.packing, config.data)
+    if said := recipe.without_effect(index.packing, config.data, config.seed):
+        _say_once(said)
     found = len(index.classes)
     require(
         found in (0, config.data.classes),
         f"data.classes is {config.data.classes}, the shards in {config.data.shards} have {found}; set it to that",
     )
     return index
+
+
+@functools.cache
+def _say_once(message: str) -> None:
+    """The index is opened for the plan, and then for the training."""
+    log.warning(message)
 
 
 def _contents(index: Index) -> tuple[int, int, int | None]:

@@ -1,5 +1,6 @@
 """Every check of the settings names the value and the remedy; identity and differences see what they should."""
 
+import io
 import pickle
 from collections.abc import Callable
 from dataclasses import asdict, replace
@@ -7,6 +8,7 @@ from typing import Any
 
 import pytest
 from omegaconf import OmegaConf
+from PIL import Image
 
 from platform.config import (
     BenchConfig,
@@ -26,6 +28,7 @@ from platform.config import (
     TrackingConfig,
     TrainingConfig,
     differences,
+    first_line,
     flatten,
     identity,
 )
@@ -51,6 +54,7 @@ REFUSED: list[tuple[Callable[[], Any], str, str, str]] = [
     (lambda: DataConfig(std=[0.5] * 4), "data.std", "4 values", "each of R, G, B"),
     (lambda: DataConfig(std=[0.5, 0.0, 0.5]), "data.std", "[0.5, 0.0, 0.5]", "more than 0"),
     (lambda: PackConfig(action="unpack"), "pack.action", "'unpack'", "write, verify, index"),
+    (lambda: PackConfig(image=".jpg"), "pack.image", "'.jpg'", "give the extension"),
     (lambda: PackConfig(label=""), "pack.label", "''", "json:FIELD"),
     (lambda: PackConfig(label="json"), "pack.label", "'json'", "json:FIELD"),
     (lambda: PackConfig(label="txt:caption"), "pack.label", "'txt:caption'", "json:FIELD"),
@@ -306,3 +310,10 @@ def test_an_experiment_is_named_after_its_model_and_data_unless_told() -> None:
     plain = Config(model=ModelConfig(name="torchvision/resnet18"), output_dir="out")
     assert str(Experiment(plain, {}).folder) == "out/torchvision-resnet18-digits"
     assert Experiment(Config(name="mine"), {}).name == "mine"
+
+
+def test_messages_of_libraries_name_no_buffer() -> None:
+    with pytest.raises(OSError) as caught:  # noqa: PT011
+        Image.open(io.BytesIO(b"no image"))
+    assert "BytesIO" in str(caught.value)
+    assert first_line(caught.value) == "cannot identify image file"
