@@ -23,7 +23,7 @@ class ConfigError(ValueError):
 
 
 def first_line(error: BaseException) -> str:
-    """What another library says, short enough for a message of one line: without secrets of URLs, addresses of objects."""
+    """What another library says, short enough for a line: without the secrets of URLs and the addresses of objects."""
     line = (str(error).splitlines() or [type(error).__name__])[0]
     return redacted(re.sub(r" ?<_io\.\w+[^<>]*>", "", line))  # Pillow names the buffer that it could not identify
 
