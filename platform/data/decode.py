@@ -26,6 +26,7 @@ from platform.data.modes import in_rgb
 
 FORMATS = ("JPEG", "PNG", "WEBP")  # of the many that Pillow knows, some start other programs (EPS: Ghostscript)
 MOST_PIXELS = 2 * 89_478_485  # where Pillow too takes an image for an attack: half a gigabyte decoded
+MOST_ASPECT = 1000  # its views are squares of its shorter side, enlarged with all the rest
 
 
 class CorruptImage(ValueError):
@@ -51,7 +52,7 @@ class EncodedImage:
     """An image whose size is known and whose pixels are not decoded yet.
 
     Raises:
-        CorruptImage: the bytes have no readable header.
+        CorruptImage: the bytes have no readable header, or the image is too large or too long.
     """
 
     def __init__(self, data: bytes | memoryview) -> None:
@@ -68,6 +69,10 @@ class EncodedImage:
                 self.width, self.height = _open(data).size
         if not 0 < self.width * self.height <= MOST_PIXELS:
             raise CorruptImage(f"it has {self.width}x{self.height} pixels, none or more than {MOST_PIXELS:,}")
+        if max(self.width, self.height) > MOST_ASPECT * min(self.width, self.height):
+            raise CorruptImage(
+                f"it has {self.width}x{self.height} pixels: more than {MOST_ASPECT} times as long as wide"
+            )
 
     def decode(self, box: Box | None = None) -> NDArray[np.uint8]:
         """Pixels of `box` (default: all), `[H, W, 3]` RGB.

@@ -63,7 +63,9 @@ def stored(
 
 def _as_jpeg(image: Image.Image, shorter_side: int | None, quality: int, was: str | None) -> Stored:
     shrunk = _shrunk(image, shorter_side)
-    return Stored("jpg", _jpeg(shrunk, quality, FULL_CHROMA if shrunk.size == image.size else HALF_CHROMA), was)
+    packed = _jpeg(shrunk, quality, FULL_CHROMA if shrunk.size == image.size else HALF_CHROMA)
+    EncodedImage(packed)  # its size and shape will do
+    return Stored("jpg", packed, was)
 
 
 def _shrunk(image: Image.Image, shorter_side: int | None) -> Image.Image:

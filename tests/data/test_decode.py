@@ -210,6 +210,14 @@ def test_a_jpeg_of_no_pixels_or_too_many_is_corrupt_before_it_is_decoded(side: i
         EncodedImage(bytes(content))
 
 
+@pytest.mark.parametrize("file_format", ["JPEG", "PNG", "WEBP"])
+def test_an_image_too_long_for_views_is_refused_by_its_size(file_format: str) -> None:
+    content = encoded(np.zeros((1, 4000, 3), np.uint8), file_format)
+    with pytest.raises(CorruptImage, match="it has 4000x1 pixels: more than 1000 times as long as wide"):
+        EncodedImage(content)
+    assert EncodedImage(encoded(np.zeros((1000, 1, 3), np.uint8), file_format)).decode().shape == (1000, 1, 3)
+
+
 @pytest.mark.parametrize("content", [b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", b"DDS " + b"\x7c" * 200])
 def test_formats_that_start_other_programs_or_stumble_are_not_tried(content: bytes, ghostscript_ran: Path) -> None:
     with pytest.raises(CorruptImage):

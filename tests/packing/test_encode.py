@@ -134,6 +134,13 @@ def test_a_range_is_asked_for_by_name_and_then_used() -> None:
         assert np.abs(shown(packed) - DEEP).max() <= 2
 
 
+@pytest.mark.parametrize("file_format", ["PNG", "BMP", None])
+def test_an_image_too_long_to_be_used_is_not_packed(file_format: str | None) -> None:
+    image = Image.new("RGB", (4000, 2))
+    with pytest.raises(ValueError, match="4000x2 pixels: more than 1000 times as long as wide"):
+        stored(image if file_format is None else saved(image, file_format), None, 90)
+
+
 def test_transparent_images_are_packed_on_white() -> None:
     hidden = Image.new("RGBA", (40, 40), (200, 0, 0, 0))
     for content in (hidden, saved(hidden, "TIFF"), saved(hidden, "PNG")):
