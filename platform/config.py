@@ -88,6 +88,9 @@ class DataConfig:
     samples_per_shard: int = 1000  # at most; all shards of a split are of the same size, give or take one
     shorter_side: int | None = None  # pixels; larger images are shrunk to it when packed. None: bytes as they are
     jpeg_quality: int = 95  # of images that are not JPEG yet or are shrunk
+    # Of grey of more than 8 bits, the values packed as black and white, such as [0, 4095] of a camera's 12 bits in 16.
+    # None: of 16 bits the smallest and largest there are; integers of 32 bits and floating-point numbers are refused
+    value_range: list[float] | None = None
     max_corrupt: int = 100  # unreadable images: of a packing; of a worker and pass in training, before the member stops
 
     def __post_init__(self) -> None:
@@ -104,6 +107,11 @@ class DataConfig:
             "give at least that, or null to pack the images as they are",
         )
         require(1 <= self.jpeg_quality <= 100, f"data.jpeg_quality is {self.jpeg_quality}; give 1 to 100")
+        require(
+            self.value_range is None
+            or (len(self.value_range) == 2 and -math.inf < self.value_range[0] < self.value_range[1] < math.inf),
+            f"data.value_range is {self.value_range}; give [BLACK,WHITE] with BLACK < WHITE, or null",
+        )
         require(0 < self.val_fraction < 1, f"data.val_fraction is {self.val_fraction}; give a share between 0 and 1")
         require(0 < self.min_crop_area <= 1, f"data.min_crop_area is {self.min_crop_area}; give a share in (0, 1]")
         for key, values in (("mean", self.mean), ("std", self.std)):
@@ -844,7 +852,7 @@ NOT_IDENTITY = (
 )
 # (What the shards hold is part of it: see `experiment.fingerprint`; where they lie is not.)
 NOT_IDENTITY_NESTED = {
-    "data": ("shards", "source", "max_corrupt"),
+    "data": ("shards", "source", "value_range", "max_corrupt"),
     "loader": ("threads", "prefetch_batches", "log_samples"),
     "training": ("max_attempts", "max_batch_per_worker", "log_every_steps"),
 }

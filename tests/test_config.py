@@ -44,6 +44,9 @@ REFUSED: list[tuple[Callable[[], Any], str, str, str]] = [
     (lambda: DataConfig(image_size=31), "data.image_size", "31", "at least 32"),
     (lambda: DataConfig(samples_per_shard=0), "data.samples_per_shard", "0", "at least 1"),
     (lambda: DataConfig(max_corrupt=-1), "data.max_corrupt", "-1", "at least 0"),
+    (lambda: DataConfig(value_range=[1.0, 1.0]), "data.value_range", "[1.0, 1.0]", "BLACK < WHITE"),
+    (lambda: DataConfig(value_range=[0.0, float("inf")]), "data.value_range", "inf", "BLACK < WHITE"),
+    (lambda: DataConfig(value_range=[1.0]), "data.value_range", "[1.0]", "[BLACK,WHITE]"),
     (lambda: DataConfig(jpeg_quality=0), "data.jpeg_quality", "0", "1 to 100"),
     (lambda: DataConfig(jpeg_quality=101), "data.jpeg_quality", "101", "1 to 100"),
     (lambda: DataConfig(val_fraction=0.0), "data.val_fraction", "0.0", "between 0 and 1"),
@@ -165,7 +168,9 @@ def test_a_batch_smaller_than_the_streams_is_told_the_smallest_that_works() -> N
     "make",
     [
         Config,
-        lambda: DataConfig(classes=2, image_size=32, max_corrupt=0, jpeg_quality=100, min_crop_area=1.0),
+        lambda: DataConfig(
+            classes=2, image_size=32, max_corrupt=0, jpeg_quality=100, min_crop_area=1.0, value_range=[-1, 1]
+        ),
         lambda: SamplingConfig(area=[1.0, 1.0], aspect=[1.0, 1.0], lighting_std=0.0),
         lambda: ModelConfig(width=0.1, dropout=0.0, auxiliary_weight=0.0),
         lambda: OptimConfig(momentum=0.0, weight_decay=0.0, clip_norm=0.0),
@@ -243,6 +248,7 @@ def with_setting(key: str, value: Any) -> dict[str, Any]:
         ("fresh", True),
         ("output_dir", "elsewhere"),
         ("data.shards", "/mnt/digits"),
+        ("data.value_range", [0.0, 4095.0]),
         ("pack.action", "verify"),
         ("loader.threads", 7),
         ("loader.prefetch_batches", 1),

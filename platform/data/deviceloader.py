@@ -25,7 +25,7 @@ class DeviceTrainLoader(TrainLoader):
     """`TrainLoader` with `device=`: images arrive there, and never were elsewhere."""
 
     def __init__(self, *args: Any, device: torch.device, **options: Any) -> None:
-        super().__init__(*args, **(options | {"threads": BATCHES_AT_ONCE, "pin": False}), device=device)
+        super().__init__(*args, **(options | {"threads": BATCHES_AT_ONCE, "pin": device.type == "cuda"}), device=device)
         self._thread = threading.local()
 
     def _submit(self, batch: Batch) -> list[Future[list[str]]]:
@@ -75,11 +75,12 @@ class DeviceDecoder:
 
     def _pixels(self, image: EncodedImage, box: Box, decoded: Any) -> Tensor | CorruptImage:
         """What the codec gave; what it declines, the processor decodes."""
+        on_device = self._device.type != "cpu"
         if decoded is not None and tuple(decoded.shape) == (*box.size, 3):
-            on_device = self._device.type != "cpu"
             return torch.as_tensor(decoded, device=self._device) if on_device else torch.from_numpy(np.asarray(decoded))
         try:
-            return torch.from_numpy(image.decode(box).copy()).to(self._device)
+            pixels = torch.from_numpy(image.decode(box).copy())
+            return pixels.pin_memory().to(self._device, non_blocking=True) if on_device else pixels
         except CorruptImage as error:
             return error
 

@@ -45,11 +45,15 @@ class Batch:
     @property
     def colour_draws_N8(self) -> Tensor:
         below_one = np.nextafter(np.float32(1), np.float32(0))  # to which no draw may round
-        return torch.from_numpy(np.minimum(self.draws_ND[:, COLOUR_DRAWS].astype(np.float32), below_one))
+        return self._pinned(torch.from_numpy(np.minimum(self.draws_ND[:, COLOUR_DRAWS].astype(np.float32), below_one)))
 
     @property
     def dropout_keys_N(self) -> Tensor:
-        return torch.from_numpy((self.draws_ND[:, DROPOUT_DRAW] * 2.0**53).astype(np.int64))
+        return self._pinned(torch.from_numpy((self.draws_ND[:, DROPOUT_DRAW] * 2.0**53).astype(np.int64)))
+
+    def _pinned(self, made: Tensor) -> Tensor:
+        """In page-locked memory, where the batch is."""
+        return made.pin_memory() if self.labels_N.is_pinned() else made
 
 
 class CorruptCount:
@@ -85,7 +89,7 @@ class Loader:
         threads: how many samples are decoded at a time.
         prefetch: batches decoded ahead.
         max_corrupt: undecodable samples after which it raises.
-        pin: page-locked buffers, for asynchronous copies to a GPU.
+        pin: page-locked buffers (of all that is on the host), for asynchronous copies to a GPU.
         device: where the images are made.
     """
 
@@ -132,11 +136,13 @@ class Loader:
         """An empty batch for these sample ids."""
         n = len(ids)
         return Batch(
-            images=torch.empty((n, *self._shape), dtype=torch.uint8, pin_memory=self._pin, device=self._device),
-            labels_N=torch.zeros(n, dtype=torch.int64),
+            images=torch.empty(
+                (n, *self._shape), dtype=torch.uint8, pin_memory=self._pin and self._device == CPU, device=self._device
+            ),
+            labels_N=torch.zeros(n, dtype=torch.int64, pin_memory=self._pin),
             ids_N=torch.from_numpy(ids),
-            valid_N=torch.zeros(n, dtype=torch.bool),
-            mirrored_N=torch.zeros(n, dtype=torch.bool),
+            valid_N=torch.zeros(n, dtype=torch.bool, pin_memory=self._pin),
+            mirrored_N=torch.zeros(n, dtype=torch.bool, pin_memory=self._pin),
             draws_ND=np.empty((n, 0)) if draws_ND is None else draws_ND,
         )
 

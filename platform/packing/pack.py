@@ -12,7 +12,7 @@ import threading
 from collections import Counter, defaultdict
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -40,6 +40,7 @@ class PackReport:
     unreadable: list[str]
     shards: int = 0
     reused: int = 0  # of the shards, from an earlier, interrupted packing
+    converted: dict[str, int] = field(default_factory=dict)  # see ShardResult; of all shards
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,10 @@ class Packing:
     def tasks(self, target: Target) -> Iterator[ShardTask]:
         """One task a shard, made when it is asked for: a task holds its items."""
         labels = {name: label for label, name in enumerate(self.classes)}
-        encoding = Encoding(self.data.shorter_side, self.data.jpeg_quality)
+        low_high = self.data.value_range
+        encoding = Encoding(
+            self.data.shorter_side, self.data.jpeg_quality, (low_high[0], low_high[1]) if low_high else None
+        )
         for split, items in self.splits.items():
             for number, (start, stop) in enumerate(even_parts(len(items), self.data.samples_per_shard)):
                 share = items[start:stop]
@@ -128,11 +132,17 @@ def write(packing: Packing, storage: StorageConfig, progress: Progress | None, r
                     f"no image of the {split} part can be read, e.g. {_unreadable(results)[0]}; mend them"
                 )
         target.finish(_index(packing, entries, corrupt), {entry["url"] for entry in entries})
-    return PackReport(samples, _unreadable(results), len(entries), sum(result.reused for result in results))
+    reused = sum(result.reused for result in results)
+    return PackReport(samples, _unreadable(results), len(entries), reused, _converted(results))
 
 
 def _unreadable(results: list[ShardResult]) -> list[str]:
     return [line for result in results for line in result.unreadable]
+
+
+def _converted(results: list[ShardResult]) -> dict[str, int]:
+    """The most frequent first."""
+    return dict(sum((Counter(result.converted) for result in results), Counter[str]()).most_common())
 
 
 def counts(data: DataConfig, seed: int, storage: StorageConfig) -> dict[str, int]:
