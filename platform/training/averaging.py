@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from platform.config import TrainingConfig
+from platform.data.order import steps_of
 
 
 class WeightAverage:
@@ -17,7 +18,7 @@ class WeightAverage:
 
     def __init__(self, model: nn.Module, training: TrainingConfig, steps_per_epoch: int, total_steps: int) -> None:
         self._kind = training.averaging
-        self._start = math.floor(training.averaging_start * total_steps) if self._kind == "polyak" else 0
+        self._start = math.floor(steps_of(training.averaging_start, total_steps)) if self._kind == "polyak" else 0
         self._decay = math.exp(-1 / (training.averaging_epochs * steps_per_epoch))
         self.state: dict[str, Tensor] = {name: value.clone() for name, value in model.state_dict().items()}
 

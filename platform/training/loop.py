@@ -16,6 +16,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from platform.config import Config
 from platform.data import draws, samplelog
+from platform.data.cache import ShardError
 from platform.data.deviceloader import DeviceTrainLoader
 from platform.data.index import Index, Split
 from platform.data.loader import TrainLoader
@@ -297,6 +298,7 @@ def evaluate(
 
     Raises:
         RuntimeError: the samples counted over all workers are not the split's.
+        ShardError: none of them can be decoded.
     """
     share = evaluation_share(split.samples, worker.rank, worker.world)
     scores = Scores()
@@ -309,6 +311,8 @@ def evaluate(
     samples, top1, top5, loss, corrupt = sums.tolist()
     if int(samples + corrupt) != split.samples:
         raise RuntimeError(f"evaluated {int(samples + corrupt)} samples, the split has {split.samples}")
+    if not samples:
+        raise ShardError(f"none of the {split.samples} images of {split.name} can be decoded; mend the shards")
     return Scores(int(samples), int(top1), int(top5), loss, int(corrupt))
 
 

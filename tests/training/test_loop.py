@@ -26,13 +26,17 @@ from platform.config import (
     TrainingConfig,
 )
 from platform.data import samplelog
+from platform.data.cache import ShardError
 from platform.data.index import Index, Split, read_index
 from platform.training.checkpoints import Checkpoints, State
 from platform.training.loop import steps_in, train, training_order
 from platform.training.meter import NonFiniteLoss
 from platform.training.worker import Worker
+from tests.data.handmade import write_index, write_tar
+from tests.data.test_loader import members
 
 STEPS = 12
+KINDS = ("jpg", "cls")
 
 
 @pytest.fixture(autouse=True)
@@ -271,6 +275,41 @@ def test_steps_are_the_epochs_rounded_up(index: Index, digits_data: DataConfig) 
     assert order.steps_per_epoch == 1438 // 8
     steps = [steps_in(config(digits_data, epochs=epochs), order) for epochs in (1e-6, 0.065, 1.0, 2.5)]
     assert steps == [1, STEPS, 179, 448]
+
+
+def _folder_of(shard: dict[str, bytes], folder: Path) -> Index:
+    folder.mkdir()
+    write_tar(folder / "train-000000.tar", shard)
+    index = read_index(write_index(folder, {"train-000000.tar": len(shard) // 2}))
+    return replace(index, splits=index.splits | {"val": Split("val", index.split("train").shards)})
+
+
+def test_a_corrupt_image_is_trained_on_as_if_the_next_one_were_in_its_place(
+    tmp_path: Path, small_jpegs: list[bytes]
+) -> None:
+    """Losses, shares of right answers, weights and batch norm's statistics, bit by bit."""
+    torn = {3: b"junk", 21: small_jpegs[0][: len(small_jpegs[0]) // 2]}
+    broken = members(small_jpegs, 24, torn)
+    whole = broken | {f"{place:03d}.{kind}": broken[f"{place + 1:03d}.{kind}"] for place in torn for kind in KINDS}
+    cfg = config(DataConfig(classes=3), batch_norm=True, epochs=2)
+    ends = []
+    for name, shard in (("broken", broken), ("whole", whole)):
+        recorder, index = Recorder(), _folder_of(shard, tmp_path / f"{name} shards")
+        ends.append((train(cfg, index, Worker(), tmp_path / name, recorder), recorder))
+    (model, recorder), (expected, expected_recorder) = ends
+    for curve in ("train/loss", "train/main_loss", "train/top1"):
+        assert recorder.curve(curve) == expected_recorder.curve(curve), curve
+    assert max(recorder.curve("data/corrupt_samples")) == 2
+    assert max(expected_recorder.curve("data/corrupt_samples")) == 0
+    assert_same(model, expected)
+
+
+def test_a_split_whose_images_are_all_corrupt_has_no_scores(tmp_path: Path, small_jpegs: list[bytes]) -> None:
+    index = _folder_of(members(small_jpegs, 24), tmp_path / "shards")
+    junk = _folder_of(members(small_jpegs, 24, dict.fromkeys(range(24), b"junk")), tmp_path / "junk")
+    index = replace(index, splits=index.splits | {"val": Split("val", junk.split("train").shards)})
+    with pytest.raises(ShardError, match=r"none of the 24 images of val can be decoded; mend the shards"):
+        train(config(DataConfig(classes=3), epochs=0.1), index, Worker(), tmp_path / "run", nothing)
 
 
 RUNS = {"plain": False, "batch norm": True}
