@@ -13,7 +13,7 @@ from fractions import Fraction
 import numpy as np
 from numpy.typing import NDArray
 
-from platform.config import require
+from platform.config import Config, require
 from platform.data import draws
 from platform.data.index import Split
 
@@ -158,6 +158,16 @@ class _Line:
     shards: Ids  # the shard in each slot
     starts: Ids  # where each slot starts
     cut: int  # where the first stream starts, so that what an epoch leaves out is others each time
+
+
+def training_order(cfg: Config, split: Split) -> Order:
+    """The order of the member's images: (seed, order_seed) decides it.
+
+    Raises:
+        ConfigError: an epoch holds no whole batch.
+    """
+    seed = draws.key(cfg.seed, cfg.order_seed)
+    return Order.of(split, cfg.loader.streams, cfg.training.batch_size, cfg.loader.block, seed)
 
 
 def steps_per_epoch(samples: int, streams: int, batch_size: int) -> int:

@@ -20,7 +20,7 @@ from platform.data.cache import ShardError
 from platform.data.deviceloader import DeviceTrainLoader
 from platform.data.index import Index, Split
 from platform.data.loader import TrainLoader
-from platform.data.order import Order, evaluation_share, total_steps
+from platform.data.order import Order, evaluation_share, total_steps, training_order
 from platform.data.pixels import Pixels
 from platform.data.samplelog import SampleLog
 from platform.evaluation.metrics import Scores
@@ -239,16 +239,6 @@ class Saver:
     def _is_time(self, step: int) -> bool:
         every = self._cfg.every_steps
         return time.monotonic() - self._saved_at > self._cfg.every_s or (every > 0 and step % every == 0)
-
-
-def training_order(cfg: Config, split: Split) -> Order:
-    """The order of the member's images: (seed, order_seed) decides it.
-
-    Raises:
-        ConfigError: an epoch holds no whole batch.
-    """
-    seed = draws.key(cfg.seed, cfg.order_seed)
-    return Order.of(split, cfg.loader.streams, cfg.training.batch_size, cfg.loader.block, seed)
 
 
 def training_loader(cfg: Config, split: Split, order: Order, worker: Worker) -> TrainLoader:

@@ -28,8 +28,9 @@ from platform.config import (
 from platform.data import samplelog
 from platform.data.cache import ShardError
 from platform.data.index import Index, Split, read_index
+from platform.data.order import training_order
 from platform.training.checkpoints import Checkpoints, State
-from platform.training.loop import steps_in, train, training_order
+from platform.training.loop import steps_in, train
 from platform.training.meter import NonFiniteLoss
 from platform.training.worker import Worker
 from tests.data.handmade import write_index, write_tar
