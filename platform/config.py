@@ -774,6 +774,14 @@ class Config:
         """The largest share."""
         return self.shares(world)[0]
 
+    @property
+    def smallest_part(self) -> int:
+        """The fewest images that go through the network at once, at any number of workers."""
+        limit = self.training.max_batch_per_worker
+        worlds = range(self.cluster.min_workers, self.cluster.max_workers + 1)
+        shares = {share for world in worlds for share in self.shares(world)}
+        return min(share // -(-share // limit) for share in shares)
+
 
 # Settings that do not change what an experiment is, only where and how it runs; the others are its identity.
 NOT_IDENTITY = (

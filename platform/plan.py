@@ -13,6 +13,7 @@ from platform.data.order import steps_per_epoch, total_steps, training_order
 from platform.data.readahead import check_room
 from platform.data.storage import Storage, StorageError, is_remote
 from platform.models import build
+from platform.models.rehearsal import rehearse
 from platform.packing import pack
 from platform.packing.sources import source_name
 
@@ -79,7 +80,8 @@ def plan_member(name: str, member: Config, train_samples: int, index: Index | No
     """One member's steps.
 
     Raises:
-        ConfigError: a network that does not exist, a batch that is never full, memory that does not suffice.
+        ConfigError: a network that does not exist or does not take such images, a batch that is never full, a cache
+            that does not suffice.
     """
     build.check(member.model)
     batch = member.training.batch_size
@@ -92,6 +94,7 @@ def plan_member(name: str, member: Config, train_samples: int, index: Index | No
     if index:
         train = index.split("train")
         check_room(train, training_order(member, train), member.cluster.min_workers)  # fewer workers read more each
+    rehearse(member.model, member.data.classes, member.data.image_size, member.smallest_part)
     return MemberPlan(name, member, per_epoch, total_steps(member.training.epochs, per_epoch))
 
 

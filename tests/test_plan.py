@@ -14,6 +14,7 @@ from platform.config import (
     DataConfig,
     Experiment,
     LoaderConfig,
+    ModelConfig,
     StorageConfig,
 )
 from platform.data.index import Index, read_index
@@ -50,6 +51,16 @@ def test_members_may_not_differ_in_their_images(digits_data: DataConfig):
     other = replace(one.config, data=replace(digits_data, image_size=64))
     with pytest.raises(ConfigError, match=r"member b changes data\.\*"):
         plan(Experiment(one.config, {"a": one.config, "b": other}))
+
+
+def test_a_network_that_does_not_take_the_images_is_refused_before_anything_starts(digits_data: DataConfig):
+    model = ModelConfig(name="torchvision/alexnet")
+    with pytest.raises(ConfigError, match=r"torchvision/alexnet does not train on .*image_size=32 .*; give data\."):
+        plan(experiment(digits_data, model=model))
+    unpacked = replace(digits_data, shards=f"{digits_data.shards}-none")
+    with pytest.raises(ConfigError, match=r"torchvision/alexnet does not train on .*image_size=32"):
+        plan(experiment(unpacked, model=model))
+    plan(experiment(replace(digits_data, image_size=64), model=model))
 
 
 def test_no_index_and_no_source(tmp_path: Path):
