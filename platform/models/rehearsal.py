@@ -8,6 +8,7 @@ from dataclasses import astuple
 from typing import Any
 
 import torch
+from torch import nn
 from torch.overrides import TorchFunctionMode
 
 from platform.config import ConfigError, ModelConfig, first_line
@@ -54,10 +55,9 @@ def _nearest_size(model: ModelConfig, classes: int, image_size: int) -> int | No
 def _refusal(model: tuple[Any, ...], classes: int, image_size: int, images: int) -> str | None:
     """What PyTorch says against it; None: nothing, or it has no shapes for one of the network's operations."""
     try:
-        with META, _NothingDrawn():
-            network = build(ModelConfig(*model), classes, image_size, seed=0).train()
-            main, auxiliary = logits_and_auxiliary(network(torch.empty(images, 3, image_size, image_size)))
-            (main.sum() + sum(logits.sum() for logits in auxiliary)).backward()
+        network = _on_meta(ModelConfig(*model), classes, image_size).train()
+        main, auxiliary = logits_and_auxiliary(network(torch.empty(images, 3, image_size, image_size, device=META)))
+        (main.sum() + sum(logits.sum() for logits in auxiliary)).backward()
     except NotImplementedError:
         return None
     except Exception as error:  # whatever torch and torchvision raise: RuntimeError, ValueError, AssertionError ...
@@ -65,8 +65,17 @@ def _refusal(model: tuple[Any, ...], classes: int, image_size: int, images: int)
     return None
 
 
+def _on_meta(model: ModelConfig, classes: int, image_size: int) -> nn.Module:
+    with _NothingDrawn():
+        try:
+            with META:
+                return build(model, classes, image_size, seed=0)
+        except NotImplementedError:  # RegNet's widths are computed with tensors
+            return build(model, classes, image_size, seed=0).to(META)
+
+
 class _NothingDrawn(TorchFunctionMode):
-    """Leaves initial weights out, which have no values here."""
+    """Leaves initial weights out, whose values are of no use here."""
 
     def __torch_function__(self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None) -> Any:
         if getattr(func, "__name__", "") in DRAWS:

@@ -4,7 +4,7 @@ import copy
 import logging
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,7 @@ from platform.data.samplelog import SampleLog
 from platform.evaluation.metrics import Scores
 from platform.evaluation.predict import predict
 from platform.models.build import build
-from platform.training import memory, schedules
+from platform.training import batch_norm, memory, schedules
 from platform.training.averaging import WeightAverage
 from platform.training.checkpoints import Checkpoints, State
 from platform.training.memory import OutOfMemory
@@ -91,10 +91,18 @@ def train(
     meter = Meter(cfg, worker, order, start_step=step)
     loader = training_loader(cfg, split, order, worker)
 
+    def averaged_network() -> nn.Module:
+        _share_statistics(module, average, worker)
+        network = averaged(module, average)
+        if average.is_of_several(step) and batch_norm.layers(network):
+            with training_loader(cfg, split, order, worker) as again:
+                images = batch_norm.newest_images(again, order, step, worker, pixels, cfg.sampling)
+                batch_norm.recompute(network, _watched(images, progress), order.streams, worker, dtype)
+        return network
+
     def validate() -> float:
         progress.at(step, EVALUATING)
-        _share_statistics(module, average, worker)
-        scores = evaluate(averaged(module, average), cfg, index.split("val"), worker, pixels, dtype, progress)
+        scores = evaluate(averaged_network(), cfg, index.split("val"), worker, pixels, dtype, progress)
         if worker.rank == 0:
             report(step, {f"val/{name}": value for name, value in scores.rates().items()})
         meter.restart_clock()
@@ -139,8 +147,7 @@ def train(
                 saver.after(step, meter, None, read=True, last=False)  # it may take long
             settle(validate() if evaluating else None, read=reading)
             progress.at(step, WAITING)
-    _share_statistics(module, average, worker)
-    return averaged(module, average)
+    return averaged_network()
 
 
 @dataclass
@@ -269,10 +276,16 @@ def steps_in(cfg: Config, order: Order) -> int:
 
 
 def averaged(module: nn.Module, average: WeightAverage) -> nn.Module:
-    """A copy of the network with the averaged weights, in evaluation mode."""
+    """A copy of the network with the averaged weights and statistics, in evaluation mode."""
     evaluated = copy.deepcopy(module).eval()
     evaluated.load_state_dict(average.state)
     return evaluated
+
+
+def _watched(images: Iterable[Tensor], progress: Progress) -> Iterator[Tensor]:
+    for some in images:
+        progress.moved()
+        yield some
 
 
 def evaluate(

@@ -1,5 +1,6 @@
 """Whole short runs on the digits: what a run leaves depends on neither interruptions, threads nor workers."""
 
+import copy
 import multiprocessing
 import os
 from collections.abc import Iterator
@@ -29,8 +30,11 @@ from platform.data import samplelog
 from platform.data.cache import ShardError
 from platform.data.index import Index, Split, read_index
 from platform.data.order import training_order
+from platform.data.pixels import Pixels
+from platform.models.build import build
+from platform.training import batch_norm
 from platform.training.checkpoints import Checkpoints, State
-from platform.training.loop import steps_in, train
+from platform.training.loop import steps_in, train, training_loader
 from platform.training.meter import NonFiniteLoss
 from platform.training.worker import Worker
 from tests.data.handmade import write_index, write_tar
@@ -332,9 +336,9 @@ def _replica(rank: int, world: int, data: DataConfig, val: Split, folder: str) -
     dist.init_process_group("gloo", init_method=f"file://{folder}/rendezvous", rank=rank, world_size=world)
     digits = read_index(data.shards)
     index = replace(digits, splits=digits.splits | {"val": val})
-    for run, batch_norm in (RUNS | {"handed": False}).items():
+    for run, normalised in (RUNS | {"handed": False}).items():
         recorder = Recorder()
-        cfg = _run_of_replicas(data, batch_norm=batch_norm)
+        cfg = _run_of_replicas(data, batch_norm=normalised)
         model = train(cfg, index, Worker(rank, world), Path(folder) / run, recorder)
         curves = {name: recorder.curve(name) for name in ("train/loss", "train/top1", "val/loss")}
         torch.save({"weights": model.state_dict(), **curves}, Path(folder) / f"{run}-{rank}.pt")
@@ -407,6 +411,23 @@ def test_every_rank_ends_with_the_same_network(replicas: Replicas, run: str) -> 
     first, *others = (left["weights"] for left in replicas.left[run])
     for name, value in first.items():
         assert all(torch.equal(other[name], value) for other in others), name
+
+
+def test_statistics_of_the_averaged_network_are_the_same_at_any_number_of_workers(
+    replicas: Replicas, index: Index, digits_data: DataConfig
+) -> None:
+    """As one worker takes them for the same weights."""
+    cfg, split = _run_of_replicas(digits_data, batch_norm=True), index.split("train")
+    order, worker = training_order(cfg, split), Worker()
+    network = build(cfg.model, cfg.data.classes, cfg.data.image_size, cfg.seed)
+    network.load_state_dict(replicas.left["batch norm"][0]["weights"])
+    before = copy.deepcopy(network.eval().state_dict())
+    with training_loader(cfg, split, order, worker) as loader:
+        pixels = Pixels(cfg.data, worker.device)
+        images = batch_norm.newest_images(loader, order, RUNS_STEPS, worker, pixels, cfg.sampling)
+        batch_norm.recompute(network, images, order.streams, worker, torch.float32)
+    for name, value in network.state_dict().items():
+        torch.testing.assert_close(value, before[name], rtol=1e-5, atol=1e-6, msg=name)
 
 
 def test_only_rank_0_reports(replicas: Replicas) -> None:
