@@ -133,7 +133,7 @@ def train(
                 result = train_step(model, optimizer, batch, pixels, cfg, dtype, world=worker.world)
             except torch.OutOfMemoryError as error:
                 traceback.clear_frames(error.__traceback__)  # of what the step had in memory
-                raise OutOfMemory(memory.advice(module, batch, pixels, cfg, dtype)) from error
+                raise OutOfMemory(memory.advice(module, optimizer, batch, pixels, cfg, dtype)) from error
             average.update(module, step)
             meter.add(result, step)
             step += 1
