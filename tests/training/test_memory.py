@@ -159,7 +159,7 @@ def test_what_is_advised_fits_beside_momentum_and_the_gradients_of_another_part(
     gc.collect()
     others = _held()
     features = WEIGHTS // 3  # of each image
-    network.room = others + (0 if stepped else WEIGHTS * (momentum > 0)) + WEIGHTS + 5 * features
+    network.room = others + (0 if stepped else WEIGHTS * (momentum > 0)) + WEIGHTS + 11 * features // 2
     said = advice(network, optimizer, batch(16), Pixels(cfg.data, CPU), cfg, torch.float32)
     assert "training.max_batch_per_worker=4 fits" in said
 
