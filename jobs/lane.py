@@ -95,8 +95,7 @@ def run_lane(lane: Lane, rank: int, world: int, device: torch.device, preempted:
         torch.cuda.set_device(device)  # else whatever names none makes a context on the node's first GPU
     worker = Worker(rank, world, device, threads=config.loader.threads or config.cluster.cpus_per_worker)
     _allow_many_open_shards()
-    gc.collect()
-    gc.freeze()  # torch's and Ray's half a million objects: the collector need not walk them at every few images
+    _freeze_imported()
     take_secrets(lane.mailbox)
     index = functools.cache(lambda: _same_index(read_index(config.data.shards, config.storage, ask_all=False), worker))
     for member in lane.members:
@@ -107,6 +106,13 @@ def _allow_many_open_shards() -> None:
     """Each takes a file descriptor; the usual soft limit of 1024 is a convention of the 1980s."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+@functools.cache  # once a process: of a second trial's start, what the first one left would be kept for ever
+def _freeze_imported() -> None:
+    """torch's and Ray's half a million objects: the collector need not walk them at every few images."""
+    gc.collect()
+    gc.freeze()
 
 
 def _same_index(index: Index, worker: Worker) -> Index:

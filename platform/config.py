@@ -277,12 +277,15 @@ class ScheduleConfig:
     def __post_init__(self) -> None:
         require_choice("schedule.name", self.name, SCHEDULES)
         require(0 < self.factor <= 1, f"schedule.factor is {self.factor}; give a share in (0, 1]")
-        require(self.every_epochs > 0, f"schedule.every_epochs is {self.every_epochs}; give more than 0")
+        every, warmup = self.every_epochs, self.warmup_epochs
+        require(
+            0 < every < math.inf, f"schedule.every_epochs is {every}; give more than 0, and less than infinitely many"
+        )
         require(0 <= self.final <= 1, f"schedule.final is {self.final}; give a share in [0, 1]")
         require(0 < self.power < math.inf, f"schedule.power is {self.power}; give more than 0, such as 0.5, 1 or 2")
         require(0 <= self.initial <= 1, f"schedule.initial is {self.initial}; give a share in [0, 1]")
         require(0 < self.rise < 1, f"schedule.rise is {self.rise}; give a share between 0 and 1")
-        require_at_least("schedule.warmup_epochs", self.warmup_epochs, 0)
+        require(0 <= warmup < math.inf, f"schedule.warmup_epochs is {warmup}; give at least 0, and not infinitely many")
 
 
 AVERAGINGS = ("polyak", "ema", "none")
@@ -359,7 +362,9 @@ class EvaluationConfig:
     views: list[int] = field(default_factory=lambda: [1, 10, 144])
     every_epochs: int = 1  # single-view evaluation while training; 0: only at the end
     batch_size: int = 512  # views in one forward pass
-    stored_dtype: str = "float32"  # of the probabilities kept on disk: samples x views x classes of them
+    stored_dtype: str = (
+        "float32"  # of the probabilities kept on disk: samples x views x classes; float16: of their logs
+    )
 
     def __post_init__(self) -> None:
         known = bool(self.views) and self.views == sorted(set(self.views) & set(VIEW_COUNTS))
@@ -831,6 +836,14 @@ class Config:
     def batch_per_worker(self, world: int) -> int:
         """The largest share."""
         return self.shares(world)[0]
+
+    @property
+    def smallest_part(self) -> int:
+        """The fewest images that go through the network at once, at any number of workers."""
+        limit = self.training.max_batch_per_worker
+        worlds = range(self.cluster.min_workers, self.cluster.max_workers + 1)
+        shares = {share for world in worlds for share in self.shares(world)}
+        return min(share // -(-share // limit) for share in shares)
 
 
 # Settings that do not change what an experiment is, only where and how it runs; the others are its identity.

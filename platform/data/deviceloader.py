@@ -45,10 +45,21 @@ class DeviceTrainLoader(TrainLoader):
             if isinstance(decoded, CorruptImage):
                 errors.append(self._left_out(batch, place, sample, decoded))
                 continue
-            batch.images[place] = resize_on_device(decoded, batch.images.shape[1:3], view.interpolation)
-            batch.mirrored_N[place] = view.mirrored
+            self._show(batch, place, decoded, view)
             batch.valid_N[place] = True
         return errors
+
+    def _put(self, batch: Batch, place: int, sample: Sample) -> None:
+        image = EncodedImage(sample.image)
+        view = self._crop(batch, place, image)
+        (decoded,) = self._decoder().decode([(image, view.box)])
+        if isinstance(decoded, CorruptImage):
+            raise decoded
+        self._show(batch, place, decoded, view)
+
+    def _show(self, batch: Batch, place: int, decoded: Tensor, view: Crop) -> None:
+        batch.images[place] = resize_on_device(decoded, batch.images.shape[1:3], view.interpolation)
+        batch.mirrored_N[place] = view.mirrored
 
     def _decoder(self) -> "DeviceDecoder":
         if not hasattr(self._thread, "decoder"):

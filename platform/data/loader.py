@@ -1,7 +1,8 @@
 """Shards to batches of uint8 images: threads decode into one shared buffer a few batches ahead.
 
 All decoders release the GIL, so threads scale like processes and copy nothing. Samples that cannot be decoded are
-masked, counted and named; beyond `data.max_corrupt` the loader raises.
+counted and named; beyond `data.max_corrupt` the loader raises. In training the next sample in the index takes the place
+of such a one, in evaluation it is masked.
 """
 
 import logging
@@ -33,7 +34,7 @@ CPU = torch.device("cpu")
 
 @dataclass
 class Batch:
-    """Samples on the host. Where `valid_N` is false the sample was corrupt: its image is black, its label 0."""
+    """Samples on the host. In evaluation a corrupt sample's image is black, its label 0 and its `valid_N` false."""
 
     images: Tensor  # training [N, H, W, 3], evaluation [N, U, H, W, 3]; uint8
     labels_N: Tensor  # int64
@@ -182,16 +183,21 @@ class Loader:
         """The samples at `places`; their labels are set."""
         labels = batch.labels_N.numpy()
         for place, sample_id in zip(places, batch.ids_N[places].tolist(), strict=True):
-            sample = self._split.read(sample_id)
-            if not 0 <= sample.label < self._classes:
-                raise ShardError(
-                    f"sample {sample.key} has the label {sample.label}, but data.classes is {self._classes}; "
-                    "set data.classes to what the index says"
-                )
+            sample = self._read(sample_id)
             labels[place] = sample.label
             yield place, sample
 
+    def _read(self, sample_id: int) -> Sample:
+        sample = self._split.read(sample_id)
+        if not 0 <= sample.label < self._classes:
+            raise ShardError(
+                f"sample {sample.key} has the label {sample.label}, but data.classes is {self._classes}; "
+                "set data.classes to what the index says"
+            )
+        return sample
+
     def _left_out(self, batch: Batch, place: int, sample: Sample, error: CorruptImage) -> str:
+        """What becomes of a sample that cannot be decoded; returns what is said of it."""
         batch.images[place].zero_()
         batch.labels_N[place] = 0
         return f"{sample.key}: {error}"
@@ -263,6 +269,32 @@ class TrainLoader(Loader):
 
     def _crop(self, batch: Batch, place: int, image: EncodedImage) -> Crop:
         return crop(self._sampling, self._data, image.width, image.height, batch.draws_ND[place].tolist())
+
+    def _left_out(self, batch: Batch, place: int, sample: Sample, error: CorruptImage) -> str:
+        """The next sample in the index that can be decoded takes its place, with the crop and colours drawn for it.
+
+        Which one that is follows from the index alone, so that any number of workers trains on the same one, and every
+        batch is whole: means, gradients and batch norm's statistics are those of real images.
+        """
+        first, limit = int(batch.ids_N[place]), self.corrupt.limit
+        for distance in range(1, min(limit + 2, self._split.samples)):
+            other_id = (first + distance) % self._split.samples
+            other = self._read(other_id)
+            try:
+                self._put(batch, place, other)
+            except CorruptImage:
+                continue  # it is named where it is due itself
+            batch.ids_N[place], batch.labels_N[place], batch.valid_N[place] = other_id, other.label, True
+            return f"{sample.key}: {error}; {other.key} takes its place"
+        raise ShardError(
+            f"sample {sample.key} cannot be decoded ({error}), and none of the next "
+            f"{min(limit + 1, self._split.samples - 1)} can take its place (data.max_corrupt={limit}); mend the shards "
+            "or raise the limit"
+        )
+
+    def _put(self, batch: Batch, place: int, sample: Sample) -> None:
+        """Decode a sample into its place."""
+        self._render_crop(batch, place, EncodedImage(sample.image))
 
     def _render_crop(self, batch: Batch, place: int, image: EncodedImage) -> None:
         view = self._crop(batch, place, image)

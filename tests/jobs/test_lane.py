@@ -1,8 +1,11 @@
-"""Two workers of a lane, in two processes: rank 0 decides and writes for both, and each waits for the other."""
+"""A lane's workers: what a process does once, however many trials it takes; and two of them in two processes, where
+rank 0 decides and writes for both and each waits for the other."""
 
+import gc
 import multiprocessing
 import os
 import time
+import weakref
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,7 +16,7 @@ import torch
 from torch.multiprocessing.spawn import start_processes
 
 from jobs import lane
-from jobs.lane import Lane, LaneMember, run_lane
+from jobs.lane import Lane, LaneMember, _freeze_imported, run_lane
 from platform.cluster import Message
 from platform.config import ConfigError, DataConfig
 from platform.data.index import Split
@@ -22,7 +25,6 @@ from platform.training import loop
 from tests.jobs.ranks import LONG_S, Handle, Post, join, wait_at_most
 from tests.training.test_loop import config
 
-pytestmark = pytest.mark.slow
 SHORT_S = 3
 FINAL = "the value is 3, the limit is 2; lower it"
 
@@ -44,7 +46,9 @@ def _worker(rank: int, folder: str, data: DataConfig, val: Split, address: Any) 
     post.connect()
     mailbox = Handle(post.mailbox())  # pyright: ignore[reportAttributeAccessIssue]
     read = lane.read_index
-    lane.read_index = lambda *args: (found := read(*args)) and replace(found, splits=found.splits | {"val": val})
+    lane.read_index = lambda *args, **options: (
+        (found := read(*args, **options)) and replace(found, splits=found.splits | {"val": val})
+    )
     if rank == 1:
         _only_rank_0_writes_and_reads()
     slow = _member(folder, "slow", data)
@@ -126,11 +130,13 @@ def ended(digits, digits_data: DataConfig, tmp_path_factory: pytest.TempPathFact
     return Ended(folder, messages)
 
 
+@pytest.mark.slow
 def test_who_evaluates_longer_than_a_collective_waits_is_waited_for(ended: Ended) -> None:
     assert ended.member("slow").state().state == FINISHED
     assert not [message.text for message in ended.messages if message.kind == "warning" and "stood" in message.text]
 
 
+@pytest.mark.slow
 def test_whether_a_member_is_trained_is_what_rank_0_sees(ended: Ended) -> None:
     """The second run would have parted at rank 1, which sees no weights, or raised there."""
     assert ended.member("slow").is_finished(1)
@@ -138,6 +144,7 @@ def test_whether_a_member_is_trained_is_what_rank_0_sees(ended: Ended) -> None:
     assert [message.text for message in ended.messages if message.kind == "ended"][:2] == [FINISHED, FINISHED]
 
 
+@pytest.mark.slow
 def test_the_cause_that_a_peer_told_is_written_by_rank_0_and_is_final(ended: Ended) -> None:
     raised = {rank: (ended.folder / f"raised-{rank}").read_text() for rank in (0, 1)}
     assert raised[1] == "ConfigError"
@@ -146,3 +153,29 @@ def test_the_cause_that_a_peer_told_is_written_by_rank_0_and_is_final(ended: End
     assert (state.state, state.error) == (FAILED, f"ConfigError: {FINAL}")
     told = [message.text for message in ended.messages if message.member == "refused" and message.kind == "ended"]
     assert told == [f"{FAILED}: ConfigError: {FINAL}"]
+
+
+@pytest.fixture
+def _unfrozen() -> Iterator[None]:
+    _freeze_imported.cache_clear()
+    yield
+    gc.unfreeze()
+
+
+class Knot:
+    """In a cycle: the collector alone removes it."""
+
+    def __init__(self) -> None:
+        self.itself = self
+
+
+@pytest.mark.usefixtures("_unfrozen")
+def test_what_a_trial_leaves_is_collected_after_the_next_one_has_begun() -> None:
+    _freeze_imported()
+    assert gc.get_freeze_count() > 100_000
+    left = Knot()
+    reference = weakref.ref(left)
+    _freeze_imported()  # the next trial's, while something still holds on to it
+    del left
+    gc.collect()
+    assert reference() is None
