@@ -44,12 +44,15 @@ class Runs:
         self._names.append(name)
         run = self._record.member_runs.setdefault(name, new_key())
         self._record.configs[name] = asdict(config)
-        self._folder.write(self._record)
+        self._folder.note_run(self._record, name)
         self._tracker.start(name, asdict(config), parent=self._parent(), again=run, params=params)
         self._log_kept(name)
 
-    def end(self, name: str, status: str, tags: dict[str, str], figures: dict[str, float]) -> None:
-        """A trial of a sweep has ended for good, as FINISHED, FAILED or KILLED."""
+    def end(
+        self, name: str, status: str, tags: dict[str, str], figures: dict[str, float], *, again: bool = False
+    ) -> None:
+        """A trial of a sweep has ended for good, as FINISHED, FAILED or KILLED; `again` has the next launch report it
+        again."""
         self._names.remove(name)
         self._log_kept(name)
         self._report_goodput(name)
@@ -58,8 +61,9 @@ class Runs:
             self._tracker.tag(run, key, value)
         self._tracker.summary(run, figures)
         self._tracker.finish(run, status)
-        self._record.reported = [*{*self._record.reported, name}]
-        self._folder.write(self._record)
+        if not again and name not in self._record.reported:
+            self._record.reported.append(name)
+            self._folder.note_reported(name)
 
     def close_sweep(self, status: str, figures: dict[str, float], files: list[Path], verdict: str) -> None:
         """The end of a sweep, whose trials have ended: its figures and its report."""

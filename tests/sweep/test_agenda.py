@@ -57,6 +57,7 @@ class Launch:
     def __post_init__(self) -> None:
         self.search = Told(self.sweep.points or 0)
         self.book = Book.read(self.folder)
+        self.book.write(self.folder)
         self.before = [replace(trial) for trial in self.book.trials]
         words = lambda point, seed: [f"optim.lr={point['optim.lr']}", f"seed={seed}"]  # noqa: E731
         self.agenda = Agenda(self.sweep, self.book, self.search, self.folder, words)
@@ -319,4 +320,4 @@ def test_a_curve_that_was_lost_is_no_finalists(folder: Path):
         assert isinstance(trial, Trial)
         launch.end(trial, FINISHED, 0.5)
     (ExperimentFolder(folder).member("p000-s0").path / curve.FILE).write_text("")
-    assert launch.names(3) == ["p001-s1"]
+    assert Launch(launch.sweep, folder).names(3) == ["p001-s1"]
