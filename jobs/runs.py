@@ -44,6 +44,7 @@ class Runs:
         self._names.append(name)
         run = self._record.member_runs.setdefault(name, new_key())
         self._record.configs[name] = asdict(config)
+        self._record.reported = [each for each in self._record.reported if each != name]  # it failed in a launch before
         self._folder.note_run(self._record, name)
         self._tracker.start(name, asdict(config), parent=self._parent(), again=run, params=params)
         self._log_kept(name)

@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 Found = TypeVar("Found")
 
 
-def append(path: Path, change: Any) -> None:
+def append_change(path: Path, change: Any) -> None:
     """Returns when the disk has it.
 
     Raises:
@@ -40,11 +40,11 @@ def append(path: Path, change: Any) -> None:
         os.close(file)
 
 
-def read(path: Path) -> list[Any]:
+def read_changes(path: Path) -> list[Any]:
     """Every change, the oldest first. A last line without an end is of a process that was killed while writing it.
 
     Raises:
-        ValueError: another line is not what `append` wrote.
+        ValueError: another line is not what `append_change` wrote.
     """
     try:
         *lines, _unfinished = path.read_bytes().split(b"\n")
@@ -53,12 +53,12 @@ def read(path: Path) -> list[Any]:
     return [json.loads(line) for line in lines]
 
 
-def forget(path: Path) -> None:
+def forget_changes(path: Path) -> None:
     """The whole file holds them all."""
     path.unlink(missing_ok=True)
 
 
-def read_with(whole: Path, both: Callable[[], Found]) -> Found:
+def read_with_changes(whole: Path, both: Callable[[], Found]) -> Found:
     """What `both` reads of a whole file and its changes, where somebody else may write it whole in between."""
     while True:
         before = _version(whole)

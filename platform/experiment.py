@@ -3,7 +3,7 @@
 runs/NAME/experiment.json      resolved config, identity, keys of the runs in tracking.jsonl; what changed since
                                it was written, while a sweep runs: experiment.jsonl
 runs/NAME/members/MEMBER/      checkpoints/, weights.pt, probabilities/, state.json, attempts.json
-runs/NAME/table.{md,csv,png}   the results
+runs/NAME/table.{md,csv,png}   the results; scores.json: what they were made from
 runs/NAME/tracking.jsonl       what MLflow should get; tracking.delivered.json says what it has
 """
 
@@ -21,7 +21,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from platform import changes
+from platform.changes import append_change, forget_changes, read_changes, read_with_changes
 from platform.config import ConfigError, Experiment, differences, first_line, identity
 from platform.data.index import Index, Split
 from platform.evaluation.probabilities import SEAL, is_complete
@@ -115,6 +115,7 @@ class ExperimentFolder:
         self.path, self.name = path, path.name
         self.live = self.path / "live.json"  # which process on which node is where, while it runs
         self.tracking = self.path / "tracking.jsonl"
+        self.scores = self.path / "scores.json"  # of the members, with the digest of what they were computed from
         self._file, self._changes = self.path / "experiment.json", self.path / "experiment.jsonl"
 
     def member(self, name: str) -> MemberFolder:
@@ -194,7 +195,7 @@ class ExperimentFolder:
             ConfigError: it is torn, or not ours.
         """
         try:
-            return changes.read_with(self._file, self._read)
+            return read_with_changes(self._file, self._read)
         except (ValueError, TypeError, KeyError, AttributeError) as error:
             raise ConfigError(
                 f"{self._file} is damaged ({first_line(error)}); bring it back, or give fresh=true to start anew"
@@ -204,23 +205,26 @@ class ExperimentFolder:
         """As a whole, which takes as long as there are members or trials."""
         self.path.mkdir(parents=True, exist_ok=True)
         write_atomically(self._file, json.dumps(asdict(record), indent=1) + "\n")
-        changes.forget(self._changes)
+        forget_changes(self._changes)
 
     def note_run(self, record: Record, name: str) -> None:
-        """That a trial has a run and a config; a line, however many trials there are."""
-        changes.append(self._changes, {"run": {name: record.member_runs[name]}, "config": {name: record.configs[name]}})
+        """That a trial has begun, its run and its config; a line, however many trials there are."""
+        append_change(self._changes, {"run": {name: record.member_runs[name]}, "config": {name: record.configs[name]}})
 
     def note_reported(self, name: str) -> None:
         """That a trial's end is in the tracking journal; a line as well."""
-        changes.append(self._changes, {"reported": [name]})
+        append_change(self._changes, {"reported": [name]})
 
     def _read(self) -> Record:
         record = Record(**json.loads(self._file.read_text()))
-        for change in changes.read(self._changes):
+        reported = dict.fromkeys(record.reported)
+        for change in read_changes(self._changes):
             record.member_runs |= change.get("run", {})
             record.configs |= change.get("config", {})
-            record.reported += change.get("reported", [])
-        record.reported = list(dict.fromkeys(record.reported))
+            for name in change.get("run", {}):
+                reported.pop(name, None)
+            reported |= dict.fromkeys(change.get("reported", []))
+        record.reported = list(reported)
         return record
 
     def _set_aside(self) -> None:

@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from platform import changes
+from platform.changes import append_change, forget_changes, read_changes, read_with_changes
 from platform.config import ConfigError, first_line
 from platform.journal import write_atomically
 
@@ -67,7 +67,7 @@ class Book:
         """
         path = folder / FILE
         try:
-            book = changes.read_with(path, lambda: cls._read(folder))
+            book = read_with_changes(path, lambda: cls._read(folder))
             book._check()
         except FileNotFoundError:
             if (folder / CHANGES).exists():
@@ -84,7 +84,7 @@ class Book:
     @classmethod
     def _read(cls, folder: Path) -> "Book":
         content = json.loads((folder / FILE).read_text())
-        trials = {trial.name: trial for each in changes.read(folder / CHANGES) if (trial := Trial(**each))}
+        trials = {trial.name: trial for each in read_changes(folder / CHANGES) if (trial := Trial(**each))}
         known = [Trial(**each) for each in content["trials"]]
         trials = [trials.pop(trial.name, trial) for trial in known] + list(trials.values())
         return cls(**content | {"trials": trials})
@@ -103,11 +103,11 @@ class Book:
     def write(self, folder: Path) -> None:
         """As a whole, which takes as long as there are trials: at the start of a launch and at its end."""
         write_atomically(folder / FILE, json.dumps(asdict(self), indent=1) + "\n")
-        changes.forget(folder / CHANGES)
+        forget_changes(folder / CHANGES)
 
     def note(self, folder: Path, trial: Trial) -> None:
         """That a trial was added, or is another now; a line, however many trials there are."""
-        changes.append(folder / CHANGES, asdict(trial))
+        append_change(folder / CHANGES, asdict(trial))
 
     def trial(self, name: str) -> Trial:
         return next(trial for trial in self.trials if trial.name == name)
