@@ -60,7 +60,8 @@ class Agenda:
         trial = self._queue.pop(0) if self._queue else self._first_seed() or self._other_seed()
         if isinstance(trial, Trial):
             self._running[trial.name] = trial
-            self.curve.runs(trial.name)
+            if trial.state not in OVER:  # else it is only told again
+                self.curve.runs(trial.name)
         return trial
 
     def end(self, trial: Trial, state: str, reason: str = "") -> None:
