@@ -4,6 +4,7 @@ In: messages while it runs, states and scores at the end. Out: entries of the ex
 tracker delivers. What a killed launcher could not report, the next one does.
 """
 
+import contextlib
 import logging
 from dataclasses import asdict
 from pathlib import Path
@@ -119,6 +120,8 @@ class Runs:
             self._tracker.finish(self._record.member_runs[name], "FINISHED" if done else status)
         self._tracker.tag(self._parent(), "interrupted", reason)
         self._tracker.finish(self._parent(), status)
+        with contextlib.suppress(OSError):  # on a full disk what changed is beside it
+            self._folder.write(self._record)
 
     def _report_goodput(self, *names: str) -> None:
         """What the wall time of each member went into, and why each of its attempts ended."""
