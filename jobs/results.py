@@ -16,6 +16,7 @@ from platform.evaluation.kept import scored
 from platform.experiment import ExperimentFolder
 from platform.sweep.trials import FINISHED, STOPPED, Trial
 
+AGAIN = "the same command evaluates it again"
 STATUS = {FINISHED: "FINISHED", STOPPED: "KILLED"}  # MLflow's words for ends; FAILED for others
 
 
@@ -43,7 +44,7 @@ class Results:
         if trial.state != FINISHED:
             return Scored(trial)
         try:
-            scores = scored({trial.name: self.folder.member(trial.name).probabilities}, self.views)
+            scores = scored({trial.name: self.folder.member(trial.name).probabilities}, self.views, AGAIN)
         except Exception as error:
             cause = (
                 first_line(error) if isinstance(error, ConfigError) else f"{type(error).__name__}: {first_line(error)}"
@@ -52,10 +53,11 @@ class Results:
         return Scored(trial, report.metrics(scores.members[trial.name], prefix="test"))
 
     def end(self, runs: Runs, found: Scored, warn: Callable[[str], None]) -> None:
-        """Report it; one without the figures that it should have is reported by the next launch again."""
+        """Report it; one without the figures that it should have is evaluated and reported again by the next launch."""
         trial, error = found.trial, found.error
         if error:
-            warn(f"{trial.name} has no test scores in MLflow ({error}); the same command tries again")
+            warn(f"{trial.name} has no test scores in MLflow: {error}")
+            self.folder.member(trial.name).forget_evaluation()
         tags = _tags(trial) | ({"error": error} if error else {})
         runs.end(trial.name, STATUS.get(trial.state, "FAILED"), tags, found.figures, again=bool(error))
 

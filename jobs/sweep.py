@@ -31,7 +31,7 @@ from platform.sweep import ranking, report, table
 from platform.sweep.agenda import Agenda
 from platform.sweep.outcome import Curves
 from platform.sweep.plan import Compose, SweepPlan, composed, new_search, plan_sweep, words_of
-from platform.sweep.trials import DIVERGED, FAILED, FILE, FINISHED, OVER, Book, Trial
+from platform.sweep.trials import DIVERGED, FAILED, FILE, FINISHED, OVER, WAITING, Book, Trial
 from platform.tracking import git_commit, require_answer
 
 log = logging.getLogger("platform")
@@ -82,6 +82,7 @@ class _Sweep:
         self._config = self._experiment.config
         self._book = self._open_book()
         sweep = self._config.sweep
+        self._have_evaluated_again()
         for trial in self._book.trials:
             if trial.state not in OVER:  # a new launch gives it new attempts
                 member = folder.member(trial.name)
@@ -116,6 +117,13 @@ class _Sweep:
         book.choices = {key: str(value) for key, value in groups.items() if not key.startswith("hydra/") and value}
         book.write(self._folder.path)
         return book
+
+    def _have_evaluated_again(self) -> None:
+        """Trials whose probabilities the launch before could not read: their weights are as they were."""
+        views = max(self._config.evaluation.views)
+        for trial in self._unreported:
+            if trial.state == FINISHED and not self._folder.member(trial.name).is_finished(views):
+                trial.state = WAITING
 
     @property
     def _unreported(self) -> list[Trial]:

@@ -126,9 +126,14 @@ class ExperimentFolder:
         """Hold the experiment: a second launch of it is refused. The operating system frees a dead holder's lock.
 
         Raises:
-            ConfigError: somebody else holds it.
+            ConfigError: somebody else holds it, or there can be no such folder.
         """
-        self.path.mkdir(parents=True, exist_ok=True)
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise ConfigError(
+                f"the experiment's folder {self.path} cannot be made ({error.strerror}); give another output_dir"
+            ) from error
         lock, holder = FileLock(self.path / ".lock"), self.path / ".holder"
         try:
             lock.acquire(timeout=0)

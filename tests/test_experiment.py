@@ -122,3 +122,14 @@ def test_a_damaged_change_of_the_record_is_one_line(tmp_path: Path):
         (tmp_path / "experiment.jsonl").write_text(damage)
         with pytest.raises(ConfigError, match=r"experiment\.json is damaged .* fresh=true"):
             folder.record()
+
+
+@pytest.mark.parametrize("place", ["a file", "/proc"])
+def test_a_place_that_takes_no_folder_is_one_line_with_the_setting(tmp_path: Path, place: str):
+    (tmp_path / "a file").write_text("")
+    folder = ExperimentFolder(tmp_path / place / "name")  # joined to /proc it is that
+    with (
+        pytest.raises(ConfigError, match=r"folder .*name cannot be made \(.*\); give another output_dir"),
+        folder.held(),
+    ):
+        pass

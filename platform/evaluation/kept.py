@@ -21,6 +21,7 @@ from platform.journal import write_atomically
 
 log = logging.getLogger("platform")
 RULES = 1  # raise it when `ensemble.score` makes other numbers of the same probabilities
+AGAIN = "evaluate again with job=evaluate"
 DAMAGE = (ValueError, KeyError, TypeError, OSError, EOFError, RuntimeError, zipfile.BadZipFile)  # of files from a disk
 
 
@@ -50,8 +51,8 @@ def kept_scores(
     return scores
 
 
-def scored(members: dict[str, Path], view_counts: list[int]) -> EnsembleScores:
-    """The same, computed.
+def scored(members: dict[str, Path], view_counts: list[int], remedy: str = AGAIN) -> EnsembleScores:
+    """The same, computed; `remedy` is what an error says to do.
 
     Raises:
         ConfigError: as above.
@@ -63,7 +64,7 @@ def scored(members: dict[str, Path], view_counts: list[int]) -> EnsembleScores:
         except DAMAGE as error:
             raise ConfigError(
                 f"the probabilities of {name} in {folder} cannot be read ({type(error).__name__}: "
-                f"{first_line(error)}); evaluate again with job=evaluate"
+                f"{first_line(error)}); {remedy}"
             ) from error
     try:
         return score(opened, view_counts)

@@ -82,7 +82,8 @@ def test_a_trial_without_its_scores_is_reported_by_the_next_launch(experiment: E
     results.begin(runs, found, experiment.config)
     results.end(runs, results.scored(found), warnings.append)
     assert len(warnings) == 1
-    assert warnings[0].startswith("p001-s0 has no test scores in MLflow (the probabilities of p001-s0 in")
+    assert warnings[0].startswith("p001-s0 has no test scores in MLflow: the probabilities of p001-s0 in")
+    assert warnings[0].endswith("; the same command evaluates it again")
     assert folder.record().reported == []
     evaluated(folder, found)
     results.begin(runs, found, experiment.config)
