@@ -36,7 +36,6 @@ from platform.experiment import FAILED, FINISHED, MemberFolder, MemberState, fin
 from platform.goodput import read_attempts
 from platform.models.build import build
 from platform.sweep.curve import CurveWriter, Moment
-from platform.sweep.curve import read as read_curve
 from platform.training.checkpoints import CheckpointError, newest_step, save_whole
 from platform.training.loop import train
 from platform.training.memory import OutOfMemory
@@ -270,7 +269,7 @@ def _train_and_evaluate(
 
     model = _trained(cfg, folder, worker, progress)
     if model is None:
-        verdict = (lambda: judge(member.name, read_curve(folder.path)[-1])) if judge else None
+        verdict = functools.partial(_have_judged, judge, member.name, curve) if judge else None
         model = train(cfg, index, worker, folder.path, report, progress, member.copy_to, verdict)
         if worker.rank == 0:
             save_whole(folder.weights, model.state_dict())
@@ -279,6 +278,11 @@ def _train_and_evaluate(
     if worker.rank == 0:
         sender.send("state", text=f"evaluating {max(cfg.evaluation.views)} views")
     _evaluate(model, cfg, folder, index, worker, progress)
+
+
+def _have_judged(judge: Callable[[str, Moment], None], member: str, curve: CurveWriter) -> None:
+    if curve.newest:
+        judge(member, curve.newest)
 
 
 def _evaluate(

@@ -158,7 +158,8 @@ class Tracker:
                 pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
                 continue
             pause_s, self._failures = FIRST_PAUSE_S, 0
-            self._note(batch[-1].number, replica.runs)
+            runs = {entry.content.get("run") for entry in batch}
+            self._note(batch[-1].number, {run: known for run, known in replica.runs.items() if run in runs})
 
     def _deliver(self, replica: "Replica", batch: list[Entry]) -> None:
         """Deliver a batch less what MLflow refuses for good, which is said."""
