@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from platform.changes import append_change, forget_changes, read_changes, read_with_changes
-from platform.journal import write_atomically
+from platform.files import write_atomically
 from tests.counting import cost_of
 
 

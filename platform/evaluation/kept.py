@@ -17,7 +17,7 @@ from platform.config import ConfigError, first_line
 from platform.evaluation.ensemble import EnsembleScores, score
 from platform.evaluation.metrics import Scores
 from platform.evaluation.probabilities import SEAL, MemberProbabilities
-from platform.journal import write_atomically
+from platform.files import write_atomically
 
 log = logging.getLogger("platform")
 RULES = 1  # raise it when `ensemble.score` makes other numbers of the same probabilities
