@@ -46,6 +46,11 @@ def require_at_least(key: str, value: float, limit: float) -> None:
     require(value >= limit, f"{key} is {value}; give at least {limit:g}")
 
 
+def require_seed(key: str, value: int) -> None:
+    """Of what PyTorch and the orders take as 64 bits: PyTorch refuses more, and the orders would drop the rest."""
+    require(-(2**63) <= value < 2**64, f"{key} is {value}; give a whole number from {-(2**63)} to {2**64 - 1}")
+
+
 NAME_BYTES = 150  # of a name that becomes a folder, beside what is added to it: file systems take 255
 
 
@@ -812,6 +817,8 @@ class Config:
     promote: PromoteConfig = field(default_factory=PromoteConfig)
 
     def __post_init__(self) -> None:
+        require_seed("seed", self.seed)
+        require_seed("order_seed", self.order_seed)
         require_choice("job", self.job, JOBS)
         if self.name is not None:
             require_name("name", self.name)

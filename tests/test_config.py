@@ -7,6 +7,7 @@ from dataclasses import asdict, replace
 from typing import Any
 
 import pytest
+import torch
 from omegaconf import OmegaConf
 from PIL import Image
 
@@ -323,3 +324,15 @@ def test_messages_of_libraries_name_no_buffer() -> None:
         Image.open(io.BytesIO(b"no image"))
     assert "BytesIO" in str(caught.value)
     assert first_line(caught.value) == "cannot identify image file"
+
+
+@pytest.mark.parametrize("key", ["seed", "order_seed"])
+@pytest.mark.parametrize("value", [2**64, -(2**63) - 1])
+def test_a_seed_of_more_than_64_bits_is_refused(key: str, value: int) -> None:
+    with pytest.raises(ConfigError, match=rf"^{key} is {value}; give a whole number from .* to {2**64 - 1}$"):
+        Config(**{key: value})
+
+
+@pytest.mark.parametrize("value", [2**64 - 1, -(2**63), -1])
+def test_a_seed_of_64_bits_is_one_that_pytorch_takes(value: int) -> None:
+    torch.Generator().manual_seed(Config(seed=value, order_seed=value).seed)
