@@ -1,6 +1,7 @@
 """Every check of the settings names the value and the remedy; identity and differences see what they should."""
 
 import io
+import os
 import pickle
 from collections.abc import Callable
 from dataclasses import asdict, replace
@@ -33,6 +34,7 @@ from platform.config import (
     flatten,
     identity,
 )
+from platform.redaction import VARIABLE
 
 
 def span(fewest: Any, most: Any) -> dict[str, Any]:
@@ -336,3 +338,11 @@ def test_a_seed_of_more_than_64_bits_is_refused(key: str, value: int) -> None:
 @pytest.mark.parametrize("value", [2**64 - 1, -(2**63), -1])
 def test_a_seed_of_64_bits_is_one_that_pytorch_takes(value: int) -> None:
     torch.Generator().manual_seed(Config(seed=value, order_seed=value).seed)
+
+
+@pytest.mark.parametrize("password", ["of-one", "of-another"])
+def test_what_one_test_knows_of_an_address_no_other_does(password: str) -> None:
+    """The fixture of conftest.py: else the second would be told of two passwords, and launched processes of all."""
+    assert TrackingConfig(uri=f"http://me:{password}@mlflow").uri == "http://me:***@mlflow"
+    assert password in os.environ[VARIABLE]
+    assert password == "of-one" or "of-one" not in os.environ[VARIABLE]
