@@ -2,6 +2,7 @@
 
 from jobs.sweep import composer
 from platform.config import Experiment
+from platform.places import require_places
 from platform.plan import lines, plan
 from platform.sweep.plan import lines as sweep_lines
 from platform.sweep.plan import plan_sweep
@@ -11,7 +12,10 @@ def run(experiment: Experiment) -> int:
     """Print the plan; a config that cannot work never gets here without its error."""
     if experiment.config.sweep.space:
         planned = plan_sweep(experiment, composer())
-        print("\n".join(lines(planned.base) + sweep_lines(planned)))
+        text, packed = lines(planned.base) + sweep_lines(planned), planned.base.packed
     else:
-        print("\n".join(lines(plan(experiment))))
+        made = plan(experiment)
+        text, packed = lines(made), made.packed
+    require_places(experiment, packed=packed)
+    print("\n".join(text))
     return 0

@@ -26,6 +26,7 @@ from platform.experiment import ExperimentFolder, MemberState, Record
 from platform.goodput import LAUNCHER_LOST
 from platform.interruption import signals
 from platform.launch import variant
+from platform.places import require_copies
 from platform.plan import Plan
 from platform.sweep import ranking, report, table
 from platform.sweep.agenda import Agenda
@@ -43,6 +44,7 @@ def run(experiment: Experiment) -> int:
     """Run what is left of the sweep and rank it; 0 if every trial ended, 1 if some failed, 130 if interrupted."""
     compose = composer()
     planned = plan_sweep(experiment, compose)
+    require_copies(experiment)
     config = experiment.config
     if config.tracking.required:
         require_answer(config.tracking)

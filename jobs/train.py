@@ -25,6 +25,7 @@ from platform.evaluation.kept import kept_scores
 from platform.experiment import FAILED, FINISHED, ExperimentFolder, MemberState, Record
 from platform.interruption import signals
 from platform.journal import Journal
+from platform.places import require_copies
 from platform.plan import Plan, is_packed, open_data, plan
 from platform.tracking import Tracker, require_answer
 
@@ -51,6 +52,8 @@ class Outcome:
 def run(experiment: Experiment, *, evaluate_again: bool = False) -> int:
     """Train, evaluate and show; 0 if every member finished and MLflow knows, 1 if not, 130 if interrupted."""
     planned = plan(experiment)
+    if not evaluate_again:
+        require_copies(experiment)
     if experiment.config.tracking.required:
         require_answer(experiment.config.tracking)
     folder = ExperimentFolder(experiment.folder)

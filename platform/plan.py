@@ -5,6 +5,7 @@ import logging
 import os
 from collections import Counter
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 
@@ -163,6 +164,7 @@ def _contents(index: Index) -> tuple[int, int, int | None]:
 
 def _source_contents(config: Config) -> tuple[int, int, int | None]:
     """The same of the source that will be packed."""
+    _refuse_other_files(config)
     if config.data.source is None:
         raise ConfigError(
             f"no {INDEX_NAME} in data.shards={config.data.shards} and no data.source to pack; "
@@ -173,6 +175,25 @@ def _source_contents(config: Config) -> tuple[int, int, int | None]:
     except StorageError as error:
         raise ConfigError(f"data.source: {error}") from error
     return counts["train"], counts["val"], config.data.shorter_side
+
+
+def _refuse_other_files(config: Config) -> None:
+    """A folder with files and no index: shards that others made, or something that packing would refuse."""
+    folder = Path(config.data.shards)
+    if is_remote(config.data.shards) or not folder.exists():
+        return
+    require(folder.is_dir(), f"data.shards: {folder} is a file; choose a folder")
+    try:
+        names = sorted(os.listdir(folder))  # noqa: PTH208
+    except OSError as error:
+        raise ConfigError(f"data.shards: {folder} cannot be read ({error.strerror}); check its rights") from error
+    tars = sum(name.endswith(".tar") for name in names)
+    remedy = f"have one made with job=pack pack.action=index data.source=null data.shards={folder}"
+    require(not tars, f"data.shards: {folder} holds {tars} tar file(s) and no {INDEX_NAME}; {remedy}")
+    require(
+        not names,
+        f"data.shards: {folder} holds {''.join(names[:1])} and no {INDEX_NAME}; choose an empty folder, or the shards'",
+    )
 
 
 def _check_copies(config: Config) -> None:

@@ -123,14 +123,14 @@ def _local_paths(config: Config) -> Iterator[tuple[str, str]]:
         yield "data.source", config.data.source
     if config.checkpoint.copy_to and "://" not in config.checkpoint.copy_to:
         yield "checkpoint.copy_to", config.checkpoint.copy_to
-    if (file := _tracking_file(config.tracking.uri)) is not None:
+    if (file := tracking_file(config.tracking.uri)) is not None:
         yield "tracking.uri", file
     if config.job == "bench":
         yield from (("bench.json", config.bench.json),) if config.bench.json else ()
         yield from (("bench.photos", config.bench.photos),) if config.bench.photos else ()
 
 
-def _tracking_file(uri: str) -> str | None:
+def tracking_file(uri: str) -> str | None:
     """The path of an MLflow store that is on a disk."""
     prefix = _file_prefix(uri)
     return None if prefix is None else uri.removeprefix(prefix)

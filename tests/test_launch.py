@@ -62,6 +62,7 @@ def test_help_names_jobs_and_groups():
         (["+ensemble.members.x=[model.width=2]"], "quote values that hold ="),
         (["sampling=plain"], "sampling=plain has no effect: every ensemble member sets sampling"),
         (["name=a/b"], "name is 'a/b'"),
+        (["checkpoint.copy_to=/proc/copies"], "checkpoint.copy_to: /proc/copies cannot be written to (No such file or"),
         (["data.image_size=16"], "data.image_size is 16; give at least 32"),
         (
             ["cluster.address=http://head"],

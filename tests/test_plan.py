@@ -181,3 +181,23 @@ def _works(call: Callable[[Experiment], object], made: Experiment) -> bool:
 def _start_reading(made: Experiment) -> None:
     train = read_index(made.config.data.shards, made.config.storage).split("train")
     OrderAhead(train, training_order(made.config, train), rank=0, world=1).close()
+
+
+@pytest.mark.parametrize("source", [None, "sklearn:digits"])
+@pytest.mark.parametrize(
+    ("names", "said"),
+    [
+        (
+            ["a-0.tar", "a-1.tar"],
+            r"holds 2 tar file\(s\) and no index.json; have one made with job=pack pack.action=index",
+        ),
+        (["notes.txt"], "holds notes.txt and no index.json; choose an empty folder, or the shards'"),
+    ],
+)
+def test_files_without_an_index_are_said(tmp_path: Path, source: str | None, names: list[str], said: str):
+    for name in names:
+        (tmp_path / name).touch()
+    with pytest.raises(ConfigError, match=rf"^data\.shards: {tmp_path} {said}"):
+        plan(experiment(DataConfig(source=source, shards=str(tmp_path))))
+    with pytest.raises(ConfigError, match=r"^data\.shards: .* is a file; choose a folder"):
+        plan(experiment(DataConfig(source=source, shards=str(tmp_path / names[0]))))

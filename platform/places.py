@@ -1,0 +1,107 @@
+"""The places on a disk that a run will write to, tried before it starts; what is made to try them goes again.
+
+In: an experiment. Out: nothing, or the first place that takes nothing. What a store at a URL takes is seen later.
+"""
+
+import contextlib
+import errno
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from platform.config import MEMORY, ConfigError, Experiment
+from platform.data.storage import is_remote
+from platform.submission import tracking_file
+
+SQLITE = b"SQLite format 3\0"
+
+
+def require_places(experiment: Experiment, *, packed: bool) -> None:
+    """Every place, as `job=check` asks for.
+
+    Args:
+        experiment: what will run.
+        packed: whether its shards are there, and nobody writes them.
+
+    Raises:
+        ConfigError: a folder that cannot be made or written to, or a tracking file that is no database.
+    """
+    config = experiment.config
+    require_folder("output_dir", experiment.folder)
+    require_copies(experiment)
+    if not packed and not is_remote(config.data.shards):
+        require_folder("data.shards", Path(config.data.shards).parent)  # it is written beside its place
+    if config.cluster.address is None and is_remote(config.data.shards) and config.storage.cache != MEMORY:
+        require_folder("storage.cache", Path(config.storage.cache))
+    if (file := _database(config.tracking.uri)) is not None:
+        require_folder("tracking.uri", file.parent)
+        _require_database(file)
+
+
+def require_copies(experiment: Experiment) -> None:
+    """The folder of the checkpoints' copies alone. On a cluster it is one of its nodes', which this may not be.
+
+    Raises:
+        ConfigError: it cannot be made or written to.
+    """
+    config = experiment.config
+    if config.checkpoint.copy_to and not is_remote(config.checkpoint.copy_to) and config.cluster.address is None:
+        require_folder("checkpoint.copy_to", Path(config.checkpoint.copy_to))
+
+
+def require_folder(key: str, folder: Path) -> None:
+    """Make a folder with those above it, write a file, and remove all of it.
+
+    Raises:
+        ConfigError: one of these cannot be done.
+    """
+    try:
+        with _made(folder), tempfile.TemporaryFile(dir=folder) as file:
+            file.write(b"\0")
+            file.flush()
+    except OSError as error:
+        raise ConfigError(
+            f"{key}: {folder} cannot be written to ({error.strerror or error}); give another, or make it writable"
+        ) from error
+
+
+@contextlib.contextmanager
+def _made(folder: Path) -> Iterator[None]:
+    """The folder is there meanwhile. Of what was made for it, what somebody else uses by the end stays."""
+    made: list[Path] = []
+    try:
+        for each in reversed([folder, *folder.parents]):
+            if not each.is_dir():
+                if each.exists():
+                    raise NotADirectoryError(errno.ENOTDIR, f"{each} is no folder")
+                each.mkdir()
+                made.append(each)
+        yield
+    finally:
+        for each in reversed(made):
+            with contextlib.suppress(OSError):
+                each.rmdir()
+
+
+def _database(uri: str) -> Path | None:
+    """The file of an SQLite database; None: it is something else, or in memory."""
+    name = tracking_file(uri) if uri.startswith("sqlite") else None
+    name = (name or "").partition("?")[0]
+    return None if not name or name.startswith((":memory:", "file:")) else Path(name).absolute()
+
+
+def _require_database(file: Path) -> None:
+    """
+    Raises:
+        ConfigError: the file holds something else, or cannot be written to.
+    """
+    try:
+        if file.exists():
+            with file.open("r+b") as opened:
+                start = opened.read(len(SQLITE))
+                if start not in (b"", SQLITE):
+                    raise ConfigError(f"tracking.uri: {file} is no SQLite database; give another file")
+    except OSError as error:
+        raise ConfigError(
+            f"tracking.uri: {file} cannot be written to ({error.strerror or error}); give another file"
+        ) from error
