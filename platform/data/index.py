@@ -141,9 +141,6 @@ def read_entries(url: str, source: Storage) -> Entries:
     try:
         content = json.loads(source.read(path))
         _check_form(content)
-        kind = content["__kind__"]
-        if kind != KIND:
-            raise ShardError(f"{path} is of kind {kind!r}; only {KIND} is read")
         entries = [(str(entry.get("split", "train")), _shard(url, entry)) for entry in content["shardlist"]]
         classes = [str(name) for name in content.get("classes", [])]
         packing = dict(content.get("packing") or {})
@@ -158,30 +155,44 @@ def read_entries(url: str, source: Storage) -> Entries:
         raise ShardError(str(error)) from error
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError, OverflowError) as error:
         raise ShardError(
-            f"{path} is not a shard index ({_what(error)}); pack the data again, or have shards that "
-            "others made indexed anew (job=pack pack.action=index)"
+            f"{path} is not a shard index ({_what(error)}); pack the data again, or, of shards that others made, move "
+            f"it away and have one made: job=pack pack.action=index data.source=null data.shards={url}"
         ) from error
     rule = SampleRule.of(str(packing.get("label", "cls")), tuple(classes), str(packing.get("image", "")))
     return Entries(entries, classes, packing, rule)
 
 
 def _check_form(content: Any) -> None:
+    """
+    Raises:
+        ValueError: what is there is of another form than an index.
+    """
     if not isinstance(content, dict):
-        raise TypeError(f"it is a JSON {type(content).__name__}, not an object")
-    for key in ("__kind__", "shardlist"):
-        if key not in content:
-            raise KeyError(key)
-    if not isinstance(content["shardlist"], list):
-        raise TypeError("its shardlist is not a list")
-    if not all(isinstance(entry, dict) for entry in content["shardlist"]):
-        raise TypeError("its shardlist has an entry that is not an object")
+        raise ValueError(f"it is a JSON {type(content).__name__}, not an object")
+    _require_keys("it", content, ("__kind__",))
+    if content["__kind__"] != KIND:
+        raise ValueError(f"its __kind__ is {str(content['__kind__'])[:40]!r}; only {KIND} is read")
+    _require_keys("it", content, ("shardlist",))
+    for key, kind in (("shardlist", list), ("classes", list), ("packing", dict)):
+        if not isinstance(content.get(key) or kind(), kind):
+            raise ValueError(f"its {key} is {str(content[key])[:40]!r}, not a {kind.__name__}")
+    for number, entry in enumerate(content["shardlist"]):
+        if not isinstance(entry, dict):
+            raise ValueError(f"its shardlist has {str(entry)[:40]!r}, which is not an object")
+        _require_keys(f"entry {number} of its shardlist", entry, ("url", "nsamples", "filesize"))
+
+
+def _require_keys(what: str, content: dict[str, Any], keys: tuple[str, ...]) -> None:
+    missing = [key for key in keys if key not in content]
+    if missing:
+        raise ValueError(f"{what} has no {', '.join(missing)}")
 
 
 def _what(error: Exception) -> str:
-    if isinstance(error, KeyError):
-        return f"it has no {error}"
     if isinstance(error, json.JSONDecodeError | UnicodeDecodeError):
         return f"not JSON, or cut short: {error}"
+    if isinstance(error, RecursionError):
+        return "its JSON is nested too deeply"
     return str(error) or type(error).__name__
 
 

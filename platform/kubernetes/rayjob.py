@@ -19,6 +19,7 @@ from platform.config import (
     KubeConfig,
     require,
 )
+from platform.data.order import steps_of
 from platform.kubernetes.entrypoint import entrypoint, needs_cache, words_for_pods
 from platform.kubernetes.templates import autoscaler, head, head_shared_gb, submitter, worker
 
@@ -140,7 +141,7 @@ def _spec(config: Config, kube: KubeConfig, name: str, pods: Pods, command: str)
         "submissionMode": "K8sJobMode",
         "entrypoint": command,
         "backoffLimit": kube.retries,
-        "activeDeadlineSeconds": math.ceil(kube.deadline_h * 3600),
+        "activeDeadlineSeconds": math.ceil(steps_of(kube.deadline_h, 3600)),
         **_ending(kube),
         "submitterConfig": {"backoffLimit": SUBMITTER_RETRIES},
         "submitterPodTemplate": submitter(kube, _labels(name)),

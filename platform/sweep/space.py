@@ -18,6 +18,7 @@ import re
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from fractions import Fraction
 from typing import Any
 
 from platform.config import require
@@ -28,6 +29,7 @@ RESERVED = ("true", "false", "null", "nan", "inf")  # words that Hydra does not 
 KEY = re.compile(r"[A-Za-z_]\w*([./]\w+)*", re.ASCII)
 VALUES_LIMIT = 100_000  # of one range
 COUNT_LIMIT = 100_000  # combinations of the keys in conditions that are counted
+ROUNDED = Fraction(1, 10**9)  # of a step: 0.3333333333 goes three times into 1
 SHOWN = 12  # choices that a line has room for
 
 
@@ -181,12 +183,17 @@ def _range(key: str, name: str, entry: dict[str, Any], when: dict[str, list[Any]
         low, high = float(low), float(high)
     if step is not None:
         number = isinstance(step, int | float) and not isinstance(step, bool)
-        limit = f"{high - low:g}"
-        require(number and 0 < step <= high - low, f"{name}.step is {step!r}; give more than 0, at most {limit}")
-        steps = (high - low) / step
-        require(steps < VALUES_LIMIT, f"{name}.step is {step}, {steps:.3g} values; give a larger one")
-        values = [low + number * step for number in range(math.floor(steps + 1e-9) + 1)]
-        return Parameter(key, _within(values, low, high, integer), when=when)
+        limit, span = f"{high - low:g}", _as_typed(high) - _as_typed(low)
+        fits = number and 0 < step < math.inf and (step <= high - low or _as_typed(step) <= span)
+        require(fits, f"{name}.step is {step!r}; give more than 0, at most {limit}")
+        steps = span / _as_typed(step)
+        shown = f"{float(steps):.3g}" if steps < sys.float_info.max else "inf"
+        require(steps < VALUES_LIMIT, f"{name}.step is {step}, {shown} values; give a larger one")
+        last = math.floor(steps if integer else steps + ROUNDED)
+        values = [_as_typed(low) + number * _as_typed(step) for number in range(last + 1)]
+        kept = _within([int(value) if integer else float(value) for value in values], low, high, integer)
+        require(len(kept) == len(values), f"{name} has values that are alike in 12 digits; give a larger step")
+        return Parameter(key, kept, when=when)
     if points is not None:
         whole = isinstance(points, int) and not isinstance(points, bool) and 2 <= points <= VALUES_LIMIT
         require(whole, f"{name}.points is {points!r}; give a whole number from 2 to {VALUES_LIMIT}")
@@ -198,6 +205,11 @@ def _range(key: str, name: str, entry: dict[str, Any], when: dict[str, list[Any]
         values = [_between(low, high, number / (points - 1), log) for number in range(points)]
         return Parameter(key, _within([low, *values[1:-1], high], low, high, integer), when=when)
     return Parameter(key, (), low, high, log, integer, when)
+
+
+def _as_typed(number: float) -> Fraction:
+    """Floats made 0.3 - 0.1 a little less than two steps of 0.1, and three of them from -0.3 a little more than 0."""
+    return Fraction(str(number))
 
 
 def _number(name: str, side: str, value: Any) -> float:

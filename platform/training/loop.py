@@ -112,7 +112,8 @@ def train(
     def settle(score: float | None, *, read: bool) -> None:
         saver.after(step, meter, score, read=read, last=step == last_step)
         if judge and score is not None and step < last_step and worker.rank == 0:
-            judge()
+            with progress.excused():
+                judge()
         if score is not None:
             meet(worker, progress.moved)  # rank 0 may have waited for a copy of its checkpoint, or for the judge
             meter.restart_clock()

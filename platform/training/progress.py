@@ -1,7 +1,8 @@
 """Where a worker's training is, for whoever watches it, and what it is asked for meanwhile."""
 
+import contextlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 STARTING, WAITING, COMPUTING, EVALUATING, TESTING = (
     "starting",
@@ -23,6 +24,7 @@ class Progress:
         self.doing = STARTING
         self.samples: Callable[[], str] = lambda: ""  # those of the step under way, for a message
         self._moved_at = time.monotonic()
+        self._excused = False
         self._asked = self._taken = self._answered = 0
         self._asked_at = 0.0
 
@@ -40,9 +42,19 @@ class Progress:
         """Still at it, and not stuck."""
         self._moved_at = time.monotonic()
 
+    @contextlib.contextmanager
+    def excused(self) -> Iterator[None]:
+        """Somebody else has to answer, however long that takes: meanwhile nothing here stands still."""
+        self._excused = True
+        try:
+            yield
+        finally:
+            self.moved()
+            self._excused = False
+
     def still_for_s(self) -> float:
         """Seconds since anything moved."""
-        return time.monotonic() - self._moved_at
+        return 0.0 if self._excused else time.monotonic() - self._moved_at
 
     def ask_for_checkpoint(self) -> int:
         """Have the training save after one of its next steps; returns a ticket for `is_answered`."""

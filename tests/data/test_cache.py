@@ -71,6 +71,11 @@ def test_a_shard_is_fetched_once_and_then_read_from_disk(server: Server, folder:
     assert cached(folder) == [3]
 
 
+def test_the_room_is_what_was_asked_for_and_no_byte_less(folder: Path) -> None:
+    for cache_gb, limit in ((0.57, 570_000_000), (1.1, 1_100_000_000), (50.0, 50_000_000_000)):
+        assert open_cache(Storage(StorageConfig(cache=str(folder), cache_gb=cache_gb))).limit_bytes == limit
+
+
 def test_memory_touches_no_disk(server: Server, folder: Path) -> None:
     held = cache(MEMORY)
     assert first(held.open(shard(server, 2))) == 2

@@ -118,7 +118,7 @@ def test_an_index_with_impossible_entries_is_refused(make_shards: MakeShards, ch
 def test_an_index_of_a_foreign_kind_is_refused(tmp_path: Path) -> None:
     write_tar(tmp_path / "a.tar", {"0.cls": b"0"})
     write_index(tmp_path, {"a.tar": 1}, __kind__="wids-shard-index-v2")
-    with pytest.raises(ShardError, match=r"index.json is of kind 'wids-shard-index-v2'; only wids-shard-index-v1"):
+    with pytest.raises(ShardError, match=r"its __kind__ is 'wids-shard-index-v2'; only wids-shard-index-v1"):
         read_index(tmp_path)
 
 
@@ -244,11 +244,23 @@ def test_an_index_of_100_000_shards_takes_little_memory(tmp_path: Path) -> None:
     ("text", "said"),
     [
         ("[]", "it is a JSON list, not an object"),
-        ("{}", "it has no '__kind__'"),
-        ('{"__kind__": "wids-shard-index-v1"}', "it has no 'shardlist'"),
-        ('{"__kind__": "wids-shard-index-v1", "shardlist": {}}', "its shardlist is not a list"),
-        ('{"__kind__": "wids-shard-index-v1", "shardlist": [1]}', "its shardlist has an entry that is not an object"),
+        ("{}", "it has no __kind__"),
+        ('{"__kind__": "wids-shard-index-v2"}', "its __kind__ is 'wids-shard-index-v2'; only wids-shard-index-v1 is"),
+        ('{"__kind__": "wids-shard-index-v1"}', "it has no shardlist"),
+        ('{"__kind__": "wids-shard-index-v1", "shardlist": {"a": 1}}', "its shardlist is \"{'a': 1}\", not a list"),
+        ('{"__kind__": "wids-shard-index-v1", "shardlist": [1]}', "its shardlist has '1', which is not an object"),
+        (
+            '{"__kind__": "wids-shard-index-v1", "shardlist": [{"url": "a.tar", "nsamples": 1}]}',
+            "entry 0 of its shardlist has no filesize",
+        ),
+        (
+            '{"__kind__": "wids-shard-index-v1", "shardlist": [{"url": "a.tar", "nsamples": -1, "filesize": 5}]}',
+            "a.tar has -1 samples and 5 bytes",
+        ),
+        ('{"__kind__": "wids-shard-index-v1", "shardlist": [], "packing": "x"}', "its packing is 'x', not a dict"),
         ('{"__kind__": "wids', "not JSON, or cut short"),
+        ("\0", "not JSON, or cut short"),
+        ("[" * 100_000, "its JSON is nested too deeply"),
     ],
 )
 def test_what_is_wrong_with_an_index_is_said_in_words(text: str, said: str, tmp_path: Path) -> None:

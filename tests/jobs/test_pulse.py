@@ -47,9 +47,12 @@ def run(case):
         if case != "starting":
             progress.restored(40, lambda: "samples 3, 1, 4")
             progress.at(41, case)
+        if case == "judged":
+            with progress.excused():
+                time.sleep(3)
         for _ in range(60):
             time.sleep(0.05)
-            if case == "evaluating":
+            if case in ("evaluating", "judged"):
                 progress.moved()
 
 pulse.ray.get_runtime_context = lambda: SimpleNamespace(get_node_id=lambda: "abcd")
@@ -80,7 +83,7 @@ class End:
 @pytest.fixture(scope="module")
 def ends(tmp_path_factory: pytest.TempPathFactory) -> dict[str, End]:
     folder = tmp_path_factory.mktemp("pulse")
-    cases = ["waiting for data", "computing", "starting", "evaluating"]
+    cases = ["waiting for data", "computing", "starting", "evaluating", "judged"]
     command = [sys.executable, "-c", STUCK, str(folder), str(LIMIT_S), str(VICTIM_WAITS_S), *cases]
     subprocess.run(command, cwd=ROOT, env=os.environ | {"PYTHONPATH": str(ROOT)}, timeout=60, check=True)
     statuses = json.loads((folder / "statuses").read_text())
@@ -111,6 +114,10 @@ def test_one_that_never_came_to_a_step_is_ended_too(ends: dict[str, End]) -> Non
 
 def test_whoever_moves_is_left_alone(ends: dict[str, End]) -> None:
     assert ends["evaluating"] == End(0, 0.0, "")
+
+
+def test_who_waits_for_a_judge_is_left_alone(ends: dict[str, End]) -> None:
+    assert ends["judged"] == End(0, 0.0, "")
 
 
 class Listener:

@@ -124,6 +124,12 @@ def test_as_many_pods_as_the_members_need_side_by_side(words: list[str], pods: t
     assert cluster.get("enableInTreeAutoscaling", False) == (pods[0] < pods[1])
 
 
+def test_a_deadline_is_as_many_seconds_as_were_asked_for():
+    """Floats make 252.00000000000003 seconds of 0.07 hours."""
+    rayjob = render("+experiment=googlenet", "cluster.kube.deadline_h=0.07")
+    assert rayjob["spec"]["activeDeadlineSeconds"] == 252
+
+
 def test_where_pods_come_when_asked_for_lanes_ask_for_all_of_them():
     fixed = render("+experiment=googlenet_ens")["spec"]["entrypoint"]
     assert "cluster.autoscaled" not in fixed

@@ -37,6 +37,11 @@ def drawn(entry: Any, count: int = 200) -> list[Any]:
         ({"low": 16, "high": 60, "step": 16}, (16, 32, 48)),
         ({"low": 0.1, "high": 0.7, "step": 0.2}, (0.1, 0.3, 0.5, 0.7)),  # not 0.30000000000000004, and the end is there
         ({"low": 0, "high": 1, "step": 0.25}, (0, 0.25, 0.5, 0.75, 1)),
+        ({"low": -0.3, "high": 0.1, "step": 0.1}, (-0.3, -0.2, -0.1, 0.0, 0.1)),  # not 5.55e-17
+        ({"low": 0.165, "high": 0.246, "step": 0.081}, (0.165, 0.246)),  # floats make the range less than the step
+        ({"low": 1e9 + 0.1, "high": 1e9 + 0.4, "step": 0.1}, (1e9 + 0.1, 1e9 + 0.2, 1e9 + 0.3, 1e9 + 0.4)),
+        ({"low": 0, "high": 1, "step": 0.3333333333}, (0, 0.3333333333, 0.6666666666, 0.9999999999)),
+        ({"low": 0, "high": 2**60 - 1, "step": 2**59}, (0, 2**59)),
         ({"low": 0.0, "high": 1.0, "points": 3}, (0.0, 0.5, 1.0)),
         ({"low": 1.0e-5, "high": 1.0e-3, "log": True, "points": 3}, (1e-05, 1e-04, 1e-03)),
         ({"low": 16, "high": 64, "log": True, "points": 3}, (16, 32, 64)),
@@ -133,6 +138,8 @@ LR = "sweep.space.optim.lr"
         ({"optim.lr": {"low": 0.1, "high": 1.0, "step": 0}}, f"{LR}.step is 0; give more than 0"),
         ({"optim.lr": {"low": 0.1, "high": 1.0, "step": "1e-1"}}, f"{LR}.step is '1e-1'; give more than 0"),
         ({"optim.lr": {"low": 0.1, "high": 1.0, "step": math.nan}}, f"{LR}.step is nan"),
+        ({"optim.lr": {"low": 0.1, "high": 1.0, "step": math.inf}}, f"{LR}.step is inf; give more than 0, at most 0.9"),
+        ({"optim.lr": {"low": 1e6, "high": 1000000.000001, "step": 1e-7}}, f"{LR} has values that are alike in 12 dig"),
         ({"optim.lr": {"low": 0.1, "high": 1.0, "step": 1e-12}}, f"{LR}.step is 1e-12, 9e+11 values; give a larger"),
         ({"optim.lr": {"low": 0.0, "high": 1.7e308, "step": 5e-324}}, f"{LR}.step is 5e-324, inf values"),
         ({"optim.lr": {"low": 0.1, "high": 1.0, "step": 0.1, "points": 3}}, f"{LR} has a step and points"),

@@ -36,6 +36,7 @@ from platform.training import batch_norm
 from platform.training.checkpoints import Checkpoints, State
 from platform.training.loop import steps_in, train, training_loader
 from platform.training.meter import NonFiniteLoss
+from platform.training.progress import Progress
 from platform.training.worker import Worker
 from tests.data.handmade import write_index, write_tar
 from tests.data.test_loader import members
@@ -172,12 +173,16 @@ def test_a_judge_may_end_the_training_where_it_is_saved(index: Index, digits_dat
     cfg = replace(cfg, evaluation=replace(cfg.evaluation, every_epochs=1))
     cfg = replace(cfg, checkpoint=replace(cfg.checkpoint, with_evaluations=True))
 
+    progress = Progress()
+
     def end() -> None:
+        assert progress.still_for_s() == progress.still_for_s() == 0.0  # the judge takes as long as it takes
         raise SystemExit
 
     recorder = Recorder()
     with pytest.raises(SystemExit):
-        train(cfg, index, Worker(), tmp_path, recorder, judge=end)
+        train(cfg, index, Worker(), tmp_path, recorder, progress, judge=end)
+    assert progress.still_for_s() > 0.0
     state = saved_state(tmp_path)
     assert state
     assert state["step"] == recorder.reports[-1][0] == 3
