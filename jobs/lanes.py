@@ -234,13 +234,18 @@ class Lanes:
     def _warn_of_stalls(self, console: Console) -> None:
         """Name who stands still, before it is ended: of several, those that do not only wait for one in an exchange."""
         now = time.time()
-        for member in {member for member, _ in self._beats}:
-            beats = [beat for (name, _), beat in self._beats.items() if name == member]
-            silent = [beat for beat in beats if now - beat.at > SILENT_AFTER_S]
-            still = [beat for beat in beats if beat not in silent and beat.still_for_s > self.warn_after_s]
-            suspects = silent or [beat for beat in still if beat.doing != COMPUTING] or still
+        silent: dict[str, list[Beat]] = {}
+        still: dict[str, list[Beat]] = {}
+        for (member, _), beat in self._beats.items():  # once: there may be thousands, and it is done at every poll
+            if now - beat.at > SILENT_AFTER_S:
+                silent.setdefault(member, []).append(beat)
+            elif beat.still_for_s > self.warn_after_s:
+                still.setdefault(member, []).append(beat)
+        for member in silent | still:
+            waiting = still.get(member, [])
+            suspects = silent.get(member) or [beat for beat in waiting if beat.doing != COMPUTING] or waiting
             for beat in suspects:
-                how = "has not been heard of" if beat in silent else f"stands still, {beat.doing}"
+                how = "has not been heard of" if member in silent else f"stands still, {beat.doing}"
                 self._say_once(console, f"{member}: rank {beat.rank} on {beat.node} {how} at step {beat.step}")
 
     def _say_once(self, console: Console, text: str) -> None:
