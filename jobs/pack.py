@@ -70,9 +70,10 @@ def write(config: Config) -> pack.PackReport:
     for was, count in report.converted.items():
         print(f"converted: {count:,} image(s) of mode {was} to 8-bit grey or RGB")
     samples = report.samples
-    print(
-        f"packed {samples['train']} training and {samples['val']} validation images in {report.shards} shards", end=""
-    )
+    images = f"{samples['train']} training and {samples['val']} validation images"
+    if "test" in samples:
+        images = f"{samples['train']} training, {samples['val']} validation and {samples['test']} test images"
+    print(f"packed {images} in {report.shards} shards", end="")
     print(f", {report.reused} of them found finished" if report.reused else "", flush=True)
     return report
 

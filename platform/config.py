@@ -353,12 +353,14 @@ class CheckpointConfig:
 
 
 VIEW_COUNTS = (1, 10, 144)
+EVALUATED_SPLITS = ("val", "test")
 
 
 @dataclass
 class EvaluationConfig:
     """The views of each validation image, and what is kept of them."""
 
+    split: str = "val"  # job=evaluate: which part is evaluated; test: images that nothing was chosen by
     views: list[int] = field(default_factory=lambda: [1, 10, 144])
     every_epochs: int = 1  # single-view evaluation while training; 0: only at the end
     batch_size: int = 512  # views in one forward pass
@@ -367,6 +369,7 @@ class EvaluationConfig:
     )
 
     def __post_init__(self) -> None:
+        require_choice("evaluation.split", self.split, EVALUATED_SPLITS)
         known = bool(self.views) and self.views == sorted(set(self.views) & set(VIEW_COUNTS))
         require(known, f"evaluation.views is {self.views}; give rising numbers out of {list(VIEW_COUNTS)}")
         require_at_least("evaluation.every_epochs", self.every_epochs, 0)
@@ -816,6 +819,11 @@ class Config:
         if self.name is not None:
             require_name("name", self.name)
         seal(self, "")
+        require(
+            self.evaluation.split == "val" or self.job in ("evaluate", "check"),
+            f"evaluation.split is {self.evaluation.split}, which job={self.job} must not choose by; use it with "
+            "job=evaluate of what is trained",
+        )
         streams, batch = self.loader.streams, self.training.batch_size
         require(
             self.cluster.max_workers <= streams,

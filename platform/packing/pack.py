@@ -1,7 +1,7 @@
 """Images of any source into WebDataset shards and their index: same input and settings, same bytes.
 
 In: `data.source`. Out: shards of even size with the classes mixed, and last of all their index, in `data.shards`.
-Parts called train and val (or test) are kept; a source without parts is divided, class by class. The shards are
+Parts called train, val and test are kept; a source without parts is divided, class by class. The shards are
 independent tasks: who runs them, in how many processes and in which order, changes nothing of the bytes.
 """
 
@@ -21,10 +21,10 @@ from platform.config import ConfigError, DataConfig, StorageConfig
 from platform.data import draws
 from platform.data.index import KIND
 from platform.packing import recipe
-from platform.packing.items import Item, Parts, natural
+from platform.packing.items import TEST_AS_VAL, Item, Parts, natural
 from platform.packing.parts import refuse_untrained
 from platform.packing.shard import Encoding, ShardResult, ShardTask, too_many, write_shard
-from platform.packing.sources import DIGITS, DIGITS_SCALE, Source, open_source, source_name
+from platform.packing.sources import DIGITS, DIGITS_SCALE, Source, open_source, say_once, source_name
 from platform.packing.target import Target, open_target
 
 Run = Callable[[Iterable[ShardTask]], Generator[ShardResult]]  # tasks to results, in any order
@@ -151,18 +151,24 @@ def counts(data: DataConfig, seed: int, storage: StorageConfig) -> dict[str, int
 
 
 def divide(parts: Parts, val_fraction: float, seed: int) -> dict[str, list[Item]]:
-    """train and val of a source: its own, or every class cut in the same proportion.
+    """The parts of a source: its own train, val and, beside val, test; or every class cut in the same proportion.
+
+    Test images without validation images are the validation images, and that is said.
 
     Raises:
         ConfigError: one of the two would be empty.
     """
     if None not in parts:
+        if "test" in parts and "val" not in parts:
+            if "train" in parts:
+                say_once(TEST_AS_VAL)
+            parts = {"val" if name == "test" else name: items for name, items in parts.items()}
         missing = {"train", "val"} - parts.keys()
         if missing:
             raise ConfigError(
                 f"the source has no {missing.pop()} part, only {', '.join(map(str, parts))}; add the folder"
             )
-        return {"train": parts["train"], "val": parts["val"]}
+        return {name: parts[name] for name in ("train", "val", "test") if name in parts}
     by_class: dict[str, list[Item]] = defaultdict(list)
     for item in parts[None]:
         by_class[item.label].append(item)

@@ -84,7 +84,7 @@ def open_source(spec: str | None, storage: StorageConfig | None = None) -> Sourc
 
 @dataclass(frozen=True)
 class FolderSource:
-    """Files [train|val/]CLASS/.../NAME below a folder."""
+    """Files [train|val|test/]CLASS/.../NAME below a folder."""
 
     path: str
 
@@ -162,13 +162,13 @@ def _by_folder(files: Iterable[tuple[str, Any]]) -> Parts:
         split = SPLIT_NAMES.get(folders[0].lower()) if len(folders) > 1 else None
         parts[split].append(Item(name, sys.intern(folders[1] if split else folders[0]), where))
     if not parts:
-        raise ConfigError("the source has no images in class folders; expected [train|val/]CLASS/NAME.jpg")
+        raise ConfigError("the source has no images in class folders; expected [train|val|test/]CLASS/NAME.jpg")
     if None in parts and len(parts) > 1:
         raise ConfigError(
             f"the source mixes class folders with the parts {', '.join(str(p) for p in parts if p)}; use one"
         )
     if passed_over:
-        _say_once(
+        say_once(
             f"{len(passed_over)} files are passed over, being no {', '.join(SUFFIXES)} in a class folder: "
             f"{', '.join(passed_over[:3])}{' ...' if len(passed_over) > 3 else ''}"
         )
@@ -176,7 +176,7 @@ def _by_folder(files: Iterable[tuple[str, Any]]) -> Parts:
 
 
 @functools.cache
-def _say_once(message: str) -> None:
+def say_once(message: str) -> None:
     """The plan lists a source, and then so does the packing."""
     log.warning(message)
 

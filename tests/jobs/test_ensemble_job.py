@@ -25,7 +25,7 @@ def test_one_failing_member_does_not_lose_the_others_and_nothing_is_done_twice(l
         assert runs[name].data.tags["mlflow.parentRunId"] == runs["parent"].info.run_id
     assert runs["two"].data.params["sampling.name"] == "photometric"
     assert runs["one"].data.metrics["progress"] == 1.0
-    assert 0 <= runs["one"].data.metrics["test/top1_10_views"] <= 1
+    assert 0 <= runs["one"].data.metrics["val/top1_10_views"] <= 1
 
     table = list(csv.DictReader((tmp_path / "runs" / "three" / "table.csv").open()))
     assert [(row["models"], row["crops"], row["cost"]) for row in table[:4]] == [

@@ -124,11 +124,20 @@ def test_the_split_is_a_word_of_the_name(names: list[str], val: list[str]) -> No
     assert [name for name in names if splits[name] == "val"] == val
 
 
+def test_a_test_part_is_apart_where_there_is_validation_and_else_said_to_be_it() -> None:
+    splits, rule = divide_by_name(["x-train.tar", "x-val.tar", "x-test.tar"], 0.2)
+    assert splits == {"x-train.tar": "train", "x-val.tar": "val", "x-test.tar": "test"}
+    assert rule == "as the shards' names say"
+    splits, rule = divide_by_name(["train/0.tar", "test/0.tar"], 0.2)
+    assert splits == {"train/0.tar": "train", "test/0.tar": "val"}
+    assert rule == "as the shards' names say; the part \"test\" is used as validation: there is no other"
+
+
 @pytest.mark.parametrize(
     ("names", "message"),
     [
         (["a.tar"], r"a.tar is the only shard, which leaves none to hold out as val; give at least two"),
-        (["train-1.tar", "val-1.tar", "b.tar"], r"some shards' names say train or val, that of b.tar does not; rename"),
+        (["train-1.tar", "val-1.tar", "b.tar"], r"some shards' names say train, val or test, that of b.tar does not; rename"),
         (["val-1.tar", "val-2.tar"], r"all shards are val by their names, e.g. val-1.tar; put the train shards"),
     ],
 )

@@ -18,7 +18,7 @@ from pyarrow import parquet
 from platform.config import ConfigError
 from platform.data.index import Index, read_index
 from platform.packing.pack import divide, pack
-from platform.packing.sources import open_source
+from platform.packing.sources import open_source, say_once
 from tests.data.handmade import write_tar
 from tests.data.servers import http_server, status
 from tests.packing.packed import CLASSES, class_files, config, contents, read_split, stored_as_packed, write_files
@@ -32,6 +32,38 @@ def test_parts_of_a_source_are_kept(tmp_path: Path, small_jpegs: list[bytes], va
     index = read_index(tmp_path / "shards")
     assert stored_as_packed(index, "train").keys() == set(small_jpegs[:9])
     assert stored_as_packed(index, "val") == {jpeg: CLASSES[i] for i, jpeg in enumerate(small_jpegs[9:])}
+
+
+@pytest.mark.parametrize("kind", ["folder", "tar", "csv"])
+def test_a_test_part_beside_validation_is_a_part_of_its_own(
+    tmp_path: Path, small_jpegs: list[bytes], kind: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    shares = {"train": small_jpegs[:6], "valid": small_jpegs[6:9], "test": small_jpegs[9:]}
+    files = {name: jpeg for part, share in shares.items() for name, jpeg in class_files(share, f"{part}/").items()}
+    source = write_files(tmp_path / "source", files)
+    if kind == "tar":
+        source = write_tar(tmp_path / "source.tar", files)
+    if kind == "csv":
+        rows = "".join(f"source/{name},{name.split('/')[1]},{name.split('/')[0]}\n" for name in files)
+        source = tmp_path / "list.csv"
+        source.write_text(f"path,label,split\n{rows}")
+    report = pack(config(tmp_path, source))
+    assert report.samples == {"train": 6, "val": 3, "test": 3}
+    index = read_index(tmp_path / "shards")
+    for split, share in zip(("train", "val", "test"), shares.values(), strict=True):
+        assert stored_as_packed(index, split).keys() == set(share)
+    assert "is used as validation" not in caplog.text
+
+
+def test_a_test_part_alone_is_used_as_validation_and_said(
+    tmp_path: Path, small_jpegs: list[bytes], caplog: pytest.LogCaptureFixture
+) -> None:
+    say_once.cache_clear()
+    files = class_files(small_jpegs[:9], "train/") | class_files(small_jpegs[9:], "test/")
+    pack(config(tmp_path, write_files(tmp_path / "source", files)))
+    assert [record.message for record in caplog.records] == [
+        'the part "test" is used as validation: there is no other'
+    ]
 
 
 def test_images_lie_anywhere_below_their_class_and_other_files_are_passed_over(
@@ -141,7 +173,7 @@ def test_a_source_without_images_is_refused_with_the_layout(tmp_path: Path, file
     folder = tmp_path / "source"
     folder.mkdir()
     for spec in (write_files(folder, files), write_tar(tmp_path / "source.tar", files)):
-        with pytest.raises(ConfigError, match=r"no images in class folders; expected \[train\|val/\]CLASS/NAME.jpg"):
+        with pytest.raises(ConfigError, match=r"no images in class folders; expected \[train\|val\|test/\]CLASS/NAME.jpg"):
             pack(config(tmp_path, spec))
 
 
