@@ -186,9 +186,13 @@ def divide_by_name(names: list[str], val_fraction: float) -> tuple[dict[str, str
         return {name: split or "train" for name, split in said.items()}, rule
     if None in said.values() and len(set(said.values())) > 1:
         silent = next(name for name, split in said.items() if split is None)
-        raise ConfigError(f"some shards' names say train, val or test, that of {silent} does not; rename it or move it away")
+        raise ConfigError(
+            f"some shards' names say train, val or test, that of {silent} does not; rename it or move it away"
+        )
     if "train" not in said.values() and None not in said.values():
-        raise ConfigError(f"all shards are {said[names[0]]} by their names, e.g. {names[0]}; put the train shards beside them")
+        raise ConfigError(
+            f"all shards are {said[names[0]]} by their names, e.g. {names[0]}; put the train shards beside them"
+        )
     if len(names) < 2:
         raise ConfigError(f"{names[0]} is the only shard, which leaves none to hold out as val; give at least two")
     held_out = min(math.ceil(val_fraction * len(names)), len(names) - 1)

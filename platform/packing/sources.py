@@ -7,6 +7,7 @@ and picklable, so that any process can read its share. Nothing of a source is ev
 import functools
 import io
 import logging
+import mmap
 import os
 import sys
 import tarfile
@@ -21,6 +22,8 @@ from PIL import Image
 
 from platform.config import ConfigError, StorageConfig, first_line
 from platform.data.storage import is_remote
+from platform.data.tar import TOOL_MADE, LeftOut, members_of
+from platform.data.toolmade import is_tool_made
 from platform.packing.items import SPLIT_NAMES, Item, Parts, file_stamp
 from platform.packing.lists import LIST_SUFFIXES, ListSource
 
@@ -89,7 +92,7 @@ class FolderSource:
     path: str
 
     def parts(self) -> Parts:
-        return _by_folder((name, None) for name in sorted(self._names()))
+        return _by_folder(((name, None) for name in sorted(self._names())), LeftOut())
 
     def _names(self) -> Iterator[str]:
         for folder, folders, files in os.walk(self.path, onerror=_refuse, followlinks=True):
@@ -120,21 +123,23 @@ class TarSource:
     path: str
 
     def parts(self) -> Parts:
-        return _by_folder(sorted(self._members()))
+        left_out = LeftOut()
+        return _by_folder(sorted(self._members(left_out).items()), left_out)
 
-    def _members(self) -> Iterator[tuple[str, tuple[int, int]]]:
-        """(name, (offset, bytes))"""
+    def _members(self, left_out: LeftOut) -> dict[str, tuple[int, int]]:
+        """name -> (offset, bytes): links followed inside the tar, the last version of each, of all archives in it."""
         try:
             with tarfile.open(self.path) as tar:
                 if not isinstance(tar.fileobj, io.BufferedReader):
                     raise ConfigError(
                         f"data.source {self.path} is compressed, which allows no random access; decompress it first"
                     )
-                while (member := tar.next()) is not None:
-                    tar.members = []  # pyright: ignore[reportAttributeAccessIssue]  # it would keep a kilobyte of each
-                    if member.isfile() and not member.issparse():
-                        yield member.name.removeprefix("./"), (member.offset_data, member.size)
-        except (tarfile.TarError, OSError) as error:
+            with open(self.path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+                members = members_of(content, left_out)
+            return {name.removeprefix("./"): place for name, place in members.items()}
+        except (tarfile.TarError, OSError, ValueError) as error:
+            if isinstance(error, ConfigError):
+                raise
             reason = " ".join(str(error).split())  # tarfile's takes several lines
             raise ConfigError(
                 f"data.source {self.path} is no tar ({reason}); give a folder or a tar of class folders"
@@ -150,14 +155,17 @@ class TarSource:
         return file_stamp(Path(self.path))
 
 
-def _by_folder(files: Iterable[tuple[str, Any]]) -> Parts:
-    """Paths [split/]class/.../name, and where each is, to items."""
+def _by_folder(files: Iterable[tuple[str, Any]], left_out: LeftOut) -> Parts:
+    """Paths [split/]class/.../name, and where each is, to items; what is none is said."""
     parts: Parts = defaultdict(list)
     passed_over: list[str] = []
     for name, where in files:
+        if is_tool_made(name):
+            left_out.add(TOOL_MADE, name)
+            continue
         *folders, base = name.split("/")
         if not base.lower().endswith(SUFFIXES) or not folders:
-            passed_over += [] if base.startswith(".") else [name]
+            passed_over.append(name)
             continue
         split = SPLIT_NAMES.get(folders[0].lower()) if len(folders) > 1 else None
         parts[split].append(Item(name, sys.intern(folders[1] if split else folders[0]), where))
@@ -167,6 +175,8 @@ def _by_folder(files: Iterable[tuple[str, Any]]) -> Parts:
         raise ConfigError(
             f"the source mixes class folders with the parts {', '.join(str(p) for p in parts if p)}; use one"
         )
+    for line in left_out.lines():
+        say_once(f"passed over in the source: {line}")
     if passed_over:
         say_once(
             f"{len(passed_over)} files are passed over, being no {', '.join(SUFFIXES)} in a class folder: "

@@ -3,6 +3,7 @@
 import io
 import pickle
 import shutil
+import subprocess
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -61,9 +62,7 @@ def test_a_test_part_alone_is_used_as_validation_and_said(
     say_once.cache_clear()
     files = class_files(small_jpegs[:9], "train/") | class_files(small_jpegs[9:], "test/")
     pack(config(tmp_path, write_files(tmp_path / "source", files)))
-    assert [record.message for record in caplog.records] == [
-        'the part "test" is used as validation: there is no other'
-    ]
+    assert [record.message for record in caplog.records] == ['the part "test" is used as validation: there is no other']
 
 
 def test_images_lie_anywhere_below_their_class_and_other_files_are_passed_over(
@@ -94,6 +93,64 @@ def test_a_tar_of_classes_packs_to_the_same_shards_as_its_folder(
 def test_a_tar_with_parts_keeps_them(tmp_path: Path, small_jpegs: list[bytes], prefix: str) -> None:
     files = class_files(small_jpegs[:9], f"{prefix}train/") | class_files(small_jpegs[9:], f"{prefix}test/")
     assert pack(config(tmp_path, write_tar(tmp_path / "s.tar", files))).samples == {"train": 9, "val": 3}
+
+
+TOOL_MADE = (
+    ".ipynb_checkpoints/x-checkpoint.jpg", "cat/.ipynb_checkpoints/x-checkpoint.jpg", "cat/._x.jpg",
+    "__MACOSX/cat/x.jpg",
+    "cat/@eaDir/x.jpg", ".git/x.jpg", "lost+found/x.jpg", "cat/.DS_Store", "cat/Thumbs.db", "desktop.ini", "cat/x.jpg~",
+    "cat/.x.jpg.swp",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", ["folder", "tar"])
+def test_what_tools_leave_is_passed_over_and_counted(
+    tmp_path: Path, small_jpegs: list[bytes], kind: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    say_once.cache_clear()
+    files = class_files(small_jpegs) | dict.fromkeys(TOOL_MADE, small_jpegs[0])
+    source = write_files(tmp_path / "source", files) if kind == "folder" else write_tar(tmp_path / "s.tar", files)
+    report = pack(config(tmp_path, source))
+    assert sum(report.samples.values()) == 12
+    assert read_index(tmp_path / "shards").classes == list(CLASSES)
+    (line,) = [record.message for record in caplog.records]
+    assert line.startswith("passed over in the source: 12 hidden and tool-made files: ")
+    assert line.endswith(" ...")
+
+
+def test_links_second_versions_and_second_archives_of_a_source_tar_are_read(
+    tmp_path: Path, small_jpegs: list[bytes], caplog: pytest.LogCaptureFixture
+) -> None:
+    """Made by GNU tar: a hard and a symbolic link inside it, one that leads outside, `tar -r` of a changed file, and
+    another archive behind the end."""
+    say_once.cache_clear()
+    source = write_files(tmp_path / "source", class_files(small_jpegs[:9]))
+    (source / "cat" / "hard.jpg").hardlink_to(sorted((source / "cat").iterdir())[0])
+    (source / "dog").mkdir(exist_ok=True)
+    (source / "dog" / "soft.jpg").symlink_to("../cat/hard.jpg")
+    (source / "dog" / "outside.jpg").symlink_to("/etc/hostname")
+    changed = sorted(path for path in (source / "dog").iterdir() if not path.is_symlink())[-1]
+    tar, second = tmp_path / "a.tar", tmp_path / "b.tar"
+    subprocess.run(["tar", "-C", source, "-cf", tar, "."], check=True)
+    changed.write_bytes(small_jpegs[9])
+    subprocess.run(["tar", "-C", source, "-rf", tar, f"./dog/{changed.name}"], check=True)
+    more = write_files(tmp_path / "more", {"cat/second.jpg": small_jpegs[10]})
+    subprocess.run(["tar", "-C", more, "-cf", second, "."], check=True)
+    tar.write_bytes(tar.read_bytes() + second.read_bytes())
+    opened = open_source(str(tar))
+    (items,) = opened.parts().values()
+    read = {item.name: opened.read(item) for item in items}
+    assert read == {
+        path.relative_to(root).as_posix(): path.read_bytes()
+        for root in (source, more)
+        for path in root.rglob("*.jpg")
+        if path.name != "outside.jpg"
+    }
+    said = "\n".join(record.message for record in caplog.records)
+    assert "1 links that lead to no member of the same tar: ./dog/outside.jpg -> /etc/hostname" in said.replace(
+        "dog/./", ""
+    )
+    assert "1 members written before another one of the same name, which counts" in said
 
 
 def test_digits_are_all_there_stratified_and_legible(digits: Index) -> None:
@@ -173,7 +230,9 @@ def test_a_source_without_images_is_refused_with_the_layout(tmp_path: Path, file
     folder = tmp_path / "source"
     folder.mkdir()
     for spec in (write_files(folder, files), write_tar(tmp_path / "source.tar", files)):
-        with pytest.raises(ConfigError, match=r"no images in class folders; expected \[train\|val\|test/\]CLASS/NAME.jpg"):
+        with pytest.raises(
+            ConfigError, match=r"no images in class folders; expected \[train\|val\|test/\]CLASS/NAME.jpg"
+        ):
             pack(config(tmp_path, spec))
 
 
@@ -234,7 +293,7 @@ def test_a_list_may_name_splits_absolute_paths_addresses_and_what_lies_above(
     fsspec.filesystem("memory").pipe_file("memory://listed/a.jpg", small_jpegs[0])
     write_files(tmp_path, {"b.jpg": small_jpegs[1], "lists/c.jpg": small_jpegs[2], "lists/d.jpg": small_jpegs[3]})
     columns = {
-        "split": ["train", "Train", "validation", "test"],
+        "split": ["train", "Train", "validation", "valid"],
         "path": ["memory://listed/a.jpg", "../b.jpg", str(tmp_path / "lists" / "c.jpg"), "d.jpg"],
         "label": ["01", "x", "x", "01"],
     }
@@ -336,7 +395,8 @@ def test_files_that_are_passed_over_are_counted_and_named(
     write_files(class_folder, {"cat/x.jfif": b"1", "stray.jpg": b"2", "cat/.DS_Store": b"3", "README.txt": b"4"})
     both = [open_source(str(class_folder)).parts() for _ in range(2)]
     assert [len(parts[None]) for parts in both] == [12, 12]
-    (said,) = [record.getMessage() for record in caplog.records]
+    hidden, said = [record.getMessage() for record in caplog.records]
+    assert hidden == "passed over in the source: 1 hidden and tool-made files: cat/.DS_Store"
     assert said.startswith("3 files are passed over")
     for name in ("cat/x.jfif", "stray.jpg", "README.txt"):
         assert name in said
