@@ -13,6 +13,7 @@ import threading
 from collections import Counter, defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -195,7 +196,8 @@ def divide_by_name(names: list[str], val_fraction: float) -> tuple[dict[str, str
         )
     if len(names) < 2:
         raise ConfigError(f"{names[0]} is the only shard, which leaves none to hold out as val; give at least two")
-    held_out = min(math.ceil(val_fraction * len(names)), len(names) - 1)
+    share = Fraction(str(float(val_fraction))) * len(names)  # as typed: 0.07 of 100 shards are 7, of floats 8
+    held_out = min(math.ceil(share), len(names) - 1)
     val = set(names[-held_out:])
     rule = f"no name says val: the last {held_out} of {len(names)} shards are (data.val_fraction={val_fraction:g})"
     return {name: "val" if name in val else "train" for name in names}, rule

@@ -22,9 +22,9 @@ from platform.data import draws
 from platform.data.index import KIND
 from platform.packing import recipe
 from platform.packing.items import TEST_AS_VAL, Item, Parts, natural
-from platform.packing.parts import refuse_untrained
+from platform.packing.parts import few, refuse_untrained
 from platform.packing.shard import Encoding, ShardResult, ShardTask, too_many, write_shard
-from platform.packing.sources import DIGITS, DIGITS_SCALE, Source, open_source, say_once, source_name
+from platform.packing.sources import DIGITS, DIGITS_SCALE, Source, TorchvisionSource, open_source, say_once, source_name
 from platform.packing.target import Target, open_target
 
 Run = Callable[[Iterable[ShardTask]], Generator[ShardResult]]  # tasks to results, in any order
@@ -102,7 +102,8 @@ def prepare(data: DataConfig, seed: int, storage: StorageConfig) -> Packing:
     """List the source, divide and shuffle it. Raises as `pack` does."""
     source = open_source(data.source, storage)
     splits = divide(source.parts(), data.val_fraction, seed)
-    classes = class_names(splits, data)
+    own = source.class_names() if isinstance(source, TorchvisionSource) else None
+    classes = class_names(splits, data, own)
     counts = {split: Counter(item.label for item in items) for split, items in splits.items()}
     refuse_untrained(counts, "add training images of them, or take them out of that part")
     return Packing(data, seed, source, classes, {k: _shuffled(v, seed) for k, v in splits.items()})
@@ -172,11 +173,12 @@ def divide(parts: Parts, val_fraction: float, seed: int) -> dict[str, list[Item]
     by_class: dict[str, list[Item]] = defaultdict(list)
     for item in parts[None]:
         by_class[item.label].append(item)
-    train, val = [], []
+    train, val, none_held_out = [], [], list[str]()
     for label in sorted(by_class, key=natural):
         items = by_class[label]
         order = np.random.Generator(np.random.Philox(draws.key(seed, 1))).permutation(len(items))
         held_out = round(len(items) * val_fraction)
+        none_held_out += [] if held_out else [label]
         val += [items[i] for i in order[:held_out]]
         train += [items[i] for i in order[held_out:]]
     for part, remedy in ((train, "lower"), (val, "raise")):
@@ -184,19 +186,39 @@ def divide(parts: Parts, val_fraction: float, seed: int) -> dict[str, list[Item]
             raise ConfigError(
                 f"data.val_fraction is {val_fraction}, which leaves one of the parts without images; {remedy} it"
             )
+    if none_held_out:
+        say_once(
+            f"{len(none_held_out)} of {len(by_class)} classes have too few images for data.val_fraction={val_fraction:g} "
+            f"to hold one out, and so no validation image: {few(none_held_out)}"
+        )
     return {"train": train, "val": val}
 
 
-def class_names(splits: dict[str, list[Item]], data: DataConfig) -> list[str]:
-    """The classes in the order of their labels.
+def class_names(splits: dict[str, list[Item]], data: DataConfig, own: list[str] | None = None) -> list[str]:
+    """The classes in the order of their labels: the source's `own` where it numbers them, else sorted by name.
 
     Raises:
         ConfigError: there are not `data.classes` of them.
     """
     names = sorted({item.label for items in splits.values() for item in items}, key=natural)
+    if own and len(set(own)) == len(own):
+        names = own  # classes without an image have a number, too
     if len(names) != data.classes:
-        raise ConfigError(f"{data.source} has {len(names)} classes, data.classes is {data.classes}; set it to that")
+        raise ConfigError(
+            f"{data.source} has {len(names)} classes ({few(names)}), data.classes is {data.classes}; set it to "
+            f"{len(names)}{_cause(names)}"
+        )
     return names
+
+
+def _cause(names: list[str]) -> str:
+    """The usual reasons for another number of classes than there should be."""
+    if len(names) == 1:
+        return f", or, if {names[0]!r} is a folder around the class folders, give that folder as data.source"
+    stray = sorted({name for name in names if name != name.strip() or " ".join(name.split()) != name})
+    if stray:
+        return f", or take the stray blanks out of the labels {', '.join(map(repr, stray[:3]))}"
+    return ""
 
 
 def _shuffled(items: list[Item], seed: int) -> list[Item]:

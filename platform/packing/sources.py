@@ -223,6 +223,10 @@ class TorchvisionSource:
         split, number = item.where
         return _torchvision_part(self.name, self.root, split == "train", self.download)[number][0]
 
+    def class_names(self) -> list[str]:
+        """In the order of the data set's own numbers, which others' weights and papers mean."""
+        return [str(name) for name in _torchvision_part(self.name, self.root, True, self.download).classes]
+
     def stamp(self, item: Item) -> str:
         return self.name  # torchvision itself compares the checksum of what it loads
 

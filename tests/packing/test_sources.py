@@ -205,7 +205,7 @@ def test_a_torchvision_data_set_keeps_its_parts_and_classes(tmp_path: Path, monk
     report = pack(config(tmp_path, "torchvision:TinySet@somewhere"))
     assert report.samples == {"train": 12, "val": 6}
     index = read_index(tmp_path / "shards")
-    assert index.classes == ["ant", "cow", "zebra"]
+    assert index.classes == ["zebra", "ant", "cow"]  # numbered as in the data set, not by name
     for split, first in (("train", 0), ("val", 100)):
         for image, label in stored_as_packed(index, split).items():
             value = round(np.asarray(Image.open(io.BytesIO(image))).mean())
@@ -215,6 +215,36 @@ def test_a_torchvision_data_set_keeps_its_parts_and_classes(tmp_path: Path, monk
 def test_an_unknown_torchvision_data_set_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"torchvision:Nothing, which torchvision.datasets does not have; check"):
         pack(config(tmp_path, "torchvision:Nothing"))
+
+
+def test_classes_too_small_to_hold_an_image_out_are_counted_and_named(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    say_once.cache_clear()
+    files = {f"{name}/{i:03d}.jpg": b"" for name, count in (("a", 100), ("b", 2), ("c", 1)) for i in range(count)}
+    parts = divide(open_source(str(write_files(tmp_path / "source", files))).parts(), 0.2, seed=3)
+    assert {item.label for item in parts["val"]} == {"a"}
+    (line,) = [record.message for record in caplog.records]
+    assert line.startswith("2 of 3 classes have too few images for data.val_fraction=0.2 to hold one out")
+    assert line.endswith("no validation image: b, c")
+
+
+@pytest.mark.parametrize(
+    ("classes", "cause"),
+    [
+        (
+            ["dataset"],
+            r"has 1 classes \(dataset\), data.classes is 3; set it to 1, or, if 'dataset' is a folder around",
+        ),
+        (["cat", "cat ", "cow", "dog"], r"has 4 classes \(cat, cat , cow \.\.\.\), .* the stray blanks .* 'cat '"),
+    ],
+)
+def test_another_number_of_classes_is_refused_with_their_names_and_the_usual_cause(
+    tmp_path: Path, small_jpegs: list[bytes], classes: list[str], cause: str
+) -> None:
+    files = {f"{name}/{i}.jpg": jpeg for name in classes for i, jpeg in enumerate(small_jpegs)}
+    with pytest.raises(ConfigError, match=cause):
+        pack(config(tmp_path, write_files(tmp_path / "source", files)))
 
 
 @pytest.mark.parametrize("spec", [None, "absent", "absent.tar", "sklearn:iris"])
