@@ -188,8 +188,8 @@ def divide(parts: Parts, val_fraction: float, seed: int) -> dict[str, list[Item]
             )
     if none_held_out:
         say_once(
-            f"{len(none_held_out)} of {len(by_class)} classes have too few images for data.val_fraction={val_fraction:g} "
-            f"to hold one out, and so no validation image: {few(none_held_out)}"
+            f"{len(none_held_out)} of {len(by_class)} classes have too few images to hold one out with "
+            f"data.val_fraction={val_fraction:g}, and so no validation image: {few(none_held_out)}"
         )
     return {"train": train, "val": val}
 
