@@ -7,7 +7,6 @@ import os
 import signal
 import socket
 import subprocess
-import tempfile
 import threading
 import time
 from collections import deque
@@ -18,8 +17,6 @@ from pathlib import Path
 from typing import Any
 
 import ray
-import ray._private.auto_init_hook as auto_init
-import ray._private.worker as driver
 from ray._private.state import state
 from ray._raylet import PlacementGroupID
 from ray.exceptions import GetTimeoutError, RayError, RayTaskError
@@ -28,11 +25,11 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from platform.config import ClusterConfig, ConfigError, first_line
 from platform.guard import MARK, guard
+from platform.ray_internals import JOB_CONFIG, interpreter, log_folder, last_words, scratch_folder, settle
 
 ROOT = Path(__file__).resolve().parent.parent
 GONE_AFTER_S = 5.0  # without a beat
 OBJECT_STORE_BYTES = 200_000_000  # reports are all that passes through it; shards are read by the workers
-JOB_CONFIG = "RAY_JOB_CONFIG_JSON_ENV_VAR"  # of a process that Ray's job API has started
 TURN_S = 0.5  # of waiting for Ray in a thread
 LEAVING_S = 10.0  # what a thread may need to come out of Ray
 _guards: list["subprocess.Popen[bytes]"] = []  # of this process's local Ray
@@ -69,8 +66,7 @@ def connect(cluster: ClusterConfig) -> Resources:
         os.environ.setdefault("RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S", "10")
     os.environ.setdefault("RAY_TRAIN_METRICS_ENABLED", "0")  # Prometheus gauges; MLflow has ours
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # no warning on machines without a GPU
-    auto_init.enable_auto_connect = False  # threads that outlive `disconnect` would start another Ray
-    driver.print_to_stdstream = lambda *_, **__: None  # paragraphs on dead workers, of which we say a line
+    settle()
     ray.get, ray.wait = _get, _wait  # pyright: ignore[reportAttributeAccessIssue]  # Ray Train and Tune wait by them
     terminated = signal.getsignal(signal.SIGTERM)
     if cluster.address is None:
@@ -84,15 +80,20 @@ def connect(cluster: ClusterConfig) -> Resources:
 
 
 def _start_local(cluster: ClusterConfig) -> None:
+    if os.pathsep in str(ROOT):
+        raise ConfigError(f"{ROOT} has a {os.pathsep!r} in its path, which parts the entries of PYTHONPATH; move the checkout")
     # Workers need this checkout ahead of the standard library when their interpreter starts: see platform/__init__.
     path = os.environ.get("PYTHONPATH", "").split(os.pathsep)
     os.environ["PYTHONPATH"] = os.pathsep.join([str(ROOT), *(part for part in path if part and part != str(ROOT))])
-    scratch = Path(tempfile.mkdtemp(prefix="ray-"))  # short: Ray's sockets live below it
+    scratch, elsewhere = scratch_folder()
+    if elsewhere:
+        print(elsewhere, flush=True)
     _guards.append(guard(scratch))
     os.environ[MARK] = str(scratch)
     try:
         ray.init(
             address="local",
+            runtime_env=interpreter(),
             _temp_dir=str(scratch),
             include_dashboard=cluster.dashboard,
             object_store_memory=OBJECT_STORE_BYTES,

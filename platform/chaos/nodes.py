@@ -4,13 +4,12 @@ In: a folder for the nodes' output. Out: the cluster's address; nothing is left 
 """
 
 import contextlib
+import json
 import os
 import shutil
 import signal
 import socket
 import subprocess
-import sys
-import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +19,7 @@ from typing import Self
 import psutil
 
 from platform.chaos import session
+from platform.ray_internals import JOB_CONFIG, RAY, interpreter, scratch_folder
 
 OBJECT_STORE_BYTES = 100_000_000  # about Ray's minimum; a few messages are all that passes through it
 START_TIMEOUT_S = 60.0
@@ -66,11 +66,12 @@ class LocalCluster:
 
     @property
     def environment(self) -> dict[str, str]:
-        """What drivers need to join: the cluster has no token."""
-        return {"RAY_AUTH_MODE": "disabled"}
+        """What drivers need to join: the cluster has no token, and starts their workers by our interpreter."""
+        job_config = {JOB_CONFIG: json.dumps({"runtime_env": python})} if (python := interpreter()) else {}
+        return {"RAY_AUTH_MODE": "disabled", **job_config}
 
     def __enter__(self) -> Self:
-        self.scratch = Path(tempfile.mkdtemp(prefix="ray-"))  # short: Ray's sockets live below it
+        self.scratch, _ = scratch_folder(deeper="/99")
         try:
             self._start_head()
             for _ in range(self._count - 1):
@@ -154,7 +155,7 @@ class LocalCluster:
         log = self._folder / f"node-{number}.log"
         with log.open("wb") as output:
             process = subprocess.Popen(
-                [str(Path(sys.executable).with_name("ray")), "start", *words, *common],
+                [*RAY, "start", *words, *common],
                 env=os.environ | self.environment, stdout=output, stderr=subprocess.STDOUT, start_new_session=True,
             )  # fmt: skip
         node = Node(process, log)

@@ -66,7 +66,7 @@ class RemoteCluster:
 
     def drain_node_of(self, node_id: str, pid: int) -> str:
         command = [
-            str(Path(sys.executable).with_name("ray")), "drain-node", f"--address={self.address}",
+            *RAY, "drain-node", f"--address={self.address}",
             f"--node-id={node_id}", "--reason=DRAIN_NODE_REASON_PREEMPTION", "--reason-message=chaos",
             f"--deadline-remaining-seconds={DRAIN_S}",
         ]  # fmt: skip
