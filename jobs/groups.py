@@ -83,7 +83,7 @@ class GroupWatch(ControllerCallback, WorkerGroupCallback):
         return ", ".join(sorted({self._nodes[rank][1] for rank in ranks}))
 
     def _tell(self, kind: str, text: str) -> None:
-        self._mailbox.put.remote(GroupEvent(self._lane, kind, text, time.time()))
+        self._mailbox.put.remote(GroupEvent(self._lane, kind, text))
 
     def _reason(self, error: BaseException) -> str:
         """Who failed, in a few words: a worker that died before one that only lost it in an exchange."""
@@ -106,7 +106,7 @@ class GroupWatch(ControllerCallback, WorkerGroupCallback):
         died = {rank: each for rank, each in failures.items() if isinstance(each, WorkerHealthCheckFailedError)}
         if died:
             return f"{_ranks(list(died))} died{_cause(next(iter(died.values())).health_check_failure)}"
-        own = {rank: each for rank, each in failures.items() if not _lost_a_peer(each)}
+        own = {rank: each for rank, each in failures.items() if not lost_a_peer(each)}
         silent = sorted(self._nodes.keys() - failures.keys())
         if not own and silent:
             return f"{_ranks(silent)} on {self._addresses(silent)} did not answer the others"
@@ -114,7 +114,7 @@ class GroupWatch(ControllerCallback, WorkerGroupCallback):
         return f"rank {rank}: {type(failure).__name__}: {first_line(failure)}"
 
 
-def _lost_a_peer(failure: BaseException) -> bool:
+def lost_a_peer(failure: BaseException) -> bool:
     """Whether gloo or NCCL only says that another worker is gone."""
     text = str(failure)
     return isinstance(failure, RuntimeError) and any(sign in text for sign in ("gloo", "NCCL", "Connection closed"))

@@ -19,11 +19,12 @@ import ray.train
 import ray.train.torch
 import torch
 import torch.distributed as dist
-from torch import nn
+from torch import Tensor, nn
 
+from jobs.groups import lost_a_peer
 from jobs.pulse import Pulse, preemption_notice
-from platform.cluster import Sender, WarningForwarder, lost_nodes
-from platform.config import Config, first_line
+from platform.cluster import Failure, Sender, WarningForwarder, cause_of, lost_nodes, take_secrets
+from platform.config import Config, ConfigError, first_line
 from platform.data.cache import ShardError
 from platform.data.index import Index, read_index
 from platform.data.order import evaluation_share
@@ -31,15 +32,15 @@ from platform.data.pixels import Pixels
 from platform.data.storage import StorageError
 from platform.evaluation import probabilities
 from platform.evaluation.predict import Predictions, predict
-from platform.experiment import FAILED, FINISHED, MemberFolder, MemberState
+from platform.experiment import FAILED, FINISHED, MemberFolder, MemberState, fingerprint
 from platform.goodput import read_attempts
 from platform.models.build import build
 from platform.sweep.curve import CurveWriter, Moment
-from platform.sweep.curve import read as read_curve
 from platform.training.checkpoints import CheckpointError, newest_step, save_whole
 from platform.training.loop import train
 from platform.training.memory import OutOfMemory
 from platform.training.meter import NonFiniteLoss
+from platform.training.peers import from_rank_0, meet
 from platform.training.progress import TESTING, Progress
 from platform.training.step import arithmetic
 from platform.training.worker import Worker
@@ -48,6 +49,7 @@ log = logging.getLogger("platform")
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 FATAL_WAITS_S = 30.0
 TRAINED = 10**15  # further than any step
+EXCUSED = 20  # starts in a row
 
 
 @dataclass(frozen=True)
@@ -88,11 +90,13 @@ def run_lane(lane: Lane, rank: int, world: int, device: torch.device, preempted:
     """
     config = lane.members[0].config
     torch.set_num_threads(config.cluster.cpus_per_worker)
+    if device.type == "cuda":
+        torch.cuda.set_device(device)  # else whatever names none makes a context on the node's first GPU
     worker = Worker(rank, world, device, threads=config.loader.threads or config.cluster.cpus_per_worker)
     _allow_many_open_shards()
-    gc.collect()
-    gc.freeze()  # torch's and Ray's half a million objects: the collector need not walk them at every few images
-    index = functools.cache(lambda: read_index(config.data.shards, config.storage))
+    _freeze_imported()
+    take_secrets(lane.mailbox)
+    index = functools.cache(lambda: _same_index(read_index(config.data.shards, config.storage, ask_all=False), worker))
     for member in lane.members:
         run_member(member, index, worker, lane, preempted)
 
@@ -103,6 +107,21 @@ def _allow_many_open_shards() -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
+@functools.cache  # once a process: of a second trial's start, what the first one left would be kept for ever
+def _freeze_imported() -> None:
+    """torch's and Ray's half a million objects: the collector need not walk them at every few images."""
+    gc.collect()
+    gc.freeze()
+
+
+def _same_index(index: Index, worker: Worker) -> Index:
+    """Workers that read different ones, of shards that are being replaced, would wait for each other's batches."""
+    own = fingerprint(index)
+    if own != (first := from_rank_0(worker, lambda: own)):
+        raise RuntimeError(f"rank {worker.rank} on {worker.node} reads other shards ({own}) than rank 0 ({first})")
+    return index
+
+
 def run_member(
     member: LaneMember, index: Callable[[], Index], worker: Worker, lane: Lane, preempted: Callable[[], bool]
 ) -> None:
@@ -110,7 +129,7 @@ def run_member(
     finite, bad shards, a full disk) is recorded, and the lane goes on; any other failure ends the worker group, which
     Ray Train starts again in fresh processes, until `training.max_attempts` starts in a row got no further."""
     folder, sender = MemberFolder(member.folder), Sender(lane.mailbox, member.name)
-    state = _start_of(member, folder, worker)
+    state = _start_of(member, folder, worker, sender)
     if state is None:
         return
     if state.starts > member.config.training.max_attempts:
@@ -132,45 +151,71 @@ def run_member(
         state.state = FAILED if _is_final(error, worker) else state.state
         if not isinstance(error, NonFiniteLoss) and (state.state != FAILED or worker.world > 1):
             # The others cannot know: the group ends, and starts again with this member or, if that is final, the next.
-            if not folder.state().error:  # the cause, not what a peer saw of it
-                _record(folder, state, sender)
-                if state.state == FAILED:
-                    sender.send("ended", text=f"{FAILED}: {state.error}")
+            _tell_failure(folder, state, worker, sender, of_a_peer=lost_a_peer(error))
             raise
     finally:
         log.removeHandler(forwarder)
     _leave(folder, state, worker, sender)
 
 
-def _start_of(member: LaneMember, folder: MemberFolder, worker: Worker) -> MemberState | None:
-    """The member's state with this start counted, as rank 0 reads it, so that all do the same; None: it is over."""
+def _start_of(member: LaneMember, folder: MemberFolder, worker: Worker, sender: Sender) -> MemberState | None:
+    """The member's state with this start counted, as rank 0 has it, so that all do the same; None: it is over."""
     nodes = [ray.get_runtime_context().get_node_id()] * worker.world
     if worker.world > 1:
         dist.all_gather_object(nodes, nodes[0])
-    state = folder.state()
-    over = state.state == FAILED or folder.is_finished(max(member.config.evaluation.views))
-    if worker.rank == 0 and not over:
-        _count_start(folder, state, sorted(set(nodes)), worker.world)
-    found = [None if over else state]
-    if worker.world > 1:
-        dist.broadcast_object_list(found, src=0, device=worker.device)
-    return found[0]
+    return from_rank_0(worker, lambda: _started(member, folder, sorted(set(nodes)), worker.world, sender))
 
 
-def _count_start(folder: MemberFolder, state: MemberState, nodes: list[str], workers: int) -> None:
-    """Starts that got a checkpoint further, those after a node was taken away, and those with another number of workers
-    are not held against a member."""
+def _started(
+    member: LaneMember, folder: MemberFolder, nodes: list[str], workers: int, sender: Sender
+) -> MemberState | None:
+    """Runs on rank 0, which alone writes the state: what its peers met in the start before is in the mailbox."""
+    state, failures = folder.state(), sender.take_failures()
+    if folder.is_finished(max(member.config.evaluation.views)) or state.state == FAILED:
+        return None
+    if failures:
+        cause = cause_of(failures)
+        state.error = cause.text
+        if cause.final:
+            state.state = FAILED
+            _record(folder, state, sender)
+            return None
+    count_start(folder, state, nodes, workers)
+    return state
+
+
+def count_start(folder: MemberFolder, state: MemberState, nodes: list[str], workers: int) -> None:
+    """Starts that got a checkpoint further are not held against a member; nor are those after a node was taken away and
+    those with another number of workers, as long as a checkpoint further comes within `EXCUSED` of them: a cluster that
+    shrinks and grows for ever would hide that nothing is trained."""
     reached = TRAINED if folder.is_trained() else newest_step(folder.checkpoints)
-    if reached > state.reached or workers != state.workers or lost_nodes(state.nodes):
-        state.starts = 0
-    state.starts += 1
+    excusable = workers != state.workers or bool(lost_nodes(state.nodes))
+    if reached > state.reached:
+        state.starts, state.excused = 1, 0
+    elif excusable and state.excused < EXCUSED:
+        state.starts, state.excused = max(state.starts, 1), state.excused + 1
+    else:
+        state.starts += 1
     state.reached, state.nodes, state.workers = max(reached, state.reached), nodes, workers
+
+
+def _tell_failure(folder: MemberFolder, state: MemberState, worker: Worker, sender: Sender, *, of_a_peer: bool) -> None:
+    """Each worker tells the mailbox; rank 0 writes what the cause is as far as it is known then."""
+    own = Failure(sender.member, worker.rank, state.error, final=state.state == FAILED, of_a_peer=of_a_peer)
+    told = sender.failed(own)
+    if own.final and own == cause_of(told):
+        sender.send("ended", text=f"{FAILED}: {own.text}")
+    if worker.rank == 0:
+        cause = cause_of(told)
+        state.error, state.state = cause.text, FAILED if cause.final else state.state
+        _record(folder, state, sender)
 
 
 def _given_up(member: LaneMember, state: MemberState) -> str:
     attempts = read_attempts(member.folder)
     reason = state.error or (attempts[-1].reason if attempts else "") or "its workers died"
-    return f"given up after {state.starts - 1} starts that got no further; the last: {reason}"
+    more = f" and {state.excused} after nodes or workers came or went" if state.excused else ""
+    return f"given up after {state.starts - 1} starts{more} that got no further; the last: {reason}"
 
 
 def _is_final(error: Exception, worker: Worker) -> bool:
@@ -178,7 +223,7 @@ def _is_final(error: Exception, worker: Worker) -> bool:
     cause = error.__cause__ if isinstance(error, StorageError) else error
     full = isinstance(cause, OSError) and cause.errno in FULL
     bad_shard = isinstance(error, ShardError) and worker.world == 1
-    return full or bad_shard or isinstance(error, NonFiniteLoss | OutOfMemory | CheckpointError)
+    return full or bad_shard or isinstance(error, ConfigError | NonFiniteLoss | OutOfMemory | CheckpointError)
 
 
 def _record(folder: MemberFolder, state: MemberState, sender: Sender) -> None:
@@ -222,9 +267,9 @@ def _train_and_evaluate(
         curve.take(step, metrics)
         sender.send("metrics", step=step, metrics=metrics)
 
-    model = _trained(cfg, folder, worker) if folder.is_trained() else None
+    model = _trained(cfg, folder, worker, progress)
     if model is None:
-        verdict = (lambda: judge(member.name, read_curve(folder.path)[-1])) if judge else None
+        verdict = functools.partial(_have_judged, judge, member.name, curve) if judge else None
         model = train(cfg, index, worker, folder.path, report, progress, member.copy_to, verdict)
         if worker.rank == 0:
             save_whole(folder.weights, model.state_dict())
@@ -233,6 +278,11 @@ def _train_and_evaluate(
     if worker.rank == 0:
         sender.send("state", text=f"evaluating {max(cfg.evaluation.views)} views")
     _evaluate(model, cfg, folder, index, worker, progress)
+
+
+def _have_judged(judge: Callable[[str, Moment], None], member: str, curve: CurveWriter) -> None:
+    if curve.newest:
+        judge(member, curve.newest)
 
 
 def _evaluate(
@@ -247,7 +297,7 @@ def _evaluate(
     probabilities.write_part(
         folder.probabilities, worker.rank, share, views, cfg.data.classes, cfg.evaluation.stored_dtype, predictions
     )
-    _together(worker)
+    _together(worker, progress.moved)
     if worker.rank == 0:
         probabilities.seal(folder.probabilities, split.samples, views, worker.world)
 
@@ -258,19 +308,32 @@ def _watched(predictions: Iterator[Predictions], progress: Progress) -> Iterator
         yield some
 
 
-def _trained(cfg: Config, folder: MemberFolder, worker: Worker) -> nn.Module | None:
-    """The trained network; None where its file is damaged: the newest checkpoint is as good."""
+def _trained(cfg: Config, folder: MemberFolder, worker: Worker, progress: Progress) -> nn.Module | None:
+    """The trained network, as rank 0 finds it; None where there is none, or its file is damaged: the newest checkpoint
+    is as good."""
     model = build(cfg.model, cfg.data.classes, cfg.data.image_size, cfg.seed)
-    try:
-        model.load_state_dict(torch.load(folder.weights, map_location="cpu", weights_only=True))
-    except Exception as error:  # whatever torch says of bytes from anywhere
-        log.warning(
-            "%s is unusable (%s); it is made again from the newest checkpoint", folder.weights, first_line(error)
-        )
+
+    def found() -> dict[str, Tensor] | None:
+        if not folder.is_trained():
+            return None
+        try:
+            model.load_state_dict(torch.load(folder.weights, map_location="cpu", weights_only=True))
+        except Exception as error:  # whatever torch says of bytes from anywhere
+            log.warning(
+                "%s is unusable (%s); it is made again from the newest checkpoint", folder.weights, first_line(error)
+            )
+            return None
+        return model.state_dict()
+
+    weights = from_rank_0(worker, found, progress.moved)
+    if weights is None:
         return None
+    model.load_state_dict(weights)
     return model.to(worker.device).eval()
 
 
-def _together(worker: Worker) -> None:
+def _together(worker: Worker, waiting: Callable[[], None] = lambda: None) -> None:
+    """Return when all have come: some have more images to evaluate, or a slower disk."""
+    meet(worker, waiting)
     if worker.world > 1:
         dist.barrier()

@@ -39,7 +39,7 @@ from platform.config import ClusterConfig, first_line
 from platform.console import Console
 from platform.data.storage import join
 from platform.experiment import ExperimentFolder, Record
-from platform.journal import write_atomically
+from platform.files import write_atomically
 from platform.plan import Plan
 from platform.training.progress import COMPUTING
 
@@ -129,6 +129,7 @@ class Lanes:
     warn_after_s: float
     news: Callable[[], None] = lambda: None  # called before what has come is handed on
     _beats: dict[tuple[str, int], Beat] = field(default_factory=dict)  # the newest of each (member, rank)
+    _received: int = 0  # number of the newest message that has come
     _live_at: float = 0.0
     _said: set[str] = field(default_factory=set)
     _failed_starts: Counter[int] = field(default_factory=Counter)  # of each lane, in a row
@@ -186,7 +187,9 @@ class Lanes:
         end = time.monotonic() + HEAD_GONE_AFTER_S
         while True:
             try:
-                return ray.get(self.mailbox.drain.remote(), timeout=HEAD_GONE_AFTER_S)
+                answer = self.mailbox.drain.remote(self._received)
+                self._received, messages, beats = ray.get(answer, timeout=HEAD_GONE_AFTER_S)
+                return messages, beats
             except RayError as error:
                 if time.monotonic() > end:
                     raise CannotGoOn(f"the Ray cluster is gone ({first_line(error)})") from error

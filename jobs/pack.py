@@ -17,6 +17,7 @@ from platform.data.cache import ShardError
 from platform.data.storage import StorageError
 from platform.packing import adopt, pack, verify
 from platform.packing.shard import ShardResult, ShardTask, write_shard
+from platform.redaction import shared_secrets, trust
 
 FEW_IMAGES = 5000  # are packed sooner than a Ray and its workers start
 RETRIES = 3  # of a shard whose worker dies
@@ -65,7 +66,9 @@ def write(config: Config) -> pack.PackReport:
     except StorageError as error:
         raise ConfigError(str(error)) from error
     for line in report.unreadable:
-        print(f"warning: not packed: {line.encode('utf-8', 'replace').decode()}")
+        print(f"warning: not packed: {printable(line)}")
+    for was, count in report.converted.items():
+        print(f"converted: {count:,} image(s) of mode {was} to 8-bit grey or RGB")
     samples = report.samples
     print(
         f"packed {samples['train']} training and {samples['val']} validation images in {report.shards} shards", end=""
@@ -92,12 +95,12 @@ def on_ray(cpus: int) -> pack.Run:
     """A runner of shard tasks on the cluster that this process is connected to."""
     import ray
 
-    write_on_worker = ray.remote(write_shard).options(num_cpus=1, max_retries=RETRIES)
+    write_on_worker = ray.remote(_write_there).options(num_cpus=1, max_retries=RETRIES)
 
     def run(tasks: Iterable[ShardTask]) -> Generator[ShardResult]:
         under_way: list[ray.ObjectRef] = []  # of an interrupted packing they end with the connection: cancelling
         for task in tasks:  # them can bring down Ray 2.60 ("Tried to complete task that was not pending")
-            under_way.append(write_on_worker.remote(task))
+            under_way.append(write_on_worker.remote(task, shared_secrets()))
             if len(under_way) == max(1, cpus) * pack.QUEUED_PER_WORKER:
                 done, under_way = ray.wait(under_way)
                 yield from map(_result, done)
@@ -106,6 +109,11 @@ def on_ray(cpus: int) -> pack.Run:
             yield from map(_result, done)
 
     return run
+
+
+def _write_there(task: ShardTask, secrets: str) -> ShardResult:
+    trust(secrets)  # of URLs: none are in another machine's environment
+    return write_shard(task)
 
 
 def _result(reference: object) -> ShardResult:
@@ -132,6 +140,8 @@ def _verify(config: Config) -> int:
         found = verify.verify(config.data, config.storage, counter)
     for line in found.bad:
         print(f"bad: {line}")
+    for line in found.left_out:
+        print(f"left out: {printable(line)}")
     for split, samples in found.samples.items():
         print(f"{split:<6}{samples:>12,} images in {found.shards[split]} shard(s)")
     if found.bad:
@@ -144,12 +154,21 @@ def _verify(config: Config) -> int:
 def _index(config: Config) -> int:
     """Make the index of shards that others made."""
     with Counter("indexed", "shards") as counter:
-        made = adopt.index_shards(config.data, config.storage, config.pack.label, counter)
+        made = adopt.index_shards(config.data, config.storage, config.pack.label, counter, config.pack.image)
+    for line in made.left_out:
+        print(f"left out: {printable(line)}")
+    for line in made.without:
+        print(f"warning: {printable(line)}")
     print(f"split  {made.rule}")
     for split, samples in made.samples.items():
         print(f"{split:<6}{samples:>12,} images in {made.shards[split]} shard(s)")
     print(f"index  {made.url}")
     return 0
+
+
+def printable(line: str) -> str:
+    """With question marks for the bytes of names that are no UTF-8."""
+    return line.encode("utf-8", "replace").decode()
 
 
 @contextlib.contextmanager

@@ -22,7 +22,7 @@ from platform.evaluation.metrics import Scores
 from platform.evaluation.probabilities import MemberProbabilities, is_complete
 from platform.evaluation.report import percent
 from platform.experiment import ExperimentFolder
-from platform.journal import write_atomically
+from platform.files import write_atomically
 from platform.launch import ROOT, one_line
 from platform.sweep import curve, selection
 from platform.sweep.promotion import Sweep, experiment_text

@@ -1,6 +1,7 @@
 """A worker's pulse: a thread that tells the launcher where the training is, passes on its questions and Ray's
 preemption notices, and ends a process that stands still."""
 
+import contextlib
 import os
 import threading
 import time
@@ -10,13 +11,14 @@ from typing import Any, Self
 import ray
 
 from platform.cluster import Beat, Sender
-from platform.config import Config
-from platform.telemetry import system_metrics
+from platform.config import Config, first_line
+from platform.telemetry import Gpu, system_metrics
 from platform.training.progress import COMPUTING, Progress
 from platform.training.worker import Worker
 
 BEAT_EVERY_S = 1.0
 SAVE_EVERY_S = 5.0  # while the node is about to be taken away
+LEAVES_S = 5.0  # a thread that is asked to end
 VICTIM_WAITS_S = 30.0  # longer than the one it waits for
 
 
@@ -46,28 +48,59 @@ class Pulse:
         self._node_id = ray.get_runtime_context().get_node_id()
         self._started = time.time()
         self._asked, self._ticket, self._answered = 0, 0, 0
-        self._saved_at = self._metrics_at = time.monotonic()
+        self._saved_at = time.monotonic()
+        self._said: set[str] = set()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="pulse", daemon=True)
+        self._measuring = threading.Thread(target=self._measure, name="system metrics", daemon=True)
 
     def __enter__(self) -> Self:
         self._thread.start()
+        if self._worker.rank == 0:
+            self._measuring.start()
         return self
 
     def __exit__(self, *_: object) -> None:
         self._stop.set()
-        self._thread.join()
-        self._sender.beat(self._beat())  # the last step counts, too
+        for thread in (self._thread, self._measuring):
+            if thread.ident:
+                thread.join(LEAVES_S)  # not for ever: a driver that hangs holds whoever measures
+        self._try("the last heartbeat", lambda: self._sender.beat(self._beat()))  # the last step counts, too
 
     def _run(self) -> None:
-        system_metrics()  # the first processor figure has no interval
         while not self._stop.is_set():
-            self._beat_once()
+            self._try("a heartbeat", self._beat_once)
             if self._worker.rank == 0:
-                self._save_while_preempted()
-                self._send_system_metrics()
+                self._try("the look for a preemption", self._save_while_preempted)
             self._end_if_stuck()
             self._stop.wait(BEAT_EVERY_S)
+
+    def _measure(self) -> None:
+        """In a thread of its own: what it asks may fail, or hang."""
+        gpu: list[Gpu] = []
+
+        def measure(*, say: bool) -> None:
+            if self._worker.device.type == "cuda" and not gpu:
+                gpu.append(Gpu(self._worker.device))
+            found = system_metrics(*gpu)
+            if say and not self._stop.is_set():
+                self._sender.send("metrics", metrics=found)
+
+        self._try("measuring", lambda: measure(say=False))  # the first processor figure has no interval
+        while not self._stop.wait(self._config.tracking.system_metrics_every_s):
+            self._try("measuring", lambda: measure(say=True))
+
+    def _try(self, what: str, act: Callable[[], object]) -> None:
+        """What goes wrong here is said once, and ends nothing else."""
+        try:
+            act()
+        except Exception as error:
+            if what not in self._said:
+                self._said.add(what)
+                where = f"rank {self._worker.rank} on {self._worker.node}"
+                with contextlib.suppress(Exception):
+                    text = f"{where}: {what} failed ({type(error).__name__}: {first_line(error)}); the rest goes on"
+                    self._sender.send("warning", text=text)
 
     def _beat_once(self) -> None:
         asked = self._sender.beat(self._beat(), wait_s=BEAT_EVERY_S)
@@ -83,25 +116,23 @@ class Pulse:
             self._progress.ask_for_checkpoint()
             self._saved_at = time.monotonic()
 
-    def _send_system_metrics(self) -> None:
-        if time.monotonic() - self._metrics_at >= self._config.tracking.system_metrics_every_s:
-            self._sender.send("metrics", metrics=system_metrics())
-            self._metrics_at = time.monotonic()
-
     def _end_if_stuck(self) -> None:
         """Ray starts the group again when a process of it has ended. One that computes may only be waiting for another
         in an exchange of gradients, which should be the one that is named."""
         limit = self._config.cluster.stall_timeout_s + (VICTIM_WAITS_S if self._progress.doing == COMPUTING else 0)
         if self._progress.still_for_s() > limit:
-            self._sender.send("warning", text=f"{self._where()}; it is ended and started again")
+            with contextlib.suppress(Exception):
+                self._sender.send("warning", text=f"{self._where()}; it is ended and started again")
             time.sleep(1)  # for the message to leave
             os._exit(1)
 
     def _where(self) -> str:
-        progress, worker = self._progress, self._worker
+        progress, worker, samples = self._progress, self._worker, ""
+        with contextlib.suppress(Exception):  # they are looked up in the order of the data
+            samples = progress.samples()
         return (
             f"rank {worker.rank} on {worker.node} has stood still for {progress.still_for_s():.0f} s at step "
-            f"{progress.step}, {progress.doing} ({progress.samples() or 'no samples yet'})"
+            f"{progress.step}, {progress.doing} ({samples or 'no samples yet'})"
         )
 
     def _beat(self) -> Beat:

@@ -1,19 +1,32 @@
 """What MLflow is told of the trials of a sweep: that they began, and what became of them.
 
-In: trials from the book. Out: entries of the tracking journal, through `Runs`.
+In: trials from the book. Out: entries of the tracking journal, through `Runs`. Scoring a trial's probabilities takes
+minutes where they are many: while a sweep runs, a thread does it beside the one that hands messages on.
 """
 
-from dataclasses import dataclass
+import queue
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
 
 from jobs.runs import Runs
-from platform.config import Config
+from platform.config import Config, ConfigError, first_line
 from platform.evaluation import report
-from platform.evaluation.ensemble import score
-from platform.evaluation.probabilities import MemberProbabilities
+from platform.evaluation.kept import scored
 from platform.experiment import ExperimentFolder
 from platform.sweep.trials import FINISHED, STOPPED, Trial
 
+AGAIN = "the same command evaluates it again"
 STATUS = {FINISHED: "FINISHED", STOPPED: "KILLED"}  # MLflow's words for ends; FAILED for others
+
+
+@dataclass(frozen=True)
+class Scored:
+    """A trial that has ended, and its figures."""
+
+    trial: Trial
+    figures: dict[str, float] = field(default_factory=dict)  # none of one that did not finish
+    error: str = ""  # why there are none
 
 
 @dataclass(frozen=True)
@@ -26,15 +39,56 @@ class Results:
     def begin(self, runs: Runs, trial: Trial, config: Config) -> None:
         runs.open(trial.name, config, {f"point.{key}": str(value) for key, value in trial.values.items()})
 
-    def end(self, runs: Runs, trial: Trial) -> None:
-        runs.end(trial.name, STATUS.get(trial.state, "FAILED"), _tags(trial), self._figures(trial))
-
-    def _figures(self, trial: Trial) -> dict[str, float]:
+    def scored(self, trial: Trial) -> Scored:
+        """Its figures; never raises: one trial's damaged files are not the sweep's end."""
         if trial.state != FINISHED:
-            return {}
-        probabilities = MemberProbabilities(self.folder.member(trial.name).probabilities)
-        scores = score({trial.name: probabilities}, self.views)
-        return report.metrics(scores.members[trial.name], prefix="test")
+            return Scored(trial)
+        try:
+            scores = scored({trial.name: self.folder.member(trial.name).probabilities}, self.views, AGAIN)
+        except Exception as error:
+            cause = (
+                first_line(error) if isinstance(error, ConfigError) else f"{type(error).__name__}: {first_line(error)}"
+            )
+            return Scored(trial, error=cause)
+        return Scored(trial, report.metrics(scores.members[trial.name], prefix="test"))
+
+    def end(self, runs: Runs, found: Scored, warn: Callable[[str], None]) -> None:
+        """Report it; one without the figures that it should have is evaluated and reported again by the next launch."""
+        trial, error = found.trial, found.error
+        if error:
+            warn(f"{trial.name} has no test scores in MLflow: {error}")
+            self.folder.member(trial.name).forget_evaluation()
+        tags = _tags(trial) | ({"error": error} if error else {})
+        runs.end(trial.name, STATUS.get(trial.state, "FAILED"), tags, found.figures, again=bool(error))
+
+
+class Scoring:
+    """A thread that scores trials one after another, in the order in which they ended."""
+
+    def __init__(self, results: Results) -> None:
+        self._results = results
+        self._ended: queue.SimpleQueue[Trial] = queue.SimpleQueue()
+        self._scored: queue.SimpleQueue[Scored] = queue.SimpleQueue()
+        self.waiting = 0  # trials that were put and not taken
+        # A daemon: a launcher that is interrupted does not wait; the next one scores what is not reported.
+        self._thread = threading.Thread(target=self._run, name="scoring", daemon=True)
+        self._thread.start()
+
+    def put(self, trial: Trial) -> None:
+        self.waiting += 1
+        self._ended.put(trial)
+
+    def take(self) -> list[Scored]:
+        """Those that are done; returns at once."""
+        found = []
+        while not self._scored.empty():
+            found.append(self._scored.get())
+        self.waiting -= len(found)
+        return found
+
+    def _run(self) -> None:
+        while True:
+            self._scored.put(self._results.scored(self._ended.get()))
 
 
 def _tags(trial: Trial) -> dict[str, str]:

@@ -4,6 +4,7 @@ In: messages while it runs, states and scores at the end. Out: entries of the ex
 tracker delivers. What a killed launcher could not report, the next one does.
 """
 
+import contextlib
 import logging
 from dataclasses import asdict
 from pathlib import Path
@@ -44,12 +45,16 @@ class Runs:
         self._names.append(name)
         run = self._record.member_runs.setdefault(name, new_key())
         self._record.configs[name] = asdict(config)
-        self._folder.write(self._record)
+        self._record.reported = [each for each in self._record.reported if each != name]  # it failed in a launch before
+        self._folder.note_run(self._record, name)
         self._tracker.start(name, asdict(config), parent=self._parent(), again=run, params=params)
         self._log_kept(name)
 
-    def end(self, name: str, status: str, tags: dict[str, str], figures: dict[str, float]) -> None:
-        """A trial of a sweep has ended for good, as FINISHED, FAILED or KILLED."""
+    def end(
+        self, name: str, status: str, tags: dict[str, str], figures: dict[str, float], *, again: bool = False
+    ) -> None:
+        """A trial of a sweep has ended for good, as FINISHED, FAILED or KILLED; `again` has the next launch report it
+        again."""
         self._names.remove(name)
         self._log_kept(name)
         self._report_goodput(name)
@@ -58,8 +63,9 @@ class Runs:
             self._tracker.tag(run, key, value)
         self._tracker.summary(run, figures)
         self._tracker.finish(run, status)
-        self._record.reported = [*{*self._record.reported, name}]
-        self._folder.write(self._record)
+        if not again and name not in self._record.reported:
+            self._record.reported.append(name)
+            self._folder.note_reported(name)
 
     def close_sweep(self, status: str, figures: dict[str, float], files: list[Path], verdict: str) -> None:
         """The end of a sweep, whose trials have ended: its figures and its report."""
@@ -114,6 +120,8 @@ class Runs:
             self._tracker.finish(self._record.member_runs[name], "FINISHED" if done else status)
         self._tracker.tag(self._parent(), "interrupted", reason)
         self._tracker.finish(self._parent(), status)
+        with contextlib.suppress(OSError):  # on a full disk what changed is beside it
+            self._folder.write(self._record)
 
     def _report_goodput(self, *names: str) -> None:
         """What the wall time of each member went into, and why each of its attempts ended."""

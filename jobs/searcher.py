@@ -15,7 +15,6 @@ from jobs.trial import NAME, SEED, SETTINGS, STATE, changes_of
 from platform.config import Config, ConfigError
 from platform.experiment import FAILED as MEMBER_FAILED
 from platform.experiment import ExperimentFolder
-from platform.sweep import curve
 from platform.sweep.agenda import Agenda, Nothing
 from platform.sweep.trials import DIVERGED, FAILED, FINISHED, OVER, STOPPED, Trial
 from platform.training.meter import NonFiniteLoss
@@ -98,14 +97,11 @@ class AgendaSearcher(Searcher):
         return STOPPED, self._why_stopped(trial)
 
     def _why_stopped(self, trial: Trial) -> str:
-        curves = [curve.read(path) for path in self._folder.path.glob("members/*")]
-        own = curve.read(self._folder.member(trial.name).path)
+        own = self._agenda.curve(trial.name)
         if not own or self._config.sweep.scheduler == "median":  # whose rule is another
             return f"by {self._config.sweep.scheduler}"
-        epoch = own[-1].epoch
-        there = [moment.top1 for moments in curves for moment in moments if moment.epoch == epoch]
-        place = 1 + sum(top1 > own[-1].top1 for top1 in there)
-        return f"by {self._config.sweep.scheduler}, as number {place} of {len(there)} trials there"
+        place, trials = self._agenda.place_at(own[-1].epoch, own[-1].top1)
+        return f"by {self._config.sweep.scheduler}, as number {place} of {trials} trials there"
 
     def __getstate__(self) -> dict[str, Any]:
         """Tune pickles itself for its own way of restoring, which nobody goes here: the book is on disk."""

@@ -22,6 +22,7 @@ from ray.job_submission import JobDetails, JobStatus, JobSubmissionClient
 
 from platform.cluster import CannotGoOn, shipped_code
 from platform.config import Config, ConfigError, first_line, require
+from platform.redaction import redacted, unsealed
 from platform.submission import BY, Submission, different_words
 
 CONNECT_S = 5.0
@@ -65,6 +66,10 @@ class Client(JobSubmissionClient):
 
     answer_s = FIRST_ANSWER_S
 
+    def get_address(self) -> str:
+        """For people: without a password."""
+        return redacted(super().get_address())
+
     def _do_request(self, method: str, endpoint: str, **rest: Any) -> Any:
         return super()._do_request(method, endpoint, timeout=(CONNECT_S, self.answer_s), **rest)
 
@@ -84,7 +89,7 @@ def connect(address: str) -> Client:
     for variable in ("RAY_ADDRESS", "RAY_API_SERVER_ADDRESS"):  # which would win over what was typed
         os.environ.pop(variable, None)
     try:
-        client = Client(address)
+        client = Client(unsealed(address))
     except AuthenticationError as error:
         raise ConfigError(_refused(address, error)) from error
     except LOST as error:

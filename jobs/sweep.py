@@ -27,10 +27,11 @@ from platform.goodput import LAUNCHER_LOST
 from platform.interruption import signals
 from platform.launch import variant
 from platform.plan import Plan
-from platform.sweep import curve, ranking, report, table
+from platform.sweep import ranking, report, table
 from platform.sweep.agenda import Agenda
+from platform.sweep.outcome import Curves
 from platform.sweep.plan import Compose, SweepPlan, composed, new_search, plan_sweep, words_of
-from platform.sweep.trials import DIVERGED, FAILED, FINISHED, OVER, Book
+from platform.sweep.trials import DIVERGED, FAILED, FILE, FINISHED, OVER, WAITING, Book, Trial
 from platform.tracking import git_commit, require_answer
 
 log = logging.getLogger("platform")
@@ -81,6 +82,7 @@ class _Sweep:
         self._config = self._experiment.config
         self._book = self._open_book()
         sweep = self._config.sweep
+        self._have_evaluated_again()
         for trial in self._book.trials:
             if trial.state not in OVER:  # a new launch gives it new attempts
                 member = folder.member(trial.name)
@@ -94,24 +96,39 @@ class _Sweep:
         if self.agenda.is_over:
             print(f"{self._folder.name}: every trial is over; nothing to train (fresh=true sweeps anew)")
             waiting = deliver(self._experiment, self._folder)
-            if not (self._folder.path / "report").exists() or self._unreported():
+            if not (self._folder.path / "report").exists() or self._unreported:
                 waiting = self._run_and_report(train=False)
         else:
             waiting = self._run_and_report(train=True)
         now = sum(trial.state in OVER for trial in self._book.trials) - before
         self._show(now, time.monotonic() - started)
-        return 1 if waiting or any(trial.state == FAILED for trial in self._book.trials) else 0
+        unscored = any(trial.state == FINISHED for trial in self._unreported)
+        return 1 if waiting or unscored or any(trial.state == FAILED for trial in self._book.trials) else 0
 
     def _open_book(self) -> Book:
         book = Book.read(self._folder.path)
+        if self._record.member_runs and not book.trials:
+            raise ConfigError(
+                f"{self._folder.path / FILE} is missing or empty, though the sweep had {len(self._record.member_runs)} "
+                "trials; bring it back, or give fresh=true to start anew"
+            )
         book.base, book.commit = asdict(self._config), book.commit or git_commit() or ""
         groups = HydraConfig.get().runtime.choices
         book.choices = {key: str(value) for key, value in groups.items() if not key.startswith("hydra/") and value}
         book.write(self._folder.path)
         return book
 
-    def _unreported(self) -> list[str]:
-        return [trial.name for trial in self._book.trials if trial.name not in self._record.reported]
+    def _have_evaluated_again(self) -> None:
+        """Trials whose probabilities the launch before could not read: their weights are as they were."""
+        views = max(self._config.evaluation.views)
+        for trial in self._unreported:
+            if trial.state == FINISHED and not self._folder.member(trial.name).is_finished(views):
+                trial.state = WAITING
+
+    @property
+    def _unreported(self) -> list[Trial]:
+        reported = set(self._record.reported)
+        return [trial for trial in self._book.trials if trial.state in OVER and trial.name not in reported]
 
     def _run_and_report(self, *, train: bool) -> int:
         """Returns the entries that still wait for MLflow.
@@ -136,13 +153,13 @@ class _Sweep:
 
     def _report_ends(self, runs: Runs) -> None:
         """Of trials whose launcher was killed before it could: whatever is over is reported once."""
-        late = [trial for trial in self._book.trials if trial.state in OVER and trial.name in self._unreported()]
+        late = self._unreported
         Attempts(self._folder, [trial.name for trial in late]).close(LAUNCHER_LOST)
         results = Results(self._folder, self._config.evaluation.views)
         for trial in late:
             try:
                 results.begin(runs, trial, self._composed(trial.values, trial.seed))
-                results.end(runs, trial)
+                results.end(runs, results.scored(trial), log.warning)
             except ConfigError:  # a point that cannot be: it never began
                 self._record.reported.append(trial.name)
 
@@ -181,21 +198,23 @@ class _Sweep:
         return composed(self._compose, point, seed, self._config)
 
     def _report(self, runs: Runs) -> None:
-        found = self._ranking()
+        self._book.write(self._folder.path)
+        curves = self._curves()
+        found = self._ranking(curves)
         place = self._folder.path / "report"
-        files = report.write(found, self._book, self._curves(), self._config.sweep, self._folder.name, place)
+        files = report.write(found, self._book, curves, self._config.sweep, self._folder.name, place)
         status = "FINISHED" if any(trial.state == FINISHED for trial in self._book.trials) else "FAILED"
         runs.close_sweep(status, report.metrics(found), files, found.verdict)
 
-    def _ranking(self) -> ranking.Ranking:
-        objectives = self._config.sweep.objectives
-        return ranking.rank(self._book, self._curves(), objectives, self._planned.base.val_samples)
+    def _ranking(self, curves: Curves) -> ranking.Ranking:
+        return ranking.rank(self._book, curves, self._config.sweep.objectives, self._planned.base.val_samples)
 
-    def _curves(self) -> dict[str, list[curve.Moment]]:
-        return {trial.name: curve.read(self._folder.member(trial.name).path) for trial in self._book.trials}
+    def _curves(self) -> Curves:
+        """Every trial has ended: none of them is read twice."""
+        return {trial.name: self.agenda.curve(trial.name) for trial in self._book.trials}
 
     def _show(self, trials: int, seconds: float) -> None:
-        found = self._ranking()
+        found = self._ranking(self._curves())
         print()
         print("\n".join(table.lines(found)))
         print()

@@ -20,8 +20,8 @@ from platform.console import Console, duration
 from platform.data.index import Index
 from platform.data.storage import is_remote
 from platform.evaluation import report
-from platform.evaluation.ensemble import EnsembleScores, score
-from platform.evaluation.probabilities import MemberProbabilities
+from platform.evaluation.ensemble import EnsembleScores
+from platform.evaluation.kept import kept_scores
 from platform.experiment import FAILED, FINISHED, ExperimentFolder, MemberState, Record
 from platform.interruption import signals
 from platform.journal import Journal
@@ -208,17 +208,19 @@ def _unfinished(folder: ExperimentFolder, planned: Plan) -> list[str]:
 
 
 def _outcome(folder: ExperimentFolder, planned: Plan) -> Outcome:
-    """Read from disk what became of the members, and score the finished ones."""
+    """Read from disk what became of the members, and score the finished ones, or read the scores that were kept.
+
+    Raises:
+        ConfigError: probabilities are damaged.
+    """
     states = {member.name: folder.member(member.name).state() for member in planned.members}
     view_counts = planned.experiment.config.evaluation.views
     finished = {
-        name: MemberProbabilities(folder.member(name).probabilities)
-        for name in states
-        if folder.member(name).is_finished(max(view_counts))
+        name: folder.member(name).probabilities for name in states if folder.member(name).is_finished(max(view_counts))
     }
     for name, state in states.items():  # the files decide: a kill may have come before the state was written
         state.state = FINISHED if name in finished else FAILED
-    return Outcome(states, score(finished, view_counts) if finished else None)
+    return Outcome(states, kept_scores(finished, view_counts, folder.scores) if finished else None)
 
 
 def show(experiment: Experiment, outcome: Outcome) -> None:

@@ -20,11 +20,11 @@ from ray import tune
 
 from jobs.lane import Lane, LaneMember, run_lane
 from jobs.lanes import fit_lane
-from platform.cluster import Sender, in_thread, lost_nodes, release
+from platform.cluster import Sender, in_thread, lost_nodes, release, take_secrets
 from platform.config import Config, first_line, flatten, identity, replaced
 from platform.data.storage import join
 from platform.experiment import FAILED, ExperimentFolder, MemberFolder
-from platform.journal import write_atomically
+from platform.files import replacing, write_atomically
 from platform.sweep import curve
 from platform.sweep.curve import Moment
 from platform.sweep.trials import OVER, lane_of
@@ -56,6 +56,7 @@ def run_trial(config: dict[str, Any], shared: Shared) -> None:
     assert name
     folder = ExperimentFolder(shared.folder).member(name)
     folder.path.mkdir(parents=True, exist_ok=True)
+    take_secrets(shared.mailbox)  # before a config is made anew
     settings = _settings(config)
     judge = Judge(folder, shared)
     if config[STATE] in OVER:  # by an earlier launch
@@ -215,9 +216,8 @@ def _replace_checkpoints(folder: MemberFolder, state: Path) -> None:
     """The new one is there before the old ones go."""
     folder.checkpoints.mkdir(parents=True, exist_ok=True)
     before = [path for path in folder.checkpoints.glob(f"*{SUFFIX}") if path.name != state.name]
-    unfinished = folder.checkpoints / f"{state.name}.unfinished"
-    shutil.copy(state, unfinished)
-    unfinished.replace(folder.checkpoints / state.name)
+    with replacing(folder.checkpoints / state.name) as unfinished:
+        shutil.copy(state, unfinished)
     for path in before:
         path.unlink()
 

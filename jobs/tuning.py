@@ -17,8 +17,8 @@ from ray import tune
 from ray.tune.progress_reporter import TrialProgressCallback
 
 from jobs.attempts import Attempts
-from jobs.lanes import WARN_AFTER_S, Lanes
-from jobs.results import Results
+from jobs.lanes import POLL_EVERY_S, WARN_AFTER_S, Lanes
+from jobs.results import Results, Scoring
 from jobs.runs import Runs
 from jobs.schedulers import PAUSING, scheduler_of
 from jobs.searcher import MAX_FAILURES, AgendaSearcher, News
@@ -65,6 +65,7 @@ class Tuning:
         self._planned, self._folder, self._config = planned, folder, config
         self._news: queue.Queue[News] = queue.Queue()
         self._results = Results(folder, config.evaluation.views)
+        self._scoring = Scoring(self._results)
         gpus = gpus_per_worker(config.cluster, resources)
         config.loader.require_gpu(available=gpus > 0)
         self.side_by_side = lane_count(_smallest(planned).cluster, resources, planned.trials)
@@ -86,6 +87,7 @@ class Tuning:
         self._lanes.news = lambda: self._hand_on(runs, console, attempts)
         self._lanes.follow(runs, console, attempts)
         self._hand_on(runs, console, attempts)
+        self._wait_for_scores(runs, console, attempts)
         if error := self._lanes.futures[0].exception():
             raise CannotGoOn(f"Ray Tune ended early ({type(error).__name__}: {first_line(error)})") from error
 
@@ -140,8 +142,17 @@ class Tuning:
             else:
                 attempts.end(trial.name, trial.state, time.time())
                 attempts.write(now=True)  # MLflow is told what is on disk
-                self._results.end(runs, trial)
                 console.end(trial.name, self._line(trial))
+                self._scoring.put(trial)
+        for scored in self._scoring.take():
+            self._results.end(runs, scored, console.warn)
+
+    def _wait_for_scores(self, runs: Runs, console: Console, attempts: Attempts) -> None:
+        if self._scoring.waiting:
+            console.say(f"scoring {self._scoring.waiting} trial(s) ...")
+        while self._scoring.waiting:
+            time.sleep(POLL_EVERY_S)
+            self._hand_on(runs, console, attempts)
 
     def _line(self, trial: Trial) -> str:
         moments = curve.read(self._folder.member(trial.name).path)
@@ -179,7 +190,7 @@ class TrialWatch(tune.Callback):
             release(ray.get(self._mailbox.take_groups.remote(idle)))
 
     def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        event = GroupEvent(lane_of(str(trial)), "failed", "its process ended", time.time())
+        event = GroupEvent(lane_of(str(trial)), "failed", "its process ended")
         self._mailbox.put.remote(event)
 
 

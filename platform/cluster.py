@@ -25,12 +25,15 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from platform.config import ClusterConfig, ConfigError, first_line
 from platform.guard import MARK, guard
-from platform.ray_internals import JOB_CONFIG, interpreter, log_folder, last_words, scratch_folder, settle
+from platform.ray_internals import JOB_CONFIG, interpreter, scratch_folder, settle
+from platform.redaction import redacted, shared_secrets, trust
 
 ROOT = Path(__file__).resolve().parent.parent
 GONE_AFTER_S = 5.0  # without a beat
+ANSWER_S = 10.0  # of the mailbox
 OBJECT_STORE_BYTES = 200_000_000  # reports are all that passes through it; shards are read by the workers
 TURN_S = 0.5  # of waiting for Ray in a thread
+SECRETS_WAIT_S = 60.0  # for the mailbox to answer
 LEAVING_S = 10.0  # what a thread may need to come out of Ray
 _guards: list["subprocess.Popen[bytes]"] = []  # of this process's local Ray
 _inside: dict[threading.Thread, threading.Event] = {}  # threads that work with Ray, and what has each of them leave it
@@ -81,7 +84,9 @@ def connect(cluster: ClusterConfig) -> Resources:
 
 def _start_local(cluster: ClusterConfig) -> None:
     if os.pathsep in str(ROOT):
-        raise ConfigError(f"{ROOT} has a {os.pathsep!r} in its path, which parts the entries of PYTHONPATH; move the checkout")
+        raise ConfigError(
+            f"{ROOT} has a {os.pathsep!r} in its path, which parts the entries of PYTHONPATH; move the checkout"
+        )
     # Workers need this checkout ahead of the standard library when their interpreter starts: see platform/__init__.
     path = os.environ.get("PYTHONPATH", "").split(os.pathsep)
     os.environ["PYTHONPATH"] = os.pathsep.join([str(ROOT), *(part for part in path if part and part != str(ROOT))])
@@ -201,12 +206,12 @@ class Message:
     step: int = 0
     metrics: dict[str, float] | None = None
     text: str = ""
-    time: float = 0.0  # seconds since the epoch
+    time: float = 0.0  # seconds since the epoch, by the mailbox
 
 
 @dataclass(frozen=True)
 class Beat:
-    """Where one worker of a member is, once a second."""
+    """Where one worker of a member is, once a second. Its times are by the worker's clock until the mailbox has it."""
 
     member: str
     lane: int
@@ -236,38 +241,90 @@ class GroupEvent:
     lane: int
     kind: str  # failed, resized, preempted, waiting
     text: str
-    time: float
+    time: float = 0.0  # seconds since the epoch, by the mailbox
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why a worker's start of a member failed."""
+
+    member: str
+    rank: int
+    text: str
+    final: bool  # it would come again at every start
+    of_a_peer: bool  # it only says that another worker is gone
+
+
+def cause_of(failures: list[Failure]) -> Failure:
+    """The one that the others follow from, by the order in which they were told."""
+    return min(failures, key=lambda failure: (not failure.final, failure.of_a_peer))
 
 
 class Mailbox:
     """An actor that holds what workers and their groups tell until the launcher fetches it: nobody waits for MLflow. It
-    hands the launcher's question for checkpoints on to the workers."""
+    hands the launcher's question for checkpoints on to the workers.
+
+    It is on the launcher's node and stamps what comes: the clocks of other nodes may be wrong by any amount."""
 
     def __init__(self) -> None:
-        self._messages: deque[Message | GroupEvent] = deque()
-        self._beats: dict[tuple[str, int], Beat] = {}  # the newest of each (member, rank)
+        self._number = 0  # of what came last
+        self._messages: deque[tuple[int, Message | GroupEvent]] = deque()
+        self._beats: dict[tuple[str, int], tuple[int, Beat]] = {}  # the newest of each (member, rank)
+        self._behind: dict[tuple[str, int], tuple[float, float]] = {}  # -> (a start, seconds its clock is behind)
+        self._failures: dict[str, list[Failure]] = {}  # of each member's newest start
         self._asked = 0
-        self._training: dict[str, Beat] = {}  # rank 0's newest of each member
+        self._training: dict[str, tuple[float, Beat]] = {}  # when rank 0 of each member was heard, and its beat
         self._to_judge: dict[str, Any] = {}  # member -> scores that wait for a verdict
         self._groups: dict[int, list[str]] = {}  # placement groups of lanes
 
+    def trust(self, secrets: str) -> None:
+        """The launcher's, of URLs. As a call's argument they are in memory alone: an actor's own are in Ray's store."""
+        trust(secrets)
+
+    def secrets(self) -> str:
+        """What a worker needs to know to open URLs."""
+        return shared_secrets()
+
     def put(self, message: Message | GroupEvent) -> None:
-        self._messages.append(message)
+        self._messages.append((self._next(), replace(message, time=time.time(), text=redacted(message.text))))
 
     def beat(self, beat: Beat) -> int:
         """Take a beat; returns the number of the newest question for a checkpoint, 0 if there was none."""
-        beat = replace(beat, at=time.time())  # by the launcher's clock: those of other nodes may be wrong
-        self._beats[beat.member, beat.rank] = beat
+        beat = self._by_own_clock(beat)
+        self._beats[beat.member, beat.rank] = self._next(), beat
         if beat.rank == 0:
-            self._training[beat.member] = beat
+            self._training[beat.member] = time.monotonic(), beat
         return self._asked
 
-    def drain(self) -> tuple[list[Message | GroupEvent], list[Beat]]:
-        """What has come since the last call, and the newest beats."""
-        messages, beats = list(self._messages), list(self._beats.values())
-        self._messages.clear()
-        self._beats.clear()
-        return messages, beats
+    def _by_own_clock(self, beat: Beat) -> Beat:
+        """The difference is taken once a start, so that its times stay the same from beat to beat."""
+        now, worker = time.time(), (beat.member, beat.rank)
+        if self._behind.get(worker, (None,))[0] != beat.started:
+            self._behind[worker] = beat.started, now - beat.at
+        behind = self._behind[worker][1]
+        first_step_at = beat.first_step_at and beat.first_step_at + behind
+        return replace(beat, at=now, started=beat.started + behind, first_step_at=first_step_at)
+
+    def drain(self, received: int) -> tuple[int, list[Message | GroupEvent], list[Beat]]:
+        """What has come after number `received`: the number of the last, messages, and the newest beats. It is kept
+        until a later call says that it was received: answers are lost."""
+        while self._messages and self._messages[0][0] <= received:
+            self._messages.popleft()
+        self._beats = {key: (number, beat) for key, (number, beat) in self._beats.items() if number > received}
+        return self._number, [message for _, message in self._messages], [beat for _, beat in self._beats.values()]
+
+    def _next(self) -> int:
+        self._number += 1
+        return self._number
+
+    def failed(self, failure: Failure) -> list[Failure]:
+        """Keep why a worker failed until the member starts again; returns all that were told of this start."""
+        self._failures.setdefault(failure.member, []).append(failure)
+        return self._failures[failure.member]
+
+    def take_failures(self, member: str) -> list[Failure]:
+        """Why the workers of the start before failed; it is forgotten."""
+        return self._failures.pop(member, [])
 
     def ask_for_checkpoints(self) -> int:
         """Have every member save as soon as it can; returns the question's number."""
@@ -296,8 +353,8 @@ class Mailbox:
 
     def is_answered(self, number: int, lane: int | None = None) -> bool:
         """Whether every member that trains now (of one lane, or of all) has a checkpoint newer than the question."""
-        newest = [beat for beat in self._training.values() if lane in (None, beat.lane)]
-        return all(beat.answered >= number for beat in newest if time.time() - beat.at < GONE_AFTER_S)
+        living = [beat for heard, beat in self._training.values() if time.monotonic() - heard < GONE_AFTER_S]
+        return all(beat.answered >= number for beat in living if lane in (None, beat.lane))
 
 
 def release(placement_groups: Iterable[str]) -> None:
@@ -311,7 +368,14 @@ def release(placement_groups: Iterable[str]) -> None:
 def start_mailbox() -> Any:
     """On this node: if it dies, the launcher is gone anyway."""
     here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
-    return ray.remote(Mailbox).options(num_cpus=0, scheduling_strategy=here).remote()
+    mailbox: Any = ray.remote(Mailbox).options(num_cpus=0, scheduling_strategy=here).remote()
+    mailbox.trust.remote(shared_secrets())  # comes first: an actor takes its calls in their order
+    return mailbox
+
+
+def take_secrets(mailbox: Any) -> None:
+    """Learn the secrets of URLs, in a worker: of another machine none are in its environment."""
+    trust(ray.get(mailbox.secrets.remote(), timeout=SECRETS_WAIT_S))
 
 
 def in_thread(run: Callable[[], None]) -> "Future[None]":
@@ -395,7 +459,7 @@ class Sender:
         self._mailbox, self.member = mailbox, member
 
     def send(self, kind: str, *, step: int = 0, metrics: dict[str, float] | None = None, text: str = "") -> None:
-        self._mailbox.put.remote(Message(self.member, kind, step, metrics, text, time.time()))
+        self._mailbox.put.remote(Message(self.member, kind, step, metrics, text))
 
     def beat(self, beat: Beat, wait_s: float = 0) -> int | None:
         """Send a beat, and wait so long for the number of the newest question for a checkpoint."""
@@ -403,6 +467,18 @@ class Sender:
         with contextlib.suppress(RayError):
             return ray.get(sent, timeout=wait_s) if wait_s else None
         return None
+
+    def failed(self, failure: Failure) -> list[Failure]:
+        """Tell why this worker fails; returns what it and its peers have told so far, in the order they did."""
+        with contextlib.suppress(RayError):
+            return ray.get(self._mailbox.failed.remote(failure), timeout=ANSWER_S)
+        return [failure]
+
+    def take_failures(self) -> list[Failure]:
+        """Why the workers of the member's start before failed, as far as they could tell."""
+        with contextlib.suppress(RayError):
+            return ray.get(self._mailbox.take_failures.remote(self.member), timeout=ANSWER_S)
+        return []
 
 
 class WarningForwarder(logging.Handler):

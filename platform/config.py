@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from platform.kubesyntax import is_address, is_cron, is_image, is_label_key, is_label_value, is_name, is_subdomain
+from platform.redaction import holds_secret, redacted, sealed_deeply, unsealed
 
 
 class ConfigError(ValueError):
@@ -22,8 +23,9 @@ class ConfigError(ValueError):
 
 
 def first_line(error: BaseException) -> str:
-    """What another library's error says, short enough for a message of one line."""
-    return (str(error).splitlines() or [type(error).__name__])[0]
+    """What another library says, short enough for a line: without the secrets of URLs and the addresses of objects."""
+    line = (str(error).splitlines() or [type(error).__name__])[0]
+    return redacted(re.sub(r" ?<_io\.\w+[^<>]*>", "", line))  # Pillow names the buffer that it could not identify
 
 
 def require(condition: bool, message: str) -> None:
@@ -44,6 +46,31 @@ def require_at_least(key: str, value: float, limit: float) -> None:
     require(value >= limit, f"{key} is {value}; give at least {limit:g}")
 
 
+NAME_BYTES = 150  # of a name that becomes a folder, beside what is added to it: file systems take 255
+
+
+def require_name(key: str, name: str) -> None:
+    """Of what becomes a folder."""
+    plain = name.replace("-", "").replace("_", "").replace(".", "").isalnum() and name[0] != "."
+    require(plain, f"{key} is {name!r}; use letters, digits, '-', '_' and '.' (it names a folder)")
+    size = len(name.encode())
+    require(size <= NAME_BYTES, f"{key} is {name[:20]}..., of {size} bytes; give at most {NAME_BYTES}")
+
+
+def seal(section: Any, name: str) -> None:
+    """Take the passwords and tokens out of a section's addresses: see `platform/redaction.py`. Every config that there
+    is went through here, so that none can be written with one."""
+    for each in dataclasses.fields(section):
+        value = getattr(section, each.name)
+        if isinstance(value, str | list | dict):
+            try:
+                setattr(section, each.name, sealed_deeply(value))
+                if isinstance(value, str):
+                    unsealed(value)
+            except ValueError as error:
+                raise ConfigError(f"{name}{each.name}: {error}") from None
+
+
 @dataclass
 class DataConfig:
     """Which images, where their shards are, and what is particular to them."""
@@ -61,9 +88,15 @@ class DataConfig:
     samples_per_shard: int = 1000  # at most; all shards of a split are of the same size, give or take one
     shorter_side: int | None = None  # pixels; larger images are shrunk to it when packed. None: bytes as they are
     jpeg_quality: int = 95  # of images that are not JPEG yet or are shrunk
+    # Of grey of more than 8 bits, the values packed as black and white, such as [0, 4095] of a camera's 12 bits in 16.
+    # None: of 16 bits the smallest and largest there are; integers of 32 bits and floating-point numbers are refused
+    value_range: list[float] | None = None
     max_corrupt: int = 100  # unreadable images: of a packing; of a worker and pass in training, before the member stops
 
     def __post_init__(self) -> None:
+        seal(self, "data.")
+        plain = self.name.isprintable() and not set(self.name) & set("/\\") and not self.name.startswith(".")
+        require(plain, f"data.name is {self.name!r}; give a word (it names a folder)")
         require_at_least("data.classes", self.classes, 2)
         require_at_least("data.image_size", self.image_size, 32)
         require_at_least("data.samples_per_shard", self.samples_per_shard, 1)
@@ -74,6 +107,11 @@ class DataConfig:
             "give at least that, or null to pack the images as they are",
         )
         require(1 <= self.jpeg_quality <= 100, f"data.jpeg_quality is {self.jpeg_quality}; give 1 to 100")
+        require(
+            self.value_range is None
+            or (len(self.value_range) == 2 and -math.inf < self.value_range[0] < self.value_range[1] < math.inf),
+            f"data.value_range is {self.value_range}; give [BLACK,WHITE] with BLACK < WHITE, or null",
+        )
         require(0 < self.val_fraction < 1, f"data.val_fraction is {self.val_fraction}; give a share between 0 and 1")
         require(0 < self.min_crop_area <= 1, f"data.min_crop_area is {self.min_crop_area}; give a share in (0, 1]")
         for key, values in (("mean", self.mean), ("std", self.std)):
@@ -121,9 +159,10 @@ class StorageConfig:
     cache_gb: float = 50.0  # of 1e9 bytes; what was not used for longest makes room
     threads: int = 4  # shards fetched at a time by each worker
     attempts: int = 8  # of each piece of a shard (8 MiB), with growing pauses, before the run stops
-    timeout_s: float = 60.0  # for one piece
+    timeout_s: float = 60.0  # for one piece, read or written; for a removal
 
     def __post_init__(self) -> None:
+        seal(self, "storage.")
         require(bool(self.cache), f"storage.cache is empty; give a folder, or {MEMORY}")
         require(self.cache_gb > 0, f"storage.cache_gb is {self.cache_gb}; give more than 0")
         require_at_least("storage.threads", self.threads, 1)
@@ -139,13 +178,19 @@ class PackConfig:
     """What `job=pack` does with the shards in `data.shards`."""
 
     action: str = "write"  # from data.source; verify: compare checksums; index: shards that others made
-    label: str = "cls"  # index: the member that holds the label, or json:FIELD
+    label: str = "cls"  # index: the member that holds the label, or json:FIELD; json:a.b is b in a
+    image: str = ""  # index: the member that holds the image, e.g. input.jpg; "": the jpg, jpeg, png or webp
 
     def __post_init__(self) -> None:
         require_choice("pack.action", self.action, PACK_ACTIONS)
         extension, colon, name = self.label.partition(":")
-        plain = bool(extension) and (bool(name) if extension == "json" else not colon)
+        is_json = extension == "json" or extension.endswith(".json")
+        plain = bool(extension) and (bool(name) if is_json else not colon)
         require(plain, f"pack.label is {self.label!r}; give cls, txt, another member's extension, or json:FIELD")
+        require(
+            not self.image.startswith(".") and "/" not in self.image and ":" not in self.image,
+            f"pack.image is {self.image!r}; give the extension of the member that holds the image, e.g. input.jpg",
+        )
 
 
 SAMPLING_METHODS = ("area_aspect", "random_square", "centre_square")
@@ -232,12 +277,15 @@ class ScheduleConfig:
     def __post_init__(self) -> None:
         require_choice("schedule.name", self.name, SCHEDULES)
         require(0 < self.factor <= 1, f"schedule.factor is {self.factor}; give a share in (0, 1]")
-        require(self.every_epochs > 0, f"schedule.every_epochs is {self.every_epochs}; give more than 0")
+        every, warmup = self.every_epochs, self.warmup_epochs
+        require(
+            0 < every < math.inf, f"schedule.every_epochs is {every}; give more than 0, and less than infinitely many"
+        )
         require(0 <= self.final <= 1, f"schedule.final is {self.final}; give a share in [0, 1]")
         require(0 < self.power < math.inf, f"schedule.power is {self.power}; give more than 0, such as 0.5, 1 or 2")
         require(0 <= self.initial <= 1, f"schedule.initial is {self.initial}; give a share in [0, 1]")
         require(0 < self.rise < 1, f"schedule.rise is {self.rise}; give a share between 0 and 1")
-        require_at_least("schedule.warmup_epochs", self.warmup_epochs, 0)
+        require(0 <= warmup < math.inf, f"schedule.warmup_epochs is {warmup}; give at least 0, and not infinitely many")
 
 
 AVERAGINGS = ("polyak", "ema", "none")
@@ -291,6 +339,7 @@ class CheckpointConfig:
     grace_s: float = 20.0  # after Ctrl-C, SIGTERM or before a resize, for a last one
 
     def __post_init__(self) -> None:
+        seal(self, "checkpoint.")
         require(self.every_s > 0, f"checkpoint.every_s is {self.every_s}; give more than 0")
         require_at_least("checkpoint.every_steps", self.every_steps, 0)
         require_at_least("checkpoint.keep", self.keep, 1)
@@ -313,7 +362,9 @@ class EvaluationConfig:
     views: list[int] = field(default_factory=lambda: [1, 10, 144])
     every_epochs: int = 1  # single-view evaluation while training; 0: only at the end
     batch_size: int = 512  # views in one forward pass
-    stored_dtype: str = "float32"  # of the probabilities kept on disk: samples x views x classes of them
+    stored_dtype: str = (
+        "float32"  # of the probabilities kept on disk: samples x views x classes; float16: of their logs
+    )
 
     def __post_init__(self) -> None:
         known = bool(self.views) and self.views == sorted(set(self.views) & set(VIEW_COUNTS))
@@ -328,6 +379,11 @@ class EnsembleConfig:
     """The members: name -> what differs from the experiment, written as on the command line."""
 
     members: dict[str, list[str]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        seal(self, "ensemble.")
+        for name in self.members:
+            require_name("ensemble.members has a name that", str(name))
 
 
 KUBE_NAME = 47  # characters of a RayJob's name: the operator adds to it, and Kubernetes allows 63
@@ -395,6 +451,7 @@ class KubeConfig:
     redis_secret: str = "platform-redis"  # name of the Secret with its `password`
 
     def __post_init__(self) -> None:
+        seal(self, "cluster.kube.")
         self._require_names()
         require(
             self.pods is None or _is_whole(self.pods) or _is_range(self.pods),
@@ -476,6 +533,11 @@ class KubeConfig:
                 f"cluster.kube.env has {name}, and a manifest is no place for secrets; "
                 "put it into a Secret that cluster.kube.secrets names",
             )
+            require(
+                not holds_secret(self.env[name]),
+                f"cluster.kube.env has {name} with a password or token in its address, and a manifest is no place for "
+                "secrets; put it into a Secret that cluster.kube.secrets names",
+            )
 
     def _require_all(self, keys: tuple[str, ...], fits: Callable[[str], bool], remedy: str) -> None:
         for key in keys:
@@ -503,6 +565,7 @@ class ClusterConfig:
     ship_code: bool = True  # send this checkout to the cluster; false: its machines have it (an image)
 
     def __post_init__(self) -> None:
+        seal(self, "cluster.")
         require(
             _is_whole(self.workers) or _is_range(self.workers),
             f"cluster.workers is {self.workers!r}; give a number, or a range as {{min:2,max:8}}",
@@ -582,6 +645,8 @@ class TrackingConfig:
     required: bool = False  # true: stop before training where MLflow does not answer; false: what it should get waits
 
     def __post_init__(self) -> None:
+        seal(self, "tracking.")
+        require(bool(self.uri), "tracking.uri is empty; give sqlite:///FILE or http://HOST:PORT")
         scheme, found, _ = self.uri.partition("://")
         known = scheme.partition("+")[0] in MLFLOW_SCHEMES  # postgresql+psycopg2
         require(
@@ -606,6 +671,7 @@ class BenchConfig:
     parts: list[str] = field(default_factory=lambda: list(BENCH_PARTS))
 
     def __post_init__(self) -> None:
+        seal(self, "bench.")
         for part in self.parts:
             require_choice("bench.parts", part, BENCH_PARTS)
         require_at_least("bench.repeats", self.repeats, 1)
@@ -661,6 +727,7 @@ class SweepConfig:
     seed: int = 0  # of the search
 
     def __post_init__(self) -> None:
+        seal(self, "sweep.")
         require_choice("sweep.search", self.search, SEARCHES)
         require_choice("sweep.scheduler", self.scheduler, SCHEDULERS)
         for objective in self.objectives:
@@ -705,6 +772,7 @@ class PromoteConfig:
     replace: bool = False  # write over a file of that name
 
     def __post_init__(self) -> None:
+        seal(self, "promote.")
         require_choice("promote.choose", self.choose, PROMOTIONS)
         require_at_least("promote.count", self.count, 1)
         plain = self.experiment.replace("-", "").replace("_", "").isalnum()
@@ -746,8 +814,8 @@ class Config:
     def __post_init__(self) -> None:
         require_choice("job", self.job, JOBS)
         if self.name is not None:
-            plain = self.name.replace("-", "").replace("_", "").replace(".", "").isalnum() and self.name[0] != "."
-            require(plain, f"name is {self.name!r}; use letters, digits, '-', '_' and '.' (it names a folder)")
+            require_name("name", self.name)
+        seal(self, "")
         streams, batch = self.loader.streams, self.training.batch_size
         require(
             self.cluster.max_workers <= streams,
@@ -769,6 +837,14 @@ class Config:
         """The largest share."""
         return self.shares(world)[0]
 
+    @property
+    def smallest_part(self) -> int:
+        """The fewest images that go through the network at once, at any number of workers."""
+        limit = self.training.max_batch_per_worker
+        worlds = range(self.cluster.min_workers, self.cluster.max_workers + 1)
+        shares = {share for world in worlds for share in self.shares(world)}
+        return min(share // -(-share // limit) for share in shares)
+
 
 # Settings that do not change what an experiment is, only where and how it runs; the others are its identity.
 NOT_IDENTITY = (
@@ -789,7 +865,7 @@ NOT_IDENTITY = (
 )
 # (What the shards hold is part of it: see `experiment.fingerprint`; where they lie is not.)
 NOT_IDENTITY_NESTED = {
-    "data": ("shards", "source", "max_corrupt"),
+    "data": ("shards", "source", "value_range", "max_corrupt"),
     "loader": ("threads", "prefetch_batches", "log_samples"),
     "training": ("max_attempts", "max_batch_per_worker", "log_every_steps"),
 }

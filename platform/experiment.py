@@ -1,8 +1,9 @@
 """An experiment on disk: its folder, what it is, who holds it, and how far each member has come.
 
-runs/NAME/experiment.json      resolved config, identity, keys of the runs in tracking.jsonl
+runs/NAME/experiment.json      resolved config, identity, keys of the runs in tracking.jsonl; what changed since
+                               it was written, while a sweep runs: experiment.jsonl
 runs/NAME/members/MEMBER/      checkpoints/, weights.pt, probabilities/, state.json, attempts.json
-runs/NAME/table.{md,csv,png}   the results
+runs/NAME/table.{md,csv,png}   the results; scores.json: what they were made from
 runs/NAME/tracking.jsonl       what MLflow should get; tracking.delivered.json says what it has
 """
 
@@ -20,10 +21,13 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
+from platform.changes import append_change, forget_changes, read_changes, read_with_changes
 from platform.config import ConfigError, Experiment, differences, first_line, identity
 from platform.data.index import Index, Split
 from platform.evaluation.probabilities import SEAL, is_complete
-from platform.journal import Journal, write_atomically
+from platform.files import remove_unfinished, write_atomically
+from platform.journal import Journal
+from platform.redaction import redacted
 
 log = logging.getLogger("platform")
 
@@ -35,7 +39,8 @@ class MemberState:
     """`state.json` of a member, written by its rank 0."""
 
     state: str = UNFINISHED
-    starts: int = 0  # since the last launch, or since one that got further than those before
+    starts: int = 0  # since the last launch, or since one that got further than those before; see `count_start`
+    excused: int = 0  # of starts in a row that were not counted, and got no further either
     reached: int = -1  # global step of the newest checkpoint that a start went on from
     nodes: list[str] = field(default_factory=list)  # Ray's ids of those that the newest start was on
     workers: int = 0  # of the newest start
@@ -91,6 +96,7 @@ class MemberFolder:
 
     def set_state(self, state: MemberState) -> None:
         self.path.mkdir(parents=True, exist_ok=True)
+        state.error = redacted(state.error)
         write_atomically(self.path / "state.json", json.dumps(asdict(state)) + "\n")
 
 
@@ -113,7 +119,8 @@ class ExperimentFolder:
         self.path, self.name = path, path.name
         self.live = self.path / "live.json"  # which process on which node is where, while it runs
         self.tracking = self.path / "tracking.jsonl"
-        self._file = self.path / "experiment.json"
+        self.scores = self.path / "scores.json"  # of the members, with the digest of what they were computed from
+        self._file, self._changes = self.path / "experiment.json", self.path / "experiment.jsonl"
 
     def member(self, name: str) -> MemberFolder:
         return MemberFolder(self.path / "members" / name)
@@ -123,9 +130,14 @@ class ExperimentFolder:
         """Hold the experiment: a second launch of it is refused. The operating system frees a dead holder's lock.
 
         Raises:
-            ConfigError: somebody else holds it.
+            ConfigError: somebody else holds it, or there can be no such folder.
         """
-        self.path.mkdir(parents=True, exist_ok=True)
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise ConfigError(
+                f"the experiment's folder {self.path} cannot be made ({error.strerror}); give another output_dir"
+            ) from error
         lock, holder = FileLock(self.path / ".lock"), self.path / ".holder"
         try:
             lock.acquire(timeout=0)
@@ -142,8 +154,7 @@ class ExperimentFolder:
 
     def _sweep(self) -> None:
         """Remove half-written files of whoever was killed; checkpoints see to theirs."""
-        for path in [*self.path.glob("*.unfinished"), *self.path.glob("members/*/*.unfinished")]:
-            path.unlink(missing_ok=True)
+        remove_unfinished(self.path, *self.path.glob("members/*"), *self.path.glob("members/*/probabilities"))
 
     def open(self, experiment: Experiment, index: Index, more: dict[str, Any] | None = None) -> Record:
         """The record of this experiment: the one on disk if it is the same experiment, a new one if there is none.
@@ -192,15 +203,37 @@ class ExperimentFolder:
             ConfigError: it is torn, or not ours.
         """
         try:
-            return Record(**json.loads(self._file.read_text()))
-        except (ValueError, TypeError) as error:
+            return read_with_changes(self._file, self._read)
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
             raise ConfigError(
                 f"{self._file} is damaged ({first_line(error)}); bring it back, or give fresh=true to start anew"
             ) from error
 
     def write(self, record: Record) -> None:
+        """As a whole, which takes as long as there are members or trials."""
         self.path.mkdir(parents=True, exist_ok=True)
         write_atomically(self._file, json.dumps(asdict(record), indent=1) + "\n")
+        forget_changes(self._changes)
+
+    def note_run(self, record: Record, name: str) -> None:
+        """That a trial has begun, its run and its config; a line, however many trials there are."""
+        append_change(self._changes, {"run": {name: record.member_runs[name]}, "config": {name: record.configs[name]}})
+
+    def note_reported(self, name: str) -> None:
+        """That a trial's end is in the tracking journal; a line as well."""
+        append_change(self._changes, {"reported": [name]})
+
+    def _read(self) -> Record:
+        record = Record(**json.loads(self._file.read_text()))
+        reported = dict.fromkeys(record.reported)
+        for change in read_changes(self._changes):
+            record.member_runs |= change.get("run", {})
+            record.configs |= change.get("config", {})
+            for name in change.get("run", {}):
+                reported.pop(name, None)
+            reported |= dict.fromkeys(change.get("reported", []))
+        record.reported = list(reported)
+        return record
 
     def _set_aside(self) -> None:
         """Move what is there (all but the lock that is held) into a dated folder beside it."""
@@ -217,11 +250,12 @@ class ExperimentFolder:
 
 
 def fingerprint(index: Index) -> dict[str, str]:
-    """What the shards hold: of each split its size, and one checksum over the shards' checksums and samples."""
+    """What the shards hold: of each split its size, and one checksum over the shards' checksums and samples.
+    And which member of a sample is its image, where the index of others' shards says it."""
     return {
         split.name: f"{split.samples} samples in {len(split.shards)} shards, sha256 {_digest(split)}"
         for split in index.splits.values()
-    }
+    } | ({"image": str(index.packing["image"])} if "image" in index.packing else {})
 
 
 def _digest(split: Split) -> str:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from platform.journal import write_atomically
+from platform.files import write_atomically
 
 FILE = "attempts.json"
 SHOWN = 20  # attempts in a table

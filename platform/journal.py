@@ -1,8 +1,9 @@
 """An append-only file of JSON lines that somebody else delivers: what is not delivered yet survives any crash.
 
 In: entries (plain dicts). Out: the oldest entries not delivered, in order. Each line carries its number, and a small
-file beside the journal says up to which number all is delivered and what the deliverer wants to remember: the two agree
-in whatever moment the process dies. An entry may be read twice (again by the next process), never skipped.
+file beside the journal says, a line each time, up to which number all is delivered and what is new of what the
+deliverer wants to remember: the two agree in whatever moment the process dies. An entry may be read twice (again by the
+next process), never skipped.
 """
 
 import contextlib
@@ -17,10 +18,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from platform.changes import append_change, read_changes
 from platform.config import first_line
+from platform.files import write_atomically
 
 log = logging.getLogger("platform.tracking")
 EMPTIED_ABOVE = 1_000_000  # bytes of delivered lines that are kept at most
+SHORTENED_ABOVE = 100_000  # bytes beside it; at least as many as when it was shortened last
 
 
 @dataclass(frozen=True)
@@ -43,6 +47,9 @@ class Journal:
         self._file: int | None = None
         self._unwritten: deque[tuple[Entry, bytes]] = deque()  # the disk did not take them yet
         self._disk_is_full = False  # said so once
+        self._beside_is_whole = False  # and can be added to
+        self._shortened_to = 0  # bytes of the file beside it
+        self._unnoted: dict[str, Any] = {}  # of the notes: the disk did not take them yet
         self._delivered, self.notes = self._read_beside()
         self._next_at = 0  # bytes; no entry before is undelivered
         self._last_settled = self._delivered  # number of the last entry that does not wait in memory
@@ -89,14 +96,17 @@ class Journal:
                     self._next_at += len(line)
 
     def delivered(self, number: int, notes: dict[str, Any]) -> None:
-        """All up to `number` is delivered. `notes` is kept beside it, as `self.notes`: the two change together."""
+        """All up to `number` is delivered. `notes` is what is new of `self.notes`, which is kept beside it: the two
+        change together. Costs what is new, not what there is."""
         with self._lock:
-            self._delivered, self.notes = number, notes
+            self._delivered = number
+            self.notes |= notes
+            self._unnoted |= notes
             self._last_settled = max(self._last_settled, number)
             while self._unwritten and self._unwritten[0][0].number <= number:
                 self._unwritten.popleft()
             try:
-                write_atomically(self._beside, json.dumps({"delivered": number, "notes": notes}) + "\n")
+                self._write_beside(number)
             except OSError as error:
                 self._say_full(error)  # after a crash some entries are read again
                 return
@@ -112,14 +122,29 @@ class Journal:
                 self._file = None
 
     def _read_beside(self) -> tuple[int, dict[str, Any]]:
-        try:
-            beside = json.loads(self._beside.read_text())
-            return int(beside["delivered"]), dict(beside["notes"])
-        except FileNotFoundError:
+        if not self._beside.exists():
             return 0, {}
-        except (ValueError, KeyError, TypeError):
+        notes: dict[str, Any] = {}
+        try:
+            lines = read_changes(self._beside)
+            for line in lines:
+                notes |= line["notes"]
+            delivered = int(lines[-1]["delivered"])
+            self._beside_is_whole = True
+            return delivered, notes
+        except (ValueError, KeyError, TypeError, IndexError):
             log.warning("%s is not readable; %s is delivered anew", self._beside, self.path)
             return 0, {}
+
+    def _write_beside(self, number: int) -> None:
+        """A line more, or, where there are many, one line for all."""
+        there = self._beside_is_whole and self._beside.exists()
+        if there and self._beside.stat().st_size <= max(SHORTENED_ABOVE, 2 * self._shortened_to):
+            append_change(self._beside, {"delivered": number, "notes": self._unnoted})
+        else:
+            write_atomically(self._beside, json.dumps({"delivered": number, "notes": self.notes}) + "\n")
+            self._beside_is_whole, self._shortened_to = True, self._beside.stat().st_size
+        self._unnoted = {}
 
     def _last(self) -> int:
         return self._unwritten[-1][0].number if self._unwritten else self._last_settled
@@ -169,21 +194,6 @@ class Journal:
         if not self._disk_is_full:
             self._disk_is_full = True
             log.warning("%s cannot be written (%s); entries wait in memory", self.path, first_line(error))
-
-
-def write_atomically(path: Path, text: str) -> None:
-    """Replace a file as a whole or not at all."""
-    unfinished = path.with_name(f"{path.name}.{os.getpid()}.unfinished")
-    try:
-        with unfinished.open("w") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        unfinished.replace(path)
-    except OSError:
-        with contextlib.suppress(OSError):
-            unfinished.unlink()
-        raise
 
 
 def _line(entry: Entry) -> bytes:

@@ -32,6 +32,7 @@ from platform.config import (
     flatten,
     require,
 )
+from platform.redaction import Redacting, redacted, sealed_words
 from platform.submission import is_submitted, submission
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -42,6 +43,7 @@ SINGLE = "model"  # what the one member of a training without an ensemble is cal
 
 def main() -> None:
     """Run the command line; exits with the job's status, 2 for a config that cannot work."""
+    _hide_secrets()
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra hands its errors to us instead of printing them over many lines
     ConfigStore.instance().store("schema", Config)
     try:
@@ -60,6 +62,18 @@ def main() -> None:
     except BrokenPipeError:  # whoever reads our output (`| head`) has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
+
+
+def _hide_secrets() -> None:
+    """Go on without the passwords and tokens of URLs on the command line: process lists show it, Ray's dashboard has it
+    as the entrypoint, Hydra writes it into multirun.yaml. The environment hands them to the same process anew."""
+    sys.stdout, sys.stderr = Redacting(sys.stdout), Redacting(sys.stderr)  # pyright: ignore[reportAttributeAccessIssue]
+    try:
+        words = sealed_words(sys.orig_argv)
+    except ValueError as error:
+        _fail(str(error))
+    if words != sys.orig_argv:
+        os.execv(sys.executable, [sys.executable, *words[1:]])
 
 
 @hydra.main(version_base="1.3", config_path=str(ROOT / "conf"), config_name="config")
@@ -104,12 +118,24 @@ def _run(composed: DictConfig, overrides: list[str]) -> int:
     """Returns the job's status, 2 for a config that cannot work."""
     try:
         experiment = compose(composed, overrides)
+        from_environment = _words_of_environment(composed, experiment.config)
         if is_submitted(experiment.config.cluster) or experiment.config.cluster.kube is not None:
-            return _run_elsewhere(experiment, as_given(composed), overrides)
+            return _run_elsewhere(experiment, as_given(composed), overrides + from_environment)
         return import_module(f"jobs.{experiment.config.job}").run(experiment)
     except (ConfigError, HydraException, OmegaConfBaseException) as error:
         print(f"error: {one_line(error)}", file=sys.stderr, flush=True)
         return 2
+
+
+def _words_of_environment(composed: DictConfig, config: Config) -> list[str]:
+    """What MLflow's variables of this process set, said, and as the overrides that other machines need."""
+    words = []
+    for key, variable in (("uri", "MLFLOW_TRACKING_URI"), ("experiment", "MLFLOW_EXPERIMENT_NAME")):
+        if OmegaConf.is_interpolation(composed.tracking, key) and variable in os.environ:
+            value = getattr(config.tracking, key)
+            print(f"tracking.{key} is {value}, of {variable}; tracking.{key}=... on the command line wins", flush=True)
+            words.append(f"tracking.{key}='{value}'")
+    return words
 
 
 def _run_elsewhere(experiment: Experiment, given: Config, overrides: list[str]) -> int:
@@ -211,6 +237,10 @@ def _summary(experiment_file: Path) -> str:
 
 def one_line(error: BaseException) -> str:
     """An error of the config as one line with the value and the remedy, whoever raised it."""
+    return redacted(_one_line(error))
+
+
+def _one_line(error: BaseException) -> str:
     text = str(error)
     cause = error.__cause__ or error.__context__
     if isinstance(error, ConfigError):

@@ -1,5 +1,7 @@
 """What an experiment will do, worked out and checked before anything starts: members, steps, images, places."""
 
+import functools
+import logging
 import os
 from collections import Counter
 from dataclasses import dataclass
@@ -9,12 +11,15 @@ import torch
 from platform.config import MEMORY, ClusterConfig, Config, ConfigError, Experiment, require
 from platform.data.cache import ShardError
 from platform.data.index import INDEX_NAME, Index, has_index, read_index
-from platform.data.order import Order, steps_per_epoch, total_steps
+from platform.data.order import steps_per_epoch, total_steps, training_order
 from platform.data.readahead import check_room
 from platform.data.storage import Storage, StorageError, is_remote
 from platform.models import build
-from platform.packing import pack
+from platform.models.rehearsal import rehearse
+from platform.packing import pack, recipe
 from platform.packing.sources import source_name
+
+log = logging.getLogger("platform")
 
 
 @dataclass(frozen=True)
@@ -79,7 +84,8 @@ def plan_member(name: str, member: Config, train_samples: int, index: Index | No
     """One member's steps.
 
     Raises:
-        ConfigError: a network that does not exist, a batch that is never full, memory that does not suffice.
+        ConfigError: a network that does not exist or does not take such images, a batch that is never full, a cache
+            that does not suffice.
     """
     build.check(member.model)
     batch = member.training.batch_size
@@ -90,9 +96,9 @@ def plan_member(name: str, member: Config, train_samples: int, index: Index | No
         "fill; lower it",
     )
     if index:
-        train, loader = index.split("train"), member.loader
-        order = Order.of(train, loader.streams, batch, loader.block, member.seed)
-        check_room(train, order, member.cluster.min_workers)  # the fewer there are, the more each reads
+        train = index.split("train")
+        check_room(train, training_order(member, train), member.cluster.min_workers)  # fewer workers read more each
+    rehearse(member.model, member.data.classes, member.data.image_size, member.smallest_part)
     return MemberPlan(name, member, per_epoch, total_steps(member.training.epochs, per_epoch))
 
 
@@ -133,12 +139,21 @@ def open_data(config: Config) -> Index:
         f"{f'shrunk to {shrunk_to} px' if shrunk_to else 'as they were'}; pack them again into another data.shards, or "
         "use them with data.shorter_side=null",
     )
+    recipe.refuse_others(index.packing, config.data)
+    if said := recipe.without_effect(index.packing, config.data, config.seed):
+        _say_once(said)
     found = len(index.classes)
     require(
         found in (0, config.data.classes),
         f"data.classes is {config.data.classes}, the shards in {config.data.shards} have {found}; set it to that",
     )
     return index
+
+
+@functools.cache
+def _say_once(message: str) -> None:
+    """The index is opened for the plan, and then for the training."""
+    log.warning(message)
 
 
 def _contents(index: Index) -> tuple[int, int, int | None]:

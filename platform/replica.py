@@ -9,14 +9,17 @@ import os
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import unquote
 
 import requests
-from mlflow.entities import Metric, Param, RunStatus
+from mlflow.entities import Experiment, Metric, Param, RunStatus
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
 from platform.config import ConfigError, TrackingConfig, first_line
 from platform.operations import Artifact, Finish, Metrics, Operation, Params, Start, Tag, Text
+from platform.redaction import redacted, unsealed, without_secrets
 
 log = logging.getLogger("platform.tracking")
 METRICS_PER_BATCH, PARAMS_PER_BATCH, PARAM_LENGTH = 1000, 100, 6000  # MLflow's limits
@@ -87,9 +90,9 @@ class Replica:
         if self._client is None:
             try:
                 client = connect(self._tracking)
-                self._experiment_id = _experiment(client, self._tracking.experiment)
+                self._experiment_id = _experiment(client, self._tracking)
             except Exception as error:  # also refusals: nothing can be delivered without an experiment
-                raise Unreachable(first_line(error)) from error
+                raise Unreachable(first_line(error)) from without_secrets(error)
             self._client = client
         return self._client
 
@@ -104,7 +107,7 @@ class Replica:
             case Text(run, path, text) as file:
                 self._remember(file)
                 if path not in {there.path for there in client.list_artifacts(self._id(run))}:
-                    client.log_text(self._id(run), text, path)
+                    client.log_text(self._id(run), redacted(text), path)
             case Metrics():
                 self._log(client, [each for each in operations if isinstance(each, Metrics)])
             case Tag(run, key, value):
@@ -134,7 +137,9 @@ class Replica:
     def _log_params(self, client: MlflowClient, operation: Params) -> None:
         run_id = self._id(operation.run)
         there = client.get_run(run_id).data.params
-        params = [Param(key, value[:PARAM_LENGTH]) for key, value in operation.values.items() if key not in there]
+        params = [
+            Param(key, redacted(value)[:PARAM_LENGTH]) for key, value in operation.values.items() if key not in there
+        ]
         for begin in range(0, len(params), PARAMS_PER_BATCH):
             client.log_batch(run_id, params=params[begin : begin + PARAMS_PER_BATCH])
 
@@ -201,13 +206,18 @@ class Replica:
 def ask(tracking: TrackingConfig) -> None:
     """
     Raises:
-        ConfigError: nothing answers at `tracking.uri`.
+        ConfigError: nothing answers at `tracking.uri`, or its experiment is deleted.
     """
     try:
-        connect(tracking).get_experiment_by_name(tracking.experiment)
+        client = connect(tracking)
+        experiment = client.get_experiment_by_name(tracking.experiment)
     except Exception as error:  # as in `deliver`
         reason = first_line(error)
-        raise ConfigError(f"no MLflow at tracking.uri={tracking.uri} ({reason}); check it, or start one") from error
+        raise ConfigError(
+            f"no MLflow at tracking.uri={tracking.uri} ({reason}); check it, or start one"
+        ) from without_secrets(error)
+    if experiment and experiment.lifecycle_stage != "active":
+        raise ConfigError(_deleted(experiment))
 
 
 def histories(tracking: TrackingConfig, run_id: str, keys: Iterable[str]) -> dict[str, list[tuple[int, float]]]:
@@ -232,7 +242,7 @@ def connect(tracking: TrackingConfig) -> MlflowClient:
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")  # the journal's reader tries again
     logging.getLogger("alembic").setLevel(logging.WARNING)
     logging.getLogger("mlflow").setLevel(logging.CRITICAL)  # it also raises what it logs, at every attempt
-    return MlflowClient(tracking.uri)
+    return MlflowClient(unsealed(tracking.uri))
 
 
 def refuses(error: BaseException) -> bool:
@@ -249,9 +259,38 @@ def refuses(error: BaseException) -> bool:
     return 400 <= status < 500 and status not in MAY_PASS
 
 
-def _experiment(client: MlflowClient, name: str) -> str:
-    if experiment := client.get_experiment_by_name(name):
+def _experiment(client: MlflowClient, tracking: TrackingConfig) -> str:
+    if experiment := client.get_experiment_by_name(tracking.experiment):
         if experiment.lifecycle_stage != "active":
-            raise Unreachable(f"MLflow experiment {name} is deleted; restore it")
+            raise Unreachable(_deleted(experiment))
+        if moved := _moved(client, experiment, tracking.uri):
+            log.warning("%s", moved)
         return experiment.experiment_id
-    return client.create_experiment(name, tags={"mlflow.experimentKind": MODEL_TRAINING})
+    return client.create_experiment(tracking.experiment, tags={"mlflow.experimentKind": MODEL_TRAINING})
+
+
+def _deleted(experiment: Experiment) -> str:
+    return (
+        f"MLflow experiment {experiment.name} is deleted; restore it (mlflow experiments restore --experiment-id "
+        f"{experiment.experiment_id}, or in its pages), or give another tracking.experiment"
+    )
+
+
+def _moved(client: MlflowClient, experiment: Experiment, uri: str) -> str | None:
+    """A line about a database that was moved or copied: MLflow has noted in it, as a whole path, where files go."""
+    place = str(experiment.artifact_location)
+    if not uri.startswith("sqlite") or "://" in place.removeprefix("file://"):
+        return None
+    noted = Path(unquote(place.removeprefix("file://")))
+    database = Path(unquote(uri.partition(":///")[2].partition("?")[0])).absolute()
+    beside = database.parent / noted.parent.name / noted.name  # where they are if both were moved with their folder
+    if noted.exists() and (not beside.exists() or beside.samefile(noted)):
+        return None
+    if not beside.exists() and not client.search_runs([experiment.experiment_id], max_results=1):
+        return None  # nothing was written yet
+    there = f" ({beside} is not used)" if beside.exists() else ""
+    return (
+        f"the MLflow database {database} was moved: experiment {experiment.name} keeps its files in {noted}{there}, "
+        f"where new ones go, too; move them back, put a link there (ln -s {beside} {noted}), "
+        "or give another tracking.experiment"
+    )

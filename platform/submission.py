@@ -14,9 +14,9 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 
 from platform.config import MEMORY, MLFLOW_SCHEMES, ClusterConfig, Config, ConfigError, Experiment, identity, require
+from platform.redaction import holds_secret
 
 NAME, FOLDER, JOB, BY = "platform.name", "platform.folder", "platform.job", "platform.by"  # keys of a job's metadata
-PASSWORD = re.compile(r"://[^/\s@]*:[^/\s@]+@")
 COMMAND = ["python", "-m", "platform.launch"]
 HERE_ONLY = ("promote",)  # jobs whose result is in this checkout
 
@@ -65,7 +65,7 @@ def submission(experiment: Experiment, as_given: Config, overrides: list[str]) -
     require(config.job not in HERE_ONLY, f"job={config.job} writes into this checkout; leave out cluster.address")
     _refuse_relative(as_given)
     refuse_passwords(
-        overrides,
+        words_there(overrides),
         "which everybody who sees the cluster's jobs could read; leave it out and set it where Ray's nodes start "
         "(MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, PGPASSWORD)",
     )
@@ -153,7 +153,7 @@ def refuse_passwords(words: list[str], remedy: str) -> None:
         ConfigError: a word with an address that holds one; `remedy` says who could read it, and where it belongs.
     """
     for word in words:
-        require(PASSWORD.search(word) is None, f"{_key(word)} holds a password, {remedy}")
+        require(not holds_secret(word), f"{_key(word)} holds a password or token, {remedy}")
 
 
 def _who() -> str:

@@ -23,6 +23,7 @@ from omegaconf import OmegaConf
 from platform.config import TrackingConfig, first_line, flatten
 from platform.journal import Entry, Journal
 from platform.operations import Artifact, Finish, Metrics, Operation, Params, Start, Tag, Text, decode, encode
+from platform.redaction import redacted
 
 if TYPE_CHECKING:
     from platform.replica import DeliveredRun, Replica
@@ -68,7 +69,7 @@ class Tracker:
         run = again or new_key()
         began = self._began.setdefault(run, time.time())
         self._put(Start(run, name, parent, began, _tags()))
-        self._put(Params(run, {key: str(value) for key, value in flatten(config).items()} | (params or {})))
+        self._put(Params(run, {key: redacted(str(value)) for key, value in flatten(config).items()} | (params or {})))
         self._put(Text(run, "config.yaml", OmegaConf.to_yaml(OmegaConf.create(config))))
         self._put(Text(run, "environment.txt", environment()))
         return run
@@ -92,7 +93,7 @@ class Tracker:
         self._put(Metrics(run, int(time.time() * 1000), points, summary=True))
 
     def tag(self, run: str, key: str, value: str) -> None:
-        self._put(Tag(run, key, value))
+        self._put(Tag(run, key, redacted(value)))
 
     def artifact(self, run: str, path: Path, folder: str | None = None) -> None:
         """Upload a file, which must stay where it is until then."""
@@ -157,7 +158,8 @@ class Tracker:
                 pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
                 continue
             pause_s, self._failures = FIRST_PAUSE_S, 0
-            self._note(batch[-1].number, replica.runs)
+            runs = {entry.content.get("run") for entry in batch}
+            self._note(batch[-1].number, {run: known for run, known in replica.runs.items() if run in runs})
 
     def _deliver(self, replica: "Replica", batch: list[Entry]) -> None:
         """Deliver a batch less what MLflow refuses for good, which is said."""

@@ -1,5 +1,6 @@
 """Every check of the settings names the value and the remedy; identity and differences see what they should."""
 
+import io
 import pickle
 from collections.abc import Callable
 from dataclasses import asdict, replace
@@ -7,6 +8,7 @@ from typing import Any
 
 import pytest
 from omegaconf import OmegaConf
+from PIL import Image
 
 from platform.config import (
     BenchConfig,
@@ -26,6 +28,7 @@ from platform.config import (
     TrackingConfig,
     TrainingConfig,
     differences,
+    first_line,
     flatten,
     identity,
 )
@@ -41,6 +44,9 @@ REFUSED: list[tuple[Callable[[], Any], str, str, str]] = [
     (lambda: DataConfig(image_size=31), "data.image_size", "31", "at least 32"),
     (lambda: DataConfig(samples_per_shard=0), "data.samples_per_shard", "0", "at least 1"),
     (lambda: DataConfig(max_corrupt=-1), "data.max_corrupt", "-1", "at least 0"),
+    (lambda: DataConfig(value_range=[1.0, 1.0]), "data.value_range", "[1.0, 1.0]", "BLACK < WHITE"),
+    (lambda: DataConfig(value_range=[0.0, float("inf")]), "data.value_range", "inf", "BLACK < WHITE"),
+    (lambda: DataConfig(value_range=[1.0]), "data.value_range", "[1.0]", "[BLACK,WHITE]"),
     (lambda: DataConfig(jpeg_quality=0), "data.jpeg_quality", "0", "1 to 100"),
     (lambda: DataConfig(jpeg_quality=101), "data.jpeg_quality", "101", "1 to 100"),
     (lambda: DataConfig(val_fraction=0.0), "data.val_fraction", "0.0", "between 0 and 1"),
@@ -51,6 +57,7 @@ REFUSED: list[tuple[Callable[[], Any], str, str, str]] = [
     (lambda: DataConfig(std=[0.5] * 4), "data.std", "4 values", "each of R, G, B"),
     (lambda: DataConfig(std=[0.5, 0.0, 0.5]), "data.std", "[0.5, 0.0, 0.5]", "more than 0"),
     (lambda: PackConfig(action="unpack"), "pack.action", "'unpack'", "write, verify, index"),
+    (lambda: PackConfig(image=".jpg"), "pack.image", "'.jpg'", "give the extension"),
     (lambda: PackConfig(label=""), "pack.label", "''", "json:FIELD"),
     (lambda: PackConfig(label="json"), "pack.label", "'json'", "json:FIELD"),
     (lambda: PackConfig(label="txt:caption"), "pack.label", "'txt:caption'", "json:FIELD"),
@@ -161,7 +168,9 @@ def test_a_batch_smaller_than_the_streams_is_told_the_smallest_that_works() -> N
     "make",
     [
         Config,
-        lambda: DataConfig(classes=2, image_size=32, max_corrupt=0, jpeg_quality=100, min_crop_area=1.0),
+        lambda: DataConfig(
+            classes=2, image_size=32, max_corrupt=0, jpeg_quality=100, min_crop_area=1.0, value_range=[-1, 1]
+        ),
         lambda: SamplingConfig(area=[1.0, 1.0], aspect=[1.0, 1.0], lighting_std=0.0),
         lambda: ModelConfig(width=0.1, dropout=0.0, auxiliary_weight=0.0),
         lambda: OptimConfig(momentum=0.0, weight_decay=0.0, clip_norm=0.0),
@@ -239,6 +248,7 @@ def with_setting(key: str, value: Any) -> dict[str, Any]:
         ("fresh", True),
         ("output_dir", "elsewhere"),
         ("data.shards", "/mnt/digits"),
+        ("data.value_range", [0.0, 4095.0]),
         ("pack.action", "verify"),
         ("loader.threads", 7),
         ("loader.prefetch_batches", 1),
@@ -306,3 +316,10 @@ def test_an_experiment_is_named_after_its_model_and_data_unless_told() -> None:
     plain = Config(model=ModelConfig(name="torchvision/resnet18"), output_dir="out")
     assert str(Experiment(plain, {}).folder) == "out/torchvision-resnet18-digits"
     assert Experiment(Config(name="mine"), {}).name == "mine"
+
+
+def test_messages_of_libraries_name_no_buffer() -> None:
+    with pytest.raises(OSError) as caught:  # noqa: PT011
+        Image.open(io.BytesIO(b"no image"))
+    assert "BytesIO" in str(caught.value)
+    assert first_line(caught.value) == "cannot identify image file"

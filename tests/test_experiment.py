@@ -7,7 +7,8 @@ import pytest
 
 from platform.config import Config, ConfigError, Experiment
 from platform.data.index import Index
-from platform.experiment import FINISHED, ExperimentFolder, MemberFolder, MemberState
+from platform.experiment import FINISHED, ExperimentFolder, MemberFolder, MemberState, Record
+from tests.counting import cost_of
 
 
 def experiment(tmp_path: Path, **changes: object) -> Experiment:
@@ -90,3 +91,45 @@ def test_a_damaged_record_is_one_line(tmp_path: Path):
     (tmp_path / "experiment.json").write_text("")
     with pytest.raises(ConfigError, match=r"experiment\.json is damaged .* fresh=true"):
         ExperimentFolder(tmp_path).record()
+
+
+def test_a_trial_is_a_line_beside_the_record_however_many_there_are(tmp_path: Path):
+    costs = []
+    for known in (10, 1000):
+        folder = ExperimentFolder(tmp_path / str(known))
+        names = [f"p{number:03d}-s0" for number in range(known)]
+        record = Record({}, {name: {"seed": 1} for name in names}, member_runs=dict.fromkeys(names, "key"))
+        record.reported = list(names)
+        folder.write(record)
+        record.member_runs["new"], record.configs["new"] = "another", {"seed": 2}
+        costs.append(cost_of(lambda folder=folder, record=record: folder.note_run(record, "new"), folder.path))
+        costs.append(cost_of(lambda folder=folder: folder.note_reported("new"), folder.path))
+        assert folder.record() == replace(record, reported=[*names, "new"])
+        folder.note_run(record, names[0])  # begins again: its end is not reported any more
+        assert folder.record().reported == [*names[1:], "new"]
+        folder.write(record)
+        assert folder.record() == record
+    run, reported, run_late, reported_late = costs
+    assert (run.opens, run.written) == (run_late.opens, run_late.written)
+    assert (reported.opens, reported.written) == (reported_late.opens, reported_late.written)
+    assert run.opens == reported.opens == 1
+
+
+def test_a_damaged_change_of_the_record_is_one_line(tmp_path: Path):
+    folder = ExperimentFolder(tmp_path)
+    folder.write(Record({}, {}))
+    for damage in ("[]\n", "{\n", '{"run": 3}\n', "\n"):
+        (tmp_path / "experiment.jsonl").write_text(damage)
+        with pytest.raises(ConfigError, match=r"experiment\.json is damaged .* fresh=true"):
+            folder.record()
+
+
+@pytest.mark.parametrize("place", ["a file", "/proc"])
+def test_a_place_that_takes_no_folder_is_one_line_with_the_setting(tmp_path: Path, place: str):
+    (tmp_path / "a file").write_text("")
+    folder = ExperimentFolder(tmp_path / place / "name")  # joined to /proc it is that
+    with (
+        pytest.raises(ConfigError, match=r"folder .*name cannot be made \(.*\); give another output_dir"),
+        folder.held(),
+    ):
+        pass

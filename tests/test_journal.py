@@ -1,5 +1,7 @@
 """The journal: every entry once or twice in order, none lost, whatever dies when."""
 
+import errno
+import functools
 import json
 import logging
 import os
@@ -16,6 +18,7 @@ from hypothesis import strategies as st
 
 import platform.journal as journal_module
 from platform.journal import Entry, Journal
+from tests.counting import cost_of
 
 
 def contents(entries: list[Entry]) -> list[int]:
@@ -86,6 +89,75 @@ def test_a_beside_file_that_cannot_be_read_has_all_delivered_anew(tmp_path: Path
     assert contents(again.read(10)) == [0]
     assert again.notes == {}
     assert "is delivered anew" in caplog.text
+
+
+@pytest.mark.parametrize("damage", ["3\n", "[]\n", "{\n", '{"delivered": 1}\n', '{"delivered": 1, "notes": {}}\nx\n'])
+def test_what_is_damaged_beside_is_written_anew_and_not_added_to(tmp_path: Path, damage: str):
+    (tmp_path / "j.delivered.json").write_text(damage)
+    journal = Journal(tmp_path / "j.jsonl")
+    journal.append({"value": 0})
+    journal.delivered(1, {"a": 1})
+    assert Journal(journal.path).notes == {"a": 1}
+    assert Journal(journal.path).waiting == 0
+
+
+def test_a_file_beside_of_one_line_as_it_used_to_be_is_gone_on_with(tmp_path: Path):
+    (tmp_path / "j.delivered.json").write_text('{"delivered": 3, "notes": {"a": {"id": "x"}, "b": {"id": "y"}}}\n')
+    journal = Journal(tmp_path / "j.jsonl")
+    journal.append({"value": 3})
+    journal.delivered(4, {"b": {"id": "z"}})
+    with (tmp_path / "j.delivered.json").open("a") as file:
+        file.write('{"delivered": 9, "no')  # killed here
+    again = Journal(journal.path)
+    assert again.notes == {"a": {"id": "x"}, "b": {"id": "z"}}
+    again.append({"value": 4})
+    assert contents(again.read(9)) == [4]
+
+
+def test_saying_what_is_delivered_costs_what_is_new(tmp_path: Path):
+    """However many runs a sweep has had."""
+    costs = []
+    for runs in (10, 1000):
+        folder = tmp_path / str(runs)
+        journal = Journal(folder / "j.jsonl")
+        for run in range(runs):
+            journal.append({"value": run})
+        journal.delivered(runs, {f"run{run}": {"newest": run} for run in range(runs)})
+        say = functools.partial(journal.delivered, runs, {"run7": {"newest": 99}})
+        costs.append([cost_of(say, folder) for _ in range(20)])
+        assert Journal(journal.path).notes == {f"run{n}": {"newest": 99 if n == 7 else n} for n in range(runs)}
+    (few, *_), many = costs
+    assert {cost.opens for cost in many} == {few.opens} == {1}
+    assert all(cost.bytes_written <= few.bytes_written + 10 for cost in many)
+
+
+def test_the_file_beside_stays_short(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(journal_module, "SHORTENED_ABOVE", 1000)
+    journal = Journal(tmp_path / "j.jsonl")
+    journal.append({"value": 0})
+    beside, sizes = tmp_path / "j.delivered.json", []
+    for number in range(500):
+        journal.delivered(1, {f"run{number % 50}": number})
+        sizes.append(beside.stat().st_size)
+    assert max(sizes) < 2500
+    assert sum(after < before for before, after in zip(sizes, sizes[1:], strict=False)) < 100
+    assert Journal(journal.path).notes == {f"run{number % 50}": number for number in range(500)}
+
+
+def test_what_the_disk_did_not_take_is_noted_with_the_next(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    journal = Journal(tmp_path / "j.jsonl")
+    for value in range(3):
+        journal.append({"value": value})
+    journal.delivered(1, {"a": 1})
+    with monkeypatch.context() as full:
+        full.setattr(journal_module, "append_change", refuse)
+        journal.delivered(2, {"b": 2})
+    journal.delivered(3, {"c": 3})
+    assert Journal(journal.path).notes == {"a": 1, "b": 2, "c": 3}
+
+
+def refuse(*_: object) -> None:
+    raise OSError(errno.ENOSPC, "No space left on device")
 
 
 @given(st.lists(st.sampled_from(["append", "deliver", "reopen", "torn", "forget"]), max_size=60), st.integers(1, 5))

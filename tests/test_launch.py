@@ -1,5 +1,6 @@
 """The command line: every experiment composes, and what cannot work is one line before Ray starts."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -10,9 +11,11 @@ ROOT = Path(__file__).resolve().parent.parent
 EXPERIMENTS = sorted(file.stem for file in (ROOT / "conf" / "experiment").glob("*.yaml"))
 
 
-def launch(*words: str) -> subprocess.CompletedProcess[str]:
+def launch(*words: str, **environment: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "platform.launch", *words]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
+    return subprocess.run(
+        command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False, env=os.environ | environment
+    )
 
 
 def test_without_an_experiment_it_lists_them():
@@ -108,3 +111,36 @@ def test_a_missing_shard_is_named(digits_data, tmp_path: Path):
     done = launch("+experiment=googlenet", "job=check", f"data.shards={shards}")
     assert done.returncode == 2
     assert "train-000001.tar is missing" in done.stderr
+
+
+def test_mlflows_own_variables_are_obeyed_and_said_unless_something_is_chosen():
+    own = {"MLFLOW_TRACKING_URI": "http://me:hunter2@mlflow:5000", "MLFLOW_EXPERIMENT_NAME": "theirs"}
+    done = launch("job=check", **own)
+    assert done.returncode == 0, done.stderr
+    assert "tracking.uri is http://me:***@mlflow:5000, of MLFLOW_TRACKING_URI; tracking.uri=... on the" in done.stdout
+    assert "tracking    http://me:***@mlflow:5000, MLflow experiment theirs" in done.stdout
+    assert "hunter2" not in done.stdout + done.stderr
+    done = launch("job=check", "tracking.uri=sqlite:///mine.db", "tracking.experiment=mine", **own)
+    assert "tracking    sqlite:///mine.db, MLflow experiment mine" in done.stdout
+    assert "MLFLOW_" not in done.stdout
+
+
+def test_a_rayjob_gets_what_mlflows_variables_say_here(tmp_path: Path):
+    words = ["+experiment=googlenet", "cluster=kuberay", f"cluster.render_to={tmp_path / 'job.yaml'}", "name=one"]
+    done = launch(*words, MLFLOW_TRACKING_URI="http://tracking.example:5000")
+    assert done.returncode == 0, done.stderr
+    assert "http://tracking.example:5000" in (tmp_path / "job.yaml").read_text()
+    done = launch(*words, MLFLOW_TRACKING_URI="http://me:hunter2@tracking.example:5000")
+    assert done.returncode == 2
+    assert "tracking.uri holds a password or token, and a manifest is no place for one" in done.stderr
+
+
+def test_a_password_leaves_the_command_line_at_once(tmp_path: Path):
+    """Process lists, Ray's dashboard and Hydra's multirun.yaml have it from there."""
+    words = ["job=check", f"output_dir={tmp_path}", "tracking.uri=http://me:hunter2@mlflow", "seed=1,2", "--multirun"]
+    done = launch(*words)
+    assert done.returncode == 0, done.stderr
+    assert "tracking    http://me:***@mlflow" in done.stdout
+    written = (tmp_path / ".multirun" / "multirun.yaml").read_text()
+    assert "tracking.uri=http://me:***@mlflow" in written
+    assert "hunter2" not in done.stdout + done.stderr + written

@@ -1,13 +1,25 @@
 """The plan's arithmetic and its checks."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from platform.config import MEMORY, ClusterConfig, Config, ConfigError, DataConfig, Experiment, StorageConfig
-from platform.data.index import Index
-from platform.data.order import Order
+from platform.config import (
+    MEMORY,
+    ClusterConfig,
+    Config,
+    ConfigError,
+    DataConfig,
+    Experiment,
+    LoaderConfig,
+    ModelConfig,
+    StorageConfig,
+)
+from platform.data.index import Index, read_index
+from platform.data.order import Order, training_order
+from platform.data.readahead import OrderAhead
 from platform.packing.pack import pack
 from platform.plan import lines, open_data, plan
 from tests.data.servers import http_server
@@ -39,6 +51,16 @@ def test_members_may_not_differ_in_their_images(digits_data: DataConfig):
     other = replace(one.config, data=replace(digits_data, image_size=64))
     with pytest.raises(ConfigError, match=r"member b changes data\.\*"):
         plan(Experiment(one.config, {"a": one.config, "b": other}))
+
+
+def test_a_network_that_does_not_take_the_images_is_refused_before_anything_starts(digits_data: DataConfig):
+    model = ModelConfig(name="torchvision/alexnet")
+    with pytest.raises(ConfigError, match=r"torchvision/alexnet does not train on .*image_size=32 .*; give data\."):
+        plan(experiment(digits_data, model=model))
+    unpacked = replace(digits_data, shards=f"{digits_data.shards}-none")
+    with pytest.raises(ConfigError, match=r"torchvision/alexnet does not train on .*image_size=32"):
+        plan(experiment(unpacked, model=model))
+    plan(experiment(replace(digits_data, image_size=64), model=model))
 
 
 def test_no_index_and_no_source(tmp_path: Path):
@@ -126,3 +148,36 @@ def test_a_cache_too_small_is_refused_before_anything_starts(digits: Index, digi
     assert any(f"shards      {server.url}, through {tmp_path}/cache of at most 2 GB on" in line for line in lines(made))
     assert any(f"{server.url}, held in memory, at most 2 GB in each worker" in line for line in lines(held))
     assert not (tmp_path / "cache").exists()
+
+
+def test_the_cache_that_the_plan_asks_for_is_the_one_that_training_needs(
+    digits: Index, digits_data: DataConfig, tmp_path: Path
+):
+    """Which shards are read at once follows from the order, and that from both seeds."""
+    sizes = sorted(shard.bytes for shard in digits.split("train").shards)
+    rooms = [sum(sizes[:shards]) / 1e9 for shards in range(1, len(sizes) + 1)]
+    enough = set()
+    with http_server(Path(digits.url)) as server:
+        remote = replace(digits_data, shards=server.url, source=None)
+        loader = LoaderConfig(streams=2, block=32)
+        for order_seed in range(4):
+            for room in rooms:
+                storage = StorageConfig(cache=MEMORY, cache_gb=room + 1e-9)
+                made = experiment(remote, order_seed=order_seed, loader=loader, storage=storage)
+                planned, trains = _works(plan, made), _works(_start_reading, made)
+                assert planned == trains, (order_seed, room)
+                enough |= {room} if planned else set()
+    assert len(enough) > 1  # or any order would do
+
+
+def _works(call: Callable[[Experiment], object], made: Experiment) -> bool:
+    try:
+        call(made)
+    except ConfigError as error:
+        return "storage.cache_gb is" not in str(error)
+    return True
+
+
+def _start_reading(made: Experiment) -> None:
+    train = read_index(made.config.data.shards, made.config.storage).split("train")
+    OrderAhead(train, training_order(made.config, train), rank=0, world=1).close()

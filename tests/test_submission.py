@@ -97,7 +97,7 @@ def test_a_place_that_the_cluster_knows_is_taken(uri: str):
 
 def test_a_password_is_not_sent():
     with pytest.raises(
-        ConfigError, match=r"tracking\.uri holds a password, .*; leave it out and set it where"
+        ConfigError, match=r"tracking\.uri holds a password or token, .*; leave it out and set it where"
     ) as refused:
         sent(THERE, ["tracking.uri=postgresql://me:secret@db/mlflow"])
     assert "secret" not in str(refused.value)

@@ -3,6 +3,7 @@
 import contextlib
 import http.server
 import random
+import shutil
 import signal
 import socket
 import subprocess
@@ -20,6 +21,7 @@ from mlflow.tracking import MlflowClient
 from platform.chaos.servers import MlflowServer
 from platform.config import ConfigError, TrackingConfig
 from platform.journal import Journal
+from platform.operations import Params, Start, Text, encode
 from platform.tracking import Tracker, mlflow_ids, new_key, require_answer
 
 
@@ -414,3 +416,49 @@ def answering_port(status: int) -> Iterator[int]:
         yield server.server_address[1]
         server.shutdown()
         thread.join()
+
+
+def test_a_deleted_experiment_is_no_answer(store: str):
+    client = MlflowClient(store)
+    number = client.create_experiment("deleted")
+    client.delete_experiment(number)
+    remedy = rf"deleted is deleted; restore it \(mlflow experiments restore --experiment-id {number}, .*or give another"
+    with pytest.raises(ConfigError, match=remedy):
+        require_answer(TrackingConfig(uri=store, experiment="deleted"))
+    client.restore_experiment(number)
+    require_answer(TrackingConfig(uri=store, experiment="deleted"))
+
+
+@pytest.mark.parametrize("copied", [False, True])
+def test_a_database_that_was_moved_says_where_its_files_go(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, copied: bool
+):
+    def run_from(place: Path) -> None:
+        monkeypatch.chdir(place)
+        tracker = Tracker(TrackingConfig(uri=f"sqlite:///{place / 'mlflow.db'}"), Journal(place / "tracking.jsonl"))
+        tracker.finish(tracker.start("run", {"seed": 1}), "FINISHED")
+        assert tracker.close() == 0
+
+    before, after = tmp_path / "before", tmp_path / "after"
+    before.mkdir()
+    run_from(before)
+    run_from(before)
+    assert "was moved" not in caplog.text
+    shutil.copytree(before, after) if copied else before.rename(after)
+    run_from(after)
+    noted, beside = before / "mlruns" / "1", after / "mlruns" / "1"
+    said = f"the MLflow database {after / 'mlflow.db'} was moved: experiment platform keeps its files in {noted}"
+    assert f"{said} ({beside} is not used), where new ones go, too" in caplog.text
+    assert f"ln -s {beside} {noted}" in caplog.text
+
+
+def test_a_password_of_a_journal_that_an_earlier_version_wrote_does_not_arrive(store: str, path: Path):
+    journal = Journal(path)
+    leaked = "http://me:hunter2@mlflow"
+    journal.append(encode(Start("key", "old", None, 1.0, {})))
+    journal.append(encode(Params("key", {"tracking.uri": leaked})))
+    journal.append(encode(Text("key", "config.yaml", f"uri: {leaked}\n")))
+    assert Tracker(TrackingConfig(uri=store), journal).close() == 0
+    run = mlflow_ids(path)["key"]
+    assert MlflowClient(store).get_run(run).data.params["tracking.uri"] == "http://me:***@mlflow"
+    assert Path(MlflowClient(store).download_artifacts(run, "config.yaml")).read_text() == "uri: http://me:***@mlflow\n"

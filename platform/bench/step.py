@@ -15,10 +15,11 @@ from platform.bench.figures import Figures
 from platform.config import Config
 from platform.data.index import Index
 from platform.data.loader import Batch, TrainLoader
+from platform.data.order import training_order
 from platform.data.pixels import Pixels
 from platform.models.build import build, logits_and_auxiliary
 from platform.training.averaging import WeightAverage
-from platform.training.loop import train, training_order
+from platform.training.loop import train
 from platform.training.optim import sgd
 from platform.training.progress import Progress
 from platform.training.step import arithmetic, train_step

@@ -5,9 +5,7 @@ What comes back after a node is lost is up to whoever runs the cluster (KubeRay,
 
 import os
 import subprocess
-import sys
 from collections.abc import Callable
-from pathlib import Path
 from types import TracebackType
 from typing import Self
 

@@ -1,1 +1,1 @@
-"""Shards to batches: storage, cache, reader, index, order, read-ahead, decode, sampling, loader, pixels."""
+"""Shards to batches: storage, cache, reader, index, order, read-ahead, modes, decode, sampling, loader, pixels."""

@@ -198,13 +198,27 @@ def map_file(shard: ShardFile) -> Bytes:
     """A local shard's bytes, mapped.
 
     Raises:
-        ShardError: it is missing or cannot be read.
+        ShardError: it is missing, of another size than its index says, or cannot be read.
     """
     try:
         with open(shard.url, "rb") as file:
+            size = os.fstat(file.fileno()).st_size
+            if size != shard.bytes:
+                raise ShardError(f"shard {shard.url} has {size} bytes, its index says {shard.bytes}; copy it again")
             return _mapped(file.fileno())
     except (OSError, ValueError) as error:
         raise ShardError(f"shard {shard.url} cannot be read ({error}); copy it again or pack anew") from error
+
+
+def check_inside(path: str, folder: str) -> None:
+    """A link out of the folder leads to a file that the index has no business with.
+
+    Raises:
+        ShardError: it is one.
+    """
+    inside = os.path.realpath(folder)
+    if os.path.commonpath([os.path.realpath(path), inside]) != inside:
+        raise ShardError(f"{path} is a link to outside its folder; shards must lie beside their index")
 
 
 def _mapped(descriptor: int) -> Bytes:

@@ -1,8 +1,9 @@
 """Bytes to pixels: decode only the region asked for, resize it antialiased in uint8.
 
 JPEG goes through nvImageCodec on the processor (libjpeg-turbo inside, region decoding, one decoder per thread, no
-GIL); every other format, and JPEG it declines (CMYK), through Pillow. EXIF orientation is ignored throughout, as
-torchvision and webdataset do: boxes and labels are made on the stored pixels.
+GIL); every other format, and JPEG of four components (CMYK), through Pillow: `modes` says what becomes of 16 bits and
+transparency. EXIF orientation is ignored throughout, as torchvision and webdataset do: boxes and labels are made on the
+stored pixels.
 """
 
 import contextlib
@@ -21,8 +22,11 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
+from platform.data.modes import in_rgb
+
 FORMATS = ("JPEG", "PNG", "WEBP")  # of the many that Pillow knows, some start other programs (EPS: Ghostscript)
 MOST_PIXELS = 2 * 89_478_485  # where Pillow too takes an image for an attack: half a gigabyte decoded
+MOST_ASPECT = 1000  # its views are squares of its shorter side, enlarged with all the rest
 
 
 class CorruptImage(ValueError):
@@ -48,7 +52,7 @@ class EncodedImage:
     """An image whose size is known and whose pixels are not decoded yet.
 
     Raises:
-        CorruptImage: the bytes have no readable header.
+        CorruptImage: the bytes have no readable header, or the image is too large or too long.
     """
 
     def __init__(self, data: bytes | memoryview) -> None:
@@ -58,12 +62,17 @@ class EncodedImage:
             with contextlib.suppress(RuntimeError):  # what nvImageCodec does not read, Pillow decides about
                 stream = _codec().CodeStream(np.frombuffer(data, np.uint8))
                 self.width, self.height = int(stream.width), int(stream.height)
-                self._stream = stream
+                # It takes CMYK without Adobe's marker for not inverted, against what Pillow and those who write it do.
+                self._stream = stream if stream.num_channels in (1, 3) and stream.precision == 8 else None
         if self._stream is None:
             with _pillow_errors():
                 self.width, self.height = _open(data).size
-        if self.width * self.height > MOST_PIXELS:
-            raise CorruptImage(f"it has {self.width}x{self.height} pixels, more than {MOST_PIXELS:,}")
+        if not 0 < self.width * self.height <= MOST_PIXELS:
+            raise CorruptImage(f"it has {self.width}x{self.height} pixels, none or more than {MOST_PIXELS:,}")
+        if max(self.width, self.height) > MOST_ASPECT * min(self.width, self.height):
+            raise CorruptImage(
+                f"it has {self.width}x{self.height} pixels: more than {MOST_ASPECT} times as long as wide"
+            )
 
     def decode(self, box: Box | None = None) -> NDArray[np.uint8]:
         """Pixels of `box` (default: all), `[H, W, 3]` RGB.
@@ -80,8 +89,7 @@ class EncodedImage:
             if pixels is not None and pixels.shape == (*box.size, 3):
                 return pixels
         with _pillow_errors():
-            image = _open(self._data).convert("RGB")
-            return np.asarray(image.crop((box.left, box.top, box.right, box.bottom)))
+            return np.asarray(in_rgb(_open(self._data), (box.left, box.top, box.right, box.bottom)))
 
     def region(self, box: Box) -> Any:
         """nvImageCodec's view of `box`; None for what it does not read."""

@@ -25,7 +25,7 @@ class DeviceTrainLoader(TrainLoader):
     """`TrainLoader` with `device=`: images arrive there, and never were elsewhere."""
 
     def __init__(self, *args: Any, device: torch.device, **options: Any) -> None:
-        super().__init__(*args, **(options | {"threads": BATCHES_AT_ONCE, "pin": False}), device=device)
+        super().__init__(*args, **(options | {"threads": BATCHES_AT_ONCE, "pin": device.type == "cuda"}), device=device)
         self._thread = threading.local()
 
     def _submit(self, batch: Batch) -> list[Future[list[str]]]:
@@ -45,10 +45,21 @@ class DeviceTrainLoader(TrainLoader):
             if isinstance(decoded, CorruptImage):
                 errors.append(self._left_out(batch, place, sample, decoded))
                 continue
-            batch.images[place] = resize_on_device(decoded, batch.images.shape[1:3], view.interpolation)
-            batch.mirrored_N[place] = view.mirrored
+            self._show(batch, place, decoded, view)
             batch.valid_N[place] = True
         return errors
+
+    def _put(self, batch: Batch, place: int, sample: Sample) -> None:
+        image = EncodedImage(sample.image)
+        view = self._crop(batch, place, image)
+        (decoded,) = self._decoder().decode([(image, view.box)])
+        if isinstance(decoded, CorruptImage):
+            raise decoded
+        self._show(batch, place, decoded, view)
+
+    def _show(self, batch: Batch, place: int, decoded: Tensor, view: Crop) -> None:
+        batch.images[place] = resize_on_device(decoded, batch.images.shape[1:3], view.interpolation)
+        batch.mirrored_N[place] = view.mirrored
 
     def _decoder(self) -> "DeviceDecoder":
         if not hasattr(self._thread, "decoder"):
@@ -75,11 +86,12 @@ class DeviceDecoder:
 
     def _pixels(self, image: EncodedImage, box: Box, decoded: Any) -> Tensor | CorruptImage:
         """What the codec gave; what it declines, the processor decodes."""
+        on_device = self._device.type != "cpu"
         if decoded is not None and tuple(decoded.shape) == (*box.size, 3):
-            on_device = self._device.type != "cpu"
             return torch.as_tensor(decoded, device=self._device) if on_device else torch.from_numpy(np.asarray(decoded))
         try:
-            return torch.from_numpy(image.decode(box).copy()).to(self._device)
+            pixels = torch.from_numpy(image.decode(box).copy())
+            return pixels.pin_memory().to(self._device, non_blocking=True) if on_device else pixels
         except CorruptImage as error:
             return error
 

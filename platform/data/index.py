@@ -15,9 +15,10 @@ from typing import Any
 import numpy as np
 
 from platform.config import StorageConfig
-from platform.data.cache import ShardError, ShardFile, open_cache
-from platform.data.reader import CLS, LabelRule, OpenShards, Sample
+from platform.data.cache import ShardError, ShardFile, check_inside, open_cache
+from platform.data.reader import CLS, OpenShards, Sample, SampleRule
 from platform.data.storage import NoSuchFile, Storage, StorageError, is_remote, join
+from platform.redaction import sealed
 
 INDEX_NAME = "index.json"
 KIND = "wids-shard-index-v1"
@@ -69,8 +70,16 @@ class Index:
 
     def split(self, name: str) -> Split:
         if name not in self.splits:
-            raise ShardError(f"{self.url} has no {name!r} shards, only {', '.join(self.splits)}; pack it again")
+            raise ShardError(f"{self.url} has no {name!r} shards, only {', '.join(self.splits)}; {self._remedy()}")
         return self.splits[name]
+
+    def _remedy(self) -> str:
+        if "samples_per_shard" in self.packing:
+            return "pack it again"
+        return (  # of stock webdataset's `widsindex`, which knows no parts
+            f"move its {INDEX_NAME} away and have one made that divides the shards: job=pack pack.action=index "
+            f"data.source=null data.shards={self.url}"
+        )
 
 
 def has_index(url: str, storage: StorageConfig) -> bool:
@@ -88,16 +97,23 @@ def has_index(url: str, storage: StorageConfig) -> bool:
     return True
 
 
-def read_index(url: str | Path, storage: StorageConfig | None = None) -> Index:
+def read_index(url: str | Path, storage: StorageConfig | None = None, *, ask_all: bool = True) -> Index:
     """Read `index.json` at `url` and check it; local shards must be there in their full size.
+
+    Args:
+        url: a folder, or its address.
+        storage: how stores are reached.
+        ask_all: whether every local shard is asked for its size now, as the launcher does; without, as its many workers
+            do, a shard is checked when it is opened.
 
     Raises:
         ShardError: no index, an index of another kind, a local shard missing or of another size.
     """
     url, source = str(url), Storage(storage or StorageConfig())
     said = read_entries(url, source)
-    _check_files([shard for _, shard in said.entries], url)
-    opened = OpenShards(open_cache(source), said.label)  # one for all parts: they share the cache's room
+    if ask_all:
+        _check_files([shard for _, shard in said.entries], url)
+    opened = OpenShards(open_cache(source), said.label, url)  # one for all parts: they share the cache's room
     shards: dict[str, list[ShardFile]] = {}
     for split, shard in said.entries:
         shards.setdefault(split, []).append(shard)
@@ -112,7 +128,7 @@ class Entries:
     entries: list[tuple[str, ShardFile]]  # split and shard
     classes: list[str]
     packing: dict[str, Any]
-    label: LabelRule
+    label: SampleRule
 
 
 def read_entries(url: str, source: Storage) -> Entries:
@@ -140,8 +156,16 @@ def read_entries(url: str, source: Storage) -> Entries:
     except StorageError as error:
         raise ShardError(str(error)) from error
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError, OverflowError) as error:
-        raise ShardError(f"{path} is not a shard index ({error!r}); pack the data again") from error
-    return Entries(entries, classes, packing, LabelRule.of(str(packing.get("label", "cls")), tuple(classes)))
+        raise ShardError(
+            f"{path} is not a shard index ({_what(error)}); pack the data again, or have shards that "
+            "others made indexed anew (job=pack pack.action=index)"
+        ) from error
+    rule = SampleRule.of(str(packing.get("label", "cls")), tuple(classes), str(packing.get("image", "")))
+    return Entries(entries, classes, packing, rule)
+
+
+def _what(error: Exception) -> str:
+    return f"it has no {error}" if isinstance(error, KeyError) else repr(error)
 
 
 def _shard(base: str, entry: dict[str, Any]) -> ShardFile:
@@ -149,7 +173,7 @@ def _shard(base: str, entry: dict[str, Any]) -> ShardFile:
     whole = all(type(number) is int and 0 <= number < LARGEST for number in (samples, size))
     if not isinstance(name, str) or not whole:
         raise ValueError(f"{name} has {samples} samples and {size} bytes")
-    return ShardFile(_address(base, name), samples, size, str(entry.get("md5sum", "")))
+    return ShardFile(sealed(_address(base, name), share=False), samples, size, str(entry.get("md5sum", "")))
 
 
 def _address(base: str, name: str) -> str:
@@ -172,7 +196,7 @@ def _check_files(shards: list[ShardFile], base: str) -> None:
     inside = os.path.realpath(base)
     folders = {os.path.dirname(shard.url) for shard in shards if not is_remote(shard.url)}  # noqa: PTH120
     for folder in folders:
-        _check_inside(folder, inside)
+        check_inside(folder, inside)
     for shard in shards:
         if is_remote(shard.url):
             continue
@@ -185,10 +209,4 @@ def _check_files(shards: list[ShardFile], base: str) -> None:
         if size != shard.bytes:
             raise ShardError(f"shard {shard.url} has {size} bytes, its index says {shard.bytes}; copy it again")
         if os.path.islink(shard.url):  # noqa: PTH114
-            _check_inside(shard.url, inside)
-
-
-def _check_inside(path: str, folder: str) -> None:
-    """A link out of the folder leads to a file that the index has no business with."""
-    if os.path.commonpath([os.path.realpath(path), folder]) != folder:
-        raise ShardError(f"{path} is a link to outside its folder; shards must lie beside their index")
+            check_inside(shard.url, inside)

@@ -1,7 +1,8 @@
 """Shards to batches of uint8 images: threads decode into one shared buffer a few batches ahead.
 
 All decoders release the GIL, so threads scale like processes and copy nothing. Samples that cannot be decoded are
-masked, counted and named; beyond `data.max_corrupt` the loader raises.
+counted and named; beyond `data.max_corrupt` the loader raises. In training the next sample in the index takes the place
+of such a one, in evaluation it is masked.
 """
 
 import logging
@@ -33,7 +34,7 @@ CPU = torch.device("cpu")
 
 @dataclass
 class Batch:
-    """Samples on the host. Where `valid_N` is false the sample was corrupt: its image is black, its label 0."""
+    """Samples on the host. In evaluation a corrupt sample's image is black, its label 0 and its `valid_N` false."""
 
     images: Tensor  # training [N, H, W, 3], evaluation [N, U, H, W, 3]; uint8
     labels_N: Tensor  # int64
@@ -45,11 +46,15 @@ class Batch:
     @property
     def colour_draws_N8(self) -> Tensor:
         below_one = np.nextafter(np.float32(1), np.float32(0))  # to which no draw may round
-        return torch.from_numpy(np.minimum(self.draws_ND[:, COLOUR_DRAWS].astype(np.float32), below_one))
+        return self._pinned(torch.from_numpy(np.minimum(self.draws_ND[:, COLOUR_DRAWS].astype(np.float32), below_one)))
 
     @property
     def dropout_keys_N(self) -> Tensor:
-        return torch.from_numpy((self.draws_ND[:, DROPOUT_DRAW] * 2.0**53).astype(np.int64))
+        return self._pinned(torch.from_numpy((self.draws_ND[:, DROPOUT_DRAW] * 2.0**53).astype(np.int64)))
+
+    def _pinned(self, made: Tensor) -> Tensor:
+        """In page-locked memory, where the batch is."""
+        return made.pin_memory() if self.labels_N.is_pinned() else made
 
 
 class CorruptCount:
@@ -85,7 +90,7 @@ class Loader:
         threads: how many samples are decoded at a time.
         prefetch: batches decoded ahead.
         max_corrupt: undecodable samples after which it raises.
-        pin: page-locked buffers, for asynchronous copies to a GPU.
+        pin: page-locked buffers (of all that is on the host), for asynchronous copies to a GPU.
         device: where the images are made.
     """
 
@@ -132,11 +137,13 @@ class Loader:
         """An empty batch for these sample ids."""
         n = len(ids)
         return Batch(
-            images=torch.empty((n, *self._shape), dtype=torch.uint8, pin_memory=self._pin, device=self._device),
-            labels_N=torch.zeros(n, dtype=torch.int64),
+            images=torch.empty(
+                (n, *self._shape), dtype=torch.uint8, pin_memory=self._pin and self._device == CPU, device=self._device
+            ),
+            labels_N=torch.zeros(n, dtype=torch.int64, pin_memory=self._pin),
             ids_N=torch.from_numpy(ids),
-            valid_N=torch.zeros(n, dtype=torch.bool),
-            mirrored_N=torch.zeros(n, dtype=torch.bool),
+            valid_N=torch.zeros(n, dtype=torch.bool, pin_memory=self._pin),
+            mirrored_N=torch.zeros(n, dtype=torch.bool, pin_memory=self._pin),
             draws_ND=np.empty((n, 0)) if draws_ND is None else draws_ND,
         )
 
@@ -176,16 +183,21 @@ class Loader:
         """The samples at `places`; their labels are set."""
         labels = batch.labels_N.numpy()
         for place, sample_id in zip(places, batch.ids_N[places].tolist(), strict=True):
-            sample = self._split.read(sample_id)
-            if not 0 <= sample.label < self._classes:
-                raise ShardError(
-                    f"sample {sample.key} has the label {sample.label}, but data.classes is {self._classes}; "
-                    "set data.classes to what the index says"
-                )
+            sample = self._read(sample_id)
             labels[place] = sample.label
             yield place, sample
 
+    def _read(self, sample_id: int) -> Sample:
+        sample = self._split.read(sample_id)
+        if not 0 <= sample.label < self._classes:
+            raise ShardError(
+                f"sample {sample.key} has the label {sample.label}, but data.classes is {self._classes}; "
+                "set data.classes to what the index says"
+            )
+        return sample
+
     def _left_out(self, batch: Batch, place: int, sample: Sample, error: CorruptImage) -> str:
+        """What becomes of a sample that cannot be decoded; returns what is said of it."""
         batch.images[place].zero_()
         batch.labels_N[place] = 0
         return f"{sample.key}: {error}"
@@ -257,6 +269,32 @@ class TrainLoader(Loader):
 
     def _crop(self, batch: Batch, place: int, image: EncodedImage) -> Crop:
         return crop(self._sampling, self._data, image.width, image.height, batch.draws_ND[place].tolist())
+
+    def _left_out(self, batch: Batch, place: int, sample: Sample, error: CorruptImage) -> str:
+        """The next sample in the index that can be decoded takes its place, with the crop and colours drawn for it.
+
+        Which one that is follows from the index alone, so that any number of workers trains on the same one, and every
+        batch is whole: means, gradients and batch norm's statistics are those of real images.
+        """
+        first, limit = int(batch.ids_N[place]), self.corrupt.limit
+        for distance in range(1, min(limit + 2, self._split.samples)):
+            other_id = (first + distance) % self._split.samples
+            other = self._read(other_id)
+            try:
+                self._put(batch, place, other)
+            except CorruptImage:
+                continue  # it is named where it is due itself
+            batch.ids_N[place], batch.labels_N[place], batch.valid_N[place] = other_id, other.label, True
+            return f"{sample.key}: {error}; {other.key} takes its place"
+        raise ShardError(
+            f"sample {sample.key} cannot be decoded ({error}), and none of the next "
+            f"{min(limit + 1, self._split.samples - 1)} can take its place (data.max_corrupt={limit}); mend the shards "
+            "or raise the limit"
+        )
+
+    def _put(self, batch: Batch, place: int, sample: Sample) -> None:
+        """Decode a sample into its place."""
+        self._render_crop(batch, place, EncodedImage(sample.image))
 
     def _render_crop(self, batch: Batch, place: int, image: EncodedImage) -> None:
         view = self._crop(batch, place, image)

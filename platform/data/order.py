@@ -8,11 +8,12 @@ the streams, dealt whole streams, sees the same global batches.
 
 import math
 from dataclasses import dataclass
+from fractions import Fraction
 
 import numpy as np
 from numpy.typing import NDArray
 
-from platform.config import require
+from platform.config import Config, require
 from platform.data import draws
 from platform.data.index import Split
 
@@ -159,6 +160,16 @@ class _Line:
     cut: int  # where the first stream starts, so that what an epoch leaves out is others each time
 
 
+def training_order(cfg: Config, split: Split) -> Order:
+    """The order of the member's images: (seed, order_seed) decides it.
+
+    Raises:
+        ConfigError: an epoch holds no whole batch.
+    """
+    seed = draws.key(cfg.seed, cfg.order_seed)
+    return Order.of(split, cfg.loader.streams, cfg.training.batch_size, cfg.loader.block, seed)
+
+
 def steps_per_epoch(samples: int, streams: int, batch_size: int) -> int:
     """Whole global batches out of streams of equal length."""
     return samples // streams // (batch_size // streams)
@@ -166,7 +177,18 @@ def steps_per_epoch(samples: int, streams: int, batch_size: int) -> int:
 
 def total_steps(epochs: float, per_epoch: int) -> int:
     """Global steps of a run: its epochs rounded up, at least one."""
-    return max(1, math.ceil(epochs * per_epoch))
+    return max(1, math.ceil(steps_of(epochs, per_epoch)))
+
+
+def steps_of(duration: float, whole: int) -> Fraction:
+    """So many epochs of `whole` steps, or such a share of a run of `whole` steps, as an exact number of steps.
+
+    The decimal counts as it was typed: 0.07 of 100 steps are 7, where floats make 7.000000000000001 of them, which
+    rounds up to 8. A quotient counts as what it was a quotient of: 12 / 37 of 37 steps are 12, whatever its digits.
+    """
+    exact = Fraction(str(float(duration))) * whole
+    nearest = round(exact)
+    return Fraction(nearest) if nearest / whole == duration else exact
 
 
 def _permutation(length: int, key: int) -> Ids:

@@ -1,8 +1,10 @@
 """Batches become the network's input, on the device: uint8 `[N, H, W, 3]` -> normalised float `[N, 3, H, W]`.
 
 Mirroring and Howard's photometric distortions (arXiv 1312.5402) are batched arithmetic here, not per-image work there.
+Nothing here waits for the device: constants are copied there once, a batch (from page-locked memory) asynchronously.
 """
 
+import functools
 import itertools
 
 import torch
@@ -35,11 +37,12 @@ class Pixels:
     ) -> Tensor:
         """Mirrored where drawn, colours distorted if the method says so, normalised."""
         images_NHWC = images_NHWC.to(self.device, non_blocking=True)
-        mirrored = mirrored_N.to(self.device).view(-1, 1, 1, 1)
+        mirrored = mirrored_N.to(self.device, non_blocking=True).view(-1, 1, 1, 1)
         images = self._channels_first(torch.where(mirrored, images_NHWC.flip(2), images_NHWC))
         if not sampling.photometric:
             return self._normalise(images, scale=255)
-        return self._normalise(distort(images / 255, colour_draws_N8.to(self.device), sampling), scale=1)
+        draws_N8 = colour_draws_N8.to(self.device, non_blocking=True)
+        return self._normalise(distort(images / 255, draws_N8, sampling), scale=1)
 
     def _channels_first(self, images_NHWC: Tensor) -> Tensor:
         """A channels_last view as float; the bytes are moved as they are."""
@@ -49,6 +52,12 @@ class Pixels:
         """(images / scale - mean) / std, in place: at 224 px every pass over the floats counts on a processor."""
         images.sub_(self._mean * scale).div_(self._std * scale)
         return images.contiguous(memory_format=self._memory_format)
+
+
+@functools.cache
+def _constant(values: tuple[object, ...], device: torch.device, dtype: torch.dtype) -> Tensor:
+    """On the device once and for all: every copy of ordinary memory has the host wait."""
+    return torch.tensor(values, device=device, dtype=dtype)
 
 
 def distort(images: Tensor, draws_N8: Tensor, sampling: SamplingConfig) -> Tensor:
@@ -62,7 +71,7 @@ def distort(images: Tensor, draws_N8: Tensor, sampling: SamplingConfig) -> Tenso
     Returns:
         images in 0..1.
     """
-    orders = torch.tensor(_ORDERS, device=images.device)
+    orders = _constant(_ORDERS, images.device, torch.int64)
     order_N3 = orders[(draws_N8[:, 0] * len(_ORDERS)).long()]
     low, high = sampling.photometric_range
     factors_N3 = low + (high - low) * draws_N8[:, 1:4]
@@ -76,7 +85,7 @@ def distort(images: Tensor, draws_N8: Tensor, sampling: SamplingConfig) -> Tenso
 
 def _anchor(images: Tensor, operation: Tensor) -> Tensor:
     """What each image is blended with: black (brightness), its mean grey (contrast), its own grey (colour)."""
-    luma = torch.tensor(LUMA, device=images.device, dtype=images.dtype).view(1, 3, 1, 1)
+    luma = _constant(LUMA, images.device, images.dtype).view(1, 3, 1, 1)
     grey = (images * luma).sum(1, keepdim=True)
     mean = grey.mean((2, 3), keepdim=True)
     return torch.where(operation == 0, torch.zeros_like(grey), torch.where(operation == 1, mean, grey))
@@ -87,6 +96,6 @@ def _lighting(draws_N4: Tensor, std: float) -> Tensor:
     radius = torch.sqrt(-2 * torch.log1p(-draws_N4[:, 0::2]))  # Box-Muller: two uniforms make two normals
     angle = 2 * torch.pi * draws_N4[:, 1::2]
     normals_N3 = torch.cat([radius * torch.cos(angle), radius * torch.sin(angle)], 1)[:, :3] * std
-    eigenvalues = torch.tensor(LIGHTING_EIGENVALUES, device=draws_N4.device, dtype=draws_N4.dtype)
-    eigenvectors = torch.tensor(LIGHTING_EIGENVECTORS, device=draws_N4.device, dtype=draws_N4.dtype)
+    eigenvalues = _constant(LIGHTING_EIGENVALUES, draws_N4.device, draws_N4.dtype)
+    eigenvectors = _constant(LIGHTING_EIGENVECTORS, draws_N4.device, draws_N4.dtype)
     return (normals_N3 * eigenvalues) @ eigenvectors.T

@@ -7,20 +7,21 @@ import json
 import tarfile
 import threading
 import time
-from collections.abc import Iterator
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
-from platform.data.cache import Bytes, Cache, ShardError, ShardFile
+from platform.data.cache import Bytes, Cache, ShardError, ShardFile, check_inside
 from platform.data.storage import is_remote
+from platform.data.tar import LeftOut, samples_of
 
 IMAGE_EXTENSIONS = ("jpg", "jpeg", "png", "webp")  # all that is ever decoded; nothing here can execute code
 OPEN_SHARDS = 512  # at once, unless what is being read needs more
 IDLE_S = 60.0  # after which a remote shard is no longer held against its cache's evicting it
 LARGEST_LABEL = 2**31
+MEMBERS_NAMED = 5  # of a sample that lacks one
 
 
 @dataclass(slots=True)
@@ -33,18 +34,32 @@ class Sample:
 
 
 @dataclass(frozen=True)
-class LabelRule:
-    """Where a sample's label is: the member `extension`, of which the JSON `field` if one is named."""
+class SampleRule:
+    """Which members of a sample are its image and its label; of a label in JSON, which field."""
 
-    extension: str = "cls"
-    json_field: str = ""
+    extension: str = "cls"  # of the label
+    json_field: str = ""  # `a.b` is b in a
     numbers: dict[str, int] = field(default_factory=dict)  # of labels that are names
+    images: tuple[str, ...] = IMAGE_EXTENSIONS  # the first of them that a sample has
 
     @classmethod
-    def of(cls, spec: str, classes: tuple[str, ...] = ()) -> "LabelRule":
-        """`cls`, `txt`, `json:FIELD`, ...; labels that are no integers are looked up in `classes`."""
+    def of(cls, spec: str, classes: tuple[str, ...] = (), image: str = "") -> "SampleRule":
+        """`cls`, `txt`, `json:FIELD`, ...; labels that are no integers are looked up in `classes`.
+
+        `image` is the extension of the member that holds the image; "": whichever of `IMAGE_EXTENSIONS` there is.
+        """
         extension, _, json_field = spec.partition(":")
-        return cls(extension.lower(), json_field, {name: number for number, name in enumerate(classes)})
+        numbers = {name: number for number, name in enumerate(classes)}
+        return cls(extension.lower(), json_field, numbers, (image.lower(),) if image else IMAGE_EXTENSIONS)
+
+    @property
+    def spec(self) -> str:
+        """As `of` takes it."""
+        return f"{self.extension}:{self.json_field}" if self.json_field else self.extension
+
+    def image(self, parts: dict[str, tuple[int, int]]) -> tuple[int, int] | None:
+        """Offset and size of the image; None where a sample has none."""
+        return next((parts[extension] for extension in self.images if extension in parts), None)
 
     def value(self, member: bytes) -> str:
         """The label as text.
@@ -54,7 +69,7 @@ class LabelRule:
         """
         if not self.json_field:
             return member.decode().strip()
-        value = json.loads(member)[self.json_field]
+        value = _field(json.loads(member), self.json_field)
         if isinstance(value, bool) or not isinstance(value, str | int):
             raise ValueError(f"{self.json_field} is {value!r}")
         return str(value)
@@ -70,33 +85,50 @@ class LabelRule:
         return number
 
 
-CLS = LabelRule()
+CLS = SampleRule()
+
+
+def _field(content: Any, path: str) -> Any:
+    """`a.b` of `{"a": {"b": 1}}`, `a.0` of `{"a": [1]}`; a field that is itself called `a.b` comes first.
+
+    Raises:
+        KeyError, IndexError, TypeError, ValueError: there is none.
+    """
+    if isinstance(content, dict) and path in content:
+        return content[path]
+    for name in path.split("."):
+        content = content[int(name)] if isinstance(content, list) else content[name]
+    return content
 
 
 class ShardReader:
-    """The samples of one shard.
+    """The samples of one shard. `left_out` is told of what belongs to none.
 
     Raises:
         ShardError: it is no tar, torn, holds another number of samples than its index says, or one without an image
             or label.
     """
 
-    def __init__(self, shard: ShardFile, content: Bytes, label: LabelRule = CLS) -> None:
+    def __init__(
+        self, shard: ShardFile, content: Bytes, label: SampleRule = CLS, left_out: LeftOut | None = None
+    ) -> None:
         self._content = memoryview(content)
         try:
-            samples = samples_of(content)
+            samples = samples_of(content, left_out)
         except (ValueError, tarfile.TarError) as error:
             raise ShardError(f"shard {shard.url} is torn or no tar ({error}); copy it again or pack anew") from error
         if len(samples) != shard.samples:
             raise ShardError(
-                f"shard {shard.url} holds {len(samples)} samples, its index says {shard.samples}; pack it again"
+                f"shard {shard.url} holds {len(samples)} samples, its index says {shard.samples}; pack it again, "
+                "or index it anew if others made it (pack.action=index)"
             )
         self._places = np.empty((len(samples), 3), np.int64)  # offset and size of the image, label
         for place, (key, parts) in enumerate(samples.items()):
-            image = next((parts[extension] for extension in IMAGE_EXTENSIONS if extension in parts), None)
+            image = label.image(parts)
             if image is None or label.extension not in parts:
                 raise ShardError(
-                    f"sample {key} of {shard.url} has {', '.join(parts)}; it needs an image and a {label.extension}"
+                    f"sample {key} of {shard.url} has {', '.join(list(parts)[:MEMBERS_NAMED])}; it needs an image "
+                    f"and a {label.extension}"
                 )
             offset, size = parts[label.extension]
             number = _label(label, content[offset : offset + size], key, shard)
@@ -109,7 +141,7 @@ class ShardReader:
         return Sample(self._keys[place], self._content[offset : offset + size], label)
 
 
-def _label(rule: LabelRule, member: bytes, key: str, shard: ShardFile) -> int:
+def _label(rule: SampleRule, member: bytes, key: str, shard: ShardFile) -> int:
     try:
         return rule.label(member)
     except (ValueError, KeyError, TypeError, IndexError, RecursionError) as error:
@@ -118,93 +150,12 @@ def _label(rule: LabelRule, member: bytes, key: str, shard: ShardFile) -> int:
         ) from error
 
 
-def samples_of(content: Bytes) -> dict[str, dict[str, tuple[int, int]]]:
-    """Members of a tar grouped into samples: key -> {extension: (offset, size)}, in the order of the file.
-
-    Raises:
-        ValueError, tarfile.TarError: torn, or no tar.
-    """
-    samples: dict[str, dict[str, tuple[int, int]]] = {}
-    for name, offset, size in _members(content):
-        folder, slash, base = name.rpartition("/")
-        stem, _, extension = base.partition(".")
-        parts = samples.setdefault(folder + slash + stem, {})
-        if extension.lower() in parts:
-            raise ValueError(f"it has two members {name}, of which one would be lost")
-        parts[extension.lower()] = (offset, size)
-    return samples
-
-
-BLOCK = 512
-FOLDER, EXTENDED = b"5", b"x"
-
-
-def _members(content: Bytes) -> Iterator[tuple[str, int, int]]:
-    """(name, offset, size) of each file of a tar.
-
-    Reads what writers of shards write: plain headers, and extended ones that hold times only (stock webdataset's).
-    That takes 2 us a member where `tarfile` takes 30, which per sample would be a twentieth of its decoding;
-    anything else (long names, sparse files, links) is left to `tarfile`.
-    """
-    found: list[tuple[str, int, int]] = []
-    position, end = 0, len(content)
-    while position + BLOCK <= end:
-        header = content[position : position + BLOCK]
-        kind = header[156:157]
-        if not kind.strip(b"\0") and not header.strip(b"\0"):
-            return iter(found)  # the end of the archive
-        if header[257:262] != b"ustar" or kind not in (b"0", b"\0", FOLDER, EXTENDED):
-            return _members_of_any_tar(content)
-        digits = header[124:136].strip(b"\0 ")
-        if not digits.isdigit():  # a size that octal digits cannot hold, or no size
-            return _members_of_any_tar(content)
-        size = int(digits, 8)
-        position += BLOCK
-        if position + size > end:
-            raise ValueError("its last member is cut short")
-        if kind == EXTENDED:
-            record = content[position : position + size]
-            if any(key in record for key in (b" path=", b" size=", b" linkpath=", b" GNU.")):
-                return _members_of_any_tar(content)
-        elif kind != FOLDER:
-            name = header[:100].partition(b"\0")[0]
-            if header[345]:
-                name = header[345:500].partition(b"\0")[0] + b"/" + name
-            found.append((name.decode("utf-8", "surrogateescape"), position, size))
-        position += -(-size // BLOCK) * BLOCK
-    raise ValueError("the end of the archive is missing")
-
-
-class _File:
-    """A map or bytes as the file that `tarfile` wants."""
-
-    def __init__(self, content: Bytes) -> None:
-        self._content, self._position = content, 0
-
-    def tell(self) -> int:
-        return self._position
-
-    def seek(self, position: int) -> None:
-        self._position = position
-
-    def read(self, size: int) -> bytes:
-        data = self._content[self._position : self._position + size]
-        self._position += len(data)
-        return data
-
-
-def _members_of_any_tar(content: Bytes) -> Iterator[tuple[str, int, int]]:
-    with tarfile.open(fileobj=_File(content), mode="r:") as tar:  # pyright: ignore[reportArgumentType,reportCallIssue]
-        for member in tar:
-            if member.isfile() and not member.issparse():
-                yield member.name, member.offset_data, member.size
-
-
 class OpenShards:
     """The readers of an index's shards, each opened by the first thread that asks; the longest unused are closed."""
 
-    def __init__(self, cache: Cache, label: LabelRule) -> None:
+    def __init__(self, cache: Cache, label: SampleRule, folder: str = "") -> None:
         self.cache = cache
+        self._folder = folder  # of the index, in which local shards must lie; "": anywhere
         self.most = OPEN_SHARDS
         self._label = label
         self._open: dict[ShardFile, ShardReader] = {}
@@ -212,7 +163,7 @@ class OpenShards:
         self._lock = threading.Lock()
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return OpenShards, (self.cache, self._label)  # another process opens its own
+        return OpenShards, (self.cache, self._label, self._folder)  # another process opens its own
 
     def reader(self, shard: ShardFile) -> ShardReader:
         """The reader of a shard; waits for a thread that is opening it. Raises as `ShardReader` and `Cache.open` do."""
@@ -245,6 +196,8 @@ class OpenShards:
         return reader
 
     def _opened(self, shard: ShardFile) -> ShardReader:
+        if self._folder and not is_remote(shard.url):
+            check_inside(shard.url, self._folder)
         try:
             return ShardReader(shard, self.cache.open(shard), self._label)
         except ShardError:

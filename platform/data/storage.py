@@ -6,6 +6,7 @@ In: a URL. Out: bytes, or an error that names it. Plain paths are this machine's
 import contextlib
 import hashlib
 import logging
+import shutil
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -26,6 +27,8 @@ from tenacity import (
 )
 
 from platform.config import StorageConfig, first_line
+from platform.files import replacing, write_atomically
+from platform.redaction import redacted, unsealed, without_secrets
 
 log = logging.getLogger("platform.data")
 
@@ -169,15 +172,23 @@ class Storage:
         if not is_remote(url):
             with _errors_of(url):
                 Path(url).parent.mkdir(parents=True, exist_ok=True)
-                Path(url).write_bytes(content)
+                write_atomically(Path(url), content)
             return
         files, path = self._writable(url)
-        self._retried(url, lambda: files.pipe_file(path, content), doing="written")
+        if isinstance(files, LocalFileSystem):
+            self._retried(url, lambda: write_atomically(Path(path), content), doing="written")
+        else:
+            limit = self._limit(files, len(content))
+            self._retried(url, lambda: files.pipe_file(path, content, **limit), doing="written")
 
     def upload(self, file: Path, url: str) -> None:
         """Copy a file to a URL, whole or not at all as the stores have it. Raises as `write` does."""
         files, path = self._writable(url)
-        self._retried(url, lambda: files.put_file(str(file), path), doing="written")
+        if isinstance(files, LocalFileSystem):
+            self._retried(url, lambda: _copy_whole(file, Path(path)), doing="written")
+        else:
+            limit = self._limit(files, file.stat().st_size)
+            self._retried(url, lambda: files.put_file(str(file), path, **limit), doing="written")
 
     def size(self, url: str) -> int | None:
         """In bytes, of what is at a URL; None where there is no such file."""
@@ -191,7 +202,7 @@ class Storage:
         """Remove what is at a URL, a file or a folder with what is in it, if it is there."""
         files, path = self._files(url)
         with contextlib.suppress(NoSuchFile):
-            self._retried(url, lambda: files.rm(path, recursive=True))
+            self._retried(url, lambda: files.rm(path, recursive=True, **self._limit(files)), doing="removed")
 
     def _writable(self, url: str) -> tuple[Any, str]:
         """As `_files`, with the folder made where there are folders: a store would be asked for a new bucket."""
@@ -203,13 +214,20 @@ class Storage:
     def _files(self, url: str) -> tuple[Any, str]:
         """(file system, the path it knows the file by)"""
         try:
-            return fsspec.core.url_to_fs(url)
+            return fsspec.core.url_to_fs(unsealed(url))
         except (ValueError, ImportError) as error:  # no such protocol, or its library is not installed
-            raise StorageError(f"{url} cannot be opened: {first_line(error)}") from error
+            raise StorageError(f"{url} cannot be opened: {first_line(error)}") from without_secrets(error)
 
-    def _limit(self, files: Any) -> dict[str, float]:
-        """fsspec's time limit of one call, which it has for its asynchronous file systems (HTTP, S3, GCS, ...)."""
-        return {"timeout": self.config.timeout_s} if isinstance(files, AsyncFileSystem) else {}
+    def _limit(self, files: Any, size: int = 0) -> dict[str, float]:
+        """fsspec's time limit of one call, which it has for its asynchronous file systems (HTTP, S3, GCS, ...): that of
+        as many pieces as `size` bytes make."""
+        pieces = max(1, -(-size // PIECE_BYTES))
+        return {"timeout": self.config.timeout_s * pieces} if isinstance(files, AsyncFileSystem) else {}
+
+    def longest_s(self, size: int) -> float:
+        """How long a file of `size` bytes may take at most, all attempts and pauses together."""
+        pieces = max(1, -(-size // PIECE_BYTES))
+        return self.config.attempts * (self.config.timeout_s * pieces + LONGEST_PAUSE_S)
 
     def _retried(
         self,
@@ -218,7 +236,7 @@ class Storage:
         may_pass: Callable[[BaseException], bool] | None = None,
         doing: str = "read",
     ) -> T:
-        may_pass = may_pass or _may_pass
+        may_pass, shown = may_pass or _may_pass, redacted(url)  # a list's own addresses may be signed ones
         retrying = Retrying(
             stop=stop_after_attempt(self.config.attempts) | stop_when_event_set(self._given_up),
             sleep=sleep_using_event(self._given_up),
@@ -230,15 +248,15 @@ class Storage:
         try:
             return retrying(get)
         except FileNotFoundError as error:
-            raise NoSuchFile(f"{url} does not exist; check the address") from error
+            raise NoSuchFile(f"{shown} does not exist; check the address") from without_secrets(error)
         except StorageError:
             raise  # of a piece, which had its own attempts
         except Exception as error:
             tried = f" after {self.config.attempts} attempts" if may_pass(error) else ""
             kind = Refused if _is_refusal(error) else StorageError
             raise kind(
-                f"{url} cannot be {doing}{tried} ({_reason(error)}); check the store and its credentials"
-            ) from error
+                f"{shown} cannot be {doing}{tried} ({_reason(error)}); check the store and its credentials"
+            ) from without_secrets(error)
 
     def _count(self, read: int) -> None:
         with self._lock:
@@ -249,7 +267,12 @@ class Storage:
             self.traffic.retries += 1
         error = state.outcome.exception() if state.outcome else None
         if state.attempt_number == 2:  # the first one is everyday life
-            log.warning("%s: %s; trying again", url, _reason(error) if error else "failed")
+            log.warning("%s: %s; trying again", redacted(url), _reason(error) if error else "failed")
+
+
+def _copy_whole(file: Path, place: Path) -> None:
+    with replacing(place) as unfinished:
+        shutil.copyfile(file, unfinished)
 
 
 def is_remote(url: str) -> bool:
@@ -280,7 +303,7 @@ def _may_pass(error: BaseException) -> bool:
 def _reason(error: BaseException) -> str:
     status = getattr(error, "status", None)
     if isinstance(status, int):
-        return f"HTTP {status} {getattr(error, 'message', '')}".strip()
+        return redacted(f"HTTP {status} {getattr(error, 'message', '')}".strip())
     return f"{type(error).__name__}: {first_line(error)}" if str(error) else type(error).__name__
 
 

@@ -1,5 +1,6 @@
 """Top-1, top-5 and cross-entropy of probabilities, as sums, so that parts of a data set add up exactly."""
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -44,6 +45,6 @@ class Scores:
         return [self.samples, self.top1, self.top5, self.loss, self.corrupt]
 
     def rates(self) -> dict[str, float]:
-        """Top-1 and top-5 accuracy and mean loss."""
-        n = max(1, self.samples)
+        """Top-1 and top-5 accuracy and mean loss; of no samples they are not numbers."""
+        n = self.samples or math.nan
         return {"top1": self.top1 / n, "top5": self.top5 / n, "loss": self.loss / n}

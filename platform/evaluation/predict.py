@@ -78,7 +78,8 @@ def predict(
         for batch in loader.batches(requests(loader)):
             probs_NVK = _probabilities(model, batch.images, views, pixels, dtype, mirror=cfg.data.mirror)
             seen += len(batch.ids_N)
-            yield Predictions(batch.ids_N.numpy(), batch.labels_N.numpy(), batch.valid_N.numpy(), probs_NVK.cpu())
+            probs_NVK = probs_NVK.cpu()  # sync point
+            yield Predictions(batch.ids_N.numpy(), batch.labels_N.numpy(), batch.valid_N.numpy(), probs_NVK)
     if seen != len(share):
         raise RuntimeError(f"evaluated {seen} samples where {len(share)} were due; this is a bug of the platform")
 

@@ -1,9 +1,14 @@
-"""A member's probabilities on disk: one part for each worker that evaluated, each sample in exactly one part."""
+"""A member's probabilities on disk: one part for each worker that evaluated, each sample in exactly one part.
+
+float16 has no numbers below 6e-8, and probabilities of a thousand classes are often smaller: their logarithms are kept
+instead, which `log` in the part's labels file says. Parts without it, of earlier versions, hold probabilities.
+"""
 
 import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -11,6 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from platform.evaluation.predict import Predictions
+from platform.files import write_atomically
 
 SEAL = "complete.json"
 
@@ -18,7 +24,8 @@ SEAL = "complete.json"
 def write_part(
     folder: Path, rank: int, share: range, views: int, classes: int, dtype: str, predictions: Iterator[Predictions]
 ) -> None:
-    """Write one worker's share as `part-RANK.npy` `[N, V, K]` (memory-mapped: no more than a batch in memory).
+    """Write one worker's share as `part-RANK.npy` `[N, V, K]` (memory-mapped: no more than a batch in memory), float32
+    as they are, float16 as their natural logarithms.
 
     Raises:
         OSError: the disk has no room for it.
@@ -29,13 +36,16 @@ def write_part(
         folder / f"part-{rank:04d}.npy", mode="w+", dtype=np.dtype(dtype), shape=(len(share), views, classes)
     )
     _take_room(folder / f"part-{rank:04d}.npy")
+    logarithms = dtype == "float16"
     labels, valid = np.full(len(share), -1, np.int64), np.zeros(len(share), np.bool_)
     for some in predictions:
         place = some.ids_N - share.start
-        probs[place] = some.probs_NVK.numpy()
+        probs[place] = (some.probs_NVK.log() if logarithms else some.probs_NVK).numpy()
         labels[place], valid[place] = some.labels_N, some.valid_N
     probs.flush()
-    np.savez(folder / f"part-{rank:04d}-labels.npz", first=share.start, labels=labels, valid=valid)
+    np.savez(
+        folder / f"part-{rank:04d}-labels.npz", first=share.start, labels=labels, valid=valid, log=np.bool_(logarithms)
+    )
 
 
 def _take_room(path: Path) -> None:
@@ -63,9 +73,7 @@ def seal(folder: Path, samples: int, views: int, parts: int) -> None:
     if stop != samples:
         raise ValueError(f"{folder} holds {stop} samples, the split {samples}; evaluate again")
     content = {"samples": samples, "views": views, "parts": parts}
-    unfinished = folder / f"{SEAL}.unfinished"
-    unfinished.write_text(json.dumps(content) + "\n")
-    unfinished.replace(folder / SEAL)
+    write_atomically(folder / SEAL, json.dumps(content) + "\n")
 
 
 class MemberProbabilities:
@@ -74,24 +82,26 @@ class MemberProbabilities:
     def __init__(self, folder: Path) -> None:
         seal_content = json.loads((folder / SEAL).read_text())
         self.samples = int(seal_content["samples"])
-        self._parts: list[NDArray[np.float32]] = []
+        self._parts: list[tuple[NDArray[np.floating[Any]], bool]] = []  # and whether it holds logarithms
         labels, valid = [], []
         for rank in range(seal_content["parts"]):
-            self._parts.append(np.load(folder / f"part-{rank:04d}.npy", mmap_mode="r", allow_pickle=False))
+            probs = np.load(folder / f"part-{rank:04d}.npy", mmap_mode="r", allow_pickle=False)
             with np.load(folder / f"part-{rank:04d}-labels.npz", allow_pickle=False) as part:
                 labels.append(part["labels"])
                 valid.append(part["valid"])
+                self._parts.append((probs, "log" in part and bool(part["log"])))
         self.labels_N = torch.from_numpy(np.concatenate(labels))
         self.valid_N = torch.from_numpy(np.concatenate(valid))
-        self.views, self.classes = self._parts[0].shape[1:]
+        self.views, self.classes = self._parts[0][0].shape[1:]
 
     def read(self, start: int, stop: int) -> Tensor:
         """`[stop - start, V, K]` float32."""
         pieces, first = [], 0
-        for part in self._parts:
+        for part, logarithms in self._parts:
             low, high = max(start - first, 0), min(stop - first, len(part))
             if low < high:
-                pieces.append(torch.from_numpy(part[low:high].astype(np.float32)))
+                values = torch.from_numpy(part[low:high].astype(np.float32))
+                pieces.append(values.exp_() if logarithms else values)
             first += len(part)
         return torch.cat(pieces)
 

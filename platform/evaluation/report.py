@@ -72,6 +72,8 @@ def percent(share: float) -> str:
 def _title(scores: EnsembleScores) -> str:
     corrupt = next(iter(scores.ensemble.values())).corrupt
     skipped = f", {corrupt} corrupt left out" if corrupt else ""
+    if corrupt == scores.samples:
+        skipped = ", none of which can be decoded: there are no scores"
     return f"{len(scores.names)} model(s), {scores.samples:,} validation images{skipped}"
 
 

@@ -7,7 +7,9 @@ is rendered into half as many crops (one for a single view).
 
 from functools import lru_cache
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from platform.data.decode import EncodedImage, resize
@@ -15,6 +17,8 @@ from platform.data.decode import EncodedImage, resize
 SCALES = (256 / 224, 288 / 224, 320 / 224, 352 / 224)  # shorter side of the image to the side of the input
 CORNERS_AND_CENTRE = ("centre", "top left", "top right", "bottom left", "bottom right")
 RENDERED = {1: 1, 10: 5, 144: 72}  # views -> crops without mirror images
+LONG = 32  # times the shorter side: from there on an image is enlarged in strips, for it never to be there whole
+STRIP_PIXELS = 2**22
 
 
 def render(image: EncodedImage, size: int, views: int) -> Tensor:
@@ -23,8 +27,7 @@ def render(image: EncodedImage, size: int, views: int) -> Tensor:
     crops: list[Tensor] = []
     for scale in SCALES if views == 144 else SCALES[:1]:
         short = round(size * scale)
-        scaled = resize(pixels, _scaled(image.height, image.width, short))
-        for square in _squares(scaled, short, centre_only=views < 144):
+        for square in _squares(pixels, short, centre_only=views < 144):
             crops += _crops(square, size, corners=views > 1)
             if views == 144:
                 crops.append(resize(square.numpy(), (size, size)))
@@ -52,14 +55,39 @@ def _scaled(height: int, width: int, short: int) -> tuple[int, int]:
     return max(short, round(height * short / width)), short
 
 
-def _squares(image: Tensor, side: int, *, centre_only: bool) -> list[Tensor]:
-    """The centre square, then left and right (top and bottom of a portrait)."""
-    height, width = image.shape[:2]
+def _squares(pixels: NDArray[np.uint8], side: int, *, centre_only: bool) -> list[Tensor]:
+    """Of an image resized to the shorter side `side`: the centre square, then left and right (top and bottom of a
+    portrait)."""
+    height, width = _scaled(*pixels.shape[:2], side)
     slack = max(height, width) - side
     offsets = [slack // 2] if centre_only else [slack // 2, 0, slack]
+    if slack > LONG * side:
+        return _squares_in_strips(pixels, (height, width), offsets)
+    image = resize(pixels, (height, width))
     if width >= height:
         return [image[:, offset : offset + side] for offset in offsets]
     return [image[offset : offset + side] for offset in offsets]
+
+
+def _squares_in_strips(pixels: NDArray[np.uint8], size: tuple[int, int], offsets: list[int]) -> list[Tensor]:
+    """The same, bit by bit: a resize is one pass along the rows and then one along the columns, each line by itself."""
+    height, width = size
+    side, lines = min(size), max(1, STRIP_PIXELS // max(size))
+    strips: list[list[Tensor]] = [[] for _ in offsets]
+    if width >= height:
+        for first in range(0, len(pixels), lines):
+            part = pixels[first : first + lines]
+            wide = resize(part, (len(part), width))
+            for strip, offset in zip(strips, offsets, strict=True):
+                strip.append(wide[:, offset : offset + side].clone())
+        return [resize(torch.cat(strip).numpy(), (side, side)) for strip in strips]
+    narrow = resize(pixels, (len(pixels), side)).numpy()
+    for first in range(0, side, lines):
+        part = narrow[:, first : first + lines]
+        tall = resize(part, (height, part.shape[1]))
+        for strip, offset in zip(strips, offsets, strict=True):
+            strip.append(tall[offset : offset + side].clone())
+    return [torch.cat(strip, 1) for strip in strips]
 
 
 def _crops(square: Tensor, size: int, *, corners: bool) -> list[Tensor]:

@@ -9,7 +9,8 @@ import json
 import math
 import re
 import tarfile
-from collections import Counter
+import threading
+from collections import Counter, defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,15 +19,19 @@ from typing import Any
 from platform.config import ConfigError, DataConfig, StorageConfig
 from platform.data.cache import Bytes
 from platform.data.index import INDEX_NAME, KIND, has_index
-from platform.data.reader import IMAGE_EXTENSIONS, LabelRule, samples_of
+from platform.data.reader import IMAGE_EXTENSIONS, SampleRule
 from platform.data.storage import Storage, is_remote, join
+from platform.data.tar import LeftOut, samples_of
 from platform.packing.items import SPLIT_NAMES, natural
+from platform.packing.parts import Counts, few, refuse_untrained, sorted_by_class
 from platform.packing.sources import source_name
 from platform.packing.verify import each, whole
 
 # As a word of its own: "imagenet-train-000001.tar", "val/0001.tar", "train0001.tar"; not "training" or "constrain".
 SPLIT_WORD = re.compile(rf"(?<![a-z])({'|'.join(SPLIT_NAMES)})(?![a-z])")
 NAMED = 3  # of the samples that lack something
+MEMBERS_NAMED = 5  # of one of those
+BY_NAME = "as the shards' names say"
 
 
 @dataclass
@@ -37,6 +42,8 @@ class Adopted:
     rule: str  # how the shards were divided
     samples: dict[str, int] = field(default_factory=Counter)  # by split
     shards: dict[str, int] = field(default_factory=Counter)
+    left_out: list[str] = field(default_factory=list)  # a line for each kind of what is no part of a sample
+    without: list[str] = field(default_factory=list)  # a line for each part that some classes have no image in
 
 
 @dataclass(frozen=True)
@@ -47,12 +54,30 @@ class _Shard:
     bytes: int
     md5: str
     samples: int
-    labels: set[str]
     lacking: list[str]  # samples without an image or label, and what they have
+    left_out: LeftOut
+
+
+class _Found:
+    """What all shards together hold, counted by the threads that read them."""
+
+    def __init__(self) -> None:
+        self.labels: dict[str, Counter[str]] = defaultdict(Counter)  # by part
+        self.images: Counter[str] = Counter()  # members that could be a sample's image, by extension
+        self._lock = threading.Lock()
+
+    def add(self, part: str, labels: Counter[str], images: Counter[str]) -> None:
+        with self._lock:
+            self.labels[part] += labels
+            self.images += images
 
 
 def index_shards(
-    data: DataConfig, storage: StorageConfig, label: str, progress: Callable[[int, int], object] | None = None
+    data: DataConfig,
+    storage: StorageConfig,
+    label: str,
+    progress: Callable[[int, int], object] | None = None,
+    image: str = "",
 ) -> Adopted:
     """Write the index of the tar files in `data.source`, or in `data.shards` where there is no source.
 
@@ -62,9 +87,11 @@ def index_shards(
         storage: how stores are reached; `threads` shards are read at a time.
         label: of `pack.label`.
         progress: is called with the shards done and all shards.
+        image: of `pack.image`.
 
     Raises:
-        ConfigError: no shards, samples that lack something, labels that are not those of `data.classes` classes.
+        ConfigError: no shards, samples that lack something, labels that are not those of `data.classes` classes, parts
+            with classes that are not trained.
         StorageError: a store does not answer.
     """
     store = Storage(storage)
@@ -75,10 +102,21 @@ def index_shards(
     if not files:
         raise ConfigError(f"there are no .tar files in {base}; check the address")
     splits, rule = divide_by_name([name for name, _ in files], data.val_fraction)
-    shards = each(files, lambda file: _read(base, *file, store, label, data.classes), store, base, progress)
-    _refuse_lacking(shards, label)
+    sample, found = SampleRule.of(label, image=image), _Found()
+    shards = each(
+        files,
+        lambda file: _read(base, *file, store, sample, data.classes, splits[file[0]], found),
+        store,
+        base,
+        progress,
+    )
+    _refuse_lacking(shards, label, image, found.images)
+    left_out = LeftOut()
+    for shard in shards:
+        left_out.add_all(shard.left_out, shard.name)
     shards = [shard for shard in shards if shard.samples]
-    classes = _classes(shards, data)
+    classes = _classes(set[str]().union(*found.labels.values()), data)
+    _refuse_parts(found.labels, by_name=rule == BY_NAME)
     address = join(base, "") if base != data.shards else ""
     entries = [
         {
@@ -91,12 +129,14 @@ def index_shards(
         for shard in shards
     ]
     packing: dict[str, Any] = {"source": source_name(data.source), "label": label}
+    packing |= {"image": image} if image else {}
     content = {
         "__kind__": KIND, "wids_version": 1, "name": data.name, "classes": classes, "packing": packing,
         "shardlist": entries,
     }  # fmt: skip
-    _write(store, join(data.shards, INDEX_NAME), json.dumps(content, indent=1) + "\n")
-    adopted = Adopted(join(data.shards, INDEX_NAME), rule)
+    store.write(join(data.shards, INDEX_NAME), f"{json.dumps(content, indent=1)}\n".encode())
+    adopted = Adopted(join(data.shards, INDEX_NAME), rule, left_out=left_out.lines())
+    adopted.without = _without(found.labels)
     for shard in shards:
         adopted.samples[splits[shard.name]] += shard.samples
         adopted.shards[splits[shard.name]] += 1
@@ -139,7 +179,7 @@ def divide_by_name(names: list[str], val_fraction: float) -> tuple[dict[str, str
     """
     said = {name: SPLIT_NAMES[words[-1]] if (words := SPLIT_WORD.findall(name.lower())) else None for name in names}
     if set(said.values()) == {"train", "val"}:
-        return {name: split or "train" for name, split in said.items()}, "as the shards' names say"
+        return {name: split or "train" for name, split in said.items()}, BY_NAME
     if len(set(said.values())) > 1:
         silent = next(name for name, split in said.items() if split is None)
         raise ConfigError(f"some shards' names say train or val, that of {silent} does not; rename it or move it away")
@@ -153,30 +193,43 @@ def divide_by_name(names: list[str], val_fraction: float) -> tuple[dict[str, str
     return {name: "val" if name in val else "train" for name in names}, rule
 
 
-def _read(base: str, name: str, size: int, store: Storage, label: str, classes: int) -> _Shard:
-    rule = LabelRule.of(label)
+def _read(
+    base: str, name: str, size: int, store: Storage, rule: SampleRule, classes: int, part: str, found: _Found
+) -> _Shard:
+    left_out, labels, images, lacking = LeftOut(), Counter[str](), Counter[str](), list[str]()
     with whole(join(base, name), size, store) as content:
         try:
-            samples = samples_of(content)
+            samples = samples_of(content, left_out)
         except (ValueError, tarfile.TarError) as error:
             raise ConfigError(f"shard {join(base, name)} is torn or no tar ({error}); copy it again") from error
-        labels, lacking = set[str](), list[str]()
         for key, parts in samples.items():
             value = _label(content, parts, rule)
-            if value is None or not any(extension in parts for extension in IMAGE_EXTENSIONS):
-                lacking.append(f"{key} of {name} ({', '.join(parts)})")
-            else:
-                labels.add(value)
+            if value is None or rule.image(parts) is None:
+                images.update(extension for extension in parts if extension.endswith(IMAGE_EXTENSIONS))
+                lacking.append(f"{key} of {name} ({', '.join(list(parts)[:MEMBERS_NAMED])})")
+                continue
+            _refuse_two_images(key, name, parts, rule)
+            labels[value] += 1
         if len(labels) > classes:  # captions, perhaps, of which there is no end
             raise ConfigError(
-                f"shard {name} alone has {len(labels)} different labels in {label}, e.g. {min(labels)[:40]!r}; "
+                f"shard {name} alone has {len(labels)} different labels in {rule.spec}, e.g. {min(labels)[:40]!r}; "
                 f"data.classes is {classes}: set it to their number, or pack.label to where the class is"
             )
         digest = hashlib.md5(content, usedforsecurity=False).hexdigest()
-    return _Shard(name, size, digest, len(samples), labels, lacking)
+    found.add(part, labels, images)
+    return _Shard(name, size, digest, len(samples), lacking, left_out)
 
 
-def _label(content: Bytes, parts: dict[str, tuple[int, int]], rule: LabelRule) -> str | None:
+def _refuse_two_images(key: str, shard: str, parts: dict[str, tuple[int, int]], rule: SampleRule) -> None:
+    """A photograph and its mask: which one is classified is not for us to guess."""
+    there = [extension for extension in rule.images if extension in parts]
+    if len(there) > 1:
+        raise ConfigError(
+            f"sample {key} of {shard} has the images {' and '.join(there)}; say which one with pack.image={there[0]}"
+        )
+
+
+def _label(content: Bytes, parts: dict[str, tuple[int, int]], rule: SampleRule) -> str | None:
     if rule.extension not in parts:
         return None
     offset, size = parts[rule.extension]
@@ -186,23 +239,65 @@ def _label(content: Bytes, parts: dict[str, tuple[int, int]], rule: LabelRule) -
         return None
 
 
-def _refuse_lacking(shards: list[_Shard], label: str) -> None:
+def _refuse_lacking(shards: list[_Shard], label: str, image: str, images: Counter[str]) -> None:
     lacking = [line for shard in shards for line in shard.lacking]
-    if lacking:
-        raise ConfigError(
-            f"{len(lacking)} of {sum(shard.samples for shard in shards)} samples have no image "
-            f"({', '.join(IMAGE_EXTENSIONS)}) or no label in {label}: {'; '.join(lacking[:NAMED])}"
-            f"{' ...' if len(lacking) > NAMED else ''}; give pack.label=cls, txt or json:FIELD, or mend the shards"
-        )
+    if not lacking:
+        return
+    remedy = "give pack.label=cls, txt or json:FIELD, or mend the shards"
+    dotted = [extension for extension, _ in images.most_common(NAMED) if extension not in IMAGE_EXTENSIONS]
+    if dotted:
+        remedy = f"give pack.image={dotted[0]}{''.join(f' or {extension}' for extension in dotted[1:])}, or {remedy}"
+    raise ConfigError(
+        f"{len(lacking)} of {sum(shard.samples for shard in shards)} samples have no image "
+        f"({image or ', '.join(IMAGE_EXTENSIONS)}) or no label in {label}: {'; '.join(lacking[:NAMED])}"
+        f"{' ...' if len(lacking) > NAMED else ''}; {remedy}"
+    )
 
 
-def _classes(shards: list[_Shard], data: DataConfig) -> list[str]:
+def _refuse_parts(labels: dict[str, Counter[str]], *, by_name: bool) -> None:
+    """Refuse parts that are not of the classes that are trained.
+
+    Raises:
+        ConfigError: a class is held out as a whole, or the shards held out are no sample of all.
+    """
+    counts = {part: _by_number(of_part) for part, of_part in labels.items()}
+    if by_name:
+        refuse_untrained(counts, "give those classes training images, or take them out of that part")
+        return
+    remedy = (
+        "the shards seem to be sorted by class: name those for validation yourself, some of each class (folders train/ "
+        "and val/, or these words in the names), or unpack all into class folders and pack those with the classes "
+        "mixed: job=pack data.source=FOLDER"
+    )
+    refuse_untrained(counts, remedy)
+    if shown := sorted_by_class(counts, "val"):
+        raise ConfigError(f"the last shards would be the val part, but {shown}; {remedy}")
+
+
+def _by_number(labels: Counter[str]) -> Counter[str]:
+    """`01` and `1` are one class."""
+    counts: Counter[str] = Counter()
+    for label, count in labels.items():
+        counts[str(int(label)) if label.isdecimal() else label] += count
+    return counts
+
+
+def _without(labels: Counts) -> list[str]:
+    """A line for each part that lacks trained classes."""
+    lines = []
+    for part, of_part in labels.items():
+        absent = labels["train"].keys() - of_part.keys()
+        if absent:
+            lines.append(f"{len(absent)} of the {len(labels['train'])} classes have no {part} image: {few(absent)}")
+    return lines
+
+
+def _classes(labels: set[str], data: DataConfig) -> list[str]:
     """The names of the classes; none where the labels are numbers.
 
     Raises:
         ConfigError: other labels than those of `data.classes` classes.
     """
-    labels = set[str]().union(*(shard.labels for shard in shards))
     numbers = {label for label in labels if label.removeprefix("-").isdecimal()}
     if numbers and numbers != labels:
         raise ConfigError(
@@ -224,13 +319,3 @@ def _classes(shards: list[_Shard], data: DataConfig) -> list[str]:
             f"the labels are {low} to {high}, data.classes is {data.classes}; labels are 0 to data.classes - 1"
         )
     return []
-
-
-def _write(store: Storage, url: str, text: str) -> None:
-    """Whole or not at all."""
-    if is_remote(url):
-        store.write(url, text.encode())
-        return
-    part = f"{url}.part"
-    store.write(part, text.encode())
-    Path(part).replace(url)

@@ -1,15 +1,18 @@
 """The bytes of an image as a shard holds them: as they are where that can be, else as JPEG, shrunk only if asked.
 
-In: encoded or decoded images. Out: (extension, bytes), decoded once with training's own code, so that what is packed
-can be read. EXIF orientation is not applied here either, and colour profiles are not: pixels are used as stored.
+In: encoded or decoded images. Out: extension and bytes, decoded once with training's own code, so that what is packed
+can be read, and a word about images that were not 8-bit grey or RGB. EXIF orientation is not applied here either, and
+colour profiles are not: pixels are used as stored.
 """
 
 import io
 from importlib import metadata
+from typing import NamedTuple
 
 from PIL import Image, features
 
 from platform.data.decode import FORMATS, EncodedImage
+from platform.data.modes import ValueRange, converted, in_colour_or_grey, is_deep, shows_grey
 
 # Kept as they are; MPO is a JPEG with a second picture behind it, as telephones write it.
 KEPT_FORMATS = {"JPEG": "jpg", "MPO": "jpg", "PNG": "png", "WEBP": "webp"}
@@ -23,35 +26,46 @@ CODECS = (
 )
 
 
-def stored(content: bytes | Image.Image, shorter_side: int | None, quality: int) -> tuple[str, bytes]:
-    """(extension, bytes) of an image.
+class Stored(NamedTuple):
+    """An image as a shard holds it."""
+
+    extension: str
+    content: bytes
+    converted: str | None  # what it was before it became 8-bit grey or RGB, here or, of kept bytes, when it is read
+
+
+def stored(
+    content: bytes | Image.Image, shorter_side: int | None, quality: int, value_range: ValueRange | None = None
+) -> Stored:
+    """An image's bytes.
 
     Args:
         content: encoded, or decoded by its source.
         shorter_side: in pixels; larger images are shrunk to it. None: none is.
         quality: of the JPEG that becomes of a shrunk image and of formats that shards do not hold.
+        value_range: of grey of more than 8 bits, what becomes black and white. None: what its mode or file says.
 
     Raises:
-        ValueError, OSError, SyntaxError, Image.DecompressionBombError, ...: no readable image.
+        ValueError, OSError, SyntaxError, Image.DecompressionBombError, ...: no readable image, or nobody says the range
+            of its values.
     """
     if isinstance(content, Image.Image):
-        shrunk = _shrunk(_in_colour_or_grey(content), shorter_side)
-        return "jpg", _jpeg(shrunk, quality, FULL_CHROMA if shrunk.size == content.size else HALF_CHROMA)
+        return _as_jpeg(in_colour_or_grey(content, value_range), shorter_side, quality, converted(content, value_range))
     header = Image.open(io.BytesIO(content), formats=(*FORMATS, *CONVERTED_FORMATS))
-    is_larger = shorter_side is not None and min(header.size) > shorter_side
-    if header.format not in KEPT_FORMATS:
-        image = _in_colour_or_grey(header)
-    else:
-        image = Image.fromarray(EncodedImage(content).decode())  # torn files fail here, not in training
-        if not is_larger:
-            return KEPT_FORMATS[header.format], content
-        if header.mode in ("L", "1"):
-            image = image.getchannel(0)  # all three are the same
-    return "jpg", _jpeg(_shrunk(image, shorter_side), quality, HALF_CHROMA if is_larger else FULL_CHROMA)
+    was = converted(header, value_range)
+    if header.format not in KEPT_FORMATS or (is_deep(header) and value_range):  # training knows of no other range
+        return _as_jpeg(in_colour_or_grey(header, value_range), shorter_side, quality, was)
+    image = Image.fromarray(EncodedImage(content).decode())  # torn files fail here, not in training
+    if shorter_side is None or min(header.size) <= shorter_side:
+        return Stored(KEPT_FORMATS[header.format], content, was)
+    return _as_jpeg(image.getchannel(0) if shows_grey(header) else image, shorter_side, quality, was)
 
 
-def _in_colour_or_grey(image: Image.Image) -> Image.Image:
-    return image if image.mode in ("L", "RGB") else image.convert("RGB")
+def _as_jpeg(image: Image.Image, shorter_side: int | None, quality: int, was: str | None) -> Stored:
+    shrunk = _shrunk(image, shorter_side)
+    packed = _jpeg(shrunk, quality, FULL_CHROMA if shrunk.size == image.size else HALF_CHROMA)
+    EncodedImage(packed)  # its size and shape will do
+    return Stored("jpg", packed, was)
 
 
 def _shrunk(image: Image.Image, shorter_side: int | None) -> Image.Image:

@@ -9,10 +9,10 @@ import contextlib
 import json
 import os
 import threading
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -20,7 +20,9 @@ import numpy as np
 from platform.config import ConfigError, DataConfig, StorageConfig
 from platform.data import draws
 from platform.data.index import KIND
+from platform.packing import recipe
 from platform.packing.items import Item, Parts, natural
+from platform.packing.parts import refuse_untrained
 from platform.packing.shard import Encoding, ShardResult, ShardTask, too_many, write_shard
 from platform.packing.sources import DIGITS, DIGITS_SCALE, Source, open_source, source_name
 from platform.packing.target import Target, open_target
@@ -38,6 +40,7 @@ class PackReport:
     unreadable: list[str]
     shards: int = 0
     reused: int = 0  # of the shards, from an earlier, interrupted packing
+    converted: dict[str, int] = field(default_factory=dict)  # see ShardResult; of all shards
 
 
 @dataclass(frozen=True)
@@ -57,7 +60,10 @@ class Packing:
     def tasks(self, target: Target) -> Iterator[ShardTask]:
         """One task a shard, made when it is asked for: a task holds its items."""
         labels = {name: label for label, name in enumerate(self.classes)}
-        encoding = Encoding(self.data.shorter_side, self.data.jpeg_quality)
+        low_high = self.data.value_range
+        encoding = Encoding(
+            self.data.shorter_side, self.data.jpeg_quality, (low_high[0], low_high[1]) if low_high else None
+        )
         for split, items in self.splits.items():
             for number, (start, stop) in enumerate(even_parts(len(items), self.data.samples_per_shard)):
                 share = items[start:stop]
@@ -96,7 +102,10 @@ def prepare(data: DataConfig, seed: int, storage: StorageConfig) -> Packing:
     """List the source, divide and shuffle it. Raises as `pack` does."""
     source = open_source(data.source, storage)
     splits = divide(source.parts(), data.val_fraction, seed)
-    return Packing(data, seed, source, class_names(splits, data), {k: _shuffled(v, seed) for k, v in splits.items()})
+    classes = class_names(splits, data)
+    counts = {split: Counter(item.label for item in items) for split, items in splits.items()}
+    refuse_untrained(counts, "add training images of them, or take them out of that part")
+    return Packing(data, seed, source, classes, {k: _shuffled(v, seed) for k, v in splits.items()})
 
 
 def write(packing: Packing, storage: StorageConfig, progress: Progress | None, run: Run) -> PackReport:
@@ -123,11 +132,17 @@ def write(packing: Packing, storage: StorageConfig, progress: Progress | None, r
                     f"no image of the {split} part can be read, e.g. {_unreadable(results)[0]}; mend them"
                 )
         target.finish(_index(packing, entries, corrupt), {entry["url"] for entry in entries})
-    return PackReport(samples, _unreadable(results), len(entries), sum(result.reused for result in results))
+    reused = sum(result.reused for result in results)
+    return PackReport(samples, _unreadable(results), len(entries), reused, _converted(results))
 
 
 def _unreadable(results: list[ShardResult]) -> list[str]:
     return [line for result in results for line in result.unreadable]
+
+
+def _converted(results: list[ShardResult]) -> dict[str, int]:
+    """The most frequent first."""
+    return dict(sum((Counter(result.converted) for result in results), Counter[str]()).most_common())
 
 
 def counts(data: DataConfig, seed: int, storage: StorageConfig) -> dict[str, int]:
@@ -216,22 +231,20 @@ def processors() -> int:
 
 def _index(packing: Packing, entries: list[dict[str, Any]], corrupt: int) -> str:
     data = packing.data
+    record = {
+        "source": source_name(data.source),
+        "seed": packing.seed,
+        **recipe.settings(data),
+        **({"shrunk_chroma": "4:2:0"} if data.shorter_side else {}),
+        **({"unreadable": corrupt} if corrupt else {}),
+        **({"enlarged": DIGITS_SCALE} if data.source == DIGITS else {}),
+    }
     content = {
         "__kind__": KIND,
         "wids_version": 1,
         "name": data.name,
         "classes": packing.classes,
-        "packing": {
-            "source": source_name(data.source),
-            "seed": packing.seed,
-            "val_fraction": data.val_fraction,
-            "samples_per_shard": data.samples_per_shard,
-            "shorter_side": data.shorter_side,
-            "jpeg_quality": data.jpeg_quality,
-            **({"shrunk_chroma": "4:2:0"} if data.shorter_side else {}),
-            **({"unreadable": corrupt} if corrupt else {}),
-            **({"enlarged": DIGITS_SCALE} if data.source == DIGITS else {}),
-        },
+        "packing": recipe.sealed(record, data.source),
         "shardlist": entries,
     }
     return json.dumps(content, indent=1) + "\n"

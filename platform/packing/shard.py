@@ -7,6 +7,7 @@ import hashlib
 import io
 import tarfile
 import threading
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,6 +33,7 @@ class Encoding:
 
     shorter_side: int | None
     jpeg_quality: int
+    value_range: tuple[float, float] | None = None  # of grey of more than 8 bits: what becomes black and white
 
 
 @dataclass(frozen=True)
@@ -64,6 +66,7 @@ class ShardResult:
     items: int
     entry: dict[str, Any]  # of the index
     unreadable: list[str]
+    converted: dict[str, int]  # what images were before they became 8-bit grey or RGB -> how many of them
     reused: bool  # it was there from an earlier, interrupted packing
 
 
@@ -81,8 +84,13 @@ def write_shard(task: ShardTask, stop: threading.Event | None = None) -> ShardRe
         if found is not None and found["fingerprint"] == fingerprint:
             return _result(task, found, reused=True)
         with task.target.part(task.name) as part:
-            entry, unreadable = _write(task, part, stop)
-            record: Record = {"fingerprint": fingerprint, "entry": entry, "unreadable": unreadable}
+            entry, unreadable, converted = _write(task, part, stop)
+            record: Record = {
+                "fingerprint": fingerprint,
+                "entry": entry,
+                "unreadable": unreadable,
+                "converted": converted,
+            }
             task.target.keep(part, task.name, record)
             return _result(task, record, reused=False)
     except StorageError:
@@ -95,15 +103,18 @@ def write_shard(task: ShardTask, stop: threading.Event | None = None) -> ShardRe
 
 
 def _result(task: ShardTask, record: Record, *, reused: bool) -> ShardResult:
-    return ShardResult(task.name, len(task.items), record["entry"], record["unreadable"], reused)
+    return ShardResult(task.name, len(task.items), record["entry"], record["unreadable"], record["converted"], reused)
 
 
-def _write(task: ShardTask, path: Path, stop: threading.Event | None) -> tuple[dict[str, Any], list[str]]:
-    """The tar, its index entry and what could not be read."""
+def _write(
+    task: ShardTask, path: Path, stop: threading.Event | None
+) -> tuple[dict[str, Any], list[str], dict[str, int]]:
+    """The tar, its index entry, what could not be read, and what was converted."""
     unreadable: list[str] = []
+    converted: Counter[str] = Counter()
     samples = 0
     with tarfile.open(path, "w", format=tarfile.USTAR_FORMAT) as tar:
-        for key, extension, image, label in _samples(task, unreadable, stop):
+        for key, extension, image, label in _samples(task, unreadable, converted, stop):
             _add(tar, f"{key:09d}.{extension}", image)
             _add(tar, f"{key:09d}.cls", str(label).encode())
             samples += 1
@@ -114,11 +125,11 @@ def _write(task: ShardTask, path: Path, stop: threading.Event | None) -> tuple[d
         "md5sum": md5_of(path),
         "split": task.split,
     }
-    return entry, unreadable
+    return entry, unreadable, dict(converted)
 
 
 def _samples(
-    task: ShardTask, unreadable: list[str], stop: threading.Event | None
+    task: ShardTask, unreadable: list[str], converted: Counter[str], stop: threading.Event | None
 ) -> Iterator[tuple[int, str, bytes, int]]:
     """(key, extension, image, label) of every item that can be read; the others are listed."""
     for key, (item, label) in enumerate(zip(task.items, task.labels, strict=True), task.first):
@@ -126,7 +137,8 @@ def _samples(
             raise Stopped
         try:
             content = task.source.read(item)
-            extension, image = stored(content, task.encoding.shorter_side, task.encoding.jpeg_quality)
+            how = task.encoding
+            image = stored(content, how.shorter_side, how.jpeg_quality, how.value_range)
         except MemoryError:
             raise  # says nothing about the image
         except Exception as error:  # decoders raise whatever they stumble upon
@@ -136,7 +148,9 @@ def _samples(
             if len(unreadable) > task.max_corrupt:
                 raise too_many(unreadable, task.max_corrupt) from error
             continue
-        yield key, extension, image, label
+        if image.converted:
+            converted[image.converted] += 1
+        yield key, image.extension, image.content, label
 
 
 def too_many(unreadable: list[str], limit: int) -> ConfigError:

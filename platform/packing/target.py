@@ -23,6 +23,7 @@ from platform.config import ConfigError, StorageConfig
 from platform.data.cache import ShardError
 from platform.data.index import INDEX_NAME, read_entries
 from platform.data.storage import NoSuchFile, Storage, is_remote, join
+from platform.files import write_atomically
 
 RECORDS = ".packing"
 READ_ONLY = ("http://", "https://")
@@ -98,9 +99,7 @@ class LocalTarget:
         with open(part, "rb") as file:
             os.fsync(file.fileno())
         part.replace(self._unfinished / name)
-        unfinished = self._record(name).with_suffix(f".{uuid.uuid4().hex[:8]}.part")
-        unfinished.write_text(json.dumps(record))
-        unfinished.replace(self._record(name))
+        write_atomically(self._record(name), json.dumps(record))
 
     @contextlib.contextmanager
     def held(self) -> Iterator[None]:
@@ -161,9 +160,7 @@ class LocalTarget:
         for path in unfinished.iterdir():
             if path.name not in names and path.name != RECORDS:
                 path.unlink()
-        part = unfinished / RECORDS / "index.part"
-        part.write_text(index)
-        part.replace(unfinished / INDEX_NAME)
+        write_atomically(unfinished / INDEX_NAME, index)
         replaced = self._replaced()
         retired = folder.with_name(f"{folder.name}.replaced-{uuid.uuid4().hex[:8]}")
         if folder.exists():

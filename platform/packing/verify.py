@@ -17,8 +17,9 @@ from typing import TypeVar
 from platform.config import DataConfig, StorageConfig
 from platform.data.cache import Bytes, ShardError, ShardFile, map_file
 from platform.data.index import read_entries
-from platform.data.reader import LabelRule, ShardReader
-from platform.data.storage import Storage, StorageError, is_remote
+from platform.data.reader import SampleRule, ShardReader
+from platform.data.storage import Storage, StorageError, is_remote, join
+from platform.data.tar import LeftOut
 
 
 @dataclass
@@ -28,6 +29,7 @@ class Verified:
     samples: dict[str, int] = field(default_factory=Counter)  # by split, as the index says
     shards: dict[str, int] = field(default_factory=Counter)
     bad: list[str] = field(default_factory=list)
+    left_out: list[str] = field(default_factory=list)  # a line for each kind of what is no part of a sample
 
 
 def verify(
@@ -50,9 +52,10 @@ def verify(
         raise ShardError(f"the index in {data.shards} names no shards; pack the data again")
     found = Verified()
     limit = len(said.classes) or data.classes
+    left_out = {shard: LeftOut() for _, shard in entries}
     problems = each(
         [shard for _, shard in entries],
-        lambda shard: _problem(shard, source, rule, limit),
+        lambda shard: _problem(shard, source, rule, limit, left_out[shard]),
         source,
         data.shards,
         progress,
@@ -60,7 +63,11 @@ def verify(
     for split, shard in entries:
         found.samples[split] += shard.samples
         found.shards[split] += 1
-    found.bad = sorted(problem for problem in problems if problem)
+    found.bad = sorted(line for line in problems if line)
+    of_all = LeftOut()
+    for shard, of_shard in left_out.items():
+        of_all.add_all(of_shard, shard.url.removeprefix(join(data.shards, "")))
+    found.left_out = of_all.lines()
     return found
 
 
@@ -92,7 +99,7 @@ def each(
     return [future.result() for future in futures]
 
 
-def _problem(shard: ShardFile, source: Storage, rule: LabelRule, classes: int) -> str | None:
+def _problem(shard: ShardFile, source: Storage, rule: SampleRule, classes: int, left_out: LeftOut) -> str | None:
     """What is wrong with a shard, in one line that names it."""
     try:
         with whole(shard.url, shard.bytes, source) as content:
@@ -101,7 +108,7 @@ def _problem(shard: ShardFile, source: Storage, rule: LabelRule, classes: int) -
                 return f"{shard.url} has {len(content)} bytes, its index says {shard.bytes}"
             if shard.md5 and digest != shard.md5:
                 return f"{shard.url} has the checksum {digest}, its index says {shard.md5}"
-            reader = ShardReader(shard, content, rule)
+            reader = ShardReader(shard, content, rule, left_out)
             labels = {reader.read(place).label for place in range(shard.samples)}
     except (ShardError, StorageError) as error:
         return str(error)

@@ -4,13 +4,14 @@ In: the book, the search, and the ends of trials. Out: trials, one at a time. Ev
 on disk, before anybody hears of it.
 """
 
+from collections import defaultdict
 from collections.abc import Callable, Iterator
 from enum import Enum
 from pathlib import Path
 
 from platform.config import SweepConfig
 from platform.experiment import ExperimentFolder
-from platform.sweep import curve
+from platform.sweep.curve import CurveReader
 from platform.sweep.search import Search
 from platform.sweep.trials import FINISHED, OVER, WAITING, Book, Point, Trial, name_of
 
@@ -45,6 +46,10 @@ class Agenda:
         """
         self._sweep, self._book, self._search, self._folder, self._words = sweep, book, search, folder, words
         self._running: dict[str, Trial] = {}
+        self._seeds: dict[int, set[int]] = defaultdict(set)  # of each point
+        for trial in book.trials:
+            self._seeds[trial.point].add(trial.seed)
+        self.curve = CurveReader(lambda name: ExperimentFolder(folder).member(name).path)
         self._tell_search()
         self._queue = self._unfinished()
         if self._queue or self._more():
@@ -55,17 +60,25 @@ class Agenda:
         trial = self._queue.pop(0) if self._queue else self._first_seed() or self._other_seed()
         if isinstance(trial, Trial):
             self._running[trial.name] = trial
+            if trial.state not in OVER:  # else it is only told again
+                self.curve.runs(trial.name)
         return trial
 
     def end(self, trial: Trial, state: str, reason: str = "") -> None:
         """A trial that was handed out has ended."""
         self._running.pop(trial.name, None)
+        self.curve.ended(trial.name)
         if trial.state in OVER:
             return
         trial.state, trial.reason = state, reason
-        self._book.write(self._folder)
+        self._book.note(self._folder, trial)
         if trial.seed == 0:
-            self._search.tell(trial.point, state, self._curve(trial))
+            self._search.tell(trial.point, state, self.curve(trial.name))
+
+    def place_at(self, epoch: float, top1: float) -> tuple[int, int]:
+        """(what place a score has at an epoch, how many trials have come so far)."""
+        there = self.curve.top1_at(epoch, [each.name for each in self._book.trials])
+        return 1 + sum(other > top1 for other in there), len(there)
 
     @property
     def is_over(self) -> bool:
@@ -77,7 +90,7 @@ class Agenda:
             if trial.seed == 0:
                 self._search.again(trial.point, trial.values)
                 if trial.state in OVER:
-                    self._search.tell(trial.point, trial.state, self._curve(trial))
+                    self._search.tell(trial.point, trial.state, self.curve(trial.name))
 
     def _unfinished(self) -> list[Trial]:
         unfinished = [trial for trial in self._book.trials if trial.state not in OVER]
@@ -92,10 +105,10 @@ class Agenda:
         return over if self._sweep.scheduler in REPLAYED else []
 
     def _more(self) -> bool:
-        return self._book.points < self._search.size or any(True for _ in self._missing_seeds())
+        return len(self._seeds) < self._search.size or any(True for _ in self._missing_seeds())
 
     def _first_seed(self) -> Trial | None:
-        number = self._book.points
+        number = len(self._seeds)
         return self._add(number, self._search.next(number), seed=0) if number < self._search.size else None
 
     def _other_seed(self) -> Trial | Nothing:
@@ -112,9 +125,8 @@ class Agenda:
 
     def _missing_seeds(self) -> Iterator[tuple[int, Point, int]]:
         for trial in self._finalists() if self._sweep.seeds > 1 else []:
-            known = {each.seed for each in self._book.of_point(trial.point)}
             for seed in range(self._sweep.seeds):
-                if seed not in known:
+                if seed not in self._seeds[trial.point]:
                     yield trial.point, trial.values, seed
 
     def _finalists(self) -> list[Trial]:
@@ -122,7 +134,7 @@ class Agenda:
         firsts = [trial for trial in self._book.trials if trial.seed == 0]
         if not self._chooses:
             return firsts
-        curves = {trial.point: self._curve(trial) for trial in firsts if trial.state == FINISHED}
+        curves = {trial.point: self.curve(trial.name) for trial in firsts if trial.state == FINISHED}
         scores = {point: moments[-1].top1 for point, moments in curves.items() if moments}
         best = sorted((trial for trial in firsts if trial.point in scores), key=lambda trial: -scores[trial.point])
         return best[: self._sweep.finalists]
@@ -130,8 +142,6 @@ class Agenda:
     def _add(self, point: int, values: Point, seed: int) -> Trial:
         trial = Trial(name_of(point, seed), point, values, seed, self._words(values, seed))
         self._book.trials.append(trial)
-        self._book.write(self._folder)
+        self._seeds[point].add(seed)
+        self._book.note(self._folder, trial)
         return trial
-
-    def _curve(self, trial: Trial) -> list[curve.Moment]:
-        return curve.read(ExperimentFolder(self._folder).member(trial.name).path)

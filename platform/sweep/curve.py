@@ -5,6 +5,8 @@ In: what the training reports. Out: the curve, each evaluation once, whatever re
 
 import json
 import statistics
+from collections import defaultdict
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -31,6 +33,7 @@ class CurveWriter:
         self._folder = folder
         self._reading: dict[str, float] = {}  # the newest figures of training, which come before those of validation
         self._speeds: list[float] = []  # since the moment before
+        self.newest: Moment | None = None  # of this writer
 
     def take(self, step: int, metrics: dict[str, float]) -> None:
         self._reading |= metrics
@@ -50,6 +53,7 @@ class CurveWriter:
         )
         self._speeds.clear()
         append(self._folder, moment)
+        self.newest = moment
 
 
 def append(folder: Path, moment: Moment) -> None:
@@ -72,6 +76,44 @@ def read(folder: Path) -> list[Moment]:
         if moment := _moment(line):
             moments[moment.step] = moment
     return [moments[step] for step in sorted(moments)]
+
+
+class CurveReader:
+    """The curves of a sweep's trials: those of trials that run now are read each time, all others once.
+
+    Args:
+        folder_of: a trial's name -> its folder.
+    """
+
+    def __init__(self, folder_of: Callable[[str], Path]) -> None:
+        self._folder_of = folder_of
+        self._still: dict[str, list[Moment]] = {}  # of trials that do not run
+        self._running: set[str] = set()
+        self._top1: dict[float, dict[str, float]] = defaultdict(dict)  # epoch -> trial -> its score then
+
+    def __call__(self, name: str) -> list[Moment]:
+        if name in self._still:
+            return self._still[name]
+        moments = read(self._folder_of(name))
+        for moment in moments:
+            self._top1[moment.epoch][name] = moment.top1
+        if name not in self._running:
+            self._still[name] = moments
+        return moments
+
+    def runs(self, name: str) -> None:
+        """Its curve grows from now on."""
+        self._still.pop(name, None)
+        self._running.add(name)
+
+    def ended(self, name: str) -> None:
+        self._running.discard(name)
+
+    def top1_at(self, epoch: float, names: Iterable[str]) -> list[float]:
+        """What those of the trials scored that have come so far."""
+        for name in names:
+            self(name)
+        return list(self._top1[epoch].values())
 
 
 def _moment(line: bytes) -> Moment | None:

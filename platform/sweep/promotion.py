@@ -16,6 +16,7 @@ from omegaconf import OmegaConf
 
 from platform.config import NOT_IDENTITY, ConfigError, differences, flatten, identity, require
 from platform.launch import ROOT, SINGLE, compose
+from platform.redaction import sealed_deeply
 from platform.sweep.notation import join, key, word, yaml_lines, yaml_value
 from platform.sweep.trials import Book, Trial
 
@@ -124,7 +125,7 @@ def _identity(words: list[str]) -> Settings:
 def _nested(words: list[str]) -> dict[str, Any]:
     container = OmegaConf.to_container(hydra.compose("config", words), resolve=True)
     assert isinstance(container, dict)
-    return {str(section): content for section, content in container.items()}
+    return sealed_deeply({str(section): content for section, content in container.items()})
 
 
 def _kept(config: dict[str, Any]) -> Settings:

@@ -1,4 +1,5 @@
-"""The book of a sweep: its trials, what each tried, and how it ended. `trials.json` in the sweep's folder.
+"""The book of a sweep: its trials, what each tried, and how it ended. `trials.json` in the sweep's folder, and
+`trials.jsonl` beside it: what changed since, while a sweep runs or where it was killed.
 
 In: points from the search, ends from the cluster. Out: what the next launch goes on from, and what the ranking reads.
 A trial is an ordinary member of the experiment; its files are in `members/NAME/`.
@@ -10,10 +11,11 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from platform.changes import append_change, forget_changes, read_changes, read_with_changes
 from platform.config import ConfigError, first_line
-from platform.journal import write_atomically
+from platform.files import write_atomically
 
-FILE = "trials.json"
+FILE, CHANGES = "trials.json", "trials.jsonl"
 WAITING, FINISHED, STOPPED, FAILED = "waiting", "finished", "stopped", "failed"
 DIVERGED = "diverged"  # the loss was not finite any more, which would come again
 OVER = (FINISHED, STOPPED, DIVERGED)  # a new launch does not try these again
@@ -49,7 +51,7 @@ class Trial:
 
 @dataclass
 class Book:
-    """What is in `trials.json`."""
+    """What is in `trials.json` and `trials.jsonl`."""
 
     base: dict[str, Any] = field(default_factory=dict)  # the experiment's config without any point
     choices: dict[str, str] = field(default_factory=dict)  # its Hydra groups: {"schedule": "googlenet", ...}
@@ -65,16 +67,27 @@ class Book:
         """
         path = folder / FILE
         try:
-            content = json.loads(path.read_text())
-            book = cls(**content | {"trials": [Trial(**each) for each in content["trials"]]})
+            book = read_with_changes(path, lambda: cls._read(folder))
             book._check()
         except FileNotFoundError:
+            if (folder / CHANGES).exists():
+                raise ConfigError(
+                    f"{path} is missing, though {CHANGES} is there; bring it back, or give fresh=true to start anew"
+                ) from None
             return cls()
         except (ValueError, TypeError, KeyError, RecursionError) as error:
             raise ConfigError(
                 f"{path} is damaged ({first_line(error)}); bring it back, or give fresh=true to start anew"
             ) from error
         return book
+
+    @classmethod
+    def _read(cls, folder: Path) -> "Book":
+        content = json.loads((folder / FILE).read_text())
+        trials = {trial.name: trial for each in read_changes(folder / CHANGES) if (trial := Trial(**each))}
+        known = [Trial(**each) for each in content["trials"]]
+        trials = [trials.pop(trial.name, trial) for trial in known] + list(trials.values())
+        return cls(**content | {"trials": trials})
 
     def _check(self) -> None:
         """Raise ValueError for what no sweep has written."""
@@ -88,7 +101,13 @@ class Book:
             raise ValueError("a point is missing")
 
     def write(self, folder: Path) -> None:
+        """As a whole, which takes as long as there are trials: at the start of a launch and at its end."""
         write_atomically(folder / FILE, json.dumps(asdict(self), indent=1) + "\n")
+        forget_changes(folder / CHANGES)
+
+    def note(self, folder: Path, trial: Trial) -> None:
+        """That a trial was added, or is another now; a line, however many trials there are."""
+        append_change(folder / CHANGES, asdict(trial))
 
     def trial(self, name: str) -> Trial:
         return next(trial for trial in self.trials if trial.name == name)

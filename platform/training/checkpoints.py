@@ -9,8 +9,8 @@ import contextlib
 import hashlib
 import io
 import logging
-import os
 import re
+import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures import wait as wait_for
@@ -23,6 +23,7 @@ from torch import Tensor
 
 from platform.config import CheckpointConfig, StorageConfig, first_line
 from platform.data.storage import NoSuchFile, Storage, StorageError, is_remote, join
+from platform.files import remove_unfinished, write_atomically
 
 log = logging.getLogger("platform.training")
 State = dict[str, Any]  # tensors and plain values, nested; `step` is in it
@@ -75,6 +76,8 @@ class Checkpoints:
         self._writing: Future[None] | None = None
         self._copying: Future[None] | None = None
         self._failures = 0  # in a row
+        self._limit_s = 0.0  # that one may take to be written, or copied; follows its size
+        self._copies_hang = False
 
     def save(
         self,
@@ -105,11 +108,22 @@ class Checkpoints:
         if self._writing and not (wait or urgent) and not self._writing.done():
             return False
         self._settle(waiting)
-        self._writing = self._writer.submit(self._write, _on_host(state), best_step, taken())
+        taken_now = _on_host(state)
+        self._limit_s = self._storage.longest_s(_bytes_of(taken_now))
+        self._writing = self._writer.submit(self._write, taken_now, best_step, taken())
         if wait:
             self._settle(waiting)
-            _wait(self._copying, waiting)
+            self._wait_for_copies(waiting)
         return True
+
+    def _wait_for_copies(self, waiting: Callable[[], None]) -> None:
+        """A store has time limits of its own; a folder that hangs (a network file system) has none."""
+        if self._copying and not self._copies_hang and not _wait(self._copying, waiting, self._limit_s):
+            self._copies_hang = True
+            log.warning(
+                "copies of checkpoints to %s have taken %.0f s; training goes on without waiting for them",
+                self._copy_to, self._limit_s,
+            )  # fmt: skip
 
     def load(self) -> State | None:
         """The newest whole checkpoint, or None where there is none. Ones that are not whole are reported.
@@ -157,7 +171,8 @@ class Checkpoints:
 
     def close(self) -> None:
         self._writer.shutdown(wait=True)
-        self._copier.shutdown(wait=True)
+        self._wait_for_copies(lambda: None)
+        self._copier.shutdown(wait=not self._copies_hang)
 
     def __enter__(self) -> Self:
         return self
@@ -172,7 +187,8 @@ class Checkpoints:
         writing, self._writing = self._writing, None
         if writing is None:
             return
-        _wait(writing, waiting)
+        if not _wait(writing, waiting, self._limit_s):
+            wait_for([writing])  # the disk hangs: from now on, whoever watches may say that this stands still
         try:
             writing.result()
             self._failures = 0
@@ -257,14 +273,17 @@ class Checkpoints:
 
     def _remove_unfinished(self) -> None:
         """Left by a writer that was killed; there is only one writer."""
-        for path in self.folder.glob("*.unfinished"):
-            path.unlink(missing_ok=True)
+        remove_unfinished(self.folder)
 
 
-def _wait(future: "Future[None] | None", waiting: Callable[[], None]) -> None:
-    """Until it is done, however it ended."""
-    while future and not wait_for([future], timeout=WAITING_EVERY_S).done:
+def _wait(future: "Future[None]", waiting: Callable[[], None], limit_s: float) -> bool:
+    """Until it is done, however it ended; False if it is not by then."""
+    end = time.monotonic() + limit_s
+    while not wait_for([future], timeout=WAITING_EVERY_S).done:
+        if time.monotonic() > end:
+            return False
         waiting()
+    return True
 
 
 def _state(content: bytes, saved: Saved) -> State:
@@ -307,25 +326,21 @@ def _on_host(value: Any) -> Any:
     return value
 
 
+def _bytes_of(value: Any) -> int:
+    """Of the tensors in a state."""
+    if isinstance(value, Tensor):
+        return value.nbytes
+    each = value.values() if isinstance(value, dict) else value if isinstance(value, list | tuple) else ()
+    return sum(map(_bytes_of, each))
+
+
 def _write_whole(path: Path, content: memoryview) -> None:
-    """Write beside its place and rename, both on the disk before this returns."""
-    unfinished = path.with_name(f"{path.name}.{os.getpid()}.unfinished")
+    """Write a file whole or not at all; the error names it."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with open(unfinished, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(unfinished, path)
+        write_atomically(path, content)
     except OSError as error:
-        with contextlib.suppress(OSError):
-            unfinished.unlink()
         raise StorageError(f"{path}: {error.strerror or error}") from error
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
 
 
 def _set_aside(place: str, saved: Saved) -> None:

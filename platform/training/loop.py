@@ -4,7 +4,7 @@ import copy
 import logging
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,21 +16,23 @@ from torch.nn.parallel import DistributedDataParallel
 
 from platform.config import Config
 from platform.data import draws, samplelog
+from platform.data.cache import ShardError
 from platform.data.deviceloader import DeviceTrainLoader
 from platform.data.index import Index, Split
 from platform.data.loader import TrainLoader
-from platform.data.order import Order, evaluation_share, total_steps
+from platform.data.order import Order, evaluation_share, total_steps, training_order
 from platform.data.pixels import Pixels
 from platform.data.samplelog import SampleLog
 from platform.evaluation.metrics import Scores
 from platform.evaluation.predict import predict
 from platform.models.build import build
-from platform.training import memory, schedules
+from platform.training import batch_norm, memory, schedules
 from platform.training.averaging import WeightAverage
 from platform.training.checkpoints import Checkpoints, State
 from platform.training.memory import OutOfMemory
 from platform.training.meter import Meter, samples_of
 from platform.training.optim import sgd
+from platform.training.peers import from_rank_0, meet
 from platform.training.progress import COMPUTING, EVALUATING, WAITING, Progress
 from platform.training.step import arithmetic, train_step
 from platform.training.worker import Worker
@@ -90,10 +92,18 @@ def train(
     meter = Meter(cfg, worker, order, start_step=step)
     loader = training_loader(cfg, split, order, worker)
 
+    def averaged_network() -> nn.Module:
+        _share_statistics(module, average, worker)
+        network = averaged(module, average)
+        if average.is_of_several(step) and batch_norm.layers(network):
+            with training_loader(cfg, split, order, worker) as again:
+                images = batch_norm.newest_images(again, order, step, worker, pixels, cfg.sampling)
+                batch_norm.recompute(network, _watched(images, progress), order.streams, worker, dtype)
+        return network
+
     def validate() -> float:
         progress.at(step, EVALUATING)
-        _share_statistics(module, average, worker)
-        scores = evaluate(averaged(module, average), cfg, index.split("val"), worker, pixels, dtype, progress)
+        scores = evaluate(averaged_network(), cfg, index.split("val"), worker, pixels, dtype, progress)
         if worker.rank == 0:
             report(step, {f"val/{name}": value for name, value in scores.rates().items()})
         meter.restart_clock()
@@ -103,6 +113,8 @@ def train(
         saver.after(step, meter, score, read=read, last=step == last_step)
         if judge and score is not None and step < last_step and worker.rank == 0:
             judge()
+        if score is not None:
+            meet(worker, progress.moved)  # rank 0 may have waited for a copy of its checkpoint, or for the judge
             meter.restart_clock()
 
     with checkpoints, loader, _sample_log(cfg, folder, worker) as samples:
@@ -124,7 +136,7 @@ def train(
                 result = train_step(model, optimizer, batch, pixels, cfg, dtype, world=worker.world)
             except torch.OutOfMemoryError as error:
                 traceback.clear_frames(error.__traceback__)  # of what the step had in memory
-                raise OutOfMemory(memory.advice(module, batch, pixels, cfg, dtype)) from error
+                raise OutOfMemory(memory.advice(module, optimizer, batch, pixels, cfg, dtype)) from error
             average.update(module, step)
             meter.add(result, step)
             step += 1
@@ -138,8 +150,7 @@ def train(
                 saver.after(step, meter, None, read=True, last=False)  # it may take long
             settle(validate() if evaluating else None, read=reading)
             progress.at(step, WAITING)
-    _share_statistics(module, average, worker)
-    return averaged(module, average)
+    return averaged_network()
 
 
 @dataclass
@@ -186,13 +197,11 @@ class Saver:
 
     def restore(self) -> int:
         """Load the newest checkpoint on rank 0 and give it to all, so that none has another; returns its step."""
-        saved: list[State | None] = [self._checkpoints.load() if self._worker.rank == 0 else None]
-        if self._worker.world > 1:
-            dist.broadcast_object_list(saved, src=0, device=self._worker.device)
-        if saved[0] is None:
+        saved = from_rank_0(self._worker, self._checkpoints.load, self._progress.moved)
+        if saved is None:
             return 0
-        self._state.load(saved[0])
-        step = int(saved[0]["step"])
+        self._state.load(saved)
+        step = int(saved["step"])
         log.info("resumed at step %d", step)
         return step
 
@@ -240,16 +249,6 @@ class Saver:
         return time.monotonic() - self._saved_at > self._cfg.every_s or (every > 0 and step % every == 0)
 
 
-def training_order(cfg: Config, split: Split) -> Order:
-    """The order of the member's images: (seed, order_seed) decides it.
-
-    Raises:
-        ConfigError: an epoch holds no whole batch.
-    """
-    seed = draws.key(cfg.seed, cfg.order_seed)
-    return Order.of(split, cfg.loader.streams, cfg.training.batch_size, cfg.loader.block, seed)
-
-
 def training_loader(cfg: Config, split: Split, order: Order, worker: Worker) -> TrainLoader:
     """The worker's batches, decoded where `loader.decoder` says.
 
@@ -278,10 +277,16 @@ def steps_in(cfg: Config, order: Order) -> int:
 
 
 def averaged(module: nn.Module, average: WeightAverage) -> nn.Module:
-    """A copy of the network with the averaged weights, in evaluation mode."""
+    """A copy of the network with the averaged weights and statistics, in evaluation mode."""
     evaluated = copy.deepcopy(module).eval()
     evaluated.load_state_dict(average.state)
     return evaluated
+
+
+def _watched(images: Iterable[Tensor], progress: Progress) -> Iterator[Tensor]:
+    for some in images:
+        progress.moved()
+        yield some
 
 
 def evaluate(
@@ -297,6 +302,7 @@ def evaluate(
 
     Raises:
         RuntimeError: the samples counted over all workers are not the split's.
+        ShardError: none of them can be decoded.
     """
     share = evaluation_share(split.samples, worker.rank, worker.world)
     scores = Scores()
@@ -304,11 +310,14 @@ def evaluate(
         progress.moved()
         scores += Scores.of(some.probs_NVK[:, 0], torch.from_numpy(some.labels_N), torch.from_numpy(some.valid_N))
     sums = torch.tensor(scores.as_list(), dtype=torch.float64, device=worker.device)
+    meet(worker, progress.moved)
     if worker.world > 1:
         dist.all_reduce(sums)
     samples, top1, top5, loss, corrupt = sums.tolist()
     if int(samples + corrupt) != split.samples:
         raise RuntimeError(f"evaluated {int(samples + corrupt)} samples, the split has {split.samples}")
+    if not samples:
+        raise ShardError(f"none of the {split.samples} images of {split.name} can be decoded; mend the shards")
     return Scores(int(samples), int(top1), int(top5), loss, int(corrupt))
 
 

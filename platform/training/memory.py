@@ -1,7 +1,7 @@
 """A batch that does not fit into a GPU's memory: which part of it would, found by trying."""
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from platform.config import Config
 from platform.data.loader import Batch
@@ -14,11 +14,22 @@ class OutOfMemory(RuntimeError):
     """The message has the batch that was tried and the setting that would fit."""
 
 
-def advice(module: nn.Module, batch: Batch, pixels: Pixels, cfg: Config, dtype: torch.dtype) -> str:
+def advice(
+    module: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    batch: Batch,
+    pixels: Pixels,
+    cfg: Config,
+    dtype: torch.dtype,
+) -> str:
     """What to change so that the same global batch fits, tried on this very device.
+
+    What a later step has in memory besides is there in the trial: the optimiser's momentum, which is made in the first
+    step, and the gradients of the part before.
 
     Args:
         module: the network itself, not a replica's wrapper: other workers take no part.
+        optimizer: its optimiser.
         batch: this worker's share of the global batch that did not fit.
     """
     total = len(batch.labels_N)
@@ -27,18 +38,27 @@ def advice(module: nn.Module, batch: Batch, pixels: Pixels, cfg: Config, dtype: 
         f"out of memory on {_device_name(pixels.device)} with {tried} images at a time "
         f"(training.batch_size={cfg.training.batch_size}, {total} of them on this worker)"
     )
-    fitting = _largest_that_fits(module, batch, pixels, cfg, dtype, tried // 2)
+    fitting = _largest_that_fits(module, optimizer, batch, pixels, cfg, dtype, tried // 2)
     if fitting is None:
         return f"{said}; not even one image fits: take a smaller model.width or data.image_size, or a larger GPU"
     return f"{said}; training.max_batch_per_worker={fitting} fits: the same batch in {-(-total // fitting)} parts"
 
 
 def _largest_that_fits(
-    module: nn.Module, batch: Batch, pixels: Pixels, cfg: Config, dtype: torch.dtype, size: int
+    module: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    batch: Batch,
+    pixels: Pixels,
+    cfg: Config,
+    dtype: torch.dtype,
+    size: int,
 ) -> int | None:
     while size >= 1:
         try:
-            _forward_and_backward(module, batch, pixels, cfg, dtype, size)
+            momentum = _momentum(module, optimizer)
+            for _ in range(2):
+                _forward_and_backward(module, batch, pixels, cfg, dtype, size)
+            del momentum
             return size
         except torch.OutOfMemoryError:
             size //= 2
@@ -47,6 +67,17 @@ def _largest_that_fits(
             if pixels.device.type == "cuda":
                 torch.cuda.empty_cache()
     return None
+
+
+def _momentum(module: nn.Module, optimizer: torch.optim.Optimizer) -> list[Tensor]:
+    """As much as the optimiser is going to hold and does not yet."""
+    if not any(group["momentum"] for group in optimizer.param_groups):
+        return []
+    return [
+        torch.empty_like(parameter)
+        for parameter in module.parameters()
+        if parameter.requires_grad and "momentum_buffer" not in optimizer.state.get(parameter, {})
+    ]
 
 
 def _forward_and_backward(

@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable
 
 from platform.config import ScheduleConfig
+from platform.data.order import steps_of
 
 Schedule = Callable[[int], float]
 
@@ -14,7 +15,7 @@ def rate(schedule: ScheduleConfig, steps_per_epoch: int, total_steps: int) -> Sc
     The warm-up is linear and lies in front: the schedule proper counts from its end. Its end would be step
     `total_steps`, the first that is not done any more; every step counts alike so.
     """
-    warmup = round(schedule.warmup_epochs * steps_per_epoch)
+    warmup = round(steps_of(schedule.warmup_epochs, steps_per_epoch))
     body = SCHEDULES[schedule.name](schedule, steps_per_epoch, max(1, total_steps - warmup))
     start = body(0)  # 1, but for one_cycle, which would fall there from what the warm-up has reached
 
@@ -26,8 +27,8 @@ def rate(schedule: ScheduleConfig, steps_per_epoch: int, total_steps: int) -> Sc
 
 def step_decay(schedule: ScheduleConfig, steps_per_epoch: int, total_steps: int) -> Schedule:
     """times `factor` after every `every_epochs`: 4% down every 8 epochs in GoogLeNet, 0.94 every 2 in Inception-v3."""
-    every = schedule.every_epochs * steps_per_epoch
-    return lambda step: schedule.factor ** math.floor(step / every)
+    every = steps_of(schedule.every_epochs, steps_per_epoch)
+    return lambda step: schedule.factor ** (step // every)
 
 
 def constant(schedule: ScheduleConfig, steps_per_epoch: int, total_steps: int) -> Schedule:

@@ -40,8 +40,8 @@ def train_step(
     *,
     world: int,
 ) -> StepResult:
-    """Train on one worker's share of a global batch. Corrupt samples weigh nothing, the others alike on every worker:
-    replicas average their gradients, which are then those of the mean over the global batch.
+    """Train on one worker's share of a global batch. Samples weigh alike on every worker: replicas average their
+    gradients, which are then those of the mean over the global batch.
 
     More than `training.max_batch_per_worker` samples are taken in equal parts whose gradients add up; replicas
     exchange gradients once, with the last part: one may have more parts than another.
@@ -50,6 +50,7 @@ def train_step(
     total = len(batch.labels_N)
     parts = -(-total // cfg.training.max_batch_per_worker)
     bounds = [total * part // parts for part in range(parts + 1)]
+    weight = world / cfg.training.batch_size  # of each sample
     sums = torch.zeros(3, device=device)
     skips = cfg.training.bad_steps == "skip"
     statistics = [buffer.clone() for buffer in model.buffers()] if skips else []  # a bad step spoils batch norm's
@@ -61,15 +62,14 @@ def train_step(
             batch.images[share], batch.mirrored_N[share], batch.colour_draws_N8[share], cfg.sampling
         )
         labels_N = batch.labels_N[share].to(device, non_blocking=True)
-        weights_N = batch.valid_N[share].to(device, non_blocking=True).float() * world / cfg.training.batch_size
         dropout.set_keys(dropouts, batch.dropout_keys_N[share].to(device, non_blocking=True))
         with _exchange(model, last=stop == total):
             with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
                 main, auxiliary = logits_and_auxiliary(model(images))
-            main_loss = _loss(main, labels_N, weights_N)
-            loss = main_loss + cfg.model.auxiliary_weight * sum(_loss(a, labels_N, weights_N) for a in auxiliary)
+            main_loss = _loss(main, labels_N, weight)
+            loss = main_loss + cfg.model.auxiliary_weight * sum(_loss(a, labels_N, weight) for a in auxiliary)
             loss.backward()
-        correct = ((main.detach().argmax(1) == labels_N) & (weights_N > 0)).sum()
+        correct = (main.detach().argmax(1) == labels_N).sum()
         sums += torch.stack([loss.detach(), main_loss.detach(), correct])
     dropout.set_keys(dropouts, None)
     norm = clip(model, cfg.optim.clip_norm)
@@ -84,8 +84,8 @@ def train_step(
     return result
 
 
-def _loss(logits_NK: Tensor, labels_N: Tensor, weights_N: Tensor) -> Tensor:
-    return (F.cross_entropy(logits_NK.float(), labels_N, reduction="none") * weights_N).sum()
+def _loss(logits_NK: Tensor, labels_N: Tensor, weight: float) -> Tensor:
+    return (F.cross_entropy(logits_NK.float(), labels_N, reduction="none") * weight).sum()
 
 
 def _exchange(model: nn.Module, *, last: bool) -> contextlib.AbstractContextManager[None]:

@@ -22,6 +22,17 @@ def write_tar(path: Path, members: dict[str, bytes]) -> Path:
     return path
 
 
+def write_any(members: list[tuple[str, bytes, float]], kind: int = tarfile.USTAR_FORMAT) -> bytes:
+    """A tar of (name, content, seconds) in any of tarfile's formats."""
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w", format=kind) as tar:
+        for name, content, mtime in members:
+            info = tarfile.TarInfo(name)
+            info.size, info.mtime = len(content), mtime  # pyright: ignore[reportAttributeAccessIssue]
+            tar.addfile(info, io.BytesIO(content))
+    return buffer.getvalue()
+
+
 def write_index(folder: Path, shards: dict[str, int], **changes: Any) -> Path:
     """The index of tar files (name -> samples) that lie in `folder`; `changes` replace its top-level values."""
     entries = [

@@ -44,6 +44,14 @@ class Handler(http.server.BaseHTTPRequestHandler):
             return
         self.answer(status, content)
 
+    def hang(self) -> None:
+        """What changes something gets no answer here."""
+        self.server.requests[self.command] += 1
+        self.server.stalls.wait(30)
+        self.close_connection = True
+
+    do_PUT = do_POST = do_DELETE = hang
+
     def answer(self, status: int, content: bytes, length: int | None = None) -> None:
         self.send_response(status)
         self.send_header("Content-Length", str(len(content) if length is None else length))

@@ -102,6 +102,45 @@ def test_other_colours_and_formats_decode_as_pillow_does(photo: Pixels, file_for
     assert_decodes_as_pillow(encoded(photo, file_format, mode))
 
 
+def without_segment(data: bytes, marker: bytes) -> bytes:
+    at = data.index(marker)
+    return data[:at] + data[at + 2 + int.from_bytes(data[at + 2 : at + 4], "big") :]
+
+
+def test_four_components_are_as_pillow_reads_them_with_and_without_adobes_marker(photo: Pixels) -> None:
+    data = encoded(photo, "JPEG", "CMYK", quality=95)
+    for content in (data, without_segment(data, b"\xff\xee")):
+        assert EncodedImage(content)._stream is None
+        assert_decodes_as_pillow(content)
+        assert np.abs(EncodedImage(content).decode().astype(int) - photo).mean() < 8  # no negative
+
+
+def test_three_components_that_are_rgb_are_not_taken_for_ycbcr(photo: Pixels) -> None:
+    data = encoded(photo, "JPEG", keep_rgb=True, quality=95)
+    for content in (data, without_segment(data, b"\xff\xee")):
+        assert_decodes_as_pillow(content)
+        assert np.abs(EncodedImage(content).decode().astype(int) - photo).mean() < 8
+
+
+def test_16_bits_are_scaled_and_transparency_lies_on_white(photo: Pixels) -> None:
+    deep = photo[..., 0].astype(np.uint16) * 257
+    assert_parts_are(encoded_as_is(deep, "PNG"), np.dstack([photo[..., 0]] * 3))
+    hidden = np.dstack([photo, np.where(photo[..., :1] > 99, 255, 0).astype(np.uint8)])
+    assert_parts_are(encoded_as_is(hidden, "PNG"), np.where(photo[..., :1] > 99, photo, np.uint8(255)))
+
+
+def encoded_as_is(pixels: NDArray[Any], file_format: str) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, file_format)
+    return buffer.getvalue()
+
+
+def assert_parts_are(data: bytes, expected: Pixels) -> None:
+    image = EncodedImage(data)
+    np.testing.assert_array_equal(image.decode(), expected)
+    np.testing.assert_array_equal(image.decode(Box(5, 7, 50, 60)), expected[7:60, 5:50])
+
+
 @pytest.mark.parametrize("orientation", [3, 6, 8])
 def test_exif_orientation_is_ignored(photo: Pixels, orientation: int) -> None:
     exif = Image.Exif()
@@ -162,12 +201,21 @@ def test_a_png_with_a_broken_chunk_is_corrupt() -> None:
         EncodedImage(bytes(data)).decode()
 
 
-def test_a_jpeg_too_large_to_be_an_image_is_corrupt_before_it_is_decoded() -> None:
+@pytest.mark.parametrize("side", [0, 60_000])
+def test_a_jpeg_of_no_pixels_or_too_many_is_corrupt_before_it_is_decoded(side: int) -> None:
     content = bytearray(encoded(np.zeros((8, 8, 3), np.uint8), "JPEG"))
     at = content.index(b"\xff\xc0") + 5
-    content[at : at + 4] = (60_000).to_bytes(2, "big") * 2
-    with pytest.raises(CorruptImage, match=r"60000x60000 pixels, more than"):
+    content[at : at + 4] = side.to_bytes(2, "big") * 2
+    with pytest.raises(CorruptImage, match=rf"{side}x{side} pixels, none or more than"):
         EncodedImage(bytes(content))
+
+
+@pytest.mark.parametrize("file_format", ["JPEG", "PNG", "WEBP"])
+def test_an_image_too_long_for_views_is_refused_by_its_size(file_format: str) -> None:
+    content = encoded(np.zeros((1, 4000, 3), np.uint8), file_format)
+    with pytest.raises(CorruptImage, match="it has 4000x1 pixels: more than 1000 times as long as wide"):
+        EncodedImage(content)
+    assert EncodedImage(encoded(np.zeros((1000, 1, 3), np.uint8), file_format)).decode().shape == (1000, 1, 3)
 
 
 @pytest.mark.parametrize("content", [b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", b"DDS " + b"\x7c" * 200])

@@ -1,6 +1,8 @@
 """The index: what is written is read, what is wrong is refused by name."""
 
 import json
+import os
+import pickle
 import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
@@ -43,8 +45,53 @@ def read_shard_sizes(sizes: list[int]) -> Split:
 
 
 def test_an_absent_split_is_refused_with_those_there(make_shards: MakeShards) -> None:
-    with pytest.raises(ShardError, match=r"no 'val' shards, only train; pack"):
-        read_index(two_shards(make_shards)).split("val")
+    folder = two_shards(make_shards)
+    with pytest.raises(ShardError, match=r"no 'val' shards, only train; move its index.json away .*pack.action=index"):
+        read_index(folder).split("val")
+    write_index(folder, {"train-000000.tar": 2}, packing={"samples_per_shard": 2})
+    with pytest.raises(ShardError, match=r"no 'val' shards, only train; pack it again"):
+        read_index(folder).split("val")
+
+
+def counted_calls(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What is asked for its size from now on."""
+    asked: list[str] = []
+    stat = os.stat
+
+    def counting(path: Any, *args: Any, **kwargs: Any) -> os.stat_result:
+        asked.append(str(path))
+        return stat(path, *args, **kwargs)
+
+    monkeypatch.setattr(os, "stat", counting)
+    return asked
+
+
+def test_a_worker_asks_for_no_shard_before_it_opens_it(
+    make_shards: MakeShards, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The launcher asks for all; at 100,000 shards on a network file system, so would every worker at every start."""
+    folder = two_shards(make_shards)
+    asked = counted_calls(monkeypatch)
+    read_index(folder)
+    assert sorted(asked) == [f"{folder}/train-000000.tar", f"{folder}/train-000001.tar"]
+    asked.clear()
+    split = read_index(folder, ask_all=False).split("train")
+    assert asked == []
+    shorten(folder / "train-000001.tar")
+    assert split.read(0).image == b"zero"
+    with pytest.raises(ShardError, match=r"train-000001.tar has \d+ bytes, its index says \d+; copy it again"):
+        split.read(2)
+
+
+def test_a_worker_opens_no_link_out_of_the_folder(tmp_path: Path) -> None:
+    folder = tmp_path / "shards"
+    folder.mkdir()
+    (folder / "x.tar").symlink_to(write_tar(tmp_path / "x.tar", {"0.jpg": b"", "0.cls": b"0"}))
+    write_index(folder, {"x.tar": 1})
+    split = read_index(folder, ask_all=False).split("train")
+    for opened in (split, pickle.loads(pickle.dumps(split))):  # noqa: S301 - our own
+        with pytest.raises(ShardError, match="link to outside its folder"):
+            opened.read(0)
 
 
 def test_a_folder_without_index_is_refused_with_the_way_to_make_one(tmp_path: Path) -> None:

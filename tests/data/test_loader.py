@@ -1,6 +1,7 @@
-"""Batches are the same however they are fetched; corrupt images are masked and limited; errors raise, nothing hangs."""
+"""Batches are the same however they are fetched; corrupt images are replaced, and limited; nothing hangs."""
 
 import logging
+import re
 import threading
 import time
 from collections.abc import Iterator
@@ -117,6 +118,7 @@ def test_colour_draws_stay_below_1_in_single_precision() -> None:
 
 
 CORRUPT = {3: b"", 10: b"\xff\xd8 no photograph", 17: b"junk"}
+TAKES_THE_PLACE_OF = {3: 4, 10: 11, 17: 18, 21: 22}  # which of `corrupt_split`
 
 
 def members(jpegs: list[bytes], count: int, replaced: dict[int, bytes] | None = None) -> dict[str, bytes]:
@@ -136,21 +138,46 @@ def corrupt_split(make_shards: MakeShards, small_jpegs: list[bytes]) -> Split:
 
 
 @pytest.mark.parametrize("threads", [1, 3])
-def test_corrupt_images_are_masked_counted_and_named(
+def test_the_next_image_takes_the_place_of_a_corrupt_one_which_is_counted_and_named(
     corrupt_split: Split, caplog: pytest.LogCaptureFixture, threads: int
 ) -> None:
     data = DataConfig(classes=3, max_corrupt=4)
     loader = train_loader(corrupt_split, data, batch=24, streams=1, threads=threads)
     with caplog.at_level(logging.WARNING, "platform.data"), loader:
         (batch,) = loader.steps(0, 1)
-    assert set(batch.ids_N[~batch.valid_N].tolist()) == {3, 10, 17, 21}
-    assert not batch.images[~batch.valid_N].any()
-    assert not batch.labels_N[~batch.valid_N].any()
-    assert batch.images[batch.valid_N].flatten(1).any(1).all()
-    assert torch.equal(batch.labels_N[batch.valid_N], batch.ids_N[batch.valid_N] % 3)
+    assert batch.valid_N.all()
+    assert sorted(batch.ids_N.tolist()) == sorted(TAKES_THE_PLACE_OF.get(place, place) for place in range(24))
+    assert torch.equal(batch.labels_N, batch.ids_N % 3)
+    assert batch.images.flatten(1).any(1).all()
     assert loader.corrupt.count == 4
-    for key in ("003", "010", "017", "021"):
-        assert f"corrupt sample skipped: {key}: " in caplog.text
+    for key, other in TAKES_THE_PLACE_OF.items():
+        assert re.search(rf"corrupt sample skipped: {key:03d}: .*; {other:03d} takes its place\n", caplog.text)
+
+
+def test_the_same_image_takes_the_place_at_any_number_of_workers(corrupt_split: Split) -> None:
+    data = DataConfig(classes=3, max_corrupt=4)
+    (alone,) = load(corrupt_split, data, 0, 1, batch=24)
+    shares = [load(corrupt_split, data, 0, 1, batch=24, rank=rank, world=3)[0] for rank in range(3)]
+    together = torch.cat([share.ids_N for share in shares])
+    assert sorted(together.tolist()) == sorted(alone.ids_N.tolist())
+    images = {tuple(image.flatten().tolist()) for share in shares for image in share.images}
+    assert images == {tuple(image.flatten().tolist()) for image in alone.images}
+
+
+def test_a_place_is_taken_across_corrupt_neighbours_and_the_end_of_the_index(
+    make_shards: MakeShards, small_jpegs: list[bytes]
+) -> None:
+    last_six = dict.fromkeys(range(18, 24), b"junk")
+    split = read_index(make_shards(members(small_jpegs, 24, last_six))).split("train")
+    (batch,) = load(split, DataConfig(classes=3, max_corrupt=6), 0, 1, batch=24, streams=1)
+    assert sorted(batch.ids_N.tolist()) == [0] * 7 + list(range(1, 18))
+    assert torch.equal(batch.labels_N, batch.ids_N % 3)
+
+
+def test_a_split_of_corrupt_images_alone_raises(make_shards: MakeShards, small_jpegs: list[bytes]) -> None:
+    split = read_index(make_shards(members(small_jpegs, 24, dict.fromkeys(range(24), b"junk")))).split("train")
+    with pytest.raises(ShardError, match=r"sample 0.. cannot be decoded .*none of the next 23 .*max_corrupt=99"):
+        load(split, DataConfig(classes=3, max_corrupt=99), 0, 1, batch=24, streams=1)
 
 
 @pytest.mark.parametrize("threads", [1, 3])
@@ -167,7 +194,7 @@ def test_the_limit_of_corrupt_images_is_for_each_pass(corrupt_split: Split) -> N
     loader = train_loader(corrupt_split, data, batch=8, streams=1, threads=2, prefetch=5)
     with loader:
         batches = list(loader.steps(1, 12))
-    assert sum(int((~batch.valid_N).sum()) for batch in batches) >= 12
+    assert sum(int((batch.ids_N == 22).sum()) for batch in batches) >= 6  # its own turn, and 21's
     assert loader.corrupt.count == 4
 
 

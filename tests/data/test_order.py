@@ -1,6 +1,7 @@
 """The order deals no sample twice an epoch and the same global batches at any world size, from the step alone."""
 
 import tracemalloc
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ from hypothesis import strategies as st
 
 from platform.config import ConfigError
 from platform.data.index import Index
-from platform.data.order import Order, evaluation_share
+from platform.data.order import Order, evaluation_share, steps_of, total_steps
 
 
 @st.composite
@@ -174,3 +175,30 @@ def test_evaluation_shares_are_every_sample_once_and_of_like_size(samples: int, 
     shares = [evaluation_share(samples, rank, world) for rank in range(world)]
     assert [i for share in shares for i in share] == list(range(samples))
     assert max(map(len, shares)) - min(map(len, shares)) <= 1
+
+
+@pytest.mark.parametrize(
+    ("epochs", "per_epoch", "steps"),
+    [
+        (0.07, 100, 7),  # floats make 7.000000000000001 of it
+        (0.57, 100, 57),
+        (1.1, 50, 55),
+        (0.0701, 100, 8),
+        (2.5, 179, 448),
+        (1e-6, 100, 1),
+        (12 / 37, 37, 12),  # a quotient, whose digits end somewhere
+        (90, 40_036, 3_603_240),
+    ],
+)
+def test_epochs_are_turned_into_steps_as_they_were_typed(epochs: float, per_epoch: int, steps: int) -> None:
+    assert total_steps(epochs, per_epoch) == steps
+
+
+@given(st.integers(1, 10**5), st.integers(0, 4), st.integers(1, 10**5))
+def test_durations_are_decimals_and_not_floats(digits: int, places: int, per_epoch: int) -> None:
+    assert steps_of(digits / 10**places, per_epoch) == Fraction(digits * per_epoch, 10**places)
+
+
+@given(st.integers(1, 10**7), st.integers(1, 10**7))
+def test_a_quotient_of_steps_is_so_many_steps(steps: int, per_epoch: int) -> None:
+    assert total_steps(steps / per_epoch, per_epoch) == steps

@@ -1,6 +1,5 @@
 """Open shards: members are found as tarfile finds them, wrong ones refused by name, nothing executed."""
 
-import io
 import os
 import pickle
 import tarfile
@@ -16,9 +15,9 @@ from platform.config import StorageConfig
 from platform.data import reader as reader_module
 from platform.data.cache import Bytes, ShardError, ShardFile
 from platform.data.index import Index, read_index
-from platform.data.reader import CLS, LabelRule, OpenShards, ShardReader, samples_of
+from platform.data.reader import CLS, OpenShards, SampleRule, ShardReader
 from platform.data.storage import Storage
-from tests.data.handmade import MakeShards, edit_entry, open_all, two_shards, write_index
+from tests.data.handmade import MakeShards, edit_entry, open_all, two_shards, write_any
 
 
 def test_a_shard_of_other_samples_than_the_index_says_is_refused(make_shards: MakeShards) -> None:
@@ -97,55 +96,6 @@ def test_members_that_could_execute_code_are_never_decoded(
     assert sprung.exists()
 
 
-def test_links_and_folders_in_a_shard_are_no_members(tmp_path: Path) -> None:
-    secret = tmp_path / "secret"
-    secret.write_bytes(b"secret")
-    with tarfile.open(tmp_path / "a.tar", "w") as tar:
-        for kind, target in ((tarfile.DIRTYPE, ""), (tarfile.SYMTYPE, str(secret)), (tarfile.LNKTYPE, str(secret))):
-            info = tarfile.TarInfo("0.jpg")
-            info.type, info.linkname = kind, target
-            tar.addfile(info)
-    write_index(tmp_path, {"a.tar": 0})
-    assert samples_of((tmp_path / "a.tar").read_bytes()) == {}
-    open_all(tmp_path)
-
-
-NAMES = st.text("abc./é-", min_size=1, max_size=120).filter(lambda name: not name.endswith("/"))
-FORMATS = {"ustar": tarfile.USTAR_FORMAT, "gnu": tarfile.GNU_FORMAT, "pax": tarfile.PAX_FORMAT}
-
-
-def write_any(members: list[tuple[str, bytes, float]], kind: int) -> bytes:
-    buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode="w", format=kind) as tar:
-        for name, content, mtime in members:
-            info = tarfile.TarInfo(name)
-            info.size, info.mtime = len(content), mtime  # pyright: ignore[reportAttributeAccessIssue]
-            tar.addfile(info, io.BytesIO(content))
-    return buffer.getvalue()
-
-
-@given(
-    st.lists(st.tuples(NAMES, st.binary(max_size=1500), st.sampled_from([0, 1.5, 2e9])), max_size=8),
-    st.sampled_from(sorted(FORMATS)),
-)
-@settings(max_examples=150, deadline=None)
-def test_members_are_those_that_tarfile_finds(members: list[tuple[str, bytes, float]], kind: str) -> None:
-    """Stock webdataset's writer gives times as fractions, which adds an extended header to every member."""
-    try:
-        content = write_any(members, FORMATS[kind])
-    except ValueError:  # USTAR cannot hold such a name
-        return
-    with tarfile.open(fileobj=io.BytesIO(content)) as tar:
-        expected = [(m.name, m.offset_data, m.size) for m in tar if m.isfile()]
-    assert list(reader_module._members(content)) == expected
-
-
-def test_members_of_stock_writers_need_no_tarfile(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reader_module, "_members_of_any_tar", None)
-    content = write_any([("a.jpg", b"image", 1.25), ("a.cls", b"1", 1.25)], tarfile.PAX_FORMAT)
-    assert list(samples_of(content)["a"]) == ["jpg", "cls"]
-
-
 @given(st.integers(0, 5000), st.integers(0, 2**31))
 @settings(max_examples=100, deadline=None)
 def test_a_shard_cut_anywhere_is_refused_or_whole(cut: int, size: int) -> None:
@@ -173,17 +123,20 @@ def test_garbage_is_refused(content: bytes) -> None:
         ("TXT", b"-1", -1),
         ("json:label", b'{"label": 4, "caption": "a"}', 4),
         ("json:label", b'{"label": "cat"}', 0),
+        ("json:a.b", b'{"a": {"b": 5}}', 5),
+        ("json:a.1", b'{"a": ["cat", "dog"]}', 1),
+        ("json:a.b", b'{"a.b": 6, "a": {"b": 5}}', 6),
     ],
 )
 def test_labels_are_numbers_or_names_of_classes(spec: str, member: bytes, label: int) -> None:
-    assert LabelRule.of(spec, ("cat", "dog")).label(member) == label
+    assert SampleRule.of(spec, ("cat", "dog")).label(member) == label
 
 
 @pytest.mark.parametrize("member", [b'{"label": true}', b'{"label": 1.5}', b"{}", b"[1]", b"nope", b'{"label": "owl"}'])
 def test_other_labels_are_refused(member: bytes) -> None:
     content = write_any([("a.jpg", b"", 0), ("a.json", member, 0)], tarfile.USTAR_FORMAT)
     with pytest.raises(ShardError, match=r"sample a of x.tar has the label .* neither an integer nor the name of a cl"):
-        ShardReader(ShardFile("x.tar", 1, 0, ""), content, LabelRule.of("json:label", ("cat", "dog")))
+        ShardReader(ShardFile("x.tar", 1, 0, ""), content, SampleRule.of("json:label", ("cat", "dog")))
 
 
 class CountingCache:
@@ -291,12 +244,6 @@ def test_a_size_that_is_none_is_refused_and_ends(size: bytes) -> None:
     content = header(b"0.jpg", b"00000001000\0") + bytes(512) + header(b"0.cls", size) + bytes(2048)
     with pytest.raises(ShardError, match=r"x.tar (is torn or no tar|holds 1 samples)"):
         ShardReader(ShardFile("x.tar", 2, 0, ""), content)
-
-
-def test_a_key_that_comes_twice_is_refused() -> None:
-    content = write_any([("a.jpg", b"1", 0), ("a.cls", b"0", 0), ("a.jpg", b"2", 0)], tarfile.USTAR_FORMAT)
-    with pytest.raises(ShardError, match=r"x.tar is torn or no tar \(it has two members a.jpg"):
-        ShardReader(ShardFile("x.tar", 1, 0, ""), content)
 
 
 @pytest.mark.parametrize("label", [b"9" * 30, b"9" * 5000, b"-" + b"9" * 11])

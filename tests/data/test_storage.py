@@ -9,8 +9,10 @@ from pathlib import Path
 
 import fsspec
 import pytest
+import s3fs
 from fsspec.asyn import AsyncFileSystem
 
+import platform.files as files
 from platform.config import StorageConfig
 from platform.data import storage as storage_module
 from platform.data.storage import NoSuchFile, Storage, StorageError, is_remote, join
@@ -205,3 +207,60 @@ def test_what_is_remote() -> None:
         False,
         False,
     ]
+
+
+@pytest.mark.parametrize("act", ["write", "upload", "remove"])
+def test_a_store_that_hangs_ends_what_changes_it_too(
+    act: str, server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in {
+        "AWS_ENDPOINT_URL": server.url,
+        "AWS_ACCESS_KEY_ID": "id",
+        "AWS_SECRET_ACCESS_KEY": "secret",
+        "AWS_DEFAULT_REGION": "us-east-1",
+    }.items():
+        monkeypatch.setenv(name, value)
+    s3fs.S3FileSystem.clear_instance_cache()  # of connections to other tests' servers
+    store, url, file = storage(attempts=2, timeout_s=0.5), "s3://shards/a.bin", tmp_path / "a.bin"
+    monkeypatch.setattr(s3fs.S3FileSystem, "_expand_path", _as_it_is)  # it would look for the file first
+    acts = {
+        "write": lambda: store.write(url, CONTENT),
+        "upload": lambda: store.upload(file, url),
+        "remove": lambda: store.remove(url),
+    }
+    with pytest.raises(StorageError, match=r"s3://shards/a\.bin cannot be (written|removed) after 2 attempts"):
+        acts[act]()
+    assert server.requests["PUT"] + server.requests["POST"] + server.requests["DELETE"] >= 2
+    s3fs.S3FileSystem.clear_instance_cache()
+
+
+async def _as_it_is(self: object, path: str, **options: object) -> list[str]:
+    return [path]
+
+
+def test_a_large_file_has_the_time_of_its_pieces() -> None:
+    store = storage(timeout_s=10.0)
+    asynchronous = fsspec.filesystem("http")
+    assert isinstance(asynchronous, AsyncFileSystem)
+    assert store._limit(asynchronous) == {"timeout": 10.0}
+    assert store._limit(asynchronous, 250_000) == {"timeout": 30.0}  # pieces of 100 kB
+
+
+@pytest.mark.parametrize("scheme", ["", "file://"])
+def test_a_file_of_a_folder_is_whole_or_not_there(scheme: str, tmp_path: Path) -> None:
+    url, source = f"{scheme}{tmp_path}/below/a.bin", tmp_path / "source"
+    source.write_bytes(CONTENT)
+    seen: list[bool] = []
+
+    def look(path: Path) -> None:
+        seen.append((tmp_path / "below" / "a.bin").exists())
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(files, "_sync", look)  # just before it takes its place
+        storage().write(url, CONTENT)
+        if scheme:
+            (tmp_path / "below" / "a.bin").unlink()
+            storage().upload(source, url)
+    assert seen
+    assert not any(seen[::2])
+    assert [path.read_bytes() for path in (tmp_path / "below").iterdir()] == [CONTENT]

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from platform.data.order import evaluation_share
+from platform.evaluation.metrics import Scores
 from platform.evaluation.predict import Predictions
 from platform.evaluation.probabilities import MemberProbabilities, is_complete, seal, write_part
 
@@ -54,8 +55,33 @@ def test_half_precision_is_read_as_float32(tmp_path: Path) -> None:
     seal(tmp_path, SAMPLES, VIEWS, 2)
     found = MemberProbabilities(tmp_path).read(0, SAMPLES)
     assert found.dtype == torch.float32
-    assert torch.equal(found, everything().probs_NVK.half().float())
+    torch.testing.assert_close(found, everything().probs_NVK, rtol=0.004, atol=0)
     assert np.load(tmp_path / "part-0000.npy").dtype == np.float16
+
+
+def test_half_precision_keeps_the_loss_of_confident_mistakes(tmp_path: Path) -> None:
+    """Probabilities down to the smallest that float32 has, which float16 takes for 0: a loss of 69 each by `Scores`."""
+    torch.manual_seed(0)
+    logits = 40 * torch.randn(SAMPLES, VIEWS, CLASSES)
+    full = everything()
+    whole = Predictions(full.ids_N, full.labels_N, full.valid_N, logits.softmax(-1))
+    write_part(tmp_path, 0, range(SAMPLES), VIEWS, CLASSES, "float16", iter([whole]))
+    seal(tmp_path, SAMPLES, VIEWS, 1)
+    stored, labels = MemberProbabilities(tmp_path), torch.from_numpy(full.labels_N)
+    expected = Scores.of(whole.probs_NVK[:, 0], labels, stored.valid_N)
+    found = Scores.of(stored.read(0, SAMPLES)[:, 0], labels, stored.valid_N)
+    assert expected.loss / expected.samples > 20
+    assert found.loss == pytest.approx(expected.loss, rel=1e-3)
+    assert (found.top1, found.top5) == (expected.top1, expected.top5)
+    assert torch.equal(stored.read(0, SAMPLES) == 0, whole.probs_NVK == 0)  # what is 0 is 0 again
+
+
+def test_half_precision_of_earlier_versions_is_read_as_probabilities(tmp_path: Path) -> None:
+    full = everything()
+    np.save(tmp_path / "part-0000.npy", full.probs_NVK.half().numpy())
+    np.savez(tmp_path / "part-0000-labels.npz", first=0, labels=full.labels_N, valid=full.valid_N)
+    seal(tmp_path, SAMPLES, VIEWS, 1)
+    assert torch.equal(MemberProbabilities(tmp_path).read(0, SAMPLES), full.probs_NVK.half().float())
 
 
 @pytest.mark.parametrize(

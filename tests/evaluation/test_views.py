@@ -8,7 +8,8 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from platform.data.decode import EncodedImage
+from platform.data.decode import EncodedImage, resize
+from platform.evaluation import views as module
 from platform.evaluation.views import RENDERED, SCALES, render, with_mirrors
 
 SIZE = 64
@@ -119,6 +120,38 @@ def test_every_image_gives_every_view(height: int, width: int, size: int) -> Non
         assert crops[views].dtype == torch.uint8
     assert torch.equal(crops[1], crops[10][:1])
     assert torch.equal(crops[10], crops[144][:5])
+
+
+@pytest.mark.parametrize(("height", "width"), [(2, 700), (700, 2), (3, 250), (250, 3), (1, 999), (40, 1500)])
+@pytest.mark.parametrize("views", [1, 144])
+def test_an_image_enlarged_in_strips_gives_the_same_views(
+    height: int, width: int, views: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    image, made = encoded(noise(height, width)), []
+    monkeypatch.setattr(module, "LONG", 10_000)
+    whole = render(image, 32, views)
+    monkeypatch.setattr(module, "LONG", 8)
+    monkeypatch.setattr(module, "STRIP_PIXELS", 100_000)
+
+    def recorded(pixels: NDArray[np.uint8], size: tuple[int, int], interpolation: str = "bilinear") -> torch.Tensor:
+        made.append(max(size[0] * size[1], len(pixels) * size[1]))
+        return resize(pixels, size, interpolation)
+
+    monkeypatch.setattr(module, "resize", recorded)
+    assert torch.equal(render(image, 32, views), whole)
+    assert max(made) <= 100_000  # pixels; whole it has up to 2.5 million
+
+
+def test_a_very_long_image_is_never_there_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = []
+
+    def recorded(pixels: NDArray[np.uint8], size: tuple[int, int], interpolation: str = "bilinear") -> torch.Tensor:
+        made.append(size[0] * size[1])
+        return resize(pixels, size, interpolation)
+
+    monkeypatch.setattr(module, "resize", recorded)
+    render(encoded(noise(1, 1000)), 224, 144)
+    assert max(made) <= module.STRIP_PIXELS  # 124 million whole
 
 
 def test_fewer_views_are_the_first_of_more() -> None:

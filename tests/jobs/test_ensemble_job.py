@@ -52,6 +52,8 @@ def test_finished_runs_show_their_table_at_once_and_evaluate_again(launch):
     status, second = launch(*words)
     assert status == 0
     assert "nothing to train" in second
+    assert "scoring 1 member(s) with up to 1 view(s)" in first
+    assert "scoring" not in second
     assert _table(first) == _table(second)
 
     status, again = launch(*words, "job=evaluate", "evaluation.views=[1,10]")

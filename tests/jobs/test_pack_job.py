@@ -44,6 +44,9 @@ def test_it_packs_verifies_and_says_so(launch: Runner, tmp_path: Path, digits_da
     status, output = launch(*words, "pack.action=verify")
     assert (status, output.count("\n")) == (2, 1), output
     assert output.startswith("error: no index.json in")
+    for name in ("train-000002.tar", "val-000001.tar"):
+        path = tmp_path / "shards" / name
+        path.write_bytes(path.read_bytes()[:-1] + bytes(1))
     status, output = launch(*words, "data.source=null", "pack.action=index")
     assert status == 0, output
     assert "as the shards' names say" in output

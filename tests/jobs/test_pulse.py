@@ -4,10 +4,18 @@ import json
 import os
 import subprocess
 import sys
+import threading
 from dataclasses import dataclass
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
+from jobs import pulse
+from platform.cluster import Beat
+from platform.config import Config
+from platform.training.progress import Progress
+from platform.training.worker import Worker
 from tests.conftest import ROOT
 
 LIMIT_S, VICTIM_WAITS_S = 1, 1.5
@@ -103,3 +111,44 @@ def test_one_that_never_came_to_a_step_is_ended_too(ends: dict[str, End]) -> Non
 
 def test_whoever_moves_is_left_alone(ends: dict[str, End]) -> None:
     assert ends["evaluating"] == End(0, 0.0, "")
+
+
+class Listener:
+    """Takes what a worker sends."""
+
+    member = "m"
+
+    def __init__(self) -> None:
+        self.beats, self.warnings, self.third = 0, [], threading.Event()
+
+    def beat(self, beat: Beat, wait_s: float = 0) -> int:
+        self.beats += 1
+        if self.beats == 3:
+            self.third.set()
+        if self.beats == 1:
+            raise RuntimeError("no Ray yet")
+        return 0
+
+    def send(self, kind: str, *, step: int = 0, metrics: dict[str, float] | None = None, text: str = "") -> None:
+        self.warnings += [text] * (kind == "warning")
+
+
+def _fails() -> dict[str, float]:
+    raise RuntimeError("the driver is gone")
+
+
+@pytest.mark.parametrize("hangs", [False, True])
+def test_a_heartbeat_survives_what_is_measured_however_that_fails(hangs: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    released, listener, config = threading.Event(), Listener(), Config()
+    config.tracking.system_metrics_every_s = 0.01
+    monkeypatch.setattr(pulse, "system_metrics", released.wait if hangs else _fails)
+    monkeypatch.setattr(pulse, "BEAT_EVERY_S", 0.05)
+    monkeypatch.setattr(pulse, "LEAVES_S", 1.0)
+    monkeypatch.setattr(pulse.ray, "get_runtime_context", lambda: SimpleNamespace(get_node_id=lambda: "id"))
+    sender: Any = listener
+    with pulse.Pulse(config, sender, Worker(node="node7"), Progress(), 0, lambda: False):
+        assert listener.third.wait(30)
+    released.set()
+    said = ["rank 0 on node7: a heartbeat failed (RuntimeError: no Ray yet); the rest goes on"]
+    failed = ["rank 0 on node7: measuring failed (RuntimeError: the driver is gone); the rest goes on"]
+    assert sorted(listener.warnings) == said + ([] if hangs else failed)

@@ -19,6 +19,7 @@ from mlflow.tracking import MlflowClient
 
 from platform.chaos import session
 from platform.data import samplelog
+from platform.experiment import ExperimentFolder
 from platform.sweep import curve
 from platform.sweep.trials import DIVERGED, FINISHED, OVER, STOPPED, WAITING, Book, Trial
 from platform.tracking import mlflow_ids
@@ -85,10 +86,11 @@ class Sweep:
     def runs(self) -> tuple[Run, dict[str, Run]]:
         """MLflow's run of the sweep, and those of the trials by name: exactly these are there."""
         client = MlflowClient(self._launch.uri)
-        record = json.loads((self.folder / "experiment.json").read_text())
+        record = ExperimentFolder(self.folder).record()
         ids = mlflow_ids(self.folder / "tracking.jsonl")
-        parent = client.get_run(ids[record["parent_run"]])
-        runs = {name: client.get_run(ids[key]) for name, key in record["member_runs"].items()}
+        assert record.parent_run
+        parent = client.get_run(ids[record.parent_run])
+        runs = {name: client.get_run(ids[key]) for name, key in record.member_runs.items()}
         experiment = parent.info.experiment_id
         known = {run.info.run_id for run in client.search_runs([experiment]) if _belongs(run, parent)}
         assert known == {parent.info.run_id, *(run.info.run_id for run in runs.values())}
@@ -186,6 +188,8 @@ def test_a_sweep_stops_bad_trials_and_goes_on_after_a_kill_and_ctrl_c(launch: Ru
     output = sweep.run()
     assert "asha: every trial is over; nothing to train" in output
     assert "side by side" not in output
+    assert "scoring" not in output
+    assert not [path for path in sweep.folder.glob("*.jsonl") if path.name != "tracking.jsonl"]
     assert {name: digest(sweep.member(name).weights) for name in weights} == weights
     assert sweep.trials() == trials
     assert sweep.runs()[0].info.status == "FINISHED"

@@ -132,7 +132,10 @@ def test_shards_at_a_url_are_cached_on_the_pods_disks():
         (["job=promote"], "job=promote writes into this checkout; leave out cluster=kuberay"),
         (["bench.json=/home/me/x.json"], "bench.json is /home/me/x.json, which pods do not see"),
         (["fresh=true"], "fresh=true would start anew in each of cluster.kube.retries=3"),
-        (["tracking.uri=http://me:hidden@mlflow"], "tracking.uri holds a password, and a manifest is no place for one"),
+        (
+            ["tracking.uri=http://me:hidden@mlflow"],
+            "tracking.uri holds a password or token, and a manifest is no place for one",
+        ),
     ],
 )
 def test_what_pods_cannot_have_is_one_line_with_the_remedy(words: list[str], said: str):

@@ -15,7 +15,7 @@ from platform.config import ConfigError, DataConfig, StorageConfig
 from platform.data.index import read_index
 from platform.packing.adopt import divide_by_name, index_shards
 from platform.packing.verify import verify
-from tests.data.handmade import write_tar
+from tests.data.handmade import write_index, write_tar
 from tests.packing.packed import read_split
 
 STORAGE = StorageConfig(attempts=2)
@@ -220,3 +220,108 @@ def test_nothing_in_a_shard_is_executed(tmp_path: Path, small_jpegs: list[bytes]
     index_shards(data, STORAGE, "cls")
     assert verify(data).bad == []
     assert not marker.exists()
+
+
+def test_class_sorted_shards_are_refused_with_the_classes_that_would_not_be_trained(
+    tmp_path: Path, small_jpegs: list[bytes]
+) -> None:
+    data = stock_shards(tmp_path / "s", small_jpegs, [f"{i:03d}.tar" for i in range(6)], sorted([0, 1, 2] * 4))
+    refused(
+        replace(data, val_fraction=0.3),
+        r"1 of the 1 classes of the val part have no training image: 2; the shards seem to be sorted by class: name",
+    )
+    named = stock_shards(tmp_path / "n", small_jpegs, ["train-0.tar", "val-0.tar"], ["a", "b"] * 3 + ["c"] * 6)
+    refused(named, r"1 of the 1 classes of the val part have no training image: c; give those classes training images")
+
+
+def test_sorted_shards_whose_last_class_is_trained_too_are_refused(tmp_path: Path) -> None:
+    """Two classes of 200 images in 8 shards: validation would be one shard of dogs, of which there are others."""
+    for number in range(8):
+        members = {}
+        for i in range(50):
+            members |= {f"{number}-{i}.jpg": b"x", f"{number}-{i}.cls": b"cat" if number < 4 else b"dog"}
+        write_tar(tmp_path / f"{number}.tar", members)
+    data = DataConfig(shards=str(tmp_path), classes=2, val_fraction=0.1)
+    refused(
+        data, r"the last shards would be the val part, but 1 of the 2 classes have none of its 50 images: cat; the sh"
+    )
+
+
+def test_trained_classes_without_a_validation_image_are_said(tmp_path: Path, small_jpegs: list[bytes]) -> None:
+    labels = ["a", "b", "c"] * 2 + ["a", "b"] * 3
+    data = stock_shards(tmp_path / "s", small_jpegs, ["train-0.tar", "val-0.tar"], labels)
+    assert index_shards(data, STORAGE, "cls").without == ["1 of the 3 classes have no val image: c"]
+
+
+def test_shards_as_tools_leave_them_are_indexed_and_what_is_left_out_is_counted(
+    tmp_path: Path, small_jpegs: list[bytes]
+) -> None:
+    """Dotted keys, labels deep in JSON, `./`, `__info__`, `.DS_Store`, links; an image named by `pack.image`."""
+    for number, folder in enumerate(("train", "val")):
+        (tmp_path / folder).mkdir()
+        with tarfile.open(tmp_path / folder / "0.tar", "w", format=tarfile.PAX_FORMAT) as tar:
+            members: dict[str, bytes] = {"__info__": b"{}", "./.DS_Store": b"", "./._0.input.jpg": b"?"}
+            for i in range(3):
+                about = json.dumps({"a": {"b": i}}).encode()
+                members |= {
+                    f"./{i}.input.jpg": small_jpegs[3 * number + i],
+                    f"./{i}.mask.png": b"",
+                    f"./{i}.json": about,
+                }
+            for name, content in members.items():
+                info = tarfile.TarInfo(name)
+                info.size = len(content)
+                tar.addfile(info, io.BytesIO(content))
+            for name, target in (("./3.input.jpg", "0.input.jpg"), ("./3.json", "2.json"), ("./x.jpg", "/etc/hosts")):
+                link = tarfile.TarInfo(name)
+                link.type, link.linkname = tarfile.SYMTYPE, target
+                tar.addfile(link)
+    data = DataConfig(shards=str(tmp_path), source=None, classes=3)
+    refused(
+        data,
+        r"8 of 8 samples have no image .*; give pack.image=(input.jpg|mask.png) or .*, or give pack.label",
+        "json:a.b",
+    )
+    made = index_shards(data, STORAGE, "json:a.b", image="input.jpg")
+    assert made.left_out == [
+        "4 hidden and tool-made files: ./.DS_Store of train/0.tar, ./._0.input.jpg of train/0.tar, "
+        "./.DS_Store of val/0.tar ...",
+        "2 links that lead to no member of their shard: ./x.jpg -> /etc/hosts of train/0.tar, "
+        "./x.jpg -> /etc/hosts of val/0.tar",
+        "2 members called __NAME__: __info__ of train/0.tar, __info__ of val/0.tar",
+    ]
+    index = read_index(tmp_path)
+    assert index.packing == {"source": None, "label": "json:a.b", "image": "input.jpg"}
+    for part, jpegs in (("train", small_jpegs[:3]), ("val", small_jpegs[3:6])):
+        samples = read_split(index, part)
+        assert [sample.key for sample in samples] == ["0", "1", "2", "3"]
+        assert [sample.image for sample in samples] == [*jpegs, jpegs[0]]
+        assert [sample.label for sample in samples] == [0, 1, 2, 2]
+    found = verify(data)
+    assert (found.bad, found.left_out) == ([], made.left_out)
+
+
+def test_of_two_images_the_one_that_is_meant_has_to_be_said(tmp_path: Path, small_jpegs: list[bytes]) -> None:
+    for number in range(2):
+        write_tar(tmp_path / f"{number}.tar", {"0.jpg": small_jpegs[0], "0.png": small_jpegs[1], "0.cls": b"0"})
+    data = DataConfig(shards=str(tmp_path), classes=3)
+    refused(data, r"sample 0 of \d.tar has the images jpg and png; say which one with pack.image=jpg")
+    index_shards(data, STORAGE, "cls", image="png")
+    assert read_split(read_index(tmp_path), "train")[0].image == small_jpegs[1]
+
+
+def test_joined_shards_are_indexed_whole_and_an_index_of_their_first_half_is_not(
+    tmp_path: Path, small_jpegs: list[bytes]
+) -> None:
+    data = stock_shards(tmp_path / "s", small_jpegs, ["train-0.tar", "train-1.tar", "val-0.tar"], [0, 1, 2] * 4)
+    first, second = Path(data.shards, "train-0.tar"), Path(data.shards, "train-1.tar")
+    first.write_bytes(first.read_bytes() + second.read_bytes())
+    second.unlink()
+    write_index(Path(data.shards), {"train-0.tar": 4, "val-0.tar": 4}, classes=[])
+    assert any("train-0.tar holds 8 samples, its index says 4" in line for line in verify(data).bad)
+    Path(data.shards, "index.json").unlink()
+    assert index_shards(data, STORAGE, "cls").samples == {"train": 8, "val": 4}
+    assert [sample.image for sample in read_split(read_index(data.shards), "train")] == small_jpegs[:8]
+    first.write_bytes(first.read_bytes() + b"torn")
+    Path(data.shards, "index.json").unlink()
+    refused(data, r"train-0.tar is torn or no tar \(what follows its end, at byte \d+, is no tar\); copy it again")

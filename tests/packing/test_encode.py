@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image, JpegImagePlugin
 
+from platform.data.decode import EncodedImage
 from platform.data.index import read_index
 from platform.packing.encode import stored
 from platform.packing.pack import pack
@@ -53,7 +54,7 @@ def test_a_shrunk_jpeg_has_half_the_chroma_and_looks_the_same(photos: list[bytes
     buffer = io.BytesIO()
     original = Image.open(io.BytesIO(photos[0]))
     original.save(buffer, "JPEG", quality=95, subsampling=subsampling, exif=b"Exif\0\0" + b"x" * 8)
-    extension, content = stored(buffer.getvalue(), 200, 90)
+    extension, content, _ = stored(buffer.getvalue(), 200, 90)
     shrunk = Image.open(io.BytesIO(content))
     assert (extension, shrunk.size, shrunk.format) == ("jpg", (300, 200), "JPEG")
     assert sampling(content) == 2  # 4:2:0
@@ -68,7 +69,7 @@ def test_orientation_is_not_applied(photos: list[bytes]) -> None:
     exif[0x0112] = 6  # a quarter turn
     buffer = io.BytesIO()
     Image.open(io.BytesIO(photos[0])).save(buffer, "JPEG", exif=exif)
-    assert stored(buffer.getvalue(), None, 90) == ("jpg", buffer.getvalue())
+    assert stored(buffer.getvalue(), None, 90) == ("jpg", buffer.getvalue(), None)
     assert Image.open(io.BytesIO(stored(buffer.getvalue(), 200, 90)[1])).size == (300, 200)
 
 
@@ -90,6 +91,83 @@ def test_other_formats_become_jpeg_with_all_their_chroma_and_grey_stays_grey() -
 def test_a_decoded_image_is_shrunk_too() -> None:
     content = stored(Image.new("RGB", (400, 300)), 150, 90)[1]
     assert Image.open(io.BytesIO(content)).size == (200, 150)
+
+
+DEEP = np.repeat(np.arange(256, dtype=np.uint16)[:, None], 256, 1)  # 0 .. 255 of what should be shown
+
+
+def saved(image: Image.Image, file_format: str) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, file_format)
+    return buffer.getvalue()
+
+
+def shown(content: bytes) -> np.ndarray:
+    return np.asarray(Image.open(io.BytesIO(content)).convert("L")).astype(int)
+
+
+@pytest.mark.parametrize("file_format", ["TIFF", "PPM", "PNG", None])
+def test_16_bits_are_scaled_when_packed_and_png_keeps_its_bytes(file_format: str | None) -> None:
+    image = Image.fromarray(DEEP * 257)
+    content = image if file_format is None else saved(image, file_format)
+    for shorter_side in (None, 128):
+        extension, packed, converted = stored(content, shorter_side, 95)
+        assert "values 0 to 65535 as 0 to 255" in (converted or "")
+        if file_format == "PNG" and shorter_side is None:
+            assert (extension, packed) == ("png", content)
+            continue
+        assert extension == "jpg"
+        assert Image.open(io.BytesIO(packed)).mode == "L"
+        assert np.abs(shown(packed) - DEEP[:: 256 // (shorter_side or 256), : shorter_side or 256]).max() <= 2
+
+
+def test_a_range_is_asked_for_by_name_and_then_used() -> None:
+    floats, twelve_bits = (
+        saved(Image.fromarray(DEEP.astype(np.float32)), "TIFF"),
+        saved(Image.fromarray(DEEP * 16), "PNG"),
+    )
+    with pytest.raises(ValueError, match=r"floating-point numbers \(0 to 255 in it\).*data.value_range"):
+        stored(floats, None, 95)
+    for content, value_range in ((floats, (0.0, 255.0)), (twelve_bits, (0.0, 4080.0))):
+        extension, packed, _ = stored(content, None, 95, value_range)
+        assert extension == "jpg"
+        assert np.abs(shown(packed) - DEEP).max() <= 2
+
+
+@pytest.mark.parametrize("file_format", ["PNG", "BMP", None])
+def test_an_image_too_long_to_be_used_is_not_packed(file_format: str | None) -> None:
+    image = Image.new("RGB", (4000, 2))
+    with pytest.raises(ValueError, match="4000x2 pixels: more than 1000 times as long as wide"):
+        stored(image if file_format is None else saved(image, file_format), None, 90)
+
+
+def test_transparent_images_are_packed_on_white() -> None:
+    hidden = Image.new("RGBA", (40, 40), (200, 0, 0, 0))
+    for content in (hidden, saved(hidden, "TIFF"), saved(hidden, "PNG")):
+        for shorter_side in (None, 32):
+            _, packed, converted = stored(content, shorter_side, 95)
+            assert converted == "RGBA (what is transparent on white)"
+            assert (EncodedImage(packed).decode() == 255).all()
+
+
+def test_a_packing_counts_what_it_converted(tmp_path: Path, class_folder: Path) -> None:
+    deep, hidden = Image.fromarray(DEEP * 257), Image.new("RGBA", (40, 40), (200, 0, 0, 0))
+    write_files(class_folder, {f"cat/deep{i}.png": saved(deep, "PNG") for i in range(3)})
+    write_files(class_folder, {f"cat/hidden{i}.tif": saved(hidden, "TIFF") for i in range(2)})
+    write_files(class_folder, {"cat/float.tif": saved(Image.fromarray(DEEP.astype(np.float32)), "TIFF")})
+    report = pack(config(tmp_path, class_folder))
+    assert list(report.converted.items()) == [
+        ("I;16 (values 0 to 65535 as 0 to 255)", 3),
+        ("RGBA (what is transparent on white)", 2),
+    ]
+    (refused,) = report.unreadable
+    assert refused.startswith("cat/float.tif: its values are floating-point numbers")
+    assert "give data.value_range=[BLACK,WHITE]" in refused
+    report = pack(config(tmp_path / "again", class_folder, value_range=[0.0, 65535.0]))
+    assert report.unreadable == []
+    assert report.converted["I;16 (values 0 to 65535 as 0 to 255)"] == 3
+    assert report.converted["F (values 0 to 65535 as 0 to 255)"] == 1
+    assert read_index(tmp_path / "again" / "shards").packing["value_range"] == [0.0, 65535.0]
 
 
 @pytest.mark.parametrize("share", [0.01, 0.5, 0.999])

@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import re
 import subprocess
 import sys
 import tarfile
@@ -21,6 +22,7 @@ from PIL import Image
 from platform.config import ConfigError, DataConfig, StorageConfig
 from platform.data.index import Index, read_index
 from platform.packing import pack as packing
+from platform.packing import recipe
 from platform.packing.pack import even_parts, pack
 from platform.packing.target import RemoteTarget
 from tests.packing.packed import (
@@ -251,7 +253,11 @@ def test_the_index_says_how_it_was_packed(tmp_path: Path, class_folder: Path) ->
         "samples_per_shard": 4,
         "shorter_side": None,
     }
-    assert content["packing"] == read_index(tmp_path / "shards").packing == packing
+    digest = content["packing"].pop(recipe.DIGEST)
+    assert re.fullmatch("[0-9a-f]{64}", digest)
+    assert str(tmp_path) not in json.dumps(content)
+    assert content["packing"] | {recipe.DIGEST: digest} == read_index(tmp_path / "shards").packing
+    assert content["packing"] == packing
     assert all(set(entry) >= {"url", "nsamples", "filesize", "md5sum", "split"} for entry in content["shardlist"])
 
 

@@ -16,7 +16,8 @@ from platform.sweep import curve
 from platform.sweep.agenda import REPLAYED, Agenda, Nothing
 from platform.sweep.curve import Moment
 from platform.sweep.search import Listed
-from platform.sweep.trials import DIVERGED, FAILED, FINISHED, OVER, STOPPED, WAITING, Book, Point, Trial
+from platform.sweep.trials import DIVERGED, FAILED, FINISHED, OVER, STOPPED, WAITING, Book, Point, Trial, name_of
+from tests.counting import Cost, cost_of
 
 SETTINGS = settings(
     max_examples=50, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.large_base_example]
@@ -57,6 +58,7 @@ class Launch:
     def __post_init__(self) -> None:
         self.search = Told(self.sweep.points or 0)
         self.book = Book.read(self.folder)
+        self.book.write(self.folder)
         self.before = [replace(trial) for trial in self.book.trials]
         words = lambda point, seed: [f"optim.lr={point['optim.lr']}", f"seed={seed}"]  # noqa: E731
         self.agenda = Agenda(self.sweep, self.book, self.search, self.folder, words)
@@ -319,4 +321,44 @@ def test_a_curve_that_was_lost_is_no_finalists(folder: Path):
         assert isinstance(trial, Trial)
         launch.end(trial, FINISHED, 0.5)
     (ExperimentFolder(folder).member("p000-s0").path / curve.FILE).write_text("")
-    assert launch.names(3) == ["p001-s1"]
+    assert Launch(launch.sweep, folder).names(3) == ["p001-s1"]
+
+
+def cost_of_a_trial(folder: Path, known: int, sweep: SweepConfig) -> tuple[Cost, Cost]:
+    """(of its beginning, of its end with a place among the others) in a sweep where so many have ended before."""
+    book = Book(trials=[Trial(name_of(n, 0), n, {"optim.lr": n}, 0, [], FINISHED) for n in range(known)])
+    book.write(folder)
+    for trial in book.trials:
+        write_curve(folder, trial.name, 0.5)
+    launch = Launch(sweep, folder)
+    while isinstance(trial := launch.agenda.next(), Trial) and trial.state in OVER:  # what the scheduler hears again
+        launch.agenda.end(trial, trial.state)
+    begin = cost_of(launch.agenda.next, folder)
+    trial = launch.book.trials[-1]
+    assert (trial.state, trial.name) == (WAITING, name_of(known + 1, 0) if sweep.seeds == 1 else "p000-s2")
+    write_curve(folder, trial.name, 0.4)
+
+    def stop() -> None:
+        moments = launch.agenda.curve(trial.name)
+        assert launch.agenda.place_at(moments[-1].epoch, moments[-1].top1) == (known + 1, known + 1)
+        launch.agenda.end(trial, STOPPED, "by asha")
+
+    end = cost_of(stop, folder)
+    assert [each.state for each in Book.read(folder).trials[-2:]] == [WAITING, STOPPED]
+    return begin, end
+
+
+@pytest.mark.parametrize("seeds", [1, 3])  # with three, those of the best: finalists are chosen at each beginning
+def test_a_trial_costs_no_more_among_a_thousand_than_among_ten(folder: Path, seeds: int):
+    costs = []
+    for known in (10, 1000):
+        place = folder / str(known)
+        place.mkdir()
+        sweep = sweep_of("asha", points=known + (2 if seeds == 1 else 0), seeds=seeds)
+        costs.append(cost_of_a_trial(place, known, sweep))
+    (begin, end), (begin_late, end_late) = costs
+    assert (begin_late.opens, end_late.opens) == (begin.opens, end.opens)
+    assert begin.opens == 1
+    assert end.opens <= 5  # the curves of the two that run, twice, and the line
+    assert begin_late.bytes_written <= begin.bytes_written + 20  # longer numbers
+    assert end_late.bytes_written <= end.bytes_written + 20

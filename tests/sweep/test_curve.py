@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from platform.sweep.curve import FILE, CurveWriter, Moment, append, read
+from platform.sweep.curve import FILE, CurveReader, CurveWriter, Moment, append, read
+from tests.counting import cost_of
 
 
 def moment(step: int, top1: float = 0.5) -> Moment:
@@ -87,3 +88,37 @@ def test_an_evaluation_without_timed_steps_has_no_speed(tmp_path: Path):
     writer.take(10, training(10, 0.0))
     writer.take(10, SCORES)
     assert read(tmp_path)[0].images_per_s == 0.0
+
+
+def test_a_writer_knows_its_newest_evaluation_without_reading(tmp_path: Path):
+    writer = CurveWriter(tmp_path)
+    assert writer.newest is None
+    for step in (20, 40, 30):  # PBT goes on from a state of before
+        writer.take(step, training(step))
+        writer.take(step, SCORES)
+        assert writer.newest is not None
+        assert writer.newest.step == step
+    cost = cost_of(lambda: writer.newest, tmp_path)
+    assert cost.opens == 0
+    assert [each.step for each in read(tmp_path)] == [20, 30, 40]
+
+
+def test_curves_of_trials_that_do_not_run_are_read_once(tmp_path: Path):
+    for name in ("over", "under way"):
+        (tmp_path / name).mkdir()
+        append(tmp_path / name, moment(10, 0.3 if name == "over" else 0.2))
+    reader = CurveReader(lambda name: tmp_path / name)
+    reader.runs("under way")
+    names = ["over", "under way", "to come"]
+    assert reader.top1_at(1.0, names) == [0.3, 0.2]
+    for step in (20, 30):
+        append(tmp_path / "under way", moment(step, step / 100))
+        cost = cost_of(lambda step=step: reader.top1_at(step / 10, names), tmp_path)
+        assert set(cost.opened) == {f"under way/{FILE}"}
+        assert reader.top1_at(step / 10, names) == [step / 100]
+    reader.ended("under way")
+    assert [each.step for each in reader("under way")] == [10, 20, 30]
+    assert cost_of(lambda: reader.top1_at(2.0, names), tmp_path).opens == 0
+    reader.runs("over")
+    append(tmp_path / "over", moment(20, 0.9))
+    assert reader.top1_at(2.0, names) == [0.2, 0.9]

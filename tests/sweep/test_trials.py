@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from platform.config import ConfigError
-from platform.sweep.trials import FAILED, FILE, FINISHED, STATES, STOPPED, Book, Trial, lane_of, name_of
+from platform.sweep.trials import CHANGES, FAILED, FILE, FINISHED, STATES, STOPPED, Book, Trial, lane_of, name_of
 
 
 def trial(point: int = 0, seed: int = 0, **changes: Any) -> Trial:
@@ -88,3 +88,36 @@ def test_a_damaged_book_says_so_in_one_line(tmp_path: Path, content: str | bytes
     ) as error:
         Book.read(tmp_path)
     assert "\n" not in str(error.value)
+
+
+def test_a_book_is_its_file_and_what_changed_since(tmp_path: Path):
+    book = Book(trials=[trial(0), trial(1)])
+    book.write(tmp_path)
+    book.trials[0].state = FINISHED
+    book.note(tmp_path, book.trials[0])
+    book.trials.append(trial(2))
+    book.note(tmp_path, book.trials[2])
+    assert Book.read(tmp_path) == book
+    lines = (tmp_path / CHANGES).read_text()
+    book.trials[2].state, book.trials[2].changes = STOPPED, [[1.0, "optim.lr", 0.3]]
+    book.note(tmp_path, book.trials[2])
+    assert Book.read(tmp_path) == book
+    book.write(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == [FILE]
+    assert Book.read(tmp_path) == book
+    (tmp_path / CHANGES).write_text(lines + '{"name": "p003')  # killed before they went, and in a line
+    assert [each.state for each in Book.read(tmp_path).trials] == [FINISHED, "waiting", "waiting"]
+
+
+@pytest.mark.parametrize("damage", ["3\n", "{}\n", "{\n", json.dumps(GOOD | {"name": "../x"}) + "\n"])
+def test_a_damaged_change_of_the_book_is_one_line(tmp_path: Path, damage: str):
+    Book(trials=[trial(0)]).write(tmp_path)
+    (tmp_path / CHANGES).write_text(damage)
+    with pytest.raises(ConfigError, match=r"trials\.json is damaged \(.*\); bring it back, or give fresh=true"):
+        Book.read(tmp_path)
+
+
+def test_changes_without_their_book_are_not_an_empty_book(tmp_path: Path):
+    Book(trials=[trial(0)]).note(tmp_path, trial(0))
+    with pytest.raises(ConfigError, match=r"trials\.json is missing, though trials\.jsonl is there"):
+        Book.read(tmp_path)

@@ -42,6 +42,19 @@ def test_polyak_is_the_plain_mean_of_the_iterates_from_its_start(start: float, f
     torch.testing.assert_close(floats(state), mean)
 
 
+def test_polyak_starts_at_the_share_that_was_typed() -> None:
+    """0.29 of 100 steps are 29, and 28.999999999999996 in floats."""
+    model = network()
+    average = WeightAverage(model, TrainingConfig(averaging="polyak", averaging_start=0.29), 100, 100)
+    for step in range(31):
+        before = floats(average.state)
+        with torch.no_grad():
+            model[0].weight.add_(1.0)  # type: ignore[operator]
+        average.update(model, step)
+        newest = floats(model.state_dict())
+        assert torch.equal(floats(average.state), newest if step < 30 else (before + newest) / 2)
+
+
 def test_polyak_is_the_newest_before_its_start() -> None:
     model = network()
     average = WeightAverage(model, TrainingConfig(averaging="polyak", averaging_start=0.5), 4, STEPS)

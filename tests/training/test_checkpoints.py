@@ -20,7 +20,8 @@ from hypothesis import strategies as st
 
 from platform.config import CheckpointConfig, StorageConfig
 from platform.data.storage import Storage, StorageError
-from platform.training.checkpoints import CheckpointError, Checkpoints, Saved
+from platform.training import checkpoints
+from platform.training.checkpoints import CheckpointError, Checkpoints, Saved, newest_step
 
 HASTY = StorageConfig(attempts=1, timeout_s=5)
 
@@ -344,3 +345,54 @@ def test_a_process_killed_anywhere_in_a_save_loses_at_most_that_save(tmp_path: P
         save(folder, 4)
         assert loaded_step(folder) == 4
         assert not list(folder.glob("*.unfinished"))
+
+
+def test_copies_to_a_folder_that_hangs_are_waited_for_no_longer_than_they_may_take(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    here, there, released, write = tmp_path / "here", tmp_path / "there", threading.Event(), checkpoints._write_whole
+
+    def hanging(path: Path, content: memoryview) -> None:
+        if path.parent == there:
+            released.wait(30)
+        write(path, content)
+
+    monkeypatch.setattr(checkpoints, "_write_whole", hanging)
+    monkeypatch.setattr(checkpoints, "WAITING_EVERY_S", 0.01)
+    monkeypatch.setattr(Storage, "longest_s", lambda self, size: 0.1)
+    with Checkpoints(here, CheckpointConfig(), copy_to=str(there)) as saving:
+        saving.save({"step": 1}, wait=True)
+        saving.save({"step": 2}, wait=True)
+    assert not there.exists()
+    assert newest_step(here) == 2
+    said = [record.getMessage() for record in caplog.records if "without waiting" in record.getMessage()]
+    assert len(said) == 1
+    released.set()
+    saving._copier.shutdown(wait=True)
+
+
+def test_who_waits_for_a_disk_that_hangs_does_not_say_for_ever_that_it_moves(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    released, calls, write = threading.Event(), [], checkpoints._write_whole
+
+    def hanging(path: Path, content: memoryview) -> None:
+        released.wait(30)
+        write(path, content)
+
+    monkeypatch.setattr(checkpoints, "_write_whole", hanging)
+    monkeypatch.setattr(checkpoints, "WAITING_EVERY_S", 0.01)
+    monkeypatch.setattr(Storage, "longest_s", lambda self, size: 0.1)
+    waits, wait_for = [], checkpoints.wait_for
+
+    def watched(futures: list[Any], timeout: float | None = None) -> Any:
+        if timeout is None:
+            waits.append(len(calls))
+            released.set()  # else for ever: whoever watches ends the process
+        return wait_for(futures, timeout=timeout)
+
+    monkeypatch.setattr(checkpoints, "wait_for", watched)
+    with Checkpoints(tmp_path, CheckpointConfig()) as saving:
+        saving.save({"step": 1}, wait=True, waiting=lambda: calls.append(1))
+    assert waits == [len(calls)]
+    assert newest_step(tmp_path) == 1

@@ -1,5 +1,6 @@
 """Whole short runs on the digits: what a run leaves depends on neither interruptions, threads nor workers."""
 
+import copy
 import multiprocessing
 import os
 from collections.abc import Iterator
@@ -26,13 +27,21 @@ from platform.config import (
     TrainingConfig,
 )
 from platform.data import samplelog
+from platform.data.cache import ShardError
 from platform.data.index import Index, Split, read_index
+from platform.data.order import training_order
+from platform.data.pixels import Pixels
+from platform.models.build import build
+from platform.training import batch_norm
 from platform.training.checkpoints import Checkpoints, State
-from platform.training.loop import steps_in, train, training_order
+from platform.training.loop import steps_in, train, training_loader
 from platform.training.meter import NonFiniteLoss
 from platform.training.worker import Worker
+from tests.data.handmade import write_index, write_tar
+from tests.data.test_loader import members
 
 STEPS = 12
+KINDS = ("jpg", "cls")
 
 
 @pytest.fixture(autouse=True)
@@ -273,6 +282,41 @@ def test_steps_are_the_epochs_rounded_up(index: Index, digits_data: DataConfig) 
     assert steps == [1, STEPS, 179, 448]
 
 
+def _folder_of(shard: dict[str, bytes], folder: Path) -> Index:
+    folder.mkdir()
+    write_tar(folder / "train-000000.tar", shard)
+    index = read_index(write_index(folder, {"train-000000.tar": len(shard) // 2}))
+    return replace(index, splits=index.splits | {"val": Split("val", index.split("train").shards)})
+
+
+def test_a_corrupt_image_is_trained_on_as_if_the_next_one_were_in_its_place(
+    tmp_path: Path, small_jpegs: list[bytes]
+) -> None:
+    """Losses, shares of right answers, weights and batch norm's statistics, bit by bit."""
+    torn = {3: b"junk", 21: small_jpegs[0][: len(small_jpegs[0]) // 2]}
+    broken = members(small_jpegs, 24, torn)
+    whole = broken | {f"{place:03d}.{kind}": broken[f"{place + 1:03d}.{kind}"] for place in torn for kind in KINDS}
+    cfg = config(DataConfig(classes=3), batch_norm=True, epochs=2)
+    ends = []
+    for name, shard in (("broken", broken), ("whole", whole)):
+        recorder, index = Recorder(), _folder_of(shard, tmp_path / f"{name} shards")
+        ends.append((train(cfg, index, Worker(), tmp_path / name, recorder), recorder))
+    (model, recorder), (expected, expected_recorder) = ends
+    for curve in ("train/loss", "train/main_loss", "train/top1"):
+        assert recorder.curve(curve) == expected_recorder.curve(curve), curve
+    assert max(recorder.curve("data/corrupt_samples")) == 2
+    assert max(expected_recorder.curve("data/corrupt_samples")) == 0
+    assert_same(model, expected)
+
+
+def test_a_split_whose_images_are_all_corrupt_has_no_scores(tmp_path: Path, small_jpegs: list[bytes]) -> None:
+    index = _folder_of(members(small_jpegs, 24), tmp_path / "shards")
+    junk = _folder_of(members(small_jpegs, 24, dict.fromkeys(range(24), b"junk")), tmp_path / "junk")
+    index = replace(index, splits=index.splits | {"val": Split("val", junk.split("train").shards)})
+    with pytest.raises(ShardError, match=r"none of the 24 images of val can be decoded; mend the shards"):
+        train(config(DataConfig(classes=3), epochs=0.1), index, Worker(), tmp_path / "run", nothing)
+
+
 RUNS = {"plain": False, "batch norm": True}
 RUNS_EPOCHS, RUNS_STEPS = 0.06, 6
 HANDED_AT = 3  # the step at which one worker leaves a run to several
@@ -292,9 +336,9 @@ def _replica(rank: int, world: int, data: DataConfig, val: Split, folder: str) -
     dist.init_process_group("gloo", init_method=f"file://{folder}/rendezvous", rank=rank, world_size=world)
     digits = read_index(data.shards)
     index = replace(digits, splits=digits.splits | {"val": val})
-    for run, batch_norm in (RUNS | {"handed": False}).items():
+    for run, normalised in (RUNS | {"handed": False}).items():
         recorder = Recorder()
-        cfg = _run_of_replicas(data, batch_norm=batch_norm)
+        cfg = _run_of_replicas(data, batch_norm=normalised)
         model = train(cfg, index, Worker(rank, world), Path(folder) / run, recorder)
         curves = {name: recorder.curve(name) for name in ("train/loss", "train/top1", "val/loss")}
         torch.save({"weights": model.state_dict(), **curves}, Path(folder) / f"{run}-{rank}.pt")
@@ -367,6 +411,23 @@ def test_every_rank_ends_with_the_same_network(replicas: Replicas, run: str) -> 
     first, *others = (left["weights"] for left in replicas.left[run])
     for name, value in first.items():
         assert all(torch.equal(other[name], value) for other in others), name
+
+
+def test_statistics_of_the_averaged_network_are_the_same_at_any_number_of_workers(
+    replicas: Replicas, index: Index, digits_data: DataConfig
+) -> None:
+    """As one worker takes them for the same weights."""
+    cfg, split = _run_of_replicas(digits_data, batch_norm=True), index.split("train")
+    order, worker = training_order(cfg, split), Worker()
+    network = build(cfg.model, cfg.data.classes, cfg.data.image_size, cfg.seed)
+    network.load_state_dict(replicas.left["batch norm"][0]["weights"])
+    before = copy.deepcopy(network.eval().state_dict())
+    with training_loader(cfg, split, order, worker) as loader:
+        pixels = Pixels(cfg.data, worker.device)
+        images = batch_norm.newest_images(loader, order, RUNS_STEPS, worker, pixels, cfg.sampling)
+        batch_norm.recompute(network, images, order.streams, worker, torch.float32)
+    for name, value in network.state_dict().items():
+        torch.testing.assert_close(value, before[name], rtol=1e-5, atol=1e-6, msg=name)
 
 
 def test_only_rank_0_reports(replicas: Replicas) -> None:

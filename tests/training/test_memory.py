@@ -19,6 +19,7 @@ from platform.models.dropout import by_sample, layers, set_keys
 from platform.training import loop
 from platform.training.loop import train
 from platform.training.memory import OutOfMemory, advice
+from platform.training.optim import sgd
 from platform.training.worker import Worker
 
 CPU = torch.device("cpu")
@@ -83,7 +84,7 @@ def test_the_largest_part_that_fits_is_found(
     digits_data: DataConfig, images: int, per_worker: int, most: int, said: str, advised: str
 ) -> None:
     network, cfg = Small(most), config(digits_data, images, per_worker)
-    text = advice(network, batch(images), Pixels(cfg.data, CPU), cfg, torch.float32)
+    text = advice(network, sgd(network, cfg.optim), batch(images), Pixels(cfg.data, CPU), cfg, torch.float32)
     assert said in text
     assert f"training.batch_size={images}, {images} of them on this worker" in text
     assert advised in text
@@ -98,7 +99,7 @@ def test_training_stops_with_what_would_fit_and_that_does(
     with pytest.raises(OutOfMemory, match=r"with 16 images .*training\.max_batch_per_worker=2 fits") as caught:
         train(config(digits_data, 16, 256), digits, Worker(), tmp_path, lambda step, metrics: None)
     assert isinstance(caught.value.__cause__, torch.OutOfMemoryError)
-    assert network.tried == [16, 8, 4, 2]
+    assert network.tried == [16, 8, 4, 2, 2]  # the second beside the gradients of the first
     assert not network.held_while_trying  # else less would fit than will
 
     fits = Small(most=3)
@@ -119,5 +120,52 @@ def test_a_network_with_dropout_by_sample_gets_advice_too(digits: Index, digits_
     cfg = config(digits_data, 32, 16)
     model = by_sample(nn.Sequential(Small(4), nn.Dropout(0.5))).train()
     set_keys(layers(model), torch.arange(16))
-    said = advice(model, batch(32), Pixels(cfg.data, CPU), cfg, torch.float32)
+    said = advice(model, sgd(model, cfg.optim), batch(32), Pixels(cfg.data, CPU), cfg, torch.float32)
     assert "training.max_batch_per_worker=4 fits" in said
+
+
+WEIGHTS = 300_000  # of `Wide`; every number takes four bytes
+
+
+class Wide(nn.Module):
+    """A network on a device of so many numbers: weights, gradients, momentum and all that a pass holds count."""
+
+    def __init__(self, room: int) -> None:
+        super().__init__()
+        self.room = room
+        self.layer = nn.Linear(3, WEIGHTS // 3, bias=False)
+
+    def forward(self, images: Tensor) -> Tensor:
+        features = self.layer(images.mean(dim=(2, 3)))
+        if _held() > self.room:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return features
+
+
+@pytest.mark.parametrize("momentum", [0.0, 0.9])
+@pytest.mark.parametrize("stepped", [False, True])
+def test_what_is_advised_fits_beside_momentum_and_the_gradients_of_another_part(
+    digits_data: DataConfig, momentum: float, stepped: bool
+) -> None:
+    """The first step, which makes the momentum, is where memory runs out; the second is the one that must fit."""
+    cfg = config(digits_data, 16, 256)
+    cfg.optim.momentum = momentum
+    network = Wide(10**12)
+    optimizer = sgd(network, cfg.optim)
+    if stepped:
+        network(torch.zeros(1, 3, 8, 8)).sum().backward()
+        optimizer.step()
+        optimizer.zero_grad()
+    gc.collect()
+    others = _held()
+    features = WEIGHTS // 3  # of each image
+    network.room = others + (0 if stepped else WEIGHTS * (momentum > 0)) + WEIGHTS + 11 * features // 2
+    said = advice(network, optimizer, batch(16), Pixels(cfg.data, CPU), cfg, torch.float32)
+    assert "training.max_batch_per_worker=4 fits" in said
+
+
+def _held() -> int:
+    """Numbers in all tensors of this process that are weights, features or gradients."""
+    held = [each for each in gc.get_objects() if type(each) in (Tensor, nn.Parameter) and each.dtype == torch.float32]
+    gradients = [each.grad for each in held if each.is_leaf and each.grad is not None]
+    return sum({each.untyped_storage().data_ptr(): each.numel() for each in held + gradients}.values())

@@ -15,9 +15,10 @@ from torch.multiprocessing.spawn import start_processes
 
 from platform.config import Config, DataConfig
 from platform.data.index import Index, Split, read_index
+from platform.data.order import training_order
 from platform.models.build import build
 from platform.training import loop
-from platform.training.loop import train, training_order
+from platform.training.loop import train
 from platform.training.meter import NonFiniteLoss
 from platform.training.worker import Worker
 from tests.training.test_loop import Recorder, config, nothing, saved_state

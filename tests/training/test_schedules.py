@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.optim.lr_scheduler import LRScheduler, OneCycleLR, PolynomialLR
 
-from platform.config import ScheduleConfig
+from platform.config import ConfigError, ScheduleConfig
 from platform.training.schedules import SCHEDULES, rate
 
 STEPS_PER_EPOCH = 10
@@ -34,6 +34,26 @@ def test_inceptions_rate_is_94_percent_every_2_epochs() -> None:
 def test_part_epochs_decay_too() -> None:
     at = rate(ScheduleConfig(factor=0.5, every_epochs=0.5), STEPS_PER_EPOCH, 20)
     assert [at(step) for step in (0, 4, 5, 9, 10, 19)] == [1, 1, 0.5, 0.5, 0.25, 0.125]
+
+
+def test_decays_come_at_the_step_that_was_typed() -> None:
+    """0.07 epochs of 100 steps are 7 steps, and 7.000000000000001 in floats, so that each decay came a step late."""
+    at = rate(ScheduleConfig(factor=0.5, every_epochs=0.07), 100, 100)
+    assert [at(step) for step in (6, 7, 13, 14, 20, 21)] == [1, 0.5, 0.5, 0.25, 0.25, 0.125]
+
+
+def test_a_warm_up_is_as_long_as_was_typed() -> None:
+    """1.09 epochs of 50 steps are 54.5, which rounds to the even number; floats make 54.50000000000001 of it."""
+    for epochs, steps in ((1.09, 54), (1.15, 58), (0.06, 3)):
+        at = rate(ScheduleConfig(name="constant", warmup_epochs=epochs), 50, 100)
+        assert at(steps - 2) == pytest.approx((steps - 1) / steps), epochs
+        assert at(steps - 1) == 1
+
+
+@pytest.mark.parametrize("key", ["every_epochs", "warmup_epochs"])
+def test_durations_without_end_are_refused(key: str) -> None:
+    with pytest.raises(ConfigError, match=rf"schedule\.{key} is inf; give"):
+        ScheduleConfig(**{key: math.inf})  # pyright: ignore[reportArgumentType]
 
 
 def test_constant_stays() -> None:

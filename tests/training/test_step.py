@@ -1,4 +1,4 @@
-"""One optimiser step: accumulation, corrupt samples and auxiliary losses, against direct computations."""
+"""One optimiser step: accumulation and auxiliary losses, against direct computations."""
 
 from itertools import pairwise
 from typing import Any
@@ -103,9 +103,8 @@ def test_accumulated_gradients_are_those_of_one_batch(per_worker: int) -> None:
 
 @pytest.mark.parametrize("cuts", [[0, 13], [0, 7, 13], [0, 6, 11, 13], [0, 1, 13]])
 def test_the_average_over_unlike_shares_is_the_whole_batch(cuts: list[int]) -> None:
-    """What DistributedDataParallel's plain average makes of them; a corrupt sample weighs nothing wherever it lies."""
+    """What DistributedDataParallel's plain average makes of them."""
     samples = batch()
-    samples.valid_N[9] = False
     whole, gradients = step(config(), samples)
     world = len(cuts) - 1
     shares = [some_of(samples, (samples.ids_N >= a) & (samples.ids_N < b)) for a, b in pairwise(cuts)]
@@ -147,27 +146,6 @@ def test_correct_counts_the_main_classifier() -> None:
     images = Pixels(cfg.data, CPU).training(samples.images, samples.mirrored_N, samples.colour_draws_N8, cfg.sampling)
     right = (network()(images)[0].argmax(1) == samples.labels_N).sum()
     assert step(cfg, samples)[0].correct == right
-
-
-@pytest.mark.parametrize("per_worker", [256, 3])
-def test_corrupt_samples_contribute_nothing(per_worker: int) -> None:
-    corrupt = torch.tensor([0, 5, 12])
-    black, noise = batch(), batch()
-    for samples, value in ((black, 0), (noise, 200)):
-        samples.valid_N[corrupt] = False
-        samples.images[corrupt] = value
-        samples.labels_N[corrupt] = 0 if value == 0 else 3
-    result, gradients = step(config(per_worker=per_worker), black)
-    other_result, other_gradients = step(config(per_worker=per_worker), noise)
-    torch.testing.assert_close(other_gradients, gradients, rtol=0, atol=0)
-    assert other_result == result
-
-    kept = torch.ones(13, dtype=torch.bool)
-    kept[corrupt] = False
-    alone_result, alone_gradients = step(config(batch_size=10), some_of(batch(), kept))
-    torch.testing.assert_close(gradients, [gradient * 10 / 13 for gradient in alone_gradients])
-    torch.testing.assert_close(result.loss, alone_result.loss * 10 / 13)
-    assert result.correct == alone_result.correct
 
 
 def test_the_update_is_clipped_and_the_norm_reported_is_that_before() -> None:

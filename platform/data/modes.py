@@ -1,0 +1,148 @@
+"""Images of every mode that Pillow has as 8-bit RGB, or grey: what has more than 8 bits is scaled by its true range,
+what is transparent lies on white. Pillow's own `convert` clips the one and shows the hidden colours of the other.
+
+In: an opened image. Out: an image of mode L or RGB, and a word about what it was. Colour profiles are not applied.
+"""
+
+import contextlib
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, TiffImagePlugin
+
+BACKGROUND = 255  # white: what transparent images are drawn on, and where they are shown
+SIXTEEN_BITS = (0.0, 65535.0)
+_RANGES = {"I;16": SIXTEEN_BITS, "I;16L": SIXTEEN_BITS, "I;16B": SIXTEEN_BITS, "I": None, "F": None}  # of deep grey
+_RAW_RANGES = {"I;12": (0.0, 4095.0)}  # of values that a file holds in fewer bits than Pillow
+_GREY = ("1", "L", "LA", "La", *_RANGES)
+_WHITE_IS_ZERO, _PHOTOMETRIC = 0, 262  # TIFF: as many X-rays are stored; Pillow turns only 1 and 8 bits around
+
+ValueRange = tuple[float, float]
+Area = tuple[int, int, int, int]  # left, top, right, bottom
+
+
+def is_deep(image: Image.Image) -> bool:
+    """Whether its values are grey of more than 8 bits."""
+    return image.mode in _RANGES
+
+
+def in_rgb(image: Image.Image, area: Area | None = None) -> Image.Image:
+    """`in_colour_or_grey`, grey as RGB with all channels the same."""
+    found = in_colour_or_grey(image, area=area)
+    return found if found.mode == "RGB" else found.convert("RGB")
+
+
+def in_colour_or_grey(
+    image: Image.Image, value_range: ValueRange | None = None, area: Area | None = None
+) -> Image.Image:
+    """The image in mode L or RGB.
+
+    Args:
+        image: not cropped or resized yet: these forget what its file says of the range.
+        value_range: of deep grey, the values that become 0 and 255; by default the range of its mode or file.
+        area: the part that is wanted, in pixels; by default all.
+
+    Raises:
+        ValueError: its range is not known, or a value is not finite.
+    """
+    if is_deep(image):
+        return _scaled(image, value_range, area)
+    hidden = image.has_transparency_data
+    deep_key = image.info.get("transparency") if image.mode == "RGB" and _bits(image) == 16 else None
+    part = image if area is None else image.crop(area)
+    if hidden:
+        if isinstance(deep_key, tuple):  # the transparent colour of 16 bits a channel, of which Pillow keeps 8
+            part.info["transparency"] = tuple(value >> 8 for value in deep_key)
+        return _on_background(part)
+    return part if part.mode in ("L", "RGB") else part.convert("L" if part.mode == "1" else "RGB")
+
+
+def shows_grey(image: Image.Image) -> bool:
+    """Whether all three channels of it in RGB are the same, as its mode says."""
+    return image.mode in _GREY
+
+
+def converted(image: Image.Image, value_range: ValueRange | None = None) -> str | None:
+    """What an image was before it became 8-bit grey or RGB; None where it was that."""
+    words = []
+    if is_deep(image):
+        low, high = value_range or _known_range(image)
+        words.append(f"values {low:g} to {high:g} as 0 to 255")
+    elif _bits(image) == 16:
+        words.append("the upper 8 of 16 bits")
+    if image.has_transparency_data:
+        words.append("what is transparent on white")
+    if _is_first_of_several(image):
+        words.append("the first of several pictures")
+    if not words and image.mode in ("1", "L", "RGB"):
+        return None
+    return f"{image.mode} ({', '.join(words) or 'as RGB'})"
+
+
+def _scaled(image: Image.Image, value_range: ValueRange | None, area: Area | None) -> Image.Image:
+    """Deep grey as 8-bit grey: `low` or less is 0, `high` or more is 255, in between it is rounded."""
+    low, high = value_range or _known_range(image)
+    white_is_zero = (
+        isinstance(image, TiffImagePlugin.TiffImageFile) and image.tag_v2.get(_PHOTOMETRIC) == _WHITE_IS_ZERO
+    )
+    transparent = image.info.get("transparency")
+    values = np.asarray(image if area is None else image.crop(area))
+    if values.dtype.kind == "u":
+        grey = _stretched(np.arange(65536), low, high)[values]
+    else:
+        if not np.isfinite(values).all():
+            raise ValueError("it has values that are not finite numbers")
+        grey = _stretched(values, low, high)
+    if white_is_zero:
+        grey = 255 - grey
+    if isinstance(transparent, int):
+        grey = np.where(values == transparent, np.uint8(BACKGROUND), grey)
+    return Image.fromarray(grey)
+
+
+def _stretched(values: NDArray[np.generic], low: float, high: float) -> NDArray[np.uint8]:
+    return np.rint(((values.astype(np.float64) - low) * (255 / (high - low))).clip(0, 255)).astype(np.uint8)
+
+
+def _known_range(image: Image.Image) -> ValueRange:
+    """The values that stand for black and white."""
+    if image.format == "PPM" and image.mode == "I":
+        return SIXTEEN_BITS  # Pillow has stretched it by the largest value that the file names
+    found = _RAW_RANGES.get(_raw_mode(image), _RANGES[image.mode])
+    if found is None:
+        kind = "floating-point numbers" if image.mode == "F" else "integers of 32 bits"
+        low, high = image.getextrema()
+        raise ValueError(
+            f"its values are {kind} ({low:g} to {high:g} in it), of which nobody says what is black and what is white; "
+            "give data.value_range=[BLACK,WHITE]"
+        )
+    return found
+
+
+def _bits(image: Image.Image) -> int:
+    """Of each channel in the file, as far as Pillow's name for its layout tells."""
+    return 16 if ";16" in _raw_mode(image) else 8
+
+
+def _raw_mode(image: Image.Image) -> str:
+    """Pillow's name for how the file holds its pixels, such as RGB;16B; known until they are loaded."""
+    for tile in getattr(image, "tile", ()):
+        words = tile.args if isinstance(tile.args, tuple) else (tile.args,)
+        return words[0] if words and isinstance(words[0], str) else ""
+    return ""
+
+
+def _on_background(image: Image.Image) -> Image.Image:
+    layers = image.convert("RGBA")
+    opaque = Image.new("RGB", image.size, (BACKGROUND,) * 3)
+    opaque.paste(layers, mask=layers.getchannel("A"))
+    return opaque
+
+
+def _is_first_of_several(image: Image.Image) -> bool:
+    """Animations and pages; not the second picture, smaller or from beside, that telephones put behind a JPEG."""
+    if image.format in (None, "MPO"):
+        return False
+    with contextlib.suppress(Exception):  # what is behind the first picture may be torn
+        return bool(getattr(image, "is_animated", False))
+    return False

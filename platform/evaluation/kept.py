@@ -1,0 +1,115 @@
+"""Scores as `scores.json`, with the digest of what they were computed from: the probabilities of seven networks and 144
+views are read once, not at every launch of a finished experiment.
+
+In: the members' folders of probabilities. Out: what `ensemble.score` makes of them, from the file if nothing changed.
+"""
+
+import hashlib
+import json
+import logging
+import zipfile
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from platform.config import ConfigError, first_line
+from platform.evaluation.ensemble import EnsembleScores, score
+from platform.evaluation.metrics import Scores
+from platform.evaluation.probabilities import SEAL, MemberProbabilities
+from platform.files import write_atomically
+
+log = logging.getLogger("platform")
+RULES = 1  # raise it when `ensemble.score` makes other numbers of the same probabilities
+AGAIN = "evaluate again with job=evaluate"
+DAMAGE = (ValueError, KeyError, TypeError, OSError, EOFError, RuntimeError, zipfile.BadZipFile)  # of files from a disk
+
+
+def kept_scores(
+    members: dict[str, Path], view_counts: list[int], file: Path, say: Callable[[str], None] = print
+) -> EnsembleScores:
+    """The scores of members, by name, from their folders of probabilities; computed only where `file` has not these.
+
+    Args:
+        members: name -> folder of probabilities.
+        view_counts: numbers of views to score with.
+        file: where they are kept.
+        say: told before it is computed, which can take minutes.
+
+    Raises:
+        ConfigError: probabilities are missing or damaged, or the members' do not go together.
+    """
+    digest = digest_of(members, view_counts)
+    if (found := _read(file, digest)) is not None:
+        return found
+    say(f"scoring {len(members)} member(s) with up to {max(view_counts)} view(s) ...")
+    scores = scored(members, view_counts)
+    try:
+        write_atomically(file, json.dumps({"digest": digest, "scores": asdict(scores)}, indent=1) + "\n")
+    except OSError as error:
+        log.warning("%s cannot be written (%s); the next launch scores again", file, first_line(error))
+    return scores
+
+
+def scored(members: dict[str, Path], view_counts: list[int], remedy: str = AGAIN) -> EnsembleScores:
+    """The same, computed; `remedy` is what an error says to do.
+
+    Raises:
+        ConfigError: as above.
+    """
+    opened: dict[str, MemberProbabilities] = {}
+    for name, folder in members.items():
+        try:
+            opened[name] = MemberProbabilities(folder)
+        except DAMAGE as error:
+            raise ConfigError(
+                f"the probabilities of {name} in {folder} cannot be read ({type(error).__name__}: "
+                f"{first_line(error)}); {remedy}"
+            ) from error
+    try:
+        return score(opened, view_counts)
+    except DAMAGE as error:
+        raise ConfigError(f"no scores of {', '.join(members)}: {first_line(error)}") from error
+
+
+def digest_of(members: dict[str, Path], view_counts: list[int]) -> str:
+    """Over each member's seal and the name, size and time of each of its files (not their bytes: reading those is what
+    this saves), and how they are scored."""
+    files = {
+        name: [[path.name, path.stat().st_size, path.stat().st_mtime_ns] for path in sorted(folder.iterdir())]
+        + [(folder / SEAL).read_text()]
+        for name, folder in members.items()
+    }
+    return hashlib.sha256(json.dumps([RULES, view_counts, files]).encode()).hexdigest()
+
+
+def _read(file: Path, digest: str) -> EnsembleScores | None:
+    """None: it has none, or those of something else."""
+    try:
+        content = json.loads(file.read_text())
+        return _scores(content["scores"]) if content["digest"] == digest else None
+    except FileNotFoundError:
+        return None
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        log.warning("%s is damaged (%s); scores are computed again", file, first_line(error))
+        return None
+
+
+def _scores(content: dict[str, Any]) -> EnsembleScores:
+    return EnsembleScores(
+        names=[str(name) for name in content["names"]],
+        samples=int(content["samples"]),
+        members={name: _by_views(each) for name, each in content["members"].items()},
+        ensemble=_by_views(content["ensemble"]),
+        alternatives={note: _sums(each) for note, each in content["alternatives"].items()},
+    )
+
+
+def _by_views(content: dict[str, Any]) -> dict[int, Scores]:
+    return {int(views): _sums(each) for views, each in content.items()}
+
+
+def _sums(content: dict[str, Any]) -> Scores:
+    if not all(isinstance(value, int | float) for value in content.values()):
+        raise ValueError(f"scores {content!r:.60}")
+    return Scores(**content)

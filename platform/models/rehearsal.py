@@ -1,0 +1,83 @@
+"""Whether a network trains on the images that it will be given: a forward and backward pass of shapes, without numbers.
+
+On PyTorch's meta device, where tensors have a shape and no memory: a second or two whatever the network's size.
+"""
+
+import functools
+from dataclasses import astuple
+from typing import Any
+
+import torch
+from torch import nn
+from torch.overrides import TorchFunctionMode
+
+from platform.config import ConfigError, ModelConfig, first_line
+from platform.models.build import TORCHVISION, build, logits_and_auxiliary
+
+META = torch.device("meta")
+SIZES = (32, 48, 64, 75, 96, 112, 128, 160, 192, 224, 240, 256, 260, 288, 299, 300, 320, 380, 384, 448, 456, 512, 518)
+DRAWS = ("normal_", "uniform_", "trunc_normal_")
+
+
+def rehearse(model: ModelConfig, classes: int, image_size: int, images: int) -> None:
+    """Refuse a network that cannot train on `images` (the fewest in one pass) of `image_size` pixels.
+
+    GoogLeNet takes all that its config allows; with batch norm it needs two images, as others do, where the last maps
+    are of one pixel.
+
+    Raises:
+        ConfigError: with what PyTorch says, and with the nearest size or number of images that works.
+    """
+    own = not model.name.startswith(TORCHVISION)
+    if own and not (model.batch_norm and images == 1):
+        return
+    why = _refusal(astuple(model), classes, image_size, min(images, 2))
+    if why is None:
+        return
+    if images == 1 and _refusal(astuple(model), classes, image_size, 2) is None:
+        raise ConfigError(
+            f"{model.name} cannot train on one image at a time ({why}), which is the smallest share of a worker; raise "
+            "training.batch_size or training.max_batch_per_worker, or lower cluster.workers"
+        )
+    fitting = _nearest_size(model, classes, image_size)
+    remedy = f"give data.image_size={fitting}, or another model.name" if fitting else "give another model.name"
+    raise ConfigError(f"{model.name} does not train on images of data.image_size={image_size} ({why}); {remedy}")
+
+
+def _nearest_size(model: ModelConfig, classes: int, image_size: int) -> int | None:
+    for size in sorted(SIZES, key=lambda size: abs(size - image_size)):
+        if _refusal(astuple(model), classes, size, 2) is None:
+            return size
+    return None
+
+
+@functools.cache
+def _refusal(model: tuple[Any, ...], classes: int, image_size: int, images: int) -> str | None:
+    """What PyTorch says against it; None: nothing, or it has no shapes for one of the network's operations."""
+    try:
+        network = _on_meta(ModelConfig(*model), classes, image_size).train()
+        main, auxiliary = logits_and_auxiliary(network(torch.empty(images, 3, image_size, image_size, device=META)))
+        (main.sum() + sum(logits.sum() for logits in auxiliary)).backward()
+    except NotImplementedError:
+        return None
+    except Exception as error:  # whatever torch and torchvision raise: RuntimeError, ValueError, AssertionError ...
+        return first_line(error).rstrip(".")
+    return None
+
+
+def _on_meta(model: ModelConfig, classes: int, image_size: int) -> nn.Module:
+    with _NothingDrawn():
+        try:
+            with META:
+                return build(model, classes, image_size, seed=0)
+        except NotImplementedError:  # RegNet's widths are computed with tensors
+            return build(model, classes, image_size, seed=0).to(META)
+
+
+class _NothingDrawn(TorchFunctionMode):
+    """Leaves initial weights out, whose values are of no use here."""
+
+    def __torch_function__(self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None) -> Any:
+        if getattr(func, "__name__", "") in DRAWS:
+            return args[0] if args else kwargs["tensor"]
+        return func(*args, **(kwargs or {}))

@@ -1,0 +1,48 @@
+"""Whether the parts of a data set fit one another: what is validated or tested must have been trained.
+
+In: how many images of which class each part has. Out: an error or a line.
+"""
+
+from collections.abc import Iterable, Mapping
+
+from platform.config import ConfigError
+from platform.packing.items import natural
+
+NAMED = 3  # classes in one line
+SURELY = 20  # images expected of a class in a part that mixes all: none of them has the probability e^-20
+
+Counts = Mapping[str, Mapping[str, int]]  # part -> class -> images
+
+
+def refuse_untrained(counts: Counts, remedy: str) -> None:
+    """Refuse parts with classes that training has no image of: nothing could ever recognise them.
+
+    Raises:
+        ConfigError: there are such.
+    """
+    trained = counts["train"].keys()
+    for part, of_part in counts.items():
+        missing = of_part.keys() - trained
+        if missing:
+            raise ConfigError(
+                f"{len(missing)} of the {len(of_part)} classes of the {part} part have no training image: "
+                f"{few(missing)}; {remedy}"
+            )
+
+
+def sorted_by_class(counts: Counts, part: str) -> str | None:
+    """What shows that `part`, taken off one end of the data, is no sample of all: classes that it should have."""
+    images, trained = sum(counts[part].values()), sum(counts["train"].values())
+    absent = [
+        name
+        for name, count in counts["train"].items()
+        if name not in counts[part] and count / (trained + images) * images >= SURELY
+    ]
+    if not absent:
+        return None
+    return f"{len(absent)} of the {len(counts['train'])} classes have none of its {images} images: {few(absent)}"
+
+
+def few(names: Iterable[str]) -> str:
+    ordered = sorted(names, key=natural)
+    return ", ".join(name[:40] for name in ordered[:NAMED]) + (" ..." if len(ordered) > NAMED else "")

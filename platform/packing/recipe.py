@@ -1,0 +1,100 @@
+"""What shards were made from and how: values in their index, and one digest of them with the source's whole address.
+
+In: a config, and what the index of packed shards says. Out: the record that goes into an index; an error where the
+config asks for other shards than there are. The digest tells two sources of one name apart without a path in the index.
+"""
+
+import dataclasses
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+from platform.config import ConfigError, DataConfig
+
+DIGEST = "sha256"
+# Settings of `data` that change nothing of the shards' bytes; every other one, and those to come, does.
+NOT_PACKED = (
+    "name", "shards", "source", "classes", "image_size", "mean", "std", "mirror", "min_crop_area", "max_corrupt",
+)  # fmt: skip
+# These change the order of the samples only (the seed also a division that is made when packing), and training goes on
+# from the seed, too: several seeds on the same shards are everyday life. They are said, not refused.
+SAID = ("samples_per_shard", "seed")
+
+
+def settings(data: DataConfig) -> dict[str, Any]:
+    """The settings that shards depend on."""
+    return {field.name: getattr(data, field.name) for field in dataclasses.fields(data) if field.name not in NOT_PACKED}
+
+
+def sealed(record: dict[str, Any], source: str | None) -> dict[str, Any]:
+    """A record of a packing with its digest."""
+    return {**record, DIGEST: _digest(record, source)}
+
+
+def _digest(record: dict[str, Any], source: str | None) -> str:
+    content = {key: value for key, value in record.items() if key != DIGEST}
+    text = json.dumps([content, address(source)], sort_keys=True)
+    return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()
+
+
+def address(source: str | None) -> str | None:
+    """A source as it is called from everywhere on this machine; a link is what it leads to."""
+    if source is None:
+        return None
+    if source.startswith("torchvision:"):
+        name, at, root = source.partition("@")
+        return f"{name}@{Path(root).resolve()}" if at else name
+    return source if ":" in source else str(Path(source).resolve())
+
+
+def refuse_others(record: dict[str, Any], data: DataConfig) -> None:
+    """Refuse to take shards for what `data` would have packed; without a source it asks for none in particular.
+
+    Raises:
+        ConfigError: packed with other settings, or from another source of the same name.
+    """
+    if data.source is None or DIGEST not in record:  # others' shards, and indexes from before there were digests
+        return
+    packed, asked = _changed(record, {key: value for key, value in settings(data).items() if key not in SAID})
+    if packed.get("shorter_side") and asked["shorter_side"] is None:  # as they are; the plan says how large that is
+        del packed["shorter_side"], asked["shorter_side"]
+    if packed:
+        raise ConfigError(
+            f"the shards in {data.shards} were packed with {_values(packed)}, the config asks for "
+            f"{_values(asked)}; pack into another data.shards, give the values "
+            "packed with, or data.source=null to use them as they are"
+        )
+    if record[DIGEST] != _digest(record, data.source):
+        raise ConfigError(
+            f"data.source is {data.source} ({address(data.source)}), but the shards in {data.shards} were packed from "
+            f"another {record.get('source')}; pack into another data.shards, or give data.source=null to use them as "
+            "they are"
+        )
+
+
+def without_effect(record: dict[str, Any], data: DataConfig, seed: int) -> str | None:
+    """What the config says of the shards' order and number, and they were packed otherwise; a line to be said."""
+    if data.source is None or DIGEST not in record:
+        return None
+    packed, asked = _changed(record, {"samples_per_shard": data.samples_per_shard, "seed": seed})
+    if not packed:
+        return None
+    return (
+        f"the shards in {data.shards} were packed with {_values(packed)} and stay so; {_values(asked)} of the config "
+        "changes nothing of them (pack into another data.shards, or say data.source=null to use them as they are)"
+    )
+
+
+def _changed(record: dict[str, Any], asked: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What was packed and what is asked for, of the settings that differ; an index without one has its default."""
+    defaults = settings(DataConfig()) | {"seed": 0}
+    packed = {key: record.get(key, defaults[key]) for key in asked}
+    changed = [key for key in asked if packed[key] != asked[key]]
+    return {key: packed[key] for key in changed}, {key: asked[key] for key in changed}
+
+
+def _values(values: dict[str, Any]) -> str:
+    return ", ".join(
+        f"{'' if key == 'seed' else 'data.'}{key}={'null' if value is None else value}" for key, value in values.items()
+    )

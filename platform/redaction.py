@@ -1,0 +1,222 @@
+"""Passwords and tokens of URLs: taken out where a config is made, put back where a connection is.
+
+In: addresses as people give them, `https://me:PASSWORD@host/data?sig=TOKEN`. Out: what may be written, printed and
+compared, `https://me:***@host/data`. The secrets are in this process's memory and environment, where processes that it
+starts find them, and in the mailbox of an experiment, where workers on other machines do.
+"""
+
+import json
+import os
+import re
+from typing import Any, NamedTuple, TextIO
+from urllib.parse import unquote_plus
+
+MASK = "***"
+VARIABLE = "PLATFORM_URL_SECRETS"
+SHORTEST = 6  # characters of a secret that is looked for outside of URLs: shorter ones are parts of other words
+HARMLESS = ("dl", "download", "raw", "ref", "rev", "version", "versionid", "generation", "alt", "format")  # in queries
+_SECRET = re.compile(r"pass|pwd|secret|token|sig|key|cred|auth|odbc_connect", re.IGNORECASE)  # in those of others
+_USERINFO = re.compile(r"[^/?#\s]*@|[^:/?#@\s]*:(?!\d*(?:[/?#\s]|$))\S*@")  # the second: a password with a / in it
+_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^\s'\"<>]*")
+_CLOSING = re.compile(r"[)\]},.:;!]*$")  # what a sentence has after an address
+_WORD_URL = re.compile(  # of an override, where \ protects the next character and quotes all but themselves
+    r"(?P<quote>['\"])?(?<![\w.+-])(?P<url>[A-Za-z][A-Za-z0-9+.:-]*://(?:\\.|[^\s'\"\\,\]}]|(?(quote)[\s,\]}]|(?!)))*)"
+)
+
+
+class _Parts(NamedTuple):
+    """A URL: `base` and `query` make it up, `shown` stands for it."""
+
+    shown: str
+    base: str
+    query: str  # "" where all of it may be seen: then it is in `base`
+    secrets: list[str]
+
+
+_originals: dict[str, tuple[str, str]] = {}  # sealed -> base and query of what was given
+_folders: dict[str, tuple[str, str]] = {}  # the same of the folders they lie in: a list names files beside it
+_shared: set[str] = set()  # of these, what other processes are told
+_known: set[str] = set()  # the secrets themselves, to find them in other libraries' messages
+
+
+def sealed(url: str, *, share: bool = True) -> str:
+    """A URL (or fsspec's chain of them) without what nobody should read; any other text as it is.
+
+    Args:
+        url: an address, sealed or not.
+        share: tell processes that are started from here; what an index names they read themselves.
+
+    Raises:
+        ValueError: another secret of the same address is known.
+    """
+    parts = [_taken_apart(each) for each in url.split("::")]
+    secrets = [secret for part in parts for secret in part.secrets]
+    if not secrets:
+        return url
+    shown = "::".join(part.shown for part in parts)
+    query = parts[-1].query
+    original = url[: len(url) - len(query)], query
+    if _originals.get(shown, original) != original:
+        raise ValueError(f"{shown} is given with two passwords or tokens; give one address one")
+    _remember(shown, original)
+    if share:
+        _shared.add(shown)
+        _know(secrets)
+        os.environ[VARIABLE] = shared_secrets()
+    return shown
+
+
+def sealed_words(words: list[str]) -> list[str]:
+    """The same of the URLs in overrides. Raises as `sealed` does."""
+
+    def one(found: re.Match[str]) -> str:
+        quote, text = found["quote"] or "", found["url"]
+        given = re.sub(r"\\(['\"])" if quote else r"\\(.)", r"\1", text)
+        shown = sealed(given)
+        return found[0] if shown == given else quote + shown
+
+    return [_WORD_URL.sub(one, word) for word in words]
+
+
+def sealed_deeply(value: Any) -> Any:
+    """The same of every text in lists and dicts, be it a URL or an override. Raises as `sealed` does."""
+    if isinstance(value, str):
+        return sealed_words([value])[0] if re.match(r"[+~]*[\w.@/-]+=", value) else sealed(value)
+    if isinstance(value, list):
+        return [sealed_deeply(each) for each in value]
+    return {key: sealed_deeply(each) for key, each in value.items()} if isinstance(value, dict) else value
+
+
+def unsealed(url: str) -> str:
+    """The address to connect to: what was given for a sealed one, or for a folder above it and so for what is in there.
+
+    Raises:
+        ValueError: a sealed one that nobody has given here.
+    """
+    if f"{MASK}@" not in url:
+        return url
+    for known in (_originals, _folders):
+        folder = url
+        while folder not in known and f"{folder}/" not in known and "/" in folder:
+            folder = folder.rpartition("/")[0]
+        if found := known.get(folder) or known.get(f"{folder}/"):
+            base, query = found
+            return (base if folder == url else base.rstrip("/") + url[len(folder) :]) + query
+    raise ValueError(f"{url} stands for an address with a password or token, which is not kept; give it again")
+
+
+def holds_secret(text: str) -> bool:
+    """Whether there is a URL with a secret in it, sealed or not."""
+    return f"{MASK}@" in text or any(_taken_apart(url).secrets for url in _URL.findall(text))
+
+
+def redacted(text: str) -> str:
+    """Text of any origin (messages, tracebacks) without the secrets of URLs."""
+    for secret in sorted(_known, key=len, reverse=True):
+        if secret in text:
+            text = re.sub(rf"(?<![A-Za-z0-9]){re.escape(secret)}(?![A-Za-z0-9])", MASK, text)
+    return _URL.sub(_redacted_url, text) if "://" in text else text
+
+
+def shared_secrets() -> str:
+    """All that another process needs to know, for `trust`. Never to be written."""
+    return json.dumps([{shown: _originals[shown] for shown in _shared}, sorted(_known)])
+
+
+def trust(secrets: str) -> None:
+    """Take over what another process knows."""
+    originals, known = json.loads(secrets)
+    for shown, (base, query) in originals.items():
+        _remember(shown, (base, query))
+    _shared.update(originals)
+    _known.update(known)
+
+
+def without_secrets(error: BaseException) -> BaseException:
+    """An error to name as a cause: itself, or one that says the same where it or its own causes repeat a secret."""
+    each: BaseException | None = error
+    while each is not None:
+        if redacted(repr(each) + str(each)) != repr(each) + str(each):
+            return OSError(getattr(error, "errno", None) or 0, f"{type(error).__name__}: {redacted(str(error))}")
+        each = each.__cause__ or each.__context__
+    return error
+
+
+class Redacting:
+    """A text stream that writes no secrets; in all else the stream it stands before."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        return self._stream.write(redacted(text))
+
+    def writelines(self, lines: list[str]) -> None:
+        for line in lines:
+            self.write(line)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
+def _remember(shown: str, original: tuple[str, str]) -> None:
+    _originals[shown] = original
+    folder, _, name = shown.rpartition("/")
+    if "." in name and f"{MASK}@" in folder:  # a file, and not the host
+        _folders.setdefault(folder, (original[0].rpartition("/")[0], original[1]))
+
+
+def _taken_apart(url: str) -> _Parts:
+    scheme, found, rest = url.partition("://")
+    if not found or scheme.startswith(("file", "local")):
+        return _Parts(url, url, "", [])
+    web = scheme.lower() in ("http", "https")
+    info = userinfo[0] if (userinfo := _USERINFO.match(rest)) else ""
+    user, secrets = _without_password(info, web=web)
+    body, query = _without_query(rest[len(info) :], web=web)
+    if query:
+        secrets = [*secrets, *_values(query)]
+        user = user if MASK in user else f"{MASK}@"  # says so, where it is in nobody's way
+    base = url[: len(url) - len(query)]
+    return _Parts(f"{scheme}://{user}{body}", base, query, secrets)
+
+
+def _without_password(info: str, *, web: bool) -> tuple[str, list[str]]:
+    """`me:secret@` -> `me:***@`; of a web address without a password the user is a token."""
+    user, _, password = info.removesuffix("@").partition(":")
+    if MASK in (user, password) or password.startswith("${"):  # sealed; Hydra has yet to look it up
+        return info, []
+    if password:
+        return f"{user}:{MASK}@", [password]
+    return (f"{MASK}@", [user]) if web and user and not user.startswith("${") else (info, [])
+
+
+def _without_query(text: str, *, web: bool) -> tuple[str, str]:
+    """What stands before a query and the query, if there is a secret in it. Of the web's that is anything unknown."""
+    place = re.search(r"[?#]" if web else r"\?", text)
+    if not place:
+        return text, ""
+    query = text[place.start() :]
+    names = [each.partition("=")[0].lower() for each in re.split("[?&;#]", query) if "=" in each or web]
+    hidden = any(name and (name not in HARMLESS if web else _SECRET.search(name)) for name in names)
+    return (text[: place.start()], query) if hidden and "${" not in query else (text, "")
+
+
+def _values(query: str) -> list[str]:
+    pairs = (each.partition("=") for each in re.split("[?&;#]", query))
+    return [value or name for name, _, value in pairs if name and name.lower() not in HARMLESS]
+
+
+def _know(secrets: list[str]) -> None:
+    forms = [form for each in secrets for form in (each, unquote_plus(each))]
+    _known.update(form for form in forms if len(form) >= SHORTEST)
+
+
+def _redacted_url(found: re.Match[str]) -> str:
+    closing = closed[0] if (closed := _CLOSING.search(found[0])) else ""
+    url = found[0][: len(found[0]) - len(closing)]
+    return "::".join(_taken_apart(each).shown for each in url.split("::")) + closing
+
+
+if VARIABLE in os.environ:
+    trust(os.environ[VARIABLE])

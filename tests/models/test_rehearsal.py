@@ -1,0 +1,94 @@
+"""Networks that do not train on the images of a config are refused, those that do are not, as the real ones find."""
+
+import subprocess
+import sys
+from dataclasses import astuple
+
+import pytest
+import torch
+
+from platform.config import ClusterConfig, Config, ConfigError, LoaderConfig, ModelConfig, TrainingConfig
+from platform.models.build import build, logits_and_auxiliary
+from platform.models.rehearsal import _refusal, rehearse
+
+
+def trains(model: ModelConfig, image_size: int, images: int) -> bool:
+    """Whether the real network does, on the processor."""
+    network = build(model, 10, image_size, 0).train()
+    try:
+        main, auxiliary = logits_and_auxiliary(network(torch.rand(images, 3, image_size, image_size)))
+        (main.sum() + sum(logits.sum() for logits in auxiliary)).backward()
+    except (RuntimeError, ValueError, AssertionError):
+        return False
+    return True
+
+
+@pytest.mark.parametrize(
+    ("name", "image_size", "said"),
+    [
+        ("inception_v3", 64, r"image_size=64 \(.*Output size is too small\); give data\.image_size=299"),
+        ("vit_b_32", 64, r"image_size=64 \(Wrong image height! .*\); give data\.image_size=224"),
+        ("alexnet", 32, r"image_size=32 \(.*too small.*\); give data\.image_size=64"),
+    ],
+)
+def test_images_of_a_wrong_size_are_refused_with_one_that_fits(name: str, image_size: int, said: str) -> None:
+    model = ModelConfig(name=f"torchvision/{name}")
+    with pytest.raises(ConfigError, match=rf"torchvision/{name} does not train on images of data\.{said}"):
+        rehearse(model, 10, image_size, 2)
+    assert not trains(model, image_size, 2)
+
+
+@pytest.mark.parametrize(("name", "image_size"), [("alexnet", 64), ("regnet_x_400mf", 32), ("squeezenet1_1", 32)])
+def test_what_trains_is_not_refused(name: str, image_size: int) -> None:
+    model = ModelConfig(name=f"torchvision/{name}")
+    rehearse(model, 10, image_size, 2)
+    assert trains(model, image_size, 2)
+
+
+@pytest.mark.parametrize(
+    "model", [ModelConfig(batch_norm=True, width=0.1), ModelConfig(name="torchvision/regnet_x_400mf")]
+)
+def test_batch_norm_over_one_value_is_refused(model: ModelConfig) -> None:
+    with pytest.raises(ConfigError, match=r"cannot train on one image at a time \(Expected more than 1 value"):
+        rehearse(model, 10, 32, 1)
+    assert not trains(model, 32, 1)
+    rehearse(model, 10, 32, 2)
+
+
+@pytest.mark.parametrize("image_size", [32, 33, 39, 64, 79, 80, 96, 224, 299])
+@pytest.mark.parametrize("batch_norm", [False, True])
+def test_googlenet_takes_every_size_that_its_config_allows(image_size: int, batch_norm: bool) -> None:
+    """Which is why it is not rehearsed."""
+    for naive in (False, True):
+        model = ModelConfig(batch_norm=batch_norm, naive=naive, width=0.25, local_response_norm=not batch_norm)
+        assert _refusal(astuple(model), 10, image_size, 2) is None
+
+
+def test_a_plan_of_googlenet_does_not_pay_for_it() -> None:
+    """The meta device brings torch's compiler, whose import takes longer than the rest of `job=check`."""
+    code = """import sys
+from platform.config import ModelConfig
+from platform.plan import rehearse
+rehearse(ModelConfig(), 10, 32, 1)
+print('torch._dynamo' in sys.modules, 'torchvision' in sys.modules)"""
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout.split() == ["False", "False"]
+
+
+@pytest.mark.parametrize(
+    ("batch", "limit", "workers", "smallest"),
+    [
+        (32, 256, 1, 32),
+        (32, 12, 1, 10),  # 10, 11 and 11
+        (32, 256, 3, 8),
+        (8, 256, {"min": 1, "max": 8}, 1),
+        (32, 7, {"min": 1, "max": 2}, 5),  # 16 in three parts
+    ],
+)
+def test_the_smallest_part_of_a_batch(batch: int, limit: int, workers: object, smallest: int) -> None:
+    config = Config(
+        loader=LoaderConfig(streams=8),
+        training=TrainingConfig(batch_size=batch, max_batch_per_worker=limit),
+        cluster=ClusterConfig(workers=workers),
+    )
+    assert config.smallest_part == smallest

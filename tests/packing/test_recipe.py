@@ -1,0 +1,110 @@
+"""Shards are not taken for what another source or other settings would have made."""
+
+import json
+import logging
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from platform.config import Config, ConfigError, DataConfig
+from platform.packing import recipe
+from platform.packing.pack import pack
+from platform.plan import _say_once, open_data
+from tests.packing.packed import class_files, config, write_files
+
+
+def refused(data: DataConfig, message: str) -> None:
+    with pytest.raises(ConfigError, match=message) as caught:
+        open_data(Config(data=data))
+    assert "\n" not in str(caught.value)
+
+
+def test_another_folder_of_the_same_name_is_another_source(
+    tmp_path: Path, small_jpegs: list[bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("data/ten", "other/ten"):
+        write_files(tmp_path / name, class_files(small_jpegs))
+    data = config(tmp_path, tmp_path / "data/ten")
+    pack(data)
+    refused(
+        replace(data, source=str(tmp_path / "other/ten")),
+        r"data.source is .*/other/ten .*, but the shards in .* were packed from another ten; pack into another data.sh",
+    )
+    (tmp_path / "link").symlink_to(tmp_path / "data")
+    monkeypatch.chdir(tmp_path / "data")
+    for same in ("ten", "../data/ten/", str(tmp_path / "link" / "ten")):
+        open_data(Config(data=replace(data, source=same)))
+    open_data(Config(data=replace(data, source=None)))
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "said"),
+    [
+        (
+            "val_fraction",
+            0.5,
+            r"packed with data.val_fraction=0.2, the config asks for data.val_fraction=0.5; pack into",
+        ),
+        ("jpeg_quality", 50, r"with data.jpeg_quality=95, the config asks for data.jpeg_quality=50"),
+        ("shorter_side", 64, r"data.shorter_side is 64, the shards in .* hold images as they were"),
+    ],
+)
+def test_changed_settings_that_had_no_effect_are_said(
+    tmp_path: Path, class_folder: Path, key: str, value: float, said: str
+) -> None:
+    data = config(tmp_path, class_folder)
+    pack(data)
+    changed = replace(data, **{key: value})
+    refused(changed, said)
+    if key != "shorter_side":  # which is asked of shards as they are, too
+        open_data(Config(data=replace(changed, source=None)))
+    content = json.loads((tmp_path / "shards" / "index.json").read_text())
+    del content["packing"][recipe.DIGEST]  # as it was before there were digests
+    (tmp_path / "shards" / "index.json").write_text(json.dumps(content))
+    open_data(Config(data=data))
+
+
+def test_another_seed_or_size_of_shards_is_said_once(
+    tmp_path: Path, class_folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Several seeds on the same shards are everyday life."""
+    data = config(tmp_path, class_folder)
+    pack(data, seed=3)
+    _say_once.cache_clear()
+    with caplog.at_level(logging.WARNING):
+        open_data(Config(data=data, seed=3))
+        open_data(Config(data=replace(data, source=None), seed=4))
+        assert caplog.text == ""
+        for _ in range(2):
+            open_data(Config(data=replace(data, samples_per_shard=5), seed=4))
+    assert (
+        caplog.text.count(
+            "packed with data.samples_per_shard=4, seed=3 and stay so; data.samples_per_shard=5, seed=4 of"
+        )
+        == 1
+    )
+
+
+def test_every_setting_that_is_not_named_otherwise_is_part_of_the_digest() -> None:
+    """So is one that comes later: it has to be added to NOT_PACKED to be left out."""
+    assert set(recipe.settings(DataConfig())) >= {"val_fraction", "samples_per_shard", "shorter_side", "jpeg_quality"}
+    assert not set(recipe.settings(DataConfig())) & {"name", "shards", "source", "classes", "image_size", "mean"}
+
+
+def test_sources_have_one_address_each(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert recipe.address("torchvision:CIFAR10@data/../x") == f"torchvision:CIFAR10@{tmp_path.resolve()}/x"
+    for spec in ("torchvision:CIFAR10", "sklearn:digits", "s3://bucket/list.csv"):
+        assert recipe.address(spec) == spec
+
+
+def test_validation_classes_without_training_images_are_refused_at_packing(
+    tmp_path: Path, small_jpegs: list[bytes]
+) -> None:
+    files = {f"train/{name}/{i}.jpg": small_jpegs[i] for name in ("cat", "dog") for i in range(4)}
+    files |= {f"val/{name}/9.jpg": small_jpegs[9] for name in ("cat", "eel")}
+    data = config(tmp_path, write_files(tmp_path / "source", files))
+    with pytest.raises(ConfigError, match=r"1 of the 2 classes of the val part have no training image: eel; add train"):
+        pack(data)
+    assert not (tmp_path / "shards").exists()
