@@ -7,10 +7,12 @@ them again when Ray's version changes.
 import contextlib
 import os
 import shlex
+import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from platform.config import ConfigError
@@ -19,6 +21,7 @@ JOB_CONFIG = "RAY_JOB_CONFIG_JSON_ENV_VAR"  # a driver's settings, from whoever 
 SOCKET_PATH_BYTES = 103 if sys.platform == "darwin" else 107  # what the kernel takes of AF_UNIX
 # The longest of Ray's: `node.py` makes it of date, process and number ("plasma_store.1" where that name is taken).
 SOCKET = "/session_2026-01-01_00-00-00_000000_4194304/sockets/plasma_store.12"
+RAY = [sys.executable, "-m", "platform.ray_internals"]  # `ray`, from the checkout: see `main`
 SHORT_FOLDERS = ("/tmp", "/var/tmp", "/dev/shm")
 LOG_FILES = ("raylet.err", "gcs_server.err", "worker-*.err", "runtime_env_agent.err", "dashboard_agent.err", "*.err")
 LONG_LOGS = ("runtime_env_agent.log", "raylet.out", "gcs_server.out")  # with a letter for each line's severity
@@ -30,6 +33,7 @@ def settle() -> None:
     """No other Ray behind our back, no paragraphs on the terminal, workers of this environment."""
     import ray._private.auto_init_hook as auto_init
     import ray._private.ray_constants as constants
+    import ray._private.services as services
     import ray._private.worker as driver
 
     auto_init.enable_auto_connect = False  # threads that outlive `disconnect` would start another Ray
@@ -37,6 +41,15 @@ def settle() -> None:
     # With `uv run` among this process's parents Ray would start every worker by that, in a copy of the directory.
     constants.RAY_ENABLE_UV_RUN_RUNTIME_ENV = False
     os.environ["RAY_ENABLE_UV_RUN_RUNTIME_ENV"] = "0"  # of drivers that this one starts
+    # The raylet takes commands apart as a shell does; Ray puts them together as Windows wants it, where an apostrophe is
+    # a letter like others.
+    services.subprocess = _with_shell_quotes()  # pyright: ignore[reportAttributeAccessIssue]
+
+
+def _with_shell_quotes() -> ModuleType:
+    quoting = ModuleType("subprocess")
+    quoting.__dict__.update(vars(subprocess), list2cmdline=shlex.join)
+    return quoting
 
 
 def interpreter() -> dict[str, Any] | None:
@@ -49,9 +62,9 @@ def interpreter() -> dict[str, Any] | None:
     return None if quoted == sys.executable else {"py_executable": quoted}
 
 
-def scratch_folder() -> tuple[Path, str]:
+def scratch_folder(deeper: str = "") -> tuple[Path, str]:
     """A new folder for a Ray of our own, which only this user can enter, and a line if it is not where temporary files
-    go: sockets lie below it, whose paths the kernel limits.
+    go: sockets lie below it (in `deeper` of it), whose paths the kernel limits.
 
     Raises:
         ConfigError: there is no place for it.
@@ -113,3 +126,15 @@ def _tail(file: Path) -> list[str]:
         lines = log.read().decode("utf-8", "replace").splitlines()
         return [line.strip()[:TOLD_LENGTH] for line in lines if line.strip()]
     return []
+
+
+def main() -> None:
+    """`ray`, settled: its own script names its interpreter in a first line that cannot hold a path with a space."""
+    settle()
+    from ray.scripts.scripts import main as ray
+
+    ray()
+
+
+if __name__ == "__main__":
+    main()

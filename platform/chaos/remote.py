@@ -12,6 +12,7 @@ from typing import Self
 import psutil
 
 from platform.config import ConfigError
+from platform.ray_internals import RAY
 
 DRAIN_S = 30
 
