@@ -41,8 +41,8 @@ def settle() -> None:
     # With `uv run` among this process's parents Ray would start every worker by that, in a copy of the directory.
     constants.RAY_ENABLE_UV_RUN_RUNTIME_ENV = False
     os.environ["RAY_ENABLE_UV_RUN_RUNTIME_ENV"] = "0"  # of drivers that this one starts
-    # The raylet takes commands apart as a shell does; Ray puts them together as Windows wants it, where an apostrophe is
-    # a letter like others.
+    # The raylet takes commands apart as a shell does; Ray puts them together as Windows wants it, where an apostrophe
+    # is a letter like others.
     services.subprocess = _with_shell_quotes()  # pyright: ignore[reportAttributeAccessIssue]
 
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import unquote
 
+import mlflow
 import requests
 from mlflow.entities import Experiment, Metric, Param, RunStatus
 from mlflow.exceptions import MlflowException
@@ -240,9 +241,19 @@ def connect(tracking: TrackingConfig) -> MlflowClient:
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
     os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")  # at the end of each run, into our table
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")  # the journal's reader tries again
+    _escape_own_folder()
     logging.getLogger("alembic").setLevel(logging.WARNING)
     logging.getLogger("mlflow").setLevel(logging.CRITICAL)  # it also raises what it logs, at every attempt
     return MlflowClient(unsealed(tracking.uri))
+
+
+def _escape_own_folder() -> None:
+    """MLflow hands its folder to alembic in a configuration where % begins a reference to another entry."""
+    folder = str(Path(mlflow.__file__).parent)
+    if "%" in folder:
+        from mlflow.store.db import utils
+
+        utils._get_package_dir = lambda: folder.replace("%", "%%")
 
 
 def refuses(error: BaseException) -> bool:
