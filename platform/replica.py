@@ -13,11 +13,12 @@ from pathlib import Path
 from urllib.parse import unquote
 
 import requests
+from alembic.config import Config as Migrations
 from mlflow.entities import Experiment, Metric, Param, RunStatus
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
-from platform.config import ConfigError, TrackingConfig, first_line
+from platform.config import ConfigError, TrackingConfig, first_line, require
 from platform.operations import Artifact, Finish, Metrics, Operation, Params, Start, Tag, Text
 from platform.redaction import redacted, unsealed, without_secrets
 
@@ -242,7 +243,26 @@ def connect(tracking: TrackingConfig) -> MlflowClient:
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")  # the journal's reader tries again
     logging.getLogger("alembic").setLevel(logging.WARNING)
     logging.getLogger("mlflow").setLevel(logging.CRITICAL)  # it also raises what it logs, at every attempt
+    Migrations.set_main_option = _set_main_option
+    _require_plain_path(tracking.uri)
     return MlflowClient(unsealed(tracking.uri))
+
+
+def _set_main_option(self: Migrations, name: str, value: str) -> None:
+    """Of Alembic, to which % begins a reference. MLflow knows, but for the path it is installed at."""
+    is_path = name == "script_location"
+    self.set_section_option(self.config_ini_section, name, value.replace("%", "%%") if is_path else value)
+
+
+def _require_plain_path(uri: str) -> None:
+    """
+    Raises:
+        ConfigError: MLflow would write to another folder.
+    """
+    if uri.startswith("sqlite"):
+        given = str(Path(uri.partition(":///")[2].partition("?")[0]).absolute())
+        plain = unquote(given)
+        require(given == plain, f"tracking.uri is {uri}: for {given} MLflow takes {plain}; give a path without %")
 
 
 def refuses(error: BaseException) -> bool:
