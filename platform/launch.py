@@ -26,6 +26,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from platform.config import (
     MEMORY,
+    CannotGoOn,
     ClusterConfig,
     Config,
     ConfigError,
@@ -144,6 +145,9 @@ def _run(composed: DictConfig, overrides: list[str]) -> int:
     except (ConfigError, HydraException, OmegaConfBaseException) as error:
         print(f"error: {one_line(error)}", file=sys.stderr, flush=True)
         return 2
+    except CannotGoOn as error:  # of jobs that leave nothing to say more about
+        print(f"error: {error}", file=sys.stderr, flush=True)
+        return 1
 
 
 def _words_of_environment(composed: DictConfig, config: Config) -> list[str]:

@@ -10,10 +10,11 @@ import shlex
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
+
+import psutil
 
 from platform.config import ConfigError
 
@@ -23,8 +24,7 @@ SOCKET_PATH_BYTES = 103 if sys.platform == "darwin" else 107  # what the kernel 
 SOCKET = "/session_2026-01-01_00-00-00_000000_4194304/sockets/plasma_store.12"
 RAY = [sys.executable, "-m", "platform.ray_internals"]  # `ray`, from the checkout: see `main`
 SHORT_FOLDERS = ("/tmp", "/var/tmp", "/dev/shm")
-LOG_FILES = ("raylet.err", "gcs_server.err", "worker-*.err", "runtime_env_agent.err", "dashboard_agent.err", "*.err")
-LONG_LOGS = ("runtime_env_agent.log", "raylet.out", "gcs_server.out")  # with a letter for each line's severity
+LOGS = (("runtime_env_agent.log", "ERROR"), ("raylet.out", " E "), ("gcs_server.out", " E "))  # and what marks errors
 TOLD_LINES, TOLD_FILES, TOLD_LENGTH = 3, 3, 300
 TAIL_BYTES = 20_000
 
@@ -41,9 +41,8 @@ def settle() -> None:
     # With `uv run` among this process's parents Ray would start every worker by that, in a copy of the directory.
     constants.RAY_ENABLE_UV_RUN_RUNTIME_ENV = False
     os.environ["RAY_ENABLE_UV_RUN_RUNTIME_ENV"] = "0"  # of drivers that this one starts
-    # The raylet takes commands apart as a shell does; Ray puts them together as Windows wants it, where an apostrophe
-    # is a letter like others.
-    services.subprocess = _with_shell_quotes()  # pyright: ignore[reportAttributeAccessIssue]
+    # The raylet takes commands apart as a shell does; Ray joins them for Windows, to which an apostrophe is a letter.
+    services.subprocess = _with_shell_quotes()  # pyright: ignore[reportPrivateImportUsage]
 
 
 def _with_shell_quotes() -> ModuleType:
@@ -62,9 +61,20 @@ def interpreter() -> dict[str, Any] | None:
     return None if quoted == sys.executable else {"py_executable": quoted}
 
 
-def scratch_folder(deeper: str = "") -> tuple[Path, str]:
+def interpreter_there() -> dict[str, Any] | None:
+    """The same for a cluster that is joined, None as well where this machine's part of it has another interpreter."""
+    quoted, flag = interpreter(), "--python_worker_command="
+    if quoted is None:
+        return None
+    processes = [each.info for each in psutil.process_iter(["name", "cmdline"])]
+    raylets = [each["cmdline"] or [] for each in processes if each["name"] == "raylet"]
+    commands = [word.removeprefix(flag) for words in raylets for word in words if word.startswith(flag)]
+    return quoted if sys.executable in [shlex.split(command)[0] for command in commands] else None
+
+
+def scratch_folder(below: str = "") -> tuple[Path, str]:
     """A new folder for a Ray of our own, which only this user can enter, and a line if it is not where temporary files
-    go: sockets lie below it (in `deeper` of it), whose paths the kernel limits.
+    go: sockets lie in it (`below` it), whose paths the kernel limits.
 
     Raises:
         ConfigError: there is no place for it.
@@ -72,59 +82,46 @@ def scratch_folder(deeper: str = "") -> tuple[Path, str]:
     try:
         usual = tempfile.gettempdir()
     except OSError as error:
-        raise ConfigError(
-            f"no folder takes temporary files ({error.strerror}); set TMPDIR to one on a disk with room"
-        ) from error
-    if _fits(usual):
+        raise ConfigError(f"there is no folder for temporary files ({error}); set TMPDIR to one with room") from error
+    limit = SOCKET_PATH_BYTES - len(f"/ray-12345678{below}{SOCKET}")
+    if len(os.fsencode(usual)) <= limit:
         return Path(tempfile.mkdtemp(prefix="ray-")), ""
-    for folder in filter(_fits, SHORT_FOLDERS):
+    too_long = f"{usual}, the folder for temporary files, is too long for Ray's sockets (at most {limit} bytes)"
+    for folder in SHORT_FOLDERS:
         with contextlib.suppress(OSError):
             made = Path(tempfile.mkdtemp(prefix="ray-", dir=folder))
-            length, limit = len(os.fsencode(usual)), SOCKET_PATH_BYTES - len(SOCKET) - len("/ray-12345678")
-            return made, f"{usual} is too long for Ray's sockets ({length} bytes, at most {limit}); they are in {made}"
-    raise ConfigError(
-        f"TMPDIR={usual} is too long for Ray's sockets, and {', '.join(SHORT_FOLDERS)} cannot be used; shorten it"
-    )
+            return made, f"{too_long}; they are in {made}"
+    raise ConfigError(f"{too_long}, and nobody may write to {' or '.join(SHORT_FOLDERS)}; set TMPDIR to a shorter one")
 
 
-def _fits(folder: str) -> bool:
-    return len(os.fsencode(folder)) + len("/ray-12345678") + len(SOCKET) <= SOCKET_PATH_BYTES
+def logs_of(scratch: Path) -> Path:
+    """Where a Ray in `scratch` writes its logs, be it alive or not."""
+    return scratch / "session_latest" / "logs"
 
 
 def log_folder() -> Path | None:
     """Where the Ray that this process is connected to writes its logs on this machine."""
     import ray._private.worker as driver
 
-    node = driver._global_node
-    return Path(node.get_logs_dir_path()) if node else None
+    return Path(driver._global_node.get_logs_dir_path()) if driver._global_node else None
 
 
 def last_words(logs: Path | None) -> str:
-    """The last lines of Ray's own logs that tell of a failure, each with its file; "" if none does."""
+    """The last lines of Ray's own logs that tell of a failure, a line each with its file; "" if none does."""
     if logs is None:
         return ""
-    told: dict[str, list[str]] = {}
-    for file, lines in _telling(logs):
-        if file.name not in told and len(told) < TOLD_FILES:
-            told[file.name] = lines
-    return "".join(f"\n  {name}: {line}" for name, lines in told.items() for line in lines)
+    errors = sorted(logs.glob("*.err"), key=lambda file: file.stat().st_mtime, reverse=True)  # empty where all is well
+    told = [(file.name, _tail(file, "")) for file in errors] + [(name, _tail(logs / name, mark)) for name, mark in LOGS]
+    found = [(name, lines[-TOLD_LINES:]) for name, lines in told if lines][:TOLD_FILES]
+    return "".join(f"\n  {name}: {line}" for name, lines in found for line in lines)
 
 
-def _telling(logs: Path) -> Iterator[tuple[Path, list[str]]]:
-    for pattern in LOG_FILES:
-        for file in sorted(logs.glob(pattern), reverse=True, key=lambda file: file.stat().st_mtime):
-            if lines := [line for line in _tail(file) if not line.startswith(":")]:  # ":job_id:" and the like are marks
-                yield file, lines[-TOLD_LINES:]
-    for name in LONG_LOGS:
-        if lines := [line for line in _tail(logs / name) if " E " in line or " F " in line or "ERROR" in line]:
-            yield logs / name, lines[-TOLD_LINES:]
-
-
-def _tail(file: Path) -> list[str]:
+def _tail(file: Path, mark: str) -> list[str]:
+    """Lines at the end of a log that have a mark in them, less Ray's own marks (`:job_id:01000000`)."""
     with contextlib.suppress(OSError), file.open("rb") as log:
         log.seek(max(0, file.stat().st_size - TAIL_BYTES))
         lines = log.read().decode("utf-8", "replace").splitlines()
-        return [line.strip()[:TOLD_LENGTH] for line in lines if line.strip()]
+        return [line.strip()[:TOLD_LENGTH] for line in lines if line.strip() and mark in line and line[0] != ":"]
     return []
 
 

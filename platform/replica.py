@@ -18,7 +18,7 @@ from mlflow.entities import Experiment, Metric, Param, RunStatus
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
-from platform.config import ConfigError, TrackingConfig, first_line
+from platform.config import ConfigError, TrackingConfig, first_line, require
 from platform.operations import Artifact, Finish, Metrics, Operation, Params, Start, Tag, Text
 from platform.redaction import redacted, unsealed, without_secrets
 
@@ -244,6 +244,7 @@ def connect(tracking: TrackingConfig) -> MlflowClient:
     _escape_own_folder()
     logging.getLogger("alembic").setLevel(logging.WARNING)
     logging.getLogger("mlflow").setLevel(logging.CRITICAL)  # it also raises what it logs, at every attempt
+    _require_plain_path(tracking.uri)
     return MlflowClient(unsealed(tracking.uri))
 
 
@@ -254,6 +255,17 @@ def _escape_own_folder() -> None:
         from mlflow.store.db import utils
 
         utils._get_package_dir = lambda: folder.replace("%", "%%")
+
+
+def _require_plain_path(uri: str) -> None:
+    """
+    Raises:
+        ConfigError: MLflow would write to another folder.
+    """
+    if uri.startswith("sqlite"):
+        given = str(Path(uri.partition(":///")[2].partition("?")[0]).absolute())
+        plain = unquote(given)
+        require(given == plain, f"tracking.uri is {uri}: for {given} MLflow takes {plain}; give a path without %")
 
 
 def refuses(error: BaseException) -> bool:

@@ -4,7 +4,6 @@ In: a folder for the nodes' output. Out: the cluster's address; nothing is left 
 """
 
 import contextlib
-import json
 import os
 import shutil
 import signal
@@ -19,8 +18,9 @@ from typing import Self
 import psutil
 
 from platform.chaos import session
-from platform.ray_internals import JOB_CONFIG, RAY, interpreter, scratch_folder
+from platform.ray_internals import RAY, scratch_folder
 
+ROOT = Path(__file__).resolve().parent.parent.parent
 OBJECT_STORE_BYTES = 100_000_000  # about Ray's minimum; a few messages are all that passes through it
 START_TIMEOUT_S = 60.0
 STARTED = "Ray runtime started."  # what `ray start` says once its node is in the cluster
@@ -66,12 +66,11 @@ class LocalCluster:
 
     @property
     def environment(self) -> dict[str, str]:
-        """What drivers need to join: the cluster has no token, and starts their workers by our interpreter."""
-        job_config = {JOB_CONFIG: json.dumps({"runtime_env": python})} if (python := interpreter()) else {}
-        return {"RAY_AUTH_MODE": "disabled", **job_config}
+        """What drivers need to join: the cluster has no token."""
+        return {"RAY_AUTH_MODE": "disabled"}
 
     def __enter__(self) -> Self:
-        self.scratch, _ = scratch_folder(deeper="/99")
+        self.scratch, _ = scratch_folder(below="/99")
         try:
             self._start_head()
             for _ in range(self._count - 1):
@@ -155,7 +154,7 @@ class LocalCluster:
         log = self._folder / f"node-{number}.log"
         with log.open("wb") as output:
             process = subprocess.Popen(
-                [*RAY, "start", *words, *common],
+                [*RAY, "start", *words, *common], cwd=ROOT,
                 env=os.environ | self.environment, stdout=output, stderr=subprocess.STDOUT, start_new_session=True,
             )  # fmt: skip
         node = Node(process, log)
