@@ -22,6 +22,10 @@ class ConfigError(ValueError):
     """A setting that cannot work. The message is one line: the value, the limit, the remedy."""
 
 
+class CannotGoOn(RuntimeError):
+    """What stops every member of an experiment, and would again. One line, and what Ray's logs say below it."""
+
+
 def first_line(error: BaseException) -> str:
     """What another library says, short enough for a line: without the secrets of URLs and the addresses of objects."""
     line = (str(error).splitlines() or [type(error).__name__])[0]
