@@ -110,7 +110,7 @@ class DataConfig:
 
     name: str = "digits"
     shards: str = "data/digits"  # folder or URL of index.json and the tar shards; packed from `source` where absent
-    source: str | None = None  # folder, tar, .csv or .parquet list, torchvision:NAME, sklearn:digits
+    source: str | None = None  # folder, tar, .csv, .tsv or .parquet list, torchvision:NAME, sklearn:digits
     classes: int = 10
     image_size: int = 32  # height and width in pixels the network sees
     mean: list[float] = field(default_factory=lambda: [0.485, 0.456, 0.406])  # per channel, of values 0..1

@@ -22,6 +22,7 @@ from platform.data import draws
 from platform.data.index import KIND
 from platform.packing import recipe
 from platform.packing.items import TEST_AS_VAL, Item, Parts, natural
+from platform.packing.layout import cause
 from platform.packing.parts import few, refuse_untrained
 from platform.packing.shard import Encoding, ShardResult, ShardTask, too_many, write_shard
 from platform.packing.sources import DIGITS, DIGITS_SCALE, Source, TorchvisionSource, open_source, say_once, source_name
@@ -204,21 +205,9 @@ def class_names(splits: dict[str, list[Item]], data: DataConfig, own: list[str] 
     if own and len(set(own)) == len(own):
         names = own  # classes without an image have a number, too
     if len(names) != data.classes:
-        raise ConfigError(
-            f"{data.source} has {len(names)} classes ({few(names)}), data.classes is {data.classes}; set it to "
-            f"{len(names)}{_cause(names)}"
-        )
+        found = f"{data.source} has {len(names)} classes ({few(names)}), data.classes is {data.classes}"
+        raise ConfigError(f"{found}; {cause(names, (item for items in splits.values() for item in items), data)}")
     return names
-
-
-def _cause(names: list[str]) -> str:
-    """The usual reasons for another number of classes than there should be."""
-    if len(names) == 1:
-        return f", or, if {names[0]!r} is a folder around the class folders, give that folder as data.source"
-    stray = sorted({name for name in names if name != name.strip() or " ".join(name.split()) != name})
-    if stray:
-        return f", or take the stray blanks out of the labels {', '.join(map(repr, stray[:3]))}"
-    return ""
 
 
 def _shuffled(items: list[Item], seed: int) -> list[Item]:

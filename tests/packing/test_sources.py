@@ -250,7 +250,7 @@ def test_another_number_of_classes_is_refused_with_their_names_and_the_usual_cau
 @pytest.mark.parametrize("spec", [None, "absent", "absent.tar", "sklearn:iris"])
 def test_a_missing_source_is_refused_with_what_may_be_given(tmp_path: Path, spec: str | None) -> None:
     with pytest.raises(
-        ConfigError, match=r"data.source is .*give a folder, a tar, a .csv or .parquet list, torchvision:NAME or"
+        ConfigError, match=r"data.source is .*give a folder, a tar, a .csv, .tsv or .parquet list, torchvision:NAME or"
     ):
         pack(config(tmp_path, spec if spec is None or ":" in spec else tmp_path / spec))
 
