@@ -4,14 +4,17 @@ In: the command line (Hydra's). Out: an exit status; every error before Ray star
 """
 
 import difflib
+import functools
+import io
 import os
 import re
+import shlex
 import sys
 from collections.abc import Iterable
-from dataclasses import asdict, replace
+from dataclasses import asdict, is_dataclass, replace
 from importlib import import_module
 from pathlib import Path
-from typing import NoReturn
+from typing import NoReturn, get_args, get_type_hints, overload
 
 import hydra
 from hydra.core.config_store import ConfigStore
@@ -39,12 +42,17 @@ from platform.submission import is_submitted, submission
 ROOT = Path(__file__).resolve().parent.parent
 INTERRUPTED = 130
 OWN_CONFIG = ("hydra", "main", "schema")  # what Hydra calls the places of configs, less those of --config-dir
+NUMBER = re.compile(r"[+-]?[\d_.]+([eE][+-]?\d+)?")
+HOME = re.compile(r"~[\w./-]*")
+PLAIN = re.compile(r"[\w./+@:%?|*$-]")  # what Hydra takes in a value without quotes
 SINGLE = "model"  # what the one member of a training without an ensemble is called
 
 
 def main() -> None:
     """Run the command line; exits with the job's status, 2 for a config that cannot work."""
+    _print_anywhere()
     _hide_secrets()
+    sys.argv[1:] = map(as_typed, sys.argv[1:])
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra hands its errors to us instead of printing them over many lines
     ConfigStore.instance().store("schema", Config)
     try:
@@ -63,6 +71,13 @@ def main() -> None:
     except BrokenPipeError:  # whoever reads our output (`| head`) has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
+
+
+def _print_anywhere() -> None:
+    """What a terminal or file of another encoding cannot show is escaped: it would end a training at its table."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def _hide_secrets() -> None:
@@ -176,8 +191,30 @@ def compose(composed: DictConfig, overrides: list[str]) -> Experiment:
     return Experiment(config, members or {SINGLE: config})
 
 
+def as_typed(word: str) -> str:
+    """An override of a text that looks like a number, in quotes, as Hydra would make 1.1 of name=1.10; and of one that
+    begins with a ~, which Hydra does not take."""
+    key, _, value = word.partition("=")
+    plain = NUMBER.fullmatch(value) or HOME.fullmatch(value)
+    return f"{key}='{value}'" if plain and key.lstrip("+") in _texts(Config) else word
+
+
+@functools.cache
+def _texts(section: type, prefix: str = "") -> frozenset[str]:
+    """Dotted keys of the settings that are texts."""
+    found: set[str] = set()
+    for name, kind in get_type_hints(section).items():
+        kinds = [each for each in (get_args(kind) or (kind,)) if each is not type(None)]
+        if kinds == [str]:
+            found.add(prefix + name)
+        elif len(kinds) == 1 and is_dataclass(kinds[0]):
+            found |= _texts(kinds[0], f"{prefix}{name}.")
+    return frozenset(found)
+
+
 def variant(overrides: list[str], words: list[str]) -> Config:
     """The command line with `words` at its end, in the place of its own for the same keys."""
+    words = [as_typed(word) for word in words]
     return typed(hydra.compose("config", _without(overrides, words) + words))
 
 
@@ -201,11 +238,15 @@ def typed(composed: DictConfig) -> Config:
     config = as_given(composed)
     return replace(
         config,
-        output_dir=str(Path(config.output_dir).absolute()),
-        data=replace(config.data, shards=_absolute(config.data.shards)),
+        output_dir=str(Path(_at_home(config.output_dir)).absolute()),
+        data=replace(config.data, shards=_absolute(config.data.shards), source=_at_home(config.data.source)),
         checkpoint=replace(
             config.checkpoint, copy_to=_absolute(config.checkpoint.copy_to) if config.checkpoint.copy_to else None
         ),
+        tracking=replace(config.tracking, uri=_database_at_home(config.tracking.uri)),
+        bench=replace(config.bench, json=_at_home(config.bench.json), photos=_at_home(config.bench.photos)),
+        promote=replace(config.promote, sweep=_at_home(config.promote.sweep)),
+        cluster=replace(config.cluster, render_to=_at_home(config.cluster.render_to)),
         storage=replace(
             config.storage,
             cache=config.storage.cache if config.storage.cache == MEMORY else _absolute(config.storage.cache),
@@ -216,7 +257,30 @@ def typed(composed: DictConfig) -> Config:
 def _absolute(path: str) -> str:
     from platform.data.storage import is_remote  # fsspec takes its time, which a list of experiments need not
 
-    return path if is_remote(path) else str(Path(path).absolute())
+    return path if is_remote(path) else str(Path(_at_home(path)).absolute())
+
+
+@overload
+def _at_home(path: str) -> str: ...
+@overload
+def _at_home(path: str | None) -> str | None: ...
+def _at_home(path: str | None) -> str | None:
+    """A path with its ~, which shells leave alone behind a =, as the folder that it stands for.
+
+    Raises:
+        ConfigError: nobody knows which.
+    """
+    if not path or not path.startswith("~"):
+        return path
+    try:
+        return str(Path(path).expanduser())
+    except RuntimeError as error:
+        raise ConfigError(f"{path} cannot be resolved ({error}); give the whole path") from error
+
+
+def _database_at_home(uri: str) -> str:
+    scheme, found, path = uri.partition(":///")
+    return f"{scheme}{found}{_at_home(path)}" if found and scheme.startswith("sqlite") else uri
 
 
 def _without(overrides: list[str], words: list[str]) -> list[str]:
@@ -258,11 +322,43 @@ def _one_line(error: BaseException) -> str:
     if match := re.search(r"Could not find '([\w/]+)/([^/']+)'", text):
         return f"{match[1]}={match[2]} does not exist; choose one of {', '.join(_choices(match[1]))}"
     if match := re.match(r"Error merging override ([^=]+)=(.*)", text):
+        if cause and (section := re.search(r"Invalid type assigned: str is not a subclass of (\w+)Config", str(cause))):
+            return (
+                f"{match[1]} is {match[2]!r}, but it is a group of settings ({section[1]}Config); {_settings(match[1])}"
+            )
         reason = first_line(cause) if cause else "it is of the wrong type"
         return f"{match[1]} is {match[2]!r}: {reason}; --cfg job shows its kind"
+    if word := _misread(text):
+        return _quoting(word)
     if "See https://hydra.cc" in text:
         return f"{text.splitlines()[0]}; quote values that hold = , : [ or {{, e.g. \"KEY=['a=1']\""
     return "; ".join(line.strip() for line in text.splitlines()[:3] if line.strip())
+
+
+def _misread(text: str) -> str:
+    """The override that Hydra's grammar has no reading for, "" if it is about something else."""
+    for pattern in (r"LexerNoViableAltException: (.+)", r"Ambiguous value for argument '(.+)'"):
+        if match := re.match(pattern, text):
+            return match[1]
+    at = re.search(r"(?:input|at) '(.+?)'", text) if "See https://hydra.cc" in text else None
+    words = [word for word in sys.argv[1:] if "=" in word and at and at[1] in word]
+    return words[0] if words else ""
+
+
+def _quoting(word: str) -> str:
+    """The message for an override that needs quotes: Hydra's around the value, the shell's around both."""
+    key, _, value = word.partition("=")
+    odd = next((each for each in value if not PLAIN.match(each)), "=")
+    quoted = shlex.quote("{}='{}'".format(key, value.replace("'", "\\'")))
+    return f"{word}: {odd!r} has a meaning to Hydra; as a plain text write {quoted}"
+
+
+def _settings(group: str) -> str:
+    """What to write in the place of a value for a whole group of settings."""
+    if (ROOT / "conf" / group).is_dir():
+        return f"choose one of {', '.join(_choices(group))}"
+    keys = [key for key in flatten(asdict(Config())) if key.startswith(f"{group}.")]
+    return f"give one of {', '.join(f'{key}=...' for key in keys[:5])}" if keys else "see --cfg job for its keys"
 
 
 def unknown_key(key: str) -> str:
