@@ -349,8 +349,9 @@ def _quoting(word: str) -> str:
     """The message for an override that needs quotes: Hydra's around the value, the shell's around both."""
     key, _, value = word.partition("=")
     odd = next((each for each in value if not PLAIN.match(each)), "=")
-    quoted = shlex.quote("{}='{}'".format(key, value.replace("'", "\\'")))
-    return f"{word}: {odd!r} has a meaning to Hydra; as a plain text write {quoted}"
+    quoted = "{}='{}'".format(key, value.replace("'", "\\'"))
+    shown = shlex.quote(quoted) if set(quoted) & set('"$`!') else f'"{quoted}"'
+    return f"{word}: {odd!r} has a meaning to Hydra; as a plain text write {shown}"
 
 
 def _settings(group: str) -> str:

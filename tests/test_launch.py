@@ -62,6 +62,11 @@ def test_help_names_jobs_and_groups():
         (["+ensemble.members.x=[model.width=2]"], "quote values that hold ="),
         (["sampling=plain"], "sampling=plain has no effect: every ensemble member sets sampling"),
         (["name=a/b"], "name is 'a/b'"),
+        (["name=a(b"], "name=a(b: '(' has a meaning to Hydra; as a plain text write \"name='a(b'\""),
+        (["name=it's"], "write \"name='it\\'s'\""),
+        (["data.shards=/tmp/a,b"], "',' has a meaning to Hydra; as a plain text write \"data.shards='/tmp/a,b'\""),
+        (["bench=foo"], "bench is 'foo', but it is a group of settings (BenchConfig); give one of bench."),
+        (["output_dir=~nobody-here/runs"], "~nobody-here/runs cannot be resolved"),
         (["data.image_size=16"], "data.image_size is 16; give at least 32"),
         (
             ["cluster.address=http://head"],
@@ -144,3 +149,23 @@ def test_a_password_leaves_the_command_line_at_once(tmp_path: Path):
     written = (tmp_path / ".multirun" / "multirun.yaml").read_text()
     assert "tracking.uri=http://me:***@mlflow" in written
     assert "hunter2" not in done.stdout + done.stderr + written
+
+
+@pytest.mark.parametrize("key", ["name", "tracking.experiment"])
+@pytest.mark.parametrize("value", ["2024_11_28", "1.10", "1e3", "007"])
+def test_names_are_as_typed(key: str, value: str):
+    done = launch("job=check", f"{key}={value}", "--cfg", "job")
+    assert f"{key.rpartition('.')[2]}: '{value}'" in done.stdout, done.stderr
+
+
+def test_a_tilde_is_the_home_folder(tmp_path: Path):
+    done = launch("job=check", "output_dir=~/runs", "tracking.uri=sqlite:///~/mlflow.db", HOME=str(tmp_path))
+    assert done.returncode == 0, done.stderr
+    assert f"tracking    sqlite:///{tmp_path}/mlflow.db" in done.stdout
+
+
+def test_output_that_cannot_be_shown_is_escaped():
+    words = ["-c", "from platform.launch import _print_anywhere; _print_anywhere(); print('top-1 \u2500 \u00d7')"]
+    own = os.environ | {"PYTHONIOENCODING": "ascii"}
+    done = subprocess.run([sys.executable, *words], cwd=ROOT, env=own, capture_output=True, text=True, check=True)
+    assert done.stdout == "top-1 \\u2500 \\xd7\n"
