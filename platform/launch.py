@@ -328,7 +328,7 @@ def _one_line(error: BaseException) -> str:
             )
         reason = first_line(cause) if cause else "it is of the wrong type"
         return f"{match[1]} is {match[2]!r}: {reason}; --cfg job shows its kind"
-    if word := _misread(text):
+    if (word := _misread(text)) and word.partition("=")[2][:1] not in "[{":  # in those it is an entry that needs quotes
         return _quoting(word)
     if "See https://hydra.cc" in text:
         return f"{text.splitlines()[0]}; quote values that hold = , : [ or {{, e.g. \"KEY=['a=1']\""
