@@ -46,6 +46,35 @@ def require_at_least(key: str, value: float, limit: float) -> None:
     require(value >= limit, f"{key} is {value}; give at least {limit:g}")
 
 
+def require_seed(key: str, value: int) -> None:
+    """Of what PyTorch and the orders take as 64 bits: PyTorch refuses more, and the orders would drop the rest."""
+    require(-(2**63) <= value < 2**64, f"{key} is {value}; give a whole number from {-(2**63)} to {2**64 - 1}")
+
+
+LARGEST_WHOLE = 2**53  # which floats and JSON hold exactly; NumPy, PyTorch and SQL end at 2**63
+LARGEST = 1e38  # PyTorch computes in float32, which ends at 3.4e38
+LONGEST_S = 1e9  # some 30 years; threads cannot wait for much longer
+SECONDS = {"s": 1, "h": 3600, "days": 86400}  # of what the names of settings end in
+CHECKED_ELSEWHERE = ("seed", "order_seed", "sweep.space")
+
+
+def require_numbers(value: Any, key: str = "") -> None:
+    """Of every number in a config: finite, and no larger than what all that it reaches can hold."""
+    if key in CHECKED_ELSEWHERE or isinstance(value, bool):
+        return
+    if dataclasses.is_dataclass(value):
+        for each in dataclasses.fields(value):
+            require_numbers(getattr(value, each.name), f"{key}.{each.name}".lstrip("."))
+    elif isinstance(value, list | dict):
+        for each in value.values() if isinstance(value, dict) else value:
+            require_numbers(each, key)
+    elif isinstance(value, int | float):
+        limit = LARGEST_WHOLE if isinstance(value, int) else LARGEST
+        if unit := SECONDS.get(key.rpartition("_")[2]):
+            limit = LONGEST_S / unit
+        require(abs(value) <= limit, f"{key} is {value}; give a number of at most {limit:.10g}")
+
+
 NAME_BYTES = 150  # of a name that becomes a folder, beside what is added to it: file systems take 255
 
 
@@ -100,6 +129,7 @@ class DataConfig:
         require(plain, f"data.name is {self.name!r}; give a word (it names a folder)")
         require_at_least("data.classes", self.classes, 2)
         require_at_least("data.image_size", self.image_size, 32)
+        require(self.image_size <= 65535, f"data.image_size is {self.image_size}; give at most 65535, as JPEG has")
         require_at_least("data.samples_per_shard", self.samples_per_shard, 1)
         require_at_least("data.max_corrupt", self.max_corrupt, 0)
         require(
@@ -817,6 +847,10 @@ class Config:
     promote: PromoteConfig = field(default_factory=PromoteConfig)
 
     def __post_init__(self) -> None:
+        require_numbers(self)
+        require_seed("seed", self.seed)
+        require_seed("seed + sweep.seeds - 1", self.seed + self.sweep.seeds - 1)  # of a point's last training
+        require_seed("order_seed", self.order_seed)
         require_choice("job", self.job, JOBS)
         if self.name is not None:
             require_name("name", self.name)
