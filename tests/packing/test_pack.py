@@ -253,6 +253,7 @@ def test_the_index_says_how_it_was_packed(tmp_path: Path, class_folder: Path) ->
         "samples_per_shard": 4,
         "shorter_side": None,
         "value_range": None,
+        "duplicates": "keep",
     }
     digest = content["packing"].pop(recipe.DIGEST)
     assert re.fullmatch("[0-9a-f]{64}", digest)
