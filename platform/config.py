@@ -124,6 +124,7 @@ class DataConfig:
     # Of grey of more than 8 bits, the values packed as black and white, such as [0, 4095] of a camera's 12 bits in 16.
     # None: of 16 bits the smallest and largest there are; integers of 32 bits and floating-point numbers are refused
     value_range: list[float] | None = None
+    duplicates: str = "keep"  # images whose bytes are equal, when packing: keep, drop all but one, or refuse; said
     max_corrupt: int = 100  # unreadable images: of a packing; of a worker and pass in training, before the member stops
 
     def __post_init__(self) -> None:
@@ -140,6 +141,7 @@ class DataConfig:
             f"data.shorter_side is {self.shorter_side}, less than data.image_size ({self.image_size}); "
             "give at least that, or null to pack the images as they are",
         )
+        require_choice("data.duplicates", self.duplicates, ("keep", "drop", "refuse"))
         require(1 <= self.jpeg_quality <= 100, f"data.jpeg_quality is {self.jpeg_quality}; give 1 to 100")
         require(
             self.value_range is None
@@ -911,7 +913,7 @@ NOT_IDENTITY = (
 )
 # (What the shards hold is part of it: see `experiment.fingerprint`; where they lie is not.)
 NOT_IDENTITY_NESTED = {
-    "data": ("shards", "source", "value_range", "max_corrupt"),
+    "data": ("shards", "source", "value_range", "duplicates", "max_corrupt"),
     "loader": ("threads", "prefetch_batches", "log_samples"),
     "training": ("max_attempts", "max_batch_per_worker", "log_every_steps"),
 }

@@ -6,6 +6,7 @@ independent tasks: who runs them, in how many processes and in which order, chan
 """
 
 import contextlib
+import dataclasses
 import json
 import os
 import threading
@@ -20,7 +21,7 @@ import numpy as np
 from platform.config import ConfigError, DataConfig, StorageConfig
 from platform.data import draws
 from platform.data.index import KIND
-from platform.packing import recipe
+from platform.packing import duplicates, recipe
 from platform.packing.items import TEST_AS_VAL, Item, Parts, natural
 from platform.packing.layout import cause
 from platform.packing.parts import few, refuse_untrained
@@ -42,6 +43,7 @@ class PackReport:
     shards: int = 0
     reused: int = 0  # of the shards, from an earlier, interrupted packing
     converted: dict[str, int] = field(default_factory=dict)  # see ShardResult; of all shards
+    duplicates: list[str] = field(default_factory=list)  # lines that count and name equal images
 
 
 @dataclass(frozen=True)
@@ -124,6 +126,7 @@ def write(packing: Packing, storage: StorageConfig, progress: Progress | None, r
             if progress:
                 progress(done, packing.images)
         results.sort(key=lambda result: result.task)
+        equal = _equal_images(packing, results)
         entries = [result.entry for result in results if result.entry["nsamples"]]
         samples = {
             split: sum(entry["nsamples"] for entry in entries if entry["split"] == split) for split in packing.splits
@@ -133,9 +136,28 @@ def write(packing: Packing, storage: StorageConfig, progress: Progress | None, r
                 raise ConfigError(
                     f"no image of the {split} part can be read, e.g. {_unreadable(results)[0]}; mend them"
                 )
-        target.finish(_index(packing, entries, corrupt), {entry["url"] for entry in entries})
+        if equal.count and packing.data.duplicates == "refuse":
+            raise ConfigError(f"{equal.lines()[0]}; take them out, or give data.duplicates=keep or drop")
+        if not equal.count or packing.data.duplicates != "drop":
+            target.finish(_index(packing, entries, corrupt), {entry["url"] for entry in entries})
+    if equal.count and packing.data.duplicates == "drop":
+        once = dataclasses.replace(packing, splits=equal.kept)  # their number is known now: shards of even size anew
+        trained = {split: Counter(item.label for item in items) for split, items in once.splits.items()}
+        refuse_untrained(trained, "their training images are all in that part, too: take them out of it")
+        report = write(once, storage, progress, run)
+        report.duplicates = [f"{line}; dropped" for line in equal.lines()]
+        return report
     reused = sum(result.reused for result in results)
-    return PackReport(samples, _unreadable(results), len(entries), reused, _converted(results))
+    said = [f"{line}; kept (data.duplicates=drop or refuse)" for line in equal.lines()]
+    return PackReport(samples, _unreadable(results), len(entries), reused, _converted(results), said)
+
+
+def _equal_images(packing: Packing, results: list[ShardResult]) -> duplicates.Duplicates:
+    """Of the images that were read, in the order in which they are packed."""
+    digests: dict[str, list[str]] = {split: [] for split in packing.splits}
+    for result in results:  # sorted by name
+        digests[result.entry["split"]] += result.digests
+    return duplicates.find({split: zip(items, digests[split], strict=True) for split, items in packing.splits.items()})
 
 
 def _unreadable(results: list[ShardResult]) -> list[str]:
@@ -189,8 +211,8 @@ def divide(parts: Parts, val_fraction: float, seed: int) -> dict[str, list[Item]
             )
     if none_held_out:
         say_once(
-            f"{len(none_held_out)} of {len(by_class)} classes have too few images to hold one out with "
-            f"data.val_fraction={val_fraction:g}, and so no validation image: {few(none_held_out)}"
+            f"{len(none_held_out)} of {len(by_class)} classes have too few images for "
+            f"data.val_fraction={val_fraction:g} to hold one out, and so no validation image: {few(none_held_out)}"
         )
     return {"train": train, "val": val}
 

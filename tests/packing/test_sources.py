@@ -2,6 +2,7 @@
 
 import io
 import pickle
+import re
 import shutil
 import subprocess
 from collections import Counter
@@ -116,6 +117,31 @@ def test_what_tools_leave_is_passed_over_and_counted(
     (line,) = [record.message for record in caplog.records]
     assert line.startswith("passed over in the source: 12 hidden and tool-made files: ")
     assert line.endswith(" ...")
+
+
+@pytest.mark.parametrize("how", ["keep", "drop", "refuse"])
+def test_equal_images_are_counted_named_and_kept_dropped_or_refused(
+    tmp_path: Path, small_jpegs: list[bytes], how: str
+) -> None:
+    """One training image again in training, one under another label in validation."""
+    train, val = class_files(small_jpegs[:9], "train/"), class_files(small_jpegs[9:], "val/")
+    files = train | val | {"train/cat/again.jpg": small_jpegs[0], "val/dog/leaked.jpg": small_jpegs[1]}
+    data = config(tmp_path, write_files(tmp_path / "source", files), duplicates=how)
+    line = r"2 image\(s\) are equal to another, 1 of them to one of another part and "
+    if how == "refuse":
+        with pytest.raises(ConfigError, match=line):
+            pack(data)
+        assert not (tmp_path / "shards").exists()
+        return
+    report = pack(data)
+    (said,) = report.duplicates
+    assert re.match(line, said)
+    assert "leaked.jpg (val)" in said
+    assert report.samples == ({"train": 10, "val": 4} if how == "keep" else {"train": 8, "val": 4})
+    index = read_index(tmp_path / "shards")
+    assert index.packing["duplicates"] == how
+    assert small_jpegs[1] in stored_as_packed(index, "val")
+    assert (small_jpegs[1] in stored_as_packed(index, "train")) == (how == "keep")
 
 
 def test_links_second_versions_and_second_archives_of_a_source_tar_are_read(
