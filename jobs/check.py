@@ -16,6 +16,7 @@ def run(experiment: Experiment) -> int:
     else:
         made = plan(experiment)
         text, packed = lines(made), made.packed
-    require_places(experiment, packed=packed)
+    if experiment.config.cluster.kube is None:  # whose pods write to their volume
+        require_places(experiment, packed=packed)
     print("\n".join(text))
     return 0

@@ -9,8 +9,6 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from filelock import FileLock
-
 from jobs.attempts import Attempts
 from jobs.pack import write
 from jobs.runs import Runs
@@ -25,6 +23,7 @@ from platform.evaluation.kept import kept_scores
 from platform.experiment import FAILED, FINISHED, ExperimentFolder, MemberState, Record
 from platform.interruption import signals
 from platform.journal import Journal
+from platform.locks import locked
 from platform.places import require_copies
 from platform.plan import Plan, is_packed, open_data, plan
 from platform.tracking import Tracker, require_answer
@@ -93,7 +92,7 @@ def prepare_data(config: Config) -> Index:
     if not is_packed(config) and not is_remote(config.data.shards):
         shards = Path(config.data.shards)
         shards.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(shards.with_name(f".{shards.name}.lock")):  # another launch may be packing the same
+        with locked(shards.with_name(f".{shards.name}.lock"), wait=True):  # another launch may be packing the same
             if not is_packed(config):
                 write(config)
     return open_data(config)
@@ -112,7 +111,8 @@ def _run_and_report(
         if unfinished:
             run_members(planned, folder, record, unfinished, runs)
         outcome = _outcome(folder, planned)
-        tables = report.write(outcome.scores, folder.path) if outcome.scores else []
+        split = planned.experiment.config.evaluation.split
+        tables = report.write(outcome.scores, folder.path, split) if outcome.scores else []
         runs.report(outcome.states, outcome.scores, tables)
     except BaseException as error:
         runs.interrupt("KILLED" if isinstance(error, Interrupted) else "FAILED", first_line(error))
@@ -195,7 +195,7 @@ def _forget_evaluations(folder: ExperimentFolder, record: Record, planned: Plan)
     if untrained:
         raise ConfigError(f"{folder.name} has no trained weights of {', '.join(untrained)}; train them first")
     for member in planned.members:
-        folder.member(member.name).forget_evaluation()
+        folder.member(member.name).forget_evaluation(planned.experiment.config.evaluation.split)
     record.reported = []
 
 
@@ -206,8 +206,12 @@ def _give_new_attempts(folder: ExperimentFolder, planned: Plan) -> None:
 
 
 def _unfinished(folder: ExperimentFolder, planned: Plan) -> list[str]:
-    views = max(planned.experiment.config.evaluation.views)
-    return [member.name for member in planned.members if not folder.member(member.name).is_finished(views)]
+    wanted = planned.experiment.config.evaluation
+    return [
+        member.name
+        for member in planned.members
+        if not folder.member(member.name).is_finished(max(wanted.views), wanted.split)
+    ]
 
 
 def _outcome(folder: ExperimentFolder, planned: Plan) -> Outcome:
@@ -217,20 +221,22 @@ def _outcome(folder: ExperimentFolder, planned: Plan) -> Outcome:
         ConfigError: probabilities are damaged.
     """
     states = {member.name: folder.member(member.name).state() for member in planned.members}
-    view_counts = planned.experiment.config.evaluation.views
+    view_counts, split = planned.experiment.config.evaluation.views, planned.experiment.config.evaluation.split
     finished = {
-        name: folder.member(name).probabilities for name in states if folder.member(name).is_finished(max(view_counts))
+        name: folder.member(name).probabilities_of(split)
+        for name in states
+        if folder.member(name).is_finished(max(view_counts), split)
     }
     for name, state in states.items():  # the files decide: a kill may have come before the state was written
         state.state = FINISHED if name in finished else FAILED
-    return Outcome(states, kept_scores(finished, view_counts, folder.scores) if finished else None)
+    return Outcome(states, kept_scores(finished, view_counts, folder.scores(split)) if finished else None)
 
 
 def show(experiment: Experiment, outcome: Outcome) -> None:
     """The table, what failed, and where to look."""
     print()
     if outcome.scores:
-        print(report.terminal_table(outcome.scores))
+        print(report.terminal_table(outcome.scores, experiment.config.evaluation.split))
     for name in outcome.failed:
         print(f"member {name} failed: {outcome.states[name].error or 'its workers died without a message'}")
     if outcome.failed:

@@ -22,6 +22,10 @@ class ConfigError(ValueError):
     """A setting that cannot work. The message is one line: the value, the limit, the remedy."""
 
 
+class CannotGoOn(RuntimeError):
+    """What stops every member of an experiment, and would again. One line, and what Ray's logs say below it."""
+
+
 def first_line(error: BaseException) -> str:
     """What another library says, short enough for a line: without the secrets of URLs and the addresses of objects."""
     line = (str(error).splitlines() or [type(error).__name__])[0]
@@ -106,7 +110,7 @@ class DataConfig:
 
     name: str = "digits"
     shards: str = "data/digits"  # folder or URL of index.json and the tar shards; packed from `source` where absent
-    source: str | None = None  # folder, tar, .csv or .parquet list, torchvision:NAME, sklearn:digits
+    source: str | None = None  # folder, tar, .csv, .tsv or .parquet list, torchvision:NAME, sklearn:digits
     classes: int = 10
     image_size: int = 32  # height and width in pixels the network sees
     mean: list[float] = field(default_factory=lambda: [0.485, 0.456, 0.406])  # per channel, of values 0..1
@@ -120,6 +124,7 @@ class DataConfig:
     # Of grey of more than 8 bits, the values packed as black and white, such as [0, 4095] of a camera's 12 bits in 16.
     # None: of 16 bits the smallest and largest there are; integers of 32 bits and floating-point numbers are refused
     value_range: list[float] | None = None
+    duplicates: str = "keep"  # images whose bytes are equal, when packing: keep, drop all but one, or refuse; said
     max_corrupt: int = 100  # unreadable images: of a packing; of a worker and pass in training, before the member stops
 
     def __post_init__(self) -> None:
@@ -136,6 +141,7 @@ class DataConfig:
             f"data.shorter_side is {self.shorter_side}, less than data.image_size ({self.image_size}); "
             "give at least that, or null to pack the images as they are",
         )
+        require_choice("data.duplicates", self.duplicates, ("keep", "drop", "refuse"))
         require(1 <= self.jpeg_quality <= 100, f"data.jpeg_quality is {self.jpeg_quality}; give 1 to 100")
         require(
             self.value_range is None
@@ -383,12 +389,14 @@ class CheckpointConfig:
 
 
 VIEW_COUNTS = (1, 10, 144)
+EVALUATED_SPLITS = ("val", "test")
 
 
 @dataclass
 class EvaluationConfig:
     """The views of each validation image, and what is kept of them."""
 
+    split: str = "val"  # job=evaluate: which part is evaluated; test: images that nothing was chosen by
     views: list[int] = field(default_factory=lambda: [1, 10, 144])
     every_epochs: int = 1  # single-view evaluation while training; 0: only at the end
     batch_size: int = 512  # views in one forward pass
@@ -397,6 +405,7 @@ class EvaluationConfig:
     )
 
     def __post_init__(self) -> None:
+        require_choice("evaluation.split", self.split, EVALUATED_SPLITS)
         known = bool(self.views) and self.views == sorted(set(self.views) & set(VIEW_COUNTS))
         require(known, f"evaluation.views is {self.views}; give rising numbers out of {list(VIEW_COUNTS)}")
         require_at_least("evaluation.every_epochs", self.every_epochs, 0)
@@ -850,6 +859,11 @@ class Config:
         if self.name is not None:
             require_name("name", self.name)
         seal(self, "")
+        require(
+            self.evaluation.split == "val" or self.job in ("evaluate", "check"),
+            f"evaluation.split is {self.evaluation.split}, which job={self.job} must not choose by; use it with "
+            "job=evaluate of what is trained",
+        )
         streams, batch = self.loader.streams, self.training.batch_size
         require(
             self.cluster.max_workers <= streams,
@@ -899,7 +913,7 @@ NOT_IDENTITY = (
 )
 # (What the shards hold is part of it: see `experiment.fingerprint`; where they lie is not.)
 NOT_IDENTITY_NESTED = {
-    "data": ("shards", "source", "value_range", "max_corrupt"),
+    "data": ("shards", "source", "value_range", "duplicates", "max_corrupt"),
     "loader": ("threads", "prefetch_batches", "log_samples"),
     "training": ("max_attempts", "max_batch_per_worker", "log_every_steps"),
 }
