@@ -71,8 +71,9 @@ def plan(experiment: Experiment) -> Plan:
     train_samples, val_samples, split = counts["train"], counts["val"], config.evaluation.split
     require(
         split in counts,
-        f"evaluation.split is {split}, but {config.data.shards} has no such part, only {', '.join(counts)}; choose one "
-        "of them, or pack images with folders train, val and test",
+        f"evaluation.split is {split}, but the images in {config.data.shards} have no such part, only "
+        f"{', '.join(counts)}; leave it out to evaluate val, or pack a source with the parts train, val and test into "
+        "another data.shards",
     )
     _check_local_resources(config)
     _check_copies(config)
@@ -236,8 +237,8 @@ def lines(plan: Plan) -> list[str]:
         f"cluster     {_where(cluster)}; "
         f"each worker {cluster.cpus_per_worker} CPU(s), "
         f"{'a GPU if there is one' if cluster.gpus_per_worker is None else f'{cluster.gpus_per_worker} GPU(s)'}",
-        f"evaluation  {plan.evaluated_samples} images{_of_test(config)} x {max(config.evaluation.views)} views for each member"
-        + ("" if config.data.mirror else " (no mirror images: their originals count twice)"),
+        f"evaluation  {plan.evaluated_samples} images{_of_test(config)} x {max(config.evaluation.views)} views"
+        " for each member" + ("" if config.data.mirror else " (no mirror images: their originals count twice)"),
         f"checkpoints every {config.checkpoint.every_s:g} s"
         + (f" and {config.checkpoint.every_steps} steps" if config.checkpoint.every_steps else "")
         + f", the newest {config.checkpoint.keep}{' and the best' if config.checkpoint.keep_best else ''} kept"

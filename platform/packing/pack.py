@@ -20,9 +20,11 @@ import numpy as np
 from platform.config import ConfigError, DataConfig, StorageConfig
 from platform.data import draws
 from platform.data.index import KIND
+from platform.data.order import steps_of
 from platform.packing import recipe
+from platform.packing.datasets import TorchvisionSource
 from platform.packing.items import TEST_AS_VAL, Item, Parts, natural
-from platform.packing.parts import refuse_untrained
+from platform.packing.parts import refuse_untrained, without_image
 from platform.packing.shard import Encoding, ShardResult, ShardTask, too_many, write_shard
 from platform.packing.sources import DIGITS, DIGITS_SCALE, Source, open_source, say_once, source_name
 from platform.packing.target import Target, open_target
@@ -102,9 +104,11 @@ def prepare(data: DataConfig, seed: int, storage: StorageConfig) -> Packing:
     """List the source, divide and shuffle it. Raises as `pack` does."""
     source = open_source(data.source, storage)
     splits = divide(source.parts(), data.val_fraction, seed)
-    classes = class_names(splits, data)
+    classes = class_names(splits, data, source.classes() if isinstance(source, TorchvisionSource) else None)
     counts = {split: Counter(item.label for item in items) for split, items in splits.items()}
     refuse_untrained(counts, "add training images of them, or take them out of that part")
+    for line in without_image(counts):
+        say_once(f"{data.source}: {line}")
     return Packing(data, seed, source, classes, {k: _shuffled(v, seed) for k, v in splits.items()})
 
 
@@ -121,7 +125,8 @@ def write(packing: Packing, storage: StorageConfig, progress: Progress | None, r
                 raise too_many(_unreadable(results), packing.data.max_corrupt)
             if progress:
                 progress(done, packing.images)
-        results.sort(key=lambda result: result.task)
+        parts = list(packing.splits)
+        results.sort(key=lambda result: (parts.index(result.entry["split"]), result.task))
         entries = [result.entry for result in results if result.entry["nsamples"]]
         samples = {
             split: sum(entry["nsamples"] for entry in entries if entry["split"] == split) for split in packing.splits
@@ -156,18 +161,15 @@ def divide(parts: Parts, val_fraction: float, seed: int) -> dict[str, list[Item]
     Test images without validation images are the validation images, and that is said.
 
     Raises:
-        ConfigError: one of the two would be empty.
+        ConfigError: train or val would be empty.
     """
     if None not in parts:
-        if "test" in parts and "val" not in parts:
-            if "train" in parts:
-                say_once(TEST_AS_VAL)
+        if {"train", "test"} <= parts.keys() and "val" not in parts:
+            say_once(TEST_AS_VAL)
             parts = {"val" if name == "test" else name: items for name, items in parts.items()}
-        missing = {"train", "val"} - parts.keys()
+        missing = [name for name in ("train", "val") if name not in parts]
         if missing:
-            raise ConfigError(
-                f"the source has no {missing.pop()} part, only {', '.join(map(str, parts))}; add the folder"
-            )
+            raise ConfigError(f"the source has no {missing[0]} part, only {', '.join(map(str, parts))}; add the folder")
         return {name: parts[name] for name in ("train", "val", "test") if name in parts}
     by_class: dict[str, list[Item]] = defaultdict(list)
     for item in parts[None]:
@@ -176,7 +178,7 @@ def divide(parts: Parts, val_fraction: float, seed: int) -> dict[str, list[Item]
     for label in sorted(by_class, key=natural):
         items = by_class[label]
         order = np.random.Generator(np.random.Philox(draws.key(seed, 1))).permutation(len(items))
-        held_out = round(len(items) * val_fraction)
+        held_out = round(steps_of(val_fraction, len(items)))
         val += [items[i] for i in order[:held_out]]
         train += [items[i] for i in order[held_out:]]
     for part, remedy in ((train, "lower"), (val, "raise")):
@@ -187,13 +189,13 @@ def divide(parts: Parts, val_fraction: float, seed: int) -> dict[str, list[Item]
     return {"train": train, "val": val}
 
 
-def class_names(splits: dict[str, list[Item]], data: DataConfig) -> list[str]:
-    """The classes in the order of their labels.
+def class_names(splits: dict[str, list[Item]], data: DataConfig, own: list[str] | None = None) -> list[str]:
+    """The classes in the order of their labels: the source's `own` where it numbers them, else by name.
 
     Raises:
         ConfigError: there are not `data.classes` of them.
     """
-    names = sorted({item.label for items in splits.values() for item in items}, key=natural)
+    names = own or sorted({item.label for items in splits.values() for item in items}, key=natural)
     if len(names) != data.classes:
         raise ConfigError(f"{data.source} has {len(names)} classes, data.classes is {data.classes}; set it to that")
     return names

@@ -58,9 +58,7 @@ def test_scores_are_computed_beside_and_an_error_is_one_line_of_that_trial(tmp_p
     first, second, stopped, without = taken(scoring, 4)
     assert scoring.waiting == 0
     assert [each.trial for each in (first, second, stopped, without)] == trials
-    assert set(first.figures) == {
-        f"val/{kind}_{views}_views" for kind in ("top1", "top5", "loss") for views in (1, 10)
-    }
+    assert set(first.figures) == {f"val/{kind}_{views}_views" for kind in ("top1", "top5", "loss") for views in (1, 10)}
     assert first.error == second.error == stopped.error == ""
     assert stopped.figures == without.figures == {}
     assert without.error.startswith("the probabilities of p003-s0 in ")
