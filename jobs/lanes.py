@@ -6,6 +6,7 @@ In: a plan and the cluster's resources. Out: beats, metrics and events of all la
 import contextlib
 import functools
 import json
+import math
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -41,6 +42,7 @@ from platform.data.storage import join
 from platform.experiment import ExperimentFolder, Record
 from platform.files import write_atomically
 from platform.plan import Plan
+from platform.ray_internals import last_words, log_folder
 from platform.training.progress import COMPUTING
 
 POLL_EVERY_S = 0.3
@@ -48,6 +50,7 @@ LIVE_EVERY_S = 1.0
 HEAD_GONE_AFTER_S = 15.0
 SILENT_AFTER_S = 30.0  # without a beat, which comes every second
 WARN_AFTER_S = 60.0  # without progress; at the latest after half of cluster.stall_timeout_s
+NOT_ALIVE_S = 60.0  # without any worker
 FAILED_STARTS = 10  # in a row in which no worker of a lane came to life
 
 
@@ -131,6 +134,7 @@ class Lanes:
     _beats: dict[tuple[str, int], Beat] = field(default_factory=dict)  # the newest of each (member, rank)
     _received: int = 0  # number of the newest message that has come
     _live_at: float = 0.0
+    _alive_at: float = field(default_factory=time.monotonic)  # when a worker was last heard of
     _said: set[str] = field(default_factory=set)
     _failed_starts: Counter[int] = field(default_factory=Counter)  # of each lane, in a row
 
@@ -150,6 +154,7 @@ class Lanes:
             time.sleep(0 if ended else POLL_EVERY_S)
             self._hand_on(runs, console, attempts)
             self._warn_of_stalls(console)
+            self._warn_of_nobody(console)
         for future in self.futures:
             if error := future.exception():
                 console.warn(f"a lane ended early: {_last_line(error)}")
@@ -169,6 +174,7 @@ class Lanes:
         for beat in beats:
             self._beats[beat.member, beat.rank] = beat
             self._failed_starts[beat.lane] = 0
+            self._alive_at = time.monotonic()
             attempts.beat(beat)
         for message in messages:
             match message:
@@ -242,6 +248,12 @@ class Lanes:
             for beat in suspects:
                 how = "has not been heard of" if beat in silent else f"stands still, {beat.doing}"
                 self._say_once(console, f"{member}: rank {beat.rank} on {beat.node} {how} at step {beat.step}")
+
+    def _warn_of_nobody(self, console: Console) -> None:
+        """Ray may wait for ever, for nodes or for processes that do not start, and says nothing."""
+        if not self._beats and time.monotonic() - self._alive_at > NOT_ALIVE_S:
+            self._alive_at = math.inf  # once, until the next beat
+            console.warn(f"no worker has been at work for {NOT_ALIVE_S:g} s; waiting on{last_words(log_folder())}")
 
     def _say_once(self, console: Console, text: str) -> None:
         if text not in self._said:

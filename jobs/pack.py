@@ -67,6 +67,8 @@ def write(config: Config) -> pack.PackReport:
         raise ConfigError(str(error)) from error
     for line in report.unreadable:
         print(f"warning: not packed: {printable(line)}")
+    for line in report.duplicates:
+        print(f"warning: {printable(line)}")
     for was, count in report.converted.items():
         print(f"converted: {count:,} image(s) of mode {was} to 8-bit grey or RGB")
     samples = report.samples

@@ -9,8 +9,6 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from filelock import FileLock
-
 from jobs.attempts import Attempts
 from jobs.pack import write
 from jobs.runs import Runs
@@ -25,6 +23,7 @@ from platform.evaluation.kept import kept_scores
 from platform.experiment import FAILED, FINISHED, ExperimentFolder, MemberState, Record
 from platform.interruption import signals
 from platform.journal import Journal
+from platform.locks import locked
 from platform.plan import Plan, is_packed, open_data, plan
 from platform.tracking import Tracker, require_answer
 
@@ -90,7 +89,7 @@ def prepare_data(config: Config) -> Index:
     if not is_packed(config) and not is_remote(config.data.shards):
         shards = Path(config.data.shards)
         shards.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(shards.with_name(f".{shards.name}.lock")):  # another launch may be packing the same
+        with locked(shards.with_name(f".{shards.name}.lock"), wait=True):  # another launch may be packing the same
             if not is_packed(config):
                 write(config)
     return open_data(config)

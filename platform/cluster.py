@@ -7,7 +7,6 @@ import os
 import signal
 import socket
 import subprocess
-import tempfile
 import threading
 import time
 from collections import deque
@@ -18,35 +17,41 @@ from pathlib import Path
 from typing import Any
 
 import ray
-import ray._private.auto_init_hook as auto_init
-import ray._private.worker as driver
 from ray._private.state import state
 from ray._raylet import PlacementGroupID
 from ray.exceptions import GetTimeoutError, RayError, RayTaskError
 from ray.util.placement_group import PlacementGroup, remove_placement_group
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from platform.config import ClusterConfig, ConfigError, first_line
+from platform.config import CannotGoOn, ClusterConfig, ConfigError, first_line
 from platform.guard import MARK, guard
+from platform.ray_internals import (
+    JOB_CONFIG,
+    interpreter,
+    interpreter_there,
+    last_words,
+    log_folder,
+    logs_of,
+    scratch_folder,
+    settle,
+)
 from platform.redaction import redacted, shared_secrets, trust
+
+log = logging.getLogger("platform")
 
 ROOT = Path(__file__).resolve().parent.parent
 GONE_AFTER_S = 5.0  # without a beat
 ANSWER_S = 10.0  # of the mailbox
 OBJECT_STORE_BYTES = 200_000_000  # reports are all that passes through it; shards are read by the workers
-JOB_CONFIG = "RAY_JOB_CONFIG_JSON_ENV_VAR"  # of a process that Ray's job API has started
 TURN_S = 0.5  # of waiting for Ray in a thread
 SECRETS_WAIT_S = 60.0  # for the mailbox to answer
+NOT_ALIVE_S, GIVEN_UP_AFTER_S = 60.0, 300.0  # for the first process; Python on a cold network disk takes its time
 LEAVING_S = 10.0  # what a thread may need to come out of Ray
 _guards: list["subprocess.Popen[bytes]"] = []  # of this process's local Ray
 _inside: dict[threading.Thread, threading.Event] = {}  # threads that work with Ray, and what has each of them leave it
 _ray_get, _ray_wait = ray.get, ray.wait
 # Patterns as in .gitignore: without the slash, "data" would match platform/data too.
 NOT_SHIPPED = ["/.venv", "/.git", "/data", "/runs", "/mlruns", "/mlartifacts", "/mlflow.db"]
-
-
-class CannotGoOn(RuntimeError):
-    """What stops every member of an experiment, and would again. One line."""
 
 
 @dataclass(frozen=True)
@@ -63,6 +68,7 @@ def connect(cluster: ClusterConfig) -> Resources:
 
     Raises:
         ConfigError: no cluster answers there.
+        CannotGoOn: none starts here, or it starts no processes.
     """
     os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "1")
     os.environ.setdefault("RAY_TRAIN_PREEMPTION_POLL_INTERVAL_S", "1")
@@ -72,8 +78,7 @@ def connect(cluster: ClusterConfig) -> Resources:
         os.environ.setdefault("RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S", "10")
     os.environ.setdefault("RAY_TRAIN_METRICS_ENABLED", "0")  # Prometheus gauges; MLflow has ours
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # no warning on machines without a GPU
-    auto_init.enable_auto_connect = False  # threads that outlive `disconnect` would start another Ray
-    driver.print_to_stdstream = lambda *_, **__: None  # paragraphs on dead workers, of which we say a line
+    settle()
     ray.get, ray.wait = _get, _wait  # pyright: ignore[reportAttributeAccessIssue]  # Ray Train and Tune wait by them
     terminated = signal.getsignal(signal.SIGTERM)
     if cluster.address is None:
@@ -82,20 +87,47 @@ def connect(cluster: ClusterConfig) -> Resources:
         _join(cluster.address, ship_code=cluster.ship_code)
     if terminated is not signal.SIG_DFL and threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, terminated)  # Ray has put its own handler in the place of the job's
+    _have_a_process_started()
     total = ray.cluster_resources()
     return Resources(len(ray.nodes()), int(total.get("CPU", 0)), int(total.get("GPU", 0)))
 
 
+def _have_a_process_started() -> None:
+    """Ray itself waits in silence for processes that cannot start. The first one of this node becomes the mailbox's.
+
+    Raises:
+        CannotGoOn: there is none after `GIVEN_UP_AFTER_S`.
+    """
+    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+    started = ray.remote(lambda: None).options(num_cpus=0, max_retries=0, scheduling_strategy=here).remote()
+    said = "no process of Ray's has come to life on this machine in {:g} s{}"
+    try:
+        if not ray.wait([started], timeout=NOT_ALIVE_S)[0]:
+            log.warning(said.format(NOT_ALIVE_S, f"; waiting on{last_words(log_folder())}"))
+        ray.get(started, timeout=GIVEN_UP_AFTER_S - NOT_ALIVE_S)
+    except GetTimeoutError:
+        raise CannotGoOn(said.format(GIVEN_UP_AFTER_S, last_words(log_folder()))) from None
+    except RayError as error:
+        raise CannotGoOn(f"no process of Ray's can start on this machine ({first_line(error)})") from error
+
+
 def _start_local(cluster: ClusterConfig) -> None:
+    if os.pathsep in str(ROOT):
+        raise ConfigError(
+            f"{ROOT} has a {os.pathsep!r} in its path, which parts the entries of PYTHONPATH; move the checkout"
+        )
     # Workers need this checkout ahead of the standard library when their interpreter starts: see platform/__init__.
     path = os.environ.get("PYTHONPATH", "").split(os.pathsep)
     os.environ["PYTHONPATH"] = os.pathsep.join([str(ROOT), *(part for part in path if part and part != str(ROOT))])
-    scratch = Path(tempfile.mkdtemp(prefix="ray-"))  # short: Ray's sockets live below it
+    scratch, elsewhere = scratch_folder()
+    if elsewhere:
+        print(elsewhere, flush=True)
     _guards.append(guard(scratch))
     os.environ[MARK] = str(scratch)
     try:
         ray.init(
             address="local",
+            runtime_env=interpreter(),
             _temp_dir=str(scratch),
             include_dashboard=cluster.dashboard,
             object_store_memory=OBJECT_STORE_BYTES,
@@ -104,7 +136,8 @@ def _start_local(cluster: ClusterConfig) -> None:
             configure_logging=True,
         )
     except Exception as error:  # Ray's own word for a machine that is too busy
-        raise CannotGoOn(f"Ray did not start on this machine ({first_line(error)})") from error
+        said = last_words(logs_of(scratch))
+        raise CannotGoOn(f"Ray did not start on this machine ({first_line(error)}){said}") from error
 
 
 def _join(address: str, *, ship_code: bool) -> None:
@@ -114,7 +147,7 @@ def _join(address: str, *, ship_code: bool) -> None:
             socket.create_connection((host, int(port)), timeout=10).close()
         ray.init(
             address=address,
-            runtime_env=shipped_code() if ship_code and not _is_shipped() else None,
+            runtime_env=(interpreter_there() or {}) | (shipped_code() if ship_code and not _is_shipped() else {}),
             log_to_driver=False,
             logging_level=logging.ERROR,
         )

@@ -20,14 +20,13 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
-
 from platform.changes import append_change, forget_changes, read_changes, read_with_changes
 from platform.config import ConfigError, Experiment, differences, first_line, identity
 from platform.data.index import Index, Split
 from platform.evaluation.probabilities import SEAL, is_complete
 from platform.files import remove_unfinished, write_atomically
 from platform.journal import Journal
+from platform.locks import SUFFIX, Held, locked
 from platform.redaction import redacted
 
 log = logging.getLogger("platform")
@@ -151,19 +150,21 @@ class ExperimentFolder:
             raise ConfigError(
                 f"the experiment's folder {self.path} cannot be made ({error.strerror}); give another output_dir"
             ) from error
-        lock, holder = FileLock(self.path / ".lock"), self.path / ".holder"
-        try:
-            lock.acquire(timeout=0)
-        except Timeout:
-            who = holder.read_text().strip() if holder.exists() else "another process"
-            raise ConfigError(f"{self.name} is being run by {who}; wait for it, or give another name=") from None
-        try:
+        holder = self.path / ".holder"
+        with contextlib.ExitStack() as stack:
+            try:
+                stack.enter_context(locked(self.path / ".lock"))
+            except Held as held:
+                known = Held(held.path, holder.read_text().strip() if holder.exists() else "")
+                raise ConfigError(f"{self.name} is being run by {known}; wait for it, or give another name=") from None
+            except OSError as error:
+                raise ConfigError(
+                    f"the folder {self.path} cannot be locked ({first_line(error)}); give another output_dir"
+                ) from error
+            stack.callback(holder.unlink, missing_ok=True)
             self._sweep()
             holder.write_text(f"process {os.getpid()} on {socket.gethostname()} since {time.strftime('%F %T')}\n")
             yield
-        finally:
-            holder.unlink(missing_ok=True)
-            lock.release()
 
     def _sweep(self) -> None:
         """Remove half-written files of whoever was killed; checkpoints see to theirs."""
@@ -253,7 +254,7 @@ class ExperimentFolder:
         waiting = Journal(self.tracking).waiting
         aside = self.path.with_name(f"{self.path.name}.{time.strftime('%Y%m%d-%H%M%S')}")
         aside.mkdir()
-        files = [file for file in self.path.iterdir() if file.name not in (".lock", ".holder")]
+        files = [file for file in self.path.iterdir() if file.name not in (".lock", f".lock{SUFFIX}", ".holder")]
         for file in sorted(files, key=lambda file: file == self._file):  # the record last: it says that they are there
             file.rename(aside / file.name)
         if waiting:

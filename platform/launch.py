@@ -3,7 +3,10 @@
 In: the command line (Hydra's). Out: an exit status; every error before Ray starts is one line.
 """
 
+import codecs
 import difflib
+import io
+import locale
 import os
 import re
 import sys
@@ -16,13 +19,14 @@ from typing import NoReturn
 import hydra
 from hydra.core.config_store import ConfigStore
 from hydra.core.hydra_config import HydraConfig
-from hydra.errors import HydraException
+from hydra.errors import HydraException, OverrideParseException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from platform.config import (
     MEMORY,
+    CannotGoOn,
     ClusterConfig,
     Config,
     ConfigError,
@@ -32,6 +36,7 @@ from platform.config import (
     flatten,
     require,
 )
+from platform.overrides import as_typed, at_home, explained, explained_ambiguity, home_paths, sections
 from platform.redaction import Redacting, redacted, sealed_words
 from platform.submission import is_submitted, submission
 
@@ -43,7 +48,9 @@ SINGLE = "model"  # what the one member of a training without an ensemble is cal
 
 def main() -> None:
     """Run the command line; exits with the job's status, 2 for a config that cannot work."""
+    _print_anything()
     _hide_secrets()
+    sys.argv[1:] = map(as_typed, sys.argv[1:])
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra hands its errors to us instead of printing them over many lines
     ConfigStore.instance().store("schema", Config)
     try:
@@ -62,6 +69,19 @@ def main() -> None:
     except BrokenPipeError:  # whoever reads our output (`| head`) has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
+
+
+def _print_anything() -> None:
+    """Letters that standard output does not have are written as \\u2014, whatever the locale. Files are UTF-8, also
+    where it is another: Python reads that from the environment when it starts."""
+    if not sys.flags.utf8_mode and codecs.lookup(locale.getencoding()).name != "utf-8":
+        os.environ["PYTHONUTF8"] = "1"
+        os.environ["PYTHONIOENCODING"] = os.environ.get("PYTHONIOENCODING") or locale.getencoding()
+        os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
+    sys.stdout, sys.stderr = sys.stdout or io.StringIO(), sys.stderr or io.StringIO()  # None where they are closed
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def _hide_secrets() -> None:
@@ -125,6 +145,9 @@ def _run(composed: DictConfig, overrides: list[str]) -> int:
     except (ConfigError, HydraException, OmegaConfBaseException) as error:
         print(f"error: {one_line(error)}", file=sys.stderr, flush=True)
         return 2
+    except CannotGoOn as error:  # of jobs that leave nothing to say more about
+        print(f"error: {error}", file=sys.stderr, flush=True)
+        return 1
 
 
 def _words_of_environment(composed: DictConfig, config: Config) -> list[str]:
@@ -135,12 +158,19 @@ def _words_of_environment(composed: DictConfig, config: Config) -> list[str]:
             value = getattr(config.tracking, key)
             print(f"tracking.{key} is {value}, of {variable}; tracking.{key}=... on the command line wins", flush=True)
             words.append(f"tracking.{key}='{value}'")
+    if os.environ.get("MLFLOW_EXPERIMENT_ID"):
+        name = config.tracking.experiment
+        print(
+            f"MLFLOW_EXPERIMENT_ID is not used: tracking.experiment is {name}; give the experiment's name", flush=True
+        )
     return words
 
 
 def _run_elsewhere(experiment: Experiment, given: Config, overrides: list[str]) -> int:
     """Have another cluster run the same words; returns the status of that."""
     _require_own_configs()
+    for key, value in home_paths(given):
+        raise ConfigError(f"{key} is {value}, a home folder of this machine; write the path that the cluster sees")
     if experiment.config.cluster.kube is not None:
         return import_module("jobs.kuberay").run(experiment, given, overrides)
     return import_module("jobs.submitted").run(submission(experiment, given, overrides), experiment.config)
@@ -174,6 +204,7 @@ def compose(composed: DictConfig, overrides: list[str]) -> Experiment:
 
 def variant(overrides: list[str], words: list[str]) -> Config:
     """The command line with `words` at its end, in the place of its own for the same keys."""
+    words = [as_typed(word) for word in words]
     return typed(hydra.compose("config", _without(overrides, words) + words))
 
 
@@ -194,7 +225,7 @@ def as_given(composed: DictConfig) -> Config:
 
 def typed(composed: DictConfig) -> Config:
     """The same with absolute paths (workers have other directories)."""
-    config = as_given(composed)
+    config = at_home(as_given(composed))
     return replace(
         config,
         output_dir=str(Path(config.output_dir).absolute()),
@@ -247,6 +278,10 @@ def _one_line(error: BaseException) -> str:
         return text
     if isinstance(cause, ConfigError):
         return str(cause)
+    if isinstance(error, OverrideParseException):
+        return explained(error)
+    if match := re.match(r"Ambiguous value for argument '(.*)'", text):
+        return explained_ambiguity(match[1])
     if match := re.match(r"Could not override '([\w./@]+)'\. No match in the defaults list", text):
         return f"{match[1]} is not chosen yet; write +{match[1]}=NAME"
     if match := re.match(r"Could not override '([\w.]+)'", text):
@@ -254,10 +289,10 @@ def _one_line(error: BaseException) -> str:
     if match := re.search(r"Could not find '([\w/]+)/([^/']+)'", text):
         return f"{match[1]}={match[2]} does not exist; choose one of {', '.join(_choices(match[1]))}"
     if match := re.match(r"Error merging override ([^=]+)=(.*)", text):
+        if keys := sections().get(match[1]):
+            return f"{match[1]} is {match[2]!r}, and a section of settings; give one of {_listed(match[1], keys)}"
         reason = first_line(cause) if cause else "it is of the wrong type"
         return f"{match[1]} is {match[2]!r}: {reason}; --cfg job shows its kind"
-    if "See https://hydra.cc" in text:
-        return f"{text.splitlines()[0]}; quote values that hold = , : [ or {{, e.g. \"KEY=['a=1']\""
     return "; ".join(line.strip() for line in text.splitlines()[:3] if line.strip())
 
 
@@ -269,6 +304,11 @@ def unknown_key(key: str) -> str:
     near = difflib.get_close_matches(key, known, n=3, cutoff=0.6)
     remedy = f"did you mean {' or '.join(near)}?" if near else "see --cfg job for all keys"
     return f"{key} does not exist; {remedy}"
+
+
+def _listed(section: str, keys: list[str]) -> str:
+    more = f", or of {len(keys) - 6} more: see --cfg job" if len(keys) > 6 else ""
+    return ", ".join(f"{section}.{key}" for key in keys[:6]) + more
 
 
 def _choices(group: str) -> Iterable[str]:

@@ -12,12 +12,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import unquote
 
+import mlflow
 import requests
 from mlflow.entities import Experiment, Metric, Param, RunStatus
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
-from platform.config import ConfigError, TrackingConfig, first_line
+from platform.config import ConfigError, TrackingConfig, first_line, require
 from platform.operations import Artifact, Finish, Metrics, Operation, Params, Start, Tag, Text
 from platform.redaction import redacted, unsealed, without_secrets
 
@@ -240,9 +241,31 @@ def connect(tracking: TrackingConfig) -> MlflowClient:
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
     os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")  # at the end of each run, into our table
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")  # the journal's reader tries again
+    _escape_own_folder()
     logging.getLogger("alembic").setLevel(logging.WARNING)
     logging.getLogger("mlflow").setLevel(logging.CRITICAL)  # it also raises what it logs, at every attempt
+    _require_plain_path(tracking.uri)
     return MlflowClient(unsealed(tracking.uri))
+
+
+def _escape_own_folder() -> None:
+    """MLflow hands its folder to alembic in a configuration where % begins a reference to another entry."""
+    folder = str(Path(mlflow.__file__).parent)
+    if "%" in folder:
+        from mlflow.store.db import utils
+
+        utils._get_package_dir = lambda: folder.replace("%", "%%")
+
+
+def _require_plain_path(uri: str) -> None:
+    """
+    Raises:
+        ConfigError: MLflow would write to another folder.
+    """
+    if uri.startswith("sqlite"):
+        given = str(Path(uri.partition(":///")[2].partition("?")[0]).absolute())
+        plain = unquote(given)
+        require(given == plain, f"tracking.uri is {uri}: for {given} MLflow takes {plain}; give a path without %")
 
 
 def refuses(error: BaseException) -> bool:

@@ -52,7 +52,7 @@ class Tracker:
         self._failures = 0  # of the operation in hand, while MLflow answers others
         self._said: set[str] = set()
         self._more.set()
-        self._thread = threading.Thread(target=self._deliver_all, name="tracking", daemon=True)
+        self._thread = threading.Thread(target=self._deliver_or_say, name="tracking", daemon=True)
         self._thread.start()
 
     def start(
@@ -113,7 +113,9 @@ class Tracker:
         self._more.set()
         waiting, since = self._journal.waiting, time.monotonic()
         with self._progress:
-            while waiting and time.monotonic() - since < (wait_s if self._away else STALLED_S):
+            while (
+                waiting and self._thread.is_alive() and time.monotonic() - since < (wait_s if self._away else STALLED_S)
+            ):
                 self._progress.wait(0.2)
                 if self._journal.waiting < waiting:
                     waiting, since = self._journal.waiting, time.monotonic()
@@ -139,8 +141,19 @@ class Tracker:
         self._journal.append(encode(operation))
         self._more.set()
 
+    def _deliver_or_say(self) -> None:
+        """The thread: nobody waits for one that has died, and why is said at once."""
+        try:
+            self._deliver_all()
+        except BaseException as error:
+            log.warning(
+                "nothing is told to MLflow any more (the thread that does ended: %s: %s); it waits in the journal",
+                type(error).__name__, first_line(error),
+            )  # fmt: skip
+            raise SystemExit from error  # said: no traceback
+
     def _deliver_all(self) -> None:
-        """The thread: batches of what has come, tried again with growing pauses while MLflow is away."""
+        """Batches of what has come, tried again with growing pauses while MLflow is away."""
         from platform.replica import DeliveredRun, Replica  # MLflow takes seconds to import
 
         replica = Replica(self._tracking, {run: DeliveredRun(**known) for run, known in self._journal.notes.items()})

@@ -8,6 +8,7 @@ import pytest
 from platform.config import Config, ConfigError, Experiment
 from platform.data.index import Index
 from platform.experiment import FINISHED, ExperimentFolder, MemberFolder, MemberState, Record
+from platform.locks import locked
 from tests.counting import cost_of
 
 
@@ -62,7 +63,11 @@ def test_a_second_launch_is_refused_and_a_dead_holder_is_not_in_the_way(tmp_path
     folder = ExperimentFolder(experiment(tmp_path).folder)
     with folder.held(), pytest.raises(ConfigError, match=r"is being run by process \d+ on"), folder.held():
         pass
-    (folder.path / ".holder").write_text("process 1 on a machine that died")
+    with locked(folder.path / ".lock"):
+        (folder.path / ".holder").write_text("process 1 on a machine that died")
+        remedy = rf"by process 1 on a machine that died \(if its machine is gone for good, remove {folder.path}/.lock\)"
+        with pytest.raises(ConfigError, match=remedy), folder.held():
+            pass
     with folder.held():
         pass
 

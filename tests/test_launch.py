@@ -60,6 +60,19 @@ def test_help_names_jobs_and_groups():
         (["model.name=alexnet"], "give googlenet, or torchvision/NAME"),
         (["+ensemble.members.x=['model.widht=2']"], "ensemble member x: model.widht does not exist"),
         (["+ensemble.members.x=[model.width=2]"], "quote values that hold ="),
+        (["bench=foo"], "bench is 'foo', and a section of settings; give one of bench.json, bench.photos, bench."),
+        (["data.source=/a b/c=d"], """/a b/c=d, where '=' needs quotes; write "data.source='/a b/c=d'\""""),
+        (
+            ["data.source=a,b"],
+            """a,b, where ',' parts several values for --multirun; add that, or write "data.source='""",
+        ),
+        (["optim.lr=~3"], "optim.lr is ~3, where no '~' can be"),
+        (["optim.lr"], "optim.lr has no value; write optim.lr=VALUE"),
+        (["output_dir=~nobody.here/x"], "output_dir is ~nobody.here/x, and ~nobody.here is no home folder; write the"),
+        (
+            ["output_dir=~/x", "cluster.address=http://head"],
+            "output_dir is ~/x, a home folder of this machine; write the",
+        ),
         (["sampling=plain"], "sampling=plain has no effect: every ensemble member sets sampling"),
         (["name=a/b"], "name is 'a/b'"),
         (["data.image_size=16"], "data.image_size is 16; give at least 32"),
@@ -115,8 +128,9 @@ def test_a_missing_shard_is_named(digits_data, tmp_path: Path):
 
 def test_mlflows_own_variables_are_obeyed_and_said_unless_something_is_chosen():
     own = {"MLFLOW_TRACKING_URI": "http://me:hunter2@mlflow:5000", "MLFLOW_EXPERIMENT_NAME": "theirs"}
-    done = launch("job=check", **own)
+    done = launch("job=check", MLFLOW_EXPERIMENT_ID="7", **own)
     assert done.returncode == 0, done.stderr
+    assert "MLFLOW_EXPERIMENT_ID is not used: tracking.experiment is theirs; give the experiment's name" in done.stdout
     assert "tracking.uri is http://me:***@mlflow:5000, of MLFLOW_TRACKING_URI; tracking.uri=... on the" in done.stdout
     assert "tracking    http://me:***@mlflow:5000, MLflow experiment theirs" in done.stdout
     assert "hunter2" not in done.stdout + done.stderr
@@ -144,3 +158,49 @@ def test_a_password_leaves_the_command_line_at_once(tmp_path: Path):
     written = (tmp_path / ".multirun" / "multirun.yaml").read_text()
     assert "tracking.uri=http://me:***@mlflow" in written
     assert "hunter2" not in done.stdout + done.stderr + written
+
+
+def test_names_are_what_was_typed_and_paths_may_begin_at_home(tmp_path: Path):
+    words = ["job=check", "name=2024_11_28", "tracking.experiment=1.10", "tracking.uri=sqlite:///~/m.db"]
+    done = launch(*words, "output_dir=~/my runs", "data.shards='~/s'", HOME=str(tmp_path))
+    assert done.returncode == 0, done.stderr
+    assert "experiment  2024_11_28\n" in done.stdout
+    assert f"results     {tmp_path}/my runs/2024_11_28\n" in done.stdout
+    assert f"shards      {tmp_path}/s " in done.stdout
+    assert f"tracking    sqlite:///{tmp_path}/m.db, MLflow experiment 1.10\n" in done.stdout
+
+
+def test_several_names_are_what_was_typed(tmp_path: Path):
+    done = launch("job=check", f"output_dir={tmp_path}", "name=1.10,1.1,v2", "--multirun")
+    assert done.returncode == 0, done.stderr
+    assert [line.split()[1] for line in done.stdout.splitlines() if line.startswith("experiment ")] == [
+        "1.10",
+        "1.1",
+        "v2",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("settings", "shown"),
+    [
+        ({"PYTHONIOENCODING": "ascii"}, r"Gr\xf6\xdfe\u2083"),
+        ({"PYTHONIOENCODING": "latin-1"}, r"Größe\u2083"),
+        ({"LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0", "PYTHONIOENCODING": ""}, r"Gr\xf6\xdfe\u2083"),
+    ],
+)
+def test_what_standard_output_cannot_show_is_escaped(settings: dict[str, str], shown: str, tmp_path: Path):
+    command = [sys.executable, "-m", "platform.launch", "job=check", "name='Größe₃'", f"output_dir={tmp_path}"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, timeout=120, check=False, env=os.environ | settings)
+    assert done.returncode == 0, done.stderr
+    assert f"experiment  {shown}\n".encode("latin-1") in done.stdout
+    done = subprocess.run([*command, "Ümlaut=₃"], cwd=ROOT, capture_output=True, timeout=120, env=os.environ | settings)
+    assert done.returncode == 2
+    assert len(done.stderr.splitlines()) == 1
+    assert b"mlaut" in done.stderr
+
+
+@pytest.mark.parametrize("key", ["name", "tracking.experiment"])
+@pytest.mark.parametrize("value", ["2024_11_28", "1.10", "1e3", "007"])
+def test_names_are_as_typed(key: str, value: str):
+    done = launch("job=check", f"{key}={value}", "--cfg", "job")
+    assert f"{key.rpartition('.')[2]}: '{value}'" in done.stdout, done.stderr

@@ -420,13 +420,13 @@ def answering_port(status: int) -> Iterator[int]:
 
 def test_a_deleted_experiment_is_no_answer(store: str):
     client = MlflowClient(store)
-    number = client.create_experiment("deleted")
+    number = client.create_experiment("removed")
     client.delete_experiment(number)
-    remedy = rf"deleted is deleted; restore it \(mlflow experiments restore --experiment-id {number}, .*or give another"
+    remedy = rf"removed is deleted; restore it \(mlflow experiments restore --experiment-id {number}, .*or give another"
     with pytest.raises(ConfigError, match=remedy):
-        require_answer(TrackingConfig(uri=store, experiment="deleted"))
+        require_answer(TrackingConfig(uri=store, experiment="removed"))
     client.restore_experiment(number)
-    require_answer(TrackingConfig(uri=store, experiment="deleted"))
+    require_answer(TrackingConfig(uri=store, experiment="removed"))
 
 
 @pytest.mark.parametrize("copied", [False, True])

@@ -9,8 +9,6 @@ import shutil
 import signal
 import socket
 import subprocess
-import sys
-import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +18,9 @@ from typing import Self
 import psutil
 
 from platform.chaos import session
+from platform.ray_internals import RAY, scratch_folder
 
+ROOT = Path(__file__).resolve().parent.parent.parent
 OBJECT_STORE_BYTES = 100_000_000  # about Ray's minimum; a few messages are all that passes through it
 START_TIMEOUT_S = 60.0
 STARTED = "Ray runtime started."  # what `ray start` says once its node is in the cluster
@@ -70,7 +70,7 @@ class LocalCluster:
         return {"RAY_AUTH_MODE": "disabled"}
 
     def __enter__(self) -> Self:
-        self.scratch = Path(tempfile.mkdtemp(prefix="ray-"))  # short: Ray's sockets live below it
+        self.scratch, _ = scratch_folder(below="/99")
         try:
             self._start_head()
             for _ in range(self._count - 1):
@@ -154,7 +154,7 @@ class LocalCluster:
         log = self._folder / f"node-{number}.log"
         with log.open("wb") as output:
             process = subprocess.Popen(
-                [str(Path(sys.executable).with_name("ray")), "start", *words, *common],
+                [*RAY, "start", *words, *common], cwd=ROOT,
                 env=os.environ | self.environment, stdout=output, stderr=subprocess.STDOUT, start_new_session=True,
             )  # fmt: skip
         node = Node(process, log)

@@ -5,7 +5,6 @@ What comes back after a node is lost is up to whoever runs the cluster (KubeRay,
 
 import os
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
@@ -14,7 +13,9 @@ from typing import Self
 import psutil
 
 from platform.config import ConfigError
+from platform.ray_internals import RAY, interpreter_there
 
+ROOT = Path(__file__).resolve().parent.parent.parent
 DRAIN_S = 30
 
 
@@ -27,7 +28,7 @@ class RemoteCluster:
     def __enter__(self) -> Self:
         import ray
 
-        ray.init(address=self.address, log_to_driver=False)
+        ray.init(address=self.address, runtime_env=interpreter_there(), log_to_driver=False)
         return self
 
     def __exit__(
@@ -66,11 +67,11 @@ class RemoteCluster:
 
     def drain_node_of(self, node_id: str, pid: int) -> str:
         command = [
-            str(Path(sys.executable).with_name("ray")), "drain-node", f"--address={self.address}",
+            *RAY, "drain-node", f"--address={self.address}",
             f"--node-id={node_id}", "--reason=DRAIN_NODE_REASON_PREEMPTION", "--reason-message=chaos",
             f"--deadline-remaining-seconds={DRAIN_S}",
         ]  # fmt: skip
-        subprocess.run(command, check=True, capture_output=True)
+        subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
         return node_id[:8]
 
     def bring_back(self, node: str) -> None:

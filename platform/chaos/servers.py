@@ -89,7 +89,7 @@ class MlflowServer(Server):
 
     def _command(self, port: int) -> list[str]:
         return [
-            str(Path(sys.executable).with_name("mlflow")), "server", "--host", "127.0.0.1", "--port", str(port),
+            sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port),
             "--workers", "1", "--backend-store-uri", f"sqlite:///{self._folder / 'server.db'}",
             "--artifacts-destination", str(self._folder / "artifacts"),
         ]  # fmt: skip

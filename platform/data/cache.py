@@ -20,6 +20,7 @@ from filelock import FileLock, Timeout
 
 from platform.config import MEMORY
 from platform.data.storage import Storage, StorageError, is_remote
+from platform.locks import NO_LOCKS
 
 log = logging.getLogger("platform.data")
 
@@ -117,6 +118,11 @@ class DiskCache:
         except StorageError:
             raise
         except OSError as error:
+            if error.errno in NO_LOCKS:
+                raise ShardError(
+                    f"the cache {self._folder} is on a file system without locks ({error.strerror}); give "
+                    f"storage.cache a folder on a disk of this machine, or set storage.cache={MEMORY}"
+                ) from error
             raise ShardError(
                 f"the cache {self._folder} cannot take {shard.url} ({error.strerror or error}); free space there, "
                 f"lower storage.cache_gb, or set storage.cache={MEMORY}"
@@ -138,7 +144,7 @@ class DiskCache:
         folder = self._folder / "lock"
         folder.mkdir(parents=True, exist_ok=True)
         number = int(path.stem[-6:], 16) % LOCKS
-        return FileLock(folder / f"{number:03d}", is_singleton=False, thread_local=False)
+        return FileLock(folder / f"{number:03d}", is_singleton=False, thread_local=False, fallback_to_soft=False)
 
     def _fetch(self, shard: ShardFile, path: Path) -> Bytes:
         """Make room, fetch, check, and only then give it its name. The caller holds the shard's lock."""
@@ -161,7 +167,7 @@ class DiskCache:
             part.unlink(missing_ok=True)
 
     def _room(self) -> FileLock:
-        return FileLock(self._folder / "lock" / "room", is_singleton=False, thread_local=False)
+        return FileLock(self._folder / "lock" / "room", is_singleton=False, thread_local=False, fallback_to_soft=False)
 
     def _make_room(self, needed: int) -> None:
         """Remove the least recently used shards that nobody reads, and what dead processes left."""

@@ -17,13 +17,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from filelock import FileLock, Timeout
-
 from platform.config import ConfigError, StorageConfig
 from platform.data.cache import ShardError
 from platform.data.index import INDEX_NAME, read_entries
 from platform.data.storage import NoSuchFile, Storage, is_remote, join
 from platform.files import write_atomically
+from platform.locks import Held, locked
 
 RECORDS = ".packing"
 READ_ONLY = ("http://", "https://")
@@ -252,16 +251,12 @@ def md5_of(path: Path) -> str:
 
 @contextlib.contextmanager
 def _lock(path: Path, target: str) -> Iterator[None]:
-    """The operating system frees a dead holder's lock."""
-    lock = FileLock(path, is_singleton=False)
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        raise ConfigError(f"data.shards {target} is being packed by another process; wait for it") from None
-    try:
+    with contextlib.ExitStack() as stack:
+        try:
+            stack.enter_context(locked(path))
+        except Held as held:
+            raise ConfigError(f"data.shards {target} is being packed by {held}; wait for it") from None
         yield
-    finally:
-        lock.release()
 
 
 @contextlib.contextmanager

@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import fcntl
 import hashlib
 import os
 import signal
@@ -265,3 +266,14 @@ def test_a_part_that_is_being_fetched_is_left_alone(server: Server, folder: Path
     assert leftovers(folder) != []
     slow.join()
     assert 0 in cached(folder)
+
+
+def test_a_disk_without_locks_is_an_error_with_the_remedy(
+    server: Server, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def none(*_: object) -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(fcntl, "flock", none)
+    with pytest.raises(ShardError, match=r"file system without locks \(No locks available\); .* storage.cache=memory"):
+        cache(folder).open(shard(server, 0))

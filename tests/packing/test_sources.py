@@ -2,8 +2,10 @@
 
 import io
 import pickle
+import re
 import shutil
 import struct
+import subprocess
 from collections import Counter
 from fractions import Fraction
 from pathlib import Path
@@ -97,6 +99,89 @@ def test_a_tar_with_parts_keeps_them(tmp_path: Path, small_jpegs: list[bytes], p
     assert pack(config(tmp_path, write_tar(tmp_path / "s.tar", files))).samples == {"train": 9, "val": 3}
 
 
+TOOL_MADE = (
+    ".ipynb_checkpoints/x-checkpoint.jpg", "cat/.ipynb_checkpoints/x-checkpoint.jpg", "cat/._x.jpg",
+    "__MACOSX/cat/x.jpg",
+    "cat/@eaDir/x.jpg", ".git/x.jpg", "lost+found/x.jpg", "cat/.DS_Store", "cat/Thumbs.db", "desktop.ini", "cat/x.jpg~",
+    "cat/.x.jpg.swp",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", ["folder", "tar"])
+def test_what_tools_leave_is_passed_over_and_counted(
+    tmp_path: Path, small_jpegs: list[bytes], kind: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    say_once.cache_clear()
+    files = class_files(small_jpegs) | dict.fromkeys(TOOL_MADE, small_jpegs[0])
+    source = write_files(tmp_path / "source", files) if kind == "folder" else write_tar(tmp_path / "s.tar", files)
+    report = pack(config(tmp_path, source))
+    assert sum(report.samples.values()) == 12
+    assert read_index(tmp_path / "shards").classes == list(CLASSES)
+    (line,) = [record.message for record in caplog.records]
+    assert line.startswith("passed over in the source: 12 hidden and tool-made files: ")
+    assert line.endswith(" ...")
+
+
+@pytest.mark.parametrize("how", ["keep", "drop", "refuse"])
+def test_equal_images_are_counted_named_and_kept_dropped_or_refused(
+    tmp_path: Path, small_jpegs: list[bytes], how: str
+) -> None:
+    """One training image again in training, one under another label in validation."""
+    train, val = class_files(small_jpegs[:9], "train/"), class_files(small_jpegs[9:], "val/")
+    files = train | val | {"train/cat/again.jpg": small_jpegs[0], "val/dog/leaked.jpg": small_jpegs[1]}
+    data = config(tmp_path, write_files(tmp_path / "source", files), duplicates=how)
+    line = r"2 image\(s\) are equal to another, 1 of them to one of another part and "
+    if how == "refuse":
+        with pytest.raises(ConfigError, match=line):
+            pack(data)
+        assert not (tmp_path / "shards").exists()
+        return
+    report = pack(data)
+    (said,) = report.duplicates
+    assert re.match(line, said)
+    assert "leaked.jpg (val)" in said
+    assert report.samples == ({"train": 10, "val": 4} if how == "keep" else {"train": 8, "val": 4})
+    index = read_index(tmp_path / "shards")
+    assert index.packing["duplicates"] == how
+    assert small_jpegs[1] in stored_as_packed(index, "val")
+    assert (small_jpegs[1] in stored_as_packed(index, "train")) == (how == "keep")
+
+
+def test_links_second_versions_and_second_archives_of_a_source_tar_are_read(
+    tmp_path: Path, small_jpegs: list[bytes], caplog: pytest.LogCaptureFixture
+) -> None:
+    """Made by GNU tar: a hard and a symbolic link inside it, one that leads outside, `tar -r` of a changed file, and
+    another archive behind the end."""
+    say_once.cache_clear()
+    source = write_files(tmp_path / "source", class_files(small_jpegs[:9]))
+    (source / "cat" / "hard.jpg").hardlink_to(sorted((source / "cat").iterdir())[0])
+    (source / "dog").mkdir(exist_ok=True)
+    (source / "dog" / "soft.jpg").symlink_to("../cat/hard.jpg")
+    (source / "dog" / "outside.jpg").symlink_to("/etc/hostname")
+    changed = sorted(path for path in (source / "dog").iterdir() if not path.is_symlink())[-1]
+    tar, second = tmp_path / "a.tar", tmp_path / "b.tar"
+    subprocess.run(["tar", "-C", source, "-cf", tar, "."], check=True)
+    changed.write_bytes(small_jpegs[9])
+    subprocess.run(["tar", "-C", source, "-rf", tar, f"./dog/{changed.name}"], check=True)
+    more = write_files(tmp_path / "more", {"cat/second.jpg": small_jpegs[10]})
+    subprocess.run(["tar", "-C", more, "-cf", second, "."], check=True)
+    tar.write_bytes(tar.read_bytes() + second.read_bytes())
+    opened = open_source(str(tar))
+    (items,) = opened.parts().values()
+    read = {item.name: opened.read(item) for item in items}
+    assert read == {
+        path.relative_to(root).as_posix(): path.read_bytes()
+        for root in (source, more)
+        for path in root.rglob("*.jpg")
+        if path.name != "outside.jpg"
+    }
+    said = "\n".join(record.message for record in caplog.records)
+    assert "1 links that lead to no member of the same tar: ./dog/outside.jpg -> /etc/hostname" in said.replace(
+        "dog/./", ""
+    )
+    assert "1 members written before another one of the same name, which counts" in said
+
+
 def test_digits_are_all_there_stratified_and_legible(digits: Index) -> None:
     from sklearn.datasets import load_digits
 
@@ -140,16 +225,15 @@ def test_the_share_held_out_counts_as_it_was_typed() -> None:
         }
 
 
-def test_classes_too_small_for_a_validation_image_are_counted_and_named(
+def test_trained_classes_without_an_image_in_another_part_are_counted_and_named(
     tmp_path: Path, small_jpegs: list[bytes], caplog: pytest.LogCaptureFixture
 ) -> None:
-    files = {f"large/{i}.jpg": jpeg for i, jpeg in enumerate(small_jpegs[:8])}
-    files |= {"one/0.jpg": small_jpegs[8], "two/0.jpg": small_jpegs[9], "two/1.jpg": small_jpegs[10]}
-    data = config(tmp_path, write_files(tmp_path / "source", files))
+    files = class_files(small_jpegs[:9], "train/") | {"val/cat/0.jpg": small_jpegs[9]}
+    data = config(tmp_path, write_files(tmp_path / "source", files | class_files(small_jpegs[9:], "test/")))
     prepare(data, 0, StorageConfig())  # as the plan does
-    assert pack(data).samples == {"train": 9, "val": 2}
+    assert pack(data).samples == {"train": 9, "val": 1, "test": 3}
     assert [record.message for record in caplog.records] == [
-        f"{tmp_path / 'source'}: 2 of the 3 classes have no val image: one, two"
+        f"{tmp_path / 'source'}: 2 of the 3 classes have no val image: dog, eel"
     ]
 
 
@@ -207,10 +291,40 @@ def test_an_unknown_torchvision_data_set_is_refused(tmp_path: Path) -> None:
         pack(config(tmp_path, "torchvision:Nothing"))
 
 
+def test_classes_too_small_to_hold_an_image_out_are_counted_and_named(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    say_once.cache_clear()
+    files = {f"{name}/{i:03d}.jpg": b"" for name, count in (("a", 100), ("b", 2), ("c", 1)) for i in range(count)}
+    parts = divide(open_source(str(write_files(tmp_path / "source", files))).parts(), 0.2, seed=3)
+    assert {item.label for item in parts["val"]} == {"a"}
+    (line,) = [record.message for record in caplog.records]
+    assert line.startswith("2 of 3 classes have too few images for data.val_fraction=0.2 to hold one out")
+    assert line.endswith("no validation image: b, c")
+
+
+@pytest.mark.parametrize(
+    ("classes", "cause"),
+    [
+        (
+            ["dataset"],
+            r"has 1 classes \(dataset\), data.classes is 3; set it to 1, or, if 'dataset' is a folder around",
+        ),
+        (["cat", "cat ", "cow", "dog"], r"has 4 classes \(cat, cat , cow \.\.\.\), .* the stray blanks .* 'cat '"),
+    ],
+)
+def test_another_number_of_classes_is_refused_with_their_names_and_the_usual_cause(
+    tmp_path: Path, small_jpegs: list[bytes], classes: list[str], cause: str
+) -> None:
+    files = {f"{name}/{i}.jpg": jpeg for name in classes for i, jpeg in enumerate(small_jpegs)}
+    with pytest.raises(ConfigError, match=cause):
+        pack(config(tmp_path, write_files(tmp_path / "source", files)))
+
+
 @pytest.mark.parametrize("spec", [None, "absent", "absent.tar", "sklearn:iris"])
 def test_a_missing_source_is_refused_with_what_may_be_given(tmp_path: Path, spec: str | None) -> None:
     with pytest.raises(
-        ConfigError, match=r"data.source is .*give a folder, a tar, a .csv or .parquet list, torchvision:NAME or"
+        ConfigError, match=r"data.source is .*give a folder, a tar, a .csv, .tsv or .parquet list, torchvision:NAME or"
     ):
         pack(config(tmp_path, spec if spec is None or ":" in spec else tmp_path / spec))
 
@@ -220,7 +334,9 @@ def test_a_source_without_images_is_refused_with_the_layout(tmp_path: Path, file
     folder = tmp_path / "source"
     folder.mkdir()
     for spec in (write_files(folder, files), write_tar(tmp_path / "source.tar", files)):
-        with pytest.raises(ConfigError, match=r"no images in class folders; expected \[train\|val\|test/\]CLASS"):
+        with pytest.raises(
+            ConfigError, match=r"no images in class folders; expected \[train\|val\|test/\]CLASS/NAME.jpg"
+        ):
             pack(config(tmp_path, spec))
 
 
@@ -281,17 +397,16 @@ def test_a_list_may_name_splits_absolute_paths_addresses_and_what_lies_above(
     fsspec.filesystem("memory").pipe_file("memory://listed/a.jpg", small_jpegs[0])
     write_files(tmp_path, {"b.jpg": small_jpegs[1], "lists/c.jpg": small_jpegs[2], "lists/d.jpg": small_jpegs[3]})
     columns = {
-        "split": ["train", "Train", "validation", "test"],
+        "split": ["train", "Train", "validation", "valid"],
         "path": ["memory://listed/a.jpg", "../b.jpg", str(tmp_path / "lists" / "c.jpg"), "d.jpg"],
         "label": ["01", "x", "x", "01"],
     }
     report = pack(config(tmp_path, write_list(tmp_path / "lists" / f"images.{kind}", columns), classes=2))
     index = read_index(tmp_path / "shards")
-    assert report.samples == {"train": 2, "val": 1, "test": 1}
+    assert report.samples == {"train": 2, "val": 2}
     assert index.classes == ["x", "01"] or index.classes == ["01", "x"]
     assert stored_as_packed(index, "train") == {small_jpegs[0]: "01", small_jpegs[1]: "x"}
-    assert stored_as_packed(index, "val") == {small_jpegs[2]: "x"}
-    assert stored_as_packed(index, "test") == {small_jpegs[3]: "01"}
+    assert stored_as_packed(index, "val") == {small_jpegs[2]: "x", small_jpegs[3]: "01"}
 
 
 def test_whole_numbers_are_labels_in_parquet(tmp_path: Path, small_jpegs: list[bytes]) -> None:
@@ -384,7 +499,8 @@ def test_files_that_are_passed_over_are_counted_and_named(
     write_files(class_folder, {"cat/x.jfif": b"1", "stray.jpg": b"2", "cat/.DS_Store": b"3", "README.txt": b"4"})
     both = [open_source(str(class_folder)).parts() for _ in range(2)]
     assert [len(parts[None]) for parts in both] == [12, 12]
-    (said,) = [record.getMessage() for record in caplog.records]
+    hidden, said = [record.getMessage() for record in caplog.records]
+    assert hidden == "passed over in the source: 1 hidden and tool-made files: cat/.DS_Store"
     assert said.startswith("3 files are passed over")
     for name in ("cat/x.jfif", "stray.jpg", "README.txt"):
         assert name in said

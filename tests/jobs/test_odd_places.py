@@ -1,0 +1,69 @@
+"""Where a checkout and its temporary files may be, and what is said where no process comes to life."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from mlflow.tracking import MlflowClient
+
+import platform.cluster as cluster
+from platform.config import CannotGoOn, ClusterConfig
+
+pytestmark = pytest.mark.slow
+ROOT = Path(__file__).resolve().parent.parent.parent
+ODD = "it's 100% mine"
+SMALL = ["+experiment=googlenet", "training.epochs=0.1", "evaluation.views=[1]", "model.width=0.25", "name='größe'"]
+
+
+def test_a_checkout_may_be_anywhere_under_uv_and_print_to_any_terminal(tmp_path: Path):
+    """Its path, its interpreter's and that of temporary files have what shells, sockets and MLflow stumble over."""
+    checkout, temporary = tmp_path / ODD, tmp_path / f"{ODD} {'x' * 100}"
+    for folder in ("platform", "jobs", "conf"):
+        shutil.copytree(ROOT / folder, checkout / folder, ignore=shutil.ignore_patterns("__pycache__"))
+    (checkout / ".venv").symlink_to(sys.prefix)
+    temporary.mkdir()
+    python = checkout / ".venv" / "bin" / Path(sys.executable).name
+    uv = Path(sys.executable).with_name("uv")
+    command = [
+        *([uv, "run", "--no-project", "--offline", "--"] if uv.exists() else []),
+        python,
+        "-m",
+        "platform.launch",
+    ]
+    environment = {key: value for key, value in os.environ.items() if key not in ("PYTHONPATH", "VIRTUAL_ENV")}
+    environment |= {"TMPDIR": str(temporary), "PYTHONIOENCODING": "ascii"}
+    done = subprocess.run(
+        [*command, *SMALL], cwd=checkout, env=environment, capture_output=True, text=True, encoding="ascii", timeout=500
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "too long for Ray's sockets" in done.stdout
+    assert "\\u2500" in done.stdout  # of the table's lines
+    assert f"{checkout}/runs/gr\\xf6\\xdfe" in done.stdout
+    assert list(temporary.iterdir()) == []
+    client = MlflowClient(f"sqlite:///{checkout / 'mlflow.db'}")
+    experiment = client.get_experiment_by_name("platform")
+    assert experiment
+    runs = client.search_runs([experiment.experiment_id])
+    assert {run.info.status for run in runs} == {"FINISHED"}
+    assert all(list(client.list_artifacts(run.info.run_id)) for run in runs)
+    made = {path.name for path in checkout.iterdir()} - {"platform", "jobs", "conf", ".venv"}
+    assert made == {"data", "mlflow.db", "mlruns", "runs"}
+
+
+def test_processes_that_do_not_start_are_said_with_rays_own_words(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+):
+    monkeypatch.setattr(cluster, "interpreter", lambda: {"py_executable": "/no/such/python"})
+    monkeypatch.setattr(cluster, "NOT_ALIVE_S", 4.0)
+    monkeypatch.setattr(cluster, "GIVEN_UP_AFTER_S", 6.0)
+    try:
+        with pytest.raises(CannotGoOn, match="no process of Ray's has come to life on this machine in 6 s") as caught:
+            cluster.connect(ClusterConfig())
+    finally:
+        cluster.disconnect()
+    for said in (str(caught.value), caplog.text):
+        assert "/no/such/python: No such file or directory" in said
+    assert "on this machine in 4 s; waiting on" in caplog.text

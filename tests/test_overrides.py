@@ -1,0 +1,58 @@
+"""Overrides: strings stay as typed, and the quoting that an error shows gives what was meant."""
+
+import shlex
+
+import pytest
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import OverrideParseException
+from hypothesis import given
+from hypothesis import strategies as st
+
+from platform.config import Config, DataConfig
+from platform.overrides import as_typed, at_home, explained, in_quotes, strings
+
+
+@pytest.mark.parametrize(
+    ("typed", "taken"),
+    [
+        ("name=2024_11_28", "name='2024_11_28'"),
+        ("+name=1.10", "+name='1.10'"),
+        ("name=true", "name='true'"),
+        ("name=-1e5", "name='-1e5'"),
+        ("name=1.10,a, 1.20", "name='1.10',a, '1.20'"),
+        ("output_dir=~/a b,~/c", "output_dir='~/a b','~/c'"),
+        *[(same, same) for same in (
+            "name=null", "name='1.10'", "name=007", "name=1:30", "name=v1.10", "name=choice(1,2)", "name=it's", "~name",
+            "seed=1_0", "optim.lr=1.10", "bench.parts=[1,2]", "--multirun", "output_dir='~/x'", "sampling=plain",
+        )],
+    ],
+)  # fmt: skip
+def test_strings_stay_as_typed(typed: str, taken: str):
+    assert as_typed(typed) == taken
+
+
+def test_every_setting_that_is_a_string_is_known():
+    assert {"name", "tracking.experiment", "data.source", "cluster.kube.queue", "promote.experiment"} <= strings()
+    assert not {"seed", "bench.parts", "ensemble.members", "cluster.workers", "optim.lr"} & strings()
+
+
+@given(st.text(st.characters(blacklist_categories=("Cs", "Cc")), min_size=1))
+def test_the_quoting_that_is_shown_works_in_a_shell(value: str):
+    shown = in_quotes("name", value)
+    if shown:  # a backslash at the end of what has both quotes, and the like
+        (word,) = shlex.split(shown)
+        assert OverridesParser.create().parse_override(word).value() == value
+    assert shown or "\\" in value
+
+
+def test_the_character_is_named():
+    with pytest.raises(OverrideParseException) as caught:
+        OverridesParser.create().parse_overrides(["data.source=/my data/50%;x"])
+    said = "data.source is /my data/50%;x, where ';' needs quotes; write \"data.source='/my data/50%;x'\""
+    assert explained(caught.value) == said
+
+
+def test_home_is_in_the_place_of_its_sign_in_front_alone(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("HOME", "/home/me")
+    config = at_home(Config(output_dir="~", data=DataConfig(source="~/a~b", shards="x/~/y")))
+    assert (config.output_dir, config.data.source, config.data.shards) == ("/home/me", "/home/me/a~b", "x/~/y")

@@ -1,0 +1,102 @@
+"""What we lean on of Ray: quoting, sockets' paths, and what its logs say."""
+
+import os
+import shlex
+import shutil
+import socket
+import stat
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import pytest
+
+from platform.config import ConfigError
+from platform.ray_internals import SOCKET, interpreter, last_words, scratch_folder, settle
+
+ROOT = Path(__file__).resolve().parent.parent
+ODD = "/home/me/it's 100% mine/.venv/bin/python"
+NO_PROCESS = """
+import logging
+import platform.cluster as cluster
+from platform.config import CannotGoOn, ClusterConfig
+cluster.interpreter = lambda: {"py_executable": "echo no module called ray >&2; exit 3;"}
+cluster.NOT_ALIVE_S, cluster.GIVEN_UP_AFTER_S = 4.0, 5.0
+try:
+    cluster.connect(ClusterConfig())
+except CannotGoOn as error:
+    print(error)
+finally:
+    cluster.disconnect()
+"""
+
+
+def test_the_interpreters_path_is_quoted_where_a_shell_needs_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "executable", "/usr/bin/python3")
+    assert interpreter() is None
+    monkeypatch.setattr(sys, "executable", ODD)
+    quoted = interpreter()
+    assert quoted
+    assert shlex.split(f"exec {quoted['py_executable']} -m x") == ["exec", ODD, "-m", "x"]
+
+
+def test_ray_joins_commands_as_the_raylet_takes_them_apart_and_no_uv_starts_workers(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    import ray._private.ray_constants as constants
+    import ray._private.services as services
+
+    monkeypatch.setattr(services, "subprocess", subprocess)
+    monkeypatch.setenv("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "1")
+    settle()
+    assert shlex.split(vars(services)["subprocess"].list2cmdline([ODD, "--x=a b"])) == [ODD, "--x=a b"]
+    assert os.environ["RAY_ENABLE_UV_RUN_RUNTIME_ENV"] == "0"
+    assert constants.RAY_ENABLE_UV_RUN_RUNTIME_ENV is False
+
+
+@pytest.mark.parametrize("length", [27, 28, 200])
+def test_sockets_fit_wherever_temporary_files_go(length: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    with tempfile.TemporaryDirectory(prefix="t" * (length - len("/tmp/12345678")), dir="/tmp") as usual:
+        monkeypatch.setattr(tempfile, "tempdir", usual)
+        scratch, said = scratch_folder()
+        try:
+            assert stat.S_IMODE(scratch.stat().st_mode) == 0o700
+            assert scratch.is_relative_to(usual) == (not said) == (length == 27)
+            assert not said or said.endswith(f"too long for Ray's sockets (at most 27 bytes); they are in {scratch}")
+            place = Path(f"{scratch}{SOCKET}")
+            place.parent.mkdir(parents=True)
+            with socket.socket(socket.AF_UNIX) as bound:
+                bound.bind(str(place))
+        finally:
+            shutil.rmtree(scratch)
+
+
+def test_no_folder_for_temporary_files_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    def none() -> str:
+        raise FileNotFoundError(2, "No usable temporary directory found in ['/tmp']")
+
+    monkeypatch.setattr(tempfile, "gettempdir", none)
+    with pytest.raises(ConfigError, match=r"no folder for temporary files \(.*\['/tmp'\]\); set TMPDIR"):
+        scratch_folder()
+
+
+def test_the_last_words_are_those_that_tell_of_a_failure(tmp_path: Path) -> None:
+    assert last_words(None) == last_words(tmp_path / "none") == ""
+    (tmp_path / "raylet.err").write_text("")
+    (tmp_path / "raylet.out").write_text("[1 I 2] all is well\n[1 E 2] a worker did not register\n[1 I 3] on\n")
+    (tmp_path / "worker-1.err").write_text(":job_id:01000000\nold\n\none\ntwo\n" + "x" * 1000 + "\n")
+    assert last_words(tmp_path).splitlines()[1:] == [
+        "  worker-1.err: one", "  worker-1.err: two", "  worker-1.err: " + "x" * 300,
+        "  raylet.out: [1 E 2] a worker did not register",
+    ]  # fmt: skip
+
+
+@pytest.mark.slow
+def test_a_ray_without_processes_says_so_with_its_own_last_words():
+    done = subprocess.run(
+        [sys.executable, "-c", NO_PROCESS], cwd=ROOT, capture_output=True, text=True, timeout=120, check=True
+    )
+    assert "no process of Ray's has come to life on this machine in 4 s; waiting on" in done.stderr
+    assert "no process of Ray's has come to life on this machine in 5 s" in done.stdout
+    assert "raylet.err: no module called ray" in done.stdout
