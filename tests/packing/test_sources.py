@@ -225,16 +225,15 @@ def test_the_share_held_out_counts_as_it_was_typed() -> None:
         }
 
 
-def test_classes_too_small_for_a_validation_image_are_counted_and_named(
+def test_trained_classes_without_an_image_in_another_part_are_counted_and_named(
     tmp_path: Path, small_jpegs: list[bytes], caplog: pytest.LogCaptureFixture
 ) -> None:
-    files = {f"large/{i}.jpg": jpeg for i, jpeg in enumerate(small_jpegs[:8])}
-    files |= {"one/0.jpg": small_jpegs[8], "two/0.jpg": small_jpegs[9], "two/1.jpg": small_jpegs[10]}
-    data = config(tmp_path, write_files(tmp_path / "source", files))
+    files = class_files(small_jpegs[:9], "train/") | {"val/cat/0.jpg": small_jpegs[9]}
+    data = config(tmp_path, write_files(tmp_path / "source", files | class_files(small_jpegs[9:], "test/")))
     prepare(data, 0, StorageConfig())  # as the plan does
-    assert pack(data).samples == {"train": 9, "val": 2}
+    assert pack(data).samples == {"train": 9, "val": 1, "test": 3}
     assert [record.message for record in caplog.records] == [
-        f"{tmp_path / 'source'}: 2 of the 3 classes have no val image: one, two"
+        f"{tmp_path / 'source'}: 2 of the 3 classes have no val image: dog, eel"
     ]
 
 
@@ -335,7 +334,9 @@ def test_a_source_without_images_is_refused_with_the_layout(tmp_path: Path, file
     folder = tmp_path / "source"
     folder.mkdir()
     for spec in (write_files(folder, files), write_tar(tmp_path / "source.tar", files)):
-        with pytest.raises(ConfigError, match=r"no images in class folders; expected \[train\|val\|test/\]CLASS"):
+        with pytest.raises(
+            ConfigError, match=r"no images in class folders; expected \[train\|val\|test/\]CLASS/NAME.jpg"
+        ):
             pack(config(tmp_path, spec))
 
 
@@ -402,11 +403,10 @@ def test_a_list_may_name_splits_absolute_paths_addresses_and_what_lies_above(
     }
     report = pack(config(tmp_path, write_list(tmp_path / "lists" / f"images.{kind}", columns), classes=2))
     index = read_index(tmp_path / "shards")
-    assert report.samples == {"train": 2, "val": 1, "test": 1}
+    assert report.samples == {"train": 2, "val": 2}
     assert index.classes == ["x", "01"] or index.classes == ["01", "x"]
     assert stored_as_packed(index, "train") == {small_jpegs[0]: "01", small_jpegs[1]: "x"}
-    assert stored_as_packed(index, "val") == {small_jpegs[2]: "x"}
-    assert stored_as_packed(index, "test") == {small_jpegs[3]: "01"}
+    assert stored_as_packed(index, "val") == {small_jpegs[2]: "x", small_jpegs[3]: "01"}
 
 
 def test_whole_numbers_are_labels_in_parquet(tmp_path: Path, small_jpegs: list[bytes]) -> None:
