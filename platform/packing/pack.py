@@ -144,7 +144,7 @@ def write(packing: Packing, storage: StorageConfig, progress: Progress | None, r
         if equal.count and packing.data.duplicates == "refuse":
             raise ConfigError(f"{equal.lines()[0]}; take them out, or give data.duplicates=keep or drop")
         if not equal.count or packing.data.duplicates != "drop":
-            target.finish(_index(packing, entries, corrupt), {entry["url"] for entry in entries})
+            target.finish(_index(packing, entries, corrupt, equal.count), {entry["url"] for entry in entries})
     if equal.count and packing.data.duplicates == "drop":
         once = dataclasses.replace(packing, splits=equal.kept)  # their number is known now: shards of even size anew
         trained = {split: Counter(item.label for item in items) for split, items in once.splits.items()}
@@ -268,7 +268,7 @@ def processors() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _index(packing: Packing, entries: list[dict[str, Any]], corrupt: int) -> str:
+def _index(packing: Packing, entries: list[dict[str, Any]], corrupt: int, equal: int) -> str:
     data = packing.data
     record = {
         "source": source_name(data.source),
@@ -276,6 +276,7 @@ def _index(packing: Packing, entries: list[dict[str, Any]], corrupt: int) -> str
         **recipe.settings(data),
         **({"shrunk_chroma": "4:2:0"} if data.shorter_side else {}),
         **({"unreadable": corrupt} if corrupt else {}),
+        **({recipe.EQUAL: equal} if equal else {}),
         **({"enlarged": DIGITS_SCALE} if data.source == DIGITS else {}),
     }
     content = {
