@@ -27,39 +27,57 @@ def digest_of(content: bytes | Image.Image) -> str:
 
 @dataclass
 class Duplicates:
-    """Images equal to one that comes before them, val and test coming before train."""
+    """Images equal to one that comes before them: val and test before train, and in a part the first by name.
+
+    By name, so that another seed, which changes the order, names and drops the same ones.
+    """
 
     count: int = 0
     across: int = 0  # of them, in another part than the first
     labels: int = 0  # of them, under another label than the first
-    names: list[str] = field(default_factory=list)  # a few: "a.jpg = b.jpg"
+    names: list[str] = field(default_factory=list)  # a few: "a.jpg (train) = b.jpg (val)"
+    relabelled: list[str] = field(default_factory=list)  # a few of those of another label: "a.jpg: cat = b.jpg: dog"
     kept: dict[str, list[Item]] = field(default_factory=dict)  # each part without them
 
     def lines(self) -> list[str]:
         if not self.count:
             return []
+        labels = f" ({_some(self.relabelled, self.labels)})" if self.labels else ""
         return [
             f"{self.count:,} image(s) are equal to another, {self.across:,} of them to one of another part and "
-            f"{self.labels:,} to one of another label: {', '.join(self.names)}"
-            f"{' ...' if self.count > len(self.names) else ''}"
+            f"{self.labels:,} to one of another label{labels}: {_some(self.names, self.count)}"
         ]
 
 
+def _some(names: list[str], count: int) -> str:
+    return f"{', '.join(names)}{' ...' if count > len(names) else ''}"
+
+
 def find(parts: Digests) -> Duplicates:
-    """All of them, in the order of the parts' items."""
-    found = Duplicates(kept={part: [] for part in parts})
+    """All of them; what is kept stays in the order of the parts' items."""
+    found = Duplicates()
     first: dict[bytes, tuple[str, Item]] = {}
     for part in sorted(parts, key=HELD_OUT_FIRST.index):
-        for item, digest in parts[part]:
-            key = bytes.fromhex(digest)
-            if not key or key not in first:
-                found.kept[part].append(item)
-                first.setdefault(key, (part, item)) if key else None
+        listed = list(parts[part])
+        extra: set[int] = set()
+        for number in sorted(range(len(listed)), key=lambda number: listed[number][0][:2]):  # name, label
+            item, digest = listed[number]
+            if not digest:
                 continue
-            other_part, other = first[key]
-            found.count += 1
-            found.across += part != other_part
-            found.labels += item.label != other.label
-            if len(found.names) < NAMED:
-                found.names.append(f"{item.name} ({part}) = {other.name} ({other_part})")
+            other_part, other = first.setdefault(bytes.fromhex(digest), (part, item))
+            if other is not item:
+                extra.add(number)
+                _count(found, part, item, other_part, other)
+        found.kept[part] = [item for number, (item, _) in enumerate(listed) if number not in extra]
+    found.kept = {part: found.kept[part] for part in parts}
     return found
+
+
+def _count(found: Duplicates, part: str, item: Item, other_part: str, other: Item) -> None:
+    found.count += 1
+    found.across += part != other_part
+    found.labels += item.label != other.label
+    if len(found.names) < NAMED:
+        found.names.append(f"{item.name} ({part}) = {other.name} ({other_part})")
+    if item.label != other.label and len(found.relabelled) < NAMED:
+        found.relabelled.append(f"{item.name}: {item.label} = {other.name}: {other.label}")

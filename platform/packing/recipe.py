@@ -13,6 +13,7 @@ from typing import Any
 from platform.config import ConfigError, DataConfig
 
 DIGEST = "sha256"
+EQUAL = "equal_images"  # that were kept, if any
 # Settings of `data` that change nothing of the shards' bytes; every other one, and those to come, does.
 NOT_PACKED = (
     "name", "shards", "source", "classes", "image_size", "mean", "std", "mirror", "min_crop_area", "max_corrupt",
@@ -63,6 +64,13 @@ def refuse_others(record: dict[str, Any], data: DataConfig) -> None:
     packed, asked = _changed(record, {key: value for key, value in settings(data).items() if key not in SAID})
     if packed.get("shorter_side") and asked["shorter_side"] is None:  # as they are; the plan says how large that is
         del packed["shorter_side"], asked["shorter_side"]
+    if data.duplicates == "refuse" and record.get(EQUAL):
+        raise ConfigError(
+            f"data.duplicates is refuse, but the shards in {data.shards} hold {record[EQUAL]:,} image(s) equal to "
+            "another; pack into another data.shards with data.duplicates=drop, or give data.duplicates=keep"
+        )
+    if "duplicates" in asked:
+        asked["duplicates"] = data.duplicates
     if packed:
         raise ConfigError(
             f"the shards in {data.shards} were packed with {_values(packed)}, the config asks for "

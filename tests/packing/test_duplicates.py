@@ -1,0 +1,116 @@
+"""Equal images: which are counted, named and dropped, whatever the seed and however often packing was interrupted."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from platform.config import ConfigError
+from platform.data.index import read_index
+from platform.packing import recipe
+from platform.packing.duplicates import digest_of, find
+from platform.packing.items import Item
+from platform.packing.pack import in_threads, pack
+from tests.packing.packed import CLASSES, class_files, config, contents, read_split, stored_as_packed, write_files
+from tests.packing.test_resume import interrupt_at
+
+
+def test_the_held_out_copy_stays_and_else_the_first_by_name_whatever_the_order() -> None:
+    parts = {
+        "train": ["c", "a", "b", "leak", "", "unreadable"],
+        "val": ["v", "both"],
+        "test": ["t"],
+    }
+    digests = {name: digest_of(content) for name, content in {
+        "a": b"1", "b": b"1", "c": b"1", "leak": b"2", "v": b"2", "both": b"3", "t": b"3",
+    }.items()}  # fmt: skip
+    for step in (1, -1):
+        listed = {
+            part: [(Item(name, "dog" if name == "b" else "cat"), digests.get(name, "")) for name in names][::step]
+            for part, names in parts.items()
+        }
+        found = find(listed)
+        assert {part: [item.name for item in items][::step] for part, items in found.kept.items()} == {
+            "train": ["a", "", "unreadable"],
+            "val": ["v", "both"],
+            "test": [],
+        }
+        assert list(found.kept) == list(parts)
+        assert found.lines() == [
+            "4 image(s) are equal to another, 2 of them to one of another part and 1 to one of another label "
+            "(b: dog = a: cat): t (test) = both (val), b (train) = a (train), c (train) = a (train) ..."
+        ]
+
+
+def twice(jpegs: list[bytes]) -> dict[str, bytes]:
+    """Every image under two names."""
+    return class_files(jpegs) | {f"{CLASSES[i % 3]}/z{i:02d}.jpg": jpeg for i, jpeg in enumerate(jpegs)}
+
+
+def test_an_interrupted_packing_counts_the_equal_images_of_its_finished_shards_too(
+    tmp_path: Path, small_jpegs: list[bytes]
+) -> None:
+    source = write_files(tmp_path / "source", twice(small_jpegs))
+    with pytest.raises(KeyboardInterrupt):
+        pack(config(tmp_path, source), progress=interrupt_at(12), run=lambda tasks: in_threads(tasks, 1))
+    report = pack(config(tmp_path, source))
+    assert report.reused >= 3
+    (line,) = report.duplicates
+    assert line.startswith("12 image(s) are equal to another, ")
+    assert read_index(tmp_path / "shards").packing[recipe.EQUAL] == 12
+
+
+def test_a_shard_of_an_earlier_version_without_digests_is_packed_anew(tmp_path: Path, small_jpegs: list[bytes]) -> None:
+    source = write_files(tmp_path / "source", twice(small_jpegs))
+    with pytest.raises(KeyboardInterrupt):
+        pack(config(tmp_path, source), progress=interrupt_at(12), run=lambda tasks: in_threads(tasks, 1))
+    for path in (tmp_path / "shards.packing" / ".packing").glob("*.json"):
+        record = json.loads(path.read_text())
+        del record["digests"]
+        path.write_text(json.dumps(record))
+    report = pack(config(tmp_path, source))
+    assert report.reused == 0
+    assert len(report.duplicates) == 1
+
+
+def test_what_is_dropped_leaves_one_of_each_and_every_seed_has_the_same_images(
+    tmp_path: Path, small_jpegs: list[bytes]
+) -> None:
+    source = write_files(tmp_path / "source", {f"train/{name}": jpeg for name, jpeg in twice(small_jpegs[:9]).items()})
+    write_files(source, class_files(small_jpegs[9:], "val/"))
+    for seed in (0, 1):
+        data = config(tmp_path / str(seed), source, duplicates="drop")
+        assert pack(data, seed=seed).samples == {"train": 9, "val": 3}
+        index = read_index(tmp_path / str(seed) / "shards")
+        assert stored_as_packed(index, "train").keys() == set(small_jpegs[:9])
+        assert recipe.EQUAL not in index.packing
+    assert len(read_split(read_index(tmp_path / "1" / "shards"), "train")) == 9
+
+
+def test_refused_shards_are_taken_up_once_equal_images_may_stay(tmp_path: Path, small_jpegs: list[bytes]) -> None:
+    source = write_files(tmp_path / "source", twice(small_jpegs))
+    with pytest.raises(ConfigError, match=r"12 image\(s\) are equal .*; take them out, or give data.duplicates=keep"):
+        pack(config(tmp_path, source, duplicates="refuse"))
+    assert not (tmp_path / "shards").exists()
+    report = pack(config(tmp_path, source))
+    assert report.reused == report.shards
+
+
+def test_a_config_that_refuses_equal_images_does_not_take_shards_that_hold_some(
+    tmp_path: Path, small_jpegs: list[bytes], class_folder: Path
+) -> None:
+    data = config(tmp_path, write_files(tmp_path / "double", twice(small_jpegs)))
+    pack(data)
+    record = read_index(tmp_path / "shards").packing
+    recipe.refuse_others(record, data)
+    with pytest.raises(ConfigError, match=r"data.duplicates is refuse, but the shards in .* hold 12 image\(s\) equal"):
+        recipe.refuse_others(record, config(tmp_path, tmp_path / "double", duplicates="refuse"))
+    with pytest.raises(ConfigError, match=r"packed with data.duplicates=keep, .* asks for data.duplicates=drop"):
+        recipe.refuse_others(record, config(tmp_path, tmp_path / "double", duplicates="drop"))
+    for how in ("keep", "refuse"):
+        (tmp_path / how).mkdir()
+        pack(config(tmp_path / how, class_folder, duplicates=how))
+        recipe.refuse_others(
+            read_index(tmp_path / how / "shards").packing, config(tmp_path / how, class_folder, duplicates="refuse")
+        )
+    assert contents(tmp_path / "keep" / "shards") == contents(tmp_path / "refuse" / "shards")
