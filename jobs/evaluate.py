@@ -7,16 +7,16 @@ from platform.experiment import ExperimentFolder
 
 
 def run(experiment: Experiment) -> int:
-    """Evaluate again with the views given, and never fewer than before: more views hold the fewer.
+    """Evaluate `evaluation.split` with the views given, and never fewer than before: more views hold the fewer.
 
     Raises:
         ConfigError: a member is not trained.
     """
-    folder = ExperimentFolder(experiment.folder)
+    folder, split = ExperimentFolder(experiment.folder), experiment.config.evaluation.split
     stored = [
         views
         for views in VIEW_COUNTS
-        if any(is_complete(folder.member(name).probabilities, views) for name in experiment.members)
+        if any(is_complete(folder.member(name).probabilities_of(split), views) for name in experiment.members)
     ]
     for config in (experiment.config, *experiment.members.values()):
         config.evaluation.views = sorted({*config.evaluation.views, *stored})

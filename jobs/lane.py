@@ -171,7 +171,8 @@ def _started(
 ) -> MemberState | None:
     """Runs on rank 0, which alone writes the state: what its peers met in the start before is in the mailbox."""
     state, failures = folder.state(), sender.take_failures()
-    if folder.is_finished(max(member.config.evaluation.views)) or state.state == FAILED:
+    wanted = member.config.evaluation
+    if folder.is_finished(max(wanted.views), wanted.split) or state.state == FAILED:
         return None
     if failures:
         cause = cause_of(failures)
@@ -288,18 +289,19 @@ def _have_judged(judge: Callable[[str, Moment], None], member: str, curve: Curve
 def _evaluate(
     model: nn.Module, cfg: Config, folder: MemberFolder, index: Index, worker: Worker, progress: Progress
 ) -> None:
-    """All views of this worker's share of the validation images, to disk."""
-    split, views = index.split("val"), max(cfg.evaluation.views)
+    """All views of this worker's share of the images of `evaluation.split`, to disk."""
+    split, views = index.split(cfg.evaluation.split), max(cfg.evaluation.views)
+    place = folder.probabilities_of(cfg.evaluation.split)
     share = evaluation_share(split.samples, worker.rank, worker.world)
     pixels = Pixels(cfg.data, worker.device, channels_last=cfg.training.channels_last)
     dtype = arithmetic(cfg.training.precision, worker.device)
     predictions = _watched(predict(model, split, share, views, cfg, pixels, dtype, worker.threads), progress)
     probabilities.write_part(
-        folder.probabilities, worker.rank, share, views, cfg.data.classes, cfg.evaluation.stored_dtype, predictions
+        place, worker.rank, share, views, cfg.data.classes, cfg.evaluation.stored_dtype, predictions
     )
     _together(worker, progress.moved)
     if worker.rank == 0:
-        probabilities.seal(folder.probabilities, split.samples, views, worker.world)
+        probabilities.seal(place, split.samples, views, worker.world)
 
 
 def _watched(predictions: Iterator[Predictions], progress: Progress) -> Iterator[Predictions]:

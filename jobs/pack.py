@@ -67,12 +67,15 @@ def write(config: Config) -> pack.PackReport:
         raise ConfigError(str(error)) from error
     for line in report.unreadable:
         print(f"warning: not packed: {printable(line)}")
+    for line in report.duplicates:
+        print(f"warning: {printable(line)}")
     for was, count in report.converted.items():
         print(f"converted: {count:,} image(s) of mode {was} to 8-bit grey or RGB")
     samples = report.samples
-    print(
-        f"packed {samples['train']} training and {samples['val']} validation images in {report.shards} shards", end=""
-    )
+    images = f"{samples['train']} training and {samples['val']} validation images"
+    if "test" in samples:
+        images = f"{samples['train']} training, {samples['val']} validation and {samples['test']} test images"
+    print(f"packed {images} in {report.shards} shards", end="")
     print(f", {report.reused} of them found finished" if report.reused else "", flush=True)
     return report
 

@@ -50,13 +50,13 @@ class Results:
                 first_line(error) if isinstance(error, ConfigError) else f"{type(error).__name__}: {first_line(error)}"
             )
             return Scored(trial, error=cause)
-        return Scored(trial, report.metrics(scores.members[trial.name], prefix="test"))
+        return Scored(trial, report.metrics(scores.members[trial.name], prefix="val"))
 
     def end(self, runs: Runs, found: Scored, warn: Callable[[str], None]) -> None:
         """Report it; one without the figures that it should have is evaluated and reported again by the next launch."""
         trial, error = found.trial, found.error
         if error:
-            warn(f"{trial.name} has no test scores in MLflow: {error}")
+            warn(f"{trial.name} has no final scores in MLflow: {error}")
             self.folder.member(trial.name).forget_evaluation()
         tags = _tags(trial) | ({"error": error} if error else {})
         runs.end(trial.name, STATUS.get(trial.state, "FAILED"), tags, found.figures, again=bool(error))

@@ -28,6 +28,7 @@ class Runs:
 
     def __init__(self, experiment: Experiment, folder: ExperimentFolder, record: Record, names: list[str]) -> None:
         self._folder, self._record, self._names = folder, record, list(names)
+        self._split = experiment.config.evaluation.split
         self._tracker = Tracker(experiment.config.tracking, Journal(folder.tracking))
         parent = record.parent_run = record.parent_run or new_key()
         for name in names:
@@ -93,9 +94,9 @@ class Runs:
         for name in self._names:
             run, state = self._record.member_runs[name], states[name]
             if state.state == FINISHED and scores:
-                self._tracker.summary(run, report.metrics(scores.members[name], prefix="test"))
+                self._tracker.summary(run, report.metrics(scores.members[name], prefix=self._split))
                 self._tracker.artifact(run, self._folder.member(name).weights, "model")
-                self._upload_probabilities(run, self._folder.member(name).probabilities)
+                self._upload_probabilities(run, self._folder.member(name).probabilities_of(self._split))
                 self._tracker.finish(run, "FINISHED")
                 self._record.reported.append(name)
             else:
@@ -103,7 +104,7 @@ class Runs:
                 self._tracker.finish(run, "FAILED")
         parent = self._parent()
         if scores:
-            self._tracker.summary(parent, report.metrics(scores.ensemble, prefix="test"))
+            self._tracker.summary(parent, report.metrics(scores.ensemble, prefix=self._split))
         for path in tables:
             self._tracker.artifact(parent, path)
         failed = any(state.state != FINISHED for state in states.values())
@@ -143,7 +144,7 @@ class Runs:
     def _upload_probabilities(self, run: str, folder: Path) -> None:
         files = sorted(folder.iterdir())
         if sum(file.stat().st_size for file in files) > SMALL_ENOUGH_TO_UPLOAD:
-            self._tracker.tag(run, "probabilities", str(folder))
+            self._tracker.tag(run, folder.name, str(folder))
             return
         for file in files:
-            self._tracker.artifact(run, file, "probabilities")
+            self._tracker.artifact(run, file, folder.name)

@@ -108,7 +108,8 @@ def _run_and_report(
         if unfinished:
             run_members(planned, folder, record, unfinished, runs)
         outcome = _outcome(folder, planned)
-        tables = report.write(outcome.scores, folder.path) if outcome.scores else []
+        split = planned.experiment.config.evaluation.split
+        tables = report.write(outcome.scores, folder.path, split) if outcome.scores else []
         runs.report(outcome.states, outcome.scores, tables)
     except BaseException as error:
         runs.interrupt("KILLED" if isinstance(error, Interrupted) else "FAILED", first_line(error))
@@ -191,7 +192,7 @@ def _forget_evaluations(folder: ExperimentFolder, record: Record, planned: Plan)
     if untrained:
         raise ConfigError(f"{folder.name} has no trained weights of {', '.join(untrained)}; train them first")
     for member in planned.members:
-        folder.member(member.name).forget_evaluation()
+        folder.member(member.name).forget_evaluation(planned.experiment.config.evaluation.split)
     record.reported = []
 
 
@@ -202,8 +203,12 @@ def _give_new_attempts(folder: ExperimentFolder, planned: Plan) -> None:
 
 
 def _unfinished(folder: ExperimentFolder, planned: Plan) -> list[str]:
-    views = max(planned.experiment.config.evaluation.views)
-    return [member.name for member in planned.members if not folder.member(member.name).is_finished(views)]
+    wanted = planned.experiment.config.evaluation
+    return [
+        member.name
+        for member in planned.members
+        if not folder.member(member.name).is_finished(max(wanted.views), wanted.split)
+    ]
 
 
 def _outcome(folder: ExperimentFolder, planned: Plan) -> Outcome:
@@ -213,20 +218,22 @@ def _outcome(folder: ExperimentFolder, planned: Plan) -> Outcome:
         ConfigError: probabilities are damaged.
     """
     states = {member.name: folder.member(member.name).state() for member in planned.members}
-    view_counts = planned.experiment.config.evaluation.views
+    view_counts, split = planned.experiment.config.evaluation.views, planned.experiment.config.evaluation.split
     finished = {
-        name: folder.member(name).probabilities for name in states if folder.member(name).is_finished(max(view_counts))
+        name: folder.member(name).probabilities_of(split)
+        for name in states
+        if folder.member(name).is_finished(max(view_counts), split)
     }
     for name, state in states.items():  # the files decide: a kill may have come before the state was written
         state.state = FINISHED if name in finished else FAILED
-    return Outcome(states, kept_scores(finished, view_counts, folder.scores) if finished else None)
+    return Outcome(states, kept_scores(finished, view_counts, folder.scores(split)) if finished else None)
 
 
 def show(experiment: Experiment, outcome: Outcome) -> None:
     """The table, what failed, and where to look."""
     print()
     if outcome.scores:
-        print(report.terminal_table(outcome.scores))
+        print(report.terminal_table(outcome.scores, experiment.config.evaluation.split))
     for name in outcome.failed:
         print(f"member {name} failed: {outcome.states[name].error or 'its workers died without a message'}")
     if outcome.failed:

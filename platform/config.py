@@ -50,6 +50,35 @@ def require_at_least(key: str, value: float, limit: float) -> None:
     require(value >= limit, f"{key} is {value}; give at least {limit:g}")
 
 
+def require_seed(key: str, value: int) -> None:
+    """Of what PyTorch and the orders take as 64 bits: PyTorch refuses more, and the orders would drop the rest."""
+    require(-(2**63) <= value < 2**64, f"{key} is {value}; give a whole number from {-(2**63)} to {2**64 - 1}")
+
+
+LARGEST_WHOLE = 2**53  # which floats and JSON hold exactly; NumPy, PyTorch and SQL end at 2**63
+LARGEST = 1e38  # PyTorch computes in float32, which ends at 3.4e38
+LONGEST_S = 1e9  # some 30 years; threads cannot wait for much longer
+SECONDS = {"s": 1, "h": 3600, "days": 86400}  # of what the names of settings end in
+CHECKED_ELSEWHERE = ("seed", "order_seed", "sweep.space")
+
+
+def require_numbers(value: Any, key: str = "") -> None:
+    """Of every number in a config: finite, and no larger than what all that it reaches can hold."""
+    if key in CHECKED_ELSEWHERE or isinstance(value, bool):
+        return
+    if dataclasses.is_dataclass(value):
+        for each in dataclasses.fields(value):
+            require_numbers(getattr(value, each.name), f"{key}.{each.name}".lstrip("."))
+    elif isinstance(value, list | dict):
+        for each in value.values() if isinstance(value, dict) else value:
+            require_numbers(each, key)
+    elif isinstance(value, int | float):
+        limit = LARGEST_WHOLE if isinstance(value, int) else LARGEST
+        if unit := SECONDS.get(key.rpartition("_")[2]):
+            limit = LONGEST_S / unit
+        require(abs(value) <= limit, f"{key} is {value}; give a number of at most {limit:.10g}")
+
+
 NAME_BYTES = 150  # of a name that becomes a folder, beside what is added to it: file systems take 255
 
 
@@ -81,7 +110,7 @@ class DataConfig:
 
     name: str = "digits"
     shards: str = "data/digits"  # folder or URL of index.json and the tar shards; packed from `source` where absent
-    source: str | None = None  # folder, tar, .csv or .parquet list, torchvision:NAME, sklearn:digits
+    source: str | None = None  # folder, tar, .csv, .tsv or .parquet list, torchvision:NAME, sklearn:digits
     classes: int = 10
     image_size: int = 32  # height and width in pixels the network sees
     mean: list[float] = field(default_factory=lambda: [0.485, 0.456, 0.406])  # per channel, of values 0..1
@@ -95,6 +124,7 @@ class DataConfig:
     # Of grey of more than 8 bits, the values packed as black and white, such as [0, 4095] of a camera's 12 bits in 16.
     # None: of 16 bits the smallest and largest there are; integers of 32 bits and floating-point numbers are refused
     value_range: list[float] | None = None
+    duplicates: str = "keep"  # images whose bytes are equal, when packing: keep, drop all but one, or refuse; said
     max_corrupt: int = 100  # unreadable images: of a packing; of a worker and pass in training, before the member stops
 
     def __post_init__(self) -> None:
@@ -103,6 +133,7 @@ class DataConfig:
         require(plain, f"data.name is {self.name!r}; give a word (it names a folder)")
         require_at_least("data.classes", self.classes, 2)
         require_at_least("data.image_size", self.image_size, 32)
+        require(self.image_size <= 65535, f"data.image_size is {self.image_size}; give at most 65535, as JPEG has")
         require_at_least("data.samples_per_shard", self.samples_per_shard, 1)
         require_at_least("data.max_corrupt", self.max_corrupt, 0)
         require(
@@ -110,6 +141,7 @@ class DataConfig:
             f"data.shorter_side is {self.shorter_side}, less than data.image_size ({self.image_size}); "
             "give at least that, or null to pack the images as they are",
         )
+        require_choice("data.duplicates", self.duplicates, ("keep", "drop", "refuse"))
         require(1 <= self.jpeg_quality <= 100, f"data.jpeg_quality is {self.jpeg_quality}; give 1 to 100")
         require(
             self.value_range is None
@@ -357,12 +389,14 @@ class CheckpointConfig:
 
 
 VIEW_COUNTS = (1, 10, 144)
+EVALUATED_SPLITS = ("val", "test")
 
 
 @dataclass
 class EvaluationConfig:
     """The views of each validation image, and what is kept of them."""
 
+    split: str = "val"  # job=evaluate: which part is evaluated; test: images that nothing was chosen by
     views: list[int] = field(default_factory=lambda: [1, 10, 144])
     every_epochs: int = 1  # single-view evaluation while training; 0: only at the end
     batch_size: int = 512  # views in one forward pass
@@ -371,6 +405,7 @@ class EvaluationConfig:
     )
 
     def __post_init__(self) -> None:
+        require_choice("evaluation.split", self.split, EVALUATED_SPLITS)
         known = bool(self.views) and self.views == sorted(set(self.views) & set(VIEW_COUNTS))
         require(known, f"evaluation.views is {self.views}; give rising numbers out of {list(VIEW_COUNTS)}")
         require_at_least("evaluation.every_epochs", self.every_epochs, 0)
@@ -816,10 +851,19 @@ class Config:
     promote: PromoteConfig = field(default_factory=PromoteConfig)
 
     def __post_init__(self) -> None:
+        require_numbers(self)
+        require_seed("seed", self.seed)
+        require_seed("seed + sweep.seeds - 1", self.seed + self.sweep.seeds - 1)  # of a point's last training
+        require_seed("order_seed", self.order_seed)
         require_choice("job", self.job, JOBS)
         if self.name is not None:
             require_name("name", self.name)
         seal(self, "")
+        require(
+            self.evaluation.split == "val" or self.job in ("evaluate", "check"),
+            f"evaluation.split is {self.evaluation.split}, which job={self.job} must not choose by; use it with "
+            "job=evaluate of what is trained",
+        )
         streams, batch = self.loader.streams, self.training.batch_size
         require(
             self.cluster.max_workers <= streams,
@@ -869,7 +913,7 @@ NOT_IDENTITY = (
 )
 # (What the shards hold is part of it: see `experiment.fingerprint`; where they lie is not.)
 NOT_IDENTITY_NESTED = {
-    "data": ("shards", "source", "value_range", "max_corrupt"),
+    "data": ("shards", "source", "value_range", "duplicates", "max_corrupt"),
     "loader": ("threads", "prefetch_batches", "log_samples"),
     "training": ("max_attempts", "max_batch_per_worker", "log_every_steps"),
 }

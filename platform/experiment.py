@@ -2,8 +2,9 @@
 
 runs/NAME/experiment.json      resolved config, identity, keys of the runs in tracking.jsonl; what changed since
                                it was written, while a sweep runs: experiment.jsonl
-runs/NAME/members/MEMBER/      checkpoints/, weights.pt, probabilities/, state.json, attempts.json
-runs/NAME/table.{md,csv,png}   the results; scores.json: what they were made from
+runs/NAME/members/MEMBER/      checkpoints/, weights.pt, probabilities/ (of test: probabilities-test/), state.json,
+                               attempts.json
+runs/NAME/table.{md,csv,png}   the results; scores.json: what they were made from; of test: table-test, scores-test
 runs/NAME/tracking.jsonl       what MLflow should get; tracking.delivered.json says what it has
 """
 
@@ -47,6 +48,11 @@ class MemberState:
     times: dict[str, float] = field(default_factory=dict)  # of the newest start: event -> seconds since the epoch
 
 
+def suffix_of(split: str) -> str:
+    """What is added to the names of files of a part's results; validation's are as they always were."""
+    return "" if split == "val" else f"-{split}"
+
+
 class MemberFolder:
     """One member's files."""
 
@@ -54,19 +60,23 @@ class MemberFolder:
         self.path = path
         self.checkpoints = path / "checkpoints"
         self.weights = path / "weights.pt"
-        self.probabilities = path / "probabilities"
+        self.probabilities = self.probabilities_of("val")
         self._reports = path / "reports.jsonl"
 
     def is_trained(self) -> bool:
         return self.weights.exists()
 
-    def is_finished(self, views: int) -> bool:
-        """Trained, and evaluated with at least so many views."""
-        return self.is_trained() and is_complete(self.probabilities, views)
+    def probabilities_of(self, split: str) -> Path:
+        """Each part's are apart: what was chosen by validation images stays what it was chosen by."""
+        return self.path / f"probabilities{suffix_of(split)}"
 
-    def forget_evaluation(self) -> None:
+    def is_finished(self, views: int, split: str = "val") -> bool:
+        """Trained, and evaluated on that part with at least so many views."""
+        return self.is_trained() and is_complete(self.probabilities_of(split), views)
+
+    def forget_evaluation(self, split: str = "val") -> None:
         """Let the next launch evaluate the trained weights again."""
-        (self.probabilities / SEAL).unlink(missing_ok=True)
+        (self.probabilities_of(split) / SEAL).unlink(missing_ok=True)
 
     def state(self) -> MemberState:
         try:
@@ -118,11 +128,14 @@ class ExperimentFolder:
         self.path, self.name = path, path.name
         self.live = self.path / "live.json"  # which process on which node is where, while it runs
         self.tracking = self.path / "tracking.jsonl"
-        self.scores = self.path / "scores.json"  # of the members, with the digest of what they were computed from
         self._file, self._changes = self.path / "experiment.json", self.path / "experiment.jsonl"
 
     def member(self, name: str) -> MemberFolder:
         return MemberFolder(self.path / "members" / name)
+
+    def scores(self, split: str) -> Path:
+        """The members' scores, with the digest of what they were computed from."""
+        return self.path / f"scores{suffix_of(split)}.json"
 
     @contextlib.contextmanager
     def held(self) -> Iterator[None]:
@@ -155,7 +168,7 @@ class ExperimentFolder:
 
     def _sweep(self) -> None:
         """Remove half-written files of whoever was killed; checkpoints see to theirs."""
-        remove_unfinished(self.path, *self.path.glob("members/*"), *self.path.glob("members/*/probabilities"))
+        remove_unfinished(self.path, *self.path.glob("members/*"), *self.path.glob("members/*/probabilities*"))
 
     def open(self, experiment: Experiment, index: Index, more: dict[str, Any] | None = None) -> Record:
         """The record of this experiment: the one on disk if it is the same experiment, a new one if there is none.

@@ -158,6 +158,11 @@ def _words_of_environment(composed: DictConfig, config: Config) -> list[str]:
             value = getattr(config.tracking, key)
             print(f"tracking.{key} is {value}, of {variable}; tracking.{key}=... on the command line wins", flush=True)
             words.append(f"tracking.{key}='{value}'")
+    if os.environ.get("MLFLOW_EXPERIMENT_ID"):
+        name = config.tracking.experiment
+        print(
+            f"MLFLOW_EXPERIMENT_ID is not used: tracking.experiment is {name}; give the experiment's name", flush=True
+        )
     return words
 
 

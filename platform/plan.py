@@ -51,6 +51,11 @@ class Plan:
     packed: bool  # false: the shards are made from `data.source` first
     members: list[MemberPlan]
     shrunk_to: int | None = None  # shorter side in pixels of the larger images; None: as they were
+    test_samples: int = 0  # 0: there is no test part
+
+    @property
+    def evaluated_samples(self) -> int:
+        return self.test_samples if self.experiment.config.evaluation.split == "test" else self.val_samples
 
 
 def plan(experiment: Experiment) -> Plan:
@@ -62,7 +67,13 @@ def plan(experiment: Experiment) -> Plan:
     config = experiment.config
     packed = is_packed(config)
     index = open_data(config) if packed else None
-    train_samples, val_samples, shrunk_to = _contents(index) if index else _source_contents(config)
+    counts, shrunk_to = _contents(index) if index else _source_contents(config)
+    train_samples, val_samples, split = counts["train"], counts["val"], config.evaluation.split
+    require(
+        split in counts,
+        f"evaluation.split is {split}, but {config.data.shards} has no such part, only {', '.join(counts)}; choose one "
+        "of them, or pack images with folders train, val and test",
+    )
     _check_local_resources(config)
     _check_copies(config)
     members = []
@@ -77,7 +88,7 @@ def plan(experiment: Experiment) -> Plan:
                 f"ensemble member {name} changes {section}.*, which is the experiment's; give it beside the members",
             )
         members.append(plan_member(name, member, train_samples, index))
-    return Plan(experiment, train_samples, val_samples, packed, members, shrunk_to)
+    return Plan(experiment, train_samples, val_samples, packed, members, shrunk_to, counts.get("test", 0))
 
 
 def plan_member(name: str, member: Config, train_samples: int, index: Index | None) -> MemberPlan:
@@ -156,12 +167,12 @@ def _say_once(message: str) -> None:
     log.warning(message)
 
 
-def _contents(index: Index) -> tuple[int, int, int | None]:
-    """(training images, validation images, pixels that larger ones were shrunk to)"""
-    return index.split("train").samples, index.split("val").samples, index.packing.get("shorter_side")
+def _contents(index: Index) -> tuple[dict[str, int], int | None]:
+    """(images of each part, pixels that larger ones were shrunk to)"""
+    return {name: split.samples for name, split in index.splits.items()}, index.packing.get("shorter_side")
 
 
-def _source_contents(config: Config) -> tuple[int, int, int | None]:
+def _source_contents(config: Config) -> tuple[dict[str, int], int | None]:
     """The same of the source that will be packed."""
     if config.data.source is None:
         raise ConfigError(
@@ -172,7 +183,7 @@ def _source_contents(config: Config) -> tuple[int, int, int | None]:
         counts = pack.counts(config.data, config.seed, config.storage)
     except StorageError as error:
         raise ConfigError(f"data.source: {error}") from error
-    return counts["train"], counts["val"], config.data.shorter_side
+    return counts, config.data.shorter_side
 
 
 def _check_copies(config: Config) -> None:
@@ -216,7 +227,7 @@ def lines(plan: Plan) -> list[str]:
     cluster = config.cluster
     text = [
         f"experiment  {experiment.name}",
-        f"data        {config.data.name}: {plan.train_samples} training and {plan.val_samples} validation images, "
+        f"data        {config.data.name}: {_parts(plan)} images, "
         f"{config.data.classes} classes, {config.data.image_size} px"
         + (f", shrunk to {plan.shrunk_to} px when packed" if plan.shrunk_to else ""),
         f"shards      {shards}",
@@ -225,8 +236,8 @@ def lines(plan: Plan) -> list[str]:
         f"cluster     {_where(cluster)}; "
         f"each worker {cluster.cpus_per_worker} CPU(s), "
         f"{'a GPU if there is one' if cluster.gpus_per_worker is None else f'{cluster.gpus_per_worker} GPU(s)'}",
-        f"evaluation  {plan.val_samples} images x {max(config.evaluation.views)} views for each member"
-        + ("" if config.data.mirror else " (no mirror images: their originals count twice)"),
+        f"evaluation  {plan.evaluated_samples} images{_of_test(config)} x {max(config.evaluation.views)} "
+        "views for each member" + ("" if config.data.mirror else " (no mirror images: their originals count twice)"),
         f"checkpoints every {config.checkpoint.every_s:g} s"
         + (f" and {config.checkpoint.every_steps} steps" if config.checkpoint.every_steps else "")
         + f", the newest {config.checkpoint.keep}{' and the best' if config.checkpoint.keep_best else ''} kept"
@@ -244,6 +255,16 @@ def lines(plan: Plan) -> list[str]:
             f"{member.config.training.epochs:>8g}{member.steps:>9}{member.images:>13,}"
         )
     return text
+
+
+def _parts(plan: Plan) -> str:
+    if not plan.test_samples:
+        return f"{plan.train_samples} training and {plan.val_samples} validation"
+    return f"{plan.train_samples} training, {plan.val_samples} validation and {plan.test_samples} test"
+
+
+def _of_test(config: Config) -> str:
+    return " of the test part" if config.evaluation.split == "test" else ""
 
 
 def _shares(config: Config) -> str:

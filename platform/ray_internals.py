@@ -53,7 +53,7 @@ def _with_shell_quotes() -> ModuleType:
 
 
 def have_a_token() -> None:
-    """Ray keeps the token of its clusters in the home folder. Where that takes no file (of a user without one, or without
+    """Ray keeps the token of its clusters in the home folder. Where that takes no file (a user without one, or without
     an entry in passwd) a Ray of our own has it in the environment of its processes."""
     if not {"RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"} & os.environ.keys() and not _home_takes_files():
         os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)

@@ -19,11 +19,28 @@ import s3fs  # noqa: E402
 import sklearn  # noqa: E402
 from PIL import Image  # noqa: E402
 
+from platform import redaction  # noqa: E402  # pyright: ignore[reportAttributeAccessIssue]
 from platform.config import DataConfig  # noqa: E402
 from platform.data.index import Index, read_index  # noqa: E402
 from platform.packing.pack import pack  # noqa: E402
 from tests.data.handmade import MakeShards, write_index, write_tar  # noqa: E402
 from tests.data.servers import s3_server  # noqa: E402
+
+
+@pytest.fixture(autouse=True)
+def _secrets_stay_in_their_test() -> Iterator[None]:
+    """Two passwords of one address are refused, and processes that are started know all: of other tests, too."""
+    names = ("_originals", "_folders", "_shared", "_known")
+    kept = {name: type(known)(known) for name in names for known in [getattr(redaction, name)]}
+    told = os.environ.get(redaction.VARIABLE)
+    yield
+    for name, known in kept.items():
+        memory = getattr(redaction, name)
+        memory.clear()
+        memory.update(known)
+    os.environ.pop(redaction.VARIABLE, None)
+    if told is not None:
+        os.environ[redaction.VARIABLE] = told
 
 
 @pytest.fixture(scope="session")

@@ -1,17 +1,22 @@
 """Every check of the settings names the value and the remedy; identity and differences see what they should."""
 
 import io
+import math
+import os
 import pickle
+import re
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from typing import Any
 
 import pytest
+import torch
 from omegaconf import OmegaConf
 from PIL import Image
 
 from platform.config import (
     BenchConfig,
+    ChaosConfig,
     CheckpointConfig,
     ClusterConfig,
     Config,
@@ -19,19 +24,24 @@ from platform.config import (
     DataConfig,
     EvaluationConfig,
     Experiment,
+    KubeConfig,
     LoaderConfig,
     ModelConfig,
     OptimConfig,
     PackConfig,
     SamplingConfig,
     ScheduleConfig,
+    StorageConfig,
+    SweepConfig,
     TrackingConfig,
     TrainingConfig,
     differences,
     first_line,
     flatten,
     identity,
+    replaced,
 )
+from platform.redaction import VARIABLE
 
 
 def span(fewest: Any, most: Any) -> dict[str, Any]:
@@ -323,3 +333,60 @@ def test_messages_of_libraries_name_no_buffer() -> None:
         Image.open(io.BytesIO(b"no image"))
     assert "BytesIO" in str(caught.value)
     assert first_line(caught.value) == "cannot identify image file"
+
+
+@pytest.mark.parametrize("key", ["seed", "order_seed"])
+@pytest.mark.parametrize("value", [2**64, -(2**63) - 1])
+def test_a_seed_of_more_than_64_bits_is_refused(key: str, value: int) -> None:
+    with pytest.raises(ConfigError, match=rf"^{key} is {value}; give a whole number from .* to {2**64 - 1}$"):
+        replaced(Config(), key, value)
+
+
+@pytest.mark.parametrize(
+    "key", [key for key, value in flatten(asdict(Config())).items() if type(value) in (int, float)]
+)
+def test_a_number_that_nothing_can_hold_is_refused(key: str) -> None:
+    whole = isinstance(flatten(asdict(Config()))[key], int)
+    for value in (2**64, -(2**64)) if whole else (math.inf, -math.inf, math.nan, 1e300):
+        with pytest.raises(
+            ConfigError, match=rf"^{re.escape(key)} (is|x .* is) .*{re.escape(str(value))}.*; (give|lower|set) "
+        ):
+            replaced(Config(), key, value)
+
+
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (
+            lambda: Config(data=DataConfig(mean=[0.5, 0.5, math.nan])),
+            r"data\.mean is nan; give a number of at most 1e\+38",
+        ),
+        (lambda: Config(chaos=ChaosConfig(steps=[2**63])), r"chaos\.steps is 9223372036854775808; give a number of at"),
+        (lambda: Config(sweep=SweepConfig(mutate={"optim.lr": [math.inf]})), r"sweep\.mutate is inf; give a number of"),
+        (
+            lambda: Config(cluster=ClusterConfig(kube=KubeConfig(deadline_h=math.inf))),
+            r"cluster\.kube\.deadline_h is inf; give a number of at most 277777\.7778",
+        ),
+        (
+            lambda: Config(storage=StorageConfig(timeout_s=1e10)),
+            r"storage\.timeout_s is .*; give a number of at most 1000000000$",
+        ),
+        (lambda: Config(seed=2**64 - 1, sweep=SweepConfig(seeds=2)), rf"^seed \+ sweep.seeds - 1 is {2**64}; give"),
+    ],
+)
+def test_nor_one_in_a_list_and_no_time_that_never_ends(make: Callable[[], Any], said: str) -> None:
+    with pytest.raises(ConfigError, match=said):
+        make()
+
+
+@pytest.mark.parametrize("value", [2**64 - 1, -(2**63), -1])
+def test_a_seed_of_64_bits_is_one_that_pytorch_takes(value: int) -> None:
+    torch.Generator().manual_seed(Config(seed=value, order_seed=value).seed)
+
+
+@pytest.mark.parametrize("password", ["of-one", "of-another"])
+def test_what_one_test_knows_of_an_address_no_other_does(password: str) -> None:
+    """The fixture of conftest.py: else the second would be told of two passwords, and launched processes of all."""
+    assert TrackingConfig(uri=f"http://me:{password}@mlflow").uri == "http://me:***@mlflow"
+    assert password in os.environ[VARIABLE]
+    assert password == "of-one" or "of-one" not in os.environ[VARIABLE]

@@ -128,8 +128,9 @@ def test_a_missing_shard_is_named(digits_data, tmp_path: Path):
 
 def test_mlflows_own_variables_are_obeyed_and_said_unless_something_is_chosen():
     own = {"MLFLOW_TRACKING_URI": "http://me:hunter2@mlflow:5000", "MLFLOW_EXPERIMENT_NAME": "theirs"}
-    done = launch("job=check", **own)
+    done = launch("job=check", MLFLOW_EXPERIMENT_ID="7", **own)
     assert done.returncode == 0, done.stderr
+    assert "MLFLOW_EXPERIMENT_ID is not used: tracking.experiment is theirs; give the experiment's name" in done.stdout
     assert "tracking.uri is http://me:***@mlflow:5000, of MLFLOW_TRACKING_URI; tracking.uri=... on the" in done.stdout
     assert "tracking    http://me:***@mlflow:5000, MLflow experiment theirs" in done.stdout
     assert "hunter2" not in done.stdout + done.stderr

@@ -13,9 +13,23 @@ from pathlib import Path
 import pytest
 
 from platform.config import ConfigError
-from platform.ray_internals import SOCKET, interpreter, last_words, scratch_folder, settle
+from platform.ray_internals import SOCKET, have_a_token, interpreter, last_words, scratch_folder, settle
 
+ROOT = Path(__file__).resolve().parent.parent
 ODD = "/home/me/it's 100% mine/.venv/bin/python"
+NO_PROCESS = """
+import logging
+import platform.cluster as cluster
+from platform.config import CannotGoOn, ClusterConfig
+cluster.interpreter = lambda: {"py_executable": "echo no module called ray >&2; exit 3;"}
+cluster.NOT_ALIVE_S, cluster.GIVEN_UP_AFTER_S = 4.0, 5.0
+try:
+    cluster.connect(ClusterConfig())
+except CannotGoOn as error:
+    print(error)
+finally:
+    cluster.disconnect()
+"""
 
 
 def test_the_interpreters_path_is_quoted_where_a_shell_needs_it(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -58,6 +72,21 @@ def test_sockets_fit_wherever_temporary_files_go(length: int, monkeypatch: pytes
             shutil.rmtree(scratch)
 
 
+def test_a_user_whose_home_takes_no_file_has_a_token_of_their_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"):
+        monkeypatch.setenv(name, "")
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    have_a_token()
+    assert "RAY_AUTH_TOKEN" not in os.environ
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("HOME", str(tmp_path / "file"))  # nobody, not even root, has a folder there
+    have_a_token()
+    assert len(os.environ["RAY_AUTH_TOKEN"]) == 64
+
+
 def test_no_folder_for_temporary_files_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     def none() -> str:
         raise FileNotFoundError(2, "No usable temporary directory found in ['/tmp']")
@@ -76,3 +105,13 @@ def test_the_last_words_are_those_that_tell_of_a_failure(tmp_path: Path) -> None
         "  worker-1.err: one", "  worker-1.err: two", "  worker-1.err: " + "x" * 300,
         "  raylet.out: [1 E 2] a worker did not register",
     ]  # fmt: skip
+
+
+@pytest.mark.slow
+def test_a_ray_without_processes_says_so_with_its_own_last_words():
+    done = subprocess.run(
+        [sys.executable, "-c", NO_PROCESS], cwd=ROOT, capture_output=True, text=True, timeout=120, check=True
+    )
+    assert "no process of Ray's has come to life on this machine in 4 s; waiting on" in done.stderr
+    assert "no process of Ray's has come to life on this machine in 5 s" in done.stdout
+    assert "raylet.err: no module called ray" in done.stdout

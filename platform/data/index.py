@@ -140,6 +140,7 @@ def read_entries(url: str, source: Storage) -> Entries:
     path = join(url, INDEX_NAME)
     try:
         content = json.loads(source.read(path))
+        _check_form(content)
         kind = content["__kind__"]
         if kind != KIND:
             raise ShardError(f"{path} is of kind {kind!r}; only {KIND} is read")
@@ -164,8 +165,24 @@ def read_entries(url: str, source: Storage) -> Entries:
     return Entries(entries, classes, packing, rule)
 
 
+def _check_form(content: Any) -> None:
+    if not isinstance(content, dict):
+        raise TypeError(f"it is a JSON {type(content).__name__}, not an object")
+    for key in ("__kind__", "shardlist"):
+        if key not in content:
+            raise KeyError(key)
+    if not isinstance(content["shardlist"], list):
+        raise TypeError("its shardlist is not a list")
+    if not all(isinstance(entry, dict) for entry in content["shardlist"]):
+        raise TypeError("its shardlist has an entry that is not an object")
+
+
 def _what(error: Exception) -> str:
-    return f"it has no {error}" if isinstance(error, KeyError) else repr(error)
+    if isinstance(error, KeyError):
+        return f"it has no {error}"
+    if isinstance(error, json.JSONDecodeError | UnicodeDecodeError):
+        return f"not JSON, or cut short: {error}"
+    return str(error) or type(error).__name__
 
 
 def _shard(base: str, entry: dict[str, Any]) -> ShardFile:

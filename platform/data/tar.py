@@ -10,21 +10,20 @@ from collections import defaultdict
 from dataclasses import dataclass, field
 
 from platform.data.cache import Bytes
+from platform.data.toolmade import is_tool_made
 
 BLOCK = 512
 FOLDER, EXTENDED = b"5", b"x"
 PIECE = 2**20  # bytes that are looked through at a time behind the end
 NAMED = 3  # of each kind of what is left out
 
-DANGLING = "links that lead to no member of their shard"
+DANGLING = "links that lead to no member of the same tar"
 REWRITTEN = "members written before another one of the same name, which counts"
 SPECIAL = "devices and pipes"
 TOOL_MADE = "hidden and tool-made files"
 METADATA = "members called __NAME__"
 WITHOUT_KEY = "members without an extension"
 
-# What file managers, notebooks and archivers leave; `.` and `..` are no names.
-_TOOL_MADE = re.compile(r"(?:^|/)(?:\.(?!\.?(?:/|$))|__MACOSX/|Thumbs\.db$|desktop\.ini$)", re.IGNORECASE)
 _METADATA = re.compile(r"(?:^|/)__[^/]*?__(?:\.[^/]*)?(?:/|$)")  # as stock webdataset passes over, and `__info__.json`
 
 Place = tuple[int, int]  # offset and size in bytes
@@ -87,7 +86,7 @@ def samples_of(content: Bytes, left_out: LeftOut | None = None) -> dict[str, dic
 
 def _passed_over(name: str) -> str | None:
     """Why a member belongs to no sample, if it does not."""
-    if _TOOL_MADE.search(name):
+    if is_tool_made(name):
         return TOOL_MADE
     return METADATA if "__" in name and _METADATA.search(name) else None
 

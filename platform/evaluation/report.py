@@ -14,10 +14,12 @@ from platform.evaluation.metrics import Scores
 
 HEADINGS = ["models", "crops", "cost", "top-1 error", "top-5 error", "loss", "paper, ImageNet", ""]
 
+IMAGES_OF = {"val": "validation", "test": "test"}
 
-def terminal_table(scores: EnsembleScores) -> str:
+
+def terminal_table(scores: EnsembleScores, split: str = "val") -> str:
     """The paper's table with our numbers, then each member alone."""
-    table = Table(*HEADINGS, box=box.SIMPLE_HEAD, title=_title(scores), title_justify="left", title_style="bold")
+    table = Table(*HEADINGS, box=box.SIMPLE_HEAD, title=_title(scores, split), title_justify="left", title_style="bold")
     for column in table.columns[:-1]:
         column.justify = "right"
     for row in rows(scores):
@@ -34,22 +36,24 @@ def terminal_table(scores: EnsembleScores) -> str:
     return "\n".join(line.rstrip() for line in text.getvalue().rstrip().splitlines())
 
 
-def write(scores: EnsembleScores, folder: Path) -> list[Path]:
-    """Write table.md, table.csv and table.png into `folder`; returns their paths."""
-    markdown, comma_separated, picture = (folder / f"table.{kind}" for kind in ("md", "csv", "png"))
-    markdown.write_text(_markdown(scores))
+def write(scores: EnsembleScores, folder: Path, split: str = "val") -> list[Path]:
+    """Write table.md, table.csv and table.png into `folder`, of test images table-test.md and so on; returns their
+    paths."""
+    name = "table" if split == "val" else f"table-{split}"
+    markdown, comma_separated, picture = (folder / f"{name}.{kind}" for kind in ("md", "csv", "png"))
+    markdown.write_text(_markdown(scores, split))
     with comma_separated.open("w", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(["models", "crops", "cost", "top1_error", "top5_error", "loss", "paper_top5_error", "note"])
         for row in rows(scores):
             errors = [row.top1_error, row.top5_error, row.loss, row.paper_top5_error]
             writer.writerow([row.models, row.crops, row.cost, *errors, row.note])
-    _picture(scores, picture)
+    _picture(scores, picture, split)
     return [markdown, comma_separated, picture]
 
 
 def metrics(by_views: dict[int, Scores], prefix: str) -> dict[str, float]:
-    """Scores as MLflow metrics: `test/top1_144_views` and so on."""
+    """Scores as MLflow metrics: `val/top1_144_views` and so on, `test/...` of the test part."""
     return {
         f"{prefix}/{name}_{views}_views": value
         for views, scores in by_views.items()
@@ -69,12 +73,12 @@ def percent(share: float) -> str:
     return f"{100 * share:.2f}%"
 
 
-def _title(scores: EnsembleScores) -> str:
+def _title(scores: EnsembleScores, split: str) -> str:
     corrupt = next(iter(scores.ensemble.values())).corrupt
     skipped = f", {corrupt} corrupt left out" if corrupt else ""
     if corrupt == scores.samples:
         skipped = ", none of which can be decoded: there are no scores"
-    return f"{len(scores.names)} model(s), {scores.samples:,} validation images{skipped}"
+    return f"{len(scores.names)} model(s), {scores.samples:,} {IMAGES_OF[split]} images{skipped}"
 
 
 def _cells(row: Row) -> list[str]:
@@ -91,13 +95,13 @@ def _cells(row: Row) -> list[str]:
     ]
 
 
-def _markdown(scores: EnsembleScores) -> str:
-    lines = [f"{_title(scores)}", "", "| " + " | ".join(HEADINGS) + " |", "|" + "--:|" * (len(HEADINGS) - 1) + "---|"]
+def _markdown(scores: EnsembleScores, split: str) -> str:
+    lines = [_title(scores, split), "", "| " + " | ".join(HEADINGS) + " |", "|" + "--:|" * (len(HEADINGS) - 1) + "---|"]
     lines += ["| " + " | ".join(_cells(row)) + " |" for row in rows(scores)]
     return "\n".join(lines) + "\n"
 
 
-def _picture(scores: EnsembleScores, path: Path) -> None:
+def _picture(scores: EnsembleScores, path: Path, split: str) -> None:
     """Top-1 error against the number of crops: each member, their mean, the ensemble."""
     from matplotlib.figure import Figure
 
@@ -115,7 +119,7 @@ def _picture(scores: EnsembleScores, path: Path) -> None:
     axes.set_xlabel("crops of each image")
     axes.set_ylabel("top-1 error, %")
     axes.set_ylim(bottom=0)
-    axes.set_title(_title(scores))
+    axes.set_title(_title(scores, split))
     axes.grid(axis="y", alpha=0.3)
     axes.legend(fontsize="small", ncols=2)
     figure.savefig(path, dpi=110)

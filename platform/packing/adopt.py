@@ -13,6 +13,7 @@ import threading
 from collections import Counter, defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from platform.data.index import INDEX_NAME, KIND, has_index
 from platform.data.reader import IMAGE_EXTENSIONS, SampleRule
 from platform.data.storage import Storage, is_remote, join
 from platform.data.tar import LeftOut, samples_of
-from platform.packing.items import SPLIT_NAMES, natural
+from platform.packing.items import SPLIT_NAMES, TEST_AS_VAL, natural
 from platform.packing.parts import Counts, few, refuse_untrained, sorted_by_class
 from platform.packing.sources import source_name
 from platform.packing.verify import each, whole
@@ -116,7 +117,7 @@ def index_shards(
         left_out.add_all(shard.left_out, shard.name)
     shards = [shard for shard in shards if shard.samples]
     classes = _classes(set[str]().union(*found.labels.values()), data)
-    _refuse_parts(found.labels, by_name=rule == BY_NAME)
+    _refuse_parts(found.labels, by_name=rule.startswith(BY_NAME))
     address = join(base, "") if base != data.shards else ""
     entries = [
         {
@@ -172,22 +173,31 @@ def _base(data: DataConfig) -> str:
 
 
 def divide_by_name(names: list[str], val_fraction: float) -> tuple[dict[str, str], str]:
-    """(shard -> train or val, how that was decided): by a word in its path, else the last shards are val.
+    """(shard -> train, val or test, how that was decided): by a word in its path, else the last shards are val.
 
     Raises:
         ConfigError: some names say it and others do not, or there is nothing to hold out.
     """
     said = {name: SPLIT_NAMES[words[-1]] if (words := SPLIT_WORD.findall(name.lower())) else None for name in names}
-    if set(said.values()) == {"train", "val"}:
-        return {name: split or "train" for name, split in said.items()}, BY_NAME
-    if len(set(said.values())) > 1:
+    rule = BY_NAME
+    if "test" in said.values() and "val" not in said.values():
+        said = {name: "val" if split == "test" else split for name, split in said.items()}
+        rule += f"; {TEST_AS_VAL}"
+    if None not in said.values() and {"train", "val"} <= set(said.values()):
+        return {name: split or "train" for name, split in said.items()}, rule
+    if None in said.values() and len(set(said.values())) > 1:
         silent = next(name for name, split in said.items() if split is None)
-        raise ConfigError(f"some shards' names say train or val, that of {silent} does not; rename it or move it away")
-    if "val" in said.values():
-        raise ConfigError(f"all shards are val by their names, e.g. {names[0]}; put the train shards beside them")
+        raise ConfigError(
+            f"some shards' names say train, val or test, that of {silent} does not; rename it or move it away"
+        )
+    if "train" not in said.values() and None not in said.values():
+        raise ConfigError(
+            f"all shards are {said[names[0]]} by their names, e.g. {names[0]}; put the train shards beside them"
+        )
     if len(names) < 2:
         raise ConfigError(f"{names[0]} is the only shard, which leaves none to hold out as val; give at least two")
-    held_out = min(math.ceil(val_fraction * len(names)), len(names) - 1)
+    share = Fraction(str(float(val_fraction))) * len(names)  # as typed: 0.07 of 100 shards are 7, of floats 8
+    held_out = min(math.ceil(share), len(names) - 1)
     val = set(names[-held_out:])
     rule = f"no name says val: the last {held_out} of {len(names)} shards are (data.val_fraction={val_fraction:g})"
     return {name: "val" if name in val else "train" for name in names}, rule

@@ -1,4 +1,4 @@
-"""Lists of images as a source: the columns path, label and, where there is one, split of a CSV or Parquet file.
+"""Lists of images as a source: the columns path, label and, where there is one, split of a CSV, TSV or Parquet file.
 
 In: a path or URL. Out: items, checked, and their bytes. Read with pyarrow, which executes nothing that a file holds.
 """
@@ -6,6 +6,7 @@ In: a path or URL. Out: items, checked, and their bytes. Read with pyarrow, whic
 import sys
 from collections import defaultdict
 from collections.abc import Iterator
+from csv import reader
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,10 +18,21 @@ from platform.config import ConfigError, StorageConfig, first_line
 from platform.data.storage import Storage, StorageError, is_remote, join
 from platform.packing.items import SPLIT_NAMES, Item, Parts, file_stamp
 
-LIST_SUFFIXES = (".csv", ".parquet")
+LIST_SUFFIXES = (".csv", ".tsv", ".parquet")
+SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
+NAMED = 6  # columns in one line
+HEADER_BYTES = 2**16  # the first line is looked for in these
 NEEDED, OPTIONAL = ("path", "label"), ("split",)
 # Of the addresses in a list, which may be somebody else's: fsspec knows others that read files of instructions.
 LISTED_PROTOCOLS = ("http", "https", "s3", "gs", "gcs", "az", "abfs", "memory")
+
+
+def is_list(path: str) -> bool:
+    return path.lower().endswith(LIST_SUFFIXES)
+
+
+def _is_parquet(path: str) -> bool:
+    return path.lower().endswith(".parquet")
 
 
 @dataclass(frozen=True)
@@ -33,12 +45,13 @@ class ListSource:
     def parts(self) -> Parts:
         parts: Parts = defaultdict(list)
         for row in read_list(self.path, Storage(self.storage)):
-            if row.split is not None and row.split.lower() not in SPLIT_NAMES:
+            split = row.split and row.split.strip().lower()
+            if split is not None and split not in SPLIT_NAMES:
                 raise ConfigError(
                     f"data.source {self.path} names the split {row.split!r}; choose one of {', '.join(SPLIT_NAMES)}"
                 )
             self._check(row.path)
-            parts[row.split and SPLIT_NAMES[row.split.lower()]].append(Item(row.path, sys.intern(row.label)))
+            parts[split and SPLIT_NAMES[split]].append(Item(row.path, sys.intern(row.label)))
         if not parts:
             raise ConfigError(f"data.source {self.path} has no rows; list the images in it")
         return dict(parts)
@@ -87,12 +100,12 @@ def read_list(path: str, storage: Storage) -> Iterator[ListedImage]:
     """
     try:
         opened = pa.BufferReader(storage.read(path)) if is_remote(path) else path
-        table = _parquet(path, opened) if path.endswith(".parquet") else _csv(path, opened)
+        table = _parquet(path, opened) if _is_parquet(path) else _csv(path, opened)
     except StorageError as error:
         raise ConfigError(f"data.source: {error}") from error
     except (pa.ArrowException, OSError) as error:
-        kind = "Parquet" if path.endswith(".parquet") else "CSV"
-        raise ConfigError(f"data.source {path} is no {kind} file ({first_line(error)}); check it") from error
+        kind, remedy = ("Parquet", "check it") if _is_parquet(path) else ("CSV", "check it: UTF-8, separated by commas")
+        raise ConfigError(f"data.source {path} is no {kind} file ({first_line(error)}); {remedy}") from error
     splits = table["split"].to_pylist() if "split" in table.column_names else [None] * table.num_rows
     rows = zip(table["path"].to_pylist(), table["label"].to_pylist(), splits, strict=True)
     for number, (name, label, split) in enumerate(rows, 1):
@@ -109,20 +122,52 @@ def read_list(path: str, storage: Storage) -> Iterator[ListedImage]:
 
 def _parquet(path: str, opened: Any) -> pa.Table:
     columns = parquet.read_schema(opened).names
-    return parquet.read_table(opened, columns=_wanted(path, columns))
+    wanted = _wanted(path, columns)
+    return parquet.read_table(opened, columns=list(wanted)).rename_columns(list(wanted.values()))
 
 
 def _csv(path: str, opened: Any) -> pa.Table:
-    as_written = csv.ConvertOptions(column_types={name: pa.string() for name in NEEDED + OPTIONAL})  # "01" stays
-    table = csv.read_csv(opened, convert_options=as_written)
-    return table.select(_wanted(path, table.column_names))
+    separator, columns = _header(path, opened)
+    as_written = csv.ConvertOptions(column_types=dict.fromkeys(columns, pa.string()))  # "01" stays
+    table = csv.read_csv(opened, parse_options=csv.ParseOptions(delimiter=separator), convert_options=as_written)
+    wanted = _wanted(path, table.column_names)
+    return table.select(list(wanted)).rename_columns(list(wanted.values()))
 
 
-def _wanted(path: str, columns: list[str]) -> list[str]:
-    missing = [name for name in NEEDED if name not in columns]
+def _header(path: str, opened: Any) -> tuple[str, list[str]]:
+    """What separates the columns, and their names: commas, unless just one other separator gives the columns needed."""
+    if isinstance(opened, str):
+        with pa.input_stream(opened) as file:  # decompresses as the suffix says, as reading does
+            start = file.read(HEADER_BYTES)
+    else:
+        start = opened.read(HEADER_BYTES)
+        opened.seek(0)
+    line = next(iter(start.decode("utf-8-sig", "replace").splitlines()), "")
+    usual = "\t" if path.lower().endswith(".tsv") else ","
+    found = {separator: next(reader([line], delimiter=separator), []) for separator in SEPARATORS}
+    fitting = [separator for separator, names in found.items() if set(NEEDED) <= set(_named(names).values())]
+    separator = fitting[0] if len(fitting) == 1 and usual not in fitting else usual
+    return separator, found[separator]
+
+
+def _named(columns: list[str]) -> dict[str, str]:
+    """Column -> which of ours it is, whatever the blanks around it and its capitals where none has the plain name."""
+    plain = {name: name for name in columns if name in NEEDED + OPTIONAL}
+    for name in columns:
+        meant = name.strip().lower()
+        if meant in NEEDED + OPTIONAL and meant not in plain.values():
+            plain[name] = meant
+    return plain
+
+
+def _wanted(path: str, columns: list[str]) -> dict[str, str]:
+    named = _named(columns)
+    missing = [name for name in NEEDED if name not in named.values()]
     if missing:
+        there = f"{', '.join(name[:40] for name in columns[:NAMED])}{' ...' if len(columns) > NAMED else ''}"
         raise ConfigError(
-            f"data.source {path} has no column {' and no column '.join(missing)}, only {', '.join(columns)}; "
-            "name them path, label and, if you like, split"
+            f"data.source {path} has no column {' and no column '.join(missing)}, only {there}; "
+            "name them path, label and, if you like, split in its first line"
+            f"{'' if _is_parquet(path) else ', separated by commas'}"
         )
-    return [name for name in NEEDED + OPTIONAL if name in columns]
+    return {column: name for name in NEEDED + OPTIONAL for column, ours in named.items() if ours == name}

@@ -1,11 +1,12 @@
 """Images of any source into WebDataset shards and their index: same input and settings, same bytes.
 
 In: `data.source`. Out: shards of even size with the classes mixed, and last of all their index, in `data.shards`.
-Parts called train and val (or test) are kept; a source without parts is divided, class by class. The shards are
+Parts called train, val and test are kept; a source without parts is divided, class by class. The shards are
 independent tasks: who runs them, in how many processes and in which order, changes nothing of the bytes.
 """
 
 import contextlib
+import dataclasses
 import json
 import os
 import threading
@@ -20,11 +21,12 @@ import numpy as np
 from platform.config import ConfigError, DataConfig, StorageConfig
 from platform.data import draws
 from platform.data.index import KIND
-from platform.packing import recipe
-from platform.packing.items import Item, Parts, natural
-from platform.packing.parts import refuse_untrained
+from platform.packing import duplicates, recipe
+from platform.packing.items import TEST_AS_VAL, Item, Parts, natural
+from platform.packing.layout import cause
+from platform.packing.parts import few, refuse_untrained
 from platform.packing.shard import Encoding, ShardResult, ShardTask, too_many, write_shard
-from platform.packing.sources import DIGITS, DIGITS_SCALE, Source, open_source, source_name
+from platform.packing.sources import DIGITS, DIGITS_SCALE, Source, TorchvisionSource, open_source, say_once, source_name
 from platform.packing.target import Target, open_target
 
 Run = Callable[[Iterable[ShardTask]], Generator[ShardResult]]  # tasks to results, in any order
@@ -41,6 +43,7 @@ class PackReport:
     shards: int = 0
     reused: int = 0  # of the shards, from an earlier, interrupted packing
     converted: dict[str, int] = field(default_factory=dict)  # see ShardResult; of all shards
+    duplicates: list[str] = field(default_factory=list)  # lines that count and name equal images
 
 
 @dataclass(frozen=True)
@@ -102,7 +105,8 @@ def prepare(data: DataConfig, seed: int, storage: StorageConfig) -> Packing:
     """List the source, divide and shuffle it. Raises as `pack` does."""
     source = open_source(data.source, storage)
     splits = divide(source.parts(), data.val_fraction, seed)
-    classes = class_names(splits, data)
+    own = source.class_names() if isinstance(source, TorchvisionSource) else None
+    classes = class_names(splits, data, own)
     counts = {split: Counter(item.label for item in items) for split, items in splits.items()}
     refuse_untrained(counts, "add training images of them, or take them out of that part")
     return Packing(data, seed, source, classes, {k: _shuffled(v, seed) for k, v in splits.items()})
@@ -122,6 +126,7 @@ def write(packing: Packing, storage: StorageConfig, progress: Progress | None, r
             if progress:
                 progress(done, packing.images)
         results.sort(key=lambda result: result.task)
+        equal = _equal_images(packing, results)
         entries = [result.entry for result in results if result.entry["nsamples"]]
         samples = {
             split: sum(entry["nsamples"] for entry in entries if entry["split"] == split) for split in packing.splits
@@ -131,9 +136,28 @@ def write(packing: Packing, storage: StorageConfig, progress: Progress | None, r
                 raise ConfigError(
                     f"no image of the {split} part can be read, e.g. {_unreadable(results)[0]}; mend them"
                 )
-        target.finish(_index(packing, entries, corrupt), {entry["url"] for entry in entries})
+        if equal.count and packing.data.duplicates == "refuse":
+            raise ConfigError(f"{equal.lines()[0]}; take them out, or give data.duplicates=keep or drop")
+        if not equal.count or packing.data.duplicates != "drop":
+            target.finish(_index(packing, entries, corrupt), {entry["url"] for entry in entries})
+    if equal.count and packing.data.duplicates == "drop":
+        once = dataclasses.replace(packing, splits=equal.kept)  # their number is known now: shards of even size anew
+        trained = {split: Counter(item.label for item in items) for split, items in once.splits.items()}
+        refuse_untrained(trained, "their training images are all in that part, too: take them out of it")
+        report = write(once, storage, progress, run)
+        report.duplicates = [f"{line}; dropped" for line in equal.lines()]
+        return report
     reused = sum(result.reused for result in results)
-    return PackReport(samples, _unreadable(results), len(entries), reused, _converted(results))
+    said = [f"{line}; kept (data.duplicates=drop or refuse)" for line in equal.lines()]
+    return PackReport(samples, _unreadable(results), len(entries), reused, _converted(results), said)
+
+
+def _equal_images(packing: Packing, results: list[ShardResult]) -> duplicates.Duplicates:
+    """Of the images that were read, in the order in which they are packed."""
+    digests: dict[str, list[str]] = {split: [] for split in packing.splits}
+    for result in results:  # sorted by name
+        digests[result.entry["split"]] += result.digests
+    return duplicates.find({split: zip(items, digests[split], strict=True) for split, items in packing.splits.items()})
 
 
 def _unreadable(results: list[ShardResult]) -> list[str]:
@@ -151,26 +175,33 @@ def counts(data: DataConfig, seed: int, storage: StorageConfig) -> dict[str, int
 
 
 def divide(parts: Parts, val_fraction: float, seed: int) -> dict[str, list[Item]]:
-    """train and val of a source: its own, or every class cut in the same proportion.
+    """The parts of a source: its own train, val and, beside val, test; or every class cut in the same proportion.
+
+    Test images without validation images are the validation images, and that is said.
 
     Raises:
         ConfigError: one of the two would be empty.
     """
     if None not in parts:
+        if "test" in parts and "val" not in parts:
+            if "train" in parts:
+                say_once(TEST_AS_VAL)
+            parts = {"val" if name == "test" else name: items for name, items in parts.items()}
         missing = {"train", "val"} - parts.keys()
         if missing:
             raise ConfigError(
                 f"the source has no {missing.pop()} part, only {', '.join(map(str, parts))}; add the folder"
             )
-        return {"train": parts["train"], "val": parts["val"]}
+        return {name: parts[name] for name in ("train", "val", "test") if name in parts}
     by_class: dict[str, list[Item]] = defaultdict(list)
     for item in parts[None]:
         by_class[item.label].append(item)
-    train, val = [], []
+    train, val, none_held_out = [], [], list[str]()
     for label in sorted(by_class, key=natural):
         items = by_class[label]
         order = np.random.Generator(np.random.Philox(draws.key(seed, 1))).permutation(len(items))
         held_out = round(len(items) * val_fraction)
+        none_held_out += [] if held_out else [label]
         val += [items[i] for i in order[:held_out]]
         train += [items[i] for i in order[held_out:]]
     for part, remedy in ((train, "lower"), (val, "raise")):
@@ -178,18 +209,26 @@ def divide(parts: Parts, val_fraction: float, seed: int) -> dict[str, list[Item]
             raise ConfigError(
                 f"data.val_fraction is {val_fraction}, which leaves one of the parts without images; {remedy} it"
             )
+    if none_held_out:
+        say_once(
+            f"{len(none_held_out)} of {len(by_class)} classes have too few images for "
+            f"data.val_fraction={val_fraction:g} to hold one out, and so no validation image: {few(none_held_out)}"
+        )
     return {"train": train, "val": val}
 
 
-def class_names(splits: dict[str, list[Item]], data: DataConfig) -> list[str]:
-    """The classes in the order of their labels.
+def class_names(splits: dict[str, list[Item]], data: DataConfig, own: list[str] | None = None) -> list[str]:
+    """The classes in the order of their labels: the source's `own` where it numbers them, else sorted by name.
 
     Raises:
         ConfigError: there are not `data.classes` of them.
     """
     names = sorted({item.label for items in splits.values() for item in items}, key=natural)
+    if own and len(set(own)) == len(own):
+        names = own  # classes without an image have a number, too
     if len(names) != data.classes:
-        raise ConfigError(f"{data.source} has {len(names)} classes, data.classes is {data.classes}; set it to that")
+        found = f"{data.source} has {len(names)} classes ({few(names)}), data.classes is {data.classes}"
+        raise ConfigError(f"{found}; {cause(names, (item for items in splits.values() for item in items), data)}")
     return names
 
 

@@ -23,8 +23,12 @@ SAID = ("samples_per_shard", "seed")
 
 
 def settings(data: DataConfig) -> dict[str, Any]:
-    """The settings that shards depend on."""
-    return {field.name: getattr(data, field.name) for field in dataclasses.fields(data) if field.name not in NOT_PACKED}
+    """The settings that shards depend on. Shards in which equal images were kept or would have been refused are the
+    same."""
+    found = {
+        field.name: getattr(data, field.name) for field in dataclasses.fields(data) if field.name not in NOT_PACKED
+    }
+    return found | {"duplicates": "drop" if data.duplicates == "drop" else "keep"}
 
 
 def sealed(record: dict[str, Any], source: str | None) -> dict[str, Any]:

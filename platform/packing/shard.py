@@ -15,6 +15,7 @@ from typing import Any
 
 from platform.config import ConfigError, first_line
 from platform.data.storage import NoSuchFile, Refused, StorageError
+from platform.packing.duplicates import digest_of
 from platform.packing.encode import CODECS, stored
 from platform.packing.items import Item
 from platform.packing.sources import Source
@@ -67,6 +68,7 @@ class ShardResult:
     entry: dict[str, Any]  # of the index
     unreadable: list[str]
     converted: dict[str, int]  # what images were before they became 8-bit grey or RGB -> how many of them
+    digests: list[str]  # of each item's bytes in its source; "" of those that cannot be read
     reused: bool  # it was there from an earlier, interrupted packing
 
 
@@ -81,15 +83,17 @@ def write_shard(task: ShardTask, stop: threading.Event | None = None) -> ShardRe
     try:
         fingerprint = task.fingerprint()
         found = task.target.finished(task.name)
-        if found is not None and found["fingerprint"] == fingerprint:
+        if found is not None and found["fingerprint"] == fingerprint and "digests" in found:
             return _result(task, found, reused=True)
         with task.target.part(task.name) as part:
-            entry, unreadable, converted = _write(task, part, stop)
+            digests = [""] * len(task.items)
+            entry, unreadable, converted = _write(task, part, stop, digests)
             record: Record = {
                 "fingerprint": fingerprint,
                 "entry": entry,
                 "unreadable": unreadable,
                 "converted": converted,
+                "digests": digests,
             }
             task.target.keep(part, task.name, record)
             return _result(task, record, reused=False)
@@ -103,18 +107,26 @@ def write_shard(task: ShardTask, stop: threading.Event | None = None) -> ShardRe
 
 
 def _result(task: ShardTask, record: Record, *, reused: bool) -> ShardResult:
-    return ShardResult(task.name, len(task.items), record["entry"], record["unreadable"], record["converted"], reused)
+    return ShardResult(
+        task.name,
+        len(task.items),
+        record["entry"],
+        record["unreadable"],
+        record["converted"],
+        record["digests"],
+        reused,
+    )
 
 
 def _write(
-    task: ShardTask, path: Path, stop: threading.Event | None
+    task: ShardTask, path: Path, stop: threading.Event | None, digests: list[str]
 ) -> tuple[dict[str, Any], list[str], dict[str, int]]:
     """The tar, its index entry, what could not be read, and what was converted."""
     unreadable: list[str] = []
     converted: Counter[str] = Counter()
     samples = 0
     with tarfile.open(path, "w", format=tarfile.USTAR_FORMAT) as tar:
-        for key, extension, image, label in _samples(task, unreadable, converted, stop):
+        for key, extension, image, label in _samples(task, unreadable, converted, stop, digests):
             _add(tar, f"{key:09d}.{extension}", image)
             _add(tar, f"{key:09d}.cls", str(label).encode())
             samples += 1
@@ -129,7 +141,7 @@ def _write(
 
 
 def _samples(
-    task: ShardTask, unreadable: list[str], converted: Counter[str], stop: threading.Event | None
+    task: ShardTask, unreadable: list[str], converted: Counter[str], stop: threading.Event | None, digests: list[str]
 ) -> Iterator[tuple[int, str, bytes, int]]:
     """(key, extension, image, label) of every item that can be read; the others are listed."""
     for key, (item, label) in enumerate(zip(task.items, task.labels, strict=True), task.first):
@@ -148,6 +160,7 @@ def _samples(
             if len(unreadable) > task.max_corrupt:
                 raise too_many(unreadable, task.max_corrupt) from error
             continue
+        digests[key - task.first] = digest_of(content)
         if image.converted:
             converted[image.converted] += 1
         yield key, image.extension, image.content, label

@@ -7,27 +7,32 @@ and picklable, so that any process can read its share. Nothing of a source is ev
 import functools
 import io
 import logging
+import mmap
 import os
 import sys
 import tarfile
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any, NoReturn, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from PIL import Image
 
 from platform.config import ConfigError, StorageConfig, first_line
 from platform.data.storage import is_remote
+from platform.data.tar import REWRITTEN, TOOL_MADE, LeftOut, Place, members_of
+from platform.data.toolmade import is_tool_made
 from platform.packing.items import SPLIT_NAMES, Item, Parts, file_stamp
-from platform.packing.lists import LIST_SUFFIXES, ListSource
+from platform.packing.layout import refuse_flat
+from platform.packing.lists import LIST_SUFFIXES, ListSource, is_list
 
 log = logging.getLogger("platform.data")
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".ppm", ".gif", ".tif", ".tiff")
-KINDS = "a folder, a tar, a .csv or .parquet list, torchvision:NAME or sklearn:digits"
+KINDS = "a folder, a tar, a .csv, .tsv or .parquet list, torchvision:NAME or sklearn:digits"
 DIGITS = "sklearn:digits"
 DIGITS_SCALE = 4  # the digits' 8x8 px, enlarged so that a crop has pixels to choose from
 
@@ -71,7 +76,7 @@ def open_source(spec: str | None, storage: StorageConfig | None = None) -> Sourc
         name, _, root = spec.removeprefix("torchvision:").partition("@")
         return TorchvisionSource(name, str(Path(root or "data/torchvision").absolute()), download=not root)
     if is_remote(spec):
-        if not spec.endswith(LIST_SUFFIXES):
+        if not is_list(spec):
             raise ConfigError(f"data.source is {spec}; of addresses only lists ({', '.join(LIST_SUFFIXES)}) are read")
         return ListSource(spec, storage)
     path = Path(spec).absolute()
@@ -79,33 +84,43 @@ def open_source(spec: str | None, storage: StorageConfig | None = None) -> Sourc
         return FolderSource(str(path))
     if not path.is_file():
         raise ConfigError(f"data.source is {spec!r}, which does not exist; give {KINDS}")
-    return ListSource(str(path), storage) if path.suffix in LIST_SUFFIXES else TarSource(str(path))
+    return ListSource(str(path), storage) if is_list(str(path)) else TarSource(str(path))
 
 
 @dataclass(frozen=True)
 class FolderSource:
-    """Files [train|val/]CLASS/.../NAME below a folder."""
+    """Files [train|val|test/]CLASS/.../NAME below a folder."""
 
     path: str
 
     def parts(self) -> Parts:
-        return _by_folder((name, None) for name in sorted(self._names()))
+        return _by_folder(((name, None) for name in sorted(self._names())), LeftOut())
 
     def _names(self) -> Iterator[str]:
-        for folder, folders, files in os.walk(self.path, onerror=_refuse, followlinks=True):
+        closed: list[str] = []
+        for folder, folders, files in os.walk(self.path, onerror=partial(self._refuse, closed), followlinks=True):
             folders[:] = [name for name in folders if not _leads_back(Path(folder, name))]
-            inside = folder[len(self.path) :].strip("/")
+            inside = self._inside(folder)
             yield from (f"{inside}/{name}" if inside else name for name in files)
+        yield from closed
+
+    def _inside(self, path: str) -> str:
+        return path[len(self.path) :].strip("/")
+
+    def _refuse(self, closed: list[str], error: OSError) -> None:
+        """A folder that cannot be listed; those of tools are no data anyway, and `lost+found` is always closed."""
+        inside = self._inside(os.fsdecode(error.filename)) + "/"
+        if not is_tool_made(inside):
+            raise ConfigError(
+                f"data.source: {error.filename} cannot be listed ({error.strerror}); mend its access rights"
+            )
+        closed.append(inside)
 
     def read(self, item: Item) -> bytes:
         return Path(self.path, item.name).read_bytes()
 
     def stamp(self, item: Item) -> str:
         return file_stamp(Path(self.path, item.name))
-
-
-def _refuse(error: OSError) -> NoReturn:
-    raise ConfigError(f"data.source: {error.filename} cannot be listed ({error.strerror}); mend its access rights")
 
 
 def _leads_back(folder: Path) -> bool:
@@ -120,24 +135,27 @@ class TarSource:
     path: str
 
     def parts(self) -> Parts:
-        return _by_folder(sorted(self._members()))
+        left_out = LeftOut()
+        return _by_folder(sorted(self._members(left_out).items()), left_out)
 
-    def _members(self) -> Iterator[tuple[str, tuple[int, int]]]:
-        """(name, (offset, bytes))"""
+    def _members(self, left_out: LeftOut) -> dict[str, Place]:
+        """name -> (offset, bytes): links followed inside the tar, the last version of each, of all archives in it."""
         try:
             with tarfile.open(self.path) as tar:
                 if not isinstance(tar.fileobj, io.BufferedReader):
                     raise ConfigError(
                         f"data.source {self.path} is compressed, which allows no random access; decompress it first"
                     )
-                while (member := tar.next()) is not None:
-                    tar.members = []  # pyright: ignore[reportAttributeAccessIssue]  # it would keep a kilobyte of each
-                    if member.isfile() and not member.issparse():
-                        yield member.name.removeprefix("./"), (member.offset_data, member.size)
-        except (tarfile.TarError, OSError) as error:
+            with open(self.path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+                members = members_of(content, left_out)
+            return _below(members, left_out)
+        except (tarfile.TarError, OSError, ValueError) as error:
+            if isinstance(error, ConfigError):
+                raise
             reason = " ".join(str(error).split())  # tarfile's takes several lines
             raise ConfigError(
-                f"data.source {self.path} is no tar ({reason}); give a folder or a tar of class folders"
+                f"data.source {self.path} is no tar ({reason}); give a folder or a tar of class folders, or a "
+                f"list of which the name ends in {', '.join(LIST_SUFFIXES)}"
             ) from error
 
     def read(self, item: Item) -> bytes:
@@ -150,25 +168,42 @@ class TarSource:
         return file_stamp(Path(self.path))
 
 
-def _by_folder(files: Iterable[tuple[str, Any]]) -> Parts:
-    """Paths [split/]class/.../name, and where each is, to items."""
+def _below(members: dict[str, Place], left_out: LeftOut) -> dict[str, Place]:
+    """The members by their names without `./`, with which one of two archives may have been written."""
+    named: dict[str, Place] = {}
+    for name, place in members.items():
+        plain = name.removeprefix("./")
+        if plain in named:
+            left_out.add(REWRITTEN, plain)
+        named[plain] = place
+    return named
+
+
+def _by_folder(files: Iterable[tuple[str, Any]], left_out: LeftOut) -> Parts:
+    """Paths [split/]class/.../name, and where each is, to items; what is none is said."""
     parts: Parts = defaultdict(list)
     passed_over: list[str] = []
     for name, where in files:
+        if is_tool_made(name):
+            left_out.add(TOOL_MADE, name)
+            continue
         *folders, base = name.split("/")
         if not base.lower().endswith(SUFFIXES) or not folders:
-            passed_over += [] if base.startswith(".") else [name]
+            passed_over.append(name)
             continue
         split = SPLIT_NAMES.get(folders[0].lower()) if len(folders) > 1 else None
         parts[split].append(Item(name, sys.intern(folders[1] if split else folders[0]), where))
     if not parts:
-        raise ConfigError("the source has no images in class folders; expected [train|val/]CLASS/NAME.jpg")
+        raise ConfigError("the source has no images in class folders; expected [train|val|test/]CLASS/NAME.jpg")
+    refuse_flat(parts)
     if None in parts and len(parts) > 1:
         raise ConfigError(
             f"the source mixes class folders with the parts {', '.join(str(p) for p in parts if p)}; use one"
         )
+    for line in left_out.lines():
+        say_once(f"passed over in the source: {line}")
     if passed_over:
-        _say_once(
+        say_once(
             f"{len(passed_over)} files are passed over, being no {', '.join(SUFFIXES)} in a class folder: "
             f"{', '.join(passed_over[:3])}{' ...' if len(passed_over) > 3 else ''}"
         )
@@ -176,7 +211,7 @@ def _by_folder(files: Iterable[tuple[str, Any]]) -> Parts:
 
 
 @functools.cache
-def _say_once(message: str) -> None:
+def say_once(message: str) -> None:
     """The plan lists a source, and then so does the packing."""
     log.warning(message)
 
@@ -212,6 +247,10 @@ class TorchvisionSource:
     def read(self, item: Item) -> Image.Image:
         split, number = item.where
         return _torchvision_part(self.name, self.root, split == "train", self.download)[number][0]
+
+    def class_names(self) -> list[str]:
+        """In the order of the data set's own numbers, which others' weights and papers mean."""
+        return [str(name) for name in _torchvision_part(self.name, self.root, True, self.download).classes]
 
     def stamp(self, item: Item) -> str:
         return self.name  # torchvision itself compares the checksum of what it loads

@@ -226,7 +226,7 @@ class RemoteTarget:
             records = {name for name, _ in store.list(join(self.url, RECORDS), ".tar.json")} if names else set()
         except NoSuchFile:
             return
-        ours = (name for name in names if re.fullmatch(r"(train|val)-\d{6}\.tar", name))
+        ours = (name for name in names if re.fullmatch(r"(train|val|test)-\d{6}\.tar", name))
         foreign = next((name for name in ours if f"{name}.json" not in records), None)
         if foreign is not None:
             raise ConfigError(

@@ -238,3 +238,22 @@ def test_an_index_of_100_000_shards_takes_little_memory(tmp_path: Path) -> None:
     assert index.split("train").samples == 1_280_000_000
     assert index.split("train").locate(1_279_999_999) == (99_999, 12_799)
     assert peak < 200e6
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("[]", "it is a JSON list, not an object"),
+        ("{}", "it has no '__kind__'"),
+        ('{"__kind__": "wids-shard-index-v1"}', "it has no 'shardlist'"),
+        ('{"__kind__": "wids-shard-index-v1", "shardlist": {}}', "its shardlist is not a list"),
+        ('{"__kind__": "wids-shard-index-v1", "shardlist": [1]}', "its shardlist has an entry that is not an object"),
+        ('{"__kind__": "wids', "not JSON, or cut short"),
+    ],
+)
+def test_what_is_wrong_with_an_index_is_said_in_words(text: str, said: str, tmp_path: Path) -> None:
+    (tmp_path / "index.json").write_text(text)
+    with pytest.raises(ShardError) as caught:
+        read_index(tmp_path)
+    assert f"index.json is not a shard index ({said}" in str(caught.value)
+    assert "pack.action=index" in str(caught.value)

@@ -94,7 +94,7 @@ def test_links_lead_to_the_members_that_they_name(tmp_path: Path) -> None:
         (b"zero", 0),
     ]
     assert left_out.lines() == [
-        "4 links that lead to no member of their shard: 3.jpg -> /etc/hostname, 4.jpg -> ../../x, 5.jpg -> 6.jpg ...",
+        "4 links that lead to no member of the same tar: 3.jpg -> /etc/hostname, 4.jpg -> ../../x, 5.jpg -> 6.jpg ...",
         "1 members without an extension: labels/one",
     ]
 

@@ -1,9 +1,13 @@
 """The ensemble end to end on a local Ray: lanes, a failing member, the same command again, evaluation again."""
 
 import csv
+import json
+import shutil
 from pathlib import Path
 
 import pytest
+
+from platform.data.index import read_index
 
 pytestmark = pytest.mark.slow
 
@@ -25,7 +29,7 @@ def test_one_failing_member_does_not_lose_the_others_and_nothing_is_done_twice(l
         assert runs[name].data.tags["mlflow.parentRunId"] == runs["parent"].info.run_id
     assert runs["two"].data.params["sampling.name"] == "photometric"
     assert runs["one"].data.metrics["progress"] == 1.0
-    assert 0 <= runs["one"].data.metrics["test/top1_10_views"] <= 1
+    assert 0 <= runs["one"].data.metrics["val/top1_10_views"] <= 1
 
     table = list(csv.DictReader((tmp_path / "runs" / "three" / "table.csv").open()))
     assert [(row["models"], row["crops"], row["cost"]) for row in table[:4]] == [
@@ -43,8 +47,9 @@ def test_one_failing_member_does_not_lose_the_others_and_nothing_is_done_twice(l
     assert "optim.momentum: 0.9 -> 0.5" in output
 
 
-def test_finished_runs_show_their_table_at_once_and_evaluate_again(launch):
-    words = ["job=train", "name=single", "training.epochs=0.3", "evaluation.views=[1]"]
+def test_finished_runs_show_their_table_at_once_and_evaluate_again(launch, tmp_path: Path):
+    shards = f"data.shards={_with_a_test_part(Path(launch.shards), tmp_path / 'parts')}"
+    words = [shards, "job=train", "name=single", "training.epochs=0.3", "evaluation.views=[1]"]
     status, first = launch(*words)
     assert status == 0, first
     assert "359 validation images" in first
@@ -60,9 +65,51 @@ def test_finished_runs_show_their_table_at_once_and_evaluate_again(launch):
     assert status == 0, again
     assert " 10 " in again
     assert _table(first).splitlines()[3] in again  # the single view's numbers are as before
+    _test_part_is_evaluated_apart(launch, *words)
     status, refused = launch("job=evaluate", "name=never_trained")
     assert status == 2
     assert "no trained weights of model" in refused
+
+
+def _with_a_test_part(shards: Path, folder: Path) -> Path:
+    """The same shards, the last of the training part being the test part."""
+    shutil.copytree(shards, folder)
+    index = json.loads((folder / "index.json").read_text())
+    last = [entry for entry in index["shardlist"] if entry["split"] == "train"][-1]
+    last["split"] = "test"
+    (folder / "index.json").write_text(json.dumps(index))
+    return folder
+
+
+def _test_part_is_evaluated_apart(launch, *words: str) -> None:
+    """What validation gave stays as it is, on disk and in MLflow."""
+    validated, folder = launch.runs("single")["model"].data.metrics, launch.folder / "runs" / "single"
+    before = _files(folder)
+    status, tested = launch(*words, "job=evaluate", "evaluation.split=test")
+    assert status == 0, tested
+    samples = read_index(launch.folder / "parts").split("test").samples
+    assert f"1 model(s), {samples} test images" in tested
+    assert "validation images" not in _table(tested)
+    assert _files(folder) == before
+    assert {"scores-test.json", "table-test.csv"} <= {path.name for path in folder.iterdir()}
+    metrics = launch.runs("single")["model"].data.metrics
+    assert {key: metrics[key] for key in validated if key.startswith("val/")} == {
+        key: value for key, value in validated.items() if key.startswith("val/")
+    }
+    (right,) = [row["top1_error"] for row in csv.DictReader((folder / "table-test.csv").open())][:1]
+    assert metrics["test/top1_1_views"] == pytest.approx(1 - float(right))
+    status, again = launch(*words)
+    assert "nothing to train" in again
+    assert "359 validation images" in again
+    status, refused = launch(*words, "evaluation.split=test")
+    assert status == 2
+    assert "evaluation.split is test, which job=train must not choose by" in refused
+
+
+def _files(folder: Path) -> dict[str, bytes]:
+    """Of the results of the validation part."""
+    found = [*folder.glob("members/model/probabilities/*"), folder / "scores.json", folder / "table.csv"]
+    return {path.name: path.read_bytes() for path in found}
 
 
 def _table(output: str) -> str:

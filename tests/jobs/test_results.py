@@ -58,9 +58,7 @@ def test_scores_are_computed_beside_and_an_error_is_one_line_of_that_trial(tmp_p
     first, second, stopped, without = taken(scoring, 4)
     assert scoring.waiting == 0
     assert [each.trial for each in (first, second, stopped, without)] == trials
-    assert set(first.figures) == {
-        f"test/{kind}_{views}_views" for kind in ("top1", "top5", "loss") for views in (1, 10)
-    }
+    assert set(first.figures) == {f"val/{kind}_{views}_views" for kind in ("top1", "top5", "loss") for views in (1, 10)}
     assert first.error == second.error == stopped.error == ""
     assert stopped.figures == without.figures == {}
     assert without.error.startswith("the probabilities of p003-s0 in ")
@@ -82,7 +80,7 @@ def test_a_trial_without_its_scores_is_reported_by_the_next_launch(experiment: E
     results.begin(runs, found, experiment.config)
     results.end(runs, results.scored(found), warnings.append)
     assert len(warnings) == 1
-    assert warnings[0].startswith("p001-s0 has no test scores in MLflow: the probabilities of p001-s0 in")
+    assert warnings[0].startswith("p001-s0 has no final scores in MLflow: the probabilities of p001-s0 in")
     assert warnings[0].endswith("; the same command evaluates it again")
     assert folder.record().reported == []
     evaluated(folder, found)

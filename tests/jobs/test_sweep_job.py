@@ -234,9 +234,9 @@ def _check_runs(sweep: Sweep, trials: dict[str, Trial], finalist: str) -> None:
         assert data.params["model.width"] == "0.1"
         if trial.state == STOPPED:
             assert data.tags["reason"].startswith("by asha, as number ")
-            assert not [key for key in data.metrics if key.startswith("test/")]
+            assert not [key for key in data.metrics if key.startswith("val/top1_")]
         else:
-            assert data.metrics["test/top1_1_views"] == pytest.approx(sweep.top1(name)[-1], abs=0.01)
+            assert data.metrics["val/top1_1_views"] == pytest.approx(sweep.top1(name)[-1], abs=0.01)
         for key in ("val/top1", "progress", "train/loss"):
             steps = sweep.history(runs[name], key)
             assert steps == sorted(set(steps))

@@ -124,11 +124,28 @@ def test_the_split_is_a_word_of_the_name(names: list[str], val: list[str]) -> No
     assert [name for name in names if splits[name] == "val"] == val
 
 
+def test_a_share_of_the_shards_is_what_was_typed() -> None:
+    splits, _ = divide_by_name([f"{number:03d}.tar" for number in range(100)], 0.07)
+    assert list(splits.values()).count("val") == 7
+
+
+def test_a_test_part_is_apart_where_there_is_validation_and_else_said_to_be_it() -> None:
+    splits, rule = divide_by_name(["x-train.tar", "x-val.tar", "x-test.tar"], 0.2)
+    assert splits == {"x-train.tar": "train", "x-val.tar": "val", "x-test.tar": "test"}
+    assert rule == "as the shards' names say"
+    splits, rule = divide_by_name(["train/0.tar", "test/0.tar"], 0.2)
+    assert splits == {"train/0.tar": "train", "test/0.tar": "val"}
+    assert rule == 'as the shards\' names say; the part "test" is used as validation: there is no other'
+
+
 @pytest.mark.parametrize(
     ("names", "message"),
     [
         (["a.tar"], r"a.tar is the only shard, which leaves none to hold out as val; give at least two"),
-        (["train-1.tar", "val-1.tar", "b.tar"], r"some shards' names say train or val, that of b.tar does not; rename"),
+        (
+            ["train-1.tar", "val-1.tar", "b.tar"],
+            r"some shards' names say train, val or test, that of b.tar does not; rename",
+        ),
         (["val-1.tar", "val-2.tar"], r"all shards are val by their names, e.g. val-1.tar; put the train shards"),
     ],
 )
@@ -286,7 +303,7 @@ def test_shards_as_tools_leave_them_are_indexed_and_what_is_left_out_is_counted(
     assert made.left_out == [
         "4 hidden and tool-made files: ./.DS_Store of train/0.tar, ./._0.input.jpg of train/0.tar, "
         "./.DS_Store of val/0.tar ...",
-        "2 links that lead to no member of their shard: ./x.jpg -> /etc/hosts of train/0.tar, "
+        "2 links that lead to no member of the same tar: ./x.jpg -> /etc/hosts of train/0.tar, "
         "./x.jpg -> /etc/hosts of val/0.tar",
         "2 members called __NAME__: __info__ of train/0.tar, __info__ of val/0.tar",
     ]

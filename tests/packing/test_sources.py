@@ -2,7 +2,9 @@
 
 import io
 import pickle
+import re
 import shutil
+import subprocess
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -18,7 +20,7 @@ from pyarrow import parquet
 from platform.config import ConfigError
 from platform.data.index import Index, read_index
 from platform.packing.pack import divide, pack
-from platform.packing.sources import open_source
+from platform.packing.sources import open_source, say_once
 from tests.data.handmade import write_tar
 from tests.data.servers import http_server, status
 from tests.packing.packed import CLASSES, class_files, config, contents, read_split, stored_as_packed, write_files
@@ -32,6 +34,36 @@ def test_parts_of_a_source_are_kept(tmp_path: Path, small_jpegs: list[bytes], va
     index = read_index(tmp_path / "shards")
     assert stored_as_packed(index, "train").keys() == set(small_jpegs[:9])
     assert stored_as_packed(index, "val") == {jpeg: CLASSES[i] for i, jpeg in enumerate(small_jpegs[9:])}
+
+
+@pytest.mark.parametrize("kind", ["folder", "tar", "csv"])
+def test_a_test_part_beside_validation_is_a_part_of_its_own(
+    tmp_path: Path, small_jpegs: list[bytes], kind: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    shares = {"train": small_jpegs[:6], "valid": small_jpegs[6:9], "test": small_jpegs[9:]}
+    files = {name: jpeg for part, share in shares.items() for name, jpeg in class_files(share, f"{part}/").items()}
+    source = write_files(tmp_path / "source", files)
+    if kind == "tar":
+        source = write_tar(tmp_path / "source.tar", files)
+    if kind == "csv":
+        rows = "".join(f"source/{name},{name.split('/')[1]},{name.split('/')[0]}\n" for name in files)
+        source = tmp_path / "list.csv"
+        source.write_text(f"path,label,split\n{rows}")
+    report = pack(config(tmp_path, source))
+    assert report.samples == {"train": 6, "val": 3, "test": 3}
+    index = read_index(tmp_path / "shards")
+    for split, share in zip(("train", "val", "test"), shares.values(), strict=True):
+        assert stored_as_packed(index, split).keys() == set(share)
+    assert "is used as validation" not in caplog.text
+
+
+def test_a_test_part_alone_is_used_as_validation_and_said(
+    tmp_path: Path, small_jpegs: list[bytes], caplog: pytest.LogCaptureFixture
+) -> None:
+    say_once.cache_clear()
+    files = class_files(small_jpegs[:9], "train/") | class_files(small_jpegs[9:], "test/")
+    pack(config(tmp_path, write_files(tmp_path / "source", files)))
+    assert [record.message for record in caplog.records] == ['the part "test" is used as validation: there is no other']
 
 
 def test_images_lie_anywhere_below_their_class_and_other_files_are_passed_over(
@@ -62,6 +94,89 @@ def test_a_tar_of_classes_packs_to_the_same_shards_as_its_folder(
 def test_a_tar_with_parts_keeps_them(tmp_path: Path, small_jpegs: list[bytes], prefix: str) -> None:
     files = class_files(small_jpegs[:9], f"{prefix}train/") | class_files(small_jpegs[9:], f"{prefix}test/")
     assert pack(config(tmp_path, write_tar(tmp_path / "s.tar", files))).samples == {"train": 9, "val": 3}
+
+
+TOOL_MADE = (
+    ".ipynb_checkpoints/x-checkpoint.jpg", "cat/.ipynb_checkpoints/x-checkpoint.jpg", "cat/._x.jpg",
+    "__MACOSX/cat/x.jpg",
+    "cat/@eaDir/x.jpg", ".git/x.jpg", "lost+found/x.jpg", "cat/.DS_Store", "cat/Thumbs.db", "desktop.ini", "cat/x.jpg~",
+    "cat/.x.jpg.swp",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", ["folder", "tar"])
+def test_what_tools_leave_is_passed_over_and_counted(
+    tmp_path: Path, small_jpegs: list[bytes], kind: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    say_once.cache_clear()
+    files = class_files(small_jpegs) | dict.fromkeys(TOOL_MADE, small_jpegs[0])
+    source = write_files(tmp_path / "source", files) if kind == "folder" else write_tar(tmp_path / "s.tar", files)
+    report = pack(config(tmp_path, source))
+    assert sum(report.samples.values()) == 12
+    assert read_index(tmp_path / "shards").classes == list(CLASSES)
+    (line,) = [record.message for record in caplog.records]
+    assert line.startswith("passed over in the source: 12 hidden and tool-made files: ")
+    assert line.endswith(" ...")
+
+
+@pytest.mark.parametrize("how", ["keep", "drop", "refuse"])
+def test_equal_images_are_counted_named_and_kept_dropped_or_refused(
+    tmp_path: Path, small_jpegs: list[bytes], how: str
+) -> None:
+    """One training image again in training, one under another label in validation."""
+    train, val = class_files(small_jpegs[:9], "train/"), class_files(small_jpegs[9:], "val/")
+    files = train | val | {"train/cat/again.jpg": small_jpegs[0], "val/dog/leaked.jpg": small_jpegs[1]}
+    data = config(tmp_path, write_files(tmp_path / "source", files), duplicates=how)
+    line = r"2 image\(s\) are equal to another, 1 of them to one of another part and "
+    if how == "refuse":
+        with pytest.raises(ConfigError, match=line):
+            pack(data)
+        assert not (tmp_path / "shards").exists()
+        return
+    report = pack(data)
+    (said,) = report.duplicates
+    assert re.match(line, said)
+    assert "leaked.jpg (val)" in said
+    assert report.samples == ({"train": 10, "val": 4} if how == "keep" else {"train": 8, "val": 4})
+    index = read_index(tmp_path / "shards")
+    assert index.packing["duplicates"] == how
+    assert small_jpegs[1] in stored_as_packed(index, "val")
+    assert (small_jpegs[1] in stored_as_packed(index, "train")) == (how == "keep")
+
+
+def test_links_second_versions_and_second_archives_of_a_source_tar_are_read(
+    tmp_path: Path, small_jpegs: list[bytes], caplog: pytest.LogCaptureFixture
+) -> None:
+    """Made by GNU tar: a hard and a symbolic link inside it, one that leads outside, `tar -r` of a changed file, and
+    another archive behind the end."""
+    say_once.cache_clear()
+    source = write_files(tmp_path / "source", class_files(small_jpegs[:9]))
+    (source / "cat" / "hard.jpg").hardlink_to(sorted((source / "cat").iterdir())[0])
+    (source / "dog").mkdir(exist_ok=True)
+    (source / "dog" / "soft.jpg").symlink_to("../cat/hard.jpg")
+    (source / "dog" / "outside.jpg").symlink_to("/etc/hostname")
+    changed = sorted(path for path in (source / "dog").iterdir() if not path.is_symlink())[-1]
+    tar, second = tmp_path / "a.tar", tmp_path / "b.tar"
+    subprocess.run(["tar", "-C", source, "-cf", tar, "."], check=True)
+    changed.write_bytes(small_jpegs[9])
+    subprocess.run(["tar", "-C", source, "-rf", tar, f"./dog/{changed.name}"], check=True)
+    more = write_files(tmp_path / "more", {"cat/second.jpg": small_jpegs[10]})
+    subprocess.run(["tar", "-C", more, "-cf", second, "."], check=True)
+    tar.write_bytes(tar.read_bytes() + second.read_bytes())
+    opened = open_source(str(tar))
+    (items,) = opened.parts().values()
+    read = {item.name: opened.read(item) for item in items}
+    assert read == {
+        path.relative_to(root).as_posix(): path.read_bytes()
+        for root in (source, more)
+        for path in root.rglob("*.jpg")
+        if path.name != "outside.jpg"
+    }
+    said = "\n".join(record.message for record in caplog.records)
+    assert "1 links that lead to no member of the same tar: ./dog/outside.jpg -> /etc/hostname" in said.replace(
+        "dog/./", ""
+    )
+    assert "1 members written before another one of the same name, which counts" in said
 
 
 def test_digits_are_all_there_stratified_and_legible(digits: Index) -> None:
@@ -116,7 +231,7 @@ def test_a_torchvision_data_set_keeps_its_parts_and_classes(tmp_path: Path, monk
     report = pack(config(tmp_path, "torchvision:TinySet@somewhere"))
     assert report.samples == {"train": 12, "val": 6}
     index = read_index(tmp_path / "shards")
-    assert index.classes == ["ant", "cow", "zebra"]
+    assert index.classes == ["zebra", "ant", "cow"]  # numbered as in the data set, not by name
     for split, first in (("train", 0), ("val", 100)):
         for image, label in stored_as_packed(index, split).items():
             value = round(np.asarray(Image.open(io.BytesIO(image))).mean())
@@ -128,10 +243,40 @@ def test_an_unknown_torchvision_data_set_is_refused(tmp_path: Path) -> None:
         pack(config(tmp_path, "torchvision:Nothing"))
 
 
+def test_classes_too_small_to_hold_an_image_out_are_counted_and_named(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    say_once.cache_clear()
+    files = {f"{name}/{i:03d}.jpg": b"" for name, count in (("a", 100), ("b", 2), ("c", 1)) for i in range(count)}
+    parts = divide(open_source(str(write_files(tmp_path / "source", files))).parts(), 0.2, seed=3)
+    assert {item.label for item in parts["val"]} == {"a"}
+    (line,) = [record.message for record in caplog.records]
+    assert line.startswith("2 of 3 classes have too few images for data.val_fraction=0.2 to hold one out")
+    assert line.endswith("no validation image: b, c")
+
+
+@pytest.mark.parametrize(
+    ("classes", "cause"),
+    [
+        (
+            ["dataset"],
+            r"has 1 classes \(dataset\), data.classes is 3; set it to 1, or, if 'dataset' is a folder around",
+        ),
+        (["cat", "cat ", "cow", "dog"], r"has 4 classes \(cat, cat , cow \.\.\.\), .* the stray blanks .* 'cat '"),
+    ],
+)
+def test_another_number_of_classes_is_refused_with_their_names_and_the_usual_cause(
+    tmp_path: Path, small_jpegs: list[bytes], classes: list[str], cause: str
+) -> None:
+    files = {f"{name}/{i}.jpg": jpeg for name in classes for i, jpeg in enumerate(small_jpegs)}
+    with pytest.raises(ConfigError, match=cause):
+        pack(config(tmp_path, write_files(tmp_path / "source", files)))
+
+
 @pytest.mark.parametrize("spec", [None, "absent", "absent.tar", "sklearn:iris"])
 def test_a_missing_source_is_refused_with_what_may_be_given(tmp_path: Path, spec: str | None) -> None:
     with pytest.raises(
-        ConfigError, match=r"data.source is .*give a folder, a tar, a .csv or .parquet list, torchvision:NAME or"
+        ConfigError, match=r"data.source is .*give a folder, a tar, a .csv, .tsv or .parquet list, torchvision:NAME or"
     ):
         pack(config(tmp_path, spec if spec is None or ":" in spec else tmp_path / spec))
 
@@ -141,7 +286,9 @@ def test_a_source_without_images_is_refused_with_the_layout(tmp_path: Path, file
     folder = tmp_path / "source"
     folder.mkdir()
     for spec in (write_files(folder, files), write_tar(tmp_path / "source.tar", files)):
-        with pytest.raises(ConfigError, match=r"no images in class folders; expected \[train\|val/\]CLASS/NAME.jpg"):
+        with pytest.raises(
+            ConfigError, match=r"no images in class folders; expected \[train\|val\|test/\]CLASS/NAME.jpg"
+        ):
             pack(config(tmp_path, spec))
 
 
@@ -202,7 +349,7 @@ def test_a_list_may_name_splits_absolute_paths_addresses_and_what_lies_above(
     fsspec.filesystem("memory").pipe_file("memory://listed/a.jpg", small_jpegs[0])
     write_files(tmp_path, {"b.jpg": small_jpegs[1], "lists/c.jpg": small_jpegs[2], "lists/d.jpg": small_jpegs[3]})
     columns = {
-        "split": ["train", "Train", "validation", "test"],
+        "split": ["train", "Train", "validation", "valid"],
         "path": ["memory://listed/a.jpg", "../b.jpg", str(tmp_path / "lists" / "c.jpg"), "d.jpg"],
         "label": ["01", "x", "x", "01"],
     }
@@ -304,7 +451,8 @@ def test_files_that_are_passed_over_are_counted_and_named(
     write_files(class_folder, {"cat/x.jfif": b"1", "stray.jpg": b"2", "cat/.DS_Store": b"3", "README.txt": b"4"})
     both = [open_source(str(class_folder)).parts() for _ in range(2)]
     assert [len(parts[None]) for parts in both] == [12, 12]
-    (said,) = [record.getMessage() for record in caplog.records]
+    hidden, said = [record.getMessage() for record in caplog.records]
+    assert hidden == "passed over in the source: 1 hidden and tool-made files: cat/.DS_Store"
     assert said.startswith("3 files are passed over")
     for name in ("cat/x.jfif", "stray.jpg", "README.txt"):
         assert name in said

@@ -1,0 +1,19 @@
+"""What file managers, notebooks, editors and archivers leave beside images, in folders, tars and shards: no data."""
+
+import re
+
+# `.` and `..` are no names; a name that begins with a dot is hidden.
+_TOOL_MADE = re.compile(
+    r"(?:^|/)(?:\.(?!\.?(?:/|$))|(?:__MACOSX|@eaDir|lost\+found|\$RECYCLE\.BIN|System Volume Information)(?:/|$)"
+    r"|(?:Thumbs\.db|ehthumbs\.db|desktop\.ini)$)|~$",
+    re.IGNORECASE,
+)
+
+
+def is_tool_made(name: str) -> bool:
+    """Whether a file of this path is hidden, an editor's copy, or otherwise no person's.
+
+    `.ipynb_checkpoints/x-checkpoint.jpg`, `._x.jpg`, `.DS_Store`, `Thumbs.db`, `__MACOSX/x`, `@eaDir/x`, `.git/x`,
+    `x.jpg~`, `.x.swp`.
+    """
+    return _TOOL_MADE.search(name) is not None
