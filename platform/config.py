@@ -117,7 +117,7 @@ class DataConfig:
     std: list[float] = field(default_factory=lambda: [0.229, 0.224, 0.225])
     mirror: bool = True  # a mirror image is of the same class; false: none in training, and in testing views repeat
     min_crop_area: float = 0.08  # the smallest share of an image that still shows its class; maps 8% to this
-    val_fraction: float = 0.2  # held out when the source has no val or test part of its own
+    val_fraction: float = 0.2  # held out of each class when the source has no parts of its own
     samples_per_shard: int = 1000  # at most; all shards of a split are of the same size, give or take one
     shorter_side: int | None = None  # pixels; larger images are shrunk to it when packed. None: bytes as they are
     jpeg_quality: int = 95  # of images that are not JPEG yet or are shrunk
@@ -394,7 +394,7 @@ EVALUATED_SPLITS = ("val", "test")
 
 @dataclass
 class EvaluationConfig:
-    """The views of each validation image, and what is kept of them."""
+    """Which images are evaluated, in how many views, and what is kept of them."""
 
     split: str = "val"  # job=evaluate: which part is evaluated; test: images that nothing was chosen by
     views: list[int] = field(default_factory=lambda: [1, 10, 144])

@@ -71,8 +71,9 @@ def plan(experiment: Experiment) -> Plan:
     train_samples, val_samples, split = counts["train"], counts["val"], config.evaluation.split
     require(
         split in counts,
-        f"evaluation.split is {split}, but {config.data.shards} has no such part, only {', '.join(counts)}; choose one "
-        "of them, or pack images with folders train, val and test",
+        f"evaluation.split is {split}, but the images in {config.data.shards} have no such part, only "
+        f"{', '.join(counts)}; leave it out to evaluate val, or pack a source with the parts train, val and test into "
+        "another data.shards",
     )
     _check_local_resources(config)
     _check_copies(config)

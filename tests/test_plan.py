@@ -12,6 +12,7 @@ from platform.config import (
     Config,
     ConfigError,
     DataConfig,
+    EvaluationConfig,
     Experiment,
     LoaderConfig,
     ModelConfig,
@@ -23,6 +24,7 @@ from platform.data.readahead import OrderAhead
 from platform.packing.pack import pack
 from platform.plan import lines, open_data, plan
 from tests.data.servers import http_server
+from tests.packing.packed import class_files, write_files
 
 
 def experiment(data: DataConfig, **changes: object) -> Experiment:
@@ -44,6 +46,36 @@ def test_unpacked_data_is_planned_from_its_source(tmp_path: Path):
     assert not made.packed
     assert made.train_samples + made.val_samples == 1797
     assert any("packed from sklearn:digits" in line for line in lines(made))
+
+
+def test_a_part_to_evaluate_that_is_not_there_is_refused_with_what_is(digits_data: DataConfig, tmp_path: Path):
+    on_test = {"job": "evaluate", "evaluation": EvaluationConfig(split="test")}
+    for data in (digits_data, replace(digits_data, shards=str(tmp_path / "unpacked"))):
+        with pytest.raises(ConfigError, match=r"split is test, but .* no such part, only train, val; leave"):
+            plan(experiment(data, **on_test))
+    with pytest.raises(ConfigError, match=r"evaluation\.split is 'train'; choose one of val, test"):
+        EvaluationConfig(split="train")
+    for job in ("train", "ensemble", "sweep", "promote"):
+        with pytest.raises(ConfigError, match=rf"split is test, which job={job} must not choose by; .* job=evaluate"):
+            experiment(digits_data, **on_test | {"job": job})
+
+
+def test_a_test_part_is_in_the_plan_and_no_sample_of_training(tmp_path: Path, small_jpegs: list[bytes]):
+    shares = {"train": small_jpegs * 4, "val": small_jpegs[:3], "test": small_jpegs[:6]}
+    for part, share in shares.items():
+        write_files(tmp_path / "source", class_files(share, f"{part}/"))
+    data = DataConfig(source=str(tmp_path / "source"), shards=str(tmp_path / "shards"), classes=3)
+    for packed in (False, True):
+        if packed:
+            pack(data)
+        made = plan(experiment(data))
+        assert (made.train_samples, made.val_samples, made.test_samples, made.packed) == (48, 3, 6, packed)
+        assert made.members[0].steps_per_epoch == 48 // 8 // 4
+        text = "\n".join(lines(made))
+        assert "48 training, 3 validation and 6 test images, 3 classes" in text
+        assert "evaluation  3 images x 144 views for each member" in text
+        on_test = plan(experiment(data, job="evaluate", evaluation=EvaluationConfig(split="test")))
+        assert "evaluation  6 images of the test part x 144 views for each member" in "\n".join(lines(on_test))
 
 
 def test_members_may_not_differ_in_their_images(digits_data: DataConfig):

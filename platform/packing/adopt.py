@@ -13,18 +13,18 @@ import threading
 from collections import Counter, defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 from platform.config import ConfigError, DataConfig, StorageConfig
 from platform.data.cache import Bytes
 from platform.data.index import INDEX_NAME, KIND, has_index
+from platform.data.order import steps_of
 from platform.data.reader import IMAGE_EXTENSIONS, SampleRule
 from platform.data.storage import Storage, is_remote, join
 from platform.data.tar import LeftOut, samples_of
 from platform.packing.items import SPLIT_NAMES, TEST_AS_VAL, natural
-from platform.packing.parts import Counts, few, refuse_untrained, sorted_by_class
+from platform.packing.parts import refuse_untrained, sorted_by_class, without_image
 from platform.packing.sources import source_name
 from platform.packing.verify import each, whole
 
@@ -137,7 +137,7 @@ def index_shards(
     }  # fmt: skip
     store.write(join(data.shards, INDEX_NAME), f"{json.dumps(content, indent=1)}\n".encode())
     adopted = Adopted(join(data.shards, INDEX_NAME), rule, left_out=left_out.lines())
-    adopted.without = _without(found.labels)
+    adopted.without = without_image(found.labels)
     for shard in shards:
         adopted.samples[splits[shard.name]] += shard.samples
         adopted.shards[splits[shard.name]] += 1
@@ -196,8 +196,7 @@ def divide_by_name(names: list[str], val_fraction: float) -> tuple[dict[str, str
         )
     if len(names) < 2:
         raise ConfigError(f"{names[0]} is the only shard, which leaves none to hold out as val; give at least two")
-    share = Fraction(str(float(val_fraction))) * len(names)  # as typed: 0.07 of 100 shards are 7, of floats 8
-    held_out = min(math.ceil(share), len(names) - 1)
+    held_out = min(math.ceil(steps_of(val_fraction, len(names))), len(names) - 1)
     val = set(names[-held_out:])
     rule = f"no name says val: the last {held_out} of {len(names)} shards are (data.val_fraction={val_fraction:g})"
     return {name: "val" if name in val else "train" for name in names}, rule
@@ -290,16 +289,6 @@ def _by_number(labels: Counter[str]) -> Counter[str]:
     for label, count in labels.items():
         counts[str(int(label)) if label.isdecimal() else label] += count
     return counts
-
-
-def _without(labels: Counts) -> list[str]:
-    """A line for each part that lacks trained classes."""
-    lines = []
-    for part, of_part in labels.items():
-        absent = labels["train"].keys() - of_part.keys()
-        if absent:
-            lines.append(f"{len(absent)} of the {len(labels['train'])} classes have no {part} image: {few(absent)}")
-    return lines
 
 
 def _classes(labels: set[str], data: DataConfig) -> list[str]:

@@ -21,12 +21,14 @@ import numpy as np
 from platform.config import ConfigError, DataConfig, StorageConfig
 from platform.data import draws
 from platform.data.index import KIND
+from platform.data.order import steps_of
 from platform.packing import duplicates, recipe
+from platform.packing.datasets import TorchvisionSource
 from platform.packing.items import TEST_AS_VAL, Item, Parts, natural
 from platform.packing.layout import cause
-from platform.packing.parts import few, refuse_untrained
+from platform.packing.parts import few, refuse_untrained, without_image
 from platform.packing.shard import Encoding, ShardResult, ShardTask, too_many, write_shard
-from platform.packing.sources import DIGITS, DIGITS_SCALE, Source, TorchvisionSource, open_source, say_once, source_name
+from platform.packing.sources import DIGITS, DIGITS_SCALE, Source, open_source, say_once, source_name
 from platform.packing.target import Target, open_target
 
 Run = Callable[[Iterable[ShardTask]], Generator[ShardResult]]  # tasks to results, in any order
@@ -104,11 +106,13 @@ def pack(
 def prepare(data: DataConfig, seed: int, storage: StorageConfig) -> Packing:
     """List the source, divide and shuffle it. Raises as `pack` does."""
     source = open_source(data.source, storage)
-    splits = divide(source.parts(), data.val_fraction, seed)
-    own = source.class_names() if isinstance(source, TorchvisionSource) else None
-    classes = class_names(splits, data, own)
+    parts = source.parts()
+    splits = divide(parts, data.val_fraction, seed)
+    classes = class_names(splits, data, source.classes() if isinstance(source, TorchvisionSource) else None)
     counts = {split: Counter(item.label for item in items) for split, items in splits.items()}
     refuse_untrained(counts, "add training images of them, or take them out of that part")
+    for line in without_image(counts) if None not in parts else ():  # of what was divided here, `divide` says it
+        say_once(f"{data.source}: {line}")
     return Packing(data, seed, source, classes, {k: _shuffled(v, seed) for k, v in splits.items()})
 
 
@@ -125,7 +129,8 @@ def write(packing: Packing, storage: StorageConfig, progress: Progress | None, r
                 raise too_many(_unreadable(results), packing.data.max_corrupt)
             if progress:
                 progress(done, packing.images)
-        results.sort(key=lambda result: result.task)
+        parts = list(packing.splits)
+        results.sort(key=lambda result: (parts.index(result.entry["split"]), result.task))
         equal = _equal_images(packing, results)
         entries = [result.entry for result in results if result.entry["nsamples"]]
         samples = {
@@ -180,18 +185,15 @@ def divide(parts: Parts, val_fraction: float, seed: int) -> dict[str, list[Item]
     Test images without validation images are the validation images, and that is said.
 
     Raises:
-        ConfigError: one of the two would be empty.
+        ConfigError: train or val would be empty.
     """
     if None not in parts:
-        if "test" in parts and "val" not in parts:
-            if "train" in parts:
-                say_once(TEST_AS_VAL)
+        if {"train", "test"} <= parts.keys() and "val" not in parts:
+            say_once(TEST_AS_VAL)
             parts = {"val" if name == "test" else name: items for name, items in parts.items()}
-        missing = {"train", "val"} - parts.keys()
+        missing = [name for name in ("train", "val") if name not in parts]
         if missing:
-            raise ConfigError(
-                f"the source has no {missing.pop()} part, only {', '.join(map(str, parts))}; add the folder"
-            )
+            raise ConfigError(f"the source has no {missing[0]} part, only {', '.join(map(str, parts))}; add the folder")
         return {name: parts[name] for name in ("train", "val", "test") if name in parts}
     by_class: dict[str, list[Item]] = defaultdict(list)
     for item in parts[None]:
@@ -200,7 +202,7 @@ def divide(parts: Parts, val_fraction: float, seed: int) -> dict[str, list[Item]
     for label in sorted(by_class, key=natural):
         items = by_class[label]
         order = np.random.Generator(np.random.Philox(draws.key(seed, 1))).permutation(len(items))
-        held_out = round(len(items) * val_fraction)
+        held_out = round(steps_of(val_fraction, len(items)))
         none_held_out += [] if held_out else [label]
         val += [items[i] for i in order[:held_out]]
         train += [items[i] for i in order[held_out:]]
@@ -223,9 +225,7 @@ def class_names(splits: dict[str, list[Item]], data: DataConfig, own: list[str] 
     Raises:
         ConfigError: there are not `data.classes` of them.
     """
-    names = sorted({item.label for items in splits.values() for item in items}, key=natural)
-    if own and len(set(own)) == len(own):
-        names = own  # classes without an image have a number, too
+    names = own or sorted({item.label for items in splits.values() for item in items}, key=natural)
     if len(names) != data.classes:
         found = f"{data.source} has {len(names)} classes ({few(names)}), data.classes is {data.classes}"
         raise ConfigError(f"{found}; {cause(names, (item for items in splits.values() for item in items), data)}")

@@ -43,6 +43,16 @@ def sorted_by_class(counts: Counts, part: str) -> str | None:
     return f"{len(absent)} of the {len(counts['train'])} classes have none of its {images} images: {few(absent)}"
 
 
+def without_image(counts: Counts) -> list[str]:
+    """A line for each part that lacks trained classes, such as those of one or two images."""
+    lines = []
+    for part, of_part in counts.items():
+        absent = counts["train"].keys() - of_part.keys()
+        if absent:
+            lines.append(f"{len(absent)} of the {len(counts['train'])} classes have no {part} image: {few(absent)}")
+    return lines
+
+
 def few(names: Iterable[str]) -> str:
     ordered = sorted(names, key=natural)
     return ", ".join(name[:40] for name in ordered[:NAMED]) + (" ..." if len(ordered) > NAMED else "")

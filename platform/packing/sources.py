@@ -21,10 +21,11 @@ from typing import Any, Protocol
 import numpy as np
 from PIL import Image
 
-from platform.config import ConfigError, StorageConfig, first_line
+from platform.config import ConfigError, StorageConfig
 from platform.data.storage import is_remote
 from platform.data.tar import REWRITTEN, TOOL_MADE, LeftOut, Place, members_of
 from platform.data.toolmade import is_tool_made
+from platform.packing.datasets import TorchvisionSource
 from platform.packing.items import SPLIT_NAMES, Item, Parts, file_stamp
 from platform.packing.layout import refuse_flat
 from platform.packing.lists import LIST_SUFFIXES, ListSource, is_list
@@ -214,54 +215,6 @@ def _by_folder(files: Iterable[tuple[str, Any]], left_out: LeftOut) -> Parts:
 def say_once(message: str) -> None:
     """The plan lists a source, and then so does the packing."""
     log.warning(message)
-
-
-@dataclass(frozen=True)
-class TorchvisionSource:
-    """A data set of torchvision.datasets with a training and a test part, decoded by its own code."""
-
-    name: str
-    root: str
-    download: bool = False  # into `root`, when it is listed
-
-    def parts(self) -> Parts:
-        import torchvision.datasets
-
-        if not hasattr(torchvision.datasets, self.name):
-            raise ConfigError(
-                f"data.source is torchvision:{self.name}, which torchvision.datasets does not have; check the name"
-            )
-        return {split: self._items(split) for split in ("train", "val")}
-
-    def _items(self, split: str) -> list[Item]:
-        try:
-            dataset = _torchvision_part(self.name, self.root, split == "train", self.download)
-        except (OSError, RuntimeError, TypeError) as error:  # no network, no files in ROOT, no train/test parts
-            raise ConfigError(
-                f"data.source torchvision:{self.name} cannot be had ({first_line(error)}); give a folder or tar of "
-                "class folders, or torchvision:NAME@ROOT of a downloaded one with train and test parts"
-            ) from error
-        classes = [str(c) for c in dataset.classes]
-        return [Item(f"{split}-{i:08d}", classes[int(label)], (split, i)) for i, label in enumerate(dataset.targets)]
-
-    def read(self, item: Item) -> Image.Image:
-        split, number = item.where
-        return _torchvision_part(self.name, self.root, split == "train", self.download)[number][0]
-
-    def class_names(self) -> list[str]:
-        """In the order of the data set's own numbers, which others' weights and papers mean."""
-        return [str(name) for name in _torchvision_part(self.name, self.root, True, self.download).classes]
-
-    def stamp(self, item: Item) -> str:
-        return self.name  # torchvision itself compares the checksum of what it loads
-
-
-@functools.cache
-def _torchvision_part(name: str, root: str, train: bool, download: bool) -> Any:
-    """One part of a data set, loaded once a process."""
-    import torchvision.datasets
-
-    return getattr(torchvision.datasets, name)(root, train=train, download=download)
 
 
 @dataclass(frozen=True)

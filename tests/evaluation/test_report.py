@@ -34,6 +34,15 @@ def test_files(tmp_path: Path):
     assert picture.read_bytes().startswith(b"\x89PNG")
 
 
+def test_results_of_the_test_part_are_files_of_their_own_and_say_so(tmp_path: Path):
+    of_val = {path.name: path.read_bytes() for path in write(scores(), tmp_path)}
+    of_test = write(scores(), tmp_path, "test")
+    assert [path.name for path in of_test] == ["table-test.md", "table-test.csv", "table-test.png"]
+    assert {name: (tmp_path / name).read_bytes() for name in of_val} == of_val
+    assert "2 model(s), 200 test images" in of_test[0].read_text()
+    assert "2 model(s), 200 test images" in terminal_table(scores(), "test")
+
+
 def test_corrupt_samples_are_said():
     some = scores()
     some.ensemble = {

@@ -62,6 +62,23 @@ def test_stock_shards_are_indexed_by_their_names(tmp_path: Path, small_jpegs: li
     assert verify(data).bad == []
 
 
+@pytest.mark.parametrize(("share", "held_out"), [(0.07, 7), (0.065, 7), (0.29, 29), (0.001, 1), (0.999, 99)])
+def test_the_share_held_out_counts_as_it_was_typed(share: float, held_out: int) -> None:
+    names = [f"{i:03d}.tar" for i in range(100)]
+    splits, rule = divide_by_name(names, share)
+    assert [name for name in names if splits[name] == "val"] == names[-held_out:]
+    assert f"the last {held_out} of 100 shards" in rule
+
+
+def test_a_test_part_of_others_shards_is_indexed_apart(tmp_path: Path, small_jpegs: list[bytes]) -> None:
+    names = ["x-train-0.tar", "x-train-1.tar", "x-val.tar", "x-test.tar"]
+    made = index_shards(stock_shards(tmp_path / "s", small_jpegs, names, [0, 1, 2] * 4), STORAGE, "cls")
+    assert made.samples == {"train": 6, "val": 3, "test": 3}
+    index = read_index(tmp_path / "s")
+    assert [sample.image for sample in read_split(index, "val")] == small_jpegs[6:9]
+    assert [sample.image for sample in read_split(index, "test")] == small_jpegs[9:]
+
+
 def test_without_names_the_last_shards_are_held_out(tmp_path: Path, small_jpegs: list[bytes]) -> None:
     data = stock_shards(tmp_path / "s", small_jpegs, [f"{i:03d}.tar" for i in range(6)], ["b", "a", "c"] * 4)
     made = index_shards(replace(data, val_fraction=0.2), STORAGE, "cls")

@@ -4,8 +4,10 @@ import io
 import pickle
 import re
 import shutil
+import struct
 import subprocess
 from collections import Counter
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +19,10 @@ import torchvision.datasets
 from PIL import Image
 from pyarrow import parquet
 
-from platform.config import ConfigError
+from platform.config import ConfigError, StorageConfig
 from platform.data.index import Index, read_index
-from platform.packing.pack import divide, pack
+from platform.packing.items import Item
+from platform.packing.pack import divide, pack, prepare
 from platform.packing.sources import open_source, say_once
 from tests.data.handmade import write_tar
 from tests.data.servers import http_server, status
@@ -211,31 +214,76 @@ def test_the_held_out_part_is_of_every_class_alike_and_disjoint(tmp_path: Path, 
     assert {item.name for item in again["val"]} != names["val"]
 
 
-class TinySet:
-    """A data set as torchvision's: images and integer labels, training and test part."""
-
-    classes = ("zebra", "ant", "cow")
-
-    def __init__(self, root: str, train: bool, download: bool) -> None:
-        assert Path(root).name == "somewhere"
-        assert not download
-        self.targets = [0, 1, 2] * (4 if train else 2)
-        self._value = 0 if train else 100
-
-    def __getitem__(self, i: int) -> tuple[Image.Image, int]:
-        return Image.new("L", (8, 8), self._value + i), self.targets[i]
+def test_the_share_held_out_counts_as_it_was_typed() -> None:
+    counts = {f"{n:03d}": n for n in (7, 40, 100, 200)}
+    items = [Item(f"{name}-{i}", name) for name, count in counts.items() for i in range(count)]
+    for val_fraction in (0.07, 0.145, 0.2, 0.575, 1 / 3):
+        val = divide({None: items}, val_fraction, seed=0)["val"]
+        exact = Fraction(str(val_fraction))
+        assert Counter(item.label for item in val) == {
+            name: share for name, n in counts.items() if (share := round(exact * n))
+        }
 
 
-def test_a_torchvision_data_set_keeps_its_parts_and_classes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torchvision.datasets, "TinySet", TinySet, raising=False)
-    report = pack(config(tmp_path, "torchvision:TinySet@somewhere"))
-    assert report.samples == {"train": 12, "val": 6}
+def test_trained_classes_without_an_image_in_another_part_are_counted_and_named(
+    tmp_path: Path, small_jpegs: list[bytes], caplog: pytest.LogCaptureFixture
+) -> None:
+    files = class_files(small_jpegs[:9], "train/") | {"val/cat/0.jpg": small_jpegs[9]}
+    data = config(tmp_path, write_files(tmp_path / "source", files | class_files(small_jpegs[9:], "test/")))
+    prepare(data, 0, StorageConfig())  # as the plan does
+    assert pack(data).samples == {"train": 9, "val": 1, "test": 3}
+    assert [record.message for record in caplog.records] == [
+        f"{tmp_path / 'source'}: 2 of the 3 classes have no val image: dog, eel"
+    ]
+
+
+def write_fashion_mnist(root: Path, train: int, test: int) -> list[str]:
+    """Torchvision's FashionMNIST of so many images, which are uniformly of the value 20 x their class; its classes."""
+    raw = root / "FashionMNIST" / "raw"
+    raw.mkdir(parents=True)
+    for part, count in (("train", train), ("t10k", test)):
+        labels = np.arange(count, dtype=np.uint8) % 10
+        images = np.repeat(20 * labels, 28 * 28)
+        (raw / f"{part}-labels-idx1-ubyte").write_bytes(struct.pack(">II", 2049, count) + labels.tobytes())
+        (raw / f"{part}-images-idx3-ubyte").write_bytes(struct.pack(">IIII", 2051, count, 28, 28) + images.tobytes())
+    return [str(name) for name in torchvision.datasets.FashionMNIST.classes]
+
+
+def test_a_torchvision_data_set_keeps_its_parts_and_class_numbers(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    say_once.cache_clear()
+    classes = write_fashion_mnist(tmp_path / "root", train=40, test=20)
+    assert classes != sorted(classes)
+    report = pack(config(tmp_path, f"torchvision:FashionMNIST@{tmp_path / 'root'}", classes=10))
+    assert report.samples == {"train": 40, "val": 20}
+    assert 'the part "test" is used as validation' in caplog.text
     index = read_index(tmp_path / "shards")
-    assert index.classes == ["zebra", "ant", "cow"]  # numbered as in the data set, not by name
-    for split, first in (("train", 0), ("val", 100)):
-        for image, label in stored_as_packed(index, split).items():
-            value = round(np.asarray(Image.open(io.BytesIO(image))).mean())
-            assert label == TinySet.classes[(value - first) % 3]
+    assert index.classes == classes
+    for split in ("train", "val"):
+        for sample in read_split(index, split):
+            assert sample.label == round(np.asarray(Image.open(io.BytesIO(sample.image))).mean() / 20)
+
+
+def test_a_torchvision_data_set_of_three_parts_keeps_all_three(tmp_path: Path, small_jpegs: list[bytes]) -> None:
+    shares = {"train": small_jpegs[:6], "valid": small_jpegs[6:9], "test": small_jpegs[9:]}
+    for part, share in shares.items():
+        write_files(tmp_path / "root" / "country211" / part, class_files(share))
+    report = pack(config(tmp_path, f"torchvision:Country211@{tmp_path / 'root'}"))
+    assert report.samples == {"train": 6, "val": 3, "test": 3}
+    index = read_index(tmp_path / "shards")
+    assert index.classes == list(CLASSES)
+    assert list(index.splits) == ["train", "val", "test"]
+    assert [Counter(sample.label for sample in read_split(index, split)) for split in index.splits] == [
+        {0: 2, 1: 2, 2: 2}, {0: 1, 1: 1, 2: 1}, {0: 1, 1: 1, 2: 1},
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ["VOCDetection", "FakeData", "Country211", "EMNIST"])
+def test_a_torchvision_data_set_that_is_not_there_or_of_another_kind_is_refused(tmp_path: Path, name: str) -> None:
+    with pytest.raises(ConfigError, match=rf"torchvision:{name} cannot be had .*; give a folder or tar") as caught:
+        pack(config(tmp_path, f"torchvision:{name}@{tmp_path / 'root'}"))
+    assert "\n" not in str(caught.value)
 
 
 def test_an_unknown_torchvision_data_set_is_refused(tmp_path: Path) -> None:
