@@ -14,6 +14,20 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 ODD = "it's 100% mine"
 SMALL = ["+experiment=googlenet", "training.epochs=0.1", "evaluation.views=[1]", "model.width=0.25", "name='größe'"]
 
+JOIN = """
+import os, sys
+from pathlib import Path
+from platform.chaos.nodes import LocalCluster
+from platform.config import ClusterConfig
+with LocalCluster(Path(), nodes=1) as nodes:
+    os.environ.update(nodes.environment)
+    import ray
+    import platform.cluster as cluster
+    cluster.connect(ClusterConfig(address=nodes.address))
+    assert ray.get(ray.remote(lambda: __import__("sys").executable).remote()) == sys.executable
+    cluster.disconnect()
+"""
+
 
 def test_a_checkout_may_be_anywhere_under_uv_and_print_to_any_terminal(tmp_path: Path):
     """Its path, its interpreter's and that of temporary files have what shells, sockets and MLflow stumble over."""
@@ -48,3 +62,9 @@ def test_a_checkout_may_be_anywhere_under_uv_and_print_to_any_terminal(tmp_path:
     assert all(list(client.list_artifacts(run.info.run_id)) for run in runs)
     made = {path.name for path in checkout.iterdir()} - {"platform", "jobs", "conf", ".venv"}
     assert made == {"data", "mlflow.db", "mlruns", "runs"}
+
+    environment = {**environment, "PYTHONPATH": str(checkout)}  # a cluster of `ray start`, joined by its address
+    done = subprocess.run(
+        [python, "-c", JOIN], cwd=checkout, env=environment, capture_output=True, text=True, timeout=200
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
