@@ -5,15 +5,15 @@ minutes where they are many: while a sweep runs, a thread does it beside the one
 """
 
 import queue
-import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from jobs.runs import Runs
-from platform.config import Config, ConfigError, first_line
+from platform.config import CannotGoOn, Config, ConfigError, first_line
 from platform.evaluation import report
 from platform.evaluation.kept import scored
 from platform.experiment import ExperimentFolder
+from platform.helper import Helper
 from platform.sweep.trials import FINISHED, STOPPED, Trial
 
 AGAIN = "the same command evaluates it again"
@@ -70,17 +70,22 @@ class Scoring:
         self._ended: queue.SimpleQueue[Trial] = queue.SimpleQueue()
         self._scored: queue.SimpleQueue[Scored] = queue.SimpleQueue()
         self.waiting = 0  # trials that were put and not taken
-        # A daemon: a launcher that is interrupted does not wait; the next one scores what is not reported.
-        self._thread = threading.Thread(target=self._run, name="scoring", daemon=True)
-        self._thread.start()
+        # A launcher that is interrupted does not wait for it; the next one scores what is not reported.
+        self._thread = Helper("scoring", self._run)
 
     def put(self, trial: Trial) -> None:
         self.waiting += 1
         self._ended.put(trial)
 
     def take(self) -> list[Scored]:
-        """Those that are done; returns at once."""
+        """Those that are done; returns at once.
+
+        Raises:
+            CannotGoOn: nothing will be any more.
+        """
         found = []
+        if not self._thread.is_alive():
+            raise CannotGoOn(f"the scoring thread has ended ({self._thread.error})")
         while not self._scored.empty():
             found.append(self._scored.get())
         self.waiting -= len(found)

@@ -27,6 +27,7 @@ from platform.config import CannotGoOn, ClusterConfig, ConfigError, first_line
 from platform.guard import MARK, guard
 from platform.ray_internals import (
     JOB_CONFIG,
+    have_a_token,
     interpreter,
     interpreter_there,
     last_words,
@@ -119,6 +120,7 @@ def _start_local(cluster: ClusterConfig) -> None:
     # Workers need this checkout ahead of the standard library when their interpreter starts: see platform/__init__.
     path = os.environ.get("PYTHONPATH", "").split(os.pathsep)
     os.environ["PYTHONPATH"] = os.pathsep.join([str(ROOT), *(part for part in path if part and part != str(ROOT))])
+    have_a_token()
     scratch, elsewhere = scratch_folder()
     if elsewhere:
         print(elsewhere, flush=True)

@@ -6,6 +6,7 @@ them again when Ray's version changes.
 
 import contextlib
 import os
+import secrets
 import shlex
 import subprocess
 import sys
@@ -49,6 +50,21 @@ def _with_shell_quotes() -> ModuleType:
     quoting = ModuleType("subprocess")
     quoting.__dict__.update(vars(subprocess), list2cmdline=shlex.join)
     return quoting
+
+
+def have_a_token() -> None:
+    """Ray keeps the token of its clusters in the home folder. Where that takes no file (a user without one, or without
+    an entry in passwd) a Ray of our own has it in the environment of its processes."""
+    if not {"RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"} & os.environ.keys() and not _home_takes_files():
+        os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
+
+
+def _home_takes_files() -> bool:
+    with contextlib.suppress(OSError, RuntimeError):
+        folder = Path.home() / ".ray"
+        folder.mkdir(exist_ok=True)
+        return os.access(folder / "auth_token", os.R_OK) or os.access(folder, os.W_OK)
+    return False
 
 
 def interpreter() -> dict[str, Any] | None:
@@ -128,9 +144,11 @@ def _tail(file: Path, mark: str) -> list[str]:
 def main() -> None:
     """`ray`, settled: its own script names its interpreter in a first line that cannot hold a path with a space."""
     settle()
-    from ray.scripts.scripts import main as ray
+    import ray.scripts.scripts as scripts
 
-    ray()
+    # Ray's client server, which nobody here asks for, is started by a line of bash without quotes, too.
+    vars(scripts)["get_ray_client_dependency_error"] = lambda: "not here"
+    scripts.main()
 
 
 if __name__ == "__main__":

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 from omegaconf import OmegaConf
 
 from platform.config import TrackingConfig, first_line, flatten
+from platform.helper import Helper
 from platform.journal import Entry, Journal
 from platform.operations import Artifact, Finish, Metrics, Operation, Params, Start, Tag, Text, decode, encode
 from platform.redaction import redacted
@@ -33,6 +34,7 @@ ENTRIES_PER_BATCH = 1000
 GATHER_S = 0.2  # between batches, so that they are worth their transaction
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 1.0, 30.0  # between attempts while MLflow is away
 STUCK_AFTER = 8  # failures, about two minutes, of one operation while MLflow answers others: it is left out
+SAID_AFTER_S = 5.0  # without progress at the end
 AWAY_S, STALLED_S = 10.0, 60.0  # without progress at the end: where MLflow is known to be away, and where it is not
 
 
@@ -52,8 +54,7 @@ class Tracker:
         self._failures = 0  # of the operation in hand, while MLflow answers others
         self._said: set[str] = set()
         self._more.set()
-        self._thread = threading.Thread(target=self._deliver_or_say, name="tracking", daemon=True)
-        self._thread.start()
+        self._thread = Helper("tracking", self._deliver_all)
 
     def start(
         self,
@@ -111,7 +112,7 @@ class Tracker:
         """
         self._hurry.set()
         self._more.set()
-        waiting, since = self._journal.waiting, time.monotonic()
+        waiting, since, said = self._journal.waiting, time.monotonic(), False
         with self._progress:
             while (
                 waiting and self._thread.is_alive() and time.monotonic() - since < (wait_s if self._away else STALLED_S)
@@ -119,6 +120,9 @@ class Tracker:
                 self._progress.wait(0.2)
                 if self._journal.waiting < waiting:
                     waiting, since = self._journal.waiting, time.monotonic()
+                elif not said and not self._away and time.monotonic() - since > SAID_AFTER_S:
+                    said = True
+                    log.warning("waiting for MLflow at %s, %s", self._tracking.uri, self._thread.where())
         self._closing.set()
         self._more.set()
         self._thread.join(1)  # it may hang in a call: it is a daemon, and what it does is done again
@@ -141,22 +145,9 @@ class Tracker:
         self._journal.append(encode(operation))
         self._more.set()
 
-    def _deliver_or_say(self) -> None:
-        """The thread: nobody waits for one that has died, and why is said at once."""
-        try:
-            self._deliver_all()
-        except BaseException as error:
-            log.warning(
-                "nothing is told to MLflow any more (the thread that does ended: %s: %s); it waits in the journal",
-                type(error).__name__, first_line(error),
-            )  # fmt: skip
-            raise SystemExit from error  # said: no traceback
-
     def _deliver_all(self) -> None:
-        """Batches of what has come, tried again with growing pauses while MLflow is away."""
-        from platform.replica import DeliveredRun, Replica  # MLflow takes seconds to import
-
-        replica = Replica(self._tracking, {run: DeliveredRun(**known) for run, known in self._journal.notes.items()})
+        """The thread: batches of what has come, tried again with growing pauses while MLflow is away."""
+        replica: Replica | None = None
         pause_s = FIRST_PAUSE_S
         while not self._closing.is_set():
             batch = _first_batch(self._journal.read(ENTRIES_PER_BATCH))
@@ -164,6 +155,7 @@ class Tracker:
                 self._wait_for_more()
                 continue
             try:
+                replica = replica or self._replica()
                 self._deliver(replica, batch)
             except Exception as error:  # MLflow raises what SQLAlchemy, requests and its own code raise
                 self._say_away(error)
@@ -173,6 +165,11 @@ class Tracker:
             pause_s, self._failures = FIRST_PAUSE_S, 0
             runs = {entry.content.get("run") for entry in batch}
             self._note(batch[-1].number, {run: known for run, known in replica.runs.items() if run in runs})
+
+    def _replica(self) -> "Replica":
+        from platform.replica import DeliveredRun, Replica  # MLflow takes seconds to import
+
+        return Replica(self._tracking, {run: DeliveredRun(**known) for run, known in self._journal.notes.items()})
 
     def _deliver(self, replica: "Replica", batch: list[Entry]) -> None:
         """Deliver a batch less what MLflow refuses for good, which is said."""

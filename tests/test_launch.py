@@ -198,10 +198,3 @@ def test_what_standard_output_cannot_show_is_escaped(settings: dict[str, str], s
     assert done.returncode == 2
     assert len(done.stderr.splitlines()) == 1
     assert b"mlaut" in done.stderr
-
-
-@pytest.mark.parametrize("key", ["name", "tracking.experiment"])
-@pytest.mark.parametrize("value", ["2024_11_28", "1.10", "1e3", "007"])
-def test_names_are_as_typed(key: str, value: str):
-    done = launch("job=check", f"{key}={value}", "--cfg", "job")
-    assert f"{key.rpartition('.')[2]}: '{value}'" in done.stdout, done.stderr

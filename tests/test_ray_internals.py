@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from platform.config import ConfigError
-from platform.ray_internals import SOCKET, interpreter, last_words, scratch_folder, settle
+from platform.ray_internals import SOCKET, have_a_token, interpreter, last_words, scratch_folder, settle
 
 ROOT = Path(__file__).resolve().parent.parent
 ODD = "/home/me/it's 100% mine/.venv/bin/python"
@@ -70,6 +70,21 @@ def test_sockets_fit_wherever_temporary_files_go(length: int, monkeypatch: pytes
                 bound.bind(str(place))
         finally:
             shutil.rmtree(scratch)
+
+
+def test_a_user_whose_home_takes_no_file_has_a_token_of_their_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"):
+        monkeypatch.setenv(name, "")
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    have_a_token()
+    assert "RAY_AUTH_TOKEN" not in os.environ
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("HOME", str(tmp_path / "file"))  # nobody, not even root, has a folder there
+    have_a_token()
+    assert len(os.environ["RAY_AUTH_TOKEN"]) == 64
 
 
 def test_no_folder_for_temporary_files_is_said(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,6 +3,7 @@
 import contextlib
 import http.server
 import random
+import re
 import shutil
 import signal
 import socket
@@ -200,6 +201,42 @@ def test_calls_return_while_a_server_never_answers(path: Path, caplog: pytest.Lo
             assert again._journal.waiting == 1016
         assert again.close(wait_s=0.5) == 1016
     assert len(Journal(path).read(2000)) == 1016
+
+
+def test_a_thread_that_stands_still_is_named_with_its_place(
+    path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+):
+    monkeypatch.setattr("platform.tracking.SAID_AFTER_S", 0.1)
+    monkeypatch.setattr("platform.tracking.STALLED_S", 1.0)
+    with hanging_port() as port:
+        tracker = Tracker(TrackingConfig(uri=f"http://127.0.0.1:{port}"), Journal(path))
+        tracker.start("member", {"seed": 1})
+        assert tracker.close() == 4
+    assert re.search(rf"waiting for MLflow at http://127.0.0.1:{port}, in \w+ \(\S+, line \d+\)\n", caplog.text)
+
+
+def test_a_thread_that_has_died_is_not_waited_for(
+    path: Path, store: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+):
+    def none(*_: object) -> None:
+        raise KeyError("getpwuid(): uid not found: 12345")
+
+    monkeypatch.setattr(Journal, "delivered", none)
+    monkeypatch.setattr("platform.tracking.STALLED_S", 1e9)  # as long as the test may take
+    tracker = Tracker(TrackingConfig(uri=store), Journal(path))
+    tracker.start("member", {"seed": 1})
+    assert tracker.close() == 4
+    assert "the tracking thread has ended (KeyError: 'getpwuid(): uid not found: 12345')" in caplog.text
+
+
+def test_mlflow_that_cannot_be_imported_is_said_as_one_that_is_away(
+    path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+):
+    monkeypatch.setitem(sys.modules, "platform.replica", None)
+    tracker = Tracker(TrackingConfig(), Journal(path))
+    tracker.start("member", {"seed": 1})
+    wait_for(lambda: "does not answer (import of platform.replica halted" in caplog.text)
+    assert tracker.close(wait_s=0.1) == 4
 
 
 @pytest.mark.parametrize("answer", ["refused", "failing", "another"])

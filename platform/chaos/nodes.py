@@ -131,10 +131,10 @@ class LocalCluster:
         raise ProcessLookupError(f"process {pid} is on none of the nodes")
 
     def _start_head(self) -> None:
-        port, client, dashboard = _free_ports(3)
+        port, dashboard = _free_ports(2)
         self.dashboard_url = f"http://127.0.0.1:{dashboard}"
         words = [
-            "--head", f"--port={port}", f"--ray-client-server-port={client}",
+            "--head", f"--port={port}",
             f"--include-dashboard={self._dashboard}".lower(), f"--dashboard-port={dashboard}",
         ]  # fmt: skip
         _wait_until_started(self._start(words, self._head_cpus))

@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Iterator
 from datetime import datetime
 
+from platform.config import first_line
 from platform.kubernetes.client import Away, Cluster, Object, Patience, Refused
 
 WAITING_LINES = 10_000  # read ahead of whoever prints them
@@ -49,6 +50,9 @@ class SubmitterLogs:
                 self._over.wait(self._patience.poll_s)
             except Away:  # whoever looks at the job says so
                 self._stopped.wait(min(1.0, self._patience.poll_s))
+            except Exception as error:  # whoever reads the lines would wait for a dead thread
+                self.trouble = f"{type(error).__name__}: {first_line(error)}"
+                break
         self._put(None)
 
     def _read_all(self) -> None:

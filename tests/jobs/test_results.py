@@ -10,7 +10,7 @@ import pytest
 
 from jobs.results import Results, Scored, Scoring
 from jobs.runs import Runs
-from platform.config import Config, Experiment, TrackingConfig
+from platform.config import CannotGoOn, Config, Experiment, TrackingConfig
 from platform.evaluation.probabilities import SEAL
 from platform.experiment import ExperimentFolder, Record
 from platform.sweep.trials import FINISHED, STOPPED, Trial, name_of
@@ -115,3 +115,14 @@ def test_reporting_a_trial_costs_no_more_after_a_thousand_than_after_ten(experim
     assert few.opened["experiment.json"] == many.opened["experiment.json"] == 0
     assert many.written["experiment.jsonl"] <= few.written["experiment.jsonl"] + 20  # longer names
     assert sum("members" in file for file in few.opened) == sum("members" in file for file in many.opened)
+
+
+def test_a_thread_that_has_died_is_not_waited_for(tmp_path: Path):
+    class Broken(Results):
+        def scored(self, trial: Trial) -> Scored:
+            raise MemoryError
+
+    scoring = Scoring(Broken(ExperimentFolder(tmp_path), [1]))
+    scoring.put(trial(0))
+    with pytest.raises(CannotGoOn, match="the scoring thread has ended"):
+        taken(scoring, 1)
