@@ -147,7 +147,7 @@ def main() -> None:
     import ray.scripts.scripts as scripts
 
     # Ray's client server, which nobody here asks for, is started by a line of bash without quotes, too.
-    scripts.get_ray_client_dependency_error = lambda: "not here"
+    scripts.get_ray_client_dependency_error = lambda: "not here"  # pyright: ignore[reportPrivateImportUsage]
     scripts.main()
 
 
