@@ -2,7 +2,7 @@
 
 from jobs.sweep import composer
 from platform.config import Experiment
-from platform.places import require_places
+from platform.destinations import require_places
 from platform.plan import lines, plan
 from platform.sweep.plan import lines as sweep_lines
 from platform.sweep.plan import plan_sweep

@@ -21,12 +21,12 @@ from jobs.train import Interrupted, deliver, end_runs_of_before, prepare_data, s
 from platform.cluster import CannotGoOn, connect, disconnect
 from platform.config import Config, ConfigError, Experiment, first_line
 from platform.console import Console, duration
+from platform.destinations import require_copies
 from platform.evaluation.report import mlflow_command
 from platform.experiment import ExperimentFolder, MemberState, Record
 from platform.goodput import LAUNCHER_LOST
 from platform.interruption import signals
 from platform.launch import variant
-from platform.places import require_copies
 from platform.plan import Plan
 from platform.sweep import ranking, report, table
 from platform.sweep.agenda import Agenda

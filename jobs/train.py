@@ -17,6 +17,7 @@ from platform.config import Config, ConfigError, Experiment, first_line
 from platform.console import Console, duration
 from platform.data.index import Index
 from platform.data.storage import is_remote
+from platform.destinations import require_copies
 from platform.evaluation import report
 from platform.evaluation.ensemble import EnsembleScores
 from platform.evaluation.kept import kept_scores
@@ -24,7 +25,6 @@ from platform.experiment import FAILED, FINISHED, ExperimentFolder, MemberState,
 from platform.interruption import signals
 from platform.journal import Journal
 from platform.locks import locked
-from platform.places import require_copies
 from platform.plan import Plan, is_packed, open_data, plan
 from platform.tracking import Tracker, require_answer
 

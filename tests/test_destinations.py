@@ -8,7 +8,7 @@ import pytest
 
 from platform.config import CheckpointConfig, ClusterConfig, Config, ConfigError, DataConfig, Experiment, StorageConfig
 from platform.config import TrackingConfig as Tracking
-from platform.places import require_copies, require_places
+from platform.destinations import require_copies, require_places
 
 
 @pytest.fixture
