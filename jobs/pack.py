@@ -160,7 +160,7 @@ def _index(config: Config) -> int:
         made = adopt.index_shards(config.data, config.storage, config.pack.label, counter, config.pack.image)
     for line in made.left_out:
         print(f"left out: {printable(line)}")
-    for line in made.without:
+    for line in made.warnings:
         print(f"warning: {printable(line)}")
     print(f"split  {made.rule}")
     for split, samples in made.samples.items():

@@ -23,8 +23,9 @@ from platform.data.order import steps_of
 from platform.data.reader import IMAGE_EXTENSIONS, SampleRule
 from platform.data.storage import Storage, is_remote, join
 from platform.data.tar import LeftOut, samples_of
-from platform.packing.items import SPLIT_NAMES, TEST_AS_VAL, natural
-from platform.packing.parts import refuse_untrained, sorted_by_class, without_image
+from platform.packing import duplicates, recipe
+from platform.packing.items import SPLIT_NAMES, TEST_AS_VAL, Item, natural
+from platform.packing.parts import few, refuse_untrained, sorted_by_class, without_image
 from platform.packing.sources import source_name
 from platform.packing.verify import each, whole
 
@@ -44,7 +45,7 @@ class Adopted:
     samples: dict[str, int] = field(default_factory=Counter)  # by split
     shards: dict[str, int] = field(default_factory=Counter)
     left_out: list[str] = field(default_factory=list)  # a line for each kind of what is no part of a sample
-    without: list[str] = field(default_factory=list)  # a line for each part that some classes have no image in
+    warnings: list[str] = field(default_factory=list)  # equal images; parts that some classes have no image in
 
 
 @dataclass(frozen=True)
@@ -65,12 +66,14 @@ class _Found:
     def __init__(self) -> None:
         self.labels: dict[str, Counter[str]] = defaultdict(Counter)  # by part
         self.images: Counter[str] = Counter()  # members that could be a sample's image, by extension
+        self.digests: dict[str, list[tuple[Item, str]]] = defaultdict(list)  # of each part's images
         self._lock = threading.Lock()
 
-    def add(self, part: str, labels: Counter[str], images: Counter[str]) -> None:
+    def add(self, part: str, labels: Counter[str], images: Counter[str], digests: list[tuple[Item, str]]) -> None:
         with self._lock:
             self.labels[part] += labels
             self.images += images
+            self.digests[part] += digests
 
 
 def index_shards(
@@ -95,6 +98,7 @@ def index_shards(
             with classes that are not trained.
         StorageError: a store does not answer.
     """
+    _refuse_repacking(data)
     store = Storage(storage)
     base = _base(data)
     if has_index(data.shards, storage):
@@ -116,6 +120,12 @@ def index_shards(
     for shard in shards:
         left_out.add_all(shard.left_out, shard.name)
     shards = [shard for shard in shards if shard.samples]
+    for part in sorted(set(splits.values()) - {splits[shard.name] for shard in shards}):
+        named = few([name for name in splits if splits[name] == part])
+        raise ConfigError(f"no shard of the {part} part has a sample: {named}; take them away, or copy them again")
+    equal = duplicates.find(found.digests)
+    if equal.count and data.duplicates == "refuse":
+        raise ConfigError(f"{equal.lines()[0]}; give data.duplicates=keep, or pack the images anew with drop")
     classes = _classes(set[str]().union(*found.labels.values()), data)
     _refuse_parts(found.labels, by_name=rule.startswith(BY_NAME))
     address = join(base, "") if base != data.shards else ""
@@ -131,17 +141,31 @@ def index_shards(
     ]
     packing: dict[str, Any] = {"source": source_name(data.source), "label": label}
     packing |= {"image": image} if image else {}
+    packing |= {recipe.EQUAL: equal.count} if equal.count else {}
     content = {
         "__kind__": KIND, "wids_version": 1, "name": data.name, "classes": classes, "packing": packing,
         "shardlist": entries,
     }  # fmt: skip
     store.write(join(data.shards, INDEX_NAME), f"{json.dumps(content, indent=1)}\n".encode())
     adopted = Adopted(join(data.shards, INDEX_NAME), rule, left_out=left_out.lines())
-    adopted.without = without_image(found.labels)
+    adopted.warnings = equal.lines() + without_image(found.labels)
     for shard in shards:
         adopted.samples[splits[shard.name]] += shard.samples
         adopted.shards[splits[shard.name]] += 1
     return adopted
+
+
+def _refuse_repacking(data: DataConfig) -> None:
+    """
+    Raises:
+        ConfigError: a setting that would change images: shards that others made are used as they are.
+    """
+    asked = {"duplicates": "drop"} if data.duplicates == "drop" else {}
+    asked |= {"value_range": data.value_range} if data.value_range else {}
+    for name, value in asked.items():
+        raise ConfigError(
+            f"data.{name} is {value}, but indexing changes no shard; leave it out, or pack the images themselves anew"
+        )
 
 
 def _base(data: DataConfig) -> str:
@@ -206,26 +230,29 @@ def _read(
     base: str, name: str, size: int, store: Storage, rule: SampleRule, classes: int, part: str, found: _Found
 ) -> _Shard:
     left_out, labels, images, lacking = LeftOut(), Counter[str](), Counter[str](), list[str]()
+    digests: list[tuple[Item, str]] = []
     with whole(join(base, name), size, store) as content:
         try:
             samples = samples_of(content, left_out)
         except (ValueError, tarfile.TarError) as error:
             raise ConfigError(f"shard {join(base, name)} is torn or no tar ({error}); copy it again") from error
         for key, parts in samples.items():
-            value = _label(content, parts, rule)
-            if value is None or rule.image(parts) is None:
+            value, image = _label(content, parts, rule), rule.image(parts)
+            if value is None or image is None:
                 images.update(extension for extension in parts if extension.endswith(IMAGE_EXTENSIONS))
                 lacking.append(f"{key} of {name} ({', '.join(list(parts)[:MEMBERS_NAMED])})")
                 continue
             _refuse_two_images(key, name, parts, rule)
             labels[value] += 1
+            offset, length = image
+            digests.append((Item(f"{name}/{key}", value), duplicates.digest_of(content[offset : offset + length])))
         if len(labels) > classes:  # captions, perhaps, of which there is no end
             raise ConfigError(
                 f"shard {name} alone has {len(labels)} different labels in {rule.spec}, e.g. {min(labels)[:40]!r}; "
                 f"data.classes is {classes}: set it to their number, or pack.label to where the class is"
             )
         digest = hashlib.md5(content, usedforsecurity=False).hexdigest()
-    found.add(part, labels, images)
+    found.add(part, labels, images, digests)
     return _Shard(name, size, digest, len(samples), lacking, left_out)
 
 

@@ -162,6 +162,9 @@ def _named(columns: list[str]) -> dict[str, str]:
 
 def _wanted(path: str, columns: list[str]) -> dict[str, str]:
     named = _named(columns)
+    for name in named:
+        if columns.count(name) > 1:
+            raise ConfigError(f"data.source {path} has {columns.count(name)} columns called {name}; leave one of them")
     missing = [name for name in NEEDED if name not in named.values()]
     if missing:
         there = f"{', '.join(name[:40] for name in columns[:NAMED])}{' ...' if len(columns) > NAMED else ''}"

@@ -146,6 +146,12 @@ def write(packing: Packing, storage: StorageConfig, progress: Progress | None, r
         if not equal.count or packing.data.duplicates != "drop":
             target.finish(_index(packing, entries, corrupt, equal.count), {entry["url"] for entry in entries})
     if equal.count and packing.data.duplicates == "drop":
+        for part, kept in equal.kept.items():
+            if not kept:
+                raise ConfigError(
+                    f"every image of the {part} part is in another part, too, and dropping them leaves none; take that "
+                    "part out of the source, or give data.duplicates=keep"
+                )
         once = dataclasses.replace(packing, splits=equal.kept)  # their number is known now: shards of even size anew
         trained = {split: Counter(item.label for item in items) for split, items in once.splits.items()}
         refuse_untrained(trained, "their training images are all in that part, too: take them out of it")

@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 import tarfile
 from dataclasses import replace
 from pathlib import Path
@@ -13,6 +14,7 @@ import webdataset
 
 from platform.config import ConfigError, DataConfig, StorageConfig
 from platform.data.index import read_index
+from platform.packing import recipe
 from platform.packing.adopt import divide_by_name, index_shards
 from platform.packing.verify import verify
 from tests.data.handmade import write_index, write_tar
@@ -60,6 +62,33 @@ def test_stock_shards_are_indexed_by_their_names(tmp_path: Path, small_jpegs: li
     train, val = read_split(index, "train"), read_split(index, "val")
     assert [(s.image, s.label) for s in train + val] == [(jpeg, i % 3) for i, jpeg in enumerate(small_jpegs)]
     assert verify(data).bad == []
+
+
+def test_equal_images_of_others_shards_are_counted_and_named_or_refused(
+    tmp_path: Path, small_jpegs: list[bytes]
+) -> None:
+    names = ["x-train-0.tar", "x-train-1.tar", "x-val.tar"]
+    leaked = small_jpegs[:8] + small_jpegs[:1] + small_jpegs[9:]
+    data = stock_shards(tmp_path / "s", leaked, names, [0, 1, 2, 0, 1, 2, 0, 1, 0, 0, 1, 2])
+    line = (
+        "1 image(s) are equal to another, 1 of them to one of another part and 0 to one of another label: "
+        "x-train-0.tar/sample0000 (train) = x-val.tar/sample0008 (val)"
+    )
+    with pytest.raises(ConfigError, match=re.escape(f"{line}; give data.duplicates=keep")):
+        index_shards(replace(data, duplicates="refuse"), STORAGE, "cls")
+    for setting in ({"duplicates": "drop"}, {"value_range": [0, 4095]}):
+        with pytest.raises(ConfigError, match=f"data.{next(iter(setting))} is .*, but indexing changes no shard"):
+            index_shards(replace(data, **setting), STORAGE, "cls")
+    assert index_shards(data, STORAGE, "cls").warnings == [line]
+    assert read_index(data.shards).packing[recipe.EQUAL] == 1
+
+
+def test_a_part_whose_shards_are_all_empty_is_refused(tmp_path: Path, small_jpegs: list[bytes]) -> None:
+    data = stock_shards(tmp_path / "s", small_jpegs, ["x-train-0.tar"], [0, 1, 2] * 4)
+    write_tar(tmp_path / "s" / "x-val-0.tar", {"._a.jpg": b"Mac OS"})
+    with pytest.raises(ConfigError, match=r"no shard of the val part has a sample: x-val-0\.tar; take them away"):
+        index_shards(data, STORAGE, "cls")
+    assert not (tmp_path / "s" / "index.json").exists()
 
 
 @pytest.mark.parametrize(("share", "held_out"), [(0.07, 7), (0.065, 7), (0.29, 29), (0.001, 1), (0.999, 99)])
@@ -284,7 +313,7 @@ def test_sorted_shards_whose_last_class_is_trained_too_are_refused(tmp_path: Pat
 def test_trained_classes_without_a_validation_image_are_said(tmp_path: Path, small_jpegs: list[bytes]) -> None:
     labels = ["a", "b", "c"] * 2 + ["a", "b"] * 3
     data = stock_shards(tmp_path / "s", small_jpegs, ["train-0.tar", "val-0.tar"], labels)
-    assert index_shards(data, STORAGE, "cls").without == ["1 of the 3 classes have no val image: c"]
+    assert index_shards(data, STORAGE, "cls").warnings == ["1 of the 3 classes have no val image: c"]
 
 
 def test_shards_as_tools_leave_them_are_indexed_and_what_is_left_out_is_counted(
@@ -325,7 +354,7 @@ def test_shards_as_tools_leave_them_are_indexed_and_what_is_left_out_is_counted(
         "2 members called __NAME__: __info__ of train/0.tar, __info__ of val/0.tar",
     ]
     index = read_index(tmp_path)
-    assert index.packing == {"source": None, "label": "json:a.b", "image": "input.jpg"}
+    assert index.packing == {"source": None, "label": "json:a.b", "image": "input.jpg", recipe.EQUAL: 2}
     for part, jpegs in (("train", small_jpegs[:3]), ("val", small_jpegs[3:6])):
         samples = read_split(index, part)
         assert [sample.key for sample in samples] == ["0", "1", "2", "3"]

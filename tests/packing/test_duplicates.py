@@ -114,3 +114,10 @@ def test_a_config_that_refuses_equal_images_does_not_take_shards_that_hold_some(
             read_index(tmp_path / how / "shards").packing, config(tmp_path / how, class_folder, duplicates="refuse")
         )
     assert contents(tmp_path / "keep" / "shards") == contents(tmp_path / "refuse" / "shards")
+
+
+def test_dropping_a_whole_part_is_refused(tmp_path: Path, small_jpegs: list[bytes]) -> None:
+    files = class_files(small_jpegs[:6], "train/") | class_files(small_jpegs[6:], "val/")
+    source = write_files(tmp_path / "source", files | class_files(small_jpegs[6:], "test/"))
+    with pytest.raises(ConfigError, match="every image of the test part is in another part, too"):
+        pack(config(tmp_path, source, duplicates="drop"))

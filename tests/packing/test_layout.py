@@ -77,6 +77,12 @@ def test_labels_that_hardly_differ_are_named(tmp_path: Path, labels: list[str], 
         pack(config(tmp_path, tmp_path / "list.csv", classes=2))
 
 
+def test_a_column_that_is_there_twice_is_named(tmp_path: Path) -> None:
+    (tmp_path / "list.csv").write_text("path,label,label\na.jpg,cat,dog\n")
+    with pytest.raises(ConfigError, match="has 2 columns called label; leave one of them"):
+        pack(config(tmp_path, tmp_path / "list.csv"))
+
+
 @pytest.mark.parametrize(
     ("name", "separator", "header"),
     [
