@@ -334,7 +334,7 @@ def _trained(cfg: Config, folder: MemberFolder, worker: Worker, progress: Progre
     return model.to(worker.device).eval()
 
 
-def _together(worker: Worker, waiting: Callable[[], None] = lambda: None) -> None:
+def _together(worker: Worker, waiting: Callable[[], None] | None = None) -> None:
     """Return when all have come: some have more images to evaluate, or a slower disk."""
     meet(worker, waiting)
     if worker.world > 1:

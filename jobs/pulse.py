@@ -79,16 +79,20 @@ class Pulse:
         """In a thread of its own: what it asks may fail, or hang."""
         gpu: list[Gpu] = []
 
-        def measure(*, say: bool) -> None:
-            if self._worker.device.type == "cuda" and not gpu:
-                gpu.append(Gpu(self._worker.device))
-            found = system_metrics(*gpu)
-            if say and not self._stop.is_set():
+        def send(found: dict[str, float]) -> None:
+            if not self._stop.is_set():
                 self._sender.send("metrics", metrics=found)
 
-        self._try("measuring", lambda: measure(say=False))  # the first processor figure has no interval
+        def measure_gpu() -> None:
+            if not gpu:
+                gpu.append(Gpu(self._worker.device))
+            send(gpu[0].metrics())
+
+        self._try("measuring", system_metrics)  # the first processor figure has no interval
         while not self._stop.wait(self._config.tracking.system_metrics_every_s):
-            self._try("measuring", lambda: measure(say=True))
+            self._try("measuring", lambda: send(system_metrics()))
+            if self._worker.device.type == "cuda":
+                self._try("measuring the GPU", measure_gpu)
 
     def _try(self, what: str, act: Callable[[], object]) -> None:
         """What goes wrong here is said once, and ends nothing else."""

@@ -98,16 +98,19 @@ class Runs:
                 self._tracker.artifact(run, self._folder.member(name).weights, "model")
                 self._upload_probabilities(run, self._folder.member(name).probabilities_of(self._split))
                 self._tracker.finish(run, "FINISHED")
-                self._record.reported.append(name)
+                if self._split == "val":
+                    self._record.reported.append(name)
             else:
-                self._tracker.tag(run, "error", state.error or "its workers died without a message")
-                self._tracker.finish(run, "FAILED")
+                done = self._is_done_but_for_test(name)
+                error = state.error or "its workers died without a message"
+                self._tracker.tag(run, f"error-{self._split}" if done else "error", error)
+                self._tracker.finish(run, "FINISHED" if done else "FAILED")
         parent = self._parent()
         if scores:
             self._tracker.summary(parent, report.metrics(scores.ensemble, prefix=self._split))
         for path in tables:
             self._tracker.artifact(parent, path)
-        failed = any(state.state != FINISHED for state in states.values())
+        failed = any(s.state != FINISHED and not self._is_done_but_for_test(name) for name, s in states.items())
         self._tracker.finish(parent, "FAILED" if failed else "FINISHED")
         self._folder.write(self._record)
 
@@ -115,7 +118,7 @@ class Runs:
         """End every run as `status` (KILLED or FAILED), members that are finished as FINISHED; `reason` is tagged."""
         self._report_goodput(*self._names)
         for name in self._names:
-            done = self._folder.member(name).state().state == FINISHED
+            done = self._folder.member(name).state().state == FINISHED or self._is_done_but_for_test(name)
             if not done:
                 self._tracker.tag(self._record.member_runs[name], "interrupted", reason)
             self._tracker.finish(self._record.member_runs[name], "FINISHED" if done else status)
@@ -123,6 +126,10 @@ class Runs:
         self._tracker.finish(self._parent(), status)
         with contextlib.suppress(OSError):  # on a full disk what changed is beside it
             self._folder.write(self._record)
+
+    def _is_done_but_for_test(self, name: str) -> bool:
+        """Whether a training is at its end, and what failed or was interrupted is an evaluation of the test part."""
+        return self._split != "val" and self._folder.member(name).is_finished(1)
 
     def _report_goodput(self, *names: str) -> None:
         """What the wall time of each member went into, and why each of its attempts ended."""

@@ -61,7 +61,9 @@ def run(experiment: Experiment) -> int:
         print(f"\n{interrupted}: {again} goes on: finished trials stay, the others from their newest checkpoints")
         return 130
     except (CannotGoOn, OSError) as error:
-        print(f"error: {error}; what was saved stays, and the same command goes on from there", file=sys.stderr)
+        said, *more = str(error).splitlines() or [type(error).__name__]
+        again = "what was saved stays, and the same command goes on from there"
+        print("\n".join([f"error: {said}; {again}", *more]), file=sys.stderr)
         return 1
 
 
@@ -188,7 +190,7 @@ class _Sweep:
                     raise
             attempts.close("its workers ended")
         except BaseException as error:
-            attempts.close(str(error) or type(error).__name__)
+            attempts.close(first_line(error))
             raise
         finally:
             stack.close()

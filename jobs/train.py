@@ -66,8 +66,9 @@ def run(experiment: Experiment, *, evaluate_again: bool = False) -> int:
                 _forget_evaluations(folder, record, planned)
             _give_new_attempts(folder, planned)
             unfinished = _unfinished(folder, planned)
-            record.reported = [name for name in record.reported if name not in unfinished]
-            unreported = [name for name in experiment.members if name not in record.reported]
+            if experiment.config.evaluation.split == "val":  # of which the record is
+                record.reported = [name for name in record.reported if name not in unfinished]
+            unreported = [name for name in experiment.members if evaluate_again or name not in record.reported]
             if not unfinished:
                 print(f"{experiment.name}: every member is finished; nothing to train (fresh=true trains anew)")
             if unreported:
@@ -80,7 +81,9 @@ def run(experiment: Experiment, *, evaluate_again: bool = False) -> int:
         print(f"\n{interrupted}: {again} goes on from the newest checkpoints")
         return 130
     except (CannotGoOn, OSError) as error:
-        print(f"error: {error}; what was saved stays, and the same command goes on from there", file=sys.stderr)
+        said, *more = str(error).splitlines() or [type(error).__name__]
+        again = "what was saved stays, and the same command goes on from there"
+        print("\n".join([f"error: {said}; {again}", *more]), file=sys.stderr)
         return 1
     outcome.trained_now, outcome.seconds = unfinished, time.monotonic() - started
     show(experiment, outcome)
@@ -177,7 +180,7 @@ def run_members(planned: Plan, folder: ExperimentFolder, record: Record, names: 
                 raise
         attempts.close("its workers ended")
     except BaseException as error:
-        attempts.close(str(error) or type(error).__name__)
+        attempts.close(first_line(error))
         raise
     finally:
         disconnect()
@@ -194,9 +197,11 @@ def _forget_evaluations(folder: ExperimentFolder, record: Record, planned: Plan)
     untrained = [member.name for member in planned.members if not folder.member(member.name).is_trained()]
     if untrained:
         raise ConfigError(f"{folder.name} has no trained weights of {', '.join(untrained)}; train them first")
+    split = planned.experiment.config.evaluation.split
     for member in planned.members:
-        folder.member(member.name).forget_evaluation(planned.experiment.config.evaluation.split)
-    record.reported = []
+        folder.member(member.name).forget_evaluation(split)
+    if split == "val":
+        record.reported = []
 
 
 def _give_new_attempts(folder: ExperimentFolder, planned: Plan) -> None:

@@ -43,12 +43,16 @@ from platform.submission import is_submitted, submission
 ROOT = Path(__file__).resolve().parent.parent
 INTERRUPTED = 130
 OWN_CONFIG = ("hydra", "main", "schema")  # what Hydra calls the places of configs, less those of --config-dir
+MLFLOWS_OWN = {"MLFLOW_TRACKING_URI": "uri", "MLFLOW_EXPERIMENT_NAME": "experiment"}  # variable -> of tracking
 SINGLE = "model"  # what the one member of a training without an ensemble is called
 
 
 def main() -> None:
     """Run the command line; exits with the job's status, 2 for a config that cannot work."""
     _print_anything()
+    for variable in MLFLOWS_OWN:
+        if not os.environ.get(variable):  # empty is unset, as it is to MLflow
+            os.environ.pop(variable, None)
     _hide_secrets()
     sys.argv[1:] = map(as_typed, sys.argv[1:])
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra hands its errors to us instead of printing them over many lines
@@ -74,7 +78,8 @@ def main() -> None:
 def _print_anything() -> None:
     """Letters that standard output does not have are written as \\u2014, whatever the locale. Files are UTF-8, also
     where it is another: Python reads that from the environment when it starts."""
-    if not sys.flags.utf8_mode and codecs.lookup(locale.getencoding()).name != "utf-8":
+    taken = os.environ.get("PYTHONUTF8") == "1" or sys.flags.ignore_environment  # nothing more can be done
+    if not sys.flags.utf8_mode and codecs.lookup(locale.getencoding()).name != "utf-8" and not taken:
         os.environ["PYTHONUTF8"] = "1"
         os.environ["PYTHONIOENCODING"] = os.environ.get("PYTHONIOENCODING") or locale.getencoding()
         os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
@@ -153,11 +158,12 @@ def _run(composed: DictConfig, overrides: list[str]) -> int:
 def _words_of_environment(composed: DictConfig, config: Config) -> list[str]:
     """What MLflow's variables of this process set, said, and as the overrides that other machines need."""
     words = []
-    for key, variable in (("uri", "MLFLOW_TRACKING_URI"), ("experiment", "MLFLOW_EXPERIMENT_NAME")):
+    for variable, key in MLFLOWS_OWN.items():
         if OmegaConf.is_interpolation(composed.tracking, key) and variable in os.environ:
             value = getattr(config.tracking, key)
             print(f"tracking.{key} is {value}, of {variable}; tracking.{key}=... on the command line wins", flush=True)
-            words.append(f"tracking.{key}='{value}'")
+            quoted = value.replace("'", "\\'")
+            words.append(f"tracking.{key}='{quoted}'")
     if os.environ.get("MLFLOW_EXPERIMENT_ID"):
         name = config.tracking.experiment
         print(

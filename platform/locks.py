@@ -30,7 +30,7 @@ class Held(Exception):
             if path.name.endswith(SUFFIX):
                 process, host = path.read_text().splitlines()[:2]
                 who = f"process {process} on {host}"
-        here = f" on {socket.gethostname()}" in f"{who} "  # then it lives
+        here = f" on {socket.gethostname()} " in f"{who} "  # then it lives
         remedy = "" if here else f" (if its machine is gone for good, remove {path})"
         super().__init__(f"{who or 'another process'}{remedy}")
         self.path = path

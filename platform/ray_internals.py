@@ -85,7 +85,14 @@ def interpreter_there() -> dict[str, Any] | None:
     processes = [each.info for each in psutil.process_iter(["name", "cmdline"])]
     raylets = [each["cmdline"] or [] for each in processes if each["name"] == "raylet"]
     commands = [word.removeprefix(flag) for words in raylets for word in words if word.startswith(flag)]
-    return quoted if sys.executable in [shlex.split(command)[0] for command in commands] else None
+    return quoted if any(sys.executable in _first_word(command) for command in commands) else None
+
+
+def _first_word(command: str) -> list[str]:
+    """None of a command that another's raylet has, and that no shell would take."""
+    with contextlib.suppress(ValueError):
+        return shlex.split(command)[:1]
+    return []
 
 
 def scratch_folder(below: str = "") -> tuple[Path, str]:
@@ -126,10 +133,19 @@ def last_words(logs: Path | None) -> str:
     """The last lines of Ray's own logs that tell of a failure, a line each with its file; "" if none does."""
     if logs is None:
         return ""
-    errors = sorted(logs.glob("*.err"), key=lambda file: file.stat().st_mtime, reverse=True)  # empty where all is well
+    errors: list[Path] = []
+    with contextlib.suppress(OSError):  # another user's
+        errors = sorted(logs.glob("*.err"), key=_written, reverse=True)  # empty where all is well
     told = [(file.name, _tail(file, "")) for file in errors] + [(name, _tail(logs / name, mark)) for name, mark in LOGS]
     found = [(name, lines[-TOLD_LINES:]) for name, lines in told if lines][:TOLD_FILES]
     return "".join(f"\n  {name}: {line}" for name, lines in found for line in lines)
+
+
+def _written(file: Path) -> float:
+    """When, in seconds since the epoch; 0 of a file that Ray has just removed."""
+    with contextlib.suppress(OSError):
+        return file.stat().st_mtime
+    return 0.0
 
 
 def _tail(file: Path, mark: str) -> list[str]:

@@ -17,7 +17,7 @@ SHORTEST = 6  # characters of a secret that is looked for outside of URLs: short
 HARMLESS = ("dl", "download", "raw", "ref", "rev", "version", "versionid", "generation", "alt", "format")  # in queries
 _SECRET = re.compile(r"pass|pwd|secret|token|sig|key|cred|auth|odbc_connect", re.IGNORECASE)  # in those of others
 _USERINFO = re.compile(r"[^/?#\s]*@|[^:/?#@\s]*:(?!\d*(?:[/?#\s]|$))\S*@")  # the second: a password with a / in it
-_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^\s'\"<>]*")
+_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://(?:[^\s/?#@:,]*:[^\s/?#@]*@)?[^\s'\"<>]*")  # a password may have quotes
 _CLOSING = re.compile(r"[)\]},.:;!]*$")  # what a sentence has after an address
 _WORD_URL = re.compile(  # of an override, where \ protects the next character and quotes all but themselves
     r"(?P<quote>['\"])?(?<![\w.+-])(?P<url>[A-Za-z][A-Za-z0-9+.:-]*://(?:\\.|[^\s'\"\\,\]}]|(?(quote)[\s,\]}]|(?!)))*)"
@@ -31,6 +31,7 @@ class _Parts(NamedTuple):
     base: str
     query: str  # "" where all of it may be seen: then it is in `base`
     secrets: list[str]
+    telling: list[str]  # those of the secrets that are surely some: a query has ordinary words, too
 
 
 _originals: dict[str, tuple[str, str]] = {}  # sealed -> base and query of what was given
@@ -61,7 +62,7 @@ def sealed(url: str, *, share: bool = True) -> str:
     _remember(shown, original)
     if share:
         _shared.add(shown)
-        _know(secrets)
+        _know([secret for part in parts for secret in part.telling], shown)
         os.environ[VARIABLE] = shared_secrets()
     return shown
 
@@ -114,7 +115,7 @@ def redacted(text: str) -> str:
     """Text of any origin (messages, tracebacks) without the secrets of URLs."""
     for secret in sorted(_known, key=len, reverse=True):
         if secret in text:
-            text = re.sub(rf"(?<![A-Za-z0-9]){re.escape(secret)}(?![A-Za-z0-9])", MASK, text)
+            text = _as_word(secret).sub(MASK, text)
     return _URL.sub(_redacted_url, text) if "://" in text else text
 
 
@@ -169,16 +170,18 @@ def _remember(shown: str, original: tuple[str, str]) -> None:
 def _taken_apart(url: str) -> _Parts:
     scheme, found, rest = url.partition("://")
     if not found or scheme.startswith(("file", "local")):
-        return _Parts(url, url, "", [])
+        return _Parts(url, url, "", [], [])
     web = scheme.lower() in ("http", "https")
     info = userinfo[0] if (userinfo := _USERINFO.match(rest)) else ""
     user, secrets = _without_password(info, web=web)
     body, query = _without_query(rest[len(info) :], web=web)
+    telling = secrets
     if query:
+        telling = [*secrets, *_values(query, telling=True)]
         secrets = [*secrets, *_values(query)]
         user = user if MASK in user else f"{MASK}@"  # says so, where it is in nobody's way
     base = url[: len(url) - len(query)]
-    return _Parts(f"{scheme}://{user}{body}", base, query, secrets)
+    return _Parts(f"{scheme}://{user}{body}", base, query, secrets, telling)
 
 
 def _without_password(info: str, *, web: bool) -> tuple[str, list[str]]:
@@ -192,24 +195,34 @@ def _without_password(info: str, *, web: bool) -> tuple[str, list[str]]:
 
 
 def _without_query(text: str, *, web: bool) -> tuple[str, str]:
-    """What stands before a query and the query, if there is a secret in it. Of the web's that is anything unknown."""
+    """What stands before a query and the query, if there is a secret in it. Of the web's that is anything unknown, but
+    not in a fragment, which is a place on a page."""
     place = re.search(r"[?#]" if web else r"\?", text)
     if not place:
         return text, ""
     query = text[place.start() :]
-    names = [each.partition("=")[0].lower() for each in re.split("[?&;#]", query) if "=" in each or web]
+    asked, _, fragment = query.partition("#")
+    names = [each.partition("=")[0].lower() for each in re.split("[?&;]", asked) if "=" in each or web]
     hidden = any(name and (name not in HARMLESS if web else _SECRET.search(name)) for name in names)
+    hidden = hidden or any(_SECRET.search(each.partition("=")[0]) for each in re.split("[?&;#]", fragment))
     return (text[: place.start()], query) if hidden and "${" not in query else (text, "")
 
 
-def _values(query: str) -> list[str]:
-    pairs = (each.partition("=") for each in re.split("[?&;#]", query))
+def _values(query: str, *, telling: bool = False) -> list[str]:
+    pairs = [each.partition("=") for each in re.split("[?&;#]", query)]
+    if telling:
+        pairs = [pair for pair in pairs if not pair[2] or _SECRET.search(pair[0])]
     return [value or name for name, _, value in pairs if name and name.lower() not in HARMLESS]
 
 
-def _know(secrets: list[str]) -> None:
-    forms = [form for each in secrets for form in (each, unquote_plus(each))]
-    _known.update(form for form in forms if len(form) >= SHORTEST)
+def _know(secrets: list[str], shown: str) -> None:
+    """Look for them everywhere, but for words of the address itself: `mlflow:mlflow@db/mlflow` would mask every one."""
+    forms = {form for each in secrets for form in (each, unquote_plus(each))}
+    _known.update(form for form in forms if len(form) >= SHORTEST and not _as_word(form).search(shown))
+
+
+def _as_word(secret: str) -> re.Pattern[str]:
+    return re.compile(rf"(?<![A-Za-z0-9]){re.escape(secret)}(?![A-Za-z0-9])")
 
 
 def _redacted_url(found: re.Match[str]) -> str:

@@ -12,15 +12,15 @@ MEGABYTE = 1e6
 MIG = "MIG-"
 
 
-def system_metrics(gpu: "Gpu | None" = None) -> dict[str, float]:
-    """Processor and memory of the node and of this process, and its GPU's, if it has one."""
+def system_metrics() -> dict[str, float]:
+    """Processor and memory of the node and of this process."""
     memory = psutil.virtual_memory()
     return {
         "system/cpu_utilization_percentage": psutil.cpu_percent(),  # since the last call
         "system/system_memory_usage_megabytes": memory.used / MEGABYTE,
         "system/system_memory_usage_percentage": memory.percent,
         "system/process_memory_megabytes": psutil.Process().memory_info().rss / MEGABYTE,
-    } | (gpu.metrics() if gpu else {})
+    }
 
 
 class Gpu:

@@ -80,3 +80,9 @@ def test_where_there_are_no_locks_the_dead_of_this_machine_are_not_in_the_way(
     file.unlink()
     with locked(path):
         pass
+
+
+@pytest.mark.parametrize(("host", "remedy"), [(HERE, False), (f"{HERE}0", True), ("elsewhere", True)])
+def test_the_remedy_is_for_holders_of_other_machines(tmp_path: Path, host: str, remedy: bool) -> None:
+    said = str(Held(tmp_path / "lock", f"process 5 on {host} since today"))
+    assert ("is gone for good" in said) == remedy

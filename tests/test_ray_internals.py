@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from platform.config import ConfigError
-from platform.ray_internals import SOCKET, have_a_token, interpreter, last_words, scratch_folder, settle
+from platform.ray_internals import SOCKET, _first_word, have_a_token, interpreter, last_words, scratch_folder, settle
 
 ROOT = Path(__file__).resolve().parent.parent
 ODD = "/home/me/it's 100% mine/.venv/bin/python"
@@ -105,6 +105,15 @@ def test_the_last_words_are_those_that_tell_of_a_failure(tmp_path: Path) -> None
         "  worker-1.err: one", "  worker-1.err: two", "  worker-1.err: " + "x" * 300,
         "  raylet.out: [1 E 2] a worker did not register",
     ]  # fmt: skip
+
+
+def test_logs_that_go_away_and_other_peoples_commands_are_no_errors(tmp_path: Path) -> None:
+    (tmp_path / "gone.err").symlink_to(tmp_path / "nowhere")
+    (tmp_path / "raylet.err").write_text("it broke\n")
+    assert last_words(tmp_path) == "\n  raylet.err: it broke"
+    assert _first_word("/it's/python -m ray") == []
+    assert _first_word("") == []
+    assert _first_word("'/a b/python' -m ray") == ["/a b/python"]
 
 
 @pytest.mark.slow

@@ -207,3 +207,23 @@ def test_what_becomes_a_folder_is_a_plain_name(name: str):
 def test_an_experiment_called_after_its_data_stays_among_the_others(name: str):
     with pytest.raises(ConfigError, match=r"^data\.name is "):
         DataConfig(name=name)
+
+
+def test_words_that_are_no_secrets_stay_in_messages():
+    for given in ("postgresql://mlflow:mlflow@db/mlflow", "https://host/get?dataset=imagenet&token=abcdef123"):
+        assert sealed(given) != given
+    said = "data/imagenet/index.json of mlflow==3.1, mlflow ui"
+    assert redacted(said) == said
+    assert redacted("refused abcdef123") == f"refused {MASK}"
+    for page in ("https://docs.ray.io/en/x.html#oom-section", "http://h:5000/#/experiments/3"):
+        assert redacted(page) == page == sealed(page)
+
+
+@pytest.mark.parametrize("password", ["pa'ssword1", 'pa"ss', "pa<ss>", "a'b'c"])
+def test_a_password_with_quotes_is_in_no_message(password: str):
+    assert (
+        redacted(f"tracking.uri is http://me:{password}@h/x, where") == f"tracking.uri is http://me:{MASK}@h/x, where"
+    )
+    assert redacted(f"write 'tracking.uri=http://me:{password}@h/x'") == f"write 'tracking.uri=http://me:{MASK}@h/x'"
+    both = f'["http://a/x","http://me:{password}@h"]'
+    assert password not in redacted(both)

@@ -56,6 +56,6 @@ def test_the_workers_own_gpu_is_measured_and_no_context_of_cuda_is_opened(monkey
         "nvmlDeviceGetUtilizationRates": utilization,
     }.items():
         monkeypatch.setattr(pynvml, name, answer)
-    found = system_metrics(Gpu(torch.device("cuda", 1)))
+    found = Gpu(torch.device("cuda", 1)).metrics()
     assert found["system/gpu_memory_usage_percentage"] == 75.0
     assert "system/gpu_utilization_percentage" not in found

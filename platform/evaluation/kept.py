@@ -39,7 +39,12 @@ def kept_scores(
     Raises:
         ConfigError: probabilities are missing or damaged, or the members' do not go together.
     """
-    digest = digest_of(members, view_counts)
+    try:
+        digest = digest_of(members, view_counts)
+    except OSError as error:
+        raise ConfigError(
+            f"the probabilities of {', '.join(members)} cannot be read ({first_line(error)}); {AGAIN}"
+        ) from error
     if (found := _read(file, digest)) is not None:
         return found
     say(f"scoring {len(members)} member(s) with up to {max(view_counts)} view(s) ...")
@@ -90,7 +95,7 @@ def _read(file: Path, digest: str) -> EnsembleScores | None:
         return _scores(content["scores"]) if content["digest"] == digest else None
     except FileNotFoundError:
         return None
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         log.warning("%s is damaged (%s); scores are computed again", file, first_line(error))
         return None
 

@@ -21,6 +21,7 @@ from platform.training.worker import Worker
 
 IMAGES = 1024
 IMAGES_PER_STREAM = 32  # at least: statistics of a few images are of little worth
+IMAGES_AT_ONCE = 128  # at most: a stream's go through the network together, and have to fit on the device
 
 
 def layers(network: nn.Module) -> list[_BatchNorm]:
@@ -36,7 +37,7 @@ def newest_images(
 
     A worker has read them just now, and the streams are the same at any number of workers.
     """
-    wanted = max(IMAGES_PER_STREAM, -(-IMAGES // order.streams))
+    wanted = min(IMAGES_AT_ONCE, max(IMAGES_PER_STREAM, -(-IMAGES // order.streams)))
     steps = -(-wanted // order.per_stream)
     start = max(0, step - steps)
     batches = list(loader.steps(start, start + steps))

@@ -344,4 +344,4 @@ def _reading_due(cfg: Config, step: int) -> bool:
 
 def _evaluation_due(cfg: Config, step: int, steps_per_epoch: int, total_steps: int) -> bool:
     every = cfg.evaluation.every_epochs * steps_per_epoch
-    return step == total_steps or (every > 0 and step % every == 0)
+    return step >= total_steps or (every > 0 and step % every == 0)

@@ -1,8 +1,8 @@
 """Waiting for the other workers of a group, however long they work.
 
 A collective waits as long as its process group lets it (`cluster.stall_timeout_s`), and who waits in one looks as if it
-stood still. Where workers have unequal work they meet here first. Whoever stands still is ended by its own watch, and
-Ray Train ends a group that has lost a worker: so the wait needs no limit of its own.
+stood still. Where workers have unequal work they meet here first. While a worker is watched, whoever stands still is
+ended by its own watch, and Ray Train ends a group that has lost a worker: so the wait needs no limit of its own then.
 """
 
 import itertools
@@ -19,24 +19,31 @@ T = TypeVar("T")
 _numbers = itertools.count()  # of meetings; every worker of a group comes to the same ones, in the same order
 
 
-def meet(worker: Worker, waiting: Callable[[], None] = lambda: None) -> None:
+def meet(worker: Worker, waiting: Callable[[], None] | None = None) -> None:
     """Return when every worker has come here. A collective must follow: rank 0 holds the store that they meet in.
 
     Args:
         worker: this one.
-        waiting: is called again and again meanwhile.
+        waiting: is called again and again meanwhile. Without it nobody watches: the wait has the limit of the store.
+
+    Raises:
+        RuntimeError: not all have come within that limit.
     """
     if worker.world == 1:
         return
     store, key = dist.distributed_c10d._get_default_store(), f"platform/meeting-{next(_numbers)}"
-    come = store.add(key, 1)
+    come, since = store.add(key, 1), time.monotonic()
+    limit_s = store.timeout.total_seconds()  # pyright: ignore[reportAttributeAccessIssue]
     while come < worker.world:
-        waiting()
+        if waiting:
+            waiting()
+        elif time.monotonic() - since > limit_s:
+            raise RuntimeError(f"{come} of {worker.world} workers are here after {limit_s:g} s; the others stand still")
         time.sleep(LOOK_EVERY_S)
         come = store.add(key, 0)
 
 
-def from_rank_0(worker: Worker, decide: Callable[[], T], waiting: Callable[[], None] = lambda: None) -> T:
+def from_rank_0(worker: Worker, decide: Callable[[], T], waiting: Callable[[], None] | None = None) -> T:
     """What rank 0 decides or reads, the same for every worker: files that all can see are not seen by all in the same
     moment, and clocks differ. The others wait as long as rank 0 needs."""
     found: list[T | None] = [decide() if worker.rank == 0 else None]
