@@ -7,7 +7,6 @@ under one parent, and `report/`. The same command again goes on: trials that are
 import contextlib
 import logging
 import shutil
-import sys
 import time
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -17,7 +16,7 @@ from hydra.core.hydra_config import HydraConfig
 from jobs.attempts import Attempts
 from jobs.results import Results
 from jobs.runs import Runs
-from jobs.train import Interrupted, deliver, end_runs_of_before, prepare_data, say_waiting
+from jobs.train import Interrupted, deliver, end_runs_of_before, prepare_data, say_waiting, say_what_stopped
 from platform.cluster import CannotGoOn, connect, disconnect
 from platform.config import Config, ConfigError, Experiment, first_line
 from platform.console import Console, duration
@@ -61,9 +60,7 @@ def run(experiment: Experiment) -> int:
         print(f"\n{interrupted}: {again} goes on: finished trials stay, the others from their newest checkpoints")
         return 130
     except (CannotGoOn, OSError) as error:
-        said, *more = str(error).splitlines() or [type(error).__name__]
-        again = "what was saved stays, and the same command goes on from there"
-        print("\n".join([f"error: {said}; {again}", *more]), file=sys.stderr)
+        say_what_stopped(error)
         return 1
 
 

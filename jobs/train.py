@@ -81,13 +81,18 @@ def run(experiment: Experiment, *, evaluate_again: bool = False) -> int:
         print(f"\n{interrupted}: {again} goes on from the newest checkpoints")
         return 130
     except (CannotGoOn, OSError) as error:
-        said, *more = str(error).splitlines() or [type(error).__name__]
-        again = "what was saved stays, and the same command goes on from there"
-        print("\n".join([f"error: {said}; {again}", *more]), file=sys.stderr)
+        say_what_stopped(error)
         return 1
     outcome.trained_now, outcome.seconds = unfinished, time.monotonic() - started
     show(experiment, outcome)
     return 1 if outcome.failed or outcome.waiting else 0
+
+
+def say_what_stopped(error: CannotGoOn | OSError) -> None:
+    """The error with its remedy in the first line; what Ray's logs say is below it."""
+    said, *more = str(error).splitlines() or [type(error).__name__]
+    remedy = "what was saved stays, and the same command goes on from there"
+    print("\n".join([f"error: {said}; {remedy}", *more]), file=sys.stderr)
 
 
 def prepare_data(config: Config) -> Index:
