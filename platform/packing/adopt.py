@@ -8,6 +8,7 @@ import hashlib
 import json
 import math
 import re
+import sys
 import tarfile
 import threading
 from collections import Counter, defaultdict
@@ -66,14 +67,19 @@ class _Found:
     def __init__(self) -> None:
         self.labels: dict[str, Counter[str]] = defaultdict(Counter)  # by part
         self.images: Counter[str] = Counter()  # members that could be a sample's image, by extension
-        self.digests: dict[str, list[tuple[Item, str]]] = defaultdict(list)  # of each part's images
+        self.items: dict[str, list[Item]] = defaultdict(list)  # of each part
+        self.digests: dict[str, bytearray] = defaultdict(bytearray)  # of their images, one after the other
         self._lock = threading.Lock()
 
-    def add(self, part: str, labels: Counter[str], images: Counter[str], digests: list[tuple[Item, str]]) -> None:
+    def add(self, part: str, labels: Counter[str], images: Counter[str], items: list[Item], digests: bytes) -> None:
         with self._lock:
             self.labels[part] += labels
             self.images += images
+            self.items[part] += items
             self.digests[part] += digests
+
+    def equal_images(self) -> duplicates.Duplicates:
+        return duplicates.find({part: (items, bytes(self.digests[part])) for part, items in self.items.items()})
 
 
 def index_shards(
@@ -123,7 +129,7 @@ def index_shards(
     for part in sorted(set(splits.values()) - {splits[shard.name] for shard in shards}):
         named = few([name for name in splits if splits[name] == part])
         raise ConfigError(f"no shard of the {part} part has a sample: {named}; take them away, or copy them again")
-    equal = duplicates.find(found.digests)
+    equal = found.equal_images()
     if equal.count and data.duplicates == "refuse":
         raise ConfigError(f"{equal.lines()[0]}; give data.duplicates=keep, or pack the images anew with drop")
     classes = _classes(set[str]().union(*found.labels.values()), data)
@@ -230,7 +236,7 @@ def _read(
     base: str, name: str, size: int, store: Storage, rule: SampleRule, classes: int, part: str, found: _Found
 ) -> _Shard:
     left_out, labels, images, lacking = LeftOut(), Counter[str](), Counter[str](), list[str]()
-    digests: list[tuple[Item, str]] = []
+    items, digests = list[Item](), list[bytes]()
     with whole(join(base, name), size, store) as content:
         try:
             samples = samples_of(content, left_out)
@@ -245,14 +251,15 @@ def _read(
             _refuse_two_images(key, name, parts, rule)
             labels[value] += 1
             offset, length = image
-            digests.append((Item(f"{name}/{key}", value), duplicates.digest_of(content[offset : offset + length])))
+            items.append(Item(f"{name}/{key}", sys.intern(value)))
+            digests.append(duplicates.digest_of(content[offset : offset + length]))
         if len(labels) > classes:  # captions, perhaps, of which there is no end
             raise ConfigError(
                 f"shard {name} alone has {len(labels)} different labels in {rule.spec}, e.g. {min(labels)[:40]!r}; "
                 f"data.classes is {classes}: set it to their number, or pack.label to where the class is"
             )
         digest = hashlib.md5(content, usedforsecurity=False).hexdigest()
-    found.add(part, labels, images, digests)
+    found.add(part, labels, images, items, b"".join(digests))
     return _Shard(name, size, digest, len(samples), lacking, left_out)
 
 

@@ -1,12 +1,18 @@
 """Equal images, by the digest of their bytes: within a part, in two parts, under two labels.
 
-In: each part's items with their digests. Out: lines that count and name them, and the parts with one of each.
+In: each part's items with their digests. Out: lines that count and name them, and the parts with one of each. A million
+images take 16 MB, and what equal ones are called.
 """
 
 import hashlib
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+import json
+from bisect import bisect_right
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from itertools import accumulate
+from typing import NamedTuple
 
+import numpy as np
 from PIL import Image
 
 from platform.packing.items import Item
@@ -15,14 +21,16 @@ BYTES = 16  # of a digest: of a million images two are equal by chance with the 
 NAMED = 3
 HELD_OUT_FIRST = ("val", "test", "train")  # of equal images in two parts the one that measures stays
 
-Digests = Mapping[str, Iterable[tuple[Item, str]]]  # part -> its items, each with its digest ("": none)
+NONE = bytes(BYTES)  # in place of the digest of what cannot be read
+
+Digests = Mapping[str, tuple[Sequence[Item], bytes]]  # part -> its items, and their digests one after the other
 
 
-def digest_of(content: bytes | Image.Image) -> str:
+def digest_of(content: bytes | Image.Image) -> bytes:
     """Of an image's file, or of its mode, size and pixels where it has none."""
     if isinstance(content, Image.Image):
         content = repr((content.mode, content.size)).encode() + content.tobytes()
-    return hashlib.blake2b(content, digest_size=BYTES).hexdigest()
+    return hashlib.blake2b(content, digest_size=BYTES).digest()
 
 
 @dataclass
@@ -37,7 +45,7 @@ class Duplicates:
     labels: int = 0  # of them, under another label than the first
     names: list[str] = field(default_factory=list)  # a few: "a.jpg (train) = b.jpg (val)"
     relabelled: list[str] = field(default_factory=list)  # a few of those of another label: "a.jpg: cat = b.jpg: dog"
-    kept: dict[str, list[Item]] = field(default_factory=dict)  # each part without them
+    extra: dict[str, list[int]] = field(default_factory=dict)  # their places in each part, ascending
 
     def lines(self) -> list[str]:
         if not self.count:
@@ -48,29 +56,82 @@ class Duplicates:
             f"{self.labels:,} to one of another label{labels}: {_some(self.names, self.count)}"
         ]
 
+    def kept(self, parts: Mapping[str, Sequence[Item]]) -> dict[str, list[Item]]:
+        """The parts without them, in their order."""
+        return {part: _without(items, set(self.extra.get(part, ()))) for part, items in parts.items()}
+
+    def as_json(self) -> str:
+        return json.dumps(asdict(self))
+
+    @staticmethod
+    def from_json(text: str, parts: Mapping[str, Sequence[Item]]) -> "Duplicates":
+        """What `as_json` wrote of these parts.
+
+        Raises:
+            ValueError, TypeError: something else.
+        """
+        found = Duplicates(**json.loads(text))
+        places = [(place, len(parts.get(part, ()))) for part, listed in found.extra.items() for place in listed]
+        if not all(0 <= place < count for place, count in places) or len(places) != found.count:
+            raise ValueError("it names other images than there are")
+        return found
+
 
 def _some(names: list[str], count: int) -> str:
     return f"{', '.join(names)}{' ...' if count > len(names) else ''}"
 
 
+def _without(items: Sequence[Item], places: set[int]) -> list[Item]:
+    return [item for place, item in enumerate(items) if place not in places]
+
+
 def find(parts: Digests) -> Duplicates:
-    """All of them; what is kept stays in the order of the parts' items."""
-    found = Duplicates()
-    first: dict[bytes, tuple[str, Item]] = {}
-    for part in sorted(parts, key=HELD_OUT_FIRST.index):
-        listed = list(parts[part])
-        extra: set[int] = set()
-        for number in sorted(range(len(listed)), key=lambda number: listed[number][0][:2]):  # name, label
-            item, digest = listed[number]
-            if not digest:
-                continue
-            other_part, other = first.setdefault(bytes.fromhex(digest), (part, item))
-            if other is not item:
-                extra.add(number)
-                _count(found, part, item, other_part, other)
-        found.kept[part] = [item for number, (item, _) in enumerate(listed) if number not in extra]
-    found.kept = {part: found.kept[part] for part in parts}
+    """All of them. Of images that have no equal nothing is kept but their digest."""
+    found = Duplicates(extra={part: [] for part in parts})
+    order = sorted(parts, key=HELD_OUT_FIRST.index)
+    ends = list(accumulate(len(parts[part][0]) for part in order))
+    extra: list[tuple[_Image, _Image]] = []  # each with the one that it is equal to
+    for places in _equal(b"".join(parts[part][1] for part in order)):
+        first, *others = sorted(_image(place, order, ends, parts) for place in places)
+        extra += [(image, first) for image in others]
+    for image, first in sorted(extra):
+        part = order[image.rank]
+        found.extra[part].append(image.place)
+        _count(found, part, image.item, order[first.rank], first.item)
+    for places in found.extra.values():
+        places.sort()
     return found
+
+
+class _Image(NamedTuple):
+    """Sorts as the first of equal images is chosen."""
+
+    rank: int  # of its part in the order of HELD_OUT_FIRST
+    name: str
+    label: str
+    place: int  # in the part
+
+    @property
+    def item(self) -> Item:
+        return Item(self.name, self.label)
+
+
+def _image(place: int, order: list[str], ends: list[int], parts: Digests) -> _Image:
+    rank = bisect_right(ends, place)
+    place -= ends[rank - 1] if rank else 0
+    item = parts[order[rank]][0][place]
+    return _Image(rank, item.name, item.label, place)
+
+
+def _equal(digests: bytes) -> Iterator[list[int]]:
+    """The places of each group of equal digests; NONE equals nothing."""
+    halves = np.frombuffer(digests, np.uint64).reshape(-1, 2)
+    order = np.lexsort(halves.T)
+    halves = halves[order]
+    same = (halves[1:] == halves[:-1]).all(axis=1) & halves[1:].any(axis=1)  # as the one before it
+    edges = np.flatnonzero(np.diff(np.concatenate(([False], same, [False])).astype(np.int8)))
+    for start, stop in edges.reshape(-1, 2):
+        yield order[start : stop + 1].tolist()
 
 
 def _count(found: Duplicates, part: str, item: Item, other_part: str, other: Item) -> None:

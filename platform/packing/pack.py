@@ -33,6 +33,7 @@ from platform.packing.target import Target, open_target
 
 Run = Callable[[Iterable[ShardTask]], Generator[ShardResult]]  # tasks to results, in any order
 Progress = Callable[[int, int], object]  # images done, of all
+EQUAL_NOTE = "equal-images"  # what reading all images found, for a packing that goes on
 QUEUED_PER_WORKER = 2  # tasks under way: none waits for work, and a million items are not shipped at once
 
 
@@ -117,11 +118,41 @@ def prepare(data: DataConfig, seed: int, storage: StorageConfig) -> Packing:
 
 
 def write(packing: Packing, storage: StorageConfig, progress: Progress | None, run: Run) -> PackReport:
-    """Have the shards written, then their index. Raises as `pack` does."""
+    """Have the shards written, then their index. Raises as `pack` does.
+
+    Which images are equal is known when all were read. Where they are dropped, the shards of the others are written
+    after that, of even size; an interruption then costs neither what was found nor the shards written since.
+    """
     target = open_target(packing.data.shards, storage)
+    drops, dropped = packing.data.duplicates == "drop", list[str]()
+    results: list[ShardResult] = []
+    with target.held():
+        equal = _noted(packing, target) if drops else None
+        if equal is None:
+            results = _write_shards(packing, target, progress, run)
+            equal = _equal_images(packing, results)
+            if equal.count and drops:
+                target.note(EQUAL_NOTE, f"{_note_of(packing, results)}\n{equal.as_json()}")
+        while equal.count and drops:  # once, unless the source changes meanwhile
+            once = _without(packing, equal)
+            dropped += [f"{line}; dropped: {once.images:,} of {packing.images:,} remain" for line in equal.lines()]
+            packing, results = once, _write_shards(once, target, progress, run)
+            equal = _equal_images(packing, results)
+        if equal.count and packing.data.duplicates == "refuse":
+            raise ConfigError(f"{equal.lines()[0]}; take them out, or give data.duplicates=keep or drop")
+        entries = [result.entry for result in results if result.entry["nsamples"]]
+        unreadable = _unreadable(results)
+        target.finish(_index(packing, entries, len(unreadable), equal.count), {entry["url"] for entry in entries})
+    reused = sum(result.reused for result in results)
+    kept = [f"{line}; kept (data.duplicates=drop or refuse)" for line in equal.lines()]
+    return PackReport(_samples(packing, results), unreadable, len(entries), reused, _converted(results), dropped + kept)
+
+
+def _write_shards(packing: Packing, target: Target, progress: Progress | None, run: Run) -> list[ShardResult]:
+    """All of them, in the order of the parts and names."""
     results: list[ShardResult] = []
     done = corrupt = 0
-    with target.held(), contextlib.closing(run(packing.tasks(target))) as finished:
+    with contextlib.closing(run(packing.tasks(target))) as finished:
         for result in finished:
             results.append(result)
             done, corrupt = done + result.items, corrupt + len(result.unreadable)
@@ -129,46 +160,63 @@ def write(packing: Packing, storage: StorageConfig, progress: Progress | None, r
                 raise too_many(_unreadable(results), packing.data.max_corrupt)
             if progress:
                 progress(done, packing.images)
-        parts = list(packing.splits)
-        results.sort(key=lambda result: (parts.index(result.entry["split"]), result.task))
-        equal = _equal_images(packing, results)
-        entries = [result.entry for result in results if result.entry["nsamples"]]
-        samples = {
-            split: sum(entry["nsamples"] for entry in entries if entry["split"] == split) for split in packing.splits
-        }
-        for split, count in samples.items():
-            if not count:
-                raise ConfigError(
-                    f"no image of the {split} part can be read, e.g. {_unreadable(results)[0]}; mend them"
-                )
-        if equal.count and packing.data.duplicates == "refuse":
-            raise ConfigError(f"{equal.lines()[0]}; take them out, or give data.duplicates=keep or drop")
-        if not equal.count or packing.data.duplicates != "drop":
-            target.finish(_index(packing, entries, corrupt, equal.count), {entry["url"] for entry in entries})
-    if equal.count and packing.data.duplicates == "drop":
-        for part, kept in equal.kept.items():
-            if not kept:
-                raise ConfigError(
-                    f"every image of the {part} part is in another part, too, and dropping them leaves none; take that "
-                    "part out of the source, or give data.duplicates=keep"
-                )
-        once = dataclasses.replace(packing, splits=equal.kept)  # their number is known now: shards of even size anew
-        trained = {split: Counter(item.label for item in items) for split, items in once.splits.items()}
-        refuse_untrained(trained, "their training images are all in that part, too: take them out of it")
-        report = write(once, storage, progress, run)
-        report.duplicates = [f"{line}; dropped" for line in equal.lines()]
-        return report
-    reused = sum(result.reused for result in results)
-    said = [f"{line}; kept (data.duplicates=drop or refuse)" for line in equal.lines()]
-    return PackReport(samples, _unreadable(results), len(entries), reused, _converted(results), said)
+    parts = list(packing.splits)
+    results.sort(key=lambda result: (parts.index(result.entry["split"]), result.task))
+    for split, count in _samples(packing, results).items():
+        if not count:
+            raise ConfigError(f"no image of the {split} part can be read, e.g. {_unreadable(results)[0]}; mend them")
+    return results
+
+
+def _samples(packing: Packing, results: list[ShardResult]) -> dict[str, int]:
+    """Images of each part that could be read."""
+    return {
+        split: sum(result.entry["nsamples"] for result in results if result.entry["split"] == split)
+        for split in packing.splits
+    }
 
 
 def _equal_images(packing: Packing, results: list[ShardResult]) -> duplicates.Duplicates:
     """Of the images that were read, in the order in which they are packed."""
-    digests: dict[str, list[str]] = {split: [] for split in packing.splits}
-    for result in results:  # sorted by name
-        digests[result.entry["split"]] += result.digests
-    return duplicates.find({split: zip(items, digests[split], strict=True) for split, items in packing.splits.items()})
+    digests = {
+        split: b"".join(result.digests for result in results if result.entry["split"] == split)
+        for split in packing.splits
+    }
+    return duplicates.find({split: (items, digests[split]) for split, items in packing.splits.items()})
+
+
+def _note_of(packing: Packing, shards: Iterable[ShardResult | ShardTask]) -> str:
+    """Of all that a note of equal images depends on, as far as it can be told without reading the images."""
+    prints = [shard.fingerprint if isinstance(shard, ShardResult) else shard.fingerprint() for shard in shards]
+    return recipe.digest({**recipe.settings(packing.data), "shards": prints}, packing.data.source)
+
+
+def _noted(packing: Packing, target: Target) -> duplicates.Duplicates | None:
+    """The equal images of just these, where an interrupted packing had found them."""
+    made_of, _, note = (target.noted(EQUAL_NOTE) or "").partition("\n")
+    if not note or made_of != _note_of(packing, packing.tasks(target)):
+        return None
+    try:
+        return duplicates.Duplicates.from_json(note, packing.splits)
+    except (ValueError, TypeError, AttributeError):
+        return None
+
+
+def _without(packing: Packing, equal: duplicates.Duplicates) -> Packing:
+    """
+    Raises:
+        ConfigError: a part has no image left, or classes that are not trained.
+    """
+    once = dataclasses.replace(packing, splits=equal.kept(packing.splits))
+    for part, kept in once.splits.items():
+        if not kept:
+            raise ConfigError(
+                f"every image of the {part} part is in another part, too, and dropping them leaves none; take that "
+                "part out of the source, or give data.duplicates=keep"
+            )
+    counts = {split: Counter(item.label for item in items) for split, items in once.splits.items()}
+    refuse_untrained(counts, "their training images are all in that part, too: take them out of it")
+    return once
 
 
 def _unreadable(results: list[ShardResult]) -> list[str]:

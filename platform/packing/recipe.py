@@ -34,10 +34,10 @@ def settings(data: DataConfig) -> dict[str, Any]:
 
 def sealed(record: dict[str, Any], source: str | None) -> dict[str, Any]:
     """A record of a packing with its digest."""
-    return {**record, DIGEST: _digest(record, source)}
+    return {**record, DIGEST: digest(record, source)}
 
 
-def _digest(record: dict[str, Any], source: str | None) -> str:
+def digest(record: dict[str, Any], source: str | None) -> str:
     content = {key: value for key, value in record.items() if key != DIGEST}
     text = json.dumps([content, address(source)], sort_keys=True)
     return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()
@@ -77,7 +77,7 @@ def refuse_others(record: dict[str, Any], data: DataConfig) -> None:
             f"{_values(asked)}; pack into another data.shards, give the values "
             "packed with, or data.source=null to use them as they are"
         )
-    if record[DIGEST] != _digest(record, data.source):
+    if record[DIGEST] != digest(record, data.source):
         raise ConfigError(
             f"data.source is {data.source} ({address(data.source)}), but the shards in {data.shards} were packed from "
             f"another {record.get('source')}; pack into another data.shards, or give data.source=null to use them as "

@@ -15,7 +15,7 @@ from typing import Any
 
 from platform.config import ConfigError, first_line
 from platform.data.storage import NoSuchFile, Refused, StorageError
-from platform.packing.duplicates import digest_of
+from platform.packing.duplicates import NONE, digest_of
 from platform.packing.encode import CODECS, stored
 from platform.packing.items import Item
 from platform.packing.sources import Source
@@ -68,7 +68,8 @@ class ShardResult:
     entry: dict[str, Any]  # of the index
     unreadable: list[str]
     converted: dict[str, int]  # what images were before they became 8-bit grey or RGB -> how many of them
-    digests: list[str]  # of each item's bytes in its source; "" of those that cannot be read
+    digests: bytes  # of each item's bytes in its source, one after the other; NONE of those that cannot be read
+    fingerprint: str  # of the task
     reused: bool  # it was there from an earlier, interrupted packing
 
 
@@ -86,14 +87,14 @@ def write_shard(task: ShardTask, stop: threading.Event | None = None) -> ShardRe
         if found is not None and found["fingerprint"] == fingerprint and "digests" in found:
             return _result(task, found, reused=True)
         with task.target.part(task.name) as part:
-            digests = [""] * len(task.items)
+            digests = [NONE] * len(task.items)
             entry, unreadable, converted = _write(task, part, stop, digests)
             record: Record = {
                 "fingerprint": fingerprint,
                 "entry": entry,
                 "unreadable": unreadable,
                 "converted": converted,
-                "digests": digests,
+                "digests": [digest.hex() if digest != NONE else "" for digest in digests],
             }
             task.target.keep(part, task.name, record)
             return _result(task, record, reused=False)
@@ -113,13 +114,14 @@ def _result(task: ShardTask, record: Record, *, reused: bool) -> ShardResult:
         record["entry"],
         record["unreadable"],
         record["converted"],
-        record["digests"],
+        b"".join(bytes.fromhex(digest) or NONE for digest in record["digests"]),
+        record["fingerprint"],
         reused,
     )
 
 
 def _write(
-    task: ShardTask, path: Path, stop: threading.Event | None, digests: list[str]
+    task: ShardTask, path: Path, stop: threading.Event | None, digests: list[bytes]
 ) -> tuple[dict[str, Any], list[str], dict[str, int]]:
     """The tar, its index entry, what could not be read, and what was converted."""
     unreadable: list[str] = []
@@ -141,7 +143,7 @@ def _write(
 
 
 def _samples(
-    task: ShardTask, unreadable: list[str], converted: Counter[str], stop: threading.Event | None, digests: list[str]
+    task: ShardTask, unreadable: list[str], converted: Counter[str], stop: threading.Event | None, digests: list[bytes]
 ) -> Iterator[tuple[int, str, bytes, int]]:
     """(key, extension, image, label) of every item that can be read; the others are listed."""
     for key, (item, label) in enumerate(zip(task.items, task.labels, strict=True), task.first):

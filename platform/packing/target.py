@@ -48,6 +48,14 @@ class Target(Protocol):
         """
         ...
 
+    def note(self, name: str, text: str) -> None:
+        """Keep a note of the packing for the one that goes on with it; it goes when the index is there."""
+        ...
+
+    def noted(self, name: str) -> str | None:
+        """A note that an interrupted packing left."""
+        ...
+
     def held(self) -> contextlib.AbstractContextManager[None]:
         """Hold the place, in the packing process; what is unfinished at the end stays for the next one.
 
@@ -99,6 +107,16 @@ class LocalTarget:
             os.fsync(file.fileno())
         part.replace(self._unfinished / name)
         write_atomically(self._record(name), json.dumps(record))
+
+    def note(self, name: str, text: str) -> None:
+        with _written(self._unfinished):
+            write_atomically(self._unfinished / RECORDS / name, text)
+
+    def noted(self, name: str) -> str | None:
+        try:
+            return (self._unfinished / RECORDS / name).read_text()
+        except (FileNotFoundError, ValueError):
+            return None
 
     @contextlib.contextmanager
     def held(self) -> Iterator[None]:
@@ -200,6 +218,15 @@ class RemoteTarget:
         store = Storage(self.storage)
         store.upload(part, join(self.url, name))
         store.write(self._record(name), json.dumps(record).encode())
+
+    def note(self, name: str, text: str) -> None:
+        Storage(self.storage).write(join(self.url, f"{RECORDS}/{name}"), text.encode())
+
+    def noted(self, name: str) -> str | None:
+        try:
+            return Storage(self.storage).read(join(self.url, f"{RECORDS}/{name}")).decode()
+        except (NoSuchFile, ValueError):
+            return None
 
     @contextlib.contextmanager
     def held(self) -> Iterator[None]:
