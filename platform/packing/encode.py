@@ -61,6 +61,11 @@ def stored(
     return _as_jpeg(image.getchannel(0) if shows_grey(header) else image, shorter_side, quality, was)
 
 
+def by_range(was: str) -> bool:
+    """Whether what `Stored.converted` says is of an image whose values were scaled by a range."""
+    return "as 0 to 255" in was
+
+
 def _as_jpeg(image: Image.Image, shorter_side: int | None, quality: int, was: str | None) -> Stored:
     shrunk = _shrunk(image, shorter_side)
     packed = _jpeg(shrunk, quality, FULL_CHROMA if shrunk.size == image.size else HALF_CHROMA)

@@ -24,6 +24,7 @@ from platform.data.index import KIND
 from platform.data.order import steps_of
 from platform.packing import duplicates, recipe
 from platform.packing.datasets import TorchvisionSource
+from platform.packing.encode import by_range
 from platform.packing.items import TEST_AS_VAL, Item, Parts, natural
 from platform.packing.layout import cause
 from platform.packing.parts import few, refuse_untrained, without_image
@@ -58,6 +59,7 @@ class Packing:
     source: Source
     classes: list[str]
     splits: dict[str, list[Item]]  # shuffled
+    divided: bool = True  # here, by `data.val_fraction`; else the parts are the source's own
 
     @property
     def images(self) -> int:
@@ -112,9 +114,11 @@ def prepare(data: DataConfig, seed: int, storage: StorageConfig) -> Packing:
     classes = class_names(splits, data, source.classes() if isinstance(source, TorchvisionSource) else None)
     counts = {split: Counter(item.label for item in items) for split, items in splits.items()}
     refuse_untrained(counts, "add training images of them, or take them out of that part")
-    for line in without_image(counts) if None not in parts else ():  # of what was divided here, `divide` says it
-        say_once(f"{data.source}: {line}")
-    return Packing(data, seed, source, classes, {k: _shuffled(v, seed) for k, v in splits.items()})
+    divided = None in parts
+    why = f" (too few for data.val_fraction={data.val_fraction:g} to hold one out)" if divided else ""
+    for line in without_image(counts):
+        say_once(f"{data.source}: {line}{why}")
+    return Packing(data, seed, source, classes, {k: _shuffled(v, seed) for k, v in splits.items()}, divided)
 
 
 def write(packing: Packing, storage: StorageConfig, progress: Progress | None, run: Run) -> PackReport:
@@ -140,9 +144,12 @@ def write(packing: Packing, storage: StorageConfig, progress: Progress | None, r
             equal = _equal_images(packing, results)
         if equal.count and packing.data.duplicates == "refuse":
             raise ConfigError(f"{equal.lines()[0]}; take them out, or give data.duplicates=keep or drop")
-        entries = [result.entry for result in results if result.entry["nsamples"]]
+        entries = _entries(results)
         unreadable = _unreadable(results)
-        target.finish(_index(packing, entries, len(unreadable), equal.count), {entry["url"] for entry in entries})
+        index = _index(
+            packing, results, equal.count, _unused(packing, results, equal_images=bool(dropped or equal.count))
+        )
+        target.finish(index, {entry["url"] for entry in entries})
     reused = sum(result.reused for result in results)
     kept = [f"{line}; kept (data.duplicates=drop or refuse)" for line in equal.lines()]
     return PackReport(_samples(packing, results), unreadable, len(entries), reused, _converted(results), dropped + kept)
@@ -216,11 +223,20 @@ def _without(packing: Packing, equal: duplicates.Duplicates) -> Packing:
             )
     counts = {split: Counter(item.label for item in items) for split, items in once.splits.items()}
     refuse_untrained(counts, "their training images are all in that part, too: take them out of it")
+    before = without_image({split: Counter(item.label for item in items) for split, items in packing.splits.items()})
+    for line in without_image(counts):
+        if line not in before:
+            say_once(f"{packing.data.source}, equal images dropped: {line}")
     return once
 
 
 def _unreadable(results: list[ShardResult]) -> list[str]:
     return [line for result in results for line in result.unreadable]
+
+
+def _entries(results: list[ShardResult]) -> list[dict[str, Any]]:
+    """Of the index."""
+    return [result.entry for result in results if result.entry["nsamples"]]
 
 
 def _converted(results: list[ShardResult]) -> dict[str, int]:
@@ -252,12 +268,11 @@ def divide(parts: Parts, val_fraction: float, seed: int) -> dict[str, list[Item]
     by_class: dict[str, list[Item]] = defaultdict(list)
     for item in parts[None]:
         by_class[item.label].append(item)
-    train, val, none_held_out = [], [], list[str]()
+    train, val = list[Item](), list[Item]()
     for label in sorted(by_class, key=natural):
         items = by_class[label]
         order = np.random.Generator(np.random.Philox(draws.key(seed, 1))).permutation(len(items))
         held_out = round(steps_of(val_fraction, len(items)))
-        none_held_out += [] if held_out else [label]
         val += [items[i] for i in order[:held_out]]
         train += [items[i] for i in order[held_out:]]
     for part, remedy in ((train, "lower"), (val, "raise")):
@@ -265,11 +280,6 @@ def divide(parts: Parts, val_fraction: float, seed: int) -> dict[str, list[Item]
             raise ConfigError(
                 f"data.val_fraction is {val_fraction}, which leaves one of the parts without images; {remedy} it"
             )
-    if none_held_out:
-        say_once(
-            f"{len(none_held_out)} of {len(by_class)} classes have too few images for "
-            f"data.val_fraction={val_fraction:g} to hold one out, and so no validation image: {few(none_held_out)}"
-        )
     return {"train": train, "val": val}
 
 
@@ -322,8 +332,20 @@ def processors() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _index(packing: Packing, entries: list[dict[str, Any]], corrupt: int, equal: int) -> str:
-    data = packing.data
+def _unused(packing: Packing, results: list[ShardResult], *, equal_images: bool) -> list[str]:
+    """The settings that changed nothing of these shards, and of which every other value would not have, either."""
+    unreadable = bool(_unreadable(results))
+    used = {
+        "val_fraction": packing.divided,
+        "jpeg_quality": any(result.encoded is None or result.encoded for result in results),
+        "value_range": unreadable or any(map(by_range, _converted(results))),  # without it some cannot be read
+        "duplicates": unreadable or equal_images,
+    }
+    return [name for name, matters in used.items() if not matters]
+
+
+def _index(packing: Packing, results: list[ShardResult], equal: int, unused: list[str]) -> str:
+    data, corrupt = packing.data, len(_unreadable(results))
     record = {
         "source": source_name(data.source),
         "seed": packing.seed,
@@ -331,6 +353,7 @@ def _index(packing: Packing, entries: list[dict[str, Any]], corrupt: int, equal:
         **({"shrunk_chroma": "4:2:0"} if data.shorter_side else {}),
         **({"unreadable": corrupt} if corrupt else {}),
         **({recipe.EQUAL: equal} if equal else {}),
+        **({recipe.UNUSED: unused} if unused else {}),
         **({"enlarged": DIGITS_SCALE} if data.source == DIGITS else {}),
     }
     content = {
@@ -339,6 +362,6 @@ def _index(packing: Packing, entries: list[dict[str, Any]], corrupt: int, equal:
         "name": data.name,
         "classes": packing.classes,
         "packing": recipe.sealed(record, data.source),
-        "shardlist": entries,
+        "shardlist": _entries(results),
     }
     return json.dumps(content, indent=1) + "\n"

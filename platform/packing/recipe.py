@@ -14,6 +14,7 @@ from platform.config import ConfigError, DataConfig
 
 DIGEST = "sha256"
 EQUAL = "equal_images"  # that were kept, if any
+UNUSED = "unused"  # settings that would have changed nothing of these shards: another value asks for the same ones
 # Settings of `data` that change nothing of the shards' bytes; every other one, and those to come, does.
 NOT_PACKED = (
     "name", "shards", "source", "classes", "image_size", "mean", "std", "mirror", "min_crop_area", "max_corrupt",
@@ -61,7 +62,8 @@ def refuse_others(record: dict[str, Any], data: DataConfig) -> None:
     """
     if data.source is None or DIGEST not in record:  # others' shards, and indexes from before there were digests
         return
-    packed, asked = _changed(record, {key: value for key, value in settings(data).items() if key not in SAID})
+    matter = settings(data).keys() - set(SAID) - _unused(record)
+    packed, asked = _changed(record, {key: value for key, value in settings(data).items() if key in matter})
     if packed.get("shorter_side") and asked["shorter_side"] is None:  # as they are; the plan says how large that is
         del packed["shorter_side"], asked["shorter_side"]
     if data.duplicates == "refuse" and record.get(EQUAL):
@@ -83,6 +85,15 @@ def refuse_others(record: dict[str, Any], data: DataConfig) -> None:
             f"another {record.get('source')}; pack into another data.shards, or give data.source=null to use them as "
             "they are"
         )
+
+
+def _unused(record: dict[str, Any]) -> set[str]:
+    """Nothing is known of indexes from before this was recorded, but that they count the equal images they keep."""
+    unused = record.get(UNUSED)
+    found = {str(key) for key in unused} if isinstance(unused, list) else set[str]()
+    if record.get("duplicates") == "keep" and not record.get(EQUAL) and not record.get("unreadable"):
+        found.add("duplicates")
+    return found
 
 
 def without_effect(record: dict[str, Any], data: DataConfig, seed: int) -> str | None:

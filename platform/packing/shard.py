@@ -9,7 +9,7 @@ import tarfile
 import threading
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -68,6 +68,7 @@ class ShardResult:
     entry: dict[str, Any]  # of the index
     unreadable: list[str]
     converted: dict[str, int]  # what images were before they became 8-bit grey or RGB -> how many of them
+    encoded: int | None  # images whose bytes are not those of the source; None: an earlier version did not count
     digests: bytes  # of each item's bytes in its source, one after the other; NONE of those that cannot be read
     fingerprint: str  # of the task
     reused: bool  # it was there from an earlier, interrupted packing
@@ -87,14 +88,14 @@ def write_shard(task: ShardTask, stop: threading.Event | None = None) -> ShardRe
         if found is not None and found["fingerprint"] == fingerprint and "digests" in found:
             return _result(task, found, reused=True)
         with task.target.part(task.name) as part:
-            digests = [NONE] * len(task.items)
-            entry, unreadable, converted = _write(task, part, stop, digests)
+            seen = _Seen([NONE] * len(task.items))
             record: Record = {
                 "fingerprint": fingerprint,
-                "entry": entry,
-                "unreadable": unreadable,
-                "converted": converted,
-                "digests": [digest.hex() if digest != NONE else "" for digest in digests],
+                "entry": _write(task, part, stop, seen),
+                "unreadable": seen.unreadable,
+                "converted": dict(seen.converted),
+                "encoded": seen.encoded,
+                "digests": [digest.hex() if digest != NONE else "" for digest in seen.digests],
             }
             task.target.keep(part, task.name, record)
             return _result(task, record, reused=False)
@@ -114,37 +115,41 @@ def _result(task: ShardTask, record: Record, *, reused: bool) -> ShardResult:
         record["entry"],
         record["unreadable"],
         record["converted"],
+        record.get("encoded"),
         b"".join(bytes.fromhex(digest) or NONE for digest in record["digests"]),
         record["fingerprint"],
         reused,
     )
 
 
-def _write(
-    task: ShardTask, path: Path, stop: threading.Event | None, digests: list[bytes]
-) -> tuple[dict[str, Any], list[str], dict[str, int]]:
-    """The tar, its index entry, what could not be read, and what was converted."""
-    unreadable: list[str] = []
-    converted: Counter[str] = Counter()
+@dataclass
+class _Seen:
+    """Of the images of a shard, while it is written."""
+
+    digests: list[bytes]
+    unreadable: list[str] = field(default_factory=list)
+    converted: Counter[str] = field(default_factory=Counter)
+    encoded: int = 0
+
+
+def _write(task: ShardTask, path: Path, stop: threading.Event | None, seen: _Seen) -> dict[str, Any]:
+    """Write the tar; its index entry."""
     samples = 0
     with tarfile.open(path, "w", format=tarfile.USTAR_FORMAT) as tar:
-        for key, extension, image, label in _samples(task, unreadable, converted, stop, digests):
+        for key, extension, image, label in _samples(task, stop, seen):
             _add(tar, f"{key:09d}.{extension}", image)
             _add(tar, f"{key:09d}.cls", str(label).encode())
             samples += 1
-    entry = {
+    return {
         "url": task.name,
         "nsamples": samples,
         "filesize": path.stat().st_size,
         "md5sum": md5_of(path),
         "split": task.split,
     }
-    return entry, unreadable, dict(converted)
 
 
-def _samples(
-    task: ShardTask, unreadable: list[str], converted: Counter[str], stop: threading.Event | None, digests: list[bytes]
-) -> Iterator[tuple[int, str, bytes, int]]:
+def _samples(task: ShardTask, stop: threading.Event | None, seen: _Seen) -> Iterator[tuple[int, str, bytes, int]]:
     """(key, extension, image, label) of every item that can be read; the others are listed."""
     for key, (item, label) in enumerate(zip(task.items, task.labels, strict=True), task.first):
         if stop is not None and stop.is_set():
@@ -158,13 +163,14 @@ def _samples(
         except Exception as error:  # decoders raise whatever they stumble upon
             if isinstance(error, StorageError) and not isinstance(error, NoSuchFile | Refused):
                 raise  # the store does not answer; the image may be fine
-            unreadable.append(f"{item.name}: {_reason(error)}")
-            if len(unreadable) > task.max_corrupt:
-                raise too_many(unreadable, task.max_corrupt) from error
+            seen.unreadable.append(f"{item.name}: {_reason(error)}")
+            if len(seen.unreadable) > task.max_corrupt:
+                raise too_many(seen.unreadable, task.max_corrupt) from error
             continue
-        digests[key - task.first] = digest_of(content)
+        seen.digests[key - task.first] = digest_of(content)
+        seen.encoded += image.content is not content
         if image.converted:
-            converted[image.converted] += 1
+            seen.converted[image.converted] += 1
         yield key, image.extension, image.content, label
 
 

@@ -4,14 +4,17 @@ import json
 import logging
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from platform.config import Config, ConfigError, DataConfig
+from platform.data.index import read_index
 from platform.packing import recipe
 from platform.packing.pack import pack
 from platform.plan import _say_once, open_data
-from tests.packing.packed import class_files, config, write_files
+from tests.packing.packed import class_files, config, one_image, write_files
+from tests.packing.test_resume import interrupt_at
 
 
 def refused(data: DataConfig, message: str) -> None:
@@ -53,6 +56,7 @@ def test_another_folder_of_the_same_name_is_another_source(
 def test_changed_settings_that_had_no_effect_are_said(
     tmp_path: Path, class_folder: Path, key: str, value: float, said: str
 ) -> None:
+    write_files(class_folder, {"cat/z.bmp": one_image("BMP")})  # which shards do not hold
     data = config(tmp_path, class_folder)
     pack(data)
     changed = replace(data, **{key: value})
@@ -63,6 +67,68 @@ def test_changed_settings_that_had_no_effect_are_said(
     del content["packing"][recipe.DIGEST]  # as it was before there were digests
     (tmp_path / "shards" / "index.json").write_text(json.dumps(content))
     open_data(Config(data=data))
+
+
+OTHERS = {"val_fraction": 0.5, "jpeg_quality": 50, "value_range": [0, 4095], "duplicates": "drop"}
+
+
+def without_digest_of(record: dict[str, Any], data: DataConfig, key: str) -> dict[str, Any]:
+    """The record as it was before `key` was part of it."""
+    return recipe.sealed(
+        {name: value for name, value in record.items() if name not in (key, recipe.DIGEST)}, data.source
+    )
+
+
+def test_a_setting_that_changed_nothing_of_this_source_may_change(tmp_path: Path, small_jpegs: list[bytes]) -> None:
+    files = class_files(small_jpegs[:9], "train/") | class_files(small_jpegs[9:], "val/")
+    data = config(tmp_path, write_files(tmp_path / "source", files))
+    pack(data)
+    record = read_index(data.shards).packing
+    assert record[recipe.UNUSED] == list(OTHERS)
+    earlier = without_digest_of(record, data, recipe.UNUSED)
+    recipe.refuse_others(earlier, data)
+    for key, value in OTHERS.items():
+        changed = replace(data, **{key: value})
+        open_data(Config(data=changed))
+        if key == "duplicates":  # that none are equal was recorded before
+            recipe.refuse_others(earlier, changed)
+            continue
+        with pytest.raises(ConfigError, match=f"were packed with data.{key}="):
+            recipe.refuse_others(earlier, changed)
+
+
+@pytest.mark.parametrize(
+    ("files", "used"),
+    [
+        ({"cat/deep.png": one_image("PNG", "I;16")}, "value_range"),
+        ({"cat/deep.tif": one_image("TIFF", "F")}, "value_range"),  # unreadable without it
+        ({"cat/plain.bmp": one_image("BMP")}, "jpeg_quality"),
+        ({"cat/a.png": one_image("PNG"), "cat/b.png": one_image("PNG")}, "duplicates"),
+    ],
+)
+def test_a_setting_that_mattered_for_one_image_does_not(
+    tmp_path: Path, class_folder: Path, files: dict[str, bytes], used: str
+) -> None:
+    data = config(tmp_path, write_files(class_folder, files))
+    pack(data)
+    record = read_index(data.shards).packing
+    assert used not in record[recipe.UNUSED]
+    with pytest.raises(ConfigError, match=f"were packed with data.{used}="):
+        recipe.refuse_others(record, replace(data, **{used: OTHERS[used]}))
+
+
+def test_shards_of_which_an_earlier_version_did_not_count_the_encoded_images_may_depend_on_their_quality(
+    tmp_path: Path, class_folder: Path
+) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        pack(config(tmp_path, class_folder), progress=interrupt_at(12))
+    for path in (tmp_path / "shards.packing" / ".packing").glob("*.json"):
+        path.write_text(
+            json.dumps({key: value for key, value in json.loads(path.read_text()).items() if key != "encoded"})
+        )
+    report = pack(config(tmp_path, class_folder))
+    assert report.reused == report.shards
+    assert read_index(tmp_path / "shards").packing[recipe.UNUSED] == ["value_range", "duplicates"]
 
 
 def test_another_seed_or_size_of_shards_is_said_once(
