@@ -60,7 +60,8 @@ def write(config: Config) -> pack.PackReport:
     try:
         packing = pack.prepare(data, config.seed, config.storage)
         with _workers(config, packing.images) as (workers, where):
-            print(f"packing {packing.images:,} images of {data.source} into {data.shards}, {where}", flush=True)
+            less = ", less those that turn out equal to another," if data.duplicates == "drop" else ""
+            print(f"packing {packing.images:,} images of {data.source}{less} into {data.shards}, {where}", flush=True)
             with Counter("packed", "images") as counter:
                 report = pack.write(packing, config.storage, counter, workers)
     except StorageError as error:

@@ -205,6 +205,8 @@ class Counter:
     def __call__(self, done: int, total: int) -> None:
         self._bar.update(self._task, completed=done, total=total)
         tenths = 10 * done // total
+        if tenths < self._tenths:  # it goes through them again
+            self._tenths, self._started = 0, time.monotonic()
         if self._plain and tenths > self._tenths:
             self._tenths = tenths
             elapsed = max(time.monotonic() - self._started, 1e-3)

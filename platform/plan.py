@@ -249,7 +249,7 @@ def lines(plan: Plan) -> list[str]:
     cluster = config.cluster
     text = [
         f"experiment  {experiment.name}",
-        f"data        {config.data.name}: {_parts(plan)} images, "
+        f"data        {config.data.name}: {_parts(plan)}, "
         f"{config.data.classes} classes, {config.data.image_size} px"
         + (f", shrunk to {plan.shrunk_to} px when packed" if plan.shrunk_to else ""),
         f"shards      {shards}",
@@ -280,9 +280,13 @@ def lines(plan: Plan) -> list[str]:
 
 
 def _parts(plan: Plan) -> str:
-    if not plan.test_samples:
-        return f"{plan.train_samples} training and {plan.val_samples} validation"
-    return f"{plan.train_samples} training, {plan.val_samples} validation and {plan.test_samples} test"
+    """Images of each part; of equal ones nothing is known before they are read."""
+    test = f", {plan.val_samples} validation and {plan.test_samples} test"
+    counted = (
+        f"{plan.train_samples} training{test if plan.test_samples else f' and {plan.val_samples} validation'} images"
+    )
+    drops = not plan.packed and plan.experiment.config.data.duplicates == "drop"
+    return counted + (" (less those equal to another, which packing drops)" if drops else "")
 
 
 def _of_test(config: Config) -> str:

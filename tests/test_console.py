@@ -57,6 +57,17 @@ def test_counted_work_is_a_line_every_tenth_where_there_is_no_terminal(capsys: p
     assert "left" not in lines[-1]
 
 
+def test_what_is_gone_through_again_is_counted_again(capsys: pytest.CaptureFixture[str]):
+    with Counter("packed", "images", plain=True) as counter:
+        for total in (20, 16):
+            for done in range(total + 1):
+                counter(done, total)
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 20
+    assert lines[9].startswith("packed 100%  20 of 20 images  ")
+    assert lines[-1].startswith("packed 100%  16 of 16 images  ")
+
+
 def test_counted_work_is_a_bar_on_a_terminal(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("FORCE_COLOR", "1")
     monkeypatch.setenv("COLUMNS", "120")

@@ -154,6 +154,14 @@ def test_shrunk_images_are_in_the_plan_and_others_than_asked_for_are_refused(tmp
         open_data(Config(data=replace(data, shorter_side=48)))
 
 
+def test_equal_images_that_will_be_dropped_are_in_the_planned_number_and_that_is_said(digits_data: DataConfig):
+    text = "1438 training and 359 validation images"
+    drops = replace(digits_data, shards=f"{digits_data.shards}-absent", duplicates="drop")
+    assert f"{text} (less those equal to another, which packing drops), 10" in "\n".join(lines(plan(experiment(drops))))
+    for counted in (replace(drops, duplicates="keep"), digits_data):
+        assert f"{text}, 10 classes" in "\n".join(lines(plan(experiment(counted))))
+
+
 def test_shards_of_images_as_they_were_are_not_taken_for_shrunk_ones(digits_data: DataConfig):
     assert not any("shrunk" in line for line in lines(plan(experiment(digits_data))))
     with pytest.raises(ConfigError, match=r"data\.shorter_side is 64, the shards in .* hold images as they were; pack"):

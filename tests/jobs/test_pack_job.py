@@ -18,7 +18,7 @@ from platform.packing import pack as packing
 from platform.packing.pack import pack
 from tests.jobs.conftest import Runner
 from tests.packing.deadly import DeadlyOnce, Torn
-from tests.packing.packed import CLASSES, contents, write_files
+from tests.packing.packed import CLASSES, class_files, contents, write_files
 
 
 def test_it_packs_verifies_and_says_so(launch: Runner, tmp_path: Path, digits_data: DataConfig) -> None:
@@ -63,6 +63,24 @@ def test_data_that_is_not_packed_is_packed_on_first_use(
     assert "packed 1438 training and 359 validation images" in capsys.readouterr().out
     prepare_data(Config(data=data))
     assert capsys.readouterr().out == ""
+
+
+def test_what_is_dropped_and_what_remains_is_said(
+    tmp_path: Path, small_jpegs: list[bytes], capsys: pytest.CaptureFixture[str]
+) -> None:
+    files = class_files(small_jpegs) | {"cat/again.jpg": small_jpegs[0]}
+    data = DataConfig(
+        source=str(write_files(tmp_path / "source", files)),
+        shards=str(tmp_path / "shards"),
+        classes=3,
+        duplicates="drop",
+    )
+    job.write(Config(data=data))
+    said = capsys.readouterr().out
+    assert f"packing 13 images of {data.source}, less those that turn out equal to another, into" in said
+    assert "warning: 1 image(s) are equal to another, " in said
+    assert "; dropped: 12 of 13 remain" in said
+    assert "packed 9 training and 3 validation images in" in said
 
 
 @pytest.fixture(scope="module")
