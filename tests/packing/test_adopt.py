@@ -4,17 +4,19 @@ import io
 import json
 import re
 import tarfile
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import fsspec
+import numpy as np
 import pytest
 import webdataset
 
 from platform.config import ConfigError, DataConfig, StorageConfig
 from platform.data.index import read_index
-from platform.packing import recipe
+from platform.packing import holdout, recipe
 from platform.packing.adopt import divide_by_name, index_shards
 from platform.packing.verify import verify
 from tests.data.handmade import write_index, write_tar
@@ -308,6 +310,57 @@ def test_sorted_shards_whose_last_class_is_trained_too_are_refused(tmp_path: Pat
     refused(
         data, r"the last shards would be the val part, but 1 of the 2 classes have none of its 50 images: cat; the sh"
     )
+
+
+def mixed_shards(folder: Path, rare: dict[int, list[str]]) -> DataConfig:
+    """Ten shards of forty images of two classes, well mixed, and images of other classes in some of them."""
+    for number in range(10):
+        labels = ["cat", "dog"] * 20 + rare.get(number, [])
+        members = {}
+        for i, label in enumerate(labels):
+            members |= {f"{number}-{i}.jpg": f"{number}-{i}".encode(), f"{number}-{i}.cls": label.encode()}
+        write_tar(folder / f"{number}.tar", members)
+    names = {name for labels in rare.values() for name in labels}
+    return DataConfig(shards=str(folder), classes=2 + len(names))
+
+
+def test_a_rare_class_in_the_last_of_well_mixed_shards_has_others_held_out(tmp_path: Path) -> None:
+    data = mixed_shards(tmp_path, {9: ["newt"], 8: ["owl"], 7: ["owl"], 2: ["pug"]})
+    adopted = index_shards(data, STORAGE, "cls")
+    assert adopted.rule == (
+        "no name says val: the last 2 of 10 shards are (data.val_fraction=0.2), with 6.tar instead of 9.tar, without "
+        "which a class would have no training image"
+    )
+    index = read_index(data.shards)
+    held_out = {Path(shard.url).name for shard in index.split("val").shards}
+    assert held_out == {"6.tar", "8.tar"}  # 7.tar has the other owl
+    trained = {index.classes[sample.label] for sample in read_split(index, "train")}
+    assert trained == {"cat", "dog", "newt", "owl", "pug"}
+    assert adopted.samples == {"train": 323, "val": 81}
+
+
+def test_rare_classes_in_too_many_shards_to_hold_any_out_are_named_with_them(tmp_path: Path) -> None:
+    data = mixed_shards(tmp_path, {number: [f"rare{number}"] for number in range(1, 10)})
+    refused(
+        data,
+        r"^2 of the 4 classes of the val part have no training image: rare8, rare9; only 1 shard\(s\) can be held out "
+        r"without taking a class all its images, data.val_fraction asks for 2: lower it, or take out such rare classes "
+        r"\(in 8.tar, 9.tar\)$",
+    )
+    assert index_shards(replace(data, val_fraction=0.1), STORAGE, "cls").shards == {"train": 9, "val": 1}
+
+
+def test_a_large_class_in_the_last_of_mixed_shards_is_no_accident(tmp_path: Path) -> None:
+    refused(mixed_shards(tmp_path, {9: ["newt"] * 40}), "have no training image: newt; the shards seem to be sorted by")
+
+
+def test_sorted_and_mixed_shards_are_told_apart_whatever_their_number() -> None:
+    rng = np.random.default_rng(0)
+    for number, size, classes in ((6, 2, 3), (100, 50, 20), (20, 1000, 1000)):
+        labels = np.arange(number * size) * classes // (number * size)
+        for given, low, high in ((labels, -0.01, 0.2), (rng.permutation(labels), 0.75, 1.3)):
+            shards = {f"{i}": Counter(map(str, given[i * size : (i + 1) * size])) for i in range(number)}
+            assert low <= holdout.spread(shards) <= high
 
 
 def test_trained_classes_without_a_validation_image_are_said(tmp_path: Path, small_jpegs: list[bytes]) -> None:
