@@ -43,6 +43,17 @@ def _secrets_stay_in_their_test() -> Iterator[None]:
         os.environ[redaction.VARIABLE] = told
 
 
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    """For torch: sums to the last bit, and many small operations."""
+    import torch  # which most tests need not
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
     """Folder of the real archives kept beside a development checkout."""
