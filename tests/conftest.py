@@ -2,6 +2,7 @@
 
 import io
 import os
+import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,6 +11,10 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 if not hasattr(sys.modules.get("platform"), "__path__"):
     sys.modules.pop("platform", None)
+if (
+    signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+):  # of pytest as a script's background process; its children inherit
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))  # child processes
 
 import fsspec  # noqa: E402
