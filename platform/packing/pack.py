@@ -7,6 +7,7 @@ independent tasks: who runs them, in how many processes and in which order, chan
 
 import contextlib
 import dataclasses
+import hashlib
 import json
 import os
 import threading
@@ -119,9 +120,61 @@ def prepare(data: DataConfig, seed: int, storage: StorageConfig) -> Packing:
 def write(packing: Packing, storage: StorageConfig, progress: Progress | None, run: Run) -> PackReport:
     """Have the shards written, then their index. Raises as `pack` does."""
     target = open_target(packing.data.shards, storage)
+    with target.held():
+        if packing.data.duplicates == "drop":
+            return _write_once_each(packing, target, progress, run)
+        results = _write_shards(packing, target, progress, run)
+        equal = _equal_images(packing, results)
+        if equal.count and packing.data.duplicates == "refuse":
+            raise ConfigError(f"{equal.lines()[0]}; take them out, or give data.duplicates=keep or drop")
+        report = _finish(packing, target, results, equal.count)
+    report.duplicates = [f"{line}; kept (data.duplicates=drop or refuse)" for line in equal.lines()]
+    return report
+
+
+def _write_once_each(packing: Packing, target: Target, progress: Progress | None, run: Run) -> PackReport:
+    """Where there are equal images the shards are written twice, as they are to be of even size: with them, which tells
+    which ones they are, and without. What the first time has told is kept for a packing that goes on with the second.
+    """
+    key = _fingerprint(packing, target)
+    found = _found_before(target, key)
+    if found is None:
+        results = _write_shards(packing, target, progress, run)
+        equal = _equal_images(packing, results)
+        if not equal.count:
+            return _finish(packing, target, results, 0)
+        found = {"of": key, "extra": equal.extra, "lines": equal.lines()}
+        target.remember(json.dumps(found))
+    once = dataclasses.replace(packing, splits=duplicates.dropped(packing.splits, found["extra"]))
+    trained = {split: Counter(item.label for item in items) for split, items in once.splits.items()}
+    refuse_untrained(trained, "their training images are all in that part, too: take them out of it")
+    report = _finish(once, target, _write_shards(once, target, progress, run), 0)
+    report.duplicates = [f"{line}; dropped" for line in found["lines"]]
+    return report
+
+
+def _fingerprint(packing: Packing, target: Target) -> str:
+    """Of all the items, as far as they can be told without reading them."""
+    found = hashlib.sha256()
+    for task in packing.tasks(target):
+        found.update(task.fingerprint().encode())
+    return found.hexdigest()
+
+
+def _found_before(target: Target, key: str) -> dict[str, Any] | None:
+    """The equal images, where an interrupted packing of the same items has found them."""
+    try:
+        found = json.loads(target.remembered() or "null")
+        return found if found and found["of"] == key else None
+    except (ValueError, TypeError, KeyError):
+        return None
+
+
+def _write_shards(packing: Packing, target: Target, progress: Progress | None, run: Run) -> list[ShardResult]:
+    """In the order of the parts and their names."""
     results: list[ShardResult] = []
     done = corrupt = 0
-    with target.held(), contextlib.closing(run(packing.tasks(target))) as finished:
+    with contextlib.closing(run(packing.tasks(target))) as finished:
         for result in finished:
             results.append(result)
             done, corrupt = done + result.items, corrupt + len(result.unreadable)
@@ -129,38 +182,23 @@ def write(packing: Packing, storage: StorageConfig, progress: Progress | None, r
                 raise too_many(_unreadable(results), packing.data.max_corrupt)
             if progress:
                 progress(done, packing.images)
-        parts = list(packing.splits)
-        results.sort(key=lambda result: (parts.index(result.entry["split"]), result.task))
-        equal = _equal_images(packing, results)
-        entries = [result.entry for result in results if result.entry["nsamples"]]
-        samples = {
-            split: sum(entry["nsamples"] for entry in entries if entry["split"] == split) for split in packing.splits
-        }
-        for split, count in samples.items():
-            if not count:
-                raise ConfigError(
-                    f"no image of the {split} part can be read, e.g. {_unreadable(results)[0]}; mend them"
-                )
-        if equal.count and packing.data.duplicates == "refuse":
-            raise ConfigError(f"{equal.lines()[0]}; take them out, or give data.duplicates=keep or drop")
-        if not equal.count or packing.data.duplicates != "drop":
-            target.finish(_index(packing, entries, corrupt, equal.count), {entry["url"] for entry in entries})
-    if equal.count and packing.data.duplicates == "drop":
-        for part, kept in equal.kept.items():
-            if not kept:
-                raise ConfigError(
-                    f"every image of the {part} part is in another part, too, and dropping them leaves none; take that "
-                    "part out of the source, or give data.duplicates=keep"
-                )
-        once = dataclasses.replace(packing, splits=equal.kept)  # their number is known now: shards of even size anew
-        trained = {split: Counter(item.label for item in items) for split, items in once.splits.items()}
-        refuse_untrained(trained, "their training images are all in that part, too: take them out of it")
-        report = write(once, storage, progress, run)
-        report.duplicates = [f"{line}; dropped" for line in equal.lines()]
-        return report
+    parts = list(packing.splits)
+    return sorted(results, key=lambda result: (parts.index(result.entry["split"]), result.task))
+
+
+def _finish(packing: Packing, target: Target, results: list[ShardResult], equal: int) -> PackReport:
+    """Write the index."""
+    entries = [result.entry for result in results if result.entry["nsamples"]]
+    samples = {
+        split: sum(entry["nsamples"] for entry in entries if entry["split"] == split) for split in packing.splits
+    }
+    unreadable = _unreadable(results)
+    for split, count in samples.items():
+        if not count:
+            raise ConfigError(f"no image of the {split} part can be read, e.g. {unreadable[0]}; mend them")
+    target.finish(_index(packing, entries, len(unreadable), equal), {entry["url"] for entry in entries})
     reused = sum(result.reused for result in results)
-    said = [f"{line}; kept (data.duplicates=drop or refuse)" for line in equal.lines()]
-    return PackReport(samples, _unreadable(results), len(entries), reused, _converted(results), said)
+    return PackReport(samples, unreadable, len(entries), reused, _converted(results))
 
 
 def _equal_images(packing: Packing, results: list[ShardResult]) -> duplicates.Duplicates:
