@@ -23,7 +23,7 @@ from PIL import Image
 
 from platform.config import ConfigError, StorageConfig
 from platform.data.storage import is_remote
-from platform.data.tar import REWRITTEN, TOOL_MADE, LeftOut, Place, members_of
+from platform.data.tar import CIRCULAR, TOOL_MADE, LeftOut, Place, members_of
 from platform.data.toolmade import is_tool_made
 from platform.packing.datasets import TorchvisionSource
 from platform.packing.items import SPLIT_NAMES, Item, Parts, file_stamp
@@ -95,15 +95,26 @@ class FolderSource:
     path: str
 
     def parts(self) -> Parts:
-        return _by_folder(((name, None) for name in sorted(self._names())), LeftOut())
+        left_out = LeftOut()
+        return _by_folder(((name, None) for name in sorted(self._names(left_out))), left_out)
 
-    def _names(self) -> Iterator[str]:
+    def _names(self, left_out: LeftOut) -> Iterator[str]:
         closed: list[str] = []
         for folder, folders, files in os.walk(self.path, onerror=partial(self._refuse, closed), followlinks=True):
-            folders[:] = [name for name in folders if not _leads_back(Path(folder, name))]
+            for name in folders.copy():
+                path = Path(folder, name)
+                if path.is_symlink() and self._leads_back(path):
+                    folders.remove(name)
+                    left_out.add(CIRCULAR, f"{self._inside(str(path))} -> {path.readlink()}")
             inside = self._inside(folder)
             yield from (f"{inside}/{name}" if inside else name for name in files)
         yield from closed
+
+    def _leads_back(self, link: Path) -> bool:
+        """Whether it is a link to a folder that was walked through on the way to it: an endless walk."""
+        target = link.resolve()
+        walked = (folder for folder in link.parents if folder.is_relative_to(self.path))
+        return any(folder.resolve().is_relative_to(target) for folder in walked)
 
     def _inside(self, path: str) -> str:
         return path[len(self.path) :].strip("/")
@@ -122,11 +133,6 @@ class FolderSource:
 
     def stamp(self, item: Item) -> str:
         return file_stamp(Path(self.path, item.name))
-
-
-def _leads_back(folder: Path) -> bool:
-    """Whether it is a link to a folder that it lies in: an endless walk."""
-    return folder.is_symlink() and folder.parent.resolve().is_relative_to(folder.resolve())
 
 
 @dataclass(frozen=True)
@@ -148,8 +154,7 @@ class TarSource:
                         f"data.source {self.path} is compressed, which allows no random access; decompress it first"
                     )
             with open(self.path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-                members = members_of(content, left_out)
-            return _below(members, left_out)
+                return members_of(content, left_out)
         except (tarfile.TarError, OSError, ValueError) as error:
             if isinstance(error, ConfigError):
                 raise
@@ -167,17 +172,6 @@ class TarSource:
 
     def stamp(self, item: Item) -> str:
         return file_stamp(Path(self.path))
-
-
-def _below(members: dict[str, Place], left_out: LeftOut) -> dict[str, Place]:
-    """The members by their names without `./`, with which one of two archives may have been written."""
-    named: dict[str, Place] = {}
-    for name, place in members.items():
-        plain = name.removeprefix("./")
-        if plain in named:
-            left_out.add(REWRITTEN, plain)
-        named[plain] = place
-    return named
 
 
 def _by_folder(files: Iterable[tuple[str, Any]], left_out: LeftOut) -> Parts:
