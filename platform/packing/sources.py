@@ -27,7 +27,7 @@ from platform.data.tar import CIRCULAR, TOOL_MADE, LeftOut, Place, members_of
 from platform.data.toolmade import is_tool_made
 from platform.packing.datasets import TorchvisionSource
 from platform.packing.items import SPLIT_NAMES, Item, Parts, file_stamp
-from platform.packing.layout import refuse_flat
+from platform.packing.layout import refuse_misread
 from platform.packing.lists import LIST_SUFFIXES, ListSource, is_list
 
 log = logging.getLogger("platform.data")
@@ -96,7 +96,7 @@ class FolderSource:
 
     def parts(self) -> Parts:
         left_out = LeftOut()
-        return _by_folder(((name, None) for name in sorted(self._names(left_out))), left_out)
+        return _by_folder(((name, None) for name in sorted(self._names(left_out))), left_out, self.path)
 
     def _names(self, left_out: LeftOut) -> Iterator[str]:
         closed: list[str] = []
@@ -174,7 +174,7 @@ class TarSource:
         return file_stamp(Path(self.path))
 
 
-def _by_folder(files: Iterable[tuple[str, Any]], left_out: LeftOut) -> Parts:
+def _by_folder(files: Iterable[tuple[str, Any]], left_out: LeftOut, folder: str | None = None) -> Parts:
     """Paths [split/]class/.../name, and where each is, to items; what is none is said."""
     parts: Parts = defaultdict(list)
     passed_over: list[str] = []
@@ -190,7 +190,7 @@ def _by_folder(files: Iterable[tuple[str, Any]], left_out: LeftOut) -> Parts:
         parts[split].append(Item(name, sys.intern(folders[1] if split else folders[0]), where))
     if not parts:
         raise ConfigError("the source has no images in class folders; expected [train|val|test/]CLASS/NAME.jpg")
-    refuse_flat(parts)
+    refuse_misread(parts, folder)
     if None in parts and len(parts) > 1:
         raise ConfigError(
             f"the source mixes class folders with the parts {', '.join(str(p) for p in parts if p)}; use one"
