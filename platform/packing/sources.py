@@ -6,7 +6,6 @@ and picklable, so that any process can read its share. Nothing of a source is ev
 
 import functools
 import io
-import logging
 import mmap
 import os
 import sys
@@ -26,11 +25,9 @@ from platform.data.storage import is_remote
 from platform.data.tar import CIRCULAR, TOOL_MADE, LeftOut, Place, members_of
 from platform.data.toolmade import is_tool_made
 from platform.packing.datasets import TorchvisionSource
-from platform.packing.items import SPLIT_NAMES, Item, Parts, file_stamp
+from platform.packing.items import SPLIT_NAMES, Item, Parts, file_stamp, say_once
 from platform.packing.layout import refuse_misread
 from platform.packing.lists import LIST_SUFFIXES, ListSource, is_list
-
-log = logging.getLogger("platform.data")
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".ppm", ".gif", ".tif", ".tiff")
 KINDS = "a folder, a tar, a .csv, .tsv or .parquet list, torchvision:NAME or sklearn:digits"
@@ -203,12 +200,6 @@ def _by_folder(files: Iterable[tuple[str, Any]], left_out: LeftOut, folder: str 
             f"{', '.join(passed_over[:3])}{' ...' if len(passed_over) > 3 else ''}"
         )
     return dict(parts)
-
-
-@functools.cache
-def say_once(message: str) -> None:
-    """The plan lists a source, and then so does the packing."""
-    log.warning(message)
 
 
 @dataclass(frozen=True)
