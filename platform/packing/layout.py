@@ -29,6 +29,7 @@ def refuse_misread(parts: Parts, folder: str | None = None) -> None:
     Raises:
         ConfigError: there are such.
     """
+    _refuse_undecodable(parts)
     refuse_flat(parts)
     _refuse_annotations(parts)
     loose = parts.get(None, [])
@@ -36,6 +37,15 @@ def refuse_misread(parts: Parts, folder: str | None = None) -> None:
     _refuse_unnamed_parts(inner, [str(part) for part in parts if part is not None])
     if len(parts) == 1 and (parted := [name for name, inside in inner.items() if _is_parted(inside)]):
         raise ConfigError(f"{_parts_within(parted, inner, {name: name for name in parted}, folder)}; {IF_CLASSES}")
+
+
+def _refuse_undecodable(parts: Parts) -> None:
+    """Refuse class names of another encoding, as old archives hold them: an index and a table are UTF-8."""
+    for label in {item.label for items in parts.values() for item in items}:
+        try:
+            label.encode()
+        except UnicodeEncodeError:
+            raise ConfigError(f"the class folder {label!a} has a name that is no UTF-8; rename it") from None
 
 
 def _inner_folders(items: Iterable[Item]) -> dict[str, Counter[str]]:

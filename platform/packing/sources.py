@@ -8,6 +8,7 @@ import functools
 import io
 import mmap
 import os
+import re
 import sys
 import tarfile
 from collections import defaultdict
@@ -25,14 +26,18 @@ from platform.data.storage import is_remote
 from platform.data.tar import CIRCULAR, TOOL_MADE, LeftOut, Place, members_of
 from platform.data.toolmade import is_tool_made
 from platform.packing.datasets import TorchvisionSource
-from platform.packing.items import SPLIT_NAMES, Item, Parts, file_stamp, say_once
+from platform.packing.items import SPLIT_NAMES, Item, Parts, file_stamp, read_file, say_once
 from platform.packing.layout import refuse_misread
 from platform.packing.lists import LIST_SUFFIXES, ListSource, is_list
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".ppm", ".gif", ".tif", ".tiff")
 KINDS = "a folder, a tar, a .csv, .tsv or .parquet list, torchvision:NAME or sklearn:digits"
+ARCHIVES = (".tar", ".tgz", ".gz", ".bz2", ".xz", ".zst", ".zip", ".7z", ".rar")
+EMPTY = "empty folders"
 DIGITS = "sklearn:digits"
 DIGITS_SCALE = 4  # the digits' 8x8 px, enlarged so that a crop has pixels to choose from
+
+_ROOT = re.compile(r"^(?:\.\.(?:/|$)|/)+")  # of a member written with its whole path, as tar takes it off, too
 
 
 class Source(Protocol):
@@ -104,6 +109,8 @@ class FolderSource:
                     folders.remove(name)
                     left_out.add(CIRCULAR, f"{self._inside(str(path))} -> {path.readlink()}")
             inside = self._inside(folder)
+            if inside and not (folders or files or is_tool_made(inside + "/")):
+                left_out.add(EMPTY, inside)
             yield from (f"{inside}/{name}" if inside else name for name in files)
         yield from closed
 
@@ -126,7 +133,7 @@ class FolderSource:
         closed.append(inside)
 
     def read(self, item: Item) -> bytes:
-        return Path(self.path, item.name).read_bytes()
+        return read_file(Path(self.path, item.name))
 
     def stamp(self, item: Item) -> str:
         return file_stamp(Path(self.path, item.name))
@@ -140,7 +147,8 @@ class TarSource:
 
     def parts(self) -> Parts:
         left_out = LeftOut()
-        return _by_folder(sorted(self._members(left_out).items()), left_out)
+        named = ((_ROOT.sub("", name), place) for name, place in self._members(left_out).items())
+        return _by_folder(sorted(named), left_out)
 
     def _members(self, left_out: LeftOut) -> dict[str, Place]:
         """name -> (offset, bytes): links followed inside the tar, the last version of each, of all archives in it."""
@@ -175,6 +183,7 @@ def _by_folder(files: Iterable[tuple[str, Any]], left_out: LeftOut, folder: str 
     """Paths [split/]class/.../name, and where each is, to items; what is none is said."""
     parts: Parts = defaultdict(list)
     passed_over: list[str] = []
+    written: dict[str, set[str]] = defaultdict(set)  # part -> what its folders are called
     for name, where in files:
         if is_tool_made(name):
             left_out.add(TOOL_MADE, name)
@@ -185,13 +194,18 @@ def _by_folder(files: Iterable[tuple[str, Any]], left_out: LeftOut, folder: str 
             continue
         split = SPLIT_NAMES.get(folders[0].lower()) if len(folders) > 1 else None
         parts[split].append(Item(name, sys.intern(folders[1] if split else folders[0]), where))
+        if split:
+            written[split].add(folders[0])
     if not parts:
-        raise ConfigError("the source has no images in class folders; expected [train|val|test/]CLASS/NAME.jpg")
+        raise ConfigError(f"the source has no images in class folders; {_instead(passed_over)}")
     refuse_misread(parts, folder)
     if None in parts and len(parts) > 1:
         raise ConfigError(
             f"the source mixes class folders with the parts {', '.join(str(p) for p in parts if p)}; use one"
         )
+    for part, names in written.items():
+        if len(names) > 1:
+            say_once(f"the folders {', '.join(sorted(names))} are read as one part, {part}")
     for line in left_out.lines():
         say_once(f"passed over in the source: {line}")
     if passed_over:
@@ -200,6 +214,20 @@ def _by_folder(files: Iterable[tuple[str, Any]], left_out: LeftOut, folder: str 
             f"{', '.join(passed_over[:3])}{' ...' if len(passed_over) > 3 else ''}"
         )
     return dict(parts)
+
+
+def _instead(passed_over: list[str]) -> str:
+    """What is there where no image was found, and what to do about it."""
+    expected = "expected [train|val|test/]CLASS/NAME.jpg"
+    if not passed_over:
+        return expected
+    archive = next((name for name in passed_over if name.lower().endswith(ARCHIVES)), None)
+    windows = next((name for name in passed_over if "\\" in name), None)
+    if archive:
+        remedy = ", an archive: unpack those, each into the folder of its class"
+    else:
+        remedy = ", with backslashes: unpack it by a program that takes them for folders" if windows else ""
+    return f"{expected}, found {len(passed_over)} other files, e.g. {archive or windows or passed_over[0]}{remedy}"
 
 
 @dataclass(frozen=True)
