@@ -21,7 +21,7 @@ PIECE = 2**20  # bytes that are looked through at a time behind the end
 NAMED = 3  # of each kind of what is left out
 
 DANGLING = "links that lead to no member of the same tar"
-CIRCULAR = "links to folders that they lie in, which are not followed"
+CIRCULAR = "links back to a folder on the way to them, not followed there"
 REWRITTEN = "members written before another one of the same name, which counts"
 SPECIAL = "devices and pipes"
 TOOL_MADE = "hidden and tool-made files"

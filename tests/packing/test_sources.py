@@ -567,8 +567,8 @@ def test_links_are_followed_alike_in_a_folder_and_in_its_tar(
     assert [of_tar.read(item) for item in of_items] == [of_folder.read(item) for item in items]
     assert {"emu/00.jpg", "cat/more/one.jpg", "eel/one.jpg", "dog/back/00.jpg"} <= {item.name for item in items}
     of_one, of_other = (record.message for record in caplog.records)
-    assert "links to folders that they lie in, which are not followed: " in of_one
-    assert "links to folders that they lie in, which are not followed: " in of_other
+    assert "links back to a folder on the way to them, not followed there: " in of_one
+    assert "links back to a folder on the way to them, not followed there: " in of_other
 
 
 @pytest.mark.parametrize("spec", ["folder", "tar", "sklearn:digits"])
