@@ -165,8 +165,8 @@ class TarSource:
                 raise
             reason = " ".join(str(error).split())  # tarfile's takes several lines
             raise ConfigError(
-                f"data.source {self.path} is no tar ({reason}); give a folder or a tar of class folders, or a "
-                f"list of which the name ends in {', '.join(LIST_SUFFIXES)}"
+                f"data.source {self.path} is torn or no tar ({reason}); copy it again, or give a folder or a tar of "
+                f"class folders, or a list of which the name ends in {', '.join(LIST_SUFFIXES)}"
             ) from error
 
     def read(self, item: Item) -> bytes:
@@ -203,6 +203,12 @@ def _by_folder(files: Iterable[tuple[str, Any]], left_out: LeftOut, folder: str 
         raise ConfigError(
             f"the source mixes class folders with the parts {', '.join(str(p) for p in parts if p)}; use one"
         )
+    _say_what_became(written, left_out, passed_over)
+    return dict(parts)
+
+
+def _say_what_became(written: dict[str, set[str]], left_out: LeftOut, passed_over: list[str]) -> None:
+    """Of parts with several folders, and of what is no image."""
     for part, names in written.items():
         if len(names) > 1:
             say_once(f"the folders {', '.join(sorted(names))} are read as one part, {part}")
@@ -213,7 +219,6 @@ def _by_folder(files: Iterable[tuple[str, Any]], left_out: LeftOut, folder: str 
             f"{len(passed_over)} files are passed over, being no {', '.join(SUFFIXES)} in a class folder: "
             f"{', '.join(passed_over[:3])}{' ...' if len(passed_over) > 3 else ''}"
         )
-    return dict(parts)
 
 
 def _instead(passed_over: list[str]) -> str:

@@ -173,7 +173,9 @@ def test_lists_are_read_whatever_separates_their_columns(
 
 def test_what_is_neither_list_nor_tar_is_said_in_one_line_of_few_names(tmp_path: Path) -> None:
     (tmp_path / "list.txt").write_text("a.jpg 0\n" * 300)
-    with pytest.raises(ConfigError, match=r"is no tar .* or a list of which the name ends in \.csv, \.tsv, \.parquet$"):
+    with pytest.raises(
+        ConfigError, match=r"is torn or no tar .* or a list of which the name ends in \.csv, \.tsv, \.parquet$"
+    ):
         open_source(str(tmp_path / "list.txt")).parts()
     (tmp_path / "list.csv").write_text(",".join(f"c{i}" for i in range(500)) + "\n")
     with pytest.raises(

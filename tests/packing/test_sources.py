@@ -418,7 +418,9 @@ def test_compressed_and_foreign_archives_are_refused(tmp_path: Path, class_folde
     with pytest.raises(ConfigError, match=r"packed.tar.gz is compressed, .*; decompress it first"):
         pack(config(tmp_path, archive))
     (tmp_path / "not.tar").write_bytes(b"not a tar" * 200)
-    with pytest.raises(ConfigError, match=r"not.tar is no tar .*; give a folder or a tar") as caught:
+    with pytest.raises(
+        ConfigError, match=r"not.tar is torn or no tar .*; copy it again, or give a folder or a tar"
+    ) as caught:
         pack(config(tmp_path, tmp_path / "not.tar"))
     assert "\n" not in str(caught.value)
 
