@@ -382,10 +382,10 @@ def test_shards_as_tools_leave_them_are_indexed_and_what_is_left_out_is_counted(
     )
     made = index_shards(data, STORAGE, "json:a.b", image="input.jpg")
     assert made.left_out == [
-        "4 hidden and tool-made files: ./.DS_Store of train/0.tar, ./._0.input.jpg of train/0.tar, "
-        "./.DS_Store of val/0.tar ...",
-        "2 links that lead to no member of the same tar: ./x.jpg -> /etc/hosts of train/0.tar, "
-        "./x.jpg -> /etc/hosts of val/0.tar",
+        "4 hidden and tool-made files: .DS_Store of train/0.tar, ._0.input.jpg of train/0.tar, "
+        ".DS_Store of val/0.tar ...",
+        "2 links that lead to no member of the same tar: x.jpg -> /etc/hosts of train/0.tar, "
+        "x.jpg -> /etc/hosts of val/0.tar",
         "2 members called __NAME__: __info__ of train/0.tar, __info__ of val/0.tar",
     ]
     index = read_index(tmp_path)
