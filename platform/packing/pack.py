@@ -58,6 +58,7 @@ class Packing:
     source: Source
     classes: list[str]
     splits: dict[str, list[Item]]  # shuffled
+    unused: tuple[str, ...] = ()  # settings that make no difference to this source
 
     @property
     def images(self) -> int:
@@ -114,7 +115,8 @@ def prepare(data: DataConfig, seed: int, storage: StorageConfig) -> Packing:
     refuse_untrained(counts, "add training images of them, or take them out of that part")
     for line in without_image(counts) if None not in parts else ():  # of what was divided here, `divide` says it
         say_once(f"{data.source}: {line}")
-    return Packing(data, seed, source, classes, {k: _shuffled(v, seed) for k, v in splits.items()})
+    unused = () if None in parts else ("val_fraction",)
+    return Packing(data, seed, source, classes, {k: _shuffled(v, seed) for k, v in splits.items()}, unused)
 
 
 def write(packing: Packing, storage: StorageConfig, progress: Progress | None, run: Run) -> PackReport:
@@ -127,7 +129,7 @@ def write(packing: Packing, storage: StorageConfig, progress: Progress | None, r
         equal = _equal_images(packing, results)
         if equal.count and packing.data.duplicates == "refuse":
             raise ConfigError(f"{equal.lines()[0]}; take them out, or give data.duplicates=keep or drop")
-        report = _finish(packing, target, results, equal.count)
+        report = _finish(packing, target, results, {recipe.EQUAL: equal.count} if equal.count else {})
     report.duplicates = [f"{line}; kept (data.duplicates=drop or refuse)" for line in equal.lines()]
     return report
 
@@ -142,13 +144,14 @@ def _write_once_each(packing: Packing, target: Target, progress: Progress | None
         results = _write_shards(packing, target, progress, run)
         equal = _equal_images(packing, results)
         if not equal.count:
-            return _finish(packing, target, results, 0)
+            return _finish(packing, target, results, {recipe.DROPPED: 0})
         found = {"of": key, "extra": equal.extra, "lines": equal.lines()}
         target.remember(json.dumps(found))
     once = dataclasses.replace(packing, splits=duplicates.dropped(packing.splits, found["extra"]))
     trained = {split: Counter(item.label for item in items) for split, items in once.splits.items()}
     refuse_untrained(trained, "their training images are all in that part, too: take them out of it")
-    report = _finish(once, target, _write_shards(once, target, progress, run), 0)
+    dropped = sum(map(len, found["extra"].values()))
+    report = _finish(once, target, _write_shards(once, target, progress, run), {recipe.DROPPED: dropped})
     report.duplicates = [f"{line}; dropped" for line in found["lines"]]
     return report
 
@@ -186,7 +189,7 @@ def _write_shards(packing: Packing, target: Target, progress: Progress | None, r
     return sorted(results, key=lambda result: (parts.index(result.entry["split"]), result.task))
 
 
-def _finish(packing: Packing, target: Target, results: list[ShardResult], equal: int) -> PackReport:
+def _finish(packing: Packing, target: Target, results: list[ShardResult], equal_images: dict[str, int]) -> PackReport:
     """Write the index."""
     entries = [result.entry for result in results if result.entry["nsamples"]]
     samples = {
@@ -196,7 +199,7 @@ def _finish(packing: Packing, target: Target, results: list[ShardResult], equal:
     for split, count in samples.items():
         if not count:
             raise ConfigError(f"no image of the {split} part can be read, e.g. {unreadable[0]}; mend them")
-    target.finish(_index(packing, entries, len(unreadable), equal), {entry["url"] for entry in entries})
+    target.finish(_index(packing, entries, len(unreadable), equal_images), {entry["url"] for entry in entries})
     reused = sum(result.reused for result in results)
     return PackReport(samples, unreadable, len(entries), reused, _converted(results))
 
@@ -312,7 +315,7 @@ def processors() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _index(packing: Packing, entries: list[dict[str, Any]], corrupt: int, equal: int) -> str:
+def _index(packing: Packing, entries: list[dict[str, Any]], corrupt: int, equal_images: dict[str, int]) -> str:
     data = packing.data
     record = {
         "source": source_name(data.source),
@@ -320,7 +323,8 @@ def _index(packing: Packing, entries: list[dict[str, Any]], corrupt: int, equal:
         **recipe.settings(data),
         **({"shrunk_chroma": "4:2:0"} if data.shorter_side else {}),
         **({"unreadable": corrupt} if corrupt else {}),
-        **({recipe.EQUAL: equal} if equal else {}),
+        **equal_images,
+        **({recipe.UNUSED: list(packing.unused)} if packing.unused else {}),
         **({"enlarged": DIGITS_SCALE} if data.source == DIGITS else {}),
     }
     content = {
