@@ -113,8 +113,9 @@ def prepare(data: DataConfig, seed: int, storage: StorageConfig) -> Packing:
     classes = class_names(splits, data, source.classes() if isinstance(source, TorchvisionSource) else None)
     counts = {split: Counter(item.label for item in items) for split, items in splits.items()}
     refuse_untrained(counts, "add training images of them, or take them out of that part")
-    for line in without_image(counts) if None not in parts else ():  # of what was divided here, `divide` says it
-        say_once(f"{data.source}: {line}")
+    too_few = f", too few to hold one out for data.val_fraction={data.val_fraction:g}" if None in parts else ""
+    for line in without_image(counts):
+        say_once(f"{data.source}: {line}{too_few}")
     unused = () if None in parts else ("val_fraction",)
     return Packing(data, seed, source, classes, {k: _shuffled(v, seed) for k, v in splits.items()}, unused)
 
@@ -245,12 +246,11 @@ def divide(parts: Parts, val_fraction: float, seed: int) -> dict[str, list[Item]
     by_class: dict[str, list[Item]] = defaultdict(list)
     for item in parts[None]:
         by_class[item.label].append(item)
-    train, val, none_held_out = [], [], list[str]()
+    train, val = [], []
     for label in sorted(by_class, key=natural):
         items = by_class[label]
         order = np.random.Generator(np.random.Philox(draws.key(seed, 1))).permutation(len(items))
         held_out = round(steps_of(val_fraction, len(items)))
-        none_held_out += [] if held_out else [label]
         val += [items[i] for i in order[:held_out]]
         train += [items[i] for i in order[held_out:]]
     for part, remedy in ((train, "lower"), (val, "raise")):
@@ -258,11 +258,6 @@ def divide(parts: Parts, val_fraction: float, seed: int) -> dict[str, list[Item]
             raise ConfigError(
                 f"data.val_fraction is {val_fraction}, which leaves one of the parts without images; {remedy} it"
             )
-    if none_held_out:
-        say_once(
-            f"{len(none_held_out)} of {len(by_class)} classes have too few images for "
-            f"data.val_fraction={val_fraction:g} to hold one out, and so no validation image: {few(none_held_out)}"
-        )
     return {"train": train, "val": val}
 
 

@@ -295,11 +295,12 @@ def test_classes_too_small_to_hold_an_image_out_are_counted_and_named(
 ) -> None:
     say_once.cache_clear()
     files = {f"{name}/{i:03d}.jpg": b"" for name, count in (("a", 100), ("b", 2), ("c", 1)) for i in range(count)}
-    parts = divide(open_source(str(write_files(tmp_path / "source", files))).parts(), 0.2, seed=3)
+    data = config(tmp_path, write_files(tmp_path / "source", files))
+    parts = prepare(data, 3, StorageConfig()).splits
     assert {item.label for item in parts["val"]} == {"a"}
     (line,) = [record.message for record in caplog.records]
-    assert line.startswith("2 of 3 classes have too few images for data.val_fraction=0.2 to hold one out")
-    assert line.endswith("no validation image: b, c")
+    said = "2 of the 3 classes have no val image: b, c, too few to hold one out for data.val_fraction=0.2"
+    assert line == f"{data.source}: {said}"
 
 
 @pytest.mark.parametrize(
