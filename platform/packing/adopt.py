@@ -5,6 +5,7 @@ label rule; beside the shards, or on this machine with their addresses in it.
 """
 
 import hashlib
+import itertools
 import json
 import math
 import re
@@ -12,7 +13,7 @@ import sys
 import tarfile
 import threading
 from collections import Counter, defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Set
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -24,9 +25,9 @@ from platform.data.order import steps_of
 from platform.data.reader import IMAGE_EXTENSIONS, SampleRule
 from platform.data.storage import Storage, is_remote, join
 from platform.data.tar import LeftOut, samples_of
-from platform.packing import duplicates, holdout, recipe
+from platform.packing import duplicates, recipe
 from platform.packing.items import SPLIT_NAMES, TEST_AS_VAL, Item, natural
-from platform.packing.parts import few, refuse_untrained, sorted_by_class, without_image
+from platform.packing.parts import few, may_be_chance, refuse_untrained, sorted_by_class, without_image
 from platform.packing.sources import source_name
 from platform.packing.verify import each, whole
 
@@ -35,6 +36,9 @@ SPLIT_WORD = re.compile(rf"(?<![a-z])({'|'.join(SPLIT_NAMES)})(?![a-z])")
 NAMED = 3  # of the samples that lack something
 MEMBERS_NAMED = 5  # of one of those
 BY_NAME = "as the shards' names say"
+NAME_THEM = (
+    "name those for validation yourself, some of each class (folders train/ and val/, or these words in the names)"
+)
 
 
 @dataclass
@@ -65,33 +69,25 @@ class _Found:
     """What all shards together hold, counted by the threads that read them."""
 
     def __init__(self) -> None:
-        self.labels: dict[str, Counter[str]] = {}  # by shard
+        self.labels: dict[str, Counter[str]] = defaultdict(Counter)  # by part
+        self.first: dict[str, int] = {}  # place of the first shard with a label
         self.images: Counter[str] = Counter()  # members that could be a sample's image, by extension
-        self.items: dict[str, list[Item]] = {}  # by shard
-        self.digests: dict[str, bytes] = {}  # of their images, one after the other
+        self.items: dict[str, list[Item]] = defaultdict(list)  # by part
+        self.digests: dict[str, bytearray] = defaultdict(bytearray)  # of their images, one after the other
         self._lock = threading.Lock()
 
-    def add(self, shard: str, labels: Counter[str], images: Counter[str], items: list[Item], digests: bytes) -> None:
+    def add(
+        self, part: str, place: int, labels: Counter[str], images: Counter[str], items: list[Item], digests: bytes
+    ) -> None:
         with self._lock:
-            self.labels[shard], self.items[shard], self.digests[shard] = labels, items, digests
+            self.labels[part] += labels
+            self.first |= {label: min(place, self.first.get(label, place)) for label in labels}
             self.images += images
+            self.items[part] += items
+            self.digests[part] += digests
 
-    def equal_images(self, splits: dict[str, str]) -> duplicates.Duplicates:
-        """Of the shards as they are divided."""
-        parts = {part: [shard for shard in splits if splits[shard] == part] for part in set(splits.values())}
-        return duplicates.find(
-            {
-                part: (
-                    [item for shard in shards for item in self.items[shard]],
-                    b"".join(self.digests[shard] for shard in shards),
-                )
-                for part, shards in parts.items()
-            }
-        )
-
-    def by_number(self, shards: list[str]) -> dict[str, Counter[str]]:
-        """Images of each class in these shards; `01` and `1` are one class."""
-        return {shard: _by_number(self.labels[shard]) for shard in shards}
+    def equal_images(self) -> duplicates.Duplicates:
+        return duplicates.find({part: (items, bytes(self.digests[part])) for part, items in self.items.items()})
 
 
 def index_shards(
@@ -126,9 +122,12 @@ def index_shards(
         raise ConfigError(f"there are no .tar files in {base}; check the address")
     splits, rule = divide_by_name([name for name, _ in files], data.val_fraction)
     sample, found = SampleRule.of(label, image=image), _Found()
+    places = {name: place for place, (name, _) in enumerate(files)}
     shards = each(
         files,
-        lambda file: _read(base, *file, store, sample, data.classes, found),
+        lambda file: _read(
+            base, *file, store, sample, data.classes, lambda *seen: found.add(splits[file[0]], places[file[0]], *seen)
+        ),
         store,
         base,
         progress,
@@ -141,12 +140,11 @@ def index_shards(
     for part in sorted(set(splits.values()) - {splits[shard.name] for shard in shards}):
         named = few([name for name in splits if splits[name] == part])
         raise ConfigError(f"no shard of the {part} part has a sample: {named}; take them away, or copy them again")
-    classes = _classes(set[str]().union(*found.labels.values()), data)
-    by_shard = found.by_number([shard.name for shard in shards])
-    splits, rule = _checked(by_shard, splits, rule)
-    equal = found.equal_images(splits)
+    equal = found.equal_images()
     if equal.count and data.duplicates == "refuse":
         raise ConfigError(f"{equal.lines()[0]}; give data.duplicates=keep, or pack the images anew with drop")
+    classes = _classes(set[str]().union(*found.labels.values()), data)
+    _refuse_parts(found, len(files), by_name=rule.startswith(BY_NAME))
     address = join(base, "") if base != data.shards else ""
     entries = [
         {
@@ -167,7 +165,7 @@ def index_shards(
     }  # fmt: skip
     store.write(join(data.shards, INDEX_NAME), f"{json.dumps(content, indent=1)}\n".encode())
     adopted = Adopted(join(data.shards, INDEX_NAME), rule, left_out=left_out.lines())
-    adopted.warnings = equal.lines() + without_image(_parts(by_shard, splits))
+    adopted.warnings = equal.lines() + without_image(found.labels)
     for shard in shards:
         adopted.samples[splits[shard.name]] += shard.samples
         adopted.shards[splits[shard.name]] += 1
@@ -245,7 +243,15 @@ def divide_by_name(names: list[str], val_fraction: float) -> tuple[dict[str, str
     return {name: "val" if name in val else "train" for name in names}, rule
 
 
-def _read(base: str, name: str, size: int, store: Storage, rule: SampleRule, classes: int, found: _Found) -> _Shard:
+def _read(
+    base: str,
+    name: str,
+    size: int,
+    store: Storage,
+    rule: SampleRule,
+    classes: int,
+    tell: Callable[[Counter[str], Counter[str], list[Item], bytes], None],
+) -> _Shard:
     left_out, labels, images, lacking = LeftOut(), Counter[str](), Counter[str](), list[str]()
     items, digests = list[Item](), list[bytes]()
     with whole(join(base, name), size, store) as content:
@@ -270,7 +276,7 @@ def _read(base: str, name: str, size: int, store: Storage, rule: SampleRule, cla
                 f"data.classes is {classes}: set it to their number, or pack.label to where the class is"
             )
         digest = hashlib.md5(content, usedforsecurity=False).hexdigest()
-    found.add(name, labels, images, items, b"".join(digests))
+    tell(labels, images, items, b"".join(digests))
     return _Shard(name, size, digest, len(samples), lacking, left_out)
 
 
@@ -308,71 +314,48 @@ def _refuse_lacking(shards: list[_Shard], label: str, image: str, images: Counte
     )
 
 
-def _checked(by_shard: holdout.ByShard, splits: dict[str, str], rule: str) -> tuple[dict[str, str], str]:
-    """The division and its rule, or another one where the last shards hold all images of rare classes.
+def _refuse_parts(found: _Found, shards: int, *, by_name: bool) -> None:
+    """Refuse parts that are not of the classes that are trained.
 
     Raises:
         ConfigError: a class is held out as a whole, or the shards held out are no sample of all.
     """
-    counts = _parts(by_shard, splits)
-    if rule.startswith(BY_NAME):
-        remedy = "give those classes training images, or take them out of that part"
-        refuse_untrained(counts, f"{remedy}{_holders(by_shard, splits)}")
-        return splits, rule
-    if counts["val"].keys() - counts["train"].keys() and not holdout.is_sorted(by_shard, counts):
-        splits, rule = _spared(by_shard, splits, rule)
-        counts = _parts(by_shard, splits)
+    counts = {part: _by_number(of_part) for part, of_part in found.labels.items()}
+    if by_name:
+        refuse_untrained(counts, "give those classes training images, or take them out of that part")
+        return
+    if may_be_chance(counts, "val"):
+        refuse_untrained(counts, _held_out_less(found, counts["val"].keys() - counts["train"].keys(), shards))
     remedy = (
-        "the shards seem to be sorted by class: name those for validation yourself, some of each class (folders train/ "
-        "and val/, or these words in the names), or unpack all into class folders and pack those with the classes "
-        "mixed: job=pack data.source=FOLDER"
+        f"the shards seem to be sorted by class: {NAME_THEM}, or unpack all into class folders and pack those with "
     )
+    remedy += "the classes mixed: job=pack data.source=FOLDER"
     refuse_untrained(counts, remedy)
     if shown := sorted_by_class(counts, "val"):
         raise ConfigError(f"the last shards would be the val part, but {shown}; {remedy}")
-    return splits, rule
 
 
-def _spared(by_shard: holdout.ByShard, splits: dict[str, str], rule: str) -> tuple[dict[str, str], str]:
-    """As many other shards, the last ones that leave every class a training image.
-
-    Raises:
-        ConfigError: there are not as many.
-    """
-    last = [shard for shard in by_shard if splits[shard] == "val"]
-    spared = holdout.last_spared(by_shard, len(last))
-    if len(spared) < len(last):
-        refuse_untrained(
-            _parts(by_shard, splits),
-            f"only {len(spared)} shard(s) can be held out without taking a class all its images, data.val_fraction "
-            f"asks for {len(last)}: lower it, or take out such rare classes{_holders(by_shard, splits)}",
-        )
-    kept = [shard for shard in last if shard not in spared]
-    other = [shard for shard in spared if shard not in last]
-    rule += f", with {few(other)} instead of {few(kept)}, without which a class would have no training image"
-    return {shard: "val" if shard in spared else "train" for shard in splits}, rule
-
-
-def _holders(by_shard: holdout.ByShard, splits: dict[str, str]) -> str:
-    """Which shards hold the classes that are not trained, for the end of a line."""
-    trained = _parts(by_shard, splits)["train"].keys()
-    holders = [shard for shard, of_shard in by_shard.items() if of_shard.keys() - trained]
-    return f" (in {few(holders)})"
-
-
-def _parts(by_shard: holdout.ByShard, splits: dict[str, str]) -> dict[str, Counter[str]]:
-    counts: dict[str, Counter[str]] = defaultdict(Counter)
-    for shard, of_shard in by_shard.items():
-        counts[splits[shard]].update(of_shard)
-    return counts
+def _held_out_less(found: _Found, classes: Set[str], shards: int) -> str:
+    """The remedy for classes of so few images that the last shards happen to have all of them."""
+    first = max((place for label, place in found.first.items() if _number(label) in classes), default=0)
+    fewer = shards - first - 1
+    if not fewer:
+        return f"its few images are in the last shard: {NAME_THEM}"
+    digits = next(digits for digits in itertools.count(1) if shards < 10**digits)
+    fraction = fewer * 10**digits // shards / 10**digits  # rounded down: the share of a shard counts as one
+    return f"give data.val_fraction={fraction:g}, which holds out the last {fewer} of {shards} shards, or {NAME_THEM}"
 
 
 def _by_number(labels: Counter[str]) -> Counter[str]:
     """`01` and `1` are one class."""
     counts: Counter[str] = Counter()
     for label, count in labels.items():
-        counts[str(int(label)) if label.isdecimal() else label] += count
+        counts[_number(label)] += count
     return counts
+
+
+def _number(label: str) -> str:
+    return str(int(label)) if label.isdecimal() else label
 
 
 def _classes(labels: set[str], data: DataConfig) -> list[str]:

@@ -5,16 +5,16 @@ images take 16 MB, and what equal ones are called.
 """
 
 import hashlib
-import json
 from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from itertools import accumulate
 from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
 
+from platform.config import ConfigError
 from platform.packing.items import Item
 
 BYTES = 16  # of a digest: of a million images two are equal by chance with the probability 1e-27
@@ -56,33 +56,9 @@ class Duplicates:
             f"{self.labels:,} to one of another label{labels}: {_some(self.names, self.count)}"
         ]
 
-    def kept(self, parts: Mapping[str, Sequence[Item]]) -> dict[str, list[Item]]:
-        """The parts without them, in their order."""
-        return {part: _without(items, set(self.extra.get(part, ()))) for part, items in parts.items()}
-
-    def as_json(self) -> str:
-        return json.dumps(asdict(self))
-
-    @staticmethod
-    def from_json(text: str, parts: Mapping[str, Sequence[Item]]) -> "Duplicates":
-        """What `as_json` wrote of these parts.
-
-        Raises:
-            ValueError, TypeError: something else.
-        """
-        found = Duplicates(**json.loads(text))
-        places = [(place, len(parts.get(part, ()))) for part, listed in found.extra.items() for place in listed]
-        if not all(0 <= place < count for place, count in places) or len(places) != found.count:
-            raise ValueError("it names other images than there are")
-        return found
-
 
 def _some(names: list[str], count: int) -> str:
     return f"{', '.join(names)}{' ...' if count > len(names) else ''}"
-
-
-def _without(items: Sequence[Item], places: set[int]) -> list[Item]:
-    return [item for place, item in enumerate(items) if place not in places]
 
 
 def find(parts: Digests) -> Duplicates:
@@ -132,6 +108,24 @@ def _equal(digests: bytes) -> Iterator[list[int]]:
     edges = np.flatnonzero(np.diff(np.concatenate(([False], same, [False])).astype(np.int8)))
     for start, stop in edges.reshape(-1, 2):
         yield order[start : stop + 1].tolist()
+
+
+def dropped(parts: Mapping[str, list[Item]], extra: Mapping[str, list[int]]) -> dict[str, list[Item]]:
+    """Each part without the items of these numbers, in its order.
+
+    Raises:
+        ConfigError: nothing of a part is left.
+    """
+    kept = {}
+    for part, items in parts.items():
+        gone = set(extra[part])
+        kept[part] = [item for number, item in enumerate(items) if number not in gone]
+        if not kept[part]:
+            raise ConfigError(
+                f"every image of the {part} part is in another part, too, and dropping them leaves none; take that "
+                "part out of the source, or give data.duplicates=keep"
+            )
+    return kept
 
 
 def _count(found: Duplicates, part: str, item: Item, other_part: str, other: Item) -> None:

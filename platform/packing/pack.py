@@ -7,6 +7,7 @@ independent tasks: who runs them, in how many processes and in which order, chan
 
 import contextlib
 import dataclasses
+import hashlib
 import json
 import os
 import threading
@@ -34,7 +35,6 @@ from platform.packing.target import Target, open_target
 
 Run = Callable[[Iterable[ShardTask]], Generator[ShardResult]]  # tasks to results, in any order
 Progress = Callable[[int, int], object]  # images done, of all
-EQUAL_NOTE = "equal-images"  # what reading all images found, for a packing that goes on
 QUEUED_PER_WORKER = 2  # tasks under way: none waits for work, and a million items are not shipped at once
 
 
@@ -59,7 +59,7 @@ class Packing:
     source: Source
     classes: list[str]
     splits: dict[str, list[Item]]  # shuffled
-    divided: bool = True  # here, by `data.val_fraction`; else the parts are the source's own
+    unused: tuple[str, ...] = ()  # settings that make no difference to this source
 
     @property
     def images(self) -> int:
@@ -114,49 +114,69 @@ def prepare(data: DataConfig, seed: int, storage: StorageConfig) -> Packing:
     classes = class_names(splits, data, source.classes() if isinstance(source, TorchvisionSource) else None)
     counts = {split: Counter(item.label for item in items) for split, items in splits.items()}
     refuse_untrained(counts, "add training images of them, or take them out of that part")
-    divided = None in parts
-    why = f" (too few for data.val_fraction={data.val_fraction:g} to hold one out)" if divided else ""
+    too_few = f", too few to hold one out for data.val_fraction={data.val_fraction:g}" if None in parts else ""
     for line in without_image(counts):
-        say_once(f"{data.source}: {line}{why}")
-    return Packing(data, seed, source, classes, {k: _shuffled(v, seed) for k, v in splits.items()}, divided)
+        say_once(f"{data.source}: {line}{too_few}")
+    unused = () if None in parts else ("val_fraction",)
+    return Packing(data, seed, source, classes, {k: _shuffled(v, seed) for k, v in splits.items()}, unused)
 
 
 def write(packing: Packing, storage: StorageConfig, progress: Progress | None, run: Run) -> PackReport:
-    """Have the shards written, then their index. Raises as `pack` does.
-
-    Which images are equal is known when all were read. Where they are dropped, the shards of the others are written
-    after that, of even size; an interruption then costs neither what was found nor the shards written since.
-    """
+    """Have the shards written, then their index. Raises as `pack` does."""
     target = open_target(packing.data.shards, storage)
-    drops, dropped = packing.data.duplicates == "drop", list[str]()
-    results: list[ShardResult] = []
     with target.held():
-        equal = _noted(packing, target) if drops else None
-        if equal is None:
-            results = _write_shards(packing, target, progress, run)
-            equal = _equal_images(packing, results)
-            if equal.count and drops:
-                target.note(EQUAL_NOTE, f"{_note_of(packing, results)}\n{equal.as_json()}")
-        while equal.count and drops:  # once, unless the source changes meanwhile
-            once = _without(packing, equal)
-            dropped += [f"{line}; dropped: {once.images:,} of {packing.images:,} remain" for line in equal.lines()]
-            packing, results = once, _write_shards(once, target, progress, run)
-            equal = _equal_images(packing, results)
+        if packing.data.duplicates == "drop":
+            return _write_once_each(packing, target, progress, run)
+        results = _write_shards(packing, target, progress, run)
+        equal = _equal_images(packing, results)
         if equal.count and packing.data.duplicates == "refuse":
             raise ConfigError(f"{equal.lines()[0]}; take them out, or give data.duplicates=keep or drop")
-        entries = _entries(results)
-        unreadable = _unreadable(results)
-        index = _index(
-            packing, results, equal.count, _unused(packing, results, equal_images=bool(dropped or equal.count))
-        )
-        target.finish(index, {entry["url"] for entry in entries})
-    reused = sum(result.reused for result in results)
-    kept = [f"{line}; kept (data.duplicates=drop or refuse)" for line in equal.lines()]
-    return PackReport(_samples(packing, results), unreadable, len(entries), reused, _converted(results), dropped + kept)
+        report = _finish(packing, target, results, {recipe.EQUAL: equal.count} if equal.count else {})
+    report.duplicates = [f"{line}; kept (data.duplicates=drop or refuse)" for line in equal.lines()]
+    return report
+
+
+def _write_once_each(packing: Packing, target: Target, progress: Progress | None, run: Run) -> PackReport:
+    """Where there are equal images the shards are written twice, as they are to be of even size: with them, which tells
+    which ones they are, and without. What the first time has told is kept for a packing that goes on with the second.
+    """
+    key = _fingerprint(packing, target)
+    found = _found_before(target, key)
+    if found is None:
+        results = _write_shards(packing, target, progress, run)
+        equal = _equal_images(packing, results)
+        if not equal.count:
+            return _finish(packing, target, results, {recipe.DROPPED: 0})
+        found = {"of": key, "extra": equal.extra, "lines": equal.lines()}
+        target.remember(json.dumps(found))
+    once = dataclasses.replace(packing, splits=duplicates.dropped(packing.splits, found["extra"]))
+    trained = {split: Counter(item.label for item in items) for split, items in once.splits.items()}
+    refuse_untrained(trained, "their training images are all in that part, too: take them out of it")
+    dropped = sum(map(len, found["extra"].values()))
+    report = _finish(once, target, _write_shards(once, target, progress, run), {recipe.DROPPED: dropped})
+    report.duplicates = [f"{line}; dropped: {once.images:,} of {packing.images:,} remain" for line in found["lines"]]
+    return report
+
+
+def _fingerprint(packing: Packing, target: Target) -> str:
+    """Of all the items, as far as they can be told without reading them."""
+    found = hashlib.sha256()
+    for task in packing.tasks(target):
+        found.update(task.fingerprint().encode())
+    return found.hexdigest()
+
+
+def _found_before(target: Target, key: str) -> dict[str, Any] | None:
+    """The equal images, where an interrupted packing of the same items has found them."""
+    try:
+        found = json.loads(target.remembered() or "null")
+        return found if found and found["of"] == key else None
+    except (ValueError, TypeError, KeyError):
+        return None
 
 
 def _write_shards(packing: Packing, target: Target, progress: Progress | None, run: Run) -> list[ShardResult]:
-    """All of them, in the order of the parts and names."""
+    """In the order of the parts and their names."""
     results: list[ShardResult] = []
     done = corrupt = 0
     with contextlib.closing(run(packing.tasks(target))) as finished:
@@ -168,19 +188,25 @@ def _write_shards(packing: Packing, target: Target, progress: Progress | None, r
             if progress:
                 progress(done, packing.images)
     parts = list(packing.splits)
-    results.sort(key=lambda result: (parts.index(result.entry["split"]), result.task))
-    for split, count in _samples(packing, results).items():
-        if not count:
-            raise ConfigError(f"no image of the {split} part can be read, e.g. {_unreadable(results)[0]}; mend them")
-    return results
+    return sorted(results, key=lambda result: (parts.index(result.entry["split"]), result.task))
 
 
-def _samples(packing: Packing, results: list[ShardResult]) -> dict[str, int]:
-    """Images of each part that could be read."""
-    return {
-        split: sum(result.entry["nsamples"] for result in results if result.entry["split"] == split)
-        for split in packing.splits
+def _finish(packing: Packing, target: Target, results: list[ShardResult], equal_images: dict[str, int]) -> PackReport:
+    """Write the index."""
+    entries = [result.entry for result in results if result.entry["nsamples"]]
+    samples = {
+        split: sum(entry["nsamples"] for entry in entries if entry["split"] == split) for split in packing.splits
     }
+    unreadable = _unreadable(results)
+    for split, count in samples.items():
+        if not count:
+            raise ConfigError(f"no image of the {split} part can be read, e.g. {unreadable[0]}; mend them")
+    target.finish(
+        _index(packing, entries, _unused(packing, results), len(unreadable), equal_images),
+        {entry["url"] for entry in entries},
+    )
+    reused = sum(result.reused for result in results)
+    return PackReport(samples, unreadable, len(entries), reused, _converted(results))
 
 
 def _equal_images(packing: Packing, results: list[ShardResult]) -> duplicates.Duplicates:
@@ -192,51 +218,8 @@ def _equal_images(packing: Packing, results: list[ShardResult]) -> duplicates.Du
     return duplicates.find({split: (items, digests[split]) for split, items in packing.splits.items()})
 
 
-def _note_of(packing: Packing, shards: Iterable[ShardResult | ShardTask]) -> str:
-    """Of all that a note of equal images depends on, as far as it can be told without reading the images."""
-    prints = [shard.fingerprint if isinstance(shard, ShardResult) else shard.fingerprint() for shard in shards]
-    return recipe.digest({**recipe.settings(packing.data), "shards": prints}, packing.data.source)
-
-
-def _noted(packing: Packing, target: Target) -> duplicates.Duplicates | None:
-    """The equal images of just these, where an interrupted packing had found them."""
-    made_of, _, note = (target.noted(EQUAL_NOTE) or "").partition("\n")
-    if not note or made_of != _note_of(packing, packing.tasks(target)):
-        return None
-    try:
-        return duplicates.Duplicates.from_json(note, packing.splits)
-    except (ValueError, TypeError, AttributeError):
-        return None
-
-
-def _without(packing: Packing, equal: duplicates.Duplicates) -> Packing:
-    """
-    Raises:
-        ConfigError: a part has no image left, or classes that are not trained.
-    """
-    once = dataclasses.replace(packing, splits=equal.kept(packing.splits))
-    for part, kept in once.splits.items():
-        if not kept:
-            raise ConfigError(
-                f"every image of the {part} part is in another part, too, and dropping them leaves none; take that "
-                "part out of the source, or give data.duplicates=keep"
-            )
-    counts = {split: Counter(item.label for item in items) for split, items in once.splits.items()}
-    refuse_untrained(counts, "their training images are all in that part, too: take them out of it")
-    before = without_image({split: Counter(item.label for item in items) for split, items in packing.splits.items()})
-    for line in without_image(counts):
-        if line not in before:
-            say_once(f"{packing.data.source}, equal images dropped: {line}")
-    return once
-
-
 def _unreadable(results: list[ShardResult]) -> list[str]:
     return [line for result in results for line in result.unreadable]
-
-
-def _entries(results: list[ShardResult]) -> list[dict[str, Any]]:
-    """Of the index."""
-    return [result.entry for result in results if result.entry["nsamples"]]
 
 
 def _converted(results: list[ShardResult]) -> dict[str, int]:
@@ -268,7 +251,7 @@ def divide(parts: Parts, val_fraction: float, seed: int) -> dict[str, list[Item]
     by_class: dict[str, list[Item]] = defaultdict(list)
     for item in parts[None]:
         by_class[item.label].append(item)
-    train, val = list[Item](), list[Item]()
+    train, val = [], []
     for label in sorted(by_class, key=natural):
         items = by_class[label]
         order = np.random.Generator(np.random.Philox(draws.key(seed, 1))).permutation(len(items))
@@ -332,27 +315,26 @@ def processors() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _unused(packing: Packing, results: list[ShardResult], *, equal_images: bool) -> list[str]:
-    """The settings that changed nothing of these shards, and of which every other value would not have, either."""
-    unreadable = bool(_unreadable(results))
+def _unused(packing: Packing, results: list[ShardResult]) -> list[str]:
+    """The settings that made no difference to these shards, and no other value of them would have."""
     used = {
-        "val_fraction": packing.divided,
         "jpeg_quality": any(result.encoded is None or result.encoded for result in results),
-        "value_range": unreadable or any(map(by_range, _converted(results))),  # without it some cannot be read
-        "duplicates": unreadable or equal_images,
+        "value_range": any(map(by_range, _converted(results))) or _unreadable(results),  # perhaps for want of it
     }
-    return [name for name, matters in used.items() if not matters]
+    return [*packing.unused, *(name for name, matters in used.items() if not matters)]
 
 
-def _index(packing: Packing, results: list[ShardResult], equal: int, unused: list[str]) -> str:
-    data, corrupt = packing.data, len(_unreadable(results))
+def _index(
+    packing: Packing, entries: list[dict[str, Any]], unused: list[str], corrupt: int, equal_images: dict[str, int]
+) -> str:
+    data = packing.data
     record = {
         "source": source_name(data.source),
         "seed": packing.seed,
         **recipe.settings(data),
         **({"shrunk_chroma": "4:2:0"} if data.shorter_side else {}),
         **({"unreadable": corrupt} if corrupt else {}),
-        **({recipe.EQUAL: equal} if equal else {}),
+        **equal_images,
         **({recipe.UNUSED: unused} if unused else {}),
         **({"enlarged": DIGITS_SCALE} if data.source == DIGITS else {}),
     }
@@ -362,6 +344,6 @@ def _index(packing: Packing, results: list[ShardResult], equal: int, unused: lis
         "name": data.name,
         "classes": packing.classes,
         "packing": recipe.sealed(record, data.source),
-        "shardlist": _entries(results),
+        "shardlist": entries,
     }
     return json.dumps(content, indent=1) + "\n"

@@ -14,7 +14,8 @@ from platform.config import ConfigError, DataConfig
 
 DIGEST = "sha256"
 EQUAL = "equal_images"  # that were kept, if any
-UNUSED = "unused"  # settings that would have changed nothing of these shards: another value asks for the same ones
+DROPPED = "dropped_images"  # where equal ones are, and be it none
+UNUSED = "unused"  # settings that this source made no use of, if any
 # Settings of `data` that change nothing of the shards' bytes; every other one, and those to come, does.
 NOT_PACKED = (
     "name", "shards", "source", "classes", "image_size", "mean", "std", "mirror", "min_crop_area", "max_corrupt",
@@ -35,10 +36,10 @@ def settings(data: DataConfig) -> dict[str, Any]:
 
 def sealed(record: dict[str, Any], source: str | None) -> dict[str, Any]:
     """A record of a packing with its digest."""
-    return {**record, DIGEST: digest(record, source)}
+    return {**record, DIGEST: _digest(record, source)}
 
 
-def digest(record: dict[str, Any], source: str | None) -> str:
+def _digest(record: dict[str, Any], source: str | None) -> str:
     content = {key: value for key, value in record.items() if key != DIGEST}
     text = json.dumps([content, address(source)], sort_keys=True)
     return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()
@@ -62,8 +63,8 @@ def refuse_others(record: dict[str, Any], data: DataConfig) -> None:
     """
     if data.source is None or DIGEST not in record:  # others' shards, and indexes from before there were digests
         return
-    matter = settings(data).keys() - set(SAID) - _unused(record)
-    packed, asked = _changed(record, {key: value for key, value in settings(data).items() if key in matter})
+    without = {*SAID, *record.get(UNUSED, ()), *(() if _hinge_on_duplicates(record) else ("duplicates",))}
+    packed, asked = _changed(record, {key: value for key, value in settings(data).items() if key not in without})
     if packed.get("shorter_side") and asked["shorter_side"] is None:  # as they are; the plan says how large that is
         del packed["shorter_side"], asked["shorter_side"]
     if data.duplicates == "refuse" and record.get(EQUAL):
@@ -79,7 +80,7 @@ def refuse_others(record: dict[str, Any], data: DataConfig) -> None:
             f"{_values(asked)}; pack into another data.shards, give the values "
             "packed with, or data.source=null to use them as they are"
         )
-    if record[DIGEST] != digest(record, data.source):
+    if record[DIGEST] != _digest(record, data.source):
         raise ConfigError(
             f"data.source is {data.source} ({address(data.source)}), but the shards in {data.shards} were packed from "
             f"another {record.get('source')}; pack into another data.shards, or give data.source=null to use them as "
@@ -87,13 +88,11 @@ def refuse_others(record: dict[str, Any], data: DataConfig) -> None:
         )
 
 
-def _unused(record: dict[str, Any]) -> set[str]:
-    """Nothing is known of indexes from before this was recorded, but that they count the equal images they keep."""
-    unused = record.get(UNUSED)
-    found = {str(key) for key in unused} if isinstance(unused, list) else set[str]()
-    if record.get("duplicates") == "keep" and not record.get(EQUAL) and not record.get("unreadable"):
-        found.add("duplicates")
-    return found
+def _hinge_on_duplicates(record: dict[str, Any]) -> bool:
+    """Whether keeping equal images and dropping them makes a difference; of earlier versions' shards nobody knows."""
+    if record.get("duplicates") == "drop":
+        return record.get(DROPPED) != 0
+    return "duplicates" not in record or EQUAL in record
 
 
 def without_effect(record: dict[str, Any], data: DataConfig, seed: int) -> str | None:

@@ -25,6 +25,7 @@ from platform.files import write_atomically
 from platform.locks import Held, locked
 
 RECORDS = ".packing"
+NOTE = "note"  # beside the records
 READ_ONLY = ("http://", "https://")
 Record = dict[str, Any]  # fingerprint, entry (of the index), unreadable
 
@@ -48,12 +49,12 @@ class Target(Protocol):
         """
         ...
 
-    def note(self, name: str, text: str) -> None:
-        """Keep a note of the packing for the one that goes on with it; it goes when the index is there."""
+    def remember(self, note: str) -> None:
+        """Keep a note beside the records, in the place of an earlier one."""
         ...
 
-    def noted(self, name: str) -> str | None:
-        """A note that an interrupted packing left."""
+    def remembered(self) -> str | None:
+        """The note, where there is one."""
         ...
 
     def held(self) -> contextlib.AbstractContextManager[None]:
@@ -108,15 +109,14 @@ class LocalTarget:
         part.replace(self._unfinished / name)
         write_atomically(self._record(name), json.dumps(record))
 
-    def note(self, name: str, text: str) -> None:
+    def remember(self, note: str) -> None:
         with _written(self._unfinished):
-            write_atomically(self._unfinished / RECORDS / name, text)
+            write_atomically(self._unfinished / RECORDS / NOTE, note)
 
-    def noted(self, name: str) -> str | None:
-        try:
-            return (self._unfinished / RECORDS / name).read_text()
-        except (FileNotFoundError, ValueError):
-            return None
+    def remembered(self) -> str | None:
+        with contextlib.suppress(FileNotFoundError):
+            return (self._unfinished / RECORDS / NOTE).read_text()
+        return None
 
     @contextlib.contextmanager
     def held(self) -> Iterator[None]:
@@ -219,14 +219,13 @@ class RemoteTarget:
         store.upload(part, join(self.url, name))
         store.write(self._record(name), json.dumps(record).encode())
 
-    def note(self, name: str, text: str) -> None:
-        Storage(self.storage).write(join(self.url, f"{RECORDS}/{name}"), text.encode())
+    def remember(self, note: str) -> None:
+        Storage(self.storage).write(join(self.url, f"{RECORDS}/{NOTE}"), note.encode())
 
-    def noted(self, name: str) -> str | None:
-        try:
-            return Storage(self.storage).read(join(self.url, f"{RECORDS}/{name}")).decode()
-        except (NoSuchFile, ValueError):
-            return None
+    def remembered(self) -> str | None:
+        with contextlib.suppress(NoSuchFile):
+            return Storage(self.storage).read(join(self.url, f"{RECORDS}/{NOTE}")).decode()
+        return None
 
     @contextlib.contextmanager
     def held(self) -> Iterator[None]:

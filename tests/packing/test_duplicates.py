@@ -1,21 +1,30 @@
 """Equal images: which are counted, named and dropped, whatever the seed and however often packing was interrupted."""
 
+import dataclasses
 import json
 import tracemalloc
-from collections.abc import Generator, Iterable
-from dataclasses import replace
+from collections.abc import Callable, Generator, Iterable
 from pathlib import Path
 
 import pytest
 
-from platform.config import ConfigError, DataConfig
+from platform.config import ConfigError
 from platform.data.index import read_index
 from platform.packing import recipe
 from platform.packing.duplicates import NONE, digest_of, find
 from platform.packing.items import Item
 from platform.packing.pack import in_threads, pack
 from platform.packing.shard import ShardResult, ShardTask
-from tests.packing.packed import CLASSES, class_files, config, contents, read_split, stored_as_packed, write_files
+from tests.packing.packed import (
+    CLASSES,
+    class_files,
+    config,
+    contents,
+    one_image,
+    read_split,
+    stored_as_packed,
+    write_files,
+)
 from tests.packing.test_resume import interrupt_at
 
 
@@ -33,15 +42,14 @@ def test_the_held_out_copy_stays_and_else_the_first_by_name_whatever_the_order()
             part: [(Item(name, "dog" if name == "b" else "cat"), digests.get(name, NONE)) for name in names][::step]
             for part, names in parts.items()
         }
-        items = {part: [item for item, _ in pairs] for part, pairs in listed.items()}
-        found = find({part: (items[part], b"".join(digest for _, digest in listed[part])) for part in listed})
-        kept = found.kept(items)
-        assert {part: [item.name for item in items][::step] for part, items in kept.items()} == {
-            "train": ["a", "", "unreadable"],
-            "val": ["v", "both"],
-            "test": [],
+        found = find(
+            {part: ([item for item, _ in pairs], b"".join(d for _, d in pairs)) for part, pairs in listed.items()}
+        )
+        kept = {
+            part: [item.name for number, (item, _) in enumerate(items) if number not in found.extra[part]][::step]
+            for part, items in listed.items()
         }
-        assert list(kept) == list(parts)
+        assert kept == {"train": ["a", "", "unreadable"], "val": ["v", "both"], "test": []}
         assert found.lines() == [
             "4 image(s) are equal to another, 2 of them to one of another part and 1 to one of another label "
             "(b: dog = a: cat): t (test) = both (val), b (train) = a (train), c (train) = a (train) ..."
@@ -93,6 +101,49 @@ def test_what_is_dropped_leaves_one_of_each_and_every_seed_has_the_same_images(
     assert len(read_split(read_index(tmp_path / "1" / "shards"), "train")) == 9
 
 
+@pytest.mark.parametrize("place", ["folder", "store"])
+def test_images_are_looked_for_once_however_often_the_dropping_is_interrupted(
+    tmp_path: Path, small_jpegs: list[bytes], place: str
+) -> None:
+    source = write_files(tmp_path / "source", twice(small_jpegs))
+    shards = {"shards": f"memory://{tmp_path.name}/shards"} if place == "store" else {}
+    data = dataclasses.replace(config(tmp_path, source, duplicates="drop"), **shards)
+    totals: list[int] = []
+
+    def interrupted(limit: int) -> Callable[[int, int], None]:
+        def progress(done: int, total: int) -> None:
+            totals.append(total)
+            if total == 12 and done >= limit:
+                raise KeyboardInterrupt
+
+        return progress
+
+    for limit in (1, 8):
+        with pytest.raises(KeyboardInterrupt):
+            pack(data, progress=interrupted(limit), run=lambda tasks: in_threads(tasks, 1))
+    assert totals.index(12) == totals.count(24)  # before the first of the others, and never again
+    report = pack(data)
+    assert report.reused >= 2
+    assert report.duplicates[0].startswith("12 image(s) are equal to another")
+    plain = dataclasses.replace(data, shards=str(tmp_path / "undisturbed"))
+    pack(plain)
+    assert stored_as_packed(read_index(data.shards), "train") == stored_as_packed(read_index(plain.shards), "train")
+
+
+def test_another_list_of_images_is_looked_through_anew(tmp_path: Path, small_jpegs: list[bytes]) -> None:
+    source = write_files(tmp_path / "source", twice(small_jpegs))
+    data = config(tmp_path, source, duplicates="drop")
+
+    def interrupted(done: int, total: int) -> None:
+        if total == 12:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        pack(data, progress=interrupted)
+    (source / "cat" / "later.jpg").write_bytes(one_image("JPEG"))
+    assert sum(pack(data).samples.values()) == 13
+
+
 def test_refused_shards_are_taken_up_once_equal_images_may_stay(tmp_path: Path, small_jpegs: list[bytes]) -> None:
     source = write_files(tmp_path / "source", twice(small_jpegs))
     with pytest.raises(ConfigError, match=r"12 image\(s\) are equal .*; take them out, or give data.duplicates=keep"):
@@ -127,53 +178,6 @@ def test_dropping_a_whole_part_is_refused(tmp_path: Path, small_jpegs: list[byte
     source = write_files(tmp_path / "source", files | class_files(small_jpegs[6:], "test/"))
     with pytest.raises(ConfigError, match="every image of the test part is in another part, too"):
         pack(config(tmp_path, source, duplicates="drop"))
-
-
-def one_thread(tasks: Iterable[ShardTask]) -> Generator[ShardResult]:
-    return in_threads(tasks, 1)
-
-
-def interrupted_in_its_second_pass(data: DataConfig) -> None:
-    """Two shards of what remains are finished."""
-
-    def progress(done: int, total: int) -> None:
-        if total == 12 and done >= 8:
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        pack(data, progress=progress, run=one_thread)
-
-
-def test_a_packing_interrupted_while_it_drops_goes_on_there_unless_the_source_changed(
-    tmp_path: Path, small_jpegs: list[bytes]
-) -> None:
-    parts = {f"train/{name}": jpeg for name, jpeg in twice(small_jpegs[:9]).items()} | class_files(
-        small_jpegs[9:], "val/"
-    )
-    source = write_files(tmp_path / "source", parts)
-    (tmp_path / "undisturbed").mkdir()
-    whole = pack(config(tmp_path / "undisturbed", source, duplicates="drop"))
-    for change in ("nothing", "note", "setting", "image"):
-        (tmp_path / change).mkdir()
-        data = config(tmp_path / change, source, duplicates="drop")
-        interrupted_in_its_second_pass(data)
-        note = tmp_path / change / "shards.packing" / ".packing" / "equal-images"
-        if change == "note":
-            note.write_text(note.read_text().replace('"count": 9', '"count": 8'))
-        if change == "setting":
-            data = replace(data, samples_per_shard=3)
-        if change == "image":
-            (source / "train/cat/z00.jpg").write_bytes(small_jpegs[0] + b"\0")
-        totals: list[int] = []
-        report = pack(data, progress=lambda _, total, totals=totals: totals.append(total))
-        assert (21 in totals) == (change != "nothing"), change
-        left = 13 if change == "image" else 12
-        assert report.duplicates[0].endswith(f"dropped: {left} of 21 remain")
-        assert {path.name for path in (tmp_path / change).iterdir()} == {"shards"}
-        if change in ("nothing", "note"):
-            assert report.reused >= (2 if change == "nothing" else 0)
-            assert (report.duplicates, report.samples) == (whole.duplicates, whole.samples)
-            assert contents(tmp_path / change / "shards") == contents(tmp_path / "undisturbed" / "shards")
 
 
 def test_nobody_else_packs_there_between_finding_equal_images_and_writing_the_others(
