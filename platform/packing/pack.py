@@ -152,6 +152,10 @@ def _write_once_each(packing: Packing, target: Target, progress: Progress | None
     once = dataclasses.replace(packing, splits=duplicates.dropped(packing.splits, found["extra"]))
     trained = {split: Counter(item.label for item in items) for split, items in once.splits.items()}
     refuse_untrained(trained, "their training images are all in that part, too: take them out of it")
+    before = without_image({split: Counter(item.label for item in items) for split, items in packing.splits.items()})
+    for line in without_image(trained):
+        if line not in before:
+            say_once(f"{packing.data.source}, equal images dropped: {line}")
     dropped = sum(map(len, found["extra"].values()))
     report = _finish(once, target, _write_shards(once, target, progress, run), {recipe.DROPPED: dropped})
     report.duplicates = [f"{line}; dropped: {once.images:,} of {packing.images:,} remain" for line in found["lines"]]

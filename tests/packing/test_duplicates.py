@@ -207,3 +207,15 @@ def test_what_finding_equal_images_holds_of_an_image_is_its_digest() -> None:
         assert tracemalloc.get_traced_memory()[1] / len(items) < 100
     finally:
         tracemalloc.stop()
+
+
+def test_a_class_of_which_a_part_has_no_image_after_dropping_is_said(
+    tmp_path: Path, small_jpegs: list[bytes], caplog: pytest.LogCaptureFixture
+) -> None:
+    files = class_files(small_jpegs[:6], "train/") | class_files(small_jpegs[6:9], "val/")
+    files |= class_files(small_jpegs[9:], "test/") | {"test/cat/09.jpg": small_jpegs[6]}  # the cat of val
+    data = config(tmp_path, write_files(tmp_path / "source", files), duplicates="drop")
+    assert pack(data).samples == {"train": 6, "val": 3, "test": 2}
+    assert [record.message for record in caplog.records] == [
+        f"{data.source}, equal images dropped: 1 of the 3 classes have no test image: cat"
+    ]
