@@ -213,7 +213,7 @@ def test_a_class_of_which_a_part_has_no_image_after_dropping_is_said(
     tmp_path: Path, small_jpegs: list[bytes], caplog: pytest.LogCaptureFixture
 ) -> None:
     files = class_files(small_jpegs[:6], "train/") | class_files(small_jpegs[6:9], "val/")
-    files |= class_files(small_jpegs[9:], "test/") | {"test/cat/09.jpg": small_jpegs[6]}  # the cat of val
+    files |= class_files(small_jpegs[9:], "test/") | {"test/cat/00.jpg": small_jpegs[6]}  # the cat of val
     data = config(tmp_path, write_files(tmp_path / "source", files), duplicates="drop")
     assert pack(data).samples == {"train": 6, "val": 3, "test": 2}
     assert [record.message for record in caplog.records] == [
