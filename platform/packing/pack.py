@@ -157,7 +157,12 @@ def _write_once_each(packing: Packing, target: Target, progress: Progress | None
         if line not in before:
             say_once(f"{packing.data.source}, equal images dropped: {line}")
     dropped = sum(map(len, found["extra"].values()))
-    report = _finish(once, target, _write_shards(once, target, progress, run), {recipe.DROPPED: dropped})
+    results = _write_shards(once, target, progress, run)
+    if (since := _equal_images(once, results)).count:
+        raise ConfigError(
+            f"{packing.data.source} was changed while it was packed: {since.lines()[0]}; the same command looks again"
+        )
+    report = _finish(once, target, results, {recipe.DROPPED: dropped})
     report.duplicates = [f"{line}; dropped: {once.images:,} of {packing.images:,} remain" for line in found["lines"]]
     return report
 

@@ -130,6 +130,22 @@ def test_images_are_looked_for_once_however_often_the_dropping_is_interrupted(
     assert stored_as_packed(read_index(data.shards), "train") == stored_as_packed(read_index(plain.shards), "train")
 
 
+def test_an_image_that_becomes_equal_to_another_between_the_passes_is_not_kept(
+    tmp_path: Path, small_jpegs: list[bytes]
+) -> None:
+    source = write_files(tmp_path / "source", {f"train/{name}": jpeg for name, jpeg in twice(small_jpegs[:9]).items()})
+    write_files(source, class_files(small_jpegs[9:], "val/"))
+    data = config(tmp_path, source, duplicates="drop")
+
+    def changed(done: int, total: int) -> None:
+        if done == total == 21:
+            (source / "train" / "dog" / "01.jpg").write_bytes(small_jpegs[0])
+
+    with pytest.raises(ConfigError, match=r"was changed while it was packed: 1 image.* the same command looks again"):
+        pack(data, progress=changed)
+    assert pack(data).samples == {"train": 9, "val": 3}
+
+
 def test_another_list_of_images_is_looked_through_anew(tmp_path: Path, small_jpegs: list[bytes]) -> None:
     source = write_files(tmp_path / "source", twice(small_jpegs))
     data = config(tmp_path, source, duplicates="drop")
