@@ -5,7 +5,7 @@ processes of a node: each shard is fetched once, under a lock that the operating
 """
 
 import contextlib
-import fcntl
+import errno
 import hashlib
 import io
 import logging
@@ -16,17 +16,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from filelock import FileLock, Timeout
-
-from platform.config import MEMORY
+from platform.config import MEMORY, ConfigError
 from platform.data.storage import Storage, StorageError, is_remote
-from platform.locks import NO_LOCKS
+from platform.locks import Held, NoLocks, locked_by_system, require_locks, share, take
 
 log = logging.getLogger("platform.data")
 
 Bytes = mmap.mmap | bytes
 OWN = re.compile(r".*-[0-9a-f]{24}\.(tar|part)")  # what lies in the folder otherwise is somebody else's
 LOCKS = 256  # files; a shard's is chosen by its name, so that they do not grow with the data
+NO_RESERVING = (errno.EINVAL, errno.ENOTSUP, errno.ENOSYS)  # of room for a file, on some file systems
 
 
 class ShardError(RuntimeError):
@@ -55,6 +54,7 @@ class Cache(Protocol):
         Raises:
             ShardError: it is missing, or the cache cannot take it.
             StorageError: it cannot be fetched.
+            ConfigError: the cache can take none, ever.
         """
         ...
 
@@ -102,6 +102,7 @@ class DiskCache:
         self._folder = folder
         self.limit_bytes = limit_bytes
         self._warned = False
+        self._had_locks = False
 
     def open(self, shard: ShardFile) -> Bytes:
         if not is_remote(shard.url):
@@ -114,15 +115,14 @@ class DiskCache:
                     found = _open_whole(path, shard)
                     if found is None:
                         found = self._fetch(shard, path)
+            self._had_locks = True
             return found
         except StorageError:
             raise
+        except NoLocks as error:
+            kind = ShardError if self._had_locks else ConfigError  # a server that is away comes back
+            raise kind(without_locks(error)) from error
         except OSError as error:
-            if error.errno in NO_LOCKS:
-                raise ShardError(
-                    f"the cache {self._folder} is on a file system without locks ({error.strerror}); give "
-                    f"storage.cache a folder on a disk of this machine, or set storage.cache={MEMORY}"
-                ) from error
             raise ShardError(
                 f"the cache {self._folder} cannot take {shard.url} ({error.strerror or error}); free space there, "
                 f"lower storage.cache_gb, or set storage.cache={MEMORY}"
@@ -140,11 +140,11 @@ class DiskCache:
         stem = re.sub(r"[^\w.-]", "_", shard.url.rpartition("/")[2].removesuffix(".tar"))[-60:]
         return self._folder / f"{stem}-{digest}.tar"
 
-    def _lock(self, path: Path) -> FileLock:
+    def _lock(self, path: Path, *, wait: bool = True) -> contextlib.AbstractContextManager[None]:
         folder = self._folder / "lock"
         folder.mkdir(parents=True, exist_ok=True)
         number = int(path.stem[-6:], 16) % LOCKS
-        return FileLock(folder / f"{number:03d}", is_singleton=False, thread_local=False, fallback_to_soft=False)
+        return locked_by_system(folder / f"{number:03d}", wait=wait)
 
     def _fetch(self, shard: ShardFile, path: Path) -> Bytes:
         """Make room, fetch, check, and only then give it its name. The caller holds the shard's lock."""
@@ -152,11 +152,10 @@ class DiskCache:
         part.unlink(missing_ok=True)  # of a process that died
         try:
             with open(part, "w+b") as file:
-                fcntl.flock(file, fcntl.LOCK_SH)  # from now on it is being read
+                share(file)  # from now on it is being read
                 with self._room():
                     self._make_room(shard.bytes)
-                    if shard.bytes:
-                        os.posix_fallocate(file.fileno(), 0, shard.bytes)  # a full disk shows now
+                    _reserve(file.fileno(), shard.bytes)
                 self.storage.fetch(shard.url, shard.bytes, shard.md5, file)
                 file.flush()
                 os.fsync(file.fileno())
@@ -166,8 +165,8 @@ class DiskCache:
         finally:
             part.unlink(missing_ok=True)
 
-    def _room(self) -> FileLock:
-        return FileLock(self._folder / "lock" / "room", is_singleton=False, thread_local=False, fallback_to_soft=False)
+    def _room(self) -> contextlib.AbstractContextManager[None]:
+        return locked_by_system(self._folder / "lock" / "room")
 
     def _make_room(self, needed: int) -> None:
         """Remove the least recently used shards that nobody reads, and what dead processes left."""
@@ -193,11 +192,28 @@ class DiskCache:
 
     def _remove_dead(self, part: Path) -> bool:
         try:
-            with self._lock(part).acquire(timeout=0):
+            with self._lock(part, wait=False):
                 part.unlink(missing_ok=True)
                 return True
-        except Timeout:
+        except Held:
             return False
+
+
+def require_cache(folder: Path) -> None:
+    """Try a folder that is there as a cache.
+
+    Raises:
+        ConfigError: its file system has no locks.
+        OSError: nothing can be written there.
+    """
+    try:
+        require_locks(folder)
+    except NoLocks as error:
+        raise ConfigError(without_locks(error)) from error
+
+
+def without_locks(error: NoLocks) -> str:
+    return f"storage.cache: {error}; give a folder on a disk of each machine, or set storage.cache={MEMORY}"
 
 
 def map_file(shard: ShardFile) -> Bytes:
@@ -237,7 +253,7 @@ def _open_whole(path: Path, shard: ShardFile) -> Bytes | None:
     """The cached shard, marked as used now and locked against removal as long as it is mapped; None if it is absent."""
     try:
         with open(path, "rb") as file:
-            fcntl.flock(file, fcntl.LOCK_SH)  # the map holds it on: it shares the open file
+            share(file)  # the map holds it on: it shares the open file
             if os.fstat(file.fileno()).st_size != shard.bytes:
                 return None
             with contextlib.suppress(OSError):
@@ -247,13 +263,22 @@ def _open_whole(path: Path, shard: ShardFile) -> Bytes | None:
         return None
 
 
+def _reserve(descriptor: int, size: int) -> None:
+    """Have a full disk show before anything is fetched, where the file system can say."""
+    try:
+        if size:
+            os.posix_fallocate(descriptor, 0, size)
+    except OSError as error:
+        if error.errno not in NO_RESERVING:
+            raise
+
+
 def _remove_unread(path: Path) -> bool:
     try:
-        with open(path, "rb") as file:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        with open(path, "r+b") as file:
+            if not take(file):
+                return False
             path.unlink(missing_ok=True)
             return True
     except FileNotFoundError:
         return True
-    except BlockingIOError:
-        return False
