@@ -8,7 +8,6 @@ import contextlib
 import errno
 import hashlib
 import io
-import logging
 import mmap
 import os
 import re
@@ -17,15 +16,12 @@ from pathlib import Path
 from typing import Protocol
 
 from platform.config import MEMORY, ConfigError
+from platform.data.room import Room
 from platform.data.storage import Storage, StorageError, is_remote
-from platform.locks import Held, NoLocks, locked_by_system, require_locks, share, take
-
-log = logging.getLogger("platform.data")
+from platform.locks import NoLocks, require_locks, share
 
 Bytes = mmap.mmap | bytes
-OWN = re.compile(r".*-[0-9a-f]{24}\.(tar|part)")  # what lies in the folder otherwise is somebody else's
-LOCKS = 256  # files; a shard's is chosen by its name, so that they do not grow with the data
-NO_RESERVING = (errno.EINVAL, errno.ENOTSUP, errno.ENOSYS)  # of room for a file, on some file systems
+NO_ALLOCATING = (errno.EINVAL, errno.ENOTSUP, errno.ENOSYS)  # on some file systems
 
 
 class ShardError(RuntimeError):
@@ -94,14 +90,14 @@ class DiskCache:
 
     NAME.tar       a whole shard; who reads it holds a shared lock on it, and it is not removed meanwhile
     NAME.part      being fetched by the holder of its lock file; of a dead process if nobody holds that
-    lock/          one lock file for each 256th of the names, and one for making room
+    lock/          the locks, and what lies in the folder (`room.Room`)
     """
 
     def __init__(self, storage: Storage, folder: Path, limit_bytes: int) -> None:
         self.storage = storage
         self._folder = folder
         self.limit_bytes = limit_bytes
-        self._warned = False
+        self._room = Room(folder, limit_bytes)
         self._had_locks = False
 
     def open(self, shard: ShardFile) -> Bytes:
@@ -111,7 +107,7 @@ class DiskCache:
         try:
             found = _open_whole(path, shard)
             if found is None:
-                with self._lock(path):  # another process may be fetching it
+                with self._room.lock(path):  # another process may be fetching it
                     found = _open_whole(path, shard)
                     if found is None:
                         found = self._fetch(shard, path)
@@ -131,7 +127,8 @@ class DiskCache:
     def discard(self, shard: ShardFile) -> bool:
         if not is_remote(shard.url):
             return False
-        self._path(shard).unlink(missing_ok=True)
+        if (path := self._path(shard)).exists():
+            self._room.forget(path)
         return True
 
     def _path(self, shard: ShardFile) -> Path:
@@ -140,12 +137,6 @@ class DiskCache:
         stem = re.sub(r"[^\w.-]", "_", shard.url.rpartition("/")[2].removesuffix(".tar"))[-60:]
         return self._folder / f"{stem}-{digest}.tar"
 
-    def _lock(self, path: Path, *, wait: bool = True) -> contextlib.AbstractContextManager[None]:
-        folder = self._folder / "lock"
-        folder.mkdir(parents=True, exist_ok=True)
-        number = int(path.stem[-6:], 16) % LOCKS
-        return locked_by_system(folder / f"{number:03d}", wait=wait)
-
     def _fetch(self, shard: ShardFile, path: Path) -> Bytes:
         """Make room, fetch, check, and only then give it its name. The caller holds the shard's lock."""
         part = path.with_suffix(".part")
@@ -153,50 +144,17 @@ class DiskCache:
         try:
             with open(part, "w+b") as file:
                 share(file)  # from now on it is being read
-                with self._room():
-                    self._make_room(shard.bytes)
-                    _reserve(file.fileno(), shard.bytes)
+                self._room.reserve(part, shard.bytes)
+                _allocate(file.fileno(), shard.bytes)
                 self.storage.fetch(shard.url, shard.bytes, shard.md5, file)
                 file.flush()
                 os.fsync(file.fileno())
-                with self._room():  # who is making room sees it under one of its names
-                    part.replace(path)
+                self._room.keep(part, path)
                 return _mapped(file.fileno())
-        finally:
-            part.unlink(missing_ok=True)
-
-    def _room(self) -> contextlib.AbstractContextManager[None]:
-        return locked_by_system(self._folder / "lock" / "room")
-
-    def _make_room(self, needed: int) -> None:
-        """Remove the least recently used shards that nobody reads, and what dead processes left."""
-        files = []
-        with os.scandir(self._folder) as entries:
-            for entry in entries:
-                if OWN.fullmatch(entry.name):
-                    with contextlib.suppress(FileNotFoundError):
-                        files.append((entry.stat().st_mtime, entry.stat().st_size, Path(entry.path)))
-        total = needed + sum(size for _, size, _ in files)
-        for _, size, path in sorted(files):
-            is_part = path.suffix == ".part"
-            if not is_part and total <= self.limit_bytes:
-                continue
-            if self._remove_dead(path) if is_part else _remove_unread(path):
-                total -= size
-        if total > self.limit_bytes and not self._warned:
-            self._warned = True
-            log.warning(
-                "the cache %s needs %.1f GB for what is being read now, more than storage.cache_gb=%g; raise that, or "
-                "lower loader.block", self._folder, total / 1e9, self.limit_bytes / 1e9,
-            )  # fmt: skip
-
-    def _remove_dead(self, part: Path) -> bool:
-        try:
-            with self._lock(part, wait=False):
-                part.unlink(missing_ok=True)
-                return True
-        except Held:
-            return False
+        except BaseException:
+            with contextlib.suppress(OSError):
+                self._room.release(part)
+            raise
 
 
 def require_cache(folder: Path) -> None:
@@ -263,22 +221,11 @@ def _open_whole(path: Path, shard: ShardFile) -> Bytes | None:
         return None
 
 
-def _reserve(descriptor: int, size: int) -> None:
+def _allocate(descriptor: int, size: int) -> None:
     """Have a full disk show before anything is fetched, where the file system can say."""
     try:
         if size:
             os.posix_fallocate(descriptor, 0, size)
     except OSError as error:
-        if error.errno not in NO_RESERVING:
+        if error.errno not in NO_ALLOCATING:
             raise
-
-
-def _remove_unread(path: Path) -> bool:
-    try:
-        with open(path, "r+b") as file:
-            if not take(file):
-                return False
-            path.unlink(missing_ok=True)
-            return True
-    except FileNotFoundError:
-        return True
