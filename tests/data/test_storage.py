@@ -1,10 +1,14 @@
 """Storage over real servers: ranges, faults of every kind, retries that are counted, errors that name the file."""
 
+import contextlib
 import hashlib
 import io
 import logging
+import os
+import socket
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import fsspec
@@ -14,6 +18,7 @@ from fsspec.asyn import AsyncFileSystem
 
 import platform.files as files
 from platform.config import StorageConfig
+from platform.data import limits
 from platform.data import storage as storage_module
 from platform.data.storage import NoSuchFile, Storage, StorageError, is_remote, join
 from tests.data import servers
@@ -238,12 +243,70 @@ async def _as_it_is(self: object, path: str, **options: object) -> list[str]:
     return [path]
 
 
+@pytest.fixture
+def silent_server() -> Iterator[str]:
+    """An FTP server that lets everybody in and answers nothing else."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        threading.Thread(target=_let_in, args=(server,), daemon=True).start()
+        yield f"ftp://127.0.0.1:{server.getsockname()[1]}"
+
+
+def _let_in(server: socket.socket) -> None:
+    connections = []
+    with contextlib.suppress(OSError):
+        while True:
+            connections.append(server.accept()[0])
+            for answer in (b"220 here\r\n", b"331 password\r\n", b"230 in\r\n"):  # greeting, USER, PASS
+                connections[-1].sendall(answer)
+
+
+@pytest.mark.parametrize("act", ["read", "fetch", "list", "size", "write", "upload", "remove"])
+def test_a_store_without_time_limits_of_its_own_ends_in_time_too(act: str, silent_server: str, tmp_path: Path) -> None:
+    (file := tmp_path / "a.bin").write_bytes(b"")
+    store, url = storage(attempts=2, timeout_s=0.2), f"{silent_server}/a.bin"
+    acts = {
+        "read": lambda: store.read(url),
+        "fetch": lambda: fetched(store, url),
+        "list": lambda: store.list(url, ".tar"),
+        "size": lambda: store.size(url),
+        "write": lambda: store.write(url, b""),
+        "upload": lambda: store.upload(file, url),
+        "remove": lambda: store.remove(url),
+    }
+    said = r"a\.bin cannot be (read|written|removed) after 2 attempts \(TimeoutError: no answer within (0\.2|2) s\)"
+    with pytest.raises(StorageError, match=said):
+        acts[act]()
+
+
+def test_a_disk_that_hangs_behind_a_url_ends_in_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    os.mkfifo(tmp_path / "a.bin")  # whose opening waits for somebody who writes
+    said = rf"file://{tmp_path}/a\.bin cannot be read after 2 attempts \(TimeoutError: no answer within 0\.2 s\)"
+    for read in (Storage.read, fetched):
+        with pytest.raises(StorageError, match=said):
+            read(storage(attempts=2, timeout_s=0.2), f"file://{tmp_path}/a.bin")
+    (tmp_path / "b.bin").write_bytes(CONTENT)
+    monkeypatch.setattr(limits, "_Beside", None)  # and a plain path is read without a thread beside it
+    assert storage().read(str(tmp_path / "b.bin")) == CONTENT
+
+
+def test_a_store_that_cannot_be_listed_is_not_an_empty_one(tmp_path: Path) -> None:
+    with pytest.raises(StorageError, match=r"http://127.0.0.1:9/shards cannot be read after 2 attempts"):
+        storage(attempts=2).list("http://127.0.0.1:9/shards", ".tar")
+    assert storage().list(f"file://{tmp_path}/nothing", ".tar") == []
+
+
+def test_a_connection_that_is_refused_is_an_error_with_the_address() -> None:
+    with pytest.raises(StorageError, match=r"ftp://127\.0\.0\.1:9/a cannot be read after 2 attempts \(Connection"):
+        storage(attempts=2).read("ftp://127.0.0.1:9/a")
+    storage().know("ftp://127.0.0.1:9/a")  # asks nobody
+
+
 def test_a_large_file_has_the_time_of_its_pieces() -> None:
     store = storage(timeout_s=10.0)
     asynchronous = fsspec.filesystem("http")
     assert isinstance(asynchronous, AsyncFileSystem)
     assert store._limit(asynchronous) == {"timeout": 10.0}
-    assert store._limit(asynchronous, 250_000) == {"timeout": 30.0}  # pieces of 100 kB
+    assert store._limit(asynchronous, storage_module._pieces(250_000)) == {"timeout": 30.0}  # pieces of 100 kB
 
 
 @pytest.mark.parametrize("scheme", ["", "file://"])
