@@ -1,7 +1,7 @@
 """Time limits for calls that have none: of file systems that block until their server answers, or for ever.
 
-In: a call. Out: what it returns, or TimeoutError. A call that does not return is left behind on its daemon thread, with
-the connection that it waits for, and holds up neither who called nor the end of the process.
+In: a call. Out: what it returns, or TimeLimitPassed. A call that does not return is left behind on its daemon thread,
+with the connection that it waits for, and holds up neither who called nor the end of the process.
 """
 
 import queue
@@ -14,6 +14,10 @@ T = TypeVar("T")
 Task = tuple[Callable[[], Any], "Future[Any]"]
 
 
+class TimeLimitPassed(Exception):
+    """The call has not returned; the text has the limit."""
+
+
 class TimeLimit(threading.local):
     """Runs calls, each calling thread's on one thread beside it: fsspec keeps its connections by thread."""
 
@@ -24,7 +28,7 @@ class TimeLimit(threading.local):
         """What `call` returns.
 
         Raises:
-            TimeoutError: it has not returned within `limit_s`.
+            TimeLimitPassed: it has not returned within `limit_s`.
             whatever `call` raises.
         """
         beside, self._beside = self._beside or _Beside(), None  # after a failure a new one, with a new connection
@@ -38,7 +42,7 @@ class TimeLimit(threading.local):
         except TimeoutError:
             if result.done():  # the call's own
                 raise
-            raise TimeoutError(f"no answer within {limit_s:g} s") from None
+            raise TimeLimitPassed(f"no answer within {limit_s:g} s") from None
         self._beside = beside
         return value
 

@@ -16,6 +16,7 @@ from typing import Any, BinaryIO, TypeVar
 
 import fsspec
 from fsspec.asyn import AsyncFileSystem
+from fsspec.exceptions import FSTimeoutError
 from fsspec.implementations.local import LocalFileSystem
 from fsspec.spec import AbstractFileSystem
 from tenacity import (
@@ -29,7 +30,7 @@ from tenacity import (
 )
 
 from platform.config import StorageConfig, first_line
-from platform.data.limits import TimeLimit
+from platform.data.limits import TimeLimit, TimeLimitPassed
 from platform.files import replacing, write_atomically
 from platform.redaction import redacted, unsealed, without_secrets
 
@@ -140,7 +141,8 @@ class Storage:
             if len(piece) == size > stop - start:  # it knows no ranges: better once in memory than many times fetched
                 return piece[start:]
             if len(piece) != stop - start:
-                raise OSError(f"{len(piece)} bytes came where {stop - start} were asked for: it was cut short")
+                why = "it was cut short" if len(piece) < stop - start else "it is another file than the index says"
+                raise OSError(f"{len(piece)} bytes came where {stop - start} were asked for: {why}")
             return piece
 
         return self._retried(url, get)
@@ -159,7 +161,7 @@ class Storage:
             return sorted((path.relative_to(folder).as_posix(), path.stat().st_size) for path in found)
 
         def find(files: Any, path: str) -> "list[tuple[str, str, int | None]]":
-            return _found(files, path, suffix, self._limit(files))
+            return _found(files, path, suffix, self._limit(files, LISTING_PIECES))
 
         found = self._retried(url, find, pieces=LISTING_PIECES)
         return sorted((name, self._size_of(url, full) if size is None else size) for name, full, size in found)
@@ -232,12 +234,19 @@ class Storage:
 
     def _retried(self, url: str, get: Callable[[Any, str], T], *, doing: str = "read", pieces: int = 1) -> T:
         """`get(file system, path)`, which asks for as many pieces at a time."""
+        limit_s = self.config.timeout_s * pieces
         if _is_asynchronous(url):
-            files, path = self._files(url)
-            return self._attempted(url, lambda: get(files, path), doing=doing)
-        limit_s = self.config.timeout_s * pieces  # with the time that it takes to connect
-        call = partial(self._time_limit.run, lambda: get(*self._files(url)), limit_s)
-        return self._attempted(url, call, doing=doing)
+            call = partial(get, *self._files(url))
+        else:
+            call = partial(self._time_limit.run, lambda: get(*self._files(url)), limit_s)  # with the time to connect
+
+        def in_time() -> T:
+            try:
+                return call()
+            except (FSTimeoutError, TimeLimitPassed):
+                raise TimeoutError(f"not done within {limit_s:g} s (storage.timeout_s)") from None
+
+        return self._attempted(url, in_time, doing=doing)
 
     def _attempted(
         self,
@@ -353,7 +362,7 @@ def _may_pass(error: BaseException) -> bool:
 
 def _reason(error: BaseException) -> str:
     status = getattr(error, "status", None)
-    if isinstance(status, int):
+    if isinstance(status, int) and status:  # 0: of no answer, e.g. after too many redirections
         return redacted(f"HTTP {status} {getattr(error, 'message', '')}".strip())
     return f"{type(error).__name__}: {first_line(error)}" if str(error) else type(error).__name__
 

@@ -104,6 +104,11 @@ FAULTS: dict[str, Fault] = {
     "too little": servers.too_little,
     "stall": servers.stall,
 }
+SAID = {
+    "cut short": "payload is not completed",
+    "too little": r"50000 bytes came where 100000 were asked for: it was cut short",
+    "stall": r"TimeoutError: not done within 0\.5 s \(storage\.timeout_s\)",
+}
 
 
 @pytest.mark.parametrize("kind", FAULTS)
@@ -123,13 +128,34 @@ def test_a_fault_that_stays_is_an_error_with_the_address(
     with (
         caplog.at_level(logging.WARNING, "platform.data"),
         pytest.raises(
-            StorageError, match=r"http://127.*/a.bin cannot be read after 3 attempts \(.+\); check the store"
+            StorageError,
+            match=rf"http://127.*/a.bin cannot be read after 3 attempts \(.*{SAID.get(kind, f'HTTP {kind}')}.*\);",
         ),
     ):
         fetched(storage(attempts=3, timeout_s=0.5), f"{server.url}/a.bin")
     assert server.requests["a.bin"] == 3
     assert "a.bin" in caplog.text
     assert "trying again" in caplog.text
+
+
+def test_what_no_answer_ever_brings_is_said(server: Server) -> None:
+    store, url = storage(attempts=2), f"{server.url}/a.bin"
+    server.faults["a.bin"] = [_elsewhere] * 50
+    with pytest.raises(StorageError, match=r"a\.bin cannot be read after 2 attempts \(TooManyRedirects.*\); check"):
+        fetched(store, url)
+    server.faults["a.bin"] = [lambda handler, *_: handler.answer(200, CONTENT + b"more")] * 50
+    with pytest.raises(
+        StorageError, match=rf"{len(CONTENT) + 4} bytes .* 100000 were .*: it is another file than the ind"
+    ):
+        fetched(store, url)
+
+
+def _elsewhere(handler: servers.Handler, name: str, content: bytes) -> None:
+    handler.close_connection = False
+    handler.send_response(302)
+    handler.send_header("Location", handler.path)
+    handler.send_header("Content-Length", "0")
+    handler.end_headers()
 
 
 def test_wrong_bytes_have_the_whole_file_fetched_again(server: Server) -> None:
@@ -273,14 +299,16 @@ def test_a_store_without_time_limits_of_its_own_ends_in_time_too(act: str, silen
         "upload": lambda: store.upload(file, url),
         "remove": lambda: store.remove(url),
     }
-    said = r"a\.bin cannot be (read|written|removed) after 2 attempts \(TimeoutError: no answer within (0\.2|2) s\)"
+    said = (
+        r"a\.bin cannot be (read|written|removed) after 2 attempts \(TimeoutError: not done within (0\.2|2) s \(storage"
+    )
     with pytest.raises(StorageError, match=said):
         acts[act]()
 
 
 def test_a_disk_that_hangs_behind_a_url_ends_in_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     os.mkfifo(tmp_path / "a.bin")  # whose opening waits for somebody who writes
-    said = rf"file://{tmp_path}/a\.bin cannot be read after 2 attempts \(TimeoutError: no answer within 0\.2 s\)"
+    said = rf"file://{tmp_path}/a\.bin cannot be read after 2 attempts \(TimeoutError: not done within 0\.2 s "
     for read in (Storage.read, fetched):
         with pytest.raises(StorageError, match=said):
             read(storage(attempts=2, timeout_s=0.2), f"file://{tmp_path}/a.bin")
