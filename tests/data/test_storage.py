@@ -272,13 +272,18 @@ async def _as_it_is(self: object, path: str, **options: object) -> list[str]:
 @pytest.fixture
 def silent_server() -> Iterator[str]:
     """An FTP server that lets everybody in and answers nothing else."""
+    connections: list[socket.socket] = []
     with socket.create_server(("127.0.0.1", 0)) as server:
-        threading.Thread(target=_let_in, args=(server,), daemon=True).start()
+        letting_in = threading.Thread(target=_let_in, args=(server, connections))
+        letting_in.start()
         yield f"ftp://127.0.0.1:{server.getsockname()[1]}"
+        server.shutdown(socket.SHUT_RDWR)
+        letting_in.join()
+    for connection in connections:
+        connection.close()
 
 
-def _let_in(server: socket.socket) -> None:
-    connections = []
+def _let_in(server: socket.socket, connections: list[socket.socket]) -> None:
     with contextlib.suppress(OSError):
         while True:
             connections.append(server.accept()[0])
