@@ -6,6 +6,7 @@ from platform.destinations import require_places
 from platform.plan import lines, plan
 from platform.sweep.plan import lines as sweep_lines
 from platform.sweep.plan import plan_sweep
+from platform.tracking import require_answer
 
 
 def run(experiment: Experiment) -> int:
@@ -16,7 +17,9 @@ def run(experiment: Experiment) -> int:
     else:
         made = plan(experiment)
         text, packed = lines(made), made.packed
-    if experiment.config.cluster.kube is None:  # whose pods write to their volume
+    if experiment.config.cluster.kube is None:  # whose pods write to their volume, and have a network of their own
         require_places(experiment, packed=packed)
+        if experiment.config.tracking.required:
+            require_answer(experiment.config.tracking)
     print("\n".join(text))
     return 0

@@ -132,6 +132,7 @@ class Lanes:
     warn_after_s: float
     news: Callable[[], None] = lambda: None  # called before what has come is handed on
     _beats: dict[tuple[str, int], Beat] = field(default_factory=dict)  # the newest of each (member, rank)
+    _left_at: dict[str, float] = field(default_factory=dict)  # when a member last ended or failed, by the mailbox
     _received: int = 0  # number of the newest message that has come
     _live_at: float = 0.0
     _alive_at: float = field(default_factory=time.monotonic)  # when a worker was last heard of
@@ -172,10 +173,8 @@ class Lanes:
         messages, beats = self._drain()
         self.news()
         for beat in beats:
-            self._beats[beat.member, beat.rank] = beat
-            self._failed_starts[beat.lane] = 0
-            self._alive_at = time.monotonic()
             attempts.beat(beat)
+            self._take_beat(beat)
         for message in messages:
             match message:
                 case Message():
@@ -184,6 +183,13 @@ class Lanes:
                     self._take_event(message, console, attempts)
         attempts.write()
         self._write_live()
+
+    def _take_beat(self, beat: Beat) -> None:
+        """But not of a worker that outlives its member's end by a second: nothing more will be heard of it."""
+        self._alive_at = time.monotonic()
+        if beat.started > self._left_at.get(beat.member, 0.0):
+            self._beats[beat.member, beat.rank] = beat
+            self._failed_starts[beat.lane] = 0
 
     def _drain(self) -> tuple[list[Message | GroupEvent], list[Beat]]:
         """
@@ -213,7 +219,7 @@ class Lanes:
             case "ended":
                 console.state(message.member, message.text)
                 attempts.end(message.member, message.text, message.time)
-                self._forget(message.member)
+                self._forget(message.member, message.time)
             case "fatal":
                 raise CannotGoOn(f"{message.member}: {message.text}")
             case _:
@@ -229,11 +235,12 @@ class Lanes:
         if event.kind == "failed":
             self._failed_starts[event.lane] += 1
             if member:
-                self._forget(member)
+                self._forget(member, event.time)
             if self._failed_starts[event.lane] >= FAILED_STARTS:
                 raise CannotGoOn(f"no worker of lane {event.lane} came to life in {FAILED_STARTS} starts: {event.text}")
 
-    def _forget(self, member: str) -> None:
+    def _forget(self, member: str, left_at: float) -> None:
+        self._left_at[member] = left_at
         for key in [key for key in self._beats if key[0] == member]:
             del self._beats[key]
 

@@ -8,6 +8,7 @@ import contextlib
 import logging
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from platform.cluster import Message
 from platform.config import Config, Experiment
@@ -34,10 +35,10 @@ class Runs:
         for name in names:
             record.member_runs.setdefault(name, new_key())
         folder.write(record)  # before MLflow hears of them: whenever this process dies, the next one takes them up
-        self._tracker.start(experiment.name, asdict(experiment.config), again=parent)
+        self._tracker.start(experiment.name, _params(experiment.config), again=parent)
         for name in names:
             run = record.member_runs[name]
-            self._tracker.start(name, asdict(experiment.members[name]), parent=parent, again=run)
+            self._tracker.start(name, _params(experiment.members[name]), parent=parent, again=run)
 
         self._log_kept(*self._names)
 
@@ -48,7 +49,7 @@ class Runs:
         self._record.configs[name] = asdict(config)
         self._record.reported = [each for each in self._record.reported if each != name]  # it failed in a launch before
         self._folder.note_run(self._record, name)
-        self._tracker.start(name, asdict(config), parent=self._parent(), again=run, params=params)
+        self._tracker.start(name, _params(config), parent=self._parent(), again=run, params=params)
         self._log_kept(name)
 
     def end(
@@ -155,3 +156,11 @@ class Runs:
             return
         for file in files:
             self._tracker.artifact(run, file, folder.name)
+
+
+def _params(config: Config) -> dict[str, Any]:
+    """A config as what a run is: without the part that this launch evaluates, which the names of the figures tell.
+    MLflow keeps the first value of a parameter for ever."""
+    params = asdict(config)
+    del params["evaluation"]["split"]
+    return params

@@ -8,11 +8,8 @@ import contextlib
 import logging
 import math
 import os
-import signal
 import sys
-import threading
 import time
-from collections.abc import Iterator
 from typing import Any
 
 import aiohttp
@@ -22,6 +19,7 @@ from ray.job_submission import JobDetails, JobStatus, JobSubmissionClient
 
 from platform.cluster import CannotGoOn, shipped_code
 from platform.config import Config, ConfigError, first_line, require
+from platform.interruption import signals
 from platform.redaction import redacted, unsealed
 from platform.submission import BY, Submission, different_words
 
@@ -47,7 +45,7 @@ def run(submission: Submission, config: Config) -> int:
     """
     client = connect(config.cluster.address or "")
     try:
-        with _terminated_as_interrupted():
+        with signals(KeyboardInterrupt):
             job = _running(client, submission) or _submit(client, submission, config)
             try:
                 return status_of(Follower(client, job).follow())
@@ -286,16 +284,3 @@ def _stop(job: str, address: str) -> str:
 
 def _say(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
-
-
-@contextlib.contextmanager
-def _terminated_as_interrupted() -> Iterator[None]:
-    """SIGTERM means what Ctrl-C does: whoever follows leaves."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)

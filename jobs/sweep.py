@@ -53,7 +53,10 @@ def run(experiment: Experiment) -> int:
             if config.fresh:
                 end_runs_of_before(experiment, folder)
             identity = {"sweep": {key: asdict(config.sweep)[key] for key in IDENTITY}}
-            record = folder.open(experiment, prepare_data(config), identity)
+            data = prepare_data(config)
+            if not planned.base.packed:  # as in jobs/train.py
+                planned = plan_sweep(experiment, compose)
+            record = folder.open(experiment, data, identity)
             return _Sweep(planned, compose, folder, record).run()
     except Interrupted as interrupted:
         again = "the same command without fresh=true" if config.fresh else "the same command"

@@ -61,7 +61,10 @@ def run(experiment: Experiment, *, evaluate_again: bool = False) -> int:
         with signals(Interrupted), folder.held():
             if experiment.config.fresh:
                 end_runs_of_before(experiment, folder)
-            record = folder.open(experiment, prepare_data(experiment.config))
+            data = prepare_data(experiment.config)
+            if not planned.packed:  # now there are shards, without the images that cannot be read and those dropped
+                planned = plan(experiment)
+            record = folder.open(experiment, data)
             if evaluate_again:
                 _forget_evaluations(folder, record, planned)
             _give_new_attempts(folder, planned)

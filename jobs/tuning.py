@@ -182,12 +182,18 @@ class TrialWatch(tune.Callback):
     def __init__(self, mailbox: Any) -> None:
         self._mailbox = mailbox
         self._looked_at = 0.0
+        self._started: dict[int, Any] = {}  # by lane
+
+    def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        self._started[lane_of(str(trial))] = trial
 
     def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
         if time.monotonic() - self._looked_at > LOOK_EVERY_S:
             self._looked_at = time.monotonic()
-            idle = [lane_of(str(trial)) for trial in trials if trial.status != RUNNING]
-            release(ray.get(self._mailbox.take_groups.remote(idle)))
+            holding = ray.get(self._mailbox.holding.remote())  # a few of what may be thousands of trials
+            idle = [lane for lane in holding if lane in self._started and self._started[lane].status != RUNNING]
+            if idle:
+                release(ray.get(self._mailbox.take_groups.remote(idle)))
 
     def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         event = GroupEvent(lane_of(str(trial)), "failed", "its process ended")

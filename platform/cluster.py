@@ -17,22 +17,22 @@ from pathlib import Path
 from typing import Any
 
 import ray
-from ray._private.state import state
-from ray._raylet import PlacementGroupID
 from ray.exceptions import GetTimeoutError, RayError, RayTaskError
-from ray.util.placement_group import PlacementGroup, remove_placement_group
+from ray.util.placement_group import remove_placement_group
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from platform.config import CannotGoOn, ClusterConfig, ConfigError, first_line
 from platform.guard import MARK, guard
 from platform.ray_internals import (
     JOB_CONFIG,
+    draining_nodes,
     have_a_token,
     interpreter,
     interpreter_there,
     last_words,
     log_folder,
     logs_of,
+    placement_group,
     scratch_folder,
     settle,
 )
@@ -367,6 +367,10 @@ class Mailbox:
         """What a lane's workers hold, by Ray's id: each start of a lane has its own."""
         self._groups.setdefault(lane, []).append(placement_group)
 
+    def holding(self) -> list[int]:
+        """The lanes with worker groups that were not taken yet."""
+        return list(self._groups)
+
     def take_groups(self, lanes: list[int]) -> list[str]:
         """Those of some lanes that were not taken yet."""
         return [group for lane in lanes for group in self._groups.pop(lane, [])]
@@ -394,7 +398,7 @@ def release(placement_groups: Iterable[str]) -> None:
     holds it until the launcher ends, or needs its dashboard to see that the lane is gone."""
     for group in placement_groups:
         with contextlib.suppress(RayError, ValueError):
-            remove_placement_group(PlacementGroup(PlacementGroupID.from_hex(group)))
+            remove_placement_group(placement_group(group))
 
 
 def start_mailbox() -> Any:
@@ -480,7 +484,7 @@ def _have_threads_leave() -> None:
 def lost_nodes(node_ids: Iterable[str]) -> list[str]:
     """Those of Ray's node ids that are not in the cluster any more, or about to leave it."""
     alive = {node["NodeID"] for node in ray.nodes() if node["Alive"]}
-    leaving = state.get_draining_nodes()
+    leaving = draining_nodes()
     return [node for node in node_ids if node not in alive or node in leaving]
 
 

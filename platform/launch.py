@@ -293,7 +293,7 @@ def _one_line(error: BaseException) -> str:
     if match := re.match(r"Could not override '([\w.]+)'", text):
         return unknown_key(match[1])
     if match := re.search(r"Could not find '([\w/]+)/([^/']+)'", text):
-        return f"{match[1]}={match[2]} does not exist; choose one of {', '.join(_choices(match[1]))}"
+        return _no_such_choice(match[1], match[2])
     if match := re.match(r"Error merging override ([^=]+)=(.*)", text):
         if keys := sections().get(match[1]):
             return f"{match[1]} is {match[2]!r}, and a section of settings; give one of {_listed(match[1], keys)}"
@@ -315,6 +315,15 @@ def unknown_key(key: str) -> str:
 def _listed(section: str, keys: list[str]) -> str:
     more = f", or of {len(keys) - 6} more: see --cfg job" if len(keys) > 6 else ""
     return ", ".join(f"{section}.{key}" for key in keys[:6]) + more
+
+
+def _no_such_choice(group: str, name: str) -> str:
+    """The message for a choice without a file; `model=torchvision/resnet18` asks for one of the group model."""
+    while "/" in group and not (ROOT / "conf" / group).is_dir():
+        group, _, below = group.rpartition("/")
+        name = f"{below}/{name}"
+    said = f"{group}={name} does not exist; choose one of {', '.join(_choices(group))}"
+    return f"{said}, or give model.name={name}" if group == "model" and name.startswith("torchvision/") else said
 
 
 def _choices(group: str) -> Iterable[str]:

@@ -240,7 +240,8 @@ def _where(cluster: ClusterConfig) -> str:
 def lines(plan: Plan) -> list[str]:
     """The plan as text."""
     experiment, config = plan.experiment, plan.experiment.config
-    shards = config.data.shards + ("" if plan.packed else f" (packed from {config.data.source} on first use)")
+    fewer = ", and the equal ones of these images dropped" if config.data.duplicates == "drop" else ""
+    shards = config.data.shards + ("" if plan.packed else f" (packed from {config.data.source} on first use{fewer})")
     storage = config.storage
     if is_remote(config.data.shards) and storage.cache == MEMORY:
         shards += f", held in memory, at most {storage.cache_gb:g} GB in each worker"

@@ -16,6 +16,7 @@ from types import ModuleType
 from typing import Any
 
 import psutil
+from ray.util.placement_group import PlacementGroup
 
 from platform.config import ConfigError
 
@@ -127,6 +128,24 @@ def log_folder() -> Path | None:
     import ray._private.worker as driver
 
     return Path(driver._global_node.get_logs_dir_path()) if driver._global_node else None
+
+
+def draining_nodes() -> set[str]:
+    """Ray's ids of the nodes that are about to leave the cluster."""
+    from ray._private.state import state
+
+    return set(state.get_draining_nodes())
+
+
+def placement_group(id_in_hex: str) -> PlacementGroup:
+    """Of another process, by the id that it told.
+
+    Raises:
+        ValueError: no such id.
+    """
+    from ray._raylet import PlacementGroupID
+
+    return PlacementGroup(PlacementGroupID.from_hex(id_in_hex))
 
 
 def last_words(logs: Path | None) -> str:

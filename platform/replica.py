@@ -23,7 +23,7 @@ from platform.operations import Artifact, Finish, Metrics, Operation, Params, St
 from platform.redaction import redacted, unsealed, without_secrets
 
 log = logging.getLogger("platform.tracking")
-METRICS_PER_BATCH, PARAMS_PER_BATCH, PARAM_LENGTH = 1000, 100, 6000  # MLflow's limits
+METRICS_PER_BATCH, PARAMS_PER_BATCH, PARAM_LENGTH, TAG_LENGTH = 1000, 100, 6000, 8000  # MLflow's limits
 MODEL_TRAINING = "custom_model_development"  # MLflow's word for it; its pages open on runs and charts, not on traces
 KEY_TAG = "platform.run"  # our key of a run, as a tag of it
 HEALED_BY_PEOPLE = (401, 403, 407)  # of the credentials, not of the operation: everything waits until they are right
@@ -112,7 +112,7 @@ class Replica:
             case Metrics():
                 self._log(client, [each for each in operations if isinstance(each, Metrics)])
             case Tag(run, key, value):
-                client.set_tag(self._id(run), key, value)
+                client.set_tag(self._id(run), key, _shortened(value, TAG_LENGTH))
             case Artifact(run, path, folder):
                 client.log_artifact(self._id(run), path, folder)
             case Finish(run, status, at_ms, if_running):
@@ -139,7 +139,9 @@ class Replica:
         run_id = self._id(operation.run)
         there = client.get_run(run_id).data.params
         params = [
-            Param(key, redacted(value)[:PARAM_LENGTH]) for key, value in operation.values.items() if key not in there
+            Param(key, _shortened(redacted(value), PARAM_LENGTH))
+            for key, value in operation.values.items()
+            if key not in there
         ]
         for begin in range(0, len(params), PARAMS_PER_BATCH):
             client.log_batch(run_id, params=params[begin : begin + PARAMS_PER_BATCH])
@@ -202,6 +204,12 @@ class Replica:
         if run not in self.runs:
             raise NoRun("MLflow has no such run")
         return self.runs[run].id
+
+
+def _shortened(value: str, limit: int) -> str:
+    """As MLflow takes it, with its true length where that is more. `config.yaml` beside the run has all of it."""
+    mark = f" ... ({len(value)} characters)"
+    return value if len(value) <= limit else value[: limit - len(mark)] + mark
 
 
 def ask(tracking: TrackingConfig) -> None:

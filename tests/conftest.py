@@ -2,6 +2,7 @@
 
 import io
 import os
+import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,6 +11,10 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 if not hasattr(sys.modules.get("platform"), "__path__"):
     sys.modules.pop("platform", None)
+if (
+    signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+):  # of pytest as a script's background process; its children inherit
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))  # child processes
 
 import fsspec  # noqa: E402
@@ -41,6 +46,17 @@ def _secrets_stay_in_their_test() -> Iterator[None]:
     os.environ.pop(redaction.VARIABLE, None)
     if told is not None:
         os.environ[redaction.VARIABLE] = told
+
+
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    """For torch: sums to the last bit, and many small operations."""
+    import torch  # which most tests need not
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="session")

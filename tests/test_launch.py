@@ -46,6 +46,13 @@ def test_help_names_jobs_and_groups():
         (["optim.lr=abc"], "optim.lr is 'abc'"),
         (["optim.lr=-1"], "optim.lr is -1"),
         (["sampling=foo"], "sampling=foo does not exist; choose one of alexnet"),
+        (["sampling=foo/bar"], "sampling=foo/bar does not exist; choose one of alexnet"),
+        (
+            ["model=torchvision/vgg11"],
+            "model=torchvision/vgg11 does not exist; choose one of googlenet, googlenet_bn, "
+            "googlenet_naive, resnet50, or give model.name=torchvision/vgg11",
+        ),
+        (["tracking.uri=http://127.0.0.1:9", "tracking.required=true"], "no MLflow at tracking.uri=http://127.0.0.1:9"),
         (["sampling.method=foo"], "sampling.method is 'foo'; choose one of"),
         (["training.batch_size=33"], "training.batch_size is 33, not a multiple of loader.streams (8); use 32 or 40"),
         (["cluster.workers=16"], "cluster.workers is 16, more than loader.streams (8)"),

@@ -1,6 +1,7 @@
 """What of an address may be seen, what comes back where a connection is made, and what other processes are told."""
 
 import json
+import os
 import pickle
 import subprocess
 import sys
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from platform import redaction  # pyright: ignore[reportAttributeAccessIssue]
+from platform.cluster import Mailbox
 from platform.config import (
     CheckpointConfig,
     ClusterConfig,
@@ -23,7 +25,17 @@ from platform.config import (
     first_line,
     identity,
 )
-from platform.redaction import MASK, VARIABLE, holds_secret, redacted, sealed, sealed_words, unsealed, without_secrets
+from platform.redaction import (
+    MASK,
+    VARIABLE,
+    holds_secret,
+    redacted,
+    sealed,
+    sealed_words,
+    shared_secrets,
+    unsealed,
+    without_secrets,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -227,3 +239,23 @@ def test_a_password_with_quotes_is_in_no_message(password: str):
     assert redacted(f"write 'tracking.uri=http://me:{password}@h/x'") == f"write 'tracking.uri=http://me:{MASK}@h/x'"
     both = f'["http://a/x","http://me:{password}@h"]'
     assert password not in redacted(both)
+
+
+def test_a_worker_of_another_machine_learns_from_the_mailbox_what_addresses_stand_for():
+    given = "https://me:hunter22@host/data?sig=abcdefgh"
+    shown, mailbox = sealed(given), Mailbox()
+    mailbox.trust(shared_secrets())
+    there = (
+        "import sys\n"
+        "from platform.redaction import redacted, trust, unsealed\n"
+        "try:\n    print(unsealed(sys.argv[1]))\nexcept ValueError as error:\n    print(error)\n"
+        "trust(sys.stdin.read())\nprint(unsealed(sys.argv[1] + '/train-0.tar'))\nprint(redacted('no hunter22 here'))\n"
+    )
+    environment = {key: value for key, value in os.environ.items() if key != VARIABLE}
+    done = subprocess.run(
+        [sys.executable, "-c", there, shown], input=mailbox.secrets(), env=environment, capture_output=True, text=True
+    )
+    before, address, message = done.stdout.splitlines()
+    assert "which is not kept; give it again" in before
+    assert address == "https://me:hunter22@host/data/train-0.tar?sig=abcdefgh"
+    assert message == f"no {MASK} here"

@@ -48,6 +48,7 @@ def test_parent_and_child_with_everything(store: str, path: Path, tmp_path: Path
     for step in range(3000):
         tracker.log(child, step, {"train/loss": 1 / (step + 1), "odd": float("nan")})
     tracker.summary(child, {"test/top1": 0.5})
+    tracker.tag(child, "long", "y" * 9000)
     (tmp_path / "table.md").write_text("| |")
     tracker.artifact(parent, tmp_path / "table.md")
     tracker.finish(child, "FINISHED")
@@ -62,6 +63,8 @@ def test_parent_and_child_with_everything(store: str, path: Path, tmp_path: Path
     assert run.data.tags["mlflow.source.git.commit"]
     assert run.data.params["optim.lr"] == "0.5"
     assert len(run.data.params) == 151
+    assert run.data.params["p0"].endswith("xxx ... (7000 characters)")
+    assert run.data.tags["long"].endswith("yyy ... (9000 characters)")
     assert run.data.metrics["test/top1"] == 0.5
     assert steps(store, path, child, "train/loss") == list(range(3000))
     assert steps(store, path, child, "odd") == list(range(3000))

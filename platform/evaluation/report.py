@@ -2,6 +2,7 @@
 
 import csv
 import io
+import shlex
 from pathlib import Path
 
 from rich import box
@@ -65,8 +66,8 @@ def mlflow_command(tracking: TrackingConfig) -> str:
     """How to open the results."""
     if tracking.uri.startswith("http"):
         return tracking.uri
-    store = "" if tracking.uri == TrackingConfig().uri else f"--backend-store-uri {tracking.uri} "
-    return f".venv/bin/mlflow ui {store}   then http://127.0.0.1:5000"
+    store = "" if tracking.uri == TrackingConfig().uri else f"--backend-store-uri {shlex.quote(tracking.uri)} "
+    return f".venv/bin/mlflow ui {store}  then http://127.0.0.1:5000"
 
 
 def percent(share: float) -> str:

@@ -5,13 +5,14 @@ label rule; beside the shards, or on this machine with their addresses in it.
 """
 
 import hashlib
+import itertools
 import json
 import math
 import re
 import tarfile
 import threading
 from collections import Counter, defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Set
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,7 @@ from platform.data.storage import Storage, is_remote, join
 from platform.data.tar import LeftOut, samples_of
 from platform.packing import duplicates, recipe
 from platform.packing.items import SPLIT_NAMES, TEST_AS_VAL, Item, natural
-from platform.packing.parts import few, refuse_untrained, sorted_by_class, without_image
+from platform.packing.parts import few, may_be_chance, refuse_untrained, sorted_by_class, without_image
 from platform.packing.sources import source_name
 from platform.packing.verify import each, whole
 
@@ -34,6 +35,9 @@ SPLIT_WORD = re.compile(rf"(?<![a-z])({'|'.join(SPLIT_NAMES)})(?![a-z])")
 NAMED = 3  # of the samples that lack something
 MEMBERS_NAMED = 5  # of one of those
 BY_NAME = "as the shards' names say"
+NAME_THEM = (
+    "name those for validation yourself, some of each class (folders train/ and val/, or these words in the names)"
+)
 
 
 @dataclass
@@ -65,13 +69,17 @@ class _Found:
 
     def __init__(self) -> None:
         self.labels: dict[str, Counter[str]] = defaultdict(Counter)  # by part
+        self.first: dict[str, int] = {}  # place of the first shard with a label
         self.images: Counter[str] = Counter()  # members that could be a sample's image, by extension
         self.digests: dict[str, list[tuple[Item, str]]] = defaultdict(list)  # of each part's images
         self._lock = threading.Lock()
 
-    def add(self, part: str, labels: Counter[str], images: Counter[str], digests: list[tuple[Item, str]]) -> None:
+    def add(
+        self, part: str, place: int, labels: Counter[str], images: Counter[str], digests: list[tuple[Item, str]]
+    ) -> None:
         with self._lock:
             self.labels[part] += labels
+            self.first |= {label: min(place, self.first.get(label, place)) for label in labels}
             self.images += images
             self.digests[part] += digests
 
@@ -108,9 +116,12 @@ def index_shards(
         raise ConfigError(f"there are no .tar files in {base}; check the address")
     splits, rule = divide_by_name([name for name, _ in files], data.val_fraction)
     sample, found = SampleRule.of(label, image=image), _Found()
+    places = {name: place for place, (name, _) in enumerate(files)}
     shards = each(
         files,
-        lambda file: _read(base, *file, store, sample, data.classes, splits[file[0]], found),
+        lambda file: _read(
+            base, *file, store, sample, data.classes, lambda *seen: found.add(splits[file[0]], places[file[0]], *seen)
+        ),
         store,
         base,
         progress,
@@ -127,7 +138,7 @@ def index_shards(
     if equal.count and data.duplicates == "refuse":
         raise ConfigError(f"{equal.lines()[0]}; give data.duplicates=keep, or pack the images anew with drop")
     classes = _classes(set[str]().union(*found.labels.values()), data)
-    _refuse_parts(found.labels, by_name=rule.startswith(BY_NAME))
+    _refuse_parts(found, len(files), by_name=rule.startswith(BY_NAME))
     address = join(base, "") if base != data.shards else ""
     entries = [
         {
@@ -227,7 +238,13 @@ def divide_by_name(names: list[str], val_fraction: float) -> tuple[dict[str, str
 
 
 def _read(
-    base: str, name: str, size: int, store: Storage, rule: SampleRule, classes: int, part: str, found: _Found
+    base: str,
+    name: str,
+    size: int,
+    store: Storage,
+    rule: SampleRule,
+    classes: int,
+    tell: Callable[[Counter[str], Counter[str], list[tuple[Item, str]]], None],
 ) -> _Shard:
     left_out, labels, images, lacking = LeftOut(), Counter[str](), Counter[str](), list[str]()
     digests: list[tuple[Item, str]] = []
@@ -252,7 +269,7 @@ def _read(
                 f"data.classes is {classes}: set it to their number, or pack.label to where the class is"
             )
         digest = hashlib.md5(content, usedforsecurity=False).hexdigest()
-    found.add(part, labels, images, digests)
+    tell(labels, images, digests)
     return _Shard(name, size, digest, len(samples), lacking, left_out)
 
 
@@ -290,32 +307,48 @@ def _refuse_lacking(shards: list[_Shard], label: str, image: str, images: Counte
     )
 
 
-def _refuse_parts(labels: dict[str, Counter[str]], *, by_name: bool) -> None:
+def _refuse_parts(found: _Found, shards: int, *, by_name: bool) -> None:
     """Refuse parts that are not of the classes that are trained.
 
     Raises:
         ConfigError: a class is held out as a whole, or the shards held out are no sample of all.
     """
-    counts = {part: _by_number(of_part) for part, of_part in labels.items()}
+    counts = {part: _by_number(of_part) for part, of_part in found.labels.items()}
     if by_name:
         refuse_untrained(counts, "give those classes training images, or take them out of that part")
         return
+    if may_be_chance(counts, "val"):
+        refuse_untrained(counts, _held_out_less(found, counts["val"].keys() - counts["train"].keys(), shards))
     remedy = (
-        "the shards seem to be sorted by class: name those for validation yourself, some of each class (folders train/ "
-        "and val/, or these words in the names), or unpack all into class folders and pack those with the classes "
-        "mixed: job=pack data.source=FOLDER"
+        f"the shards seem to be sorted by class: {NAME_THEM}, or unpack all into class folders and pack those with "
     )
+    remedy += "the classes mixed: job=pack data.source=FOLDER"
     refuse_untrained(counts, remedy)
     if shown := sorted_by_class(counts, "val"):
         raise ConfigError(f"the last shards would be the val part, but {shown}; {remedy}")
+
+
+def _held_out_less(found: _Found, classes: Set[str], shards: int) -> str:
+    """The remedy for classes of so few images that the last shards happen to have all of them."""
+    first = max((place for label, place in found.first.items() if _number(label) in classes), default=0)
+    fewer = shards - first - 1
+    if not fewer:
+        return f"its few images are in the last shard: {NAME_THEM}"
+    digits = next(digits for digits in itertools.count(1) if shards < 10**digits)
+    fraction = fewer * 10**digits // shards / 10**digits  # rounded down: the share of a shard counts as one
+    return f"give data.val_fraction={fraction:g}, which holds out the last {fewer} of {shards} shards, or {NAME_THEM}"
 
 
 def _by_number(labels: Counter[str]) -> Counter[str]:
     """`01` and `1` are one class."""
     counts: Counter[str] = Counter()
     for label, count in labels.items():
-        counts[str(int(label)) if label.isdecimal() else label] += count
+        counts[_number(label)] += count
     return counts
+
+
+def _number(label: str) -> str:
+    return str(int(label)) if label.isdecimal() else label
 
 
 def _classes(labels: set[str], data: DataConfig) -> list[str]:

@@ -1,21 +1,26 @@
 """Data sets of torchvision as a source: their own parts, class numbers and decoding.
 
-Some tell their parts apart by `train=True` and `train=False`, others by `split="train"`, "val" (or "valid") and "test".
+Some tell their parts apart by `train=True` and `train=False`, others by `split="train"` (or "trainval" and the like),
+"val" (or "valid") and "test", and a few have no parts.
 """
 
 import functools
 import inspect
 from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from PIL import Image
 
 from platform.config import ConfigError, first_line
-from platform.packing.items import SPLIT_NAMES, Item, Parts
+from platform.packing.items import SPLIT_NAMES, Item, Parts, say_once
 
 UNKNOWN_SPLIT = "Unknown value"  # as torchvision's error begins
-LABELS = ("targets", "labels", "_labels")  # one for each image; torchvision has no one name for them
+WITHOUT_PARTS = ("Caltech101", "Caltech256", "EuroSAT", "SEMEION", "SUN397")
+WHOLE = "all"  # what stands for the part of these
+LABELS = ("targets", "labels", "_labels", "y")  # one for each image; torchvision has no one name for them
+NAMES = ("classes", "categories")
 
 
 @dataclass(frozen=True)
@@ -40,7 +45,8 @@ class TorchvisionSource:
             ConfigError: the data set cannot be had, or is none of images and their classes.
         """
         tags = self._tags()
-        names = getattr(self._part(next(iter(tags.values()))), "classes", None)
+        dataset = self._part(next(iter(tags.values())))
+        names = next((getattr(dataset, name) for name in NAMES if hasattr(dataset, name)), None)
         if names is None:
             return [str(number) for number in range(1 + max(max(self._numbers(tag)) for tag in tags.values()))]
         names = [", ".join(map(str, name)) if isinstance(name, tuple) else str(name) for name in names]
@@ -49,7 +55,10 @@ class TorchvisionSource:
 
     def read(self, item: Item) -> Image.Image:
         tag, number = item.where
-        return self._part(tag)[number][0]
+        found = self._part(tag)[number]
+        if len(found) != 2:  # LFWPairs
+            raise self._no_classes()
+        return found[0]
 
     def stamp(self, item: Item) -> str:
         return self.name  # torchvision itself compares the checksum of what it loads
@@ -62,15 +71,23 @@ class TorchvisionSource:
             raise ConfigError(
                 f"data.source is torchvision:{self.name}, which torchvision.datasets does not have; check the name"
             )
-        if not _takes_split(self.name):
-            return {
-                "train": "train",
-                "test": "val",
-            }  # as packings that are half done have it
-        found: dict[str | None, str] = {p: tag for tag, p in SPLIT_NAMES.items() if self._part(tag) is not None}
+        if self.name in WITHOUT_PARTS:
+            return {None: WHOLE}
+        arguments = _arguments(self.name)
+        if "train" in arguments:
+            return {"train": "train", "test": "val"}  # as packings that are half done have it
+        if "split" not in arguments:
+            raise self._cannot_be_had("it has no parts for training and validation")
+        usual = arguments["split"].default  # "trainval" of some, which have no "train"
+        found: dict[str | None, str] = {part: tag for tag, part in SPLIT_NAMES.items() if self._part(tag) is not None}
+        if "train" not in found and str(usual).startswith("train"):
+            found = {"train": usual, **found}
         if not found:  # EMNIST's splits are something else
             raise self._cannot_be_had(f"it has no split {', '.join(SPLIT_NAMES)}")
-        return found
+        labelled = {part: tag for part, tag in found.items() if any(n is not None for n in self._labels(tag))}
+        for part in found.keys() - labelled.keys():
+            say_once(f"the {part} part of torchvision:{self.name} has no labels and is left out")
+        return {None: labelled["train"]} if list(labelled) == ["train"] else labelled
 
     def _part(self, tag: str) -> Any:
         """None: the data set has no such part."""
@@ -85,26 +102,46 @@ class TorchvisionSource:
             "torchvision:NAME@ROOT of a downloaded one with train and test parts"
         )
 
-    def _numbers(self, tag: str) -> list[int]:
-        """The class of each image."""
+    def _labels(self, tag: str) -> Sequence[Any]:
+        """The label of each image.
+
+        Raises:
+            ConfigError: it has none.
+        """
         dataset = self._part(tag)
         found = next((getattr(dataset, name) for name in LABELS if hasattr(dataset, name)), None)
         if found is None and hasattr(dataset, "_samples"):
             found = [sample[1] for sample in dataset._samples]
+        if found is None:
+            raise self._no_classes()
+        return found
+
+    def _numbers(self, tag: str) -> list[int]:
+        """The class of each image."""
         try:
-            return [int(number) for number in found]  # pyright: ignore[reportOptionalIterable]
+            return [int(number) for number in self._labels(tag)]
         except (TypeError, ValueError) as error:
-            raise ConfigError(
-                f"data.source torchvision:{self.name} is no data set of images of one class each; give a folder or tar "
-                "of class folders"
-            ) from error
+            raise self._no_classes() from error
+
+    def _no_classes(self) -> ConfigError:
+        return ConfigError(
+            f"data.source torchvision:{self.name} does not tell one class for each of its images; give a folder or tar "
+            "of class folders, or list the images in a .csv with the columns path and label"
+        )
 
 
-def _takes_split(name: str) -> bool:
+def _arguments(name: str) -> Mapping[str, inspect.Parameter]:
     import torchvision.datasets
 
-    arguments = inspect.signature(getattr(torchvision.datasets, name)).parameters
-    return "split" in arguments and "train" not in arguments
+    return inspect.signature(getattr(torchvision.datasets, name)).parameters
+
+
+def _downloads(name: str) -> bool:
+    """Whether torchvision downloads the data set; some hand the argument on to what they are made of."""
+    import torchvision.datasets
+
+    made_of = getattr(torchvision.datasets, name).__mro__
+    return any("download" in inspect.signature(kind.__init__).parameters for kind in made_of)
 
 
 @functools.cache
@@ -112,7 +149,9 @@ def _load(name: str, root: str, tag: str, download: bool) -> Any:
     """One part of a data set, loaded once a process. Raises whatever torchvision does."""
     import torchvision.datasets
 
-    which = {"split": tag} if _takes_split(name) else {"train": tag == "train"}
+    which = {} if tag == WHOLE else {"train": tag == "train"} if "train" in _arguments(name) else {"split": tag}
+    if download and not _downloads(name):
+        raise RuntimeError(f"torchvision does not download it; give torchvision:{name}@ROOT, where it lies")
     try:
         return getattr(torchvision.datasets, name)(root, **which, **({"download": True} if download else {}))
     except ValueError as error:

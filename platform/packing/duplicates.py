@@ -1,6 +1,6 @@
 """Equal images, by the digest of their bytes: within a part, in two parts, under two labels.
 
-In: each part's items with their digests. Out: lines that count and name them, and the parts with one of each.
+In: each part's items with their digests. Out: lines that count and name them, and the parts without them.
 """
 
 import hashlib
@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 from PIL import Image
 
+from platform.config import ConfigError
 from platform.packing.items import Item
 
 BYTES = 16  # of a digest: of a million images two are equal by chance with the probability 1e-27
@@ -37,7 +38,7 @@ class Duplicates:
     labels: int = 0  # of them, under another label than the first
     names: list[str] = field(default_factory=list)  # a few: "a.jpg (train) = b.jpg (val)"
     relabelled: list[str] = field(default_factory=list)  # a few of those of another label: "a.jpg: cat = b.jpg: dog"
-    kept: dict[str, list[Item]] = field(default_factory=dict)  # each part without them
+    extra: dict[str, list[int]] = field(default_factory=dict)  # their numbers among each part's items
 
     def lines(self) -> list[str]:
         if not self.count:
@@ -54,7 +55,7 @@ def _some(names: list[str], count: int) -> str:
 
 
 def find(parts: Digests) -> Duplicates:
-    """All of them; what is kept stays in the order of the parts' items."""
+    """All of them."""
     found = Duplicates()
     first: dict[bytes, tuple[str, Item]] = {}
     for part in sorted(parts, key=HELD_OUT_FIRST.index):
@@ -68,9 +69,26 @@ def find(parts: Digests) -> Duplicates:
             if other is not item:
                 extra.add(number)
                 _count(found, part, item, other_part, other)
-        found.kept[part] = [item for number, (item, _) in enumerate(listed) if number not in extra]
-    found.kept = {part: found.kept[part] for part in parts}
+        found.extra[part] = sorted(extra)
     return found
+
+
+def dropped(parts: Mapping[str, list[Item]], extra: Mapping[str, list[int]]) -> dict[str, list[Item]]:
+    """Each part without the items of these numbers, in its order.
+
+    Raises:
+        ConfigError: nothing of a part is left.
+    """
+    kept = {}
+    for part, items in parts.items():
+        gone = set(extra[part])
+        kept[part] = [item for number, item in enumerate(items) if number not in gone]
+        if not kept[part]:
+            raise ConfigError(
+                f"every image of the {part} part is in another part, too, and dropping them leaves none; take that "
+                "part out of the source, or give data.duplicates=keep"
+            )
+    return kept
 
 
 def _count(found: Duplicates, part: str, item: Item, other_part: str, other: Item) -> None:

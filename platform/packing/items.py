@@ -1,7 +1,11 @@
 """One image of a source, before anything is read of it."""
 
+import functools
+import logging
 from pathlib import Path
 from typing import Any, NamedTuple
+
+log = logging.getLogger("platform.data")
 
 SPLIT_NAMES = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
 TEST_AS_VAL = 'the part "test" is used as validation: there is no other'
@@ -27,6 +31,23 @@ def file_stamp(path: Path) -> str:
     return f"{status.st_size} {status.st_mtime_ns}"
 
 
+def read_file(path: Path) -> bytes:
+    """A whole file.
+
+    Raises:
+        OSError: it cannot be read, or is none: a pipe or a device would be waited for without end.
+    """
+    if path.exists() and not (path.is_file() or path.is_dir()):
+        raise OSError("it is no file but a pipe, socket or device")
+    return path.read_bytes()
+
+
 def natural(name: str) -> tuple[int, str]:
     """Sort "2" before "10" where class names are numbers."""
     return (int(name), name) if name.isdecimal() else (0, name)
+
+
+@functools.cache
+def say_once(message: str) -> None:
+    """The plan lists a source, and then so does the packing."""
+    log.warning(message)

@@ -5,15 +5,86 @@ In: the items of a source. Out: an error or half a line with the remedy.
 
 import unicodedata
 from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from platform.config import ConfigError, DataConfig
+from platform.packing.foldernames import called_like_parts, is_annotations, is_images, part_like
 from platform.packing.items import SPLIT_NAMES, Item, Parts
 from platform.packing.lists import is_list
 from platform.packing.parts import few
 
 NAMED = 3  # labels in one line
+PARTS = ("train", "val", "test")
+IF_CLASSES = "if they are classes, list the images in a .csv with the columns path and label"
+
+
+def refuse_misread(parts: Parts, folder: str | None = None) -> None:
+    """Refuse folders that are no classes, nearly for certain, whatever their number: they would be trained as such.
+
+    Args:
+        parts: what was found in `[train|val|test/]CLASS/.../NAME`.
+        folder: where, if it is one and no tar.
+
+    Raises:
+        ConfigError: there are such.
+    """
+    _refuse_undecodable(parts)
+    refuse_flat(parts)
+    _refuse_annotations(parts)
+    loose = parts.get(None, [])
+    inner = _inner_folders(loose)
+    _refuse_unnamed_parts(inner, [str(part) for part in parts if part is not None])
+    if len(parts) == 1 and (parted := [name for name, inside in inner.items() if _is_parted(inside)]):
+        raise ConfigError(f"{_parts_within(parted, inner, {name: name for name in parted}, folder)}; {IF_CLASSES}")
+
+
+def _refuse_undecodable(parts: Parts) -> None:
+    """Refuse class names of another encoding, as old archives hold them: an index and a table are UTF-8."""
+    for label in {item.label for items in parts.values() for item in items}:
+        try:
+            label.encode()
+        except UnicodeEncodeError:
+            raise ConfigError(f"the class folder {label!a} has a name that is no UTF-8; rename it") from None
+
+
+def _inner_folders(items: Iterable[Item]) -> dict[str, Counter[str]]:
+    """Of what is taken for class folders at the top: the images of each folder in it, "" being itself."""
+    inner: dict[str, Counter[str]] = defaultdict(Counter)
+    for item in items:
+        inner[item.label][item.name.split("/")[1] if item.name.count("/") > 1 else ""] += 1
+    return inner
+
+
+def _refuse_annotations(parts: Parts) -> None:
+    """Refuse `images/` beside `masks/`: what was drawn is no class of pictures."""
+    labels = {item.label for items in parts.values() for item in items}
+    images, annotations = [n for n in labels if is_images(n)], [n for n in labels if is_annotations(n)]
+    if images and annotations and len(labels) == len(images) + len(annotations):
+        raise ConfigError(
+            f"the folders {few(labels)} hold images and what belongs to them (masks, boxes), it seems, and no classes; "
+            f"sort the images into class folders, or list them in a .csv with the columns path and label"
+        )
+
+
+def _refuse_unnamed_parts(inner: dict[str, Counter[str]], known: list[str]) -> None:
+    """Refuse `training/` and `testing/`, or `dev/` beside `train/`: parts by names that are not read as such."""
+    alike = called_like_parts([*inner, *known])
+    like = [name for name in alike if name in inner]
+    shared = set.intersection(*(set(inner[name]) for name in like)) - {""} if like else set[str]()
+    if not like or not (known or shared or len(like) == len(inner)):
+        return
+    both = f" ({'each' if len(like) > 1 else 'it'} holds {few(shared)})" if shared else ""
+    raise ConfigError(
+        f"the folders {few(like)}{both} are parts, it seems, and no classes; name them {', '.join(PARTS)}, each with "
+        f"its CLASS folders; {IF_CLASSES}"
+    )
+
+
+def _is_parted(inside: Counter[str]) -> bool:
+    """Whether all images of a class folder are in parts, e.g. `CLASS/train` and `CLASS/test`."""
+    folders = [name for name in inside if not is_annotations(name)]
+    return len(folders) > 1 and len(called_like_parts(folders)) == len(folders)
 
 
 def refuse_flat(parts: Parts) -> None:
@@ -40,6 +111,8 @@ def cause(names: list[str], items: Iterable[Item], data: DataConfig) -> str:
     set_it = f"set it to {len(names)}"
     if not is_list(data.source or "") and (deeper := _deeper(names, items, data)):  # a list says what the classes are
         return deeper
+    if like := called_like_parts(names):
+        return f"{set_it}, or, if {few(like)} are parts, name them {', '.join(PARTS)}"
     if len(names) == 1:
         return f"{set_it}, or, if {names[0]!r} is a folder around the class folders, give that folder as data.source"
     stray = sorted(name for name in names if " ".join(name.split()) != name)
@@ -62,16 +135,27 @@ def _deeper(names: list[str], items: Iterable[Item], data: DataConfig) -> str | 
             below[item.label].add(inside[0])
             where.setdefault(item.label, "/".join(folders[: len(folders) - len(inside)]))
     parted = [name for name, inner in below.items() if any(folder.lower() in SPLIT_NAMES for folder in inner)]
+    if parted:
+        return _parts_within(parted, below, where, data.source)
+    if len(names) > 1 or len(below[names[0]]) < 2:
+        return None
+    return _one_deeper("classes", names[0], below[names[0]], where, data.source)
+
+
+def _parts_within(
+    parted: list[str], below: Mapping[str, Iterable[str]], where: Mapping[str, str], source: str | None
+) -> str:
+    """What is wrong with folders that hold parts: of many classes each, or one folder around the parts."""
     if len(parted) > 1:
         return f"the parts lie within the classes ({few(parted)}): lay them out as [train|val|test/]CLASS/NAME.jpg"
-    wrapper = parted[0] if parted else names[0]
-    inner = [folder for folder in below[wrapper] if not parted or folder.lower() in SPLIT_NAMES]
-    if not parted and (len(names) > 1 or len(inner) < 2):
-        return None
+    return _one_deeper("parts", parted[0], [name for name in below[parted[0]] if part_like(name)], where, source)
+
+
+def _one_deeper(what: str, wrapper: str, inner: Iterable[str], where: Mapping[str, str], source: str | None) -> str:
     remedy = "move them up by one folder"
-    if where[wrapper] == wrapper and data.source and Path(data.source).is_dir():
-        remedy = f"give data.source={Path(data.source, wrapper)}"
-    return f"the {'parts' if parted else 'classes'} ({few(inner)}) lie one folder deeper, in {where[wrapper]}: {remedy}"
+    if where[wrapper] == wrapper and source and Path(source).is_dir():
+        remedy = f"give data.source={Path(source, wrapper)}"
+    return f"the {what} ({few(inner)}) lie one folder deeper, in {where[wrapper]}: {remedy}"
 
 
 def _alike(names: list[str]) -> list[str]:

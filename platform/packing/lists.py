@@ -16,7 +16,7 @@ from pyarrow import csv, parquet
 
 from platform.config import ConfigError, StorageConfig, first_line
 from platform.data.storage import Storage, StorageError, is_remote, join
-from platform.packing.items import SPLIT_NAMES, Item, Parts, file_stamp
+from platform.packing.items import SPLIT_NAMES, Item, Parts, file_stamp, read_file
 
 LIST_SUFFIXES = (".csv", ".tsv", ".parquet")
 SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
@@ -70,7 +70,7 @@ class ListSource:
 
     def read(self, item: Item) -> bytes:
         where = self._address(item)
-        return Storage(self.storage).read(where) if is_remote(where) else Path(where).read_bytes()
+        return Storage(self.storage).read(where) if is_remote(where) else read_file(Path(where))
 
     def stamp(self, item: Item) -> str:
         where = self._address(item)
@@ -101,23 +101,29 @@ def read_list(path: str, storage: Storage) -> Iterator[ListedImage]:
     try:
         opened = pa.BufferReader(storage.read(path)) if is_remote(path) else path
         table = _parquet(path, opened) if _is_parquet(path) else _csv(path, opened)
+        with_split = "split" in table.column_names
+        splits = table["split"].to_pylist() if with_split else [None] * table.num_rows
+        rows = zip(table["path"].to_pylist(), table["label"].to_pylist(), splits, strict=True)
     except StorageError as error:
         raise ConfigError(f"data.source: {error}") from error
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         kind, remedy = ("Parquet", "check it") if _is_parquet(path) else ("CSV", "check it: UTF-8, separated by commas")
         raise ConfigError(f"data.source {path} is no {kind} file ({first_line(error)}); {remedy}") from error
-    splits = table["split"].to_pylist() if "split" in table.column_names else [None] * table.num_rows
-    rows = zip(table["path"].to_pylist(), table["label"].to_pylist(), splits, strict=True)
     for number, (name, label, split) in enumerate(rows, 1):
-        if not name or not isinstance(name, str):
+        if not name or not isinstance(name, str) or "\0" in name:
             raise ConfigError(f"data.source {path} has the path {name!r} in row {number}; give every image one")
-        if label in (None, "") or isinstance(label, bool) or not isinstance(label, str | int):
+        if not _is_label(label):
             raise ConfigError(
                 f"data.source {path} has the label {label!r} in row {number} ({name}); give a name or a whole number"
             )
-        if "split" in table.column_names and not split:
+        if with_split and not split:
             raise ConfigError(f"data.source {path} has no split in row {number} ({name}); give every image one or none")
         yield ListedImage(name, str(label), None if split is None else str(split))
+
+
+def _is_label(value: Any) -> bool:
+    """Blanks alone are no name, and True is no number."""
+    return bool(value.strip()) if isinstance(value, str) else isinstance(value, int) and not isinstance(value, bool)
 
 
 def _parquet(path: str, opened: Any) -> pa.Table:

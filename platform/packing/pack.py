@@ -7,6 +7,7 @@ independent tasks: who runs them, in how many processes and in which order, chan
 
 import contextlib
 import dataclasses
+import hashlib
 import json
 import os
 import threading
@@ -57,6 +58,7 @@ class Packing:
     source: Source
     classes: list[str]
     splits: dict[str, list[Item]]  # shuffled
+    unused: tuple[str, ...] = ()  # settings that make no difference to this source
 
     @property
     def images(self) -> int:
@@ -111,17 +113,72 @@ def prepare(data: DataConfig, seed: int, storage: StorageConfig) -> Packing:
     classes = class_names(splits, data, source.classes() if isinstance(source, TorchvisionSource) else None)
     counts = {split: Counter(item.label for item in items) for split, items in splits.items()}
     refuse_untrained(counts, "add training images of them, or take them out of that part")
-    for line in without_image(counts) if None not in parts else ():  # of what was divided here, `divide` says it
-        say_once(f"{data.source}: {line}")
-    return Packing(data, seed, source, classes, {k: _shuffled(v, seed) for k, v in splits.items()})
+    too_few = f", too few to hold one out for data.val_fraction={data.val_fraction:g}" if None in parts else ""
+    for line in without_image(counts):
+        say_once(f"{data.source}: {line}{too_few}")
+    unused = () if None in parts else ("val_fraction",)
+    return Packing(data, seed, source, classes, {k: _shuffled(v, seed) for k, v in splits.items()}, unused)
 
 
 def write(packing: Packing, storage: StorageConfig, progress: Progress | None, run: Run) -> PackReport:
     """Have the shards written, then their index. Raises as `pack` does."""
     target = open_target(packing.data.shards, storage)
+    with target.held():
+        if packing.data.duplicates == "drop":
+            return _write_once_each(packing, target, progress, run)
+        results = _write_shards(packing, target, progress, run)
+        equal = _equal_images(packing, results)
+        if equal.count and packing.data.duplicates == "refuse":
+            raise ConfigError(f"{equal.lines()[0]}; take them out, or give data.duplicates=keep or drop")
+        report = _finish(packing, target, results, {recipe.EQUAL: equal.count} if equal.count else {})
+    report.duplicates = [f"{line}; kept (data.duplicates=drop or refuse)" for line in equal.lines()]
+    return report
+
+
+def _write_once_each(packing: Packing, target: Target, progress: Progress | None, run: Run) -> PackReport:
+    """Where there are equal images the shards are written twice, as they are to be of even size: with them, which tells
+    which ones they are, and without. What the first time has told is kept for a packing that goes on with the second.
+    """
+    key = _fingerprint(packing, target)
+    found = _found_before(target, key)
+    if found is None:
+        results = _write_shards(packing, target, progress, run)
+        equal = _equal_images(packing, results)
+        if not equal.count:
+            return _finish(packing, target, results, {recipe.DROPPED: 0})
+        found = {"of": key, "extra": equal.extra, "lines": equal.lines()}
+        target.remember(json.dumps(found))
+    once = dataclasses.replace(packing, splits=duplicates.dropped(packing.splits, found["extra"]))
+    trained = {split: Counter(item.label for item in items) for split, items in once.splits.items()}
+    refuse_untrained(trained, "their training images are all in that part, too: take them out of it")
+    dropped = sum(map(len, found["extra"].values()))
+    report = _finish(once, target, _write_shards(once, target, progress, run), {recipe.DROPPED: dropped})
+    report.duplicates = [f"{line}; dropped" for line in found["lines"]]
+    return report
+
+
+def _fingerprint(packing: Packing, target: Target) -> str:
+    """Of all the items, as far as they can be told without reading them."""
+    found = hashlib.sha256()
+    for task in packing.tasks(target):
+        found.update(task.fingerprint().encode())
+    return found.hexdigest()
+
+
+def _found_before(target: Target, key: str) -> dict[str, Any] | None:
+    """The equal images, where an interrupted packing of the same items has found them."""
+    try:
+        found = json.loads(target.remembered() or "null")
+        return found if found and found["of"] == key else None
+    except (ValueError, TypeError, KeyError):
+        return None
+
+
+def _write_shards(packing: Packing, target: Target, progress: Progress | None, run: Run) -> list[ShardResult]:
+    """In the order of the parts and their names."""
     results: list[ShardResult] = []
     done = corrupt = 0
-    with target.held(), contextlib.closing(run(packing.tasks(target))) as finished:
+    with contextlib.closing(run(packing.tasks(target))) as finished:
         for result in finished:
             results.append(result)
             done, corrupt = done + result.items, corrupt + len(result.unreadable)
@@ -129,38 +186,23 @@ def write(packing: Packing, storage: StorageConfig, progress: Progress | None, r
                 raise too_many(_unreadable(results), packing.data.max_corrupt)
             if progress:
                 progress(done, packing.images)
-        parts = list(packing.splits)
-        results.sort(key=lambda result: (parts.index(result.entry["split"]), result.task))
-        equal = _equal_images(packing, results)
-        entries = [result.entry for result in results if result.entry["nsamples"]]
-        samples = {
-            split: sum(entry["nsamples"] for entry in entries if entry["split"] == split) for split in packing.splits
-        }
-        for split, count in samples.items():
-            if not count:
-                raise ConfigError(
-                    f"no image of the {split} part can be read, e.g. {_unreadable(results)[0]}; mend them"
-                )
-        if equal.count and packing.data.duplicates == "refuse":
-            raise ConfigError(f"{equal.lines()[0]}; take them out, or give data.duplicates=keep or drop")
-        if not equal.count or packing.data.duplicates != "drop":
-            target.finish(_index(packing, entries, corrupt, equal.count), {entry["url"] for entry in entries})
-    if equal.count and packing.data.duplicates == "drop":
-        for part, kept in equal.kept.items():
-            if not kept:
-                raise ConfigError(
-                    f"every image of the {part} part is in another part, too, and dropping them leaves none; take that "
-                    "part out of the source, or give data.duplicates=keep"
-                )
-        once = dataclasses.replace(packing, splits=equal.kept)  # their number is known now: shards of even size anew
-        trained = {split: Counter(item.label for item in items) for split, items in once.splits.items()}
-        refuse_untrained(trained, "their training images are all in that part, too: take them out of it")
-        report = write(once, storage, progress, run)
-        report.duplicates = [f"{line}; dropped" for line in equal.lines()]
-        return report
+    parts = list(packing.splits)
+    return sorted(results, key=lambda result: (parts.index(result.entry["split"]), result.task))
+
+
+def _finish(packing: Packing, target: Target, results: list[ShardResult], equal_images: dict[str, int]) -> PackReport:
+    """Write the index."""
+    entries = [result.entry for result in results if result.entry["nsamples"]]
+    samples = {
+        split: sum(entry["nsamples"] for entry in entries if entry["split"] == split) for split in packing.splits
+    }
+    unreadable = _unreadable(results)
+    for split, count in samples.items():
+        if not count:
+            raise ConfigError(f"no image of the {split} part can be read, e.g. {unreadable[0]}; mend them")
+    target.finish(_index(packing, entries, len(unreadable), equal_images), {entry["url"] for entry in entries})
     reused = sum(result.reused for result in results)
-    said = [f"{line}; kept (data.duplicates=drop or refuse)" for line in equal.lines()]
-    return PackReport(samples, _unreadable(results), len(entries), reused, _converted(results), said)
+    return PackReport(samples, unreadable, len(entries), reused, _converted(results))
 
 
 def _equal_images(packing: Packing, results: list[ShardResult]) -> duplicates.Duplicates:
@@ -204,12 +246,11 @@ def divide(parts: Parts, val_fraction: float, seed: int) -> dict[str, list[Item]
     by_class: dict[str, list[Item]] = defaultdict(list)
     for item in parts[None]:
         by_class[item.label].append(item)
-    train, val, none_held_out = [], [], list[str]()
+    train, val = [], []
     for label in sorted(by_class, key=natural):
         items = by_class[label]
         order = np.random.Generator(np.random.Philox(draws.key(seed, 1))).permutation(len(items))
         held_out = round(steps_of(val_fraction, len(items)))
-        none_held_out += [] if held_out else [label]
         val += [items[i] for i in order[:held_out]]
         train += [items[i] for i in order[held_out:]]
     for part, remedy in ((train, "lower"), (val, "raise")):
@@ -217,11 +258,6 @@ def divide(parts: Parts, val_fraction: float, seed: int) -> dict[str, list[Item]
             raise ConfigError(
                 f"data.val_fraction is {val_fraction}, which leaves one of the parts without images; {remedy} it"
             )
-    if none_held_out:
-        say_once(
-            f"{len(none_held_out)} of {len(by_class)} classes have too few images for "
-            f"data.val_fraction={val_fraction:g} to hold one out, and so no validation image: {few(none_held_out)}"
-        )
     return {"train": train, "val": val}
 
 
@@ -274,7 +310,7 @@ def processors() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _index(packing: Packing, entries: list[dict[str, Any]], corrupt: int, equal: int) -> str:
+def _index(packing: Packing, entries: list[dict[str, Any]], corrupt: int, equal_images: dict[str, int]) -> str:
     data = packing.data
     record = {
         "source": source_name(data.source),
@@ -282,7 +318,8 @@ def _index(packing: Packing, entries: list[dict[str, Any]], corrupt: int, equal:
         **recipe.settings(data),
         **({"shrunk_chroma": "4:2:0"} if data.shorter_side else {}),
         **({"unreadable": corrupt} if corrupt else {}),
-        **({recipe.EQUAL: equal} if equal else {}),
+        **equal_images,
+        **({recipe.UNUSED: list(packing.unused)} if packing.unused else {}),
         **({"enlarged": DIGITS_SCALE} if data.source == DIGITS else {}),
     }
     content = {

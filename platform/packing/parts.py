@@ -3,13 +3,14 @@
 In: how many images of which class each part has. Out: an error or a line.
 """
 
+import math
 from collections.abc import Iterable, Mapping
 
 from platform.config import ConfigError
 from platform.packing.items import natural
 
 NAMED = 3  # classes in one line
-SURELY = 20  # images expected of a class in a part that mixes all: none of them has the probability e^-20
+SURELY = 20  # what has the probability e^-20 is no chance, such as no image of a class of which so many are expected
 
 Counts = Mapping[str, Mapping[str, int]]  # part -> class -> images
 
@@ -41,6 +42,23 @@ def sorted_by_class(counts: Counts, part: str) -> str | None:
     if not absent:
         return None
     return f"{len(absent)} of the {len(counts['train'])} classes have none of its {images} images: {few(absent)}"
+
+
+def may_be_chance(counts: Counts, part: str) -> bool:
+    """Whether a part that was taken off one end of well-mixed data may well have so many classes for itself, which then
+    are those of few images.
+
+    Of a class of n images all are in a part with the share p of the images with the probability p^n. The sum of these
+    is the number of such classes to expect, and Chernoff's bound is for the number found.
+    """
+    held_out, trained = counts[part], counts["train"]
+    images = sum(held_out.values())
+    share = images / (images + sum(trained.values()))
+    sizes = [held_out.get(name, 0) + trained.get(name, 0) for name in held_out.keys() | trained.keys()]
+    expected, found = math.fsum(share**size for size in sizes), len(held_out.keys() - trained.keys())
+    if found <= expected:
+        return True
+    return expected > 0 and found * math.log(found / expected) - found + expected < SURELY
 
 
 def without_image(counts: Counts) -> list[str]:

@@ -14,6 +14,8 @@ from platform.config import ConfigError, DataConfig
 
 DIGEST = "sha256"
 EQUAL = "equal_images"  # that were kept, if any
+DROPPED = "dropped_images"  # where equal ones are, and be it none
+UNUSED = "unused"  # settings that this source made no use of, if any
 # Settings of `data` that change nothing of the shards' bytes; every other one, and those to come, does.
 NOT_PACKED = (
     "name", "shards", "source", "classes", "image_size", "mean", "std", "mirror", "min_crop_area", "max_corrupt",
@@ -61,7 +63,8 @@ def refuse_others(record: dict[str, Any], data: DataConfig) -> None:
     """
     if data.source is None or DIGEST not in record:  # others' shards, and indexes from before there were digests
         return
-    packed, asked = _changed(record, {key: value for key, value in settings(data).items() if key not in SAID})
+    without = {*SAID, *record.get(UNUSED, ()), *(() if _hinge_on_duplicates(record) else ("duplicates",))}
+    packed, asked = _changed(record, {key: value for key, value in settings(data).items() if key not in without})
     if packed.get("shorter_side") and asked["shorter_side"] is None:  # as they are; the plan says how large that is
         del packed["shorter_side"], asked["shorter_side"]
     if data.duplicates == "refuse" and record.get(EQUAL):
@@ -83,6 +86,13 @@ def refuse_others(record: dict[str, Any], data: DataConfig) -> None:
             f"another {record.get('source')}; pack into another data.shards, or give data.source=null to use them as "
             "they are"
         )
+
+
+def _hinge_on_duplicates(record: dict[str, Any]) -> bool:
+    """Whether keeping equal images and dropping them makes a difference; of earlier versions' shards nobody knows."""
+    if record.get("duplicates") == "drop":
+        return record.get(DROPPED) != 0
+    return "duplicates" not in record or EQUAL in record
 
 
 def without_effect(record: dict[str, Any], data: DataConfig, seed: int) -> str | None:

@@ -6,9 +6,9 @@ and picklable, so that any process can read its share. Nothing of a source is ev
 
 import functools
 import io
-import logging
 import mmap
 import os
+import re
 import sys
 import tarfile
 from collections import defaultdict
@@ -23,19 +23,21 @@ from PIL import Image
 
 from platform.config import ConfigError, StorageConfig
 from platform.data.storage import is_remote
-from platform.data.tar import REWRITTEN, TOOL_MADE, LeftOut, Place, members_of
+from platform.data.tar import CIRCULAR, TOOL_MADE, LeftOut, Place, members_of
 from platform.data.toolmade import is_tool_made
 from platform.packing.datasets import TorchvisionSource
-from platform.packing.items import SPLIT_NAMES, Item, Parts, file_stamp
-from platform.packing.layout import refuse_flat
+from platform.packing.items import SPLIT_NAMES, Item, Parts, file_stamp, read_file, say_once
+from platform.packing.layout import refuse_misread
 from platform.packing.lists import LIST_SUFFIXES, ListSource, is_list
-
-log = logging.getLogger("platform.data")
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".ppm", ".gif", ".tif", ".tiff")
 KINDS = "a folder, a tar, a .csv, .tsv or .parquet list, torchvision:NAME or sklearn:digits"
+ARCHIVES = (".tar", ".tgz", ".gz", ".bz2", ".xz", ".zst", ".zip", ".7z", ".rar")
+EMPTY = "empty folders"
 DIGITS = "sklearn:digits"
 DIGITS_SCALE = 4  # the digits' 8x8 px, enlarged so that a crop has pixels to choose from
+
+_ROOT = re.compile(r"^(?:\.\.(?:/|$)|/)+")  # of a member written with its whole path, as tar takes it off, too
 
 
 class Source(Protocol):
@@ -95,15 +97,28 @@ class FolderSource:
     path: str
 
     def parts(self) -> Parts:
-        return _by_folder(((name, None) for name in sorted(self._names())), LeftOut())
+        left_out = LeftOut()
+        return _by_folder(((name, None) for name in sorted(self._names(left_out))), left_out, self.path)
 
-    def _names(self) -> Iterator[str]:
+    def _names(self, left_out: LeftOut) -> Iterator[str]:
         closed: list[str] = []
         for folder, folders, files in os.walk(self.path, onerror=partial(self._refuse, closed), followlinks=True):
-            folders[:] = [name for name in folders if not _leads_back(Path(folder, name))]
+            for name in folders.copy():
+                path = Path(folder, name)
+                if path.is_symlink() and self._leads_back(path):
+                    folders.remove(name)
+                    left_out.add(CIRCULAR, f"{self._inside(str(path))} -> {path.readlink()}")
             inside = self._inside(folder)
+            if inside and not (folders or files or is_tool_made(inside + "/")):
+                left_out.add(EMPTY, inside)
             yield from (f"{inside}/{name}" if inside else name for name in files)
         yield from closed
+
+    def _leads_back(self, link: Path) -> bool:
+        """Whether it is a link to a folder that was walked through on the way to it: an endless walk."""
+        target = link.resolve()
+        walked = (folder for folder in link.parents if folder.is_relative_to(self.path))
+        return any(folder.resolve().is_relative_to(target) for folder in walked)
 
     def _inside(self, path: str) -> str:
         return path[len(self.path) :].strip("/")
@@ -118,15 +133,10 @@ class FolderSource:
         closed.append(inside)
 
     def read(self, item: Item) -> bytes:
-        return Path(self.path, item.name).read_bytes()
+        return read_file(Path(self.path, item.name))
 
     def stamp(self, item: Item) -> str:
         return file_stamp(Path(self.path, item.name))
-
-
-def _leads_back(folder: Path) -> bool:
-    """Whether it is a link to a folder that it lies in: an endless walk."""
-    return folder.is_symlink() and folder.parent.resolve().is_relative_to(folder.resolve())
 
 
 @dataclass(frozen=True)
@@ -137,7 +147,8 @@ class TarSource:
 
     def parts(self) -> Parts:
         left_out = LeftOut()
-        return _by_folder(sorted(self._members(left_out).items()), left_out)
+        named = ((_ROOT.sub("", name), place) for name, place in self._members(left_out).items())
+        return _by_folder(sorted(named), left_out)
 
     def _members(self, left_out: LeftOut) -> dict[str, Place]:
         """name -> (offset, bytes): links followed inside the tar, the last version of each, of all archives in it."""
@@ -148,15 +159,14 @@ class TarSource:
                         f"data.source {self.path} is compressed, which allows no random access; decompress it first"
                     )
             with open(self.path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-                members = members_of(content, left_out)
-            return _below(members, left_out)
+                return members_of(content, left_out)
         except (tarfile.TarError, OSError, ValueError) as error:
             if isinstance(error, ConfigError):
                 raise
             reason = " ".join(str(error).split())  # tarfile's takes several lines
             raise ConfigError(
-                f"data.source {self.path} is no tar ({reason}); give a folder or a tar of class folders, or a "
-                f"list of which the name ends in {', '.join(LIST_SUFFIXES)}"
+                f"data.source {self.path} is torn or no tar ({reason}); copy it again, or give a folder or a tar of "
+                f"class folders, or a list of which the name ends in {', '.join(LIST_SUFFIXES)}"
             ) from error
 
     def read(self, item: Item) -> bytes:
@@ -169,21 +179,11 @@ class TarSource:
         return file_stamp(Path(self.path))
 
 
-def _below(members: dict[str, Place], left_out: LeftOut) -> dict[str, Place]:
-    """The members by their names without `./`, with which one of two archives may have been written."""
-    named: dict[str, Place] = {}
-    for name, place in members.items():
-        plain = name.removeprefix("./")
-        if plain in named:
-            left_out.add(REWRITTEN, plain)
-        named[plain] = place
-    return named
-
-
-def _by_folder(files: Iterable[tuple[str, Any]], left_out: LeftOut) -> Parts:
+def _by_folder(files: Iterable[tuple[str, Any]], left_out: LeftOut, folder: str | None = None) -> Parts:
     """Paths [split/]class/.../name, and where each is, to items; what is none is said."""
     parts: Parts = defaultdict(list)
     passed_over: list[str] = []
+    written: dict[str, set[str]] = defaultdict(set)  # part -> what its folders are called
     for name, where in files:
         if is_tool_made(name):
             left_out.add(TOOL_MADE, name)
@@ -194,13 +194,24 @@ def _by_folder(files: Iterable[tuple[str, Any]], left_out: LeftOut) -> Parts:
             continue
         split = SPLIT_NAMES.get(folders[0].lower()) if len(folders) > 1 else None
         parts[split].append(Item(name, sys.intern(folders[1] if split else folders[0]), where))
+        if split:
+            written[split].add(folders[0])
     if not parts:
-        raise ConfigError("the source has no images in class folders; expected [train|val|test/]CLASS/NAME.jpg")
-    refuse_flat(parts)
+        raise ConfigError(f"the source has no images in class folders; {_instead(passed_over)}")
+    refuse_misread(parts, folder)
     if None in parts and len(parts) > 1:
         raise ConfigError(
             f"the source mixes class folders with the parts {', '.join(str(p) for p in parts if p)}; use one"
         )
+    _say_what_became(written, left_out, passed_over)
+    return dict(parts)
+
+
+def _say_what_became(written: dict[str, set[str]], left_out: LeftOut, passed_over: list[str]) -> None:
+    """Of parts with several folders, and of what is no image."""
+    for part, names in written.items():
+        if len(names) > 1:
+            say_once(f"the folders {', '.join(sorted(names))} are read as one part, {part}")
     for line in left_out.lines():
         say_once(f"passed over in the source: {line}")
     if passed_over:
@@ -208,13 +219,20 @@ def _by_folder(files: Iterable[tuple[str, Any]], left_out: LeftOut) -> Parts:
             f"{len(passed_over)} files are passed over, being no {', '.join(SUFFIXES)} in a class folder: "
             f"{', '.join(passed_over[:3])}{' ...' if len(passed_over) > 3 else ''}"
         )
-    return dict(parts)
 
 
-@functools.cache
-def say_once(message: str) -> None:
-    """The plan lists a source, and then so does the packing."""
-    log.warning(message)
+def _instead(passed_over: list[str]) -> str:
+    """What is there where no image was found, and what to do about it."""
+    expected = "expected [train|val|test/]CLASS/NAME.jpg"
+    if not passed_over:
+        return expected
+    archive = next((name for name in passed_over if name.lower().endswith(ARCHIVES)), None)
+    windows = next((name for name in passed_over if "\\" in name), None)
+    if archive:
+        remedy = ", an archive: unpack those, each into the folder of its class"
+    else:
+        remedy = ", with backslashes: unpack it by a program that takes them for folders" if windows else ""
+    return f"{expected}, found {len(passed_over)} other files, e.g. {archive or windows or passed_over[0]}{remedy}"
 
 
 @dataclass(frozen=True)

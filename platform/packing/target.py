@@ -25,6 +25,7 @@ from platform.files import write_atomically
 from platform.locks import Held, locked
 
 RECORDS = ".packing"
+NOTE = "note"  # beside the records
 READ_ONLY = ("http://", "https://")
 Record = dict[str, Any]  # fingerprint, entry (of the index), unreadable
 
@@ -46,6 +47,14 @@ class Target(Protocol):
         Raises:
             OSError: the disk or store refuses.
         """
+        ...
+
+    def remember(self, note: str) -> None:
+        """Keep a note beside the records, in the place of an earlier one."""
+        ...
+
+    def remembered(self) -> str | None:
+        """The note, where there is one."""
         ...
 
     def held(self) -> contextlib.AbstractContextManager[None]:
@@ -99,6 +108,15 @@ class LocalTarget:
             os.fsync(file.fileno())
         part.replace(self._unfinished / name)
         write_atomically(self._record(name), json.dumps(record))
+
+    def remember(self, note: str) -> None:
+        with _written(self._unfinished):
+            write_atomically(self._unfinished / RECORDS / NOTE, note)
+
+    def remembered(self) -> str | None:
+        with contextlib.suppress(FileNotFoundError):
+            return (self._unfinished / RECORDS / NOTE).read_text()
+        return None
 
     @contextlib.contextmanager
     def held(self) -> Iterator[None]:
@@ -200,6 +218,14 @@ class RemoteTarget:
         store = Storage(self.storage)
         store.upload(part, join(self.url, name))
         store.write(self._record(name), json.dumps(record).encode())
+
+    def remember(self, note: str) -> None:
+        Storage(self.storage).write(join(self.url, f"{RECORDS}/{NOTE}"), note.encode())
+
+    def remembered(self) -> str | None:
+        with contextlib.suppress(NoSuchFile):
+            return Storage(self.storage).read(join(self.url, f"{RECORDS}/{NOTE}")).decode()
+        return None
 
     @contextlib.contextmanager
     def held(self) -> Iterator[None]:

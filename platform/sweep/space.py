@@ -202,8 +202,9 @@ def _range(key: str, name: str, entry: dict[str, Any], when: dict[str, list[Any]
             f"{name}.points is {points}, but {low} to {high} has {high - low + 1} whole numbers; lower it, "
             f"or give low {low}.0 for numbers between them",
         )
-        values = [_between(low, high, number / (points - 1), log) for number in range(points)]
-        return Parameter(key, _within([low, *values[1:-1], high], low, high, integer), when=when)
+        values = _spread(low, high, points, log, integer)
+        require(len(values) == points, f"{name}.points is {points}, of which {_alike(low, high, points, log, integer)}")
+        return Parameter(key, values, when=when)
     return Parameter(key, (), low, high, log, integer, when)
 
 
@@ -220,6 +221,20 @@ def _number(name: str, side: str, value: Any) -> float:
 
 def _short(value: Any) -> str:
     return f"{value!r:.40}"
+
+
+def _spread(low: float, high: float, points: int, log: bool, integer: bool) -> tuple[float, ...]:
+    """So many points at equal distances, less those that round alike."""
+    between = [_between(low, high, number / (points - 1), log) for number in range(1, points - 1)]
+    return _within([low, *between, high], low, high, integer)
+
+
+def _alike(low: float, high: float, points: int, log: bool, integer: bool) -> str:
+    """How many of so many points differ, and how many would all do so."""
+    different = len(_spread(low, high, points, log, integer))
+    fewer = next(n for n in range(different, 1, -1) if len(_spread(low, high, n, log, integer)) == n)
+    kind = "as whole numbers" if integer else "in 12 digits"
+    return f"only {different} differ ({kind}); set it to {fewer}, or give a list of values"
 
 
 def _between(low: float, high: float, share: float, log: bool) -> float:

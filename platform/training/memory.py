@@ -1,5 +1,7 @@
 """A batch that does not fit into a GPU's memory: which part of it would, found by trying."""
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 
@@ -38,34 +40,34 @@ def advice(
         f"out of memory on {_device_name(pixels.device)} with {tried} images at a time "
         f"(training.batch_size={cfg.training.batch_size}, {total} of them on this worker)"
     )
-    fitting = _largest_that_fits(module, optimizer, batch, pixels, cfg, dtype, tried // 2)
+
+    def train(images: int) -> None:
+        momentum = _momentum(module, optimizer)
+        for _ in range(2):
+            _forward_and_backward(module, batch, pixels, cfg, dtype, images)
+        del momentum
+
+    def clean_up() -> None:
+        module.zero_grad(set_to_none=True)
+        if pixels.device.type == "cuda":
+            torch.cuda.empty_cache()
+
+    fitting = _largest_that_fits(train, clean_up, tried // 2)
     if fitting is None:
         return f"{said}; not even one image fits: take a smaller model.width or data.image_size, or a larger GPU"
     return f"{said}; training.max_batch_per_worker={fitting} fits: the same batch in {-(-total // fitting)} parts"
 
 
-def _largest_that_fits(
-    module: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    batch: Batch,
-    pixels: Pixels,
-    cfg: Config,
-    dtype: torch.dtype,
-    size: int,
-) -> int | None:
-    while size >= 1:
+def _largest_that_fits(train: Callable[[int], None], clean_up: Callable[[], None], images: int) -> int | None:
+    """`images` or a half, a quarter ... of them; None if not even one fits."""
+    while images >= 1:
         try:
-            momentum = _momentum(module, optimizer)
-            for _ in range(2):
-                _forward_and_backward(module, batch, pixels, cfg, dtype, size)
-            del momentum
-            return size
+            train(images)
+            return images
         except torch.OutOfMemoryError:
-            size //= 2
+            images //= 2
         finally:
-            module.zero_grad(set_to_none=True)
-            if pixels.device.type == "cuda":
-                torch.cuda.empty_cache()
+            clean_up()
     return None
 
 

@@ -1,5 +1,6 @@
 """Members of a tar: those that tarfile finds, links followed inside, nothing behind the end or left out in silence."""
 
+import contextlib
 import io
 import shutil
 import subprocess
@@ -21,6 +22,11 @@ NAMES = st.text("abc./é-", min_size=1, max_size=120).filter(lambda name: not na
 FORMATS = {"ustar": tarfile.USTAR_FORMAT, "gnu": tarfile.GNU_FORMAT, "pax": tarfile.PAX_FORMAT}
 
 
+def as_one_path(name: str) -> str:
+    """`./a//b` and `a/b` are one file."""
+    return "/" * name.startswith("/") + "/".join(part for part in name.split("/") if part not in ("", "."))
+
+
 @given(
     st.lists(st.tuples(NAMES, st.binary(max_size=1500), st.sampled_from([0, 1.5, 2e9])), max_size=8),
     st.sampled_from(sorted(FORMATS)),
@@ -33,7 +39,7 @@ def test_members_are_those_that_tarfile_finds(members: list[tuple[str, bytes, fl
     except ValueError:  # USTAR cannot hold such a name
         return
     with tarfile.open(fileobj=io.BytesIO(content)) as tar:
-        expected = {m.name: (m.offset_data, m.size) for m in tar if m.isfile()}
+        expected = {as_one_path(m.name): (m.offset_data, m.size) for m in tar if m.isfile()}
     left_out = LeftOut()
     assert list(members_of(content, left_out).items()) == list(expected.items())
     assert sum(left_out.counts.values()) == len(members) - len(expected)  # written twice
@@ -99,6 +105,68 @@ def test_links_lead_to_the_members_that_they_name(tmp_path: Path) -> None:
     ]
 
 
+def write_links(path: Path, files: dict[str, bytes], links: dict[str, str], folders: tuple[str, ...] = ()) -> bytes:
+    """A tar of folders, files and symbolic links, in this order."""
+    with tarfile.open(path, "w") as tar:
+        for name in folders:
+            tar.addfile(link(name, "", tarfile.DIRTYPE))
+        for name, content in files.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(content)
+            tar.addfile(info, io.BytesIO(content))
+        for name, target in links.items():
+            tar.addfile(link(name, target))
+    return path.read_bytes()
+
+
+def test_links_to_folders_give_their_files(tmp_path: Path) -> None:
+    files = {f"all/{name}": name.encode() for name in ("cat/0.jpg", "cat/deep/1.jpg", "dog/2.jpg")}
+    links = {
+        "subset/cat": "../all/cat",  # a folder
+        "also": "all/../all/",
+        "subset/dog": "../also/dog",  # by way of another link
+        "one.jpg": "subset/cat/deep/1.jpg",  # as does this file
+        "all/cat/up": "..",  # the folder that it lies in
+        "nothing": "./empty",
+        "outside": "../../etc",
+        "self": "self/x",
+    }
+    content = write_links(tmp_path / "a.tar", files, links, ("./empty",))
+    left_out = LeftOut()
+    linked = {"subset/cat/0.jpg", "subset/cat/deep/1.jpg", "subset/dog/2.jpg", "one.jpg"}
+    linked |= {"also/cat/0.jpg", "also/cat/deep/1.jpg", "also/dog/2.jpg"}
+    found = {name: content[offset : offset + size] for name, (offset, size) in members_of(content, left_out).items()}
+    assert found.keys() == files.keys() | linked
+    for name in linked:
+        assert (
+            name == "one.jpg" or found[name] == name.partition("/")[2].encode() or name.endswith(found[name].decode())
+        )
+    assert left_out.lines() == [
+        "1 links back to a folder on the way to them, not followed there: all/cat/up -> all/cat/..",
+        "2 links that lead to no member of the same tar: outside -> ../../etc, self -> self/x",
+    ]
+
+
+def test_a_member_counts_before_a_link_of_its_name_and_a_folder_in_place_of_a_link(tmp_path: Path) -> None:
+    links = {"b": "a", "c/0.jpg": "../a/0.jpg"}
+    write_links(tmp_path / "a.tar", {"a/0.jpg": b"0", "a/1.jpg": b"1"}, links)
+    with tarfile.open(tmp_path / "a.tar", "a") as tar:
+        info = tarfile.TarInfo("./c//0.jpg")
+        info.size = 3
+        tar.addfile(info, io.BytesIO(b"new"))
+        tar.addfile(link("b", "", tarfile.DIRTYPE))
+    content = (tmp_path / "a.tar").read_bytes()
+    assert files_of(content) == {"a/0.jpg": b"0", "a/1.jpg": b"1", "c/0.jpg": b"new"}
+
+
+def test_folders_that_double_by_links_end(tmp_path: Path) -> None:
+    """Thirty folders that hold two links each to the next one are a billion files."""
+    links = {f"{n}/{side}": f"../{n + 1}" for n in range(30) for side in "ab"}
+    content = write_links(tmp_path / "a.tar", {"30/0.jpg": b""}, links)
+    with pytest.raises(ValueError, match="its links to folders multiply its files"):
+        members_of(content, LeftOut())
+
+
 @pytest.mark.skipif(not shutil.which("tar"), reason="no tar")
 def test_gnu_tars_own_links_and_updates_are_read(tmp_path: Path) -> None:
     """`tar -cf` of a folder with hard and symbolic links, then `tar -rf` of a changed file: the last one counts."""
@@ -113,7 +181,7 @@ def test_gnu_tars_own_links_and_updates_are_read(tmp_path: Path) -> None:
     (folder / "0.jpg").write_bytes(b"new")
     subprocess.run(["tar", "-C", folder, "-rf", tmp_path / "a.tar", "./0.jpg"], check=True)
     content = (tmp_path / "a.tar").read_bytes()
-    assert files_of(content) == {"./0.jpg": b"new", "./0.cls": b"1", "./1.jpg": b"new", "./1.cls": b"1"}
+    assert files_of(content) == {"0.jpg": b"new", "0.cls": b"1", "1.jpg": b"new", "1.cls": b"1"}
     left_out = LeftOut()
     members_of(content, left_out)
     assert left_out.counts == {tar_module.REWRITTEN: 1}
@@ -164,6 +232,30 @@ def test_what_is_no_tar_behind_the_end_is_refused(behind: bytes) -> None:
     with pytest.raises(ValueError, match=r"what follows its end, at byte 10240, is no tar"):
         members_of(content + behind, LeftOut())
     assert files_of(content + bytes(3 * 2**20 + 7)) == files_of(content)
+
+
+@pytest.mark.parametrize("member", [0, 1])
+@pytest.mark.parametrize("change", [1, 9, 16, 0x80])
+def test_a_changed_byte_of_a_header_is_no_other_name_or_size(member: int, change: int) -> None:
+    """One in a name would rename a sample, one in a size shift all behind it, one in a type leave it out."""
+    content = write_any([("a.jpg", b"image", 0), ("a.cls", b"0", 0)])
+    for place in range(1024 * member, 1024 * member + 512):
+        damaged = bytearray(content)
+        damaged[place] ^= change
+        with contextlib.suppress(ValueError, tarfile.TarError):
+            assert files_of(bytes(damaged)) == files_of(content)
+            assert place % 512 in (148, 149, 154, 155)  # a blank for a leading zero of the sum, and what ends it
+
+
+def test_headers_summed_with_signs_as_by_old_writers_are_whole() -> None:
+    content = write_any([("é.jpg", b"image", 0), ("é.cls", b"0", 0)])
+    signed = bytearray(content)
+    for start in (0, 1024):
+        header = bytearray(signed[start : start + 512])
+        header[148:156] = b" " * 8
+        signed[start + 148 : start + 156] = b"%06o\0 " % sum(byte - 256 * (byte > 127) for byte in header)
+    assert bytes(signed) != content
+    assert files_of(bytes(signed)) == files_of(content) == {"é.jpg": b"image", "é.cls": b"0"}
 
 
 @pytest.mark.parametrize("kind", ["gnu", "pax"])

@@ -60,4 +60,6 @@ def test_metrics_have_flat_names():
 def test_the_command_that_opens_the_results():
     assert mlflow_command(TrackingConfig()).startswith(".venv/bin/mlflow ui ")
     assert "--backend-store-uri sqlite:///other.db" in mlflow_command(TrackingConfig(uri="sqlite:///other.db"))
+    spaced = mlflow_command(TrackingConfig(uri="sqlite:////my disk/it.db"))
+    assert "--backend-store-uri 'sqlite:////my disk/it.db'" in spaced
     assert mlflow_command(TrackingConfig(uri="http://host:5000")) == "http://host:5000"

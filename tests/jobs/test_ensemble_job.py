@@ -92,7 +92,9 @@ def _test_part_is_evaluated_apart(launch, *words: str) -> None:
     assert "validation images" not in _table(tested)
     assert _files(folder) == before
     assert {"scores-test.json", "table-test.csv"} <= {path.name for path in folder.iterdir()}
-    metrics = launch.runs("single")["model"].data.metrics
+    data = launch.runs("single")["model"].data
+    metrics = data.metrics
+    assert "evaluation.split" not in data.params  # which nobody could change any more
     assert {key: metrics[key] for key in validated if key.startswith("val/")} == {
         key: value for key, value in validated.items() if key.startswith("val/")
     }

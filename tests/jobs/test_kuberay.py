@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from jobs import kuberay
+from jobs import check, kuberay
 from platform.config import ConfigError
 from tests.jobs.conftest import ROOT
 from tests.kube.rendered import composed
@@ -26,6 +26,17 @@ def test_a_check_says_what_it_would_take_and_what_this_machine_cannot_see(capsys
     assert "there       python -m platform.launch +experiment=googlenet_ens data=imagenet" in said
     assert "tracking.uri=http://mlflow:5000" in said
     assert "not checked here: no index.json in data.shards=/mnt/platform/imagenet" in said
+
+
+def test_a_check_tries_no_place_of_this_machine(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "runs").touch()  # no folder can be made here
+    assert run("+experiment=googlenet", "cluster=kuberay", "job=check") == 0
+    assert "not checked here" not in capsys.readouterr().out
+    with pytest.raises(ConfigError, match=r"output_dir: .* cannot be written to"):
+        check.run(composed("+experiment=googlenet", "job=check")[0])
 
 
 def test_a_check_refuses_what_submitting_would(capsys: pytest.CaptureFixture[str]):

@@ -2,17 +2,25 @@
 
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from jobs.attempts import Attempts
 from jobs.lanes import Lanes
-from platform.cluster import Beat
+from platform.cluster import Beat, Message
+from platform.experiment import ExperimentFolder
 from platform.training.progress import COMPUTING, WAITING
+
+NO_RUNS: Any = None
 
 
 class Terminal:
     def __init__(self) -> None:
         self.warnings: list[str] = []
+
+    def state(self, member: str, text: str) -> None:
+        pass
 
     def warn(self, text: str) -> None:
         self.warnings.append(text)
@@ -64,6 +72,19 @@ def test_of_several_that_stand_still_those_are_named_that_wait_for_nobody():
         "stuck: rank 0 on node0 stands still, computing at step 7",
         "stuck: rank 1 on node1 stands still, computing at step 7",
     ]
+
+
+def test_a_worker_that_outlives_its_trial_by_a_second_is_not_missed_later(tmp_path: Path):
+    """Those of a trial that a scheduler stopped tell where they are until their group is given back."""
+    terminal: Any = Terminal()
+    attempts, made = Attempts(ExperimentFolder(tmp_path), ["p003-s0"]), lanes()
+    began, ended = time.time() - 100, time.time() - 41
+    message = Message("p003-s0", "ended", text="left by asha", time=ended)
+    made._take_message(message, NO_RUNS, terminal, attempts)
+    made._take_beat(replace(beat("p003-s0", 1, ago_s=40), started=began))
+    assert warned(made) == []
+    made._take_beat(replace(beat("p003-s0", 1, ago_s=39), started=ended + 1))  # another start of it
+    assert warned(made) == ["p003-s0: rank 1 on node1 has not been heard of at step 7"]
 
 
 def test_every_beat_is_looked_at_once():

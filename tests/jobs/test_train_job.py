@@ -13,7 +13,6 @@ import psutil
 import pytest
 import torch
 
-from jobs.train import Outcome
 from platform.chaos import session
 from platform.goodput import read_attempts
 from platform.guard import MARK
@@ -120,12 +119,6 @@ def test_cifar10_trains_through_the_ensemble_by_changing_data_alone(launch, shar
     assert status == 0, output
     assert "50000 training and 10000 validation images" in output
     assert "7 model(s), 10,000 validation images" in output
-
-
-def test_an_outcome_names_every_member_that_did_not_finish():
-    from platform.experiment import MemberState
-
-    assert Outcome({"a": MemberState("finished"), "b": MemberState("failed")}).failed == ["b"]
 
 
 def _step(launch, experiment: str) -> int:

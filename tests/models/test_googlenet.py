@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from platform.models.googlenet import TABLE_1, AuxiliaryHead, ConvReLU, GoogLeNet, InceptionWidths, scaled_width
 
-# shared/reference/papers.md: exact weights without biases, and multiply-adds in millions as Table 1 prints them.
+# Exact weights without biases, by the widths of Table 1, and multiply-adds in millions as it prints them.
 WEIGHTS = {
     "conv1": 9_408,
     "conv2": 114_688,

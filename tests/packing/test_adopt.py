@@ -4,6 +4,7 @@ import io
 import json
 import re
 import tarfile
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,11 +12,13 @@ from typing import Any
 import fsspec
 import pytest
 import webdataset
+from hypothesis import given
+from hypothesis import strategies as st
 
 from platform.config import ConfigError, DataConfig, StorageConfig
 from platform.data.index import read_index
 from platform.packing import recipe
-from platform.packing.adopt import divide_by_name, index_shards
+from platform.packing.adopt import _Found, _held_out_less, divide_by_name, index_shards
 from platform.packing.verify import verify
 from tests.data.handmade import write_index, write_tar
 from tests.packing.packed import read_split
@@ -285,13 +288,45 @@ def test_nothing_in_a_shard_is_executed(tmp_path: Path, small_jpegs: list[bytes]
     assert not marker.exists()
 
 
+def test_a_rare_class_that_the_last_shards_happen_to_have_is_told_from_sorted_shards(
+    tmp_path: Path, small_jpegs: list[bytes]
+) -> None:
+    labels = [number % 2 for number in range(60)]
+    labels[45] = 2  # of sixty images in twenty shards: in the sixteenth
+    data = stock_shards(tmp_path / "s", small_jpegs * 5, [f"{i:03d}.tar" for i in range(20)], labels)
+    fewer = (
+        r"1 of the 3 classes of the val part have no training image: 2; give data\.val_fraction=(\S+), which holds out"
+    )
+    with pytest.raises(ConfigError, match=rf"{fewer} the last 4 of 20 shards, or name those") as error:
+        index_shards(replace(data, val_fraction=0.3), STORAGE, "cls")
+    found = re.search(fewer, str(error.value))
+    assert found
+    assert index_shards(replace(data, val_fraction=float(found[1])), STORAGE, "cls").shards == {"train": 16, "val": 4}
+
+    labels[45], labels[-1] = 0, 2
+    last = stock_shards(tmp_path / "l", small_jpegs * 5, [f"{i:03d}.tar" for i in range(20)], labels)
+    refused(last, "no training image: 2; its few images are in the last shard: name those for validation yourself")
+
+
+@given(st.integers(2, 10_000), st.data())
+def test_the_share_that_is_named_holds_out_as_many_shards(shards: int, draw: st.DataObject) -> None:
+    first = draw.draw(st.integers(0, shards - 2))
+    found = _Found()
+    found.add("val", first, Counter(["rare"]), Counter(), [])
+    share = re.search(r"val_fraction=(\S+), which holds out the last (\d+) of", _held_out_less(found, {"rare"}, shards))
+    assert share
+    splits, _ = divide_by_name([f"{number:05d}.tar" for number in range(shards)], float(share[1]))
+    assert Counter(splits.values())["val"] == int(share[2]) == shards - first - 1
+
+
 def test_class_sorted_shards_are_refused_with_the_classes_that_would_not_be_trained(
     tmp_path: Path, small_jpegs: list[bytes]
 ) -> None:
-    data = stock_shards(tmp_path / "s", small_jpegs, [f"{i:03d}.tar" for i in range(6)], sorted([0, 1, 2] * 4))
+    labels = sorted(list(range(30)) * 4)
+    data = stock_shards(tmp_path / "s", small_jpegs * 10, [f"{i:03d}.tar" for i in range(30)], labels)
     refused(
-        replace(data, val_fraction=0.3),
-        r"1 of the 1 classes of the val part have no training image: 2; the shards seem to be sorted by class: name",
+        replace(data, classes=30, val_fraction=0.2),
+        r"6 of the 6 classes of the val part have no training image: 24, 25, 26 \.\.\.; the shards seem to be sort",
     )
     named = stock_shards(tmp_path / "n", small_jpegs, ["train-0.tar", "val-0.tar"], ["a", "b"] * 3 + ["c"] * 6)
     refused(named, r"1 of the 1 classes of the val part have no training image: c; give those classes training images")
@@ -347,10 +382,10 @@ def test_shards_as_tools_leave_them_are_indexed_and_what_is_left_out_is_counted(
     )
     made = index_shards(data, STORAGE, "json:a.b", image="input.jpg")
     assert made.left_out == [
-        "4 hidden and tool-made files: ./.DS_Store of train/0.tar, ./._0.input.jpg of train/0.tar, "
-        "./.DS_Store of val/0.tar ...",
-        "2 links that lead to no member of the same tar: ./x.jpg -> /etc/hosts of train/0.tar, "
-        "./x.jpg -> /etc/hosts of val/0.tar",
+        "4 hidden and tool-made files: .DS_Store of train/0.tar, ._0.input.jpg of train/0.tar, "
+        ".DS_Store of val/0.tar ...",
+        "2 links that lead to no member of the same tar: x.jpg -> /etc/hosts of train/0.tar, "
+        "x.jpg -> /etc/hosts of val/0.tar",
         "2 members called __NAME__: __info__ of train/0.tar, __info__ of val/0.tar",
     ]
     index = read_index(tmp_path)

@@ -1,6 +1,8 @@
 """Equal images: which are counted, named and dropped, whatever the seed and however often packing was interrupted."""
 
+import dataclasses
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -11,7 +13,16 @@ from platform.packing import recipe
 from platform.packing.duplicates import digest_of, find
 from platform.packing.items import Item
 from platform.packing.pack import in_threads, pack
-from tests.packing.packed import CLASSES, class_files, config, contents, read_split, stored_as_packed, write_files
+from tests.packing.packed import (
+    CLASSES,
+    class_files,
+    config,
+    contents,
+    one_image,
+    read_split,
+    stored_as_packed,
+    write_files,
+)
 from tests.packing.test_resume import interrupt_at
 
 
@@ -30,12 +41,11 @@ def test_the_held_out_copy_stays_and_else_the_first_by_name_whatever_the_order()
             for part, names in parts.items()
         }
         found = find(listed)
-        assert {part: [item.name for item in items][::step] for part, items in found.kept.items()} == {
-            "train": ["a", "", "unreadable"],
-            "val": ["v", "both"],
-            "test": [],
+        kept = {
+            part: [item.name for number, (item, _) in enumerate(items) if number not in found.extra[part]][::step]
+            for part, items in listed.items()
         }
-        assert list(found.kept) == list(parts)
+        assert kept == {"train": ["a", "", "unreadable"], "val": ["v", "both"], "test": []}
         assert found.lines() == [
             "4 image(s) are equal to another, 2 of them to one of another part and 1 to one of another label "
             "(b: dog = a: cat): t (test) = both (val), b (train) = a (train), c (train) = a (train) ..."
@@ -85,6 +95,49 @@ def test_what_is_dropped_leaves_one_of_each_and_every_seed_has_the_same_images(
         assert stored_as_packed(index, "train").keys() == set(small_jpegs[:9])
         assert recipe.EQUAL not in index.packing
     assert len(read_split(read_index(tmp_path / "1" / "shards"), "train")) == 9
+
+
+@pytest.mark.parametrize("place", ["folder", "store"])
+def test_images_are_looked_for_once_however_often_the_dropping_is_interrupted(
+    tmp_path: Path, small_jpegs: list[bytes], place: str
+) -> None:
+    source = write_files(tmp_path / "source", twice(small_jpegs))
+    shards = {"shards": f"memory://{tmp_path.name}/shards"} if place == "store" else {}
+    data = dataclasses.replace(config(tmp_path, source, duplicates="drop"), **shards)
+    totals: list[int] = []
+
+    def interrupted(limit: int) -> Callable[[int, int], None]:
+        def progress(done: int, total: int) -> None:
+            totals.append(total)
+            if total == 12 and done >= limit:
+                raise KeyboardInterrupt
+
+        return progress
+
+    for limit in (1, 8):
+        with pytest.raises(KeyboardInterrupt):
+            pack(data, progress=interrupted(limit), run=lambda tasks: in_threads(tasks, 1))
+    assert totals.index(12) == totals.count(24)  # before the first of the others, and never again
+    report = pack(data)
+    assert report.reused >= 2
+    assert report.duplicates[0].startswith("12 image(s) are equal to another")
+    plain = dataclasses.replace(data, shards=str(tmp_path / "undisturbed"))
+    pack(plain)
+    assert stored_as_packed(read_index(data.shards), "train") == stored_as_packed(read_index(plain.shards), "train")
+
+
+def test_another_list_of_images_is_looked_through_anew(tmp_path: Path, small_jpegs: list[bytes]) -> None:
+    source = write_files(tmp_path / "source", twice(small_jpegs))
+    data = config(tmp_path, source, duplicates="drop")
+
+    def interrupted(done: int, total: int) -> None:
+        if total == 12:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        pack(data, progress=interrupted)
+    (source / "cat" / "later.jpg").write_bytes(one_image("JPEG"))
+    assert sum(pack(data).samples.values()) == 13
 
 
 def test_refused_shards_are_taken_up_once_equal_images_may_stay(tmp_path: Path, small_jpegs: list[bytes]) -> None:

@@ -40,7 +40,7 @@ def test_a_class_may_be_called_like_a_part(tmp_path: Path, small_jpegs: list[byt
         (["dataset/"], r"has 1 classes \(dataset\), data.classes is 3; the classes \(cat, dog, eel\) lie one folder "
                        r"deeper, in dataset: give data.source=.*/source/dataset$"),
         (["dataset/train/", "dataset/val/"], r"the parts \(train, val\) lie one folder deeper, in dataset: give .*"),
-        (["dataset/train/", "dataset/val/", "docs/x"], r"has 2 classes .* the parts \(train, val\) lie one folder"),
+        (["dataset/train/", "dataset/val/", "docs/x"], r"^the parts \(train, val\) lie one folder deeper"),
         (["train/images/", "val/images/"], r"lie one folder deeper, in train/images: move them up by one folder$"),
     ],
 )  # fmt: skip
@@ -62,8 +62,68 @@ def test_parts_within_the_classes_are_named(tmp_path: Path, small_jpegs: list[by
 
 
 @pytest.mark.parametrize(
+    ("folders", "message"),
+    [
+        (["training/cat", "training/dog", "Testing/cat", "Testing/dog"],
+         r"folders Testing, training \(each holds cat, dog\) are parts, it seems, and no classes; name them train"),
+        (["seg_train/cat", "seg_train/dog", "seg_dev/cat", "x/deep"], r"folders seg_dev, seg_train \(each holds cat\)"),
+        (["Train Set", "Test Set"], r"folders Test Set, Train Set are parts"),
+        (["train/cat", "train/dog", "eval/cat", "eval/dog"], r"the folders eval \(it holds cat, dog\) are parts"),
+        (["cat/train", "cat/test", "dog/train", "dog/test"], r"the parts lie within the classes \(cat, dog\): lay"),
+        (["cat/training", "cat/testing", "cat/ground_truth", "dog/x"], r"parts \(testing, training\) lie one folder"),
+        (["images", "masks"], r"the folders images, masks hold images and what belongs to them \(masks, boxes\), it"),
+        (["train/images", "train/labels", "val/images", "val/labels"], r"the folders images, labels hold images and"),
+        (["JPEGImages/a", "Ground_Truth/a"], r"the folders Ground_Truth, JPEGImages hold images and what belongs"),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("kind", ["folder", "tar"])
+def test_folders_that_are_surely_no_classes_are_refused_though_their_number_fits(
+    tmp_path: Path, small_jpegs: list[bytes], folders: list[str], message: str, kind: str
+) -> None:
+    files = {f"{folder}/{i}.jpg": small_jpegs[i] for folder in folders for i in range(3)}
+    source = write_files(tmp_path / "s", files) if kind == "folder" else write_tar(tmp_path / "s.tar", files)
+    with pytest.raises(ConfigError, match=message) as caught:
+        pack(config(tmp_path, source, classes=2))
+    assert "list the" in str(caught.value)
+    assert "in a .csv" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "folders",
+    [
+        ["train", "bus", "test"],  # flat, and not all of them parts
+        ["train_station", "test_tube"],
+        ["training", "race"],
+        ["vehicles/train", "vehicles/bus", "animals/dog"],
+        ["cat/eval", "dog/eval"],
+        ["images", "drawings"],
+        ["train/cat", "train/test_tube", "val/cat", "val/test_tube"],
+        ["testing/a", "control/a"],
+    ],
+)
+def test_classes_that_are_called_like_something_else_are_classes(
+    tmp_path: Path, small_jpegs: list[bytes], folders: list[str]
+) -> None:
+    files = {f"{folder}/{i}.jpg": small_jpegs[i] for folder in folders for i in range(5)}
+    names = sorted({folder.removeprefix("train/").removeprefix("val/").split("/")[0] for folder in folders})
+    pack(config(tmp_path, write_files(tmp_path / "source", files), classes=len(names)))
+    assert read_index(tmp_path / "shards").classes == names
+
+
+def test_a_list_says_that_classes_are_called_like_parts(tmp_path: Path, small_jpegs: list[bytes]) -> None:
+    files = {f"{name}/deep/{i}.jpg": small_jpegs[i] for name in ("training", "testing") for i in range(5)}
+    write_files(tmp_path, files)
+    rows = [f"{name},{name.split('/')[0]}" for name in files]
+    (tmp_path / "list.csv").write_text("\n".join(["path,label", *rows]))
+    pack(config(tmp_path, tmp_path / "list.csv", classes=2))
+    assert read_index(tmp_path / "shards").classes == ["testing", "training"]
+
+
+@pytest.mark.parametrize(
     ("labels", "message"),
     [
+        (("seg_train", "seg_test", "seg_pred"), r"set it to 3, or, if seg_test, seg_train are parts, name them train"),
         (("cat", "cat ", "dog"), r"set it to 3, or take the stray blanks out of the labels 'cat '$"),
         (("cat", "Cat", "dog"), r"capitals or accents only: 'Cat' and 'cat'$"),
         (("caf\u00e9", "cafe\u0301", "dog"), r"capitals or accents only: 'caf"),
@@ -113,7 +173,9 @@ def test_lists_are_read_whatever_separates_their_columns(
 
 def test_what_is_neither_list_nor_tar_is_said_in_one_line_of_few_names(tmp_path: Path) -> None:
     (tmp_path / "list.txt").write_text("a.jpg 0\n" * 300)
-    with pytest.raises(ConfigError, match=r"is no tar .* or a list of which the name ends in \.csv, \.tsv, \.parquet$"):
+    with pytest.raises(
+        ConfigError, match=r"is torn or no tar .* or a list of which the name ends in \.csv, \.tsv, \.parquet$"
+    ):
         open_source(str(tmp_path / "list.txt")).parts()
     (tmp_path / "list.csv").write_text(",".join(f"c{i}" for i in range(500)) + "\n")
     with pytest.raises(

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from platform.config import Config, ConfigError, DataConfig
+from platform.data.index import read_index
 from platform.packing import recipe
 from platform.packing.pack import pack
 from platform.plan import _say_once, open_data
@@ -63,6 +64,25 @@ def test_changed_settings_that_had_no_effect_are_said(
     del content["packing"][recipe.DIGEST]  # as it was before there were digests
     (tmp_path / "shards" / "index.json").write_text(json.dumps(content))
     open_data(Config(data=data))
+
+
+def test_settings_that_make_no_difference_to_the_source_may_change(tmp_path: Path, small_jpegs: list[bytes]) -> None:
+    files = class_files(small_jpegs[:6], "train/") | class_files(small_jpegs[6:], "val/")
+    data = config(tmp_path, write_files(tmp_path / "source", files))
+    pack(data)
+    open_data(Config(data=replace(data, val_fraction=0.5)))  # the parts are the source's own
+    for how in ("keep", "drop", "refuse"):  # there are no equal images
+        open_data(Config(data=replace(data, duplicates=how)))
+    refused(replace(data, jpeg_quality=50), "with data.jpeg_quality=95, the config asks for data.jpeg_quality=50;")
+
+    dropped = replace(data, shards=str(tmp_path / "dropped"), duplicates="drop")
+    pack(dropped)
+    open_data(Config(data=replace(dropped, duplicates="keep")))
+    write_files(tmp_path / "source", {"train/cat/again.jpg": small_jpegs[0]})
+    fewer = replace(dropped, shards=str(tmp_path / "fewer"))
+    pack(fewer)
+    assert read_index(fewer.shards).packing[recipe.DROPPED] == 1
+    refused(replace(fewer, duplicates="keep"), "with data.duplicates=drop, the config asks for data.duplicates=keep")
 
 
 def test_another_seed_or_size_of_shards_is_said_once(

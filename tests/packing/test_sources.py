@@ -1,6 +1,7 @@
 """Sources: every kind is listed and read, wrong ones are refused in one line with what to do."""
 
 import io
+import os
 import pickle
 import re
 import shutil
@@ -176,9 +177,7 @@ def test_links_second_versions_and_second_archives_of_a_source_tar_are_read(
         if path.name != "outside.jpg"
     }
     said = "\n".join(record.message for record in caplog.records)
-    assert "1 links that lead to no member of the same tar: ./dog/outside.jpg -> /etc/hostname" in said.replace(
-        "dog/./", ""
-    )
+    assert "1 links that lead to no member of the same tar: dog/outside.jpg -> /etc/hostname" in said
     assert "1 members written before another one of the same name, which counts" in said
 
 
@@ -296,11 +295,12 @@ def test_classes_too_small_to_hold_an_image_out_are_counted_and_named(
 ) -> None:
     say_once.cache_clear()
     files = {f"{name}/{i:03d}.jpg": b"" for name, count in (("a", 100), ("b", 2), ("c", 1)) for i in range(count)}
-    parts = divide(open_source(str(write_files(tmp_path / "source", files))).parts(), 0.2, seed=3)
+    data = config(tmp_path, write_files(tmp_path / "source", files))
+    parts = prepare(data, 3, StorageConfig()).splits
     assert {item.label for item in parts["val"]} == {"a"}
     (line,) = [record.message for record in caplog.records]
-    assert line.startswith("2 of 3 classes have too few images for data.val_fraction=0.2 to hold one out")
-    assert line.endswith("no validation image: b, c")
+    said = "2 of the 3 classes have no val image: b, c, too few to hold one out for data.val_fraction=0.2"
+    assert line == f"{data.source}: {said}"
 
 
 @pytest.mark.parametrize(
@@ -340,6 +340,67 @@ def test_a_source_without_images_is_refused_with_the_layout(tmp_path: Path, file
             pack(config(tmp_path, spec))
 
 
+@pytest.mark.parametrize(
+    ("name", "found"),
+    [
+        (
+            "n01440764.tar",
+            r"found 3 other files, e.g. n01440764.tar, an archive: unpack those, each into the folder of",
+        ),
+        ("train\\cat\\0.jpg", r"e.g. train\\cat\\0.jpg, with backslashes: unpack it by a program that takes them for"),
+        ("cat/0.heic", r"found 3 other files, e.g. (cat/0.heic|1.jpg)$"),
+    ],
+)
+def test_what_is_there_instead_of_images_is_named(tmp_path: Path, name: str, found: str) -> None:
+    """ImageNet's training tar holds a tar of each class; some programs write Windows' separators into names."""
+    files = {name: b"", "README.md": b"", "1.jpg": b""}
+    with pytest.raises(ConfigError, match=found):
+        open_source(str(write_tar(tmp_path / "source.tar", files))).parts()
+
+
+@pytest.mark.parametrize("prefix", ["/", "../", "//../../"])
+def test_members_with_their_whole_path_are_read_as_tar_extracts_them(
+    tmp_path: Path, small_jpegs: list[bytes], prefix: str
+) -> None:
+    pack(config(tmp_path, write_tar(tmp_path / "s.tar", class_files(small_jpegs, prefix))))
+    assert read_index(tmp_path / "shards").classes == list(CLASSES)
+
+
+def test_a_pipe_in_place_of_an_image_is_unreadable_and_never_waited_for(tmp_path: Path, class_folder: Path) -> None:
+    os.mkfifo(class_folder / "cat" / "pipe.jpg")
+    assert pack(config(tmp_path, class_folder)).unreadable == [
+        "cat/pipe.jpg: it is no file but a pipe, socket or device"
+    ]
+    names = [path.relative_to(tmp_path).as_posix() for path in sorted(class_folder.rglob("[0-9]*.jpg"))]
+    columns = {"path": [*names, "/dev/zero"], "label": [*(name.split("/")[1] for name in names), "cat"]}
+    data = config(tmp_path, write_list(tmp_path / "list.csv", columns))
+    assert pack(data).unreadable == ["/dev/zero: it is no file but a pipe, socket or device"]
+
+
+def test_a_class_name_of_another_encoding_is_refused(tmp_path: Path, class_folder: Path) -> None:
+    """Latin-1, as archives of old Windows hold it; such an index could be written, but in no table or MLflow run."""
+    folder = os.fsencode(class_folder) + b"/caf\xe9"
+    Path(os.fsdecode(folder)).mkdir()
+    Path(os.fsdecode(folder), "0.jpg").write_bytes(b"")
+    with pytest.raises(ConfigError, match=r"the class folder 'caf\\udce9' has a name that is no UTF-8; rename it"):
+        pack(config(tmp_path, class_folder, classes=4))
+
+
+def test_empty_folders_and_parts_of_two_names_are_said(
+    tmp_path: Path, small_jpegs: list[bytes], caplog: pytest.LogCaptureFixture
+) -> None:
+    say_once.cache_clear()
+    files = class_files(small_jpegs[:6], "train/") | class_files(small_jpegs[6:9], "val/")
+    source = write_files(tmp_path / "source", files | class_files(small_jpegs[9:], "validation/"))
+    for name in ("train/fox", "train/.cache", "train/.git/refs"):
+        (source / name).mkdir(parents=True)
+    assert pack(config(tmp_path, source)).samples == {"train": 6, "val": 6}
+    assert [record.message for record in caplog.records] == [
+        "the folders val, validation are read as one part, val",
+        "passed over in the source: 1 empty folders: train/fox",
+    ]
+
+
 def test_a_source_that_mixes_classes_and_parts_is_refused(tmp_path: Path, small_jpegs: list[bytes]) -> None:
     files = class_files(small_jpegs) | class_files(small_jpegs, "train/")
     with pytest.raises(ConfigError, match=r"mixes class folders with the parts train; use one"):
@@ -358,7 +419,9 @@ def test_compressed_and_foreign_archives_are_refused(tmp_path: Path, class_folde
     with pytest.raises(ConfigError, match=r"packed.tar.gz is compressed, .*; decompress it first"):
         pack(config(tmp_path, archive))
     (tmp_path / "not.tar").write_bytes(b"not a tar" * 200)
-    with pytest.raises(ConfigError, match=r"not.tar is no tar .*; give a folder or a tar") as caught:
+    with pytest.raises(
+        ConfigError, match=r"not.tar is torn or no tar .*; copy it again, or give a folder or a tar"
+    ) as caught:
         pack(config(tmp_path, tmp_path / "not.tar"))
     assert "\n" not in str(caught.value)
 
@@ -436,7 +499,9 @@ def test_a_list_at_an_address_names_files_beside_it(tmp_path: Path, small_jpegs:
         ({"file": ["a"], "label": ["x"]}, r"has no column path, only file, label; name them path, label and"),
         ({"a": ["a"]}, r"has no column path and no column label, only a;"),
         ({"path": ["a.jpg"], "label": [""]}, r"has the label '' in row 1 \(a.jpg\); give a name or a whole number"),
+        ({"path": ["a.jpg"], "label": ["  "]}, r"has the label '  ' in row 1 \(a.jpg\); give a name"),
         ({"path": [""], "label": ["x"]}, r"has the path '' in row 1"),
+        ({"path": ["a\0.jpg"], "label": ["x"]}, r"has the path 'a\\x00.jpg' in row 1"),
         ({"path": ["a"], "label": ["x"], "split": ["dev"]}, r"names the split 'dev'; choose one of train, val"),
         ({"path": ["a"], "label": ["x"], "split": [""]}, r"has no split in row 1 \(a\)"),
         ({"path": ["reference://a"], "label": ["x"]}, r"lists 'reference://a', which is not read; addresses may begin"),
@@ -458,6 +523,15 @@ def test_what_is_no_list_is_refused(tmp_path: Path, kind: str) -> None:
         open_source(str(tmp_path / f"list.{kind}")).parts()
 
 
+@pytest.mark.parametrize("suffix", ["csv", "tsv"])
+def test_a_list_of_another_encoding_is_refused(tmp_path: Path, suffix: str) -> None:
+    """Excel's "Unicode text" is UTF-16."""
+    path = tmp_path / f"list.{suffix}"
+    path.write_text("path\tlabel\na.jpg\tcat\n", encoding="utf-16")
+    with pytest.raises(ConfigError, match=rf"list.{suffix} is no CSV file \(.*; check it: UTF-8"):
+        open_source(str(path)).parts()
+
+
 def test_a_missing_file_of_a_list_is_unreadable_not_fatal(tmp_path: Path, class_folder: Path) -> None:
     names = [path.relative_to(tmp_path).as_posix() for path in sorted(class_folder.rglob("*.jpg"))]
     columns = {"path": [*names, "gone.jpg"], "label": [*(name.split("/")[1] for name in names), "cat"]}
@@ -477,6 +551,27 @@ def test_linked_class_folders_are_followed_and_a_circle_of_links_is_not(tmp_path
         (subset / name).symlink_to(class_folder / name)
     (class_folder / "cat" / "again").symlink_to(class_folder)
     assert sum(pack(config(tmp_path, subset)).samples.values()) == 12
+
+
+def test_links_are_followed_alike_in_a_folder_and_in_its_tar(
+    tmp_path: Path, class_folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """To folders, through one another, in circles of one link and of two; those that lead back are counted."""
+    say_once.cache_clear()
+    links = {"emu": "cat", "cat/up": "..", "cat/more": "../dog/deep/", "dog/deep": "../eel", "dog/back": "../cat"}
+    links |= {"eel/one.jpg": "../emu/00.jpg", "eel/other": "../emu/more/../dog"}
+    for name, target in links.items():
+        (class_folder / name).symlink_to(target)
+    tar = tmp_path / "a.tar"
+    subprocess.run(["tar", "-C", class_folder, "-cf", tar, "."], check=True)
+    of_folder, of_tar = (open_source(str(path)) for path in (class_folder, tar))
+    ((items,), (of_items,)) = of_folder.parts().values(), of_tar.parts().values()
+    assert [(item.name, item.label) for item in of_items] == [(item.name, item.label) for item in items]
+    assert [of_tar.read(item) for item in of_items] == [of_folder.read(item) for item in items]
+    assert {"emu/00.jpg", "cat/more/one.jpg", "eel/one.jpg", "dog/back/00.jpg"} <= {item.name for item in items}
+    of_one, of_other = (record.message for record in caplog.records)
+    assert "links back to a folder on the way to them, not followed there: " in of_one
+    assert "links back to a folder on the way to them, not followed there: " in of_other
 
 
 @pytest.mark.parametrize("spec", ["folder", "tar", "sklearn:digits"])

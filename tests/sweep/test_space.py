@@ -147,6 +147,8 @@ LR = "sweep.space.optim.lr"
         ({"optim.lr": {"low": 0.1, "high": 1.0, "points": 10**12}}, f"{LR}.points is 1000000000000; give a whole"),
         ({"optim.lr": {"low": 0.1, "high": 1.0, "points": 1}}, f"{LR}.points is 1; give a whole number from 2 to"),
         ({"optim.lr": {"low": 0.1, "high": 1.0, "points": 2.5}}, f"{LR}.points is 2.5; give a whole number"),
+        ({"optim.lr": {"low": 1, "high": 8, "log": True, "points": 7}}, f"{LR}.points is 7, of which only 6 differ ("),
+        ({"optim.lr": {"low": 1, "high": 1.0000000001, "points": 999}}, f"{LR}.points is 999, of which only 11 diff"),
         ({"optim.lr": {"low": 0, "high": 1, "points": 5}}, f"{LR}.points is 5, but 0 to 1 has 2 whole numbers; lower "
                                                           "it, or give low 0.0 for numbers between them"),
         ({"optim.lr": {"choices": [1], "when": "schedule"}}, f"{LR}.when is 'schedule'; give {{OTHER_KEY: [values]}}"),

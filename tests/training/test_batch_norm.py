@@ -1,7 +1,6 @@
 """Batch norm's statistics of an averaged network, against torch's own way to take them."""
 
 import copy
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,15 +20,8 @@ from platform.training.loop import train
 from platform.training.worker import Worker
 from tests.training.test_loop import config, nothing
 
+pytestmark = pytest.mark.usefixtures("one_thread")
 CPU = torch.device("cpu")
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def network() -> nn.Sequential:

@@ -3,7 +3,6 @@
 import copy
 import multiprocessing
 import os
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -41,16 +40,9 @@ from platform.training.worker import Worker
 from tests.data.handmade import write_index, write_tar
 from tests.data.test_loader import members
 
+pytestmark = pytest.mark.usefixtures("one_thread")
 STEPS = 12
 KINDS = ("jpg", "cls")
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")

@@ -2,7 +2,7 @@
 
 import multiprocessing
 import re
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -23,16 +23,9 @@ from platform.training.meter import NonFiniteLoss
 from platform.training.worker import Worker
 from tests.training.test_loop import Recorder, config, nothing, saved_state
 
+pytestmark = pytest.mark.usefixtures("one_thread")
 STEPS = 12
 Build = Callable[..., nn.Module]
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")

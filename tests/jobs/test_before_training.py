@@ -1,0 +1,42 @@
+"""What a launch plans and says around the training itself, without a Ray."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from jobs import train
+from jobs.train import Outcome
+from platform.config import Config, Experiment, LoaderConfig, TrackingConfig, TrainingConfig
+from platform.experiment import MemberState
+from platform.plan import Plan
+from tests.packing.packed import config, write_files
+from tests.packing.test_duplicates import twice
+
+
+def test_an_outcome_names_every_member_that_did_not_finish():
+    assert Outcome({"a": MemberState("finished"), "b": MemberState("failed")}).failed == ["b"]
+
+
+def test_the_plan_is_made_anew_once_packing_has_dropped_images(
+    tmp_path: Path, small_jpegs: list[bytes], monkeypatch: pytest.MonkeyPatch
+):
+    """Percentages and the time left are of the steps that are trained."""
+    planned: list[Plan] = []
+
+    def run_and_report(made: Plan, *_: Any) -> Outcome:
+        planned.append(made)
+        return Outcome({})
+
+    monkeypatch.setattr(train, "_run_and_report", run_and_report)
+    data = config(tmp_path, write_files(tmp_path / "source", twice(small_jpegs)), duplicates="drop")
+    tracking = TrackingConfig(uri=f"sqlite:///{tmp_path}/mlflow.db")
+    one = Config(
+        name="one", data=data, tracking=tracking, output_dir=str(tmp_path / "runs"), loader=LoaderConfig(streams=1),
+        training=TrainingConfig(batch_size=1, epochs=1),
+    )  # fmt: skip
+    assert train.run(Experiment(one, {"model": one})) == 0
+    (made,) = planned
+    assert made.packed
+    assert made.train_samples + made.val_samples == 12
+    assert made.members[0].steps == made.train_samples
