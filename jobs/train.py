@@ -17,7 +17,7 @@ from platform.config import Config, ConfigError, Experiment, first_line
 from platform.console import Console, duration
 from platform.data.index import Index
 from platform.data.storage import is_remote
-from platform.destinations import require_copies
+from platform.destinations import require_cache_folder, require_copies
 from platform.evaluation import report
 from platform.evaluation.ensemble import EnsembleScores
 from platform.evaluation.kept import kept_scores
@@ -99,7 +99,8 @@ def say_what_stopped(error: CannotGoOn | OSError) -> None:
 
 
 def prepare_data(config: Config) -> Index:
-    """The packed shards, made from the source on first use."""
+    """The packed shards, made from the source on first use; remote ones with a place for their copies."""
+    require_cache_folder(config)
     if not is_packed(config) and not is_remote(config.data.shards):
         shards = Path(config.data.shards)
         shards.parent.mkdir(parents=True, exist_ok=True)

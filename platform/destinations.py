@@ -6,10 +6,11 @@ In: an experiment. Out: nothing, or the first place that takes nothing. What a s
 import contextlib
 import errno
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from platform.config import MEMORY, ConfigError, Experiment
+from platform.config import MEMORY, Config, ConfigError, Experiment
+from platform.data.cache import require_cache
 from platform.data.storage import is_remote
 from platform.submission import tracking_file
 
@@ -24,15 +25,15 @@ def require_places(experiment: Experiment, *, packed: bool) -> None:
         packed: whether its shards are there, and nobody writes them.
 
     Raises:
-        ConfigError: a folder that cannot be made or written to, or a tracking file that is no database.
+        ConfigError: a folder that cannot be made or written to, a cache on a file system without locks, or a tracking
+            file that is no database.
     """
     config = experiment.config
     require_folder("output_dir", experiment.folder)
     require_copies(experiment)
     if not packed and not is_remote(config.data.shards):
         require_folder("data.shards", Path(config.data.shards).parent)  # it is written beside its place
-    if config.cluster.address is None and is_remote(config.data.shards) and config.storage.cache != MEMORY:
-        require_folder("storage.cache", Path(config.storage.cache))
+    require_cache_folder(config)
     if (file := _database(config.tracking.uri)) is not None:
         require_folder("tracking.uri", file.parent)
         _require_database(file)
@@ -49,16 +50,28 @@ def require_copies(experiment: Experiment) -> None:
         require_folder("checkpoint.copy_to", Path(config.checkpoint.copy_to))
 
 
-def require_folder(key: str, folder: Path) -> None:
-    """Make a folder with those above it, write a file, and remove all of it.
+def require_cache_folder(config: Config) -> None:
+    """The folder of remote shards' copies: it is written to and has locks. On a cluster it is each node's.
+
+    Raises:
+        ConfigError: it cannot be made or written to, or has no locks.
+    """
+    if config.cluster.address is None and is_remote(config.data.shards) and config.storage.cache != MEMORY:
+        require_folder("storage.cache", Path(config.storage.cache), require_cache)
+
+
+def require_folder(key: str, folder: Path, require_more: Callable[[Path], None] = lambda _: None) -> None:
+    """Make a folder with those above it, write a file, try what more it is to be fit for, and remove all of it.
 
     Raises:
         ConfigError: one of these cannot be done.
     """
     try:
-        with _made(folder), tempfile.TemporaryFile(dir=folder) as file:
-            file.write(b"\0")
-            file.flush()
+        with _made(folder):
+            with tempfile.TemporaryFile(dir=folder) as file:
+                file.write(b"\0")
+                file.flush()
+            require_more(folder)
     except OSError as error:
         raise ConfigError(
             f"{key}: {folder} cannot be written to ({error.strerror or error}); give another, or make it writable"

@@ -1,11 +1,15 @@
 """Places that cannot be written to are found before anything starts, and trying them leaves nothing."""
 
+import errno
+import fcntl
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from jobs.train import prepare_data
 from platform.config import CheckpointConfig, ClusterConfig, Config, ConfigError, DataConfig, Experiment, StorageConfig
 from platform.config import TrackingConfig as Tracking
 from platform.destinations import require_copies, require_places
@@ -81,6 +85,26 @@ def test_the_cache_of_remote_shards_is_a_place_and_shards_that_are_there_are_non
         try_places(remote, packed=True)
     try_places(replace(remote, storage=StorageConfig(cache="memory")), packed=True)
     try_places(replace(fine, data=DataConfig(shards="/proc/shards/digits")), packed=True)
+
+
+def test_a_cache_on_a_disk_without_locks_is_found_before_anything_starts(
+    fine: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    def none(*_: object) -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    storage = StorageConfig(cache=str(tmp_path / "cache"))
+    remote = replace(fine, data=DataConfig(shards="http://127.0.0.1:9/shards"), storage=storage)
+    try_places(remote, packed=True)
+    monkeypatch.setattr(fcntl, "flock", none)
+    said = rf"^storage\.cache: {tmp_path}/cache/\S+ is on a file system without locks .*storage\.cache=memory$"
+    for attempt in (lambda: try_places(remote, packed=True), lambda: prepare_data(remote)):  # job=check, and a launch
+        with pytest.raises(ConfigError, match=said):
+            attempt()
+    assert list(tmp_path.iterdir()) == []
+    try_places(fine)
+    on_nodes = replace(remote, cluster=ClusterConfig(address="auto"))
+    try_places(on_nodes, packed=True)
 
 
 @pytest.mark.parametrize("uri", ["http://127.0.0.1:9", "sqlite://", "sqlite:///:memory:", "postgresql://x/proc/y"])

@@ -5,10 +5,9 @@ processes of a node: each shard is fetched once, under a lock that the operating
 """
 
 import contextlib
-import fcntl
+import errno
 import hashlib
 import io
-import logging
 import mmap
 import os
 import re
@@ -16,17 +15,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from filelock import FileLock, Timeout
-
-from platform.config import MEMORY
+from platform.config import MEMORY, ConfigError
+from platform.data.room import Room
 from platform.data.storage import Storage, StorageError, is_remote
-from platform.locks import NO_LOCKS
-
-log = logging.getLogger("platform.data")
+from platform.locks import NoLocks, require_locks, share
 
 Bytes = mmap.mmap | bytes
-OWN = re.compile(r".*-[0-9a-f]{24}\.(tar|part)")  # what lies in the folder otherwise is somebody else's
-LOCKS = 256  # files; a shard's is chosen by its name, so that they do not grow with the data
+NO_ALLOCATING = (errno.EINVAL, errno.ENOTSUP, errno.ENOSYS)  # on some file systems
 
 
 class ShardError(RuntimeError):
@@ -55,6 +50,7 @@ class Cache(Protocol):
         Raises:
             ShardError: it is missing, or the cache cannot take it.
             StorageError: it cannot be fetched.
+            ConfigError: the cache can take none, ever.
         """
         ...
 
@@ -94,14 +90,15 @@ class DiskCache:
 
     NAME.tar       a whole shard; who reads it holds a shared lock on it, and it is not removed meanwhile
     NAME.part      being fetched by the holder of its lock file; of a dead process if nobody holds that
-    lock/          one lock file for each 256th of the names, and one for making room
+    lock/          the locks, and what lies in the folder (`room.Room`)
     """
 
     def __init__(self, storage: Storage, folder: Path, limit_bytes: int) -> None:
         self.storage = storage
         self._folder = folder
         self.limit_bytes = limit_bytes
-        self._warned = False
+        self._room = Room(folder, limit_bytes)
+        self._had_locks = False
 
     def open(self, shard: ShardFile) -> Bytes:
         if not is_remote(shard.url):
@@ -110,19 +107,18 @@ class DiskCache:
         try:
             found = _open_whole(path, shard)
             if found is None:
-                with self._lock(path):  # another process may be fetching it
+                with self._room.lock(path):  # another process may be fetching it
                     found = _open_whole(path, shard)
                     if found is None:
                         found = self._fetch(shard, path)
+            self._had_locks = True
             return found
         except StorageError:
             raise
+        except NoLocks as error:
+            kind = ShardError if self._had_locks else ConfigError  # a server that is away comes back
+            raise kind(without_locks(error)) from error
         except OSError as error:
-            if error.errno in NO_LOCKS:
-                raise ShardError(
-                    f"the cache {self._folder} is on a file system without locks ({error.strerror}); give "
-                    f"storage.cache a folder on a disk of this machine, or set storage.cache={MEMORY}"
-                ) from error
             raise ShardError(
                 f"the cache {self._folder} cannot take {shard.url} ({error.strerror or error}); free space there, "
                 f"lower storage.cache_gb, or set storage.cache={MEMORY}"
@@ -131,7 +127,8 @@ class DiskCache:
     def discard(self, shard: ShardFile) -> bool:
         if not is_remote(shard.url):
             return False
-        self._path(shard).unlink(missing_ok=True)
+        if (path := self._path(shard)).exists():
+            self._room.forget(path)
         return True
 
     def _path(self, shard: ShardFile) -> Path:
@@ -140,64 +137,41 @@ class DiskCache:
         stem = re.sub(r"[^\w.-]", "_", shard.url.rpartition("/")[2].removesuffix(".tar"))[-60:]
         return self._folder / f"{stem}-{digest}.tar"
 
-    def _lock(self, path: Path) -> FileLock:
-        folder = self._folder / "lock"
-        folder.mkdir(parents=True, exist_ok=True)
-        number = int(path.stem[-6:], 16) % LOCKS
-        return FileLock(folder / f"{number:03d}", is_singleton=False, thread_local=False, fallback_to_soft=False)
-
     def _fetch(self, shard: ShardFile, path: Path) -> Bytes:
         """Make room, fetch, check, and only then give it its name. The caller holds the shard's lock."""
         part = path.with_suffix(".part")
         part.unlink(missing_ok=True)  # of a process that died
         try:
             with open(part, "w+b") as file:
-                fcntl.flock(file, fcntl.LOCK_SH)  # from now on it is being read
-                with self._room():
-                    self._make_room(shard.bytes)
-                    if shard.bytes:
-                        os.posix_fallocate(file.fileno(), 0, shard.bytes)  # a full disk shows now
+                share(file)  # from now on it is being read
+                self._room.reserve(part, shard.bytes)
+                _allocate(file.fileno(), shard.bytes)
                 self.storage.fetch(shard.url, shard.bytes, shard.md5, file)
                 file.flush()
                 os.fsync(file.fileno())
-                with self._room():  # who is making room sees it under one of its names
-                    part.replace(path)
+                self._room.keep(part, path)
                 return _mapped(file.fileno())
-        finally:
-            part.unlink(missing_ok=True)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                self._room.release(part)
+            raise
 
-    def _room(self) -> FileLock:
-        return FileLock(self._folder / "lock" / "room", is_singleton=False, thread_local=False, fallback_to_soft=False)
 
-    def _make_room(self, needed: int) -> None:
-        """Remove the least recently used shards that nobody reads, and what dead processes left."""
-        files = []
-        with os.scandir(self._folder) as entries:
-            for entry in entries:
-                if OWN.fullmatch(entry.name):
-                    with contextlib.suppress(FileNotFoundError):
-                        files.append((entry.stat().st_mtime, entry.stat().st_size, Path(entry.path)))
-        total = needed + sum(size for _, size, _ in files)
-        for _, size, path in sorted(files):
-            is_part = path.suffix == ".part"
-            if not is_part and total <= self.limit_bytes:
-                continue
-            if self._remove_dead(path) if is_part else _remove_unread(path):
-                total -= size
-        if total > self.limit_bytes and not self._warned:
-            self._warned = True
-            log.warning(
-                "the cache %s needs %.1f GB for what is being read now, more than storage.cache_gb=%g; raise that, or "
-                "lower loader.block", self._folder, total / 1e9, self.limit_bytes / 1e9,
-            )  # fmt: skip
+def require_cache(folder: Path) -> None:
+    """Try a folder that is there as a cache.
 
-    def _remove_dead(self, part: Path) -> bool:
-        try:
-            with self._lock(part).acquire(timeout=0):
-                part.unlink(missing_ok=True)
-                return True
-        except Timeout:
-            return False
+    Raises:
+        ConfigError: its file system has no locks.
+        OSError: nothing can be written there.
+    """
+    try:
+        require_locks(folder)
+    except NoLocks as error:
+        raise ConfigError(without_locks(error)) from error
+
+
+def without_locks(error: NoLocks) -> str:
+    return f"storage.cache: {error}; give a folder on a disk of each machine, or set storage.cache={MEMORY}"
 
 
 def map_file(shard: ShardFile) -> Bytes:
@@ -237,7 +211,7 @@ def _open_whole(path: Path, shard: ShardFile) -> Bytes | None:
     """The cached shard, marked as used now and locked against removal as long as it is mapped; None if it is absent."""
     try:
         with open(path, "rb") as file:
-            fcntl.flock(file, fcntl.LOCK_SH)  # the map holds it on: it shares the open file
+            share(file)  # the map holds it on: it shares the open file
             if os.fstat(file.fileno()).st_size != shard.bytes:
                 return None
             with contextlib.suppress(OSError):
@@ -247,13 +221,11 @@ def _open_whole(path: Path, shard: ShardFile) -> Bytes | None:
         return None
 
 
-def _remove_unread(path: Path) -> bool:
+def _allocate(descriptor: int, size: int) -> None:
+    """Have a full disk show before anything is fetched, where the file system can say."""
     try:
-        with open(path, "rb") as file:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            path.unlink(missing_ok=True)
-            return True
-    except FileNotFoundError:
-        return True
-    except BlockingIOError:
-        return False
+        if size:
+            os.posix_fallocate(descriptor, 0, size)
+    except OSError as error:
+        if error.errno not in NO_ALLOCATING:
+            raise

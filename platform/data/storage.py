@@ -10,12 +10,15 @@ import shutil
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
 
 import fsspec
 from fsspec.asyn import AsyncFileSystem
+from fsspec.exceptions import FSTimeoutError
 from fsspec.implementations.local import LocalFileSystem
+from fsspec.spec import AbstractFileSystem
 from tenacity import (
     RetryCallState,
     Retrying,
@@ -27,12 +30,14 @@ from tenacity import (
 )
 
 from platform.config import StorageConfig, first_line
+from platform.data.limits import TimeLimit, TimeLimitPassed
 from platform.files import replacing, write_atomically
 from platform.redaction import redacted, unsealed, without_secrets
 
 log = logging.getLogger("platform.data")
 
 PIECE_BYTES = 8 * 2**20  # of one request: what a failure costs, and what has to come within `storage.timeout_s`
+LISTING_PIECES = 10  # as many times as long may a listing take, where it is one call
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.5, 30.0
 T = TypeVar("T")
 
@@ -68,6 +73,7 @@ class Storage:
         self.config = config
         self.traffic = Traffic()
         self._lock = threading.Lock()
+        self._time_limit = TimeLimit()
         self._given_up = threading.Event()
 
     def give_up(self) -> None:
@@ -79,7 +85,7 @@ class Storage:
 
     def know(self, url: str) -> None:
         """Raise StorageError for an address of a kind that is not known, asking nobody."""
-        if is_remote(url):
+        if is_remote(url) and _is_asynchronous(url):  # of the others the making connects
             self._files(url)
 
     def read(self, url: str) -> bytes:
@@ -92,8 +98,7 @@ class Storage:
         if not is_remote(url):
             with _errors_of(url):
                 return Path(url).read_bytes()
-        files, path = self._files(url)
-        content = self._retried(url, lambda: files.cat_file(path, **self._limit(files)))
+        content = self._retried(url, lambda files, path: files.cat_file(path, **self._limit(files)))
         self._count(len(content))
         return content
 
@@ -125,19 +130,19 @@ class Storage:
             if md5 and found.hexdigest() != md5:
                 raise WrongChecksum(f"its checksum is {found.hexdigest()}, the index says {md5}")
 
-        self._retried(url, whole, lambda error: isinstance(error, WrongChecksum))
+        self._attempted(url, whole, lambda error: isinstance(error, WrongChecksum))
 
     def _piece(self, url: str, start: int, stop: int, size: int) -> bytes:
         """The bytes start .. stop - 1; all of them from `start` on where the server sends nothing less."""
-        files, path = self._files(url)
 
-        def get() -> bytes:
+        def get(files: Any, path: str) -> bytes:
             piece = files.cat_file(path, start=start, end=stop, **self._limit(files))
             self._count(len(piece))
             if len(piece) == size > stop - start:  # it knows no ranges: better once in memory than many times fetched
                 return piece[start:]
             if len(piece) != stop - start:
-                raise OSError(f"{len(piece)} bytes came where {stop - start} were asked for: it was cut short")
+                why = "it was cut short" if len(piece) < stop - start else "it is another file than the index says"
+                raise OSError(f"{len(piece)} bytes came where {stop - start} were asked for: {why}")
             return piece
 
         return self._retried(url, get)
@@ -154,14 +159,16 @@ class Storage:
                 raise NoSuchFile(f"{url} is no folder; check the path")
             found = [path for path in folder.rglob(f"*{suffix}") if path.is_file()]
             return sorted((path.relative_to(folder).as_posix(), path.stat().st_size) for path in found)
-        files, path = self._files(url)
-        entries = self._retried(url, lambda: files.find(path, detail=True, **self._limit(files)))
-        base = path.rstrip("/") + "/"
-        return sorted(
-            (name.removeprefix(base), int(entry.get("size") or files.size(name) or 0))
-            for name, entry in entries.items()
-            if name.endswith(suffix)
-        )
+
+        def find(files: Any, path: str) -> "list[tuple[str, str, int | None]]":
+            return _found(files, path, suffix, self._limit(files, LISTING_PIECES))
+
+        found = self._retried(url, find, pieces=LISTING_PIECES)
+        return sorted((name, self._size_of(url, full) if size is None else size) for name, full, size in found)
+
+    def _size_of(self, url: str, name: str) -> int:
+        """Of a file that a listing of `url` named and said no size of."""
+        return int(self._retried(url, lambda files, _: files.size(name, **self._limit(files))) or 0)
 
     def write(self, url: str, content: bytes) -> None:
         """Make or replace a file.
@@ -174,62 +181,74 @@ class Storage:
                 Path(url).parent.mkdir(parents=True, exist_ok=True)
                 write_atomically(Path(url), content)
             return
-        files, path = self._writable(url)
-        if isinstance(files, LocalFileSystem):
-            self._retried(url, lambda: write_atomically(Path(path), content), doing="written")
-        else:
-            limit = self._limit(files, len(content))
-            self._retried(url, lambda: files.pipe_file(path, content, **limit), doing="written")
+        pieces = _pieces(len(content))
+
+        def put(files: Any, path: str) -> None:
+            if isinstance(files, LocalFileSystem):
+                Path(path).parent.mkdir(parents=True, exist_ok=True)
+                write_atomically(Path(path), content)
+            else:
+                files.pipe_file(path, content, **self._limit(files, pieces))
+
+        self._retried(url, put, doing="written", pieces=pieces)
 
     def upload(self, file: Path, url: str) -> None:
         """Copy a file to a URL, whole or not at all as the stores have it. Raises as `write` does."""
-        files, path = self._writable(url)
-        if isinstance(files, LocalFileSystem):
-            self._retried(url, lambda: _copy_whole(file, Path(path)), doing="written")
-        else:
-            limit = self._limit(files, file.stat().st_size)
-            self._retried(url, lambda: files.put_file(str(file), path, **limit), doing="written")
+        pieces = _pieces(file.stat().st_size)
+
+        def put(files: Any, path: str) -> None:
+            if isinstance(files, LocalFileSystem):
+                Path(path).parent.mkdir(parents=True, exist_ok=True)
+                _copy_whole(file, Path(path))
+            else:
+                files.put_file(str(file), path, **self._limit(files, pieces))
+
+        self._retried(url, put, doing="written", pieces=pieces)
 
     def size(self, url: str) -> int | None:
         """In bytes, of what is at a URL; None where there is no such file."""
-        files, path = self._files(url)
         try:
-            return int(self._retried(url, lambda: files.info(path, **self._limit(files)))["size"])
+            return int(self._retried(url, lambda files, path: files.info(path, **self._limit(files)))["size"])
         except NoSuchFile:
             return None
 
     def remove(self, url: str) -> None:
         """Remove what is at a URL, a file or a folder with what is in it, if it is there."""
-        files, path = self._files(url)
         with contextlib.suppress(NoSuchFile):
-            self._retried(url, lambda: files.rm(path, recursive=True, **self._limit(files)), doing="removed")
-
-    def _writable(self, url: str) -> tuple[Any, str]:
-        """As `_files`, with the folder made where there are folders: a store would be asked for a new bucket."""
-        files, path = self._files(url)
-        if isinstance(files, LocalFileSystem):
-            files.makedirs(path.rpartition("/")[0], exist_ok=True)
-        return files, path
+            self._retried(
+                url, lambda files, path: files.rm(path, recursive=True, **self._limit(files)), doing="removed"
+            )
 
     def _files(self, url: str) -> tuple[Any, str]:
         """(file system, the path it knows the file by)"""
-        try:
+        with _unknown_of(url):
             return fsspec.core.url_to_fs(unsealed(url))
-        except (ValueError, ImportError) as error:  # no such protocol, or its library is not installed
-            raise StorageError(f"{url} cannot be opened: {first_line(error)}") from without_secrets(error)
 
-    def _limit(self, files: Any, size: int = 0) -> dict[str, float]:
-        """fsspec's time limit of one call, which it has for its asynchronous file systems (HTTP, S3, GCS, ...): that of
-        as many pieces as `size` bytes make."""
-        pieces = max(1, -(-size // PIECE_BYTES))
+    def _limit(self, files: Any, pieces: int = 1) -> dict[str, float]:
+        """fsspec's time limit of one call, which it has for its asynchronous file systems (HTTP, S3, GCS, ...)."""
         return {"timeout": self.config.timeout_s * pieces} if isinstance(files, AsyncFileSystem) else {}
 
     def longest_s(self, size: int) -> float:
         """How long a file of `size` bytes may take at most, all attempts and pauses together."""
-        pieces = max(1, -(-size // PIECE_BYTES))
-        return self.config.attempts * (self.config.timeout_s * pieces + LONGEST_PAUSE_S)
+        return self.config.attempts * (self.config.timeout_s * _pieces(size) + LONGEST_PAUSE_S)
 
-    def _retried(
+    def _retried(self, url: str, get: Callable[[Any, str], T], *, doing: str = "read", pieces: int = 1) -> T:
+        """`get(file system, path)`, which asks for as many pieces at a time."""
+        limit_s = self.config.timeout_s * pieces
+        if _is_asynchronous(url):
+            call = partial(get, *self._files(url))
+        else:
+            call = partial(self._time_limit.run, lambda: get(*self._files(url)), limit_s)  # with the time to connect
+
+        def in_time() -> T:
+            try:
+                return call()
+            except (FSTimeoutError, TimeLimitPassed):
+                raise TimeoutError(f"not done within {limit_s:g} s (storage.timeout_s)") from None
+
+        return self._attempted(url, in_time, doing=doing)
+
+    def _attempted(
         self,
         url: str,
         get: Callable[[], T],
@@ -284,6 +303,47 @@ def join(base: str, name: str) -> str:
     return f"{base.rstrip('/')}/{name}"
 
 
+def _is_asynchronous(url: str) -> bool:
+    """Whether its file system has time limits of its own.
+
+    Raises:
+        StorageError: there is none of this kind.
+    """
+    with _unknown_of(url):
+        outermost = url.partition("::")[0].partition("://")[0]
+        return issubclass(fsspec.get_filesystem_class(outermost), AsyncFileSystem)
+
+
+@contextlib.contextmanager
+def _unknown_of(url: str) -> Iterator[None]:
+    try:
+        yield
+    except (ValueError, ImportError) as error:  # no such protocol, or its library is not installed
+        raise StorageError(f"{redacted(url)} cannot be opened: {first_line(error)}") from without_secrets(error)
+
+
+def _pieces(size: int) -> int:
+    return max(1, -(-size // PIECE_BYTES))
+
+
+def _found(files: Any, path: str, suffix: str, limit: dict[str, float]) -> list[tuple[str, str, int | None]]:
+    """(name below `path`, the name that the file system knows it by, bytes where the listing has them)"""
+    own, walking = getattr(type(files), "_find", type(files).find), (AbstractFileSystem.find, AsyncFileSystem._find)
+    strict = {"on_error": _raise_but_absence} if own in walking else {}  # or a folder that fails would look empty
+    above = path.rstrip("/") + "/"
+    return [
+        (name.removeprefix(above), name, int(entry["size"]) if entry.get("size") else None)
+        for name, entry in files.find(path, detail=True, **strict, **limit).items()
+        if name.endswith(suffix)
+    ]
+
+
+def _raise_but_absence(error: OSError) -> None:
+    """What a listing does about a folder that fails: one that is gone meanwhile, or never was, has no files."""
+    if not isinstance(error, FileNotFoundError):
+        raise error
+
+
 def _is_refusal(error: BaseException) -> bool:
     status = getattr(error, "status", None)  # of an HTTP answer
     if isinstance(status, int):
@@ -295,14 +355,14 @@ def _may_pass(error: BaseException) -> bool:
     """Whether another attempt could succeed: not where the store has said no."""
     if _is_refusal(error):
         return False
-    refused = (FileNotFoundError, NotImplementedError, IsADirectoryError, NotADirectoryError)
+    refused = (FileNotFoundError, NotImplementedError, IsADirectoryError, NotADirectoryError, StorageError)
     lacking = "Credentials" in type(error).__name__  # botocore's and google.auth's, neither of which is imported here
     return isinstance(error, Exception) and not isinstance(error, refused) and not lacking
 
 
 def _reason(error: BaseException) -> str:
     status = getattr(error, "status", None)
-    if isinstance(status, int):
+    if isinstance(status, int) and status:  # 0: of no answer, e.g. after too many redirections
         return redacted(f"HTTP {status} {getattr(error, 'message', '')}".strip())
     return f"{type(error).__name__}: {first_line(error)}" if str(error) else type(error).__name__
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from platform.config import MEMORY, StorageConfig
+from platform.config import MEMORY, ConfigError, StorageConfig
 from platform.data import cache as cache_module
 from platform.data.cache import Bytes, Cache, ShardError, ShardFile, open_cache
 from platform.data.storage import Storage, StorageError
@@ -273,12 +273,44 @@ def test_a_part_that_is_being_fetched_is_left_alone(server: Server, folder: Path
     assert 0 in cached(folder)
 
 
-def test_a_disk_without_locks_is_an_error_with_the_remedy(
-    server: Server, folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def without_locks(monkeypatch: pytest.MonkeyPatch) -> None:
     def none(*_: object) -> None:
         raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
 
     monkeypatch.setattr(fcntl, "flock", none)
-    with pytest.raises(ShardError, match=r"file system without locks \(No locks available\); .* storage.cache=memory"):
+
+
+def test_a_disk_without_locks_is_an_error_of_the_config_that_names_the_file_and_the_remedy(
+    server: Server, folder: Path, without_locks: None
+) -> None:
+    said = (
+        rf"^storage\.cache: {folder}/lock/\d+ is on a file system without locks \(No locks available\); give a folder "
+        r"on a disk of each machine, or set storage\.cache=memory$"
+    )
+    with pytest.raises(ConfigError, match=said):  # no start could mend it
         cache(folder).open(shard(server, 0))
+    assert not server.requests
+
+
+def test_a_shard_that_is_there_is_read_under_a_lock_too(
+    server: Server, folder: Path, request: pytest.FixtureRequest
+) -> None:
+    had, new = cache(folder), cache(folder)
+    had.open(shard(server, 0))
+    request.getfixturevalue("without_locks")
+    with pytest.raises(ConfigError, match=rf"^storage\.cache: {folder}/0-\w+\.tar is on a file system without locks"):
+        new.open(shard(server, 0))
+    with pytest.raises(ShardError, match=r"without locks"):  # a server of locks that was there may come back
+        had.open(shard(server, 0))
+
+
+@pytest.mark.parametrize("code", [errno.EINVAL, errno.EOPNOTSUPP])
+def test_a_disk_that_reserves_no_room_does_without(
+    server: Server, folder: Path, monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    def none(*_: object) -> None:
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(cache_module.os, "posix_fallocate", none)
+    assert first(cache(folder).open(shard(server, 0))) == 0

@@ -1,10 +1,15 @@
 """Storage over real servers: ranges, faults of every kind, retries that are counted, errors that name the file."""
 
+import contextlib
+import gc
 import hashlib
 import io
 import logging
+import os
+import socket
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import fsspec
@@ -14,6 +19,7 @@ from fsspec.asyn import AsyncFileSystem
 
 import platform.files as files
 from platform.config import StorageConfig
+from platform.data import limits
 from platform.data import storage as storage_module
 from platform.data.storage import NoSuchFile, Storage, StorageError, is_remote, join
 from tests.data import servers
@@ -25,10 +31,12 @@ CONTENT = bytes(range(256)) * 1000
 
 
 @pytest.fixture(autouse=True)
-def small_and_quick(monkeypatch: pytest.MonkeyPatch) -> None:
+def small_and_quick(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Pieces of 100 kB, so that the file has three; pauses of a few hundredths of a second."""
     monkeypatch.setattr(storage_module, "PIECE_BYTES", 100_000)
     monkeypatch.setattr(storage_module, "FIRST_PAUSE_S", 0.01)
+    yield
+    gc.collect()  # requests that were left log their errors when they are collected: now, in the middle of nothing
 
 
 @pytest.fixture
@@ -99,6 +107,11 @@ FAULTS: dict[str, Fault] = {
     "too little": servers.too_little,
     "stall": servers.stall,
 }
+SAID = {
+    "cut short": "payload is not completed",
+    "too little": r"50000 bytes came where 100000 were asked for: it was cut short",
+    "stall": r"TimeoutError: not done within 0\.5 s \(storage\.timeout_s\)",
+}
 
 
 @pytest.mark.parametrize("kind", FAULTS)
@@ -118,13 +131,34 @@ def test_a_fault_that_stays_is_an_error_with_the_address(
     with (
         caplog.at_level(logging.WARNING, "platform.data"),
         pytest.raises(
-            StorageError, match=r"http://127.*/a.bin cannot be read after 3 attempts \(.+\); check the store"
+            StorageError,
+            match=rf"http://127.*/a.bin cannot be read after 3 attempts \(.*{SAID.get(kind, f'HTTP {kind}')}.*\);",
         ),
     ):
         fetched(storage(attempts=3, timeout_s=0.5), f"{server.url}/a.bin")
     assert server.requests["a.bin"] == 3
     assert "a.bin" in caplog.text
     assert "trying again" in caplog.text
+
+
+def test_what_no_answer_ever_brings_is_said(server: Server) -> None:
+    store, url = storage(attempts=2), f"{server.url}/a.bin"
+    server.faults["a.bin"] = [_elsewhere] * 50
+    with pytest.raises(StorageError, match=r"a\.bin cannot be read after 2 attempts \(TooManyRedirects.*\); check"):
+        fetched(store, url)
+    server.faults["a.bin"] = [lambda handler, *_: handler.answer(200, CONTENT + b"more")] * 50
+    with pytest.raises(
+        StorageError, match=rf"{len(CONTENT) + 4} bytes .* 100000 were .*: it is another file than the ind"
+    ):
+        fetched(store, url)
+
+
+def _elsewhere(handler: servers.Handler, name: str, content: bytes) -> None:
+    handler.close_connection = False
+    handler.send_response(302)
+    handler.send_header("Location", handler.path)
+    handler.send_header("Content-Length", "0")
+    handler.end_headers()
 
 
 def test_wrong_bytes_have_the_whole_file_fetched_again(server: Server) -> None:
@@ -238,12 +272,77 @@ async def _as_it_is(self: object, path: str, **options: object) -> list[str]:
     return [path]
 
 
+@pytest.fixture
+def silent_server() -> Iterator[str]:
+    """An FTP server that lets everybody in and answers nothing else."""
+    connections: list[socket.socket] = []
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        letting_in = threading.Thread(target=_let_in, args=(server, connections))
+        letting_in.start()
+        yield f"ftp://127.0.0.1:{server.getsockname()[1]}"
+        server.shutdown(socket.SHUT_RDWR)
+        letting_in.join()
+    for connection in connections:
+        connection.close()
+
+
+def _let_in(server: socket.socket, connections: list[socket.socket]) -> None:
+    with contextlib.suppress(OSError):
+        while True:
+            connections.append(server.accept()[0])
+            for answer in (b"220 here\r\n", b"331 password\r\n", b"230 in\r\n"):  # greeting, USER, PASS
+                connections[-1].sendall(answer)
+
+
+@pytest.mark.parametrize("act", ["read", "fetch", "list", "size", "write", "upload", "remove"])
+def test_a_store_without_time_limits_of_its_own_ends_in_time_too(act: str, silent_server: str, tmp_path: Path) -> None:
+    (file := tmp_path / "a.bin").write_bytes(b"")
+    store, url = storage(attempts=2, timeout_s=0.2), f"{silent_server}/a.bin"
+    acts = {
+        "read": lambda: store.read(url),
+        "fetch": lambda: fetched(store, url),
+        "list": lambda: store.list(url, ".tar"),
+        "size": lambda: store.size(url),
+        "write": lambda: store.write(url, b""),
+        "upload": lambda: store.upload(file, url),
+        "remove": lambda: store.remove(url),
+    }
+    said = (
+        r"a\.bin cannot be (read|written|removed) after 2 attempts \(TimeoutError: not done within (0\.2|2) s \(storage"
+    )
+    with pytest.raises(StorageError, match=said):
+        acts[act]()
+
+
+def test_a_disk_that_hangs_behind_a_url_ends_in_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    os.mkfifo(tmp_path / "a.bin")  # whose opening waits for somebody who writes
+    said = rf"file://{tmp_path}/a\.bin cannot be read after 2 attempts \(TimeoutError: not done within 0\.2 s "
+    for read in (Storage.read, fetched):
+        with pytest.raises(StorageError, match=said):
+            read(storage(attempts=2, timeout_s=0.2), f"file://{tmp_path}/a.bin")
+    (tmp_path / "b.bin").write_bytes(CONTENT)
+    monkeypatch.setattr(limits, "_Beside", None)  # and a plain path is read without a thread beside it
+    assert storage().read(str(tmp_path / "b.bin")) == CONTENT
+
+
+def test_a_store_that_cannot_be_listed_is_not_an_empty_one(tmp_path: Path) -> None:
+    with pytest.raises(StorageError, match=r"http://127.0.0.1:9/shards cannot be read after 2 attempts"):
+        storage(attempts=2).list("http://127.0.0.1:9/shards", ".tar")
+    assert storage().list(f"file://{tmp_path}/nothing", ".tar") == []
+
+
+def test_a_connection_that_is_refused_is_an_error_with_the_address() -> None:
+    with pytest.raises(StorageError, match=r"ftp://127\.0\.0\.1:9/a cannot be read after 2 attempts \(Connection"):
+        storage(attempts=2).read("ftp://127.0.0.1:9/a")
+    storage().know("ftp://127.0.0.1:9/a")  # asks nobody
+
+
 def test_a_large_file_has_the_time_of_its_pieces() -> None:
     store = storage(timeout_s=10.0)
     asynchronous = fsspec.filesystem("http")
     assert isinstance(asynchronous, AsyncFileSystem)
     assert store._limit(asynchronous) == {"timeout": 10.0}
-    assert store._limit(asynchronous, 250_000) == {"timeout": 30.0}  # pieces of 100 kB
+    assert store._limit(asynchronous, storage_module._pieces(250_000)) == {"timeout": 30.0}  # pieces of 100 kB
 
 
 @pytest.mark.parametrize("scheme", ["", "file://"])

@@ -1,0 +1,68 @@
+"""Time limits for calls that have none: of file systems that block until their server answers, or for ever.
+
+In: a call. Out: what it returns, or TimeLimitPassed. A call that does not return is left behind on its daemon thread,
+with the connection that it waits for, and holds up neither who called nor the end of the process.
+"""
+
+import queue
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+Task = tuple[Callable[[], Any], "Future[Any]"]
+
+
+class TimeLimitPassed(Exception):
+    """The call has not returned; the text has the limit."""
+
+
+class TimeLimit(threading.local):
+    """Runs calls, each calling thread's on one thread beside it: fsspec keeps its connections by thread."""
+
+    def __init__(self) -> None:
+        self._beside: _Beside | None = None
+
+    def run(self, call: Callable[[], T], limit_s: float) -> T:
+        """What `call` returns.
+
+        Raises:
+            TimeLimitPassed: it has not returned within `limit_s`.
+            whatever `call` raises.
+        """
+        beside, self._beside = self._beside or _Beside(), None  # after a failure a new one, with a new connection
+        result: Future[T] = Future()
+        beside.tasks.put((call, result))
+        try:
+            value = result.result(limit_s)
+        except FileNotFoundError:  # is an answer
+            self._beside = beside
+            raise
+        except TimeoutError:
+            if result.done():  # the call's own
+                raise
+            raise TimeLimitPassed(f"no answer within {limit_s:g} s") from None
+        self._beside = beside
+        return value
+
+
+class _Beside:
+    """A thread that ends with this object."""
+
+    def __init__(self) -> None:
+        self.tasks: queue.SimpleQueue[Task | None] = queue.SimpleQueue()
+        threading.Thread(target=_work, args=(self.tasks,), daemon=True, name="storage").start()
+
+    def __del__(self) -> None:
+        self.tasks.put(None)
+
+
+def _work(tasks: "queue.SimpleQueue[Task | None]") -> None:
+    while task := tasks.get():
+        call, result = task
+        try:
+            result.set_result(call())
+        except BaseException as error:  # to be raised where it was called
+            result.set_exception(error)
+        del task, call, result  # nothing of a call outlives it while the next is awaited
