@@ -221,7 +221,7 @@ def _given_up(member: LaneMember, state: MemberState) -> str:
 
 def _is_final(error: Exception, worker: Worker) -> bool:
     """Whether it would come again at every start."""
-    cause = error.__cause__ if isinstance(error, StorageError) else error
+    cause = error.__cause__ if isinstance(error, StorageError | ShardError) else error
     full = isinstance(cause, OSError) and cause.errno in FULL
     bad_shard = isinstance(error, ShardError) and worker.world == 1
     return full or bad_shard or isinstance(error, ConfigError | NonFiniteLoss | OutOfMemory | CheckpointError)

@@ -1,5 +1,6 @@
 """Which starts are held against a member, and what rank 0 makes of what its peers told of the start before."""
 
+import errno
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,8 @@ from jobs import lane
 from jobs.lane import EXCUSED, LaneMember, _is_final, _started, count_start
 from platform.cluster import Failure, Mailbox, Sender
 from platform.config import Config, ConfigError
+from platform.data.cache import ShardError
+from platform.data.storage import StorageError
 from platform.experiment import FAILED, UNFINISHED, MemberFolder, MemberState
 from platform.training.worker import Worker
 from tests.jobs.ranks import Handle
@@ -76,3 +79,12 @@ def test_of_failures_that_are_not_final_the_one_that_is_not_of_a_peer_is_named(t
 def test_an_error_of_the_configuration_is_final() -> None:
     assert _is_final(ConfigError("lower it"), Worker(0, 2))
     assert not _is_final(RuntimeError("passes"), Worker(0, 2))
+
+
+@pytest.mark.parametrize("kind", [ShardError, StorageError])
+def test_a_disk_that_is_full_is_final_whatever_was_to_be_written_there(kind: type[Exception]) -> None:
+    error = kind("the cache cannot take a shard")
+    error.__cause__ = OSError(errno.ENOSPC, "No space left on device")
+    assert _is_final(error, Worker(0, 2))
+    error.__cause__ = OSError(errno.EIO, "Input/output error")
+    assert not _is_final(error, Worker(0, 2))
