@@ -3,6 +3,7 @@
 import csv
 import io
 import shlex
+import sys
 from pathlib import Path
 
 from rich import box
@@ -66,6 +67,9 @@ def mlflow_command(tracking: TrackingConfig) -> str:
     """How to open the results."""
     if tracking.uri.startswith("http"):
         return tracking.uri
+    if "%" in sys.prefix:  # which MLflow's configuration of its database takes for a reference
+        where = tracking.uri if tracking.uri != TrackingConfig().uri else f"sqlite:///{Path('mlflow.db').absolute()}"
+        return f"mlflow ui --backend-store-uri {shlex.quote(where)}   with an mlflow installed below a path without %"
     store = "" if tracking.uri == TrackingConfig().uri else f"--backend-store-uri {shlex.quote(tracking.uri)} "
     return f".venv/bin/mlflow ui {store}  then http://127.0.0.1:5000"
 

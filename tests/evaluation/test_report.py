@@ -1,7 +1,10 @@
 """The table as text, Markdown, CSV and picture."""
 
 import csv
+import sys
 from pathlib import Path
+
+import pytest
 
 from platform.config import TrackingConfig
 from platform.evaluation.ensemble import EnsembleScores
@@ -57,9 +60,11 @@ def test_metrics_have_flat_names():
     }  # fmt: skip
 
 
-def test_the_command_that_opens_the_results():
+def test_the_command_that_opens_the_results(monkeypatch: pytest.MonkeyPatch):
     assert mlflow_command(TrackingConfig()).startswith(".venv/bin/mlflow ui ")
     assert "--backend-store-uri sqlite:///other.db" in mlflow_command(TrackingConfig(uri="sqlite:///other.db"))
     spaced = mlflow_command(TrackingConfig(uri="sqlite:////my disk/it.db"))
     assert "--backend-store-uri 'sqlite:////my disk/it.db'" in spaced
     assert mlflow_command(TrackingConfig(uri="http://host:5000")) == "http://host:5000"
+    monkeypatch.setattr(sys, "prefix", "/home/me/100% mine/.venv")
+    assert mlflow_command(TrackingConfig()).startswith("mlflow ui --backend-store-uri sqlite:////")
