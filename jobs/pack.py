@@ -5,7 +5,9 @@ In: an experiment, of which `data`, `storage`, `pack` and `cluster` count. Out: 
 
 import contextlib
 import os
+import signal
 import sys
+import threading
 from collections.abc import Generator, Iterable, Iterator
 
 from platform.cluster import connect, disconnect
@@ -13,7 +15,6 @@ from platform.config import Config, ConfigError, Experiment
 from platform.console import Counter
 from platform.data.cache import ShardError
 from platform.data.storage import StorageError
-from platform.interruption import signals
 from platform.packing import adopt, pack, verify
 from platform.packing.shard import ShardResult, ShardTask, write_shard
 from platform.redaction import shared_secrets, trust
@@ -32,7 +33,7 @@ def run(experiment: Experiment) -> int:
     config = experiment.config
     action = {"write": _write, "verify": _verify, "index": _index}[config.pack.action]
     try:
-        with signals(KeyboardInterrupt):
+        with _terminated_as_interrupted():
             return action(config)
     except (ShardError, StorageError) as error:
         raise ConfigError(str(error)) from error
@@ -172,3 +173,21 @@ def _index(config: Config) -> int:
 def printable(line: str) -> str:
     """With question marks for the bytes of names that are no UTF-8."""
     return line.encode("utf-8", "replace").decode()
+
+
+@contextlib.contextmanager
+def _terminated_as_interrupted() -> Iterator[None]:
+    """SIGTERM ends it as Ctrl-C does: threads are stopped, Ray is left. Where that waits for a store that does not
+    answer, the next one ends the waiting."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def interrupt(_number: int, _frame: object) -> None:
+        raise KeyboardInterrupt
+
+    previous = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, previous)

@@ -5,6 +5,7 @@ In: an experiment. Out: nothing, or the first place that takes nothing. What a s
 
 import contextlib
 import errno
+import stat
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,6 +16,7 @@ from platform.data.storage import is_remote
 from platform.submission import tracking_file
 
 SQLITE = b"SQLite format 3\0"
+ATTEMPTS = 20
 
 
 def require_places(experiment: Experiment, *, packed: bool) -> None:
@@ -66,16 +68,20 @@ def require_folder(key: str, folder: Path, require_more: Callable[[Path], None] 
     Raises:
         ConfigError: one of these cannot be done.
     """
-    try:
-        with _made(folder):
-            with tempfile.TemporaryFile(dir=folder) as file:
-                file.write(b"\0")
-                file.flush()
-            require_more(folder)
-    except OSError as error:
-        raise ConfigError(
-            f"{key}: {folder} cannot be written to ({error.strerror or error}); give another, or make it writable"
-        ) from error
+    for left in reversed(range(ATTEMPTS)):
+        try:
+            with _made(folder):
+                with tempfile.TemporaryFile(dir=folder) as file:
+                    file.write(b"\0")
+                    file.flush()
+                require_more(folder)
+            return
+        except OSError as error:
+            if left and isinstance(error, FileExistsError | FileNotFoundError):
+                continue  # another launch, which tries the same folder, has made or removed it meanwhile
+            raise ConfigError(
+                f"{key}: {folder} cannot be written to ({error.strerror or error}); give another, or make it writable"
+            ) from error
 
 
 @contextlib.contextmanager
@@ -85,10 +91,12 @@ def _made(folder: Path) -> Iterator[None]:
     try:
         for each in reversed([folder, *folder.parents]):
             if not each.is_dir():
-                if each.exists():
-                    raise NotADirectoryError(errno.ENOTDIR, f"{each} is no folder")
-                each.mkdir()
-                made.append(each)
+                try:
+                    each.mkdir()
+                    made.append(each)
+                except FileExistsError:
+                    if not stat.S_ISDIR(each.stat().st_mode):
+                        raise NotADirectoryError(errno.ENOTDIR, f"{each} is no folder") from None
         yield
     finally:
         for each in reversed(made):

@@ -3,6 +3,7 @@
 import errno
 import fcntl
 import os
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ import pytest
 from jobs.train import prepare_data
 from platform.config import CheckpointConfig, ClusterConfig, Config, ConfigError, DataConfig, Experiment, StorageConfig
 from platform.config import TrackingConfig as Tracking
-from platform.destinations import require_copies, require_places
+from platform.destinations import require_copies, require_folder, require_places
 
 
 @pytest.fixture
@@ -39,6 +40,12 @@ def test_what_is_made_to_try_a_place_goes_again(fine: Config, tmp_path: Path):
     (place / "theirs").touch()
     try_places(fine)
     assert [path.name for path in tmp_path.rglob("*")] == ["new", "runs", "theirs"]
+
+
+def test_launches_that_try_the_same_new_place_do_not_refuse_each_other(tmp_path: Path):
+    with ThreadPoolExecutor(8) as pool:
+        tried = [pool.submit(require_folder, "output_dir", tmp_path / "a" / "b" / "c") for _ in range(400)]
+    assert [each.exception() for each in tried if each.exception()] == []
 
 
 @pytest.mark.parametrize(

@@ -98,7 +98,6 @@ class DiskCache:
         self._folder = folder
         self.limit_bytes = limit_bytes
         self._room = Room(folder, limit_bytes)
-        self._had_locks = False
 
     def open(self, shard: ShardFile) -> Bytes:
         if not is_remote(shard.url):
@@ -111,13 +110,11 @@ class DiskCache:
                     found = _open_whole(path, shard)
                     if found is None:
                         found = self._fetch(shard, path)
-            self._had_locks = True
             return found
         except StorageError:
             raise
         except NoLocks as error:
-            kind = ShardError if self._had_locks else ConfigError  # a server that is away comes back
-            raise kind(without_locks(error)) from error
+            raise ShardError(without_locks(error)) from error  # not final: a lock server that is away comes back
         except OSError as error:
             raise ShardError(
                 f"the cache {self._folder} cannot take {shard.url} ({error.strerror or error}); free space there, "
@@ -127,8 +124,11 @@ class DiskCache:
     def discard(self, shard: ShardFile) -> bool:
         if not is_remote(shard.url):
             return False
-        if (path := self._path(shard)).exists():
-            self._room.forget(path)
+        try:
+            if (path := self._path(shard)).exists():
+                self._room.forget(path)
+        except OSError:  # it stays there, and what was wrong with it is said
+            return False
         return True
 
     def _path(self, shard: ShardFile) -> Path:

@@ -31,7 +31,7 @@ class TimeLimit(threading.local):
             TimeLimitPassed: it has not returned within `limit_s`.
             whatever `call` raises.
         """
-        beside, self._beside = self._beside or _Beside(), None  # after a failure a new one, with a new connection
+        beside, self._beside = self._beside or _Beside(), None  # after a failure a new one
         result: Future[T] = Future()
         beside.tasks.put((call, result))
         try:

@@ -66,6 +66,9 @@ class Traffic:
     retries: int = 0
 
 
+_beside = TimeLimit()  # one, as fsspec keeps its connections by thread
+
+
 class Storage:
     """Files of any kind, with the retries and time limits of one config. Safe from several threads."""
 
@@ -73,7 +76,6 @@ class Storage:
         self.config = config
         self.traffic = Traffic()
         self._lock = threading.Lock()
-        self._time_limit = TimeLimit()
         self._given_up = threading.Event()
 
     def give_up(self) -> None:
@@ -213,7 +215,10 @@ class Storage:
             return None
 
     def remove(self, url: str) -> None:
-        """Remove what is at a URL, a file or a folder with what is in it, if it is there."""
+        """Remove what is at a URL, a file or a folder with what is in it, if it is there.
+
+        A store without time limits of its own may still do it after the limit has passed; so with `write` and `upload`.
+        """
         with contextlib.suppress(NoSuchFile):
             self._retried(
                 url, lambda files, path: files.rm(path, recursive=True, **self._limit(files)), doing="removed"
@@ -223,6 +228,17 @@ class Storage:
         """(file system, the path it knows the file by)"""
         with _unknown_of(url):
             return fsspec.core.url_to_fs(unsealed(url))
+
+    def _connected(self, url: str, get: Callable[[Any, str], T]) -> T:
+        """On a connection that fsspec keeps, unless it fails: then the next attempt makes a new one."""
+        files, path = self._files(url)
+        try:
+            return get(files, path)
+        except FileNotFoundError:  # is an answer
+            raise
+        except Exception:
+            type(files).clear_instance_cache()
+            raise
 
     def _limit(self, files: Any, pieces: int = 1) -> dict[str, float]:
         """fsspec's time limit of one call, which it has for its asynchronous file systems (HTTP, S3, GCS, ...)."""
@@ -238,7 +254,7 @@ class Storage:
         if _is_asynchronous(url):
             call = partial(get, *self._files(url))
         else:
-            call = partial(self._time_limit.run, lambda: get(*self._files(url)), limit_s)  # with the time to connect
+            call = partial(_beside.run, partial(self._connected, url, get), limit_s)  # with the time to connect
 
         def in_time() -> T:
             try:

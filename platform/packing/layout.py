@@ -35,7 +35,8 @@ def refuse_misread(parts: Parts, folder: str | None = None) -> None:
     loose = parts.get(None, [])
     inner = _inner_folders(loose)
     _refuse_unnamed_parts(inner, [str(part) for part in parts if part is not None])
-    if len(parts) == 1 and (parted := [name for name, inside in inner.items() if _is_parted(inside)]):
+    parted = [name for name, inside in inner.items() if _is_parted(inside)]
+    if len(parts) == 1 and parted and len(parted) == len(inner):
         raise ConfigError(f"{_parts_within(parted, inner, {name: name for name in parted}, folder)}; {IF_CLASSES}")
 
 
@@ -72,7 +73,7 @@ def _refuse_unnamed_parts(inner: dict[str, Counter[str]], known: list[str]) -> N
     alike = called_like_parts([*inner, *known])
     like = [name for name in alike if name in inner]
     shared = set.intersection(*(set(inner[name]) for name in like)) - {""} if like else set[str]()
-    if not like or not (known or shared or len(like) == len(inner)):
+    if not like or not (known or len(like) == len(inner)):
         return
     both = f" ({'each' if len(like) > 1 else 'it'} holds {few(shared)})" if shared else ""
     raise ConfigError(

@@ -32,9 +32,11 @@ from platform.packing.parts import few, refuse_untrained, without_image
 from platform.packing.shard import Encoding, ShardResult, ShardTask, too_many, write_shard
 from platform.packing.sources import DIGITS, DIGITS_SCALE, Source, open_source, say_once, source_name
 from platform.packing.target import Target, open_target
+from platform.redaction import redacted
 
 Run = Callable[[Iterable[ShardTask]], Generator[ShardResult]]  # tasks to results, in any order
 Progress = Callable[[int, int], object]  # images done, of all
+NOTHING = "null"  # as JSON
 QUEUED_PER_WORKER = 2  # tasks under way: none waits for work, and a million items are not shipped at once
 
 
@@ -140,14 +142,14 @@ def _write_once_each(packing: Packing, target: Target, progress: Progress | None
     """Where there are equal images the shards are written twice, as they are to be of even size: with them, which tells
     which ones they are, and without. What the first time has told is kept for a packing that goes on with the second.
     """
-    key = _fingerprint(packing, target)
-    found = _found_before(target, key)
+    found = _found_before(packing, target)
     if found is None:
         results = _write_shards(packing, target, progress, run)
         equal = _equal_images(packing, results)
         if not equal.count:
             return _finish(packing, target, results, {recipe.DROPPED: 0})
-        found = {"of": key, "extra": equal.extra, "lines": equal.lines()}
+        key = _fingerprint(result.fingerprint for result in results)
+        found = {"of": key, "extra": equal.extra, "lines": [redacted(line) for line in equal.lines()]}
         target.remember(json.dumps(found))
     once = dataclasses.replace(packing, splits=duplicates.dropped(packing.splits, found["extra"]))
     trained = {split: Counter(item.label for item in items) for split, items in once.splits.items()}
@@ -159,6 +161,7 @@ def _write_once_each(packing: Packing, target: Target, progress: Progress | None
     dropped = sum(map(len, found["extra"].values()))
     results = _write_shards(once, target, progress, run)
     if (since := _equal_images(once, results)).count:
+        target.remember(NOTHING)  # else the next packing would take them for other images, too
         raise ConfigError(
             f"{packing.data.source} was changed while it was packed: {since.lines()[0]}; the same command looks again"
         )
@@ -167,19 +170,18 @@ def _write_once_each(packing: Packing, target: Target, progress: Progress | None
     return report
 
 
-def _fingerprint(packing: Packing, target: Target) -> str:
+def _fingerprint(of_shards: Iterable[str]) -> str:
     """Of all the items, as far as they can be told without reading them."""
-    found = hashlib.sha256()
-    for task in packing.tasks(target):
-        found.update(task.fingerprint().encode())
-    return found.hexdigest()
+    return hashlib.sha256("".join(of_shards).encode()).hexdigest()
 
 
-def _found_before(target: Target, key: str) -> dict[str, Any] | None:
+def _found_before(packing: Packing, target: Target) -> dict[str, Any] | None:
     """The equal images, where an interrupted packing of the same items has found them."""
     try:
-        found = json.loads(target.remembered() or "null")
-        return found if found and found["of"] == key else None
+        found = json.loads(target.remembered() or NOTHING)
+        if found is None:
+            return None
+        return found if found["of"] == _fingerprint(task.fingerprint() for task in packing.tasks(target)) else None
     except (ValueError, TypeError, KeyError):
         return None
 
