@@ -149,8 +149,8 @@ class Storage:
 
         return self._retried(url, get)
 
-    def list(self, url: str, suffix: str) -> list[tuple[str, int]]:
-        """(name below `url`, bytes) of the files that end in `suffix`, sorted by name, at any depth.
+    def list(self, url: str, suffix: str | tuple[str, ...]) -> list[tuple[str, int]]:
+        """(name below `url`, bytes) of the files that end in `suffix`, or in one of them, sorted by name, at any depth.
 
         Raises:
             StorageError: there is no such folder, or it cannot be listed.
@@ -159,7 +159,7 @@ class Storage:
             folder = Path(url)
             if not folder.is_dir():
                 raise NoSuchFile(f"{url} is no folder; check the path")
-            found = [path for path in folder.rglob(f"*{suffix}") if path.is_file()]
+            found = [path for path in folder.rglob("*") if path.name.endswith(suffix) and path.is_file()]
             return sorted((path.relative_to(folder).as_posix(), path.stat().st_size) for path in found)
 
         def find(files: Any, path: str) -> "list[tuple[str, str, int | None]]":
@@ -342,7 +342,9 @@ def _pieces(size: int) -> int:
     return max(1, -(-size // PIECE_BYTES))
 
 
-def _found(files: Any, path: str, suffix: str, limit: dict[str, float]) -> list[tuple[str, str, int | None]]:
+def _found(
+    files: Any, path: str, suffix: str | tuple[str, ...], limit: dict[str, float]
+) -> list[tuple[str, str, int | None]]:
     """(name below `path`, the name that the file system knows it by, bytes where the listing has them)"""
     own, walking = getattr(type(files), "_find", type(files).find), (AbstractFileSystem.find, AsyncFileSystem._find)
     strict = {"on_error": _raise_but_absence} if own in walking else {}  # or a folder that fails would look empty

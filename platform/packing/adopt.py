@@ -29,6 +29,7 @@ from platform.packing import duplicates, recipe
 from platform.packing.items import SPLIT_NAMES, TEST_AS_VAL, Item, natural
 from platform.packing.parts import few, may_be_chance, refuse_untrained, sorted_by_class, without_image
 from platform.packing.sources import source_name
+from platform.packing.tarfiles import tar_files
 from platform.packing.verify import each, whole
 
 # As a word of its own: "imagenet-train-000001.tar", "val/0001.tar", "train0001.tar"; not "training" or "constrain".
@@ -117,9 +118,11 @@ def index_shards(
     base = _base(data)
     if has_index(data.shards, storage):
         raise ConfigError(f"data.shards {data.shards} has an {INDEX_NAME} already; remove it to index the shards anew")
-    files = store.list(base, ".tar")
+    left_out = LeftOut()
+    files = tar_files(base, store, left_out)
     if not files:
-        raise ConfigError(f"there are no .tar files in {base}; check the address")
+        but = "".join(f" (only {line})" for line in left_out.lines())
+        raise ConfigError(f"there are no .tar files in {base}{but}; check the address")
     splits, rule = divide_by_name([name for name, _ in files], data.val_fraction)
     sample, found = SampleRule.of(label, image=image), _Found()
     places = {name: place for place, (name, _) in enumerate(files)}
@@ -133,7 +136,6 @@ def index_shards(
         progress,
     )
     _refuse_lacking(shards, label, image, found.images)
-    left_out = LeftOut()
     for shard in shards:
         left_out.add_all(shard.left_out, shard.name)
     shards = [shard for shard in shards if shard.samples]

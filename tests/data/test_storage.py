@@ -216,6 +216,7 @@ def test_files_are_written_and_listed_by_path_and_url(tmp_path: Path) -> None:
         for name, content in {"b.tar": b"12", "a/c.tar": b"123", "d.json": b"{}"}.items():
             store.write(join(base, name), content)
         assert store.list(base, ".tar") == [("a/c.tar", 3), ("b.tar", 2)]
+        assert store.list(base, (".json", "b.tar")) == [("b.tar", 2), ("d.json", 2)]
         assert store.read(join(base, "d.json")) == b"{}"
     with pytest.raises(NoSuchFile):
         storage().list(str(tmp_path / "nothing"), ".tar")

@@ -270,6 +270,42 @@ def test_an_index_that_is_there_is_not_replaced(tmp_path: Path, small_jpegs: lis
         index_shards(data, STORAGE, "cls")
 
 
+def test_hidden_tar_files_are_no_shards_and_are_said(tmp_path: Path, small_jpegs: list[bytes]) -> None:
+    """Of a notebook, of a Mac, of a trash; in a folder and in a store."""
+    names = ["0.tar", "1.TAR", "2.tar"]
+    data = stock_shards(tmp_path / "s", small_jpegs, names, [0, 1, 2] * 4)
+    hidden = [".ipynb_checkpoints/1-checkpoint.tar", "._2.tar", "x/.trash/2.tar.gz", "__MACOSX/0.tar"]
+    store = fsspec.filesystem("memory")
+    for name in hidden:
+        (tmp_path / "s" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "s" / name).write_bytes((tmp_path / "s" / "2.tar").read_bytes())
+    for name in [*names, *hidden]:
+        store.pipe_file(f"memory://hidden/{name}", (tmp_path / "s" / name).read_bytes())
+    for shards in (data.shards, "memory://hidden"):
+        made = index_shards(replace(data, shards=shards), STORAGE, "cls")
+        assert made.shards == {"train": 2, "val": 1}
+        assert made.left_out == [
+            "4 hidden and tool-made tar files, which are taken for no shards: ._2.tar, "
+            ".ipynb_checkpoints/1-checkpoint.tar, __MACOSX/0.tar ..."
+        ]
+    assert [sample.image for sample in read_split(read_index(data.shards), "train")] == small_jpegs[:8]
+    only = tmp_path / "only"
+    only.mkdir()
+    write_tar(only / "._0.tar", {"0.jpg": small_jpegs[0], "0.cls": b"0"})
+    refused(replace(data, shards=str(only)), r"no .tar files in .*only \(only 1 hidden .*: \._0\.tar\); check the addr")
+
+
+@pytest.mark.parametrize("name", ["002.tar.gz", "val/2.tgz", "2.TAR.ZST"])
+def test_compressed_shards_are_refused_and_not_passed_over(tmp_path: Path, small_jpegs: list[bytes], name: str) -> None:
+    data = stock_shards(tmp_path / "s", small_jpegs, ["0.tar", "1.tar"], [0, 1, 2] * 4)
+    (tmp_path / "s" / name).parent.mkdir(exist_ok=True)
+    (tmp_path / "s" / name).write_bytes(b"compressed")
+    refused(data, rf"holds 1 compressed shard\(s\), {re.escape(name)}: decompress them first \((gunzip|unzstd)\), as")
+    for number in range(2):
+        (tmp_path / "s" / f"{number}.tar").unlink()
+    refused(data, r"holds 1 compressed shard")
+
+
 def test_nothing_in_a_shard_is_executed(tmp_path: Path, small_jpegs: list[bytes]) -> None:
     """Members that stock readers would unpickle are passed over."""
     marker = tmp_path / "executed"
