@@ -26,6 +26,7 @@ from platform.data.reader import IMAGE_EXTENSIONS, SampleRule
 from platform.data.storage import Storage, is_remote, join
 from platform.data.tar import LeftOut, samples_of
 from platform.packing import duplicates, recipe
+from platform.packing.foldernames import shards_like_parts
 from platform.packing.items import SPLIT_NAMES, TEST_AS_VAL, Item, natural
 from platform.packing.parts import few, may_be_chance, refuse_untrained, sorted_by_class, without_image
 from platform.packing.sources import source_name
@@ -237,12 +238,23 @@ def divide_by_name(names: list[str], val_fraction: float) -> tuple[dict[str, str
         raise ConfigError(
             f"all shards are {said[names[0]]} by their names, e.g. {names[0]}; put the train shards beside them"
         )
+    _refuse_like_parts(names)
     if len(names) < 2:
         raise ConfigError(f"{names[0]} is the only shard, which leaves none to hold out as val; give at least two")
     held_out = min(math.ceil(steps_of(val_fraction, len(names))), len(names) - 1)
     val = set(names[-held_out:])
     rule = f"no name says val: the last {held_out} of {len(names)} shards are (data.val_fraction={val_fraction:g})"
     return {name: "val" if name in val else "train" for name in names}, rule
+
+
+def _refuse_like_parts(names: list[str]) -> None:
+    """Of shards in training/ and testing/, the last ones would be held out, and images to test on be trained on."""
+    if like := shards_like_parts(names):
+        named = "; ".join(f"{few(of_part)} ({part})" for part, of_part in sorted(like.items()))
+        raise ConfigError(
+            f"the shards are called as if they were parts of the data: {named}; rename them, or their folders, so that "
+            f"they say {' and '.join(sorted(like))}"
+        )
 
 
 def _read(

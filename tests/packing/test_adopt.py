@@ -203,6 +203,47 @@ def test_names_that_do_not_tell_are_refused(names: list[str], message: str) -> N
         divide_by_name(names, 0.2)
 
 
+@pytest.mark.parametrize(
+    "names",
+    [
+        ["training-000.tar", "training-001.tar", "testing-000.tar"],
+        ["training/000.tar", "training/001.tar", "evaluation/000.tar"],
+        ["x-trainset-0.tar", "x-trainset-1.tar", "x-testset-7.TAR"],
+        ["train_data/training-0.tar", "train_data/testing-0.tar"],
+        ["000.tar", "001.tar", "holdout-002.tar"],
+        ["training/cats-0.tar", "testing/dogs-0.tar"],
+    ],
+)
+def test_shards_called_like_parts_are_refused_before_the_last_are_held_out(names: list[str]) -> None:
+    with pytest.raises(
+        ConfigError, match=r"called as if they were parts.*; rename them, .* say (test|train) and "
+    ) as e:
+        divide_by_name(names, 0.2)
+    assert names[-1] in str(e.value)
+    assert "\n" not in str(e.value)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "training-{}.tar",
+        "training/{}.tar",
+        "constrain-{}.tar",
+        "contesting-trainings-{}.tar",
+        "devices/{}.tar",
+        "{}.tar",
+    ],
+)
+def test_shards_that_are_all_called_alike_are_no_parts(name: str) -> None:
+    names = [name.format(f"{number:03d}") for number in range(100)]
+    assert [shard for shard, split in divide_by_name(names, 0.02)[0].items() if split == "val"] == names[-2:]
+
+
+def test_a_collection_called_dev_beside_others_is_no_part() -> None:
+    splits, _ = divide_by_name(["coco-0.tar", "coco-1.tar", "openimages-dev-0.tar"], 0.2)
+    assert list(splits.values()) == ["train", "train", "val"]
+
+
 def refused(data: DataConfig, message: str, label: str = "cls") -> None:
     with pytest.raises(ConfigError, match=message) as caught:
         index_shards(data, STORAGE, label)
