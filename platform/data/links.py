@@ -15,6 +15,10 @@ MOST_STEPS, STEPS_PER_MEMBER = 2**22, 100
 _Folder = dict[str, "_Folder"]  # of its entries; of a file empty
 
 
+class Unreadable(ValueError):
+    """A tar that is whole and not read as it is; the message says what to do, and copying it again is no help."""
+
+
 def plain(name: str) -> str:
     """A path without `./`, doubled and closing slashes, which mean nothing; `..` stays."""
     if "./" not in name and "//" not in name and name[-1:] not in "./":
@@ -75,7 +79,7 @@ class Links:
         """Names that a link gives, and the file that each is; None: it leads to nothing in the archive.
 
         Raises:
-            ValueError: more files than any data set has.
+            Unreadable: more files than any data set has.
         """
         end = self._ends[link]
         found = end is not None and (end in self._files or self._entries(end) is not None)
@@ -88,7 +92,7 @@ class Links:
             name, path, came_from = waiting.pop()
             self._steps_left -= 1
             if self._steps_left < 0:
-                raise ValueError("its links to folders multiply its files a hundredfold or more; write it without them")
+                raise Unreadable("its links to folders multiply its files a hundredfold or more; write it without them")
             if path in self.targets:
                 path, came_from, link = self._ends[path], (*came_from, posixpath.dirname(path)), path
                 if path is None:

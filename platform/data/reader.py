@@ -15,7 +15,7 @@ import numpy as np
 
 from platform.data.cache import Bytes, Cache, ShardError, ShardFile, check_inside
 from platform.data.storage import is_remote
-from platform.data.tar import LeftOut, samples_of
+from platform.data.tar import LeftOut, samples_of, what_is_wrong
 
 IMAGE_EXTENSIONS = ("jpg", "jpeg", "png", "webp")  # all that is ever decoded; nothing here can execute code
 OPEN_SHARDS = 512  # at once, unless what is being read needs more
@@ -116,7 +116,7 @@ class ShardReader:
         try:
             samples = samples_of(content, left_out)
         except (ValueError, tarfile.TarError) as error:
-            raise ShardError(f"shard {shard.url} is torn or no tar ({error}); copy it again or pack anew") from error
+            raise ShardError(f"shard {shard.url} {what_is_wrong(error, 'copy it again or pack anew')}") from error
         if len(samples) != shard.samples:
             raise ShardError(
                 f"shard {shard.url} holds {len(samples)} samples, its index says {shard.samples}; pack it again, "

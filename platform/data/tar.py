@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from platform.data.cache import Bytes
-from platform.data.links import Links, plain
+from platform.data.links import Links, Unreadable, plain
 from platform.data.toolmade import is_tool_made
 
 BLOCK = 512
@@ -31,6 +31,11 @@ WITHOUT_KEY = "members without an extension"
 _METADATA = re.compile(r"(?:^|/)__[^/]*?__(?:\.[^/]*)?(?:/|$)")  # as stock webdataset passes over, and `__info__.json`
 
 Place = tuple[int, int]  # offset and size in bytes
+
+
+def what_is_wrong(error: Exception, copy: str) -> str:
+    """What follows the name of a tar that `samples_of` or `members_of` refused; `copy` is the remedy if it is torn."""
+    return f"is not read: {error}" if isinstance(error, Unreadable) else f"is torn or no tar ({error}); {copy}"
 
 
 @dataclass
@@ -66,6 +71,7 @@ def samples_of(content: Bytes, left_out: LeftOut | None = None) -> dict[str, dic
     `left_out` is told of what belongs to no sample.
 
     Raises:
+        Unreadable: two members would be one.
         ValueError, tarfile.TarError: torn, or no tar.
     """
     left_out = LeftOut() if left_out is None else left_out
@@ -81,7 +87,7 @@ def samples_of(content: Bytes, left_out: LeftOut | None = None) -> dict[str, dic
             continue
         parts = samples.setdefault(folder + slash + stem, {})
         if extension.lower() in parts:
-            raise ValueError(f"it has two members {name}, of which one would be lost")
+            raise Unreadable(f"it has two members {name}, of which one would be lost; rename one")
         parts[extension.lower()] = place
     return samples
 
@@ -99,7 +105,8 @@ def members_of(content: Bytes, left_out: LeftOut) -> dict[str, Place]:
     Names are without `./`, so that one written as `./a` and as `a` is one member: the last.
 
     Raises:
-        ValueError, tarfile.TarError: torn, no tar, something else behind its end, or the same name in two archives.
+        Unreadable: the same name in two archives, a sparse member.
+        ValueError, tarfile.TarError: torn, no tar, something else behind its end.
     """
     found: dict[str, Place] = {}
     start: int | None = 0
@@ -107,7 +114,10 @@ def members_of(content: Bytes, left_out: LeftOut) -> dict[str, Place]:
         files, end = _archive(content, start, left_out)
         twice = next((name for name in files if name in found), None)
         if twice is not None:
-            raise ValueError(f"it is several tars one behind the other, of which two hold a {twice}; split it")
+            raise Unreadable(
+                f"it is several tars one behind the other, of which two hold a {twice}; make a shard of each, or give "
+                "their samples keys of their own"
+            )
         found = found | files if found else files
         start = _next_archive(content, end)
     return found
@@ -215,13 +225,15 @@ def _any_archive(content: Bytes, start: int, left_out: LeftOut) -> tuple[dict[st
         raise ValueError(f"what follows its end, at byte {start}, is no tar") if start else error from None
     for member in tar:
         name = plain(member.name)
+        if member.size < 0:  # which would lead back to members that were read already
+            raise ValueError(f"the member at byte {start + member.offset} has a damaged header")
         if member.isdir():
             folders[name] = None
             if links.pop(name, None):  # as it is extracted, too
                 left_out.add(REWRITTEN, name)
             continue
         if member.issparse():
-            raise ValueError(f"its member {name} is sparse, which is not read; write it with plain tar")
+            raise Unreadable(f"its member {name} is sparse; write it with plain tar")
         if not (member.isfile() or member.islnk() or member.issym()):
             left_out.add(SPECIAL, name)
             continue

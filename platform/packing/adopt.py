@@ -24,7 +24,7 @@ from platform.data.index import INDEX_NAME, KIND, has_index
 from platform.data.order import steps_of
 from platform.data.reader import IMAGE_EXTENSIONS, SampleRule
 from platform.data.storage import Storage, is_remote, join
-from platform.data.tar import LeftOut, samples_of
+from platform.data.tar import LeftOut, samples_of, what_is_wrong
 from platform.packing import duplicates, recipe
 from platform.packing.foldernames import shards_like_parts
 from platform.packing.items import SPLIT_NAMES, TEST_AS_VAL, Item, natural
@@ -272,7 +272,7 @@ def _read(
         try:
             samples = samples_of(content, left_out)
         except (ValueError, tarfile.TarError) as error:
-            raise ConfigError(f"shard {join(base, name)} is torn or no tar ({error}); copy it again") from error
+            raise ConfigError(f"shard {join(base, name)} {what_is_wrong(error, 'copy it again')}") from error
         for key, parts in samples.items():
             value, image = _label(content, parts, rule), rule.image(parts)
             if value is None or image is None:

@@ -500,3 +500,16 @@ def test_joined_shards_are_indexed_whole_and_an_index_of_their_first_half_is_not
     first.write_bytes(first.read_bytes() + b"torn")
     Path(data.shards, "index.json").unlink()
     refused(data, r"train-0.tar is torn or no tar \(what follows its end, at byte \d+, is no tar\); copy it again")
+
+
+def test_what_is_whole_and_not_read_is_not_called_torn(tmp_path: Path, small_jpegs: list[bytes]) -> None:
+    """Joined shards with the same keys, two members of a sample that differ in capitals: no copy would be better."""
+    write_tar(tmp_path / "0.tar", {"0.jpg": small_jpegs[0], "0.cls": b"0"})
+    first = (tmp_path / "0.tar").read_bytes()
+    (tmp_path / "1.tar").write_bytes(first + first)
+    data = DataConfig(shards=str(tmp_path), classes=2)
+    refused(
+        data, r"shard \S+1\.tar is not read: it is several tars .* two hold a 0\.jpg; make a shard of each, or [^;]*$"
+    )
+    write_tar(tmp_path / "1.tar", {"0.jpg": small_jpegs[0], "0.JPG": small_jpegs[1], "0.cls": b"0"})
+    refused(data, r"shard \S+1\.tar is not read: it has two members 0\.JPG, of which one would be lost; rename one$")
