@@ -22,12 +22,13 @@ from platform.config import ConfigError, DataConfig, StorageConfig
 from platform.data.cache import Bytes
 from platform.data.index import INDEX_NAME, KIND, has_index
 from platform.data.order import steps_of
-from platform.data.reader import IMAGE_EXTENSIONS, SampleRule
+from platform.data.reader import SampleRule
 from platform.data.storage import Storage, is_remote, join
 from platform.data.tar import LeftOut, samples_of, what_is_wrong
 from platform.packing import duplicates, recipe
 from platform.packing.foldernames import shards_like_parts
 from platform.packing.items import SPLIT_NAMES, TEST_AS_VAL, Item, natural
+from platform.packing.lacking import Lacking, refuse_lacking
 from platform.packing.parts import few, may_be_chance, refuse_untrained, sorted_by_class, without_image
 from platform.packing.sources import source_name
 from platform.packing.tarfiles import tar_files
@@ -35,8 +36,7 @@ from platform.packing.verify import each, whole
 
 # As a word of its own: "imagenet-train-000001.tar", "val/0001.tar", "train0001.tar"; not "training" or "constrain".
 SPLIT_WORD = re.compile(rf"(?<![a-z])({'|'.join(SPLIT_NAMES)})(?![a-z])")
-NAMED = 3  # of the samples that lack something
-MEMBERS_NAMED = 5  # of one of those
+NAMED = 3  # classes
 BY_NAME = "as the shards' names say"
 NAME_THEM = (
     "name those for validation yourself, some of each class (folders train/ and val/, or these words in the names)"
@@ -63,7 +63,7 @@ class _Shard:
     bytes: int
     md5: str
     samples: int
-    lacking: list[str]  # samples without an image or label, and what they have
+    lacking: Lacking
     left_out: LeftOut
 
 
@@ -73,18 +73,14 @@ class _Found:
     def __init__(self) -> None:
         self.labels: dict[str, Counter[str]] = defaultdict(Counter)  # by part
         self.first: dict[str, int] = {}  # place of the first shard with a label
-        self.images: Counter[str] = Counter()  # members that could be a sample's image, by extension
         self.items: dict[str, list[Item]] = defaultdict(list)  # by part
         self.digests: dict[str, bytearray] = defaultdict(bytearray)  # of their images, one after the other
         self._lock = threading.Lock()
 
-    def add(
-        self, part: str, place: int, labels: Counter[str], images: Counter[str], items: list[Item], digests: bytes
-    ) -> None:
+    def add(self, part: str, place: int, labels: Counter[str], items: list[Item], digests: bytes) -> None:
         with self._lock:
             self.labels[part] += labels
             self.first |= {label: min(place, self.first.get(label, place)) for label in labels}
-            self.images += images
             self.items[part] += items
             self.digests[part] += digests
 
@@ -136,9 +132,11 @@ def index_shards(
         base,
         progress,
     )
-    _refuse_lacking(shards, label, image, found.images)
+    lacking = Lacking()
     for shard in shards:
         left_out.add_all(shard.left_out, shard.name)
+        lacking.add_all(shard.lacking)
+    refuse_lacking(lacking, sum(shard.samples for shard in shards), sample, left_out.lines())
     shards = [shard for shard in shards if shard.samples]
     for part in sorted(set(splits.values()) - {splits[shard.name] for shard in shards}):
         named = few([name for name in splits if splits[name] == part])
@@ -264,9 +262,9 @@ def _read(
     store: Storage,
     rule: SampleRule,
     classes: int,
-    tell: Callable[[Counter[str], Counter[str], list[Item], bytes], None],
+    tell: Callable[[Counter[str], list[Item], bytes], None],
 ) -> _Shard:
-    left_out, labels, images, lacking = LeftOut(), Counter[str](), Counter[str](), list[str]()
+    left_out, labels, lacking = LeftOut(), Counter[str](), Lacking()
     items, digests = list[Item](), list[bytes]()
     with whole(join(base, name), size, store) as content:
         try:
@@ -276,8 +274,7 @@ def _read(
         for key, parts in samples.items():
             value, image = _label(content, parts, rule), rule.image(parts)
             if value is None or image is None:
-                images.update(extension for extension in parts if extension.endswith(IMAGE_EXTENSIONS))
-                lacking.append(f"{key} of {name} ({', '.join(list(parts)[:MEMBERS_NAMED])})")
+                lacking.add(f"{key} of {name}", content, parts, image=image is not None, label=value is not None)
                 continue
             _refuse_two_images(key, name, parts, rule)
             labels[value] += 1
@@ -290,7 +287,7 @@ def _read(
                 f"data.classes is {classes}: set it to their number, or pack.label to where the class is"
             )
         digest = hashlib.md5(content, usedforsecurity=False).hexdigest()
-    tell(labels, images, items, b"".join(digests))
+    tell(labels, items, b"".join(digests))
     return _Shard(name, size, digest, len(samples), lacking, left_out)
 
 
@@ -311,21 +308,6 @@ def _label(content: Bytes, parts: dict[str, tuple[int, int]], rule: SampleRule) 
         return rule.value(content[offset : offset + size]) or None
     except (ValueError, KeyError, TypeError, IndexError, RecursionError):
         return None
-
-
-def _refuse_lacking(shards: list[_Shard], label: str, image: str, images: Counter[str]) -> None:
-    lacking = [line for shard in shards for line in shard.lacking]
-    if not lacking:
-        return
-    remedy = "give pack.label=cls, txt or json:FIELD, or mend the shards"
-    dotted = [extension for extension, _ in images.most_common(NAMED) if extension not in IMAGE_EXTENSIONS]
-    if dotted:
-        remedy = f"give pack.image={dotted[0]}{''.join(f' or {extension}' for extension in dotted[1:])}, or {remedy}"
-    raise ConfigError(
-        f"{len(lacking)} of {sum(shard.samples for shard in shards)} samples have no image "
-        f"({image or ', '.join(IMAGE_EXTENSIONS)}) or no label in {label}: {'; '.join(lacking[:NAMED])}"
-        f"{' ...' if len(lacking) > NAMED else ''}; {remedy}"
-    )
 
 
 def _refuse_parts(found: _Found, shards: int, *, by_name: bool) -> None:

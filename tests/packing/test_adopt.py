@@ -244,9 +244,9 @@ def test_a_collection_called_dev_beside_others_is_no_part() -> None:
     assert list(splits.values()) == ["train", "train", "val"]
 
 
-def refused(data: DataConfig, message: str, label: str = "cls") -> None:
+def refused(data: DataConfig, message: str, label: str = "cls", image: str = "") -> None:
     with pytest.raises(ConfigError, match=message) as caught:
-        index_shards(data, STORAGE, label)
+        index_shards(data, STORAGE, label, image=image)
     assert "\n" not in str(caught.value)
     assert not (Path(data.shards) / "index.json").exists()
 
@@ -389,7 +389,7 @@ def test_a_rare_class_that_the_last_shards_happen_to_have_is_told_from_sorted_sh
 def test_the_share_that_is_named_holds_out_as_many_shards(shards: int, draw: st.DataObject) -> None:
     first = draw.draw(st.integers(0, shards - 2))
     found = _Found()
-    found.add("val", first, Counter(["rare"]), Counter(), [], b"")
+    found.add("val", first, Counter(["rare"]), [], b"")
     share = re.search(r"val_fraction=(\S+), which holds out the last (\d+) of", _held_out_less(found, {"rare"}, shards))
     assert share
     splits, _ = divide_by_name([f"{number:05d}.tar" for number in range(shards)], float(share[1]))
@@ -454,7 +454,7 @@ def test_shards_as_tools_leave_them_are_indexed_and_what_is_left_out_is_counted(
     data = DataConfig(shards=str(tmp_path), source=None, classes=3)
     refused(
         data,
-        r"8 of 8 samples have no image .*; give pack.image=(input.jpg|mask.png) or .*, or give pack.label",
+        r"8 of 8 samples have no image .*; give pack.image=(input.jpg|mask.png) or .*, or mend the shards$",
         "json:a.b",
     )
     made = index_shards(data, STORAGE, "json:a.b", image="input.jpg")
