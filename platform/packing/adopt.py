@@ -140,7 +140,10 @@ def index_shards(
     shards = [shard for shard in shards if shard.samples]
     for part in sorted(set(splits.values()) - {splits[shard.name] for shard in shards}):
         named = few([name for name in splits if splits[name] == part])
-        raise ConfigError(f"no shard of the {part} part has a sample: {named}; take them away, or copy them again")
+        besides = "".join(f"; left out: {line}" for line in left_out.lines())
+        raise ConfigError(
+            f"no shard of the {part} part has a sample: {named}{besides}; take them away, or copy them again"
+        )
     equal = found.equal_images()
     if equal.count and data.duplicates == "refuse":
         raise ConfigError(f"{equal.lines()[0]}; give data.duplicates=keep, or pack the images anew with drop")
@@ -167,6 +170,8 @@ def index_shards(
     store.write(join(data.shards, INDEX_NAME), f"{json.dumps(content, indent=1)}\n".encode())
     adopted = Adopted(join(data.shards, INDEX_NAME), rule, left_out=left_out.lines())
     adopted.warnings = equal.lines() + without_image(found.labels)
+    if not classes:
+        adopted.warnings += _numbers_without_image(set().union(*found.labels.values()), data.classes)
     for shard in shards:
         adopted.samples[splits[shard.name]] += shard.samples
         adopted.shards[splits[shard.name]] += 1
@@ -377,7 +382,20 @@ def _classes(labels: set[str], data: DataConfig) -> list[str]:
         raise ConfigError(f"a label is {longest[:20]}..., beyond any number of classes; check pack.label")
     low, high = min(map(int, numbers)), max(map(int, numbers))
     if low < 0 or high >= data.classes:
+        remedy = f"set it to {high + 1}" if low >= 0 else "write labels from 0 on"
+        if low == 1:
+            remedy += " (class 0 then has no image: these begin at 1)"
         raise ConfigError(
-            f"the labels are {low} to {high}, data.classes is {data.classes}; labels are 0 to data.classes - 1"
+            f"the labels are {low} to {high}, data.classes is {data.classes}; labels are 0 to data.classes - 1: "
+            f"{remedy}, or pack.label to where the class is"
         )
     return []
+
+
+def _numbers_without_image(labels: set[str], classes: int) -> list[str]:
+    """A line where some classes are those of no image: there are fewer of them, or they are counted from 1."""
+    absent = set(range(classes)) - set(map(int, labels))
+    if not absent:
+        return []
+    begin = "; the labels begin at 1, those of data.classes classes at 0" if absent & {0, 1} == {0} else ""
+    return [f"{len(absent)} of {classes} classes have no image in any part: {few(map(str, absent))}{begin}"]

@@ -96,7 +96,10 @@ def _hinge_on_duplicates(record: dict[str, Any]) -> bool:
 
 
 def without_effect(record: dict[str, Any], data: DataConfig, seed: int) -> str | None:
-    """What the config says of the shards' order and number, and they were packed otherwise; a line to be said."""
+    """What the config says and changes nothing of these shards, a line to be said: of the order and number of shards
+    that were packed otherwise, of the images of shards that others made."""
+    if "samples_per_shard" not in record:
+        return _without_effect_on_others(data)
     if data.source is None or DIGEST not in record:
         return None
     packed, asked = _changed(record, {"samples_per_shard": data.samples_per_shard, "seed": seed})
@@ -105,6 +108,17 @@ def without_effect(record: dict[str, Any], data: DataConfig, seed: int) -> str |
     return (
         f"the shards in {data.shards} were packed with {_values(packed)} and stay so; {_values(asked)} of the config "
         "changes nothing of them (pack into another data.shards, or say data.source=null to use them as they are)"
+    )
+
+
+def _without_effect_on_others(data: DataConfig) -> str | None:
+    asked: dict[str, Any] = {"value_range": data.value_range} if data.value_range else {}
+    asked |= {"duplicates": "drop"} if data.duplicates == "drop" else {}
+    if not asked:
+        return None
+    return (
+        f"the shards in {data.shards} were made by others and are used as they are: {_values(asked)} changes "
+        "nothing of them (leave it out, or pack the images themselves anew into another data.shards)"
     )
 
 

@@ -17,9 +17,14 @@ from typing import TypeVar
 from platform.config import DataConfig, StorageConfig
 from platform.data.cache import Bytes, ShardError, ShardFile, map_file
 from platform.data.index import read_entries
+from platform.data.links import plain
 from platform.data.reader import SampleRule, ShardReader
 from platform.data.storage import Storage, StorageError, is_remote, join
 from platform.data.tar import LeftOut
+from platform.data.toolmade import is_tool_made
+from platform.redaction import sealed
+
+UNLISTED = "tar files that the index does not have"
 
 
 @dataclass
@@ -29,7 +34,7 @@ class Verified:
     samples: dict[str, int] = field(default_factory=Counter)  # by split, as the index says
     shards: dict[str, int] = field(default_factory=Counter)
     bad: list[str] = field(default_factory=list)
-    left_out: list[str] = field(default_factory=list)  # a line for each kind of what is no part of a sample
+    left_out: list[str] = field(default_factory=list)  # a line for each kind: no part of a sample, in no index
 
 
 def verify(
@@ -67,8 +72,21 @@ def verify(
     of_all = LeftOut()
     for shard, of_shard in left_out.items():
         of_all.add_all(of_shard, shard.url.removeprefix(join(data.shards, "")))
+    for name in _not_in_index(data.shards, source, [shard.url for _, shard in entries]):
+        of_all.add(UNLISTED, name)
     found.left_out = of_all.lines()
     return found
+
+
+def _not_in_index(base: str, source: Storage, urls: list[str]) -> list[str]:
+    """Tar files beside an index that are none of its shards; none where a store lists no files."""
+    try:
+        there = source.list(base, (".tar", ".TAR"))
+    except StorageError:
+        return []
+    known = set(map(plain, urls))
+    names = (name for name, _ in there if not is_tool_made(name))
+    return [name for name in names if plain(sealed(join(base, name), share=False)) not in known]
 
 
 T = TypeVar("T")

@@ -89,7 +89,10 @@ def test_equal_images_of_others_shards_are_counted_and_named_or_refused(
 def test_a_part_whose_shards_are_all_empty_is_refused(tmp_path: Path, small_jpegs: list[bytes]) -> None:
     data = stock_shards(tmp_path / "s", small_jpegs, ["x-train-0.tar"], [0, 1, 2] * 4)
     write_tar(tmp_path / "s" / "x-val-0.tar", {"._a.jpg": b"Mac OS"})
-    with pytest.raises(ConfigError, match=r"no shard of the val part has a sample: x-val-0\.tar; take them away"):
+    with pytest.raises(
+        ConfigError,
+        match=r"no shard of the val part has a sample: x-val-0\.tar; left out: 1 hid.*: \._a\.jpg.*; take them away",
+    ):
         index_shards(data, STORAGE, "cls")
     assert not (tmp_path / "s" / "index.json").exists()
 
@@ -279,6 +282,21 @@ def test_other_labels_than_the_classes_are_refused(
     for number, label in enumerate(labels):
         write_tar(tmp_path / f"{number}.tar", {"0.jpg": small_jpegs[0], "0.cls": str(label).encode()})
     refused(DataConfig(shards=str(tmp_path), classes=classes), message)
+
+
+def test_classes_without_an_image_are_said_and_labels_from_one_on(tmp_path: Path, small_jpegs: list[bytes]) -> None:
+    data = stock_shards(tmp_path / "s", small_jpegs, ["train-0.tar", "val-0.tar"], [1, 2, 3] * 4)
+    remedy = r"set it to 4 \(class 0 then has no image: these begin at 1\), or pack.label"
+    refused(data, f"the labels are 1 to 3, data.classes is 3; labels are 0 to data.classes - 1: {remedy}")
+    assert index_shards(replace(data, classes=4), STORAGE, "cls").warnings == [
+        "1 of 4 classes have no image in any part: 0; the labels begin at 1, those of data.classes classes at 0"
+    ]
+    data = stock_shards(tmp_path / "m", small_jpegs, ["train-0.tar", "val-0.tar"], ["01", 1, 2] * 4)
+    assert index_shards(replace(data, classes=1000), STORAGE, "cls").warnings[0].startswith("998 of 1000 classes")
+    data = stock_shards(tmp_path / "n", small_jpegs, ["train-0.tar", "val-0.tar"], [0, 1, 5] * 4)
+    assert index_shards(replace(data, classes=1000), STORAGE, "cls").warnings == [
+        "997 of 1000 classes have no image in any part: 2, 3, 4 ..."
+    ]
 
 
 def test_captions_are_no_classes(tmp_path: Path, small_jpegs: list[bytes]) -> None:

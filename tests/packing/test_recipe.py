@@ -7,11 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from platform.config import Config, ConfigError, DataConfig
+from platform.config import Config, ConfigError, DataConfig, StorageConfig
 from platform.data.index import read_index
 from platform.packing import recipe
+from platform.packing.adopt import index_shards
 from platform.packing.pack import pack
 from platform.plan import _say_once, open_data
+from tests.data.handmade import write_tar
 from tests.packing.packed import class_files, config, one_image, write_files
 from tests.packing.test_resume import interrupt_at
 
@@ -143,6 +145,27 @@ def test_another_seed_or_size_of_shards_is_said_once(
         )
         == 1
     )
+
+
+def test_settings_for_images_of_shards_that_others_made_are_said(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, small_jpegs: list[bytes]
+) -> None:
+    for name in ("train-0.tar", "val-0.tar"):
+        write_tar(
+            tmp_path / name,
+            {
+                f"{i}.{end}": small_jpegs[i] if end == "jpg" else b"%d" % (i % 2)
+                for i in range(4)
+                for end in ("jpg", "cls")
+            },
+        )
+    data = DataConfig(shards=str(tmp_path), source=None, classes=2)
+    index_shards(data, StorageConfig(), "cls")
+    open_data(Config(data=data))
+    assert "changes nothing" not in caplog.text
+    open_data(Config(data=replace(data, value_range=[0, 4095])))
+    said = f"the shards in {tmp_path} were made by others and are used as they are: data.value_range=[0, 4095] changes"
+    assert said in caplog.text
 
 
 def test_every_setting_that_is_not_named_otherwise_is_part_of_the_digest() -> None:

@@ -28,6 +28,28 @@ def test_what_was_packed_is_accepted(tmp_path: Path, class_folder: Path) -> None
     assert calls == [(1, 4), (2, 4), (3, 4), (4, 4)]
 
 
+def test_tar_files_that_the_index_does_not_have_are_mentioned_and_no_failure(
+    tmp_path: Path, make_shards: MakeShards, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = two_shards(make_shards)
+    shards = sorted(folder.glob("*.tar"))
+    (folder / "more").mkdir()
+    for name in ("more/late.TAR", "._hidden.tar"):
+        (folder / name).write_bytes(shards[0].read_bytes())
+    store = fsspec.filesystem("memory")
+    for path in (path for path in folder.rglob("*") if path.is_file()):
+        store.pipe_file(f"memory://late/{path.relative_to(folder)}", path.read_bytes())
+    lines = ["1 tar files that the index does not have: more/late.TAR"]
+    for url in (str(folder), f"{folder}/", "memory://late"):
+        assert [line for line in verify(DataConfig(shards=url)).left_out if "index" in line] == lines
+
+    def none(*_: object) -> None:
+        raise StorageError("it lists nothing")
+
+    monkeypatch.setattr(Storage, "list", none)
+    assert verify(DataConfig(shards="memory://late")).left_out == []
+
+
 def test_every_bad_shard_is_listed_in_a_line_that_names_it(tmp_path: Path, class_folder: Path) -> None:
     data = config(tmp_path, class_folder)
     pack(data)
