@@ -54,7 +54,7 @@ def refuse_lacking(lacking: Lacking, samples: int, rule: SampleRule, left_out: l
     """
     if not lacking.samples:
         return
-    remedies = [_image_remedy(lacking, rule), _label_remedy(lacking, rule), "mend the shards"]
+    remedies = [_image_remedy(lacking), _label_remedy(lacking, rule), "mend the shards"]
     raise ConfigError(
         f"{len(lacking.samples)} of {samples} samples have no image ({', '.join(rule.images)}) or no label in "
         f"{rule.spec}: {'; '.join(lacking.samples[:NAMED])}{' ...' if len(lacking.samples) > NAMED else ''}"
@@ -62,9 +62,9 @@ def refuse_lacking(lacking: Lacking, samples: int, rule: SampleRule, left_out: l
     )
 
 
-def _image_remedy(lacking: Lacking, rule: SampleRule) -> str:
-    others = [extension for extension, _ in lacking.images.most_common() if extension not in rule.images]
-    return f"give pack.image={' or '.join(others[:NAMED])}" if others else ""
+def _image_remedy(lacking: Lacking) -> str:
+    others = [extension for extension, _ in lacking.images.most_common(NAMED)]
+    return f"give pack.image={' or '.join(others)}" if others else ""
 
 
 def _label_remedy(lacking: Lacking, rule: SampleRule) -> str:
