@@ -14,7 +14,8 @@ from platform.cluster import connect, disconnect
 from platform.config import Config, ConfigError, Experiment
 from platform.console import Counter
 from platform.data.cache import ShardError
-from platform.data.storage import StorageError
+from platform.data.index import read_entries
+from platform.data.storage import Storage, StorageError, is_remote
 from platform.packing import adopt, pack, verify
 from platform.packing.shard import ShardResult, ShardTask, write_shard
 from platform.redaction import shared_secrets, trust
@@ -61,6 +62,7 @@ def write(config: Config) -> pack.PackReport:
         packing = pack.prepare(data, config.seed, config.storage)
         with _workers(config, packing.images) as (workers, where):
             less = ", less those that turn out equal to another," if data.duplicates == "drop" else ""
+            _say_what_is_replaced(config)
             print(f"packing {packing.images:,} images of {data.source}{less} into {data.shards}, {where}", flush=True)
             with Counter("packed", "images") as counter:
                 report = pack.write(packing, config.storage, counter, workers)
@@ -79,6 +81,16 @@ def write(config: Config) -> pack.PackReport:
     print(f"packed {images} in {report.shards} shards", end="")
     print(f", {report.reused} of them found finished" if report.reused else "", flush=True)
     return report
+
+
+def _say_what_is_replaced(config: Config) -> None:
+    """Shards of an earlier packing make room for the new ones, once these are whole."""
+    if is_remote(config.data.shards):  # where nothing is ever replaced
+        return
+    with contextlib.suppress(ShardError):
+        said = read_entries(config.data.shards, Storage(config.storage))
+        images = sum(shard.samples for _, shard in said.entries)
+        print(f"replacing the {images:,} images in {config.data.shards}, packed from {said.packing.get('source')}")
 
 
 @contextlib.contextmanager

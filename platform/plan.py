@@ -18,6 +18,7 @@ from platform.data.storage import Storage, StorageError, is_remote
 from platform.models import build
 from platform.models.rehearsal import rehearse
 from platform.packing import pack, recipe
+from platform.packing.freshness import changed_since
 from platform.packing.sources import source_name
 
 log = logging.getLogger("platform")
@@ -155,10 +156,14 @@ def open_data(config: Config) -> Index:
     recipe.refuse_others(index.packing, config.data)
     if said := recipe.without_effect(index.packing, config.data, config.seed):
         _say_once(said)
+    if said := changed_since(config.data):
+        _say_once(said)
     found = len(index.classes)
+    again = "" if wanted is None else ", or pack the source into another data.shards if it has that many now"
+    classes = config.data.classes
     require(
-        found in (0, config.data.classes),
-        f"data.classes is {config.data.classes}, the shards in {config.data.shards} have {found}; set it to that",
+        found in (0, classes),
+        f"data.classes is {classes}, the shards in {config.data.shards} have {found}; set it to that{again}",
     )
     return index
 

@@ -5,6 +5,7 @@ In: an opened image. Out: an image of mode L or RGB, and a word about what it wa
 """
 
 import contextlib
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +16,8 @@ SIXTEEN_BITS = (0.0, 65535.0)
 _RANGES = {"I;16": SIXTEEN_BITS, "I;16L": SIXTEEN_BITS, "I;16B": SIXTEEN_BITS, "I": None, "F": None}  # of deep grey
 _RAW_RANGES = {"I;12": (0.0, 4095.0)}  # of values that a file holds in fewer bits than Pillow
 _GREY = ("1", "L", "LA", "La", *_RANGES)
+_BITS, _SAMPLE_FORMAT = 258, 339  # TIFF
+_UNSIGNED, _SIGNED = 1, 2  # Pillow takes the one for the other in integers of 32 bits, and the other for the one in 8
 _WHITE_IS_ZERO, _PHOTOMETRIC = 0, 262  # TIFF: as many X-rays are stored; Pillow turns only 1 and 8 bits around
 
 ValueRange = tuple[float, float]
@@ -43,8 +46,10 @@ def in_colour_or_grey(
         area: the part that is wanted, in pixels; by default all.
 
     Raises:
-        ValueError: its range is not known, or a value is not finite.
+        ValueError: its range is not known, or a value is not finite, or of a kind that Pillow misreads.
     """
+    if image.mode in ("L", "RGB", "RGBA") and _tag(image, _SAMPLE_FORMAT) == _SIGNED:
+        raise ValueError("its values are signed integers of 8 bits; write them as unsigned ones, 0 to 255")
     if is_deep(image):
         return _scaled(image, value_range, area)
     hidden = image.has_transparency_data
@@ -82,12 +87,12 @@ def converted(image: Image.Image, value_range: ValueRange | None = None) -> str 
 def _scaled(image: Image.Image, value_range: ValueRange | None, area: Area | None) -> Image.Image:
     """Deep grey as 8-bit grey: `low` or less is 0, `high` or more is 255, in between it is rounded."""
     low, high = value_range or _known_range(image)
-    white_is_zero = (
-        isinstance(image, TiffImagePlugin.TiffImageFile) and image.tag_v2.get(_PHOTOMETRIC) == _WHITE_IS_ZERO
-    )
+    white_is_zero = _tag(image, _PHOTOMETRIC) == _WHITE_IS_ZERO
     transparent = image.info.get("transparency")
-    values = np.asarray(image if area is None else image.crop(area))
-    if values.dtype.kind == "u":
+    values: NDArray[Any] = np.asarray(image if area is None else image.crop(area))
+    if values.dtype == np.int32 and _is_unsigned(image):
+        values = values.view(np.uint32)
+    if values.dtype in (np.uint8, np.uint16):
         grey = _stretched(np.arange(65536), low, high)[values]
     else:
         if not np.isfinite(values).all():
@@ -98,6 +103,20 @@ def _scaled(image: Image.Image, value_range: ValueRange | None, area: Area | Non
     if isinstance(transparent, int):
         grey = np.where(values == transparent, np.uint8(BACKGROUND), grey)
     return Image.fromarray(grey)
+
+
+def _is_unsigned(image: Image.Image) -> bool:
+    """Whether values of 32 bits are, which a TIFF says by saying nothing, too."""
+    return _tag(image, _BITS) == 32 and _tag(image, _SAMPLE_FORMAT) in (None, _UNSIGNED)
+
+
+def _tag(image: Image.Image, number: int) -> int | None:
+    """The first value of a TIFF's tag."""
+    if not isinstance(image, TiffImagePlugin.TiffImageFile):
+        return None
+    found: Any = image.tag_v2.get(number)
+    first: Any = found[0] if isinstance(found, tuple) and found else found
+    return first
 
 
 def _stretched(values: NDArray[np.generic], low: float, high: float) -> NDArray[np.uint8]:
@@ -111,12 +130,19 @@ def _known_range(image: Image.Image) -> ValueRange:
     found = _RAW_RANGES.get(_raw_mode(image), _RANGES[image.mode])
     if found is None:
         kind = "floating-point numbers" if image.mode == "F" else "integers of 32 bits"
-        low, high = image.getextrema()
+        low, high = _extremes(image)
         raise ValueError(
             f"its values are {kind} ({low:g} to {high:g} in it), of which nobody says what is black and what is white; "
             "give data.value_range=[BLACK,WHITE]"
         )
     return found
+
+
+def _extremes(image: Image.Image) -> ValueRange:
+    if image.mode == "I" and _is_unsigned(image):
+        values = np.asarray(image).view(np.uint32)
+        return float(values.min()), float(values.max())
+    return image.getextrema()  # pyright: ignore[reportReturnType]
 
 
 def _bits(image: Image.Image) -> int:

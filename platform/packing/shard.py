@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from PIL import Image
+
 from platform.config import ConfigError, first_line
 from platform.data.storage import NoSuchFile, Refused, StorageError
 from platform.packing.duplicates import NONE, digest_of
@@ -184,6 +186,8 @@ def too_many(unreadable: list[str], limit: int) -> ConfigError:
 def _reason(error: Exception) -> str:
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
+    if isinstance(error, Image.DecompressionBombError):
+        return f"more than {2 * (Image.MAX_IMAGE_PIXELS or 0):,} pixels; shrink it"
     return first_line(error) or type(error).__name__
 
 

@@ -29,8 +29,11 @@ from platform.packing.datasets import TorchvisionSource
 from platform.packing.items import SPLIT_NAMES, Item, Parts, file_stamp, read_file, say_once
 from platform.packing.layout import refuse_misread
 from platform.packing.lists import LIST_SUFFIXES, ListSource, is_list
+from platform.packing.parts import few
 
-SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".ppm", ".gif", ".tif", ".tiff")
+SUFFIXES = (
+    ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm", ".pbm", ".pnm",
+)  # fmt: skip
 KINDS = "a folder, a tar, a .csv, .tsv or .parquet list, torchvision:NAME or sklearn:digits"
 ARCHIVES = (".tar", ".tgz", ".gz", ".bz2", ".xz", ".zst", ".zip", ".7z", ".rar")
 EMPTY = "empty folders"
@@ -200,8 +203,11 @@ def _by_folder(files: Iterable[tuple[str, Any]], left_out: LeftOut, folder: str 
         raise ConfigError(f"the source has no images in class folders; {_instead(passed_over)}")
     refuse_misread(parts, folder)
     if None in parts and len(parts) > 1:
+        named = ", ".join(f"{part}/" for part in parts if part)
+        classes = sorted({item.label for item in parts[None]})
         raise ConfigError(
-            f"the source mixes class folders with the parts {', '.join(str(p) for p in parts if p)}; use one"
+            f"the source has {named} beside the class folders {few(classes)}: move these into train/, or, if {named} "
+            "holds no part, take it away"
         )
     _say_what_became(written, left_out, passed_over)
     return dict(parts)

@@ -1,6 +1,7 @@
 """What becomes of images of every mode: the right brightness, no hidden colours, a word about what they were."""
 
 import io
+import re
 import struct
 import zlib
 from typing import Any
@@ -201,3 +202,34 @@ def test_what_is_left_out_is_said() -> None:
     assert converted(opened(encoded(pictures[0], "TIFF"))) is None
     assert converted(opened(encoded(pictures[0], "MPO", save_all=True, append_images=pictures[1:]))) is None
     assert converted(opened(png(np.dstack([RAMP] * 3), 2))) == "RGB (the upper 8 of 16 bits)"
+
+
+def whole_tiff(values: NDArray[Any]) -> bytes:
+    """Grey of any kind of integers, which Pillow writes not all of."""
+    height, width = values.shape
+    sample_format, bits = (2 if values.dtype.kind == "i" else 1), 8 * values.dtype.itemsize
+    tags = {256: width, 257: height, 258: bits, 259: 1, 262: 1, 273: 0, 277: 1, 278: height, 279: values.nbytes}
+    tags |= {339: sample_format}
+    tags[273] = 8 + 2 + 12 * len(tags) + 4  # where the pixels begin
+    entries = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags.items())
+    return b"II*\0" + struct.pack("<IH", 8, len(tags)) + entries + bytes(4) + values.tobytes()
+
+
+@pytest.mark.parametrize("kind", [np.uint8, np.uint16, np.uint32, np.int16, np.int32])
+def test_integers_of_a_tiff_are_signed_or_not_as_it_says(kind: type[np.integer[Any]]) -> None:
+    limits = np.iinfo(kind)
+    values = np.linspace(limits.min, limits.max, 4096).astype(kind).reshape(64, 64)
+    image = Image.open(io.BytesIO(whole_tiff(values)))
+    if kind in (np.uint32, np.int32):
+        said = f"integers of 32 bits ({float(values.min()):g} to {float(values.max()):g} in it)"
+        with pytest.raises(ValueError, match=re.escape(said)):
+            converted(image)
+    grey = in_colour_or_grey(image, (float(limits.min), float(limits.max)))
+    span = float(limits.max) - float(limits.min)
+    np.testing.assert_array_equal(np.asarray(grey), np.rint((values.astype(float) - limits.min) * (255 / span)))
+
+
+def test_signed_integers_of_8_bits_are_refused() -> None:
+    image = Image.open(io.BytesIO(whole_tiff(np.zeros((4, 4), np.int8))))
+    with pytest.raises(ValueError, match="signed integers of 8 bits; write them as unsigned ones, 0 to 255"):
+        in_colour_or_grey(image)

@@ -81,6 +81,9 @@ def test_what_is_dropped_and_what_remains_is_said(
     assert "warning: 1 image(s) are equal to another, " in said
     assert "; dropped: 12 of 13 remain" in said
     assert "packed 9 training and 3 validation images in" in said
+    assert "replacing" not in said
+    job.write(Config(data=replace(data, duplicates="keep")))
+    assert f"replacing the 12 images in {data.shards}, packed from source\npacking 13 images" in capsys.readouterr().out
 
 
 @pytest.fixture(scope="module")

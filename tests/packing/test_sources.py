@@ -403,7 +403,10 @@ def test_empty_folders_and_parts_of_two_names_are_said(
 
 def test_a_source_that_mixes_classes_and_parts_is_refused(tmp_path: Path, small_jpegs: list[bytes]) -> None:
     files = class_files(small_jpegs) | class_files(small_jpegs, "train/")
-    with pytest.raises(ConfigError, match=r"mixes class folders with the parts train; use one"):
+    with pytest.raises(
+        ConfigError,
+        match=r"has train/ beside the class folders [a-z, ]+: move these into train/, or, if train/ holds no part",
+    ):
         pack(config(tmp_path, write_files(tmp_path / "source", files)))
 
 
@@ -591,13 +594,13 @@ def test_sources_and_items_are_small_and_picklable(tmp_path: Path, class_folder:
 def test_files_that_are_passed_over_are_counted_and_named(
     tmp_path: Path, class_folder: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    write_files(class_folder, {"cat/x.jfif": b"1", "stray.jpg": b"2", "cat/.DS_Store": b"3", "README.txt": b"4"})
+    write_files(class_folder, {"cat/x.jxl": b"1", "stray.jpg": b"2", "cat/.DS_Store": b"3", "README.txt": b"4"})
     both = [open_source(str(class_folder)).parts() for _ in range(2)]
     assert [len(parts[None]) for parts in both] == [12, 12]
     hidden, said = [record.getMessage() for record in caplog.records]
     assert hidden == "passed over in the source: 1 hidden and tool-made files: cat/.DS_Store"
     assert said.startswith("3 files are passed over")
-    for name in ("cat/x.jfif", "stray.jpg", "README.txt"):
+    for name in ("cat/x.jxl", "stray.jpg", "README.txt"):
         assert name in said
 
 

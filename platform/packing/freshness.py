@@ -1,0 +1,46 @@
+"""Whether a source was changed after it was packed, as far as a few looks tell: nobody lists a million files to train.
+
+In: a config's source and shards on this machine. Out: a line to be said.
+"""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from platform.config import DataConfig
+from platform.data.index import INDEX_NAME
+from platform.data.storage import is_remote
+from platform.packing.items import SPLIT_NAMES
+
+
+def changed_since(data: DataConfig) -> str | None:
+    """What of the source is newer than the shards' index: its file, or one of the folders of classes, which are as old
+    as the last name in them. What is of other kinds, or elsewhere, is not looked at."""
+    if data.source is None or ":" in data.source or is_remote(data.shards):
+        return None
+    try:
+        packed_at = Path(data.shards, INDEX_NAME).stat().st_mtime
+        newer = next((path for path in _looked_at(Path(data.source)) if path.stat().st_mtime > packed_at), None)
+    except OSError:  # the source may be gone, once it is packed
+        return None
+    if newer is None:
+        return None
+    return (
+        f"{newer} was changed after the shards in {data.shards} were packed, which hold what was there then; pack it "
+        "into another data.shards to use it, or say data.source=null to use them as they are"
+    )
+
+
+def _looked_at(source: Path) -> Iterator[Path]:
+    """The source, the folders in it, and those in its parts."""
+    yield source
+    if source.is_dir():
+        for folder in _folders(source):
+            yield folder
+            if folder.name.lower() in SPLIT_NAMES:
+                yield from _folders(folder)
+
+
+def _folders(folder: Path) -> list[Path]:
+    with os.scandir(folder) as entries:  # which tells folders without a look at each
+        return sorted(Path(entry.path) for entry in entries if entry.is_dir())
