@@ -23,7 +23,7 @@ from PIL import Image
 
 from platform.config import ConfigError, StorageConfig
 from platform.data.storage import is_remote
-from platform.data.tar import CIRCULAR, TOOL_MADE, LeftOut, Place, members_of
+from platform.data.tar import CIRCULAR, TOOL_MADE, LeftOut, Place, members_of, what_is_wrong
 from platform.data.toolmade import is_tool_made
 from platform.packing.datasets import TorchvisionSource
 from platform.packing.items import SPLIT_NAMES, Item, Parts, file_stamp, read_file, say_once
@@ -166,10 +166,10 @@ class TarSource:
         except (tarfile.TarError, OSError, ValueError) as error:
             if isinstance(error, ConfigError):
                 raise
-            reason = " ".join(str(error).split())  # tarfile's takes several lines
+            lists = f"or a list of which the name ends in {', '.join(LIST_SUFFIXES)}"
+            wrong = what_is_wrong(error, f"copy it again, or give a folder or a tar of class folders, {lists}")
             raise ConfigError(
-                f"data.source {self.path} is torn or no tar ({reason}); copy it again, or give a folder or a tar of "
-                f"class folders, or a list of which the name ends in {', '.join(LIST_SUFFIXES)}"
+                f"data.source {self.path} {' '.join(wrong.split())}"  # tarfile's takes several lines
             ) from error
 
     def read(self, item: Item) -> bytes:
