@@ -36,7 +36,7 @@ from platform.config import (
     flatten,
     require,
 )
-from platform.overrides import as_typed, at_home, explained, explained_ambiguity, home_paths, sections
+from platform.overrides import as_typed, at_home, explained, explained_ambiguity, home_paths, refuse_empty, sections
 from platform.redaction import Redacting, redacted, sealed_words
 from platform.submission import is_submitted, submission
 
@@ -232,6 +232,7 @@ def as_given(composed: DictConfig) -> Config:
 def typed(composed: DictConfig) -> Config:
     """The same with absolute paths (workers have other directories)."""
     config = at_home(as_given(composed))
+    refuse_empty(config)
     return replace(
         config,
         output_dir=str(Path(config.output_dir).absolute()),

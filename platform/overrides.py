@@ -3,20 +3,21 @@
 In: overrides as people write them. Out: the same so quoted that Hydra takes them at their word.
 """
 
+import contextlib
 import dataclasses
 import functools
 import re
 import shlex
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, get_args, get_type_hints
+from typing import Any, get_args, get_origin, get_type_hints
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.overrides_visitor import HydraErrorListener
 from hydra.errors import HydraException, OverrideParseException
 from hydra.grammar.gen.OverrideLexer import InputStream, OverrideLexer
 
-from platform.config import Config, ConfigError, replaced
+from platform.config import ClusterConfig, Config, ConfigError, KubeConfig, replaced
 
 # Settings that are paths (or URLs, which have no ~ in front) of the machine that the command runs on.
 PATHS = (
@@ -39,11 +40,13 @@ PLAIN = (*NO_STRINGS, OverrideLexer.ID, OverrideLexer.NULL, OverrideLexer.UNQUOT
 
 
 def as_typed(override: str) -> str:
-    """An override whose setting is a string, so quoted that Hydra neither reads a number out of it (`name=1.10` is not
-    1.1, `name=2024_11_28` not 20241128) nor stumbles over a `~`. Any other word as it is."""
+    """An override whose setting is a string, so quoted that Hydra neither reads a number or a list out of it
+    (`name=1.10` is not 1.1, `name=2024_11_28` not 20241128) nor stumbles over a `~`. Any other word as it is."""
     key, found, value = override.partition("=")
     if not found or key.lstrip("+") not in strings():
         return override
+    if value[:1] in ("[", "{"):
+        return _as_string(key, value) or override
     try:
         return f"{key}={''.join(_quoted_elements(value))}"
     except HydraException:  # says so when it reads the whole
@@ -84,6 +87,29 @@ def _quoted_element(text: str, kinds: list[int]) -> str:
 def strings() -> frozenset[str]:
     """Dotted keys of the settings that are strings."""
     return frozenset(key for key, kind in _settings(Config) if kind in (str, str | None))
+
+
+@functools.cache
+def lists() -> frozenset[str]:
+    """Dotted keys of the settings that are lists."""
+    return frozenset(key for key, kind in _settings(Config) if list in [get_origin(k) for k in (kind, *get_args(kind))])
+
+
+def refuse_empty(config: Config) -> None:
+    """Refuse strings without a character, as an unset variable of a shell leaves them: no path and no name is empty.
+
+    Raises:
+        ConfigError: with the setting.
+    """
+    usual = Config(cluster=ClusterConfig(kube=KubeConfig()))
+    for key in sorted(strings()):
+        if _value(config, key) == "" and _value(usual, key) != "":
+            raise ConfigError(f"{key} is empty; give a value, or leave it out")
+
+
+def _value(config: Any, key: str) -> Any:
+    """None of a section that is not there."""
+    return functools.reduce(lambda section, name: getattr(section, name, None), key.split("."), config)
 
 
 def sections() -> dict[str, list[str]]:
@@ -137,10 +163,11 @@ def explained(error: OverrideParseException) -> str:
         return f"{key} has no value; write {key}=VALUE"
     refused = next((each for each in value if not UNQUOTED.match(each)), "")
     quoted = in_quotes(key, value)
-    if value[:1] in ("[", "{", "(") or not refused or not quoted:
+    is_string = key.lstrip("+") in strings()
+    if (value[:1] in ("[", "{", "(") and not is_string) or not refused or not quoted:
         reason = str(error).splitlines()[0].removeprefix("LexerNoViableAltException: ")
         return f"{reason}; quote values that hold = , : [ or {{, e.g. \"KEY=['a=1']\""
-    if key.lstrip("+") not in strings():
+    if not is_string:
         return f"{key} is {value}, where no {refused!r} can be; --cfg job shows its kind"
     return f"{key} is {value}, where {refused!r} needs quotes; write {quoted}"
 
@@ -148,22 +175,28 @@ def explained(error: OverrideParseException) -> str:
 def explained_ambiguity(override: str) -> str:
     """The same of commas."""
     key, _, value = override.partition("=")
-    return (
-        f"{key} is {value}, where ',' parts several values for --multirun; add that, or write {in_quotes(key, value)}"
-    )
+    value = re.sub(r"'([^',\\]*)'", r"\1", value)  # which got its quotes here
+    if key.lstrip("+") in strings():
+        meant = f"write {in_quotes(key, value)}"
+    else:
+        meant = f"write {key}=[{value}]" if key.lstrip("+") in lists() else "give one of them"
+    return f"{key} is {value}, where ',' parts several values for --multirun; add that, or {meant}"
 
 
 def in_quotes(key: str, value: str) -> str:
     """How a shell is told that a setting is just this string; "" if it cannot be."""
+    word = _as_string(key, value)
+    meaning = set(word) & set("!$`")  # something inside of double quotes, too
+    return (shlex.quote(word) if meaning else '"' + re.sub(r'([\\"])', r"\\\1", word) + '"') if word else ""
+
+
+def _as_string(key: str, value: str) -> str:
+    """The override of which Hydra takes just this string; "" if there is none."""
     for quote in "'\"":
         word = f"{key}={quote}{_escaped(value, quote)}{quote}"
-        try:
-            taken = OverridesParser.create().parse_override(word).value()
-        except HydraException:
-            continue
-        if taken == value:
-            meaning = set(word) & set("!$`")  # something inside of double quotes, too
-            return shlex.quote(word) if meaning else '"' + re.sub(r'([\\"])', r"\\\1", word) + '"'
+        with contextlib.suppress(HydraException):
+            if OverridesParser.create().parse_override(word).value() == value:
+                return word
     return ""
 
 

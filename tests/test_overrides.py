@@ -1,5 +1,6 @@
 """Overrides: strings stay as typed, and the quoting that an error shows gives what was meant."""
 
+import re
 import shlex
 
 import pytest
@@ -8,8 +9,8 @@ from hydra.errors import OverrideParseException
 from hypothesis import given
 from hypothesis import strategies as st
 
-from platform.config import Config, DataConfig
-from platform.overrides import as_typed, at_home, explained, in_quotes, strings
+from platform.config import Config, ConfigError, DataConfig, replaced
+from platform.overrides import as_typed, at_home, explained, explained_ambiguity, in_quotes, refuse_empty, strings
 
 
 @pytest.mark.parametrize(
@@ -21,6 +22,9 @@ from platform.overrides import as_typed, at_home, explained, in_quotes, strings
         ("name=-1e5", "name='-1e5'"),
         ("name=1.10,a, 1.20", "name='1.10',a, '1.20'"),
         ("output_dir=~/a b,~/c", "output_dir='~/a b','~/c'"),
+        ("name={a}", "name='{a}'"),
+        ("data.source=[2024] photos", "data.source='[2024] photos'"),
+        ("data.source={it's}/y", "data.source='{it\\'s}/y'"),
         *[(same, same) for same in (
             "name=null", "name='1.10'", "name=007", "name=1:30", "name=v1.10", "name=choice(1,2)", "name=it's", "~name",
             "seed=1_0", "optim.lr=1.10", "bench.parts=[1,2]", "--multirun", "output_dir='~/x'", "sampling=plain",
@@ -56,3 +60,28 @@ def test_home_is_in_the_place_of_its_sign_in_front_alone(monkeypatch: pytest.Mon
     monkeypatch.setenv("HOME", "/home/me")
     config = at_home(Config(output_dir="~", data=DataConfig(source="~/a~b", shards="x/~/y")))
     assert (config.output_dir, config.data.source, config.data.shards) == ("/home/me", "/home/me/a~b", "x/~/y")
+
+
+@pytest.mark.parametrize(
+    ("typed", "shown"),
+    [
+        ("name=1,2", """write "name='1,2'\""""),
+        ("data.source=a b,c", """write "data.source='a b,c'\""""),
+        ("data.value_range=0,4095", "write data.value_range=[0,4095]"),
+        ("evaluation.views=1,10", "write evaluation.views=[1,10]"),
+        ("seed=1,2", "give one of them"),
+    ],
+)
+def test_several_values_of_one_setting_show_what_was_meant(typed: str, shown: str):
+    said = explained_ambiguity(as_typed(typed))
+    assert said.startswith(typed.replace("=", " is ", 1) + ", where ',' parts several values for --multirun")
+    assert said.endswith(shown)
+
+
+@pytest.mark.parametrize(
+    "key", ["data.source", "data.shards", "output_dir", "tracking.uri", "storage.cache", "name", "cluster.address"]
+)
+def test_an_empty_string_is_refused(key: str):
+    refuse_empty(Config(name="x"))
+    with pytest.raises(ConfigError, match=rf"^{re.escape(key)} is (empty|'')"):
+        refuse_empty(replaced(Config(name="x"), key, ""))
