@@ -22,7 +22,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException, OverrideParseException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from platform.config import (
     MEMORY,
@@ -287,6 +287,8 @@ def _one_line(error: BaseException) -> str:
         return str(cause)
     if isinstance(error, OverrideParseException):
         return explained(error)
+    if isinstance(error, MissingMandatoryValue):
+        return f"{error.full_key} is ???, Hydra's word for a value that is missing; give one"
     if match := re.match(r"Ambiguous value for argument '(.*)'", text):
         return explained_ambiguity(match[1])
     if match := re.match(r"Could not override '([\w./@]+)'\. No match in the defaults list", text):

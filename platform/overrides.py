@@ -19,7 +19,7 @@ from hydra.grammar.gen.OverrideLexer import InputStream, OverrideLexer
 
 from platform.config import ClusterConfig, Config, ConfigError, KubeConfig, replaced
 
-# Settings that are paths (or URLs, which have no ~ in front) of the machine that the command runs on.
+# Settings that are paths (or addresses) of the machine that the command runs on.
 PATHS = (
     "output_dir",
     "data.shards",
@@ -32,7 +32,8 @@ PATHS = (
     "promote.sweep",
     "tracking.uri",
 )
-HOME = re.compile(r"(^|^[\w+]+:///)(~[^/?]*)")  # in front of a path, also of sqlite:///~/mlflow.db
+# In front of a path, also of sqlite:///~/mlflow.db, file:~/mlruns and torchvision:CIFAR10@~/data.
+HOME = re.compile(r"(^|^[\w+]+:///|^(?:file|local):(?://)?|^torchvision:\w+@)(~[^/?]*)")
 UNQUOTED = re.compile(r"[A-Za-z0-9_/\\+.$%*@?|:\t -]")  # what Hydra takes without quotes
 NO_STRINGS = (OverrideLexer.INT, OverrideLexer.FLOAT, OverrideLexer.BOOL)
 NESTED = (OverrideLexer.POPEN, OverrideLexer.BRACKET_OPEN, OverrideLexer.BRACE_OPEN)

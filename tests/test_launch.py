@@ -46,6 +46,8 @@ def test_help_names_jobs_and_groups():
         (["optim.lr=abc"], "optim.lr is 'abc'"),
         (["optim.lr=-1"], "optim.lr is -1"),
         (["sampling=foo"], "sampling=foo does not exist; choose one of alexnet"),
+        (["name=???"], "name is ???, Hydra's word for a value that is missing; give one"),
+        (["data.source="], "data.source is empty; give a value, or leave it out"),
         (["sampling=foo/bar"], "sampling=foo/bar does not exist; choose one of alexnet"),
         (
             ["model=torchvision/vgg11"],
