@@ -11,7 +11,7 @@ import threading
 from collections.abc import Generator, Iterable, Iterator
 
 from platform.cluster import connect, disconnect
-from platform.config import Config, ConfigError, Experiment
+from platform.config import Config, ConfigError, Experiment, printable
 from platform.console import Counter
 from platform.data.cache import ShardError
 from platform.data.index import read_entries
@@ -180,11 +180,6 @@ def _index(config: Config) -> int:
         print(f"{split:<6}{samples:>12,} images in {made.shards[split]} shard(s)")
     print(f"index  {made.url}")
     return 0
-
-
-def printable(line: str) -> str:
-    """With question marks for the bytes of names that are no UTF-8."""
-    return line.encode("utf-8", "replace").decode()
 
 
 @contextlib.contextmanager

@@ -34,6 +34,7 @@ from platform.config import (
     KubeConfig,
     first_line,
     flatten,
+    printable,
     require,
 )
 from platform.overrides import as_typed, at_home, explained, explained_ambiguity, home_paths, refuse_empty, sections
@@ -275,7 +276,7 @@ def _summary(experiment_file: Path) -> str:
 
 def one_line(error: BaseException) -> str:
     """An error of the config as one line with the value and the remedy, whoever raised it."""
-    return redacted(_one_line(error))
+    return printable(redacted(_one_line(error)))
 
 
 def _one_line(error: BaseException) -> str:

@@ -39,6 +39,7 @@ from platform.config import (
     first_line,
     flatten,
     identity,
+    printable,
     replaced,
 )
 from platform.redaction import VARIABLE
@@ -390,3 +391,7 @@ def test_what_one_test_knows_of_an_address_no_other_does(password: str) -> None:
     assert TrackingConfig(uri=f"http://me:{password}@mlflow").uri == "http://me:***@mlflow"
     assert password in os.environ[VARIABLE]
     assert password == "of-one" or "of-one" not in os.environ[VARIABLE]
+
+
+def test_names_of_files_take_one_line():
+    assert printable("a/new\nline\t\x1b[31m.jpg: é 猫 \udcff") == r"a/new\nline\t\x1b[31m.jpg: é 猫 ?"
