@@ -90,7 +90,8 @@ def _say_what_is_replaced(config: Config) -> None:
     with contextlib.suppress(ShardError):
         said = read_entries(config.data.shards, Storage(config.storage))
         images = sum(shard.samples for _, shard in said.entries)
-        print(f"replacing the {images:,} images in {config.data.shards}, packed from {said.packing.get('source')}")
+        source = str(said.packing.get("source"))
+        print(printable(f"replacing the {images:,} images in {config.data.shards}, packed from {source}"))
 
 
 @contextlib.contextmanager
@@ -155,7 +156,7 @@ def _verify(config: Config) -> int:
     with Counter("verified", "shards") as counter:
         found = verify.verify(config.data, config.storage, counter)
     for line in found.bad:
-        print(f"bad: {line}")
+        print(f"bad: {printable(line)}")
     for line in found.left_out:
         print(f"left out: {printable(line)}")
     for split, samples in found.samples.items():

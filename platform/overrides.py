@@ -162,12 +162,14 @@ def explained(error: OverrideParseException) -> str:
     key, found, value = error.override.partition("=")
     if not found:
         return f"{key} has no value; write {key}=VALUE"
+    if unprintable := [each for each in value if not each.isprintable()]:
+        return f"{key} has the character {unprintable[0]!r}, which no value needs; leave it out"
     refused = next((each for each in value if not UNQUOTED.match(each)), "")
     quoted = in_quotes(key, value)
     is_string = key.lstrip("+") in strings()
     if (value[:1] in ("[", "{", "(") and not is_string) or not refused or not quoted:
         reason = str(error).splitlines()[0].removeprefix("LexerNoViableAltException: ")
-        return f"{reason}; quote values that hold = , : [ or {{, e.g. \"KEY=['a=1']\""
+        return f"{key} is {value}: {reason}; quote values that hold = , : [ or {{, e.g. \"KEY=['a=1']\""
     if not is_string:
         return f"{key} is {value}, where no {refused!r} can be; --cfg job shows its kind"
     return f"{key} is {value}, where {refused!r} needs quotes; write {quoted}"

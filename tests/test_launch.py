@@ -47,6 +47,8 @@ def test_help_names_jobs_and_groups():
         (["optim.lr=-1"], "optim.lr is -1"),
         (["sampling=foo"], "sampling=foo does not exist; choose one of alexnet"),
         (["name=???"], "name is ???, Hydra's word for a value that is missing; give one"),
+        (["name=a\nb"], "name has the character '\\n', which no value needs; leave it out"),
+        (["evaluation.views=[1"], "evaluation.views is [1: "),
         (["data.source="], "data.source is empty; give a value, or leave it out"),
         (["sampling=foo/bar"], "sampling=foo/bar does not exist; choose one of alexnet"),
         (
