@@ -248,7 +248,7 @@ def _check_runs(sweep: Sweep, trials: dict[str, Trial], finalist: str) -> None:
 def test_a_weak_trial_of_pbt_goes_on_from_a_strong_one_also_after_a_kill(launch: Runner):
     """One at a time: the strong one waits with the checkpoint of epoch 2 when the weak one has come there."""
     words = ["sweep.scheduler=pbt", "training.epochs=3", "loader.log_samples=true", ONE_BY_ONE]
-    words += ["checkpoint.every_s=0.2", "checkpoint.keep=100", "model.width=1"]  # for epochs longer than a kill takes
+    words += ["checkpoint.every_s=0.2", "checkpoint.keep=100", "model.width=0.5"]  # for epochs longer than a kill takes
     sweep = Sweep(launch, "pbt", f"+sweep.space={{optim.lr:[{GOOD},{BAD}]}}", *words)
     strong, weak = sweep.member("p000-s0"), sweep.member("p001-s0")
     process = sweep.start()
