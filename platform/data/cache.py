@@ -114,7 +114,7 @@ class DiskCache:
         except StorageError:
             raise
         except NoLocks as error:
-            raise ShardError(without_locks(error)) from error  # not final: a lock server that is away comes back
+            raise ShardError(_without_locks(error)) from error  # not final: a lock server that is away comes back
         except OSError as error:
             raise ShardError(
                 f"the cache {self._folder} cannot take {shard.url} ({error.strerror or error}); free space there, "
@@ -167,10 +167,10 @@ def require_cache(folder: Path) -> None:
     try:
         require_locks(folder)
     except NoLocks as error:
-        raise ConfigError(without_locks(error)) from error
+        raise ConfigError(_without_locks(error)) from error
 
 
-def without_locks(error: NoLocks) -> str:
+def _without_locks(error: NoLocks) -> str:
     return f"storage.cache: {error}; give a folder on a disk of each machine, or set storage.cache={MEMORY}"
 
 

@@ -73,7 +73,7 @@ class Room:
         with self._opened() as ledger:
             if ledger is None or not abs(time.time() - ledger.listed) < LISTED_FOR_S:
                 ledger, files = self._list(ledger, part)
-                _keep_oldest(ledger, files)
+                ledger.oldest = files[:OLDEST]
             self._forget_dead(ledger, part)
             ledger.bytes += size - ledger.fetching.get(part.name, 0)  # of a process that died over it
             ledger.fetching[part.name] = size
@@ -150,7 +150,7 @@ class Room:
         if ledger.bytes > self.limit_bytes:
             ledger, files = self._list(ledger, own)
             self._remove_oldest(ledger, files)
-            _keep_oldest(ledger, files)
+            ledger.oldest = files[:OLDEST]
         return ledger
 
     def _remove_oldest(self, ledger: Ledger, files: list[tuple[str, int, int]]) -> None:
@@ -191,10 +191,6 @@ def _own(name: str) -> str:
     if not isinstance(name, str) or "/" in name or not OWN.fullmatch(name):
         raise ValueError(f"{name!r} is no shard of a cache")
     return name
-
-
-def _keep_oldest(ledger: Ledger, files: list[tuple[str, int, int]]) -> None:
-    ledger.oldest = files[:OLDEST]
 
 
 def _remove_unused(path: Path, used: int) -> bool:

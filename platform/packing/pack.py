@@ -114,7 +114,7 @@ def prepare(data: DataConfig, seed: int, storage: StorageConfig) -> Packing:
     parts = source.parts()
     splits = divide(parts, data.val_fraction, seed)
     classes = class_names(splits, data, source.classes() if isinstance(source, TorchvisionSource) else None)
-    counts = {split: Counter(item.label for item in items) for split, items in splits.items()}
+    counts = _by_class(splits)
     refuse_untrained(counts, "add training images of them, or take them out of that part")
     too_few = f", too few to hold one out for data.val_fraction={data.val_fraction:g}" if None in parts else ""
     for line in without_image(counts):
@@ -152,9 +152,9 @@ def _write_once_each(packing: Packing, target: Target, progress: Progress | None
         found = {"of": key, "extra": equal.extra, "lines": [redacted(line) for line in equal.lines()]}
         target.remember(json.dumps(found))
     once = dataclasses.replace(packing, splits=duplicates.dropped(packing.splits, found["extra"]))
-    trained = {split: Counter(item.label for item in items) for split, items in once.splits.items()}
+    trained = _by_class(once.splits)
     refuse_untrained(trained, "their training images are all in that part, too: take them out of it")
-    before = without_image({split: Counter(item.label for item in items) for split, items in packing.splits.items()})
+    before = without_image(_by_class(packing.splits))
     for line in without_image(trained):
         if line not in before:
             say_once(f"{packing.data.source}, equal images dropped: {line}")
@@ -168,6 +168,11 @@ def _write_once_each(packing: Packing, target: Target, progress: Progress | None
     report = _finish(once, target, results, {recipe.DROPPED: dropped})
     report.duplicates = [f"{line}; dropped: {once.images:,} of {packing.images:,} remain" for line in found["lines"]]
     return report
+
+
+def _by_class(splits: dict[str, list[Item]]) -> dict[str, Counter[str]]:
+    """Images of each class in each part."""
+    return {split: Counter(item.label for item in items) for split, items in splits.items()}
 
 
 def _fingerprint(of_shards: Iterable[str]) -> str:
