@@ -13,8 +13,8 @@ UV := 0.13.9
 run: setup
 	$(BIN)/python -m platform.launch +experiment=googlenet_ens
 
-test: setup
-	$(BIN)/python -m pytest -m "not long and not endurance"
+test: setup  ## property tests draw the same examples each time, new ones in the other targets: what fails is the change
+	$(BIN)/python -m pytest -m "not long and not endurance" --hypothesis-profile=ci
 
 long: setup  ## whole runs that take minutes: killed again and again, measured, in turns
 	$(BIN)/python -m pytest -m long
