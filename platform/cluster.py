@@ -24,11 +24,8 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from platform.config import CannotGoOn, ClusterConfig, ConfigError, first_line
 from platform.guard import MARK, guard
 from platform.ray_internals import (
-    JOB_CONFIG,
     draining_nodes,
     have_a_token,
-    interpreter,
-    interpreter_there,
     last_words,
     log_folder,
     logs_of,
@@ -37,10 +34,10 @@ from platform.ray_internals import (
     settle,
 )
 from platform.redaction import redacted, shared_secrets, trust
+from platform.runtime_env import RAY_TRAINS, ROOT, fork_server, joined, local, start_fork_server
 
 log = logging.getLogger("platform")
 
-ROOT = Path(__file__).resolve().parent.parent
 GONE_AFTER_S = 5.0  # without a beat
 ANSWER_S = 10.0  # of the mailbox
 OBJECT_STORE_BYTES = 200_000_000  # reports are all that passes through it; shards are read by the workers
@@ -49,10 +46,9 @@ SECRETS_WAIT_S = 60.0  # for the mailbox to answer
 NOT_ALIVE_S, GIVEN_UP_AFTER_S = 60.0, 300.0  # for the first process; Python on a cold network disk takes its time
 LEAVING_S = 10.0  # what a thread may need to come out of Ray
 _guards: list["subprocess.Popen[bytes]"] = []  # of this process's local Ray
+_fork_servers: list["subprocess.Popen[bytes]"] = []
 _inside: dict[threading.Thread, threading.Event] = {}  # threads that work with Ray, and what has each of them leave it
 _ray_get, _ray_wait = ray.get, ray.wait
-# Patterns as in .gitignore: without the slash, "data" would match platform/data too.
-NOT_SHIPPED = ["/.venv", "/.git", "/data", "/runs", "/mlruns", "/mlartifacts", "/mlflow.db"]
 
 
 @dataclass(frozen=True)
@@ -78,6 +74,8 @@ def connect(cluster: ClusterConfig) -> Resources:
         # After a node is lost Ray Train asks for the old size first, and for the new one when this has passed.
         os.environ.setdefault("RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S", "10")
     os.environ.setdefault("RAY_TRAIN_METRICS_ENABLED", "0")  # Prometheus gauges; MLflow has ours
+    for name, value in RAY_TRAINS.items():
+        os.environ.setdefault(name, value)
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # no warning on machines without a GPU
     settle()
     ray.get, ray.wait = _get, _wait  # pyright: ignore[reportAttributeAccessIssue]  # Ray Train and Tune wait by them
@@ -85,7 +83,7 @@ def connect(cluster: ClusterConfig) -> Resources:
     if cluster.address is None:
         _start_local(cluster)
     else:
-        _join(cluster.address, ship_code=cluster.ship_code)
+        _join(cluster, cluster.address)
     if terminated is not signal.SIG_DFL and threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, terminated)  # Ray has put its own handler in the place of the job's
     _have_a_process_started()
@@ -126,10 +124,13 @@ def _start_local(cluster: ClusterConfig) -> None:
         print(elsewhere, flush=True)
     _guards.append(guard(scratch))
     os.environ[MARK] = str(scratch)
+    sockets = scratch / "fork"
+    if not fork_server(cluster).off:
+        _fork_servers.append(start_fork_server(sockets))
     try:
         ray.init(
             address="local",
-            runtime_env=interpreter(),
+            runtime_env=local(cluster, sockets),
             _temp_dir=str(scratch),
             include_dashboard=cluster.dashboard,
             object_store_memory=OBJECT_STORE_BYTES,
@@ -142,14 +143,14 @@ def _start_local(cluster: ClusterConfig) -> None:
         raise CannotGoOn(f"Ray did not start on this machine ({first_line(error)}){said}") from error
 
 
-def _join(address: str, *, ship_code: bool) -> None:
+def _join(cluster: ClusterConfig, address: str) -> None:
     try:
         host, _, port = address.rpartition(":")
         if host and port.isdigit() and "/" not in host:  # Ray itself would try for minutes
             socket.create_connection((host, int(port)), timeout=10).close()
         ray.init(
             address=address,
-            runtime_env=(interpreter_there() or {}) | (shipped_code() if ship_code and not _is_shipped() else {}),
+            runtime_env=joined(cluster),
             log_to_driver=False,
             logging_level=logging.ERROR,
         )
@@ -160,23 +161,17 @@ def _join(address: str, *, ship_code: bool) -> None:
         ) from error
 
 
-def shipped_code() -> dict[str, Any]:
-    """A runtime environment that takes this checkout to every process of a cluster."""
-    return {"working_dir": str(ROOT), "excludes": NOT_SHIPPED}
-
-
-def _is_shipped() -> bool:
-    """Whether `ray job submit --working-dir` has sent this checkout to the cluster already."""
-    return "working_dir" in json.loads(os.environ.get(JOB_CONFIG, "{}")).get("runtime_env", {})
-
-
 def disconnect() -> None:
     """Leave the cluster; a local one ends, and nothing of it is left."""
     _have_threads_leave()
     ray.shutdown()
     os.environ.pop(MARK, None)
+    for server in _fork_servers:  # with its raylet, or before one came
+        server.terminate()
     while _guards:
         _guards.pop().communicate()
+    while _fork_servers:
+        _fork_servers.pop().wait()
 
 
 def gpus_per_worker(cluster: ClusterConfig, resources: Resources) -> int:
