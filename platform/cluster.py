@@ -1,7 +1,6 @@
 """Ray: connect, see what there is, deal the members to lanes, and the mailbox workers report through."""
 
 import contextlib
-import json
 import logging
 import os
 import signal
@@ -13,7 +12,6 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import ray

@@ -1,6 +1,6 @@
 """The runtime environment in which Ray starts our processes: by which command, with which code and variables.
 
-In: `cluster`, and what the job's own submission says. Out: the dictionary for `ray.init`, and a word on the fork server.
+In: `cluster`, and what the job's own submission says. Out: the dictionary for `ray.init`, a word on the fork server.
 """
 
 import json

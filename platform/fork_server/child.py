@@ -12,6 +12,7 @@ import socket
 import sys
 import threading
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, NoReturn
 
 INTERRUPTED = 130
@@ -59,7 +60,7 @@ def run(request: Request) -> NoReturn:
     become(request)
     script = request.arguments[0]
     sys.argv[:] = request.arguments
-    sys.path[0] = os.path.dirname(os.path.abspath(script))
+    sys.path[0] = str(Path(script).absolute().parent)
     status = 0
     try:
         runpy.run_path(script, run_name="__main__")
@@ -75,7 +76,7 @@ def leave(status: int) -> NoReturn:
     """Wait for threads, call what is registered for the end, and go. Taking the interpreter apart is left out: it would
     copy all the memory that is shared, and report everything that `preload.share` has set aside as lost."""
     try:
-        threading._shutdown()
+        threading._shutdown()  # pyright: ignore[reportAttributeAccessIssue]  # multiprocessing's children do the same
         atexit._run_exitfuncs()
         sys.stdout.flush()
         sys.stderr.flush()

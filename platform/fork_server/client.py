@@ -20,7 +20,7 @@ STATE = "PLATFORM_FORK_SERVER"  # in the environment of what is started: FORKED,
 FORKED = "forked"
 LOG = "fork_server.log"
 WARM = "warm"  # socket of a server that was started before there was a raylet
-# What a shell leaves and no library reads. Everything else must be the server's own, or a server is started that has it.
+# What a shell leaves and no library reads. Everything else must be the server's own; if not, another one is started.
 NOT_COMPARED = (STATE, "_", "SHLVL", "PWD", "OLDPWD")
 RAYLET, RAYLETS_PYTHON = "RAY_RAYLET_PID", "--python_worker_command="
 SUBREAPER = "RAY_kill_child_processes_on_worker_exit_with_raylet_subreaper"
@@ -154,9 +154,7 @@ def environment(variables: "dict[str, str] | os._Environ[str]") -> "list[str]":
     return [f"{key}={variables[key]}" for key in sorted(variables) if key not in NOT_COMPARED]
 
 
-def connected(
-    folder: str, key: str, python: str, options: "dict[str, str]", arguments: "list[str]"
-) -> "socket.socket":
+def connected(folder: str, key: str, python: str, options: "dict[str, str]", arguments: "list[str]") -> "socket.socket":
     """A connection to the server of this key, which is started if there is none.
 
     Raises:

@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from platform.fork_server.client import LOG, WARM, listening
+from platform.fork_server.preload import FIRST, WITH_RAY
 
 CLIENT, SERVER = "platform/fork_server/client.py", Path(__file__).resolve().with_name("server.py")
 # A node may have the launcher's interpreter, or another that can run the client; the checkout in the same place, in
@@ -37,7 +38,8 @@ def command(
         python: an interpreter, if the node has it; the process's own is what its raylet would start.
         root: of the checkout on the nodes; None: it is the job's working_dir.
         folder: for sockets, of this user alone; None: below the Ray session's.
-        preload, preload_with_ray: modules that are imported before the fork, and whether they import Ray.
+        preload, preload_with_ray: modules that are imported before the fork, beside those of `preload.py`; those that
+            import Ray are apart.
     """
     options = _options(preload, preload_with_ray) | ({"folder": str(folder)} if folder else {})
     client = str(root / CLIENT) if root else CLIENT
@@ -64,7 +66,7 @@ def start_warm(
 
 
 def _options(preload: Iterable[str], preload_with_ray: Iterable[str]) -> dict[str, str]:
-    return {"preload": ",".join(preload), "preload-with-ray": ",".join(preload_with_ray)}
+    return {"preload": ",".join([*FIRST, *preload]), "preload-with-ray": ",".join([*WITH_RAY, *preload_with_ray])}
 
 
 def _words(options: dict[str, str]) -> list[str]:

@@ -4,7 +4,8 @@ leave CUDA alone; `require_forkable` looks after that."""
 import gc
 import importlib
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Container, Iterable
+from pathlib import Path
 
 FIRST = {
     "numpy": "arrays, everywhere",
@@ -24,7 +25,7 @@ WITH_RAY = {
     "ray.train.v2._internal.execution.worker_group.worker_group": "the controller",
     "ray.tune": "trials",
 }
-# Variables that nothing among FIRST reads. A launcher has others by the time its raylet starts: MLflow's are set by MLflow.
+# Variables that nothing among FIRST reads. A launcher has others by the time its raylet starts: MLflow sets its own.
 READ_LATER = ("RAY_", "MLFLOW_", "_MLFLOW_", "SPT_NOENV=")
 # While libraries are loaded: their pools would be threads at the time of the fork.
 WITHOUT_THREADS = {
@@ -62,7 +63,7 @@ class NotForkable(Exception):
     """A fork of this process would not be whole."""
 
 
-def require_forkable(own: Iterable[int]) -> None:
+def require_forkable(own: Container[int]) -> None:
     """
     Args:
         own: descriptors of the server's.
@@ -70,24 +71,19 @@ def require_forkable(own: Iterable[int]) -> None:
     Raises:
         NotForkable: an import has started a thread, opened a connection, or touched a GPU.
     """
-    threads = [_read(f"/proc/self/task/{task}/comm") for task in os.listdir("/proc/self/task")]
+    threads = [(task / "comm").read_text().strip() for task in Path("/proc/self/task").iterdir()]
     if len(threads) > 1:
         raise NotForkable(f"imports have started {len(threads) - 1} thread(s): {', '.join(sorted(threads))}")
-    for descriptor in set(map(int, os.listdir("/proc/self/fd"))) - set(own):
-        target = _target(descriptor)
+    for descriptor in Path("/proc/self/fd").iterdir():
+        target = "" if int(descriptor.name) in own else _target(descriptor)
         if target.startswith("socket:"):
-            raise NotForkable(f"an import has opened a connection (descriptor {descriptor})")
+            raise NotForkable(f"an import has opened a connection (descriptor {descriptor.name})")
         if target.startswith("/dev/nvidia"):
             raise NotForkable(f"an import has opened a GPU ({target})")
 
 
-def _read(path: str) -> str:
-    with open(path) as file:
-        return file.read().strip()
-
-
-def _target(descriptor: int) -> str:
+def _target(descriptor: Path) -> str:
     try:
-        return os.readlink(f"/proc/self/fd/{descriptor}")
+        return str(descriptor.readlink())
     except FileNotFoundError:  # that of listing them
         return ""

@@ -32,7 +32,7 @@ Asked = tuple[Request, socket.socket]
 
 
 def main() -> None:
-    options = dict(word.removeprefix("--").partition("=")[::2] for word in sys.argv[1:])
+    options = {word.removeprefix("--"): value for word, _, value in (each.partition("=") for each in sys.argv[1:])}
     listener = socket.socket(fileno=int(options["listener"]))
     listener.listen(QUEUED)  # again: from now on the kernel tells clients this process's id
     _close_inherited(listener.fileno())
@@ -60,8 +60,8 @@ class Server:
 
     def __init__(self, listener: socket.socket, options: dict[str, str]) -> None:
         self._listener, self._options = listener, options
-        self._path = listener.getsockname()
-        self._file = os.stat(self._path).st_ino
+        self._path = Path(listener.getsockname())
+        self._file = self._path.stat().st_ino
         self._environment = set(environment(os.environ))
         self._is_warm = "warm" in options
         self._watched = _pidfd(options.get("watch") or os.environ.get(RAYLET))
@@ -71,7 +71,7 @@ class Server:
 
     def load(self) -> None:
         """Import everything, or what can be imported before there is a raylet."""
-        self._import([*preload.FIRST, *_modules(self._options, "preload")])
+        self._import(_modules(self._options, "preload"))
         if not self._is_warm:
             self._load_ray()
 
@@ -165,7 +165,7 @@ class Server:
         Raises:
             ValueError: what is imported already may have read other variables.
         """
-        self._path = path
+        self._path = Path(path)
         _require_equal(_read_by_now(self._environment), _read_by_now(environment(request.environment)))
         self._is_warm = False
         os.environ.clear()
@@ -176,7 +176,7 @@ class Server:
         self._load_ray()
 
     def _load_ray(self) -> None:
-        self._import([*preload.WITH_RAY, *_modules(self._options, "preload-with-ray")])
+        self._import(_modules(self._options, "preload-with-ray"))
         if raylet := sys.modules.get("ray._raylet"):  # before children replace the environment that it writes over
             raylet.setproctitle("ray::fork_server")
         preload.share()
@@ -219,14 +219,14 @@ class Server:
 
     def _may_leave(self) -> bool:
         """Take the socket away, unless somebody is in its queue."""
-        lock = os.open(os.path.dirname(self._path), os.O_RDONLY | os.O_DIRECTORY)
+        lock = os.open(self._path.parent, os.O_RDONLY | os.O_DIRECTORY)
         try:
             fcntl.flock(lock, fcntl.LOCK_EX)
             if select.select([self._listener], [], [], 0)[0]:
                 return False
             with contextlib.suppress(FileNotFoundError):
-                if os.stat(self._path).st_ino == self._file:  # else another server's
-                    os.unlink(self._path)
+                if self._path.stat().st_ino == self._file:  # else another server's
+                    self._path.unlink()
             return True
         finally:
             os.close(lock)
@@ -269,8 +269,8 @@ def _pidfd(pid: str | None) -> int | None:
 
 
 def _go_last() -> None:
-    """When memory is short the kernel ends children first, which Ray starts again: the server counts as the raylet does.
-    Who has started it may have been marked as a worker."""
+    """When memory is short the kernel ends children first, which Ray starts again: the server counts as the raylet
+    does. Who has started it may have been marked as a worker."""
     score = "0"
     with contextlib.suppress(OSError, KeyError):
         score = Path(f"/proc/{os.environ[RAYLET]}/oom_score_adj").read_text()
