@@ -17,7 +17,7 @@ from jobs.attempts import Attempts
 from jobs.results import Results
 from jobs.runs import Runs
 from jobs.train import Interrupted, deliver, end_runs_of_before, prepare_data, say_waiting, say_what_stopped
-from platform.cluster import CannotGoOn, connect, disconnect
+from platform.cluster import CannotGoOn, connect, disconnect, prepare
 from platform.config import Config, ConfigError, Experiment, first_line
 from platform.console import Console, duration
 from platform.destinations import require_copies
@@ -27,6 +27,7 @@ from platform.goodput import LAUNCHER_LOST
 from platform.interruption import signals
 from platform.launch import variant
 from platform.plan import Plan
+from platform.runtime_env import fork_server
 from platform.sweep import ranking, report, table
 from platform.sweep.agenda import Agenda
 from platform.sweep.outcome import Curves
@@ -50,6 +51,7 @@ def run(experiment: Experiment) -> int:
     folder = ExperimentFolder(experiment.folder)
     try:
         with signals(Interrupted), folder.held():
+            prepare(config.cluster)
             if config.fresh:
                 end_runs_of_before(experiment, folder)
             identity = {"sweep": {key: asdict(config.sweep)[key] for key in IDENTITY}}
@@ -65,6 +67,8 @@ def run(experiment: Experiment) -> int:
     except (CannotGoOn, OSError) as error:
         say_what_stopped(error)
         return 1
+    finally:
+        disconnect()
 
 
 def composer() -> Compose:
@@ -180,7 +184,7 @@ class _Sweep:
                 console.say(
                     f"{self._experiment.name}: {expected} of {self._planned.trials} trials to run, "
                     f"{tuning.side_by_side} side by side on {resources.nodes} node(s), {resources.cpus} CPUs, "
-                    f"{resources.gpus} GPUs"
+                    f"{resources.gpus} GPUs; fork server {fork_server(self._config.cluster)}"
                 )
                 try:
                     tuning.follow(runs, console, attempts)

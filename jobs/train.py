@@ -12,7 +12,7 @@ from pathlib import Path
 from jobs.attempts import Attempts
 from jobs.pack import write
 from jobs.runs import Runs
-from platform.cluster import CannotGoOn, Resources, connect, disconnect
+from platform.cluster import CannotGoOn, Resources, connect, disconnect, prepare
 from platform.config import Config, ConfigError, Experiment, first_line
 from platform.console import Console, duration
 from platform.data.index import Index
@@ -26,6 +26,7 @@ from platform.interruption import signals
 from platform.journal import Journal
 from platform.locks import locked
 from platform.plan import Plan, is_packed, open_data, plan
+from platform.runtime_env import fork_server
 from platform.tracking import Tracker, require_answer
 
 
@@ -59,6 +60,8 @@ def run(experiment: Experiment, *, evaluate_again: bool = False) -> int:
     started = time.monotonic()
     try:
         with signals(Interrupted), folder.held():
+            if experiment.config.fresh or _unfinished(folder, planned):
+                prepare(experiment.config.cluster)
             if experiment.config.fresh:
                 end_runs_of_before(experiment, folder)
             data = prepare_data(experiment.config)
@@ -86,6 +89,8 @@ def run(experiment: Experiment, *, evaluate_again: bool = False) -> int:
     except (CannotGoOn, OSError) as error:
         say_what_stopped(error)
         return 1
+    finally:
+        disconnect()
     outcome.trained_now, outcome.seconds = unfinished, time.monotonic() - started
     show(experiment, outcome)
     return 1 if outcome.failed or outcome.waiting else 0
@@ -266,5 +271,5 @@ def _headline(experiment: Experiment, members: int, lanes: int, resources: Resou
     now = " so far" if experiment.config.cluster.autoscaled else ""
     return (
         f"{experiment.name}: {members} member(s) in {lanes} lane(s) on {resources.nodes} node(s), "
-        f"{resources.cpus} CPUs, {resources.gpus} GPUs{now}"
+        f"{resources.cpus} CPUs, {resources.gpus} GPUs{now}; fork server {fork_server(experiment.config.cluster)}"
     )

@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import ray
@@ -20,6 +21,7 @@ from ray.util.placement_group import remove_placement_group
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from platform.config import CannotGoOn, ClusterConfig, ConfigError, first_line
+from platform.fork_server.client import FORKED, STATE
 from platform.guard import MARK, guard
 from platform.ray_internals import (
     draining_nodes,
@@ -32,10 +34,11 @@ from platform.ray_internals import (
     settle,
 )
 from platform.redaction import redacted, shared_secrets, trust
-from platform.runtime_env import RAY_TRAINS, ROOT, fork_server, joined, local, start_fork_server
+from platform.runtime_env import RAY_TRAINS, ROOT, fork_server, joined, local, start_fork_server, unforked
 
 log = logging.getLogger("platform")
 
+FORK_SERVER = "fork"  # a folder in that of a local Ray
 GONE_AFTER_S = 5.0  # without a beat
 ANSWER_S = 10.0  # of the mailbox
 OBJECT_STORE_BYTES = 200_000_000  # reports are all that passes through it; shards are read by the workers
@@ -44,7 +47,8 @@ SECRETS_WAIT_S = 60.0  # for the mailbox to answer
 NOT_ALIVE_S, GIVEN_UP_AFTER_S = 60.0, 300.0  # for the first process; Python on a cold network disk takes its time
 LEAVING_S = 10.0  # what a thread may need to come out of Ray
 _guards: list["subprocess.Popen[bytes]"] = []  # of this process's local Ray
-_fork_servers: list["subprocess.Popen[bytes]"] = []
+_fork_servers: list["subprocess.Popen[bytes]"] = []  # the next three: of it as well
+_scratch: list[Path] = []  # its folder
 _inside: dict[threading.Thread, threading.Event] = {}  # threads that work with Ray, and what has each of them leave it
 _ray_get, _ray_wait = ray.get, ray.wait
 
@@ -96,19 +100,31 @@ def _have_a_process_started() -> None:
         CannotGoOn: there is none after `GIVEN_UP_AFTER_S`.
     """
     here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
-    started = ray.remote(lambda: None).options(num_cpus=0, max_retries=0, scheduling_strategy=here).remote()
+    started = (
+        ray.remote(lambda: os.environ.get(STATE)).options(num_cpus=0, max_retries=0, scheduling_strategy=here).remote()
+    )
     said = "no process of Ray's has come to life on this machine in {:g} s{}"
     try:
         if not ray.wait([started], timeout=NOT_ALIVE_S)[0]:
             log.warning(said.format(NOT_ALIVE_S, f"; waiting on{last_words(log_folder())}"))
-        ray.get(started, timeout=GIVEN_UP_AFTER_S - NOT_ALIVE_S)
+        how = ray.get(started, timeout=GIVEN_UP_AFTER_S - NOT_ALIVE_S)
     except GetTimeoutError:
         raise CannotGoOn(said.format(GIVEN_UP_AFTER_S, last_words(log_folder()))) from None
     except RayError as error:
         raise CannotGoOn(f"no process of Ray's can start on this machine ({first_line(error)})") from error
+    if how not in (FORKED, None):
+        log.warning(unforked(1, how))
 
 
-def _start_local(cluster: ClusterConfig) -> None:
+def prepare(cluster: ClusterConfig) -> None:
+    """Begin with what a Ray of our own will need, which takes its time beside whatever else the launcher has to do.
+    `connect` takes it, `disconnect` ends it.
+
+    Raises:
+        ConfigError: there is no place for a Ray.
+    """
+    if cluster.address is not None or _scratch:
+        return
     if os.pathsep in str(ROOT):
         raise ConfigError(
             f"{ROOT} has a {os.pathsep!r} in its path, which parts the entries of PYTHONPATH; move the checkout"
@@ -116,19 +132,24 @@ def _start_local(cluster: ClusterConfig) -> None:
     # Workers need this checkout ahead of the standard library when their interpreter starts: see platform/__init__.
     path = os.environ.get("PYTHONPATH", "").split(os.pathsep)
     os.environ["PYTHONPATH"] = os.pathsep.join([str(ROOT), *(part for part in path if part and part != str(ROOT))])
-    have_a_token()
     scratch, elsewhere = scratch_folder()
     if elsewhere:
         print(elsewhere, flush=True)
+    _scratch.append(scratch)
     _guards.append(guard(scratch))
     os.environ[MARK] = str(scratch)
-    sockets = scratch / "fork"
     if not fork_server(cluster).off:
-        _fork_servers.append(start_fork_server(sockets))
+        _fork_servers.append(start_fork_server(scratch / FORK_SERVER))
+
+
+def _start_local(cluster: ClusterConfig) -> None:
+    prepare(cluster)
+    have_a_token()
+    scratch = _scratch[0]
     try:
         ray.init(
             address="local",
-            runtime_env=local(cluster, sockets),
+            runtime_env=local(cluster, scratch / FORK_SERVER),
             _temp_dir=str(scratch),
             include_dashboard=cluster.dashboard,
             object_store_memory=OBJECT_STORE_BYTES,
@@ -170,6 +191,7 @@ def disconnect() -> None:
         _guards.pop().communicate()
     while _fork_servers:
         _fork_servers.pop().wait()
+    _scratch.clear()
 
 
 def gpus_per_worker(cluster: ClusterConfig, resources: Resources) -> int:
@@ -227,7 +249,7 @@ class Message:
     """From a worker to the launcher."""
 
     member: str
-    kind: str  # metrics, state, ended, warning; fatal: nothing can go on
+    kind: str  # metrics, state, ended, warning, unforked; fatal: nothing can go on
     step: int = 0
     metrics: dict[str, float] | None = None
     text: str = ""

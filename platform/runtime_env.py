@@ -55,6 +55,11 @@ def fork_server(cluster: ClusterConfig) -> ForkServer:
     return ForkServer("")
 
 
+def unforked(processes: int, reason: str) -> str:
+    """What is said of processes that were started as if there were no fork server."""
+    return f"{processes} process(es) of Ray's started without the fork server, seconds later than they could: {reason}"
+
+
 def local(cluster: ClusterConfig, sockets: Path) -> dict[str, Any]:
     """Of a Ray on this machine; `sockets` is where `start_fork_server` has made the fork server's."""
     if fork_server(cluster).off:
