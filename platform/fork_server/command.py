@@ -15,18 +15,20 @@ from platform.fork_server.preload import FIRST, WITH_RAY
 
 CLIENT, SERVER = "platform/fork_server/client.py", Path(__file__).resolve().with_name("server.py")
 # A node may have the launcher's interpreter, or another that can run the client; the checkout in the same place, in
-# that of the job's working_dir, or not at all: then the interpreter of its raylet is started as ever.
+# the job's working_dir, to which Ray has changed, or not at all: then the interpreter of its raylet is started as ever
+# (xargs knows quotes as the raylet does, and unlike eval runs nothing).
 LINE = """
 python=$1 client=$2; shift 2
-[[ $client = /* ]] || client=$RAY_RUNTIME_ENV_CREATE_WORKING_DIR/$client
+[[ $client = /* ]] || client=$PWD/$client
 [[ -x $python ]] || python=python3
 [[ -r $client ]] && type -P "$python" >/dev/null && exec "$python" -I -S "$client" "$@"
 while [[ $1 != -- ]]; do shift; done; shift
 while IFS= read -rd "" word; do
-  [[ $word = --python_worker_command=* ]] && python=${word#*=}
+  [[ $word = --python_worker_command=* ]] && command=${word#*=}
 done </proc/$RAY_RAYLET_PID/cmdline
+python=$(xargs -n1 <<<"$command" 2>/dev/null | head -n1)
 export PLATFORM_FORK_SERVER="there is no $client on this node"
-exec "${python%% *}" "$@"
+exec "${python:-${command%% *}}" "$@"
 """
 
 
