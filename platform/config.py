@@ -703,7 +703,7 @@ class TrackingConfig:
         require(every > 0, f"tracking.system_metrics_every_s is {every}; give more than 0")
 
 
-BENCH_PARTS = ("loader", "order", "step", "launch", "checkpoint", "restart", "sweep")
+BENCH_PARTS = ("loader", "order", "step", "launch", "actors", "checkpoint", "restart", "sweep")
 
 
 @dataclass
