@@ -25,12 +25,11 @@ from platform.evaluation.report import mlflow_command
 from platform.experiment import ExperimentFolder, MemberState, Record
 from platform.goodput import LAUNCHER_LOST
 from platform.interruption import signals
-from platform.launch import variant
 from platform.plan import Plan
 from platform.sweep import ranking, report, table
 from platform.sweep.agenda import Agenda
 from platform.sweep.outcome import Curves
-from platform.sweep.plan import Compose, SweepPlan, composed, new_search, plan_sweep, words_of
+from platform.sweep.plan import Compose, SweepPlan, composed, composer, new_search, plan_sweep, words_of
 from platform.sweep.trials import DIVERGED, FAILED, FILE, FINISHED, OVER, WAITING, Book, Trial
 from platform.tracking import git_commit, require_answer
 
@@ -65,16 +64,6 @@ def run(experiment: Experiment) -> int:
     except (CannotGoOn, OSError) as error:
         say_what_stopped(error)
         return 1
-
-
-def composer() -> Compose:
-    """What makes a trial's config out of this command line.
-
-    Raises:
-        ConfigError: an override on it that every trial replaces.
-    """
-    overrides = list(HydraConfig.get().overrides.task)
-    return lambda words: variant(overrides, words)
 
 
 class _Sweep:

@@ -58,6 +58,7 @@ def main() -> None:
     sys.argv[1:] = map(as_typed, sys.argv[1:])
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra hands its errors to us instead of printing them over many lines
     ConfigStore.instance().store("schema", Config)
+    ConfigStore.__deepcopy__ = lambda store, memo: store  # Hydra copies all of it for each of the questions of --help
     try:
         _compose_and_run()
     except RunFailed as failed:

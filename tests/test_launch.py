@@ -18,6 +18,22 @@ def launch(*words: str, **environment: str) -> subprocess.CompletedProcess[str]:
     )
 
 
+def imported_by(*words: str) -> tuple[subprocess.CompletedProcess[str], set[str]]:
+    """A launch, and which of the modules that take their time it had at its end."""
+    slow = ["torch", "ray", "mlflow", "sklearn", "torchvision"]
+    code = f"""import sys
+from platform.launch import main
+try:
+    main()
+finally:
+    print("imported:", *sys.modules.keys() & {slow})"""
+    command = [sys.executable, "-c", code, *words]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
+    *lines, imported = done.stdout.splitlines()
+    done.stdout = "".join(f"{line}\n" for line in lines)
+    return done, set(imported.removeprefix("imported:").split())
+
+
 def test_without_an_experiment_it_lists_them():
     done = launch()
     assert done.returncode == 0
@@ -118,6 +134,22 @@ def test_check_prints_the_plan_and_writes_nothing(tmp_path: Path):
     for word in ("1438 training and 359 validation", "144 views", "wider", "googlenet x1.25", "photometric"):
         assert word in done.stdout
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
+@pytest.mark.parametrize("packed", [False, True])
+def test_check_imports_neither_torch_nor_ray(name: str, packed: bool, digits_data, tmp_path: Path):
+    words = [f"+experiment={name}", "job=check", f"data.shards={digits_data.shards if packed else tmp_path / 'none'}"]
+    done, imported = imported_by(*words)
+    assert done.returncode == 0, done.stderr
+    assert "multi_scale           googlenet  " in done.stdout
+    assert imported == set()
+
+
+def test_check_imports_torch_for_networks_of_torchvision_only():
+    done, imported = imported_by("job=check", "model=resnet50")
+    assert done.returncode == 0, done.stderr
+    assert imported == {"torch", "torchvision"}
 
 
 def test_a_range_of_workers_is_given_on_the_command_line(digits_data):

@@ -5,6 +5,8 @@ and picklable, so that any process can read its share. Nothing of a source is ev
 """
 
 import functools
+import gzip
+import importlib.util
 import io
 import mmap
 import os
@@ -19,6 +21,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from platform.config import ConfigError, StorageConfig
@@ -246,10 +249,10 @@ class DigitsSource:
     """scikit-learn's 1,797 handwritten digits."""
 
     def parts(self) -> Parts:
-        return {None: [Item(f"digit-{i:04d}", str(label), i) for i, label in enumerate(_digits().target)]}
+        return {None: [Item(f"digit-{i:04d}", str(label), i) for i, label in enumerate(_digits()[1])]}
 
     def read(self, item: Item) -> Image.Image:
-        image = Image.fromarray((_digits().images[item.where] * (255 / 16)).round().astype(np.uint8))
+        image = Image.fromarray((_digits()[0][item.where] * (255 / 16)).round().astype(np.uint8))
         return image.resize((image.width * DIGITS_SCALE, image.height * DIGITS_SCALE), Image.Resampling.BICUBIC)
 
     def stamp(self, item: Item) -> str:
@@ -257,10 +260,15 @@ class DigitsSource:
 
 
 @functools.cache
-def _digits() -> Any:
-    from sklearn.datasets import load_digits
-
-    return load_digits()
+def _digits() -> tuple[NDArray[np.float64], list[int]]:
+    """`[1797, 8, 8]` of 0 to 16, and the number that each shows. From the file that sklearn.datasets.load_digits reads,
+    without sklearn, whose import takes a second."""
+    found = importlib.util.find_spec("sklearn")
+    assert found is not None
+    assert found.origin is not None
+    with gzip.open(Path(found.origin).parent / "datasets" / "data" / "digits.csv.gz", "rt") as file:
+        rows = np.loadtxt(file, delimiter=",")
+    return rows[:, :-1].reshape(-1, 8, 8), rows[:, -1].astype(int).tolist()
 
 
 def source_name(spec: str | None) -> str | None:
