@@ -17,8 +17,7 @@ from jobs.attempts import Attempts
 from jobs.results import Results
 from jobs.runs import Runs
 from jobs.train import Interrupted, deliver, end_runs_of_before, prepare_data, say_waiting, say_what_stopped
-from platform.cluster import CannotGoOn, connect, disconnect
-from platform.config import Config, ConfigError, Experiment, first_line
+from platform.config import CannotGoOn, Config, ConfigError, Experiment, first_line
 from platform.console import Console, duration
 from platform.destinations import require_copies
 from platform.evaluation.report import mlflow_command
@@ -157,10 +156,12 @@ class _Sweep:
                 self._record.reported.append(trial.name)
 
     def _run_trials(self, base: Plan, runs: Runs) -> None:
+        from platform.cluster import connect, disconnect  # Ray takes its time, which errors of the plan need not
+
         attempts, stack = Attempts(self._folder, []), contextlib.ExitStack()
         try:
             resources = connect(self._config.cluster)
-            from jobs.tuning import Tuning  # Ray Tune takes seconds to import
+            from jobs.tuning import Tuning  # Ray Tune and torch take seconds to import
 
             tuning = Tuning(self._planned, self.agenda, self._composed, self._folder, self._record, resources)
             stack.callback(tuning.close)

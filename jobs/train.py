@@ -8,25 +8,28 @@ import sys
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from jobs.attempts import Attempts
 from jobs.pack import write
 from jobs.runs import Runs
-from platform.cluster import CannotGoOn, Resources, connect, disconnect
-from platform.config import Config, ConfigError, Experiment, first_line
+from platform.config import CannotGoOn, Config, ConfigError, Experiment, first_line
 from platform.console import Console, duration
 from platform.data.index import Index
 from platform.data.storage import is_remote
 from platform.destinations import require_cache_folder, require_copies
 from platform.evaluation import report
-from platform.evaluation.ensemble import EnsembleScores
 from platform.evaluation.kept import kept_scores
+from platform.evaluation.table import EnsembleScores
 from platform.experiment import FAILED, FINISHED, ExperimentFolder, MemberState, Record
 from platform.interruption import signals
 from platform.journal import Journal
 from platform.locks import locked
 from platform.plan import Plan, is_packed, open_data, plan
 from platform.tracking import Tracker, require_answer
+
+if TYPE_CHECKING:
+    from platform.cluster import Resources
 
 
 class Interrupted(BaseException):
@@ -173,10 +176,12 @@ def run_members(planned: Plan, folder: ExperimentFolder, record: Record, names: 
         Interrupted: by a signal, after a last checkpoint.
         CannotGoOn: with what every attempt would meet again.
     """
+    from platform.cluster import connect, disconnect  # Ray takes its time, which errors of the plan need not
+
     attempts = Attempts(folder, names)
     try:
         resources = connect(planned.experiment.config.cluster)
-        from jobs.lanes import start_lanes  # Ray Train takes seconds to import
+        from jobs.lanes import start_lanes  # Ray Train and torch take seconds to import
 
         lanes = start_lanes(planned, folder, record, names, resources)
         with Console(planned, names, lanes.count) as console:
@@ -262,7 +267,7 @@ def show(experiment: Experiment, outcome: Outcome) -> None:
     print(f"compare   {report.mlflow_command(experiment.config.tracking)}")
 
 
-def _headline(experiment: Experiment, members: int, lanes: int, resources: Resources) -> str:
+def _headline(experiment: Experiment, members: int, lanes: int, resources: "Resources") -> str:
     now = " so far" if experiment.config.cluster.autoscaled else ""
     return (
         f"{experiment.name}: {members} member(s) in {lanes} lane(s) on {resources.nodes} node(s), "

@@ -118,6 +118,41 @@ def test_what_cannot_work_is_one_line(words: list[str], said: str, tmp_path: Pat
     assert len(done.stderr.strip().splitlines()) == 1, done.stderr
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["+experiment=nope"],
+        ["+experiment=googlenet", "optim.lrr=1"],
+        ["+experiment=googlenet", "optim.lr=-1"],
+        ["+experiment=googlenet", "optim.lr=~3"],
+        ["+experiment=googlenet_ens", "sampling=plain"],
+        ["+experiment=googlenet_ens", "+ensemble.members.x=['model.widht=2']"],
+        ["job=ensemble"],
+        ["+experiment=googlenet_ens", "data.classes=11"],
+        ["+experiment=googlenet_ens", "cluster.cpus_per_worker=1000"],
+        ["+experiment=googlenet", "training.batch_size=8000"],
+        ["+experiment=googlenet", "data.source=/nowhere"],
+        ["+experiment=googlenet", "checkpoint.copy_to=/proc/copies"],
+        ["+experiment=googlenet", "cluster.address=http://head"],
+        ["+experiment=googlenet", "cluster=kuberay", "output_dir=/nowhere"],
+        ["+experiment=sampling_schedule_sweep", "data.classes=11"],
+        ["+experiment=sampling_schedule_sweep", "+sweep.space={optim.lrr: [1, 2]}"],
+        ["+experiment=sampling_schedule_sweep", "checkpoint.copy_to=/proc/copies"],
+        ["job=evaluate", "+experiment=googlenet"],
+        ["job=promote"],
+        ["job=promote", "promote.sweep=/nowhere"],
+        ["job=pack", "data.source=/nowhere"],
+        ["job=pack", "pack.action=verify"],
+    ],
+)
+def test_errors_of_every_job_come_before_torch_ray_and_mlflow(words: list[str], tmp_path: Path):
+    places = [f"data.shards={tmp_path / 'none'}", f"output_dir={tmp_path / 'runs'}"]
+    done, imported = imported_by(*places, *words)
+    assert done.returncode == 2, done.stdout
+    assert len(done.stderr.strip().splitlines()) == 1, done.stderr
+    assert imported == set()
+
+
 def test_an_unknown_experiment_names_the_known_ones():
     done = launch("+experiment=googlenet_enx")
     assert done.returncode == 2
