@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 
 from jobs.train import prepare_data
-from platform.bench import checkpoint, launch, loader, order, restart, step, sweep
+from platform.bench import actors, checkpoint, launch, loader, order, restart, step, sweep
 from platform.bench.figures import Figures
 from platform.config import BENCH_PARTS, Config, Experiment
 from platform.data.index import Index
@@ -30,6 +30,7 @@ MEASURES: dict[str, Measure] = {
     "step": _with_data(step.measure),
     "launch": _with_data(lambda config, index, folder, figures: launch.measure(config, folder, figures)),
     "checkpoint": _with_data(checkpoint.measure),
+    "actors": actors.measure,
     "restart": _with_data(lambda config, index, folder, figures: restart.measure(config, folder, figures)),
     "sweep": _with_data(sweep.measure),
 }

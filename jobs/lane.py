@@ -7,6 +7,7 @@ import errno
 import functools
 import gc
 import logging
+import os
 import resource
 import time
 from collections.abc import Callable, Iterator
@@ -33,6 +34,7 @@ from platform.data.storage import StorageError
 from platform.evaluation import probabilities
 from platform.evaluation.predict import Predictions, predict
 from platform.experiment import FAILED, FINISHED, MemberFolder, MemberState, fingerprint
+from platform.fork_server.client import FORKED, STATE
 from platform.goodput import read_attempts
 from platform.models.build import build
 from platform.sweep.curve import CurveWriter, Moment
@@ -96,6 +98,7 @@ def run_lane(lane: Lane, rank: int, world: int, device: torch.device, preempted:
     _allow_many_open_shards()
     _freeze_imported()
     take_secrets(lane.mailbox)
+    _tell_if_unforked(Sender(lane.mailbox, lane.members[0].name))
     index = functools.cache(lambda: _same_index(read_index(config.data.shards, config.storage, ask_all=False), worker))
     for member in lane.members:
         run_member(member, index, worker, lane, preempted)
@@ -112,6 +115,13 @@ def _freeze_imported() -> None:
     """torch's and Ray's half a million objects: the collector need not walk them at every few images."""
     gc.collect()
     gc.freeze()
+
+
+def _tell_if_unforked(sender: Sender) -> None:
+    """Once a process: it goes on as ever, but somebody may wonder why it took so long."""
+    how = os.environ.pop(STATE, FORKED)
+    if how != FORKED:
+        sender.send("unforked", text=how)
 
 
 def _same_index(index: Index, worker: Worker) -> Index:

@@ -43,6 +43,7 @@ from platform.experiment import ExperimentFolder, Record
 from platform.files import write_atomically
 from platform.plan import Plan
 from platform.ray_internals import last_words, log_folder
+from platform.runtime_env import unforked
 from platform.training.progress import COMPUTING
 
 POLL_EVERY_S = 0.3
@@ -137,6 +138,7 @@ class Lanes:
     _live_at: float = 0.0
     _alive_at: float = field(default_factory=time.monotonic)  # when a worker was last heard of
     _said: set[str] = field(default_factory=set)
+    _unforked: Counter[str] = field(default_factory=Counter)  # workers that the fork server did not start, by reason
     _failed_starts: Counter[int] = field(default_factory=Counter)  # of each lane, in a row
 
     @property
@@ -159,6 +161,9 @@ class Lanes:
         for future in self.futures:
             if error := future.exception():
                 console.warn(f"a lane ended early: {_last_line(error)}")
+        for reason, processes in self._unforked.items():
+            if processes > 1:
+                console.warn(unforked(processes, reason))
 
     def save(self, grace_s: float, runs: Runs, console: Console, attempts: Attempts) -> None:
         """Have every member save, and wait for it as long as that is allowed."""
@@ -220,6 +225,10 @@ class Lanes:
                 console.state(message.member, message.text)
                 attempts.end(message.member, message.text, message.time)
                 self._forget(message.member, message.time)
+            case "unforked":
+                self._unforked[message.text] += 1
+                if self._unforked[message.text] == 1:
+                    console.warn(unforked(1, message.text))
             case "fatal":
                 raise CannotGoOn(f"{message.member}: {message.text}")
             case _:

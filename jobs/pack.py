@@ -8,16 +8,19 @@ import os
 import signal
 import sys
 import threading
+from collections import Counter
 from collections.abc import Generator, Iterable, Iterator
 
 from platform.config import Config, ConfigError, Experiment, printable
-from platform.console import Counter
+from platform.console import Counter as Progress
 from platform.data.cache import ShardError
 from platform.data.index import read_entries
 from platform.data.storage import Storage, StorageError, is_remote
+from platform.fork_server.client import FORKED, STATE
 from platform.packing import adopt, pack, verify
 from platform.packing.shard import ShardResult, ShardTask, write_shard
 from platform.redaction import shared_secrets, trust
+from platform.runtime_env import unforked
 
 FEW_IMAGES = 5000  # are packed sooner than a Ray and its workers start
 RETRIES = 3  # of a shard whose worker dies
@@ -63,7 +66,7 @@ def write(config: Config) -> pack.PackReport:
             less = ", less those that turn out equal to another," if data.duplicates == "drop" else ""
             _say_what_is_replaced(config)
             print(f"packing {packing.images:,} images of {data.source}{less} into {data.shards}, {where}", flush=True)
-            with Counter("packed", "images") as counter:
+            with Progress("packed", "images") as counter:
                 report = pack.write(packing, config.storage, counter, workers)
     except StorageError as error:
         raise ConfigError(str(error)) from error
@@ -116,31 +119,38 @@ def on_ray(cpus: int) -> pack.Run:
     write_on_worker = ray.remote(_write_there).options(num_cpus=1, max_retries=RETRIES)
 
     def run(tasks: Iterable[ShardTask]) -> Generator[ShardResult]:
+        processes: Counter[str] = Counter()  # that the fork server did not start, by reason
         under_way: list[ray.ObjectRef] = []  # of an interrupted packing they end with the connection: cancelling
         for task in tasks:  # them can bring down Ray 2.60 ("Tried to complete task that was not pending")
             under_way.append(write_on_worker.remote(task, shared_secrets()))
             if len(under_way) == max(1, cpus) * pack.QUEUED_PER_WORKER:
                 done, under_way = ray.wait(under_way)
-                yield from map(_result, done)
+                yield from (_result(each, processes) for each in done)
         while under_way:
             done, under_way = ray.wait(under_way)
-            yield from map(_result, done)
+            yield from (_result(each, processes) for each in done)
+        for reason, unlucky in processes.items():
+            print(f"warning: {unforked(unlucky, reason)}")
 
     return run
 
 
-def _write_there(task: ShardTask, secrets: str) -> ShardResult:
+def _write_there(task: ShardTask, secrets: str) -> tuple[str, ShardResult]:
+    """Returns as well how this process was started, at its first task."""
     trust(secrets)  # of URLs: none are in another machine's environment
-    return write_shard(task)
+    return os.environ.pop(STATE, FORKED), write_shard(task)
 
 
-def _result(reference: object) -> ShardResult:
+def _result(reference: object, processes: Counter[str]) -> ShardResult:
     """Of a task, or its own error without Ray's many lines around it."""
     import ray
     from ray.exceptions import RayError, RayTaskError
 
     try:
-        return ray.get(reference)  # pyright: ignore[reportCallIssue, reportArgumentType]
+        how, result = ray.get(reference)  # pyright: ignore[reportCallIssue, reportArgumentType]
+        if how != FORKED:
+            processes[how] += 1
+        return result
     except RayTaskError as error:
         if isinstance(error.cause, (ConfigError, StorageError)):
             raise error.cause from None
@@ -154,7 +164,7 @@ def _result(reference: object) -> ShardResult:
 
 def _verify(config: Config) -> int:
     """Compare every checksum and list every bad shard."""
-    with Counter("verified", "shards") as counter:
+    with Progress("verified", "shards") as counter:
         found = verify.verify(config.data, config.storage, counter)
     for line in found.bad:
         print(f"bad: {printable(line)}")
@@ -171,7 +181,7 @@ def _verify(config: Config) -> int:
 
 def _index(config: Config) -> int:
     """Make the index of shards that others made."""
-    with Counter("indexed", "shards") as counter:
+    with Progress("indexed", "shards") as counter:
         made = adopt.index_shards(config.data, config.storage, config.pack.label, counter, config.pack.image)
     for line in made.left_out:
         print(f"left out: {printable(line)}")

@@ -17,10 +17,10 @@ import ray
 from ray.exceptions import AuthenticationError
 from ray.job_submission import JobDetails, JobStatus, JobSubmissionClient
 
-from platform.cluster import CannotGoOn, shipped_code
-from platform.config import Config, ConfigError, first_line, require
+from platform.config import CannotGoOn, Config, ConfigError, first_line, require
 from platform.interruption import signals
 from platform.redaction import redacted, unsealed
+from platform.runtime_env import shipped_code
 from platform.submission import BY, Submission, different_words
 
 CONNECT_S = 5.0

@@ -25,6 +25,7 @@ from platform.experiment import ExperimentFolder, MemberState, Record
 from platform.goodput import LAUNCHER_LOST
 from platform.interruption import signals
 from platform.plan import Plan
+from platform.runtime_env import fork_server
 from platform.sweep import ranking, report, table
 from platform.sweep.agenda import Agenda
 from platform.sweep.outcome import Curves
@@ -45,9 +46,12 @@ def run(experiment: Experiment) -> int:
     config = experiment.config
     if config.tracking.required:
         require_answer(config.tracking)
+    from platform.cluster import disconnect, prepare  # Ray takes its time, which errors of the plan need not
+
     folder = ExperimentFolder(experiment.folder)
     try:
         with signals(Interrupted), folder.held():
+            prepare(config.cluster)
             if config.fresh:
                 end_runs_of_before(experiment, folder)
             identity = {"sweep": {key: asdict(config.sweep)[key] for key in IDENTITY}}
@@ -63,6 +67,8 @@ def run(experiment: Experiment) -> int:
     except (CannotGoOn, OSError) as error:
         say_what_stopped(error)
         return 1
+    finally:
+        disconnect()
 
 
 class _Sweep:
@@ -156,7 +162,7 @@ class _Sweep:
                 self._record.reported.append(trial.name)
 
     def _run_trials(self, base: Plan, runs: Runs) -> None:
-        from platform.cluster import connect, disconnect  # Ray takes its time, which errors of the plan need not
+        from platform.cluster import connect, disconnect  # as in `run`
 
         attempts, stack = Attempts(self._folder, []), contextlib.ExitStack()
         try:
@@ -170,7 +176,7 @@ class _Sweep:
                 console.say(
                     f"{self._experiment.name}: {expected} of {self._planned.trials} trials to run, "
                     f"{tuning.side_by_side} side by side on {resources.nodes} node(s), {resources.cpus} CPUs, "
-                    f"{resources.gpus} GPUs"
+                    f"{resources.gpus} GPUs; fork server {fork_server(self._config.cluster)}"
                 )
                 try:
                     tuning.follow(runs, console, attempts)

@@ -26,6 +26,7 @@ from platform.interruption import signals
 from platform.journal import Journal
 from platform.locks import locked
 from platform.plan import Plan, is_packed, open_data, plan
+from platform.runtime_env import fork_server
 from platform.tracking import Tracker, require_answer
 
 if TYPE_CHECKING:
@@ -59,9 +60,15 @@ def run(experiment: Experiment, *, evaluate_again: bool = False) -> int:
     if experiment.config.tracking.required:
         require_answer(experiment.config.tracking)
     folder = ExperimentFolder(experiment.folder)
+    if evaluate_again:
+        _require_trained(folder, planned)
+    from platform.cluster import disconnect, prepare  # Ray takes its time, which errors of the plan need not
+
     started = time.monotonic()
     try:
         with signals(Interrupted), folder.held():
+            if experiment.config.fresh or _unfinished(folder, planned):
+                prepare(experiment.config.cluster)
             if experiment.config.fresh:
                 end_runs_of_before(experiment, folder)
             data = prepare_data(experiment.config)
@@ -89,6 +96,8 @@ def run(experiment: Experiment, *, evaluate_again: bool = False) -> int:
     except (CannotGoOn, OSError) as error:
         say_what_stopped(error)
         return 1
+    finally:
+        disconnect()
     outcome.trained_now, outcome.seconds = unfinished, time.monotonic() - started
     show(experiment, outcome)
     return 1 if outcome.failed or outcome.waiting else 0
@@ -176,7 +185,7 @@ def run_members(planned: Plan, folder: ExperimentFolder, record: Record, names: 
         Interrupted: by a signal, after a last checkpoint.
         CannotGoOn: with what every attempt would meet again.
     """
-    from platform.cluster import connect, disconnect  # Ray takes its time, which errors of the plan need not
+    from platform.cluster import connect, disconnect  # as in `run`
 
     attempts = Attempts(folder, names)
     try:
@@ -202,15 +211,18 @@ def run_members(planned: Plan, folder: ExperimentFolder, record: Record, names: 
         folder.live.unlink(missing_ok=True)
 
 
-def _forget_evaluations(folder: ExperimentFolder, record: Record, planned: Plan) -> None:
-    """Have trained members evaluated and reported again.
-
+def _require_trained(folder: ExperimentFolder, planned: Plan) -> None:
+    """
     Raises:
-        ConfigError: a member is not trained.
+        ConfigError: a member is not.
     """
     untrained = [member.name for member in planned.members if not folder.member(member.name).is_trained()]
     if untrained:
         raise ConfigError(f"{folder.name} has no trained weights of {', '.join(untrained)}; train them first")
+
+
+def _forget_evaluations(folder: ExperimentFolder, record: Record, planned: Plan) -> None:
+    """Have trained members evaluated and reported again."""
     split = planned.experiment.config.evaluation.split
     for member in planned.members:
         folder.member(member.name).forget_evaluation(split)
@@ -271,5 +283,5 @@ def _headline(experiment: Experiment, members: int, lanes: int, resources: "Reso
     now = " so far" if experiment.config.cluster.autoscaled else ""
     return (
         f"{experiment.name}: {members} member(s) in {lanes} lane(s) on {resources.nodes} node(s), "
-        f"{resources.cpus} CPUs, {resources.gpus} GPUs{now}"
+        f"{resources.cpus} CPUs, {resources.gpus} GPUs{now}; fork server {fork_server(experiment.config.cluster)}"
     )

@@ -1,7 +1,6 @@
 """Ray: connect, see what there is, deal the members to lanes, and the mailbox workers report through."""
 
 import contextlib
-import json
 import logging
 import os
 import signal
@@ -22,13 +21,11 @@ from ray.util.placement_group import remove_placement_group
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from platform.config import CannotGoOn, ClusterConfig, ConfigError, first_line
+from platform.fork_server.client import FORKED, STATE
 from platform.guard import MARK, guard
 from platform.ray_internals import (
-    JOB_CONFIG,
     draining_nodes,
     have_a_token,
-    interpreter,
-    interpreter_there,
     last_words,
     log_folder,
     logs_of,
@@ -37,10 +34,11 @@ from platform.ray_internals import (
     settle,
 )
 from platform.redaction import redacted, shared_secrets, trust
+from platform.runtime_env import RAY_TRAINS, ROOT, fork_server, joined, local, start_fork_server, unforked
 
 log = logging.getLogger("platform")
 
-ROOT = Path(__file__).resolve().parent.parent
+FORK_SERVER = "fork"  # a folder in that of a local Ray
 GONE_AFTER_S = 5.0  # without a beat
 ANSWER_S = 10.0  # of the mailbox
 OBJECT_STORE_BYTES = 200_000_000  # reports are all that passes through it; shards are read by the workers
@@ -49,10 +47,10 @@ SECRETS_WAIT_S = 60.0  # for the mailbox to answer
 NOT_ALIVE_S, GIVEN_UP_AFTER_S = 60.0, 300.0  # for the first process; Python on a cold network disk takes its time
 LEAVING_S = 10.0  # what a thread may need to come out of Ray
 _guards: list["subprocess.Popen[bytes]"] = []  # of this process's local Ray
+_fork_servers: list["subprocess.Popen[bytes]"] = []  # the next three: of it as well
+_scratch: list[Path] = []  # its folder
 _inside: dict[threading.Thread, threading.Event] = {}  # threads that work with Ray, and what has each of them leave it
 _ray_get, _ray_wait = ray.get, ray.wait
-# Patterns as in .gitignore: without the slash, "data" would match platform/data too.
-NOT_SHIPPED = ["/.venv", "/.git", "/data", "/runs", "/mlruns", "/mlartifacts", "/mlflow.db"]
 
 
 @dataclass(frozen=True)
@@ -78,6 +76,8 @@ def connect(cluster: ClusterConfig) -> Resources:
         # After a node is lost Ray Train asks for the old size first, and for the new one when this has passed.
         os.environ.setdefault("RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S", "10")
     os.environ.setdefault("RAY_TRAIN_METRICS_ENABLED", "0")  # Prometheus gauges; MLflow has ours
+    for name, value in RAY_TRAINS.items():
+        os.environ.setdefault(name, value)
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # no warning on machines without a GPU
     settle()
     ray.get, ray.wait = _get, _wait  # pyright: ignore[reportAttributeAccessIssue]  # Ray Train and Tune wait by them
@@ -85,7 +85,7 @@ def connect(cluster: ClusterConfig) -> Resources:
     if cluster.address is None:
         _start_local(cluster)
     else:
-        _join(cluster.address, ship_code=cluster.ship_code)
+        _join(cluster, cluster.address)
     if terminated is not signal.SIG_DFL and threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, terminated)  # Ray has put its own handler in the place of the job's
     _have_a_process_started()
@@ -100,19 +100,31 @@ def _have_a_process_started() -> None:
         CannotGoOn: there is none after `GIVEN_UP_AFTER_S`.
     """
     here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
-    started = ray.remote(lambda: None).options(num_cpus=0, max_retries=0, scheduling_strategy=here).remote()
+    started = (
+        ray.remote(lambda: os.environ.get(STATE)).options(num_cpus=0, max_retries=0, scheduling_strategy=here).remote()
+    )
     said = "no process of Ray's has come to life on this machine in {:g} s{}"
     try:
         if not ray.wait([started], timeout=NOT_ALIVE_S)[0]:
             log.warning(said.format(NOT_ALIVE_S, f"; waiting on{last_words(log_folder())}"))
-        ray.get(started, timeout=GIVEN_UP_AFTER_S - NOT_ALIVE_S)
+        how = ray.get(started, timeout=GIVEN_UP_AFTER_S - NOT_ALIVE_S)
     except GetTimeoutError:
         raise CannotGoOn(said.format(GIVEN_UP_AFTER_S, last_words(log_folder()))) from None
     except RayError as error:
         raise CannotGoOn(f"no process of Ray's can start on this machine ({first_line(error)})") from error
+    if how not in (FORKED, None):
+        log.warning(unforked(1, how))
 
 
-def _start_local(cluster: ClusterConfig) -> None:
+def prepare(cluster: ClusterConfig) -> None:
+    """Begin with what a Ray of our own will need, which takes its time beside whatever else the launcher has to do.
+    `connect` takes it, `disconnect` ends it.
+
+    Raises:
+        ConfigError: there is no place for a Ray.
+    """
+    if cluster.address is not None or _scratch:
+        return
     if os.pathsep in str(ROOT):
         raise ConfigError(
             f"{ROOT} has a {os.pathsep!r} in its path, which parts the entries of PYTHONPATH; move the checkout"
@@ -120,16 +132,24 @@ def _start_local(cluster: ClusterConfig) -> None:
     # Workers need this checkout ahead of the standard library when their interpreter starts: see platform/__init__.
     path = os.environ.get("PYTHONPATH", "").split(os.pathsep)
     os.environ["PYTHONPATH"] = os.pathsep.join([str(ROOT), *(part for part in path if part and part != str(ROOT))])
-    have_a_token()
     scratch, elsewhere = scratch_folder()
     if elsewhere:
         print(elsewhere, flush=True)
+    _scratch.append(scratch)
     _guards.append(guard(scratch))
     os.environ[MARK] = str(scratch)
+    if not fork_server(cluster).off:
+        _fork_servers.append(start_fork_server(scratch / FORK_SERVER))
+
+
+def _start_local(cluster: ClusterConfig) -> None:
+    prepare(cluster)
+    have_a_token()
+    scratch = _scratch[0]
     try:
         ray.init(
             address="local",
-            runtime_env=interpreter(),
+            runtime_env=local(cluster, scratch / FORK_SERVER),
             _temp_dir=str(scratch),
             include_dashboard=cluster.dashboard,
             object_store_memory=OBJECT_STORE_BYTES,
@@ -142,14 +162,14 @@ def _start_local(cluster: ClusterConfig) -> None:
         raise CannotGoOn(f"Ray did not start on this machine ({first_line(error)}){said}") from error
 
 
-def _join(address: str, *, ship_code: bool) -> None:
+def _join(cluster: ClusterConfig, address: str) -> None:
     try:
         host, _, port = address.rpartition(":")
         if host and port.isdigit() and "/" not in host:  # Ray itself would try for minutes
             socket.create_connection((host, int(port)), timeout=10).close()
         ray.init(
             address=address,
-            runtime_env=(interpreter_there() or {}) | (shipped_code() if ship_code and not _is_shipped() else {}),
+            runtime_env=joined(cluster),
             log_to_driver=False,
             logging_level=logging.ERROR,
         )
@@ -160,23 +180,18 @@ def _join(address: str, *, ship_code: bool) -> None:
         ) from error
 
 
-def shipped_code() -> dict[str, Any]:
-    """A runtime environment that takes this checkout to every process of a cluster."""
-    return {"working_dir": str(ROOT), "excludes": NOT_SHIPPED}
-
-
-def _is_shipped() -> bool:
-    """Whether `ray job submit --working-dir` has sent this checkout to the cluster already."""
-    return "working_dir" in json.loads(os.environ.get(JOB_CONFIG, "{}")).get("runtime_env", {})
-
-
 def disconnect() -> None:
     """Leave the cluster; a local one ends, and nothing of it is left."""
     _have_threads_leave()
     ray.shutdown()
     os.environ.pop(MARK, None)
+    for server in _fork_servers:  # with its raylet, or before one came
+        server.terminate()
     while _guards:
         _guards.pop().communicate()
+    while _fork_servers:
+        _fork_servers.pop().wait()
+    _scratch.clear()
 
 
 def gpus_per_worker(cluster: ClusterConfig, resources: Resources) -> int:
@@ -234,7 +249,7 @@ class Message:
     """From a worker to the launcher."""
 
     member: str
-    kind: str  # metrics, state, ended, warning; fatal: nothing can go on
+    kind: str  # metrics, state, ended, warning, unforked; fatal: nothing can go on
     step: int = 0
     metrics: dict[str, float] | None = None
     text: str = ""

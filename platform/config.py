@@ -611,6 +611,7 @@ class ClusterConfig:
     render_to: str | None = None  # with kube: write the RayJob to this file instead of submitting it; "-": print it
     kube: KubeConfig | None = None  # cluster=kuberay: run as a RayJob on Kubernetes
     ship_code: bool = True  # send this checkout to the cluster; false: its machines have it (an image)
+    fork_server: bool = True  # Ray's processes are forked from one with everything imported (Linux; else as ever)
 
     def __post_init__(self) -> None:
         seal(self, "cluster.")
@@ -705,7 +706,7 @@ class TrackingConfig:
         require(every > 0, f"tracking.system_metrics_every_s is {every}; give more than 0")
 
 
-BENCH_PARTS = ("loader", "order", "step", "launch", "checkpoint", "restart", "sweep")
+BENCH_PARTS = ("loader", "order", "step", "launch", "actors", "checkpoint", "restart", "sweep")
 
 
 @dataclass

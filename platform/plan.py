@@ -16,6 +16,7 @@ from platform.data.storage import Storage, StorageError, is_remote
 from platform.packing import pack, recipe
 from platform.packing.freshness import changed_since
 from platform.packing.sources import source_name
+from platform.runtime_env import fork_server
 
 log = logging.getLogger("platform")
 
@@ -276,7 +277,8 @@ def lines(plan: Plan) -> list[str]:
         f"{_shares(config)}{_accumulation(config)}",
         f"cluster     {_where(cluster)}; "
         f"each worker {cluster.cpus_per_worker} CPU(s), "
-        f"{'a GPU if there is one' if cluster.gpus_per_worker is None else f'{cluster.gpus_per_worker} GPU(s)'}",
+        f"{'a GPU if there is one' if cluster.gpus_per_worker is None else f'{cluster.gpus_per_worker} GPU(s)'}; "
+        f"fork server {fork_server(cluster)}",
         f"evaluation  {plan.evaluated_samples} images{_of_test(config)} x {max(config.evaluation.views)} "
         "views for each member" + ("" if config.data.mirror else " (no mirror images: their originals count twice)"),
         f"checkpoints every {config.checkpoint.every_s:g} s"

@@ -13,12 +13,14 @@ import sys
 import tempfile
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import psutil
-from ray.util.placement_group import PlacementGroup
 
 from platform.config import ConfigError
+
+if TYPE_CHECKING:  # what a plan asks of this file needs no Ray
+    from ray.util.placement_group import PlacementGroup
 
 JOB_CONFIG = "RAY_JOB_CONFIG_JSON_ENV_VAR"  # a driver's settings, from whoever starts it: `ray._private.worker.init`
 SOCKET_PATH_BYTES = 103 if sys.platform == "darwin" else 107  # what the kernel takes of AF_UNIX
@@ -137,13 +139,14 @@ def draining_nodes() -> set[str]:
     return set(state.get_draining_nodes())
 
 
-def placement_group(id_in_hex: str) -> PlacementGroup:
+def placement_group(id_in_hex: str) -> "PlacementGroup":
     """Of another process, by the id that it told.
 
     Raises:
         ValueError: no such id.
     """
     from ray._raylet import PlacementGroupID
+    from ray.util.placement_group import PlacementGroup
 
     return PlacementGroup(PlacementGroupID.from_hex(id_in_hex))
 

@@ -21,7 +21,7 @@ NO_PROCESS = """
 import logging
 import platform.cluster as cluster
 from platform.config import CannotGoOn, ClusterConfig
-cluster.interpreter = lambda: {"py_executable": "echo no module called ray >&2; exit 3;"}
+cluster.local = lambda *_: {"py_executable": "echo no module called ray >&2; exit 3;"}
 cluster.NOT_ALIVE_S, cluster.GIVEN_UP_AFTER_S = 4.0, 5.0
 try:
     cluster.connect(ClusterConfig())

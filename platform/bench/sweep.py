@@ -62,6 +62,8 @@ def measure(config: Config, index: Index, folder: Path, figures: Figures) -> Non
         )
         figures.add("sweep.first_trial_s", platform.first_trial_s, "command to the first step of the first trial")
         figures.add("sweep.bare_first_trial_s", bare.first_trial_s, "the same, bare Ray Tune with Ray Train")
+        over_bare = platform.first_trial_s / bare.first_trial_s
+        figures.add("sweep.first_trial_over_bare", over_bare, "platform over bare, of these two")
 
 
 def _platform(config: Config, index: Index, side_by_side: int, folder: Path, rates: list[float]) -> Timing:

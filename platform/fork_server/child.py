@@ -1,0 +1,140 @@
+"""What becomes of a fork: the process that Ray would have started.
+
+In: a request as the client sent it. Out: its script runs, with nothing of the server's but what was imported.
+"""
+
+import atexit
+import os
+import random
+import runpy
+import signal
+import socket
+import sys
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NoReturn
+
+INTERRUPTED = 130
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a process is given by its parent."""
+
+    streams: list[int]  # descriptors of its standard input, output and error
+    directory: str
+    umask: int
+    oom_score: str  # how soon the kernel ends it when memory is short: Ray wants its workers to go first
+    blocked: list[int]  # signals
+    arguments: list[str]
+    environment: dict[str, str]
+
+    @classmethod
+    def read(cls, file: int, streams: list[int]) -> "Request":
+        """From a file that `client.told` has filled, which is closed.
+
+        Raises:
+            ValueError: it was not.
+        """
+        with open(file, "rb") as request:
+            request.seek(0)
+            directory, umask, score, blocked, count, *rest = os.fsdecode(request.read()).split("\0")
+        arguments, variables = rest[: int(count)], rest[int(count) :]
+        return cls(
+            streams, directory, int(umask), score, [int(number) for number in blocked.split(",") if number], arguments,
+            dict(variable.split("=", 1) for variable in variables),
+        )  # fmt: skip
+
+
+def await_leave(connection: socket.socket) -> None:
+    """Until here the client may have ended, or given up and started a process itself: then this one was never there."""
+    connection.settimeout(None)
+    if connection.recv(16) != b"go":
+        os._exit(0)
+    connection.close()
+
+
+def run(request: Request) -> NoReturn:
+    """Run the script, and end as an interpreter does that has run it."""
+    become(request)
+    script = request.arguments[0]
+    sys.argv[:] = request.arguments
+    sys.path[0] = str(Path(script).absolute().parent)
+    status = 0
+    try:
+        runpy.run_path(script, run_name="__main__")
+    except SystemExit as left:
+        status = _status(left.code)
+    except BaseException as error:
+        sys.excepthook(type(error), error, error.__traceback__)
+        status = INTERRUPTED if isinstance(error, KeyboardInterrupt) else 1
+    leave(status)
+
+
+def leave(status: int) -> NoReturn:
+    """Wait for threads, call what is registered for the end, and go. Taking the interpreter apart is left out: it would
+    copy all the memory that is shared, and report everything that `preload.share` has set aside as lost."""
+    try:
+        threading._shutdown()  # pyright: ignore[reportAttributeAccessIssue]  # multiprocessing's children do the same
+        atexit._run_exitfuncs()
+        sys.stdout.flush()
+        sys.stderr.flush()
+    finally:
+        os._exit(status)
+
+
+def _status(code: object) -> int:
+    if code is None or isinstance(code, int):
+        return (code or 0) & 0xFF
+    print(code, file=sys.stderr)
+    return 1
+
+
+def become(request: Request) -> None:
+    for number, stream in enumerate(request.streams):
+        os.dup2(stream, number)
+        os.close(stream)
+    with open("/proc/self/oom_score_adj", "w") as file:
+        file.write(request.oom_score)
+    os.umask(request.umask)
+    os.environ.clear()
+    os.environ.update(request.environment)
+    os.chdir(request.directory)
+    draw_anew()
+    count_threads_as_ray_says()
+    signal.pthread_sigmask(signal.SIG_SETMASK, request.blocked)
+
+
+def draw_anew() -> None:
+    """No two children draw the same where nobody gives a seed, as no two interpreters do."""
+    random.seed()
+    if numpy := sys.modules.get("numpy"):
+        numpy.random.seed()
+    if torch := sys.modules.get("torch"):
+        torch.default_generator.seed()
+
+
+def count_threads_as_ray_says() -> None:
+    """Ray sets OMP_NUM_THREADS by the CPUs of a task or actor before it runs, for libraries that it imports then. Those
+    that are here already are told by a call."""
+    utils: Any = sys.modules.get("ray._private.utils")
+    if utils is None:
+        return
+    set_variable = utils.set_omp_num_threads_if_unset  # called by Ray's compiled part (seen in 2.60)
+
+    def set_variable_and_threads() -> bool:
+        changed = set_variable()
+        if changed:
+            set_threads(int(os.environ["OMP_NUM_THREADS"]))
+        return changed
+
+    utils.set_omp_num_threads_if_unset = set_variable_and_threads
+
+
+def set_threads(number: int) -> None:
+    """Of torch and of numpy's BLAS."""
+    if torch := sys.modules.get("torch"):
+        torch.set_num_threads(number)
+    if threadpoolctl := sys.modules.get("threadpoolctl"):
+        threadpoolctl.threadpool_limits(number, user_api="blas")

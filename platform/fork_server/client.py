@@ -1,0 +1,414 @@
+"""What Ray starts instead of a Python interpreter: it has a server fork the process, and stands for it until its end.
+
+    python -I -S client.py [--folder=FOLDER] [--preload=MODULES] [--preload-with-ray=MODULES] -- SCRIPT [ARGUMENT...]
+
+In: what a process is given by its parent: arguments, environment, directory, standard streams. Out: its exit status, or
+the signal that ended it. Where no server can be had, it becomes what Ray would have started without all this.
+Standard library only, and little of that: the time until here is what every process of Ray's waits.
+"""
+
+import binascii
+import fcntl
+import os
+import select
+import signal
+import socket
+import sys
+import time
+
+STATE = "PLATFORM_FORK_SERVER"  # in the environment of what is started: FORKED, or why it is not
+FORKED = "forked"
+LOG = "fork_server.log"
+WARM = "warm"  # socket of a server that was started before there was a raylet
+# What a shell leaves and no library reads. Everything else must be the server's own; if not, another one is started.
+NOT_COMPARED = (STATE, "_", "SHLVL", "PWD", "OLDPWD")
+RAYLET, RAYLETS_PYTHON = "RAY_RAYLET_PID", "--python_worker_command="
+SUBREAPER = "RAY_kill_child_processes_on_worker_exit_with_raylet_subreaper"
+FORWARDED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2)
+SOCKET_PATH_BYTES = 107  # what Linux takes
+ANSWER_S = 60.0  # of a server, which says between two imports that it lives
+LOCK_S = 10.0  # is held for milliseconds
+FAILURES = 3  # of servers that end before they have forked anything
+SERVERS = 4  # a node: each is half a gigabyte
+QUEUED = 1024  # processes that wait for a server to be ready
+
+
+class NoServer(Exception):
+    """The process is to be started as if there were none."""
+
+
+def main() -> None:
+    options, arguments = parted(sys.argv[1:])
+    try:
+        require_usable(arguments)
+        folder = private_folder(options, arguments)
+        connection, process = forked(folder, options, arguments)
+    except (NoServer, OSError) as error:
+        become(arguments, str(error))
+    else:
+        stand_for(process, connection)
+
+
+def parted(words: "list[str]") -> "tuple[dict[str, str], list[str]]":
+    """Options of ours, and the arguments of the interpreter in whose place we are."""
+    place = words.index("--")
+    options = dict(word[2:].split("=", 1) for word in words[:place])
+    return options, words[place + 1 :]
+
+
+def require_usable(arguments: "list[str]") -> None:
+    """
+    Raises:
+        NoServer: this process cannot be forked by another than its parent.
+    """
+    if sys.platform != "linux" or not hasattr(os, "pidfd_open"):
+        raise NoServer("it needs Linux and Python 3.9")
+    if not arguments or arguments[0].startswith("-"):
+        raise NoServer(f"the interpreter has options of its own ({' '.join(arguments[:1])})")
+    if os.environ.get(SUBREAPER, "").lower() in ("1", "true"):
+        raise NoServer(f"{SUBREAPER} has the raylet end what is not its child")
+    if any(word.startswith("--enable-resource-isolation") for word in arguments):
+        raise NoServer("Ray isolates its processes by control groups, which are inherited")
+
+
+def private_folder(options: "dict[str, str]", arguments: "list[str]") -> str:
+    """Where sockets are, which only this user can enter: of the Ray session, beside its own sockets.
+
+    Raises:
+        NoServer: there is none.
+    """
+    folder = options.get("folder") or os.path.join(os.path.dirname(argument(arguments, "--raylet-name=")), "fork")
+    try:
+        os.mkdir(folder, 0o700)
+    except FileExistsError:
+        pass
+    found = os.lstat(folder)
+    if found.st_uid != os.geteuid() or found.st_mode & 0o170077 != 0o040000:
+        raise NoServer(f"{folder} is not a folder of this user alone")
+    return folder
+
+
+def argument(arguments: "list[str]", flag: str) -> str:
+    """
+    Raises:
+        NoServer: there is none.
+    """
+    for word in arguments:
+        if word.startswith(flag):
+            return word[len(flag) :]
+    raise NoServer(f"no {flag.rstrip('=')} among the arguments")
+
+
+def forked(folder: str, options: "dict[str, str]", arguments: "list[str]") -> "tuple[socket.socket, int | None]":
+    """A process that runs `arguments`: the connection to its server, and its pidfd.
+
+    Raises:
+        NoServer: no server answers.
+    """
+    python = interpreter()
+    key = name_of(python, options)
+    failed = os.path.join(folder, f"{key}.failed")
+    said = f"{FAILURES} servers ended before they had forked anything; see {log_of(folder, arguments)}"
+    if os.path.exists(failed):
+        raise NoServer(said)
+    for _ in range(FAILURES):
+        connection = connected(folder, key, python, options, arguments)
+        try:
+            return connection, ask(connection, os.path.join(folder, key), arguments)
+        except (ConnectionError, EOFError):
+            connection.close()  # it ended: another one is started
+        except TimeoutError:
+            end_hung(connection, os.path.join(folder, key))
+            raise NoServer(f"the server has not answered in {ANSWER_S:g} s and was ended") from None
+    os.close(os.open(failed, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW, 0o600))  # others need not try
+    raise NoServer(said)
+
+
+def interpreter() -> str:
+    """The one that Ray would have started: its raylet knows, as this script may run by another."""
+    own = sys.executable
+    try:
+        with open(f"/proc/{os.environ[RAYLET]}/cmdline", "rb") as file:
+            words = os.fsdecode(file.read()).split("\0")
+    except (KeyError, OSError):
+        return own
+    commands = [word[len(RAYLETS_PYTHON) :] for word in words if word.startswith(RAYLETS_PYTHON)]
+    if not commands or commands[0].startswith(own + " "):
+        return own
+    import shlex  # takes a third of this script's time
+
+    try:
+        return shlex.split(commands[0])[0]
+    except ValueError:
+        return own
+
+
+def name_of(python: str, options: "dict[str, str]") -> str:
+    """Of a socket: processes with the same one have the same interpreter, imports and environment."""
+    what = [python, *(f"{key}={options[key]}" for key in sorted(options)), *environment(os.environ)]
+    return f"{binascii.crc32(os.fsencode(chr(0).join(what))):08x}"
+
+
+def environment(variables: "dict[str, str] | os._Environ[str]") -> "list[str]":
+    """What a server's environment must have in common with those of its children."""
+    return [f"{key}={variables[key]}" for key in sorted(variables) if key not in NOT_COMPARED]
+
+
+def connected(folder: str, key: str, python: str, options: "dict[str, str]", arguments: "list[str]") -> "socket.socket":
+    """A connection to the server of this key, which is started if there is none.
+
+    Raises:
+        NoServer: none can be.
+    """
+    path = os.path.join(folder, key)
+    if len(os.fsencode(path)) > SOCKET_PATH_BYTES:
+        raise NoServer(f"{path} is too long for a socket")
+    connection = connect(path)
+    if connection is None:
+        lock = locked(folder)
+        try:
+            connection = connect(path) or connect_warm(folder, path)
+            if connection is None:
+                make_room(folder, path)
+                log = log_of(folder, arguments)
+                start_server(listening(path), python, log, [f"--{key}={value}" for key, value in options.items()])
+                connection = connect(path)
+        finally:
+            os.close(lock)
+    if connection is None:
+        raise NoServer(f"nobody listens at {path}")
+    return connection
+
+
+def connect(path: str) -> "socket.socket | None":
+    """
+    Raises:
+        NoServer: another user listens there.
+    """
+    connection = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    try:
+        connection.connect(path)
+    except (FileNotFoundError, ConnectionRefusedError):
+        connection.close()
+        return None
+    if peer(connection)[1] != os.geteuid():
+        raise NoServer(f"{path} is another user's socket")
+    return connection
+
+
+def connect_warm(folder: str, path: str) -> "socket.socket | None":
+    """The server that waits for its first process, if there is one: from then on it is that of this key."""
+    try:
+        os.rename(os.path.join(folder, WARM), path)
+    except FileNotFoundError:
+        return None
+    return connect(path)
+
+
+def peer(connection: "socket.socket") -> "tuple[int, int]":
+    """(process, user) at the other end, as the kernel knows them."""
+    credentials = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)
+    return int.from_bytes(credentials[:4], sys.byteorder), int.from_bytes(credentials[4:8], sys.byteorder)
+
+
+def locked(folder: str) -> int:
+    """The folder's descriptor, which holds its lock until it is closed.
+
+    Raises:
+        NoServer: somebody else keeps it.
+    """
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    end = time.monotonic() + LOCK_S
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return descriptor
+        except BlockingIOError:
+            if time.monotonic() > end:
+                os.close(descriptor)
+                raise NoServer(f"{folder} has been locked for {LOCK_S:g} s") from None
+            time.sleep(0.01)
+
+
+def make_room(folder: str, path: str) -> None:
+    """Remove what ended servers have left. Called with the folder's lock held.
+
+    Raises:
+        NoServer: too many are alive.
+    """
+    alive = 0
+    for name in os.listdir(folder):
+        other = os.path.join(folder, name)
+        if name == WARM or not is_socket(other):
+            continue
+        connection = None if other == path else connect(other)
+        if connection is None:
+            os.unlink(other)
+        else:
+            connection.close()
+            alive += 1
+    if alive >= SERVERS:
+        raise NoServer(f"{alive} servers for other environments are here already")
+
+
+def is_socket(path: str) -> bool:
+    return os.lstat(path).st_mode & 0o170000 == 0o140000
+
+
+def listening(path: str) -> "socket.socket":
+    """Whoever connects waits in its queue until the server is ready."""
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    listener.bind(path)
+    listener.listen(QUEUED)
+    return listener
+
+
+def log_of(folder: str, arguments: "list[str]") -> str:
+    """A file among the logs of the Ray session; where there is none, in the folder."""
+    logs = ""
+    for word in arguments:
+        if word.startswith("--raylet-name="):
+            logs = os.path.join(os.path.dirname(os.path.dirname(word.split("=", 1)[1])), "logs")
+    return os.path.join(logs if os.path.isdir(logs) else folder, LOG)
+
+
+def start_server(listener: "socket.socket", python: str, log: str, options: "list[str]") -> None:
+    """It has the listening socket, a session of its own, and init as its parent: it is nobody's worker."""
+    server = os.path.join(os.path.dirname(os.path.abspath(__file__)), "server.py")
+    command = [python, server, f"--listener={listener.fileno()}", *options]
+    child = os.fork()
+    if child:
+        listener.close()
+        os.waitpid(child, 0)
+        return
+    try:
+        os.setsid()
+        if os.fork() == 0:
+            output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o600)
+            os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+            os.dup2(output, 1)
+            os.dup2(output, 2)
+            listener.set_inheritable(True)
+            os.chdir("/")
+            os.execv(python, command)
+    finally:
+        os._exit(1)
+
+
+def ask(connection: "socket.socket", path: str, arguments: "list[str]") -> "int | None":
+    """Have a process forked, and let it go; returns its pidfd, None if it has ended already.
+
+    `path` is the server's, which may have been started under another name.
+
+    Raises:
+        NoServer: the server says why not.
+        EOFError, ConnectionError: it is gone.
+        TimeoutError: it does not answer.
+    """
+    for descriptor in (0, 1, 2):
+        try:
+            os.fstat(descriptor)
+        except OSError:  # closed: the lowest number that is free is taken
+            os.open(os.devnull, os.O_RDWR)
+    request = os.memfd_create("request")  # no message is too long in a file
+    with open(request, "wb", closefd=False) as file:
+        file.write(os.fsencode("\0".join(told(arguments))))
+    connection.settimeout(ANSWER_S)
+    socket.send_fds(connection, [os.fsencode(path)], [0, 1, 2, request])
+    os.close(request)
+    while True:
+        word, _, rest = connection.recv(4096).decode().partition(" ")
+        if word == "forked":
+            process = opened(int(rest))
+            connection.send(b"go")  # until then it is nobody: had we ended, or given up, it would end as well
+            connection.settimeout(None)
+            return process
+        if word == "no":
+            raise NoServer(rest)
+        if word != "wait":
+            raise EOFError
+
+
+def opened(pid: int) -> "int | None":
+    try:
+        return os.pidfd_open(pid)
+    except ProcessLookupError:
+        return None
+
+
+def told(arguments: "list[str]") -> "list[str]":
+    """What the process is to have of this one: read by `child.Request`."""
+    blocked = ",".join(str(int(number)) for number in signal.pthread_sigmask(signal.SIG_BLOCK, []))
+    umask = os.umask(0)
+    os.umask(umask)
+    with open("/proc/self/oom_score_adj") as file:
+        score = file.read().strip()
+    os.environ[STATE] = FORKED
+    variables = [f"{key}={value}" for key, value in os.environ.items()]
+    return [os.getcwd(), str(umask), score, blocked, str(len(arguments)), *arguments, *variables]
+
+
+def end_hung(connection: "socket.socket", path: str) -> None:
+    """A server that does not answer would have every process wait for it. What it has forked lives on."""
+    pid, _ = peer(connection)
+    connection.close()
+    try:
+        with open(f"/proc/{pid}/cmdline", "rb") as file:
+            if b"fork_server" in file.read():  # its script, later its title
+                os.kill(pid, signal.SIGKILL)
+                os.unlink(path)
+    except OSError:
+        pass
+
+
+def stand_for(process: "int | None", connection: "socket.socket") -> None:
+    """Hand signals on until the process has ended, and end as it did."""
+    for number in FORWARDED:
+        signal.signal(number, lambda number, _: send(process, number))
+    status = status_of(connection)
+    if status is None and process is not None:  # the server is gone, and with it how the process will end
+        select.select([process], [], [])
+    end_as(status)
+
+
+def send(process: "int | None", number: int) -> None:
+    try:
+        if process is not None:
+            signal.pidfd_send_signal(process, number)
+    except ProcessLookupError:
+        pass
+
+
+def status_of(connection: "socket.socket") -> "int | None":
+    """How the process has ended, as `os.waitpid` says; None where the server is gone."""
+    try:
+        message = connection.recv(64).decode().split()
+    except ConnectionError:
+        return None
+    return int(message[1]) if message[:1] == ["ended"] else None
+
+
+def end_as(status: "int | None") -> None:
+    if status is None:
+        os._exit(1)
+    if os.WIFSIGNALED(status):
+        number = os.WTERMSIG(status)
+        if number not in (signal.SIGKILL, signal.SIGSTOP):
+            import resource
+
+            resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # the process itself has left one
+            signal.signal(number, signal.SIG_DFL)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, [number])
+        os.kill(os.getpid(), number)
+    os._exit(os.WEXITSTATUS(status))
+
+
+def become(arguments: "list[str]", reason: str) -> None:
+    """The interpreter that Ray would have started; whoever runs in it can tell."""
+    os.environ[STATE] = reason
+    python = interpreter()
+    os.execv(python, [python, *arguments])
+
+
+if __name__ == "__main__":
+    main()

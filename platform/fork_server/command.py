@@ -1,0 +1,75 @@
+"""The command that a runtime environment names as `py_executable`, so that Ray's processes are forked.
+
+In: where this package is on the nodes. Out: a line for bash. Ray writes it behind `exec`, and the worker's arguments
+behind it (`ray/_private/runtime_env/context.py`): quoting is ours.
+"""
+
+import os
+import shlex
+import subprocess
+from collections.abc import Iterable
+from pathlib import Path
+
+from platform.fork_server.client import LOG, WARM, listening
+from platform.fork_server.preload import FIRST, WITH_RAY
+
+CLIENT, SERVER = "platform/fork_server/client.py", Path(__file__).resolve().with_name("server.py")
+# A node may have the launcher's interpreter, or another that can run the client; the checkout in the same place, in
+# the job's working_dir, to which Ray has changed, or not at all: then the interpreter of its raylet is started as ever
+# (xargs knows quotes as the raylet does, and unlike eval runs nothing).
+LINE = """
+python=$1 client=$2; shift 2
+[[ $client = /* ]] || client=$PWD/$client
+[[ -x $python ]] || python=python3
+[[ -r $client ]] && type -P "$python" >/dev/null && exec "$python" -I -S "$client" "$@"
+while [[ $1 != -- ]]; do shift; done; shift
+while IFS= read -rd "" word; do
+  [[ $word = --python_worker_command=* ]] && command=${word#*=}
+done </proc/$RAY_RAYLET_PID/cmdline
+python=$(xargs -n1 <<<"$command" 2>/dev/null | head -n1)
+export PLATFORM_FORK_SERVER="there is no $client on this node"
+exec "${python:-${command%% *}}" "$@"
+"""
+
+
+def command(
+    python: str, root: Path | None, *, folder: Path | None, preload: Iterable[str], preload_with_ray: Iterable[str]
+) -> str:
+    """
+    Args:
+        python: an interpreter, if the node has it; the process's own is what its raylet would start.
+        root: of the checkout on the nodes; None: it is the job's working_dir.
+        folder: for sockets, of this user alone; None: below the Ray session's.
+        preload, preload_with_ray: modules that are imported before the fork, beside those of `preload.py`; those that
+            import Ray are apart.
+    """
+    options = _options(preload, preload_with_ray) | ({"folder": str(folder)} if folder else {})
+    client = str(root / CLIENT) if root else CLIENT
+    return shlex.join(["bash", "-c", LINE.strip(), "fork_server", python, client, *_words(options), "--"])
+
+
+def start_warm(
+    python: str, folder: Path, *, preload: Iterable[str], preload_with_ray: Iterable[str]
+) -> "subprocess.Popen[bytes]":
+    """Start a server before there is a raylet: it imports what does not need one, and becomes the server of the first
+    process that Ray starts. It ends with that raylet, or with this process where none comes.
+
+    `folder` is made, and is the one for the sockets of `command`.
+    """
+    folder.mkdir(mode=0o700)
+    listener = listening(str(folder / WARM))
+    own = ["--warm", f"--watch={os.getpid()}", *_words(_options(preload, preload_with_ray))]
+    words = [python, str(SERVER), f"--listener={listener.fileno()}", *own]
+    with listener, (folder / LOG).open("ab") as log:
+        return subprocess.Popen(
+            words, cwd="/", stdin=subprocess.DEVNULL, stdout=log, stderr=log, pass_fds=[listener.fileno()],
+            start_new_session=True,
+        )  # fmt: skip
+
+
+def _options(preload: Iterable[str], preload_with_ray: Iterable[str]) -> dict[str, str]:
+    return {"preload": ",".join([*FIRST, *preload]), "preload-with-ray": ",".join([*WITH_RAY, *preload_with_ray])}
+
+
+def _words(options: dict[str, str]) -> list[str]:
+    return [f"--{name}={value}" for name, value in options.items()]

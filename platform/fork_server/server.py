@@ -1,0 +1,297 @@
+"""A process with everything imported that forks the others: one for each raylet, interpreter and environment.
+
+    python server.py --listener=DESCRIPTOR [--warm --watch=PID] [--preload=MODULES] [--preload-with-ray=MODULES]
+
+In: clients at its socket. Out: for each a process, and in the end how that has ended. It ends with its raylet, or when
+it has had nothing to do for a while; what it has forked lives on without it, but ends when its client is killed.
+A warm one is started before there is a raylet, becomes that of the first who asks, and ends with process PID if nobody
+does.
+"""
+
+import contextlib
+import fcntl
+import os
+import select
+import signal
+import socket
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+sys.path[0] = str(Path(__file__).resolve().parent.parent.parent)
+
+from platform.fork_server import preload  # noqa: E402
+from platform.fork_server.child import Request, await_leave, run  # noqa: E402
+from platform.fork_server.client import QUEUED, RAYLET, environment, peer  # noqa: E402
+
+IDLE_S = 300.0  # without children
+LEAVE_S = 10.0  # for processes to end by themselves when their raylet has
+LOOK_EVERY_S = 1.0
+Asked = tuple[Request, socket.socket]
+
+
+def main() -> None:
+    options = {word.removeprefix("--"): value for word, _, value in (each.partition("=") for each in sys.argv[1:])}
+    listener = socket.socket(fileno=int(options["listener"]))
+    listener.listen(QUEUED)  # again: from now on the kernel tells clients this process's id
+    _close_inherited(listener.fileno())
+    _go_last()
+    server = Server(listener, options)
+    server.load()
+    asked = server.serve()
+    if asked is None:
+        os._exit(0)
+    request, client = asked
+    await_leave(client)
+    run(request)
+
+
+@dataclass(frozen=True)
+class Child:
+    """A process under way."""
+
+    pid: int
+    client: socket.socket
+
+
+class Server:
+    """A loop of one thread over who asks, who has ended and who is gone."""
+
+    def __init__(self, listener: socket.socket, options: dict[str, str]) -> None:
+        self._listener, self._options = listener, options
+        self._path = Path(listener.getsockname())
+        self._file = self._path.stat().st_ino
+        self._environment = set(environment(os.environ))
+        self._is_warm = "warm" in options
+        self._watched = _pidfd(options.get("watch") or os.environ.get(RAYLET))
+        self._asking: dict[int, socket.socket] = {}  # by descriptor, as the next
+        self._children: dict[int, Child] = {}  # by pidfd
+        self._busy_at, self._forked = time.monotonic(), 0
+
+    def load(self) -> None:
+        """Import everything, or what can be imported before there is a raylet."""
+        self._import(_modules(self._options, "preload"))
+        if not self._is_warm:
+            self._load_ray()
+
+    def serve(self) -> Asked | None:
+        """Returns in each child, with what it was asked to be; in the server with nothing, when all is over."""
+        while True:
+            ready = self._ready()
+            if self._watched in ready:
+                self._end_with_raylet()
+                return None
+            for descriptor in ready:
+                if descriptor == self._listener.fileno():
+                    self._accept()
+                elif descriptor in self._children:
+                    self._tell_end(descriptor)
+                elif descriptor in self._asking and (asked := self._fork(self._asking[descriptor])):
+                    return asked
+            if not self._children and time.monotonic() - self._busy_at > IDLE_S and self._may_leave():
+                _say(f"nothing to do for {IDLE_S:g} s; {self._forked} processes were forked")
+                return None
+
+    def _ready(self) -> set[int]:
+        """The descriptors with news. Processes whose clients are gone are ended first."""
+        waited = select.poll()
+        for descriptor in (self._watched, self._listener.fileno(), *self._asking, *self._children):
+            if descriptor is not None:
+                waited.register(descriptor, select.POLLIN)
+        clients = {child.client.fileno(): process for process, child in self._children.items()}
+        for client in clients:
+            waited.register(client, 0)  # its end alone
+        ready = {descriptor for descriptor, _ in waited.poll(LOOK_EVERY_S * 1000)}
+        for client in ready & clients.keys():
+            with contextlib.suppress(ProcessLookupError):
+                signal.pidfd_send_signal(clients[client], signal.SIGKILL)
+        return ready - clients.keys()
+
+    def _accept(self) -> None:
+        client, _ = self._listener.accept()
+        _, user = peer(client)
+        if user != os.geteuid():
+            _say(f"user {user} was turned away")
+            client.close()
+            return
+        client.setblocking(False)
+        self._asking[client.fileno()] = client
+
+    def _fork(self, client: socket.socket) -> Asked | None:
+        """In the child what it was asked to be; in the server nothing."""
+        self._busy_at = time.monotonic()
+        streams: list[int] = []
+        try:
+            path, descriptors, _, _ = socket.recv_fds(client, 4096, 4, socket.MSG_CMSG_CLOEXEC)
+            if len(descriptors) < 4:  # gone before it has asked
+                return self._forget(client, descriptors)
+            *streams, file = descriptors
+            request = Request.read(file, streams)
+            if self._is_warm:
+                self._become_theirs(os.fsdecode(path), request)
+            _require_equal(self._environment, set(environment(request.environment)))
+            preload.require_forkable(self._descriptors(streams))
+            pid = os.fork()
+        except (OSError, ValueError, preload.NotForkable) as error:
+            _say(f"not forked: {error}")
+            if self._is_warm:  # for nobody: the client starts a server of its own
+                self._may_leave()
+                os._exit(0)
+            with contextlib.suppress(OSError):
+                client.send(f"no {error}".encode()[:1000])
+            return self._forget(client, streams)
+        if pid == 0:
+            os.setpgid(0, 0)  # a raylet ends workers by their process group: it must not be ours
+            del self._asking[client.fileno()]
+            self._close_all()
+            return request, client
+        self._forked += 1
+        self._children[os.pidfd_open(pid)] = Child(pid, client)
+        del self._asking[client.fileno()]
+        with contextlib.suppress(OSError):  # it is gone: so will the process be
+            client.send(f"forked {pid}".encode())
+        _close(streams)
+        return None
+
+    def _forget(self, client: socket.socket, descriptors: list[int]) -> None:
+        del self._asking[client.fileno()]
+        client.close()
+        _close(descriptors)
+
+    def _become_theirs(self, path: str, request: Request) -> None:
+        """Of a warm server, with the first who asks: Ray is imported in the environment that Ray has made.
+
+        Raises:
+            ValueError: what is imported already may have read other variables.
+        """
+        self._path = Path(path)
+        _require_equal(_read_by_now(self._environment), _read_by_now(environment(request.environment)))
+        self._is_warm = False
+        os.environ.clear()
+        os.environ.update(request.environment)
+        self._environment = set(environment(os.environ))
+        if RAYLET in os.environ:
+            self._watched = _pidfd(os.environ[RAYLET])
+        self._load_ray()
+
+    def _load_ray(self) -> None:
+        self._import(_modules(self._options, "preload-with-ray"))
+        if raylet := sys.modules.get("ray._raylet"):  # before children replace the environment that it writes over
+            raylet.setproctitle("ray::fork_server")
+        preload.share()
+
+    def _import(self, modules: list[str]) -> None:
+        began = time.monotonic()
+        for line in preload.preload(modules, self._say_wait):
+            _say(line)
+        _say(f"imported {len(modules)} modules in {time.monotonic() - began:.1f} s")
+
+    def _say_wait(self) -> None:
+        """Imports take seconds, from a cold disk a minute: who waits is told that we live."""
+        while select.select([self._listener], [], [], 0)[0]:
+            self._accept()
+        for client in self._asking.values():
+            with contextlib.suppress(OSError):
+                client.send(b"wait")
+
+    def _tell_end(self, process: int) -> None:
+        child = self._children.pop(process)
+        os.close(process)
+        _, status = os.waitpid(child.pid, 0)
+        with contextlib.suppress(OSError):
+            child.client.send(f"ended {status}".encode())
+        child.client.close()
+        self._busy_at = time.monotonic()
+
+    def _end_with_raylet(self) -> None:
+        self._may_leave()
+        self._watched = None
+        end = time.monotonic() + LEAVE_S
+        while self._children:
+            if time.monotonic() > end:
+                for process in self._children:
+                    with contextlib.suppress(ProcessLookupError):
+                        signal.pidfd_send_signal(process, signal.SIGKILL)
+            for descriptor in self._ready() & self._children.keys():
+                self._tell_end(descriptor)
+        _say(f"the raylet has ended; {self._forked} processes were forked")
+
+    def _may_leave(self) -> bool:
+        """Take the socket away, unless somebody is in its queue."""
+        lock = os.open(self._path.parent, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if select.select([self._listener], [], [], 0)[0]:
+                return False
+            with contextlib.suppress(FileNotFoundError):
+                if self._path.stat().st_ino == self._file:  # else another server's
+                    self._path.unlink()
+            return True
+        finally:
+            os.close(lock)
+
+    def _descriptors(self, streams: list[int]) -> set[int]:
+        """All that are the server's own."""
+        clients = [child.client.fileno() for child in self._children.values()]
+        own = {self._listener.fileno(), *self._asking, *self._children, *clients, *streams}
+        return own | ({self._watched} if self._watched is not None else set())
+
+    def _close_all(self) -> None:
+        """In a child: nothing of the server's is its own."""
+        self._listener.close()
+        for client in [*self._asking.values(), *(child.client for child in self._children.values())]:
+            client.close()
+        _close([*self._children, *([self._watched] if self._watched is not None else [])])
+
+
+def _modules(options: dict[str, str], kind: str) -> list[str]:
+    return [module for module in options.get(kind, "").split(",") if module]
+
+
+def _read_by_now(variables: "list[str] | set[str]") -> set[str]:
+    """Those that a module may have read which was imported before there was a raylet."""
+    return {variable for variable in variables if not variable.startswith(preload.READ_LATER)}
+
+
+def _require_equal(ours: set[str], theirs: set[str]) -> None:
+    """
+    Raises:
+        ValueError: names what differs; values may be secrets.
+    """
+    if ours != theirs:
+        names = sorted({variable.split("=", 1)[0] for variable in ours ^ theirs})
+        raise ValueError(f"the server was started with other values of {', '.join(names)}")
+
+
+def _pidfd(pid: str | None) -> int | None:
+    return os.pidfd_open(int(pid)) if pid else None
+
+
+def _go_last() -> None:
+    """When memory is short the kernel ends children first, which Ray starts again: the server counts as the raylet
+    does. Who has started it may have been marked as a worker."""
+    score = "0"
+    with contextlib.suppress(OSError, KeyError):
+        score = Path(f"/proc/{os.environ[RAYLET]}/oom_score_adj").read_text()
+    with contextlib.suppress(OSError):  # lower than it may be
+        Path("/proc/self/oom_score_adj").write_text(score)
+
+
+def _close_inherited(listener: int) -> None:
+    """What a raylet leaves open for its workers: logs, sockets."""
+    os.closerange(3, listener)
+    os.closerange(listener + 1, os.sysconf("SC_OPEN_MAX"))
+
+
+def _close(descriptors: list[int]) -> None:
+    for descriptor in descriptors:
+        os.close(descriptor)
+
+
+def _say(text: str) -> None:
+    print(f"{time.strftime('%F %T')} {os.getpid()} {text}", flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,103 @@
+"""The runtime environment in which Ray starts our processes: by which command, with which code and variables.
+
+In: `cluster`, and what the job's own submission says. Out: the dictionary for `ray.init`, a word on the fork server.
+"""
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from platform.config import ClusterConfig
+from platform.fork_server.command import command, start_warm
+from platform.ray_internals import JOB_CONFIG, interpreter, interpreter_there
+
+ROOT = Path(__file__).resolve().parent.parent
+# Patterns as in .gitignore: without the slash, "data" would match platform/data too.
+NOT_SHIPPED = ["/.venv", "/.git", "/data", "/runs", "/mlruns", "/mlartifacts", "/mlflow.db"]
+# Imported before the fork, beside what `fork_server.preload` names: our stages of a run, and what they import.
+PRELOADED = (
+    "platform.data.loader",  # readers and decoders
+    "platform.training.loop",
+    "platform.evaluation.predict",
+    "platform.packing.shard",  # tasks of job=pack
+)
+PRELOADED_WITH_RAY = (
+    "jobs.lane",  # a worker's side of training
+    "jobs.trial",  # a sweep's
+)
+OF_OTHERS = ("py_executable", "pip", "uv", "conda", "container", "image_uri", "nsight", "rocprof-sys")  # own commands
+# Ray Train gives its controller these variables: a process with others would want a fork server of its own.
+RAY_TRAINS = {"RAY_WARN_BLOCKING_GET_INSIDE_ASYNC": "0"}
+
+
+@dataclass(frozen=True)
+class ForkServer:
+    """Whether Ray's processes are forked, and why not."""
+
+    off: str  # "": it is on
+
+    def __str__(self) -> str:
+        return f"off ({self.off})" if self.off else "on"
+
+
+def fork_server(cluster: ClusterConfig) -> ForkServer:
+    """What `cluster` and this machine allow."""
+    if not cluster.fork_server:
+        return ForkServer("cluster.fork_server=false")
+    if sys.platform != "linux":
+        return ForkServer(f"it needs Linux, this is {sys.platform}")
+    if own := sorted(_of_the_submission().keys() & set(OF_OTHERS)):
+        return ForkServer(f"the job's runtime environment has {', '.join(own)}")
+    return ForkServer("")
+
+
+def unforked(processes: int, reason: str) -> str:
+    """What is said of processes that were started as if there were no fork server."""
+    return f"{processes} process(es) of Ray's started without the fork server, seconds later than they could: {reason}"
+
+
+def local(cluster: ClusterConfig, sockets: Path) -> dict[str, Any]:
+    """Of a Ray on this machine; `sockets` is where `start_fork_server` has made the fork server's."""
+    if fork_server(cluster).off:
+        return interpreter() or {}
+    return {"py_executable": _command(ROOT, sockets)}
+
+
+def start_fork_server(sockets: Path) -> "subprocess.Popen[bytes]":
+    """Of a Ray on this machine, before that."""
+    return start_warm(sys.executable, sockets, preload=PRELOADED, preload_with_ray=PRELOADED_WITH_RAY)
+
+
+def joined(cluster: ClusterConfig) -> dict[str, Any]:
+    """Of a cluster that is joined: whatever its nodes are, they have this checkout or are sent it."""
+    is_shipped = "working_dir" in _of_the_submission()
+    shipped = {} if is_shipped or not cluster.ship_code else shipped_code()
+    if fork_server(cluster).off:
+        return (interpreter_there() or {}) | shipped
+    return shipped | {
+        "py_executable": _command(None if shipped or is_shipped else ROOT, None),
+        "env_vars": _variables() | _of_the_submission().get("env_vars", {}),
+    }
+
+
+def shipped_code() -> dict[str, Any]:
+    """What takes this checkout to every process of a cluster."""
+    return {"working_dir": str(ROOT), "excludes": NOT_SHIPPED}
+
+
+def _of_the_submission() -> dict[str, Any]:
+    """The runtime environment that `ray job submit` has given this driver."""
+    return json.loads(os.environ.get(JOB_CONFIG, "{}")).get("runtime_env", {})
+
+
+def _variables() -> dict[str, str]:
+    """Those that Ray Train hands from the driver to its own processes: all have them."""
+    return RAY_TRAINS | {name: value for name, value in os.environ.items() if name.startswith("RAY_TRAIN_")}
+
+
+def _command(root: Path | None, sockets: Path | None) -> str:
+    return command(sys.executable, root, folder=sockets, preload=PRELOADED, preload_with_ray=PRELOADED_WITH_RAY)
