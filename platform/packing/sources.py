@@ -29,9 +29,8 @@ from platform.data.storage import is_remote
 from platform.data.tar import CIRCULAR, TOOL_MADE, LeftOut, Place, members_of, what_is_wrong
 from platform.data.toolmade import is_tool_made
 from platform.packing.datasets import TorchvisionSource
-from platform.packing.items import SPLIT_NAMES, Item, Parts, file_stamp, read_file, say_once
+from platform.packing.items import LIST_SUFFIXES, SPLIT_NAMES, Item, Parts, file_stamp, is_list, read_file, say_once
 from platform.packing.layout import refuse_misread
-from platform.packing.lists import LIST_SUFFIXES, ListSource, is_list
 from platform.packing.parts import few
 
 SUFFIXES = (
@@ -87,13 +86,19 @@ def open_source(spec: str | None, storage: StorageConfig | None = None) -> Sourc
     if is_remote(spec):
         if not is_list(spec):
             raise ConfigError(f"data.source is {spec}; of addresses only lists ({', '.join(LIST_SUFFIXES)}) are read")
-        return ListSource(spec, storage)
+        return _list(spec, storage)
     path = Path(spec).absolute()
     if path.is_dir():
         return FolderSource(str(path))
     if not path.is_file():
         raise ConfigError(f"data.source is {spec!r}, which does not exist; give {KINDS}")
-    return ListSource(str(path), storage) if is_list(str(path)) else TarSource(str(path))
+    return _list(str(path), storage) if is_list(str(path)) else TarSource(str(path))
+
+
+def _list(path: str, storage: StorageConfig) -> Source:
+    from platform.packing.lists import ListSource  # pyarrow takes its time, which other sources need not
+
+    return ListSource(path, storage)
 
 
 @dataclass(frozen=True)
