@@ -38,9 +38,7 @@ def measure(config: Config, folder: Path, figures: Figures) -> None:
         figures.add("actors.bare_one_s", bare["one_s"], "the same, a bare Ray")
         figures.add("actors.eight_s", ours["many_s"], f"{MANY} of them together")
         figures.add("actors.bare_eight_s", bare["many_s"], "the same, a bare Ray")
-        figures.add(
-            "actors.private_mb", ours["private_mb"], "private memory of one of these and of what serves it"
-        )
+        figures.add("actors.private_mb", ours["private_mb"], "private memory of one of these and of what serves it")
         figures.add("actors.bare_private_mb", bare["private_mb"], "the same, a bare Ray")
         figures.add("actors.server_private_mb", ours["server_mb"], "of the fork server, once a node")
 

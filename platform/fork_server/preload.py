@@ -1,11 +1,15 @@
 """What is imported before the fork: each with its reason. Importing it must start no thread, open no connection and
-leave CUDA alone; `require_forkable` looks after that."""
+leave CUDA alone, and have Ray make no ids; `require_forkable` and `require_own_ids` look after that."""
 
+import contextlib
 import gc
 import importlib
 import os
-from collections.abc import Callable, Container, Iterable
+import sys
+from collections.abc import Callable, Container, Iterable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 FIRST = {
     "numpy": "arrays, everywhere",
@@ -41,7 +45,8 @@ def preload(modules: Iterable[str], between: Callable[[], None]) -> list[str]:
     os.environ.update(WITHOUT_THREADS)
     for name in modules:
         try:
-            importlib.import_module(name)
+            with _ids_of_the_system():
+                importlib.import_module(name)
         except Exception as error:  # whatever a module does; whoever needs it will say more
             missing.append(f"{name} is not imported before the fork ({type(error).__name__}: {error})")
         between()
@@ -51,6 +56,44 @@ def preload(modules: Iterable[str], between: Callable[[], None]) -> list[str]:
         else:
             os.environ[name] = value
     return missing
+
+
+@contextlib.contextmanager
+def _ids_of_the_system() -> Iterator[None]:
+    """Ray's compiled part seeds its generator of ids when it makes the first, and children would all go on from there:
+    two of them had the same placement group. What imports make is of actor classes (seen in 2.60)."""
+    actor: Any = sys.modules.get("ray.actor")
+    if actor is None:
+        yield
+        return
+    kind = actor.ActorClassID
+    actor.ActorClassID = SimpleNamespace(from_random=lambda: kind(os.urandom(len(kind.nil().binary()))))
+    try:
+        yield
+    finally:
+        actor.ActorClassID = kind
+
+
+def require_own_ids() -> None:
+    """
+    Raises:
+        NotForkable: Ray would give the same ids in all children.
+    """
+    if "ray" in sys.modules and _id_of_a_child() == _id_of_a_child():
+        raise NotForkable("imports have had Ray make ids, and all children would go on with the same ones")
+
+
+def _id_of_a_child() -> bytes:
+    reading, writing = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        os.write(writing, sys.modules["ray"]._raylet.UniqueID.from_random().binary())
+        os._exit(0)
+    os.close(writing)
+    with open(reading, "rb") as answer:
+        made = answer.read()
+    os.waitpid(pid, 0)
+    return made
 
 
 def share() -> None:

@@ -68,6 +68,7 @@ class Server:
         self._asking: dict[int, socket.socket] = {}  # by descriptor, as the next
         self._children: dict[int, Child] = {}  # by pidfd
         self._busy_at, self._forked = time.monotonic(), 0
+        self._unfit = ""  # why no child would be whole
 
     def load(self) -> None:
         """Import everything, or what can be imported before there is a raylet."""
@@ -131,6 +132,8 @@ class Server:
             if self._is_warm:
                 self._become_theirs(os.fsdecode(path), request)
             _require_equal(self._environment, set(environment(request.environment)))
+            if self._unfit:
+                raise preload.NotForkable(self._unfit)
             preload.require_forkable(self._descriptors(streams))
             pid = os.fork()
         except (OSError, ValueError, preload.NotForkable) as error:
@@ -179,6 +182,10 @@ class Server:
         self._import(_modules(self._options, "preload-with-ray"))
         if raylet := sys.modules.get("ray._raylet"):  # before children replace the environment that it writes over
             raylet.setproctitle("ray::fork_server")
+        try:
+            preload.require_own_ids()
+        except preload.NotForkable as error:
+            self._unfit = str(error)
         preload.share()
 
     def _import(self, modules: list[str]) -> None:
