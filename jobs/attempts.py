@@ -5,10 +5,13 @@ In: beats and events. Out: `attempts.json` of each member, kept up to date so th
 
 import contextlib
 import time
+from typing import TYPE_CHECKING
 
-from platform.cluster import Beat, GroupEvent
 from platform.experiment import ExperimentFolder
 from platform.goodput import LAUNCHER_LOST, UNDER_WAY, Attempt, read_attempts, write_attempts
+
+if TYPE_CHECKING:
+    from platform.cluster import Beat, GroupEvent  # Ray takes its time, which an error of the plan need not
 
 WRITE_EVERY_S = 1.0
 NOTICE_HOLDS_S = 300.0  # clouds give 30 to 120 seconds
@@ -38,7 +41,7 @@ class Attempts:
             attempts[-1].reason = LAUNCHER_LOST
         self._changed.add(name)
 
-    def beat(self, beat: Beat) -> None:
+    def beat(self, beat: "Beat") -> None:
         """Take in where a worker is. Rank 0 speaks for all."""
         self._lane_of[beat.member] = beat.lane
         attempts = self._of[beat.member]
@@ -61,7 +64,7 @@ class Attempts:
         attempt.ended = beat.at
         self._changed.add(beat.member)
 
-    def event(self, event: GroupEvent) -> str | None:
+    def event(self, event: "GroupEvent") -> str | None:
         """Note why a lane's group is started again; returns the member that it was training."""
         member = self._current(event.lane)
         if event.kind == "preempted":
@@ -97,7 +100,7 @@ class Attempts:
                     write_attempts(self._folder.member(member).path, self._of[member])
                 self._changed.discard(member)
 
-    def _begin(self, beat: Beat, before: list[Attempt]) -> Attempt:
+    def _begin(self, beat: "Beat", before: list[Attempt]) -> Attempt:
         if before and before[-1].reason == UNDER_WAY:
             self.end(beat.member, "its workers died", before[-1].ended)
         if before and before[-1].started >= self._launched:

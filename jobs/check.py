@@ -1,11 +1,10 @@
 """`job=check`: every check that needs no training, and the plan."""
 
-from jobs.sweep import composer
 from platform.config import Experiment
 from platform.destinations import require_places
 from platform.plan import lines, plan
+from platform.sweep.plan import composer, plan_sweep
 from platform.sweep.plan import lines as sweep_lines
-from platform.sweep.plan import plan_sweep
 from platform.tracking import require_answer
 
 

@@ -2,7 +2,7 @@
 
 from jobs import train
 from platform.config import VIEW_COUNTS, Experiment
-from platform.evaluation.probabilities import is_complete
+from platform.evaluation.seal import is_complete
 from platform.experiment import ExperimentFolder
 
 

@@ -11,7 +11,6 @@ import threading
 from collections import Counter
 from collections.abc import Generator, Iterable, Iterator
 
-from platform.cluster import connect, disconnect
 from platform.config import Config, ConfigError, Experiment, printable
 from platform.console import Counter as Progress
 from platform.data.cache import ShardError
@@ -104,6 +103,8 @@ def _workers(config: Config, images: int) -> Iterator[tuple[pack.Run, str]]:
     if images < FEW_IMAGES or (config.cluster.address is None and threads == 1):
         yield pack.in_threads, f"in this process ({threads} thread{'s' if threads > 1 else ''})"
         return
+    from platform.cluster import connect, disconnect  # Ray takes its time, which small packings and errors need not
+
     try:
         resources = connect(config.cluster)
         yield on_ray(resources.cpus), f"on Ray: {resources.cpus} CPUs of {resources.nodes} node(s)"

@@ -9,6 +9,7 @@ import statistics
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
@@ -19,8 +20,8 @@ from rich.text import Text
 
 from platform.config import ConfigError, Experiment, PromoteConfig, require
 from platform.evaluation.metrics import Scores
-from platform.evaluation.probabilities import MemberProbabilities, is_complete
 from platform.evaluation.report import percent
+from platform.evaluation.seal import is_complete
 from platform.experiment import ExperimentFolder
 from platform.files import write_atomically
 from platform.launch import ROOT, one_line
@@ -28,6 +29,10 @@ from platform.sweep import curve, selection
 from platform.sweep.promotion import Sweep, experiment_text
 from platform.sweep.ranking import rank
 from platform.sweep.trials import FILE, Book, Trial, name_of
+
+if TYPE_CHECKING:
+    from platform.evaluation.probabilities import MemberProbabilities
+    from platform.sweep.greedy import Addition, Selection
 
 EXPERIMENTS = ROOT / "conf" / "experiment"
 
@@ -57,7 +62,7 @@ class Choice:
 
     winners: list[Winner]
     how: str
-    path: list[selection.Addition]  # of greedy
+    path: "list[Addition]"  # of greedy
 
 
 def run(experiment: Experiment) -> int:
@@ -124,8 +129,10 @@ def _tried_before(winner: Winner, before: list[Winner]) -> bool:
 def _choose(settings: PromoteConfig, winners: list[Winner], folder: ExperimentFolder) -> Choice:
     by_point = {winner.trial.point: winner for winner in winners}
     if settings.choose == "greedy":
+        from platform.sweep.greedy import greedy  # torch takes a second, which the others and errors need not
+
         candidates = {point: _probabilities(folder, by_point[point]) for point in sorted(by_point)}  # rank is no hint
-        found = selection.greedy(candidates, settings.count)
+        found = greedy(candidates, settings.count)
         return Choice([by_point[point] for point in found.points], _greedy_how(found), found.path)
     if settings.choose == "diverse":
         values = {point: winner.trial.values for point, winner in by_point.items()}
@@ -136,7 +143,7 @@ def _choose(settings: PromoteConfig, winners: list[Winner], folder: ExperimentFo
     return Choice([by_point[point] for point in points], f"{how}; scored on the images that chose them", [])
 
 
-def _probabilities(folder: ExperimentFolder, winner: Winner) -> MemberProbabilities:
+def _probabilities(folder: ExperimentFolder, winner: Winner) -> "MemberProbabilities":
     """Of the validation images, by the trial that will be repeated."""
     place = folder.member(winner.trial.name).probabilities
     require(
@@ -144,10 +151,12 @@ def _probabilities(folder: ExperimentFolder, winner: Winner) -> MemberProbabilit
         f"{winner.trial.name} has no probabilities in {_shown(place)}, which promote.choose=greedy reads; "
         "run the sweep's command again, or give promote.choose=best",
     )
+    from platform.evaluation.probabilities import MemberProbabilities  # as above
+
     return MemberProbabilities(place)
 
 
-def _greedy_how(found: selection.Selection) -> str:
+def _greedy_how(found: "Selection") -> str:
     """The scores on images that the selection did not see."""
     single, ensemble = found.path[0], found.path[-1]
     views = f"{found.views} view{'s' * (found.views > 1)}"

@@ -8,16 +8,18 @@ import contextlib
 import logging
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from platform.cluster import Message
 from platform.config import Config, Experiment
 from platform.evaluation import report
-from platform.evaluation.ensemble import EnsembleScores
+from platform.evaluation.table import EnsembleScores
 from platform.experiment import FINISHED, ExperimentFolder, MemberState, Record
 from platform.goodput import Goodput, read_attempts, table
 from platform.journal import Journal
 from platform.tracking import Tracker, new_key
+
+if TYPE_CHECKING:
+    from platform.cluster import Message  # Ray takes its time, which an error of the plan need not
 
 log = logging.getLogger("platform")
 DESCRIPTION = "mlflow.note.content"  # what MLflow's page of a run shows as its description, in Markdown
@@ -85,7 +87,7 @@ class Runs:
             for step, metrics, at in self._folder.member(name).take_reports():
                 self._tracker.log(self._record.member_runs[name], step, metrics, at)
 
-    def log(self, message: Message) -> None:
+    def log(self, message: "Message") -> None:
         self._tracker.log(self._record.member_runs[message.member], message.step, message.metrics or {}, message.time)
 
     def report(self, states: dict[str, MemberState], scores: EnsembleScores | None, tables: list[Path]) -> None:

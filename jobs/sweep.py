@@ -17,21 +17,19 @@ from jobs.attempts import Attempts
 from jobs.results import Results
 from jobs.runs import Runs
 from jobs.train import Interrupted, deliver, end_runs_of_before, prepare_data, say_waiting, say_what_stopped
-from platform.cluster import CannotGoOn, connect, disconnect, prepare
-from platform.config import Config, ConfigError, Experiment, first_line
+from platform.config import CannotGoOn, Config, ConfigError, Experiment, first_line
 from platform.console import Console, duration
 from platform.destinations import require_copies
 from platform.evaluation.report import mlflow_command
 from platform.experiment import ExperimentFolder, MemberState, Record
 from platform.goodput import LAUNCHER_LOST
 from platform.interruption import signals
-from platform.launch import variant
 from platform.plan import Plan
 from platform.runtime_env import fork_server
 from platform.sweep import ranking, report, table
 from platform.sweep.agenda import Agenda
 from platform.sweep.outcome import Curves
-from platform.sweep.plan import Compose, SweepPlan, composed, new_search, plan_sweep, words_of
+from platform.sweep.plan import Compose, SweepPlan, composed, composer, new_search, plan_sweep, words_of
 from platform.sweep.trials import DIVERGED, FAILED, FILE, FINISHED, OVER, WAITING, Book, Trial
 from platform.tracking import git_commit, require_answer
 
@@ -48,6 +46,8 @@ def run(experiment: Experiment) -> int:
     config = experiment.config
     if config.tracking.required:
         require_answer(config.tracking)
+    from platform.cluster import disconnect, prepare  # Ray takes its time, which errors of the plan need not
+
     folder = ExperimentFolder(experiment.folder)
     try:
         with signals(Interrupted), folder.held():
@@ -69,16 +69,6 @@ def run(experiment: Experiment) -> int:
         return 1
     finally:
         disconnect()
-
-
-def composer() -> Compose:
-    """What makes a trial's config out of this command line.
-
-    Raises:
-        ConfigError: an override on it that every trial replaces.
-    """
-    overrides = list(HydraConfig.get().overrides.task)
-    return lambda words: variant(overrides, words)
 
 
 class _Sweep:
@@ -172,10 +162,12 @@ class _Sweep:
                 self._record.reported.append(trial.name)
 
     def _run_trials(self, base: Plan, runs: Runs) -> None:
+        from platform.cluster import connect, disconnect  # as in `run`
+
         attempts, stack = Attempts(self._folder, []), contextlib.ExitStack()
         try:
             resources = connect(self._config.cluster)
-            from jobs.tuning import Tuning  # Ray Tune takes seconds to import
+            from jobs.tuning import Tuning  # Ray Tune and torch take seconds to import
 
             tuning = Tuning(self._planned, self.agenda, self._composed, self._folder, self._record, resources)
             stack.callback(tuning.close)

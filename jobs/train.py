@@ -8,19 +8,19 @@ import sys
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from jobs.attempts import Attempts
 from jobs.pack import write
 from jobs.runs import Runs
-from platform.cluster import CannotGoOn, Resources, connect, disconnect, prepare
-from platform.config import Config, ConfigError, Experiment, first_line
+from platform.config import CannotGoOn, Config, ConfigError, Experiment, first_line
 from platform.console import Console, duration
 from platform.data.index import Index
 from platform.data.storage import is_remote
 from platform.destinations import require_cache_folder, require_copies
 from platform.evaluation import report
-from platform.evaluation.ensemble import EnsembleScores
 from platform.evaluation.kept import kept_scores
+from platform.evaluation.table import EnsembleScores
 from platform.experiment import FAILED, FINISHED, ExperimentFolder, MemberState, Record
 from platform.interruption import signals
 from platform.journal import Journal
@@ -28,6 +28,9 @@ from platform.locks import locked
 from platform.plan import Plan, is_packed, open_data, plan
 from platform.runtime_env import fork_server
 from platform.tracking import Tracker, require_answer
+
+if TYPE_CHECKING:
+    from platform.cluster import Resources
 
 
 class Interrupted(BaseException):
@@ -57,6 +60,10 @@ def run(experiment: Experiment, *, evaluate_again: bool = False) -> int:
     if experiment.config.tracking.required:
         require_answer(experiment.config.tracking)
     folder = ExperimentFolder(experiment.folder)
+    if evaluate_again:
+        _require_trained(folder, planned)
+    from platform.cluster import disconnect, prepare  # Ray takes its time, which errors of the plan need not
+
     started = time.monotonic()
     try:
         with signals(Interrupted), folder.held():
@@ -178,10 +185,12 @@ def run_members(planned: Plan, folder: ExperimentFolder, record: Record, names: 
         Interrupted: by a signal, after a last checkpoint.
         CannotGoOn: with what every attempt would meet again.
     """
+    from platform.cluster import connect, disconnect  # as in `run`
+
     attempts = Attempts(folder, names)
     try:
         resources = connect(planned.experiment.config.cluster)
-        from jobs.lanes import start_lanes  # Ray Train takes seconds to import
+        from jobs.lanes import start_lanes  # Ray Train and torch take seconds to import
 
         lanes = start_lanes(planned, folder, record, names, resources)
         with Console(planned, names, lanes.count) as console:
@@ -202,15 +211,18 @@ def run_members(planned: Plan, folder: ExperimentFolder, record: Record, names: 
         folder.live.unlink(missing_ok=True)
 
 
-def _forget_evaluations(folder: ExperimentFolder, record: Record, planned: Plan) -> None:
-    """Have trained members evaluated and reported again.
-
+def _require_trained(folder: ExperimentFolder, planned: Plan) -> None:
+    """
     Raises:
-        ConfigError: a member is not trained.
+        ConfigError: a member is not.
     """
     untrained = [member.name for member in planned.members if not folder.member(member.name).is_trained()]
     if untrained:
         raise ConfigError(f"{folder.name} has no trained weights of {', '.join(untrained)}; train them first")
+
+
+def _forget_evaluations(folder: ExperimentFolder, record: Record, planned: Plan) -> None:
+    """Have trained members evaluated and reported again."""
     split = planned.experiment.config.evaluation.split
     for member in planned.members:
         folder.member(member.name).forget_evaluation(split)
@@ -267,7 +279,7 @@ def show(experiment: Experiment, outcome: Outcome) -> None:
     print(f"compare   {report.mlflow_command(experiment.config.tracking)}")
 
 
-def _headline(experiment: Experiment, members: int, lanes: int, resources: Resources) -> str:
+def _headline(experiment: Experiment, members: int, lanes: int, resources: "Resources") -> str:
     now = " so far" if experiment.config.cluster.autoscaled else ""
     return (
         f"{experiment.name}: {members} member(s) in {lanes} lane(s) on {resources.nodes} node(s), "

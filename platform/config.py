@@ -262,6 +262,9 @@ class SamplingConfig:
         require_at_least("sampling.lighting_std", self.lighting_std, 0)
 
 
+TORCHVISION = "torchvision/"  # and the name of one of its networks
+
+
 @dataclass
 class ModelConfig:
     """The network."""
@@ -275,7 +278,7 @@ class ModelConfig:
     auxiliary_weight: float = 0.3  # of each auxiliary head's loss
 
     def __post_init__(self) -> None:
-        known = self.name == "googlenet" or self.name.startswith("torchvision/")
+        known = self.name == "googlenet" or self.name.startswith(TORCHVISION)
         require(known, f"model.name is {self.name!r}; give googlenet, or torchvision/NAME for one of torchvision's")
         require(0.1 <= self.width <= 16, f"model.width is {self.width}; give 0.1 to 16")
         require(0 <= self.dropout < 1, f"model.dropout is {self.dropout}; give a share in [0, 1)")

@@ -23,7 +23,7 @@ from typing import Any
 from platform.changes import append_change, forget_changes, read_changes, read_with_changes
 from platform.config import ConfigError, Experiment, differences, first_line, identity
 from platform.data.index import Index, Split
-from platform.evaluation.probabilities import SEAL, is_complete
+from platform.evaluation.seal import SEAL, is_complete
 from platform.files import remove_unfinished, write_atomically
 from platform.journal import Journal
 from platform.locks import SUFFIX, Held, locked

@@ -58,6 +58,8 @@ def main() -> None:
     sys.argv[1:] = map(as_typed, sys.argv[1:])
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra hands its errors to us instead of printing them over many lines
     ConfigStore.instance().store("schema", Config)
+    # Hydra copies all of it for each of the hundred questions that --help asks, and hands out copies of what it holds.
+    ConfigStore.__deepcopy__ = lambda store, memo: store  # pyright: ignore[reportAttributeAccessIssue]
     try:
         _compose_and_run()
     except RunFailed as failed:
@@ -180,7 +182,8 @@ def _run_elsewhere(experiment: Experiment, given: Config, overrides: list[str]) 
         raise ConfigError(f"{key} is {value}, a home folder of this machine; write the path that the cluster sees")
     if experiment.config.cluster.kube is not None:
         return import_module("jobs.kuberay").run(experiment, given, overrides)
-    return import_module("jobs.submitted").run(submission(experiment, given, overrides), experiment.config)
+    what = submission(experiment, given, overrides)
+    return import_module("jobs.submitted").run(what, experiment.config)  # Ray takes its time, which errors need not
 
 
 def _require_own_configs() -> None:

@@ -7,16 +7,12 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
-
-from platform.config import MEMORY, ClusterConfig, Config, ConfigError, Experiment, require
+from platform.config import MEMORY, TORCHVISION, ClusterConfig, Config, ConfigError, Experiment, require
 from platform.data.cache import ShardError
 from platform.data.index import INDEX_NAME, Index, has_index, read_index
 from platform.data.order import steps_per_epoch, total_steps, training_order
 from platform.data.readahead import check_room
 from platform.data.storage import Storage, StorageError, is_remote
-from platform.models import build
-from platform.models.rehearsal import rehearse
 from platform.packing import pack, recipe
 from platform.packing.freshness import changed_since
 from platform.packing.sources import source_name
@@ -102,7 +98,6 @@ def plan_member(name: str, member: Config, train_samples: int, index: Index | No
         ConfigError: a network that does not exist or does not take such images, a batch that is never full, a cache
             that does not suffice.
     """
-    build.check(member.model)
     batch = member.training.batch_size
     per_epoch = steps_per_epoch(train_samples, member.loader.streams, batch)
     require(
@@ -113,8 +108,23 @@ def plan_member(name: str, member: Config, train_samples: int, index: Index | No
     if index:
         train = index.split("train")
         check_room(train, training_order(member, train), member.cluster.min_workers)  # fewer workers read more each
-    rehearse(member.model, member.data.classes, member.data.image_size, member.smallest_part)
+    _check_network(member)
     return MemberPlan(name, member, per_epoch, total_steps(member.training.epochs, per_epoch))
+
+
+def _check_network(member: Config) -> None:
+    """GoogLeNet trains on all that its config allows; with batch norm it needs two images, as others do, where the last
+    maps are of one pixel.
+
+    Raises:
+        ConfigError: a network that does not exist or does not train on such images.
+    """
+    model = member.model
+    if not model.name.startswith(TORCHVISION) and not (model.batch_norm and member.smallest_part == 1):
+        return
+    from platform.models.rehearsal import rehearse  # torch takes seconds, which a plan of GoogLeNet need not
+
+    rehearse(model, member.data.classes, member.data.image_size, member.smallest_part)
 
 
 def is_packed(config: Config) -> bool:
@@ -227,7 +237,10 @@ def _check_local_resources(config: Config) -> None:
     cluster = config.cluster
     if cluster.address is not None or cluster.kube is not None:
         return
-    config.loader.require_gpu(available=torch.cuda.is_available())
+    if config.loader.decoder != "cpu":
+        import torch  # takes a second, which the others need not
+
+        config.loader.require_gpu(available=torch.cuda.is_available())
     cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     needed = cluster.min_workers * cluster.cpus_per_worker
     require(

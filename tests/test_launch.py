@@ -18,6 +18,22 @@ def launch(*words: str, **environment: str) -> subprocess.CompletedProcess[str]:
     )
 
 
+def imported_by(*words: str) -> tuple[subprocess.CompletedProcess[str], set[str]]:
+    """A launch, and which of the modules that take their time it had at its end."""
+    slow = ["torch", "ray", "mlflow", "sklearn", "torchvision"]
+    code = f"""import sys
+from platform.launch import main
+try:
+    main()
+finally:
+    print("imported:", *sys.modules.keys() & {slow})"""
+    command = [sys.executable, "-c", code, *words]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
+    *lines, imported = done.stdout.splitlines()
+    done.stdout = "".join(f"{line}\n" for line in lines)
+    return done, set(imported.removeprefix("imported:").split())
+
+
 def test_without_an_experiment_it_lists_them():
     done = launch()
     assert done.returncode == 0
@@ -102,6 +118,41 @@ def test_what_cannot_work_is_one_line(words: list[str], said: str, tmp_path: Pat
     assert len(done.stderr.strip().splitlines()) == 1, done.stderr
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["+experiment=nope"],
+        ["+experiment=googlenet", "optim.lrr=1"],
+        ["+experiment=googlenet", "optim.lr=-1"],
+        ["+experiment=googlenet", "optim.lr=~3"],
+        ["+experiment=googlenet_ens", "sampling=plain"],
+        ["+experiment=googlenet_ens", "+ensemble.members.x=['model.widht=2']"],
+        ["job=ensemble"],
+        ["+experiment=googlenet_ens", "data.classes=11"],
+        ["+experiment=googlenet_ens", "cluster.cpus_per_worker=1000"],
+        ["+experiment=googlenet", "training.batch_size=8000"],
+        ["+experiment=googlenet", "data.source=/nowhere"],
+        ["+experiment=googlenet", "checkpoint.copy_to=/proc/copies"],
+        ["+experiment=googlenet", "cluster.address=http://head"],
+        ["+experiment=googlenet", "cluster=kuberay", "output_dir=/nowhere"],
+        ["+experiment=sampling_schedule_sweep", "data.classes=11"],
+        ["+experiment=sampling_schedule_sweep", "+sweep.space={optim.lrr: [1, 2]}"],
+        ["+experiment=sampling_schedule_sweep", "checkpoint.copy_to=/proc/copies"],
+        ["job=evaluate", "+experiment=googlenet"],
+        ["job=promote"],
+        ["job=promote", "promote.sweep=/nowhere"],
+        ["job=pack", "data.source=/nowhere"],
+        ["job=pack", "pack.action=verify"],
+    ],
+)
+def test_errors_of_every_job_come_before_torch_ray_and_mlflow(words: list[str], tmp_path: Path):
+    places = [f"data.shards={tmp_path / 'none'}", f"output_dir={tmp_path / 'runs'}"]
+    done, imported = imported_by(*places, *words)
+    assert done.returncode == 2, done.stdout
+    assert len(done.stderr.strip().splitlines()) == 1, done.stderr
+    assert imported == set()
+
+
 def test_an_unknown_experiment_names_the_known_ones():
     done = launch("+experiment=googlenet_enx")
     assert done.returncode == 2
@@ -118,6 +169,22 @@ def test_check_prints_the_plan_and_writes_nothing(tmp_path: Path):
     for word in ("1438 training and 359 validation", "144 views", "wider", "googlenet x1.25", "photometric"):
         assert word in done.stdout
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
+@pytest.mark.parametrize("packed", [False, True])
+def test_check_imports_neither_torch_nor_ray(name: str, packed: bool, digits_data, tmp_path: Path):
+    words = [f"+experiment={name}", "job=check", f"data.shards={digits_data.shards if packed else tmp_path / 'none'}"]
+    done, imported = imported_by(*words)
+    assert done.returncode == 0, done.stderr
+    assert "multi_scale           googlenet  " in done.stdout
+    assert imported == set()
+
+
+def test_check_imports_torch_for_networks_of_torchvision_only():
+    done, imported = imported_by("job=check", "model=resnet50")
+    assert done.returncode == 0, done.stderr
+    assert imported == {"torch", "torchvision"}
 
 
 def test_a_range_of_workers_is_given_on_the_command_line(digits_data):

@@ -24,11 +24,12 @@ from PIL import Image
 from platform.bench.figures import Figures
 from platform.config import Config, ConfigError, DataConfig, SamplingConfig
 from platform.data import draws
-from platform.data.decode import EncodedImage, resize, resize_into
+from platform.data.decode import EncodedImage
 from platform.data.index import Split, read_index
 from platform.data.loader import TrainLoader
 from platform.data.order import Order
 from platform.data.pixels import Pixels
+from platform.data.resize import resize, resize_into
 from platform.data.sampling import DRAWS, Crop, crop
 from platform.packing.pack import pack
 

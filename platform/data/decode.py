@@ -1,4 +1,4 @@
-"""Bytes to pixels: decode only the region asked for, resize it antialiased in uint8.
+"""Bytes to pixels: decode only the region asked for.
 
 JPEG goes through nvImageCodec on the processor (libjpeg-turbo inside, region decoding, one decoder per thread, no
 GIL); every other format, and JPEG of four components (CMYK), through Pillow: `modes` says what becomes of 16 bits and
@@ -16,11 +16,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import torch
-import torch.nn.functional as F
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
-from torch import Tensor
 
 from platform.data.modes import in_rgb
 
@@ -96,43 +93,6 @@ class EncodedImage:
         if self._stream is None:
             return None
         return self._stream.get_sub_code_stream(region=_codec().Region(box.top, box.left, box.bottom, box.right))
-
-
-def resize(pixels: NDArray[np.uint8], size: tuple[int, int], interpolation: str = "bilinear") -> Tensor:
-    """`[H, W, 3]` uint8 -> `[height, width, 3]` uint8; bilinear and bicubic are antialiased, as Pillow does it."""
-    resized_HWC = torch.empty(*size, 3, dtype=torch.uint8)
-    resize_into(resized_HWC, pixels, interpolation)
-    return resized_HWC
-
-
-_ANTIALIASED = {
-    "bilinear": torch.ops.aten._upsample_bilinear2d_aa.out,
-    "bicubic": torch.ops.aten._upsample_bicubic2d_aa.out,
-}
-
-
-def resize_into(place_HWC: Tensor, pixels: NDArray[np.uint8], interpolation: str = "bilinear") -> None:
-    """`resize` to the size of a place in a batch, and into it: a copy less than through F.interpolate."""
-    size = place_HWC.shape[:2]
-    image_HWC = torch.from_numpy(_writable(pixels))
-    if image_HWC.shape[:2] == size:
-        place_HWC.copy_(image_HWC)
-        return
-    # With the batch dimension first, torch sees the views as channels_last: its fast uint8 path.
-    image_1CHW = image_HWC[None].permute(0, 3, 1, 2)
-    if interpolation in _ANTIALIASED:
-        place_1CHW = place_HWC[None].permute(0, 3, 1, 2)
-        _ANTIALIASED[interpolation](image_1CHW, size, False, None, None, out=place_1CHW)
-        return
-    if interpolation == "area":
-        resized = F.interpolate(image_1CHW.float(), size, mode="area").round_().to(torch.uint8)
-    else:
-        resized = F.interpolate(image_1CHW, size, mode="nearest-exact")
-    place_HWC.copy_(resized[0].permute(1, 2, 0))
-
-
-def _writable(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    return pixels if pixels.flags.writeable else pixels.copy()
 
 
 def _open(data: bytes | memoryview) -> Image.Image:

@@ -97,7 +97,7 @@ class DeviceDecoder:
 
 
 def resize_on_device(pixels_HWC: Tensor, size: tuple[int, ...], interpolation: str) -> Tensor:
-    """`decode.resize` in float, which is what GPUs have antialiasing for: `[height, width, 3]` uint8."""
+    """`resize.resize` in float, which is what GPUs have antialiasing for: `[height, width, 3]` uint8."""
     image_1CHW = pixels_HWC.permute(2, 0, 1)[None].float()
     mode = "nearest-exact" if interpolation == "nearest" else interpolation
     resized = F.interpolate(image_1CHW, tuple(size), mode=mode, antialias=interpolation in ("bilinear", "bicubic"))

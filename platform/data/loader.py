@@ -21,11 +21,12 @@ from torch import Tensor
 from platform.config import DataConfig, SamplingConfig
 from platform.data import draws
 from platform.data.cache import ShardError
-from platform.data.decode import CorruptImage, EncodedImage, resize_into
+from platform.data.decode import CorruptImage, EncodedImage
 from platform.data.index import Split
 from platform.data.order import Order
 from platform.data.readahead import OrderAhead
 from platform.data.reader import Sample
+from platform.data.resize import resize_into
 from platform.data.sampling import COLOUR_DRAWS, DRAWS, DROPOUT_DRAW, Crop, crop
 
 log = logging.getLogger("platform.data")

@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from platform.config import ConfigError, first_line
-from platform.evaluation.ensemble import EnsembleScores, score
 from platform.evaluation.metrics import Scores
-from platform.evaluation.probabilities import SEAL, MemberProbabilities
+from platform.evaluation.seal import SEAL
+from platform.evaluation.table import EnsembleScores
 from platform.files import write_atomically
 
 log = logging.getLogger("platform")
@@ -62,6 +62,9 @@ def scored(members: dict[str, Path], view_counts: list[int], remedy: str = AGAIN
     Raises:
         ConfigError: as above.
     """
+    from platform.evaluation.ensemble import score  # torch takes a second, which kept scores need not
+    from platform.evaluation.probabilities import MemberProbabilities
+
     opened: dict[str, MemberProbabilities] = {}
     for name, folder in members.items():
         try:

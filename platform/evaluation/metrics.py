@@ -2,9 +2,10 @@
 
 import math
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-import torch
-from torch import Tensor
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @dataclass
@@ -18,12 +19,14 @@ class Scores:
     corrupt: int = 0
 
     @classmethod
-    def of(cls, probs_NK: Tensor, labels_N: Tensor, valid_N: Tensor) -> "Scores":
+    def of(cls, probs_NK: "Tensor", labels_N: "Tensor", valid_N: "Tensor") -> "Scores":
         """Score probabilities; they need not add up to one (the largest over views do not) and are scaled to.
 
         A label's rank is the number of classes not below it; of equal classes the one with the larger number is below.
         What is not a number is below nothing, so a broken network scores nothing.
         """
+        import torch  # takes a second, which sums that were kept need not
+
         probs_NK, labels_N = probs_NK[valid_N], labels_N[valid_N]
         own_N1 = probs_NK.gather(1, labels_N[:, None])
         classes = torch.arange(probs_NK.shape[1])

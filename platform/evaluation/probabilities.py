@@ -16,9 +16,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from platform.evaluation.predict import Predictions
+from platform.evaluation.seal import SEAL
 from platform.files import write_atomically
-
-SEAL = "complete.json"
 
 
 def write_part(
@@ -104,11 +103,3 @@ class MemberProbabilities:
                 pieces.append(values.exp_() if logarithms else values)
             first += len(part)
         return torch.cat(pieces)
-
-
-def is_complete(folder: Path, views: int) -> bool:
-    """Whether `folder` holds a sealed set of at least `views` views."""
-    try:
-        return int(json.loads((folder / SEAL).read_text())["views"]) >= views
-    except (FileNotFoundError, ValueError, KeyError):
-        return False

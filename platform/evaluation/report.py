@@ -11,8 +11,8 @@ from rich.console import Console
 from rich.table import Table
 
 from platform.config import TrackingConfig
-from platform.evaluation.ensemble import EnsembleScores, Row, rows
 from platform.evaluation.metrics import Scores
+from platform.evaluation.table import EnsembleScores, Row, rows
 
 HEADINGS = ["models", "crops", "cost", "top-1 error", "top-5 error", "loss", "paper, ImageNet", ""]
 

@@ -12,7 +12,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from platform.data.decode import EncodedImage, resize
+from platform.data.decode import EncodedImage
+from platform.data.resize import resize
 
 SCALES = (256 / 224, 288 / 224, 320 / 224, 352 / 224)  # shorter side of the image to the side of the input
 CORNERS_AND_CENTRE = ("centre", "top left", "top right", "bottom left", "bottom right")

@@ -8,11 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from platform.config import ConfigError, ModelConfig
+from platform.config import TORCHVISION, ConfigError, ModelConfig
 from platform.models.dropout import by_sample
 from platform.models.googlenet import GoogLeNet
-
-TORCHVISION = "torchvision/"
 
 
 def build(model: ModelConfig, classes: int, image_size: int, seed: int) -> nn.Module:

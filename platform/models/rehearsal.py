@@ -12,7 +12,7 @@ from torch import nn
 from torch.overrides import TorchFunctionMode
 
 from platform.config import ConfigError, ModelConfig, first_line
-from platform.models.build import TORCHVISION, build, logits_and_auxiliary
+from platform.models.build import build, check, logits_and_auxiliary
 
 META = torch.device("meta")
 SIZES = (32, 48, 64, 75, 96, 112, 128, 160, 192, 224, 240, 256, 260, 288, 299, 300, 320, 380, 384, 448, 456, 512, 518)
@@ -22,15 +22,11 @@ DRAWS = ("normal_", "uniform_", "trunc_normal_")
 def rehearse(model: ModelConfig, classes: int, image_size: int, images: int) -> None:
     """Refuse a network that cannot train on `images` (the fewest in one pass) of `image_size` pixels.
 
-    GoogLeNet takes all that its config allows; with batch norm it needs two images, as others do, where the last maps
-    are of one pixel.
-
     Raises:
-        ConfigError: with what PyTorch says, and with the nearest size or number of images that works.
+        ConfigError: there is none of that name; or with what PyTorch says, and with the nearest size or number of
+            images that works.
     """
-    own = not model.name.startswith(TORCHVISION)
-    if own and not (model.batch_norm and images == 1):
-        return
+    check(model)
     why = _refusal(astuple(model), classes, image_size, min(images, 2))
     if why is None:
         return

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 log = logging.getLogger("platform.data")
 
 SPLIT_NAMES = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
+LIST_SUFFIXES = (".csv", ".tsv", ".parquet")
 TEST_AS_VAL = 'the part "test" is used as validation: there is no other'
 
 
@@ -20,6 +21,11 @@ class Item(NamedTuple):
 
 
 Parts = dict[str | None, list[Item]]  # by split; the key None holds the items of a source without splits
+
+
+def is_list(path: str) -> bool:
+    """Whether `data.source` is a list of images."""
+    return path.lower().endswith(LIST_SUFFIXES)
 
 
 def file_stamp(path: Path) -> str:

@@ -10,8 +10,7 @@ from pathlib import Path
 
 from platform.config import ConfigError, DataConfig
 from platform.packing.foldernames import called_like_parts, is_annotations, is_images, part_like
-from platform.packing.items import SPLIT_NAMES, Item, Parts
-from platform.packing.lists import is_list
+from platform.packing.items import SPLIT_NAMES, Item, Parts, is_list
 from platform.packing.parts import few
 
 NAMED = 3  # labels in one line

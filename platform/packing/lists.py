@@ -18,17 +18,12 @@ from platform.config import ConfigError, StorageConfig, first_line
 from platform.data.storage import Storage, StorageError, is_remote, join
 from platform.packing.items import SPLIT_NAMES, Item, Parts, file_stamp, read_file
 
-LIST_SUFFIXES = (".csv", ".tsv", ".parquet")
 SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
 NAMED = 6  # columns in one line
 HEADER_BYTES = 2**16  # the first line is looked for in these
 NEEDED, OPTIONAL = ("path", "label"), ("split",)
 # Of the addresses in a list, which may be somebody else's: fsspec knows others that read files of instructions.
 LISTED_PROTOCOLS = ("http", "https", "s3", "gs", "gcs", "az", "abfs", "memory")
-
-
-def is_list(path: str) -> bool:
-    return path.lower().endswith(LIST_SUFFIXES)
 
 
 def _is_parquet(path: str) -> bool:

@@ -5,6 +5,8 @@ and picklable, so that any process can read its share. Nothing of a source is ev
 """
 
 import functools
+import gzip
+import importlib.util
 import io
 import mmap
 import os
@@ -19,6 +21,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from platform.config import ConfigError, StorageConfig
@@ -26,9 +29,8 @@ from platform.data.storage import is_remote
 from platform.data.tar import CIRCULAR, TOOL_MADE, LeftOut, Place, members_of, what_is_wrong
 from platform.data.toolmade import is_tool_made
 from platform.packing.datasets import TorchvisionSource
-from platform.packing.items import SPLIT_NAMES, Item, Parts, file_stamp, read_file, say_once
+from platform.packing.items import LIST_SUFFIXES, SPLIT_NAMES, Item, Parts, file_stamp, is_list, read_file, say_once
 from platform.packing.layout import refuse_misread
-from platform.packing.lists import LIST_SUFFIXES, ListSource, is_list
 from platform.packing.parts import few
 
 SUFFIXES = (
@@ -84,13 +86,19 @@ def open_source(spec: str | None, storage: StorageConfig | None = None) -> Sourc
     if is_remote(spec):
         if not is_list(spec):
             raise ConfigError(f"data.source is {spec}; of addresses only lists ({', '.join(LIST_SUFFIXES)}) are read")
-        return ListSource(spec, storage)
+        return _list(spec, storage)
     path = Path(spec).absolute()
     if path.is_dir():
         return FolderSource(str(path))
     if not path.is_file():
         raise ConfigError(f"data.source is {spec!r}, which does not exist; give {KINDS}")
-    return ListSource(str(path), storage) if is_list(str(path)) else TarSource(str(path))
+    return _list(str(path), storage) if is_list(str(path)) else TarSource(str(path))
+
+
+def _list(path: str, storage: StorageConfig) -> Source:
+    from platform.packing.lists import ListSource  # pyarrow takes its time, which other sources need not
+
+    return ListSource(path, storage)
 
 
 @dataclass(frozen=True)
@@ -246,10 +254,10 @@ class DigitsSource:
     """scikit-learn's 1,797 handwritten digits."""
 
     def parts(self) -> Parts:
-        return {None: [Item(f"digit-{i:04d}", str(label), i) for i, label in enumerate(_digits().target)]}
+        return {None: [Item(f"digit-{i:04d}", str(label), i) for i, label in enumerate(_digits()[1])]}
 
     def read(self, item: Item) -> Image.Image:
-        image = Image.fromarray((_digits().images[item.where] * (255 / 16)).round().astype(np.uint8))
+        image = Image.fromarray((_digits()[0][item.where] * (255 / 16)).round().astype(np.uint8))
         return image.resize((image.width * DIGITS_SCALE, image.height * DIGITS_SCALE), Image.Resampling.BICUBIC)
 
     def stamp(self, item: Item) -> str:
@@ -257,10 +265,15 @@ class DigitsSource:
 
 
 @functools.cache
-def _digits() -> Any:
-    from sklearn.datasets import load_digits
-
-    return load_digits()
+def _digits() -> tuple[NDArray[np.float64], list[int]]:
+    """`[1797, 8, 8]` of 0 to 16, and the number that each shows. From the file that sklearn.datasets.load_digits reads,
+    without sklearn, whose import takes a second."""
+    found = importlib.util.find_spec("sklearn")
+    assert found is not None
+    assert found.origin is not None
+    with gzip.open(Path(found.origin).parent / "datasets" / "data" / "digits.csv.gz", "rt") as file:
+        rows = np.loadtxt(file, delimiter=",")
+    return rows[:, :-1].reshape(-1, 8, 8), rows[:, -1].astype(int).tolist()
 
 
 def source_name(spec: str | None) -> str | None:

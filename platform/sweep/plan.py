@@ -15,7 +15,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from platform.config import Config, ConfigError, Experiment, SweepConfig, require
 from platform.data.index import Index
-from platform.launch import ROOT, one_line, unknown_key
+from platform.launch import ROOT, one_line, unknown_key, variant
 from platform.plan import Plan, open_data, plan, plan_member
 from platform.sweep.search import Search, random_points, search_of
 from platform.sweep.space import Parameter, grid, grid_size, parameters, words
@@ -40,6 +40,16 @@ class SweepPlan:
     points: int
     trials: int
     side_by_side: int | None  # None: the cluster's size is not known yet
+
+
+def composer() -> Compose:
+    """What makes a trial's config out of this command line.
+
+    Raises:
+        ConfigError: an override on it that every trial replaces.
+    """
+    overrides = list(HydraConfig.get().overrides.task)
+    return lambda words: variant(overrides, words)
 
 
 def plan_sweep(experiment: Experiment, compose: Compose) -> SweepPlan:

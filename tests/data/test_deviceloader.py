@@ -6,11 +6,11 @@ import pytest
 import torch
 
 from platform.config import ConfigError, DataConfig, LoaderConfig, SamplingConfig
-from platform.data.decode import resize
 from platform.data.deviceloader import DeviceTrainLoader, resize_on_device
 from platform.data.index import Index, Split, read_index
 from platform.data.loader import Batch, TrainLoader
 from platform.data.order import Order
+from platform.data.resize import resize
 from tests.data.handmade import MakeShards
 from tests.data.test_loader import CORRUPT, members
 

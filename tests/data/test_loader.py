@@ -15,11 +15,12 @@ import torch
 
 from platform.config import DataConfig, SamplingConfig
 from platform.data.cache import ShardError
-from platform.data.decode import EncodedImage, resize
+from platform.data.decode import EncodedImage
 from platform.data.draws import uniforms
 from platform.data.index import Index, Split, read_index
 from platform.data.loader import Batch, Loader, TrainLoader
 from platform.data.order import Order
+from platform.data.resize import resize
 from platform.data.sampling import DRAWS, crop
 from tests.data.handmade import MakeShards
 

@@ -8,10 +8,11 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from platform.evaluation.ensemble import MAX_OVER_CROPS, MODELS_FIRST, PAPER_TOP5_ERROR, Row, rows, score
+from platform.evaluation.ensemble import MAX_OVER_CROPS, MODELS_FIRST, score
 from platform.evaluation.metrics import Scores
 from platform.evaluation.predict import Predictions
 from platform.evaluation.probabilities import MemberProbabilities, seal, write_part
+from platform.evaluation.table import PAPER_TOP5_ERROR, Row, rows
 
 SAMPLES, VIEWS, CLASSES = 41, 144, 9
 COUNTS = [1, 10, 144]

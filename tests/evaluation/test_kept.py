@@ -12,7 +12,8 @@ from platform.config import ConfigError
 from platform.evaluation import kept
 from platform.evaluation.ensemble import score
 from platform.evaluation.kept import kept_scores
-from platform.evaluation.probabilities import SEAL, MemberProbabilities
+from platform.evaluation.probabilities import MemberProbabilities
+from platform.evaluation.seal import SEAL
 from tests.counting import cost_of
 from tests.evaluation.test_ensemble import COUNTS, member
 

@@ -10,7 +10,8 @@ import torch
 from platform.data.order import evaluation_share
 from platform.evaluation.metrics import Scores
 from platform.evaluation.predict import Predictions
-from platform.evaluation.probabilities import MemberProbabilities, is_complete, seal, write_part
+from platform.evaluation.probabilities import MemberProbabilities, seal, write_part
+from platform.evaluation.seal import is_complete
 
 SAMPLES, VIEWS, CLASSES = 23, 10, 6
 

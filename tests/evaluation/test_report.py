@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from platform.config import TrackingConfig
-from platform.evaluation.ensemble import EnsembleScores
 from platform.evaluation.metrics import Scores
 from platform.evaluation.report import metrics, mlflow_command, terminal_table, write
+from platform.evaluation.table import EnsembleScores
 
 
 def scores() -> EnsembleScores:

@@ -8,7 +8,8 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from platform.data.decode import EncodedImage, resize
+from platform.data.decode import EncodedImage
+from platform.data.resize import resize
 from platform.evaluation import views as module
 from platform.evaluation.views import RENDERED, SCALES, render, with_mirrors
 

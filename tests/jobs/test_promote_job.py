@@ -14,7 +14,7 @@ import pytest
 from jobs import promote
 from platform.config import Config, ConfigError, Experiment, PromoteConfig
 from platform.launch import ROOT
-from platform.sweep.selection import selecting_half
+from platform.sweep.greedy import selecting_half
 from platform.sweep.trials import FAILED, FINISHED, STOPPED, Trial
 from tests.jobs.conftest import Runner
 from tests.sweep.handmade import COMMIT, book, composing, trained, trial, write_curve, write_probabilities

@@ -11,7 +11,7 @@ import pytest
 from jobs.results import Results, Scored, Scoring
 from jobs.runs import Runs
 from platform.config import CannotGoOn, Config, Experiment, TrackingConfig
-from platform.evaluation.probabilities import SEAL
+from platform.evaluation.seal import SEAL
 from platform.experiment import ExperimentFolder, Record
 from platform.sweep.trials import FINISHED, STOPPED, Trial, name_of
 from tests.counting import Cost, cost_of

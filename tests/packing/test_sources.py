@@ -200,6 +200,19 @@ def test_digits_are_all_there_stratified_and_legible(digits: Index) -> None:
         assert target[nearest] == sample.label
 
 
+def test_digits_are_read_as_scikit_learn_reads_them_without_its_import() -> None:
+    from sklearn.datasets import load_digits
+
+    theirs: Any = load_digits()
+    source = open_source("sklearn:digits")
+    items = source.parts()[None]
+    assert [item.label for item in items] == [str(label) for label in theirs.target]
+    for item, image_HW in zip(items, theirs.images, strict=True):
+        image = Image.fromarray((image_HW * (255 / 16)).round().astype(np.uint8))
+        expected = image.resize((32, 32), Image.Resampling.BICUBIC)
+        assert np.array_equal(np.asarray(source.read(item)), np.asarray(expected))
+
+
 @pytest.mark.parametrize("val_fraction", [0.1, 0.2, 0.5])
 def test_the_held_out_part_is_of_every_class_alike_and_disjoint(tmp_path: Path, val_fraction: float) -> None:
     files = {f"{name}/{i:03d}.jpg": b"" for name, count in (("a", 100), ("b", 40), ("c", 11)) for i in range(count)}
