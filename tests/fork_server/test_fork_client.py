@@ -1,4 +1,4 @@
-"""A process that a server has forked is what its interpreter would have started, and that is what starts without one."""
+"""A forked process is what its interpreter would have started, and that is what starts where there is no server."""
 
 import os
 import signal
@@ -121,7 +121,7 @@ def test_it_imports_little(forks: Place):
     done = subprocess.run(
         [sys.executable, "-I", "-S", "-c", listed, PACKAGE], capture_output=True, text=True, check=True
     )
-    heavy = {  # fmt: skip
+    heavy = {
         "json",
         "re",
         "subprocess",
