@@ -13,19 +13,22 @@ from typing import Any
 
 from platform.config import ClusterConfig
 from platform.fork_server.command import command, start_warm
+from platform.fork_server.preload import FIRST, WITH_RAY
 from platform.ray_internals import JOB_CONFIG, interpreter, interpreter_there
 
 ROOT = Path(__file__).resolve().parent.parent
 # Patterns as in .gitignore: without the slash, "data" would match platform/data too.
 NOT_SHIPPED = ["/.venv", "/.git", "/data", "/runs", "/mlruns", "/mlartifacts", "/mlflow.db"]
-# Imported before the fork, beside what `fork_server.preload` names: our stages of a run, and what they import.
+# Imported before the fork: our stages of a run, and what they import.
 PRELOADED = (
+    *FIRST,
     "platform.data.loader",  # readers and decoders
     "platform.training.loop",
     "platform.evaluation.predict",
     "platform.packing.shard",  # tasks of job=pack
 )
 PRELOADED_WITH_RAY = (
+    *WITH_RAY,
     "jobs.lane",  # a worker's side of training
     "jobs.trial",  # a sweep's
 )
@@ -80,7 +83,7 @@ def joined(cluster: ClusterConfig) -> dict[str, Any]:
         return (interpreter_there() or {}) | shipped
     return shipped | {
         "py_executable": _command(None if shipped or is_shipped else ROOT, None),
-        "env_vars": _variables() | _of_the_submission().get("env_vars", {}),
+        "env_vars": _variables(),
     }
 
 
@@ -95,8 +98,11 @@ def _of_the_submission() -> dict[str, Any]:
 
 
 def _variables() -> dict[str, str]:
-    """Those that Ray Train hands from the driver to its own processes: all have them."""
-    return RAY_TRAINS | {name: value for name, value in os.environ.items() if name.startswith("RAY_TRAIN_")}
+    """Those that Ray Train hands from the driver to its own processes: all have them. Ray takes none twice: what the
+    submission has set is everywhere already."""
+    set_already = _of_the_submission().get("env_vars", {})
+    all_have = RAY_TRAINS | {name: value for name, value in os.environ.items() if name.startswith("RAY_TRAIN_")}
+    return {name: value for name, value in all_have.items() if name not in set_already}
 
 
 def _command(root: Path | None, sockets: Path | None) -> str:

@@ -11,7 +11,6 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from platform.fork_server.client import LOG, WARM, listening
-from platform.fork_server.preload import FIRST, WITH_RAY
 
 CLIENT, SERVER = "platform/fork_server/client.py", Path(__file__).resolve().with_name("server.py")
 # A node may have the launcher's interpreter, or another that can run the client; the checkout in the same place, in
@@ -40,8 +39,7 @@ def command(
         python: an interpreter, if the node has it; the process's own is what its raylet would start.
         root: of the checkout on the nodes; None: it is the job's working_dir.
         folder: for sockets, of this user alone; None: below the Ray session's.
-        preload, preload_with_ray: modules that are imported before the fork, beside those of `preload.py`; those that
-            import Ray are apart.
+        preload, preload_with_ray: modules that are imported before the fork; those that import Ray are apart.
     """
     options = _options(preload, preload_with_ray) | ({"folder": str(folder)} if folder else {})
     client = str(root / CLIENT) if root else CLIENT
@@ -63,12 +61,12 @@ def start_warm(
     with listener, (folder / LOG).open("ab") as log:
         return subprocess.Popen(
             words, cwd="/", stdin=subprocess.DEVNULL, stdout=log, stderr=log, pass_fds=[listener.fileno()],
-            start_new_session=True,
+            start_new_session=True, env=dict(os.environ),  # less what C libraries have set: readline does
         )  # fmt: skip
 
 
 def _options(preload: Iterable[str], preload_with_ray: Iterable[str]) -> dict[str, str]:
-    return {"preload": ",".join([*FIRST, *preload]), "preload-with-ray": ",".join([*WITH_RAY, *preload_with_ray])}
+    return {"preload": ",".join(preload), "preload-with-ray": ",".join(preload_with_ray)}
 
 
 def _words(options: dict[str, str]) -> list[str]:

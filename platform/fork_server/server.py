@@ -60,11 +60,11 @@ class Server:
 
     def __init__(self, listener: socket.socket, options: dict[str, str]) -> None:
         self._listener, self._options = listener, options
-        self._path = Path(listener.getsockname())
-        self._file = self._path.stat().st_ino
+        self._path, self._file = Path(listener.getsockname()), 0
+        self._at(self._path)
         self._environment = set(environment(os.environ))
         self._is_warm = "warm" in options
-        self._watched = _pidfd(options.get("watch") or os.environ.get(RAYLET))
+        self._watched = self._watch(options.get("watch") or os.environ.get(RAYLET))
         self._asking: dict[int, socket.socket] = {}  # by descriptor, as the next
         self._children: dict[int, Child] = {}  # by pidfd
         self._busy_at, self._forked = time.monotonic(), 0
@@ -168,15 +168,28 @@ class Server:
         Raises:
             ValueError: what is imported already may have read other variables.
         """
-        self._path = Path(path)
+        self._at(Path(path))
         _require_equal(_read_by_now(self._environment), _read_by_now(environment(request.environment)))
         self._is_warm = False
         os.environ.clear()
         os.environ.update(request.environment)
         self._environment = set(environment(os.environ))
         if RAYLET in os.environ:
-            self._watched = _pidfd(os.environ[RAYLET])
+            self._watched = self._watch(os.environ[RAYLET])
         self._load_ray()
+
+    def _at(self, path: Path) -> None:
+        """Where the socket is: a warm server's is moved when it is taken, which may be before it runs."""
+        with contextlib.suppress(FileNotFoundError):
+            self._path, self._file = path, path.stat().st_ino
+
+    def _watch(self, pid: str | None) -> int | None:
+        """The pidfd of a process with which this one ends."""
+        try:
+            return os.pidfd_open(int(pid)) if pid else None
+        except ProcessLookupError:
+            self._may_leave()
+            os._exit(0)
 
     def _load_ray(self) -> None:
         self._import(_modules(self._options, "preload-with-ray"))
@@ -269,10 +282,6 @@ def _require_equal(ours: set[str], theirs: set[str]) -> None:
     if ours != theirs:
         names = sorted({variable.split("=", 1)[0] for variable in ours ^ theirs})
         raise ValueError(f"the server was started with other values of {', '.join(names)}")
-
-
-def _pidfd(pid: str | None) -> int | None:
-    return os.pidfd_open(int(pid)) if pid else None
 
 
 def _go_last() -> None:

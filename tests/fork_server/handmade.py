@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -91,16 +91,14 @@ def place(folder: Path) -> Iterator[Place]:
     try:
         yield made
     finally:
-        for each in made.servers():
-            with_suppress(each)
+        ended(made)
 
 
-def with_suppress(process: psutil.Process) -> None:
-    try:
-        process.send_signal(signal.SIGKILL)
-        process.wait(5)
-    except psutil.Error:
-        pass
+def ended(forks: Place) -> None:
+    for server in forks.servers():
+        with suppress(psutil.Error):
+            server.send_signal(signal.SIGKILL)
+            server.wait(5)
 
 
 def until(happened: Callable[[], object]) -> None:

@@ -42,6 +42,7 @@ class Runner:
     def __call__(self, *words: str, environment: Mapping[str, str] | None = None) -> tuple[int, str]:
         process = self.start(*words, environment=environment)
         output, _ = process.communicate(timeout=1800)
+        assert "without the fork server" not in output
         return process.returncode, output
 
     @property
