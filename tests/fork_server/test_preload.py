@@ -1,0 +1,64 @@
+"""What is imported before the fork leaves a process that can be forked: one thread, no connection, no GPU, no ids."""
+
+import subprocess
+import sys
+
+import pytest
+
+from platform.fork_server.preload import FIRST, WITH_RAY
+from platform.runtime_env import PRELOADED, PRELOADED_WITH_RAY
+
+ALL = """
+import gc, os, random, sys
+from platform.fork_server import preload
+assert preload.preload(["numpy", "torch"], lambda: None) == []
+import torch
+asked = []
+for name in ("_cuda_getDeviceCount", "_cuda_init", "_cuda_isDriverSufficient"):
+    if hasattr(torch._C, name):
+        setattr(torch._C, name, lambda *_, name=name: asked.append(name) or 0)
+from platform.runtime_env import PRELOADED, PRELOADED_WITH_RAY
+assert preload.preload([*PRELOADED, *PRELOADED_WITH_RAY], lambda: None) == []
+preload.require_forkable({0, 1, 2})
+preload.require_own_ids()
+assert not torch.cuda.is_initialized()
+assert not asked, asked
+assert len(os.listdir("/proc/self/task")) == 1
+import numpy
+known = [random._inst, numpy.random.mtrand._rand, torch.default_generator]
+kinds = (random.Random, numpy.random.RandomState, torch.Generator)
+drawn = [each for each in gc.get_objects() if isinstance(each, kinds)]
+others = [each for each in drawn if not isinstance(each, random.SystemRandom) and all(each is not one for one in known)]
+print([(type(each), [type(holder) for holder in gc.get_referrers(each)]) for each in others])
+"""
+
+
+@pytest.mark.slow
+def test_all_of_it_leaves_a_process_that_can_be_forked():
+    done = subprocess.run([sys.executable, "-c", ALL], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
+IDS = """
+import ray
+from platform.fork_server.preload import NotForkable, require_own_ids
+ray._raylet.UniqueID.from_random()
+try:
+    require_own_ids()
+except NotForkable as error:
+    print(error)
+"""
+
+
+@pytest.mark.slow
+def test_ids_that_children_would_share_are_seen():
+    done = subprocess.run([sys.executable, "-c", IDS], capture_output=True, text=True, timeout=60)
+    assert "all children would go on with the same ones" in done.stdout
+
+
+def test_every_module_is_named_once():
+    names = [*PRELOADED, *PRELOADED_WITH_RAY]
+    assert len(set(names)) == len(names)
+    assert set(FIRST) < set(PRELOADED)
+    assert set(WITH_RAY) < set(PRELOADED_WITH_RAY)
