@@ -4,6 +4,7 @@ In: a request as the client sent it. Out: its script runs, with nothing of the s
 """
 
 import atexit
+import contextlib
 import os
 import random
 import runpy
@@ -48,9 +49,16 @@ class Request:
 
 
 def await_leave(connection: socket.socket) -> None:
-    """Until here the client may have ended, or given up and started a process itself: then this one was never there."""
+    """Until here the client may have ended, or given up and started a process itself: then this one was never there.
+    It is told by the child: from here on no end of the server's can keep it waiting."""
     connection.settimeout(None)
-    if connection.recv(16) != b"go":
+    with contextlib.suppress(OSError):  # it is gone
+        connection.send(f"forked {os.getpid()}".encode())
+    try:
+        may_run = connection.recv(16) == b"go"
+    except ConnectionError:  # it had not read what we told it
+        may_run = False
+    if not may_run:
         os._exit(0)
     connection.close()
 
@@ -95,7 +103,7 @@ def become(request: Request) -> None:
     for number, stream in enumerate(request.streams):
         os.dup2(stream, number)
         os.close(stream)
-    with open("/proc/self/oom_score_adj", "w") as file:
+    with contextlib.suppress(OSError), open("/proc/self/oom_score_adj", "w") as file:  # lower than it may be
         file.write(request.oom_score)
     os.umask(request.umask)
     os.environ.clear()

@@ -11,6 +11,7 @@ does.
 import contextlib
 import fcntl
 import os
+import resource
 import select
 import signal
 import socket
@@ -37,12 +38,14 @@ def main() -> None:
     listener.listen(QUEUED)  # again: from now on the kernel tells clients this process's id
     _close_inherited(listener.fileno())
     _go_last()
+    descriptors = _open_many()
     server = Server(listener, options)
     server.load()
     asked = server.serve()
     if asked is None:
         os._exit(0)
     request, client = asked
+    resource.setrlimit(resource.RLIMIT_NOFILE, descriptors)
     await_leave(client)
     run(request)
 
@@ -110,7 +113,12 @@ class Server:
         return ready - clients.keys()
 
     def _accept(self) -> None:
-        client, _ = self._listener.accept()
+        try:
+            client, _ = self._listener.accept()
+        except OSError as error:  # no descriptor is left: those who wait in the queue stay there
+            _say(f"not accepted: {error}")
+            time.sleep(LOOK_EVERY_S)
+            return
         _, user = peer(client)
         if user != os.geteuid():
             _say(f"user {user} was turned away")
@@ -152,8 +160,6 @@ class Server:
         self._forked += 1
         self._children[os.pidfd_open(pid)] = Child(pid, client)
         del self._asking[client.fileno()]
-        with contextlib.suppress(OSError):  # it is gone: so will the process be
-            client.send(f"forked {pid}".encode())
         _close(streams)
         return None
 
@@ -283,6 +289,13 @@ def _go_last() -> None:
         score = Path(f"/proc/{os.environ[RAYLET]}/oom_score_adj").read_text()
     with contextlib.suppress(OSError):  # lower than it may be
         Path("/proc/self/oom_score_adj").write_text(score)
+
+
+def _open_many() -> tuple[int, int]:
+    """A process under way costs two descriptors. Returns the limits until here, which are those of children."""
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (limits[1], limits[1]))
+    return limits
 
 
 def _close_inherited(listener: int) -> None:
