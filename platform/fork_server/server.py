@@ -64,7 +64,7 @@ class Server:
     def __init__(self, listener: socket.socket, options: dict[str, str]) -> None:
         self._listener, self._options = listener, options
         self._path = Path(listener.getsockname())
-        self._file = self._path.stat().st_ino
+        self._file = _inode(self._path)  # a warm one's may have another name by now
         self._environment = set(environment(os.environ))
         self._is_warm = "warm" in options
         self._watched = _pidfd(options.get("watch") or os.environ.get(RAYLET))
@@ -101,7 +101,7 @@ class Server:
         """The descriptors with news. Processes whose clients are gone are ended first."""
         waited = select.poll()
         for descriptor in (self._watched, self._listener.fileno(), *self._asking, *self._children):
-            if descriptor is not None:
+            if descriptor is not None and descriptor >= 0:  # -1: closed
                 waited.register(descriptor, select.POLLIN)
         clients = {child.client.fileno(): process for process, child in self._children.items()}
         for client in clients:
@@ -147,7 +147,7 @@ class Server:
         except (OSError, ValueError, preload.NotForkable) as error:
             _say(f"not forked: {error}")
             if self._is_warm:  # for nobody: the client starts a server of its own
-                self._may_leave()
+                self._may_leave(even_if_asked=True)
                 os._exit(0)
             with contextlib.suppress(OSError):
                 client.send(f"no {error}".encode()[:1000])
@@ -175,6 +175,7 @@ class Server:
             ValueError: what is imported already may have read other variables.
         """
         self._path = Path(path)
+        self._file = _inode(self._path)
         _require_equal(_read_by_now(self._environment), _read_by_now(environment(request.environment)))
         self._is_warm = False
         os.environ.clear()
@@ -218,8 +219,11 @@ class Server:
         self._busy_at = time.monotonic()
 
     def _end_with_raylet(self) -> None:
-        self._may_leave()
+        self._may_leave(even_if_asked=True)
         self._watched = None
+        self._listener.close()  # who waits there, or has asked, is told by the end of the connection
+        for client in list(self._asking.values()):
+            self._forget(client, [])
         end = time.monotonic() + LEAVE_S
         while self._children:
             if time.monotonic() > end:
@@ -230,16 +234,15 @@ class Server:
                 self._tell_end(descriptor)
         _say(f"the raylet has ended; {self._forked} processes were forked")
 
-    def _may_leave(self) -> bool:
-        """Take the socket away, unless somebody is in its queue."""
+    def _may_leave(self, even_if_asked: bool = False) -> bool:
+        """Take the socket away, unless somebody is in its queue or about to ask."""
         lock = os.open(self._path.parent, os.O_RDONLY | os.O_DIRECTORY)
         try:
             fcntl.flock(lock, fcntl.LOCK_EX)
-            if select.select([self._listener], [], [], 0)[0]:
+            if not even_if_asked and (self._asking or select.select([self._listener], [], [], 0)[0]):
                 return False
-            with contextlib.suppress(FileNotFoundError):
-                if self._path.stat().st_ino == self._file:  # else another server's
-                    self._path.unlink()
+            if self._file is not None and _inode(self._path) == self._file:  # else another server's
+                self._path.unlink()
             return True
         finally:
             os.close(lock)
@@ -275,6 +278,13 @@ def _require_equal(ours: set[str], theirs: set[str]) -> None:
     if ours != theirs:
         names = sorted({variable.split("=", 1)[0] for variable in ours ^ theirs})
         raise ValueError(f"the server was started with other values of {', '.join(names)}")
+
+
+def _inode(path: Path) -> int | None:
+    try:
+        return path.stat().st_ino
+    except FileNotFoundError:
+        return None
 
 
 def _pidfd(pid: str | None) -> int | None:

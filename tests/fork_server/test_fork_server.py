@@ -11,6 +11,9 @@ from pathlib import Path
 import psutil
 import pytest
 
+from platform.fork_server import command
+from platform.fork_server.client import STATE, told
+from platform.fork_server.command import start_warm
 from tests.fork_server.handmade import Place, until
 
 HOW = "import os\nprint(os.environ['PLATFORM_FORK_SERVER'])\n"
@@ -94,7 +97,7 @@ def test_another_user_is_turned_away(forks: Place):
     assert forks.run(forks.script(HOW)) == (0, "forked\n")
     there = os.open(forks.sockets, os.O_PATH)
     ask = (
-        f"import os, socket\ns = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)\nos.chdir({str(forks.sockets)!r})\n"
+        f"import os\nfrom socket import *\ns = socket(AF_UNIX, SOCK_SEQPACKET)\nos.chdir({str(forks.sockets)!r})\n"
         f"os.setegid(65534); os.seteuid(65534)\ns.connect('/proc/self/fd/{there}/{socket_of(forks).name}')\n"
         "print(s.recv(9))\n"
     )
@@ -156,3 +159,49 @@ def test_modules_that_are_missing_are_named_in_the_log(forks: Place):
     forks.preload = "no_such_module"
     assert forks.run(forks.script(HOW)) == (0, "forked\n")
     assert "no_such_module is not imported before the fork (ModuleNotFoundError" in forks.log()
+
+
+def test_the_child_itself_says_that_it_is_there(forks: Place, monkeypatch: pytest.MonkeyPatch):
+    """Not the server, which may be killed after the fork: the child would keep the connection open in silence."""
+    monkeypatch.setenv(STATE, "")
+    script = forks.script(f"{HOW}open({str(forks.folder / 'ran')!r}, 'a').write('x')\n")
+    assert forks.run(script) == (0, "forked\n")
+    with connection_to(forks) as connection, Path(os.devnull).open("r+b") as null:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
+        request = os.memfd_create("request")
+        os.write(request, os.fsencode("\0".join(told([str(script)]))))
+        socket.send_fds(connection, [b"x"], [null.fileno()] * 3 + [request])
+        os.close(request)
+        message, ancillary, _, _ = connection.recvmsg(100, socket.CMSG_SPACE(12))
+        word, pid = message.decode().split()
+        assert (word, int(pid)) == ("forked", int.from_bytes(ancillary[0][2][:4], sys.byteorder))
+    until(lambda: not psutil.pid_exists(int(pid)))
+    assert (forks.folder / "ran").read_text() == "x"  # the second was never let go
+
+
+def test_with_its_raylet_it_ends_those_that_stay(forks: Place):
+    with subprocess.Popen(["sleep", "1000"]) as raylet:
+        forks.variables = {"RAY_RAYLET_PID": str(raylet.pid)}
+        process, pid = started_waiting(forks)
+        server, silent = forks.server(), connection_to(forks)
+        raylet.kill()
+    assert process.wait(30) == -signal.SIGKILL
+    server.wait(20)
+    assert silent.recv(9) == b""
+    silent.close()
+    assert not psutil.pid_exists(pid)
+    assert not [path for path in forks.sockets.iterdir() if path.is_socket()]
+
+
+@pytest.mark.parametrize(("name", "same"), [("OMP_WAIT_POLICY", False)])
+def test_a_warm_server_is_for_the_environment_that_it_has_read(
+    forks: Place, name: str, same: bool, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(command, "FIRST", {})
+    monkeypatch.setattr(command, "WITH_RAY", {})
+    with start_warm(sys.executable, forks.sockets, preload=[], preload_with_ray=[]) as warm:
+        forks.variables = {name: "01"}
+        assert forks.run(forks.script(HOW)) == (0, "forked\n")
+        assert (forks.server().pid == warm.pid) == same
+        assert not (forks.sockets / "warm").exists()
+        warm.kill() if same else warm.wait(20)
