@@ -4,6 +4,8 @@ In: a request as the client sent it. Out: its script runs, with nothing of the s
 """
 
 import atexit
+import contextlib
+import gc
 import os
 import random
 import runpy
@@ -16,6 +18,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 INTERRUPTED = 130
+_generators: list[random.Random] = []
 
 
 @dataclass(frozen=True)
@@ -48,9 +51,16 @@ class Request:
 
 
 def await_leave(connection: socket.socket) -> None:
-    """Until here the client may have ended, or given up and started a process itself: then this one was never there."""
+    """Until here the client may have ended, or given up and started a process itself: then this one was never there.
+    It is told by the child: from here on no end of the server's can keep it waiting."""
     connection.settimeout(None)
-    if connection.recv(16) != b"go":
+    with contextlib.suppress(OSError):  # it is gone
+        connection.send(f"forked {os.getpid()}".encode())
+    try:
+        may_run = connection.recv(16) == b"go"
+    except ConnectionError:  # it had not read what we told it
+        may_run = False
+    if not may_run:
         os._exit(0)
     connection.close()
 
@@ -95,7 +105,7 @@ def become(request: Request) -> None:
     for number, stream in enumerate(request.streams):
         os.dup2(stream, number)
         os.close(stream)
-    with open("/proc/self/oom_score_adj", "w") as file:
+    with contextlib.suppress(OSError), open("/proc/self/oom_score_adj", "w") as file:  # lower than it may be
         file.write(request.oom_score)
     os.umask(request.umask)
     os.environ.clear()
@@ -106,9 +116,15 @@ def become(request: Request) -> None:
     signal.pthread_sigmask(signal.SIG_SETMASK, request.blocked)
 
 
+def remember_generators() -> None:
+    """Those that libraries keep. To be called before the garbage collector is told to forget what is there."""
+    _generators[:] = [each for each in gc.get_objects() if isinstance(each, random.Random)]
+
+
 def draw_anew() -> None:
     """No two children draw the same where nobody gives a seed, as no two interpreters do."""
-    random.seed()
+    for generator in _generators:
+        generator.seed()
     if numpy := sys.modules.get("numpy"):
         numpy.random.seed()
     if torch := sys.modules.get("torch"):

@@ -28,7 +28,7 @@ FORWARDED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signa
 SOCKET_PATH_BYTES = 107  # what Linux takes
 ANSWER_S = 60.0  # of a server, which says between two imports that it lives
 LOCK_S = 10.0  # is held for milliseconds
-FAILURES = 3  # of servers that end before they have forked anything
+FAILURES, FAILED_S = 3, 600.0  # of servers that end before they have forked anything; how long nobody tries again
 SERVERS = 4  # a node: each is half a gigabyte
 QUEUED = 1024  # processes that wait for a server to be ready
 
@@ -109,7 +109,7 @@ def forked(folder: str, options: "dict[str, str]", arguments: "list[str]") -> "t
     key = name_of(python, options)
     failed = os.path.join(folder, f"{key}.failed")
     said = f"{FAILURES} servers ended before they had forked anything; see {log_of(folder, arguments)}"
-    if os.path.exists(failed):
+    if os.path.exists(failed) and time.time() - os.stat(failed).st_mtime < FAILED_S:
         raise NoServer(said)
     for _ in range(FAILURES):
         connection = connected(folder, key, python, options, arguments)

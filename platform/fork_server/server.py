@@ -11,6 +11,7 @@ does.
 import contextlib
 import fcntl
 import os
+import resource
 import select
 import signal
 import socket
@@ -22,7 +23,7 @@ from pathlib import Path
 sys.path[0] = str(Path(__file__).resolve().parent.parent.parent)
 
 from platform.fork_server import preload  # noqa: E402
-from platform.fork_server.child import Request, await_leave, run  # noqa: E402
+from platform.fork_server.child import Request, await_leave, remember_generators, run  # noqa: E402
 from platform.fork_server.client import QUEUED, RAYLET, environment, peer  # noqa: E402
 
 IDLE_S = 300.0  # without children
@@ -37,12 +38,14 @@ def main() -> None:
     listener.listen(QUEUED)  # again: from now on the kernel tells clients this process's id
     _close_inherited(listener.fileno())
     _go_last()
+    descriptors = _open_many()
     server = Server(listener, options)
     server.load()
     asked = server.serve()
     if asked is None:
         os._exit(0)
     request, client = asked
+    resource.setrlimit(resource.RLIMIT_NOFILE, descriptors)
     await_leave(client)
     run(request)
 
@@ -98,7 +101,7 @@ class Server:
         """The descriptors with news. Processes whose clients are gone are ended first."""
         waited = select.poll()
         for descriptor in (self._watched, self._listener.fileno(), *self._asking, *self._children):
-            if descriptor is not None:
+            if descriptor is not None and descriptor >= 0:  # -1: closed
                 waited.register(descriptor, select.POLLIN)
         clients = {child.client.fileno(): process for process, child in self._children.items()}
         for client in clients:
@@ -110,7 +113,12 @@ class Server:
         return ready - clients.keys()
 
     def _accept(self) -> None:
-        client, _ = self._listener.accept()
+        try:
+            client, _ = self._listener.accept()
+        except OSError as error:  # no descriptor is left: those who wait in the queue stay there
+            _say(f"not accepted: {error}")
+            time.sleep(LOOK_EVERY_S)
+            return
         _, user = peer(client)
         if user != os.geteuid():
             _say(f"user {user} was turned away")
@@ -139,7 +147,7 @@ class Server:
         except (OSError, ValueError, preload.NotForkable) as error:
             _say(f"not forked: {error}")
             if self._is_warm:  # for nobody: the client starts a server of its own
-                self._may_leave()
+                self._may_leave(even_if_asked=True)
                 os._exit(0)
             with contextlib.suppress(OSError):
                 client.send(f"no {error}".encode()[:1000])
@@ -152,8 +160,6 @@ class Server:
         self._forked += 1
         self._children[os.pidfd_open(pid)] = Child(pid, client)
         del self._asking[client.fileno()]
-        with contextlib.suppress(OSError):  # it is gone: so will the process be
-            client.send(f"forked {pid}".encode())
         _close(streams)
         return None
 
@@ -199,6 +205,7 @@ class Server:
             preload.require_own_ids()
         except preload.NotForkable as error:
             self._unfit = str(error)
+        remember_generators()
         preload.share()
 
     def _import(self, modules: list[str]) -> None:
@@ -225,8 +232,11 @@ class Server:
         self._busy_at = time.monotonic()
 
     def _end_with_raylet(self) -> None:
-        self._may_leave()
+        self._may_leave(even_if_asked=True)
         self._watched = None
+        self._listener.close()  # who waits there, or has asked, is told by the end of the connection
+        for client in list(self._asking.values()):
+            self._forget(client, [])
         end = time.monotonic() + LEAVE_S
         while self._children:
             if time.monotonic() > end:
@@ -237,12 +247,12 @@ class Server:
                 self._tell_end(descriptor)
         _say(f"the raylet has ended; {self._forked} processes were forked")
 
-    def _may_leave(self) -> bool:
-        """Take the socket away, unless somebody is in its queue."""
+    def _may_leave(self, even_if_asked: bool = False) -> bool:
+        """Take the socket away, unless somebody is in its queue or about to ask."""
         lock = os.open(self._path.parent, os.O_RDONLY | os.O_DIRECTORY)
         try:
             fcntl.flock(lock, fcntl.LOCK_EX)
-            if select.select([self._listener], [], [], 0)[0]:
+            if not even_if_asked and (self._asking or select.select([self._listener], [], [], 0)[0]):
                 return False
             with contextlib.suppress(FileNotFoundError):
                 if self._path.stat().st_ino == self._file:  # else another server's
@@ -292,6 +302,13 @@ def _go_last() -> None:
         score = Path(f"/proc/{os.environ[RAYLET]}/oom_score_adj").read_text()
     with contextlib.suppress(OSError):  # lower than it may be
         Path("/proc/self/oom_score_adj").write_text(score)
+
+
+def _open_many() -> tuple[int, int]:
+    """A process under way costs two descriptors. Returns the limits until here, which are those of children."""
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (limits[1], limits[1]))
+    return limits
 
 
 def _close_inherited(listener: int) -> None:

@@ -9,7 +9,7 @@ from platform.fork_server.preload import FIRST, WITH_RAY
 from platform.runtime_env import PRELOADED, PRELOADED_WITH_RAY
 
 ALL = """
-import gc, os, random, sys
+import gc, os, sys
 from platform.fork_server import preload
 assert preload.preload(["numpy", "torch"], lambda: None) == []
 import torch
@@ -25,10 +25,10 @@ assert not torch.cuda.is_initialized()
 assert not asked, asked
 assert len(os.listdir("/proc/self/task")) == 1
 import numpy
-known = [random._inst, numpy.random.mtrand._rand, torch.default_generator]
-kinds = (random.Random, numpy.random.RandomState, torch.Generator)
+known = [numpy.random.mtrand._rand, torch.default_generator]
+kinds = (numpy.random.RandomState, numpy.random.Generator, torch.Generator)  # random.Random: children seed them all
 drawn = [each for each in gc.get_objects() if isinstance(each, kinds)]
-others = [each for each in drawn if not isinstance(each, random.SystemRandom) and all(each is not one for one in known)]
+others = [each for each in drawn if all(each is not one for one in known)]
 print([(type(each), [type(holder) for holder in gc.get_referrers(each)]) for each in others])
 """
 
