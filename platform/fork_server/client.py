@@ -38,6 +38,7 @@ class NoServer(Exception):
 
 
 def main() -> None:
+    open_streams()
     options, arguments = parted(sys.argv[1:])
     try:
         require_usable(arguments)
@@ -47,6 +48,15 @@ def main() -> None:
         become(arguments, str(error))
     else:
         stand_for(process, connection)
+
+
+def open_streams() -> None:
+    """What we open must not take the number of a standard stream that is closed."""
+    for descriptor in (0, 1, 2):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)
 
 
 def parted(words: "list[str]") -> "tuple[dict[str, str], list[str]]":
@@ -305,11 +315,6 @@ def ask(connection: "socket.socket", path: str, arguments: "list[str]") -> "int 
         EOFError, ConnectionError: it is gone.
         TimeoutError: it does not answer.
     """
-    for descriptor in (0, 1, 2):
-        try:
-            os.fstat(descriptor)
-        except OSError:  # closed: the lowest number that is free is taken
-            os.open(os.devnull, os.O_RDWR)
     request = os.memfd_create("request")  # no message is too long in a file
     with open(request, "wb", closefd=False) as file:
         file.write(os.fsencode("\0".join(told(arguments))))
@@ -320,6 +325,7 @@ def ask(connection: "socket.socket", path: str, arguments: "list[str]") -> "int 
         word, _, rest = connection.recv(4096).decode().partition(" ")
         if word == "forked":
             process = opened(int(rest))
+            hand_on_signals(process)
             connection.send(b"go")  # until then it is nobody: had we ended, or given up, it would end as well
             connection.settimeout(None)
             return process
@@ -362,21 +368,23 @@ def end_hung(connection: "socket.socket", path: str) -> None:
 
 
 def stand_for(process: "int | None", connection: "socket.socket") -> None:
-    """Hand signals on until the process has ended, and end as it did."""
-    for number in FORWARDED:
-        signal.signal(number, lambda number, _: send(process, number))
+    """Wait until the process has ended, and end as it did."""
     status = status_of(connection)
     if status is None and process is not None:  # the server is gone, and with it how the process will end
         select.select([process], [], [])
     end_as(status)
 
 
-def send(process: "int | None", number: int) -> None:
-    try:
-        if process is not None:
-            signal.pidfd_send_signal(process, number)
-    except ProcessLookupError:
-        pass
+def hand_on_signals(process: "int | None") -> None:
+    def send(number: int, _: object) -> None:
+        try:
+            if process is not None:
+                signal.pidfd_send_signal(process, number)
+        except ProcessLookupError:
+            pass
+
+    for number in FORWARDED:
+        signal.signal(number, send)
 
 
 def status_of(connection: "socket.socket") -> "int | None":

@@ -67,9 +67,9 @@ class Server:
         self._at(self._path)
         self._environment = set(environment(os.environ))
         self._is_warm = "warm" in options
-        self._watched = self._watch(options.get("watch") or os.environ.get(RAYLET))
         self._asking: dict[int, socket.socket] = {}  # by descriptor, as the next
         self._children: dict[int, Child] = {}  # by pidfd
+        self._watched = self._watch(options.get("watch") or os.environ.get(RAYLET))
         self._busy_at, self._forked = time.monotonic(), 0
         self._unfit = ""  # why no child would be whole
 

@@ -67,9 +67,10 @@ class Place:
 
     def _is_server(self, process: psutil.Process) -> bool:
         try:
-            words = process.cmdline()
+            if not any("server.py" in word for word in process.cmdline()):
+                return False
             mine = any(Path(file.path).is_relative_to(self.folder) for file in process.open_files())
-            return mine and process.status() != psutil.STATUS_ZOMBIE and any("server.py" in word for word in words)
+            return mine and process.status() != psutil.STATUS_ZOMBIE
         except psutil.Error:
             return False
 
@@ -98,7 +99,7 @@ def ended(forks: Place) -> None:
     for server in forks.servers():
         with suppress(psutil.Error):
             server.send_signal(signal.SIGKILL)
-            server.wait(5)
+    until(lambda: not forks.servers())  # or zombies, whose parent takes its time
 
 
 def until(happened: Callable[[], object]) -> None:
