@@ -20,7 +20,7 @@ from platform.fork_server.client import FORKED, STATE
 from platform.packing import adopt, pack, verify
 from platform.packing.shard import ShardResult, ShardTask, write_shard
 from platform.redaction import shared_secrets, trust
-from platform.runtime_env import unforked
+from platform.runtime_env import fork_server, unforked
 
 FEW_IMAGES = 5000  # are packed sooner than a Ray and its workers start
 RETRIES = 3  # of a shard whose worker dies
@@ -107,7 +107,8 @@ def _workers(config: Config, images: int) -> Iterator[tuple[pack.Run, str]]:
 
     try:
         resources = connect(config.cluster)
-        yield on_ray(resources.cpus), f"on Ray: {resources.cpus} CPUs of {resources.nodes} node(s)"
+        said = f"on Ray: {resources.cpus} CPUs of {resources.nodes} node(s)"
+        yield on_ray(resources.cpus), f"{said}; fork server {fork_server(config.cluster)}"
     finally:
         disconnect()
 

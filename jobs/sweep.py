@@ -9,6 +9,7 @@ import logging
 import shutil
 import time
 from dataclasses import asdict, replace
+from importlib import import_module
 from pathlib import Path
 
 from hydra.core.hydra_config import HydraConfig
@@ -166,8 +167,9 @@ class _Sweep:
 
         attempts, stack = Attempts(self._folder, []), contextlib.ExitStack()
         try:
-            resources = connect(self._config.cluster)
-            from jobs.tuning import Tuning  # Ray Tune and torch take seconds to import
+            # Ray Tune and torch take seconds to import.
+            resources = connect(self._config.cluster, meanwhile=lambda: import_module("jobs.tuning"))
+            from jobs.tuning import Tuning
 
             tuning = Tuning(self._planned, self.agenda, self._composed, self._folder, self._record, resources)
             stack.callback(tuning.close)

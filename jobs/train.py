@@ -7,6 +7,7 @@ import shutil
 import sys
 import time
 from dataclasses import dataclass, field
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -189,8 +190,9 @@ def run_members(planned: Plan, folder: ExperimentFolder, record: Record, names: 
 
     attempts = Attempts(folder, names)
     try:
-        resources = connect(planned.experiment.config.cluster)
-        from jobs.lanes import start_lanes  # Ray Train and torch take seconds to import
+        # Ray Train and torch take seconds to import.
+        resources = connect(planned.experiment.config.cluster, meanwhile=lambda: import_module("jobs.lanes"))
+        from jobs.lanes import start_lanes
 
         lanes = start_lanes(planned, folder, record, names, resources)
         with Console(planned, names, lanes.count) as console:

@@ -21,7 +21,7 @@ from ray.util.placement_group import remove_placement_group
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from platform.config import CannotGoOn, ClusterConfig, ConfigError, first_line
-from platform.fork_server.client import FORKED, STATE
+from platform.fork_server.command import SETUP_WORKER
 from platform.guard import MARK, guard
 from platform.ray_internals import (
     draining_nodes,
@@ -32,9 +32,10 @@ from platform.ray_internals import (
     placement_group,
     scratch_folder,
     settle,
+    start_workers_by,
 )
 from platform.redaction import redacted, shared_secrets, trust
-from platform.runtime_env import RAY_TRAINS, ROOT, fork_server, joined, local, start_fork_server, unforked
+from platform.runtime_env import RAY_TRAINS, ROOT, fork_server, joined, local, start_fork_server
 
 log = logging.getLogger("platform")
 
@@ -62,8 +63,10 @@ class Resources:
     gpus: int
 
 
-def connect(cluster: ClusterConfig) -> Resources:
+def connect(cluster: ClusterConfig, meanwhile: Callable[[], object] = lambda: None) -> Resources:
     """Start a Ray on this machine, or join `cluster.address`; returns what it has.
+
+    `meanwhile` is called while the first process starts, which is other processes' work.
 
     Raises:
         ConfigError: no cluster answers there.
@@ -88,32 +91,29 @@ def connect(cluster: ClusterConfig) -> Resources:
         _join(cluster, cluster.address)
     if terminated is not signal.SIG_DFL and threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, terminated)  # Ray has put its own handler in the place of the job's
-    _have_a_process_started()
+    _have_a_process_started(meanwhile)
     total = ray.cluster_resources()
     return Resources(len(ray.nodes()), int(total.get("CPU", 0)), int(total.get("GPU", 0)))
 
 
-def _have_a_process_started() -> None:
+def _have_a_process_started(meanwhile: Callable[[], object]) -> None:
     """Ray itself waits in silence for processes that cannot start. The first one of this node becomes the mailbox's.
 
     Raises:
         CannotGoOn: there is none after `GIVEN_UP_AFTER_S`.
     """
     here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
-    started = (
-        ray.remote(lambda: os.environ.get(STATE)).options(num_cpus=0, max_retries=0, scheduling_strategy=here).remote()
-    )
+    started = ray.remote(lambda: None).options(num_cpus=0, max_retries=0, scheduling_strategy=here).remote()
+    meanwhile()
     said = "no process of Ray's has come to life on this machine in {:g} s{}"
     try:
         if not ray.wait([started], timeout=NOT_ALIVE_S)[0]:
             log.warning(said.format(NOT_ALIVE_S, f"; waiting on{last_words(log_folder())}"))
-        how = ray.get(started, timeout=GIVEN_UP_AFTER_S - NOT_ALIVE_S)
+        ray.get(started, timeout=GIVEN_UP_AFTER_S - NOT_ALIVE_S)
     except GetTimeoutError:
         raise CannotGoOn(said.format(GIVEN_UP_AFTER_S, last_words(log_folder()))) from None
     except RayError as error:
         raise CannotGoOn(f"no process of Ray's can start on this machine ({first_line(error)})") from error
-    if how not in (FORKED, None):
-        log.warning(unforked(1, how))
 
 
 def prepare(cluster: ClusterConfig) -> None:
@@ -145,6 +145,8 @@ def prepare(cluster: ClusterConfig) -> None:
 def _start_local(cluster: ClusterConfig) -> None:
     prepare(cluster)
     have_a_token()
+    if not fork_server(cluster).off:
+        start_workers_by(SETUP_WORKER)
     scratch = _scratch[0]
     try:
         ray.init(

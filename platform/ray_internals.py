@@ -49,6 +49,15 @@ def settle() -> None:
     services.subprocess = _with_shell_quotes()  # pyright: ignore[reportPrivateImportUsage]
 
 
+def start_workers_by(script: Path) -> None:
+    """Have the raylet that is about to start run `script` first for each process, and start none before any is asked
+    for: those would be of another runtime environment than ours."""
+    import ray._private.ray_constants as constants
+
+    constants.SETUP_WORKER_FILENAME = str(script)  # joined to a folder's path, of which an absolute one leaves nothing
+    os.environ["RAY_prestart_worker_first_driver"] = "0"  # noqa: SIM112  # Ray's spelling
+
+
 def _with_shell_quotes() -> ModuleType:
     quoting = ModuleType("subprocess")
     quoting.__dict__.update(vars(subprocess), list2cmdline=shlex.join)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from platform.config import ClusterConfig
+from platform.fork_server.client import SUBREAPER
 from platform.fork_server.command import command, start_warm
 from platform.fork_server.preload import FIRST, WITH_RAY
 from platform.ray_internals import JOB_CONFIG, interpreter, interpreter_there
@@ -51,11 +52,21 @@ def fork_server(cluster: ClusterConfig) -> ForkServer:
     """What `cluster` and this machine allow."""
     if not cluster.fork_server:
         return ForkServer("cluster.fork_server=false")
-    if sys.platform != "linux":
-        return ForkServer(f"it needs Linux, this is {sys.platform}")
+    if not _has_pidfds():
+        return ForkServer(f"it needs Linux 5.3, this is {os.uname().sysname} {os.uname().release}")
+    if os.environ.get(SUBREAPER, "").lower() in ("1", "true"):
+        return ForkServer(f"{SUBREAPER} has raylets end what is not their child")
     if own := sorted(_of_the_submission().keys() & set(OF_OTHERS)):
         return ForkServer(f"the job's runtime environment has {', '.join(own)}")
     return ForkServer("")
+
+
+def _has_pidfds() -> bool:
+    try:
+        os.close(os.pidfd_open(os.getpid()))
+    except (AttributeError, OSError):
+        return False
+    return True
 
 
 def unforked(processes: int, reason: str) -> str:

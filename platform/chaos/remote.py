@@ -4,13 +4,12 @@ What comes back after a node is lost is up to whoever runs the cluster (KubeRay,
 """
 
 import os
+import signal
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import Self
-
-import psutil
 
 from platform.config import ConfigError
 from platform.ray_internals import RAY, interpreter_there
@@ -57,12 +56,10 @@ class RemoteCluster:
                 "chaos.targets has node, but a worker is on the head node; give the head no CPUs (num-cpus: 0)"
             )
 
-        def kill_parent() -> None:
-            raylet = psutil.Process(pid).parent()
-            if raylet:
-                raylet.kill()
+        def kill_raylet() -> None:  # of this process, which runs on that node
+            os.kill(int(os.environ["RAY_RAYLET_PID"]), signal.SIGKILL)
 
-        self._run(kill_parent, node_id)
+        self._run(kill_raylet, node_id)
         return node_id[:8]
 
     def drain_node_of(self, node_id: str, pid: int) -> str:

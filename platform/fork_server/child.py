@@ -8,6 +8,7 @@ import contextlib
 import gc
 import os
 import random
+import resource
 import runpy
 import signal
 import socket
@@ -17,7 +18,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
-INTERRUPTED = 130
 _generators: list[random.Random] = []
 
 
@@ -29,6 +29,7 @@ class Request:
     directory: str
     umask: int
     oom_score: str  # how soon the kernel ends it when memory is short: Ray wants its workers to go first
+    descriptors: tuple[int, int]  # how many it may open: soft and hard limit
     blocked: list[int]  # signals
     arguments: list[str]
     environment: dict[str, str]
@@ -42,17 +43,23 @@ class Request:
         """
         with open(file, "rb") as request:
             request.seek(0)
-            directory, umask, score, blocked, count, *rest = os.fsdecode(request.read()).split("\0")
+            directory, umask, score, most, blocked, count, *rest = os.fsdecode(request.read()).split("\0")
         arguments, variables = rest[: int(count)], rest[int(count) :]
         return cls(
-            streams, directory, int(umask), score, [int(number) for number in blocked.split(",") if number], arguments,
+            streams, directory, int(umask), score, _pair(most),
+            [int(number) for number in blocked.split(",") if number], arguments,
             dict(variable.split("=", 1) for variable in variables),
         )  # fmt: skip
 
 
-def await_leave(connection: socket.socket) -> None:
-    """Until here the client may have ended, or given up and started a process itself: then this one was never there.
-    It is told by the child: from here on no end of the server's can keep it waiting."""
+def _pair(text: str) -> tuple[int, int]:
+    soft, hard = map(int, text.split(","))
+    return soft, hard
+
+
+def say_and_ask(connection: socket.socket) -> None:
+    """Tell the client that this process is there, and go on only if it is still wanted: the client may have ended, or
+    given up. It waits for this process's word, not the server's, which may be killed after the fork."""
     connection.settimeout(None)
     with contextlib.suppress(OSError):  # it is gone
         connection.send(f"forked {os.getpid()}".encode())
@@ -67,7 +74,7 @@ def await_leave(connection: socket.socket) -> None:
 
 def run(request: Request) -> NoReturn:
     """Run the script, and end as an interpreter does that has run it."""
-    become(request)
+    take_on(request)
     script = request.arguments[0]
     sys.argv[:] = request.arguments
     sys.path[0] = str(Path(script).absolute().parent)
@@ -78,19 +85,24 @@ def run(request: Request) -> NoReturn:
         status = _status(left.code)
     except BaseException as error:
         sys.excepthook(type(error), error, error.__traceback__)
-        status = INTERRUPTED if isinstance(error, KeyboardInterrupt) else 1
+        status = -signal.SIGINT if isinstance(error, KeyboardInterrupt) else 1
     leave(status)
 
 
 def leave(status: int) -> NoReturn:
-    """Wait for threads, call what is registered for the end, and go. Taking the interpreter apart is left out: it would
-    copy all the memory that is shared, and report everything that `preload.share` has set aside as lost."""
+    """Wait for threads, call what is registered for the end, and go: by a signal where the status is negative. Taking
+    the interpreter apart is left out: it would copy all the memory that is shared, and report everything that
+    `preload.share` has set aside as lost."""
     try:
         threading._shutdown()  # pyright: ignore[reportAttributeAccessIssue]  # multiprocessing's children do the same
         atexit._run_exitfuncs()
         sys.stdout.flush()
         sys.stderr.flush()
     finally:
+        if status < 0:
+            signal.signal(-status, signal.SIG_DFL)
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, [-status])
+            os.kill(os.getpid(), -status)
         os._exit(status)
 
 
@@ -101,13 +113,15 @@ def _status(code: object) -> int:
     return 1
 
 
-def become(request: Request) -> None:
+def take_on(request: Request) -> None:
     for number, stream in enumerate(request.streams):
         os.dup2(stream, number)
         os.close(stream)
     with contextlib.suppress(OSError), open("/proc/self/oom_score_adj", "w") as file:  # lower than it may be
         file.write(request.oom_score)
     os.umask(request.umask)
+    with contextlib.suppress(OSError, ValueError):  # higher than it may be
+        resource.setrlimit(resource.RLIMIT_NOFILE, request.descriptors)
     os.environ.clear()
     os.environ.update(request.environment)
     os.chdir(request.directory)
@@ -134,6 +148,9 @@ def draw_anew() -> None:
 def count_threads_as_ray_says() -> None:
     """Ray sets OMP_NUM_THREADS by the CPUs of a task or actor before it runs, for libraries that it imports then. Those
     that are here already are told by a call."""
+    given = os.environ.get("OPENBLAS_NUM_THREADS") or os.environ.get("OMP_NUM_THREADS", "")
+    if given.isdigit():  # BLAS had one thread while it was imported
+        _set_blas_threads(int(given))
     utils: Any = sys.modules.get("ray._private.utils")
     if utils is None:
         return
@@ -152,5 +169,9 @@ def set_threads(number: int) -> None:
     """Of torch and of numpy's BLAS."""
     if torch := sys.modules.get("torch"):
         torch.set_num_threads(number)
+    _set_blas_threads(number)
+
+
+def _set_blas_threads(number: int) -> None:
     if threadpoolctl := sys.modules.get("threadpoolctl"):
         threadpoolctl.threadpool_limits(number, user_api="blas")

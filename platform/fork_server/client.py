@@ -10,6 +10,7 @@ Standard library only, and little of that: the time until here is what every pro
 import binascii
 import fcntl
 import os
+import resource
 import select
 import signal
 import socket
@@ -26,10 +27,10 @@ RAYLET, RAYLETS_PYTHON = "RAY_RAYLET_PID", "--python_worker_command="
 SUBREAPER = "RAY_kill_child_processes_on_worker_exit_with_raylet_subreaper"
 FORWARDED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2)
 SOCKET_PATH_BYTES = 107  # what Linux takes
-ANSWER_S = 60.0  # of a server, which says between two imports that it lives
+ANSWER_S = 25.0  # of a server, which says every second that it lives; Ray ends us 60 s after it has started us
 LOCK_S = 10.0  # is held for milliseconds
-FAILURES, FAILED_S = 3, 600.0  # of servers that end before they have forked anything; how long nobody tries again
-SERVERS = 4  # a node: each is half a gigabyte
+FAILURES, FAILED_S = 3, 600.0  # servers that end without an answer, for one process; how long nobody tries again
+SERVERS = 8  # a node: each is half a gigabyte, and there is one for each job of the last minute
 QUEUED = 1024  # processes that wait for a server to be ready
 
 
@@ -39,13 +40,14 @@ class NoServer(Exception):
 
 def main() -> None:
     open_streams()
-    options, arguments = parted(sys.argv[1:])
+    options, flags, arguments = parted(sys.argv[1:])
+    python = [interpreter(), *flags]
     try:
         require_usable(arguments)
         folder = private_folder(options, arguments)
-        connection, process = forked(folder, options, arguments)
+        connection, process = forked(folder, python, options, arguments)
     except (NoServer, OSError) as error:
-        become(arguments, str(error))
+        start_as_ever([*python, *arguments], str(error))
     else:
         stand_for(process, connection)
 
@@ -59,11 +61,15 @@ def open_streams() -> None:
             os.open(os.devnull, os.O_RDWR)
 
 
-def parted(words: "list[str]") -> "tuple[dict[str, str], list[str]]":
-    """Options of ours, and the arguments of the interpreter in whose place we are."""
+def parted(words: "list[str]") -> "tuple[dict[str, str], list[str], list[str]]":
+    """Options of ours; flags and arguments of the interpreter in whose place we are. Ray hands on its own -s and -S."""
     place = words.index("--")
     options = dict(word[2:].split("=", 1) for word in words[:place])
-    return options, words[place + 1 :]
+    arguments = words[place + 1 :]
+    flags = []
+    while arguments[:1] in (["-s"], ["-S"]):
+        flags.append(arguments.pop(0))
+    return options, flags, arguments
 
 
 def require_usable(arguments: "list[str]") -> None:
@@ -109,16 +115,17 @@ def argument(arguments: "list[str]", flag: str) -> str:
     raise NoServer(f"no {flag.rstrip('=')} among the arguments")
 
 
-def forked(folder: str, options: "dict[str, str]", arguments: "list[str]") -> "tuple[socket.socket, int | None]":
+def forked(
+    folder: str, python: "list[str]", options: "dict[str, str]", arguments: "list[str]"
+) -> "tuple[socket.socket, int | None]":
     """A process that runs `arguments`: the connection to its server, and its pidfd.
 
     Raises:
         NoServer: no server answers.
     """
-    python = interpreter()
     key = name_of(python, options)
     failed = os.path.join(folder, f"{key}.failed")
-    said = f"{FAILURES} servers ended before they had forked anything; see {log_of(folder, arguments)}"
+    said = f"{FAILURES} servers ended without an answer; see {log_of(folder, arguments)}"
     if os.path.exists(failed) and time.time() - os.stat(failed).st_mtime < FAILED_S:
         raise NoServer(said)
     for _ in range(FAILURES):
@@ -153,9 +160,9 @@ def interpreter() -> str:
         return own
 
 
-def name_of(python: str, options: "dict[str, str]") -> str:
+def name_of(python: "list[str]", options: "dict[str, str]") -> str:
     """Of a socket: processes with the same one have the same interpreter, imports and environment."""
-    what = [python, *(f"{key}={options[key]}" for key in sorted(options)), *environment(os.environ)]
+    what = [*python, *(f"{key}={options[key]}" for key in sorted(options)), *environment(os.environ)]
     return f"{binascii.crc32(os.fsencode(chr(0).join(what))):08x}"
 
 
@@ -164,7 +171,9 @@ def environment(variables: "dict[str, str] | os._Environ[str]") -> "list[str]":
     return [f"{key}={variables[key]}" for key in sorted(variables) if key not in NOT_COMPARED]
 
 
-def connected(folder: str, key: str, python: str, options: "dict[str, str]", arguments: "list[str]") -> "socket.socket":
+def connected(
+    folder: str, key: str, python: "list[str]", options: "dict[str, str]", arguments: "list[str]"
+) -> "socket.socket":
     """A connection to the server of this key, which is started if there is none.
 
     Raises:
@@ -282,25 +291,25 @@ def log_of(folder: str, arguments: "list[str]") -> str:
     return os.path.join(logs if os.path.isdir(logs) else folder, LOG)
 
 
-def start_server(listener: "socket.socket", python: str, log: str, options: "list[str]") -> None:
-    """It has the listening socket, a session of its own, and init as its parent: it is nobody's worker."""
+def start_server(listener: "socket.socket", python: "list[str]", log: str, options: "list[str]") -> None:
+    """It has the listening socket, a process group of its own, and init as its parent: it is nobody's worker."""
     server = os.path.join(os.path.dirname(os.path.abspath(__file__)), "server.py")
-    command = [python, server, f"--listener={listener.fileno()}", *options]
+    command = [*python, server, f"--listener={listener.fileno()}", *options]
     child = os.fork()
     if child:
         listener.close()
         os.waitpid(child, 0)
         return
     try:
-        os.setsid()
         if os.fork() == 0:
+            os.setpgid(0, 0)  # not the group of a worker, which a raylet ends as a whole; its session, as workers have
             output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o600)
             os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
             os.dup2(output, 1)
             os.dup2(output, 2)
             listener.set_inheritable(True)
             os.chdir("/")
-            os.execv(python, command)
+            os.execv(command[0], command)
     finally:
         os._exit(1)
 
@@ -349,9 +358,10 @@ def told(arguments: "list[str]") -> "list[str]":
     os.umask(umask)
     with open("/proc/self/oom_score_adj") as file:
         score = file.read().strip()
+    descriptors = ",".join(map(str, resource.getrlimit(resource.RLIMIT_NOFILE)))
     os.environ[STATE] = FORKED
     variables = [f"{key}={value}" for key, value in os.environ.items()]
-    return [os.getcwd(), str(umask), score, blocked, str(len(arguments)), *arguments, *variables]
+    return [os.getcwd(), str(umask), score, descriptors, blocked, str(len(arguments)), *arguments, *variables]
 
 
 def end_hung(connection: "socket.socket", path: str) -> None:
@@ -360,9 +370,10 @@ def end_hung(connection: "socket.socket", path: str) -> None:
     connection.close()
     try:
         with open(f"/proc/{pid}/cmdline", "rb") as file:
-            if b"fork_server" in file.read():  # its script, later its title
-                os.kill(pid, signal.SIGKILL)
-                os.unlink(path)
+            words = file.read()
+        if pid != os.getpid() and (b"fork_server/server.py" in words or b"ray::fork_server" in words):
+            os.kill(pid, signal.SIGKILL)  # else it is who has started the server, which does not run yet
+        os.unlink(path)
     except OSError:
         pass
 
@@ -402,8 +413,6 @@ def end_as(status: "int | None") -> None:
     if os.WIFSIGNALED(status):
         number = os.WTERMSIG(status)
         if number not in (signal.SIGKILL, signal.SIGSTOP):
-            import resource
-
             resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # the process itself has left one
             signal.signal(number, signal.SIG_DFL)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, [number])
@@ -411,11 +420,10 @@ def end_as(status: "int | None") -> None:
     os._exit(os.WEXITSTATUS(status))
 
 
-def become(arguments: "list[str]", reason: str) -> None:
-    """The interpreter that Ray would have started; whoever runs in it can tell."""
+def start_as_ever(command: "list[str]", reason: str) -> None:
+    """Become what Ray would have started; whoever runs in it can tell."""
     os.environ[STATE] = reason
-    python = interpreter()
-    os.execv(python, [python, *arguments])
+    os.execv(command[0], command)
 
 
 if __name__ == "__main__":

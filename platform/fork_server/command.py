@@ -12,7 +12,8 @@ from pathlib import Path
 
 from platform.fork_server.client import LOG, WARM, listening
 
-CLIENT, SERVER = "platform/fork_server/client.py", Path(__file__).resolve().with_name("server.py")
+CLIENT = "platform/fork_server/client.py"
+SERVER, SETUP_WORKER = (Path(__file__).resolve().with_name(name) for name in ("server.py", "setup_worker.py"))
 # A node may have the launcher's interpreter, or another that can run the client; the checkout in the same place, in
 # the job's working_dir, to which Ray has changed, or not at all: then the interpreter of its raylet is started as ever
 # (xargs knows quotes as the raylet does, and unlike eval runs nothing).
@@ -61,7 +62,7 @@ def start_warm(
     with listener, (folder / LOG).open("ab") as log:
         return subprocess.Popen(
             words, cwd="/", stdin=subprocess.DEVNULL, stdout=log, stderr=log, pass_fds=[listener.fileno()],
-            start_new_session=True, env=dict(os.environ),  # less what C libraries have set: readline does
+            process_group=0, env=dict(os.environ),  # less what C libraries have set: readline does
         )  # fmt: skip
 
 

@@ -23,10 +23,10 @@ from pathlib import Path
 sys.path[0] = str(Path(__file__).resolve().parent.parent.parent)
 
 from platform.fork_server import preload  # noqa: E402
-from platform.fork_server.child import Request, await_leave, remember_generators, run  # noqa: E402
+from platform.fork_server.child import Request, remember_generators, run, say_and_ask  # noqa: E402
 from platform.fork_server.client import QUEUED, RAYLET, environment, peer  # noqa: E402
 
-IDLE_S = 300.0  # without children
+IDLE_S = 60.0  # without children
 LEAVE_S = 10.0  # for processes to end by themselves when their raylet has
 LOOK_EVERY_S = 1.0
 Asked = tuple[Request, socket.socket]
@@ -38,15 +38,14 @@ def main() -> None:
     listener.listen(QUEUED)  # again: from now on the kernel tells clients this process's id
     _close_inherited(listener.fileno())
     _go_last()
-    descriptors = _open_many()
+    _open_many()
     server = Server(listener, options)
     server.load()
     asked = server.serve()
     if asked is None:
         os._exit(0)
     request, client = asked
-    resource.setrlimit(resource.RLIMIT_NOFILE, descriptors)
-    await_leave(client)
+    say_and_ask(client)
     run(request)
 
 
@@ -69,6 +68,7 @@ class Server:
         self._is_warm = "warm" in options
         self._asking: dict[int, socket.socket] = {}  # by descriptor, as the next
         self._children: dict[int, Child] = {}  # by pidfd
+        self._abandoned: set[int] = set()  # clients that are gone, while their processes are not
         self._watched = self._watch(options.get("watch") or os.environ.get(RAYLET))
         self._busy_at, self._forked = time.monotonic(), 0
         self._unfit = ""  # why no child would be whole
@@ -104,10 +104,11 @@ class Server:
             if descriptor is not None and descriptor >= 0:  # -1: closed
                 waited.register(descriptor, select.POLLIN)
         clients = {child.client.fileno(): process for process, child in self._children.items()}
-        for client in clients:
+        for client in clients.keys() - self._abandoned:
             waited.register(client, 0)  # its end alone
         ready = {descriptor for descriptor, _ in waited.poll(LOOK_EVERY_S * 1000)}
         for client in ready & clients.keys():
+            self._abandoned.add(client)  # is looked at no more: the process may take its time
             with contextlib.suppress(ProcessLookupError):
                 signal.pidfd_send_signal(clients[client], signal.SIGKILL)
         return ready - clients.keys()
@@ -129,7 +130,6 @@ class Server:
 
     def _fork(self, client: socket.socket) -> Asked | None:
         """In the child what it was asked to be; in the server nothing."""
-        self._busy_at = time.monotonic()
         streams: list[int] = []
         try:
             path, descriptors, _, _ = socket.recv_fds(client, 4096, 4, socket.MSG_CMSG_CLOEXEC)
@@ -143,7 +143,7 @@ class Server:
             if self._unfit:
                 raise preload.NotForkable(self._unfit)
             preload.require_forkable(self._descriptors(streams))
-            pid = os.fork()
+            pid, process = _forked()
         except (OSError, ValueError, preload.NotForkable) as error:
             _say(f"not forked: {error}")
             if self._is_warm:  # for nobody: the client starts a server of its own
@@ -157,8 +157,8 @@ class Server:
             del self._asking[client.fileno()]
             self._close_all()
             return request, client
-        self._forked += 1
-        self._children[os.pidfd_open(pid)] = Child(pid, client)
+        self._forked, self._busy_at = self._forked + 1, time.monotonic()
+        self._children[process] = Child(pid, client)
         del self._asking[client.fileno()]
         _close(streams)
         return None
@@ -181,7 +181,9 @@ class Server:
         os.environ.update(request.environment)
         self._environment = set(environment(os.environ))
         if RAYLET in os.environ:
-            self._watched = self._watch(os.environ[RAYLET])
+            starter, self._watched = self._watched, self._watch(os.environ[RAYLET])
+            if starter is not None:
+                os.close(starter)
         self._load_ray()
 
     def _at(self, path: Path) -> None:
@@ -210,13 +212,18 @@ class Server:
 
     def _import(self, modules: list[str]) -> None:
         began = time.monotonic()
-        for line in preload.preload(modules, self._say_wait):
+        signal.signal(signal.SIGALRM, lambda *_: self._say_wait())
+        signal.setitimer(signal.ITIMER_REAL, LOOK_EVERY_S, LOOK_EVERY_S)
+        missing = preload.preload(modules)
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)
+        for line in missing:
             _say(line)
         _say(f"imported {len(modules)} modules in {time.monotonic() - began:.1f} s")
 
     def _say_wait(self) -> None:
-        """Imports take seconds, from a cold disk a minute: who waits is told that we live."""
-        while select.select([self._listener], [], [], 0)[0]:
+        """Imports take seconds, from a cold disk a minute: who waits is told that we live. Called by a timer."""
+        if select.select([self._listener], [], [], 0)[0]:
             self._accept()
         for client in self._asking.values():
             with contextlib.suppress(OSError):
@@ -225,6 +232,7 @@ class Server:
     def _tell_end(self, process: int) -> None:
         child = self._children.pop(process)
         os.close(process)
+        self._abandoned.discard(child.client.fileno())
         _, status = os.waitpid(child.pid, 0)
         with contextlib.suppress(OSError):
             child.client.send(f"ended {status}".encode())
@@ -249,7 +257,10 @@ class Server:
 
     def _may_leave(self, even_if_asked: bool = False) -> bool:
         """Take the socket away, unless somebody is in its queue or about to ask."""
-        lock = os.open(self._path.parent, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            lock = os.open(self._path.parent, os.O_RDONLY | os.O_DIRECTORY)
+        except FileNotFoundError:  # removed, as a local Ray's is at its end
+            return True
         try:
             fcntl.flock(lock, fcntl.LOCK_EX)
             if not even_if_asked and (self._asking or select.select([self._listener], [], [], 0)[0]):
@@ -273,6 +284,19 @@ class Server:
         for client in [*self._asking.values(), *(child.client for child in self._children.values())]:
             client.close()
         _close([*self._children, *([self._watched] if self._watched is not None else [])])
+
+
+def _forked() -> tuple[int, int]:
+    """A new process and its pidfd; zeros in that."""
+    pid = os.fork()
+    if pid == 0:
+        return 0, 0
+    try:
+        return pid, os.pidfd_open(pid)
+    except OSError:  # no descriptor is left; nobody has told it to go on
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+        raise
 
 
 def _modules(options: dict[str, str], kind: str) -> list[str]:
@@ -304,17 +328,18 @@ def _go_last() -> None:
         Path("/proc/self/oom_score_adj").write_text(score)
 
 
-def _open_many() -> tuple[int, int]:
-    """A process under way costs two descriptors. Returns the limits until here, which are those of children."""
-    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (limits[1], limits[1]))
-    return limits
+def _open_many() -> None:
+    """A process under way costs two descriptors."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 def _close_inherited(listener: int) -> None:
     """What a raylet leaves open for its workers: logs, sockets."""
-    os.closerange(3, listener)
-    os.closerange(listener + 1, os.sysconf("SC_OPEN_MAX"))
+    for name in os.listdir("/proc/self/fd"):  # noqa: PTH208  # up to the limit there may be a billion
+        if int(name) > 2 and int(name) != listener:
+            with contextlib.suppress(OSError):  # that of listing them
+                os.close(int(name))
 
 
 def _close(descriptors: list[int]) -> None:

@@ -89,7 +89,7 @@ def test_it_ends_when_there_is_nothing_to_do_and_the_next_starts_another(forks: 
     server = forks.server()
     server.kill()
     server.wait(10)
-    idle = Path(forks.client).with_name("server.py").read_text().replace("IDLE_S = 300.0", "IDLE_S = 0.2")
+    idle = Path(forks.client).with_name("server.py").read_text().replace("IDLE_S = 60.0", "IDLE_S = 0.2")
     changed = tmp_path / "checkout" / "platform" / "fork_server" / "client.py"
     assert copied(tmp_path / "checkout") == changed
     changed.with_name("server.py").write_text(idle)

@@ -11,14 +11,14 @@ from platform.runtime_env import PRELOADED, PRELOADED_WITH_RAY
 ALL = """
 import gc, os, sys
 from platform.fork_server import preload
-assert preload.preload(["numpy", "torch"], lambda: None) == []
+assert preload.preload(["numpy", "torch"]) == []
 import torch
 asked = []
 for name in ("_cuda_getDeviceCount", "_cuda_init", "_cuda_isDriverSufficient"):
     if hasattr(torch._C, name):
         setattr(torch._C, name, lambda *_, name=name: asked.append(name) or 0)
 from platform.runtime_env import PRELOADED, PRELOADED_WITH_RAY
-assert preload.preload([*PRELOADED, *PRELOADED_WITH_RAY], lambda: None) == []
+assert preload.preload([*PRELOADED, *PRELOADED_WITH_RAY]) == []
 preload.require_forkable({0, 1, 2})
 preload.require_own_ids()
 assert not torch.cuda.is_initialized()

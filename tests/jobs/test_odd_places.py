@@ -24,7 +24,8 @@ with LocalCluster(Path(), nodes=1) as nodes:
     import ray
     import platform.cluster as cluster
     cluster.connect(ClusterConfig(address=nodes.address))
-    assert ray.get(ray.remote(lambda: __import__("sys").executable).remote()) == sys.executable
+    there = lambda: (__import__("sys").executable, __import__("os").environ["PLATFORM_FORK_SERVER"])
+    assert ray.get(ray.remote(there).remote()) == (sys.executable, "forked")
     cluster.disconnect()
 """
 
