@@ -36,6 +36,7 @@ from platform.tracking import mlflow_ids
 RECOVERY_LIMIT_S = 600.0
 STALL_TIMEOUT_S = 20  # for runs that are made to stall, unless cluster.stall_timeout_s says otherwise
 OWN_KEYS = ("job", "name", "fresh", "cluster.address", "data.shards", "data.source", "output_dir", "tracking.uri")
+UNFELT = ("tracker", "storage", "fork_server")  # training goes on without
 COMPARED = ("train/loss", "val/top1", "val/loss", "progress")
 
 
@@ -171,7 +172,7 @@ class _Storm:
             each.recovered_s = self._recovered_s(strike.target, moment, member)
             struck.append(each)
             after = f"next step after {each.recovered_s:.1f} s" if each.recovered_s is not None else "training went on"
-            print(f"step {each.step:>7}  {each.target:<8} {each.what:<44} {after}", flush=True)
+            print(f"step {each.step:>7}  {each.target:<11} {each.what:<44} {after}", flush=True)
         return struck
 
     def _land(self, strike: Strike) -> tuple[Struck, float, str] | None:
@@ -202,6 +203,9 @@ class _Storm:
             case "stall":
                 self._rig.cluster.signal_process(worker.node_id, worker.pid, signal.SIGSTOP)
                 return f"{process} stopped"
+            case "fork_server":
+                killed = self._rig.cluster.kill_fork_server_of(worker.node_id, worker.pid)
+                return f"fork server of {process} {'killed' if killed else 'was gone already'}"
             case "node":
                 node = self._rig.cluster.kill_node_of(worker.node_id, worker.pid)
                 time.sleep(self._down_s)
@@ -228,7 +232,7 @@ class _Storm:
         Raises:
             ConfigError: it does not go on.
         """
-        if target in ("tracker", "storage"):
+        if target in UNFELT:
             return None
         end = time.monotonic() + RECOVERY_LIMIT_S
         while time.monotonic() < end:

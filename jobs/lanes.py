@@ -43,7 +43,7 @@ from platform.experiment import ExperimentFolder, Record
 from platform.files import write_atomically
 from platform.plan import Plan
 from platform.ray_internals import last_words, log_folder
-from platform.runtime_env import unforked
+from platform.runtime_env import Unforked
 from platform.training.progress import COMPUTING
 
 POLL_EVERY_S = 0.3
@@ -138,7 +138,7 @@ class Lanes:
     _live_at: float = 0.0
     _alive_at: float = field(default_factory=time.monotonic)  # when a worker was last heard of
     _said: set[str] = field(default_factory=set)
-    _unforked: Counter[str] = field(default_factory=Counter)  # workers that the fork server did not start, by reason
+    _unforked: Unforked = field(default_factory=Unforked)
     _failed_starts: Counter[int] = field(default_factory=Counter)  # of each lane, in a row
 
     @property
@@ -161,9 +161,7 @@ class Lanes:
         for future in self.futures:
             if error := future.exception():
                 console.warn(f"a lane ended early: {_last_line(error)}")
-        for reason, processes in self._unforked.items():
-            if processes > 1:
-                console.warn(unforked(processes, reason))
+        self._unforked.say_totals(console.warn)
 
     def save(self, grace_s: float, runs: Runs, console: Console, attempts: Attempts) -> None:
         """Have every member save, and wait for it as long as that is allowed."""
@@ -226,9 +224,7 @@ class Lanes:
                 attempts.end(message.member, message.text, message.time)
                 self._forget(message.member, message.time)
             case "unforked":
-                self._unforked[message.text] += 1
-                if self._unforked[message.text] == 1:
-                    console.warn(unforked(1, message.text))
+                self._unforked.add(message.text, console.warn)
             case "fatal":
                 raise CannotGoOn(f"{message.member}: {message.text}")
             case _:

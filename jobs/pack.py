@@ -8,7 +8,6 @@ import os
 import signal
 import sys
 import threading
-from collections import Counter
 from collections.abc import Generator, Iterable, Iterator
 
 from platform.config import Config, ConfigError, Experiment, printable
@@ -20,7 +19,7 @@ from platform.fork_server.client import FORKED, STATE
 from platform.packing import adopt, pack, verify
 from platform.packing.shard import ShardResult, ShardTask, write_shard
 from platform.redaction import shared_secrets, trust
-from platform.runtime_env import fork_server, unforked
+from platform.runtime_env import Unforked, fork_server
 
 FEW_IMAGES = 5000  # are packed sooner than a Ray and its workers start
 RETRIES = 3  # of a shard whose worker dies
@@ -120,18 +119,17 @@ def on_ray(cpus: int) -> pack.Run:
     write_on_worker = ray.remote(_write_there).options(num_cpus=1, max_retries=RETRIES)
 
     def run(tasks: Iterable[ShardTask]) -> Generator[ShardResult]:
-        processes: Counter[str] = Counter()  # that the fork server did not start, by reason
+        unforked = Unforked()
         under_way: list[ray.ObjectRef] = []  # of an interrupted packing they end with the connection: cancelling
         for task in tasks:  # them can bring down Ray 2.60 ("Tried to complete task that was not pending")
             under_way.append(write_on_worker.remote(task, shared_secrets()))
             if len(under_way) == max(1, cpus) * pack.QUEUED_PER_WORKER:
                 done, under_way = ray.wait(under_way)
-                yield from (_result(each, processes) for each in done)
+                yield from (_result(each, unforked) for each in done)
         while under_way:
             done, under_way = ray.wait(under_way)
-            yield from (_result(each, processes) for each in done)
-        for reason, unlucky in processes.items():
-            print(f"warning: {unforked(unlucky, reason)}")
+            yield from (_result(each, unforked) for each in done)
+        unforked.say_totals(_warn)
 
     return run
 
@@ -142,15 +140,18 @@ def _write_there(task: ShardTask, secrets: str) -> tuple[str, ShardResult]:
     return os.environ.pop(STATE, FORKED), write_shard(task)
 
 
-def _result(reference: object, processes: Counter[str]) -> ShardResult:
+def _warn(text: str) -> None:
+    print(f"warning: {text}")
+
+
+def _result(reference: object, unforked: Unforked) -> ShardResult:
     """Of a task, or its own error without Ray's many lines around it."""
     import ray
     from ray.exceptions import RayError, RayTaskError
 
     try:
         how, result = ray.get(reference)  # pyright: ignore[reportCallIssue, reportArgumentType]
-        if how != FORKED:
-            processes[how] += 1
+        unforked.add(how, _warn)
         return result
     except RayTaskError as error:
         if isinstance(error.cause, (ConfigError, StorageError)):

@@ -35,7 +35,7 @@ from platform.ray_internals import (
     start_workers_by,
 )
 from platform.redaction import redacted, shared_secrets, trust
-from platform.runtime_env import RAY_TRAINS, ROOT, fork_server, joined, local, start_fork_server
+from platform.runtime_env import ROOT, SET_BY_RAY, fork_server, joined, local, start_fork_server
 
 log = logging.getLogger("platform")
 
@@ -79,7 +79,7 @@ def connect(cluster: ClusterConfig, meanwhile: Callable[[], object] = lambda: No
         # After a node is lost Ray Train asks for the old size first, and for the new one when this has passed.
         os.environ.setdefault("RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S", "10")
     os.environ.setdefault("RAY_TRAIN_METRICS_ENABLED", "0")  # Prometheus gauges; MLflow has ours
-    for name, value in RAY_TRAINS.items():
+    for name, value in SET_BY_RAY.items():
         os.environ.setdefault(name, value)
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # no warning on machines without a GPU
     settle()
@@ -131,7 +131,8 @@ def prepare(cluster: ClusterConfig) -> None:
         )
     # Workers need this checkout ahead of the standard library when their interpreter starts: see platform/__init__.
     path = os.environ.get("PYTHONPATH", "").split(os.pathsep)
-    os.environ["PYTHONPATH"] = os.pathsep.join([str(ROOT), *(part for part in path if part and part != str(ROOT))])
+    others = (os.path.abspath(part) for part in path if part)  # noqa: PTH100  # processes start elsewhere
+    os.environ["PYTHONPATH"] = os.pathsep.join([str(ROOT), *(part for part in others if part != str(ROOT))])
     scratch, elsewhere = scratch_folder()
     if elsewhere:
         print(elsewhere, flush=True)

@@ -727,7 +727,7 @@ class BenchConfig:
         require_at_least("bench.image_size", self.image_size, 32)
 
 
-CHAOS_TARGETS = ("worker", "node", "drain", "stall", "driver", "tracker", "storage")
+CHAOS_TARGETS = ("worker", "node", "drain", "stall", "driver", "tracker", "storage", "fork_server")
 
 
 @dataclass

@@ -7,12 +7,14 @@ import json
 import os
 import subprocess
 import sys
+from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from platform.config import ClusterConfig
-from platform.fork_server.client import SUBREAPER
+from platform.fork_server.client import FORKED, SUBREAPER, has_subreaper
 from platform.fork_server.command import command, start_warm
 from platform.fork_server.preload import FIRST, WITH_RAY
 from platform.ray_internals import JOB_CONFIG, interpreter, interpreter_there
@@ -34,8 +36,9 @@ PRELOADED_WITH_RAY = (
     "jobs.trial",  # a sweep's
 )
 OF_OTHERS = ("py_executable", "pip", "uv", "conda", "container", "image_uri", "nsight", "rocprof-sys")  # own commands
-# Ray Train gives its controller these variables: a process with others would want a fork server of its own.
-RAY_TRAINS = {"RAY_WARN_BLOCKING_GET_INSIDE_ASYNC": "0"}
+# Ray Train gives its controller the first, Ray Tune its trials the second: a process with other variables would want a
+# fork server of its own.
+SET_BY_RAY = {"RAY_WARN_BLOCKING_GET_INSIDE_ASYNC": "0", "PL_DISABLE_FORK": "1"}
 
 
 @dataclass(frozen=True)
@@ -54,7 +57,7 @@ def fork_server(cluster: ClusterConfig) -> ForkServer:
         return ForkServer("cluster.fork_server=false")
     if not _has_pidfds():
         return ForkServer(f"it needs Linux 5.3, this is {os.uname().sysname} {os.uname().release}")
-    if os.environ.get(SUBREAPER, "").lower() in ("1", "true"):
+    if has_subreaper():
         return ForkServer(f"{SUBREAPER} has raylets end what is not their child")
     if own := sorted(_of_the_submission().keys() & set(OF_OTHERS)):
         return ForkServer(f"the job's runtime environment has {', '.join(own)}")
@@ -69,8 +72,28 @@ def _has_pidfds() -> bool:
     return True
 
 
-def unforked(processes: int, reason: str) -> str:
-    """What is said of processes that were started as if there were no fork server."""
+class Unforked:
+    """Processes that were started as if there were no fork server: the first for each reason is told at once, and in
+    the end how many there were."""
+
+    def __init__(self) -> None:
+        self._processes: Counter[str] = Counter()  # by reason
+
+    def add(self, how: str, say: Callable[[str], None]) -> None:
+        """`how` is what `client.STATE` says in the process."""
+        if how == FORKED:
+            return
+        self._processes[how] += 1
+        if self._processes[how] == 1:
+            say(_unforked(1, how))
+
+    def say_totals(self, say: Callable[[str], None]) -> None:
+        for reason, processes in self._processes.items():
+            if processes > 1:
+                say(_unforked(processes, reason))
+
+
+def _unforked(processes: int, reason: str) -> str:
     return f"{processes} process(es) of Ray's started without the fork server, seconds later than they could: {reason}"
 
 
@@ -112,7 +135,7 @@ def _variables() -> dict[str, str]:
     """Those that Ray Train hands from the driver to its own processes: all have them. Ray takes none twice: what the
     submission has set is everywhere already."""
     set_already = _of_the_submission().get("env_vars", {})
-    all_have = RAY_TRAINS | {name: value for name, value in os.environ.items() if name.startswith("RAY_TRAIN_")}
+    all_have = SET_BY_RAY | {name: value for name, value in os.environ.items() if name.startswith("RAY_TRAIN_")}
     return {name: value for name, value in all_have.items() if name not in set_already}
 
 

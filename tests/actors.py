@@ -1,9 +1,12 @@
 """What runs in Ray's processes in `test_forked_actors`: it must be found there by its name."""
 
 import os
+from pathlib import Path
+from typing import Any
 
 import torch
 from mlflow.tracking import MlflowClient
+from ray import tune
 
 from platform.fork_server.client import STATE
 
@@ -64,3 +67,13 @@ class Actor:
 
 def _some(x: torch.Tensor) -> torch.Tensor:
     return torch.sin(x) * x + x
+
+
+def report_server(config: dict[str, Any]) -> None:
+    """Of Ray Tune."""
+    tune.report({"server": os.getppid()})
+
+
+def note_server(config: dict[str, Any]) -> None:
+    """Of a worker of Ray Train."""
+    Path(config["file"]).write_text(str(os.getppid()))

@@ -13,12 +13,15 @@ import psutil
 import pytest
 import ray
 from mlflow.tracking import MlflowClient
+from ray import tune
 from ray.exceptions import RayActorError
+from ray.train import RunConfig, ScalingConfig
+from ray.train.torch import TorchTrainer
 
 import platform.cluster as cluster
 from platform.config import ClusterConfig
 from platform.fork_server.client import FORKED
-from tests.actors import Actor
+from tests.actors import Actor, note_server, report_server
 
 pytestmark = pytest.mark.slow
 ROOT = Path(__file__).resolve().parent.parent
@@ -56,6 +59,21 @@ def test_actors_are_forked_by_one_server_and_differ_where_nobody_gave_a_seed(loc
     for kind in zip(*drawn, strict=True):
         assert len(set(kind)) == 4
     assert len([path for path in (local_ray / "fork").iterdir() if path.is_socket()]) == 1
+
+
+def test_ray_train_and_ray_tune_have_their_processes_from_the_same_server(local_ray: Path, tmp_path: Path):
+    """They give them variables of their own, and processes with others would have a server of their own."""
+    tuned = tune.Tuner(report_server, run_config=tune.RunConfig(storage_path=str(tmp_path), verbose=0)).fit()
+    (trial,) = [result.metrics for result in tuned]
+    assert trial
+    scaling = ScalingConfig(num_workers=1)
+    trained = TorchTrainer(
+        note_server, train_loop_config={"file": str(tmp_path / "server")}, scaling_config=scaling,
+        run_config=RunConfig(storage_path=str(tmp_path)),
+    ).fit()  # fmt: skip
+    assert trained.error is None
+    actor: Any = ray.get(started().how.remote())
+    assert trial["server"] == int((tmp_path / "server").read_text()) == actor[2]
 
 
 def test_threads_are_as_ray_says(local_ray: Path):

@@ -105,8 +105,12 @@ class LocalCluster:
         self._nodes[number].send(signal.SIGTERM)
 
     def signal_process(self, node_id: str, pid: int, number: int) -> None:
-        """Send a signal to a worker's process; here, as in the next two, Ray's name of the node does not matter."""
+        """Send a signal to a worker's process; here, as in the next three, Ray's name of the node does not matter."""
         os.kill(pid, number)
+
+    def kill_fork_server_of(self, node_id: str, pid: int) -> bool:
+        """Kill the fork server that has made a worker's process; False: it had ended already."""
+        return session.fork_server_killer(pid)()
 
     def kill_node_of(self, node_id: str, pid: int) -> str:
         """Kill the node of a worker's process; returns its name."""

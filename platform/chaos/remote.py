@@ -9,13 +9,15 @@ import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Self, TypeVar
 
+from platform.chaos import session
 from platform.config import ConfigError
 from platform.ray_internals import RAY, interpreter_there
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 DRAIN_S = 30
+T = TypeVar("T")
 
 
 class RemoteCluster:
@@ -42,6 +44,10 @@ class RemoteCluster:
             os.kill(pid, number)
 
         self._run(send, node_id)
+
+    def kill_fork_server_of(self, node_id: str, pid: int) -> bool:
+        """Kill the fork server that has made a worker's process; False: it had ended already."""
+        return self._run(session.fork_server_killer(pid), node_id)
 
     def kill_node_of(self, node_id: str, pid: int) -> str:
         """Kill the raylet that a worker belongs to.
@@ -74,9 +80,9 @@ class RemoteCluster:
     def bring_back(self, node: str) -> None:
         """Not ours to do."""
 
-    def _run(self, function: Callable[[], None], node_id: str) -> None:
+    def _run(self, function: Callable[[], T], node_id: str) -> T:
         import ray
         from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
         there = NodeAffinitySchedulingStrategy(node_id, soft=False)
-        ray.get(ray.remote(function).options(num_cpus=0, max_retries=0, scheduling_strategy=there).remote())
+        return ray.get(ray.remote(function).options(num_cpus=0, max_retries=0, scheduling_strategy=there).remote())

@@ -5,6 +5,9 @@ In: the process id of the first, started with `start_new_session`. Out: those th
 
 import contextlib
 import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
 
 import psutil
 
@@ -25,3 +28,18 @@ def kill(leader: int) -> None:
             with contextlib.suppress(psutil.NoSuchProcess):
                 each.kill()
         psutil.wait_procs(processes, timeout=1)
+
+
+def fork_server_killer(pid: int) -> Callable[[], bool]:
+    """A function that kills the fork server which has made this process, on its machine, and says whether there was
+    one: a process whose server was killed before has another parent."""
+
+    def kill_server() -> bool:  # a function within one travels whole: the node need not have this module
+        stat = Path(f"/proc/{pid}/stat").read_text()
+        parent = int(stat.rpartition(")")[2].split()[1])
+        is_server = Path(f"/proc/{parent}/cmdline").read_bytes().startswith(b"ray::fork_server")
+        if is_server:
+            os.kill(parent, signal.SIGKILL)
+        return is_server
+
+    return kill_server

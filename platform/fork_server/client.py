@@ -81,10 +81,16 @@ def require_usable(arguments: "list[str]") -> None:
         raise NoServer("it needs Linux and Python 3.9")
     if not arguments or arguments[0].startswith("-"):
         raise NoServer(f"the interpreter has options of its own ({' '.join(arguments[:1])})")
-    if os.environ.get(SUBREAPER, "").lower() in ("1", "true"):
+    if has_subreaper():
         raise NoServer(f"{SUBREAPER} has the raylet end what is not its child")
+    if any(part and not os.path.isabs(part) for part in os.environ.get("PYTHONPATH", "").split(os.pathsep)):
+        raise NoServer("PYTHONPATH has a path that is not absolute: it depends on where a process starts")
     if any(word.startswith("--enable-resource-isolation") for word in arguments):
         raise NoServer("Ray isolates its processes by control groups, which are inherited")
+
+
+def has_subreaper() -> bool:
+    return os.environ.get(SUBREAPER, "").lower() in ("1", "true")
 
 
 def private_folder(options: "dict[str, str]", arguments: "list[str]") -> str:
@@ -284,11 +290,12 @@ def listening(path: str) -> "socket.socket":
 
 def log_of(folder: str, arguments: "list[str]") -> str:
     """A file among the logs of the Ray session; where there is none, in the folder."""
-    logs = ""
-    for word in arguments:
-        if word.startswith("--raylet-name="):
-            logs = os.path.join(os.path.dirname(os.path.dirname(word.split("=", 1)[1])), "logs")
-    return os.path.join(logs if os.path.isdir(logs) else folder, LOG)
+    try:
+        session = os.path.dirname(os.path.dirname(argument(arguments, "--raylet-name=")))
+    except NoServer:
+        session = ""
+    logs = os.path.join(session, "logs")
+    return os.path.join(logs if session and os.path.isdir(logs) else folder, LOG)
 
 
 def start_server(listener: "socket.socket", python: "list[str]", log: str, options: "list[str]") -> None:

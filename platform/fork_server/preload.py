@@ -30,8 +30,9 @@ WITH_RAY = {
     "ray.tune": "trials",
 }
 # Variables that nothing reads which is imported before Ray. A launcher has others by the time its raylet starts: MLflow
-# sets its own, and packing in the launcher those of its decoder.
-READ_LATER = ("RAY_", "MLFLOW_", "_MLFLOW_", "PYNVIMGCODEC_", "SPT_NOENV=")
+# sets its own, packing in the launcher those of its decoder, and the last is Ray Tune's.
+READ_LATER = ("RAY_", "MLFLOW_", "_MLFLOW_", "PYNVIMGCODEC_", "SPT_NOENV=", "PL_DISABLE_FORK=")
+GPUS = ("/dev/nvidia", "/dev/kfd")  # NVIDIA's and AMD's
 # While libraries are loaded: their pools would be threads at the time of the fork.
 WITHOUT_THREADS = {
     "OPENBLAS_NUM_THREADS": "1",  # numpy's
@@ -124,7 +125,7 @@ def require_forkable(own: Container[int]) -> None:
         target = "" if int(descriptor.name) in own else _target(descriptor)
         if target.startswith("socket:"):
             raise NotForkable(f"an import has opened a connection (descriptor {descriptor.name})")
-        if target.startswith("/dev/nvidia"):
+        if target.startswith(GPUS):
             raise NotForkable(f"an import has opened a GPU ({target})")
 
 

@@ -177,6 +177,10 @@ def _subreaper(forks: Place) -> None:
     forks.variables = {"RAY_kill_child_processes_on_worker_exit_with_raylet_subreaper": "true"}
 
 
+def _relative(forks: Place) -> None:
+    forks.variables = {"PYTHONPATH": f"{os.environ['PYTHONPATH']}:src"}
+
+
 def _crash(forks: Place) -> None:
     forks.preload = "crash"
     forks.script("import os\nos._exit(1)\n", "crash.py")
@@ -192,6 +196,7 @@ def _crash(forks: Place) -> None:
         (_locked, "has been locked for 0.2 s"),
         (_too_long, "is too long for a socket"),
         (_subreaper, "has the raylet end what is not its child"),
+        (_relative, "PYTHONPATH has a path that is not absolute"),
         (_crash, "3 servers ended without an answer; see "),
     ],
 )

@@ -22,23 +22,26 @@ TWO = ["job=chaos", "cluster.workers=2", "checkpoint.every_s=1", "evaluation.vie
 
 @pytest.mark.long
 @pytest.mark.timeout(1500)
-def test_a_run_whose_worker_node_launcher_tracker_and_storage_are_killed_ends_as_an_undisturbed_one(launch):
+def test_a_run_whose_worker_node_launcher_tracker_storage_and_fork_server_are_killed_ends_as_an_undisturbed_one(launch):
     # Each comes up to two seconds late, the last at about step 110 where 10 to 16 are done in a second: of 528, so that
     # machines that are four times as fast have steps left for it.
-    early = ["chaos.steps=[20,40,60,80,100]", "chaos.down_s=2", "training.epochs=12"]
-    status, output = launch(*TWO, *early, "name=fire", "chaos.targets=[worker,node,driver,tracker,storage]")
+    early = ["chaos.steps=[10,20,40,60,80,100]", "chaos.down_s=2", "training.epochs=12"]
+    targets = ["worker", "node", "driver", "tracker", "storage", "fork_server"]
+    status, output = launch(*TWO, *early, "name=fire", f"chaos.targets=[{','.join(targets)}]")
     assert status == 0, output
     for line in ("weights: the same", "samples: the same", "train/loss: the same", "left behind: nothing"):
         assert line in output
     assert "the run under fire ended as the undisturbed one did" in output
     report = json.loads((launch.folder / "runs" / "fire-chaos" / "chaos.json").read_text())
-    assert {each["target"] for each in report["struck"]} == {"worker", "node", "driver", "tracker", "storage"}
+    assert {each["target"] for each in report["struck"]} == set(targets)
+    assert "fork server of rank" in output
+    assert "was gone already" not in output
     assert all(each["recovered_s"] for each in report["struck"] if each["target"] in ("worker", "node", "driver"))
 
 
 @pytest.mark.endurance
 def test_twenty_kills(launch):
-    everything = "chaos.targets=[worker,node,drain,stall,driver,tracker,storage]"
+    everything = "chaos.targets=[worker,node,drain,stall,driver,tracker,storage,fork_server]"
     status, output = launch(*TWO, "name=twenty", "training.epochs=30", "chaos.kills=20", everything)
     assert status == 0, output
     assert "weights: the same" in output
@@ -66,7 +69,7 @@ def test_more_strikes_than_steps_is_said_before_anything_runs(launch):
 @pytest.mark.endurance
 def test_somebody_elses_cluster_is_struck_through_ray(launch):
     with LocalCluster(launch.folder, nodes=3, head_cpus=0) as cluster:
-        there = [f"cluster.address={cluster.address}", "chaos.targets=[worker,driver]", "chaos.kills=2"]
+        there = [f"cluster.address={cluster.address}", "chaos.targets=[worker,driver,fork_server]", "chaos.kills=3"]
         status, output = launch(*TWO, *there, "name=theirs", "training.epochs=6", environment=cluster.environment)
     assert status == 0, output
     assert "weights: the same" in output

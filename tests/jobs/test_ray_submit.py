@@ -86,6 +86,8 @@ def test_an_experiment_is_submitted_and_followed_to_its_end(cluster, launch):
     assert status == 0, output
     assert "sent is submitted to" in output
     assert "1 member(s) in 1 lane(s) on 1 node(s), 2 CPUs" in output
+    (log,) = cluster.scratch.glob("0/session_2*/logs/fork_server.log")
+    assert log.read_text().count("imported") == 2  # by one server: before Ray, and with it
     assert launch.state("sent", "model").state == "finished"
     assert launch.runs("sent")["parent"].info.status == "FINISHED"
     record = json.loads((launch.folder / "runs" / "sent" / "experiment.json").read_text())

@@ -120,6 +120,8 @@ def test_the_ensemble_survives_a_lost_node_and_a_lost_attempt(launch: Runner, tr
             status, output = operator.status, operator.output()
             assert (status.job_status, status.failed, status.succeeded) == ("SUCCEEDED", 1, 1), output
             assert len(operator.clusters) == 2
+            servers = list(operator.machine.scratch.glob("*/session_2*/logs/fork_server.log"))
+            assert len(servers) >= 5, servers  # of the heads and workers of both
         printed, _ = command.communicate(timeout=60)
         assert command.returncode == 0, printed
         assert "rayjob platform/pods is submitted" in printed
