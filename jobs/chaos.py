@@ -31,6 +31,7 @@ from platform.experiment import ExperimentFolder
 from platform.goodput import Goodput
 from platform.plan import plan
 from platform.replica import histories, statuses
+from platform.runtime_env import fork_server
 from platform.tracking import mlflow_ids
 
 RECOVERY_LIMIT_S = 600.0
@@ -77,6 +78,11 @@ def run(experiment: Experiment) -> int:
 
 def _check(config: Config) -> None:
     private = config.cluster.address is None
+    state = fork_server(config.cluster)
+    require(
+        not state.off or "fork_server" not in config.chaos.targets,
+        f"chaos.targets has fork_server, which is {state}; take it out",
+    )
     require(
         private or "storage" not in config.chaos.targets,
         "chaos.targets has storage, which this job can only bring for a cluster of its own; leave out cluster.address",

@@ -118,7 +118,7 @@ def _freeze_imported() -> None:
 
 
 def _tell_if_unforked(sender: Sender) -> None:
-    """Once a process: it goes on as ever, but somebody may wonder why it took so long."""
+    """Once a process: it works the same, but somebody may wonder why it took so long."""
     how = os.environ.pop(STATE, FORKED)
     if how != FORKED:
         sender.send("unforked", text=how)

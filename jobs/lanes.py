@@ -152,16 +152,18 @@ class Lanes:
             CannotGoOn: every attempt would meet the same.
         """
         ended = False
-        while not ended:
-            ended = all(future.done() for future in self.futures)  # then once more, for the last messages
-            time.sleep(0 if ended else POLL_EVERY_S)
-            self._hand_on(runs, console, attempts)
-            self._warn_of_stalls(console)
-            self._warn_of_nobody(console)
+        try:
+            while not ended:
+                ended = all(future.done() for future in self.futures)  # then once more, for the last messages
+                time.sleep(0 if ended else POLL_EVERY_S)
+                self._hand_on(runs, console, attempts)
+                self._warn_of_stalls(console)
+                self._warn_of_nobody(console)
+        finally:
+            self._unforked.say_totals(console.warn)
         for future in self.futures:
             if error := future.exception():
                 console.warn(f"a lane ended early: {_last_line(error)}")
-        self._unforked.say_totals(console.warn)
 
     def save(self, grace_s: float, runs: Runs, console: Console, attempts: Attempts) -> None:
         """Have every member save, and wait for it as long as that is allowed."""

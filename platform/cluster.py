@@ -3,6 +3,7 @@
 import contextlib
 import logging
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -21,6 +22,7 @@ from ray.util.placement_group import remove_placement_group
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from platform.config import CannotGoOn, ClusterConfig, ConfigError, first_line
+from platform.fork_server.client import FORKED, STATE
 from platform.fork_server.command import SETUP_WORKER
 from platform.guard import MARK, guard
 from platform.ray_internals import (
@@ -193,8 +195,10 @@ def disconnect() -> None:
     while _guards:
         _guards.pop().communicate()
     while _fork_servers:
-        _fork_servers.pop().wait()
-    _scratch.clear()
+        with contextlib.suppress(subprocess.TimeoutExpired):  # it hangs in the kernel, on a dead disk perhaps
+            _fork_servers.pop().wait(LEAVING_S)
+    while _scratch:
+        shutil.rmtree(_scratch.pop(), ignore_errors=True)  # interrupted before somebody guarded it
 
 
 def gpus_per_worker(cluster: ClusterConfig, resources: Resources) -> int:
@@ -326,6 +330,9 @@ class Mailbox:
         self._training: dict[str, tuple[float, Beat]] = {}  # when rank 0 of each member was heard, and its beat
         self._to_judge: dict[str, Any] = {}  # member -> scores that wait for a verdict
         self._groups: dict[int, list[str]] = {}  # placement groups of lanes
+        how = os.environ.get(STATE, FORKED)
+        if how != FORKED:
+            self.put(Message("", "unforked", text=how))
 
     def trust(self, secrets: str) -> None:
         """The launcher's, of URLs. As a call's argument they are in memory alone: an actor's own are in Ray's store."""

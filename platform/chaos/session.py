@@ -32,12 +32,16 @@ def kill(leader: int) -> None:
 
 def fork_server_killer(pid: int) -> Callable[[], bool]:
     """A function that kills the fork server which has made this process, on its machine, and says whether there was
-    one: a process whose server was killed before has another parent."""
+    one: a process whose server was killed before has another parent. It raises ProcessLookupError where there is no
+    such process."""
 
     def kill_server() -> bool:  # a function within one travels whole: the node need not have this module
-        stat = Path(f"/proc/{pid}/stat").read_text()
-        parent = int(stat.rpartition(")")[2].split()[1])
-        is_server = Path(f"/proc/{parent}/cmdline").read_bytes().startswith(b"ray::fork_server")
+        try:
+            stat = Path(f"/proc/{pid}/stat").read_text()
+            parent = int(stat.rpartition(")")[2].split()[1])
+            is_server = Path(f"/proc/{parent}/cmdline").read_bytes().startswith(b"ray::fork_server")
+        except FileNotFoundError:
+            raise ProcessLookupError(f"there is no process {pid}") from None
         if is_server:
             os.kill(parent, signal.SIGKILL)
         return is_server

@@ -36,7 +36,7 @@ class Request:
 
     @classmethod
     def read(cls, file: int, streams: list[int]) -> "Request":
-        """From a file that `client.told` has filled, which is closed.
+        """From a file that `client.request_words` has filled, which is closed.
 
         Raises:
             ValueError: it was not.
@@ -74,10 +74,10 @@ def say_and_ask(connection: socket.socket) -> None:
 
 def run(request: Request) -> NoReturn:
     """Run the script, and end as an interpreter does that has run it."""
-    take_on(request)
+    apply(request)
     script = request.arguments[0]
     sys.argv[:] = request.arguments
-    sys.path[0] = str(Path(script).absolute().parent)
+    sys.path[:] = _paths(script)
     status = 0
     try:
         runpy.run_path(script, run_name="__main__")
@@ -87,6 +87,15 @@ def run(request: Request) -> NoReturn:
         sys.excepthook(type(error), error, error.__traceback__)
         status = -signal.SIGINT if isinstance(error, KeyboardInterrupt) else 1
     leave(status)
+
+
+def _paths(script: str) -> list[str]:
+    """The server's, with what depends on where this process starts: its script, relative entries of PYTHONPATH."""
+    own = [] if sys.flags.safe_path else [str(Path(script).absolute().parent)]
+    given = os.environ.get("PYTHONPATH")
+    relative = [part for part in given.split(os.pathsep) if not part.startswith("/")] if given else []  # "" is here
+    here = {os.path.abspath(f"/{part}"): os.path.abspath(part) for part in relative}  # noqa: PTH100  # "." and ".." go
+    return own + [here.get(f"/{entry.lstrip('/')}", entry) for entry in sys.path[1:]]  # "//src", as Python makes it
 
 
 def leave(status: int) -> NoReturn:
@@ -113,7 +122,7 @@ def _status(code: object) -> int:
     return 1
 
 
-def take_on(request: Request) -> None:
+def apply(request: Request) -> None:
     for number, stream in enumerate(request.streams):
         os.dup2(stream, number)
         os.close(stream)
@@ -125,7 +134,7 @@ def take_on(request: Request) -> None:
     os.environ.clear()
     os.environ.update(request.environment)
     os.chdir(request.directory)
-    draw_anew()
+    reseed()
     count_threads_as_ray_says()
     signal.pthread_sigmask(signal.SIG_SETMASK, request.blocked)
 
@@ -135,8 +144,9 @@ def remember_generators() -> None:
     _generators[:] = [each for each in gc.get_objects() if isinstance(each, random.Random)]
 
 
-def draw_anew() -> None:
-    """No two children draw the same where nobody gives a seed, as no two interpreters do."""
+def reseed() -> None:
+    """No two children draw the same where nobody gives a seed, as no two interpreters do. Generators that a library has
+    seeded while it was imported are seeded anew as well; hashes of strings are the same in all children."""
     for generator in _generators:
         generator.seed()
     if numpy := sys.modules.get("numpy"):

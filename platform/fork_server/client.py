@@ -4,7 +4,7 @@
 
 In: what a process is given by its parent: arguments, environment, directory, standard streams. Out: its exit status, or
 the signal that ended it. Where no server can be had, it becomes what Ray would have started without all this.
-Standard library only, and little of that: the time until here is what every process of Ray's waits.
+Standard library only, and little of that: every process of Ray's waits for this script to start.
 """
 
 import binascii
@@ -21,16 +21,18 @@ STATE = "PLATFORM_FORK_SERVER"  # in the environment of what is started: FORKED,
 FORKED = "forked"
 LOG = "fork_server.log"
 WARM = "warm"  # socket of a server that was started before there was a raylet
-# What a shell leaves and no library reads. Everything else must be the server's own; if not, another one is started.
+# What a shell leaves and no library reads. A process whose other variables differ gets a server of its own.
 NOT_COMPARED = (STATE, "_", "SHLVL", "PWD", "OLDPWD")
 RAYLET, RAYLETS_PYTHON = "RAY_RAYLET_PID", "--python_worker_command="
 SUBREAPER = "RAY_kill_child_processes_on_worker_exit_with_raylet_subreaper"
 FORWARDED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2)
 SOCKET_PATH_BYTES = 107  # what Linux takes
-ANSWER_S = 25.0  # of a server, which says every second that it lives; Ray ends us 60 s after it has started us
+ANSWER_S = 25.0  # of a server, which says every second that it lives
+READY_S = 40.0  # for its imports; Ray ends this process 60 s after it has started it
+STATUS_S = 5.0  # to tell how a process has ended
 LOCK_S = 10.0  # is held for milliseconds
 FAILURES, FAILED_S = 3, 600.0  # servers that end without an answer, for one process; how long nobody tries again
-SERVERS = 8  # a node: each is half a gigabyte, and there is one for each job of the last minute
+SERVERS = 8  # a node: each has a hundred megabytes, and there is one for each job of the last minute
 QUEUED = 1024  # processes that wait for a server to be ready
 
 
@@ -38,18 +40,22 @@ class NoServer(Exception):
     """The process is to be started as if there were none."""
 
 
+class NotReady(Exception):
+    """The server lives, and still imports."""
+
+
 def main() -> None:
     open_streams()
-    options, flags, arguments = parted(sys.argv[1:])
+    options, flags, arguments = parsed(sys.argv[1:])
     python = [interpreter(), *flags]
     try:
         require_usable(arguments)
         folder = private_folder(options, arguments)
         connection, process = forked(folder, python, options, arguments)
     except (NoServer, OSError) as error:
-        start_as_ever([*python, *arguments], str(error))
+        start_unforked([*python, *arguments], str(error))
     else:
-        stand_for(process, connection)
+        wait_for(process, connection)
 
 
 def open_streams() -> None:
@@ -61,7 +67,7 @@ def open_streams() -> None:
             os.open(os.devnull, os.O_RDWR)
 
 
-def parted(words: "list[str]") -> "tuple[dict[str, str], list[str], list[str]]":
+def parsed(words: "list[str]") -> "tuple[dict[str, str], list[str], list[str]]":
     """Options of ours; flags and arguments of the interpreter in whose place we are. Ray hands on its own -s and -S."""
     place = words.index("--")
     options = dict(word[2:].split("=", 1) for word in words[:place])
@@ -83,8 +89,6 @@ def require_usable(arguments: "list[str]") -> None:
         raise NoServer(f"the interpreter has options of its own ({' '.join(arguments[:1])})")
     if has_subreaper():
         raise NoServer(f"{SUBREAPER} has the raylet end what is not its child")
-    if any(part and not os.path.isabs(part) for part in os.environ.get("PYTHONPATH", "").split(os.pathsep)):
-        raise NoServer("PYTHONPATH has a path that is not absolute: it depends on where a process starts")
     if any(word.startswith("--enable-resource-isolation") for word in arguments):
         raise NoServer("Ray isolates its processes by control groups, which are inherited")
 
@@ -131,9 +135,7 @@ def forked(
     """
     key = name_of(python, options)
     failed = os.path.join(folder, f"{key}.failed")
-    said = f"{FAILURES} servers ended without an answer; see {log_of(folder, arguments)}"
-    if os.path.exists(failed) and time.time() - os.stat(failed).st_mtime < FAILED_S:
-        raise NoServer(said)
+    raise_if_failed(failed)
     for _ in range(FAILURES):
         connection = connected(folder, key, python, options, arguments)
         try:
@@ -141,10 +143,57 @@ def forked(
         except (ConnectionError, EOFError):
             connection.close()  # it ended: another one is started
         except TimeoutError:
-            end_hung(connection, os.path.join(folder, key))
-            raise NoServer(f"the server has not answered in {ANSWER_S:g} s and was ended") from None
-    os.close(os.open(failed, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW, 0o600))  # others need not try
-    raise NoServer(said)
+            connection.close()
+            ended = " and was ended" if end_hung(os.path.join(folder, key)) else ""
+            reason = f"the server has not answered in {ANSWER_S:g} s{ended}"
+            if is_repeated(os.path.join(folder, f"{key}.hung")):
+                noted(failed, reason)
+            raise NoServer(reason) from None
+        except NotReady:
+            connection.close()
+            raise NoServer(noted(failed, f"the server has imported for {READY_S:g} s and is not done")) from None
+    log = log_of(folder, arguments)
+    raise NoServer(noted(failed, f"{FAILURES} servers ended without an answer{last_line(log)}; see {log}"))
+
+
+def raise_if_failed(path: str) -> None:
+    """
+    Raises:
+        NoServer: somebody has tried lately, in vain. The server, if it gets ready after all, removes the note.
+    """
+    try:
+        with open(path) as file:
+            if time.time() - os.fstat(file.fileno()).st_mtime < FAILED_S:
+                raise NoServer(file.read())
+    except FileNotFoundError:
+        pass
+
+
+def noted(path: str, reason: str) -> str:
+    """For those who come after: they need not try. Returns the reason."""
+    with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600), "w") as file:
+        file.write(reason)
+    return reason
+
+
+def is_repeated(path: str) -> bool:
+    """Whether this has happened lately: once may be chance."""
+    before = os.stat(path).st_mtime if os.path.exists(path) else 0.0
+    os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW, 0o600))
+    os.utime(path)
+    return time.time() - before < FAILED_S
+
+
+def last_line(log: str) -> str:
+    """What a server has said last, as part of a sentence: its log goes with a Ray that ends."""
+    try:
+        with open(log, "rb") as file:
+            file.seek(max(0, os.fstat(file.fileno()).st_size - 500))
+            lines = file.read().decode(errors="replace").split("\n")
+    except OSError:
+        return ""
+    said = [line.strip() for line in lines if line.strip()]
+    return f" ({said[-1]})" if said else ""
 
 
 def interpreter() -> str:
@@ -330,17 +379,19 @@ def ask(connection: "socket.socket", path: str, arguments: "list[str]") -> "int 
         NoServer: the server says why not.
         EOFError, ConnectionError: it is gone.
         TimeoutError: it does not answer.
+        NotReady: it takes too long.
     """
+    end = time.monotonic() + READY_S
     request = os.memfd_create("request")  # no message is too long in a file
     with open(request, "wb", closefd=False) as file:
-        file.write(os.fsencode("\0".join(told(arguments))))
+        file.write(os.fsencode("\0".join(request_words(arguments))))
     connection.settimeout(ANSWER_S)
     socket.send_fds(connection, [os.fsencode(path)], [0, 1, 2, request])
     os.close(request)
     while True:
         word, _, rest = connection.recv(4096).decode().partition(" ")
         if word == "forked":
-            process = opened(int(rest))
+            process = pidfd_of(int(rest))
             hand_on_signals(process)
             connection.send(b"go")  # until then it is nobody: had we ended, or given up, it would end as well
             connection.settimeout(None)
@@ -349,16 +400,18 @@ def ask(connection: "socket.socket", path: str, arguments: "list[str]") -> "int 
             raise NoServer(rest)
         if word != "wait":
             raise EOFError
+        if time.monotonic() > end:
+            raise NotReady
 
 
-def opened(pid: int) -> "int | None":
+def pidfd_of(pid: int) -> "int | None":
     try:
         return os.pidfd_open(pid)
     except ProcessLookupError:
         return None
 
 
-def told(arguments: "list[str]") -> "list[str]":
+def request_words(arguments: "list[str]") -> "list[str]":
     """What the process is to have of this one: read by `child.Request`."""
     blocked = ",".join(str(int(number)) for number in signal.pthread_sigmask(signal.SIG_BLOCK, []))
     umask = os.umask(0)
@@ -371,22 +424,34 @@ def told(arguments: "list[str]") -> "list[str]":
     return [os.getcwd(), str(umask), score, descriptors, blocked, str(len(arguments)), *arguments, *variables]
 
 
-def end_hung(connection: "socket.socket", path: str) -> None:
-    """A server that does not answer would have every process wait for it. What it has forked lives on."""
-    pid, _ = peer(connection)
-    connection.close()
+def end_hung(path: str) -> bool:
+    """A server that does not answer would have every process wait for it. What it has forked lives on.
+
+    The kernel names who has called `listen` last before one connects: the server, once it runs. Who has started it has
+    connected before that, so another connection is made. False: it does not run yet.
+    """
     try:
+        connection = connect(path)
+        pid = peer(connection)[0] if connection else os.getpid()
         with open(f"/proc/{pid}/cmdline", "rb") as file:
             words = file.read()
-        if pid != os.getpid() and (b"fork_server/server.py" in words or b"ray::fork_server" in words):
-            os.kill(pid, signal.SIGKILL)  # else it is who has started the server, which does not run yet
+        is_server = b"fork_server/server.py" in words or b"ray::fork_server" in words
+        if is_server:
+            os.kill(pid, signal.SIGKILL)
         os.unlink(path)
-    except OSError:
-        pass
+    except (OSError, NoServer):
+        return False
+    return is_server
 
 
-def stand_for(process: "int | None", connection: "socket.socket") -> None:
+def wait_for(process: "int | None", connection: "socket.socket") -> None:
     """Wait until the process has ended, and end as it did."""
+    ended = select.poll()
+    ended.register(connection, select.POLLIN)
+    if process is not None:
+        ended.register(process, select.POLLIN)
+    if connection.fileno() not in [descriptor for descriptor, _ in ended.poll()]:
+        connection.settimeout(STATUS_S)  # the process has ended: its server tells how, unless it hangs
     status = status_of(connection)
     if status is None and process is not None:  # the server is gone, and with it how the process will end
         select.select([process], [], [])
@@ -409,7 +474,7 @@ def status_of(connection: "socket.socket") -> "int | None":
     """How the process has ended, as `os.waitpid` says; None where the server is gone."""
     try:
         message = connection.recv(64).decode().split()
-    except ConnectionError:
+    except (ConnectionError, TimeoutError):
         return None
     return int(message[1]) if message[:1] == ["ended"] else None
 
@@ -427,7 +492,7 @@ def end_as(status: "int | None") -> None:
     os._exit(os.WEXITSTATUS(status))
 
 
-def start_as_ever(command: "list[str]", reason: str) -> None:
+def start_unforked(command: "list[str]", reason: str) -> None:
     """Become what Ray would have started; whoever runs in it can tell."""
     os.environ[STATE] = reason
     os.execv(command[0], command)

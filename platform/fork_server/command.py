@@ -15,7 +15,7 @@ from platform.fork_server.client import LOG, WARM, listening
 CLIENT = "platform/fork_server/client.py"
 SERVER, SETUP_WORKER = (Path(__file__).resolve().with_name(name) for name in ("server.py", "setup_worker.py"))
 # A node may have the launcher's interpreter, or another that can run the client; the checkout in the same place, in
-# the job's working_dir, to which Ray has changed, or not at all: then the interpreter of its raylet is started as ever
+# the job's working_dir, to which Ray has changed, or not at all: then its raylet's own interpreter is started
 # (xargs knows quotes as the raylet does, and unlike eval runs nothing).
 LINE = """
 python=$1 client=$2; shift 2
@@ -27,7 +27,7 @@ while IFS= read -rd "" word; do
   [[ $word = --python_worker_command=* ]] && command=${word#*=}
 done </proc/$RAY_RAYLET_PID/cmdline
 python=$(xargs -n1 <<<"$command" 2>/dev/null | head -n1)
-export PLATFORM_FORK_SERVER="there is no $client on this node"
+export PLATFORM_FORK_SERVER="this node has no $client, or no $python to run it"
 exec "${python:-${command%% *}}" "$@"
 """
 

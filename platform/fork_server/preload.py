@@ -29,8 +29,8 @@ WITH_RAY = {
     "ray.train.v2._internal.execution.worker_group.worker_group": "the controller",
     "ray.tune": "trials",
 }
-# Variables that nothing reads which is imported before Ray. A launcher has others by the time its raylet starts: MLflow
-# sets its own, packing in the launcher those of its decoder, and the last is Ray Tune's.
+# No module of FIRST reads these variables, so that they may differ between a warm server and the processes it forks.
+# They do: MLflow sets its own in the launcher, packing there those of its decoder, and the last is Ray Tune's.
 READ_LATER = ("RAY_", "MLFLOW_", "_MLFLOW_", "PYNVIMGCODEC_", "SPT_NOENV=", "PL_DISABLE_FORK=")
 GPUS = ("/dev/nvidia", "/dev/kfd")  # NVIDIA's and AMD's
 # While libraries are loaded: their pools would be threads at the time of the fork.

@@ -3,7 +3,8 @@
     python server.py --listener=DESCRIPTOR [--warm --watch=PID] [--preload=MODULES] [--preload-with-ray=MODULES]
 
 In: clients at its socket. Out: for each a process, and in the end how that has ended. It ends with its raylet, or when
-it has had nothing to do for a while; what it has forked lives on without it, but ends when its client is killed.
+it has had nothing to do for a while. A process that it has forked ends when its client is killed; if the server itself
+is killed, the process lives on, and nobody looks after that any more.
 A warm one is started before there is a raylet, becomes that of the first who asks, and ends with process PID if nobody
 does.
 """
@@ -20,7 +21,8 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-sys.path[0] = str(Path(__file__).resolve().parent.parent.parent)
+# In the place of this script's folder, which Python puts there unless it is told not to.
+sys.path[: 0 if sys.flags.safe_path else 1] = [str(Path(__file__).resolve().parent.parent.parent)]
 
 from platform.fork_server import preload  # noqa: E402
 from platform.fork_server.child import Request, remember_generators, run, say_and_ask  # noqa: E402
@@ -93,7 +95,8 @@ class Server:
                     self._tell_end(descriptor)
                 elif descriptor in self._asking and (asked := self._fork(self._asking[descriptor])):
                     return asked
-            if not self._children and time.monotonic() - self._busy_at > IDLE_S and self._may_leave():
+            idle_s = 0.0 if self._children or self._is_warm else time.monotonic() - self._busy_at
+            if idle_s > IDLE_S and self._remove_socket():
                 _say(f"nothing to do for {IDLE_S:g} s; {self._forked} processes were forked")
                 return None
 
@@ -147,7 +150,7 @@ class Server:
         except (OSError, ValueError, preload.NotForkable) as error:
             _say(f"not forked: {error}")
             if self._is_warm:  # for nobody: the client starts a server of its own
-                self._may_leave(even_if_asked=True)
+                self._remove_socket(even_if_asked=True)
                 os._exit(0)
             with contextlib.suppress(OSError):
                 client.send(f"no {error}".encode()[:1000])
@@ -196,7 +199,7 @@ class Server:
         try:
             return os.pidfd_open(int(pid)) if pid else None
         except ProcessLookupError:
-            self._may_leave()
+            self._remove_socket(even_if_asked=True)
             os._exit(0)
 
     def _load_ray(self) -> None:
@@ -209,6 +212,7 @@ class Server:
             self._unfit = str(error)
         remember_generators()
         preload.share()
+        self._path.with_name(f"{self._path.name}.failed").unlink(missing_ok=True)  # of clients that were not so patient
 
     def _import(self, modules: list[str]) -> None:
         began = time.monotonic()
@@ -223,6 +227,9 @@ class Server:
 
     def _say_wait(self) -> None:
         """Imports take seconds, from a cold disk a minute: who waits is told that we live. Called by a timer."""
+        if self._watched is not None and select.select([self._watched], [], [], 0)[0]:
+            self._remove_socket(even_if_asked=True)
+            os._exit(0)
         if select.select([self._listener], [], [], 0)[0]:
             self._accept()
         for client in self._asking.values():
@@ -240,7 +247,7 @@ class Server:
         self._busy_at = time.monotonic()
 
     def _end_with_raylet(self) -> None:
-        self._may_leave(even_if_asked=True)
+        self._remove_socket(even_if_asked=True)
         self._watched = None
         self._listener.close()  # who waits there, or has asked, is told by the end of the connection
         for client in list(self._asking.values()):
@@ -255,7 +262,7 @@ class Server:
                 self._tell_end(descriptor)
         _say(f"the raylet has ended; {self._forked} processes were forked")
 
-    def _may_leave(self, even_if_asked: bool = False) -> bool:
+    def _remove_socket(self, even_if_asked: bool = False) -> bool:
         """Take the socket away, unless somebody is in its queue or about to ask."""
         try:
             lock = os.open(self._path.parent, os.O_RDONLY | os.O_DIRECTORY)

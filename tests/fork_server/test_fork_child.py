@@ -9,7 +9,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from platform.fork_server.client import STATE, told
+from platform.fork_server.client import STATE, request_words
 from tests.fork_server.handmade import Place, until
 from tests.fork_server.test_fork_server import HOW, sockets
 
@@ -43,7 +43,7 @@ def test_the_child_itself_says_that_it_is_there(forks: Place, monkeypatch: pytes
         connection.connect(str(forks.sockets / name))
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
         request = os.memfd_create("request")
-        os.write(request, os.fsencode("\0".join(told([str(script)]))))
+        os.write(request, os.fsencode("\0".join(request_words([str(script)]))))
         socket.send_fds(connection, [b"x"], [null.fileno()] * 3 + [request])
         os.close(request)
         message, ancillary, _, _ = connection.recvmsg(100, socket.CMSG_SPACE(12))

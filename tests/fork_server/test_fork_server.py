@@ -157,6 +157,65 @@ def test_a_server_that_hangs_is_given_up_and_what_it_was_asked_never_runs(forks:
     assert len(list(tmp_path.glob("asked*"))) == 1
 
 
+def _hang(forks: Place, how: str) -> Path:
+    """An import that hangs until a file is there."""
+    forks.preload = "hang"
+    done = forks.folder / "done"
+    forks.script(
+        f"import os, signal, time\n{how}\nwhile not os.path.exists({str(done)!r}):\n    time.sleep(0.01)\n", "hang.py"
+    )
+    forks.variables |= {"PYTHONPATH": f"{os.environ['PYTHONPATH']}:{forks.folder}"}
+    return done
+
+
+def test_a_server_that_hangs_outside_of_python_is_ended_and_tried_twice(forks: Place):
+    _hang(forks, "signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGALRM])")
+    forks.constants = {"ANSWER_S": 1.0}
+    for _ in range(2):
+        assert "has not answered in 1 s and was ended" in forks.run(forks.script(HOW))[1]
+        assert not forks.servers()
+    forks.constants = {"ANSWER_S": 1000.0}
+    assert "has not answered in 1 s and was ended" in forks.run(forks.script(HOW))[1]
+
+
+def test_nobody_waits_long_for_imports_but_they_are_used_when_they_are_done(forks: Place, tmp_path: Path):
+    done = _hang(forks, "")
+    output = tmp_path / "output"  # a pipe's end would be kept by what waits in the server's queue
+    for ready_s in (1.0, 1000.0):
+        forks.constants = {"READY_S": ready_s}
+        with output.open("w") as file:
+            assert forks.start(forks.script(HOW), stdout=file, stderr=file).wait(30) == 0
+        assert "has imported for 1 s and is not done" in output.read_text()
+    server = forks.server().pid
+    done.touch()
+    until(lambda: not list(forks.sockets.glob("*.failed")))
+    assert forks.run(forks.script(HOW))[1].split() == ["forked", str(server)]
+
+
+def test_a_server_ends_with_its_raylet_while_it_imports(forks: Place):
+    with subprocess.Popen(["sleep", "1000"]) as raylet:
+        forks.variables = {"RAY_RAYLET_PID": str(raylet.pid)}
+        _hang(forks, "")
+        waiting = forks.start(forks.script(HOW))
+        until(forks.servers)
+        raylet.kill()
+    waiting.communicate(timeout=30)  # it tries others, which end as well
+    until(lambda: not forks.servers())
+    assert not sockets(forks)
+
+
+def test_how_a_process_ended_is_not_waited_for_long(forks: Place):
+    forks.constants = {"STATUS_S": 0.2}
+    script = forks.script("import sys\nprint('ready', flush=True)\nsys.stdin.readline()\n")
+    waiting = forks.start(script, stdin=subprocess.PIPE)
+    assert waiting.stdout
+    assert waiting.stdin
+    assert waiting.stdout.readline() == b"ready\n"
+    forks.server().suspend()
+    waiting.stdin.close()
+    assert waiting.wait(10) == 1
+
+
 def test_garbage_and_silence_at_the_socket_stop_nobody(forks: Place):
     script = forks.script(HOW)
     forks.run(script)
@@ -278,3 +337,14 @@ def test_a_warm_server_ends_with_whoever_started_it(forks: Place):
     assert done.returncode == -signal.SIGKILL, done.stderr
     until(lambda: not Path(f"/proc/{int(done.stdout)}").exists())
     assert not sockets(forks)
+
+
+def test_a_warm_server_waits_as_long_as_whoever_started_it(forks: Place, monkeypatch: pytest.MonkeyPatch):
+    """Its launcher may be packing first."""
+    forks.script("import __main__\n__main__.IDLE_S = 0.1\n", "impatient.py")
+    monkeypatch.setenv("PYTHONPATH", f"{os.environ['PYTHONPATH']}:{forks.folder}")
+    with start_warm(sys.executable, forks.sockets, preload=["impatient"], preload_with_ray=[]) as warm:
+        until(lambda: "imported 1 modules" in forks.log())
+        time.sleep(2)
+        assert warm.poll() is None
+        warm.kill()

@@ -66,6 +66,12 @@ def test_more_strikes_than_steps_is_said_before_anything_runs(launch):
     assert "chaos.kills is 50, more than 5 steps have room for" in output
 
 
+def test_a_fork_server_that_is_off_is_no_target(launch):
+    status, output = launch(*TWO, "name=off", "chaos.targets=[worker,fork_server]", "cluster.fork_server=false")
+    assert status == 2
+    assert "chaos.targets has fork_server, which is off (cluster.fork_server=false); take it out" in output
+
+
 @pytest.mark.endurance
 def test_somebody_elses_cluster_is_struck_through_ray(launch):
     with LocalCluster(launch.folder, nodes=3, head_cpus=0) as cluster:
