@@ -45,7 +45,8 @@ def test_every_node_has_a_server_of_its_own_and_nothing_of_it_is_left(nodes: Loc
     end = time.monotonic() + 20
     while session.fork_server_killer(struck)():  # the kernel takes its time
         assert time.monotonic() < end
-    again = ray.get(_on(ray.nodes()[-1]["NodeID"]).how.remote())
+    another = _on(ray.nodes()[-1]["NodeID"])  # an actor lives as long as its handle
+    again = ray.get(another.how.remote())
     assert again[0] == FORKED
     left = [psutil.Process(server) for server in {*servers, again[2]} if psutil.pid_exists(server)]
     assert len(left) >= 3
