@@ -18,13 +18,14 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from platform.checkout import ROOT
 from platform.config import ConfigError, Experiment, PromoteConfig, require
 from platform.evaluation.metrics import Scores
 from platform.evaluation.report import percent
 from platform.evaluation.seal import is_complete
 from platform.experiment import ExperimentFolder
 from platform.files import write_atomically
-from platform.launch import ROOT, one_line
+from platform.launch import one_line
 from platform.sweep import curve, selection
 from platform.sweep.promotion import Sweep, experiment_text
 from platform.sweep.ranking import rank

@@ -21,6 +21,7 @@ from ray.exceptions import GetTimeoutError, RayError, RayTaskError
 from ray.util.placement_group import remove_placement_group
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from platform.checkout import ROOT
 from platform.config import CannotGoOn, ClusterConfig, ConfigError, first_line
 from platform.fork_server.client import FORKED, STATE
 from platform.fork_server.command import SETUP_WORKER
@@ -37,7 +38,7 @@ from platform.ray_internals import (
     start_workers_by,
 )
 from platform.redaction import redacted, shared_secrets, trust
-from platform.runtime_env import ROOT, SET_BY_RAY, fork_server, joined, local, start_fork_server
+from platform.runtime_env import SET_BY_RAY, fork_server, joined, local, start_fork_server
 
 log = logging.getLogger("platform")
 

@@ -14,6 +14,8 @@ from pathlib import Path
 
 import psutil
 
+from platform.checkout import ROOT
+
 MARK = "PLATFORM_RAY"  # in the environment of every process of that Ray: its folder
 GO_BY_THEMSELVES_S = 3.0
 KILLING_S = 20.0  # what does not end by then hangs in the kernel, on a dead disk perhaps
@@ -21,9 +23,8 @@ KILLING_S = 20.0  # what does not end by then hangs in the kernel, on a dead dis
 
 def guard(scratch: Path) -> "subprocess.Popen[bytes]":
     """Watch over the Ray in `scratch`; close its standard input to have it end that."""
-    root = Path(__file__).resolve().parent.parent
     return subprocess.Popen(
-        [sys.executable, "-m", "platform.guard", str(scratch)], cwd=root, stdin=subprocess.PIPE,
+        [sys.executable, "-m", "platform.guard", str(scratch)], cwd=ROOT, stdin=subprocess.PIPE,
         env={key: value for key, value in os.environ.items() if key != MARK},
         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
     )  # fmt: skip

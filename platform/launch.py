@@ -24,6 +24,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
+from platform.checkout import ROOT
 from platform.config import (
     MEMORY,
     CannotGoOn,
@@ -41,7 +42,6 @@ from platform.overrides import as_typed, at_home, explained, explained_ambiguity
 from platform.redaction import Redacting, redacted, sealed_words
 from platform.submission import is_submitted, submission
 
-ROOT = Path(__file__).resolve().parent.parent
 INTERRUPTED = 130
 OWN_CONFIG = ("hydra", "main", "schema")  # what Hydra calls the places of configs, less those of --config-dir
 MLFLOWS_OWN = {"MLFLOW_TRACKING_URI": "uri", "MLFLOW_EXPERIMENT_NAME": "experiment"}  # variable -> of tracking

@@ -13,13 +13,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from platform.checkout import ROOT
 from platform.config import ClusterConfig
 from platform.fork_server.client import FORKED, SUBREAPER, has_subreaper
 from platform.fork_server.command import command, start_warm
 from platform.fork_server.preload import FIRST, WITH_RAY
 from platform.ray_internals import JOB_CONFIG, interpreter, interpreter_there
 
-ROOT = Path(__file__).resolve().parent.parent
 # Patterns as in .gitignore: without the slash, "data" would match platform/data too.
 NOT_SHIPPED = ["/.venv", "/.git", "/data", "/runs", "/mlruns", "/mlartifacts", "/mlflow.db"]
 # Imported before the fork: our stages of a run, and what they import.

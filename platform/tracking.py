@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from omegaconf import OmegaConf
 
+from platform.checkout import ROOT
 from platform.config import TrackingConfig, first_line, flatten
 from platform.helper import Helper
 from platform.journal import Entry, Journal
@@ -270,16 +271,7 @@ def git_commit() -> str | None:
     if commit := os.environ.get("PLATFORM_COMMIT"):
         return commit
     try:
-        command = [
-            "git",
-            "-C",
-            str(Path(__file__).parent),
-            "describe",
-            "--always",
-            "--dirty",
-            "--abbrev=40",
-            "--exclude=*",
-        ]
+        command = ["git", "-C", str(ROOT), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
         return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip() or None
     except (OSError, subprocess.SubprocessError):
         return None

@@ -19,12 +19,12 @@ from ray.train import RunConfig, ScalingConfig
 from ray.train.torch import TorchTrainer
 
 import platform.cluster as cluster
+from platform.checkout import ROOT
 from platform.config import ClusterConfig
 from platform.fork_server.client import FORKED
 from tests.actors import Actor, note_server, report_server
 
 pytestmark = pytest.mark.slow
-ROOT = Path(__file__).resolve().parent.parent
 
 
 def started(**options: Any) -> Any:

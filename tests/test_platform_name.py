@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parent.parent
+from platform.checkout import ROOT
 
 
 def both_faces() -> tuple[str, str]:

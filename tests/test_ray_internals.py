@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
+from platform.checkout import ROOT
 from platform.config import ConfigError
 from platform.ray_internals import SOCKET, _first_word, have_a_token, interpreter, last_words, scratch_folder, settle
 
-ROOT = Path(__file__).resolve().parent.parent
 ODD = "/home/me/it's 100% mine/.venv/bin/python"
 NO_PROCESS = """
 import logging

@@ -6,11 +6,11 @@ import pickle
 import subprocess
 import sys
 from dataclasses import asdict
-from pathlib import Path
 
 import pytest
 
 from platform import redaction  # pyright: ignore[reportAttributeAccessIssue]
+from platform.checkout import ROOT
 from platform.cluster import Mailbox
 from platform.config import (
     CheckpointConfig,
@@ -184,9 +184,8 @@ def test_a_short_password_leaves_other_words_alone():
 
 def test_processes_that_are_started_know():
     sealed("https://me:hunter2@host/data?sig=abc")
-    root = Path(__file__).resolve().parent.parent
     code = "from platform.redaction import unsealed; print(unsealed('https://me:***@host/data/x'))"
-    done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True)
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout == "https://me:hunter2@host/data/x?sig=abc\n"
 
 

@@ -10,10 +10,10 @@ import time
 from pathlib import Path
 
 from platform.bench.figures import Figures
+from platform.checkout import ROOT
 from platform.config import Config
 from platform.experiment import MemberFolder, MemberState
 
-ROOT = Path(__file__).resolve().parent.parent.parent
 REPEATS = 3  # each takes most of a minute
 LIMIT_S = 900
 

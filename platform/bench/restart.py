@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import TypeVar
 
 from platform.bench.figures import Figures
-from platform.bench.launch import ROOT, environment, settings
+from platform.bench.launch import environment, settings
+from platform.checkout import ROOT
 from platform.config import Config
 from platform.goodput import read_attempts
 

@@ -15,10 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from platform.chaos import session
+from platform.checkout import ROOT
 from platform.goodput import Attempt, read_attempts
 from platform.training.progress import COMPUTING
-
-ROOT = Path(__file__).resolve().parent.parent.parent
 
 
 @dataclass(frozen=True)

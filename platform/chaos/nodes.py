@@ -18,9 +18,9 @@ from typing import Self
 import psutil
 
 from platform.chaos import session
+from platform.checkout import ROOT
 from platform.ray_internals import RAY, scratch_folder
 
-ROOT = Path(__file__).resolve().parent.parent.parent
 OBJECT_STORE_BYTES = 100_000_000  # about Ray's minimum; a few messages are all that passes through it
 START_TIMEOUT_S = 60.0
 STARTED = "Ray runtime started."  # what `ray start` says once its node is in the cluster

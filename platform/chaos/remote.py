@@ -7,15 +7,14 @@ import os
 import signal
 import subprocess
 from collections.abc import Callable
-from pathlib import Path
 from types import TracebackType
 from typing import Self, TypeVar
 
 from platform.chaos import session
+from platform.checkout import ROOT
 from platform.config import ConfigError
 from platform.ray_internals import RAY, interpreter_there
 
-ROOT = Path(__file__).resolve().parent.parent.parent
 DRAIN_S = 30
 T = TypeVar("T")
 

@@ -13,9 +13,10 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 
+from platform.checkout import ROOT
 from platform.config import Config, ConfigError, Experiment, SweepConfig, require
 from platform.data.index import Index
-from platform.launch import ROOT, one_line, unknown_key, variant
+from platform.launch import one_line, unknown_key, variant
 from platform.plan import Plan, open_data, plan, plan_member
 from platform.sweep.search import Search, random_points, search_of
 from platform.sweep.space import Parameter, grid, grid_size, parameters, words

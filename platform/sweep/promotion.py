@@ -14,8 +14,9 @@ from typing import Any
 import hydra
 from omegaconf import OmegaConf
 
+from platform.checkout import ROOT
 from platform.config import NOT_IDENTITY, ConfigError, differences, flatten, identity, require
-from platform.launch import ROOT, SINGLE, compose
+from platform.launch import SINGLE, compose
 from platform.redaction import sealed_deeply
 from platform.sweep.notation import join, key, word, yaml_lines, yaml_value
 from platform.sweep.trials import Book, Trial

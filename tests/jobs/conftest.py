@@ -12,12 +12,12 @@ import pytest
 from mlflow.entities import Run
 from mlflow.tracking import MlflowClient
 
+from platform.checkout import ROOT
 from platform.config import DataConfig
 from platform.experiment import MemberFolder, MemberState
 from platform.goodput import Attempt, read_attempts
 from platform.tracking import mlflow_ids
 
-ROOT = Path(__file__).resolve().parent.parent.parent
 SMALL = ["model.width=0.25", "training.epochs=1", "evaluation.views=[1,10]", "training.precision=float32"]
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from platform.chaos.nodes import LocalCluster
-from tests.jobs.conftest import ROOT
+from platform.checkout import ROOT
 
 pytestmark = pytest.mark.slow
 

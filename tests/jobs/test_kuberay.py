@@ -8,8 +8,8 @@ import pytest
 import yaml
 
 from jobs import check, kuberay
+from platform.checkout import ROOT
 from platform.config import ConfigError
-from tests.jobs.conftest import ROOT
 from tests.kube.rendered import composed
 
 IMAGENET = ["+experiment=googlenet_ens", "data=imagenet", "cluster=kuberay"]

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.jobs.conftest import ROOT, Runner
+from platform.checkout import ROOT
+from tests.jobs.conftest import Runner
 
 pytestmark = pytest.mark.slow
 MULTIRUN = "--multirun"  # before all overrides or after them: argparse wants them in one piece

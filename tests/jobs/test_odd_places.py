@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 from mlflow.tracking import MlflowClient
 
+from platform.checkout import ROOT
+
 pytestmark = pytest.mark.slow
-ROOT = Path(__file__).resolve().parent.parent.parent
 ODD = "it's 100% mine"
 SMALL = ["+experiment=googlenet", "training.epochs=0.1", "evaluation.views=[1]", "model.width=0.25", "name='größe'"]
 

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 from jobs import promote
+from platform.checkout import ROOT
 from platform.config import Config, ConfigError, Experiment, PromoteConfig
-from platform.launch import ROOT
 from platform.sweep.greedy import selecting_half
 from platform.sweep.trials import FAILED, FINISHED, STOPPED, Trial
 from tests.jobs.conftest import Runner

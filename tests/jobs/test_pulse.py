@@ -12,11 +12,11 @@ from typing import Any
 import pytest
 
 from jobs import pulse
+from platform.checkout import ROOT
 from platform.cluster import Beat
 from platform.config import Config
 from platform.training.progress import Progress
 from platform.training.worker import Worker
-from tests.conftest import ROOT
 
 LIMIT_S, VICTIM_WAITS_S = 1, 1.5
 # One process imports torch and Ray; for each case it forks one that stands still, or moves.

@@ -16,7 +16,8 @@ import pytest
 
 from platform.chaos.nodes import LocalCluster
 from platform.chaos.servers import Server
-from tests.jobs.conftest import ROOT, Runner
+from platform.checkout import ROOT
+from tests.jobs.conftest import Runner
 
 pytestmark = pytest.mark.slow
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.conftest import ROOT
+from platform.checkout import ROOT
 
 FOLDERS = {"base": ROOT / "k8s" / "base"} | {name: ROOT / "k8s" / "overlays" / name for name in ("dev", "gpu", "queue")}
 VARIABLE = re.compile(r"\$\(([A-Za-z_]\w*)\)")

@@ -5,9 +5,10 @@ from typing import Any
 import hydra
 from hydra.core.config_store import ConfigStore
 
+from platform.checkout import ROOT
 from platform.config import Config, Experiment
 from platform.kubernetes.rayjob import rayjob
-from platform.launch import ROOT, as_given, compose
+from platform.launch import as_given, compose
 
 
 def composed(*words: str) -> tuple[Experiment, Config]:

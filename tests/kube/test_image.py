@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 import yaml
 
+from platform.checkout import ROOT
 from platform.config import KubeConfig
 from platform.tracking import git_commit
-from tests.conftest import ROOT
 from tests.kube.dockerfile import Stage, commands, stages
 
 ARGUMENTS, STAGES = stages(ROOT / "Dockerfile")

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.conftest import ROOT
+from platform.checkout import ROOT
 from tests.kube.lint import findings
 from tests.kube.manifests import RAYJOB, REMOVED, changed, rayjob
 

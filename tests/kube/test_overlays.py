@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 import yaml
 
+from platform.checkout import ROOT
 from platform.config import SPOT_LABELS, KubeConfig
-from tests.conftest import ROOT
 from tests.kube import builtin
 from tests.kube.lint import WITHOUT_NAMESPACE, findings
 from tests.kube.manifests import REMOVED, changed, rayjob

@@ -4,9 +4,10 @@ from pathlib import Path
 
 import pytest
 
+from platform.checkout import ROOT
 from tests.kube.standin.container import ManifestError, expand, resolve
 from tests.kube.standin.derive import Manifest
-from tests.kube.standin.machine import ROOT, Places, free_ports, mounts
+from tests.kube.standin.machine import Places, free_ports, mounts
 from tests.kube.standin.status import Status, due_deletions
 
 

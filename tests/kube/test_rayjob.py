@@ -1,18 +1,18 @@
 """RayJobs from the config: what KubeRay's definitions, its operator and a security review would accept."""
 
-from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
+from platform.checkout import ROOT
 from platform.config import ConfigError
 from platform.kubernetes import rendering
 from tests.kube.lint import findings
 from tests.kube.rendered import composed, on_kubernetes, render
 from tests.kube.schema import CRDS, errors
 
-EXAMPLES = Path(__file__).resolve().parent.parent.parent / "k8s" / "jobs"
+EXAMPLES = ROOT / "k8s" / "jobs"
 # The command lines of k8s/jobs, which are at once the examples people read and the record of what is rendered.
 COMMANDS = {
     "googlenet-ens": ["+experiment=googlenet_ens"],

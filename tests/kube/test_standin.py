@@ -14,6 +14,7 @@ from typing import Any, Protocol
 import pytest
 import requests
 
+from platform.checkout import ROOT
 from tests.kube.handmade import rayjob
 from tests.kube.standin.container import ManifestError, Secrets
 from tests.kube.standin.derive import Manifest
@@ -294,8 +295,7 @@ with Operator(rayjob("sleep 600"), volumes={"platform-data": Path(sys.argv[1])})
 
 
 def test_nothing_is_left_of_a_test_run_that_was_killed(volume: Path):
-    root = Path(__file__).resolve().parents[2]
-    with subprocess.Popen([sys.executable, "-c", HOLD, volume], cwd=root, stdout=subprocess.PIPE, text=True) as held:
+    with subprocess.Popen([sys.executable, "-c", HOLD, volume], cwd=ROOT, stdout=subprocess.PIPE, text=True) as held:
         assert held.stdout
         scratch = Path(held.stdout.readline().strip())
         assert len(matching(lambda process: process.environ().get(MARK, "").startswith(f"{scratch}/"))) > 5

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from platform.checkout import ROOT
 from platform.config import ConfigError
 from platform.kubernetes.client import Patience
 from platform.kubernetes.follow import LOST
@@ -21,7 +22,6 @@ from platform.kubernetes.submit import INTERRUPTED, submit
 from tests.kube.apiserver import TOKEN, ApiServer
 from tests.kube.apistore import ApiStore, Checks, Object
 
-ROOT = Path(__file__).resolve().parents[2]
 QUICK = Patience(connect_s=1, answer_s=1, poll_s=0.05, quiet_log_s=1, away_s=8, last_lines_s=3, operator_s=0.3)
 ENTRYPOINT = "python -m platform.launch +experiment=googlenet_ens cluster=ray optim.lr=0.01"
 INITIALIZING = {"jobDeploymentStatus": "Initializing", "rayClusterName": "ens-abc", "jobStatus": ""}

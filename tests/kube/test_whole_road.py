@@ -14,9 +14,10 @@ from mlflow.tracking import MlflowClient
 
 from platform.chaos import compare
 from platform.chaos.servers import MlflowServer
+from platform.checkout import ROOT
 from platform.config import DataConfig
 from platform.experiment import FINISHED, ExperimentFolder
-from tests.jobs.conftest import ROOT, Runner
+from tests.jobs.conftest import Runner
 from tests.kube.apiserver import ApiServer
 from tests.kube.conftest import ADMIN, PASSWORD
 from tests.kube.rendered import composed

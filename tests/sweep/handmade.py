@@ -13,10 +13,11 @@ from hydra.core.config_store import ConfigStore
 from numpy.typing import NDArray
 from omegaconf import OmegaConf
 
+from platform.checkout import ROOT
 from platform.config import Config
 from platform.evaluation.predict import Predictions
 from platform.evaluation.probabilities import MemberProbabilities, seal, write_part
-from platform.launch import ROOT, typed
+from platform.launch import typed
 from platform.sweep import curve
 from platform.sweep.curve import Moment
 from platform.sweep.trials import FINISHED, Book, Point, Trial

@@ -13,8 +13,9 @@ import pytest
 from hypothesis import HealthCheck, Phase, assume, given, settings
 from hypothesis import strategies as st
 
+from platform.checkout import ROOT
 from platform.config import Config, ConfigError, Experiment, flatten, identity
-from platform.launch import ROOT, SINGLE, compose
+from platform.launch import SINGLE, compose
 from platform.sweep.notation import join, word
 from platform.sweep.promotion import Sweep, experiment_text
 from platform.sweep.trials import Book, Trial

@@ -11,13 +11,13 @@ import hydra
 import pytest
 from hydra.core.config_store import ConfigStore
 
+from platform.checkout import ROOT
 from platform.config import Config, ConfigError, DataConfig
 from platform.launch import compose, typed, variant
 from platform.sweep import plan
 from platform.sweep.plan import SweepPlan, composed, lines, plan_sweep, refuse_without_effect, words_of
 from platform.sweep.space import parameters
 
-ROOT = Path(__file__).resolve().parent.parent.parent
 SWEEPS = sorted(path.stem for path in (ROOT / "conf" / "sweep").glob("*.yaml") if path.stem != "none")
 
 

@@ -14,10 +14,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from platform.checkout import ROOT
 from tests.kube.standin.container import ManifestError
 from tests.kube.standin.derive import AGENT_PORT, CLIENT_PORT, DASHBOARD_PORT, GCS_PORT, METRICS_PORT, Manifest
 
-ROOT = Path(__file__).resolve().parents[3]
 IN_IMAGE = "/opt/platform"  # where images have this checkout
 OBJECT_STORE_BYTES = 100_000_000  # of nodes that do not say; Ray would take a third of the memory, each of them
 SHARED_MEMORY = "/dev/shm"
