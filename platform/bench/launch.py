@@ -78,12 +78,12 @@ def environment() -> dict[str, str]:
 
 
 def _bare_ray(config: Config, folder: Path) -> float:
-    """Seconds from the command to the first step of `jobs.bare_ray`."""
+    """Seconds from the command to the first step of `platform.bench.baselines.ray_train`."""
     folder.mkdir(parents=True)
     data = config.data
     arguments = [str(folder), str(data.image_size), str(data.classes), str(config.training.batch_size)]
     started = time.time()
-    run([sys.executable, "-m", "jobs.bare_ray", *arguments, str(config.cluster.cpus_per_worker)])
+    run([sys.executable, "-m", "platform.bench.baselines.ray_train", *arguments, str(config.cluster.cpus_per_worker)])
     return float((folder / "first_step").read_text()) - started
 
 

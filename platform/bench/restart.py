@@ -101,7 +101,7 @@ def _bare_ray(config: Config, workers: int, folder: Path) -> float:
     def next_step_at() -> float | None:
         return next((at for pid, at in _bare_steps(folder, 0) if pid not in killed), None)
 
-    with _started([sys.executable, "-m", "jobs.bare_restart", json.dumps(job)], folder) as process:
+    with _started([sys.executable, "-m", "platform.bench.baselines.restart", json.dumps(job)], folder) as process:
         seconds = _seconds_of_restart(process, victim, next_step_at, folder)
         process.wait(LIMIT_S)  # started again, it ends by itself
     return seconds

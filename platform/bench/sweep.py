@@ -118,7 +118,7 @@ def _bare_tune(config: Config, side_by_side: int, folder: Path) -> Timing:
         "side_by_side": side_by_side,
     }
     commanded = time.time()
-    run([sys.executable, "-m", "jobs.bare_tune", json.dumps(job)])
+    run([sys.executable, "-m", "platform.bench.baselines.ray_tune", json.dumps(job)])
     trainings = [tuple(map(float, line.split())) for line in (folder / "trainings").read_text().splitlines()]
     began, ended = (float((folder / name).read_text()) for name in ("began", "ended"))
     return Timing(commanded, began, ended, [(first, last) for first, last in trainings])
