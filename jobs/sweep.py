@@ -14,7 +14,6 @@ from pathlib import Path
 
 from hydra.core.hydra_config import HydraConfig
 
-from jobs.attempts import Attempts
 from jobs.results import Results
 from jobs.runs import Runs
 from jobs.train import Interrupted, deliver, end_runs_of_before, prepare_data, say_waiting, say_what_stopped
@@ -25,6 +24,7 @@ from platform.evaluation.report import mlflow_command
 from platform.experiment import ExperimentFolder, MemberState, Record
 from platform.goodput import LAUNCHER_LOST
 from platform.interruption import signals
+from platform.lanes.attempts import Attempts
 from platform.plan import Plan
 from platform.runtime_env import fork_server
 from platform.sweep import ranking, report, table

@@ -11,7 +11,6 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from jobs.attempts import Attempts
 from jobs.pack import write
 from jobs.runs import Runs
 from platform.config import CannotGoOn, Config, ConfigError, Experiment, first_line
@@ -25,6 +24,7 @@ from platform.evaluation.table import EnsembleScores
 from platform.experiment import FAILED, FINISHED, ExperimentFolder, MemberState, Record
 from platform.interruption import signals
 from platform.journal import Journal
+from platform.lanes.attempts import Attempts
 from platform.locks import locked
 from platform.plan import Plan, is_packed, open_data, plan
 from platform.runtime_env import fork_server
@@ -191,8 +191,10 @@ def run_members(planned: Plan, folder: ExperimentFolder, record: Record, names: 
     attempts = Attempts(folder, names)
     try:
         # Ray Train and torch take seconds to import.
-        resources = connect(planned.experiment.config.cluster, meanwhile=lambda: import_module("jobs.lanes"))
-        from jobs.lanes import start_lanes
+        resources = connect(
+            planned.experiment.config.cluster, meanwhile=lambda: import_module("platform.lanes.launcher")
+        )
+        from platform.lanes.launcher import start_lanes
 
         lanes = start_lanes(planned, folder, record, names, resources)
         with Console(planned, names, lanes.count) as console:

@@ -18,13 +18,13 @@ import torch
 from omegaconf import OmegaConf
 from ray import tune
 
-from jobs.lane import Lane, LaneMember, run_lane
-from jobs.lanes import fit_lane
 from platform.cluster import Sender, in_thread, lost_nodes, release, take_secrets
 from platform.config import Config, first_line, flatten, identity, replaced
 from platform.data.storage import join
 from platform.experiment import FAILED, ExperimentFolder, MemberFolder
 from platform.files import replacing, write_atomically
+from platform.lanes.launcher import fit_lane
+from platform.lanes.worker import Lane, LaneMember, run_lane
 from platform.sweep import curve
 from platform.sweep.curve import Moment
 from platform.sweep.trials import OVER, lane_of

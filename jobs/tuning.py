@@ -16,8 +16,6 @@ import ray
 from ray import tune
 from ray.tune.progress_reporter import TrialProgressCallback
 
-from jobs.attempts import Attempts
-from jobs.lanes import POLL_EVERY_S, WARN_AFTER_S, Lanes
 from jobs.results import Results, Scoring
 from jobs.runs import Runs
 from jobs.schedulers import PAUSING, scheduler_of
@@ -37,6 +35,8 @@ from platform.config import ClusterConfig, Config, first_line, replaced
 from platform.console import Console
 from platform.data.storage import join
 from platform.experiment import ExperimentFolder, Record
+from platform.lanes.attempts import Attempts
+from platform.lanes.launcher import POLL_EVERY_S, WARN_AFTER_S, Lanes
 from platform.plan import plan_member
 from platform.sweep import curve
 from platform.sweep.agenda import Agenda

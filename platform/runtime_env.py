@@ -32,7 +32,7 @@ PRELOADED = (
 )
 PRELOADED_WITH_RAY = (
     *WITH_RAY,
-    "jobs.lane",  # a worker's side of training
+    "platform.lanes.worker",  # a worker's side of training
     "jobs.trial",  # a sweep's
 )
 OF_OTHERS = ("py_executable", "pip", "uv", "conda", "container", "image_uri", "nsight", "rocprof-sys")  # own commands

@@ -108,7 +108,7 @@ def _speed(config: Config, photos: Photos, shrunk: Photos, figures: Figures) -> 
 
 @contextlib.contextmanager
 def _as_in_a_worker() -> Iterator[None]:
-    """What is imported is kept from the collector, as jobs/lane.py does it; the usual pipeline has no such line."""
+    """What is imported is kept from the collector, as lanes/worker.py does it; the usual pipeline has no such line."""
     gc.collect()
     gc.freeze()
     try:

@@ -9,7 +9,7 @@ from jobs import tuning
 from jobs.tuning import RUNNING, TrialWatch
 from platform.cluster import Mailbox
 from platform.sweep.trials import lane_of, name_of
-from tests.jobs.ranks import Handle
+from tests.lanes.ranks import Handle
 
 
 class Trial:

@@ -6,8 +6,8 @@ import pynvml
 import pytest
 import torch
 
-import platform.telemetry as telemetry
-from platform.telemetry import Gpu, nvml_names, system_metrics
+import platform.lanes.system_metrics as metrics
+from platform.lanes.system_metrics import Gpu, nvml_names, system_metrics
 
 
 def test_a_node_without_gpu_has_the_other_figures() -> None:
@@ -47,7 +47,7 @@ def test_the_workers_own_gpu_is_measured_and_no_context_of_cuda_is_opened(monkey
         raise AssertionError("CUDA was asked")
 
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "MIG-0,MIG-1")
-    monkeypatch.setattr(telemetry, "_uuid", lambda device: f"of-{device}")
+    monkeypatch.setattr(metrics, "_uuid", lambda device: f"of-{device}")
     monkeypatch.setattr(torch.cuda, "mem_get_info", context)
     for name, answer in {
         "nvmlInit": lambda: None,

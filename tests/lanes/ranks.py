@@ -10,8 +10,8 @@ import ray
 import torch
 import torch.distributed as dist
 
-from jobs import lane
 from platform.cluster import Mailbox
+from platform.lanes import worker
 
 LONG_S = 60
 _shared: list[Mailbox] = []  # in the process that serves it
@@ -60,4 +60,4 @@ def without_ray() -> None:
     """Have Ray's answers without a Ray."""
     ray.get = lambda value, timeout=None: value  # pyright: ignore[reportAttributeAccessIssue]
     ray.get_runtime_context = lambda: SimpleNamespace(get_node_id=lambda: "node")  # pyright: ignore
-    lane.lost_nodes = lambda node_ids: []
+    worker.lost_nodes = lambda node_ids: []

@@ -6,20 +6,20 @@ from pathlib import Path
 import pytest
 import ray
 
-from jobs import lane
-from jobs.lane import EXCUSED, LaneMember, _is_final, _started, count_start
 from platform.cluster import Failure, Mailbox, Sender
 from platform.config import Config, ConfigError
 from platform.data.cache import ShardError
 from platform.data.storage import StorageError
 from platform.experiment import FAILED, UNFINISHED, MemberFolder, MemberState
+from platform.lanes import worker
+from platform.lanes.worker import EXCUSED, LaneMember, _is_final, _started, count_start
 from platform.training.worker import Worker
-from tests.jobs.ranks import Handle
+from tests.lanes.ranks import Handle
 
 
 @pytest.fixture(autouse=True)
 def no_lost_nodes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lane, "lost_nodes", lambda nodes: [node for node in nodes if node == "lost"])
+    monkeypatch.setattr(worker, "lost_nodes", lambda nodes: [node for node in nodes if node == "lost"])
 
 
 @pytest.fixture

@@ -22,8 +22,6 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from jobs.groups import lost_a_peer
-from jobs.pulse import Pulse, preemption_notice
 from platform.cluster import Failure, Sender, WarningForwarder, cause_of, lost_nodes, take_secrets
 from platform.config import Config, ConfigError, first_line
 from platform.data.cache import ShardError
@@ -36,6 +34,8 @@ from platform.evaluation.predict import Predictions, predict
 from platform.experiment import FAILED, FINISHED, MemberFolder, MemberState, fingerprint
 from platform.fork_server.client import FORKED, STATE
 from platform.goodput import read_attempts
+from platform.lanes.group_callback import lost_a_peer
+from platform.lanes.heartbeat import Pulse, preemption_notice
 from platform.models.build import build
 from platform.sweep.curve import CurveWriter, Moment
 from platform.training.checkpoints import CheckpointError, newest_step, save_whole

@@ -13,9 +13,9 @@ from ray.train.v2._internal.execution.controller.state import ReschedulingState,
 from ray.train.v2.api.exceptions import ControllerError, PreemptionError, WorkerGroupError
 from ray.train.v2.api.preemption import PreemptionInfo
 
-from jobs import groups
-from jobs.groups import GroupWatch
 from platform.cluster import GroupEvent
+from platform.lanes import group_callback
+from platform.lanes.group_callback import GroupWatch
 
 NODES = {0: ("aaaa", "10.0.0.1"), 1: ("bbbb", "10.0.0.2"), 2: ("bbbb", "10.0.0.2")}
 PEER_LOST = RuntimeError("[gloo/tcp/pair.cc:538] Connection closed by peer [10.0.0.2]:4242\nand more")
@@ -44,7 +44,7 @@ class FakeMailbox:
 def lost(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Ray's ids of the nodes that are gone: put some in."""
     gone: list[str] = []
-    monkeypatch.setattr(groups, "lost_nodes", lambda ids: [node for node in ids if node in gone])
+    monkeypatch.setattr(group_callback, "lost_nodes", lambda ids: [node for node in ids if node in gone])
     return gone
 
 

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from jobs import attempts as attempts_module
-from jobs.attempts import Attempts
 from platform.cluster import Beat, GroupEvent
 from platform.experiment import ExperimentFolder
 from platform.goodput import LAUNCHER_LOST, UNDER_WAY, Attempt, Goodput, read_attempts
+from platform.lanes import attempts
+from platform.lanes.attempts import Attempts
 
 
 class Clock:
@@ -29,7 +29,7 @@ class Clock:
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     """The launch is at 1000."""
     made = Clock()
-    monkeypatch.setattr(attempts_module, "time", made)
+    monkeypatch.setattr(attempts, "time", made)
     return made
 
 

@@ -15,14 +15,14 @@ import pytest
 import torch
 from torch.multiprocessing.spawn import start_processes
 
-from jobs import lane
-from jobs.lane import Lane, LaneMember, _freeze_imported, run_lane
 from platform.cluster import Message
 from platform.config import ConfigError, DataConfig
 from platform.data.index import Split
 from platform.experiment import FAILED, FINISHED, MemberFolder, MemberState
+from platform.lanes import worker
+from platform.lanes.worker import Lane, LaneMember, _freeze_imported, run_lane
 from platform.training import loop
-from tests.jobs.ranks import LONG_S, Handle, Post, join, wait_at_most
+from tests.lanes.ranks import LONG_S, Handle, Post, join, wait_at_most
 from tests.training.test_loop import config
 
 SHORT_S = 3
@@ -45,8 +45,8 @@ def _worker(rank: int, folder: str, data: DataConfig, val: Split, address: Any) 
     post = Post(address, authkey=b"test")
     post.connect()
     mailbox = Handle(post.mailbox())  # pyright: ignore[reportAttributeAccessIssue]
-    read = lane.read_index
-    lane.read_index = lambda *args, **options: (
+    read = worker.read_index
+    worker.read_index = lambda *args, **options: (
         (found := read(*args, **options)) and replace(found, splits=found.splits | {"val": val})
     )
     if rank == 1:
@@ -56,12 +56,12 @@ def _worker(rank: int, folder: str, data: DataConfig, val: Split, address: Any) 
     _run(rank, slow, mailbox)  # trains, then one of them evaluates for longer than a collective waits
     wait_at_most(LONG_S)
     slow.config.cluster.stall_timeout_s = LONG_S
-    lane.predict = _PREDICT
+    worker.predict = _PREDICT
     slow.folder.joinpath("probabilities", "complete.json").unlink(missing_ok=True)
     torch.distributed.barrier()
-    loop.train_step = lane.train = _never  # pyright: ignore[reportAttributeAccessIssue]
+    loop.train_step = worker.train = _never  # pyright: ignore[reportAttributeAccessIssue]
     _run(rank, slow, mailbox)  # is trained: rank 0 sees that, the file system of rank 1 does not
-    loop.train_step, lane.train = _TRAIN_STEP, _TRAIN
+    loop.train_step, worker.train = _TRAIN_STEP, _TRAIN
     if rank == 1:
         loop.train_step = _refuse
     try:
@@ -71,7 +71,7 @@ def _worker(rank: int, folder: str, data: DataConfig, val: Split, address: Any) 
     os._exit(0)
 
 
-_TRAIN_STEP, _TRAIN, _PREDICT = loop.train_step, lane.train, lane.predict
+_TRAIN_STEP, _TRAIN, _PREDICT = loop.train_step, worker.train, worker.predict
 
 
 def _never(*args: Any, **options: Any) -> Any:
@@ -102,7 +102,7 @@ def _evaluate(member: LaneMember, *, slowly: bool) -> None:
                 time.sleep(0.5)
                 yield replace(none, probs_NVK=some.probs_NVK[:0])
 
-    lane.predict = predict
+    worker.predict = predict
 
 
 @dataclass(frozen=True)

@@ -20,9 +20,6 @@ from ray.exceptions import RayError
 from ray.train import FailureConfig, RunConfig, ScalingConfig
 from ray.train.torch import TorchConfig, TorchTrainer
 
-from jobs.attempts import Attempts
-from jobs.groups import GroupWatch
-from jobs.lane import Lane, LaneMember, train_lane
 from jobs.runs import Runs
 from platform.cluster import (
     Beat,
@@ -41,6 +38,9 @@ from platform.console import Console
 from platform.data.storage import join
 from platform.experiment import ExperimentFolder, Record
 from platform.files import write_atomically
+from platform.lanes.attempts import Attempts
+from platform.lanes.group_callback import GroupWatch
+from platform.lanes.worker import Lane, LaneMember, train_lane
 from platform.plan import Plan
 from platform.ray_internals import last_words, log_folder
 from platform.runtime_env import Unforked

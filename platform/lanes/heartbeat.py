@@ -12,7 +12,7 @@ import ray
 
 from platform.cluster import Beat, Sender
 from platform.config import Config, first_line
-from platform.telemetry import Gpu, system_metrics
+from platform.lanes.system_metrics import Gpu, system_metrics
 from platform.training.progress import COMPUTING, Progress
 from platform.training.worker import Worker
 

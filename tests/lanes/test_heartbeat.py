@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
-from jobs import pulse
 from platform.checkout import ROOT
 from platform.cluster import Beat
 from platform.config import Config
+from platform.lanes import heartbeat
 from platform.training.progress import Progress
 from platform.training.worker import Worker
 
@@ -24,7 +24,7 @@ STUCK = """
 import json, os, sys, time
 from types import SimpleNamespace
 from pathlib import Path
-import jobs.pulse as pulse
+import platform.lanes.heartbeat as heartbeat
 from platform.config import Config
 from platform.training.progress import Progress
 from platform.training.worker import Worker
@@ -43,7 +43,7 @@ class Sender:
 def run(case):
     progress, sender = Progress(), Sender(case)
     worker = Worker(rank=1, world=2, node="node7")
-    with pulse.Pulse(config, sender, worker, progress, 0, lambda: False):
+    with heartbeat.Pulse(config, sender, worker, progress, 0, lambda: False):
         if case != "starting":
             progress.restored(40, lambda: "samples 3, 1, 4")
             progress.at(41, case)
@@ -55,8 +55,8 @@ def run(case):
             if case in ("evaluating", "judged"):
                 progress.moved()
 
-pulse.ray.get_runtime_context = lambda: SimpleNamespace(get_node_id=lambda: "abcd")
-pulse.BEAT_EVERY_S, pulse.VICTIM_WAITS_S = 0.1, victim_waits_s
+heartbeat.ray.get_runtime_context = lambda: SimpleNamespace(get_node_id=lambda: "abcd")
+heartbeat.BEAT_EVERY_S, heartbeat.VICTIM_WAITS_S = 0.1, victim_waits_s
 config = Config()
 config.cluster.stall_timeout_s = limit_s
 children = {}
@@ -148,12 +148,12 @@ def _fails() -> dict[str, float]:
 def test_a_heartbeat_survives_what_is_measured_however_that_fails(hangs: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     released, listener, config = threading.Event(), Listener(), Config()
     config.tracking.system_metrics_every_s = 0.01
-    monkeypatch.setattr(pulse, "system_metrics", released.wait if hangs else _fails)
-    monkeypatch.setattr(pulse, "BEAT_EVERY_S", 0.05)
-    monkeypatch.setattr(pulse, "LEAVES_S", 1.0)
-    monkeypatch.setattr(pulse.ray, "get_runtime_context", lambda: SimpleNamespace(get_node_id=lambda: "id"))
+    monkeypatch.setattr(heartbeat, "system_metrics", released.wait if hangs else _fails)
+    monkeypatch.setattr(heartbeat, "BEAT_EVERY_S", 0.05)
+    monkeypatch.setattr(heartbeat, "LEAVES_S", 1.0)
+    monkeypatch.setattr(heartbeat.ray, "get_runtime_context", lambda: SimpleNamespace(get_node_id=lambda: "id"))
     sender: Any = listener
-    with pulse.Pulse(config, sender, Worker(node="node7"), Progress(), 0, lambda: False):
+    with heartbeat.Pulse(config, sender, Worker(node="node7"), Progress(), 0, lambda: False):
         assert listener.third.wait(30)
     released.set()
     said = ["rank 0 on node7: a heartbeat failed (RuntimeError: no Ray yet); the rest goes on"]
