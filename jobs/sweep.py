@@ -14,7 +14,6 @@ from pathlib import Path
 
 from hydra.core.hydra_config import HydraConfig
 
-from jobs.results import Results
 from jobs.runs import Runs
 from jobs.train import Interrupted, deliver, end_runs_of_before, prepare_data, say_waiting, say_what_stopped
 from platform.config import CannotGoOn, Config, ConfigError, Experiment, first_line
@@ -33,6 +32,7 @@ from platform.sweep.outcome import Curves
 from platform.sweep.plan import Compose, SweepPlan, composed, composer, new_search, plan_sweep, words_of
 from platform.sweep.trials import DIVERGED, FAILED, FILE, FINISHED, OVER, WAITING, Book, Trial
 from platform.tracking import git_commit, require_answer
+from platform.tune.results import Results
 
 log = logging.getLogger("platform")
 PROMOTED = 7  # as many networks as the paper's ensemble has
@@ -168,8 +168,8 @@ class _Sweep:
         attempts, stack = Attempts(self._folder, []), contextlib.ExitStack()
         try:
             # Ray Tune and torch take seconds to import.
-            resources = connect(self._config.cluster, meanwhile=lambda: import_module("jobs.tuning"))
-            from jobs.tuning import Tuning
+            resources = connect(self._config.cluster, meanwhile=lambda: import_module("platform.tune.driver"))
+            from platform.tune.driver import Tuning
 
             tuning = Tuning(self._planned, self.agenda, self._composed, self._folder, self._record, resources)
             stack.callback(tuning.close)

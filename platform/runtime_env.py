@@ -33,7 +33,7 @@ PRELOADED = (
 PRELOADED_WITH_RAY = (
     *WITH_RAY,
     "platform.lanes.worker",  # a worker's side of training
-    "jobs.trial",  # a sweep's
+    "platform.tune.trial",  # a sweep's
 )
 OF_OTHERS = ("py_executable", "pip", "uv", "conda", "container", "image_uri", "nsight", "rocprof-sys")  # own commands
 # Ray Train gives its controller the first, Ray Tune its trials the second: a process with other variables would want a

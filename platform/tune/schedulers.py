@@ -15,8 +15,8 @@ from ray.tune.schedulers import (
     TrialScheduler,
 )
 
-from jobs.trial import SETTINGS
 from platform.config import ConfigError, SweepConfig, replaced
+from platform.tune.trial import SETTINGS
 
 PAUSING = ("pbt", "hyperband")  # trials wait for others, and go on from a checkpoint
 

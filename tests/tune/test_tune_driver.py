@@ -5,10 +5,10 @@ from typing import Any
 import pytest
 import ray
 
-from jobs import tuning
-from jobs.tuning import RUNNING, TrialWatch
 from platform.cluster import Mailbox
 from platform.sweep.trials import lane_of, name_of
+from platform.tune import driver
+from platform.tune.driver import RUNNING, TrialWatch
 from tests.lanes.ranks import Handle
 
 
@@ -31,8 +31,8 @@ class Trial:
 def released(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The placement groups that were given back."""
     released: list[str] = []
-    monkeypatch.setattr(tuning, "release", released.extend)
-    monkeypatch.setattr(tuning, "LOOK_EVERY_S", -1.0)
+    monkeypatch.setattr(driver, "release", released.extend)
+    monkeypatch.setattr(driver, "LOOK_EVERY_S", -1.0)
     monkeypatch.setattr(ray, "get", lambda value, timeout=None: value)
     return released
 

@@ -16,11 +16,7 @@ import ray
 from ray import tune
 from ray.tune.progress_reporter import TrialProgressCallback
 
-from jobs.results import Results, Scoring
 from jobs.runs import Runs
-from jobs.schedulers import PAUSING, scheduler_of
-from jobs.searcher import MAX_FAILURES, AgendaSearcher, News
-from jobs.trial import NAME, SETTINGS, Shared, run_trial
 from platform.cluster import (
     CannotGoOn,
     GroupEvent,
@@ -42,6 +38,10 @@ from platform.sweep import curve
 from platform.sweep.agenda import Agenda
 from platform.sweep.plan import SweepPlan
 from platform.sweep.trials import FINISHED, STOPPED, Trial, lane_of
+from platform.tune.results import Results, Scoring
+from platform.tune.schedulers import PAUSING, scheduler_of
+from platform.tune.searcher import MAX_FAILURES, AgendaSearcher, News
+from platform.tune.trial import NAME, SETTINGS, Shared, run_trial
 
 MANY = 10**9
 STOP_WAITS_S = 5.0

@@ -10,14 +10,14 @@ from typing import Any
 
 from ray.tune.search import Searcher
 
-from jobs.schedulers import PAUSING
-from jobs.trial import NAME, SEED, SETTINGS, STATE, changes_of
 from platform.config import Config, ConfigError
 from platform.experiment import FAILED as MEMBER_FAILED
 from platform.experiment import ExperimentFolder
 from platform.sweep.agenda import Agenda, Nothing
 from platform.sweep.trials import DIVERGED, FAILED, FINISHED, OVER, STOPPED, Trial
 from platform.training.meter import NonFiniteLoss
+from platform.tune.schedulers import PAUSING
+from platform.tune.trial import NAME, SEED, SETTINGS, STATE, changes_of
 
 MAX_FAILURES = 20  # of a trial's process; those of the training are counted by itself
 

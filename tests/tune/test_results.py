@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from jobs.results import Results, Scored, Scoring
 from jobs.runs import Runs
 from platform.config import CannotGoOn, Config, Experiment, TrackingConfig
 from platform.evaluation.seal import SEAL
 from platform.experiment import ExperimentFolder, Record
 from platform.sweep.trials import FINISHED, STOPPED, Trial, name_of
+from platform.tune.results import Results, Scored, Scoring
 from tests.counting import Cost, cost_of
 from tests.evaluation.test_ensemble import member
 
