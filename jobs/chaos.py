@@ -30,9 +30,9 @@ from platform.config import ClusterConfig, Config, ConfigError, Experiment, Trac
 from platform.experiment import ExperimentFolder
 from platform.goodput import Goodput
 from platform.plan import plan
-from platform.replica import histories, statuses
 from platform.runtime_env import fork_server
-from platform.tracking import mlflow_ids
+from platform.tracking.mlflow_store import histories, statuses
+from platform.tracking.tracker import mlflow_ids
 
 RECOVERY_LIMIT_S = 600.0
 STALL_TIMEOUT_S = 20  # for runs that are made to stall, unless cluster.stall_timeout_s says otherwise

@@ -5,7 +5,7 @@ from platform.destinations import require_places
 from platform.plan import lines, plan
 from platform.sweep.plan import composer, plan_sweep
 from platform.sweep.plan import lines as sweep_lines
-from platform.tracking import require_answer
+from platform.tracking.tracker import require_answer
 
 
 def run(experiment: Experiment) -> int:

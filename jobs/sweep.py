@@ -14,7 +14,6 @@ from pathlib import Path
 
 from hydra.core.hydra_config import HydraConfig
 
-from jobs.runs import Runs
 from jobs.train import Interrupted, deliver, end_runs_of_before, prepare_data, say_waiting, say_what_stopped
 from platform.config import CannotGoOn, Config, ConfigError, Experiment, first_line
 from platform.console import Console, duration
@@ -31,7 +30,8 @@ from platform.sweep.agenda import Agenda
 from platform.sweep.outcome import Curves
 from platform.sweep.plan import Compose, SweepPlan, composed, composer, new_search, plan_sweep, words_of
 from platform.sweep.trials import DIVERGED, FAILED, FILE, FINISHED, OVER, WAITING, Book, Trial
-from platform.tracking import git_commit, require_answer
+from platform.tracking.runs import Runs
+from platform.tracking.tracker import git_commit, require_answer
 from platform.tune.results import Results
 
 log = logging.getLogger("platform")

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from jobs.pack import write
-from jobs.runs import Runs
 from platform.config import CannotGoOn, Config, ConfigError, Experiment, first_line
 from platform.console import Console, duration
 from platform.data.index import Index
@@ -23,12 +22,13 @@ from platform.evaluation.kept import kept_scores
 from platform.evaluation.table import EnsembleScores
 from platform.experiment import FAILED, FINISHED, ExperimentFolder, MemberState, Record
 from platform.interruption import signals
-from platform.journal import Journal
 from platform.lanes.attempts import Attempts
 from platform.locks import locked
 from platform.plan import Plan, is_packed, open_data, plan
 from platform.runtime_env import fork_server
-from platform.tracking import Tracker, require_answer
+from platform.tracking.journal import Journal
+from platform.tracking.runs import Runs
+from platform.tracking.tracker import Tracker, require_answer
 
 if TYPE_CHECKING:
     from platform.cluster import Resources

@@ -25,9 +25,9 @@ from platform.config import ConfigError, Experiment, differences, first_line, id
 from platform.data.index import Index, Split
 from platform.evaluation.seal import SEAL, is_complete
 from platform.files import remove_unfinished, write_atomically
-from platform.journal import Journal
 from platform.locks import SUFFIX, Held, locked
 from platform.redaction import redacted
+from platform.tracking.journal import Journal
 
 log = logging.getLogger("platform")
 

@@ -20,7 +20,6 @@ from ray.exceptions import RayError
 from ray.train import FailureConfig, RunConfig, ScalingConfig
 from ray.train.torch import TorchConfig, TorchTrainer
 
-from jobs.runs import Runs
 from platform.cluster import (
     Beat,
     CannotGoOn,
@@ -44,6 +43,7 @@ from platform.lanes.worker import Lane, LaneMember, train_lane
 from platform.plan import Plan
 from platform.ray_internals import last_words, log_folder
 from platform.runtime_env import Unforked
+from platform.tracking.runs import Runs
 from platform.training.progress import COMPUTING
 
 POLL_EVERY_S = 0.3

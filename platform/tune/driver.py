@@ -16,7 +16,6 @@ import ray
 from ray import tune
 from ray.tune.progress_reporter import TrialProgressCallback
 
-from jobs.runs import Runs
 from platform.cluster import (
     CannotGoOn,
     GroupEvent,
@@ -38,6 +37,7 @@ from platform.sweep import curve
 from platform.sweep.agenda import Agenda
 from platform.sweep.plan import SweepPlan
 from platform.sweep.trials import FINISHED, STOPPED, Trial, lane_of
+from platform.tracking.runs import Runs
 from platform.tune.results import Results, Scoring
 from platform.tune.schedulers import PAUSING, scheduler_of
 from platform.tune.searcher import MAX_FAILURES, AgendaSearcher, News

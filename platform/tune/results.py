@@ -8,13 +8,13 @@ import queue
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from jobs.runs import Runs
 from platform.config import CannotGoOn, Config, ConfigError, first_line
 from platform.evaluation import report
 from platform.evaluation.kept import scored
 from platform.experiment import ExperimentFolder
 from platform.helper import Helper
 from platform.sweep.trials import FINISHED, STOPPED, Trial
+from platform.tracking.runs import Runs
 
 AGAIN = "the same command evaluates it again"
 STATUS = {FINISHED: "FINISHED", STOPPED: "KILLED"}  # MLflow's words for ends; FAILED for others

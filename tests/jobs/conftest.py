@@ -16,7 +16,7 @@ from platform.checkout import ROOT
 from platform.config import DataConfig
 from platform.experiment import MemberFolder, MemberState
 from platform.goodput import Attempt, read_attempts
-from platform.tracking import mlflow_ids
+from platform.tracking.tracker import mlflow_ids
 
 SMALL = ["model.width=0.25", "training.epochs=1", "evaluation.views=[1,10]", "training.precision=float32"]
 

@@ -16,7 +16,7 @@ from platform.experiment import FINISHED
 from platform.guard import MARK, guard
 from tests.jobs.conftest import Runner
 from tests.jobs.test_train_job import _wait
-from tests.test_tracking import free_port
+from tests.tracking.test_tracker import free_port
 
 pytestmark = [pytest.mark.slow, pytest.mark.long]
 

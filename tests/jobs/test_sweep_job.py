@@ -22,7 +22,7 @@ from platform.data import samplelog
 from platform.experiment import ExperimentFolder
 from platform.sweep import curve
 from platform.sweep.trials import DIVERGED, FINISHED, OVER, STOPPED, WAITING, Book, Trial
-from platform.tracking import mlflow_ids
+from platform.tracking.tracker import mlflow_ids
 from platform.training.checkpoints import newest_step
 from tests.jobs.conftest import Runner
 from tests.jobs.test_train_job import _wait

@@ -8,11 +8,11 @@ import pytest
 from mlflow.tracking import MlflowClient
 
 from platform.chaos.servers import MlflowServer
-from platform.journal import Journal
-from platform.tracking import mlflow_ids
+from platform.tracking.journal import Journal
+from platform.tracking.tracker import mlflow_ids
 from platform.training.checkpoints import newest_step
 from tests.jobs.test_train_job import _wait
-from tests.test_tracking import free_port
+from tests.tracking.test_tracker import free_port
 
 pytestmark = pytest.mark.slow
 

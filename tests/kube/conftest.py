@@ -17,7 +17,7 @@ from tests.data.servers import s3_server
 from tests.kube.overlays import Build, Process, Secrets, build, process
 from tests.kube.postgres import postgres
 from tests.kube.web import status
-from tests.test_tracking import free_port
+from tests.tracking.test_tracker import free_port
 
 ADMIN, PASSWORD = "admin", "%41 correct horse/battery:staple@"  # nothing an address or an INI file would take as it is
 

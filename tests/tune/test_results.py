@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from jobs.runs import Runs
 from platform.config import CannotGoOn, Config, Experiment, TrackingConfig
 from platform.evaluation.seal import SEAL
 from platform.experiment import ExperimentFolder, Record
 from platform.sweep.trials import FINISHED, STOPPED, Trial, name_of
+from platform.tracking.runs import Runs
 from platform.tune.results import Results, Scored, Scoring
 from tests.counting import Cost, cost_of
 from tests.evaluation.test_ensemble import member

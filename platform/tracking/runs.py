@@ -15,8 +15,8 @@ from platform.evaluation import report
 from platform.evaluation.table import EnsembleScores
 from platform.experiment import FINISHED, ExperimentFolder, MemberState, Record
 from platform.goodput import Goodput, read_attempts, table
-from platform.journal import Journal
-from platform.tracking import Tracker, new_key
+from platform.tracking.journal import Journal
+from platform.tracking.tracker import Tracker, new_key
 
 if TYPE_CHECKING:
     from platform.cluster import Message  # Ray takes its time, which an error of the plan need not

@@ -16,8 +16,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-import platform.journal as journal_module
-from platform.journal import Entry, Journal
+import platform.tracking.journal as journal_module
+from platform.tracking.journal import Entry, Journal
 from tests.counting import cost_of
 
 
@@ -197,7 +197,7 @@ def test_a_full_disk_keeps_entries_in_memory_until_there_is_room(tmp_path: Path)
     script = """
 import logging, resource, sys
 from pathlib import Path
-from platform.journal import Journal
+from platform.tracking.journal import Journal
 logging.basicConfig(format="%(message)s", stream=sys.stdout)
 journal = Journal(Path(sys.argv[1]))
 _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -240,7 +240,7 @@ def test_a_killed_process_loses_nothing_it_has_appended(tmp_path: Path, after_s:
     script = """
 import os, sys
 from pathlib import Path
-from platform.journal import Journal
+from platform.tracking.journal import Journal
 journal = Journal(Path(sys.argv[1]))
 for value in range(10**9):
     journal.append({"value": value})

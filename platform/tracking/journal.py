@@ -22,7 +22,7 @@ from platform.changes import append_change, read_changes
 from platform.config import first_line
 from platform.files import write_atomically
 
-log = logging.getLogger("platform.tracking")
+log = logging.getLogger("platform.tracking.tracker")
 EMPTIED_ABOVE = 1_000_000  # bytes of delivered lines that are kept at most
 SHORTENED_ABOVE = 100_000  # bytes beside it; at least as many as when it was shortened last
 

@@ -23,14 +23,14 @@ from omegaconf import OmegaConf
 from platform.checkout import ROOT
 from platform.config import TrackingConfig, first_line, flatten
 from platform.helper import Helper
-from platform.journal import Entry, Journal
-from platform.operations import Artifact, Finish, Metrics, Operation, Params, Start, Tag, Text, decode, encode
 from platform.redaction import redacted
+from platform.tracking.journal import Entry, Journal
+from platform.tracking.operations import Artifact, Finish, Metrics, Operation, Params, Start, Tag, Text, decode, encode
 
 if TYPE_CHECKING:
-    from platform.replica import DeliveredRun, Replica
+    from platform.tracking.mlflow_store import DeliveredRun, Replica
 
-log = logging.getLogger("platform.tracking")
+log = logging.getLogger("platform.tracking.tracker")
 ENTRIES_PER_BATCH = 1000
 GATHER_S = 0.2  # between batches, so that they are worth their transaction
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 1.0, 30.0  # between attempts while MLflow is away
@@ -168,7 +168,7 @@ class Tracker:
             self._note(batch[-1].number, {run: known for run, known in replica.runs.items() if run in runs})
 
     def _replica(self) -> "Replica":
-        from platform.replica import DeliveredRun, Replica  # MLflow takes seconds to import
+        from platform.tracking.mlflow_store import DeliveredRun, Replica  # MLflow takes seconds to import
 
         return Replica(self._tracking, {run: DeliveredRun(**known) for run, known in self._journal.notes.items()})
 
@@ -186,7 +186,7 @@ class Tracker:
                 self._say_refused(batch[0], error)
 
     def _leaves_out(self, replica: "Replica", error: Exception) -> bool:
-        from platform.replica import Unreachable, refuses
+        from platform.tracking.mlflow_store import Unreachable, refuses
 
         if refuses(error):
             return True
@@ -249,7 +249,7 @@ def require_answer(tracking: TrackingConfig) -> None:
     Raises:
         ConfigError: nothing answers at `tracking.uri`.
     """
-    from platform.replica import ask  # as above
+    from platform.tracking.mlflow_store import ask  # as above
 
     ask(tracking)
 

@@ -21,9 +21,9 @@ from mlflow.tracking import MlflowClient
 
 from platform.chaos.servers import MlflowServer
 from platform.config import ConfigError, TrackingConfig
-from platform.journal import Journal
-from platform.operations import Params, Start, Text, encode
-from platform.tracking import Tracker, mlflow_ids, new_key, require_answer
+from platform.tracking.journal import Journal
+from platform.tracking.operations import Params, Start, Text, encode
+from platform.tracking.tracker import Tracker, mlflow_ids, new_key, require_answer
 
 
 @pytest.fixture(scope="module")
@@ -159,7 +159,7 @@ def test_what_mlflow_refuses_is_said_once_and_blocks_nothing(
 def test_a_server_that_fails_at_one_operation_for_ever_gets_the_others(
     store: str, path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ):
-    monkeypatch.setattr("platform.tracking.FIRST_PAUSE_S", 0.01)
+    monkeypatch.setattr("platform.tracking.tracker.FIRST_PAUSE_S", 0.01)
     monkeypatch.setattr(
         MlflowClient, "log_artifact", lambda *_: (_ for _ in ()).throw(RuntimeError("the artifact store is broken"))
     )
@@ -209,8 +209,8 @@ def test_calls_return_while_a_server_never_answers(path: Path, caplog: pytest.Lo
 def test_a_thread_that_stands_still_is_named_with_its_place(
     path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ):
-    monkeypatch.setattr("platform.tracking.SAID_AFTER_S", 0.1)
-    monkeypatch.setattr("platform.tracking.STALLED_S", 1.0)
+    monkeypatch.setattr("platform.tracking.tracker.SAID_AFTER_S", 0.1)
+    monkeypatch.setattr("platform.tracking.tracker.STALLED_S", 1.0)
     with hanging_port() as port:
         tracker = Tracker(TrackingConfig(uri=f"http://127.0.0.1:{port}"), Journal(path))
         tracker.start("member", {"seed": 1})
@@ -225,7 +225,7 @@ def test_a_thread_that_has_died_is_not_waited_for(
         raise KeyError("getpwuid(): uid not found: 12345")
 
     monkeypatch.setattr(Journal, "delivered", none)
-    monkeypatch.setattr("platform.tracking.STALLED_S", 1e9)  # as long as the test may take
+    monkeypatch.setattr("platform.tracking.tracker.STALLED_S", 1e9)  # as long as the test may take
     tracker = Tracker(TrackingConfig(uri=store), Journal(path))
     tracker.start("member", {"seed": 1})
     assert tracker.close() == 4
@@ -235,10 +235,10 @@ def test_a_thread_that_has_died_is_not_waited_for(
 def test_mlflow_that_cannot_be_imported_is_said_as_one_that_is_away(
     path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ):
-    monkeypatch.setitem(sys.modules, "platform.replica", None)
+    monkeypatch.setitem(sys.modules, "platform.tracking.mlflow_store", None)
     tracker = Tracker(TrackingConfig(), Journal(path))
     tracker.start("member", {"seed": 1})
-    wait_for(lambda: "does not answer (import of platform.replica halted" in caplog.text)
+    wait_for(lambda: "does not answer (import of platform.tracking.mlflow_store halted" in caplog.text)
     assert tracker.close(wait_s=0.1) == 4
 
 
@@ -246,8 +246,8 @@ def test_mlflow_that_cannot_be_imported_is_said_as_one_that_is_away(
 def test_an_absent_server_is_said_once_and_everything_waits(
     answer: str, path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ):
-    monkeypatch.setattr("platform.tracking.FIRST_PAUSE_S", 0.01)
-    monkeypatch.setattr("platform.tracking.LONGEST_PAUSE_S", 0.05)
+    monkeypatch.setattr("platform.tracking.tracker.FIRST_PAUSE_S", 0.01)
+    monkeypatch.setattr("platform.tracking.tracker.LONGEST_PAUSE_S", 0.05)
     with contextlib.ExitStack() as stack:
         status = {"failing": 500, "another": 404}
         port = free_port() if answer == "refused" else stack.enter_context(answering_port(status[answer]))
@@ -320,8 +320,8 @@ LOGGING_PROCESS = """
 import os, sys, time
 from pathlib import Path
 from platform.config import TrackingConfig
-from platform.journal import Journal
-from platform.tracking import Tracker
+from platform.tracking.journal import Journal
+from platform.tracking.tracker import Tracker
 uri, path, parent, run, first = sys.argv[1:]
 tracker = Tracker(TrackingConfig(uri=uri, experiment="killed"), Journal(Path(path)))
 tracker.start("parent", {"seed": 1}, again=parent)

@@ -1,6 +1,6 @@
 """What is told to MLflow, one dataclass an operation; in the tracking journal each is a line of JSON.
 
-Runs have keys of our own, made before MLflow has heard of them: `platform/replica.py` knows which MLflow run each is.
+Runs have keys of our own, made before MLflow has heard of them: `mlflow_store` knows which MLflow run each is.
 """
 
 from dataclasses import asdict, dataclass

@@ -19,10 +19,10 @@ from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
 from platform.config import ConfigError, TrackingConfig, first_line, require
-from platform.operations import Artifact, Finish, Metrics, Operation, Params, Start, Tag, Text
 from platform.redaction import redacted, unsealed, without_secrets
+from platform.tracking.operations import Artifact, Finish, Metrics, Operation, Params, Start, Tag, Text
 
-log = logging.getLogger("platform.tracking")
+log = logging.getLogger("platform.tracking.tracker")
 METRICS_PER_BATCH, PARAMS_PER_BATCH, PARAM_LENGTH, TAG_LENGTH = 1000, 100, 6000, 8000  # MLflow's limits
 MODEL_TRAINING = "custom_model_development"  # MLflow's word for it; its pages open on runs and charts, not on traces
 KEY_TAG = "platform.run"  # our key of a run, as a tag of it
