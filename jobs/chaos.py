@@ -27,9 +27,9 @@ from platform.chaos.remote import RemoteCluster
 from platform.chaos.servers import Absences, MlflowServer, ShardServer
 from platform.chaos.strikes import Strike, draw_strikes
 from platform.config import ClusterConfig, Config, ConfigError, Experiment, TrackingConfig, require
-from platform.experiment import ExperimentFolder
-from platform.goodput import Goodput
-from platform.plan import plan
+from platform.experiment.folder import ExperimentFolder
+from platform.experiment.goodput import Goodput
+from platform.experiment.plan import plan
 from platform.runtime_env import fork_server
 from platform.tracking.mlflow_store import histories, statuses
 from platform.tracking.tracker import mlflow_ids

@@ -1,8 +1,8 @@
 """`job=check`: every check that needs no training, and the plan."""
 
 from platform.config import Experiment
-from platform.destinations import require_places
-from platform.plan import lines, plan
+from platform.experiment.destinations import require_places
+from platform.experiment.plan import lines, plan
 from platform.sweep.plan import composer, plan_sweep
 from platform.sweep.plan import lines as sweep_lines
 from platform.tracking.tracker import require_answer

@@ -3,7 +3,7 @@
 from jobs import train
 from platform.config import VIEW_COUNTS, Experiment
 from platform.evaluation.seal import is_complete
-from platform.experiment import ExperimentFolder
+from platform.experiment.folder import ExperimentFolder
 
 
 def run(experiment: Experiment) -> int:

@@ -23,7 +23,7 @@ from platform.config import ConfigError, Experiment, PromoteConfig, require
 from platform.evaluation.metrics import Scores
 from platform.evaluation.report import percent
 from platform.evaluation.seal import is_complete
-from platform.experiment import ExperimentFolder
+from platform.experiment.folder import ExperimentFolder
 from platform.files import write_atomically
 from platform.launch import one_line
 from platform.sweep import curve, selection

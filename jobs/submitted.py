@@ -18,9 +18,9 @@ from ray.exceptions import AuthenticationError
 from ray.job_submission import JobDetails, JobStatus, JobSubmissionClient
 
 from platform.config import CannotGoOn, Config, ConfigError, first_line, require
-from platform.interruption import signals
 from platform.redaction import redacted, unsealed
 from platform.runtime_env import shipped_code
+from platform.signals import signals
 from platform.submission import BY, Submission, different_words
 
 CONNECT_S = 5.0

@@ -17,14 +17,14 @@ from hydra.core.hydra_config import HydraConfig
 from jobs.train import Interrupted, deliver, end_runs_of_before, prepare_data, say_waiting, say_what_stopped
 from platform.config import CannotGoOn, Config, ConfigError, Experiment, first_line
 from platform.console import Console, duration
-from platform.destinations import require_copies
 from platform.evaluation.report import mlflow_command
-from platform.experiment import ExperimentFolder, MemberState, Record
-from platform.goodput import LAUNCHER_LOST
-from platform.interruption import signals
+from platform.experiment.destinations import require_copies
+from platform.experiment.folder import ExperimentFolder, MemberState, Record
+from platform.experiment.goodput import LAUNCHER_LOST
+from platform.experiment.plan import Plan
 from platform.lanes.attempts import Attempts
-from platform.plan import Plan
 from platform.runtime_env import fork_server
+from platform.signals import signals
 from platform.sweep import ranking, report, table
 from platform.sweep.agenda import Agenda
 from platform.sweep.outcome import Curves

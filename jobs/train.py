@@ -16,16 +16,16 @@ from platform.config import CannotGoOn, Config, ConfigError, Experiment, first_l
 from platform.console import Console, duration
 from platform.data.index import Index
 from platform.data.storage import is_remote
-from platform.destinations import require_cache_folder, require_copies
 from platform.evaluation import report
 from platform.evaluation.kept import kept_scores
 from platform.evaluation.table import EnsembleScores
-from platform.experiment import FAILED, FINISHED, ExperimentFolder, MemberState, Record
-from platform.interruption import signals
+from platform.experiment.destinations import require_cache_folder, require_copies
+from platform.experiment.folder import FAILED, FINISHED, ExperimentFolder, MemberState, Record
+from platform.experiment.plan import Plan, is_packed, open_data, plan
 from platform.lanes.attempts import Attempts
 from platform.locks import locked
-from platform.plan import Plan, is_packed, open_data, plan
 from platform.runtime_env import fork_server
+from platform.signals import signals
 from platform.tracking.journal import Journal
 from platform.tracking.runs import Runs
 from platform.tracking.tracker import Tracker, require_answer

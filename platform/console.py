@@ -17,7 +17,7 @@ from rich.progress import (
 )
 from rich.text import Text
 
-from platform.plan import MemberPlan, Plan
+from platform.experiment.plan import MemberPlan, Plan
 
 PLAIN_LINE_EVERY_S, WHOLE_LINE_EVERY_S = 10.0, 30.0
 

@@ -6,7 +6,7 @@ import pytest
 
 from platform.config import Config, Experiment
 from platform.console import Console, Counter, duration
-from platform.plan import MemberPlan, Plan
+from platform.experiment.plan import MemberPlan, Plan
 
 
 def plan_of(*names: str) -> Plan:

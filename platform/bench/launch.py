@@ -12,7 +12,7 @@ from pathlib import Path
 from platform.bench.figures import Figures
 from platform.checkout import ROOT
 from platform.config import Config
-from platform.experiment import MemberFolder, MemberState
+from platform.experiment.folder import MemberFolder, MemberState
 
 REPEATS = 3  # each takes most of a minute
 LIMIT_S = 900

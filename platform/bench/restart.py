@@ -20,7 +20,7 @@ from platform.bench.figures import Figures
 from platform.bench.launch import environment, settings
 from platform.checkout import ROOT
 from platform.config import Config
-from platform.goodput import read_attempts
+from platform.experiment.goodput import read_attempts
 
 REPEATS = 3  # each takes most of two minutes
 WORKERS = 2

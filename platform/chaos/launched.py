@@ -16,7 +16,7 @@ from typing import Any
 
 from platform.chaos import session
 from platform.checkout import ROOT
-from platform.goodput import Attempt, read_attempts
+from platform.experiment.goodput import Attempt, read_attempts
 from platform.training.progress import COMPUTING
 
 

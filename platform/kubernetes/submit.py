@@ -7,12 +7,12 @@ import secrets
 import time
 
 from platform.config import ConfigError
-from platform.interruption import signals
 from platform.kubernetes.client import Away, Cluster, Object, Patience, Refused, connect
 from platform.kubernetes.difference import differences, summary
 from platform.kubernetes.follow import OVER, state
 from platform.kubernetes.follow import follow as follow_to_end
 from platform.kubernetes.refusals import explained
+from platform.signals import signals
 
 INTERRUPTED = 130
 _DELETION_S = 600.0  # pods get their grace period

@@ -7,8 +7,8 @@ import contextlib
 import time
 from typing import TYPE_CHECKING
 
-from platform.experiment import ExperimentFolder
-from platform.goodput import LAUNCHER_LOST, UNDER_WAY, Attempt, read_attempts, write_attempts
+from platform.experiment.folder import ExperimentFolder
+from platform.experiment.goodput import LAUNCHER_LOST, UNDER_WAY, Attempt, read_attempts, write_attempts
 
 if TYPE_CHECKING:
     from platform.cluster import Beat, GroupEvent  # Ray takes its time, which an error of the plan need not

@@ -35,12 +35,12 @@ from platform.cluster import (
 from platform.config import ClusterConfig, first_line
 from platform.console import Console
 from platform.data.storage import join
-from platform.experiment import ExperimentFolder, Record
+from platform.experiment.folder import ExperimentFolder, Record
+from platform.experiment.plan import Plan
 from platform.files import write_atomically
 from platform.lanes.attempts import Attempts
 from platform.lanes.group_callback import GroupWatch
 from platform.lanes.worker import Lane, LaneMember, train_lane
-from platform.plan import Plan
 from platform.ray_internals import last_words, log_folder
 from platform.runtime_env import Unforked
 from platform.tracking.runs import Runs

@@ -31,9 +31,9 @@ from platform.data.pixels import Pixels
 from platform.data.storage import StorageError
 from platform.evaluation import probabilities
 from platform.evaluation.predict import Predictions, predict
-from platform.experiment import FAILED, FINISHED, MemberFolder, MemberState, fingerprint
+from platform.experiment.folder import FAILED, FINISHED, MemberFolder, MemberState, fingerprint
+from platform.experiment.goodput import read_attempts
 from platform.fork_server.client import FORKED, STATE
-from platform.goodput import read_attempts
 from platform.lanes.group_callback import lost_a_peer
 from platform.lanes.heartbeat import Pulse, preemption_notice
 from platform.models.build import build

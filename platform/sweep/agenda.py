@@ -10,7 +10,7 @@ from enum import Enum
 from pathlib import Path
 
 from platform.config import SweepConfig
-from platform.experiment import ExperimentFolder
+from platform.experiment.folder import ExperimentFolder
 from platform.sweep.curve import CurveReader
 from platform.sweep.search import Search
 from platform.sweep.trials import FINISHED, OVER, WAITING, Book, Point, Trial, name_of

@@ -16,8 +16,8 @@ from omegaconf.errors import OmegaConfBaseException
 from platform.checkout import ROOT
 from platform.config import Config, ConfigError, Experiment, SweepConfig, require
 from platform.data.index import Index
+from platform.experiment.plan import Plan, open_data, plan, plan_member
 from platform.launch import one_line, unknown_key, variant
-from platform.plan import Plan, open_data, plan, plan_member
 from platform.sweep.search import Search, random_points, search_of
 from platform.sweep.space import Parameter, grid, grid_size, parameters, words
 from platform.sweep.trials import Point

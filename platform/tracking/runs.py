@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 from platform.config import Config, Experiment
 from platform.evaluation import report
 from platform.evaluation.table import EnsembleScores
-from platform.experiment import FINISHED, ExperimentFolder, MemberState, Record
-from platform.goodput import Goodput, read_attempts, table
+from platform.experiment.folder import FINISHED, ExperimentFolder, MemberState, Record
+from platform.experiment.goodput import Goodput, read_attempts, table
 from platform.tracking.journal import Journal
 from platform.tracking.tracker import Tracker, new_key
 

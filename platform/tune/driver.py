@@ -29,10 +29,10 @@ from platform.cluster import (
 from platform.config import ClusterConfig, Config, first_line, replaced
 from platform.console import Console
 from platform.data.storage import join
-from platform.experiment import ExperimentFolder, Record
+from platform.experiment.folder import ExperimentFolder, Record
+from platform.experiment.plan import plan_member
 from platform.lanes.attempts import Attempts
 from platform.lanes.launcher import POLL_EVERY_S, WARN_AFTER_S, Lanes
-from platform.plan import plan_member
 from platform.sweep import curve
 from platform.sweep.agenda import Agenda
 from platform.sweep.plan import SweepPlan

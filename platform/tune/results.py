@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from platform.config import CannotGoOn, Config, ConfigError, first_line
 from platform.evaluation import report
 from platform.evaluation.kept import scored
-from platform.experiment import ExperimentFolder
+from platform.experiment.folder import ExperimentFolder
 from platform.helper import Helper
 from platform.sweep.trials import FINISHED, STOPPED, Trial
 from platform.tracking.runs import Runs

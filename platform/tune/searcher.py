@@ -11,8 +11,8 @@ from typing import Any
 from ray.tune.search import Searcher
 
 from platform.config import Config, ConfigError
-from platform.experiment import FAILED as MEMBER_FAILED
-from platform.experiment import ExperimentFolder
+from platform.experiment.folder import FAILED as MEMBER_FAILED
+from platform.experiment.folder import ExperimentFolder
 from platform.sweep.agenda import Agenda, Nothing
 from platform.sweep.trials import DIVERGED, FAILED, FINISHED, OVER, STOPPED, Trial
 from platform.training.meter import NonFiniteLoss

@@ -21,7 +21,7 @@ from ray import tune
 from platform.cluster import Sender, in_thread, lost_nodes, release, take_secrets
 from platform.config import Config, first_line, flatten, identity, replaced
 from platform.data.storage import join
-from platform.experiment import FAILED, ExperimentFolder, MemberFolder
+from platform.experiment.folder import FAILED, ExperimentFolder, MemberFolder
 from platform.files import replacing, write_atomically
 from platform.lanes.launcher import fit_lane
 from platform.lanes.worker import Lane, LaneMember, run_lane

@@ -14,8 +14,8 @@ from mlflow.tracking import MlflowClient
 
 from platform.checkout import ROOT
 from platform.config import DataConfig
-from platform.experiment import MemberFolder, MemberState
-from platform.goodput import Attempt, read_attempts
+from platform.experiment.folder import MemberFolder, MemberState
+from platform.experiment.goodput import Attempt, read_attempts
 from platform.tracking.tracker import mlflow_ids
 
 SMALL = ["model.width=0.25", "training.epochs=1", "evaluation.views=[1,10]", "training.precision=float32"]

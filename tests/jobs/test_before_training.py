@@ -8,8 +8,8 @@ import pytest
 from jobs import train
 from jobs.train import Outcome
 from platform.config import Config, Experiment, LoaderConfig, TrackingConfig, TrainingConfig
-from platform.experiment import MemberState
-from platform.plan import Plan
+from platform.experiment.folder import MemberState
+from platform.experiment.plan import Plan
 from tests.packing.packed import config, write_files
 from tests.packing.test_duplicates import twice
 

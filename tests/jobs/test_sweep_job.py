@@ -19,7 +19,7 @@ from mlflow.tracking import MlflowClient
 
 from platform.chaos import session
 from platform.data import samplelog
-from platform.experiment import ExperimentFolder
+from platform.experiment.folder import ExperimentFolder
 from platform.sweep import curve
 from platform.sweep.trials import DIVERGED, FINISHED, OVER, STOPPED, WAITING, Book, Trial
 from platform.tracking.tracker import mlflow_ids

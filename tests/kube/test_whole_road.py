@@ -16,7 +16,7 @@ from platform.chaos import compare
 from platform.chaos.servers import MlflowServer
 from platform.checkout import ROOT
 from platform.config import DataConfig
-from platform.experiment import FINISHED, ExperimentFolder
+from platform.experiment.folder import FINISHED, ExperimentFolder
 from tests.jobs.conftest import Runner
 from tests.kube.apiserver import ApiServer
 from tests.kube.conftest import ADMIN, PASSWORD

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from platform.cluster import Beat, Message
-from platform.experiment import ExperimentFolder
+from platform.experiment.folder import ExperimentFolder
 from platform.lanes.attempts import Attempts
 from platform.lanes.launcher import Lanes
 from platform.training.progress import COMPUTING, WAITING

@@ -18,7 +18,7 @@ from torch.multiprocessing.spawn import start_processes
 from platform.cluster import Message
 from platform.config import ConfigError, DataConfig
 from platform.data.index import Split
-from platform.experiment import FAILED, FINISHED, MemberFolder, MemberState
+from platform.experiment.folder import FAILED, FINISHED, MemberFolder, MemberState
 from platform.lanes import worker
 from platform.lanes.worker import Lane, LaneMember, _freeze_imported, run_lane
 from platform.training import loop

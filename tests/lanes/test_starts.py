@@ -10,7 +10,7 @@ from platform.cluster import Failure, Mailbox, Sender
 from platform.config import Config, ConfigError
 from platform.data.cache import ShardError
 from platform.data.storage import StorageError
-from platform.experiment import FAILED, UNFINISHED, MemberFolder, MemberState
+from platform.experiment.folder import FAILED, UNFINISHED, MemberFolder, MemberState
 from platform.lanes import worker
 from platform.lanes.worker import EXCUSED, LaneMember, _is_final, _started, count_start
 from platform.training.worker import Worker

@@ -9,10 +9,10 @@ import pytest
 
 from platform.config import Config, ConfigError, DataConfig, StorageConfig
 from platform.data.index import read_index
+from platform.experiment.plan import _say_once, open_data
 from platform.packing import recipe
 from platform.packing.adopt import index_shards
 from platform.packing.pack import pack
-from platform.plan import _say_once, open_data
 from tests.data.handmade import write_tar
 from tests.packing.packed import class_files, config, one_image, write_files
 from tests.packing.test_resume import interrupt_at

@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from platform.config import SweepConfig
-from platform.experiment import ExperimentFolder
+from platform.experiment.folder import ExperimentFolder
 from platform.sweep import curve
 from platform.sweep.agenda import REPLAYED, Agenda, Nothing
 from platform.sweep.curve import Moment

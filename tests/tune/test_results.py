@@ -10,7 +10,7 @@ import pytest
 
 from platform.config import CannotGoOn, Config, Experiment, TrackingConfig
 from platform.evaluation.seal import SEAL
-from platform.experiment import ExperimentFolder, Record
+from platform.experiment.folder import ExperimentFolder, Record
 from platform.sweep.trials import FINISHED, STOPPED, Trial, name_of
 from platform.tracking.runs import Runs
 from platform.tune.results import Results, Scored, Scoring

@@ -7,7 +7,7 @@ import pytest
 
 from platform.config import Config, ConfigError, Experiment
 from platform.data.index import Index
-from platform.experiment import FINISHED, ExperimentFolder, MemberFolder, MemberState, Record
+from platform.experiment.folder import FINISHED, ExperimentFolder, MemberFolder, MemberState, Record
 from platform.locks import locked
 from tests.counting import cost_of
 

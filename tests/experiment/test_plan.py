@@ -21,8 +21,8 @@ from platform.config import (
 from platform.data.index import Index, read_index
 from platform.data.order import Order, training_order
 from platform.data.readahead import OrderAhead
+from platform.experiment.plan import lines, open_data, plan
 from platform.packing.pack import pack
-from platform.plan import lines, open_data, plan
 from tests.data.servers import http_server
 from tests.packing.packed import class_files, write_files
 

@@ -13,7 +13,7 @@ import pytest
 from jobs.train import prepare_data
 from platform.config import CheckpointConfig, ClusterConfig, Config, ConfigError, DataConfig, Experiment, StorageConfig
 from platform.config import TrackingConfig as Tracking
-from platform.destinations import require_copies, require_folder, require_places
+from platform.experiment.destinations import require_copies, require_folder, require_places
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ import threading
 
 import pytest
 
-from platform.interruption import signals
+from platform.signals import signals
 
 
 class Stopped(BaseException):

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from platform.goodput import LAUNCHER_LOST, Attempt, Goodput, read_attempts, table, write_attempts
+from platform.experiment.goodput import LAUNCHER_LOST, Attempt, Goodput, read_attempts, table, write_attempts
 
 
 def attempt(began: float, first: float, last: float, ended: float, *, steps: tuple[int, int], reason: str) -> Attempt:
