@@ -14,7 +14,8 @@ import torch
 from jobs.train import prepare_data
 from platform.bench import actors, checkpoint, launch, loader, order, restart, step, sweep
 from platform.bench.figures import Figures
-from platform.config import BENCH_PARTS, Config, Experiment
+from platform.config.jobs import BENCH_PARTS
+from platform.config.sections import Config, Experiment
 from platform.data.index import Index
 
 Measure = Callable[[Config, Path, Figures], None]  # the path is a folder for scratch files

@@ -26,7 +26,9 @@ from platform.chaos.nodes import LocalCluster
 from platform.chaos.remote import RemoteCluster
 from platform.chaos.servers import Absences, MlflowServer, ShardServer
 from platform.chaos.strikes import Strike, draw_strikes
-from platform.config import ClusterConfig, Config, ConfigError, Experiment, TrackingConfig, require
+from platform.config.checks import ConfigError, require
+from platform.config.cluster import ClusterConfig
+from platform.config.sections import Config, Experiment, TrackingConfig
 from platform.experiment.folder import ExperimentFolder
 from platform.experiment.goodput import Goodput
 from platform.experiment.plan import plan

@@ -1,6 +1,6 @@
 """`job=check`: every check that needs no training, and the plan."""
 
-from platform.config import Experiment
+from platform.config.sections import Experiment
 from platform.experiment.destinations import require_places
 from platform.experiment.plan import lines, plan
 from platform.sweep.plan import composer, plan_sweep

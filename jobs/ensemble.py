@@ -1,7 +1,8 @@
 """`job=ensemble`: the members of `ensemble.members`, side by side in lanes, then the paper's table."""
 
 from jobs import train
-from platform.config import Experiment, require
+from platform.config.checks import require
+from platform.config.sections import Experiment
 
 
 def run(experiment: Experiment) -> int:

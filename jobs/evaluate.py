@@ -1,7 +1,7 @@
 """`job=evaluate`: the members' trained weights evaluated again, e.g. with more views; nothing is trained."""
 
 from jobs import train
-from platform.config import VIEW_COUNTS, Experiment
+from platform.config.sections import VIEW_COUNTS, Experiment
 from platform.evaluation.seal import is_complete
 from platform.experiment.folder import ExperimentFolder
 

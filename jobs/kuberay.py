@@ -7,7 +7,8 @@ import math
 from typing import Any
 
 from jobs import check
-from platform.config import Config, ConfigError, Experiment, require
+from platform.config.checks import ConfigError, require
+from platform.config.sections import Config, Experiment
 from platform.kubernetes import rendering
 from platform.kubernetes.rayjob import gpus_of, pods_of, rayjob
 

@@ -10,7 +10,8 @@ import sys
 import threading
 from collections.abc import Generator, Iterable, Iterator
 
-from platform.config import Config, ConfigError, Experiment, printable
+from platform.config.checks import ConfigError, printable
+from platform.config.sections import Config, Experiment
 from platform.console import Counter as Progress
 from platform.data.cache import ShardError
 from platform.data.index import read_entries

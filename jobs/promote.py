@@ -19,7 +19,9 @@ from rich.table import Table
 from rich.text import Text
 
 from platform.checkout import ROOT
-from platform.config import ConfigError, Experiment, PromoteConfig, require
+from platform.config.checks import ConfigError, require
+from platform.config.jobs import PromoteConfig
+from platform.config.sections import Experiment
 from platform.evaluation.metrics import Scores
 from platform.evaluation.report import percent
 from platform.evaluation.seal import is_complete

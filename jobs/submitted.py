@@ -17,7 +17,8 @@ import ray
 from ray.exceptions import AuthenticationError
 from ray.job_submission import JobDetails, JobStatus, JobSubmissionClient
 
-from platform.config import CannotGoOn, Config, ConfigError, first_line, require
+from platform.config.checks import CannotGoOn, ConfigError, first_line, require
+from platform.config.sections import Config
 from platform.redaction import redacted, unsealed
 from platform.runtime_env import shipped_code
 from platform.signals import signals

@@ -15,7 +15,8 @@ from pathlib import Path
 from hydra.core.hydra_config import HydraConfig
 
 from jobs.train import Interrupted, deliver, end_runs_of_before, prepare_data, say_waiting, say_what_stopped
-from platform.config import CannotGoOn, Config, ConfigError, Experiment, first_line
+from platform.config.checks import CannotGoOn, ConfigError, first_line
+from platform.config.sections import Config, Experiment
 from platform.console import Console, duration
 from platform.evaluation.report import mlflow_command
 from platform.experiment.destinations import require_copies

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from jobs.pack import write
-from platform.config import CannotGoOn, Config, ConfigError, Experiment, first_line
+from platform.config.checks import CannotGoOn, ConfigError, first_line
+from platform.config.sections import Config, Experiment
 from platform.console import Console, duration
 from platform.data.index import Index
 from platform.data.storage import is_remote

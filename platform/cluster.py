@@ -22,7 +22,8 @@ from ray.util.placement_group import remove_placement_group
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from platform.checkout import ROOT
-from platform.config import CannotGoOn, ClusterConfig, ConfigError, first_line
+from platform.config.checks import CannotGoOn, ConfigError, first_line
+from platform.config.cluster import ClusterConfig
 from platform.fork_server.client import FORKED, STATE
 from platform.fork_server.command import SETUP_WORKER
 from platform.guard import MARK, guard

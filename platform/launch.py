@@ -25,19 +25,11 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from platform.checkout import ROOT
-from platform.config import (
-    MEMORY,
-    CannotGoOn,
-    ClusterConfig,
-    Config,
-    ConfigError,
-    Experiment,
-    KubeConfig,
-    first_line,
-    flatten,
-    printable,
-    require,
-)
+from platform.config.checks import CannotGoOn, ConfigError, first_line, printable, require
+from platform.config.cluster import ClusterConfig
+from platform.config.identity import flatten
+from platform.config.kubernetes import KubeConfig
+from platform.config.sections import MEMORY, Config, Experiment
 from platform.overrides import as_typed, at_home, explained, explained_ambiguity, home_paths, refuse_empty, sections
 from platform.redaction import Redacting, redacted, sealed_words
 from platform.submission import is_submitted, submission

@@ -17,7 +17,11 @@ from hydra.core.override_parser.overrides_visitor import HydraErrorListener
 from hydra.errors import HydraException, OverrideParseException
 from hydra.grammar.gen.OverrideLexer import InputStream, OverrideLexer
 
-from platform.config import ClusterConfig, Config, ConfigError, KubeConfig, replaced
+from platform.config.checks import ConfigError
+from platform.config.cluster import ClusterConfig
+from platform.config.identity import replaced
+from platform.config.kubernetes import KubeConfig
+from platform.config.sections import Config
 
 # Settings that are paths (or addresses) of the machine that the command runs on.
 PATHS = (

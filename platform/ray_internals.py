@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import psutil
 
-from platform.config import ConfigError
+from platform.config.checks import ConfigError
 
 if TYPE_CHECKING:  # what a plan asks of this file needs no Ray
     from ray.util.placement_group import PlacementGroup

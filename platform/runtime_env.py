@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from platform.checkout import ROOT
-from platform.config import ClusterConfig
+from platform.config.cluster import ClusterConfig
 from platform.fork_server.client import FORKED, SUBREAPER, has_subreaper
 from platform.fork_server.command import command, start_warm
 from platform.fork_server.preload import FIRST, WITH_RAY

@@ -13,7 +13,10 @@ import socket
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 
-from platform.config import MEMORY, MLFLOW_SCHEMES, ClusterConfig, Config, ConfigError, Experiment, identity, require
+from platform.config.checks import ConfigError, require
+from platform.config.cluster import ClusterConfig
+from platform.config.identity import identity
+from platform.config.sections import MEMORY, MLFLOW_SCHEMES, Config, Experiment
 from platform.redaction import holds_secret
 
 NAME, FOLDER, JOB, BY = "platform.name", "platform.folder", "platform.job", "platform.by"  # keys of a job's metadata

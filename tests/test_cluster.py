@@ -20,7 +20,8 @@ from platform.cluster import (
     gpus_per_worker,
     lane_count,
 )
-from platform.config import ClusterConfig, ConfigError
+from platform.config.checks import ConfigError
+from platform.config.cluster import ClusterConfig
 
 TWO_TO_EIGHT = {"min": 2, "max": 8}
 

@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from platform.config import Config, Experiment
+from platform.config.sections import Config, Experiment
 from platform.console import Console, Counter, duration
 from platform.experiment.plan import MemberPlan, Plan
 

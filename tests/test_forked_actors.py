@@ -20,7 +20,7 @@ from ray.train.torch import TorchTrainer
 
 import platform.cluster as cluster
 from platform.checkout import ROOT
-from platform.config import ClusterConfig
+from platform.config.cluster import ClusterConfig
 from platform.fork_server.client import FORKED
 from tests.actors import Actor, note_server, report_server
 
@@ -125,7 +125,7 @@ def test_a_worker_that_dies_is_told_to_ray_as_ever(local_ray: Path):
 OFF = """
 import os
 import platform.cluster as cluster
-from platform.config import ClusterConfig
+from platform.config.cluster import ClusterConfig
 from platform.runtime_env import fork_server
 import ray
 try:

@@ -14,7 +14,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 import platform.cluster as cluster
 from platform.chaos import session
 from platform.chaos.nodes import LocalCluster
-from platform.config import ClusterConfig
+from platform.config.cluster import ClusterConfig
 from platform.fork_server.client import FORKED
 from tests.actors import Actor
 

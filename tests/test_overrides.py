@@ -9,7 +9,9 @@ from hydra.errors import OverrideParseException
 from hypothesis import given
 from hypothesis import strategies as st
 
-from platform.config import Config, ConfigError, DataConfig, replaced
+from platform.config.checks import ConfigError
+from platform.config.identity import replaced
+from platform.config.sections import Config, DataConfig
 from platform.overrides import as_typed, at_home, explained, explained_ambiguity, in_quotes, refuse_empty, strings
 
 

@@ -12,19 +12,12 @@ import pytest
 from platform import redaction  # pyright: ignore[reportAttributeAccessIssue]
 from platform.checkout import ROOT
 from platform.cluster import Mailbox
-from platform.config import (
-    CheckpointConfig,
-    ClusterConfig,
-    Config,
-    ConfigError,
-    DataConfig,
-    EnsembleConfig,
-    KubeConfig,
-    SweepConfig,
-    TrackingConfig,
-    first_line,
-    identity,
-)
+from platform.config.checks import ConfigError, first_line
+from platform.config.cluster import ClusterConfig
+from platform.config.identity import identity
+from platform.config.jobs import SweepConfig
+from platform.config.kubernetes import KubeConfig
+from platform.config.sections import CheckpointConfig, Config, DataConfig, EnsembleConfig, TrackingConfig
 from platform.redaction import (
     MASK,
     VARIABLE,

@@ -5,7 +5,8 @@ from dataclasses import replace
 
 import pytest
 
-from platform.config import CheckpointConfig, Config, ConfigError, DataConfig, Experiment, StorageConfig, TrackingConfig
+from platform.config.checks import ConfigError
+from platform.config.sections import CheckpointConfig, Config, DataConfig, Experiment, StorageConfig, TrackingConfig
 from platform.submission import FOLDER, JOB, NAME, Submission, different_words, entrypoint, submission
 
 THERE = Config(

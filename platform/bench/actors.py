@@ -17,7 +17,8 @@ import ray
 from platform.bench.figures import Figures
 from platform.bench.launch import run
 from platform.cluster import connect, disconnect
-from platform.config import ClusterConfig, Config
+from platform.config.cluster import ClusterConfig
+from platform.config.sections import Config
 
 REPEATS = 3
 MANY = 8

@@ -9,7 +9,7 @@ import torch
 
 from platform.bench.figures import Figures
 from platform.bench.step import loop_seconds
-from platform.config import CheckpointConfig, Config
+from platform.config.sections import CheckpointConfig, Config
 from platform.data.index import Index
 from platform.training.progress import Progress
 

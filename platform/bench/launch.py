@@ -11,7 +11,7 @@ from pathlib import Path
 
 from platform.bench.figures import Figures
 from platform.checkout import ROOT
-from platform.config import Config
+from platform.config.sections import Config
 from platform.experiment.folder import MemberFolder, MemberState
 
 REPEATS = 3  # each takes most of a minute

@@ -22,7 +22,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from platform.bench.figures import Figures
-from platform.config import Config, ConfigError, DataConfig, SamplingConfig
+from platform.config.checks import ConfigError
+from platform.config.sections import Config, DataConfig, SamplingConfig
 from platform.data import draws
 from platform.data.decode import EncodedImage
 from platform.data.index import Split, read_index

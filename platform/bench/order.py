@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from platform.bench.figures import Figures
-from platform.config import Config
+from platform.config.sections import Config
 from platform.data.order import Order
 
 SHARDS, PER_SHARD = 100_000, 12_800  # 1.28 billion samples

@@ -19,7 +19,7 @@ from typing import TypeVar
 from platform.bench.figures import Figures
 from platform.bench.launch import environment, settings
 from platform.checkout import ROOT
-from platform.config import Config
+from platform.config.sections import Config
 from platform.experiment.goodput import read_attempts
 
 REPEATS = 3  # each takes most of two minutes

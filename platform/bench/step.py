@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 
 from platform.bench.figures import Figures
-from platform.config import Config
+from platform.config.sections import Config
 from platform.data.index import Index
 from platform.data.loader import Batch, TrainLoader
 from platform.data.order import training_order

@@ -15,7 +15,7 @@ from typing import Any
 
 from platform.bench.figures import Figures
 from platform.bench.launch import run, settings
-from platform.config import Config
+from platform.config.sections import Config
 from platform.data.index import Index
 from platform.data.order import steps_per_epoch
 

@@ -12,7 +12,7 @@ from typing import Self, TypeVar
 
 from platform.chaos import session
 from platform.checkout import ROOT
-from platform.config import ConfigError
+from platform.config.checks import ConfigError
 from platform.ray_internals import RAY, interpreter_there
 
 DRAIN_S = 30

@@ -3,7 +3,8 @@
 import random
 from dataclasses import dataclass
 
-from platform.config import ChaosConfig, ConfigError
+from platform.config.checks import ConfigError
+from platform.config.jobs import ChaosConfig
 
 FIRST, LAST = 0.05, 0.6  # of the work: before, there may be nothing to lose; after, it may be over too soon
 

@@ -13,7 +13,8 @@ from fractions import Fraction
 import numpy as np
 from numpy.typing import NDArray
 
-from platform.config import Config, require
+from platform.config.checks import require
+from platform.config.sections import Config
 from platform.data import draws
 from platform.data.index import Split
 

@@ -10,7 +10,7 @@ import itertools
 import torch
 from torch import Tensor
 
-from platform.config import DataConfig, SamplingConfig
+from platform.config.sections import DataConfig, SamplingConfig
 
 # Principal components of ImageNet's RGB covariance, values in 0..1 (AlexNet; Howard keeps them).
 LIGHTING_EIGENVALUES = (0.2175, 0.0188, 0.0045)

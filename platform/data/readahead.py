@@ -7,7 +7,7 @@ import logging
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 
-from platform.config import ConfigError
+from platform.config.checks import ConfigError
 from platform.data.cache import ShardError
 from platform.data.index import Split
 from platform.data.order import Block, Order

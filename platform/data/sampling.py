@@ -7,7 +7,7 @@ decoding. The colours are changed later, on the device (`pixels`).
 import math
 from dataclasses import dataclass
 
-from platform.config import DataConfig, SamplingConfig
+from platform.config.sections import DataConfig, SamplingConfig
 from platform.data.decode import Box
 
 ATTEMPTS = 10

@@ -13,7 +13,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from platform.config import ConfigError, first_line
+from platform.config.checks import ConfigError, first_line
 from platform.evaluation.metrics import Scores
 from platform.evaluation.seal import SEAL
 from platform.evaluation.table import EnsembleScores

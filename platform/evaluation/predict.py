@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from platform.config import Config
+from platform.config.sections import Config
 from platform.data.decode import EncodedImage
 from platform.data.index import Split
 from platform.data.loader import Batch, Loader

@@ -10,7 +10,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from platform.config import TrackingConfig
+from platform.config.sections import TrackingConfig
 from platform.evaluation.metrics import Scores
 from platform.evaluation.table import EnsembleScores, Row, rows
 

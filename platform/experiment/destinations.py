@@ -10,7 +10,8 @@ import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from platform.config import MEMORY, Config, ConfigError, Experiment
+from platform.config.checks import ConfigError
+from platform.config.sections import MEMORY, Config, Experiment
 from platform.data.cache import require_cache
 from platform.data.storage import is_remote
 from platform.submission import tracking_file

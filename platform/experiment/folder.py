@@ -21,7 +21,9 @@ from pathlib import Path
 from typing import Any
 
 from platform.changes import append_change, forget_changes, read_changes, read_with_changes
-from platform.config import ConfigError, Experiment, differences, first_line, identity
+from platform.config.checks import ConfigError, first_line
+from platform.config.identity import differences, identity
+from platform.config.sections import Experiment
 from platform.data.index import Index, Split
 from platform.evaluation.seal import SEAL, is_complete
 from platform.files import remove_unfinished, write_atomically

@@ -7,7 +7,9 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
-from platform.config import MEMORY, TORCHVISION, ClusterConfig, Config, ConfigError, Experiment, require
+from platform.config.checks import ConfigError, require
+from platform.config.cluster import ClusterConfig
+from platform.config.sections import MEMORY, TORCHVISION, Config, Experiment
 from platform.data.cache import ShardError
 from platform.data.index import INDEX_NAME, Index, has_index, read_index
 from platform.data.order import steps_per_epoch, total_steps, training_order

@@ -8,7 +8,10 @@ import re
 import shlex
 from dataclasses import asdict
 
-from platform.config import MEMORY, ClusterConfig, Config, KubeConfig, require
+from platform.config.checks import require
+from platform.config.cluster import ClusterConfig
+from platform.config.kubernetes import KubeConfig
+from platform.config.sections import MEMORY, Config
 from platform.data.storage import is_remote
 from platform.submission import COMMAND, HERE_ONLY, refuse_passwords
 

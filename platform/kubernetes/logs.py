@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Iterator
 from datetime import datetime
 
-from platform.config import first_line
+from platform.config.checks import first_line
 from platform.kubernetes.client import Away, Cluster, Object, Patience, Refused
 
 WAITING_LINES = 10_000  # read ahead of whoever prints them

@@ -9,16 +9,10 @@ import re
 from dataclasses import dataclass, replace
 from typing import Any
 
-from platform.config import (
-    KUBE_CRON_NAME,
-    KUBE_NAME,
-    ClusterConfig,
-    Config,
-    ConfigError,
-    Experiment,
-    KubeConfig,
-    require,
-)
+from platform.config.checks import ConfigError, require
+from platform.config.cluster import ClusterConfig
+from platform.config.kubernetes import KUBE_CRON_NAME, KUBE_NAME, KubeConfig
+from platform.config.sections import Config, Experiment
 from platform.data.order import steps_of
 from platform.kubernetes.entrypoint import entrypoint, needs_cache, words_for_pods
 from platform.kubernetes.templates import autoscaler, head, head_shared_gb, submitter, worker

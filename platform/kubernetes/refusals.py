@@ -1,6 +1,6 @@
 """What an API server refuses, as one line with the remedy."""
 
-from platform.config import ConfigError
+from platform.config.checks import ConfigError
 from platform.kubernetes.client import Cluster, Object, Refused
 from platform.kubernetes.lines import one_line
 

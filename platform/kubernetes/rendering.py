@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 
-from platform.config import ConfigError, first_line
+from platform.config.checks import ConfigError, first_line
 from platform.submission import COMMAND
 
 

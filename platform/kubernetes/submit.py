@@ -6,7 +6,7 @@ In: the rendered manifest. Out: the job's exit code. Nothing that happens to thi
 import secrets
 import time
 
-from platform.config import ConfigError
+from platform.config.checks import ConfigError
 from platform.kubernetes.client import Away, Cluster, Object, Patience, Refused, connect
 from platform.kubernetes.difference import differences, summary
 from platform.kubernetes.follow import OVER, state

@@ -7,7 +7,8 @@ head that scales its workers mounts one by itself. Container limits are what the
 import math
 from typing import Any
 
-from platform.config import SPOT_LABELS, Config, KubeConfig
+from platform.config.kubernetes import SPOT_LABELS, KubeConfig
+from platform.config.sections import Config
 from platform.kubernetes.entrypoint import CACHE
 
 DRAIN_S = 30  # `ray start --block` on SIGTERM: Ray's own patience, in which members save

@@ -24,7 +24,7 @@ from ray.train.v2._internal.execution.controller.state import (
 from ray.train.v2.api.exceptions import ControllerError, PreemptionError, WorkerGroupError
 
 from platform.cluster import GroupEvent, lost_nodes
-from platform.config import first_line
+from platform.config.checks import first_line
 
 ASK_EVERY_S = 0.2
 

@@ -32,7 +32,8 @@ from platform.cluster import (
     lane_count,
     start_mailbox,
 )
-from platform.config import ClusterConfig, first_line
+from platform.config.checks import first_line
+from platform.config.cluster import ClusterConfig
 from platform.console import Console
 from platform.data.storage import join
 from platform.experiment.folder import ExperimentFolder, Record

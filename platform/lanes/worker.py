@@ -23,7 +23,8 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from platform.cluster import Failure, Sender, WarningForwarder, cause_of, lost_nodes, take_secrets
-from platform.config import Config, ConfigError, first_line
+from platform.config.checks import ConfigError, first_line
+from platform.config.sections import Config
 from platform.data.cache import ShardError
 from platform.data.index import Index, read_index
 from platform.data.order import evaluation_share

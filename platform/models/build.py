@@ -8,7 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from platform.config import TORCHVISION, ConfigError, ModelConfig
+from platform.config.checks import ConfigError
+from platform.config.sections import TORCHVISION, ModelConfig
 from platform.models.dropout import by_sample
 from platform.models.googlenet import GoogLeNet
 

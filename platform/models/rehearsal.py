@@ -11,7 +11,8 @@ import torch
 from torch import nn
 from torch.overrides import TorchFunctionMode
 
-from platform.config import ConfigError, ModelConfig, first_line
+from platform.config.checks import ConfigError, first_line
+from platform.config.sections import ModelConfig
 from platform.models.build import build, check, logits_and_auxiliary
 
 META = torch.device("meta")

@@ -18,7 +18,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from platform.config import ConfigError, DataConfig, StorageConfig
+from platform.config.checks import ConfigError
+from platform.config.sections import DataConfig, StorageConfig
 from platform.data.cache import Bytes
 from platform.data.index import INDEX_NAME, KIND, has_index
 from platform.data.order import steps_of

@@ -13,7 +13,7 @@ from typing import Any
 
 from PIL import Image
 
-from platform.config import ConfigError, first_line
+from platform.config.checks import ConfigError, first_line
 from platform.packing.items import SPLIT_NAMES, Item, Parts, say_once
 
 UNKNOWN_SPLIT = "Unknown value"  # as torchvision's error begins

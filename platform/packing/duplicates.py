@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-from platform.config import ConfigError
+from platform.config.checks import ConfigError
 from platform.packing.items import Item
 
 BYTES = 16  # of a digest: of a million images two are equal by chance with the probability 1e-27

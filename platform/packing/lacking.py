@@ -8,7 +8,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
-from platform.config import ConfigError
+from platform.config.checks import ConfigError
 from platform.data.cache import Bytes
 from platform.data.reader import IMAGE_EXTENSIONS, SampleRule
 from platform.data.tar import Place

@@ -14,7 +14,8 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 from pyarrow import csv, parquet
 
-from platform.config import ConfigError, StorageConfig, first_line
+from platform.config.checks import ConfigError, first_line
+from platform.config.sections import StorageConfig
 from platform.data.storage import Storage, StorageError, is_remote, join
 from platform.packing.items import SPLIT_NAMES, Item, Parts, file_stamp, read_file
 

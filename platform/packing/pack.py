@@ -19,7 +19,8 @@ from typing import Any
 
 import numpy as np
 
-from platform.config import ConfigError, DataConfig, StorageConfig
+from platform.config.checks import ConfigError
+from platform.config.sections import DataConfig, StorageConfig
 from platform.data import draws
 from platform.data.index import KIND
 from platform.data.order import steps_of

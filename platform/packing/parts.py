@@ -6,7 +6,7 @@ In: how many images of which class each part has. Out: an error or a line.
 import math
 from collections.abc import Iterable, Mapping
 
-from platform.config import ConfigError
+from platform.config.checks import ConfigError
 from platform.packing.items import natural
 
 NAMED = 3  # classes in one line

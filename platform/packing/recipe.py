@@ -10,7 +10,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from platform.config import ConfigError, DataConfig
+from platform.config.checks import ConfigError
+from platform.config.sections import DataConfig
 
 DIGEST = "sha256"
 EQUAL = "equal_images"  # that were kept, if any

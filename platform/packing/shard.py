@@ -15,7 +15,7 @@ from typing import Any
 
 from PIL import Image
 
-from platform.config import ConfigError, first_line
+from platform.config.checks import ConfigError, first_line
 from platform.data.storage import NoSuchFile, Refused, StorageError
 from platform.packing.duplicates import NONE, digest_of
 from platform.packing.encode import CODECS, stored

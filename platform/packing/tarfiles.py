@@ -3,7 +3,7 @@
 In: an address. Out: names and sizes, and what was left out.
 """
 
-from platform.config import ConfigError
+from platform.config.checks import ConfigError
 from platform.data.storage import Storage
 from platform.data.tar import NAMED, LeftOut
 from platform.data.toolmade import is_tool_made

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from enum import Enum
 from pathlib import Path
 
-from platform.config import SweepConfig
+from platform.config.jobs import SweepConfig
 from platform.experiment.folder import ExperimentFolder
 from platform.sweep.curve import CurveReader
 from platform.sweep.search import Search

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from platform.config import ConfigError, require
+from platform.config.checks import ConfigError, require
 from platform.data.draws import uniforms
 from platform.evaluation.metrics import Scores
 from platform.evaluation.probabilities import MemberProbabilities

@@ -11,7 +11,7 @@ from datetime import datetime
 from html import escape
 from pathlib import Path
 
-from platform.config import SweepConfig
+from platform.config.jobs import SweepConfig
 from platform.sweep.importance import Importance
 from platform.sweep.labels import printable
 from platform.sweep.ranking import Ranking

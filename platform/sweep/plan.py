@@ -14,7 +14,9 @@ from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 
 from platform.checkout import ROOT
-from platform.config import Config, ConfigError, Experiment, SweepConfig, require
+from platform.config.checks import ConfigError, require
+from platform.config.jobs import SweepConfig
+from platform.config.sections import Config, Experiment
 from platform.data.index import Index
 from platform.experiment.plan import Plan, open_data, plan, plan_member
 from platform.launch import one_line, unknown_key, variant

@@ -15,7 +15,8 @@ import hydra
 from omegaconf import OmegaConf
 
 from platform.checkout import ROOT
-from platform.config import NOT_IDENTITY, ConfigError, differences, flatten, identity, require
+from platform.config.checks import ConfigError, require
+from platform.config.identity import NOT_IDENTITY, differences, flatten, identity
 from platform.launch import SINGLE, compose
 from platform.redaction import sealed_deeply
 from platform.sweep.notation import join, key, word, yaml_lines, yaml_value

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from statistics import fmean
 
-from platform.config import require_at_least
+from platform.config.checks import require_at_least
 from platform.sweep.labels import point_label
 from platform.sweep.noise import LEVEL, Noise, holm
 from platform.sweep.outcome import Curves, Ranked, Unranked, of_point

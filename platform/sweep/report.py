@@ -6,7 +6,7 @@ In: a ranking with its book and curves. Out: files in a folder, and figures for 
 from datetime import UTC, datetime
 from pathlib import Path
 
-from platform.config import SweepConfig
+from platform.config.jobs import SweepConfig
 from platform.sweep.importance import Importance, importance
 from platform.sweep.outcome import Curves
 from platform.sweep.page import Origin, page

@@ -10,7 +10,7 @@ import warnings
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Protocol
 
-from platform.config import SweepConfig
+from platform.config.jobs import SweepConfig
 from platform.sweep.curve import Moment
 from platform.sweep.space import Parameter, draw, grid
 from platform.sweep.trials import FINISHED, STOPPED, Point

@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any
 
-from platform.config import require
+from platform.config.checks import require
 from platform.sweep.trials import Point
 
 ENTRIES = ("choices", "low", "high", "log", "step", "points", "when")

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from platform.changes import append_change, forget_changes, read_changes, read_with_changes
-from platform.config import ConfigError, first_line
+from platform.config.checks import ConfigError, first_line
 from platform.files import write_atomically
 
 FILE, CHANGES = "trials.json", "trials.jsonl"

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from platform.changes import append_change, read_changes
-from platform.config import first_line
+from platform.config.checks import first_line
 from platform.files import write_atomically
 
 log = logging.getLogger("platform.tracking.tracker")

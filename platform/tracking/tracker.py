@@ -21,7 +21,9 @@ from typing import TYPE_CHECKING, Any
 from omegaconf import OmegaConf
 
 from platform.checkout import ROOT
-from platform.config import TrackingConfig, first_line, flatten
+from platform.config.checks import first_line
+from platform.config.identity import flatten
+from platform.config.sections import TrackingConfig
 from platform.helper import Helper
 from platform.redaction import redacted
 from platform.tracking.journal import Entry, Journal

@@ -5,7 +5,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from platform.config import TrainingConfig
+from platform.config.sections import TrainingConfig
 from platform.data.order import steps_of
 
 

@@ -14,7 +14,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from platform.config import Config
+from platform.config.sections import Config
 from platform.data import draws, samplelog
 from platform.data.cache import ShardError
 from platform.data.deviceloader import DeviceTrainLoader

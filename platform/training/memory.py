@@ -5,7 +5,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from platform.config import Config
+from platform.config.sections import Config
 from platform.data.loader import Batch
 from platform.data.pixels import Pixels
 from platform.models import dropout

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
-from platform.config import Config
+from platform.config.sections import Config
 from platform.data.loader import TrainLoader
 from platform.data.order import Order
 from platform.training.step import StepResult

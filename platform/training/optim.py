@@ -5,7 +5,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from platform.config import OptimConfig
+from platform.config.sections import OptimConfig
 
 
 def sgd(model: nn.Module, optim: OptimConfig) -> torch.optim.SGD:

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable
 
-from platform.config import ScheduleConfig
+from platform.config.sections import ScheduleConfig
 from platform.data.order import steps_of
 
 Schedule = Callable[[int], float]

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from platform.config import Config
+from platform.config.sections import Config
 from platform.data.loader import Batch
 from platform.data.pixels import Pixels
 from platform.models import dropout

@@ -26,7 +26,10 @@ from platform.cluster import (
     release,
     start_mailbox,
 )
-from platform.config import ClusterConfig, Config, first_line, replaced
+from platform.config.checks import first_line
+from platform.config.cluster import ClusterConfig
+from platform.config.identity import replaced
+from platform.config.sections import Config
 from platform.console import Console
 from platform.data.storage import join
 from platform.experiment.folder import ExperimentFolder, Record

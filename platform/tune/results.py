@@ -8,7 +8,8 @@ import queue
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from platform.config import CannotGoOn, Config, ConfigError, first_line
+from platform.config.checks import CannotGoOn, ConfigError, first_line
+from platform.config.sections import Config
 from platform.evaluation import report
 from platform.evaluation.kept import scored
 from platform.experiment.folder import ExperimentFolder

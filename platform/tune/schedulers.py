@@ -15,7 +15,9 @@ from ray.tune.schedulers import (
     TrialScheduler,
 )
 
-from platform.config import ConfigError, SweepConfig, replaced
+from platform.config.checks import ConfigError
+from platform.config.identity import replaced
+from platform.config.jobs import SweepConfig
 from platform.tune.trial import SETTINGS
 
 PAUSING = ("pbt", "hyperband")  # trials wait for others, and go on from a checkpoint

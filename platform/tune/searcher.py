@@ -10,7 +10,8 @@ from typing import Any
 
 from ray.tune.search import Searcher
 
-from platform.config import Config, ConfigError
+from platform.config.checks import ConfigError
+from platform.config.sections import Config
 from platform.experiment.folder import FAILED as MEMBER_FAILED
 from platform.experiment.folder import ExperimentFolder
 from platform.sweep.agenda import Agenda, Nothing

@@ -19,7 +19,9 @@ from omegaconf import OmegaConf
 from ray import tune
 
 from platform.cluster import Sender, in_thread, lost_nodes, release, take_secrets
-from platform.config import Config, first_line, flatten, identity, replaced
+from platform.config.checks import first_line
+from platform.config.identity import flatten, identity, replaced
+from platform.config.sections import Config
 from platform.data.storage import join
 from platform.experiment.folder import FAILED, ExperimentFolder, MemberFolder
 from platform.files import replacing, write_atomically

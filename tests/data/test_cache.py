@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from platform.config import MEMORY, StorageConfig
+from platform.config.sections import MEMORY, StorageConfig
 from platform.data import cache as cache_module
 from platform.data.cache import Bytes, Cache, ShardError, ShardFile, open_cache
 from platform.data.storage import Storage, StorageError
@@ -199,7 +199,7 @@ def test_threads_of_one_process_fetch_a_shard_once(server: Server, folder: Path)
 
 READER = """
 import hashlib, random, sys, time
-from platform.config import StorageConfig
+from platform.config.sections import StorageConfig
 from platform.data.cache import ShardFile, open_cache
 from platform.data.storage import Storage
 

@@ -5,7 +5,8 @@ from typing import Any
 import pytest
 import torch
 
-from platform.config import ConfigError, DataConfig, LoaderConfig, SamplingConfig
+from platform.config.checks import ConfigError
+from platform.config.sections import DataConfig, LoaderConfig, SamplingConfig
 from platform.data.deviceloader import DeviceTrainLoader, resize_on_device
 from platform.data.index import Index, Split, read_index
 from platform.data.loader import Batch, TrainLoader

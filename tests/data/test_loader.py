@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 
-from platform.config import DataConfig, SamplingConfig
+from platform.config.sections import DataConfig, SamplingConfig
 from platform.data.cache import ShardError
 from platform.data.decode import EncodedImage
 from platform.data.draws import uniforms

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from platform.config import ConfigError
+from platform.config.checks import ConfigError
 from platform.data.index import Index
 from platform.data.order import Order, evaluation_share, steps_of, total_steps
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageEnhance
 from torch import Tensor
 
-from platform.config import DataConfig, SamplingConfig
+from platform.config.sections import DataConfig, SamplingConfig
 from platform.data import draws
 from platform.data.pixels import LIGHTING_EIGENVALUES, LIGHTING_EIGENVECTORS, Pixels, distort
 

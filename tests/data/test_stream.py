@@ -13,7 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from platform.config import MEMORY, ConfigError, DataConfig, SamplingConfig, StorageConfig
+from platform.config.checks import ConfigError
+from platform.config.sections import MEMORY, DataConfig, SamplingConfig, StorageConfig
 from platform.data import samplelog
 from platform.data import storage as storage_module
 from platform.data.cache import ShardError

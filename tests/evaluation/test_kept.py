@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from platform.config import ConfigError
+from platform.config.checks import ConfigError
 from platform.evaluation import kept
 from platform.evaluation.ensemble import score
 from platform.evaluation.kept import kept_scores

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from platform.config import TrackingConfig
+from platform.config.sections import TrackingConfig
 from platform.evaluation.metrics import Scores
 from platform.evaluation.report import metrics, mlflow_command, terminal_table, write
 from platform.evaluation.table import EnsembleScores

@@ -11,8 +11,10 @@ from typing import Any
 import pytest
 
 from jobs.train import prepare_data
-from platform.config import CheckpointConfig, ClusterConfig, Config, ConfigError, DataConfig, Experiment, StorageConfig
-from platform.config import TrackingConfig as Tracking
+from platform.config.checks import ConfigError
+from platform.config.cluster import ClusterConfig
+from platform.config.sections import CheckpointConfig, Config, DataConfig, Experiment, StorageConfig
+from platform.config.sections import TrackingConfig as Tracking
 from platform.experiment.destinations import require_copies, require_folder, require_places
 
 

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from platform.config import Config, ConfigError, Experiment
+from platform.config.checks import ConfigError
+from platform.config.sections import Config, Experiment
 from platform.data.index import Index
 from platform.experiment.folder import FINISHED, ExperimentFolder, MemberFolder, MemberState, Record
 from platform.locks import locked

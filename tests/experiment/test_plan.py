@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from platform.config import (
+from platform.config.checks import ConfigError
+from platform.config.cluster import ClusterConfig
+from platform.config.sections import (
     MEMORY,
-    ClusterConfig,
     Config,
-    ConfigError,
     DataConfig,
     EvaluationConfig,
     Experiment,

@@ -7,7 +7,7 @@ import pytest
 
 from jobs import train
 from jobs.train import Outcome
-from platform.config import Config, Experiment, LoaderConfig, TrackingConfig, TrainingConfig
+from platform.config.sections import Config, Experiment, LoaderConfig, TrackingConfig, TrainingConfig
 from platform.experiment.folder import MemberState
 from platform.experiment.plan import Plan
 from tests.packing.packed import config, write_files

@@ -7,7 +7,8 @@ import pytest
 
 from platform.bench import sweep
 from platform.bench.figures import Figures
-from platform.config import ClusterConfig, Config, DataConfig, ModelConfig, TrainingConfig
+from platform.config.cluster import ClusterConfig
+from platform.config.sections import Config, DataConfig, ModelConfig, TrainingConfig
 from platform.data.index import Index
 
 pytestmark = pytest.mark.slow

@@ -9,7 +9,7 @@ import yaml
 
 from jobs import check, kuberay
 from platform.checkout import ROOT
-from platform.config import ConfigError
+from platform.config.checks import ConfigError
 from tests.kube.rendered import composed
 
 IMAGENET = ["+experiment=googlenet_ens", "data=imagenet", "cluster=kuberay"]

@@ -19,7 +19,7 @@ JOIN = """
 import os, sys
 from pathlib import Path
 from platform.chaos.nodes import LocalCluster
-from platform.config import ClusterConfig
+from platform.config.cluster import ClusterConfig
 with LocalCluster(Path(), nodes=1) as nodes:
     os.environ.update(nodes.environment)
     import ray

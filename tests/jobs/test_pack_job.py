@@ -12,7 +12,9 @@ from PIL import Image
 from jobs import pack as job
 from jobs.train import prepare_data
 from platform.cluster import connect, disconnect
-from platform.config import ClusterConfig, Config, ConfigError, DataConfig
+from platform.config.checks import ConfigError
+from platform.config.cluster import ClusterConfig
+from platform.config.sections import Config, DataConfig
 from platform.data.index import read_index
 from platform.packing import pack as packing
 from platform.packing.pack import pack

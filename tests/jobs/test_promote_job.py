@@ -13,7 +13,9 @@ import pytest
 
 from jobs import promote
 from platform.checkout import ROOT
-from platform.config import Config, ConfigError, Experiment, PromoteConfig
+from platform.config.checks import ConfigError
+from platform.config.jobs import PromoteConfig
+from platform.config.sections import Config, Experiment
 from platform.sweep.greedy import selecting_half
 from platform.sweep.trials import FAILED, FINISHED, STOPPED, Trial
 from tests.jobs.conftest import Runner

@@ -6,7 +6,7 @@ import hydra
 from hydra.core.config_store import ConfigStore
 
 from platform.checkout import ROOT
-from platform.config import Config, Experiment
+from platform.config.sections import Config, Experiment
 from platform.kubernetes.rayjob import rayjob
 from platform.launch import as_given, compose
 

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from platform.config import ConfigError, differences, identity
+from platform.config.checks import ConfigError
+from platform.config.identity import differences, identity
 from platform.kubernetes.entrypoint import entrypoint
 from platform.submission import COMMAND
 from tests.kube.rendered import composed, render

@@ -14,7 +14,7 @@ import pytest
 import yaml
 
 from platform.checkout import ROOT
-from platform.config import KubeConfig
+from platform.config.kubernetes import KubeConfig
 from platform.tracking.tracker import git_commit
 from tests.kube.dockerfile import Stage, commands, stages
 

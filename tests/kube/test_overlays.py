@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from platform.checkout import ROOT
-from platform.config import SPOT_LABELS, KubeConfig
+from platform.config.kubernetes import SPOT_LABELS, KubeConfig
 from tests.kube import builtin
 from tests.kube.lint import WITHOUT_NAMESPACE, findings
 from tests.kube.manifests import REMOVED, changed, rayjob

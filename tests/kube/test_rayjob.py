@@ -6,7 +6,7 @@ import pytest
 import yaml
 
 from platform.checkout import ROOT
-from platform.config import ConfigError
+from platform.config.checks import ConfigError
 from platform.kubernetes import rendering
 from tests.kube.lint import findings
 from tests.kube.rendered import composed, on_kubernetes, render

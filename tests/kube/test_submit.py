@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from platform.checkout import ROOT
-from platform.config import ConfigError
+from platform.config.checks import ConfigError
 from platform.kubernetes.client import Patience
 from platform.kubernetes.follow import LOST
 from platform.kubernetes.submit import INTERRUPTED, submit

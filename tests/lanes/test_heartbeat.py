@@ -13,7 +13,7 @@ import pytest
 
 from platform.checkout import ROOT
 from platform.cluster import Beat
-from platform.config import Config
+from platform.config.sections import Config
 from platform.lanes import heartbeat
 from platform.training.progress import Progress
 from platform.training.worker import Worker
@@ -25,7 +25,7 @@ import json, os, sys, time
 from types import SimpleNamespace
 from pathlib import Path
 import platform.lanes.heartbeat as heartbeat
-from platform.config import Config
+from platform.config.sections import Config
 from platform.training.progress import Progress
 from platform.training.worker import Worker
 

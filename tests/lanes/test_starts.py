@@ -7,7 +7,8 @@ import pytest
 import ray
 
 from platform.cluster import Failure, Mailbox, Sender
-from platform.config import Config, ConfigError
+from platform.config.checks import ConfigError
+from platform.config.sections import Config
 from platform.data.cache import ShardError
 from platform.data.storage import StorageError
 from platform.experiment.folder import FAILED, UNFINISHED, MemberFolder, MemberState

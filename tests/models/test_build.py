@@ -4,7 +4,8 @@ import pytest
 import torch
 from torch import nn
 
-from platform.config import ConfigError, ModelConfig
+from platform.config.checks import ConfigError
+from platform.config.sections import ModelConfig
 from platform.models.build import build, check, logits_and_auxiliary, torchvision_classifiers
 from platform.models.googlenet import GoogLeNet
 

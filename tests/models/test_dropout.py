@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from platform.config import ModelConfig
+from platform.config.sections import ModelConfig
 from platform.models.build import build
 from platform.models.dropout import SampleDropout, by_sample, layers, set_keys
 

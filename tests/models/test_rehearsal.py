@@ -5,7 +5,9 @@ from dataclasses import astuple
 import pytest
 import torch
 
-from platform.config import ClusterConfig, Config, ConfigError, LoaderConfig, ModelConfig, TrainingConfig
+from platform.config.checks import ConfigError
+from platform.config.cluster import ClusterConfig
+from platform.config.sections import Config, LoaderConfig, ModelConfig, TrainingConfig
 from platform.models.build import build, logits_and_auxiliary
 from platform.models.rehearsal import _refusal, rehearse
 

@@ -15,7 +15,8 @@ import webdataset
 from hypothesis import given
 from hypothesis import strategies as st
 
-from platform.config import ConfigError, DataConfig, StorageConfig
+from platform.config.checks import ConfigError
+from platform.config.sections import DataConfig, StorageConfig
 from platform.data.index import read_index
 from platform.packing import recipe
 from platform.packing.adopt import _Found, _held_out_less, divide_by_name, index_shards

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torchvision.datasets
 
-from platform.config import ConfigError
+from platform.config.checks import ConfigError
 from platform.data.index import read_index
 from platform.packing import datasets
 from platform.packing.datasets import WITHOUT_PARTS, TorchvisionSource

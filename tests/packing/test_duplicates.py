@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from platform.config import ConfigError
+from platform.config.checks import ConfigError
 from platform.data.index import read_index
 from platform.packing import recipe
 from platform.packing.duplicates import NONE, digest_of, find

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from platform.config import ConfigError, DataConfig, StorageConfig
+from platform.config.checks import ConfigError
+from platform.config.sections import DataConfig, StorageConfig
 from platform.packing.adopt import index_shards
 from tests.data.handmade import write_tar
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from platform.config import ConfigError
+from platform.config.checks import ConfigError
 from platform.data.index import read_index
 from platform.packing.pack import pack
 from platform.packing.sources import open_source

@@ -19,7 +19,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from platform.config import ConfigError, DataConfig, StorageConfig
+from platform.config.checks import ConfigError
+from platform.config.sections import DataConfig, StorageConfig
 from platform.data.index import Index, read_index
 from platform.packing import pack as packing
 from platform.packing import recipe
@@ -99,7 +100,7 @@ def test_numbered_classes_are_in_the_order_of_their_numbers_whatever_the_hash_se
     files = {f"{name}/{i}.jpg": small_jpegs[i] for name in names for i in range(2)}
     write_files(tmp_path / "source", files)
     program = (
-        "import sys; from platform.packing.pack import pack; from platform.config import DataConfig;"
+        "import sys; from platform.packing.pack import pack; from platform.config.sections import DataConfig;"
         "pack(DataConfig(shards=sys.argv[1], source=sys.argv[2], classes=6, val_fraction=0.5))"
     )
     orders = set()

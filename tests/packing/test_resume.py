@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from platform.config import ConfigError
+from platform.config.checks import ConfigError
 from platform.data.index import read_index
 from platform.packing.pack import in_threads, pack
 from tests.packing.packed import config, contents, write_files
@@ -80,7 +80,7 @@ def test_a_changed_image_setting_or_shard_is_packed_anew(tmp_path: Path, class_f
 
 STALLS = """
 import itertools, signal, sys, threading
-from platform.config import DataConfig
+from platform.config.sections import DataConfig
 from platform.packing import shard
 from platform.packing.pack import in_threads, pack
 whole, images, interrupted = shard.stored, itertools.count(), threading.Event()

@@ -20,7 +20,8 @@ import torchvision.datasets
 from PIL import Image
 from pyarrow import parquet
 
-from platform.config import ConfigError, StorageConfig
+from platform.config.checks import ConfigError
+from platform.config.sections import StorageConfig
 from platform.data.index import Index, read_index
 from platform.packing.items import Item
 from platform.packing.pack import divide, pack, prepare

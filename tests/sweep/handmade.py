@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from omegaconf import OmegaConf
 
 from platform.checkout import ROOT
-from platform.config import Config
+from platform.config.sections import Config
 from platform.evaluation.predict import Predictions
 from platform.evaluation.probabilities import MemberProbabilities, seal, write_part
 from platform.launch import typed

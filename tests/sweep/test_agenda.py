@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from platform.config import SweepConfig
+from platform.config.jobs import SweepConfig
 from platform.experiment.folder import ExperimentFolder
 from platform.sweep import curve
 from platform.sweep.agenda import REPLAYED, Agenda, Nothing

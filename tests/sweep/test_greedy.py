@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from platform.config import ConfigError
+from platform.config.checks import ConfigError
 from platform.evaluation.probabilities import MemberProbabilities
 from platform.sweep.greedy import greedy, selecting_half
 from tests.sweep.handmade import write_probabilities

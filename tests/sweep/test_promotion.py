@@ -14,7 +14,9 @@ from hypothesis import HealthCheck, Phase, assume, given, settings
 from hypothesis import strategies as st
 
 from platform.checkout import ROOT
-from platform.config import Config, ConfigError, Experiment, flatten, identity
+from platform.config.checks import ConfigError
+from platform.config.identity import flatten, identity
+from platform.config.sections import Config, Experiment
 from platform.launch import SINGLE, compose
 from platform.sweep.notation import join, word
 from platform.sweep.promotion import Sweep, experiment_text

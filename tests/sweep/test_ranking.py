@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from platform.config import ConfigError
+from platform.config.checks import ConfigError
 from platform.sweep.noise import LEVEL, Noise, holm
 from platform.sweep.outcome import Curves, sampling_error
 from platform.sweep.ranking import Ranking, rank

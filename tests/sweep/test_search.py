@@ -10,7 +10,8 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
-from platform.config import ConfigError, SweepConfig
+from platform.config.checks import ConfigError
+from platform.config.jobs import SweepConfig
 from platform.sweep.curve import Moment
 from platform.sweep.search import Listed, Search, Tpe, random_points, search_of
 from platform.sweep.space import parameters

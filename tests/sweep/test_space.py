@@ -12,7 +12,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
-from platform.config import ConfigError
+from platform.config.checks import ConfigError
 from platform.sweep.space import draw, grid, grid_size, parameters, words
 
 PARSER = OverridesParser.create()

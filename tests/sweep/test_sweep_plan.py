@@ -12,7 +12,8 @@ import pytest
 from hydra.core.config_store import ConfigStore
 
 from platform.checkout import ROOT
-from platform.config import Config, ConfigError, DataConfig
+from platform.config.checks import ConfigError
+from platform.config.sections import Config, DataConfig
 from platform.launch import compose, typed, variant
 from platform.sweep import plan
 from platform.sweep.plan import SweepPlan, composed, lines, plan_sweep, refuse_without_effect, words_of

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from platform.config import SweepConfig
+from platform.config.jobs import SweepConfig
 from platform.sweep.outcome import Curves
 from platform.sweep.ranking import rank
 from platform.sweep.report import metrics, write

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from platform.config import ConfigError
+from platform.config.checks import ConfigError
 from platform.sweep.trials import CHANGES, FAILED, FILE, FINISHED, STATES, STOPPED, Book, Trial, lane_of, name_of
 
 

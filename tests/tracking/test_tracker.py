@@ -20,7 +20,8 @@ from mlflow.entities import Metric, Run
 from mlflow.tracking import MlflowClient
 
 from platform.chaos.servers import MlflowServer
-from platform.config import ConfigError, TrackingConfig
+from platform.config.checks import ConfigError
+from platform.config.sections import TrackingConfig
 from platform.tracking.journal import Journal
 from platform.tracking.operations import Params, Start, Text, encode
 from platform.tracking.tracker import Tracker, mlflow_ids, new_key, require_answer
@@ -319,7 +320,7 @@ def test_a_server_that_hangs_in_the_middle_gets_everything_once(
 LOGGING_PROCESS = """
 import os, sys, time
 from pathlib import Path
-from platform.config import TrackingConfig
+from platform.config.sections import TrackingConfig
 from platform.tracking.journal import Journal
 from platform.tracking.tracker import Tracker
 uri, path, parent, run, first = sys.argv[1:]

@@ -18,7 +18,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from platform.config import CheckpointConfig, StorageConfig
+from platform.config.sections import CheckpointConfig, StorageConfig
 from platform.data.storage import Storage, StorageError
 from platform.training import checkpoints
 from platform.training.checkpoints import CheckpointError, Checkpoints, Saved, newest_step
@@ -215,7 +215,7 @@ def test_a_disk_that_fills_up_in_mid_write_keeps_what_was_there(tmp_path: Path) 
     save(tmp_path, 1)
     code = (
         "import resource, signal, sys\nfrom pathlib import Path\nimport torch\n"
-        "from platform.config import CheckpointConfig\nfrom platform.training.checkpoints import Checkpoints\n"
+        "from platform.config.sections import CheckpointConfig\nfrom platform.training.checkpoints import Checkpoints\n"
         "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\nresource.setrlimit(resource.RLIMIT_FSIZE, (4000, 4000))\n"
         "with Checkpoints(Path(sys.argv[1]), CheckpointConfig()) as checkpoints:\n"
         "    checkpoints.save({'step': 2, 'model': torch.zeros(9999)}, wait=True)\n"
@@ -307,7 +307,7 @@ KILLED_WHILE_SAVING = """
 import os, signal, sys
 from pathlib import Path
 import torch
-from platform.config import CheckpointConfig
+from platform.config.sections import CheckpointConfig
 from platform.training.checkpoints import Checkpoints
 
 def child(folder, at):

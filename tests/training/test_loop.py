@@ -13,10 +13,10 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.multiprocessing.spawn import start_processes
 
-from platform.config import (
+from platform.config.checks import ConfigError
+from platform.config.sections import (
     CheckpointConfig,
     Config,
-    ConfigError,
     DataConfig,
     EvaluationConfig,
     ModelConfig,

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from platform.config import Config, DataConfig, EvaluationConfig, LoaderConfig, ModelConfig, TrainingConfig
+from platform.config.sections import Config, DataConfig, EvaluationConfig, LoaderConfig, ModelConfig, TrainingConfig
 from platform.data.index import Index
 from platform.data.loader import Batch
 from platform.data.pixels import Pixels

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from platform.config import ModelConfig, OptimConfig
+from platform.config.sections import ModelConfig, OptimConfig
 from platform.models.build import build
 from platform.training.optim import clip, sgd
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import nn
 
-from platform.config import CheckpointConfig, Config, OptimConfig, TrainingConfig
+from platform.config.sections import CheckpointConfig, Config, OptimConfig, TrainingConfig
 from platform.training.averaging import WeightAverage
 from platform.training.checkpoints import Checkpoints
 from platform.training.loop import Saver, TrainingState

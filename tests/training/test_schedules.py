@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.optim.lr_scheduler import LRScheduler, OneCycleLR, PolynomialLR
 
-from platform.config import ConfigError, ScheduleConfig
+from platform.config.checks import ConfigError
+from platform.config.sections import ScheduleConfig
 from platform.training.schedules import SCHEDULES, rate
 
 STEPS_PER_EPOCH = 10

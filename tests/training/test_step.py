@@ -9,7 +9,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from platform.config import Config, DataConfig, LoaderConfig, ModelConfig, OptimConfig, SamplingConfig, TrainingConfig
+from platform.config.sections import (
+    Config,
+    DataConfig,
+    LoaderConfig,
+    ModelConfig,
+    OptimConfig,
+    SamplingConfig,
+    TrainingConfig,
+)
 from platform.data.loader import Batch
 from platform.data.pixels import Pixels
 from platform.data.sampling import DRAWS

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from platform.config import Config, DataConfig, ModelConfig, SamplingConfig, TrainingConfig
+from platform.config.sections import Config, DataConfig, ModelConfig, SamplingConfig, TrainingConfig
 from platform.data.index import Index
 from platform.data.loader import Batch, TrainLoader
 from platform.data.order import Order

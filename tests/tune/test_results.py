@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from platform.config import CannotGoOn, Config, Experiment, TrackingConfig
+from platform.config.checks import CannotGoOn
+from platform.config.sections import Config, Experiment, TrackingConfig
 from platform.evaluation.seal import SEAL
 from platform.experiment.folder import ExperimentFolder, Record
 from platform.sweep.trials import FINISHED, STOPPED, Trial, name_of

@@ -22,7 +22,7 @@ def train(job: dict[str, Any]) -> None:
     import torch
     import torch.nn.functional as F
 
-    from platform.config import ModelConfig
+    from platform.config.sections import ModelConfig
     from platform.models.build import build, logits_and_auxiliary
 
     torch.set_num_threads(job["cpus"])

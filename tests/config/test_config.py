@@ -14,33 +14,25 @@ import torch
 from omegaconf import OmegaConf
 from PIL import Image
 
-from platform.config import (
-    BenchConfig,
-    ChaosConfig,
+from platform.config.checks import ConfigError, first_line, printable
+from platform.config.cluster import ClusterConfig
+from platform.config.identity import differences, flatten, identity, replaced
+from platform.config.jobs import BenchConfig, ChaosConfig, PackConfig, SweepConfig
+from platform.config.kubernetes import KubeConfig
+from platform.config.sections import (
     CheckpointConfig,
-    ClusterConfig,
     Config,
-    ConfigError,
     DataConfig,
     EvaluationConfig,
     Experiment,
-    KubeConfig,
     LoaderConfig,
     ModelConfig,
     OptimConfig,
-    PackConfig,
     SamplingConfig,
     ScheduleConfig,
     StorageConfig,
-    SweepConfig,
     TrackingConfig,
     TrainingConfig,
-    differences,
-    first_line,
-    flatten,
-    identity,
-    printable,
-    replaced,
 )
 from platform.redaction import VARIABLE
 

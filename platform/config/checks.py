@@ -1,0 +1,108 @@
+"""What settings are checked by: `ConfigError`, and functions that raise it with the value, the limit and the remedy."""
+
+import dataclasses
+import re
+from typing import Any
+
+from platform.redaction import redacted, sealed_deeply, unsealed
+
+
+class ConfigError(ValueError):
+    """A setting that cannot work. The message is one line: the value, the limit, the remedy."""
+
+
+class CannotGoOn(RuntimeError):
+    """What stops every member of an experiment, and would again. One line, and what Ray's logs say below it."""
+
+
+def printable(line: str) -> str:
+    """One line whatever names of files are in it: control characters escaped, `?` for bytes that are no UTF-8."""
+    text = line.encode("utf-8", "replace").decode()
+    return "".join(each if each.isprintable() else repr(each)[1:-1] for each in text)
+
+
+def first_line(error: BaseException) -> str:
+    """What another library says, short enough for a line: without the secrets of URLs and the addresses of objects."""
+    line = (str(error).splitlines() or [type(error).__name__])[0]
+    return redacted(re.sub(r" ?<_io\.\w+[^<>]*>", "", line))  # Pillow names the buffer that it could not identify
+
+
+def require(condition: bool, message: str) -> None:
+    if not condition:
+        raise ConfigError(message)
+
+
+def require_choice(key: str, value: str, choices: tuple[str, ...]) -> None:
+    require(value in choices, f"{key} is {value!r}; choose one of {', '.join(choices)}")
+
+
+def require_range(key: str, value: list[float], low: float, high: float) -> None:
+    ok = len(value) == 2 and low <= value[0] <= value[1] <= high
+    require(ok, f"{key} is {value}; give [smallest, largest] with {low:g} <= smallest <= largest <= {high:g}")
+
+
+def require_at_least(key: str, value: float, limit: float) -> None:
+    require(value >= limit, f"{key} is {value}; give at least {limit:g}")
+
+
+def require_seed(key: str, value: int) -> None:
+    """Of what PyTorch and the orders take as 64 bits: PyTorch refuses more, and the orders would drop the rest."""
+    require(-(2**63) <= value < 2**64, f"{key} is {value}; give a whole number from {-(2**63)} to {2**64 - 1}")
+
+
+LARGEST_WHOLE = 2**53  # which floats and JSON hold exactly; NumPy, PyTorch and SQL end at 2**63
+LARGEST = 1e38  # PyTorch computes in float32, which ends at 3.4e38
+LONGEST_S = 1e9  # some 30 years; threads cannot wait for much longer
+SECONDS = {"s": 1, "h": 3600, "days": 86400}  # of what the names of settings end in
+CHECKED_ELSEWHERE = ("seed", "order_seed", "sweep.space")
+
+
+def require_numbers(value: Any, key: str = "") -> None:
+    """Of every number in a config: finite, and no larger than what all that it reaches can hold."""
+    if key in CHECKED_ELSEWHERE or isinstance(value, bool):
+        return
+    if dataclasses.is_dataclass(value):
+        for each in dataclasses.fields(value):
+            require_numbers(getattr(value, each.name), f"{key}.{each.name}".lstrip("."))
+    elif isinstance(value, list | dict):
+        for each in value.values() if isinstance(value, dict) else value:
+            require_numbers(each, key)
+    elif isinstance(value, int | float):
+        limit = LARGEST_WHOLE if isinstance(value, int) else LARGEST
+        if unit := SECONDS.get(key.rpartition("_")[2]):
+            limit = LONGEST_S / unit
+        require(abs(value) <= limit, f"{key} is {value}; give a number of at most {limit:.10g}")
+
+
+NAME_BYTES = 150  # of a name that becomes a folder, beside what is added to it: file systems take 255
+
+
+def require_name(key: str, name: str) -> None:
+    """Of what becomes a folder."""
+    plain = name.replace("-", "").replace("_", "").replace(".", "").isalnum() and name[0] != "."
+    require(plain, f"{key} is {name!r}; use letters, digits, '-', '_' and '.' (it names a folder)")
+    size = len(name.encode())
+    require(size <= NAME_BYTES, f"{key} is {name[:20]}..., of {size} bytes; give at most {NAME_BYTES}")
+
+
+def seal(section: Any, name: str) -> None:
+    """Take the passwords and tokens out of a section's addresses: see `platform/redaction.py`. Every config that there
+    is went through here, so that none can be written with one."""
+    for each in dataclasses.fields(section):
+        value = getattr(section, each.name)
+        if isinstance(value, str | list | dict):
+            try:
+                setattr(section, each.name, sealed_deeply(value))
+                if isinstance(value, str):
+                    unsealed(value)
+            except ValueError as error:
+                raise ConfigError(f"{name}{each.name}: {error}") from None
+
+
+def is_range(value: Any) -> bool:
+    """`{min: 1, max: 4}`"""
+    return isinstance(value, dict) and value.keys() == {"min", "max"} and all(map(is_whole, value.values()))
+
+
+def is_whole(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)

@@ -1,0 +1,73 @@
+"""`cluster`: where a run takes place, on how many workers, and what each gets."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from platform.config.checks import is_range, is_whole, require, require_at_least, seal
+from platform.config.kubernetes import KubeConfig
+
+
+@dataclass
+class ClusterConfig:
+    """Where it runs and what each member gets."""
+
+    # None: a Ray of its own on this machine; "auto" or HOST:PORT: joins a cluster; http://HEAD:8265: is submitted to it
+    address: str | None = None
+    workers: Any = 1  # data-parallel workers of each member: a number, or {min: 2, max: 8} for what there is of these
+    resize_check_s: float = 60.0  # of a range: how often Ray Train looks whether the workers can be more
+    cpus_per_worker: int = 1
+    gpus_per_worker: int | None = None  # None: one where the cluster has GPUs, else none
+    lanes: int = 0  # members side by side; 0: as many as the resources allow
+    autoscaled: bool = False  # nodes come when they are asked for: lanes are not cut to those that are there
+    stall_timeout_s: int = 600  # a worker that stands still for longer is ended, and its group started again
+    dashboard: bool = False  # of the local Ray
+    render_to: str | None = None  # with kube: write the RayJob to this file instead of submitting it; "-": print it
+    kube: KubeConfig | None = None  # cluster=kuberay: run as a RayJob on Kubernetes
+    ship_code: bool = True  # send this checkout to the cluster; false: its machines have it (an image)
+    fork_server: bool = (
+        True  # Ray's processes are forked from one with everything imported (Linux; elsewhere each is a new Python)
+    )
+
+    def __post_init__(self) -> None:
+        seal(self, "cluster.")
+        require(
+            is_whole(self.workers) or is_range(self.workers),
+            f"cluster.workers is {self.workers!r}; give a number, or a range as {{min:2,max:8}}",
+        )
+        require_at_least("cluster.workers", self.min_workers, 1)
+        require(
+            self.min_workers <= self.max_workers,
+            f"cluster.workers is {self.workers_text}; give a min that is at most the max",
+        )
+        require(self.resize_check_s > 0, f"cluster.resize_check_s is {self.resize_check_s}; give more than 0")
+        require_at_least("cluster.cpus_per_worker", self.cpus_per_worker, 1)
+        require_at_least("cluster.gpus_per_worker", self.gpus_per_worker or 0, 0)
+        require_at_least("cluster.lanes", self.lanes, 0)
+        require_at_least("cluster.stall_timeout_s", self.stall_timeout_s, 10)
+        require(
+            not self.autoscaled or self.gpus_per_worker is not None,
+            "cluster.autoscaled is true, and GPUs may come later; say cluster.gpus_per_worker (0: none)",
+        )
+        require(
+            self.render_to is None or self.kube is not None,
+            f"cluster.render_to is {self.render_to!r}, but only a RayJob can be rendered; add cluster=kuberay",
+        )
+        require(self.render_to != "", "cluster.render_to is empty; give a file, or - for the terminal")
+        require(
+            self.kube is None or self.address is None,
+            f"cluster.address is {self.address}, and a RayJob has a cluster of its own; leave one of them out",
+        )
+
+    @property
+    def min_workers(self) -> int:
+        """Fewer do not train."""
+        return self.workers["min"] if isinstance(self.workers, dict) else self.workers
+
+    @property
+    def max_workers(self) -> int:
+        return self.workers["max"] if isinstance(self.workers, dict) else self.workers
+
+    @property
+    def workers_text(self) -> str:
+        """`8`, or `2 to 8`."""
+        return f"{self.min_workers} to {self.max_workers}" if isinstance(self.workers, dict) else f"{self.workers}"

@@ -1,0 +1,68 @@
+"""Configs as nested and flat dicts: what two runs must share to be the same experiment, and how they differ."""
+
+import dataclasses
+from typing import Any
+
+# Settings that do not change what an experiment is, only where and how it runs; the others are its identity.
+NOT_IDENTITY = (
+    "job",
+    "fresh",
+    "output_dir",
+    "storage",
+    "pack",
+    "checkpoint",
+    "evaluation",
+    "ensemble",
+    "cluster",
+    "tracking",
+    "bench",
+    "chaos",
+    "sweep",
+    "promote",
+)
+# (What the shards hold is part of it: see `experiment.fingerprint`; where they lie is not.)
+NOT_IDENTITY_NESTED = {
+    "data": ("shards", "source", "value_range", "duplicates", "max_corrupt"),
+    "loader": ("threads", "prefetch_batches", "log_samples"),
+    "training": ("max_attempts", "max_batch_per_worker", "log_every_steps"),
+}
+
+
+def identity(config: dict[str, Any]) -> dict[str, Any]:
+    """The part of a config (as nested dicts) that two runs must share to be the same experiment."""
+    kept = {key: value for key, value in config.items() if key not in NOT_IDENTITY}
+    for section, keys in NOT_IDENTITY_NESTED.items():
+        kept[section] = {key: value for key, value in kept[section].items() if key not in keys}
+    return kept
+
+
+def flatten(config: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested dicts as one dict with dotted keys; lists stay values."""
+    flat: dict[str, Any] = {}
+    for key, value in config.items():
+        if isinstance(value, dict) and value:
+            flat.update(flatten(value, f"{prefix}{key}."))
+        else:
+            flat[f"{prefix}{key}"] = value
+    return flat
+
+
+def replaced(config: Any, key: str, value: Any) -> Any:
+    """A copy of a config with another value at a dotted key.
+
+    Raises:
+        ConfigError: the value cannot work.
+    """
+    first, _, rest = key.partition(".")
+    return dataclasses.replace(config, **{first: replaced(getattr(config, first), rest, value) if rest else value})
+
+
+def differences(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
+    """One `key: old -> new` for each dotted key whose value differs."""
+    old_flat, new_flat = flatten(old), flatten(new)
+    missing = "(absent)"
+    return [
+        f"{key}: {old_flat.get(key, missing)} -> {new_flat.get(key, missing)}"
+        for key in sorted(old_flat.keys() | new_flat.keys())
+        if old_flat.get(key, missing) != new_flat.get(key, missing)
+    ]

@@ -1,0 +1,150 @@
+"""The settings of the jobs that are no training: pack, bench, chaos, sweep, promote."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from platform.config.checks import require, require_at_least, require_choice, seal
+
+PACK_ACTIONS = ("write", "verify", "index")
+
+
+@dataclass
+class PackConfig:
+    """What `job=pack` does with the shards in `data.shards`."""
+
+    action: str = "write"  # from data.source; verify: compare checksums; index: shards that others made
+    label: str = "cls"  # index: the member that holds the label, or json:FIELD; json:a.b is b in a
+    image: str = ""  # index: the member that holds the image, e.g. input.jpg; "": the jpg, jpeg, png or webp
+
+    def __post_init__(self) -> None:
+        require_choice("pack.action", self.action, PACK_ACTIONS)
+        extension, colon, name = self.label.partition(":")
+        is_json = extension == "json" or extension.endswith(".json")
+        plain = bool(extension) and (bool(name) if is_json else not colon)
+        require(plain, f"pack.label is {self.label!r}; give cls, txt, another member's extension, or json:FIELD")
+        require(
+            not self.image.startswith(".") and "/" not in self.image and ":" not in self.image,
+            f"pack.image is {self.image!r}; give the extension of the member that holds the image, e.g. input.jpg",
+        )
+
+
+BENCH_PARTS = ("loader", "order", "step", "launch", "actors", "checkpoint", "restart", "sweep")
+
+
+@dataclass
+class BenchConfig:
+    """What `job=bench` measures."""
+
+    json: str | None = None  # write the figures there, as one flat JSON object
+    photos: str | None = None  # tar of JPEG files; None: scikit-learn's two bundled photographs, varied
+    image_size: int = 224
+    repeats: int = 5
+    parts: list[str] = field(default_factory=lambda: list(BENCH_PARTS))
+
+    def __post_init__(self) -> None:
+        seal(self, "bench.")
+        for part in self.parts:
+            require_choice("bench.parts", part, BENCH_PARTS)
+        require_at_least("bench.repeats", self.repeats, 1)
+        require_at_least("bench.image_size", self.image_size, 32)
+
+
+CHAOS_TARGETS = ("worker", "node", "drain", "stall", "driver", "tracker", "storage", "fork_server")
+
+
+@dataclass
+class ChaosConfig:
+    """What `job=chaos` does to a run, to compare its end with that of an undisturbed one."""
+
+    targets: list[str] = field(default_factory=lambda: ["worker", "node", "driver"])  # chosen from at random
+    kills: int = 5
+    steps: list[int] = field(default_factory=list)  # global steps to strike at; none: random ones
+    seed: int = 0  # of what is struck, and when
+    down_s: float = 5.0  # until a node, the tracker or the storage comes back
+    nodes: int = 2  # of the private cluster (cluster.address=null), besides a head without work
+
+    def __post_init__(self) -> None:
+        for target in self.targets:
+            require_choice("chaos.targets", target, CHAOS_TARGETS)
+        require(bool(self.targets), f"chaos.targets is empty; choose some of {', '.join(CHAOS_TARGETS)}")
+        require_at_least("chaos.kills", self.kills, 1)
+        require(min(self.steps, default=1) >= 1, f"chaos.steps is {self.steps}; give steps of at least 1")
+        require_at_least("chaos.down_s", self.down_s, 0)
+        require_at_least("chaos.nodes", self.nodes, 1)
+
+
+SEARCHES = ("grid", "random", "tpe")
+SCHEDULERS = ("none", "asha", "hyperband", "median", "pbt")
+OBJECTIVES = ("top1", "images_per_s")
+
+
+@dataclass
+class SweepConfig:
+    """What `job=sweep` varies, who chooses the points, which trials it ends early, and how sure it wants to be."""
+
+    space: dict[str, Any] = field(default_factory=dict)  # dotted key or config group -> values: see sweep/space.py
+    search: str = "grid"  # every point; random: `points` of them; tpe: Optuna's, which learns from those before
+    points: int | None = None  # random, tpe: how many
+    max_trials: int = 100  # points x seeds; a larger sweep stops before it starts
+    seeds: int = 1  # trainings of a point, from other initial weights and in another order
+    finalists: int | None = (
+        None  # the best points after their first seed, which get the other seeds; None: all get them
+    )
+    objectives: list[str] = field(default_factory=lambda: ["top1"])  # tpe: both, for the best trade-offs
+    scheduler: str = "none"  # who ends trials early, or (pbt) has weak ones go on from strong ones
+    grace_epochs: int = 1  # asha, median: no trial ends before; pbt: epochs between its looks
+    reduction: int = 3  # asha, hyperband: of so many trials one goes on
+    mutate: dict[str, Any] = field(default_factory=dict)  # pbt: key -> factors; none: {optim.lr: [0.8, 1.25]}
+    seed: int = 0  # of the search
+
+    def __post_init__(self) -> None:
+        seal(self, "sweep.")
+        require_choice("sweep.search", self.search, SEARCHES)
+        require_choice("sweep.scheduler", self.scheduler, SCHEDULERS)
+        for objective in self.objectives:
+            require_choice("sweep.objectives", objective, OBJECTIVES)
+        require("top1" in self.objectives, f"sweep.objectives is {self.objectives}; top1 must be among them")
+        require(
+            len(self.objectives) == 1 or (self.search, self.scheduler) == ("tpe", "none"),
+            f"sweep.objectives is {self.objectives}; several need sweep.search=tpe and sweep.scheduler=none",
+        )
+        require(
+            self.search == "grid" or self.points is not None,
+            f"sweep.search is {self.search}, which needs sweep.points: how many points to try",
+        )
+        require_at_least("sweep.points", 1 if self.points is None else self.points, 1)
+        require_at_least("sweep.max_trials", self.max_trials, 1)
+        require_at_least("sweep.seeds", self.seeds, 1)
+        require_at_least("sweep.finalists", 1 if self.finalists is None else self.finalists, 1)
+        require_at_least("sweep.grace_epochs", self.grace_epochs, 1)
+        require_at_least("sweep.reduction", self.reduction, 2)
+        for key, factors in self.mutations.items():
+            numbers = isinstance(factors, list) and all(isinstance(each, int | float) for each in factors)
+            right = numbers and bool(factors) and min(factors) > 0
+            require(right, f"sweep.mutate.{key} is {factors}; give factors above 0: [0.8,1.25]")
+
+    @property
+    def mutations(self) -> dict[str, list[float]]:
+        """What PBT changes: key -> factors."""
+        return self.mutate or {"optim.lr": [0.8, 1.25]}
+
+
+PROMOTIONS = ("best", "diverse", "greedy")
+
+
+@dataclass
+class PromoteConfig:
+    """Which points of a sweep `job=promote` writes as an experiment."""
+
+    sweep: str | None = None  # the sweep's folder: runs/NAME
+    count: int = 1  # 1: an experiment of one training; more: an ensemble
+    choose: str = "best"  # diverse: no two that differ in numbers only; greedy: those that complete each other best
+    experiment: str = "googlenet_ens_from_sweep"  # conf/experiment/NAME.yaml
+    replace: bool = False  # write over a file of that name
+
+    def __post_init__(self) -> None:
+        seal(self, "promote.")
+        require_choice("promote.choose", self.choose, PROMOTIONS)
+        require_at_least("promote.count", self.count, 1)
+        plain = self.experiment.replace("-", "").replace("_", "").isalnum()
+        require(plain, f"promote.experiment is {self.experiment!r}; use letters, digits, '-' and '_' (it names a file)")
