@@ -26,13 +26,13 @@ from platform.chaos.nodes import LocalCluster
 from platform.chaos.remote import RemoteCluster
 from platform.chaos.servers import Absences, MlflowServer, ShardServer
 from platform.chaos.strikes import Strike, draw_strikes
+from platform.cluster.runtime_env import fork_server
 from platform.config.checks import ConfigError, require
 from platform.config.cluster import ClusterConfig
 from platform.config.sections import Config, Experiment, TrackingConfig
 from platform.experiment.folder import ExperimentFolder
 from platform.experiment.goodput import Goodput
 from platform.experiment.plan import plan
-from platform.runtime_env import fork_server
 from platform.tracking.mlflow_store import histories, statuses
 from platform.tracking.tracker import mlflow_ids
 

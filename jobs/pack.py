@@ -10,6 +10,7 @@ import sys
 import threading
 from collections.abc import Generator, Iterable, Iterator
 
+from platform.cluster.runtime_env import Unforked, fork_server
 from platform.config.checks import ConfigError, printable
 from platform.config.sections import Config, Experiment
 from platform.console import Counter as Progress
@@ -20,7 +21,6 @@ from platform.fork_server.client import FORKED, STATE
 from platform.packing import adopt, pack, verify
 from platform.packing.shard import ShardResult, ShardTask, write_shard
 from platform.redaction import shared_secrets, trust
-from platform.runtime_env import Unforked, fork_server
 
 FEW_IMAGES = 5000  # are packed sooner than a Ray and its workers start
 RETRIES = 3  # of a shard whose worker dies
@@ -103,7 +103,7 @@ def _workers(config: Config, images: int) -> Iterator[tuple[pack.Run, str]]:
     if images < FEW_IMAGES or (config.cluster.address is None and threads == 1):
         yield pack.in_threads, f"in this process ({threads} thread{'s' if threads > 1 else ''})"
         return
-    from platform.cluster import connect, disconnect  # Ray takes its time, which small packings and errors need not
+    from platform.cluster.connect import connect, disconnect
 
     try:
         resources = connect(config.cluster)

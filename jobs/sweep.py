@@ -15,6 +15,7 @@ from pathlib import Path
 from hydra.core.hydra_config import HydraConfig
 
 from jobs.train import Interrupted, deliver, end_runs_of_before, prepare_data, say_waiting, say_what_stopped
+from platform.cluster.runtime_env import fork_server
 from platform.config.checks import CannotGoOn, ConfigError, first_line
 from platform.config.sections import Config, Experiment
 from platform.console import Console, duration
@@ -24,7 +25,6 @@ from platform.experiment.folder import ExperimentFolder, MemberState, Record
 from platform.experiment.goodput import LAUNCHER_LOST
 from platform.experiment.plan import Plan
 from platform.lanes.attempts import Attempts
-from platform.runtime_env import fork_server
 from platform.signals import signals
 from platform.sweep import ranking, report, table
 from platform.sweep.agenda import Agenda
@@ -48,7 +48,7 @@ def run(experiment: Experiment) -> int:
     config = experiment.config
     if config.tracking.required:
         require_answer(config.tracking)
-    from platform.cluster import disconnect, prepare  # Ray takes its time, which errors of the plan need not
+    from platform.cluster.connect import disconnect, prepare
 
     folder = ExperimentFolder(experiment.folder)
     try:
@@ -164,7 +164,7 @@ class _Sweep:
                 self._record.reported.append(trial.name)
 
     def _run_trials(self, base: Plan, runs: Runs) -> None:
-        from platform.cluster import connect, disconnect  # as in `run`
+        from platform.cluster.connect import connect, disconnect
 
         attempts, stack = Attempts(self._folder, []), contextlib.ExitStack()
         try:

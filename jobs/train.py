@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from jobs.pack import write
+from platform.cluster.runtime_env import fork_server
 from platform.config.checks import CannotGoOn, ConfigError, first_line
 from platform.config.sections import Config, Experiment
 from platform.console import Console, duration
@@ -25,14 +26,13 @@ from platform.experiment.folder import FAILED, FINISHED, ExperimentFolder, Membe
 from platform.experiment.plan import Plan, is_packed, open_data, plan
 from platform.lanes.attempts import Attempts
 from platform.locks import locked
-from platform.runtime_env import fork_server
 from platform.signals import signals
 from platform.tracking.journal import Journal
 from platform.tracking.runs import Runs
 from platform.tracking.tracker import Tracker, require_answer
 
 if TYPE_CHECKING:
-    from platform.cluster import Resources
+    from platform.cluster.resources import Resources
 
 
 class Interrupted(BaseException):
@@ -64,7 +64,7 @@ def run(experiment: Experiment, *, evaluate_again: bool = False) -> int:
     folder = ExperimentFolder(experiment.folder)
     if evaluate_again:
         _require_trained(folder, planned)
-    from platform.cluster import disconnect, prepare  # Ray takes its time, which errors of the plan need not
+    from platform.cluster.connect import disconnect, prepare
 
     started = time.monotonic()
     try:
@@ -187,7 +187,7 @@ def run_members(planned: Plan, folder: ExperimentFolder, record: Record, names: 
         Interrupted: by a signal, after a last checkpoint.
         CannotGoOn: with what every attempt would meet again.
     """
-    from platform.cluster import connect, disconnect  # as in `run`
+    from platform.cluster.connect import connect, disconnect
 
     attempts = Attempts(folder, names)
     try:

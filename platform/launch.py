@@ -25,6 +25,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from platform.checkout import ROOT
+from platform.cluster.submission import is_submitted, submission
 from platform.config.checks import CannotGoOn, ConfigError, first_line, printable, require
 from platform.config.cluster import ClusterConfig
 from platform.config.identity import flatten
@@ -32,7 +33,6 @@ from platform.config.kubernetes import KubeConfig
 from platform.config.sections import MEMORY, Config, Experiment
 from platform.overrides import as_typed, at_home, explained, explained_ambiguity, home_paths, refuse_empty, sections
 from platform.redaction import Redacting, redacted, sealed_words
-from platform.submission import is_submitted, submission
 
 INTERRUPTED = 130
 OWN_CONFIG = ("hydra", "main", "schema")  # what Hydra calls the places of configs, less those of --config-dir
@@ -175,7 +175,8 @@ def _run_elsewhere(experiment: Experiment, given: Config, overrides: list[str]) 
     if experiment.config.cluster.kube is not None:
         return import_module("jobs.kuberay").run(experiment, given, overrides)
     what = submission(experiment, given, overrides)
-    return import_module("jobs.submitted").run(what, experiment.config)  # Ray takes its time, which errors need not
+    # Ray takes its time to import, which errors need not.
+    return import_module("platform.cluster.ray_jobs").run(what, experiment.config)
 
 
 def _require_own_configs() -> None:

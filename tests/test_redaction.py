@@ -11,13 +11,13 @@ import pytest
 
 from platform import redaction  # pyright: ignore[reportAttributeAccessIssue]
 from platform.checkout import ROOT
-from platform.cluster import Mailbox
 from platform.config.checks import ConfigError, first_line
 from platform.config.cluster import ClusterConfig
 from platform.config.identity import identity
 from platform.config.jobs import SweepConfig
 from platform.config.kubernetes import KubeConfig
 from platform.config.sections import CheckpointConfig, Config, DataConfig, EnsembleConfig, TrackingConfig
+from platform.lanes.mailbox import Mailbox
 from platform.redaction import (
     MASK,
     VARIABLE,

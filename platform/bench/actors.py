@@ -16,7 +16,7 @@ import ray
 
 from platform.bench.figures import Figures
 from platform.bench.launch import run
-from platform.cluster import connect, disconnect
+from platform.cluster.connect import connect, disconnect
 from platform.config.cluster import ClusterConfig
 from platform.config.sections import Config
 

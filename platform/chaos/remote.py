@@ -12,8 +12,8 @@ from typing import Self, TypeVar
 
 from platform.chaos import session
 from platform.checkout import ROOT
+from platform.cluster.ray_internals import RAY, interpreter_there
 from platform.config.checks import ConfigError
-from platform.ray_internals import RAY, interpreter_there
 
 DRAIN_S = 30
 T = TypeVar("T")

@@ -10,11 +10,11 @@ import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from platform.cluster.submission import tracking_file
 from platform.config.checks import ConfigError
 from platform.config.sections import MEMORY, Config, Experiment
 from platform.data.cache import require_cache
 from platform.data.storage import is_remote
-from platform.submission import tracking_file
 
 SQLITE = b"SQLite format 3\0"
 ATTEMPTS = 20

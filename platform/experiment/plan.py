@@ -7,6 +7,7 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
+from platform.cluster.runtime_env import fork_server
 from platform.config.checks import ConfigError, require
 from platform.config.cluster import ClusterConfig
 from platform.config.sections import MEMORY, TORCHVISION, Config, Experiment
@@ -18,7 +19,6 @@ from platform.data.storage import Storage, StorageError, is_remote
 from platform.packing import pack, recipe
 from platform.packing.freshness import changed_since
 from platform.packing.sources import source_name
-from platform.runtime_env import fork_server
 
 log = logging.getLogger("platform")
 

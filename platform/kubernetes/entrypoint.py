@@ -8,12 +8,12 @@ import re
 import shlex
 from dataclasses import asdict
 
+from platform.cluster.submission import COMMAND, HERE_ONLY, refuse_passwords
 from platform.config.checks import require
 from platform.config.cluster import ClusterConfig
 from platform.config.kubernetes import KubeConfig
 from platform.config.sections import MEMORY, Config
 from platform.data.storage import is_remote
-from platform.submission import COMMAND, HERE_ONLY, refuse_passwords
 
 CACHE = "/cache"
 _NOT_IN_PODS = ("address", "render_to", "kube", "dashboard", "ship_code")  # of the cluster's settings

@@ -10,8 +10,8 @@ from typing import Any
 
 import yaml
 
+from platform.cluster.submission import COMMAND
 from platform.config.checks import ConfigError, first_line
-from platform.submission import COMMAND
 
 
 def text(manifest: dict[str, Any], overrides: list[str]) -> str:

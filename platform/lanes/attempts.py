@@ -11,7 +11,7 @@ from platform.experiment.folder import ExperimentFolder
 from platform.experiment.goodput import LAUNCHER_LOST, UNDER_WAY, Attempt, read_attempts, write_attempts
 
 if TYPE_CHECKING:
-    from platform.cluster import Beat, GroupEvent  # Ray takes its time, which an error of the plan need not
+    from platform.lanes.mailbox import Beat, GroupEvent
 
 WRITE_EVERY_S = 1.0
 NOTICE_HOLDS_S = 300.0  # clouds give 30 to 120 seconds

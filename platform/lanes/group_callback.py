@@ -23,8 +23,9 @@ from ray.train.v2._internal.execution.controller.state import (
 )
 from ray.train.v2.api.exceptions import ControllerError, PreemptionError, WorkerGroupError
 
-from platform.cluster import GroupEvent, lost_nodes
+from platform.cluster.nodes import lost_nodes
 from platform.config.checks import first_line
+from platform.lanes.mailbox import GroupEvent
 
 ASK_EVERY_S = 0.2
 

@@ -20,18 +20,11 @@ from ray.exceptions import RayError
 from ray.train import FailureConfig, RunConfig, ScalingConfig
 from ray.train.torch import TorchConfig, TorchTrainer
 
-from platform.cluster import (
-    Beat,
-    CannotGoOn,
-    GroupEvent,
-    Message,
-    Resources,
-    deal,
-    gpus_per_worker,
-    in_thread,
-    lane_count,
-    start_mailbox,
-)
+from platform.cluster.connect import CannotGoOn
+from platform.cluster.ray_internals import last_words, log_folder
+from platform.cluster.resources import Resources, deal, gpus_per_worker, lane_count
+from platform.cluster.runtime_env import Unforked
+from platform.cluster.threads import in_thread
 from platform.config.checks import first_line
 from platform.config.cluster import ClusterConfig
 from platform.console import Console
@@ -41,9 +34,8 @@ from platform.experiment.plan import Plan
 from platform.files import write_atomically
 from platform.lanes.attempts import Attempts
 from platform.lanes.group_callback import GroupWatch
+from platform.lanes.mailbox import Beat, GroupEvent, Message, start_mailbox
 from platform.lanes.worker import Lane, LaneMember, train_lane
-from platform.ray_internals import last_words, log_folder
-from platform.runtime_env import Unforked
 from platform.tracking.runs import Runs
 from platform.training.progress import COMPUTING
 

@@ -22,7 +22,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from platform.cluster import Failure, Sender, WarningForwarder, cause_of, lost_nodes, take_secrets
+from platform.cluster.nodes import lost_nodes
 from platform.config.checks import ConfigError, first_line
 from platform.config.sections import Config
 from platform.data.cache import ShardError
@@ -37,6 +37,7 @@ from platform.experiment.goodput import read_attempts
 from platform.fork_server.client import FORKED, STATE
 from platform.lanes.group_callback import lost_a_peer
 from platform.lanes.heartbeat import Pulse, preemption_notice
+from platform.lanes.mailbox import Failure, Sender, WarningForwarder, cause_of, take_secrets
 from platform.models.build import build
 from platform.sweep.curve import CurveWriter, Moment
 from platform.training.checkpoints import CheckpointError, newest_step, save_whole

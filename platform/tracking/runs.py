@@ -19,7 +19,7 @@ from platform.tracking.journal import Journal
 from platform.tracking.tracker import Tracker, new_key
 
 if TYPE_CHECKING:
-    from platform.cluster import Message  # Ray takes its time, which an error of the plan need not
+    from platform.lanes.mailbox import Message
 
 log = logging.getLogger("platform")
 DESCRIPTION = "mlflow.note.content"  # what MLflow's page of a run shows as its description, in Markdown

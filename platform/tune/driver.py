@@ -16,16 +16,10 @@ import ray
 from ray import tune
 from ray.tune.progress_reporter import TrialProgressCallback
 
-from platform.cluster import (
-    CannotGoOn,
-    GroupEvent,
-    Resources,
-    gpus_per_worker,
-    in_thread,
-    lane_count,
-    release,
-    start_mailbox,
-)
+from platform.cluster.connect import CannotGoOn
+from platform.cluster.nodes import release
+from platform.cluster.resources import Resources, gpus_per_worker, lane_count
+from platform.cluster.threads import in_thread
 from platform.config.checks import first_line
 from platform.config.cluster import ClusterConfig
 from platform.config.identity import replaced
@@ -36,6 +30,7 @@ from platform.experiment.folder import ExperimentFolder, Record
 from platform.experiment.plan import plan_member
 from platform.lanes.attempts import Attempts
 from platform.lanes.launcher import POLL_EVERY_S, WARN_AFTER_S, Lanes
+from platform.lanes.mailbox import GroupEvent, start_mailbox
 from platform.sweep import curve
 from platform.sweep.agenda import Agenda
 from platform.sweep.plan import SweepPlan

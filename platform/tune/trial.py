@@ -18,7 +18,8 @@ import torch
 from omegaconf import OmegaConf
 from ray import tune
 
-from platform.cluster import Sender, in_thread, lost_nodes, release, take_secrets
+from platform.cluster.nodes import lost_nodes, release
+from platform.cluster.threads import in_thread
 from platform.config.checks import first_line
 from platform.config.identity import flatten, identity, replaced
 from platform.config.sections import Config
@@ -26,6 +27,7 @@ from platform.data.storage import join
 from platform.experiment.folder import FAILED, ExperimentFolder, MemberFolder
 from platform.files import replacing, write_atomically
 from platform.lanes.launcher import fit_lane
+from platform.lanes.mailbox import Sender, take_secrets
 from platform.lanes.worker import Lane, LaneMember, run_lane
 from platform.sweep import curve
 from platform.sweep.curve import Moment

@@ -5,8 +5,8 @@ import sys
 
 import pytest
 
+from platform.cluster.runtime_env import PRELOADED, PRELOADED_WITH_RAY
 from platform.fork_server.preload import FIRST, WITH_RAY
-from platform.runtime_env import PRELOADED, PRELOADED_WITH_RAY
 
 ALL = """
 import gc, os, sys
@@ -17,7 +17,7 @@ asked = []
 for name in ("_cuda_getDeviceCount", "_cuda_init", "_cuda_isDriverSufficient"):
     if hasattr(torch._C, name):
         setattr(torch._C, name, lambda *_, name=name: asked.append(name) or 0)
-from platform.runtime_env import PRELOADED, PRELOADED_WITH_RAY
+from platform.cluster.runtime_env import PRELOADED, PRELOADED_WITH_RAY
 assert preload.preload([*PRELOADED, *PRELOADED_WITH_RAY]) == []
 preload.require_forkable({0, 1, 2})
 preload.require_own_ids()

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 from ray.util import get_node_ip_address
 
+from platform.cluster.cleanup import MARK, guard
 from platform.experiment.folder import FINISHED
-from platform.guard import MARK, guard
 from tests.jobs.conftest import Runner
 from tests.jobs.test_train_job import _wait
 from tests.tracking.test_tracker import free_port

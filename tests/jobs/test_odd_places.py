@@ -23,7 +23,7 @@ from platform.config.cluster import ClusterConfig
 with LocalCluster(Path(), nodes=1) as nodes:
     os.environ.update(nodes.environment)
     import ray
-    import platform.cluster as cluster
+    import platform.cluster.connect as cluster
     cluster.connect(ClusterConfig(address=nodes.address))
     there = lambda: (__import__("sys").executable, __import__("os").environ["PLATFORM_FORK_SERVER"])
     assert ray.get(ray.remote(there).remote()) == (sys.executable, "forked")

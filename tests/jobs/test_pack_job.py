@@ -11,7 +11,7 @@ from PIL import Image
 
 from jobs import pack as job
 from jobs.train import prepare_data
-from platform.cluster import connect, disconnect
+from platform.cluster.connect import connect, disconnect
 from platform.config.checks import ConfigError
 from platform.config.cluster import ClusterConfig
 from platform.config.sections import Config, DataConfig

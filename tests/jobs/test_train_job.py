@@ -14,8 +14,8 @@ import pytest
 import torch
 
 from platform.chaos import session
+from platform.cluster.cleanup import MARK
 from platform.experiment.goodput import read_attempts
-from platform.guard import MARK
 from platform.training.checkpoints import newest_step
 from platform.training.progress import COMPUTING
 

@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from platform.cluster.submission import COMMAND
 from platform.config.checks import ConfigError
 from platform.config.identity import differences, identity
 from platform.kubernetes.entrypoint import entrypoint
-from platform.submission import COMMAND
 from tests.kube.rendered import composed, render
 
 # What a submitter's bash does with it, what `ray job submit` does, and what the head's shell does.

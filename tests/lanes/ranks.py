@@ -10,8 +10,8 @@ import ray
 import torch
 import torch.distributed as dist
 
-from platform.cluster import Mailbox
 from platform.lanes import worker
+from platform.lanes.mailbox import Mailbox
 
 LONG_S = 60
 _shared: list[Mailbox] = []  # in the process that serves it

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from platform.cluster import Beat, GroupEvent
 from platform.experiment.folder import ExperimentFolder
 from platform.experiment.goodput import LAUNCHER_LOST, UNDER_WAY, Attempt, Goodput, read_attempts
 from platform.lanes import attempts
 from platform.lanes.attempts import Attempts
+from platform.lanes.mailbox import Beat, GroupEvent
 
 
 class Clock:

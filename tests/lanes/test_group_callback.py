@@ -13,9 +13,9 @@ from ray.train.v2._internal.execution.controller.state import ReschedulingState,
 from ray.train.v2.api.exceptions import ControllerError, PreemptionError, WorkerGroupError
 from ray.train.v2.api.preemption import PreemptionInfo
 
-from platform.cluster import GroupEvent
 from platform.lanes import group_callback
 from platform.lanes.group_callback import GroupWatch
+from platform.lanes.mailbox import GroupEvent
 
 NODES = {0: ("aaaa", "10.0.0.1"), 1: ("bbbb", "10.0.0.2"), 2: ("bbbb", "10.0.0.2")}
 PEER_LOST = RuntimeError("[gloo/tcp/pair.cc:538] Connection closed by peer [10.0.0.2]:4242\nand more")

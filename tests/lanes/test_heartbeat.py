@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 
 from platform.checkout import ROOT
-from platform.cluster import Beat
 from platform.config.sections import Config
 from platform.lanes import heartbeat
+from platform.lanes.mailbox import Beat
 from platform.training.progress import Progress
 from platform.training.worker import Worker
 

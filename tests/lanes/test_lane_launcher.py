@@ -6,10 +6,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from platform.cluster import Beat, Message
 from platform.experiment.folder import ExperimentFolder
 from platform.lanes.attempts import Attempts
 from platform.lanes.launcher import Lanes
+from platform.lanes.mailbox import Beat, Message
 from platform.training.progress import COMPUTING, WAITING
 
 NO_RUNS: Any = None

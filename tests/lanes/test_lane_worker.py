@@ -15,12 +15,12 @@ import pytest
 import torch
 from torch.multiprocessing.spawn import start_processes
 
-from platform.cluster import Message
 from platform.config.checks import ConfigError
 from platform.config.sections import DataConfig
 from platform.data.index import Split
 from platform.experiment.folder import FAILED, FINISHED, MemberFolder, MemberState
 from platform.lanes import worker
+from platform.lanes.mailbox import Message
 from platform.lanes.worker import Lane, LaneMember, _freeze_imported, run_lane
 from platform.training import loop
 from tests.lanes.ranks import LONG_S, Handle, Post, join, wait_at_most

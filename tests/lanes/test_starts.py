@@ -6,13 +6,13 @@ from pathlib import Path
 import pytest
 import ray
 
-from platform.cluster import Failure, Mailbox, Sender
 from platform.config.checks import ConfigError
 from platform.config.sections import Config
 from platform.data.cache import ShardError
 from platform.data.storage import StorageError
 from platform.experiment.folder import FAILED, UNFINISHED, MemberFolder, MemberState
 from platform.lanes import worker
+from platform.lanes.mailbox import Failure, Mailbox, Sender
 from platform.lanes.worker import EXCUSED, LaneMember, _is_final, _started, count_start
 from platform.training.worker import Worker
 from tests.lanes.ranks import Handle

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 import ray
 
-from platform.cluster import Mailbox
+from platform.lanes.mailbox import Mailbox
 from platform.sweep.trials import lane_of, name_of
 from platform.tune import driver
 from platform.tune.driver import RUNNING, TrialWatch

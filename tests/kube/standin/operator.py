@@ -35,7 +35,7 @@ from typing import Any, Self
 
 import requests
 
-from platform.guard import guard
+from platform.cluster.cleanup import guard
 from tests.kube.standin import derive
 from tests.kube.standin.cluster import Machine, RayCluster, random_name
 from tests.kube.standin.container import Secrets

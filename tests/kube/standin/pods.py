@@ -13,7 +13,7 @@ from pathlib import Path
 import psutil
 import requests
 
-from platform.guard import MARK as GUARDED
+from platform.cluster.cleanup import MARK as GUARDED
 from tests.kube.standin.container import Secrets, resolve
 from tests.kube.standin.derive import Manifest
 from tests.kube.standin.machine import Places, image_variables

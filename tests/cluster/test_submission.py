@@ -5,9 +5,9 @@ from dataclasses import replace
 
 import pytest
 
+from platform.cluster.submission import FOLDER, JOB, NAME, Submission, different_words, entrypoint, submission
 from platform.config.checks import ConfigError
 from platform.config.sections import CheckpointConfig, Config, DataConfig, Experiment, StorageConfig, TrackingConfig
-from platform.submission import FOLDER, JOB, NAME, Submission, different_words, entrypoint, submission
 
 THERE = Config(
     name="mine",

@@ -8,9 +8,9 @@ import pytest
 import ray
 from ray.job_submission import JobDetails, JobStatus
 
-from jobs import submitted
-from jobs.submitted import Follower, connect, status_of
-from platform.cluster import CannotGoOn
+from platform.cluster import ray_jobs
+from platform.cluster.connect import CannotGoOn
+from platform.cluster.ray_jobs import Follower, connect, status_of
 
 
 def ended(status: JobStatus, code: int | None, message: str = "") -> JobDetails:
@@ -68,8 +68,8 @@ def test_a_job_that_the_cluster_has_forgotten_is_followed_no_longer(head: HTTPSe
 def test_a_cluster_that_stays_away_is_given_up(
     head: HTTPServer, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):
-    monkeypatch.setattr(submitted, "GIVEN_UP_S", 0.5)
-    monkeypatch.setattr(submitted, "PAUSE_S", 0.3)
+    monkeypatch.setattr(ray_jobs, "GIVEN_UP_S", 0.5)
+    monkeypatch.setattr(ray_jobs, "PAUSE_S", 0.3)
     follower = Follower(connect(f"http://127.0.0.1:{head.server_port}"), "mine")
     head.shutdown()
     head.server_close()

@@ -18,11 +18,11 @@ from ray.exceptions import RayActorError
 from ray.train import RunConfig, ScalingConfig
 from ray.train.torch import TorchTrainer
 
-import platform.cluster as cluster
+import platform.cluster.connect as cluster
 from platform.checkout import ROOT
 from platform.config.cluster import ClusterConfig
 from platform.fork_server.client import FORKED
-from tests.actors import Actor, note_server, report_server
+from tests.cluster.actors import Actor, note_server, report_server
 
 pytestmark = pytest.mark.slow
 
@@ -124,9 +124,9 @@ def test_a_worker_that_dies_is_told_to_ray_as_ever(local_ray: Path):
 
 OFF = """
 import os
-import platform.cluster as cluster
+import platform.cluster.connect as cluster
 from platform.config.cluster import ClusterConfig
-from platform.runtime_env import fork_server
+from platform.cluster.runtime_env import fork_server
 import ray
 try:
     config = ClusterConfig(fork_server={on})

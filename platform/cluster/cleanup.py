@@ -1,7 +1,7 @@
 """Ends what a Ray of our own leaves when its launcher is gone, however it went: processes and scratch files.
 
-`python -m platform.guard FOLDER` waits for its standard input to end, which the launcher holds. Ray's own processes end
-with their parent, but its agents and workers live on for a while, and its folder stays.
+`python -m platform.cluster.cleanup FOLDER` waits for its standard input to end, which the launcher holds. Ray's own
+processes end with their parent, but its agents and workers live on for a while, and its folder stays.
 """
 
 import contextlib
@@ -24,7 +24,7 @@ KILLING_S = 20.0  # what does not end by then hangs in the kernel, on a dead dis
 def guard(scratch: Path) -> "subprocess.Popen[bytes]":
     """Watch over the Ray in `scratch`; close its standard input to have it end that."""
     return subprocess.Popen(
-        [sys.executable, "-m", "platform.guard", str(scratch)], cwd=ROOT, stdin=subprocess.PIPE,
+        [sys.executable, "-m", "platform.cluster.cleanup", str(scratch)], cwd=ROOT, stdin=subprocess.PIPE,
         env={key: value for key, value in os.environ.items() if key != MARK},
         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
     )  # fmt: skip

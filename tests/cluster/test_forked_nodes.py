@@ -11,12 +11,12 @@ import pytest
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-import platform.cluster as cluster
+import platform.cluster.connect as cluster
 from platform.chaos import session
 from platform.chaos.nodes import LocalCluster
 from platform.config.cluster import ClusterConfig
 from platform.fork_server.client import FORKED
-from tests.actors import Actor
+from tests.cluster.actors import Actor
 
 pytestmark = pytest.mark.slow
 

@@ -13,13 +13,21 @@ from pathlib import Path
 import pytest
 
 from platform.checkout import ROOT
+from platform.cluster.ray_internals import (
+    SOCKET,
+    _first_word,
+    have_a_token,
+    interpreter,
+    last_words,
+    scratch_folder,
+    settle,
+)
 from platform.config.checks import ConfigError
-from platform.ray_internals import SOCKET, _first_word, have_a_token, interpreter, last_words, scratch_folder, settle
 
 ODD = "/home/me/it's 100% mine/.venv/bin/python"
 NO_PROCESS = """
 import logging
-import platform.cluster as cluster
+import platform.cluster.connect as cluster
 from platform.config.checks import CannotGoOn
 from platform.config.cluster import ClusterConfig
 cluster.local = lambda *_: {"py_executable": "echo no module called ray >&2; exit 3;"}

@@ -26,7 +26,7 @@ JOB_CONFIG = "RAY_JOB_CONFIG_JSON_ENV_VAR"  # a driver's settings, from whoever 
 SOCKET_PATH_BYTES = 103 if sys.platform == "darwin" else 107  # what the kernel takes of AF_UNIX
 # The longest of Ray's: `node.py` makes it of date, process and number ("plasma_store.1" where that name is taken).
 SOCKET = "/session_2026-01-01_00-00-00_000000_4194304/sockets/plasma_store.12"
-RAY = [sys.executable, "-m", "platform.ray_internals"]  # `ray`, from the checkout: see `main`
+RAY = [sys.executable, "-m", "platform.cluster.ray_internals"]  # `ray`, from the checkout: see `main`
 SHORT_FOLDERS = ("/tmp", "/var/tmp", "/dev/shm")
 LOGS = (("runtime_env_agent.log", "ERROR"), ("raylet.out", " E "), ("gcs_server.out", " E "))  # and what marks errors
 TOLD_LINES, TOLD_FILES, TOLD_LENGTH = 3, 3, 300

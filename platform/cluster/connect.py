@@ -1,0 +1,182 @@
+"""Start a Ray on this machine or join a cluster, and leave it again.
+
+In: `cluster`. Out: a Ray that this process is connected to, whose processes a fork server starts; nothing of it is left
+after `disconnect`.
+"""
+
+import contextlib
+import logging
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import ray
+from ray.exceptions import GetTimeoutError, RayError
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from platform.checkout import ROOT
+from platform.cluster.cleanup import MARK, guard
+from platform.cluster.ray_internals import (
+    have_a_token,
+    last_words,
+    log_folder,
+    logs_of,
+    scratch_folder,
+    settle,
+    start_workers_by,
+)
+from platform.cluster.resources import Resources
+from platform.cluster.runtime_env import SET_BY_RAY, fork_server, joined, local, start_fork_server
+from platform.cluster.threads import LEAVING_S, get_in_turns, have_threads_leave, wait_in_turns
+from platform.config.checks import CannotGoOn, ConfigError, first_line
+from platform.config.cluster import ClusterConfig
+from platform.fork_server.command import SETUP_WORKER
+
+log = logging.getLogger("platform")
+FORK_SERVER = "fork"  # a folder in that of a local Ray
+OBJECT_STORE_BYTES = 200_000_000  # reports are all that passes through it; shards are read by the workers
+NOT_ALIVE_S, GIVEN_UP_AFTER_S = 60.0, 300.0  # for the first process; Python on a cold network disk takes its time
+_guards: list["subprocess.Popen[bytes]"] = []  # of this process's local Ray
+_fork_servers: list["subprocess.Popen[bytes]"] = []  # the next three: of it as well
+_scratch: list[Path] = []  # its folder
+
+
+def connect(cluster: ClusterConfig, meanwhile: Callable[[], object] = lambda: None) -> Resources:
+    """Start a Ray on this machine, or join `cluster.address`; returns what it has.
+
+    `meanwhile` is called while the first process starts, which is other processes' work.
+
+    Raises:
+        ConfigError: no cluster answers there.
+        CannotGoOn: none starts here, or it starts no processes.
+    """
+    os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "1")
+    os.environ.setdefault("RAY_TRAIN_PREEMPTION_POLL_INTERVAL_S", "1")
+    os.environ.setdefault("RAY_TRAIN_WORKER_HEALTH_CHECK_TIMEOUT_S", str(cluster.stall_timeout_s))
+    if cluster.min_workers < cluster.max_workers:
+        # After a node is lost Ray Train asks for the old size first, and for the new one when this has passed.
+        os.environ.setdefault("RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S", "10")
+    os.environ.setdefault("RAY_TRAIN_METRICS_ENABLED", "0")  # Prometheus gauges; MLflow has ours
+    for name, value in SET_BY_RAY.items():
+        os.environ.setdefault(name, value)
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # no warning on machines without a GPU
+    settle()
+    ray.get, ray.wait = get_in_turns, wait_in_turns  # pyright: ignore[reportAttributeAccessIssue]  # Ray Train and Tune wait by them
+    terminated = signal.getsignal(signal.SIGTERM)
+    if cluster.address is None:
+        _start_local(cluster)
+    else:
+        _join(cluster, cluster.address)
+    if terminated is not signal.SIG_DFL and threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, terminated)  # Ray has put its own handler in the place of the job's
+    _have_a_process_started(meanwhile)
+    total = ray.cluster_resources()
+    return Resources(len(ray.nodes()), int(total.get("CPU", 0)), int(total.get("GPU", 0)))
+
+
+def _have_a_process_started(meanwhile: Callable[[], object]) -> None:
+    """Ray itself waits in silence for processes that cannot start. The first one of this node becomes the mailbox's.
+
+    Raises:
+        CannotGoOn: there is none after `GIVEN_UP_AFTER_S`.
+    """
+    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+    started = ray.remote(lambda: None).options(num_cpus=0, max_retries=0, scheduling_strategy=here).remote()
+    meanwhile()
+    said = "no process of Ray's has come to life on this machine in {:g} s{}"
+    try:
+        if not ray.wait([started], timeout=NOT_ALIVE_S)[0]:
+            log.warning(said.format(NOT_ALIVE_S, f"; waiting on{last_words(log_folder())}"))
+        ray.get(started, timeout=GIVEN_UP_AFTER_S - NOT_ALIVE_S)
+    except GetTimeoutError:
+        raise CannotGoOn(said.format(GIVEN_UP_AFTER_S, last_words(log_folder()))) from None
+    except RayError as error:
+        raise CannotGoOn(f"no process of Ray's can start on this machine ({first_line(error)})") from error
+
+
+def prepare(cluster: ClusterConfig) -> None:
+    """Begin with what a Ray of our own will need, which takes its time beside whatever else the launcher has to do.
+    `connect` takes it, `disconnect` ends it.
+
+    Raises:
+        ConfigError: there is no place for a Ray.
+    """
+    if cluster.address is not None or _scratch:
+        return
+    if os.pathsep in str(ROOT):
+        raise ConfigError(
+            f"{ROOT} has a {os.pathsep!r} in its path, which parts the entries of PYTHONPATH; move the checkout"
+        )
+    # Workers need this checkout ahead of the standard library when their interpreter starts: see platform/__init__.
+    path = os.environ.get("PYTHONPATH", "").split(os.pathsep)
+    others = (os.path.abspath(part) for part in path if part)  # noqa: PTH100  # processes start elsewhere
+    os.environ["PYTHONPATH"] = os.pathsep.join([str(ROOT), *(part for part in others if part != str(ROOT))])
+    scratch, elsewhere = scratch_folder()
+    if elsewhere:
+        print(elsewhere, flush=True)
+    _scratch.append(scratch)
+    _guards.append(guard(scratch))
+    os.environ[MARK] = str(scratch)
+    if not fork_server(cluster).off:
+        _fork_servers.append(start_fork_server(scratch / FORK_SERVER))
+
+
+def _start_local(cluster: ClusterConfig) -> None:
+    prepare(cluster)
+    have_a_token()
+    if not fork_server(cluster).off:
+        start_workers_by(SETUP_WORKER)
+    scratch = _scratch[0]
+    try:
+        ray.init(
+            address="local",
+            runtime_env=local(cluster, scratch / FORK_SERVER),
+            _temp_dir=str(scratch),
+            include_dashboard=cluster.dashboard,
+            object_store_memory=OBJECT_STORE_BYTES,
+            log_to_driver=False,  # workers' warnings come through the mailbox
+            logging_level=logging.ERROR,
+            configure_logging=True,
+        )
+    except Exception as error:  # Ray's own word for a machine that is too busy
+        said = last_words(logs_of(scratch))
+        raise CannotGoOn(f"Ray did not start on this machine ({first_line(error)}){said}") from error
+
+
+def _join(cluster: ClusterConfig, address: str) -> None:
+    try:
+        host, _, port = address.rpartition(":")
+        if host and port.isdigit() and "/" not in host:  # Ray itself would try for minutes
+            socket.create_connection((host, int(port)), timeout=10).close()
+        ray.init(
+            address=address,
+            runtime_env=joined(cluster),
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+        )
+    except (OSError, RuntimeError, ValueError) as error:
+        reason = str(error).splitlines()[0]
+        raise ConfigError(
+            f"no Ray cluster answers at cluster.address={address} ({reason}); check the address, or use cluster=local"
+        ) from error
+
+
+def disconnect() -> None:
+    """Leave the cluster; a local one ends, and nothing of it is left."""
+    have_threads_leave()
+    ray.shutdown()
+    os.environ.pop(MARK, None)
+    for server in _fork_servers:  # with its raylet, or before one came
+        server.terminate()
+    while _guards:
+        _guards.pop().communicate()
+    while _fork_servers:
+        with contextlib.suppress(subprocess.TimeoutExpired):  # it hangs in the kernel, on a dead disk perhaps
+            _fork_servers.pop().wait(LEAVING_S)
+    while _scratch:
+        shutil.rmtree(_scratch.pop(), ignore_errors=True)  # interrupted before somebody guarded it

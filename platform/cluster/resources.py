@@ -1,0 +1,65 @@
+"""What a cluster has, and how many workers and lanes of members fit into it: arithmetic, without Ray."""
+
+from dataclasses import dataclass
+
+from platform.config.checks import ConfigError
+from platform.config.cluster import ClusterConfig
+
+
+@dataclass(frozen=True)
+class Resources:
+    """What the cluster has."""
+
+    nodes: int
+    cpus: int
+    gpus: int
+
+
+def gpus_per_worker(cluster: ClusterConfig, resources: Resources) -> int:
+    """What each worker gets.
+
+    Raises:
+        ConfigError: there are GPUs, but not one for each of the fewest workers.
+    """
+    if cluster.gpus_per_worker is None:
+        if 0 < resources.gpus < cluster.min_workers and not cluster.autoscaled:
+            raise ConfigError(
+                f"cluster.workers is {cluster.workers_text}, the cluster has {resources.gpus} GPU(s); "
+                "lower it, or set cluster.gpus_per_worker=0 to train on processors"
+            )
+        return 1 if resources.gpus else 0
+    return cluster.gpus_per_worker
+
+
+def lane_count(cluster: ClusterConfig, resources: Resources, members: int) -> int:
+    """Worker groups of the most workers that fit side by side, at most one a member. Where not even one fits, one of
+    fewer: Ray Train gives the first group all there is, and others would only wait for it to end. An autoscaler brings
+    what lanes ask for, so that they must be there first.
+
+    Raises:
+        ConfigError: not even one of the fewest workers fits.
+    """
+    if cluster.autoscaled:
+        return min(members, cluster.lanes or members)
+    gpus = gpus_per_worker(cluster, resources)
+    fits = resources.cpus // cluster.cpus_per_worker
+    if gpus:
+        fits = min(fits, resources.gpus // gpus)
+    if fits < cluster.min_workers:
+        raise ConfigError(
+            f"{cluster.min_workers} workers of {cluster.cpus_per_worker} CPUs and {gpus} GPUs do not fit into "
+            f"{resources.cpus} CPUs and {resources.gpus} GPUs; "
+            "lower cluster.workers, cluster.cpus_per_worker or cluster.gpus_per_worker"
+        )
+    return min(members, max(1, fits // cluster.max_workers), cluster.lanes or members)
+
+
+def deal(costs: dict[str, float], lanes: int) -> list[list[str]]:
+    """Members to lanes, so that the lanes end at about the same time: the dearest first, each to the emptiest lane."""
+    loads = [0.0] * lanes
+    dealt: list[list[str]] = [[] for _ in range(lanes)]
+    for name in sorted(costs, key=lambda name: -costs[name]):
+        lane = loads.index(min(loads))
+        loads[lane] += costs[name]
+        dealt[lane].append(name)
+    return dealt

@@ -1,0 +1,240 @@
+"""What workers tell the launcher, and it them: an actor on its node that keeps what comes until it is fetched."""
+
+import contextlib
+import logging
+import os
+import time
+from collections import deque
+from dataclasses import dataclass, replace
+from typing import Any
+
+import ray
+from ray.exceptions import RayError
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from platform.fork_server.client import FORKED, STATE
+from platform.redaction import redacted, shared_secrets, trust
+
+GONE_AFTER_S = 5.0  # without a beat
+ANSWER_S = 10.0  # of the mailbox
+SECRETS_WAIT_S = 60.0  # for the mailbox to answer
+
+
+@dataclass(frozen=True)
+class Message:
+    """From a worker to the launcher."""
+
+    member: str
+    kind: str  # metrics, state, ended, warning, unforked; fatal: nothing can go on
+    step: int = 0
+    metrics: dict[str, float] | None = None
+    text: str = ""
+    time: float = 0.0  # seconds since the epoch, by the mailbox
+
+
+@dataclass(frozen=True)
+class Beat:
+    """Where one worker of a member is, once a second. Its times are by the worker's clock until the mailbox has it."""
+
+    member: str
+    lane: int
+    rank: int
+    world: int
+    node: str  # host name
+    node_id: str  # Ray's
+    pid: int
+    started: float  # this start of the member; times are seconds since the epoch
+    at: float
+    from_step: int  # of the checkpoint it went on from; -1: not known yet
+    step: int  # global steps done
+    first_step_at: float  # 0: none yet
+    doing: str
+    still_for_s: float  # since anything moved
+    answered: int = 0  # the newest question for a checkpoint that has its answer on disk
+
+    @property
+    def moved_at(self) -> float:
+        return self.at - self.still_for_s
+
+
+@dataclass(frozen=True)
+class GroupEvent:
+    """What Ray Train does with the worker group of a lane."""
+
+    lane: int
+    kind: str  # failed, resized, preempted, waiting
+    text: str
+    time: float = 0.0  # seconds since the epoch, by the mailbox
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why a worker's start of a member failed."""
+
+    member: str
+    rank: int
+    text: str
+    final: bool  # it would come again at every start
+    of_a_peer: bool  # it only says that another worker is gone
+
+
+def cause_of(failures: list[Failure]) -> Failure:
+    """The one that the others follow from, by the order in which they were told."""
+    return min(failures, key=lambda failure: (not failure.final, failure.of_a_peer))
+
+
+class Mailbox:
+    """An actor that holds what workers and their groups tell until the launcher fetches it: nobody waits for MLflow. It
+    hands the launcher's question for checkpoints on to the workers.
+
+    It is on the launcher's node and stamps what comes: the clocks of other nodes may be wrong by any amount."""
+
+    def __init__(self) -> None:
+        self._number = 0  # of what came last
+        self._messages: deque[tuple[int, Message | GroupEvent]] = deque()
+        self._beats: dict[tuple[str, int], tuple[int, Beat]] = {}  # the newest of each (member, rank)
+        self._behind: dict[tuple[str, int], tuple[float, float]] = {}  # -> (a start, seconds its clock is behind)
+        self._failures: dict[str, list[Failure]] = {}  # of each member's newest start
+        self._asked = 0
+        self._training: dict[str, tuple[float, Beat]] = {}  # when rank 0 of each member was heard, and its beat
+        self._to_judge: dict[str, Any] = {}  # member -> scores that wait for a verdict
+        self._groups: dict[int, list[str]] = {}  # placement groups of lanes
+        how = os.environ.get(STATE, FORKED)
+        if how != FORKED:
+            self.put(Message("", "unforked", text=how))
+
+    def trust(self, secrets: str) -> None:
+        """The launcher's, of URLs. As a call's argument they are in memory alone: an actor's own are in Ray's store."""
+        trust(secrets)
+
+    def secrets(self) -> str:
+        """What a worker needs to know to open URLs."""
+        return shared_secrets()
+
+    def put(self, message: Message | GroupEvent) -> None:
+        self._messages.append((self._next(), replace(message, time=time.time(), text=redacted(message.text))))
+
+    def beat(self, beat: Beat) -> int:
+        """Take a beat; returns the number of the newest question for a checkpoint, 0 if there was none."""
+        beat = self._by_own_clock(beat)
+        self._beats[beat.member, beat.rank] = self._next(), beat
+        if beat.rank == 0:
+            self._training[beat.member] = time.monotonic(), beat
+        return self._asked
+
+    def _by_own_clock(self, beat: Beat) -> Beat:
+        """The difference is taken once a start, so that its times stay the same from beat to beat."""
+        now, worker = time.time(), (beat.member, beat.rank)
+        if self._behind.get(worker, (None,))[0] != beat.started:
+            self._behind[worker] = beat.started, now - beat.at
+        behind = self._behind[worker][1]
+        first_step_at = beat.first_step_at and beat.first_step_at + behind
+        return replace(beat, at=now, started=beat.started + behind, first_step_at=first_step_at)
+
+    def drain(self, received: int) -> tuple[int, list[Message | GroupEvent], list[Beat]]:
+        """What has come after number `received`: the number of the last, messages, and the newest beats. It is kept
+        until a later call says that it was received: answers are lost."""
+        while self._messages and self._messages[0][0] <= received:
+            self._messages.popleft()
+        self._beats = {key: (number, beat) for key, (number, beat) in self._beats.items() if number > received}
+        return self._number, [message for _, message in self._messages], [beat for _, beat in self._beats.values()]
+
+    def _next(self) -> int:
+        self._number += 1
+        return self._number
+
+    def failed(self, failure: Failure) -> list[Failure]:
+        """Keep why a worker failed until the member starts again; returns all that were told of this start."""
+        self._failures.setdefault(failure.member, []).append(failure)
+        return self._failures[failure.member]
+
+    def take_failures(self, member: str) -> list[Failure]:
+        """Why the workers of the start before failed; it is forgotten."""
+        return self._failures.pop(member, [])
+
+    def ask_for_checkpoints(self) -> int:
+        """Have every member save as soon as it can; returns the question's number."""
+        self._asked += 1
+        return self._asked
+
+    def group_started(self, lane: int, placement_group: str) -> None:
+        """What a lane's workers hold, by Ray's id: each start of a lane has its own."""
+        self._groups.setdefault(lane, []).append(placement_group)
+
+    def holding(self) -> list[int]:
+        """The lanes with worker groups that were not taken yet."""
+        return list(self._groups)
+
+    def take_groups(self, lanes: list[int]) -> list[str]:
+        """Those of some lanes that were not taken yet."""
+        return [group for lane in lanes for group in self._groups.pop(lane, [])]
+
+    def ask_judge(self, member: str, scores: Any) -> None:
+        """Have a sweep's scheduler look at a trial's scores."""
+        self._to_judge[member] = scores
+
+    def to_judge(self, member: str) -> Any:
+        """The scores that wait, or None."""
+        return self._to_judge.get(member)
+
+    def may_go_on(self, member: str) -> None:
+        """The scheduler's verdict; of a trial that may not, the workers are ended instead."""
+        self._to_judge.pop(member, None)
+
+    def is_answered(self, number: int, lane: int | None = None) -> bool:
+        """Whether every member that trains now (of one lane, or of all) has a checkpoint newer than the question."""
+        living = [beat for heard, beat in self._training.values() if time.monotonic() - heard < GONE_AFTER_S]
+        return all(beat.answered >= number for beat in living if lane in (None, beat.lane))
+
+
+def start_mailbox() -> Any:
+    """On this node: if it dies, the launcher is gone anyway."""
+    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+    mailbox: Any = ray.remote(Mailbox).options(num_cpus=0, scheduling_strategy=here).remote()
+    mailbox.trust.remote(shared_secrets())  # comes first: an actor takes its calls in their order
+    return mailbox
+
+
+def take_secrets(mailbox: Any) -> None:
+    """Learn the secrets of URLs, in a worker: of another machine none are in its environment."""
+    trust(ray.get(mailbox.secrets.remote(), timeout=SECRETS_WAIT_S))
+
+
+class Sender:
+    """A worker's end of the mailbox. Never raises: a lost mailbox costs metrics, not the run."""
+
+    def __init__(self, mailbox: Any, member: str) -> None:
+        self._mailbox, self.member = mailbox, member
+
+    def send(self, kind: str, *, step: int = 0, metrics: dict[str, float] | None = None, text: str = "") -> None:
+        self._mailbox.put.remote(Message(self.member, kind, step, metrics, text))
+
+    def beat(self, beat: Beat, wait_s: float = 0) -> int | None:
+        """Send a beat, and wait so long for the number of the newest question for a checkpoint."""
+        sent = self._mailbox.beat.remote(beat)
+        with contextlib.suppress(RayError):
+            return ray.get(sent, timeout=wait_s) if wait_s else None
+        return None
+
+    def failed(self, failure: Failure) -> list[Failure]:
+        """Tell why this worker fails; returns what it and its peers have told so far, in the order they did."""
+        with contextlib.suppress(RayError):
+            return ray.get(self._mailbox.failed.remote(failure), timeout=ANSWER_S)
+        return [failure]
+
+    def take_failures(self) -> list[Failure]:
+        """Why the workers of the member's start before failed, as far as they could tell."""
+        with contextlib.suppress(RayError):
+            return ray.get(self._mailbox.take_failures.remote(self.member), timeout=ANSWER_S)
+        return []
+
+
+class WarningForwarder(logging.Handler):
+    """Sends this process's warnings to the launcher, which prints them."""
+
+    def __init__(self, sender: Sender) -> None:
+        super().__init__(logging.WARNING)
+        self._sender = sender
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._sender.send("warning", text=record.getMessage())

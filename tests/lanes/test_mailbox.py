@@ -1,0 +1,51 @@
+"""The mailbox: what it holds, by whose clock, and for how long."""
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+import platform.lanes.mailbox as mailbox_module
+from platform.lanes.mailbox import Beat, Failure, GroupEvent, Mailbox, Message, cause_of
+
+
+def beat(started: float, at: float, rank: int = 0, **changes: Any) -> Beat:
+    return replace(Beat("m", 0, rank, 2, "node", "id", 1, started, at, 0, 3, started + 5, "computing", 0.5), **changes)
+
+
+def test_an_answer_that_is_lost_costs_no_message_and_no_beat() -> None:
+    mailbox = Mailbox()
+    mailbox.put(Message("m", "metrics", 1))
+    mailbox.beat(beat(10, 20))
+    mailbox.drain(0)  # nobody got this answer
+    mailbox.put(Message("m", "ended"))
+    number, messages, beats = mailbox.drain(0)
+    assert [message.kind for message in messages if isinstance(message, Message)] == ["metrics", "ended"]
+    assert [each.rank for each in beats] == [0]
+    mailbox.beat(beat(10, 21, rank=1))
+    number, messages, beats = mailbox.drain(number)
+    assert (messages, [each.rank for each in beats]) == ([], [1])
+    assert mailbox.drain(number)[1:] == ([], [])
+
+
+def test_times_are_the_launchers_whatever_the_clocks_of_workers_say(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A worker whose clock is an hour behind, and another start of it an hour ahead."""
+    mailbox, now = Mailbox(), [10_000.0]
+    monkeypatch.setattr(mailbox_module.time, "time", lambda: now[0])
+    mailbox.beat(beat(6390, 6400, first_step_at=0.0))
+    now[0] += 2.5
+    mailbox.beat(beat(6390, 6402))  # on its way for half a second: the start stays where it was
+    mailbox.put(Message("m", "ended", time=6402))
+    mailbox.put(GroupEvent(0, "failed", "died"))
+    _, messages, (heard,) = mailbox.drain(0)
+    assert (heard.started, heard.first_step_at, heard.at, heard.moved_at) == (9990, 9995, 10_002.5, 10_002)
+    assert [message.time for message in messages] == [10_002.5, 10_002.5]
+    mailbox.beat(beat(13_600, 13_602.5))
+    assert mailbox.drain(0)[2][0].started == 10_000
+
+
+def test_the_cause_is_what_is_final_then_what_no_peer_caused() -> None:
+    peer, own, final = (Failure("m", rank, "", final=rank == 2, of_a_peer=rank == 0) for rank in range(3))
+    assert cause_of([peer, own]) == own
+    assert cause_of([peer, own, final]) == final
+    assert cause_of([peer]) == peer
