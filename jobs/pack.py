@@ -10,6 +10,7 @@ import sys
 import threading
 from collections.abc import Generator, Iterable, Iterator
 
+from platform.cluster.fork_server.client import FORKED, STATE
 from platform.cluster.runtime_env import Unforked, fork_server
 from platform.config.checks import ConfigError, printable
 from platform.config.sections import Config, Experiment
@@ -17,7 +18,6 @@ from platform.console import Counter as Progress
 from platform.data.cache import ShardError
 from platform.data.index import read_entries
 from platform.data.storage import Storage, StorageError, is_remote
-from platform.fork_server.client import FORKED, STATE
 from platform.packing import adopt, pack, verify
 from platform.packing.shard import ShardResult, ShardTask, write_shard
 from platform.redaction import shared_secrets, trust

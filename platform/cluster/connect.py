@@ -21,6 +21,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from platform.checkout import ROOT
 from platform.cluster.cleanup import MARK, guard
+from platform.cluster.fork_server.command import SETUP_WORKER
 from platform.cluster.ray_internals import (
     have_a_token,
     last_words,
@@ -35,7 +36,6 @@ from platform.cluster.runtime_env import SET_BY_RAY, fork_server, joined, local,
 from platform.cluster.threads import LEAVING_S, get_in_turns, have_threads_leave, wait_in_turns
 from platform.config.checks import CannotGoOn, ConfigError, first_line
 from platform.config.cluster import ClusterConfig
-from platform.fork_server.command import SETUP_WORKER
 
 log = logging.getLogger("platform")
 FORK_SERVER = "fork"  # a folder in that of a local Ray

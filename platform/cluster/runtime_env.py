@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import Any
 
 from platform.checkout import ROOT
+from platform.cluster.fork_server.client import FORKED, SUBREAPER, has_subreaper
+from platform.cluster.fork_server.command import command, start_warm
+from platform.cluster.fork_server.preload import FIRST, WITH_RAY
 from platform.cluster.ray_internals import JOB_CONFIG, interpreter, interpreter_there
 from platform.config.cluster import ClusterConfig
-from platform.fork_server.client import FORKED, SUBREAPER, has_subreaper
-from platform.fork_server.command import command, start_warm
-from platform.fork_server.preload import FIRST, WITH_RAY
 
 # Patterns as in .gitignore: without the slash, "data" would match platform/data too.
 NOT_SHIPPED = ["/.venv", "/.git", "/data", "/runs", "/mlruns", "/mlartifacts", "/mlflow.db"]

@@ -12,7 +12,7 @@ import ray
 from ray.exceptions import RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from platform.fork_server.client import FORKED, STATE
+from platform.cluster.fork_server.client import FORKED, STATE
 from platform.redaction import redacted, shared_secrets, trust
 
 GONE_AFTER_S = 5.0  # without a beat

@@ -22,6 +22,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+from platform.cluster.fork_server.client import FORKED, STATE
 from platform.cluster.nodes import lost_nodes
 from platform.config.checks import ConfigError, first_line
 from platform.config.sections import Config
@@ -34,7 +35,6 @@ from platform.evaluation import probabilities
 from platform.evaluation.predict import Predictions, predict
 from platform.experiment.folder import FAILED, FINISHED, MemberFolder, MemberState, fingerprint
 from platform.experiment.goodput import read_attempts
-from platform.fork_server.client import FORKED, STATE
 from platform.lanes.group_callback import lost_a_peer
 from platform.lanes.heartbeat import Pulse, preemption_notice
 from platform.lanes.mailbox import Failure, Sender, WarningForwarder, cause_of, take_secrets

@@ -8,7 +8,7 @@ import torch
 from mlflow.tracking import MlflowClient
 from ray import tune
 
-from platform.fork_server.client import STATE
+from platform.cluster.fork_server.client import STATE
 
 
 class Actor:

@@ -20,8 +20,8 @@ from ray.train.torch import TorchTrainer
 
 import platform.cluster.connect as cluster
 from platform.checkout import ROOT
+from platform.cluster.fork_server.client import FORKED
 from platform.config.cluster import ClusterConfig
-from platform.fork_server.client import FORKED
 from tests.cluster.actors import Actor, note_server, report_server
 
 pytestmark = pytest.mark.slow

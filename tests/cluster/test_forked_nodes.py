@@ -14,8 +14,8 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 import platform.cluster.connect as cluster
 from platform.chaos import session
 from platform.chaos.nodes import LocalCluster
+from platform.cluster.fork_server.client import FORKED
 from platform.config.cluster import ClusterConfig
-from platform.fork_server.client import FORKED
 from tests.cluster.actors import Actor
 
 pytestmark = pytest.mark.slow

@@ -1,7 +1,7 @@
 """What is said of processes that the fork server did not start. See test_forked_actors and test_forked_nodes."""
 
+from platform.cluster.fork_server.client import FORKED
 from platform.cluster.runtime_env import Unforked
-from platform.fork_server.client import FORKED
 
 
 def test_the_first_process_of_each_reason_is_told_at_once_and_the_number_in_the_end():

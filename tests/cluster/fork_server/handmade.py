@@ -13,7 +13,9 @@ from pathlib import Path
 
 import psutil
 
-PACKAGE = Path(__file__).resolve().parent.parent.parent / "platform" / "fork_server"
+from platform.checkout import ROOT
+
+PACKAGE = ROOT / "platform" / "cluster" / "fork_server"
 PATIENCE_S = 30.0
 
 
@@ -111,7 +113,8 @@ def until(happened: Callable[[], object]) -> None:
 
 def copied(folder: Path) -> Path:
     """The package in another checkout; its client."""
-    target = folder / "platform" / "fork_server"
+    target = folder / "platform" / "cluster" / "fork_server"
     shutil.copytree(PACKAGE, target, ignore=shutil.ignore_patterns("__pycache__"))
-    shutil.copy(PACKAGE.parent / "__init__.py", target.parent)
+    for package in (target.parent, target.parent.parent):
+        shutil.copy(ROOT / package.relative_to(folder) / "__init__.py", package)
     return target / "client.py"

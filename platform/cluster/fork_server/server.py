@@ -22,11 +22,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 # In the place of this script's folder, which Python puts there unless it is told not to.
-sys.path[: 0 if sys.flags.safe_path else 1] = [str(Path(__file__).resolve().parent.parent.parent)]
+sys.path[: 0 if sys.flags.safe_path else 1] = [str(Path(__file__).resolve().parents[3])]
 
-from platform.fork_server import preload  # noqa: E402
-from platform.fork_server.child import Request, remember_generators, run, say_and_ask  # noqa: E402
-from platform.fork_server.client import QUEUED, RAYLET, environment, peer  # noqa: E402
+from platform.cluster.fork_server import preload  # noqa: E402
+from platform.cluster.fork_server.child import Request, remember_generators, run, say_and_ask  # noqa: E402
+from platform.cluster.fork_server.client import QUEUED, RAYLET, environment, peer  # noqa: E402
 
 IDLE_S = 60.0  # without children
 LEAVE_S = 10.0  # for processes to end by themselves when their raylet has

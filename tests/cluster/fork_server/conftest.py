@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.fork_server.handmade import Place, place
+from tests.cluster.fork_server.handmade import Place, place
 
 
 @pytest.fixture

@@ -5,12 +5,12 @@ import sys
 
 import pytest
 
+from platform.cluster.fork_server.preload import FIRST, WITH_RAY
 from platform.cluster.runtime_env import PRELOADED, PRELOADED_WITH_RAY
-from platform.fork_server.preload import FIRST, WITH_RAY
 
 ALL = """
 import gc, os, sys
-from platform.fork_server import preload
+from platform.cluster.fork_server import preload
 assert preload.preload(["numpy", "torch"]) == []
 import torch
 asked = []
@@ -42,7 +42,7 @@ def test_all_of_it_leaves_a_process_that_can_be_forked():
 
 IDS = """
 import ray
-from platform.fork_server.preload import NotForkable, require_own_ids
+from platform.cluster.fork_server.preload import NotForkable, require_own_ids
 ray._raylet.UniqueID.from_random()
 try:
     require_own_ids()

@@ -9,11 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from platform.fork_server.command import CLIENT, command
-from tests.fork_server.handmade import PACKAGE, Place, copied
-from tests.fork_server.test_fork_server import HOW
-
-ROOT = PACKAGE.parent.parent
+from platform.checkout import ROOT
+from platform.cluster.fork_server.command import CLIENT, command
+from tests.cluster.fork_server.handmade import Place, copied
+from tests.cluster.fork_server.test_fork_server import HOW
 
 
 def run(forks: Place, line: str, *arguments: str, cwd: Path | None = None) -> str:

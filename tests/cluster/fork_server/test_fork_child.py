@@ -9,9 +9,9 @@ from pathlib import Path
 import psutil
 import pytest
 
-from platform.fork_server.client import STATE, request_words
-from tests.fork_server.handmade import Place, until
-from tests.fork_server.test_fork_server import HOW, sockets
+from platform.cluster.fork_server.client import STATE, request_words
+from tests.cluster.fork_server.handmade import Place, until
+from tests.cluster.fork_server.test_fork_server import HOW, sockets
 
 KEPT = "import random\nkept = random.Random(0)\n"  # as libraries do when they are imported
 

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from platform.fork_server.client import SERVERS
-from platform.fork_server.command import start_warm
-from tests.fork_server.handmade import Place, copied, ended, until
+from platform.cluster.fork_server.client import SERVERS
+from platform.cluster.fork_server.command import start_warm
+from tests.cluster.fork_server.handmade import Place, copied, ended, until
 
 HOW = "import os\nprint(os.environ['PLATFORM_FORK_SERVER'], os.getppid())\n"
 SLEEP = "import os, time\nprint(os.getpid(), flush=True)\ntime.sleep(60)\n"
@@ -90,7 +90,7 @@ def test_it_ends_when_there_is_nothing_to_do_and_the_next_starts_another(forks: 
     server.kill()
     server.wait(10)
     idle = Path(forks.client).with_name("server.py").read_text().replace("IDLE_S = 60.0", "IDLE_S = 0.2")
-    changed = tmp_path / "checkout" / "platform" / "fork_server" / "client.py"
+    changed = tmp_path / "checkout" / "platform" / "cluster" / "fork_server" / "client.py"
     assert copied(tmp_path / "checkout") == changed
     changed.with_name("server.py").write_text(idle)
     forks.client = changed
@@ -329,7 +329,7 @@ def test_a_warm_server_of_another_environment_makes_room(forks: Place):
 
 def test_a_warm_server_ends_with_whoever_started_it(forks: Place):
     start = (
-        "import os, sys\nfrom pathlib import Path\nfrom platform.fork_server.command import start_warm\n"
+        "import os, sys\nfrom pathlib import Path\nfrom platform.cluster.fork_server.command import start_warm\n"
         f"warm = start_warm(sys.executable, Path({str(forks.sockets)!r}), preload=[], preload_with_ray=[])\n"
         "print(warm.pid, flush=True)\nos.kill(os.getpid(), 9)\n"
     )

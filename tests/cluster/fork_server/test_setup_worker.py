@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
-from platform.fork_server.command import SETUP_WORKER, command
-from tests.fork_server.handmade import PACKAGE, Place
+from platform.checkout import ROOT
+from platform.cluster.fork_server.command import SETUP_WORKER, command
+from tests.cluster.fork_server.handmade import Place
 
 TELL = "import os, sys\nprint(os.environ.get('PLATFORM_FORK_SERVER'), os.environ.get('GIVEN'), sys.argv[1:])\n"
 RAYS = "import sys\nprint('Ray does it', sys.argv[1:])\n"
@@ -28,7 +29,7 @@ def run(forks: Place, context: dict[str, Any] | None, language: str = "PYTHON") 
 
 def made(forks: Place, **more: Any) -> dict[str, Any]:
     """As Ray's agent makes it (ray/_private/runtime_env/context.py)."""
-    line = command(sys.executable, PACKAGE.parent.parent, folder=forks.sockets, preload=[], preload_with_ray=[])
+    line = command(sys.executable, ROOT, folder=forks.sockets, preload=[], preload_with_ray=[])
     context = {"command_prefix": [], "env_vars": {}, "py_executable": line, "override_worker_entrypoint": None}
     return {**context, "java_jars": [], **more}
 

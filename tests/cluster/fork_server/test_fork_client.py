@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.fork_server.handmade import PACKAGE, Place, copied, until
+from tests.cluster.fork_server.handmade import PACKAGE, Place, copied, until
 
 HOW = "import os\nprint(os.environ['PLATFORM_FORK_SERVER'])\n"
 ENDS = [

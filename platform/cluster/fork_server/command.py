@@ -10,9 +10,9 @@ import subprocess
 from collections.abc import Iterable
 from pathlib import Path
 
-from platform.fork_server.client import LOG, WARM, listening
+from platform.cluster.fork_server.client import LOG, WARM, listening
 
-CLIENT = "platform/fork_server/client.py"
+CLIENT = "platform/cluster/fork_server/client.py"
 SERVER, SETUP_WORKER = (Path(__file__).resolve().with_name(name) for name in ("server.py", "setup_worker.py"))
 # A node may have the launcher's interpreter, or another that can run the client; the checkout in the same place, in
 # the job's working_dir, to which Ray has changed, or not at all: then its raylet's own interpreter is started
