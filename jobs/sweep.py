@@ -18,13 +18,14 @@ from jobs.train import Interrupted, deliver, end_runs_of_before, prepare_data, s
 from platform.cluster.runtime_env import fork_server
 from platform.config.checks import CannotGoOn, ConfigError, first_line
 from platform.config.sections import Config, Experiment
-from platform.console import Console, duration
+from platform.console import duration
 from platform.evaluation.report import mlflow_command
 from platform.experiment.destinations import require_copies
 from platform.experiment.folder import ExperimentFolder, MemberState, Record
 from platform.experiment.goodput import LAUNCHER_LOST
 from platform.experiment.plan import Plan
 from platform.lanes.attempts import Attempts
+from platform.lanes.console import Console
 from platform.signals import signals
 from platform.sweep import ranking, report, table
 from platform.sweep.agenda import Agenda

@@ -3,6 +3,7 @@
 In: an experiment. Out: each member's weights and probabilities on disk, its run in MLflow, progress on the terminal.
 """
 
+import logging
 import shutil
 import sys
 import time
@@ -15,7 +16,7 @@ from jobs.pack import write
 from platform.cluster.runtime_env import fork_server
 from platform.config.checks import CannotGoOn, ConfigError, first_line
 from platform.config.sections import Config, Experiment
-from platform.console import Console, duration
+from platform.console import duration
 from platform.data.index import Index
 from platform.data.storage import is_remote
 from platform.evaluation import report
@@ -25,6 +26,7 @@ from platform.experiment.destinations import require_cache_folder, require_copie
 from platform.experiment.folder import FAILED, FINISHED, ExperimentFolder, MemberState, Record
 from platform.experiment.plan import Plan, is_packed, open_data, plan
 from platform.lanes.attempts import Attempts
+from platform.lanes.console import Console
 from platform.locks import locked
 from platform.signals import signals
 from platform.tracking.journal import Journal
@@ -33,6 +35,8 @@ from platform.tracking.tracker import Tracker, require_answer
 
 if TYPE_CHECKING:
     from platform.cluster.resources import Resources
+
+log = logging.getLogger("platform")
 
 
 class Interrupted(BaseException):
@@ -156,7 +160,8 @@ def end_runs_of_before(experiment: Experiment, folder: ExperimentFolder) -> None
         record = folder.record()
         for run in [*record.member_runs.values(), *([record.parent_run] if record.parent_run else [])]:
             tracker.finish(run, "KILLED", if_running=True)
-        tracker.close()
+        if waiting := tracker.close():
+            log.warning("MLflow never got %d entries of the run before; its %s has them", waiting, folder.tracking.name)
 
 
 def deliver(experiment: Experiment, folder: ExperimentFolder) -> int:

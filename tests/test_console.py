@@ -5,8 +5,9 @@ import time
 import pytest
 
 from platform.config.sections import Config, Experiment
-from platform.console import Console, Counter, duration
+from platform.console import Counter, duration
 from platform.experiment.plan import MemberPlan, Plan
+from platform.lanes.console import Console
 
 
 def plan_of(*names: str) -> Plan:

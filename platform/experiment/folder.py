@@ -29,7 +29,6 @@ from platform.evaluation.seal import SEAL, is_complete
 from platform.files import remove_unfinished, write_atomically
 from platform.locks import SUFFIX, Held, locked
 from platform.redaction import redacted
-from platform.tracking.journal import Journal
 
 log = logging.getLogger("platform")
 
@@ -253,16 +252,11 @@ class ExperimentFolder:
 
     def _set_aside(self) -> None:
         """Move what is there (all but the lock that is held) into a dated folder beside it."""
-        waiting = Journal(self.tracking).waiting
         aside = self.path.with_name(f"{self.path.name}.{time.strftime('%Y%m%d-%H%M%S')}")
         aside.mkdir()
         files = [file for file in self.path.iterdir() if file.name not in (".lock", f".lock{SUFFIX}", ".holder")]
         for file in sorted(files, key=lambda file: file == self._file):  # the record last: it says that they are there
             file.rename(aside / file.name)
-        if waiting:
-            log.warning(
-                "MLflow never got %d entries of the run before; they stay in %s", waiting, aside / "tracking.jsonl"
-            )
 
 
 def fingerprint(index: Index) -> dict[str, str]:

@@ -27,12 +27,12 @@ from platform.cluster.runtime_env import Unforked
 from platform.cluster.threads import in_thread
 from platform.config.checks import first_line
 from platform.config.cluster import ClusterConfig
-from platform.console import Console
 from platform.data.storage import join
 from platform.experiment.folder import ExperimentFolder, Record
 from platform.experiment.plan import Plan
 from platform.files import write_atomically
 from platform.lanes.attempts import Attempts
+from platform.lanes.console import Console
 from platform.lanes.group_callback import GroupWatch
 from platform.lanes.mailbox import Beat, GroupEvent, Message, start_mailbox
 from platform.lanes.worker import Lane, LaneMember, train_lane
@@ -208,8 +208,8 @@ class Lanes:
     def _take_message(self, message: Message, runs: Runs, console: Console, attempts: Attempts) -> None:
         match message.kind:
             case "metrics":
-                runs.log(message)
                 metrics = message.metrics or {}
+                runs.log(message.member, message.step, metrics, message.time)
                 if "progress" in metrics or "val/top1" in metrics:
                     console.metrics(message.member, message.step, metrics)
             case "state":

@@ -8,7 +8,7 @@ import contextlib
 import logging
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from platform.config.sections import Config, Experiment
 from platform.evaluation import report
@@ -17,9 +17,6 @@ from platform.experiment.folder import FINISHED, ExperimentFolder, MemberState, 
 from platform.experiment.goodput import Goodput, read_attempts, table
 from platform.tracking.journal import Journal
 from platform.tracking.tracker import Tracker, new_key
-
-if TYPE_CHECKING:
-    from platform.lanes.mailbox import Message
 
 log = logging.getLogger("platform")
 DESCRIPTION = "mlflow.note.content"  # what MLflow's page of a run shows as its description, in Markdown
@@ -87,8 +84,9 @@ class Runs:
             for step, metrics, at in self._folder.member(name).take_reports():
                 self._tracker.log(self._record.member_runs[name], step, metrics, at)
 
-    def log(self, message: "Message") -> None:
-        self._tracker.log(self._record.member_runs[message.member], message.step, message.metrics or {}, message.time)
+    def log(self, name: str, step: int, metrics: dict[str, float], at: float) -> None:
+        """Metrics of a member; `at` in seconds since the epoch."""
+        self._tracker.log(self._record.member_runs[name], step, metrics, at)
 
     def report(self, states: dict[str, MemberState], scores: EnsembleScores | None, tables: list[Path]) -> None:
         """Scores, files and the true end of every open run."""

@@ -24,7 +24,7 @@ from platform.checkout import ROOT
 from platform.config.checks import first_line
 from platform.config.identity import flatten
 from platform.config.sections import TrackingConfig
-from platform.helper import Helper
+from platform.daemon_thread import DaemonThread
 from platform.redaction import redacted
 from platform.tracking.journal import Entry, Journal
 from platform.tracking.operations import Artifact, Finish, Metrics, Operation, Params, Start, Tag, Text, decode, encode
@@ -57,7 +57,7 @@ class Tracker:
         self._failures = 0  # of the operation in hand, while MLflow answers others
         self._said: set[str] = set()
         self._more.set()
-        self._thread = Helper("tracking", self._deliver_all)
+        self._thread = DaemonThread("tracking", self._deliver_all)
 
     def start(
         self,

@@ -24,11 +24,11 @@ from platform.config.checks import first_line
 from platform.config.cluster import ClusterConfig
 from platform.config.identity import replaced
 from platform.config.sections import Config
-from platform.console import Console
 from platform.data.storage import join
 from platform.experiment.folder import ExperimentFolder, Record
 from platform.experiment.plan import plan_member
 from platform.lanes.attempts import Attempts
+from platform.lanes.console import Console
 from platform.lanes.launcher import POLL_EVERY_S, WARN_AFTER_S, Lanes
 from platform.lanes.mailbox import GroupEvent, start_mailbox
 from platform.sweep import curve

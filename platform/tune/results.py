@@ -10,10 +10,10 @@ from dataclasses import dataclass, field
 
 from platform.config.checks import CannotGoOn, ConfigError, first_line
 from platform.config.sections import Config
+from platform.daemon_thread import DaemonThread
 from platform.evaluation import report
 from platform.evaluation.kept import scored
 from platform.experiment.folder import ExperimentFolder
-from platform.helper import Helper
 from platform.sweep.trials import FINISHED, STOPPED, Trial
 from platform.tracking.runs import Runs
 
@@ -72,7 +72,7 @@ class Scoring:
         self._scored: queue.SimpleQueue[Scored] = queue.SimpleQueue()
         self.waiting = 0  # trials that were put and not taken
         # A launcher that is interrupted does not wait for it; the next one scores what is not reported.
-        self._thread = Helper("scoring", self._run)
+        self._thread = DaemonThread("scoring", self._run)
 
     def put(self, trial: Trial) -> None:
         self.waiting += 1

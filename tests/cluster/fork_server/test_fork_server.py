@@ -109,7 +109,7 @@ def test_servers_killed_in_any_moment_cost_nothing_but_a_new_one(forks: Place, t
     count = tmp_path / "count"
     count.mkdir()
     script = forks.script(
-        f"import sys\nopen({str(count)!r} + '/' + sys.argv[1], 'x').close()\nsys.exit(int(sys.argv[1]) % 7)\n"
+        f"import sys\nopen({str(count)!r} + '/' + sys.argv[1], 'x').close()\nsys.exit(2 + int(sys.argv[1]) % 7)\n"
     )
     under_way = {}
     for number in range(60):
@@ -122,8 +122,10 @@ def test_servers_killed_in_any_moment_cost_nothing_but_a_new_one(forks: Place, t
     for number, process in under_way.items():
         _, errors = process.communicate(timeout=60)
         assert b"FileExistsError" not in errors
-        lost += process.returncode != number % 7  # was under way when its server was killed, or killed as one itself
-        assert process.returncode in (number % 7, 1, -signal.SIGKILL)
+        lost += (
+            process.returncode != 2 + number % 7
+        )  # was under way when its server was killed, or killed as one itself
+        assert process.returncode in (2 + number % 7, 1, -signal.SIGKILL)
     assert len(list(count.iterdir())) >= 60 - lost
 
 

@@ -1,4 +1,4 @@
-"""Helper threads: what ends one is said at once, and of one that stands still it can be asked where.
+"""Daemon threads: what ends one is said at once, and of one that stands still it can be asked where.
 
 In: a name, and what the thread does. Out: a daemon: a process that ends does not wait for it.
 """
@@ -15,7 +15,7 @@ from platform.config.checks import first_line
 log = logging.getLogger("platform")
 
 
-class Helper:
+class DaemonThread:
     """A thread that is running from the start; what it does must not raise."""
 
     def __init__(self, name: str, run: Callable[[], None]) -> None:
