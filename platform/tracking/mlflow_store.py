@@ -1,7 +1,7 @@
 """MLflow as a replica of the tracking journal: what each operation does there; doing it twice is doing it once.
 
 In: operations, in order. Out: runs on an MLflow server or in a database. The only module that imports MLflow, which
-takes seconds: `tracking.py` imports it in its thread.
+takes seconds: `tracker.py` imports it in its thread.
 """
 
 import logging

@@ -122,9 +122,7 @@ def test_servers_killed_in_any_moment_cost_nothing_but_a_new_one(forks: Place, t
     for number, process in under_way.items():
         _, errors = process.communicate(timeout=60)
         assert b"FileExistsError" not in errors
-        lost += (
-            process.returncode != 2 + number % 7
-        )  # its server was killed, or itself as one
+        lost += process.returncode != 2 + number % 7  # its server was killed, or itself as one
         assert process.returncode in (2 + number % 7, 1, -signal.SIGKILL)
     assert len(list(count.iterdir())) >= 60 - lost
 

@@ -1,0 +1,69 @@
+"""Who may import whom: the rooms of the platform in the order of the road, and what only some of them know."""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from platform.checkout import ROOT
+
+# Each may import those below it.
+ROOMS = (
+    "launch", "jobs", "overrides", "tune", "lanes", "sweep", "bench", "chaos", "tracking", "kubernetes", "experiment",
+    "training", "evaluation", "packing", "models", "data", "cluster", "daemon_thread", "config", "console", "files",
+    "signals", "redaction", "changes", "locks", "checkout",
+)  # fmt: skip
+# Composing has no room of its own yet.
+UPWARDS = {("jobs.promote", "launch"), ("platform.sweep.plan", "launch"), ("platform.sweep.promotion", "launch")}
+KNOWN_TO = {
+    "mlflow": ("platform.tracking.mlflow_store",),
+    "kubernetes": ("platform.kubernetes.client",),
+    "ray": ("jobs.pack", "platform.cluster", "platform.lanes", "platform.tune", "platform.chaos", "platform.bench"),
+}
+
+
+def _modules() -> dict[str, Path]:
+    files = [*(ROOT / "platform").rglob("*.py"), *(ROOT / "jobs").rglob("*.py")]
+    return {".".join(file.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): file for file in files}
+
+
+MODULES = _modules()
+
+
+def _imported(file: Path) -> Iterator[str]:
+    """Wherever it stands in the file."""
+    for node in ast.walk(ast.parse(file.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.module:
+            for name in node.names:
+                within = f"{node.module}.{name.name}"
+                yield within if within in MODULES else node.module
+        elif isinstance(node, ast.Import):
+            yield from (name.name for name in node.names)
+
+
+def _room(module: str) -> str:
+    first, _, rest = module.partition(".")
+    return "jobs" if first == "jobs" else rest.partition(".")[0]
+
+
+def test_every_module_has_a_room():
+    assert {_room(module) for module in MODULES} - {""} == set(ROOMS)
+
+
+def test_no_import_goes_against_the_order():
+    found = {
+        (module, _room(other))
+        for module, file in MODULES.items()
+        for other in _imported(file)
+        if other.split(".")[0] in ("platform", "jobs") and _room(other) and _room(module)
+        if ROOMS.index(_room(other)) < ROOMS.index(_room(module))
+    }
+    assert found == UPWARDS
+
+
+@pytest.mark.parametrize("library", KNOWN_TO)
+def test_a_library_is_known_where_it_belongs(library: str):
+    where = {module for module, file in MODULES.items() for other in _imported(file) if other.split(".")[0] == library}
+    assert where
+    assert [module for module in sorted(where) if not module.startswith(KNOWN_TO[library])] == []
