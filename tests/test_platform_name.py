@@ -21,7 +21,7 @@ def both_faces() -> tuple[str, str]:
 
 
 def expected() -> tuple[str, str]:
-    return os.uname().sysname, str(ROOT / "platform" / "config.py")
+    return os.uname().sysname, str(ROOT / "platform" / "config" / "sections.py")
 
 
 def test_in_this_pytest():

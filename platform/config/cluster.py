@@ -24,9 +24,7 @@ class ClusterConfig:
     render_to: str | None = None  # with kube: write the RayJob to this file instead of submitting it; "-": print it
     kube: KubeConfig | None = None  # cluster=kuberay: run as a RayJob on Kubernetes
     ship_code: bool = True  # send this checkout to the cluster; false: its machines have it (an image)
-    fork_server: bool = (
-        True  # Ray's processes are forked from one with everything imported (Linux; elsewhere each is a new Python)
-    )
+    fork_server: bool = True  # fork Ray's processes from one with everything imported (Linux only)
 
     def __post_init__(self) -> None:
         seal(self, "cluster.")
