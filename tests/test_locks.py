@@ -1,7 +1,9 @@
 """Locks: one holder at a time, also where the file system has none, and nobody is locked out by the dead."""
 
+import contextlib
 import errno
 import fcntl
+import io
 import os
 import shutil
 import socket
@@ -44,20 +46,21 @@ def test_one_at_a_time(path: Path) -> None:
                 pass
 
 
-def test_waiting_is_said_and_ends_with_the_holder(path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    got = threading.Event()
+def test_waiting_is_said_and_ends_with_the_holder(path: Path) -> None:
+    got, printed = threading.Event(), io.StringIO()
 
     def wait() -> None:
         with locked(path, wait=True):
             got.set()
 
-    with locked(path):
-        waiting = threading.Thread(target=wait)
-        waiting.start()
-        while "waiting for" not in capfd.readouterr().out:
-            waiting.join(0.05)
-        assert not got.is_set()
-    waiting.join(30)
+    with contextlib.redirect_stdout(printed):  # pytest's own loses what comes while it is read
+        with locked(path):
+            waiting = threading.Thread(target=wait)
+            waiting.start()
+            while "waiting for" not in printed.getvalue():
+                waiting.join(0.05)
+            assert not got.is_set()
+        waiting.join(30)
     assert got.is_set()
 
 
