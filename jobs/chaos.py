@@ -16,8 +16,6 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from hydra.core.hydra_config import HydraConfig
-
 from jobs.train import prepare_data
 from platform.chaos import compare, session
 from platform.chaos.compare import Comparison, History
@@ -33,6 +31,7 @@ from platform.config.sections import Config, Experiment, TrackingConfig
 from platform.experiment.folder import ExperimentFolder
 from platform.experiment.goodput import Goodput
 from platform.experiment.plan import plan
+from platform.overrides import key_of
 from platform.tracking.mlflow_store import histories, statuses
 from platform.tracking.tracker import mlflow_ids
 
@@ -97,11 +96,7 @@ def _launched(experiment: Experiment, rig: "_Rig", kind: str) -> Iterator[Launch
     folder = Path(experiment.config.output_dir) / name
     folder.parent.mkdir(parents=True, exist_ok=True)
     own = (*OWN_KEYS, "loader.log_samples", "storage.cache")
-    words = [
-        word
-        for word in HydraConfig.get().overrides.task
-        if (key := word.lstrip("+~").split("=")[0]) not in own and not key.startswith("chaos.")
-    ]
+    words = [word for word in experiment.overrides if (key := key_of(word)) not in own and not key.startswith("chaos.")]
     job = "ensemble" if experiment.config.ensemble.members else "train"
     words += [f"job={job}", f"name={name}", "loader.log_samples=true", *rig.words]
     launched = Launched(words, folder, rig.environment, folder.with_name(f"{name}.log"))

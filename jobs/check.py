@@ -3,15 +3,15 @@
 from platform.config.sections import Experiment
 from platform.experiment.destinations import require_places
 from platform.experiment.plan import lines, plan
-from platform.sweep.plan import composer, plan_sweep
 from platform.sweep.plan import lines as sweep_lines
+from platform.sweep.plan import plan_sweep
 from platform.tracking.tracker import require_answer
 
 
 def run(experiment: Experiment) -> int:
     """Print the plan; a config that cannot work never gets here without its error."""
     if experiment.config.sweep.space:
-        planned = plan_sweep(experiment, composer())
+        planned = plan_sweep(experiment)
         text, packed = lines(planned.base) + sweep_lines(planned), planned.base.packed
     else:
         made = plan(experiment)

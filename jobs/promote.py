@@ -11,31 +11,29 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hydra.errors import HydraException
-from omegaconf.errors import OmegaConfBaseException
 from rich import box
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from platform.checkout import ROOT
-from platform.config.checks import ConfigError, require
+from platform.config.checks import ConfigError, NotComposed, require
 from platform.config.jobs import PromoteConfig
-from platform.config.sections import Experiment
+from platform.config.sections import Composer, Experiment
 from platform.evaluation.metrics import Scores
 from platform.evaluation.report import percent
 from platform.evaluation.seal import is_complete
 from platform.experiment.folder import ExperimentFolder
 from platform.files import write_atomically
-from platform.launch import one_line
-from platform.sweep import curve, selection
-from platform.sweep.promotion import Sweep, experiment_text
+from platform.sweep import curve
+from platform.sweep.promote import selection
+from platform.sweep.promote.experiment_file import Sweep, experiment_text
 from platform.sweep.ranking import rank
 from platform.sweep.trials import FILE, Book, Trial, name_of
 
 if TYPE_CHECKING:
     from platform.evaluation.probabilities import MemberProbabilities
-    from platform.sweep.greedy import Addition, Selection
+    from platform.sweep.promote.greedy import Addition, Selection
 
 EXPERIMENTS = ROOT / "conf" / "experiment"
 
@@ -85,7 +83,8 @@ def run(experiment: Experiment) -> int:
     winners = _ranked(folder, book)
     _require_enough(winners, settings.count, _shown(folder.path))
     chosen = _choose(settings, winners, folder)
-    write_atomically(file, _text(settings, folder, book, chosen))
+    assert experiment.composer is not None
+    write_atomically(file, _text(settings, folder, book, chosen, experiment.composer))
     print(_table(chosen))
     print(f"chosen    {chosen.how}")
     print(f"from      {_shown(folder.path)}, {len(winners)} finished points, run at {_commit(book)}")
@@ -132,7 +131,7 @@ def _tried_before(winner: Winner, before: list[Winner]) -> bool:
 def _choose(settings: PromoteConfig, winners: list[Winner], folder: ExperimentFolder) -> Choice:
     by_point = {winner.trial.point: winner for winner in winners}
     if settings.choose == "greedy":
-        from platform.sweep.greedy import greedy  # torch takes a second, which the others and errors need not
+        from platform.sweep.promote.greedy import greedy  # torch takes a second, which the others and errors need not
 
         candidates = {point: _probabilities(folder, by_point[point]) for point in sorted(by_point)}  # rank is no hint
         found = greedy(candidates, settings.count)
@@ -173,7 +172,7 @@ def _top1(scores: Scores) -> str:
     return percent(scores.rates()["top1"])
 
 
-def _text(settings: PromoteConfig, folder: ExperimentFolder, book: Book, chosen: Choice) -> str:
+def _text(settings: PromoteConfig, folder: ExperimentFolder, book: Book, chosen: Choice, composer: Composer) -> str:
     """The file.
 
     Raises:
@@ -182,10 +181,10 @@ def _text(settings: PromoteConfig, folder: ExperimentFolder, book: Book, chosen:
     configs = folder.record().configs if folder.exists() else {}
     trials, comments = [each.trial for each in chosen.winners], _comments(settings, folder, book, chosen)
     try:
-        return experiment_text(settings.experiment, Sweep(book, configs), trials, comments)
-    except (HydraException, OmegaConfBaseException, KeyError, TypeError, AttributeError) as error:
+        return experiment_text(settings.experiment, Sweep(book, configs), trials, comments, composer)
+    except (NotComposed, KeyError, TypeError, AttributeError) as error:
         # The last three: a book that is no longer what a sweep wrote.
-        reason = one_line(error) if not isinstance(error, KeyError) else f"{error} is missing"
+        reason = str(error) if not isinstance(error, KeyError) else f"{error} is missing"
         raise ConfigError(
             f"{_shown(folder.path / FILE)} does not fit this version ({reason}); "
             f"promote with the checkout that ran the sweep: {_commit(book)}"

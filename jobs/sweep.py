@@ -9,10 +9,9 @@ import logging
 import shutil
 import time
 from dataclasses import asdict, replace
+from functools import partial
 from importlib import import_module
 from pathlib import Path
-
-from hydra.core.hydra_config import HydraConfig
 
 from jobs.train import Interrupted, deliver, end_runs_of_before, prepare_data, say_waiting, say_what_stopped
 from platform.cluster.runtime_env import fork_server
@@ -30,7 +29,7 @@ from platform.signals import signals
 from platform.sweep import ranking, report, table
 from platform.sweep.agenda import Agenda
 from platform.sweep.outcome import Curves
-from platform.sweep.plan import Compose, SweepPlan, composed, composer, new_search, plan_sweep, words_of
+from platform.sweep.plan import SweepPlan, composed, new_search, overrides_of, plan_sweep
 from platform.sweep.trials import DIVERGED, FAILED, FILE, FINISHED, OVER, WAITING, Book, Trial
 from platform.tracking.runs import Runs
 from platform.tracking.tracker import git_commit, require_answer
@@ -43,8 +42,7 @@ IDENTITY = ("space", "search", "objectives", "scheduler", "grace_epochs", "reduc
 
 def run(experiment: Experiment) -> int:
     """Run what is left of the sweep and rank it; 0 if every trial ended, 1 if some failed, 130 if interrupted."""
-    compose = composer()
-    planned = plan_sweep(experiment, compose)
+    planned = plan_sweep(experiment)
     require_copies(experiment)
     config = experiment.config
     if config.tracking.required:
@@ -60,9 +58,9 @@ def run(experiment: Experiment) -> int:
             identity = {"sweep": {key: asdict(config.sweep)[key] for key in IDENTITY}}
             data = prepare_data(config)
             if not planned.base.packed:  # as in jobs/train.py
-                planned = plan_sweep(experiment, compose)
+                planned = plan_sweep(experiment)
             record = folder.open(experiment, data, identity)
-            return _Sweep(planned, compose, folder, record).run()
+            return _Sweep(planned, folder, record).run()
     except Interrupted as interrupted:
         again = "the same command without fresh=true" if config.fresh else "the same command"
         print(f"\n{interrupted}: {again} goes on: finished trials stay, the others from their newest checkpoints")
@@ -77,8 +75,8 @@ def run(experiment: Experiment) -> int:
 class _Sweep:
     """One launch of a sweep whose folder is held."""
 
-    def __init__(self, planned: SweepPlan, compose: Compose, folder: ExperimentFolder, record: Record) -> None:
-        self._planned, self._compose, self._folder, self._record = planned, compose, folder, record
+    def __init__(self, planned: SweepPlan, folder: ExperimentFolder, record: Record) -> None:
+        self._planned, self._folder, self._record = planned, folder, record
         self._experiment = planned.base.experiment
         self._config = self._experiment.config
         self._book = self._open_book()
@@ -89,7 +87,7 @@ class _Sweep:
                 member = folder.member(trial.name)
                 member.set_state(MemberState(error=member.state().error))
         search = new_search(sweep, planned.space, self._book.points)
-        self.agenda = Agenda(sweep, self._book, search, folder.path, lambda p, seed: words_of(self._config, p, seed))
+        self.agenda = Agenda(sweep, self._book, search, folder.path, partial(overrides_of, self._config))
 
     def run(self) -> int:
         started = time.monotonic()
@@ -114,8 +112,7 @@ class _Sweep:
                 "trials; bring it back, or give fresh=true to start anew"
             )
         book.base, book.commit = asdict(self._config), book.commit or git_commit() or ""
-        groups = HydraConfig.get().runtime.choices
-        book.choices = {key: str(value) for key, value in groups.items() if not key.startswith("hydra/") and value}
+        book.choices = self._experiment.choices
         book.write(self._folder.path)
         return book
 
@@ -199,7 +196,7 @@ class _Sweep:
             self._folder.live.unlink(missing_ok=True)
 
     def _composed(self, point: dict[str, object], seed: int) -> Config:
-        return composed(self._compose, point, seed, self._config)
+        return composed(self._experiment, point, seed)
 
     def _report(self, runs: Runs) -> None:
         self._book.write(self._folder.path)

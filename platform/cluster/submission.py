@@ -17,6 +17,7 @@ from platform.config.checks import ConfigError, require
 from platform.config.cluster import ClusterConfig
 from platform.config.identity import identity
 from platform.config.sections import MEMORY, MLFLOW_SCHEMES, Config, Experiment
+from platform.overrides import key_of
 from platform.redaction import holds_secret
 
 NAME, FOLDER, JOB, BY = "platform.name", "platform.folder", "platform.job", "platform.by"  # keys of a job's metadata
@@ -84,7 +85,7 @@ def entrypoint(overrides: list[str]) -> str:
 
 def words_there(overrides: list[str]) -> list[str]:
     """The same words, but of the cluster that they are on."""
-    return [word for word in overrides if _key(word) != "cluster.address"] + ["cluster.address=auto"]
+    return [word for word in overrides if key_of(word) != "cluster.address"] + ["cluster.address=auto"]
 
 
 def different_words(ours: str, theirs: str) -> str:
@@ -97,10 +98,6 @@ def different_words(ours: str, theirs: str) -> str:
 
 def _words(entrypoint: str) -> list[str]:
     return shlex.split(entrypoint)[len(COMMAND) :]
-
-
-def _key(word: str) -> str:
-    return word.partition("=")[0].lstrip("+")
 
 
 def _refuse_relative(config: Config) -> None:
@@ -156,7 +153,7 @@ def refuse_passwords(words: list[str], remedy: str) -> None:
         ConfigError: a word with an address that holds one; `remedy` says who could read it, and where it belongs.
     """
     for word in words:
-        require(not holds_secret(word), f"{_key(word)} holds a password or token, {remedy}")
+        require(not holds_secret(word), f"{key_of(word)} holds a password or token, {remedy}")
 
 
 def _who() -> str:

@@ -11,6 +11,10 @@ class ConfigError(ValueError):
     """A setting that cannot work. The message is one line: the value, the limit, the remedy."""
 
 
+class NotComposed(ConfigError):
+    """Hydra makes no config out of some overrides: a key or a choice that does not exist, a value of another type."""
+
+
 class CannotGoOn(RuntimeError):
     """What stops every member of an experiment, and would again. One line, and what Ray's logs say below it."""
 

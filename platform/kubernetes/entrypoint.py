@@ -14,6 +14,7 @@ from platform.config.cluster import ClusterConfig
 from platform.config.kubernetes import KubeConfig
 from platform.config.sections import MEMORY, Config
 from platform.data.storage import is_remote
+from platform.overrides import is_of_section, override
 
 CACHE = "/cache"
 _NOT_IN_PODS = ("address", "render_to", "kube", "dashboard", "ship_code")  # of the cluster's settings
@@ -41,12 +42,12 @@ def words_for_pods(config: Config, overrides: list[str]) -> list[str]:
     _refuse_local_paths(config, kube)
     own = ["cluster=ray", "cluster.ship_code=false", *_cluster_words(config.cluster)]
     if not _is_server(config.tracking.uri):
-        overrides = _without(overrides, "tracking")
+        overrides = _outside(overrides, "tracking")
         own += ["tracking=server", f"tracking.uri={kube.tracking_uri}"]
     if needs_cache(config):
-        overrides = _without(overrides, "storage.cache")
+        overrides = _outside(overrides, "storage.cache")
         own += [f"storage.cache={CACHE}"]
-    words = [*_without(overrides, "cluster"), *own]
+    words = [*_outside(overrides, "cluster"), *own]
     refuse_passwords(
         words,
         "and a manifest is no place for one; put it into a Secret that cluster.kube.secrets names "
@@ -64,18 +65,12 @@ def _cluster_words(cluster: ClusterConfig) -> list[str]:
     """What differs from a Ray cluster that is simply there."""
     plain = asdict(ClusterConfig())
     mine = {key: value for key, value in asdict(cluster).items() if key not in _NOT_IN_PODS}
-    return [f"cluster.{key}={_hydra(value)}" for key, value in mine.items() if value != plain[key]]
+    return [override(f"cluster.{key}", value) for key, value in mine.items() if value != plain[key]]
 
 
-def _hydra(value: object) -> str:
-    if isinstance(value, dict):
-        return "{" + ",".join(f"{key}:{each}" for key, each in value.items()) + "}"
-    return str(value).lower() if isinstance(value, bool) else str(value)
-
-
-def _without(words: list[str], section: str) -> list[str]:
-    """The words less those of a section: the choice of its group, its keys."""
-    return [word for word in words if not re.match(rf"[+~]*{re.escape(section)}([.=@]|$)", word)]
+def _outside(overrides: list[str], section: str) -> list[str]:
+    """The overrides less those of a section: the choice of its group, its keys."""
+    return [override for override in overrides if not is_of_section(override, section)]
 
 
 def _is_server(uri: str) -> bool:

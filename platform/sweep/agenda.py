@@ -34,7 +34,7 @@ class Agenda:
         book: Book,
         search: Search,
         folder: Path,
-        words: Callable[[Point, int], list[str]],
+        overrides: Callable[[Point, int], list[str]],
     ) -> None:
         """
         Args:
@@ -42,9 +42,9 @@ class Agenda:
             book: what earlier launches did; kept up to date.
             search: a fresh one, which is told what is in the book.
             folder: of the sweep.
-            words: a point and its seed as overrides.
+            overrides: of a point and its seed.
         """
-        self._sweep, self._book, self._search, self._folder, self._words = sweep, book, search, folder, words
+        self._sweep, self._book, self._search, self._folder, self._overrides = sweep, book, search, folder, overrides
         self._running: dict[str, Trial] = {}
         self._seeds: dict[int, set[int]] = defaultdict(set)  # of each point
         for trial in book.trials:
@@ -140,7 +140,7 @@ class Agenda:
         return best[: self._sweep.finalists]
 
     def _add(self, point: int, values: Point, seed: int) -> Trial:
-        trial = Trial(name_of(point, seed), point, values, seed, self._words(values, seed))
+        trial = Trial(name_of(point, seed), point, values, seed, self._overrides(values, seed))
         self._book.trials.append(trial)
         self._seeds[point].add(seed)
         self._book.note(self._folder, trial)

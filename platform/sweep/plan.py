@@ -5,23 +5,20 @@ In: an experiment with `sweep.space`. Out: the space, the search, how many trial
 
 import itertools
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, fields, is_dataclass, replace
 from typing import Any
-
-from hydra.core.hydra_config import HydraConfig
-from hydra.errors import HydraException
-from omegaconf.errors import OmegaConfBaseException
 
 from platform.checkout import ROOT
 from platform.config.checks import ConfigError, require
 from platform.config.jobs import SweepConfig
 from platform.config.sections import Config, Experiment
+from platform.config.settings import unknown_key
 from platform.data.index import Index
 from platform.experiment.plan import Plan, open_data, plan, plan_member
-from platform.launch import one_line, unknown_key, variant
+from platform.overrides import key_of
 from platform.sweep.search import Search, random_points, search_of
-from platform.sweep.space import Parameter, grid, grid_size, parameters, words
+from platform.sweep.space import Parameter, grid, grid_size, overrides, parameters
 from platform.sweep.trials import Point
 
 # What is the sweep's, or would make trials incomparable.
@@ -31,7 +28,6 @@ NOT_SWEPT += ("cluster.address", "cluster.lanes", "cluster.dashboard", "cluster.
 COMPARABLE = ("data.image_size", "data.mirror", "data.min_crop_area")  # of the data: not which they are
 COMPOSED = 40  # choices of one key that are composed; of more the first and the last
 CHECKED = 10_000  # points that are checked before the start
-Compose = Callable[[list[str]], Config]  # overrides beside those of the experiment -> config
 
 
 @dataclass(frozen=True)
@@ -45,17 +41,7 @@ class SweepPlan:
     side_by_side: int | None  # None: the cluster's size is not known yet
 
 
-def composer() -> Compose:
-    """What makes a trial's config out of this command line.
-
-    Raises:
-        ConfigError: an override on it that every trial replaces.
-    """
-    overrides = list(HydraConfig.get().overrides.task)
-    return lambda words: variant(overrides, words)
-
-
-def plan_sweep(experiment: Experiment, compose: Compose) -> SweepPlan:
+def plan_sweep(experiment: Experiment) -> SweepPlan:
     """Check everything that can be checked without Ray.
 
     Raises:
@@ -68,8 +54,7 @@ def plan_sweep(experiment: Experiment, compose: Compose) -> SweepPlan:
     )
     space = parameters(sweep.space)
     _check_keys(space)
-    if HydraConfig.initialized():
-        refuse_without_effect(list(HydraConfig.get().overrides.task), space)
+    refuse_without_effect(experiment.overrides, space)
     points = _points(sweep, space)
     trials = points + (sweep.seeds - 1) * min(points, sweep.finalists or points)
     require(
@@ -80,7 +65,7 @@ def plan_sweep(experiment: Experiment, compose: Compose) -> SweepPlan:
     _check_scheduler(config, space)
     base = plan(experiment)
     index = open_data(config) if base.packed else None
-    _Checks(space, compose, base, index).run()
+    _Checks(space, base, index).run()
     return SweepPlan(base, space, points, trials, _side_by_side(config))
 
 
@@ -88,7 +73,7 @@ def refuse_without_effect(overrides: list[str], space: list[Parameter]) -> None:
     """An override that every trial replaces by its own would be dropped without a word."""
     swept = {parameter.key for parameter in space if not parameter.when}
     for override in overrides:
-        key = override.split("=")[0].lstrip("+~")
+        key = key_of(override)
         require(
             key not in swept,
             f"{override} has no effect: every trial sets {key}; leave it out, or take {key} out of sweep.space",
@@ -109,9 +94,9 @@ def new_search(sweep: SweepConfig, space: list[Parameter], known: int) -> Search
     return search_of(sweep, space, known)
 
 
-def words_of(config: Config, point: Point, seed: int) -> list[str]:
+def overrides_of(config: Config, point: Point, seed: int) -> list[str]:
     """A trial as overrides: its point and its seed."""
-    return [*words(point), f"seed={config.seed + seed}"]
+    return [*overrides(point), f"seed={config.seed + seed}"]
 
 
 def is_group(key: str) -> bool:
@@ -190,8 +175,8 @@ def _check_scheduler(config: Config, space: list[Parameter]) -> None:
 class _Checks:
     """Every choice and the ends of every range composed, then the points that are known."""
 
-    def __init__(self, space: list[Parameter], compose: Compose, base: Plan, index: Index | None) -> None:
-        self._space, self._compose, self._base, self._index = space, compose, base, index
+    def __init__(self, space: list[Parameter], base: Plan, index: Index | None) -> None:
+        self._space, self._base, self._index = space, base, index
         self._config = base.experiment.config
         self._groups: dict[str, list[tuple[Any, dict[str, dict[str, Any]]]]] = {}  # choice, what it changes
         self._fitting: set[str] = set()
@@ -228,11 +213,11 @@ class _Checks:
             self._composed(point)
 
     def _composed(self, point: Point) -> Config:
-        config = composed(self._compose, point, 0, self._config)
+        config = composed(self._base.experiment, point, 0)
         try:
             self._fits(config)
         except ConfigError as error:
-            raise ConfigError(f"sweep.space, at {', '.join(words(point))}: {error}") from error
+            raise ConfigError(f"sweep.space, at {', '.join(overrides(point))}: {error}") from error
         return config
 
     def _fits(self, config: Config) -> None:
@@ -294,16 +279,16 @@ def _changes(before: Config, after: Config) -> dict[str, dict[str, Any]]:
     return found
 
 
-def composed(compose: Compose, point: Point, seed: int, base: Config) -> Config:
+def composed(experiment: Experiment, point: Point, seed: int) -> Config:
     """A trial's config.
 
     Raises:
         ConfigError: a key that does not exist, or a value that cannot work, named with its point.
     """
     try:
-        return compose(words_of(base, point, seed))
-    except (ConfigError, HydraException, OmegaConfBaseException) as error:
-        raise ConfigError(f"sweep.space, at {', '.join(words(point))}: {one_line(error)}") from error
+        return experiment.variant(overrides_of(experiment.config, point, seed))
+    except ConfigError as error:
+        raise ConfigError(f"sweep.space, at {', '.join(overrides(point))}: {error}") from error
 
 
 def _example(space: list[Parameter], used: Parameter) -> Point:

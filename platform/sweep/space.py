@@ -22,10 +22,10 @@ from fractions import Fraction
 from typing import Any
 
 from platform.config.checks import require
+from platform.overrides import override
 from platform.sweep.trials import Point
 
 ENTRIES = ("choices", "low", "high", "log", "step", "points", "when")
-RESERVED = ("true", "false", "null", "nan", "inf")  # words that Hydra does not take for text
 KEY = re.compile(r"[A-Za-z_]\w*([./]\w+)*", re.ASCII)
 VALUES_LIMIT = 100_000  # of one range
 COUNT_LIMIT = 100_000  # combinations of the keys in conditions that are counted
@@ -268,28 +268,9 @@ def _sorted(found: dict[str, Parameter]) -> list[Parameter]:
     return list(ordered.values())
 
 
-def words(point: Point) -> list[str]:
-    """A point as overrides, as on the command line."""
-    return [f"{key}={_literal(value)}" for key, value in point.items()]
-
-
-def _literal(value: Any) -> str:
-    """In Hydra's grammar of overrides."""
-    match value:
-        case None:
-            return "null"
-        case bool():
-            return str(value).lower()
-        case int() | float():
-            return repr(value)
-        case list() | tuple():
-            return f"[{','.join(map(_literal, value))}]"
-        case dict():
-            return "{" + ",".join(f"{key}:{_literal(each)}" for key, each in value.items()) + "}"
-    text = str(value)
-    if re.fullmatch(r"[A-Za-z_/][\w./-]*", text, re.ASCII) and text.lower() not in RESERVED:
-        return text
-    return "'" + re.sub(r"(\\*)('|\Z)", lambda found: found[1] * 2 + ("\\'" if found[2] else ""), text) + "'"
+def overrides(point: Point) -> list[str]:
+    """A point as on the command line."""
+    return [override(key, value) for key, value in point.items()]
 
 
 def _text(value: Any) -> str:

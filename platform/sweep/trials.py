@@ -43,7 +43,7 @@ class Trial:
     point: int
     values: Point
     seed: int  # 0, 1, ...: added to the experiment's `seed`
-    words: list[str]  # the same as overrides, as on the command line
+    overrides: list[str]  # the same, as on the command line
     state: str = WAITING
     reason: str = ""  # why it was stopped early, or failed
     changes: list[list[Any]] = field(default_factory=list)  # [epoch, key, value] of what PBT changed on the way
@@ -84,8 +84,8 @@ class Book:
     @classmethod
     def _read(cls, folder: Path) -> "Book":
         content = json.loads((folder / FILE).read_text())
-        trials = {trial.name: trial for each in read_changes(folder / CHANGES) if (trial := Trial(**each))}
-        known = [Trial(**each) for each in content["trials"]]
+        trials = {trial.name: trial for each in read_changes(folder / CHANGES) if (trial := _trial(each))}
+        known = [_trial(each) for each in content["trials"]]
         trials = [trials.pop(trial.name, trial) for trial in known] + list(trials.values())
         return cls(**content | {"trials": trials})
 
@@ -120,3 +120,9 @@ class Book:
     def of_point(self, point: int) -> list[Trial]:
         """Its trials, one a seed."""
         return [trial for trial in self.trials if trial.point == point]
+
+
+def _trial(content: dict[str, Any]) -> Trial:
+    if "words" in content:  # their name until version 0.1
+        content["overrides"] = content.pop("words")
+    return Trial(**content)

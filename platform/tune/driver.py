@@ -157,7 +157,7 @@ class Tuning:
         top1 = f"top-1 {100 * moments[-1].top1:6.2f}%" if moments else " " * 13
         epoch = f" after epoch {moments[-1].epoch:g}" if moments and trial.state == STOPPED else ""
         how = "" if trial.state == FINISHED else f"  {trial.state}{epoch}: {trial.reason}"
-        return f"{top1}  {', '.join(trial.words)}{how}"
+        return f"{top1}  {', '.join(trial.overrides)}{how}"
 
 
 @dataclass(frozen=True)

@@ -13,13 +13,15 @@ import pytest
 
 from jobs import promote
 from platform.checkout import ROOT
+from platform.compose.composer import HydraComposer
 from platform.config.checks import ConfigError
 from platform.config.jobs import PromoteConfig
 from platform.config.sections import Config, Experiment
-from platform.sweep.greedy import selecting_half
+from platform.sweep.promote.greedy import selecting_half
 from platform.sweep.trials import FAILED, FINISHED, STOPPED, Trial
+from tests.composing import composing
 from tests.jobs.conftest import Runner
-from tests.sweep.handmade import COMMIT, book, composing, trained, trial, write_curve, write_probabilities
+from tests.sweep.handmade import COMMIT, book, trained, trial, write_curve, write_probabilities
 
 BASE = ["+experiment=googlenet", "optim.weight_decay=1e-4"]
 POINTS = [
@@ -67,7 +69,8 @@ def run(folder: Path | str | None, experiments: Path, **settings: object) -> tup
     """The job; its exit status and the file it wrote."""
     chosen = PromoteConfig(sweep=None if folder is None else str(folder), experiment="won", **settings)  # type: ignore[arg-type]
     config = Config(output_dir=str(experiments.parent.parent / "runs"), promote=chosen)
-    return promote.run(Experiment(config, {"model": config})), (experiments / "won.yaml").read_text()
+    status = promote.run(Experiment(config, {"model": config}, composer=HydraComposer()))
+    return status, (experiments / "won.yaml").read_text()
 
 
 def test_the_best_point_becomes_an_experiment(sweep: Path, experiments: Path, capsys: pytest.CaptureFixture[str]):
@@ -111,7 +114,7 @@ def test_a_sweep_is_found_by_its_name(sweep: Path, experiments: Path):
 
 
 def test_what_the_record_says_was_trained_is_promoted(sweep: Path, experiments: Path):
-    config = trained([*BASE, *POINTS[0].words, "optim.momentum=0.7"])
+    config = trained([*BASE, *POINTS[0].overrides, "optim.momentum=0.7"])
     (sweep / "experiment.json").write_text(json.dumps({"identity": {}, "configs": {"p000-s0": config}}))
     assert "momentum: 0.7" in run(sweep, experiments)[1]
 
@@ -255,4 +258,4 @@ def test_the_written_experiment_trains(sweep: Path, own_name: str, launch: Runne
     assert status == 0, said
     assert launch.state(f"{own_name}-digits", "p001-s0").state == FINISHED
     recorded = json.loads((launch.folder / "runs" / f"{own_name}-digits" / "experiment.json").read_text())
-    assert recorded["configs"]["p000-s0"]["optim"] == trained([*BASE, *POINTS[0].words])["optim"]
+    assert recorded["configs"]["p000-s0"]["optim"] == trained([*BASE, *POINTS[0].overrides])["optim"]

@@ -3,20 +3,17 @@
 from typing import Any
 
 import hydra
-from hydra.core.config_store import ConfigStore
 
-from platform.checkout import ROOT
+from platform.compose.composer import as_given
 from platform.config.sections import Config, Experiment
 from platform.kubernetes.rayjob import rayjob
-from platform.launch import as_given, compose
+from tests.composing import composing
 
 
 def composed(*words: str) -> tuple[Experiment, Config]:
     """The experiment of a command line, and its config with paths as they were given."""
-    ConfigStore.instance().store("schema", Config)
-    with hydra.initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
-        config = hydra.compose("config", list(words))
-        return compose(config, list(words)), as_given(config)
+    with composing() as composer:
+        return composer.experiment(list(words)), as_given(hydra.compose("config", list(words)))
 
 
 def render(*words: str) -> dict[str, Any]:

@@ -178,7 +178,7 @@ def test_a_sweep_trains_what_it_should_each_once(
         assert launch.replayed == []
         assert set(launch.search.ends) == set(range(sweep.points or 0))
         for trial in launch.handed_out:
-            assert trial.words == [f"optim.lr={trial.point}", f"seed={trial.seed}"]
+            assert trial.overrides == [f"optim.lr={trial.point}", f"seed={trial.seed}"]
             state, moments = launch.search.ends[trial.point]
             assert trial.seed or (state, moments) == (trial.state, 2 if state in (FINISHED, STOPPED) else 0)
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
 from platform.config.checks import ConfigError
-from platform.sweep.space import draw, grid, grid_size, parameters, words
+from platform.sweep.space import draw, grid, grid_size, overrides, parameters
 
 PARSER = OverridesParser.create()
 
@@ -231,8 +231,8 @@ LITERALS = st.recursive(SCALARS, lambda inner: st.lists(inner, max_size=3), max_
 @example("a\\\\'\\")
 @example({"min": 1, "max": 8})
 @settings(max_examples=300, deadline=None)
-def test_words_are_what_hydra_reads_back(value: Any):
-    (word,) = words({"optim.lr": value})
+def test_overrides_are_what_hydra_reads_back(value: Any):
+    (word,) = overrides({"optim.lr": value})
     override = PARSER.parse_override(word)
     assert override.key_or_group == "optim.lr"
     assert not override.is_sweep_override()

@@ -14,7 +14,7 @@ from platform.sweep.trials import CHANGES, FAILED, FILE, FINISHED, STATES, STOPP
 def trial(point: int = 0, seed: int = 0, **changes: Any) -> Trial:
     words = ["optim.lr=0.1", f"seed={seed}"]
     return Trial(**{"name": name_of(point, seed), "point": point, "values": {"optim.lr": 0.1}, "seed": seed,
-                    "words": words} | changes)  # fmt: skip
+                    "overrides": words} | changes)  # fmt: skip
 
 
 def test_no_book_is_an_empty_one(tmp_path: Path):

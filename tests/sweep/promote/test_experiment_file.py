@@ -8,20 +8,20 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import hydra
 import pytest
 from hypothesis import HealthCheck, Phase, assume, given, settings
 from hypothesis import strategies as st
 
 from platform.checkout import ROOT
+from platform.compose.composer import HydraComposer
 from platform.config.checks import ConfigError
 from platform.config.identity import flatten, identity
-from platform.config.sections import Config, Experiment
-from platform.launch import SINGLE, compose
-from platform.sweep.notation import join, word
-from platform.sweep.promotion import Sweep, experiment_text
+from platform.config.sections import SINGLE, Config, Experiment
+from platform.overrides import join, override
+from platform.sweep.promote.experiment_file import Sweep, experiment_text
 from platform.sweep.trials import Book, Trial
-from tests.sweep.handmade import COMMIT, book, composing, trained, trial
+from tests.composing import composing
+from tests.sweep.handmade import COMMIT, book, trained, trial
 
 NAME = "promoted"
 
@@ -36,8 +36,12 @@ def composed(text: str, folder: Path, *words: str) -> Experiment:
     """What `+experiment=promoted WORDS` makes, the file lying in another folder than ours."""
     (folder / "experiment").mkdir(exist_ok=True, parents=True)
     (folder / "experiment" / f"{NAME}.yaml").write_text(text)
-    line = [word("hydra.searchpath", [f"file://{folder}"]), f"+experiment={NAME}", *words]
-    return compose(hydra.compose("config", line), line)
+    line = [override("hydra.searchpath", [f"file://{folder}"]), f"+experiment={NAME}", *words]
+    return HydraComposer().experiment(line)
+
+
+def text_of(sweep: Sweep, trials: list[Trial], comments: list[str]) -> str:
+    return experiment_text(NAME, sweep, trials, comments, HydraComposer())
 
 
 def essence(config: Config | dict[str, Any]) -> dict[str, Any]:
@@ -58,18 +62,18 @@ AS_BASE = trial(2, {}, [])
 
 
 def test_an_ensemble_has_what_its_trials_trained_with(tmp_path: Path):
-    text = experiment_text(NAME, Sweep(book(BASE)), [SMALL, WIDE, AS_BASE], ["Seven.", "  run it"])
+    text = text_of(Sweep(book(BASE)), [SMALL, WIDE, AS_BASE], ["Seven.", "  run it"])
     experiment = composed(text, tmp_path)
     assert list(experiment.members) == ["p000-s0", "p001-s2", "p002-s0"]
     for each in (SMALL, WIDE, AS_BASE):
-        assert essence(experiment.members[each.name]) == essence(trained([*BASE, *each.words])), each.name
+        assert essence(experiment.members[each.name]) == essence(trained([*BASE, *each.overrides])), each.name
     assert (experiment.config.job, experiment.name) == ("ensemble", f"{NAME}-cifar10")
     assert experiment.config.evaluation.views == [1, 10]
     assert experiment.config.data.shards == str(ROOT / "data" / "cifar10")
 
 
 def test_the_file_says_no_more_than_it_must():
-    text = experiment_text(NAME, Sweep(book(BASE)), [SMALL, WIDE], ["Two points.", "  how to run it"])
+    text = text_of(Sweep(book(BASE)), [SMALL, WIDE], ["Two points.", "  how to run it"])
     assert text.splitlines() == [
         "# @package _global_",
         "# Two points.",
@@ -96,9 +100,9 @@ def test_the_file_says_no_more_than_it_must():
 
 
 def test_one_trial_is_a_training_with_its_words_in_the_file(tmp_path: Path):
-    text = experiment_text(NAME, Sweep(book(BASE)), [SMALL], ["One."])
+    text = text_of(Sweep(book(BASE)), [SMALL], ["One."])
     experiment = composed(text, tmp_path)
-    assert essence(experiment.members[SINGLE]) == essence(trained([*BASE, *SMALL.words]))
+    assert essence(experiment.members[SINGLE]) == essence(trained([*BASE, *SMALL.overrides]))
     assert (experiment.config.job, experiment.config.ensemble.members) == ("train", {})
     assert "  - override /sampling: small_crops" in text
 
@@ -106,8 +110,8 @@ def test_one_trial_is_a_training_with_its_words_in_the_file(tmp_path: Path):
 def test_where_and_how_the_sweep_ran_stays_behind():
     machine = ["output_dir=/elsewhere", "cluster=ray", "cluster.workers=4", "tracking=server", "storage.cache=/fast"]
     places = ["checkpoint.every_s=1", "name=swept", "fresh=true", "bench.repeats=2", "ensemble=googlenet_seven"]
-    text = experiment_text(NAME, Sweep(book([*BASE, *machine, *places])), [SMALL, WIDE], ["Two."])
-    assert text == experiment_text(NAME, Sweep(book(BASE)), [SMALL, WIDE], ["Two."])
+    text = text_of(Sweep(book([*BASE, *machine, *places])), [SMALL, WIDE], ["Two."])
+    assert text == text_of(Sweep(book(BASE)), [SMALL, WIDE], ["Two."])
 
 
 @pytest.mark.parametrize(
@@ -115,8 +119,8 @@ def test_where_and_how_the_sweep_ran_stays_behind():
     [("/data/set, no 1=x", '  shards: "/data/set, no 1=x"'), (str(ROOT / "data" / "mine"), "  shards: data/mine")],
 )
 def test_shards_in_the_checkout_are_relative_and_others_stay(place: str, written: str, tmp_path: Path):
-    swept = book(["+experiment=googlenet", word("data.shards", place)])
-    text = experiment_text(NAME, Sweep(swept), [SMALL, WIDE], ["Two."])
+    swept = book(["+experiment=googlenet", override("data.shards", place)])
+    text = text_of(Sweep(swept), [SMALL, WIDE], ["Two."])
     assert written in text.splitlines()
     assert composed(text, tmp_path).config.data.shards == place
 
@@ -126,9 +130,11 @@ def test_a_group_chosen_by_the_sweep_is_replaced_by_the_trials(tmp_path: Path):
     base = ["sampling=photometric", "sampling.lighting_std=0.2", "model=googlenet_bn"]
     plain = trial(0, {"sampling": "alexnet"}, ["sampling=alexnet"])
     for others in ([], [AS_BASE]):
-        text = experiment_text(NAME, Sweep(book(base)), [plain, *others], ["Plain."])
+        text = text_of(Sweep(book(base)), [plain, *others], ["Plain."])
         member = next(iter(composed(text, tmp_path).members.values()))
-        assert essence(member) == essence(trained(["model=googlenet_bn", "sampling.lighting_std=0.2", *plain.words]))
+        assert essence(member) == essence(
+            trained(["model=googlenet_bn", "sampling.lighting_std=0.2", *plain.overrides])
+        )
         assert member.sampling.photometric_range == [1.0, 1.0]
 
 
@@ -136,11 +142,11 @@ def test_what_the_sweep_recorded_wins_over_the_words(tmp_path: Path):
     """`data=cifar10` sets a rate, but the sweep's command line gave one, which happened to be that of the digits."""
     swept = ["optim.lr=0.03", "data=cifar10"]
     single = trial(0, {"data": "cifar10"}, ["data=cifar10"])
-    text = experiment_text(NAME, Sweep(book(["optim.lr=0.03"]), {single.name: trained(swept)}), [single], ["One."])
+    text = text_of(Sweep(book(["optim.lr=0.03"]), {single.name: trained(swept)}), [single], ["One."])
     assert essence(composed(text, tmp_path).members[SINGLE]) == essence(trained(swept))
     other = trial(1, {"sampling": "plain"}, ["sampling=plain"])
     configs = {other.name: trained(["sampling=plain", "optim.momentum=0.8"])}
-    text = experiment_text(NAME, Sweep(book([]), configs), [other, AS_BASE], ["Two."])
+    text = text_of(Sweep(book([]), configs), [other, AS_BASE], ["Two."])
     assert "    p001-s0: [sampling=plain, optim.momentum=0.8]" in text
 
 
@@ -149,13 +155,13 @@ def test_what_pbt_changed_has_its_last_value(tmp_path: Path):
     mutated = trial(4, {"optim.lr": 0.03}, ["optim.lr=0.03"], changes=changes)
     for others in ([], [SMALL]):
         for configs in ({}, {mutated.name: trained(["optim.lr=0.03"])}):
-            text = experiment_text(NAME, Sweep(book([]), configs), [mutated, *others], ["PBT."])
+            text = text_of(Sweep(book([]), configs), [mutated, *others], ["PBT."])
             member = next(iter(composed(text, tmp_path).members.values()))
             assert (member.optim.lr, member.optim.momentum) == (0.016, 0.8)
 
 
 def test_the_promoted_experiment_can_be_changed_as_any_other(tmp_path: Path):
-    text = experiment_text(NAME, Sweep(book(BASE)), [SMALL, WIDE], ["Two."])
+    text = text_of(Sweep(book(BASE)), [SMALL, WIDE], ["Two."])
     changed = composed(text, tmp_path, "data=digits", "training.epochs=3")
     assert {each.data.name for each in changed.members.values()} == {"digits"}
     assert {each.training.epochs for each in changed.members.values()} == {3}
@@ -164,7 +170,7 @@ def test_the_promoted_experiment_can_be_changed_as_any_other(tmp_path: Path):
 
 @pytest.mark.parametrize("data", ["digits", "cifar10", "imagenet", "folder"])
 def test_it_composes_on_the_command_line_with_every_data_set(data: str, tmp_path: Path):
-    composed(experiment_text(NAME, Sweep(book(BASE)), [SMALL, WIDE], ["Two."]), tmp_path)
+    composed(text_of(Sweep(book(BASE)), [SMALL, WIDE], ["Two."]), tmp_path)
     line = ["--config-dir", str(tmp_path), f"+experiment={NAME}", f"data={data}", "--cfg", "job"]
     command = [sys.executable, "-m", "platform.launch", *line]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
@@ -173,12 +179,12 @@ def test_it_composes_on_the_command_line_with_every_data_set(data: str, tmp_path
 
 
 def test_comments_stay_comments():
-    text = experiment_text(NAME, Sweep(book([])), [SMALL], ["One\nname: hijacked\u2028job: pack", ""])
+    text = text_of(Sweep(book([])), [SMALL], ["One\nname: hijacked\u2028job: pack", ""])
     assert text.splitlines()[1:3] == ["# One name: hijacked job: pack", "#"]
 
 
 def same_as(other: Trial) -> Trial:
-    return trial(9, other.values, other.words)
+    return trial(9, other.values, other.overrides)
 
 
 def spoilt(change: dict[str, Any]) -> Book:
@@ -202,14 +208,14 @@ def spoilt(change: dict[str, Any]) -> Book:
 )
 def test_what_cannot_be_promoted_is_said(change: dict[str, Any], trials: list[Trial], said: str):
     with pytest.raises(Exception, match=said):
-        experiment_text(NAME, Sweep(spoilt(change)), trials, ["None."])
+        text_of(Sweep(spoilt(change)), trials, ["None."])
 
 
 def test_a_base_of_another_version_names_the_checkout_to_use():
     swept = book([])
     del swept.base["optim"]["nesterov"]
     with pytest.raises(ConfigError, match=rf"optim.nesterov: \(absent\) -> False.*commit {COMMIT}"):
-        experiment_text(NAME, Sweep(swept), [SMALL], ["None."])
+        text_of(Sweep(swept), [SMALL], ["None."])
 
 
 shares = st.floats(0, 1, exclude_max=True)
@@ -246,7 +252,7 @@ SHARED = {
 
 
 def line(point: dict[str, Any]) -> list[str]:
-    return [word(setting, value) for setting, value in point.items()]
+    return [override(setting, value) for setting, value in point.items()]
 
 
 @pytest.mark.slow
@@ -276,7 +282,7 @@ def test_whatever_was_swept_is_what_is_promoted(
     assume(all(one not in wanted[:place] for place, one in enumerate(wanted)))
     trials = [trial(number, point, line(point)) for number, point in enumerate(points)]
     configs = {each.name: trained(words) for each, words in zip(trials, lines, strict=True)} if recorded else {}
-    text = experiment_text(NAME, Sweep(book([*line(base), "name=swept"]), configs), trials, ["Any."])
+    text = text_of(Sweep(book([*line(base), "name=swept"]), configs), trials, ["Any."])
     with tempfile.TemporaryDirectory(prefix="test_promotion_") as folder:
         members = composed(text, Path(folder), "name=promoted").members
     assert [essence(each) for each in members.values()] == wanted, text

@@ -1,36 +1,16 @@
-"""Settings written as words and as YAML read back as what they were."""
+"""Settings written as YAML read back as what they were."""
 
 from typing import Any
 
-import pytest
-from hydra.core.override_parser.overrides_parser import OverridesParser
 from hypothesis import example, given
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
-from platform.sweep.notation import join, key, word, yaml_lines, yaml_value
+from platform.sweep.promote.yaml_text import yaml_lines, yaml_value
 
 texts = st.text(st.characters(exclude_categories=["C", "Zl", "Zp"])).filter(lambda text: "${" not in text)
 scalars = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | texts
 values = scalars | st.lists(scalars, max_size=4)
-
-
-@given(values)
-@example("a=b,c:d")
-@example("it's \\'")
-@example("\\")
-@example("")
-@example(["1e-3", "true", "null", 1e-05, [True, None]])
-def test_a_word_says_its_value(value: Any):
-    override = OverridesParser.create().parse_override(word("optim.lr", value))
-    assert (override.key_or_group, plain(override.value())) == ("optim.lr", value)
-
-
-def plain(value: Any) -> Any:
-    """Without Hydra's marks of what was quoted."""
-    if isinstance(value, list):
-        return [plain(each) for each in value]
-    return getattr(value, "text", value)
 
 
 @given(values | st.text(st.characters(max_codepoint=0xFFFF, exclude_categories=["Cs"]), max_size=5))
@@ -62,17 +42,4 @@ def test_settings_of_a_section_stand_below_its_name():
         "optim:",
         "  lr: 0.1",
         "  clip: null",
-    ]
-
-
-@pytest.mark.parametrize("given_word", ["optim.lr=0.1", "+optim.lr=a=b", "++optim.lr=1"])
-def test_a_word_sets_a_key(given_word: str):
-    assert key(given_word) == "optim.lr"
-
-
-def test_a_later_word_replaces_the_one_of_its_key():
-    assert join(["sampling=plain", "optim.lr=1", "seed=0"], ["+optim.lr=2", "sampling=alexnet"]) == [
-        "seed=0",
-        "+optim.lr=2",
-        "sampling=alexnet",
     ]

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from platform.config.checks import ConfigError
 from platform.evaluation.probabilities import MemberProbabilities
-from platform.sweep.greedy import greedy, selecting_half
+from platform.sweep.promote.greedy import greedy, selecting_half
 from tests.sweep.handmade import write_probabilities
 
 SAMPLES, CLASSES = 60, 3

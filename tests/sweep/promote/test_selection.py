@@ -2,7 +2,7 @@
 
 import pytest
 
-from platform.sweep.selection import best, diverse, kind
+from platform.sweep.promote.selection import best, diverse, kind
 
 
 def test_the_best_are_the_first():

@@ -7,16 +7,17 @@ from pathlib import Path
 import pytest
 import yaml
 
-from jobs import check, kuberay
+from jobs import check
 from platform.checkout import ROOT
 from platform.config.checks import ConfigError
+from platform.kubernetes import run as kuberay
 from tests.kube.rendered import composed
 
 IMAGENET = ["+experiment=googlenet_ens", "data=imagenet", "cluster=kuberay"]
 
 
 def run(*words: str) -> int:
-    return kuberay.run(*composed(*words), list(words))
+    return kuberay.run(*composed(*words), list(words), check.run)
 
 
 def test_a_check_says_what_it_would_take_and_what_this_machine_cannot_see(capsys: pytest.CaptureFixture[str]):

@@ -1,20 +1,23 @@
 """`cluster=kuberay`: the job runs as a RayJob; here it is rendered, or submitted and followed.
 
-In: the experiment, its config with paths as they were given, the command line's words. Out: the job's exit status.
+In: the experiment, its config with paths as they were given, the command line's overrides. Out: the job's exit status.
 """
 
 import math
+from collections.abc import Callable
 from typing import Any
 
-from jobs import check
 from platform.config.checks import ConfigError, require
 from platform.config.sections import Config, Experiment
 from platform.kubernetes import rendering
 from platform.kubernetes.rayjob import gpus_of, pods_of, rayjob
 
 
-def run(experiment: Experiment, given: Config, overrides: list[str]) -> int:
+def run(experiment: Experiment, given: Config, overrides: list[str], check: Callable[[Experiment], int]) -> int:
     """`job=check` stays here: what it would take, and the plan.
+
+    Args:
+        check: that job, for this machine.
 
     Returns:
         0 where it is only rendered or left alone, else the status of the job's own command.
@@ -26,7 +29,7 @@ def run(experiment: Experiment, given: Config, overrides: list[str]) -> int:
     assert cluster.kube is not None
     manifest = rayjob(experiment, given, overrides)
     if experiment.config.job == "check":
-        return _check(experiment, manifest)
+        return _check(experiment, manifest, check)
     if cluster.render_to is not None:
         rendering.write(rendering.text(manifest, overrides), cluster.render_to)
         return 0
@@ -40,13 +43,13 @@ def run(experiment: Experiment, given: Config, overrides: list[str]) -> int:
     return submit(manifest, context=cluster.kube.context, follow=cluster.kube.follow)
 
 
-def _check(experiment: Experiment, manifest: dict[str, Any]) -> int:
+def _check(experiment: Experiment, manifest: dict[str, Any], check: Callable[[Experiment], int]) -> int:
     """What it would take, what runs there, and the plan as far as this machine sees the data."""
     print(summary(experiment))
     spec = manifest["spec"].get("jobTemplate", manifest["spec"])
     print(f"there       {spec['entrypoint'].replace(' job=check', '')}")
     try:
-        return check.run(experiment)
+        return check(experiment)
     except ConfigError as error:
         print(f"not checked here: {error}")
         print("(the pods look again: paths lie on their volume, credentials come from their Secrets)")

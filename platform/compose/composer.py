@@ -1,0 +1,127 @@
+"""Configs out of `conf/` and overrides, by Hydra.
+
+In: the overrides of a command line. Out: the typed `Experiment` with its members; errors as one line. Hydra must have
+been started (`hydra.main`, or `hydra.initialize_config_dir` in tests): it keeps where `conf/` is.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf.errors import OmegaConfBaseException
+
+from platform.compose.messages import one_line
+from platform.compose.paths import absolute, at_home
+from platform.compose.quoting import as_typed
+from platform.config.checks import ConfigError, NotComposed
+from platform.config.sections import SINGLE, Config, Experiment
+from platform.config.settings import refuse_empty
+from platform.overrides import join, key_of
+from platform.redaction import sealed_deeply
+
+
+class HydraComposer:
+    """The `Composer` that the launcher hands to jobs."""
+
+    def experiment(self, overrides: list[str]) -> Experiment:
+        """As `python -m platform.launch OVERRIDES` has it.
+
+        Raises:
+            ConfigError: one line with the value, the limit and the remedy.
+        """
+        composed = self._compose(overrides, with_hydra=True)
+        chosen = choices(composed.hydra.runtime.choices)
+        with open_dict(composed):
+            del composed["hydra"]
+        return experiment_of(composed, overrides, chosen)
+
+    def config(self, overrides: list[str]) -> Config:
+        """The same without members.
+
+        Raises:
+            ConfigError: one line with the value, the limit and the remedy.
+        """
+        try:
+            return typed(self._compose(overrides))
+        except (ConfigError, OmegaConfBaseException) as error:
+            raise ConfigError(one_line(error)) from error
+
+    def settings(self, overrides: list[str]) -> dict[str, Any]:
+        """As nested plain dicts, interpolations resolved, without the checks and the absolute paths of a `Config`.
+
+        Raises:
+            NotComposed: Hydra cannot make anything of it.
+        """
+        try:
+            container = OmegaConf.to_container(self._compose(overrides), resolve=True)
+        except OmegaConfBaseException as error:
+            raise NotComposed(one_line(error)) from error
+        assert isinstance(container, dict)
+        return sealed_deeply({str(section): content for section, content in container.items()})
+
+    def usual_choices(self) -> dict[str, str]:
+        """`conf/config.yaml`'s choice of each group."""
+        return choices(self._compose([], with_hydra=True).hydra.runtime.choices)
+
+    def _compose(self, overrides: list[str], *, with_hydra: bool = False) -> DictConfig:
+        try:
+            return hydra.compose("config", list(map(as_typed, overrides)), return_hydra_config=with_hydra)
+        except (HydraException, OmegaConfBaseException) as error:
+            raise NotComposed(one_line(error)) from error
+
+
+def of_command_line(composed: DictConfig) -> Experiment:
+    """What `hydra.main` composed of this process's command line.
+
+    Raises:
+        ConfigError: one line with the value, the limit and the remedy.
+    """
+    known = HydraConfig.get()
+    return experiment_of(composed, list(known.overrides.task), choices(known.runtime.choices))
+
+
+def experiment_of(composed: DictConfig, overrides: list[str], chosen: dict[str, str]) -> Experiment:
+    """The typed experiment and its members, each composed as the command line with the member's overrides at its end.
+
+    Raises:
+        ConfigError: one line with the value, the limit and the remedy.
+    """
+    config, composer = typed(composed), HydraComposer()
+    members = {}
+    for name, own in config.ensemble.members.items():
+        try:
+            members[name] = composer.config(join(overrides, own))
+        except ConfigError as error:
+            raise ConfigError(f"ensemble member {name}: {error}") from error
+    _refuse_without_effect(overrides, list(config.ensemble.members.values()))
+    return Experiment(config, members or {SINGLE: config}, overrides, chosen, composer)
+
+
+def _refuse_without_effect(overrides: list[str], members: list[list[str]]) -> None:
+    """An override that every member replaces by its own would be dropped without a word."""
+    for override in overrides:
+        key = key_of(override)
+        if members and all(key in map(key_of, own) for own in members):
+            raise ConfigError(f"{override} has no effect: every ensemble member sets {key}; change the members instead")
+
+
+def choices(groups: Mapping[Any, Any]) -> dict[str, str]:
+    """Config group -> the file chosen of it; Hydra's own groups are no part of an experiment."""
+    return {str(key): str(value) for key, value in groups.items() if "/" not in str(key) and value}
+
+
+def as_given(composed: DictConfig) -> Config:
+    """A composed config as dataclasses, interpolations resolved, paths as they are."""
+    config = OmegaConf.to_object(composed)
+    assert isinstance(config, Config)
+    return config
+
+
+def typed(composed: DictConfig) -> Config:
+    """The same with absolute paths: workers have other directories."""
+    config = at_home(as_given(composed))
+    refuse_empty(config)
+    return absolute(config)

@@ -1,0 +1,74 @@
+"""The settings of a config by their dotted keys: of which kind they are, which of them a mistyped one may be.
+
+In: nothing, or a key. Out: keys, read off the dataclasses of `sections`.
+"""
+
+import dataclasses
+import difflib
+import functools
+from collections.abc import Iterator
+from dataclasses import asdict
+from typing import Any, get_args, get_origin, get_type_hints
+
+from platform.config.checks import ConfigError
+from platform.config.cluster import ClusterConfig
+from platform.config.identity import flatten
+from platform.config.kubernetes import KubeConfig
+from platform.config.sections import Config
+
+
+@functools.cache
+def strings() -> frozenset[str]:
+    """Dotted keys of the settings that are strings."""
+    return frozenset(key for key, kind in _settings(Config) if kind in (str, str | None))
+
+
+@functools.cache
+def lists() -> frozenset[str]:
+    """Dotted keys of the settings that are lists."""
+    return frozenset(key for key, kind in _settings(Config) if list in [get_origin(k) for k in (kind, *get_args(kind))])
+
+
+def sections() -> dict[str, list[str]]:
+    """Of each section of settings, those that are directly in it."""
+    found: dict[str, list[str]] = {}
+    for key, _ in _settings(Config):
+        section, _, name = key.rpartition(".")
+        found.setdefault(section, []).append(name)
+    return found
+
+
+def _settings(section: type, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for name, kind in get_type_hints(section).items():
+        inner = [each for each in (kind, *get_args(kind)) if dataclasses.is_dataclass(each)]
+        if inner:
+            yield from _settings(inner[0], f"{prefix}{name}.")  # pyright: ignore[reportArgumentType]
+        else:
+            yield f"{prefix}{name}", kind
+
+
+def unknown_key(key: str) -> str:
+    """The message for a key that Hydra does not find, with the nearest that exist."""
+    known = list(flatten(asdict(Config(cluster=ClusterConfig(kube=KubeConfig())))))
+    if key in known:
+        return f"{key} gets entries it does not have yet; write +{key}=..."
+    near = difflib.get_close_matches(key, known, n=3, cutoff=0.6)
+    remedy = f"did you mean {' or '.join(near)}?" if near else "see --cfg job for all keys"
+    return f"{key} does not exist; {remedy}"
+
+
+def refuse_empty(config: Config) -> None:
+    """Refuse strings without a character, as an unset variable of a shell leaves them: no path and no name is empty.
+
+    Raises:
+        ConfigError: with the setting.
+    """
+    usual = Config(cluster=ClusterConfig(kube=KubeConfig()))
+    for key in sorted(strings()):
+        if _value(config, key) == "" and _value(usual, key) != "":
+            raise ConfigError(f"{key} is empty; give a value, or leave it out")
+
+
+def _value(config: Any, key: str) -> Any:
+    """None of a section that is not there."""
+    return functools.reduce(lambda section, name: getattr(section, name, None), key.split("."), config)
