@@ -13,8 +13,11 @@ UV := 0.13.9
 run: setup
 	$(BIN)/python -m platform.launch +experiment=googlenet_ens
 
+# Files of tests side by side, two for each CPU: most of the time they wait.
+SIDE_BY_SIDE := -n auto --dist loadfile --no-loadscope-reorder --durations=20
+
 test: setup  ## property tests draw the same examples each time, new ones in the other targets: what fails is the change
-	$(BIN)/python -m pytest -m "not long and not endurance" --hypothesis-profile=ci
+	$(BIN)/python -m pytest $(SIDE_BY_SIDE) -m "not long and not endurance" --hypothesis-profile=ci
 
 long: setup  ## whole runs that take minutes: killed again and again, measured, in turns
 	$(BIN)/python -m pytest -m long
@@ -23,7 +26,7 @@ endure: setup  ## the tests that take many minutes: twenty kills, shrinking and 
 	$(BIN)/python -m pytest -m endurance --timeout 1800
 
 fast: setup  ## without the tests that start Ray
-	$(BIN)/python -m pytest -m "not slow and not long and not endurance"
+	$(BIN)/python -m pytest $(SIDE_BY_SIDE) -m "not slow and not long and not endurance"
 
 lint: setup
 	$(BIN)/ruff format --check

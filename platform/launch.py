@@ -10,7 +10,6 @@ import os
 import sys
 from importlib import import_module
 from pathlib import Path
-from typing import NoReturn
 
 import hydra
 from hydra.core.config_store import ConfigStore
@@ -37,33 +36,42 @@ MLFLOWS_OWN = {"MLFLOW_TRACKING_URI": "uri", "MLFLOW_EXPERIMENT_NAME": "experime
 
 
 def main() -> None:
-    """Run the command line; exits with the job's status, 2 for a config that cannot work."""
+    """Run the command line of this process; exits with its status."""
     _print_anything()
+    _hide_secrets()
+    try:
+        sys.exit(launch(sys.argv[1:]))
+    except BrokenPipeError:  # whoever reads our output (`| head`) has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+
+
+def launch(arguments: list[str]) -> int:
+    """Run a command line; returns the job's status, 2 for a config that cannot work."""
     for variable in MLFLOWS_OWN:
         if not os.environ.get(variable):  # empty is unset, as it is to MLflow
             os.environ.pop(variable, None)
-    _hide_secrets()
-    sys.argv[1:] = map(as_typed, sys.argv[1:])
+    sys.argv[1:] = map(as_typed, arguments)
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra hands its errors to us instead of printing them over many lines
     ConfigStore.instance().store("schema", Config)
     # Hydra copies all of it for each of the hundred questions that --help asks, and hands out copies of what it holds.
     ConfigStore.__deepcopy__ = lambda store, memo: store  # pyright: ignore[reportAttributeAccessIssue]
     try:
         _compose_and_run()
+    except SystemExit as ended:  # the only way out of Hydra that carries a status
+        return ended.code if isinstance(ended.code, int) else int(ended.code is not None)
     except RunFailed as failed:
-        sys.exit(failed.status)
+        return failed.status
     except (ConfigError, HydraException, OmegaConfBaseException) as error:
-        _fail(one_line(error))
+        return _refused(one_line(error))
     except AssertionError as error:
         if "NoneType" not in str(error):  # OmegaConf's word for a key inside of what is not there
             raise
-        _fail("cluster.kube is there with cluster=kuberay only; add that")
+        return _refused("cluster.kube is there with cluster=kuberay only; add that")
     except KeyboardInterrupt:  # before a job that has more to say about it
         print("\ninterrupted", file=sys.stderr)
-        sys.exit(INTERRUPTED)
-    except BrokenPipeError:  # whoever reads our output (`| head`) has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(1)
+        return INTERRUPTED
+    return 0
 
 
 def _print_anything() -> None:
@@ -87,7 +95,7 @@ def _hide_secrets() -> None:
     try:
         words = sealed_words(sys.orig_argv)
     except ValueError as error:
-        _fail(str(error))
+        sys.exit(_refused(str(error)))
     if words != sys.orig_argv:
         os.execv(sys.executable, [sys.executable, *words[1:]])
 
@@ -139,8 +147,7 @@ def _run(composed: DictConfig, overrides: list[str]) -> int:
             return _run_elsewhere(experiment, as_given(composed), overrides + from_environment)
         return import_module(f"jobs.{experiment.config.job}").run(experiment)
     except (ConfigError, HydraException, OmegaConfBaseException) as error:
-        print(f"error: {one_line(error)}", file=sys.stderr, flush=True)
-        return 2
+        return _refused(one_line(error))
     except CannotGoOn as error:  # of jobs that leave nothing to say more about
         print(f"error: {error}", file=sys.stderr, flush=True)
         return 1
@@ -202,9 +209,9 @@ def _summary(experiment_file: Path) -> str:
     return comments[1].removeprefix("# ") if len(comments) > 1 else ""
 
 
-def _fail(message: str) -> NoReturn:
-    print(f"error: {message}", file=sys.stderr)
-    sys.exit(2)
+def _refused(message: str) -> int:
+    print(f"error: {message}", file=sys.stderr, flush=True)
+    return 2
 
 
 if __name__ == "__main__":

@@ -32,6 +32,17 @@ from tests.data.handmade import MakeShards, write_index, write_tar  # noqa: E402
 from tests.data.servers import s3_server  # noqa: E402
 
 
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """Two for each CPU: most of a test's time is a Ray cluster, a server or a command that starts."""
+    return 2 * (os.cpu_count() or 1)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The files whose tests take long come first, so that none of them is left alone at the end."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)
+
+
 @pytest.fixture(autouse=True)
 def _secrets_stay_in_their_test() -> Iterator[None]:
     """Two passwords of one address are refused, and processes that are started know all: of other tests, too."""

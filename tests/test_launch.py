@@ -1,42 +1,45 @@
 """The command line: every experiment composes, and what cannot work is one line before Ray starts."""
 
+import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from platform.checkout import ROOT
+from platform.config.sections import DataConfig
+from tests.launching import launched
 
 EXPERIMENTS = sorted(file.stem for file in (ROOT / "conf" / "experiment").glob("*.yaml"))
 
 
-def launch(*words: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "platform.launch", *words]
-    return subprocess.run(
-        command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False, env=os.environ | environment
-    )
+SLOW = ["torch", "ray", "mlflow", "sklearn", "torchvision"]  # modules that take their time
+EACH_IN_TURN = """import json, sys
+from tests.launching import launched
+for arguments in json.loads(sys.argv[1]):
+    done = launched(*arguments)
+    print(json.dumps([done.returncode, done.stdout, done.stderr, [name for name in %r if name in sys.modules]]))
+"""
 
 
-def imported_by(*words: str) -> tuple[subprocess.CompletedProcess[str], set[str]]:
-    """A launch, and which of the modules that take their time it had at its end."""
-    slow = ["torch", "ray", "mlflow", "sklearn", "torchvision"]
-    code = f"""import sys
-from platform.launch import main
-try:
-    main()
-finally:
-    print("imported:", *sys.modules.keys() & {slow})"""
-    command = [sys.executable, "-c", code, *words]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
-    *lines, imported = done.stdout.splitlines()
-    done.stdout = "".join(f"{line}\n" for line in lines)
-    return done, set(imported.removeprefix("imported:").split())
+def in_a_process_of_their_own(*lines: list[str]) -> Iterator[tuple[list[str], int, str, str, list[str]]]:
+    """Command lines in turn: each with its status, its output, its errors, and what is imported at its end."""
+    command = [sys.executable, "-c", EACH_IN_TURN % SLOW, json.dumps(lines)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=True)
+    for arguments, line in zip(lines, done.stdout.splitlines(), strict=True):
+        yield arguments, *json.loads(line)
+
+
+def process(*arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "platform.launch", *arguments]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
 
 
 def test_without_an_experiment_it_lists_them():
-    done = launch()
+    done = process()
     assert done.returncode == 0
     assert all(name in done.stdout for name in EXPERIMENTS)
     assert "+experiment=" in done.stdout
@@ -45,13 +48,13 @@ def test_without_an_experiment_it_lists_them():
 @pytest.mark.parametrize("name", EXPERIMENTS)
 @pytest.mark.parametrize("data", ["digits", "cifar10", "imagenet", "folder"])
 def test_every_experiment_composes_with_every_data_set(name: str, data: str):
-    done = launch(f"+experiment={name}", f"data={data}", "--cfg", "job")
+    done = launched(f"+experiment={name}", f"data={data}", "--cfg", "job")
     assert done.returncode == 0, done.stderr
     assert f"name: {data}" in done.stdout
 
 
 def test_help_names_jobs_and_groups():
-    done = launch("--help")
+    done = launched("--help")
     assert done.returncode == 0
     assert all(word in done.stdout for word in ("job=check", "sampling: alexnet", "data: cifar10", "optim.lr="))
 
@@ -113,15 +116,15 @@ def test_help_names_jobs_and_groups():
     ],
 )
 def test_what_cannot_work_is_one_line(words: list[str], said: str, tmp_path: Path):
-    done = launch("+experiment=googlenet_ens", "job=check", f"data.shards={tmp_path / 'none'}", *words)
+    done = launched("+experiment=googlenet_ens", "job=check", f"data.shards={tmp_path / 'none'}", *words)
     assert done.returncode == 2
     assert said in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1, done.stderr
 
 
-@pytest.mark.parametrize(
-    "words",
-    [
+def test_errors_of_every_job_come_before_torch_ray_and_mlflow(tmp_path: Path):
+    places = [f"data.shards={tmp_path / 'none'}", f"output_dir={tmp_path / 'runs'}"]
+    lines = [
         ["+experiment=nope"],
         ["+experiment=googlenet", "optim.lrr=1"],
         ["+experiment=googlenet", "optim.lr=-1"],
@@ -144,18 +147,15 @@ def test_what_cannot_work_is_one_line(words: list[str], said: str, tmp_path: Pat
         ["job=promote", "promote.sweep=/nowhere"],
         ["job=pack", "data.source=/nowhere"],
         ["job=pack", "pack.action=verify"],
-    ],
-)
-def test_errors_of_every_job_come_before_torch_ray_and_mlflow(words: list[str], tmp_path: Path):
-    places = [f"data.shards={tmp_path / 'none'}", f"output_dir={tmp_path / 'runs'}"]
-    done, imported = imported_by(*places, *words)
-    assert done.returncode == 2, done.stdout
-    assert len(done.stderr.strip().splitlines()) == 1, done.stderr
-    assert imported == set()
+    ]
+    for line, status, stdout, stderr, imported in in_a_process_of_their_own(*[[*places, *line] for line in lines]):
+        assert status == 2, (line, stdout)
+        assert len(stderr.strip().splitlines()) == 1, (line, stderr)
+        assert imported == [], line
 
 
 def test_an_unknown_experiment_names_the_known_ones():
-    done = launch("+experiment=googlenet_enx")
+    done = launched("+experiment=googlenet_enx")
     assert done.returncode == 2
     assert (
         done.stderr.strip() == f"error: experiment=googlenet_enx does not exist; choose one of {', '.join(EXPERIMENTS)}"
@@ -163,7 +163,7 @@ def test_an_unknown_experiment_names_the_known_ones():
 
 
 def test_check_prints_the_plan_and_writes_nothing(tmp_path: Path):
-    done = launch(
+    done = launched(
         "+experiment=googlenet_ens", "job=check", f"data.shards={tmp_path / 'd'}", f"output_dir={tmp_path / 'r'}"
     )
     assert done.returncode == 0, done.stderr
@@ -172,26 +172,19 @@ def test_check_prints_the_plan_and_writes_nothing(tmp_path: Path):
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("name", EXPERIMENTS)
-@pytest.mark.parametrize("packed", [False, True])
-def test_check_imports_neither_torch_nor_ray(name: str, packed: bool, digits_data, tmp_path: Path):
-    words = [f"+experiment={name}", "job=check", f"data.shards={digits_data.shards if packed else tmp_path / 'none'}"]
-    done, imported = imported_by(*words)
-    assert done.returncode == 0, done.stderr
-    assert "multi_scale           googlenet  " in done.stdout
-    assert imported == set()
-
-
-def test_check_imports_torch_for_networks_of_torchvision_only():
-    done, imported = imported_by("job=check", "model=resnet50")
-    assert done.returncode == 0, done.stderr
-    assert imported == {"torch", "torchvision"}
+def test_check_imports_neither_torch_nor_ray_but_for_networks_of_torchvision(digits_data: DataConfig, tmp_path: Path):
+    places = (digits_data.shards, str(tmp_path / "none"))
+    lines = [["job=check", f"data.shards={place}", f"+experiment={name}"] for place in places for name in EXPERIMENTS]
+    for line, status, stdout, stderr, imported in in_a_process_of_their_own(*lines, ["job=check", "model=resnet50"]):
+        assert status == 0, (line, stderr)
+        assert "multi_scale           googlenet  " in stdout or "googlenet_ens" not in line[-1], line
+        assert imported == (["torch", "torchvision"] if "model=resnet50" in line else []), line
 
 
 def test_a_range_of_workers_is_given_on_the_command_line(digits_data):
     words = ["+experiment=googlenet_ens", f"data.shards={digits_data.shards}", "cluster.workers={min:1,max:3}"]
-    assert "  workers:\n    min: 1\n    max: 3\n" in launch(*words, "--cfg", "job").stdout
-    done = launch(*words, "job=check")
+    assert "  workers:\n    min: 1\n    max: 3\n" in launched(*words, "--cfg", "job").stdout
+    done = launched(*words, "job=check")
     assert "batch       32 images: 1 to 3 worker(s) x 8 to 32" in done.stdout, done.stderr
 
 
@@ -201,30 +194,30 @@ def test_a_missing_shard_is_named(digits_data, tmp_path: Path):
     shards = tmp_path / "shards"
     shutil.copytree(digits_data.shards, shards)
     (shards / "train-000001.tar").unlink()
-    done = launch("+experiment=googlenet", "job=check", f"data.shards={shards}")
+    done = launched("+experiment=googlenet", "job=check", f"data.shards={shards}")
     assert done.returncode == 2
     assert "train-000001.tar is missing" in done.stderr
 
 
 def test_mlflows_own_variables_are_obeyed_and_said_unless_something_is_chosen():
     own = {"MLFLOW_TRACKING_URI": "http://me:hunter2@mlflow:5000", "MLFLOW_EXPERIMENT_NAME": "theirs"}
-    done = launch("job=check", MLFLOW_EXPERIMENT_ID="7", **own)
+    done = launched("job=check", MLFLOW_EXPERIMENT_ID="7", **own)
     assert done.returncode == 0, done.stderr
     assert "MLFLOW_EXPERIMENT_ID is not used: tracking.experiment is theirs; give the experiment's name" in done.stdout
     assert "tracking.uri is http://me:***@mlflow:5000, of MLFLOW_TRACKING_URI; tracking.uri=... on the" in done.stdout
     assert "tracking    http://me:***@mlflow:5000, MLflow experiment theirs" in done.stdout
     assert "hunter2" not in done.stdout + done.stderr
-    done = launch("job=check", "tracking.uri=sqlite:///mine.db", "tracking.experiment=mine", **own)
+    done = launched("job=check", "tracking.uri=sqlite:///mine.db", "tracking.experiment=mine", **own)
     assert "tracking    sqlite:///mine.db, MLflow experiment mine" in done.stdout
     assert "MLFLOW_" not in done.stdout
 
 
 def test_a_rayjob_gets_what_mlflows_variables_say_here(tmp_path: Path):
     words = ["+experiment=googlenet", "cluster=kuberay", f"cluster.render_to={tmp_path / 'job.yaml'}", "name=one"]
-    done = launch(*words, MLFLOW_TRACKING_URI="http://tracking.example:5000")
+    done = launched(*words, MLFLOW_TRACKING_URI="http://tracking.example:5000")
     assert done.returncode == 0, done.stderr
     assert "http://tracking.example:5000" in (tmp_path / "job.yaml").read_text()
-    done = launch(*words, MLFLOW_TRACKING_URI="http://me:hunter2@tracking.example:5000")
+    done = launched(*words, MLFLOW_TRACKING_URI="http://me:hunter2@tracking.example:5000")
     assert done.returncode == 2
     assert "tracking.uri holds a password or token, and a manifest is no place for one" in done.stderr
 
@@ -232,7 +225,7 @@ def test_a_rayjob_gets_what_mlflows_variables_say_here(tmp_path: Path):
 def test_a_password_leaves_the_command_line_at_once(tmp_path: Path):
     """Process lists, Ray's dashboard and Hydra's multirun.yaml have it from there."""
     words = ["job=check", f"output_dir={tmp_path}", "tracking.uri=http://me:hunter2@mlflow", "seed=1,2", "--multirun"]
-    done = launch(*words)
+    done = process(*words)
     assert done.returncode == 0, done.stderr
     assert "tracking    http://me:***@mlflow" in done.stdout
     written = (tmp_path / ".multirun" / "multirun.yaml").read_text()
@@ -242,7 +235,7 @@ def test_a_password_leaves_the_command_line_at_once(tmp_path: Path):
 
 def test_names_are_what_was_typed_and_paths_may_begin_at_home(tmp_path: Path):
     words = ["job=check", "name=2024_11_28", "tracking.experiment=1.10", "tracking.uri=sqlite:///~/m.db"]
-    done = launch(*words, "output_dir=~/my runs", "data.shards='~/s'", HOME=str(tmp_path))
+    done = launched(*words, "output_dir=~/my runs", "data.shards='~/s'", HOME=str(tmp_path))
     assert done.returncode == 0, done.stderr
     assert "experiment  2024_11_28\n" in done.stdout
     assert f"results     {tmp_path}/my runs/2024_11_28\n" in done.stdout
@@ -251,7 +244,7 @@ def test_names_are_what_was_typed_and_paths_may_begin_at_home(tmp_path: Path):
 
 
 def test_several_names_are_what_was_typed(tmp_path: Path):
-    done = launch("job=check", f"output_dir={tmp_path}", "name=1.10,1.1,v2", "--multirun")
+    done = launched("job=check", f"output_dir={tmp_path}", "name=1.10,1.1,v2", "--multirun")
     assert done.returncode == 0, done.stderr
     assert [line.split()[1] for line in done.stdout.splitlines() if line.startswith("experiment ")] == [
         "1.10",

@@ -51,6 +51,7 @@ def _driver(cluster: LocalCluster) -> Iterator[Callable[[int, int], None]]:
         process.communicate()
 
 
+@pytest.mark.long
 def test_nodes_come_and_go_and_nothing_is_left(tmp_path: Path):
     with LocalCluster(tmp_path, nodes=2, cpus=1, head_cpus=0) as cluster, _driver(cluster) as wait_for:
         wait_for(2, 1)

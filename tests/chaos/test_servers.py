@@ -50,6 +50,7 @@ def test_an_error_does_not_wait_for_an_absent_server(tmp_path: Path):
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_an_mlflow_server_keeps_its_runs_over_a_kill(tmp_path: Path):
     with MlflowServer(tmp_path) as server:
         run = MlflowClient(server.url).create_run("0").info.run_id

@@ -9,7 +9,7 @@ import pytest
 
 from platform.checkout import ROOT
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.long]
 
 # In a process of its own: Ray decides once in a process whether its clusters have tokens, and these nodes have none.
 JOIN = """

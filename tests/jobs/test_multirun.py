@@ -44,6 +44,7 @@ def test_one_name_for_different_runs_is_refused(launch: Runner):
     assert "error: run 1 (optim.lr=0.02) ended with 2" in output
 
 
+@pytest.mark.long
 def test_an_interruption_ends_all(launch: Runner):
     """Also where glibc writes over what is freed: a thread that is still in a Ray that has ended would crash there."""
     words = [*GRID, "name=quick-${optim.lr}", "training.epochs=1000", MULTIRUN]

@@ -127,7 +127,8 @@ def many_images(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("number", [pytest.param(signal.SIGTERM, marks=pytest.mark.long), signal.SIGKILL])
+@pytest.mark.long
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
 def test_a_packing_on_ray_goes_on_after_a_signal(
     launch: Runner, tmp_path: Path, many_images: Path, number: int
 ) -> None:

@@ -16,7 +16,7 @@ import pytest
 from platform.chaos.servers import MlflowServer
 from tests.data.servers import Handler, http_server
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.long]
 ADMIN = "admin"
 
 

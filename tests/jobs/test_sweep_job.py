@@ -127,6 +127,7 @@ def digest(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
+@pytest.mark.long
 def test_a_sweep_stops_bad_trials_and_goes_on_after_a_kill_and_ctrl_c(launch: Runner):
     """The good rate comes first in the grid, so that the others have something to be compared with."""
     space = f"+sweep.space={{optim.lr:[{GOOD},{BAD}],sampling:[multi_scale,large_crops]}}"

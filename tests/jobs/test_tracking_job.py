@@ -14,7 +14,7 @@ from platform.training.checkpoints import newest_step
 from tests.jobs.test_train_job import _wait
 from tests.tracking.test_tracker import free_port
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.long]
 
 
 def test_a_run_without_a_server_and_with_a_killed_launcher_arrives_later(launch, tmp_path: Path):

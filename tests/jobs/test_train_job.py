@@ -23,6 +23,7 @@ pytestmark = pytest.mark.slow
 Found = TypeVar("Found")
 
 
+@pytest.mark.long
 def test_a_terminated_run_ends_as_an_undisturbed_one_and_a_killed_launcher_leaves_nothing(launch):
     """Together, as the run that shows that nothing is held is the undisturbed one."""
     words = ["job=train", "name=stopped", "training.epochs=4", "evaluation.views=[1]"]

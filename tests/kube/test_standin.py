@@ -161,6 +161,7 @@ def _check_doors(operator: Operator) -> None:
     assert [(pod.group, pod.ready) for pod in operator.nodes()] == [("headgroup", True), ("workers", True)]
 
 
+@pytest.mark.long
 def test_a_failed_job_is_tried_again_as_another_job_on_a_new_cluster(start: Start, volume: Path):
     manifest = rayjob(_entrypoint(["python", "-c", SECOND_TIME]), backoffLimit=1)
     with start(manifest) as operator:
@@ -180,6 +181,7 @@ def test_a_failed_job_is_tried_again_as_another_job_on_a_new_cluster(start: Star
         assert "tried before: True" in operator.submitters[1].pods[0].output()
 
 
+@pytest.mark.long
 def test_a_deadline_fails_the_job_for_good_and_its_rule_ends_everything(start: Start, volume: Path):
     rules = [
         {"policy": "DeleteWorkers", "condition": {"jobStatus": "FAILED"}},  # does not apply: the job was running
@@ -249,6 +251,7 @@ def _has_other_worker(operator: Operator, names: list[str]) -> bool:
     return operator.clusters[0].is_ready and operator.workers()[0].name not in names
 
 
+@pytest.mark.long
 def test_a_lost_head_is_replaced_and_the_submitters_next_pod_submits_again(start: Start, volume: Path):
     with start(rayjob("python sleep.py")) as operator:
         operator.wait_for("RUNNING", timeout_s=START_S)

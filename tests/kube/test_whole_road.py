@@ -24,7 +24,7 @@ from tests.kube.rendered import composed
 from tests.kube.standin.mirror import Mirror
 from tests.kube.standin.operator import Operator
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
+pytestmark = [pytest.mark.slow, pytest.mark.long, pytest.mark.timeout(1200)]
 
 ACCOUNT = {"MLFLOW_TRACKING_USERNAME": ADMIN, "MLFLOW_TRACKING_PASSWORD": PASSWORD}
 WORDS = [

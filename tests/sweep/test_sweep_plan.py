@@ -1,7 +1,6 @@
 """What a sweep will do, and that what cannot work is one line before Ray starts."""
 
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -17,6 +16,7 @@ from platform.config.sections import Config, DataConfig
 from platform.sweep.plan import SweepPlan, composed, lines, overrides_of, plan_sweep, refuse_without_effect
 from platform.sweep.space import parameters
 from tests.composing import composing
+from tests.launching import launched
 
 SWEEPS = sorted(path.stem for path in (ROOT / "conf" / "sweep").glob("*.yaml") if path.stem != "none")
 
@@ -169,7 +169,8 @@ def test_trials_are_counted(shards: str, words: list[str], trials: int):
         ([RATES, *ASHA, "evaluation.every_epochs=2"],
             "sweep.scheduler=asha looks at trials after every epoch; give evaluation.every_epochs=1"),
         ([RATES, *ASHA, "sweep.grace_epochs=4"], "from epoch sweep.grace_epochs=4 on, but training.epochs is 4; lower"),
-        ([space("training.epochs:[2,4]"), "sweep.scheduler=asha"], "looks at trials of the same length; leave training.epochs out of"),
+        ([space("training.epochs:[2,4]"), "sweep.scheduler=asha"],
+            "looks at trials of the same length; leave training.epochs out of"),
         ([RATES, *ASHA, "sweep.scheduler=pbt", "sweep.seeds=2"], "sweep.seeds is 2; sweep.scheduler=pbt has none"),
         ([RATES, *ASHA, "sweep.scheduler=pbt", "sweep.search=tpe", "sweep.points=2"], "it searches by itself"),
         ([RATES, *ASHA, "sweep.scheduler=pbt", "+sweep.mutate={model.width:[2.0]}"], "['model.width']; of"),
@@ -241,9 +242,8 @@ def test_an_override_that_some_trials_keep_is_not(override: str):
 # --- the whole command ---
 
 
-def command(*words: str) -> subprocess.CompletedProcess[str]:
-    arguments = [sys.executable, "-m", "platform.launch", "+experiment=sampling_schedule_sweep", *words]
-    return subprocess.run(arguments, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
+def command(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return launched("+experiment=sampling_schedule_sweep", *arguments)
 
 
 def test_check_prints_the_sweep_and_writes_nothing(tmp_path: Path):
