@@ -19,7 +19,8 @@ import psutil
 
 from platform.chaos import session
 from platform.checkout import ROOT
-from platform.cluster.ray_internals import RAY, scratch_folder
+from platform.cluster.ray_internals import RAY
+from platform.cluster.scratch import scratch_folder
 
 OBJECT_STORE_BYTES = 100_000_000  # about Ray's minimum; a few messages are all that passes through it
 START_TIMEOUT_S = 60.0

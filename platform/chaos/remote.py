@@ -12,7 +12,8 @@ from typing import Self, TypeVar
 
 from platform.chaos import session
 from platform.checkout import ROOT
-from platform.cluster.ray_internals import RAY, interpreter_there
+from platform.cluster.interpreter import interpreter_there
+from platform.cluster.ray_internals import RAY
 from platform.config.checks import ConfigError
 
 DRAIN_S = 30

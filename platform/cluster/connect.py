@@ -22,17 +22,10 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from platform.checkout import ROOT
 from platform.cluster.cleanup import MARK, guard
 from platform.cluster.fork_server.command import SETUP_WORKER
-from platform.cluster.ray_internals import (
-    have_a_token,
-    last_words,
-    log_folder,
-    logs_of,
-    scratch_folder,
-    settle,
-    start_workers_by,
-)
+from platform.cluster.ray_internals import log_folder, settle, start_workers_by, wait_by
 from platform.cluster.resources import Resources
 from platform.cluster.runtime_env import SET_BY_RAY, fork_server, joined, local, start_fork_server
+from platform.cluster.scratch import have_a_token, last_words, logs_of, scratch_folder
 from platform.cluster.threads import LEAVING_S, get_in_turns, have_threads_leave, wait_in_turns
 from platform.config.checks import CannotGoOn, ConfigError, first_line
 from platform.config.cluster import ClusterConfig
@@ -66,7 +59,7 @@ def connect(cluster: ClusterConfig, meanwhile: Callable[[], object] = lambda: No
         os.environ.setdefault(name, value)
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # no warning on machines without a GPU
     settle()
-    ray.get, ray.wait = get_in_turns, wait_in_turns  # pyright: ignore[reportAttributeAccessIssue]  # Ray Train and Tune wait by them
+    wait_by(get_in_turns, wait_in_turns)
     terminated = signal.getsignal(signal.SIGTERM)
     if cluster.address is None:
         _start_local(cluster)

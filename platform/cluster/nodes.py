@@ -7,10 +7,7 @@ import ray
 from ray.exceptions import RayError
 from ray.util.placement_group import remove_placement_group
 
-from platform.cluster.ray_internals import (
-    draining_nodes,
-    placement_group,
-)
+from platform.cluster.ray_internals import draining_nodes, placement_group
 
 
 def release(placement_groups: Iterable[str]) -> None:

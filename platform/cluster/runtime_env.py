@@ -17,7 +17,8 @@ from platform.checkout import ROOT
 from platform.cluster.fork_server.client import FORKED, SUBREAPER, has_subreaper
 from platform.cluster.fork_server.command import command, start_warm
 from platform.cluster.fork_server.preload import FIRST, WITH_RAY
-from platform.cluster.ray_internals import JOB_CONFIG, interpreter, interpreter_there
+from platform.cluster.interpreter import interpreter, interpreter_there
+from platform.cluster.ray_internals import JOB_CONFIG
 from platform.config.cluster import ClusterConfig
 
 # Patterns as in .gitignore: without the slash, "data" would match platform/data too.

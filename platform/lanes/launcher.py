@@ -21,9 +21,10 @@ from ray.train import FailureConfig, RunConfig, ScalingConfig
 from ray.train.torch import TorchConfig, TorchTrainer
 
 from platform.cluster.connect import CannotGoOn
-from platform.cluster.ray_internals import last_words, log_folder
+from platform.cluster.ray_internals import log_folder
 from platform.cluster.resources import Resources, deal, gpus_per_worker, lane_count
 from platform.cluster.runtime_env import Unforked
+from platform.cluster.scratch import last_words
 from platform.cluster.threads import in_thread
 from platform.config.checks import first_line
 from platform.config.cluster import ClusterConfig

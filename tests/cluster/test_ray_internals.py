@@ -1,53 +1,69 @@
-"""What we lean on of Ray: quoting, sockets' paths, and what its logs say."""
+"""What is private of Ray is still there, and Ray uses it: a failure here comes with a new version of Ray."""
 
+import importlib
+import inspect
 import os
 import shlex
-import shutil
-import socket
-import stat
 import subprocess
-import sys
-import tempfile
-from pathlib import Path
 
 import pytest
+import ray
 
 from platform.checkout import ROOT
-from platform.cluster.ray_internals import (
-    SOCKET,
-    _first_word,
-    have_a_token,
-    interpreter,
-    last_words,
-    scratch_folder,
-    settle,
-)
-from platform.config.checks import ConfigError
+from platform.cluster import ray_internals
+from platform.cluster.ray_internals import settle
 
 ODD = "/home/me/it's 100% mine/.venv/bin/python"
-NO_PROCESS = """
-import logging
-import platform.cluster.connect as cluster
-from platform.config.checks import CannotGoOn
-from platform.config.cluster import ClusterConfig
-cluster.local = lambda *_: {"py_executable": "echo no module called ray >&2; exit 3;"}
-cluster.NOT_ALIVE_S, cluster.GIVEN_UP_AFTER_S = 4.0, 5.0
-try:
-    cluster.connect(ClusterConfig())
-except CannotGoOn as error:
-    print(error)
-finally:
-    cluster.disconnect()
-"""
+# What `ray_internals` reads or replaces. A name that is gone would be set in vain, without any error.
+USED = {
+    "ray": ["get", "wait"],
+    "ray.actor": ["ActorClassID"],
+    "ray._raylet": ["PlacementGroupID", "UniqueID", "setproctitle"],
+    "ray._private.auto_init_hook": ["enable_auto_connect"],
+    "ray._private.ray_constants": ["RAY_ENABLE_UV_RUN_RUNTIME_ENV", "SETUP_WORKER_FILENAME"],
+    "ray._private.services": ["subprocess"],
+    "ray._private.state": ["state"],
+    "ray._private.utils": ["set_omp_num_threads_if_unset"],
+    "ray._private.worker": ["_global_node", "print_to_stdstream"],
+    "ray.scripts.scripts": ["get_ray_client_dependency_error", "main"],
+    **{name: [] for name in (ray_internals.DEFAULT_WORKER, *ray_internals.CONTROLLER)},
+}
+# Where Ray looks them up by the name that is replaced.
+USES = {
+    "ray._private.services": ["subprocess.list2cmdline(", "ray_constants.SETUP_WORKER_FILENAME"],
+    "ray.actor": ["ActorClassID.from_random()"],
+    "ray._private.worker": [ray_internals.JOB_CONFIG, "print_to_stdstream"],
+    "ray._private.auto_init_hook": ["enable_auto_connect"],
+    "ray.train.v2.api.data_parallel_trainer": ["ray.get("],
+    "ray.air.execution._internal.event_manager": ["ray.wait("],
+}
 
 
-def test_the_interpreters_path_is_quoted_where_a_shell_needs_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys, "executable", "/usr/bin/python3")
-    assert interpreter() is None
-    monkeypatch.setattr(sys, "executable", ODD)
-    quoted = interpreter()
-    assert quoted
-    assert shlex.split(f"exec {quoted['py_executable']} -m x") == ["exec", ODD, "-m", "x"]
+def test_rays_version_is_the_one_these_were_seen_in() -> None:
+    """Read each function of `ray_internals` again, then write the new version there."""
+    assert ray.__version__ == ray_internals.SEEN_IN
+
+
+@pytest.mark.filterwarnings("ignore")  # of Ray's own modules
+@pytest.mark.parametrize("module", USED)
+def test_what_is_used_is_there(module: str) -> None:
+    found = importlib.import_module(module)
+    assert [name for name in USED[module] if not hasattr(found, name)] == []
+
+
+@pytest.mark.parametrize("module", USES)
+def test_ray_looks_up_what_is_replaced(module: str) -> None:
+    source = inspect.getsource(importlib.import_module(module))
+    assert [text for text in USES[module] if text not in source] == []
+
+
+def test_nothing_else_knows_what_is_private() -> None:
+    private = ("ray._private", "ray._raylet", "ActorClassID", "print_to_stdstream", "setproctitle", "ray.get = ")
+    files = [*(ROOT / "platform").rglob("*.py"), *(ROOT / "jobs").rglob("*.py")]
+    texts = {str(file.relative_to(ROOT)): file.read_text() for file in files}
+    assert [file for file, text in texts.items() if any(each in text for each in private)] == [
+        "platform/cluster/ray_internals.py"
+    ]
 
 
 def test_ray_joins_commands_as_the_raylet_takes_them_apart_and_no_uv_starts_workers(
@@ -62,74 +78,3 @@ def test_ray_joins_commands_as_the_raylet_takes_them_apart_and_no_uv_starts_work
     assert shlex.split(vars(services)["subprocess"].list2cmdline([ODD, "--x=a b"])) == [ODD, "--x=a b"]
     assert os.environ["RAY_ENABLE_UV_RUN_RUNTIME_ENV"] == "0"
     assert constants.RAY_ENABLE_UV_RUN_RUNTIME_ENV is False
-
-
-@pytest.mark.parametrize("length", [27, 28, 200])
-def test_sockets_fit_wherever_temporary_files_go(length: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    with tempfile.TemporaryDirectory(prefix="t" * (length - len("/tmp/12345678")), dir="/tmp") as usual:
-        monkeypatch.setattr(tempfile, "tempdir", usual)
-        scratch, said = scratch_folder()
-        try:
-            assert stat.S_IMODE(scratch.stat().st_mode) == 0o700
-            assert scratch.is_relative_to(usual) == (not said) == (length == 27)
-            assert not said or said.endswith(f"too long for Ray's sockets (at most 27 bytes); they are in {scratch}")
-            place = Path(f"{scratch}{SOCKET}")
-            place.parent.mkdir(parents=True)
-            with socket.socket(socket.AF_UNIX) as bound:
-                bound.bind(str(place))
-        finally:
-            shutil.rmtree(scratch)
-
-
-def test_a_user_whose_home_takes_no_file_has_a_token_of_their_own(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for name in ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"):
-        monkeypatch.setenv(name, "")
-        monkeypatch.delenv(name)
-    monkeypatch.setenv("HOME", str(tmp_path))
-    have_a_token()
-    assert "RAY_AUTH_TOKEN" not in os.environ
-    (tmp_path / "file").touch()
-    monkeypatch.setenv("HOME", str(tmp_path / "file"))  # nobody, not even root, has a folder there
-    have_a_token()
-    assert len(os.environ["RAY_AUTH_TOKEN"]) == 64
-
-
-def test_no_folder_for_temporary_files_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
-    def none() -> str:
-        raise FileNotFoundError(2, "No usable temporary directory found in ['/tmp']")
-
-    monkeypatch.setattr(tempfile, "gettempdir", none)
-    with pytest.raises(ConfigError, match=r"no folder for temporary files \(.*\['/tmp'\]\); set TMPDIR"):
-        scratch_folder()
-
-
-def test_the_last_words_are_those_that_tell_of_a_failure(tmp_path: Path) -> None:
-    assert last_words(None) == last_words(tmp_path / "none") == ""
-    (tmp_path / "raylet.err").write_text("")
-    (tmp_path / "raylet.out").write_text("[1 I 2] all is well\n[1 E 2] a worker did not register\n[1 I 3] on\n")
-    (tmp_path / "worker-1.err").write_text(":job_id:01000000\nold\n\none\ntwo\n" + "x" * 1000 + "\n")
-    assert last_words(tmp_path).splitlines()[1:] == [
-        "  worker-1.err: one", "  worker-1.err: two", "  worker-1.err: " + "x" * 300,
-        "  raylet.out: [1 E 2] a worker did not register",
-    ]  # fmt: skip
-
-
-def test_logs_that_go_away_and_other_peoples_commands_are_no_errors(tmp_path: Path) -> None:
-    (tmp_path / "gone.err").symlink_to(tmp_path / "nowhere")
-    (tmp_path / "raylet.err").write_text("it broke\n")
-    assert last_words(tmp_path) == "\n  raylet.err: it broke"
-    assert _first_word("/it's/python -m ray") == []
-    assert _first_word("") == []
-    assert _first_word("'/a b/python' -m ray") == ["/a b/python"]
-
-
-@pytest.mark.slow
-def test_a_ray_without_processes_says_so_with_its_own_last_words():
-    done = subprocess.run(
-        [sys.executable, "-c", NO_PROCESS], cwd=ROOT, capture_output=True, text=True, timeout=120, check=True
-    )
-    assert "no process of Ray's has come to life on this machine in 4 s; waiting on" in done.stderr
-    assert "no process of Ray's has come to life on this machine in 5 s" in done.stdout
-    assert "raylet.err: no module called ray" in done.stdout

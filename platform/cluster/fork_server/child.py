@@ -16,7 +16,9 @@ import sys
 import threading
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import NoReturn
+
+from platform.cluster.ray_internals import on_threads_set
 
 _generators: list[random.Random] = []
 
@@ -161,18 +163,7 @@ def count_threads_as_ray_says() -> None:
     given = os.environ.get("OPENBLAS_NUM_THREADS") or os.environ.get("OMP_NUM_THREADS", "")
     if given.isdigit():  # BLAS had one thread while it was imported
         _set_blas_threads(int(given))
-    utils: Any = sys.modules.get("ray._private.utils")
-    if utils is None:
-        return
-    set_variable = utils.set_omp_num_threads_if_unset  # called by Ray's compiled part (seen in 2.60)
-
-    def set_variable_and_threads() -> bool:
-        changed = set_variable()
-        if changed:
-            set_threads(int(os.environ["OMP_NUM_THREADS"]))
-        return changed
-
-    utils.set_omp_num_threads_if_unset = set_variable_and_threads
+    on_threads_set(set_threads)
 
 
 def set_threads(number: int) -> None:

@@ -1,15 +1,14 @@
 """What is imported before the fork: each with its reason. Importing it must start no thread, open no connection and
 leave CUDA alone, and have Ray make no ids; `require_forkable` and `require_own_ids` look after that."""
 
-import contextlib
 import gc
 import importlib
 import os
 import sys
-from collections.abc import Container, Iterable, Iterator
+from collections.abc import Container, Iterable
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
+
+from platform.cluster.ray_internals import CONTROLLER, DEFAULT_WORKER, actor_ids_of_the_system, new_id
 
 FIRST = {
     "numpy": "arrays, everywhere",
@@ -22,11 +21,10 @@ FIRST = {
 # Ray's compiled part reads RAY_JOB_ID, RAY_RAYLET_PID and RAY_AUTH_MODE once, when it is loaded.
 WITH_RAY = {
     "ray": "every process",
-    "ray._private.workers.default_worker": "the script of every process: what it imports",
+    DEFAULT_WORKER: "the script of every process: what it imports",
     "ray.train": "Ray Train's controller and workers",
     "ray.train.torch": "the same",
-    "ray.train.v2._internal.execution.controller.controller": "the controller",
-    "ray.train.v2._internal.execution.worker_group.worker_group": "the controller",
+    **dict.fromkeys(CONTROLLER, "Ray Train's controller"),
     "ray.tune": "trials",
 }
 # No module of FIRST reads these variables, so that they may differ between a warm server and the processes it forks.
@@ -49,7 +47,7 @@ def preload(modules: Iterable[str]) -> list[str]:
     os.environ.update(WITHOUT_THREADS)
     for name in modules:
         try:
-            with _ids_of_the_system():
+            with actor_ids_of_the_system():
                 importlib.import_module(name)
         except Exception as error:  # whatever a module does; whoever needs it will say more
             missing.append(f"{name} is not imported before the fork ({type(error).__name__}: {error})")
@@ -60,22 +58,6 @@ def preload(modules: Iterable[str]) -> list[str]:
             os.environ[name] = value
     gc.enable()
     return missing
-
-
-@contextlib.contextmanager
-def _ids_of_the_system() -> Iterator[None]:
-    """Ray's compiled part seeds its generator of ids when it makes the first, and children would all go on from there:
-    two of them had the same placement group. What imports make is of actor classes (seen in 2.60)."""
-    actor: Any = sys.modules.get("ray.actor")
-    if actor is None:
-        yield
-        return
-    kind = actor.ActorClassID
-    actor.ActorClassID = SimpleNamespace(from_random=lambda: kind(os.urandom(len(kind.nil().binary()))))
-    try:
-        yield
-    finally:
-        actor.ActorClassID = kind
 
 
 def require_own_ids() -> None:
@@ -91,7 +73,7 @@ def _id_of_a_child() -> bytes:
     reading, writing = os.pipe()
     pid = os.fork()
     if pid == 0:
-        os.write(writing, sys.modules["ray"]._raylet.UniqueID.from_random().binary())
+        os.write(writing, new_id())
         os._exit(0)
     os.close(writing)
     with open(reading, "rb") as answer:

@@ -27,6 +27,7 @@ sys.path[: 0 if sys.flags.safe_path else 1] = [str(Path(__file__).resolve().pare
 from platform.cluster.fork_server import preload  # noqa: E402
 from platform.cluster.fork_server.child import Request, remember_generators, run, say_and_ask  # noqa: E402
 from platform.cluster.fork_server.client import QUEUED, RAYLET, environment, peer  # noqa: E402
+from platform.cluster.ray_internals import name_process  # noqa: E402
 
 IDLE_S = 60.0  # without children
 LEAVE_S = 10.0  # for processes to end by themselves when their raylet has
@@ -204,8 +205,7 @@ class Server:
 
     def _load_ray(self) -> None:
         self._import(_modules(self._options, "preload-with-ray"))
-        if raylet := sys.modules.get("ray._raylet"):  # before children replace the environment that it writes over
-            raylet.setproctitle("ray::fork_server")
+        name_process("ray::fork_server")  # before children replace the environment that it writes over
         try:
             preload.require_own_ids()
         except preload.NotForkable as error:

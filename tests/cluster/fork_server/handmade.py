@@ -117,4 +117,5 @@ def copied(folder: Path) -> Path:
     shutil.copytree(PACKAGE, target, ignore=shutil.ignore_patterns("__pycache__"))
     for package in (target.parent, target.parent.parent):
         shutil.copy(ROOT / package.relative_to(folder) / "__init__.py", package)
+    shutil.copy(ROOT / "platform" / "cluster" / "ray_internals.py", target.parent)
     return target / "client.py"
