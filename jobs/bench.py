@@ -2,7 +2,6 @@
 
 import importlib.metadata
 import json
-import os
 import sys
 import tempfile
 import time
@@ -14,6 +13,7 @@ import torch
 from jobs.train import prepare_data
 from platform.bench import actors, checkpoint, launch, loader, order, restart, step, sweep
 from platform.bench.figures import Figures
+from platform.cluster.resources import cpus_here
 from platform.config.jobs import BENCH_PARTS
 from platform.config.sections import Config, Experiment
 from platform.data.index import Index
@@ -58,4 +58,4 @@ def run(experiment: Experiment) -> int:
 def _machine() -> str:
     gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else "no GPU"
     versions = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in ("torch", "ray"))
-    return f"{time.strftime('%F')}: {len(os.sched_getaffinity(0))} processors, {gpu}; {versions}"
+    return f"{time.strftime('%F')}: {cpus_here()} CPUs, {gpu}; {versions}"

@@ -9,7 +9,6 @@ import contextlib
 import json
 import shutil
 import signal
-import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -32,6 +31,7 @@ from platform.experiment.folder import ExperimentFolder
 from platform.experiment.goodput import Goodput
 from platform.experiment.plan import plan
 from platform.overrides import key_of
+from platform.signals import signals
 from platform.tracking.mlflow_store import histories, statuses
 from platform.tracking.tracker import mlflow_ids
 
@@ -59,8 +59,8 @@ def run(experiment: Experiment) -> int:
     prepare_data(config)
     steps = sum(member.steps for member in plan(experiment).members)
     strikes = draw_strikes(config.chaos, steps)
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that nothing of the rig is left
-    with contextlib.ExitStack() as stack:
+    terminated = signals(lambda _: SystemExit(143), [signal.SIGTERM])
+    with terminated, contextlib.ExitStack() as stack:  # nothing of the rig is left
         rig = stack.enter_context(_Rig.of(config))
         calm = stack.enter_context(_launched(experiment, rig, "calm"))
         fire = stack.enter_context(_launched(experiment, rig, "chaos"))

@@ -7,12 +7,12 @@ import contextlib
 import os
 import signal
 import sys
-import threading
 from collections.abc import Generator, Iterable, Iterator
 
 from platform.cluster.fork_server.client import FORKED, STATE
+from platform.cluster.resources import cpus_here
 from platform.cluster.runtime_env import Unforked, fork_server
-from platform.config.checks import ConfigError, printable
+from platform.config.checks import ConfigError
 from platform.config.sections import Config, Experiment
 from platform.console import Counter as Progress
 from platform.data.cache import ShardError
@@ -21,6 +21,8 @@ from platform.data.storage import Storage, StorageError, is_remote
 from platform.packing import adopt, pack, verify
 from platform.packing.shard import ShardResult, ShardTask, write_shard
 from platform.redaction import shared_secrets, trust
+from platform.signals import signals
+from platform.text import printable
 
 FEW_IMAGES = 5000  # are packed sooner than a Ray and its workers start
 RETRIES = 3  # of a shard whose worker dies
@@ -36,7 +38,7 @@ def run(experiment: Experiment) -> int:
     config = experiment.config
     action = {"write": _write, "verify": _verify, "index": _index}[config.pack.action]
     try:
-        with _terminated_as_interrupted():
+        with signals(lambda _: KeyboardInterrupt(), [signal.SIGTERM], once=False):  # as Ctrl-C; the next ends waiting
             return action(config)
     except (ShardError, StorageError) as error:
         raise ConfigError(str(error)) from error
@@ -99,7 +101,7 @@ def _say_what_is_replaced(config: Config) -> None:
 @contextlib.contextmanager
 def _workers(config: Config, images: int) -> Iterator[tuple[pack.Run, str]]:
     """Who writes the shards, and a word about it."""
-    threads = pack.processors()
+    threads = cpus_here()
     if images < FEW_IMAGES or (config.cluster.address is None and threads == 1):
         yield pack.in_threads, f"in this process ({threads} thread{'s' if threads > 1 else ''})"
         return
@@ -195,21 +197,3 @@ def _index(config: Config) -> int:
         print(f"{split:<6}{samples:>12,} images in {made.shards[split]} shard(s)")
     print(f"index  {made.url}")
     return 0
-
-
-@contextlib.contextmanager
-def _terminated_as_interrupted() -> Iterator[None]:
-    """SIGTERM ends it as Ctrl-C does: threads are stopped, Ray is left. Where that waits for a store that does not
-    answer, the next one ends the waiting."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def interrupt(_number: int, _frame: object) -> None:
-        raise KeyboardInterrupt
-
-    previous = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, previous)

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from jobs.train import Interrupted, deliver, end_runs_of_before, prepare_data, say_waiting, say_what_stopped
 from platform.cluster.runtime_env import fork_server
-from platform.config.checks import CannotGoOn, ConfigError, first_line
+from platform.config.checks import CannotGoOn, ConfigError
 from platform.config.sections import Config, Experiment
 from platform.console import duration
 from platform.evaluation.report import mlflow_command
@@ -31,6 +31,7 @@ from platform.sweep.agenda import Agenda
 from platform.sweep.outcome import Curves
 from platform.sweep.plan import SweepPlan, composed, new_search, overrides_of, plan_sweep
 from platform.sweep.trials import DIVERGED, FAILED, FILE, FINISHED, OVER, WAITING, Book, Trial
+from platform.text import first_line
 from platform.tracking.runs import Runs
 from platform.tracking.tracker import git_commit, require_answer
 from platform.tune.results import Results

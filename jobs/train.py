@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from jobs.pack import write
 from platform.cluster.runtime_env import fork_server
-from platform.config.checks import CannotGoOn, ConfigError, first_line
+from platform.config.checks import CannotGoOn, ConfigError
 from platform.config.sections import Config, Experiment
 from platform.console import duration
 from platform.data.index import Index
@@ -29,6 +29,7 @@ from platform.lanes.attempts import Attempts
 from platform.lanes.console import Console
 from platform.locks import locked
 from platform.signals import signals
+from platform.text import first_line
 from platform.tracking.journal import Journal
 from platform.tracking.runs import Runs
 from platform.tracking.tracker import Tracker, require_answer

@@ -10,7 +10,7 @@ import traceback
 from collections.abc import Callable
 from pathlib import Path
 
-from platform.config.checks import first_line
+from platform.text import first_line
 
 log = logging.getLogger("platform")
 

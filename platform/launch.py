@@ -22,7 +22,7 @@ from omegaconf.errors import OmegaConfBaseException
 from platform.checkout import ROOT
 from platform.cluster.submission import is_submitted, submission
 from platform.compose.composer import as_given, of_command_line
-from platform.compose.messages import one_line
+from platform.compose.messages import message_of
 from platform.compose.paths import home_paths
 from platform.compose.quoting import as_typed
 from platform.config.checks import CannotGoOn, ConfigError, require
@@ -63,7 +63,7 @@ def launch(arguments: list[str]) -> int:
     except RunFailed as failed:
         return failed.status
     except (ConfigError, HydraException, OmegaConfBaseException) as error:
-        return _refused(one_line(error))
+        return _refused(message_of(error))
     except AssertionError as error:
         if "NoneType" not in str(error):  # OmegaConf's word for a key inside of what is not there
             raise
@@ -147,7 +147,7 @@ def _run(composed: DictConfig, overrides: list[str]) -> int:
             return _run_elsewhere(experiment, as_given(composed), overrides + from_environment)
         return import_module(f"jobs.{experiment.config.job}").run(experiment)
     except (ConfigError, HydraException, OmegaConfBaseException) as error:
-        return _refused(one_line(error))
+        return _refused(message_of(error))
     except CannotGoOn as error:  # of jobs that leave nothing to say more about
         print(f"error: {error}", file=sys.stderr, flush=True)
         return 1

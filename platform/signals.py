@@ -1,25 +1,37 @@
-"""Ctrl-C and SIGTERM as an exception of somebody's own, once: what is under way ends cleanly, whoever presses again."""
+"""Ctrl-C and SIGTERM as an exception of somebody's own: what is under way ends cleanly.
+
+In: what to raise. Out: nothing; the handlers of before are back when the block ends.
+"""
 
 import contextlib
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 
 @contextlib.contextmanager
-def signals(interruption: Callable[[str], BaseException]) -> Iterator[None]:
-    """They raise it in the main thread, with `stopped by SIGINT` or `stopped by SIGTERM`; further ones wait for the end
-    of the block. In another thread nothing happens."""
+def signals(
+    interruption: Callable[[str], BaseException],
+    numbers: Sequence[signal.Signals] = (signal.SIGINT, signal.SIGTERM),
+    *,
+    once: bool = True,
+) -> Iterator[None]:
+    """They raise it in the main thread, made of `stopped by SIGINT` or `stopped by SIGTERM`. In another thread nothing
+    happens.
+
+    Args:
+        once: further ones wait for the end of the block, whoever presses again.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
 
     def interrupt(number: int, _frame: object) -> None:
-        for each in previous:
+        for each in previous if once else []:
             signal.signal(each, signal.SIG_IGN)
         raise interruption(f"stopped by {signal.Signals(number).name}")
 
-    previous = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    previous = {number: signal.getsignal(number) for number in numbers}
     for number in previous:
         signal.signal(number, interrupt)
     try:

@@ -12,7 +12,7 @@ from platform.checkout import ROOT
 ROOMS = (
     "launch", "jobs", "compose", "tune", "lanes", "sweep", "bench", "chaos", "tracking", "kubernetes", "experiment",
     "training", "evaluation", "packing", "models", "data", "cluster", "daemon_thread", "config", "console", "files",
-    "signals", "redaction", "changes", "locks", "overrides", "checkout",
+    "signals", "text", "redaction", "changes", "locks", "overrides", "checkout",
 )  # fmt: skip
 KNOWN_TO = {
     "mlflow": ("platform.tracking.mlflow_store",),

@@ -11,7 +11,7 @@ import pytest
 
 from platform import redaction  # pyright: ignore[reportAttributeAccessIssue]
 from platform.checkout import ROOT
-from platform.config.checks import ConfigError, first_line
+from platform.config.checks import ConfigError
 from platform.config.cluster import ClusterConfig
 from platform.config.identity import identity
 from platform.config.jobs import SweepConfig
@@ -29,6 +29,7 @@ from platform.redaction import (
     unsealed,
     without_secrets,
 )
+from platform.text import first_line
 
 
 @pytest.fixture(autouse=True)

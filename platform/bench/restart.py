@@ -19,6 +19,7 @@ from typing import TypeVar
 from platform.bench.figures import Figures
 from platform.bench.launch import environment, settings
 from platform.checkout import ROOT
+from platform.cluster.resources import cpus_here
 from platform.config.sections import Config
 from platform.experiment.goodput import read_attempts
 
@@ -33,7 +34,7 @@ T = TypeVar("T")
 
 def measure(config: Config, folder: Path, figures: Figures) -> None:
     """Seconds from a worker's death to the next step, into `figures` (`restart.*`)."""
-    workers = max(1, min(WORKERS, len(os.sched_getaffinity(0)) // config.cluster.cpus_per_worker))
+    workers = max(1, min(WORKERS, cpus_here() // config.cluster.cpus_per_worker))
     for repeat in range(min(REPEATS, config.bench.repeats)):
         bare_s = _bare_ray(config, workers, folder / f"bare{repeat}")
         platform_s = _platform(config, workers, folder / f"platform{repeat}")

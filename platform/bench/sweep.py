@@ -6,7 +6,6 @@ as overhead here, and the bare ones do none of it.
 """
 
 import json
-import os
 import sys
 import time
 from dataclasses import asdict, dataclass
@@ -15,6 +14,7 @@ from typing import Any
 
 from platform.bench.figures import Figures
 from platform.bench.launch import run, settings
+from platform.cluster.resources import cpus_here
 from platform.config.sections import Config
 from platform.data.index import Index
 from platform.data.order import steps_per_epoch
@@ -46,7 +46,7 @@ class Timing:
 
 def measure(config: Config, index: Index, folder: Path, figures: Figures) -> None:
     """Seconds of a trial that are not training, into `figures` (`sweep.*`)."""
-    side_by_side = max(1, min(SIDE_BY_SIDE, len(os.sched_getaffinity(0)) // config.cluster.cpus_per_worker))
+    side_by_side = max(1, min(SIDE_BY_SIDE, cpus_here() // config.cluster.cpus_per_worker))
     _platform(config, index, side_by_side, folder / "warm-up", RATES[:1])  # the tracking database is made once
     for repeat in range(min(REPEATS, config.bench.repeats)):
         bare = _bare_tune(config, side_by_side, folder / f"bare{repeat}")

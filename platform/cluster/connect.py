@@ -27,8 +27,9 @@ from platform.cluster.resources import Resources
 from platform.cluster.runtime_env import SET_BY_RAY, fork_server, joined, local, start_fork_server
 from platform.cluster.scratch import have_a_token, last_words, logs_of, scratch_folder
 from platform.cluster.threads import LEAVING_S, get_in_turns, have_threads_leave, wait_in_turns
-from platform.config.checks import CannotGoOn, ConfigError, first_line
+from platform.config.checks import CannotGoOn, ConfigError
 from platform.config.cluster import ClusterConfig
+from platform.text import first_line
 
 log = logging.getLogger("platform")
 FORK_SERVER = "fork"  # a folder in that of a local Ray

@@ -19,10 +19,11 @@ from ray.job_submission import JobDetails, JobStatus, JobSubmissionClient
 
 from platform.cluster.runtime_env import shipped_code
 from platform.cluster.submission import BY, Submission, different_words
-from platform.config.checks import CannotGoOn, ConfigError, first_line, require
+from platform.config.checks import CannotGoOn, ConfigError, require
 from platform.config.sections import Config
 from platform.redaction import redacted, unsealed
 from platform.signals import signals
+from platform.text import first_line
 
 CONNECT_S = 5.0
 FIRST_ANSWER_S = 8.0  # of an address that may be another thing than Ray

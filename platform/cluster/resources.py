@@ -1,5 +1,6 @@
-"""What a cluster has, and how many workers and lanes of members fit into it: arithmetic, without Ray."""
+"""What a machine and a cluster have, and how many workers and lanes of members fit into it: arithmetic, without Ray."""
 
+import os
 from dataclasses import dataclass
 
 from platform.config.checks import ConfigError
@@ -15,6 +16,11 @@ class Resources:
     gpus: int
 
 
+def cpus_here() -> int:
+    """That this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def gpus_per_worker(cluster: ClusterConfig, resources: Resources) -> int:
     """What each worker gets.
 
@@ -25,7 +31,7 @@ def gpus_per_worker(cluster: ClusterConfig, resources: Resources) -> int:
         if 0 < resources.gpus < cluster.min_workers and not cluster.autoscaled:
             raise ConfigError(
                 f"cluster.workers is {cluster.workers_text}, the cluster has {resources.gpus} GPU(s); "
-                "lower it, or set cluster.gpus_per_worker=0 to train on processors"
+                "lower it, or set cluster.gpus_per_worker=0 to train on CPU"
             )
         return 1 if resources.gpus else 0
     return cluster.gpus_per_worker

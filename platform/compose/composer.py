@@ -13,7 +13,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
-from platform.compose.messages import one_line
+from platform.compose.messages import message_of
 from platform.compose.paths import absolute, at_home
 from platform.compose.quoting import as_typed
 from platform.config.checks import ConfigError, NotComposed
@@ -47,7 +47,7 @@ class HydraComposer:
         try:
             return typed(self._compose(overrides))
         except (ConfigError, OmegaConfBaseException) as error:
-            raise ConfigError(one_line(error)) from error
+            raise ConfigError(message_of(error)) from error
 
     def settings(self, overrides: list[str]) -> dict[str, Any]:
         """As nested plain dicts, interpolations resolved, without the checks and the absolute paths of a `Config`.
@@ -58,7 +58,7 @@ class HydraComposer:
         try:
             container = OmegaConf.to_container(self._compose(overrides), resolve=True)
         except OmegaConfBaseException as error:
-            raise NotComposed(one_line(error)) from error
+            raise NotComposed(message_of(error)) from error
         assert isinstance(container, dict)
         return sealed_deeply({str(section): content for section, content in container.items()})
 
@@ -70,7 +70,7 @@ class HydraComposer:
         try:
             return hydra.compose("config", list(map(as_typed, overrides)), return_hydra_config=with_hydra)
         except (HydraException, OmegaConfBaseException) as error:
-            raise NotComposed(one_line(error)) from error
+            raise NotComposed(message_of(error)) from error
 
 
 def of_command_line(composed: DictConfig) -> Experiment:

@@ -11,20 +11,21 @@ from omegaconf.errors import MissingMandatoryValue
 
 from platform.checkout import ROOT
 from platform.compose.quoting import in_quotes
-from platform.config.checks import ConfigError, first_line, printable
+from platform.config.checks import ConfigError
 from platform.config.settings import lists, sections, strings, unknown_key
 from platform.overrides import key_of
 from platform.redaction import redacted
+from platform.text import first_line, printable
 
 UNQUOTED = re.compile(r"[A-Za-z0-9_/\\+.$%*@?|:\t -]")  # what Hydra takes without quotes
 
 
-def one_line(error: BaseException) -> str:
+def message_of(error: BaseException) -> str:
     """An error of the config as one line with the value and the remedy, whoever raised it."""
-    return printable(redacted(_one_line(error)))
+    return printable(redacted(_message_of(error)))
 
 
-def _one_line(error: BaseException) -> str:
+def _message_of(error: BaseException) -> str:
     text = str(error)
     cause = error.__cause__ or error.__context__
     if isinstance(error, ConfigError):

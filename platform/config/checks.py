@@ -1,10 +1,9 @@
 """What settings are checked by: `ConfigError`, and functions that raise it with the value, the limit and the remedy."""
 
 import dataclasses
-import re
 from typing import Any
 
-from platform.redaction import redacted, sealed_deeply, unsealed
+from platform.redaction import sealed_deeply, unsealed
 
 
 class ConfigError(ValueError):
@@ -17,18 +16,6 @@ class NotComposed(ConfigError):
 
 class CannotGoOn(RuntimeError):
     """What stops every member of an experiment, and would again. One line, and what Ray's logs say below it."""
-
-
-def printable(line: str) -> str:
-    """One line whatever names of files are in it: control characters escaped, `?` for bytes that are no UTF-8."""
-    text = line.encode("utf-8", "replace").decode()
-    return "".join(each if each.isprintable() else repr(each)[1:-1] for each in text)
-
-
-def first_line(error: BaseException) -> str:
-    """What another library says, short enough for a line: without the secrets of URLs and the addresses of objects."""
-    line = (str(error).splitlines() or [type(error).__name__])[0]
-    return redacted(re.sub(r" ?<_io\.\w+[^<>]*>", "", line))  # Pillow names the buffer that it could not identify
 
 
 def require(condition: bool, message: str) -> None:

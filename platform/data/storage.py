@@ -29,11 +29,11 @@ from tenacity import (
     wait_random_exponential,
 )
 
-from platform.config.checks import first_line
 from platform.config.sections import StorageConfig
 from platform.data.limits import TimeLimit, TimeLimitPassed
 from platform.files import replacing, write_atomically
 from platform.redaction import redacted, unsealed, without_secrets
+from platform.text import first_line
 
 log = logging.getLogger("platform.data")
 

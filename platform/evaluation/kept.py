@@ -13,11 +13,12 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from platform.config.checks import ConfigError, first_line
+from platform.config.checks import ConfigError
 from platform.evaluation.metrics import Scores
 from platform.evaluation.seal import SEAL
 from platform.evaluation.table import EnsembleScores
 from platform.files import write_atomically
+from platform.text import first_line
 
 log = logging.getLogger("platform")
 RULES = 1  # raise it when `ensemble.score` makes other numbers of the same probabilities

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from platform.changes import append_change, forget_changes, read_changes, read_with_changes
-from platform.config.checks import ConfigError, first_line
+from platform.config.checks import ConfigError
 from platform.config.identity import differences, identity
 from platform.config.sections import Experiment
 from platform.data.index import Index, Split
@@ -29,6 +29,7 @@ from platform.evaluation.seal import SEAL, is_complete
 from platform.files import remove_unfinished, write_atomically
 from platform.locks import SUFFIX, Held, locked
 from platform.redaction import redacted
+from platform.text import first_line
 
 log = logging.getLogger("platform")
 

@@ -7,6 +7,7 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
+from platform.cluster.resources import cpus_here
 from platform.cluster.runtime_env import fork_server
 from platform.config.checks import ConfigError, require
 from platform.config.cluster import ClusterConfig
@@ -243,11 +244,10 @@ def _check_local_resources(config: Config) -> None:
         import torch  # takes a second, which the others need not
 
         config.loader.require_gpu(available=torch.cuda.is_available())
-    cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    needed = cluster.min_workers * cluster.cpus_per_worker
+    needed, cpus = cluster.min_workers * cluster.cpus_per_worker, cpus_here()
     require(
         needed <= cpus,
-        f"cluster.workers x cluster.cpus_per_worker is {needed}, this machine has {cpus} processors; "
+        f"cluster.workers x cluster.cpus_per_worker is {needed}, this machine has {cpus} CPUs; "
         "lower them, or use cluster=ray",
     )
 

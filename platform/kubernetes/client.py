@@ -18,7 +18,8 @@ from kubernetes.client import ApiClient, ApiException, Configuration, CoreV1Api,
 from kubernetes.config.config_exception import ConfigException
 from kubernetes.config.incluster_config import SERVICE_HOST_ENV_NAME
 
-from platform.config.checks import ConfigError, first_line
+from platform.config.checks import ConfigError
+from platform.text import first_line
 
 GROUP, VERSION, PLURAL = "ray.io", "v1", "rayjobs"
 Object = dict[str, Any]  # of Kubernetes, as its JSON

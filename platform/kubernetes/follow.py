@@ -8,11 +8,12 @@ import re
 import sys
 import time
 
+from platform.console import clock
 from platform.kubernetes.client import Away, Cluster, Object, Patience, Refused
 from platform.kubernetes.difference import QUEUE_LABEL
-from platform.kubernetes.lines import elapsed, one_line, printable
 from platform.kubernetes.logs import SubmitterLogs
 from platform.kubernetes.pods import situation
+from platform.text import as_on_terminal, one_line
 
 OVER = ("Complete", "Failed", "ValidationFailed")  # jobDeploymentStatus
 LOST = 75  # sysexits' EX_TEMPFAIL: the job goes on, but we cannot see it
@@ -64,7 +65,7 @@ class _Follower:
             job = self._cluster.rayjob(self._namespace, self._name)
         except (Away, Refused) as trouble:
             if not self._away:
-                self._say(f"{trouble}; the job goes on, waiting up to {elapsed(self._patience.away_s)} for an answer")
+                self._say(f"{trouble}; the job goes on, waiting up to {clock(self._patience.away_s)} for an answer")
             self._away = str(trouble)
             return self._job
         if self._away:
@@ -145,10 +146,10 @@ class _Follower:
             self._print(line)
 
     def _print(self, line: str) -> None:
-        print(printable(line, colours=self._colours), flush=True)
+        print(as_on_terminal(line, colours=self._colours), flush=True)
 
     def _say(self, text: str) -> None:
-        print(f"{elapsed(time.monotonic() - self._started)} {text}", flush=True)
+        print(f"{clock(time.monotonic() - self._started)} {text}", flush=True)
 
     def _gone(self) -> int:
         self._logs.finish()
@@ -163,7 +164,7 @@ class _Follower:
     def _lost(self) -> int:
         look = f"{self._cluster.kubectl(self._namespace)} get rayjob {self._name}"
         self._say(
-            f"{self._away} for {elapsed(self._patience.away_s)}; the job goes on: the same command follows it again, "
+            f"{self._away} for {clock(self._patience.away_s)}; the job goes on: the same command follows it again, "
         )
         print(f"      {look} looks at it", flush=True)
         return LOST

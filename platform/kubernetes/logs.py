@@ -10,8 +10,8 @@ from collections import Counter
 from collections.abc import Iterator
 from datetime import datetime
 
-from platform.config.checks import first_line
 from platform.kubernetes.client import Away, Cluster, Object, Patience, Refused
+from platform.text import first_line
 
 WAITING_LINES = 10_000  # read ahead of whoever prints them
 FAILURES_OF_OLD = 3  # an older pod whose node is gone must not keep the newest from being read

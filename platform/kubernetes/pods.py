@@ -4,7 +4,7 @@ import re
 from collections import Counter
 
 from platform.kubernetes.client import Object
-from platform.kubernetes.lines import one_line
+from platform.text import one_line
 
 _USUAL = ("ContainerCreating", "PodInitializing", "")
 _LONGEST = 160

@@ -2,7 +2,7 @@
 
 from platform.config.checks import ConfigError
 from platform.kubernetes.client import Cluster, Object, Refused
-from platform.kubernetes.lines import one_line
+from platform.text import one_line
 
 OPERATOR = (
     "helm repo add kuberay https://ray-project.github.io/kuberay-helm/ && "

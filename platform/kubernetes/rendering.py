@@ -11,7 +11,8 @@ from typing import Any
 import yaml
 
 from platform.cluster.submission import COMMAND
-from platform.config.checks import ConfigError, first_line
+from platform.config.checks import ConfigError
+from platform.text import first_line
 
 
 def text(manifest: dict[str, Any], overrides: list[str]) -> str:

@@ -24,8 +24,8 @@ from ray.train.v2._internal.execution.controller.state import (
 from ray.train.v2.api.exceptions import ControllerError, PreemptionError, WorkerGroupError
 
 from platform.cluster.nodes import lost_nodes
-from platform.config.checks import first_line
 from platform.lanes.mailbox import GroupEvent
+from platform.text import first_line
 
 ASK_EVERY_S = 0.2
 

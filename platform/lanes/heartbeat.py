@@ -10,10 +10,10 @@ from typing import Any, Self
 
 import ray
 
-from platform.config.checks import first_line
 from platform.config.sections import Config
 from platform.lanes.mailbox import Beat, Sender
 from platform.lanes.system_metrics import Gpu, system_metrics
+from platform.text import first_line
 from platform.training.progress import COMPUTING, Progress
 from platform.training.worker import Worker
 

@@ -26,7 +26,6 @@ from platform.cluster.resources import Resources, deal, gpus_per_worker, lane_co
 from platform.cluster.runtime_env import Unforked
 from platform.cluster.scratch import last_words
 from platform.cluster.threads import in_thread
-from platform.config.checks import first_line
 from platform.config.cluster import ClusterConfig
 from platform.data.storage import join
 from platform.experiment.folder import ExperimentFolder, Record
@@ -37,6 +36,7 @@ from platform.lanes.console import Console
 from platform.lanes.group_callback import GroupWatch
 from platform.lanes.mailbox import Beat, GroupEvent, Message, start_mailbox
 from platform.lanes.worker import Lane, LaneMember, train_lane
+from platform.text import first_line
 from platform.tracking.runs import Runs
 from platform.training.progress import COMPUTING
 

@@ -24,7 +24,7 @@ from torch import Tensor, nn
 
 from platform.cluster.fork_server.client import FORKED, STATE
 from platform.cluster.nodes import lost_nodes
-from platform.config.checks import ConfigError, first_line
+from platform.config.checks import ConfigError
 from platform.config.sections import Config
 from platform.data.cache import ShardError
 from platform.data.index import Index, read_index
@@ -40,6 +40,7 @@ from platform.lanes.heartbeat import Pulse, preemption_notice
 from platform.lanes.mailbox import Failure, Sender, WarningForwarder, cause_of, take_secrets
 from platform.models.build import build
 from platform.sweep.curve import CurveWriter, Moment
+from platform.text import first_line
 from platform.training.checkpoints import CheckpointError, newest_step, save_whole
 from platform.training.loop import train
 from platform.training.memory import OutOfMemory

@@ -11,9 +11,10 @@ import torch
 from torch import nn
 from torch.overrides import TorchFunctionMode
 
-from platform.config.checks import ConfigError, first_line
+from platform.config.checks import ConfigError
 from platform.config.sections import ModelConfig
 from platform.models.build import build, check, logits_and_auxiliary
+from platform.text import first_line
 
 META = torch.device("meta")
 SIZES = (32, 48, 64, 75, 96, 112, 128, 160, 192, 224, 240, 256, 260, 288, 299, 300, 320, 380, 384, 448, 456, 512, 518)

@@ -13,8 +13,9 @@ from typing import Any
 
 from PIL import Image
 
-from platform.config.checks import ConfigError, first_line
+from platform.config.checks import ConfigError
 from platform.packing.items import SPLIT_NAMES, Item, Parts, say_once
+from platform.text import first_line
 
 UNKNOWN_SPLIT = "Unknown value"  # as torchvision's error begins
 WITHOUT_PARTS = ("Caltech101", "Caltech256", "EuroSAT", "SEMEION", "SUN397")

@@ -9,7 +9,6 @@ import contextlib
 import dataclasses
 import hashlib
 import json
-import os
 import threading
 from collections import Counter, defaultdict
 from collections.abc import Callable, Generator, Iterable, Iterator
@@ -19,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from platform.cluster.resources import cpus_here
 from platform.config.checks import ConfigError
 from platform.config.sections import DataConfig, StorageConfig
 from platform.data import draws
@@ -309,7 +309,7 @@ def even_parts(count: int, limit: int) -> list[tuple[int, int]]:
 
 def in_threads(tasks: Iterable[ShardTask], threads: int = 0) -> Generator[ShardResult]:
     """Run tasks in this process; decoding, shrinking and writing release the GIL. Closing it stops the threads."""
-    threads = threads or processors()
+    threads = threads or cpus_here()
     stop = threading.Event()
     pool = ThreadPoolExecutor(threads, thread_name_prefix="pack")
     under_way: set[Future[ShardResult]] = set()
@@ -325,11 +325,6 @@ def in_threads(tasks: Iterable[ShardTask], threads: int = 0) -> Generator[ShardR
     finally:
         stop.set()
         pool.shutdown(cancel_futures=True)
-
-
-def processors() -> int:
-    """That this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _unused(packing: Packing, results: list[ShardResult]) -> list[str]:

@@ -15,13 +15,14 @@ from typing import Any
 
 from PIL import Image
 
-from platform.config.checks import ConfigError, first_line
+from platform.config.checks import ConfigError
 from platform.data.storage import NoSuchFile, Refused, StorageError
 from platform.packing.duplicates import NONE, digest_of
 from platform.packing.encode import CODECS, stored
 from platform.packing.items import Item
 from platform.packing.sources import Source
 from platform.packing.target import Record, Target, md5_of
+from platform.text import first_line
 
 LAYOUT = 1  # of shards; another one has unfinished packings begin anew
 

@@ -6,7 +6,6 @@ In: `data.shards`, a folder or URL. Out: what is there, and a line for each bad 
 import contextlib
 import hashlib
 import mmap
-import os
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -14,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field
 from typing import TypeVar
 
+from platform.cluster.resources import cpus_here
 from platform.config.sections import DataConfig, StorageConfig
 from platform.data.cache import Bytes, ShardError, ShardFile, map_file
 from platform.data.index import read_entries
@@ -101,7 +101,7 @@ def each(
     progress: Callable[[int, int], object] | None,
 ) -> list[R]:
     """`work` of every shard, several at a time; its first error ends it, and what waits for a store gives up."""
-    threads = source.config.threads if is_remote(base) else os.cpu_count() or 1
+    threads = source.config.threads if is_remote(base) else cpus_here()
     pool = ThreadPoolExecutor(threads, thread_name_prefix="shards")
     try:
         futures = [pool.submit(work, shard) for shard in shards]

@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from platform.sweep.trials import Point
+from platform.text import printable
 
 ABSENT = "-"  # a key whose condition does not hold at this point
 VALUE_LENGTH = 30  # in a list of values, so that none hides the others
@@ -16,11 +17,6 @@ VALUE_LENGTH = 30  # in a list of values, so that none hides the others
 
 def point_name(point: int) -> str:
     return f"p{point:03d}"
-
-
-def printable(text: str) -> str:
-    """Without line ends, terminal commands and lone surrogates, which no file takes."""
-    return "".join(letter if letter.isprintable() else "?" for letter in text)
 
 
 def shortened(text: str, length: int) -> str:

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from statistics import fmean, stdev
 
 from platform.sweep.curve import Moment
-from platform.sweep.labels import point_name, printable
+from platform.sweep.labels import point_name
 from platform.sweep.trials import FINISHED, Point, Trial
+from platform.text import printable
 
 Curves = dict[str, list[Moment]]  # name of a trial -> its moments in order
 

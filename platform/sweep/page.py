@@ -13,10 +13,10 @@ from pathlib import Path
 
 from platform.config.jobs import SweepConfig
 from platform.sweep.importance import Importance
-from platform.sweep.labels import printable
 from platform.sweep.ranking import Ranking
 from platform.sweep.table import Line, cells, column_names, footnotes, table_lines, title
 from platform.sweep.trials import Book
+from platform.text import printable
 
 STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; color: #222; background: #fff; max-width: 72rem; margin: 2rem auto;

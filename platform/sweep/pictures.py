@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING
 
 from platform.sweep.curve import Moment
 from platform.sweep.importance import Importance
-from platform.sweep.labels import headings, point_label, printable, shortened
+from platform.sweep.labels import headings, point_label, shortened
 from platform.sweep.outcome import Curves, Ranked
 from platform.sweep.ranking import Ranking
 from platform.sweep.trials import FAILED, STOPPED, Book, Trial
+from platform.text import printable
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -4,12 +4,12 @@ In: an experiment with `sweep.space`. Out: the space, the search, how many trial
 """
 
 import itertools
-import os
 from collections.abc import Iterable
 from dataclasses import dataclass, fields, is_dataclass, replace
 from typing import Any
 
 from platform.checkout import ROOT
+from platform.cluster.resources import cpus_here
 from platform.config.checks import ConfigError, require
 from platform.config.jobs import SweepConfig
 from platform.config.sections import Config, Experiment
@@ -226,10 +226,10 @@ class _Checks:
         if looked_at in self._fitting:
             return
         plan_member("a trial", config, self._base.train_samples, self._index)
-        needed, cpus = cluster.min_workers * cluster.cpus_per_worker, _processors()
+        needed, cpus = cluster.min_workers * cluster.cpus_per_worker, cpus_here()
         require(
             cluster.address is not None or needed <= cpus,
-            f"cluster.workers x cluster.cpus_per_worker is {needed}, this machine has {cpus} processors; "
+            f"cluster.workers x cluster.cpus_per_worker is {needed}, this machine has {cpus} CPUs; "
             "lower them, or use cluster=ray",
         )
         self._fitting.add(looked_at)
@@ -304,12 +304,8 @@ def _side_by_side(config: Config) -> int | None:
     cluster = config.cluster
     if cluster.address is not None:
         return cluster.lanes or None
-    fits = max(1, _processors() // (cluster.max_workers * cluster.cpus_per_worker))
+    fits = max(1, cpus_here() // (cluster.max_workers * cluster.cpus_per_worker))
     return min(fits, cluster.lanes) if cluster.lanes else fits
-
-
-def _processors() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def lines(planned: SweepPlan) -> list[str]:

@@ -16,9 +16,10 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from platform.sweep.labels import ABSENT, headings, printable, shortened, value_text
+from platform.sweep.labels import ABSENT, headings, shortened, value_text
 from platform.sweep.outcome import Ranked, Unranked
 from platform.sweep.ranking import Ranking
+from platform.text import printable
 
 WIDTH = 120
 KEYS_SHOWN, VALUES_WIDTH = 6, 58  # on a terminal: so many keys, in so many columns together with their gaps

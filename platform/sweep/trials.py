@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from platform.changes import append_change, forget_changes, read_changes, read_with_changes
-from platform.config.checks import ConfigError, first_line
+from platform.config.checks import ConfigError
 from platform.files import write_atomically
+from platform.text import first_line
 
 FILE, CHANGES = "trials.json", "trials.jsonl"
 WAITING, FINISHED, STOPPED, FAILED = "waiting", "finished", "stopped", "failed"

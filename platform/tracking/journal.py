@@ -19,8 +19,8 @@ from pathlib import Path
 from typing import Any
 
 from platform.changes import append_change, read_changes
-from platform.config.checks import first_line
 from platform.files import write_atomically
+from platform.text import first_line
 
 log = logging.getLogger("platform.tracking.tracker")
 EMPTIED_ABOVE = 1_000_000  # bytes of delivered lines that are kept at most

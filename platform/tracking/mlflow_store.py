@@ -18,9 +18,10 @@ from mlflow.entities import Experiment, Metric, Param, RunStatus
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
-from platform.config.checks import ConfigError, first_line, require
+from platform.config.checks import ConfigError, require
 from platform.config.sections import TrackingConfig
 from platform.redaction import redacted, unsealed, without_secrets
+from platform.text import first_line
 from platform.tracking.operations import Artifact, Finish, Metrics, Operation, Params, Start, Tag, Text
 
 log = logging.getLogger("platform.tracking.tracker")

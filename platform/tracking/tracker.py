@@ -21,11 +21,11 @@ from typing import TYPE_CHECKING, Any
 from omegaconf import OmegaConf
 
 from platform.checkout import ROOT
-from platform.config.checks import first_line
 from platform.config.identity import flatten
 from platform.config.sections import TrackingConfig
 from platform.daemon_thread import DaemonThread
 from platform.redaction import redacted
+from platform.text import first_line
 from platform.tracking.journal import Entry, Journal
 from platform.tracking.operations import Artifact, Finish, Metrics, Operation, Params, Start, Tag, Text, decode, encode
 

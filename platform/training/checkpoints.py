@@ -21,10 +21,10 @@ from typing import Any, Self
 import torch
 from torch import Tensor
 
-from platform.config.checks import first_line
 from platform.config.sections import CheckpointConfig, StorageConfig
 from platform.data.storage import NoSuchFile, Storage, StorageError, is_remote, join
 from platform.files import remove_unfinished, write_atomically
+from platform.text import first_line
 
 log = logging.getLogger("platform.training")
 State = dict[str, Any]  # tensors and plain values, nested; `step` is in it

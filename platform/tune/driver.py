@@ -20,7 +20,6 @@ from platform.cluster.connect import CannotGoOn
 from platform.cluster.nodes import release
 from platform.cluster.resources import Resources, gpus_per_worker, lane_count
 from platform.cluster.threads import in_thread
-from platform.config.checks import first_line
 from platform.config.cluster import ClusterConfig
 from platform.config.identity import replaced
 from platform.config.sections import Config
@@ -35,6 +34,7 @@ from platform.sweep import curve
 from platform.sweep.agenda import Agenda
 from platform.sweep.plan import SweepPlan
 from platform.sweep.trials import FINISHED, STOPPED, Trial, lane_of
+from platform.text import first_line
 from platform.tracking.runs import Runs
 from platform.tune.results import Results, Scoring
 from platform.tune.schedulers import PAUSING, scheduler_of

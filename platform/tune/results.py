@@ -8,13 +8,14 @@ import queue
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from platform.config.checks import CannotGoOn, ConfigError, first_line
+from platform.config.checks import CannotGoOn, ConfigError
 from platform.config.sections import Config
 from platform.daemon_thread import DaemonThread
 from platform.evaluation import report
 from platform.evaluation.kept import scored
 from platform.experiment.folder import ExperimentFolder
 from platform.sweep.trials import FINISHED, STOPPED, Trial
+from platform.text import first_line
 from platform.tracking.runs import Runs
 
 AGAIN = "the same command evaluates it again"

@@ -20,7 +20,6 @@ from ray import tune
 
 from platform.cluster.nodes import lost_nodes, release
 from platform.cluster.threads import in_thread
-from platform.config.checks import first_line
 from platform.config.identity import flatten, identity, replaced
 from platform.config.sections import Config
 from platform.data.storage import join
@@ -32,6 +31,7 @@ from platform.lanes.worker import Lane, LaneMember, run_lane
 from platform.sweep import curve
 from platform.sweep.curve import Moment
 from platform.sweep.trials import OVER, lane_of
+from platform.text import first_line
 from platform.training.checkpoints import SUFFIX, Saved
 
 NAME, SETTINGS, STATE, SEED = OWN_KEYS = "name", "settings", "state", "seed"  # of Tune's config; PBT changes others

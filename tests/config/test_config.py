@@ -14,7 +14,7 @@ import torch
 from omegaconf import OmegaConf
 from PIL import Image
 
-from platform.config.checks import ConfigError, first_line, printable
+from platform.config.checks import ConfigError
 from platform.config.cluster import ClusterConfig
 from platform.config.identity import differences, flatten, identity, replaced
 from platform.config.jobs import BenchConfig, ChaosConfig, PackConfig, SweepConfig
@@ -35,6 +35,7 @@ from platform.config.sections import (
     TrainingConfig,
 )
 from platform.redaction import VARIABLE
+from platform.text import first_line, printable
 
 
 def span(fewest: Any, most: Any) -> dict[str, Any]:

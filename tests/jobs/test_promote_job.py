@@ -13,13 +13,12 @@ import pytest
 
 from jobs import promote
 from platform.checkout import ROOT
-from platform.compose.composer import HydraComposer
 from platform.config.checks import ConfigError
 from platform.config.jobs import PromoteConfig
 from platform.config.sections import Config, Experiment
 from platform.sweep.promote.greedy import selecting_half
 from platform.sweep.trials import FAILED, FINISHED, STOPPED, Trial
-from tests.composing import composing
+from tests.composing import Remembering, composing
 from tests.jobs.conftest import Runner
 from tests.sweep.handmade import COMMIT, book, trained, trial, write_curve, write_probabilities
 
@@ -69,7 +68,7 @@ def run(folder: Path | str | None, experiments: Path, **settings: object) -> tup
     """The job; its exit status and the file it wrote."""
     chosen = PromoteConfig(sweep=None if folder is None else str(folder), experiment="won", **settings)  # type: ignore[arg-type]
     config = Config(output_dir=str(experiments.parent.parent / "runs"), promote=chosen)
-    status = promote.run(Experiment(config, {"model": config}, composer=HydraComposer()))
+    status = promote.run(Experiment(config, {"model": config}, composer=Remembering()))
     return status, (experiments / "won.yaml").read_text()
 
 

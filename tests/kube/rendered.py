@@ -2,18 +2,16 @@
 
 from typing import Any
 
-import hydra
-
 from platform.compose.composer import as_given
 from platform.config.sections import Config, Experiment
 from platform.kubernetes.rayjob import rayjob
-from tests.composing import composing
+from tests.composing import experiment_of
 
 
 def composed(*words: str) -> tuple[Experiment, Config]:
     """The experiment of a command line, and its config with paths as they were given."""
-    with composing() as composer:
-        return composer.experiment(list(words)), as_given(hydra.compose("config", list(words)))
+    experiment, composed = experiment_of(*words)
+    return experiment, as_given(composed)
 
 
 def render(*words: str) -> dict[str, Any]:

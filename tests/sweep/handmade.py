@@ -8,19 +8,19 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from platform.compose.composer import HydraComposer
 from platform.evaluation.predict import Predictions
 from platform.evaluation.probabilities import MemberProbabilities, seal, write_part
 from platform.sweep import curve
 from platform.sweep.curve import Moment
 from platform.sweep.trials import FINISHED, Book, Point, Trial
+from tests.composing import Remembering
 
 COMMIT = "796c801"
 
 
 def book(overrides: list[str]) -> Book:
     """A sweep of `python -m platform.launch OVERRIDES job=sweep`, without trials yet. Needs `composing`."""
-    experiment = HydraComposer().experiment([*overrides, "job=sweep"])
+    experiment = Remembering().experiment([*overrides, "job=sweep"])
     return Book(base=asdict(experiment.config), choices=experiment.choices, commit=COMMIT)
 
 
@@ -32,7 +32,7 @@ def trial(point: int, values: Point, overrides: list[str], seed: int = 0, **more
 
 def trained(overrides: list[str]) -> dict[str, Any]:
     """The config that a command line makes. Needs `composing`."""
-    return asdict(HydraComposer().config(overrides))
+    return asdict(Remembering().config(overrides))
 
 
 def write_curve(folder: Path, name: str, top1: float) -> None:

@@ -18,6 +18,7 @@ from platform.config.sections import SINGLE, Composer
 from platform.overrides import join, key_of, override, value_of
 from platform.sweep.promote.yaml_text import yaml_lines, yaml_value
 from platform.sweep.trials import Book, Trial
+from platform.text import printable
 
 Settings = dict[str, Any]  # dotted key -> value
 
@@ -56,7 +57,7 @@ def experiment_text(name: str, sweep: Sweep, trials: list[Trial], comments: list
         _require_distinct(trained)
         made.require_shared(base, own)
         lines = made.file(name, "ensemble", base) + _members(own)
-    head = [f"# {_printable(comment)}".rstrip() for comment in ["@package _global_", *comments]]
+    head = [f"# {printable(comment)}".rstrip() for comment in ["@package _global_", *comments]]
     text = "\n".join([*head, *lines]) + "\n"
     made.require_same(text, trained, sweep.book.commit)
     return text
@@ -141,11 +142,6 @@ class _Composed:
     def _identity(self, overrides: list[str]) -> Settings:
         """Those that make it what it is."""
         return _without_name(identity(self._composer.settings(overrides)))
-
-
-def _printable(comment: str) -> str:
-    """On one line: what was swept is anybody's text, and YAML ends a comment at more than one kind of line end."""
-    return "".join(letter if letter.isprintable() else " " for letter in comment)
 
 
 def _changed(trial: Trial) -> Settings:

@@ -13,14 +13,13 @@ from hypothesis import HealthCheck, Phase, assume, given, settings
 from hypothesis import strategies as st
 
 from platform.checkout import ROOT
-from platform.compose.composer import HydraComposer
 from platform.config.checks import ConfigError
 from platform.config.identity import flatten, identity
 from platform.config.sections import SINGLE, Config, Experiment
 from platform.overrides import join, override
 from platform.sweep.promote.experiment_file import Sweep, experiment_text
 from platform.sweep.trials import Book, Trial
-from tests.composing import composing
+from tests.composing import Remembering, composing
 from tests.sweep.handmade import COMMIT, book, trained, trial
 
 NAME = "promoted"
@@ -37,11 +36,11 @@ def composed(text: str, folder: Path, *words: str) -> Experiment:
     (folder / "experiment").mkdir(exist_ok=True, parents=True)
     (folder / "experiment" / f"{NAME}.yaml").write_text(text)
     line = [override("hydra.searchpath", [f"file://{folder}"]), f"+experiment={NAME}", *words]
-    return HydraComposer().experiment(line)
+    return Remembering().experiment(line)
 
 
 def text_of(sweep: Sweep, trials: list[Trial], comments: list[str]) -> str:
-    return experiment_text(NAME, sweep, trials, comments, HydraComposer())
+    return experiment_text(NAME, sweep, trials, comments, Remembering())
 
 
 def essence(config: Config | dict[str, Any]) -> dict[str, Any]:
@@ -180,7 +179,7 @@ def test_it_composes_on_the_command_line_with_every_data_set(data: str, tmp_path
 
 def test_comments_stay_comments():
     text = text_of(Sweep(book([])), [SMALL], ["One\nname: hijacked\u2028job: pack", ""])
-    assert text.splitlines()[1:3] == ["# One name: hijacked job: pack", "#"]
+    assert text.splitlines()[1:3] == ["# One\\nname: hijacked\\u2028job: pack", "#"]
 
 
 def same_as(other: Trial) -> Trial:

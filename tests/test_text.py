@@ -4,10 +4,11 @@ from typing import Any
 
 import pytest
 
+from platform.console import clock
 from platform.kubernetes.difference import differences, summary
-from platform.kubernetes.lines import elapsed, one_line, printable
 from platform.kubernetes.logs import _lines, _time
 from platform.kubernetes.pods import situation
+from platform.text import as_on_terminal, one_line
 
 
 @pytest.mark.parametrize(
@@ -24,15 +25,15 @@ from platform.kubernetes.pods import situation
     ],
 )
 def test_lines_keep_text_and_colours_and_lose_what_moves_the_cursor(line: str, on_a_terminal: str, elsewhere: str):
-    assert printable(line, colours=True) == on_a_terminal
-    assert printable(line, colours=False) == elsewhere
+    assert as_on_terminal(line, colours=True) == on_a_terminal
+    assert as_on_terminal(line, colours=False) == elsewhere
 
 
 def test_messages_become_one_short_line():
     assert one_line("\n first \nsecond") == "first"
     assert len(one_line("x" * 1000)) == 300
-    assert elapsed(12.9) == "00:12"
-    assert elapsed(3787) == "1:03:07"
+    assert clock(12.9) == "00:12"
+    assert clock(3787) == "1:03:07"
 
 
 def test_times_sort_whatever_zeros_and_offsets_they_are_written_with():
