@@ -21,7 +21,7 @@ WIDTH = 800  # of every picture, in pixels
 LINE = 125  # letters in a line of a caption
 FONTS = "-apple-system, BlinkMacSystemFont, 'Segoe UI', 'Noto Sans', Helvetica, Arial, sans-serif"
 
-STYLE = {
+STYLE: dict[Any, Any] = {  # of matplotlib
     "svg.hashsalt": "pictures",
     "svg.fonttype": "none",
     "font.family": "DejaVu Sans",
@@ -90,7 +90,7 @@ def resume(figures: dict[str, Any], theme: Theme) -> Figure:
     _two_runs(right, figures, "val/top1", theme)
     _title(left, "training loss", theme)
     _title(right, "validation top-1, %", theme)
-    _tell_kills(left, figures["kills"], theme)
+    _mark_kills(left, figures["kills"], theme)
     _legend(figure, left, theme)
     weights = figures["weights"]
     verdict = (
@@ -102,24 +102,24 @@ def resume(figures: dict[str, Any], theme: Theme) -> Figure:
 
 
 def _two_runs(axes: Axes, figures: dict[str, Any], key: str, theme: Theme) -> None:
-    is_score = key == "val/top1"
-    undisturbed = {"label": "undisturbed", "color": theme.usual, "linewidth": 7, "alpha": 0.7}
-    killed = {"label": "killed and resumed", "color": theme.blue, "linewidth": 1.6}
-    for run, style in (("undisturbed", undisturbed), ("killed", killed | {"marker": "o" if is_score else ""})):
-        steps, values = zip(*figures["runs"][run][key], strict=True)
-        axes.plot(steps, [100 * value if is_score else value for value in values], **style)
+    scale, marker = (100, "o") if key == "val/top1" else (1, "")
+    runs = {run: [(step, scale * value) for step, value in figures["runs"][run][key]] for run in figures["runs"]}
+    axes.plot(*zip(*runs["undisturbed"], strict=True), color=theme.usual, linewidth=7, alpha=0.7, label="undisturbed")
+    axes.plot(
+        *zip(*runs["killed"], strict=True), color=theme.blue, linewidth=1.6, marker=marker, label="killed and resumed"
+    )
     for number, kill in enumerate(figures["kills"]):
         labels = ("SIGKILL", "steps done again") if number == 0 else (None, None)
         axes.axvline(kill["step"], color=theme.orange, linewidth=1.6, label=labels[0])
         axes.axvspan(kill["from_step"], kill["step"], color=theme.orange, alpha=0.2, linewidth=0, label=labels[1])
     axes.set_xlim(-0.02 * figures["steps"], 1.03 * figures["steps"])
     axes.set_xlabel("global step", color=theme.quiet)
-    _quiet(axes, theme)
+    _plain(axes, theme)
     axes.grid(axis="y", color=theme.edge, linewidth=0.8)
     axes.set_axisbelow(True)
 
 
-def _tell_kills(axes: Axes, kills: list[dict[str, Any]], theme: Theme) -> None:
+def _mark_kills(axes: Axes, kills: list[dict[str, Any]], theme: Theme) -> None:
     """What was killed, above the curves."""
     highest = max(axes.get_ylim())
     axes.set_yticks([tick for tick in axes.get_yticks() if 0 <= tick <= highest])
@@ -133,8 +133,8 @@ def _tell_kills(axes: Axes, kills: list[dict[str, Any]], theme: Theme) -> None:
 def speed(figures: dict[str, Any], theme: Theme) -> Figure:
     """Pairs of bars, each pair with its own unit: ours above what is usual."""
     groups = figures["groups"]
-    figure = Figure(figsize=(WIDTH / 72, 470 / 72))
-    axes = figure.add_axes((0.245, 0.13, 0.585, 0.86))
+    figure = Figure(figsize=(WIDTH / 72, 490 / 72))
+    axes = figure.add_axes((0.245, 0.19, 0.585, 0.8))
     axes.text(1.275, 0.0, "platform / usual", color=theme.quiet, ha="right", va="center", size=11)
     place = 0.0
     for group in groups:
@@ -147,7 +147,8 @@ def speed(figures: dict[str, Any], theme: Theme) -> Figure:
     axes.set_ylim(place - 0.75, -0.4)
     axes.set_xlim(0, 1)
     axes.axis("off")
-    _caption(figure, "", figures["caption"], theme)
+    sources = [f"{group['name']}: {_source(group)}" for group in groups]
+    _caption(figure, f"{figures['hardware']}. {figures['remark']}", sources, theme)
     return figure
 
 
@@ -188,7 +189,7 @@ def _bars(axes: Axes, rows: list[dict[str, Any]], key: str, theme: Theme) -> Non
         axes.bar_label(bars, fmt="%.2f", padding=3, color=theme.text)
     axes.set_xticks(range(len(crops)), [f"{each} crop{'s' * (each > 1)}" for each in crops])
     axes.set_ylim(0, 1.12 * max(row[key] for row in rows))
-    _quiet(axes, theme)
+    _plain(axes, theme)
     axes.set_yticks([])
 
 
@@ -196,7 +197,7 @@ def _title(axes: Axes, text: str, theme: Theme) -> None:
     axes.set_title(text, color=theme.text, loc="left", size=13, weight="bold", pad=8)
 
 
-def _quiet(axes: Axes, theme: Theme) -> None:
+def _plain(axes: Axes, theme: Theme) -> None:
     for side in ("top", "right", "left"):
         axes.spines[side].set_visible(False)
     axes.spines["bottom"].set_color(theme.edge)
@@ -205,8 +206,8 @@ def _quiet(axes: Axes, theme: Theme) -> None:
 
 def _legend(figure: Figure, axes: Axes, theme: Theme) -> None:
     handles, labels = axes.get_legend_handles_labels()
-    place = {"loc": "upper left", "bbox_to_anchor": (0.0, 1.0), "ncols": len(labels)}
-    figure.legend(handles, labels, **place, frameon=False, labelcolor=theme.text)
+    legend = figure.legend(handles, labels, loc="upper left", ncols=len(labels), frameon=False, labelcolor=theme.text)
+    legend.set_bbox_to_anchor((0, 1))
 
 
 def _caption(figure: Figure, remark: str, sources: list[str], theme: Theme) -> None:
@@ -218,7 +219,8 @@ def _caption(figure: Figure, remark: str, sources: list[str], theme: Theme) -> N
 
 
 def _source(figures: dict[str, Any]) -> str:
-    return f"{figures['command']}; {figures['hardware']}; {figures['date']}, commit {figures['commit']}"
+    parts = [figures[key] for key in ("command", "hardware", "date") if key in figures]
+    return f"{'; '.join(parts)}, commit {figures['commit']}"
 
 
 PICTURES: dict[str, Callable[[dict[str, Any], Theme], Figure]] = {"resume": resume, "speed": speed, "table": table}
