@@ -96,6 +96,7 @@ def test_compilers_decoders_mlflow_and_gloo_work_in_children(local_ray: Path, ph
     assert error < 1e-6
 
 
+@pytest.mark.long
 def test_a_killed_server_costs_a_slower_start_and_nothing_else(local_ray: Path):
     before = started()
     _, _, server = ray.get(before.how.remote())

@@ -17,6 +17,7 @@ from platform.config.sections import DataConfig
 from platform.experiment.folder import MemberFolder, MemberState
 from platform.experiment.goodput import Attempt, read_attempts
 from platform.tracking.tracker import mlflow_ids
+from tests.launching import launched
 
 SMALL = ["model.width=0.25", "training.epochs=1", "evaluation.views=[1,10]", "training.precision=float32"]
 
@@ -44,6 +45,11 @@ class Runner:
         output, _ = process.communicate(timeout=1800)
         assert "without the fork server" not in output
         return process.returncode, output
+
+    def here(self, *words: str) -> tuple[int, str]:
+        """In this process, for what starts no Ray: the second that a command takes to import everything is saved."""
+        done = launched(*self.words(*words)[3:])
+        return done.returncode, done.stdout + done.stderr
 
     @property
     def uri(self) -> str:

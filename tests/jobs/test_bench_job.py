@@ -14,6 +14,7 @@ from platform.data.index import Index
 pytestmark = pytest.mark.slow
 
 
+@pytest.mark.long
 def test_loader_and_step_figures(launch, tmp_path: Path):
     out = tmp_path / "figures.json"
     words = [
@@ -65,6 +66,6 @@ def test_sweep_figures(digits_data: DataConfig, digits: Index, tmp_path: Path, m
 
 
 def test_missing_photographs_are_one_line(launch):
-    status, output = launch("job=bench", "bench.photos=/nowhere.tar")
+    status, output = launch.here("job=bench", "bench.photos=/nowhere.tar")
     assert status == 2
     assert "bench.photos is /nowhere.tar, which does not exist; give a tar of JPEG files" in output

@@ -61,13 +61,13 @@ def test_a_run_that_shrinks_and_grows_sees_the_same_samples(launch):
 
 
 def test_more_strikes_than_steps_is_said_before_anything_runs(launch):
-    status, output = launch(*TWO, "name=short", "training.epochs=0.1", "chaos.kills=50")
+    status, output = launch.here(*TWO, "name=short", "training.epochs=0.1", "chaos.kills=50")
     assert status == 2
     assert "chaos.kills is 50, more than 5 steps have room for" in output
 
 
 def test_a_fork_server_that_is_off_is_no_target(launch):
-    status, output = launch(*TWO, "name=off", "chaos.targets=[worker,fork_server]", "cluster.fork_server=false")
+    status, output = launch.here(*TWO, "name=off", "chaos.targets=[worker,fork_server]", "cluster.fork_server=false")
     assert status == 2
     assert "chaos.targets has fork_server, which is off (cluster.fork_server=false); take it out" in output
 

@@ -42,7 +42,7 @@ def test_one_failing_member_does_not_lose_the_others_and_nothing_is_done_twice(l
     assert "1 member(s) in 1 lane(s)" in output
     assert written == {name: launch.member("three", name).weights.stat().st_mtime_ns for name in ("one", "two")}
 
-    status, output = launch(*words, "optim.momentum=0.5")
+    status, output = launch.here(*words, "optim.momentum=0.5")
     assert status == 2
     assert "optim.momentum: 0.9 -> 0.5" in output
 
@@ -54,7 +54,7 @@ def test_finished_runs_show_their_table_at_once_and_evaluate_again(launch, tmp_p
     assert status == 0, first
     assert "359 validation images" in first
     assert " 10 " not in _table(first)
-    status, second = launch(*words)
+    status, second = launch.here(*words)
     assert status == 0
     assert "nothing to train" in second
     assert "scoring 1 member(s) with up to 1 view(s)" in first
@@ -66,7 +66,7 @@ def test_finished_runs_show_their_table_at_once_and_evaluate_again(launch, tmp_p
     assert " 10 " in again
     assert _table(first).splitlines()[3] in again  # the single view's numbers are as before
     _test_part_is_evaluated_apart(launch, *words)
-    status, refused = launch("job=evaluate", "name=never_trained")
+    status, refused = launch.here("job=evaluate", "name=never_trained")
     assert status == 2
     assert "no trained weights of model" in refused
 
@@ -100,10 +100,10 @@ def _test_part_is_evaluated_apart(launch, *words: str) -> None:
     }
     (right,) = [row["top1_error"] for row in csv.DictReader((folder / "table-test.csv").open())][:1]
     assert metrics["test/top1_1_views"] == pytest.approx(1 - float(right))
-    status, again = launch(*words)
+    status, again = launch.here(*words)
     assert "nothing to train" in again
     assert "359 validation images" in again
-    status, refused = launch(*words, "evaluation.split=test")
+    status, refused = launch.here(*words, "evaluation.split=test")
     assert status == 2
     assert "evaluation.split is test, which job=train must not choose by" in refused
 

@@ -32,24 +32,24 @@ def test_it_packs_verifies_and_says_so(launch: Runner, tmp_path: Path, digits_da
     assert "packed 100%  1,797 of 1,797 images" in output
     assert "packed 1438 training and 359 validation images in 7 shards" in output
     assert contents(tmp_path / "shards") == contents(Path(digits_data.shards))
-    status, output = launch(*words, "pack.action=verify")
+    status, output = launch.here(*words, "pack.action=verify")
     assert status == 0, output
     assert "every shard of" in output
     for name in ("train-000002.tar", "val-000001.tar"):
         path = tmp_path / "shards" / name
         path.write_bytes(path.read_bytes()[:-1] + b"x")
-    status, output = launch(*words, "pack.action=verify")
+    status, output = launch.here(*words, "pack.action=verify")
     assert status == 1, output
     assert "2 of 7 shards are bad" in output
     assert "bad: " in output
     (tmp_path / "shards" / "index.json").unlink()
-    status, output = launch(*words, "pack.action=verify")
+    status, output = launch.here(*words, "pack.action=verify")
     assert (status, output.count("\n")) == (2, 1), output
     assert output.startswith("error: no index.json in")
     for name in ("train-000002.tar", "val-000001.tar"):
         path = tmp_path / "shards" / name
         path.write_bytes(path.read_bytes()[:-1] + bytes(1))
-    status, output = launch(*words, "data.source=null", "pack.action=index")
+    status, output = launch.here(*words, "data.source=null", "pack.action=index")
     assert status == 0, output
     assert "as the shards' names say" in output
     assert read_index(tmp_path / "shards").split("val").samples == 359

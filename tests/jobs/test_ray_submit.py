@@ -122,7 +122,7 @@ def test_a_stranger_is_told_what_is_missing(cluster, launch):
 
 
 def test_nobody_there_is_one_line(launch):
-    status, output = launch("job=train", "cluster.address=http://127.0.0.1:9")
+    status, output = launch.here("job=train", "cluster.address=http://127.0.0.1:9")
     assert status == 2
     assert len(output.splitlines()) == 1, output
     assert "no Ray answers at cluster.address=http://127.0.0.1:9" in output
@@ -148,7 +148,7 @@ def test_another_ray_or_something_else_is_one_line(launch, answer: bytes | None,
 
     with HTTPServer(("127.0.0.1", 0), Handler) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
-        status, output = launch("job=train", f"cluster.address=http://127.0.0.1:{server.server_port}")
+        status, output = launch.here("job=train", f"cluster.address=http://127.0.0.1:{server.server_port}")
         server.shutdown()
     assert status == 2
     assert said in output

@@ -106,7 +106,7 @@ def test_no_cluster_at_the_address_is_one_line(launch):
 
 
 def test_a_store_that_is_gone_is_said_before_ray_starts(launch):
-    status, output = launch("job=train", "data.shards=http://127.0.0.1:9/digits", "storage.attempts=2")
+    status, output = launch.here("job=train", "data.shards=http://127.0.0.1:9/digits", "storage.attempts=2")
     assert status == 2
     assert "error: data.shards: http://127.0.0.1:9/digits/index.json cannot be read after 2 attempts" in output
     assert len(output.splitlines()) < 4

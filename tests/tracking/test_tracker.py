@@ -335,6 +335,7 @@ for step in range(max(0, int(first) - 30), 10**9):
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_a_process_killed_at_any_moment_loses_no_point_and_doubles_none(store: str, path: Path):
     """Each launch begins 30 steps before the last one died, as a member does from its checkpoint."""
     parent, run, reached = new_key(), new_key(), 0
