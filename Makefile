@@ -13,7 +13,7 @@ UV := 0.13.9
 run: setup
 	$(BIN)/python -m platform.launch +experiment=googlenet_ens
 
-# Files of tests side by side, two for each CPU: most of the time they wait.
+# Files of tests side by side: see tests/conftest.py.
 SIDE_BY_SIDE := -n auto --dist loadfile --no-loadscope-reorder --durations=20
 
 test: setup  ## property tests draw the same examples each time, new ones in the other targets: what fails is the change

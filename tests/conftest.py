@@ -33,14 +33,24 @@ from tests.data.servers import s3_server  # noqa: E402
 
 
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
-    """Two for each CPU: most of a test's time is a Ray cluster, a server or a command that starts."""
-    return 2 * (os.cpu_count() or 1)
+    """Two for each CPU: most of a slow test's time is a Ray cluster, a server or a command that starts. The others use
+    their CPU."""
+    return (1 if "not slow" in config.option.markexpr else 2) * (os.cpu_count() or 1)
 
 
+# Fixtures that take seconds: of whole clusters, servers and trainings, made once for a file.
+SLOW_FIXTURES = {"alone", "ended", "ends", "place", "renderings", "replicas", "s3", "server", "store"}
+
+
+@pytest.hookimpl(tryfirst=True)  # before -m chooses
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The files whose tests take long come first, so that none of them is left alone at the end."""
-    slow = {item.path for item in items if item.get_closest_marker("slow")}
-    items.sort(key=lambda item: item.path not in slow)
+    """Whoever asks for a slow fixture is slow. Files of nothing but slow tests come first, so that none of them is left
+    alone at the end."""
+    for item in items:
+        if SLOW_FIXTURES & set(getattr(item, "fixturenames", ())):
+            item.add_marker("slow")
+    quick = {item.path for item in items if not item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path in quick)
 
 
 @pytest.fixture(autouse=True)

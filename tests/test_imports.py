@@ -50,6 +50,7 @@ def test_every_module_has_a_room():
     assert {_room(module) for module in MODULES} - {""} == set(ROOMS)
 
 
+@pytest.mark.slow
 def test_no_import_goes_against_the_order():
     found = {
         (module, _room(other))
@@ -61,6 +62,7 @@ def test_no_import_goes_against_the_order():
     assert found == set()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("library", KNOWN_TO)
 def test_a_library_is_known_where_it_belongs(library: str):
     where = {module for module, file in MODULES.items() for other in _imported(file) if other.split(".")[0] == library}

@@ -38,6 +38,7 @@ def process(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
 
 
+@pytest.mark.slow
 def test_without_an_experiment_it_lists_them():
     done = process()
     assert done.returncode == 0
@@ -45,6 +46,7 @@ def test_without_an_experiment_it_lists_them():
     assert "+experiment=" in done.stdout
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", EXPERIMENTS)
 @pytest.mark.parametrize("data", ["digits", "cifar10", "imagenet", "folder"])
 def test_every_experiment_composes_with_every_data_set(name: str, data: str):
@@ -59,6 +61,7 @@ def test_help_names_jobs_and_groups():
     assert all(word in done.stdout for word in ("job=check", "sampling: alexnet", "data: cifar10", "optim.lr="))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("words", "said"),
     [
@@ -122,6 +125,7 @@ def test_what_cannot_work_is_one_line(words: list[str], said: str, tmp_path: Pat
     assert len(done.stderr.strip().splitlines()) == 1, done.stderr
 
 
+@pytest.mark.slow
 def test_errors_of_every_job_come_before_torch_ray_and_mlflow(tmp_path: Path):
     places = [f"data.shards={tmp_path / 'none'}", f"output_dir={tmp_path / 'runs'}"]
     lines = [
@@ -162,6 +166,7 @@ def test_an_unknown_experiment_names_the_known_ones():
     )
 
 
+@pytest.mark.slow
 def test_check_prints_the_plan_and_writes_nothing(tmp_path: Path):
     done = launched(
         "+experiment=googlenet_ens", "job=check", f"data.shards={tmp_path / 'd'}", f"output_dir={tmp_path / 'r'}"
@@ -172,6 +177,7 @@ def test_check_prints_the_plan_and_writes_nothing(tmp_path: Path):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_check_imports_neither_torch_nor_ray_but_for_networks_of_torchvision(digits_data: DataConfig, tmp_path: Path):
     places = (digits_data.shards, str(tmp_path / "none"))
     lines = [["job=check", f"data.shards={place}", f"+experiment={name}"] for place in places for name in EXPERIMENTS]
@@ -181,6 +187,7 @@ def test_check_imports_neither_torch_nor_ray_but_for_networks_of_torchvision(dig
         assert imported == (["torch", "torchvision"] if "model=resnet50" in line else []), line
 
 
+@pytest.mark.slow
 def test_a_range_of_workers_is_given_on_the_command_line(digits_data):
     words = ["+experiment=googlenet_ens", f"data.shards={digits_data.shards}", "cluster.workers={min:1,max:3}"]
     assert "  workers:\n    min: 1\n    max: 3\n" in launched(*words, "--cfg", "job").stdout
@@ -188,6 +195,7 @@ def test_a_range_of_workers_is_given_on_the_command_line(digits_data):
     assert "batch       32 images: 1 to 3 worker(s) x 8 to 32" in done.stdout, done.stderr
 
 
+@pytest.mark.slow
 def test_a_missing_shard_is_named(digits_data, tmp_path: Path):
     import shutil
 
@@ -199,6 +207,7 @@ def test_a_missing_shard_is_named(digits_data, tmp_path: Path):
     assert "train-000001.tar is missing" in done.stderr
 
 
+@pytest.mark.slow
 def test_mlflows_own_variables_are_obeyed_and_said_unless_something_is_chosen():
     own = {"MLFLOW_TRACKING_URI": "http://me:hunter2@mlflow:5000", "MLFLOW_EXPERIMENT_NAME": "theirs"}
     done = launched("job=check", MLFLOW_EXPERIMENT_ID="7", **own)
@@ -212,6 +221,7 @@ def test_mlflows_own_variables_are_obeyed_and_said_unless_something_is_chosen():
     assert "MLFLOW_" not in done.stdout
 
 
+@pytest.mark.slow
 def test_a_rayjob_gets_what_mlflows_variables_say_here(tmp_path: Path):
     words = ["+experiment=googlenet", "cluster=kuberay", f"cluster.render_to={tmp_path / 'job.yaml'}", "name=one"]
     done = launched(*words, MLFLOW_TRACKING_URI="http://tracking.example:5000")
@@ -222,6 +232,7 @@ def test_a_rayjob_gets_what_mlflows_variables_say_here(tmp_path: Path):
     assert "tracking.uri holds a password or token, and a manifest is no place for one" in done.stderr
 
 
+@pytest.mark.slow
 def test_a_password_leaves_the_command_line_at_once(tmp_path: Path):
     """Process lists, Ray's dashboard and Hydra's multirun.yaml have it from there."""
     words = ["job=check", f"output_dir={tmp_path}", "tracking.uri=http://me:hunter2@mlflow", "seed=1,2", "--multirun"]
@@ -233,6 +244,7 @@ def test_a_password_leaves_the_command_line_at_once(tmp_path: Path):
     assert "hunter2" not in done.stdout + done.stderr + written
 
 
+@pytest.mark.slow
 def test_names_are_what_was_typed_and_paths_may_begin_at_home(tmp_path: Path):
     words = ["job=check", "name=2024_11_28", "tracking.experiment=1.10", "tracking.uri=sqlite:///~/m.db"]
     done = launched(*words, "output_dir=~/my runs", "data.shards='~/s'", HOME=str(tmp_path))
@@ -243,6 +255,7 @@ def test_names_are_what_was_typed_and_paths_may_begin_at_home(tmp_path: Path):
     assert f"tracking    sqlite:///{tmp_path}/m.db, MLflow experiment 1.10\n" in done.stdout
 
 
+@pytest.mark.slow
 def test_several_names_are_what_was_typed(tmp_path: Path):
     done = launched("job=check", f"output_dir={tmp_path}", "name=1.10,1.1,v2", "--multirun")
     assert done.returncode == 0, done.stderr
@@ -253,6 +266,7 @@ def test_several_names_are_what_was_typed(tmp_path: Path):
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("settings", "shown"),
     [

@@ -34,6 +34,7 @@ def test_in_a_child_process(method: str):
         assert pool.apply(both_faces) == expected()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", [["-m", "pytest"], ["-c", "import pytest; pytest.main()"]])
 def test_in_both_ways_to_start_pytest(tmp_path: Path, command: list[str]):
     script = [str(Path(sys.executable).with_name("pytest"))] if command[0] == "-c" else [sys.executable, *command]

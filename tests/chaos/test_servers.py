@@ -16,6 +16,7 @@ from platform.data.storage import Storage, StorageError
 IMPATIENT = StorageConfig(cache="memory", attempts=1, timeout_s=2)
 
 
+@pytest.mark.slow
 def test_shards_are_read_and_gone_and_read_again(digits_data: DataConfig):
     with ShardServer(Path(digits_data.shards).resolve()) as server:
         shard = read_index(server.url, IMPATIENT).split("train").shards[0]
@@ -28,6 +29,7 @@ def test_shards_are_read_and_gone_and_read_again(digits_data: DataConfig):
         assert cache.open(shard) == content
 
 
+@pytest.mark.slow
 def test_an_absent_server_comes_back_by_itself(tmp_path: Path):
     with ShardServer(tmp_path) as server:
         with Absences(0.5) as absences:

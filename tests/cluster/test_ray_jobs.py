@@ -65,6 +65,7 @@ def test_a_job_that_the_cluster_has_forgotten_is_followed_no_longer(head: HTTPSe
         follower.follow()
 
 
+@pytest.mark.slow
 def test_a_cluster_that_stays_away_is_given_up(
     head: HTTPServer, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):

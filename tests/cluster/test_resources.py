@@ -46,6 +46,7 @@ def test_a_gpu_for_each_of_the_fewest_workers_is_enough():
         gpus_per_worker(ClusterConfig(workers=TWO_TO_EIGHT), Resources(1, 8, 1))
 
 
+@pytest.mark.slow
 @given(st.lists(st.floats(0.1, 100), min_size=1, max_size=20), st.integers(1, 8))
 def test_every_member_is_dealt_once_and_lanes_are_balanced(costs: list[float], lanes: int):
     by_name = {str(i): cost for i, cost in enumerate(costs)}

@@ -227,6 +227,7 @@ def wait_until(condition: Callable[[], bool], timeout_s: float = 20) -> None:
         time.sleep(0.01)
 
 
+@pytest.mark.slow
 def test_processes_share_a_small_cache(server: Server, folder: Path) -> None:
     """Three processes read eight shards at random through room for four: every byte right, the bound kept."""
     processes = [reader(server, folder, seed, room=4, count=150) for seed in range(3)]
@@ -240,6 +241,7 @@ def test_processes_share_a_small_cache(server: Server, folder: Path) -> None:
     assert leftovers(folder) == []
 
 
+@pytest.mark.slow
 def test_processes_fetch_a_shard_once(server: Server, folder: Path) -> None:
     processes = [reader(server, folder, seed, room=100, count=60) for seed in range(3)]
     assert [process.wait() for process in processes] == [0, 0, 0]
@@ -261,6 +263,7 @@ def test_what_a_killed_process_left_is_removed_and_blocks_nobody(server: Server,
     assert first(cache(folder).open(shard(server, int(dead[0])))) == int(dead[0])
 
 
+@pytest.mark.slow
 def test_a_part_that_is_being_fetched_is_left_alone(server: Server, folder: Path) -> None:
     server.faults["0.tar"] = [servers.stall]
     slow = threading.Thread(target=cache(folder, timeout_s=3).open, args=(shard(server, 0),))

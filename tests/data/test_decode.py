@@ -64,6 +64,7 @@ def test_photographs_decode_as_pillow_does_whole_and_in_part(photos: list[bytes]
         assert_decodes_as_pillow(data, regions=20)
 
 
+@pytest.mark.slow
 def test_imagenet_photographs_decode_as_pillow_does(shared_data: Path) -> None:
     """ImageNet's own files: greyscale, EXIF, every chroma subsampling among them."""
     modes = set()
@@ -225,6 +226,7 @@ def test_formats_that_start_other_programs_or_stumble_are_not_tried(content: byt
     assert not ghostscript_ran.exists()
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::UserWarning:PIL")
 @pytest.mark.parametrize("file_format", ["JPEG", "PNG", "WEBP", "BMP"])
 @given(data=st.data())

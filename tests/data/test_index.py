@@ -224,6 +224,7 @@ def test_whether_there_is_an_index_is_known_for_paths_and_urls(make_shards: Make
         assert not has_index(f"{url}/nothing", StorageConfig())
 
 
+@pytest.mark.slow
 def test_an_index_of_100_000_shards_takes_little_memory(tmp_path: Path) -> None:
     entries = [
         {"url": f"train-{n:06d}.tar", "nsamples": 12800, "filesize": 1400000000, "md5sum": f"{n:032x}"}

@@ -61,6 +61,7 @@ def test_threads_and_prefetch_do_not_change_the_batches(
     assert_same(load(digits.split("train"), digits_data, 0, 12, threads=threads, prefetch=prefetch), whole)
 
 
+@pytest.mark.slow
 def test_a_start_in_the_middle_is_the_tail_of_the_whole_run(digits: Index, digits_data: DataConfig) -> None:
     split = digits.split("val")
     steps = Order.of(split, 4, 64, 64, 7).steps_per_epoch

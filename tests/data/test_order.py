@@ -29,6 +29,7 @@ def epoch_steps(order: Order, epoch: int) -> range:
     return range(epoch * order.steps_per_epoch, (epoch + 1) * order.steps_per_epoch)
 
 
+@pytest.mark.slow
 @given(orders(), EPOCHS)
 @settings(max_examples=80, deadline=None)
 def test_an_epoch_has_no_sample_twice_and_leaves_less_than_a_batch(order: Order, epoch: int) -> None:
@@ -40,6 +41,7 @@ def test_an_epoch_has_no_sample_twice_and_leaves_less_than_a_batch(order: Order,
     assert 0 <= order.samples - len(ids) < order.batch_size
 
 
+@pytest.mark.slow
 @given(orders(), EPOCHS)
 @settings(max_examples=60, deadline=None)
 def test_the_ranks_share_the_same_global_batches_at_every_world_size(order: Order, epoch: int) -> None:
@@ -56,6 +58,7 @@ def test_the_ranks_share_the_same_global_batches_at_every_world_size(order: Orde
             assert set(together) == whole
 
 
+@pytest.mark.slow
 @given(orders(), st.lists(st.tuples(st.integers(0, 40), st.integers(1, 8)), max_size=6))
 @settings(max_examples=60, deadline=None)
 def test_workers_that_come_and_go_between_steps_lose_and_repeat_nothing(
@@ -74,6 +77,7 @@ def test_workers_that_come_and_go_between_steps_lose_and_repeat_nothing(
         assert len(np.unique(ids)) == len(ids) > order.samples - order.batch_size
 
 
+@pytest.mark.slow
 @given(orders(), st.randoms(use_true_random=False))
 @settings(max_examples=40, deadline=None)
 def test_a_batch_depends_on_nothing_asked_before(order: Order, random) -> None:

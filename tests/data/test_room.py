@@ -73,6 +73,7 @@ def test_nothing_is_listed_while_there_is_room(folder: Path, listings: list[str]
     assert counted(folder) == 1050 * SIZE
 
 
+@pytest.mark.slow
 def test_hundreds_that_make_room_cost_one_listing(folder: Path, listings: list[str]) -> None:
     for number in range(1000):
         lies(folder, number, used=number)
@@ -82,6 +83,7 @@ def test_hundreds_that_make_room_cost_one_listing(folder: Path, listings: list[s
     assert there(folder) == set(range(2 * OLDEST, 1000 + 2 * OLDEST))
 
 
+@pytest.mark.slow
 def test_the_longest_unused_go_whatever_was_used_meanwhile(folder: Path) -> None:
     """Against a plain list of all shards by their last use."""
     draw, limit = random.Random(0), 40

@@ -46,6 +46,7 @@ def uniformly_distributed(values: ArrayLike) -> float:
     return stats.kstest(values, "uniform").pvalue  # pyright: ignore[reportAttributeAccessIssue]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", SAMPLING_METHODS)
 @given(
     width=SIDES,
@@ -93,6 +94,7 @@ def test_area_is_uniform_and_aspect_log_uniform_where_every_box_fits() -> None:
     assert abs(np.corrcoef(areas, logs)[0, 1]) < 0.06
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("width", "height"), [(500, 375), (375, 500), (400, 90)])
 def test_crops_are_distributed_as_torchvisions(width: int, height: int) -> None:
     ours = np.array([(c.box.left, c.box.top, *c.box.size) for c in crops(SamplingConfig(), 3000, width, height)])

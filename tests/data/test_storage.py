@@ -59,6 +59,7 @@ def fetched(store: Storage, url: str, size: int = len(CONTENT), md5: str = "") -
 MD5 = hashlib.md5(CONTENT).hexdigest()
 
 
+@pytest.mark.slow
 def test_a_file_comes_whole_in_pieces(server: Server) -> None:
     store = storage()
     assert fetched(store, f"{server.url}/a.bin", md5=MD5) == CONTENT
@@ -66,6 +67,7 @@ def test_a_file_comes_whole_in_pieces(server: Server) -> None:
     assert (store.traffic.bytes, store.traffic.retries) == (len(CONTENT), 0)
 
 
+@pytest.mark.slow
 def test_a_server_without_ranges_serves_too(tmp_path: Path) -> None:
     (tmp_path / "a.bin").write_bytes(CONTENT)
     store = storage()
@@ -75,6 +77,7 @@ def test_a_server_without_ranges_serves_too(tmp_path: Path) -> None:
     assert store.traffic.bytes == len(CONTENT)
 
 
+@pytest.mark.slow
 def test_who_gives_up_waits_for_no_retry(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(storage_module, "FIRST_PAUSE_S", 20.0)
     server.faults["a.bin"] = [servers.status(503)] * 9
@@ -114,6 +117,7 @@ SAID = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", FAULTS)
 def test_a_fault_that_passes_costs_one_piece_and_is_counted(server: Server, kind: str) -> None:
     server.faults["a.bin"] = [FAULTS[kind], FAULTS[kind]]
@@ -123,6 +127,7 @@ def test_a_fault_that_passes_costs_one_piece_and_is_counted(server: Server, kind
     assert server.requests["a.bin"] == 3 + 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", FAULTS)
 def test_a_fault_that_stays_is_an_error_with_the_address(
     server: Server, kind: str, caplog: pytest.LogCaptureFixture
@@ -141,6 +146,7 @@ def test_a_fault_that_stays_is_an_error_with_the_address(
     assert "trying again" in caplog.text
 
 
+@pytest.mark.slow
 def test_what_no_answer_ever_brings_is_said(server: Server) -> None:
     store, url = storage(attempts=2), f"{server.url}/a.bin"
     server.faults["a.bin"] = [_elsewhere] * 50
@@ -161,6 +167,7 @@ def _elsewhere(handler: servers.Handler, name: str, content: bytes) -> None:
     handler.end_headers()
 
 
+@pytest.mark.slow
 def test_wrong_bytes_have_the_whole_file_fetched_again(server: Server) -> None:
     server.faults["a.bin"] = [servers.other_bytes]
     store = storage()
@@ -169,11 +176,13 @@ def test_wrong_bytes_have_the_whole_file_fetched_again(server: Server) -> None:
     assert store.traffic.retries == 1
 
 
+@pytest.mark.slow
 def test_wrong_bytes_that_stay_are_an_error_with_both_checksums(server: Server) -> None:
     with pytest.raises(StorageError, match=rf"a.bin cannot be read after 2 attempts .*checksum is {MD5}.*says 0{{32}}"):
         fetched(storage(attempts=2), f"{server.url}/a.bin", md5="0" * 32)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("code", [401, 403, 410])
 def test_a_refusal_is_not_asked_again(server: Server, code: int) -> None:
     server.faults["a.bin"] = [servers.status(code)] * 9
@@ -182,6 +191,7 @@ def test_a_refusal_is_not_asked_again(server: Server, code: int) -> None:
     assert server.requests["a.bin"] == 1
 
 
+@pytest.mark.slow
 def test_an_absent_file_is_said_at_once(server: Server) -> None:
     for url in (f"{server.url}/b.bin", f"memory://{id(server)}/b.bin", str(server.folder / "b.bin")):
         with pytest.raises(NoSuchFile, match=r"b\.bin does not exist; check"):
@@ -189,27 +199,32 @@ def test_an_absent_file_is_said_at_once(server: Server) -> None:
     assert server.requests["b.bin"] == 1
 
 
+@pytest.mark.slow
 def test_a_server_that_is_not_there_is_an_error() -> None:
     with pytest.raises(StorageError, match=r"http://127.0.0.1:9/a.bin cannot be read after 2 attempts"):
         storage(attempts=2).read("http://127.0.0.1:9/a.bin")
 
 
+@pytest.mark.slow
 def test_a_file_shorter_than_said_is_an_error(server: Server) -> None:
     with pytest.raises(StorageError, match=r"a.bin cannot be read after 2 attempts .*(cut short|416)"):
         fetched(storage(attempts=2), f"{server.url}/a.bin", size=len(CONTENT) + 5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("url", ["nosuch://bucket/x", "s3x://a"])
 def test_an_unknown_protocol_is_named(url: str) -> None:
     with pytest.raises(StorageError, match=rf"{url} cannot be opened: .*(?i:protocol)"):
         storage().read(url)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("protocol", ["s3", "gs", "http", "https"])
 def test_the_common_stores_have_their_libraries(protocol: str) -> None:
     assert issubclass(fsspec.get_filesystem_class(protocol), AsyncFileSystem)  # which know a time limit
 
 
+@pytest.mark.slow
 def test_files_are_written_and_listed_by_path_and_url(tmp_path: Path) -> None:
     for base in (str(tmp_path / "x"), f"file://{tmp_path}/y", f"memory://{tmp_path.name}/z"):
         store = storage()
@@ -222,6 +237,7 @@ def test_files_are_written_and_listed_by_path_and_url(tmp_path: Path) -> None:
         storage().list(str(tmp_path / "nothing"), ".tar")
 
 
+@pytest.mark.slow
 def test_threads_share_a_storage(server: Server) -> None:
     store, results = storage(), []
     server.faults["a.bin"] = [servers.status(503)] * 4
@@ -234,6 +250,7 @@ def test_threads_share_a_storage(server: Server) -> None:
     assert store.traffic.retries == 4
 
 
+@pytest.mark.slow
 def test_what_is_remote() -> None:
     assert [is_remote(url) for url in ("s3://b/k", "file:///a", "/a", "a/b", "C:x")] == [
         True,
@@ -244,6 +261,7 @@ def test_what_is_remote() -> None:
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("act", ["write", "upload", "remove"])
 def test_a_store_that_hangs_ends_what_changes_it_too(
     act: str, server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -295,6 +313,7 @@ def _let_in(server: socket.socket, connections: list[socket.socket]) -> None:
                 connections[-1].sendall(answer)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("act", ["read", "fetch", "list", "size", "write", "upload", "remove"])
 def test_a_store_without_time_limits_of_its_own_ends_in_time_too(act: str, silent_server: str, tmp_path: Path) -> None:
     (file := tmp_path / "a.bin").write_bytes(b"")
@@ -315,6 +334,7 @@ def test_a_store_without_time_limits_of_its_own_ends_in_time_too(act: str, silen
         acts[act]()
 
 
+@pytest.mark.slow
 def test_a_disk_that_hangs_behind_a_url_ends_in_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     os.mkfifo(tmp_path / "a.bin")  # whose opening waits for somebody who writes
     said = rf"file://{tmp_path}/a\.bin cannot be read after 2 attempts \(TimeoutError: not done within 0\.2 s "
@@ -326,18 +346,21 @@ def test_a_disk_that_hangs_behind_a_url_ends_in_time(tmp_path: Path, monkeypatch
     assert storage().read(str(tmp_path / "b.bin")) == CONTENT
 
 
+@pytest.mark.slow
 def test_a_store_that_cannot_be_listed_is_not_an_empty_one(tmp_path: Path) -> None:
     with pytest.raises(StorageError, match=r"http://127.0.0.1:9/shards cannot be read after 2 attempts"):
         storage(attempts=2).list("http://127.0.0.1:9/shards", ".tar")
     assert storage().list(f"file://{tmp_path}/nothing", ".tar") == []
 
 
+@pytest.mark.slow
 def test_a_connection_that_is_refused_is_an_error_with_the_address() -> None:
     with pytest.raises(StorageError, match=r"ftp://127\.0\.0\.1:9/a cannot be read after 2 attempts \(Connection"):
         storage(attempts=2).read("ftp://127.0.0.1:9/a")
     storage().know("ftp://127.0.0.1:9/a")  # asks nobody
 
 
+@pytest.mark.slow
 def test_a_large_file_has_the_time_of_its_pieces() -> None:
     store = storage(timeout_s=10.0)
     asynchronous = fsspec.filesystem("http")
@@ -346,6 +369,7 @@ def test_a_large_file_has_the_time_of_its_pieces() -> None:
     assert store._limit(asynchronous, storage_module._pieces(250_000)) == {"timeout": 30.0}  # pieces of 100 kB
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scheme", ["", "file://"])
 def test_a_file_of_a_folder_is_whole_or_not_there(scheme: str, tmp_path: Path) -> None:
     url, source = f"{scheme}{tmp_path}/below/a.bin", tmp_path / "source"

@@ -101,6 +101,7 @@ def runs(draw: st.DrawFn) -> dict[str, Any]:
     }  # fmt: skip
 
 
+@pytest.mark.slow
 @given(runs())
 @settings(max_examples=25, deadline=None)
 def test_no_sample_is_lost_or_comes_twice_however_often_a_run_is_killed(run: dict[str, Any]) -> None:
@@ -141,6 +142,7 @@ def assert_same(ours: list[Batch], theirs: list[Batch]) -> None:
         assert torch.equal(a.labels_N, b.labels_N)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ranges", [True, False])
 @pytest.mark.parametrize("kind", ["disk", "memory"])
 def test_batches_over_http_are_those_of_the_disk(
@@ -154,6 +156,7 @@ def test_batches_over_http_are_those_of_the_disk(
         assert index.storage.traffic.bytes == sum(path.stat().st_size for path in Path(digits.url).glob("[it][nr]*"))
 
 
+@pytest.mark.slow
 def test_a_stream_outlives_faults_of_its_server(
     tmp_path: Path, digits: Index, digits_data: DataConfig, local: list[Batch], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -201,6 +204,7 @@ def test_an_index_from_elsewhere_may_name_only_its_own_shards(tmp_path: Path) ->
                 read_index(server.url)
 
 
+@pytest.mark.slow
 def test_batches_from_s3_are_those_of_the_disk(
     s3: str, tmp_path: Path, digits: Index, digits_data: DataConfig, local: list[Batch]
 ) -> None:
@@ -213,6 +217,7 @@ def test_batches_from_s3_are_those_of_the_disk(
     assert store.list("s3://shards/digits", ".tar") == Storage(StorageConfig()).list(digits.url, ".tar")
 
 
+@pytest.mark.slow
 def test_batches_from_gcs_are_those_of_the_disk(
     tmp_path: Path, digits: Index, digits_data: DataConfig, local: list[Batch], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -58,6 +58,7 @@ def whole(split: Split) -> Predictions:
     return predictions(split, range(split.samples))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("world", "batch_size", "threads"), [(1, 1, 2), (2, 7, 1), (3, 59, 3), (7, 512, 1), (118, 4, 1)]
 )

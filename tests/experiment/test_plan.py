@@ -190,6 +190,7 @@ def test_a_cache_too_small_is_refused_before_anything_starts(digits: Index, digi
     assert not (tmp_path / "cache").exists()
 
 
+@pytest.mark.slow
 def test_the_cache_that_the_plan_asks_for_is_the_one_that_training_needs(
     digits: Index, digits_data: DataConfig, tmp_path: Path
 ):

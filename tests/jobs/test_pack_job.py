@@ -23,6 +23,7 @@ from tests.packing.deadly import DeadlyOnce, Torn
 from tests.packing.packed import CLASSES, class_files, contents, write_files
 
 
+@pytest.mark.slow
 def test_it_packs_verifies_and_says_so(launch: Runner, tmp_path: Path, digits_data: DataConfig) -> None:
     words = ("job=pack", "data=digits", f"data.shards={tmp_path / 'shards'}", "data.samples_per_shard=300")
     status, output = launch(*words)

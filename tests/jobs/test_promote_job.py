@@ -72,6 +72,7 @@ def run(folder: Path | str | None, experiments: Path, **settings: object) -> tup
     return status, (experiments / "won.yaml").read_text()
 
 
+@pytest.mark.slow
 def test_the_best_point_becomes_an_experiment(sweep: Path, experiments: Path, capsys: pytest.CaptureFixture[str]):
     status, text = run(sweep, experiments)
     lines = text.splitlines()
@@ -89,6 +90,7 @@ def test_the_best_point_becomes_an_experiment(sweep: Path, experiments: Path, ca
     assert str(experiments / "won.yaml") in said
 
 
+@pytest.mark.slow
 def test_points_are_ranked_by_the_mean_of_their_seeds(sweep: Path, experiments: Path):
     """Stopped and failed trials do not count, nor does what was tried before; the first finished seed is repeated."""
     _, text = run(sweep, experiments, count=3)
@@ -143,6 +145,7 @@ def write_complementary(folder: Path) -> None:
         write_probabilities(folder, name, probs[:, None].astype(np.float32), labels)
 
 
+@pytest.mark.slow
 def test_greedy_says_what_it_is_worth_on_other_images(
     sweep: Path, experiments: Path, capsys: pytest.CaptureFixture[str]
 ):
@@ -163,6 +166,7 @@ def test_greedy_says_what_it_is_worth_on_other_images(
     ]
 
 
+@pytest.mark.slow
 def test_an_existing_file_is_kept_unless_told(sweep: Path, experiments: Path):
     (experiments / "won.yaml").write_text("mine")
     with pytest.raises(ConfigError, match=r"won\.yaml exists; give .*promote\.replace=true"):
@@ -234,6 +238,7 @@ def own_name() -> Iterator[str]:
     (ROOT / "conf" / "experiment" / f"{name}.yaml").unlink(missing_ok=True)
 
 
+@pytest.mark.slow
 def test_on_the_command_line_the_written_experiment_is_checked_and_listed(sweep: Path, own_name: str, digits_data):
     def launch(*words: str) -> str:
         command = [sys.executable, "-m", "platform.launch", *words]

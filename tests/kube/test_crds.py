@@ -80,6 +80,7 @@ def test_the_rayjob_written_by_hand_would_be_accepted() -> None:
     assert errors(rayjob()) == []
 
 
+@pytest.mark.slow
 def test_its_cluster_alone_would_be_accepted() -> None:
     cluster = {"apiVersion": "ray.io/v1", "kind": "RayCluster", "metadata": {"name": "alone", "namespace": "platform"}}
     assert errors(cluster | {"spec": rayjob()["spec"]["rayClusterSpec"]}) == []

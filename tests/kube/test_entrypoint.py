@@ -55,6 +55,7 @@ def test_awkward_words_pass_both_shells_unchanged():
     assert arrived(entrypoint(AWKWARD)) == [*COMMAND, *AWKWARD]
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=40)
 @given(st.lists(st.text(SAFE, min_size=1).filter(lambda word: "$$" not in word and "$(" not in word), max_size=3))
 def test_every_word_passes_both_shells_unchanged(words: list[str]):
@@ -82,6 +83,7 @@ def test_the_plain_command_stays_readable():
         ["+experiment=googlenet", "tracking=server", "tracking.uri=https://mlflow.example.org", "loader.streams=32"],
     ],
 )
+@pytest.mark.slow
 def test_the_command_in_the_pods_is_the_same_experiment(words: list[str]):
     here, _ = composed(*words, "cluster=kuberay")
     there, _ = composed(*words_of(render(*words)))
@@ -99,6 +101,7 @@ def test_the_command_in_the_pods_is_the_same_experiment(words: list[str]):
     assert (theirs.cpus_per_worker, theirs.gpus_per_worker) == (mine.cpus_per_worker, mine.gpus_per_worker) == (8, 1)
 
 
+@pytest.mark.slow
 def test_a_local_tracking_file_becomes_the_server_of_the_cluster_and_a_server_stays():
     assert "tracking.uri=http://mlflow:5000" in words_of(render("+experiment=googlenet"))
     local = words_of(render("+experiment=googlenet", "tracking.uri=sqlite:////home/me/mlflow.db"))
@@ -112,6 +115,7 @@ def test_a_local_tracking_file_becomes_the_server_of_the_cluster_and_a_server_st
     assert [word for word in words_of(render("+experiment=googlenet", *server)) if "tracking" in word] == server
 
 
+@pytest.mark.slow
 def test_shards_at_a_url_are_cached_on_the_pods_disks():
     words = words_of(render("+experiment=googlenet", "data.shards=s3://bucket/x", "storage.cache=/home/me/cache"))
     assert [word for word in words if "storage" in word] == ["storage.cache=/cache"]
@@ -119,6 +123,7 @@ def test_shards_at_a_url_are_cached_on_the_pods_disks():
     assert [word for word in in_memory if "storage" in word] == ["storage.cache=memory"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("words", "said"),
     [
@@ -146,6 +151,7 @@ def test_what_pods_cannot_have_is_one_line_with_the_remedy(words: list[str], sai
     assert "hidden" not in str(error.value)
 
 
+@pytest.mark.slow
 def test_paths_on_the_volume_pass():
     words = words_of(render("+experiment=googlenet", "output_dir=/mnt/platform/mine", "data.shards=deep/../digits"))
     assert "output_dir=/mnt/platform/mine" in words

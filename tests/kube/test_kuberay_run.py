@@ -20,6 +20,7 @@ def run(*words: str) -> int:
     return kuberay.run(*composed(*words), list(words), check.run)
 
 
+@pytest.mark.slow
 def test_a_check_says_what_it_would_take_and_what_this_machine_cannot_see(capsys: pytest.CaptureFixture[str]):
     assert run(*IMAGENET, "job=check", "data.shards=/mnt/platform/imagenet") == 0
     said = capsys.readouterr().out
@@ -29,6 +30,7 @@ def test_a_check_says_what_it_would_take_and_what_this_machine_cannot_see(capsys
     assert "not checked here: no index.json in data.shards=/mnt/platform/imagenet" in said
 
 
+@pytest.mark.slow
 def test_a_check_tries_no_place_of_this_machine(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):
@@ -40,12 +42,14 @@ def test_a_check_tries_no_place_of_this_machine(
         check.run(composed("+experiment=googlenet", "job=check")[0])
 
 
+@pytest.mark.slow
 def test_a_check_refuses_what_submitting_would(capsys: pytest.CaptureFixture[str]):
     for word, said in (("fresh=true", "fresh=true would start anew"), ("name=7up", "begins with a letter")):
         with pytest.raises(ConfigError, match=said):
             run(*IMAGENET, "job=check", word)
 
 
+@pytest.mark.slow
 def test_it_is_written_to_a_file_or_printed(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     path = tmp_path / "job.yaml"
     assert run(*IMAGENET, f"cluster.render_to={path}") == 0
@@ -57,11 +61,13 @@ def test_it_is_written_to_a_file_or_printed(tmp_path: Path, capsys: pytest.Captu
         run(*IMAGENET, f"cluster.render_to={tmp_path / 'absent' / 'job.yaml'}")
 
 
+@pytest.mark.slow
 def test_a_job_of_the_clock_is_applied_not_followed():
     with pytest.raises(ConfigError, match=r"which nobody follows; add cluster\.render_to=FILE"):
         run(*IMAGENET, "cluster.kube.schedule=@daily", "name=nightly")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("words", "said"),
     [

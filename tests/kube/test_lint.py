@@ -397,6 +397,7 @@ def lint(*files: str, text: str = "") -> tuple[int, str, str]:
     return done.returncode, done.stdout, done.stderr
 
 
+@pytest.mark.slow
 def test_the_command_reads_files_and_standard_input_and_its_status_says_what_it_found(tmp_path: Path) -> None:
     assert lint(str(RAYJOB)) == (0, "", "")
     broken = yaml.safe_dump_all([rayjob(), changed(rayjob(), "spec/submissionMode", "x")])

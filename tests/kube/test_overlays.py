@@ -29,6 +29,7 @@ def built(request: pytest.FixtureRequest) -> Build:
     return build(request.param)
 
 
+@pytest.mark.slow
 def test_every_object_is_valid_and_no_name_is_taken_twice(built: Build) -> None:
     for each in built.objects:
         if each["apiVersion"] == KUEUE:

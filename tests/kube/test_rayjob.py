@@ -65,6 +65,7 @@ def job_of(manifest: dict[str, Any]) -> dict[str, Any]:
     return manifest | {"kind": "RayJob", "spec": manifest["spec"]["jobTemplate"]}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", COMMANDS)
 def test_the_examples_are_what_is_rendered(name: str):
     """`make manifests` writes them anew; a change of them is a change of what runs."""
@@ -76,6 +77,7 @@ def test_every_example_has_its_command():
     assert {path.stem for path in EXAMPLES.glob("*.yaml")} == COMMANDS.keys()
 
 
+@pytest.mark.slow
 @needs_crds
 def test_kuberays_definitions_accept_every_rendering(renderings: dict[str, dict[str, Any]]):
     assert {name: errors(job_of(manifest)) for name, manifest in renderings.items()} == {
@@ -97,6 +99,7 @@ def test_text_reads_back_as_the_manifest(renderings: dict[str, dict[str, Any]]):
         assert "&id" not in text
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("words", "pods"),
     [
@@ -130,6 +133,7 @@ def test_a_deadline_is_as_many_seconds_as_were_asked_for():
     assert rayjob["spec"]["activeDeadlineSeconds"] == 252
 
 
+@pytest.mark.slow
 def test_where_pods_come_when_asked_for_lanes_ask_for_all_of_them():
     fixed = render("+experiment=googlenet_ens")["spec"]["entrypoint"]
     assert "cluster.autoscaled" not in fixed
@@ -148,6 +152,7 @@ def test_where_pods_come_when_asked_for_lanes_ask_for_all_of_them():
     )
 
 
+@pytest.mark.slow
 def test_a_pod_has_what_its_workers_need():
     words = ["cluster.kube.workers_per_pod=4", "cluster.cpus_per_worker=6", "cluster.gpus_per_worker=2"]
     (group,) = render("+experiment=googlenet_ens", *words)["spec"]["rayClusterSpec"]["workerGroupSpecs"]
@@ -188,6 +193,7 @@ def test_the_grace_of_a_pod_covers_ray_draining_and_a_last_checkpoint():
         assert group["template"]["spec"]["terminationGracePeriodSeconds"] >= 30 + 100 + 30
 
 
+@pytest.mark.slow
 def test_only_the_autoscaler_has_a_token():
     spec = render("+experiment=googlenet", "cluster.kube.pods={min:1,max:2}")["spec"]["rayClusterSpec"]
     head = spec["headGroupSpec"]["template"]["spec"]
@@ -241,6 +247,7 @@ def test_a_cluster_goes_with_its_job_whether_it_succeeds_or_fails():
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("words", "said"),
     [

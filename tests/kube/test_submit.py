@@ -112,6 +112,7 @@ def succeed(store: ApiStore) -> None:
     store.set_status("ens", COMPLETE)
 
 
+@pytest.mark.slow
 def test_a_job_that_succeeds_shows_its_states_and_its_log_and_gives_0(
     server: ApiServer, operator: Operator, capsys: pytest.CaptureFixture[str]
 ):
@@ -189,6 +190,7 @@ def test_every_other_end_is_named_in_a_line(
     assert line in capsys.readouterr().out.splitlines()[-1]
 
 
+@pytest.mark.slow
 def test_a_retry_has_a_submission_of_its_own_whose_lines_all_come(
     server: ApiServer, operator: Operator, capsys: pytest.CaptureFixture[str]
 ):
@@ -213,6 +215,7 @@ def test_a_retry_has_a_submission_of_its_own_whose_lines_all_come(
     assert "Running (RUNNING), attempt 2 of 4" in output
 
 
+@pytest.mark.slow
 def test_a_second_submitter_of_the_same_submission_does_not_repeat_what_the_first_said(
     server: ApiServer, operator: Operator, capsys: pytest.CaptureFixture[str]
 ):
@@ -227,6 +230,7 @@ def test_a_second_submitter_of_the_same_submission_does_not_repeat_what_the_firs
     assert steps(capsys.readouterr().out) == [*numbered(0, 5), "step 4", *numbered(5, 9), "step 4"]
 
 
+@pytest.mark.slow
 def test_a_server_that_is_away_for_a_while_costs_no_line_and_no_line_twice(
     server: ApiServer, operator: Operator, capsys: pytest.CaptureFixture[str]
 ):
@@ -248,6 +252,7 @@ def test_a_server_that_is_away_for_a_while_costs_no_line_and_no_line_twice(
     assert output.count("cannot be reached: ") == output.count("the API server answers again") == 1
 
 
+@pytest.mark.slow
 def test_logs_that_break_in_the_middle_of_a_line_go_on_there(
     server: ApiServer, operator: Operator, capsys: pytest.CaptureFixture[str]
 ):
@@ -286,6 +291,7 @@ def test_a_log_whose_pod_is_on_a_dead_node_does_not_keep_the_next_from_being_rea
     assert steps(capsys.readouterr().out) == numbered(0, 5)
 
 
+@pytest.mark.slow
 def test_answers_that_hang_or_break_or_fail_do_not_end_the_following(
     server: ApiServer, operator: Operator, capsys: pytest.CaptureFixture[str]
 ):
@@ -301,6 +307,7 @@ def test_answers_that_hang_or_break_or_fail_do_not_end_the_following(
     assert steps(capsys.readouterr().out) == numbered(0, 5)
 
 
+@pytest.mark.slow
 def test_a_server_that_stays_away_ends_the_following_and_says_that_the_job_goes_on(
     server: ApiServer, operator: Operator, capsys: pytest.CaptureFixture[str]
 ):
@@ -312,6 +319,7 @@ def test_a_server_that_stays_away_ends_the_following_and_says_that_the_job_goes_
     assert "kubectl -n platform get rayjob ens looks at it" in output
 
 
+@pytest.mark.slow
 def test_no_operator_no_log_rights_and_refused_pods_are_said_once(
     server: ApiServer, operator: Operator, capsys: pytest.CaptureFixture[str]
 ):
@@ -410,6 +418,7 @@ def test_what_the_server_filled_in_and_the_queue_added_is_no_difference(
         assert submit(job, context=None, follow=False, patience=QUICK) == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("status", [COMPLETE, FAILED])
 def test_the_same_command_makes_a_finished_job_anew_once_all_of_the_old_one_is_gone(
     server: ApiServer, operator: Operator, capsys: pytest.CaptureFixture[str], status: Object
@@ -467,6 +476,7 @@ NO_GPU = Checks(
 QUOTA = 'rayjobs.ray.io "ens" is forbidden: exceeded quota: jobs, requested: count/rayjobs.ray.io=1'
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("trouble", "line"),
     [
@@ -571,6 +581,7 @@ sys.exit(submit(json.loads(sys.argv[1]), context=None, follow=True, patience=Pat
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_ctrl_c_asks_nothing_and_leaves_the_job_running(server: ApiServer, number: signal.Signals):
     process = subprocess.Popen(

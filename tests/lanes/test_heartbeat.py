@@ -91,6 +91,7 @@ def ends(tmp_path_factory: pytest.TempPathFactory) -> dict[str, End]:
     return {case: End(statuses[case], *told.get(case, [0.0, ""])) for case in cases}
 
 
+@pytest.mark.slow
 def test_who_stands_still_ends_itself_and_is_named_with_its_samples(ends: dict[str, End]) -> None:
     end = ends["waiting for data"]
     assert end.status == 1
@@ -144,6 +145,7 @@ def _fails() -> dict[str, float]:
     raise RuntimeError("the driver is gone")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("hangs", [False, True])
 def test_a_heartbeat_survives_what_is_measured_however_that_fails(hangs: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     released, listener, config = threading.Event(), Listener(), Config()

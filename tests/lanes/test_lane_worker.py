@@ -170,6 +170,7 @@ class Knot:
         self.itself = self
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("_unfrozen")
 def test_what_a_trial_leaves_is_collected_after_the_next_one_has_begun() -> None:
     _freeze_imported()

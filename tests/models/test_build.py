@@ -29,6 +29,7 @@ def test_building_leaves_the_global_generator_alone() -> None:
     assert torch.equal(torch.random.get_rng_state(), before)
 
 
+@pytest.mark.slow
 def test_every_setting_reaches_googlenet() -> None:
     model = ModelConfig(width=0.5, batch_norm=True, naive=True, local_response_norm=True, dropout=0.1)
     network = build(model, 12, 48, seed=0)

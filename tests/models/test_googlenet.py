@@ -323,6 +323,7 @@ def test_a_hidden_layer_as_wide_as_there_are_classes_is_no_classifier() -> None:
         assert classifier.weight.std() < hidden.weight.std() / 2
 
 
+@pytest.mark.slow
 def test_biases_start_at_nought() -> None:
     network = GoogLeNet(10, 32, width=0.1)
     biases = [p for name, p in network.named_parameters() if name.endswith("bias")]

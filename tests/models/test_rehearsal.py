@@ -23,6 +23,7 @@ def trains(model: ModelConfig, image_size: int, images: int) -> bool:
     return True
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "image_size", "said"),
     [
@@ -38,6 +39,7 @@ def test_images_of_a_wrong_size_are_refused_with_one_that_fits(name: str, image_
     assert not trains(model, image_size, 2)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "image_size"), [("alexnet", 64), ("regnet_x_400mf", 32), ("squeezenet1_1", 32)])
 def test_what_trains_is_not_refused(name: str, image_size: int) -> None:
     model = ModelConfig(name=f"torchvision/{name}")
@@ -45,6 +47,7 @@ def test_what_trains_is_not_refused(name: str, image_size: int) -> None:
     assert trains(model, image_size, 2)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "model", [ModelConfig(batch_norm=True, width=0.1), ModelConfig(name="torchvision/regnet_x_400mf")]
 )
@@ -55,6 +58,7 @@ def test_batch_norm_over_one_value_is_refused(model: ModelConfig) -> None:
     rehearse(model, 10, 32, 2)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("image_size", [32, 33, 39, 64, 79, 80, 96, 224, 299])
 @pytest.mark.parametrize("batch_norm", [False, True])
 def test_googlenet_takes_every_size_that_its_config_allows(image_size: int, batch_norm: bool) -> None:

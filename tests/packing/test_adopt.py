@@ -404,6 +404,7 @@ def test_a_rare_class_that_the_last_shards_happen_to_have_is_told_from_sorted_sh
     refused(last, "no training image: 2; its few images are in the last shard: name those for validation yourself")
 
 
+@pytest.mark.slow
 @given(st.integers(2, 10_000), st.data())
 def test_the_share_that_is_named_holds_out_as_many_shards(shards: int, draw: st.DataObject) -> None:
     first = draw.draw(st.integers(0, shards - 2))

@@ -217,6 +217,7 @@ def test_nobody_else_packs_there_between_finding_equal_images_and_writing_the_ot
     assert len(refused) == 2
 
 
+@pytest.mark.slow
 def test_what_finding_equal_images_holds_of_an_image_is_its_digest() -> None:
     """A million images: 16 MB, and as much again twice while they are sorted."""
     items = [Item(f"{i}.jpg", "cat") for i in range(50_000)]

@@ -93,6 +93,7 @@ def test_times_and_modes_of_the_files_do_not_enter(tmp_path: Path, class_folder:
     assert contents(tmp_path / "shards") == before
 
 
+@pytest.mark.slow
 def test_numbered_classes_are_in_the_order_of_their_numbers_whatever_the_hash_seed(
     tmp_path: Path, small_jpegs: list[bytes]
 ) -> None:
@@ -207,6 +208,7 @@ def test_shards_are_as_few_as_can_be_and_of_one_size_give_or_take_one(count: int
     assert parts[-1][1] == count
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("threads", [1, 2, 7])
 def test_any_number_of_threads_gives_the_same_bytes(tmp_path: Path, digits_data: DataConfig, threads: int) -> None:
     data = replace(digits_data, shards=str(tmp_path / "digits"))
@@ -265,6 +267,7 @@ def test_the_index_says_how_it_was_packed(tmp_path: Path, class_folder: Path) ->
     assert all(set(entry) >= {"url", "nsamples", "filesize", "md5sum", "split"} for entry in content["shardlist"])
 
 
+@pytest.mark.slow
 def test_stock_webdataset_reads_the_shards(digits: Index) -> None:
     for split in ("train", "val"):
         urls = [shard.url for shard in digits.split(split).shards]

@@ -117,6 +117,7 @@ def wait_for(condition: Callable[[], bool]) -> None:
         time.sleep(0.02)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
 def test_a_killed_packing_goes_on_from_its_finished_shards(tmp_path: Path, class_folder: Path, number: int) -> None:
     unfinished = tmp_path / "shards.packing"

@@ -163,6 +163,7 @@ def expected_names(sweep: SweepConfig, folder: Path) -> set[str]:
     return {trial.name for trial in firsts} | others
 
 
+@pytest.mark.slow
 @given(SWEEPS, ENDS, st.integers(1, 4), st.randoms(use_true_random=False))
 @SETTINGS
 def test_a_sweep_trains_what_it_should_each_once(
@@ -183,6 +184,7 @@ def test_a_sweep_trains_what_it_should_each_once(
             assert trial.seed or (state, moments) == (trial.state, 2 if state in (FINISHED, STOPPED) else 0)
 
 
+@pytest.mark.slow
 @given(SWEEPS, ENDS, st.integers(1, 4), st.randoms(use_true_random=False), st.lists(st.integers(0, 12), max_size=4))
 @SETTINGS
 def test_killed_at_any_moment_nothing_is_lost_or_repeated(
@@ -269,6 +271,7 @@ def test_failed_trials_are_tried_again_by_a_new_launch_only(folder: Path):
     assert second.search.ends == {0: (FINISHED, 2), 1: (STOPPED, 2), 2: (DIVERGED, 0)}
 
 
+@pytest.mark.slow
 @given(st.lists(SWEEPS, min_size=2, max_size=3), st.randoms(use_true_random=False))
 @SETTINGS
 def test_a_sweep_that_grew_goes_on(sweeps: list[SweepConfig], chance: random.Random):
@@ -348,6 +351,7 @@ def cost_of_a_trial(folder: Path, known: int, sweep: SweepConfig) -> tuple[Cost,
     return begin, end
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seeds", [1, 3])  # with three, those of the best: finalists are chosen at each beginning
 def test_a_trial_costs_no_more_among_a_thousand_than_among_ten(folder: Path, seeds: int):
     costs = []

@@ -22,6 +22,7 @@ def shares(found: Importance) -> dict[str, float]:
     return {share.key: share.share for share in found.shares}
 
 
+@pytest.mark.slow
 def test_the_key_that_matters_comes_first():
     values: list[Point] = [{"a": a, "b": b} for a in (0.1, 0.2, 0.3) for b in (1, 2, 3)]
     found = swept(values, lambda v: v["a"])
@@ -85,6 +86,7 @@ def test_noise_is_said_to_be_noise():
     assert "One seed a point" in swept(values, lambda v: 0.5, seeds=1).caution
 
 
+@pytest.mark.slow
 def test_the_order_of_trials_does_not_matter():
     book, curves = realistic()
     before = importance(book, curves)

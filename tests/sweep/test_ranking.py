@@ -259,6 +259,7 @@ def test_figures_are_finite_and_one_seed_is_always_said(points: list[list[int]])
     assert "nan" not in ranking.verdict
 
 
+@pytest.mark.slow
 @settings(max_examples=80, deadline=None)
 @given(
     st.lists(

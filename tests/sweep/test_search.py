@@ -104,6 +104,7 @@ def test_the_known_lists_learn_nothing(points: int):
     assert search.size == points
 
 
+@pytest.mark.slow
 def test_tpe_learns():
     """Better than chance on average over seeds, by far more than these vary."""
     best: dict[str, list[float]] = {"tpe": [], "random": []}
@@ -185,6 +186,7 @@ def test_ends_are_told_as_what_they_are():
     assert found[2:] == [(TrialState.COMPLETE, 0.0)] * 4  # the worst there is: not to be tried again
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("end", [DIVERGED, FAILED])
 def test_tpe_turns_away_from_where_training_diverges_or_dies(end: str):
     """Trials of which it is told nothing (Optuna's FAIL) draw it there instead: 100 of these 100."""

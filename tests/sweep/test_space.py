@@ -192,6 +192,7 @@ def test_a_grid_of_a_range_has_no_end():
             take(space)
 
 
+@pytest.mark.slow
 def test_a_huge_grid_is_counted_at_once():
     conditional = {"z": {"choices": [1, 2], "when": {"a": 1}}, "a": [1, 2]}
     space = parameters({f"k{n}": list(range(100)) for n in range(6)} | conditional)
@@ -222,6 +223,7 @@ SCALARS = st.one_of(
 LITERALS = st.recursive(SCALARS, lambda inner: st.lists(inner, max_size=3), max_leaves=6)
 
 
+@pytest.mark.slow
 @given(LITERALS)
 @example(1e-05)
 @example(-0.0)
@@ -298,12 +300,14 @@ def check_point(space: dict[str, Any], point: dict[str, Any]) -> None:
             assert isinstance(value, int) == isinstance(entry["low"], int)
 
 
+@pytest.mark.slow
 @given(spaces(), st.integers())
 @settings(max_examples=200, deadline=None)
 def test_every_draw_keeps_to_its_space(space: dict[str, Any], seed: int):
     check_point(space, draw(parameters(space), random.Random(seed)))
 
 
+@pytest.mark.slow
 @given(spaces(listed=True))
 @settings(max_examples=200, deadline=None)
 def test_a_grid_has_every_point_once(space: dict[str, Any]):

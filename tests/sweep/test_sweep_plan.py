@@ -61,12 +61,14 @@ ASHA = ("sweep.scheduler=asha", "training.epochs=4")
 RATES = space("optim.lr:[0.01,0.02]")
 
 
+@pytest.mark.slow
 def test_the_small_sweep(shards: str):
     found, _ = planned("+experiment=sampling_schedule_sweep", shards)
     assert (found.points, found.trials) == (12, 18)
     assert "grid: 12 points, 3 seed(s) for the best 3: 18 trials" in "\n".join(lines(found))
 
 
+@pytest.mark.slow
 def test_the_large_sweep_is_planned_with_few_compositions(shards: str):
     words = ["+experiment=sampling_schedule_sweep", "sweep=sampling_schedule", "training.epochs=20", shards]
     found, composer = planned(*words)
@@ -74,6 +76,7 @@ def test_the_large_sweep_is_planned_with_few_compositions(shards: str):
     assert len(composer.asked) == 7 + 6 + 4 + 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sweep", SWEEPS)
 @pytest.mark.parametrize("data", ["digits", "cifar10", "imagenet", "folder"])
 def test_every_sweep_composes_with_every_data_set(conf: None, sweep: str, data: str):
@@ -85,6 +88,7 @@ def test_every_sweep_composes_with_every_data_set(conf: None, sweep: str, data: 
         assert all(one != other for number, one in enumerate(configs) for other in configs[:number]), parameter.key
 
 
+@pytest.mark.slow
 def test_trials_are_overrides_with_a_seed(shards: str):
     found, _ = planned(shards, "seed=7", RATES)
     assert overrides_of(found.base.experiment.config, {"optim.lr": 0.02}, 2) == ["optim.lr=0.02", "seed=9"]
@@ -94,6 +98,7 @@ def test_trials_are_overrides_with_a_seed(shards: str):
     assert config.data == found.base.experiment.config.data
 
 
+@pytest.mark.slow
 def test_a_group_and_a_key_in_it_are_swept_together(shards: str):
     factors = "schedule.factor:{choices:[0.9,0.8],when:{schedule:[googlenet,inception]}}"
     found, _ = planned(shards, space(f"schedule:[googlenet,inception,cosine],{factors}"))
@@ -101,6 +106,7 @@ def test_a_group_and_a_key_in_it_are_swept_together(shards: str):
     assert planned(shards, space("schedule.final:[0.0,0.1],schedule:[linear,cosine]"))[0].points == 4
 
 
+@pytest.mark.slow
 def test_keys_that_the_experiment_sets_are_the_trials(shards: str):
     """sampling_schedule_sweep sets optim.clip_norm."""
     words = ["+experiment=sampling_schedule_sweep", "sweep=none", shards, space("optim.clip_norm:[0.5,2.0]")]
@@ -108,6 +114,7 @@ def test_keys_that_the_experiment_sets_are_the_trials(shards: str):
     assert composed(found.base.experiment, {"optim.clip_norm": 2.0}, 0).optim.clip_norm == 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("words", "trials"),
     [
@@ -133,6 +140,7 @@ def test_trials_are_counted(shards: str, words: list[str], trials: int):
     assert f" {trials} trials" in "\n".join(lines(found))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("words", "said"),
     [
@@ -209,6 +217,7 @@ def test_a_huge_grid_is_refused_at_once(shards: str):
     assert time.monotonic() - started < 10
 
 
+@pytest.mark.slow
 def test_a_fine_step_is_not_composed_step_by_step(shards: str):
     _, composer = planned(shards, space("optim.lr:{low:0.001,high:0.1,step:0.00001}"), *RANDOM)
     assert len(composer.asked) == 2
@@ -246,6 +255,7 @@ def command(*arguments: str) -> subprocess.CompletedProcess[str]:
     return launched("+experiment=sampling_schedule_sweep", *arguments)
 
 
+@pytest.mark.slow
 def test_check_prints_the_sweep_and_writes_nothing(tmp_path: Path):
     done = command("job=check", f"data.shards={tmp_path / 'd'}", f"output_dir={tmp_path / 'r'}")
     assert done.returncode == 0, done.stderr
@@ -254,6 +264,7 @@ def test_check_prints_the_sweep_and_writes_nothing(tmp_path: Path):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("job", ["check", "sweep"])
 @pytest.mark.parametrize(
     ("words", "said"),

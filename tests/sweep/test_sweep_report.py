@@ -55,6 +55,7 @@ def page_of(folder: Path) -> Page:
     return Page((folder / "report.html").read_text(encoding="utf-8"))
 
 
+@pytest.mark.slow
 def test_files(tmp_path: Path):
     texts = ["ranking.csv", "ranking.md", "ranking.png", "report.html"]
     assert report(*realistic(), tmp_path / "one") == ["curves.png", "importance.png", *texts]
@@ -63,6 +64,7 @@ def test_files(tmp_path: Path):
     assert (tmp_path / "two" / "front.png").read_bytes().startswith(b"\x89PNG")
 
 
+@pytest.mark.slow
 def test_the_page_says_what_one_needs(tmp_path: Path):
     book, curves = realistic()
     report(book, curves, tmp_path, name="first-sweep")
@@ -74,6 +76,7 @@ def test_the_page_says_what_one_needs(tmp_path: Path):
     assert page.words.index(ranking.verdict) < page.words.index("Ranking") < page.words.index("How to read it")
 
 
+@pytest.mark.slow
 def test_the_page_needs_nothing_else(tmp_path: Path):
     report(*realistic(), tmp_path)
     page = page_of(tmp_path)
@@ -83,6 +86,7 @@ def test_the_page_needs_nothing_else(tmp_path: Path):
     assert "url(" not in (tmp_path / "report.html").read_text(encoding="utf-8")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "text",
     [
@@ -129,6 +133,7 @@ def test_one_point_with_one_seed(tmp_path: Path):
     assert "Not known: 1 point(s) finished" in page_of(tmp_path).words
 
 
+@pytest.mark.slow
 def test_many_points(tmp_path: Path):
     report(*book_of(*([0.5 + number / 200] * 2 for number in range(60))), tmp_path)
     assert page_of(tmp_path).tags.count("tr") == 61

@@ -42,6 +42,7 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "tracking.jsonl"
 
 
+@pytest.mark.slow
 def test_parent_and_child_with_everything(store: str, path: Path, tmp_path: Path):
     tracker = Tracker(TrackingConfig(uri=store, experiment="one"), Journal(path))
     parent = tracker.start("all", {"seed": 1})
@@ -123,6 +124,7 @@ def test_a_run_deleted_between_launches_gets_a_new_one(store: str, path: Path, c
     assert steps(store, path, run) == [2]
 
 
+@pytest.mark.slow
 def test_a_run_deleted_while_it_trains_gets_a_new_one(store: str, path: Path, caplog: pytest.LogCaptureFixture):
     tracker = Tracker(TrackingConfig(uri=store, experiment="deleted"), Journal(path))
     run = tracker.start("member", {"seed": 1})
@@ -157,6 +159,7 @@ def test_what_mlflow_refuses_is_said_once_and_blocks_nothing(
     assert "does not answer" not in caplog.text
 
 
+@pytest.mark.slow
 def test_a_server_that_fails_at_one_operation_for_ever_gets_the_others(
     store: str, path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ):
@@ -186,6 +189,7 @@ def test_a_uri_that_mlflow_cannot_use_is_refused():
     TrackingConfig(uri="postgresql+psycopg2://user@host/name")
 
 
+@pytest.mark.slow
 def test_calls_return_while_a_server_never_answers(path: Path, caplog: pytest.LogCaptureFixture):
     with hanging_port() as port:
         tracker = Tracker(TrackingConfig(uri=f"http://127.0.0.1:{port}"), Journal(path))
@@ -207,6 +211,7 @@ def test_calls_return_while_a_server_never_answers(path: Path, caplog: pytest.Lo
     assert len(Journal(path).read(2000)) == 1016
 
 
+@pytest.mark.slow
 def test_a_thread_that_stands_still_is_named_with_its_place(
     path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ):
@@ -243,6 +248,7 @@ def test_mlflow_that_cannot_be_imported_is_said_as_one_that_is_away(
     assert tracker.close(wait_s=0.1) == 4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("answer", ["refused", "failing", "another"])
 def test_an_absent_server_is_said_once_and_everything_waits(
     answer: str, path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
@@ -365,6 +371,7 @@ def test_a_process_killed_at_any_moment_loses_no_point_and_doubles_none(store: s
     assert len(mlflow_run(store, path, run).data.params) == 150
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kept", ["run", "points", "nothing"])
 def test_a_process_that_died_before_it_noted_what_it_delivered_repeats_nothing(
     store: str, path: Path, kept: str, monkeypatch: pytest.MonkeyPatch
@@ -471,6 +478,7 @@ def test_a_deleted_experiment_is_no_answer(store: str):
     require_answer(TrackingConfig(uri=store, experiment="removed"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("copied", [False, True])
 def test_a_database_that_was_moved_says_where_its_files_go(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, copied: bool

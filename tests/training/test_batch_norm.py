@@ -73,6 +73,7 @@ def stream_by_stream(cfg: Config, index: Index, order: Order, step: int) -> list
     return chunks
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("step", [3, 90])
 @pytest.mark.parametrize("world", [1, 3])
 def test_any_number_of_workers_takes_the_newest_images_of_each_stream(
@@ -89,6 +90,7 @@ def test_any_number_of_workers_takes_the_newest_images_of_each_stream(
             assert torch.equal(chunk, expected[stream])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("averaging", ["polyak", "ema", "none"])
 def test_a_run_ends_with_the_averaged_networks_own_statistics(
     digits: Index, digits_data: DataConfig, tmp_path: Path, averaging: str

@@ -79,6 +79,7 @@ def test_what_is_written_is_the_state_as_it_was_when_saved(tmp_path: Path) -> No
     assert loaded_step(tmp_path) == 7
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=30)  # the disk's time is not ours
 @given(
     st.lists(st.integers(1, 30), min_size=1, max_size=12, unique=True),
@@ -210,6 +211,7 @@ def test_failures_are_borne_a_few_times_then_said_with_the_remedy(
     checkpoints.close()
 
 
+@pytest.mark.slow
 def test_a_disk_that_fills_up_in_mid_write_keeps_what_was_there(tmp_path: Path) -> None:
     """A real limit of the operating system on the size of files: what a full disk does to a write."""
     save(tmp_path, 1)
@@ -228,6 +230,7 @@ def test_a_disk_that_fills_up_in_mid_write_keeps_what_was_there(tmp_path: Path) 
     assert loaded_step(tmp_path) == 1
 
 
+@pytest.mark.slow
 def test_copies_go_to_a_store_and_come_back_on_another_machine(s3: str, tmp_path: Path) -> None:
     copies = "s3://shards/runs/one/member"
     save(tmp_path / "here", 1, 2, 3, copy_to=copies)
@@ -288,6 +291,7 @@ def _unreachable(self: Storage, url: str) -> bytes:
     raise StorageError(f"{url} cannot be read")
 
 
+@pytest.mark.slow
 def test_a_store_that_does_not_say_what_it_has_does_not_start_a_run_anew(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -332,6 +336,7 @@ for at in range(1, 5):
 """
 
 
+@pytest.mark.slow
 def test_a_process_killed_anywhere_in_a_save_loses_at_most_that_save(tmp_path: Path) -> None:
     """Kill before each of the changes a save makes: opening the file, the rename, removing the one before."""
     folders = [tmp_path / str(at) for at in range(1, 5)]

@@ -105,6 +105,7 @@ def assert_same(a: nn.Module, b: nn.Module) -> None:
         assert torch.equal(x, y), name
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("batch_norm", "averaging", "interrupt_at"),
     [(False, "polyak", 5), (False, "polyak", 9), (True, "ema", 5)],
@@ -130,6 +131,7 @@ def test_a_resumed_run_ends_bitwise_as_an_uninterrupted_one(
     assert resumed.curve("val/loss") == uninterrupted.curve("val/loss")
 
 
+@pytest.mark.slow
 def test_a_finished_run_started_again_trains_no_further(index: Index, digits_data: DataConfig, tmp_path: Path) -> None:
     cfg = config(digits_data)
     first, again = train(cfg, index, Worker(), tmp_path, nothing), Recorder()
@@ -137,6 +139,7 @@ def test_a_finished_run_started_again_trains_no_further(index: Index, digits_dat
     assert again.reports == []
 
 
+@pytest.mark.slow
 def test_an_evaluation_that_was_cut_short_comes_after_the_restart(
     index: Index, digits_data: DataConfig, tmp_path: Path
 ) -> None:
@@ -160,6 +163,7 @@ def test_an_evaluation_that_was_cut_short_comes_after_the_restart(
     assert after.reports == []
 
 
+@pytest.mark.slow
 def test_a_judge_may_end_the_training_where_it_is_saved(index: Index, digits_data: DataConfig, tmp_path: Path) -> None:
     cfg = config(digits_data, epochs=2.0, batch_size=400)  # 3 steps an epoch
     cfg = replace(cfg, evaluation=replace(cfg.evaluation, every_epochs=1))
@@ -183,6 +187,7 @@ def test_a_judge_may_end_the_training_where_it_is_saved(index: Index, digits_dat
     assert asked == []  # the last evaluation is nobody's business
 
 
+@pytest.mark.slow
 def test_settings_of_the_optimiser_are_the_configs_after_a_restart(
     index: Index, digits_data: DataConfig, tmp_path: Path
 ) -> None:
@@ -197,12 +202,14 @@ def test_settings_of_the_optimiser_are_the_configs_after_a_restart(
     assert (group["momentum"], group["weight_decay"]) == (0.5, 0.01)
 
 
+@pytest.mark.slow
 def test_the_number_of_decoding_threads_changes_nothing(index: Index, digits_data: DataConfig, tmp_path: Path) -> None:
     cfg = config(digits_data)
     one, three = (train(cfg, index, Worker(threads=threads), tmp_path / str(threads), nothing) for threads in (1, 3))
     assert_same(one, three)
 
 
+@pytest.mark.slow
 def test_seed_and_order_seed_both_change_the_run(index: Index, digits_data: DataConfig, tmp_path: Path) -> None:
     ends = []
     for number, changes in enumerate([{}, {"seed": 1}, {"order_seed": 1}]):
@@ -213,6 +220,7 @@ def test_seed_and_order_seed_both_change_the_run(index: Index, digits_data: Data
     assert len(set(ends)) == 3
 
 
+@pytest.mark.slow
 def test_reports_carry_the_schedule_and_the_place_in_the_run(
     index: Index, digits_data: DataConfig, tmp_path: Path
 ) -> None:
@@ -230,6 +238,7 @@ def test_reports_carry_the_schedule_and_the_place_in_the_run(
     ]
 
 
+@pytest.mark.slow
 def test_reported_losses_are_means_since_the_last_report(index: Index, digits_data: DataConfig, tmp_path: Path) -> None:
     each, some = Recorder(), Recorder()
     train(config(digits_data), index, Worker(), tmp_path / "each", each)
@@ -240,6 +249,7 @@ def test_reported_losses_are_means_since_the_last_report(index: Index, digits_da
         assert some.curve(name) == pytest.approx(expected, rel=1e-5), name
 
 
+@pytest.mark.slow
 def test_the_loss_goes_down(index: Index, digits_data: DataConfig, tmp_path: Path) -> None:
     gentle = SamplingConfig(area=[0.9, 1.0], mirror=False)
     model = ModelConfig(width=0.1, batch_norm=True, dropout=0.0)
@@ -251,6 +261,7 @@ def test_the_loss_goes_down(index: Index, digits_data: DataConfig, tmp_path: Pat
     assert recorder.curve("val/top1")[-1] > 0.25
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("every_s", "log_every_steps"), [(1000.0, 1), (1e-9, 1000)])
 def test_a_loss_that_is_not_finite_stops_the_run_and_is_not_saved(
     index: Index, digits_data: DataConfig, tmp_path: Path, every_s: float, log_every_steps: int
@@ -286,6 +297,7 @@ def _folder_of(shard: dict[str, bytes], folder: Path) -> Index:
     return replace(index, splits=index.splits | {"val": Split("val", index.split("train").shards)})
 
 
+@pytest.mark.slow
 def test_a_corrupt_image_is_trained_on_as_if_the_next_one_were_in_its_place(
     tmp_path: Path, small_jpegs: list[bytes]
 ) -> None:
@@ -383,6 +395,7 @@ def alone(index: Index, digits_data: DataConfig, tmp_path_factory: pytest.TempPa
     return Alone(folder, train(_run_of_replicas(digits_data), index, Worker(), folder, recorder).state_dict(), recorder)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("run", ["plain", "handed"])
 def test_any_number_of_workers_ends_where_one_does(alone: Alone, replicas: Replicas, run: str) -> None:
     """Batch norm aside, whose batches are each worker's own. A run handed on by one worker to several is no other."""
@@ -410,6 +423,7 @@ def test_every_rank_ends_with_the_same_network(replicas: Replicas, run: str) -> 
         assert all(torch.equal(other[name], value) for other in others), name
 
 
+@pytest.mark.slow
 def test_statistics_of_the_averaged_network_are_the_same_at_any_number_of_workers(
     replicas: Replicas, index: Index, digits_data: DataConfig
 ) -> None:

@@ -69,6 +69,7 @@ def batch(n: int) -> Batch:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("images", "per_worker", "most", "said", "advised"),
     [
@@ -91,6 +92,7 @@ def test_the_largest_part_that_fits_is_found(
     assert all(parameter.grad is None for parameter in network.parameters())
 
 
+@pytest.mark.slow
 def test_training_stops_with_what_would_fit_and_that_does(
     digits: Index, digits_data: DataConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -115,6 +117,7 @@ def _no_scores(*_: object) -> Any:
     return Scores(samples=1)
 
 
+@pytest.mark.slow
 def test_a_network_with_dropout_by_sample_gets_advice_too(digits: Index, digits_data: DataConfig) -> None:
     """What failed has left its samples' keys behind."""
     cfg = config(digits_data, 32, 16)
@@ -142,6 +145,7 @@ class Wide(nn.Module):
         return features
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("momentum", [0.0, 0.9])
 @pytest.mark.parametrize("stepped", [False, True])
 def test_what_is_advised_fits_beside_momentum_and_the_gradients_of_another_part(

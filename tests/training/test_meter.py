@@ -61,6 +61,7 @@ def poisoned(steps: Collection[int]) -> Build:
     return building
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("log_every_steps", [1, 4])
 def test_skipped_steps_are_counted_and_training_goes_on(
     index: Index, digits_data: DataConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, log_every_steps: int
@@ -103,10 +104,12 @@ def test_a_gradient_that_is_too_long_is_bad_too(
     assert saved_state(tmp_path) is None
 
 
+@pytest.mark.slow
 def test_a_gradient_shorter_than_the_limit_is_none(index: Index, digits_data: DataConfig, tmp_path: Path) -> None:
     train(run(digits_data, max_gradient_norm=1e4), index, Worker(), tmp_path, nothing)
 
 
+@pytest.mark.slow
 def test_a_bad_state_is_not_evaluated(
     index: Index, digits_data: DataConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -141,6 +144,7 @@ def _replica(rank: int, data: DataConfig, folder: str) -> None:
     dist.destroy_process_group()
 
 
+@pytest.mark.slow
 def test_of_several_workers_the_one_whose_samples_were_bad_is_named(
     index: Index, digits_data: DataConfig, tmp_path: Path
 ) -> None:

@@ -243,6 +243,7 @@ def test_a_bad_step_that_is_to_stop_the_run_says_so() -> None:
     assert [(bool(result.bad), result.skipped) for result in results] == [(False, False), (True, False)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("kind", "skipped"), [("stop", False), ("skip", True)])
 def test_a_gradient_that_is_too_long_is_bad(kind: str, skipped: bool) -> None:
     norm = float(run_of(bad_steps(kind), [False])[0][0].gradient_norm)

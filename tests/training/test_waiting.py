@@ -100,6 +100,7 @@ def steps(cfg: Config, digits: Index) -> Iterator[tuple[Batch, Order]]:
             yield batch, order
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("no_autocast")
 @pytest.mark.parametrize("averaging", ["polyak", "ema"])
 def test_a_step_copies_asynchronously_and_never_waits(digits: Index, page_locked: PageLocked, averaging: str) -> None:

@@ -73,6 +73,7 @@ def experiment(tmp_path: Path) -> Experiment:
     return Experiment(config, {})
 
 
+@pytest.mark.slow
 def test_a_trial_without_its_scores_is_reported_by_the_next_launch(experiment: Experiment):
     folder, warnings = ExperimentFolder(experiment.folder), []
     record = Record({}, {})
@@ -94,6 +95,7 @@ def test_a_trial_without_its_scores_is_reported_by_the_next_launch(experiment: E
     runs.close()
 
 
+@pytest.mark.slow
 def test_reporting_a_trial_costs_no_more_after_a_thousand_than_after_ten(experiment: Experiment):
     costs: list[Cost] = []
     for known in (10, 1000):
@@ -118,6 +120,7 @@ def test_reporting_a_trial_costs_no_more_after_a_thousand_than_after_ten(experim
     assert sum("members" in file for file in few.opened) == sum("members" in file for file in many.opened)
 
 
+@pytest.mark.slow
 def test_a_thread_that_has_died_is_not_waited_for(tmp_path: Path):
     class Broken(Results):
         def scored(self, trial: Trial) -> Scored:

@@ -39,6 +39,7 @@ print(sys.stdin.read())
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("text", "status"), ENDS)
 def test_it_ends_as_the_interpreter_would(forks: Place, text: str, status: int):
     script = forks.script(f"{HOW if 'syntax' not in text else ''}{text}\n")
@@ -53,6 +54,7 @@ def test_it_ends_as_the_interpreter_would(forks: Place, text: str, status: int):
     assert errors.decode().splitlines()[-1:] == plain.stderr.splitlines()[-1:]  # a traceback has other first lines
 
 
+@pytest.mark.slow
 def test_it_is_given_what_the_interpreter_would_be(forks: Path | Place, tmp_path: Path):
     assert isinstance(forks, Place)
     elsewhere = tmp_path / "else where"
@@ -203,6 +205,7 @@ def test_where_no_server_can_be_it_starts_as_ever_and_says_why(forks: Place, pre
         assert reason in output
 
 
+@pytest.mark.slow
 def test_after_servers_that_crash_nobody_tries_again(forks: Place):
     _crash(forks)
     forks.run(forks.script(HOW))
@@ -212,6 +215,7 @@ def test_after_servers_that_crash_nobody_tries_again(forks: Place):
     assert not (forks.folder / "tried").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can be another user")
 def test_another_users_socket_is_not_told_anything(forks: Place):
     assert forks.run(forks.script(HOW)) == (0, "forked\n")

@@ -38,6 +38,7 @@ def sleeper(seconds: float = 60) -> "subprocess.Popen[bytes]":
     return subprocess.Popen([sys.executable, "-c", f"import time; time.sleep({seconds})"])
 
 
+@pytest.mark.slow
 def test_one_server_forks_all_and_a_child_has_nothing_of_it(forks: Place):
     script = forks.script(HOW)
     assert len({forks.run(script) for _ in range(5)}) == 1
@@ -53,6 +54,7 @@ def test_one_server_forks_all_and_a_child_has_nothing_of_it(forks: Place):
     waiting.wait()
 
 
+@pytest.mark.slow
 def test_another_environment_has_a_server_of_its_own_and_they_are_few(forks: Place):
     script = forks.script(HOW)
     seen = set()
@@ -68,6 +70,7 @@ def test_another_environment_has_a_server_of_its_own_and_they_are_few(forks: Pla
     assert forks.run(script)[1] in seen
 
 
+@pytest.mark.slow
 def test_it_ends_with_its_raylet_and_so_do_processes_that_stay(forks: Place, monkeypatch: pytest.MonkeyPatch):
     raylet = sleeper()
     forks.variables = {"RAY_RAYLET_PID": str(raylet.pid)}
@@ -83,6 +86,7 @@ def test_it_ends_with_its_raylet_and_so_do_processes_that_stay(forks: Place, mon
     assert "the raylet has ended; 1 processes were forked" in forks.log()
 
 
+@pytest.mark.slow
 def test_it_ends_when_there_is_nothing_to_do_and_the_next_starts_another(forks: Place, tmp_path: Path):
     script = forks.script(HOW)
     first = forks.run(script)
@@ -104,6 +108,7 @@ def test_it_ends_when_there_is_nothing_to_do_and_the_next_starts_another(forks: 
     assert not sockets(forks)
 
 
+@pytest.mark.slow
 def test_servers_killed_in_any_moment_cost_nothing_but_a_new_one(forks: Place, tmp_path: Path):
     """Every script runs once, and its client ends with its status."""
     count = tmp_path / "count"
@@ -127,6 +132,7 @@ def test_servers_killed_in_any_moment_cost_nothing_but_a_new_one(forks: Place, t
     assert len(list(count.iterdir())) >= 60 - lost
 
 
+@pytest.mark.slow
 def test_children_outlive_their_server(forks: Place):
     script = forks.script("import sys\nprint('ready', flush=True)\nsys.stdin.readline()\nprint('done')\n")
     waiting = forks.start(script, stdin=subprocess.PIPE)
@@ -144,6 +150,7 @@ def test_children_outlive_their_server(forks: Place):
     assert forks.run(forks.script(HOW))[1].startswith("forked")
 
 
+@pytest.mark.slow
 def test_a_server_that_hangs_is_given_up_and_what_it_was_asked_never_runs(forks: Place, tmp_path: Path):
     script = forks.script(f"{HOW}import sys\nopen({str(tmp_path)!r} + '/' + sys.argv[1] + str(os.getpid()), 'x')\n")
     forks.run(script, "warm-up")
@@ -168,6 +175,7 @@ def _hang(forks: Place, how: str) -> Path:
     return done
 
 
+@pytest.mark.slow
 def test_a_server_that_hangs_outside_of_python_is_ended_and_tried_twice(forks: Place):
     _hang(forks, "signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGALRM])")
     forks.constants = {"ANSWER_S": 1.0}
@@ -178,6 +186,7 @@ def test_a_server_that_hangs_outside_of_python_is_ended_and_tried_twice(forks: P
     assert "has not answered in 1 s and was ended" in forks.run(forks.script(HOW))[1]
 
 
+@pytest.mark.slow
 def test_nobody_waits_long_for_imports_but_they_are_used_when_they_are_done(forks: Place, tmp_path: Path):
     done = _hang(forks, "")
     output = tmp_path / "output"  # a pipe's end would be kept by what waits in the server's queue
@@ -282,6 +291,7 @@ def test_a_process_that_cannot_be_forked_whole_is_not(forks: Place, text: str, r
     assert reason in output
 
 
+@pytest.mark.slow
 def test_a_hundred_starts_and_kills_leave_nothing(forks: Place):
     raylet = sleeper()
     forks.variables = {"RAY_RAYLET_PID": str(raylet.pid)}
@@ -327,6 +337,7 @@ def test_a_warm_server_of_another_environment_makes_room(forks: Place):
     assert "other values of OMP_NUM_THREADS" in (forks.sockets / "fork_server.log").read_text()
 
 
+@pytest.mark.slow
 def test_a_warm_server_ends_with_whoever_started_it(forks: Place):
     start = (
         "import os, sys\nfrom pathlib import Path\nfrom platform.cluster.fork_server.command import start_warm\n"
@@ -339,6 +350,7 @@ def test_a_warm_server_ends_with_whoever_started_it(forks: Place):
     assert not sockets(forks)
 
 
+@pytest.mark.slow
 def test_a_warm_server_waits_as_long_as_whoever_started_it(forks: Place, monkeypatch: pytest.MonkeyPatch):
     """Its launcher may be packing first."""
     forks.script("import __main__\n__main__.IDLE_S = 0.1\n", "impatient.py")

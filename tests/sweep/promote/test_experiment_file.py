@@ -60,6 +60,7 @@ WIDE = trial(1, {"model.width": 1.25, "sampling.area": [0.1, 0.9]}, ["model.widt
 AS_BASE = trial(2, {}, [])
 
 
+@pytest.mark.slow
 def test_an_ensemble_has_what_its_trials_trained_with(tmp_path: Path):
     text = text_of(Sweep(book(BASE)), [SMALL, WIDE, AS_BASE], ["Seven.", "  run it"])
     experiment = composed(text, tmp_path)
@@ -106,6 +107,7 @@ def test_one_trial_is_a_training_with_its_words_in_the_file(tmp_path: Path):
     assert "  - override /sampling: small_crops" in text
 
 
+@pytest.mark.slow
 def test_where_and_how_the_sweep_ran_stays_behind():
     machine = ["output_dir=/elsewhere", "cluster=ray", "cluster.workers=4", "tracking=server", "storage.cache=/fast"]
     places = ["checkpoint.every_s=1", "name=swept", "fresh=true", "bench.repeats=2", "ensemble=googlenet_seven"]
@@ -113,6 +115,7 @@ def test_where_and_how_the_sweep_ran_stays_behind():
     assert text == text_of(Sweep(book(BASE)), [SMALL, WIDE], ["Two."])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("place", "written"),
     [("/data/set, no 1=x", '  shards: "/data/set, no 1=x"'), (str(ROOT / "data" / "mine"), "  shards: data/mine")],
@@ -124,6 +127,7 @@ def test_shards_in_the_checkout_are_relative_and_others_stay(place: str, written
     assert composed(text, tmp_path).config.data.shards == place
 
 
+@pytest.mark.slow
 def test_a_group_chosen_by_the_sweep_is_replaced_by_the_trials(tmp_path: Path):
     """A setting given beside the group stays on top of whichever group is chosen, as on the command line."""
     base = ["sampling=photometric", "sampling.lighting_std=0.2", "model=googlenet_bn"]
@@ -137,6 +141,7 @@ def test_a_group_chosen_by_the_sweep_is_replaced_by_the_trials(tmp_path: Path):
         assert member.sampling.photometric_range == [1.0, 1.0]
 
 
+@pytest.mark.slow
 def test_what_the_sweep_recorded_wins_over_the_words(tmp_path: Path):
     """`data=cifar10` sets a rate, but the sweep's command line gave one, which happened to be that of the digits."""
     swept = ["optim.lr=0.03", "data=cifar10"]
@@ -149,6 +154,7 @@ def test_what_the_sweep_recorded_wins_over_the_words(tmp_path: Path):
     assert "    p001-s0: [sampling=plain, optim.momentum=0.8]" in text
 
 
+@pytest.mark.slow
 def test_what_pbt_changed_has_its_last_value(tmp_path: Path):
     changes = [[1, "optim.lr", 0.02], [3, "optim.lr", 0.016], [3, "optim.momentum", 0.8]]
     mutated = trial(4, {"optim.lr": 0.03}, ["optim.lr=0.03"], changes=changes)
@@ -159,6 +165,7 @@ def test_what_pbt_changed_has_its_last_value(tmp_path: Path):
             assert (member.optim.lr, member.optim.momentum) == (0.016, 0.8)
 
 
+@pytest.mark.slow
 def test_the_promoted_experiment_can_be_changed_as_any_other(tmp_path: Path):
     text = text_of(Sweep(book(BASE)), [SMALL, WIDE], ["Two."])
     changed = composed(text, tmp_path, "data=digits", "training.epochs=3")
@@ -167,6 +174,7 @@ def test_the_promoted_experiment_can_be_changed_as_any_other(tmp_path: Path):
     assert changed.name == f"{NAME}-digits"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("data", ["digits", "cifar10", "imagenet", "folder"])
 def test_it_composes_on_the_command_line_with_every_data_set(data: str, tmp_path: Path):
     composed(text_of(Sweep(book(BASE)), [SMALL, WIDE], ["Two."]), tmp_path)

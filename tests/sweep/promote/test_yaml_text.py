@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
@@ -13,6 +14,7 @@ scalars = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False,
 values = scalars | st.lists(scalars, max_size=4)
 
 
+@pytest.mark.slow
 @given(values | st.text(st.characters(max_codepoint=0xFFFF, exclude_categories=["Cs"]), max_size=5))
 @example("1e-3")
 @example("\x1b[31m\x85\u2028\n")
