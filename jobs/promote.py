@@ -1,6 +1,6 @@
 """`job=promote`: the winning points of a sweep as an experiment of their own, `conf/experiment/NAME.yaml`.
 
-In: a sweep's folder (its book, learning curves and, for `promote.choose=greedy`, probabilities). Out: the file, and
+In: a sweep's folder (its store, learning curves and, for `promote.choose=greedy`, probabilities). Out: the file, and
 what was chosen and why on the terminal. Nothing is trained; neither Ray nor MLflow is asked.
 """
 
@@ -25,11 +25,11 @@ from platform.evaluation.report import percent
 from platform.evaluation.seal import is_complete
 from platform.experiment.folder import ExperimentFolder
 from platform.files import write_atomically
-from platform.sweep import curve
 from platform.sweep.promote import selection
 from platform.sweep.promote.experiment_file import Sweep, experiment_text
-from platform.sweep.ranking import rank
-from platform.sweep.trials import FILE, Book, Trial, name_of
+from platform.sweep.report.ranking import rank
+from platform.sweep.trial_store import FILE, Trial, TrialStore, name_of
+from platform.training import learning_curve
 
 if TYPE_CHECKING:
     from platform.evaluation.probabilities import MemberProbabilities
@@ -79,15 +79,15 @@ def run(experiment: Experiment) -> int:
         f"{_shown(file)} exists; give promote.experiment another name, or promote.replace=true to write over it",
     )
     folder = _folder(settings, Path(experiment.config.output_dir))
-    book = Book.read(folder.path)
-    winners = _ranked(folder, book)
+    store = TrialStore.read(folder.path)
+    winners = _ranked(folder, store)
     _require_enough(winners, settings.count, _shown(folder.path))
     chosen = _choose(settings, winners, folder)
     assert experiment.composer is not None
-    write_atomically(file, _text(settings, folder, book, chosen, experiment.composer))
+    write_atomically(file, _text(settings, folder, store, chosen, experiment.composer))
     print(_table(chosen))
     print(f"chosen    {chosen.how}")
-    print(f"from      {_shown(folder.path)}, {len(winners)} finished points, run at {_commit(book)}")
+    print(f"from      {_shown(folder.path)}, {len(winners)} finished points, run at {_commit(store)}")
     print(f"written   {_shown(file)}")
     print(f"run       {_command(settings)}")
     return 0
@@ -115,11 +115,11 @@ def _folder(settings: PromoteConfig, output_dir: Path) -> ExperimentFolder:
     return ExperimentFolder(swept[0])
 
 
-def _ranked(folder: ExperimentFolder, book: Book) -> list[Winner]:
+def _ranked(folder: ExperimentFolder, store: TrialStore) -> list[Winner]:
     """The finished points as the sweep ranks them; of points that tried the same, the better one."""
-    curves = {trial.name: curve.read(folder.member(trial.name).path) for trial in book.trials}
-    found = rank(book, curves, ["top1"], val_samples=1)  # their number bears on certainty, not on the order
-    winners = [Winner(book.trial(name_of(each.point, each.seeds[0])), list(each.scores)) for each in found.points]
+    curves = {trial.name: learning_curve.read(folder.member(trial.name).path) for trial in store.trials}
+    found = rank(store, curves, ["top1"], val_samples=1)  # their number bears on certainty, not on the order
+    winners = [Winner(store.trial(name_of(each.point, each.seeds[0])), list(each.scores)) for each in found.points]
     return [each for place, each in enumerate(winners) if not _tried_before(each, winners[:place])]
 
 
@@ -172,26 +172,28 @@ def _top1(scores: Scores) -> str:
     return percent(scores.rates()["top1"])
 
 
-def _text(settings: PromoteConfig, folder: ExperimentFolder, book: Book, chosen: Choice, composer: Composer) -> str:
+def _text(
+    settings: PromoteConfig, folder: ExperimentFolder, store: TrialStore, chosen: Choice, composer: Composer
+) -> str:
     """The file.
 
     Raises:
-        ConfigError: the book is not of this version, or the points are no ensemble.
+        ConfigError: the store is not of this version, or the points are no ensemble.
     """
     configs = folder.record().configs if folder.exists() else {}
-    trials, comments = [each.trial for each in chosen.winners], _comments(settings, folder, book, chosen)
+    trials, comments = [each.trial for each in chosen.winners], _comments(settings, folder, store, chosen)
     try:
-        return experiment_text(settings.experiment, Sweep(book, configs), trials, comments, composer)
+        return experiment_text(settings.experiment, Sweep(store, configs), trials, comments, composer)
     except (NotComposed, KeyError, TypeError, AttributeError) as error:
-        # The last three: a book that is no longer what a sweep wrote.
+        # The last three: a store that is no longer what a sweep wrote.
         reason = str(error) if not isinstance(error, KeyError) else f"{error} is missing"
         raise ConfigError(
             f"{_shown(folder.path / FILE)} does not fit this version ({reason}); "
-            f"promote with the checkout that ran the sweep: {_commit(book)}"
+            f"promote with the checkout that ran the sweep: {_commit(store)}"
         ) from error
 
 
-def _comments(settings: PromoteConfig, folder: ExperimentFolder, book: Book, chosen: Choice) -> list[str]:
+def _comments(settings: PromoteConfig, folder: ExperimentFolder, store: TrialStore, chosen: Choice) -> list[str]:
     """Where it comes from: the head of the file."""
     count = len(chosen.winners)
     what = f"{count} points of the sweep {folder.name}" if count > 1 else f"A point of the sweep {folder.name}"
@@ -200,7 +202,7 @@ def _comments(settings: PromoteConfig, folder: ExperimentFolder, book: Book, cho
     return [
         f"{what} ({settings.choose}): {_headline(chosen)}.",
         f"  {_command(settings)}",
-        f"Written by job=promote on {time.strftime('%F')} from {_shown(folder.path)}, run at {_commit(book)}.",
+        f"Written by job=promote on {time.strftime('%F')} from {_shown(folder.path)}, run at {_commit(store)}.",
         f"Chosen: {chosen.how}.",
         "Top-1 on the validation images at the end of the training (1 view), mean ± standard deviation over seeds:",
         *(f"  {each.trial.name:<{width}}  {each.text:<{score_width}}  {_tried(each)}" for each in chosen.winners),
@@ -243,8 +245,8 @@ def _halves(chosen: Choice, place: int) -> list[Scores]:
     return [chosen.path[place].selecting, chosen.path[place].held_out] if chosen.path else []
 
 
-def _commit(book: Book) -> str:
-    return f"commit {book.commit}" if book.commit else "an unknown commit"
+def _commit(store: TrialStore) -> str:
+    return f"commit {store.commit}" if store.commit else "an unknown commit"
 
 
 def _command(settings: PromoteConfig) -> str:

@@ -26,11 +26,11 @@ from platform.experiment.plan import Plan
 from platform.lanes.attempts import Attempts
 from platform.lanes.console import Console
 from platform.signals import signals
-from platform.sweep import ranking, report, table
-from platform.sweep.agenda import Agenda
-from platform.sweep.outcome import Curves
 from platform.sweep.plan import SweepPlan, composed, new_search, overrides_of, plan_sweep
-from platform.sweep.trials import DIVERGED, FAILED, FILE, FINISHED, OVER, WAITING, Book, Trial
+from platform.sweep.report import artifacts, ranking, table
+from platform.sweep.report.outcome import Curves
+from platform.sweep.trial_queue import TrialQueue
+from platform.sweep.trial_store import DIVERGED, FAILED, FILE, FINISHED, OVER, WAITING, Trial, TrialStore
 from platform.text import first_line
 from platform.tracking.runs import Runs
 from platform.tracking.tracker import git_commit, require_answer
@@ -80,42 +80,42 @@ class _Sweep:
         self._planned, self._folder, self._record = planned, folder, record
         self._experiment = planned.base.experiment
         self._config = self._experiment.config
-        self._book = self._open_book()
+        self._store = self._open_store()
         sweep = self._config.sweep
         self._have_evaluated_again()
-        for trial in self._book.trials:
+        for trial in self._store.trials:
             if trial.state not in OVER:  # a new launch gives it new attempts
                 member = folder.member(trial.name)
                 member.set_state(MemberState(error=member.state().error))
-        search = new_search(sweep, planned.space, self._book.points)
-        self.agenda = Agenda(sweep, self._book, search, folder.path, partial(overrides_of, self._config))
+        search = new_search(sweep, planned.space, self._store.points)
+        self.queue = TrialQueue(sweep, self._store, search, folder.path, partial(overrides_of, self._config))
 
     def run(self) -> int:
         started = time.monotonic()
-        before = sum(trial.state in OVER for trial in self._book.trials)
-        if self.agenda.is_over:
+        before = sum(trial.state in OVER for trial in self._store.trials)
+        if self.queue.is_over:
             print(f"{self._folder.name}: every trial is over; nothing to train (fresh=true sweeps anew)")
             waiting = deliver(self._experiment, self._folder)
             if not (self._folder.path / "report").exists() or self._unreported:
                 waiting = self._run_and_report(train=False)
         else:
             waiting = self._run_and_report(train=True)
-        now = sum(trial.state in OVER for trial in self._book.trials) - before
+        now = sum(trial.state in OVER for trial in self._store.trials) - before
         self._show(now, time.monotonic() - started)
         unscored = any(trial.state == FINISHED for trial in self._unreported)
-        return 1 if waiting or unscored or any(trial.state == FAILED for trial in self._book.trials) else 0
+        return 1 if waiting or unscored or any(trial.state == FAILED for trial in self._store.trials) else 0
 
-    def _open_book(self) -> Book:
-        book = Book.read(self._folder.path)
-        if self._record.member_runs and not book.trials:
+    def _open_store(self) -> TrialStore:
+        store = TrialStore.read(self._folder.path)
+        if self._record.member_runs and not store.trials:
             raise ConfigError(
                 f"{self._folder.path / FILE} is missing or empty, though the sweep had {len(self._record.member_runs)} "
                 "trials; bring it back, or give fresh=true to start anew"
             )
-        book.base, book.commit = asdict(self._config), book.commit or git_commit() or ""
-        book.choices = self._experiment.choices
-        book.write(self._folder.path)
-        return book
+        store.base, store.commit = asdict(self._config), store.commit or git_commit() or ""
+        store.choices = self._experiment.choices
+        store.write(self._folder.path)
+        return store
 
     def _have_evaluated_again(self) -> None:
         """Trials whose probabilities the launch before could not read: their weights are as they were."""
@@ -127,7 +127,7 @@ class _Sweep:
     @property
     def _unreported(self) -> list[Trial]:
         reported = set(self._record.reported)
-        return [trial for trial in self._book.trials if trial.state in OVER and trial.name not in reported]
+        return [trial for trial in self._store.trials if trial.state in OVER and trial.name not in reported]
 
     def _run_and_report(self, *, train: bool) -> int:
         """Returns the entries that still wait for MLflow.
@@ -171,9 +171,9 @@ class _Sweep:
             resources = connect(self._config.cluster, meanwhile=lambda: import_module("platform.tune.driver"))
             from platform.tune.driver import Tuning
 
-            tuning = Tuning(self._planned, self.agenda, self._composed, self._folder, self._record, resources)
+            tuning = Tuning(self._planned, self.queue, self._composed, self._folder, self._record, resources)
             stack.callback(tuning.close)
-            expected = max(0, self._planned.trials - sum(trial.state in OVER for trial in self._book.trials))
+            expected = max(0, self._planned.trials - sum(trial.state in OVER for trial in self._store.trials))
             with Console(base, [], tuning.side_by_side, expected=expected) as console:
                 console.say(
                     f"{self._experiment.name}: {expected} of {self._planned.trials} trials to run, "
@@ -200,20 +200,20 @@ class _Sweep:
         return composed(self._experiment, point, seed)
 
     def _report(self, runs: Runs) -> None:
-        self._book.write(self._folder.path)
+        self._store.write(self._folder.path)
         curves = self._curves()
         found = self._ranking(curves)
         place = self._folder.path / "report"
-        files = report.write(found, self._book, curves, self._config.sweep, self._folder.name, place)
-        status = "FINISHED" if any(trial.state == FINISHED for trial in self._book.trials) else "FAILED"
-        runs.close_sweep(status, report.metrics(found), files, found.verdict)
+        files = artifacts.write(found, self._store, curves, self._config.sweep, self._folder.name, place)
+        status = "FINISHED" if any(trial.state == FINISHED for trial in self._store.trials) else "FAILED"
+        runs.close_sweep(status, artifacts.metrics(found), files, found.verdict)
 
     def _ranking(self, curves: Curves) -> ranking.Ranking:
-        return ranking.rank(self._book, curves, self._config.sweep.objectives, self._planned.base.val_samples)
+        return ranking.rank(self._store, curves, self._config.sweep.objectives, self._planned.base.val_samples)
 
     def _curves(self) -> Curves:
         """Every trial has ended: none of them is read twice."""
-        return {trial.name: self.agenda.curve(trial.name) for trial in self._book.trials}
+        return {trial.name: self.queue.curve(trial.name) for trial in self._store.trials}
 
     def _show(self, trials: int, seconds: float) -> None:
         found = self._ranking(self._curves())
@@ -221,7 +221,7 @@ class _Sweep:
         print("\n".join(table.lines(found)))
         print()
         print("\n".join([found.verdict, *found.cautions]))
-        for trial in self._book.trials:
+        for trial in self._store.trials:
             if trial.state in (FAILED, DIVERGED):
                 print(f"{trial.name} {trial.state}: {trial.reason}")
         if trials:

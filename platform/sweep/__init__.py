@@ -1,1 +1,1 @@
-"""Sweeps: the space, who chooses its points, the book of trials, the ranking and its report."""
+"""Sweeps: the space, who chooses its points, the store of trials, the ranking and its report."""

@@ -19,7 +19,7 @@ from platform.experiment.plan import Plan, open_data, plan, plan_member
 from platform.overrides import key_of
 from platform.sweep.search import Search, random_points, search_of
 from platform.sweep.space import Parameter, grid, grid_size, overrides, parameters
-from platform.sweep.trials import Point
+from platform.sweep.trial_store import Point
 
 # What is the sweep's, or would make trials incomparable.
 NOT_SWEPT = ("job", "name", "seed", "order_seed", "output_dir", "fresh", "storage", "pack", "tracking", "ensemble")

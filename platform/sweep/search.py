@@ -1,6 +1,6 @@
 """Who chooses the points of a sweep: a list known beforehand (grid, random), or Optuna's TPE, which learns.
 
-In: the space, and what became of the points tried. Out: the next point. A search keeps nothing on disk: the book of
+In: the space, and what became of the points tried. Out: the next point. A search keeps nothing on disk: the store of
 trials is told to it again, so that a sweep goes on wherever it was killed.
 """
 
@@ -11,9 +11,9 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Protocol
 
 from platform.config.jobs import SweepConfig
-from platform.sweep.curve import Moment
 from platform.sweep.space import Parameter, draw, grid
-from platform.sweep.trials import FINISHED, STOPPED, Point
+from platform.sweep.trial_store import FINISHED, STOPPED, Point
+from platform.training.learning_curve import EvaluationPoint
 
 if TYPE_CHECKING:
     import optuna
@@ -34,7 +34,7 @@ class Search(Protocol):
         """A point that an earlier launch was given."""
         ...
 
-    def tell(self, number: int, state: str, curve: list[Moment]) -> None:
+    def tell(self, number: int, state: str, curve: list[EvaluationPoint]) -> None:
         """What became of a point with its first seed."""
         ...
 
@@ -87,7 +87,7 @@ class Listed:
     def again(self, number: int, point: Point) -> None:
         pass
 
-    def tell(self, number: int, state: str, curve: list[Moment]) -> None:
+    def tell(self, number: int, state: str, curve: list[EvaluationPoint]) -> None:
         pass
 
 
@@ -132,13 +132,13 @@ class Tpe:
         self._ask(number)
         self._seen.add(repr(point))
 
-    def tell(self, number: int, state: str, curve: list[Moment]) -> None:
+    def tell(self, number: int, state: str, curve: list[EvaluationPoint]) -> None:
         import optuna
 
         trial = self._trials.pop(number)
         if len(self._sweep.objectives) == 1:
-            for moment in curve:
-                trial.report(moment.top1, round(1000 * moment.epoch))  # steps differ with the batch
+            for evaluation in curve:
+                trial.report(evaluation.top1, round(1000 * evaluation.epoch))  # steps differ with the batch
         if state == STOPPED and curve and len(self._sweep.objectives) == 1:
             self._study.tell(trial, state=optuna.trial.TrialState.PRUNED)
         elif state == FINISHED and curve:

@@ -23,7 +23,7 @@ from typing import Any
 
 from platform.config.checks import require
 from platform.overrides import override
-from platform.sweep.trials import Point
+from platform.sweep.trial_store import Point
 
 ENTRIES = ("choices", "low", "high", "log", "step", "points", "when")
 KEY = re.compile(r"[A-Za-z_]\w*([./]\w+)*", re.ASCII)

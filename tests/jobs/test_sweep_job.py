@@ -20,9 +20,9 @@ from mlflow.tracking import MlflowClient
 from platform.chaos import session
 from platform.data import samplelog
 from platform.experiment.folder import ExperimentFolder
-from platform.sweep import curve
-from platform.sweep.trials import DIVERGED, FINISHED, OVER, STOPPED, WAITING, Book, Trial
+from platform.sweep.trial_store import DIVERGED, FINISHED, OVER, STOPPED, WAITING, Trial, TrialStore
 from platform.tracking.tracker import mlflow_ids
+from platform.training import learning_curve
 from platform.training.checkpoints import newest_step
 from tests.jobs.conftest import Runner
 from tests.jobs.test_train_job import _wait
@@ -53,7 +53,7 @@ class Sweep:
         return output
 
     def trials(self) -> dict[str, Trial]:
-        return {trial.name: trial for trial in Book.read(self.folder).trials}
+        return {trial.name: trial for trial in TrialStore.read(self.folder).trials}
 
     def states(self) -> dict[str, str]:
         return {name: trial.state for name, trial in self.trials().items()}
@@ -81,7 +81,7 @@ class Sweep:
 
     def top1(self, name: str) -> list[float]:
         """After each epoch."""
-        return [moment.top1 for moment in curve.read(self.member(name).path)]
+        return [evaluation.top1 for evaluation in learning_curve.read(self.member(name).path)]
 
     def runs(self) -> tuple[Run, dict[str, Run]]:
         """MLflow's run of the sweep, and those of the trials by name: exactly these are there."""
@@ -198,7 +198,7 @@ def test_a_sweep_stops_bad_trials_and_goes_on_after_a_kill_and_ctrl_c(launch: Ru
 
 def _stopped_with_young(sweep: Sweep, process: subprocess.Popen[str]) -> list[str]:
     """The young ones when one has finished: then the launcher is left stopped. Without it none of them comes further
-    than its first scores, and its book stays as it is."""
+    than its first scores, and its store stays as it is."""
     if not _young(sweep):
         return []
     process.send_signal(signal.SIGSTOP)

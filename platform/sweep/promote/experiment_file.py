@@ -1,6 +1,6 @@
 """Trials of a sweep as an experiment file that composes to exactly what they trained.
 
-In: the sweep's book, the trials, comments for the file's head. Out: the text of `conf/experiment/NAME.yaml`, composed
+In: the sweep's store, the trials, comments for the file's head. Out: the text of `conf/experiment/NAME.yaml`, composed
 as the launcher does it and compared with the trials before anybody gets it.
 """
 
@@ -17,7 +17,7 @@ from platform.config.identity import NOT_IDENTITY, differences, flatten, identit
 from platform.config.sections import SINGLE, Composer
 from platform.overrides import join, key_of, override, value_of
 from platform.sweep.promote.yaml_text import yaml_lines, yaml_value
-from platform.sweep.trials import Book, Trial
+from platform.sweep.trial_store import Trial, TrialStore
 from platform.text import printable
 
 Settings = dict[str, Any]  # dotted key -> value
@@ -32,7 +32,7 @@ _ABSENT = object()
 class Sweep:
     """What is promoted from."""
 
-    book: Book
+    store: TrialStore
     configs: dict[str, dict[str, Any]] = field(default_factory=dict)  # trial -> what it trained with, where recorded
 
 
@@ -44,10 +44,10 @@ def experiment_text(name: str, sweep: Sweep, trials: list[Trial], comments: list
 
     Raises:
         ConfigError: the trials cannot be one experiment, or it would not be what they trained; names the differences.
-        NotComposed: the book has keys, choices or kinds of values that this version does not have.
+        NotComposed: the store has keys, choices or kinds of values that this version does not have.
     """
     made = _Composed(composer)
-    base = made.base(sweep.book)
+    base = made.base(sweep.store)
     own = {trial.name: made.own(base, trial, sweep) for trial in trials}
     trained = {trial.name: made.trained(join(base, own[trial.name]), trial, sweep) for trial in trials}
     if len(trials) == 1:
@@ -59,7 +59,7 @@ def experiment_text(name: str, sweep: Sweep, trials: list[Trial], comments: list
         lines = made.file(name, "ensemble", base) + _members(own)
     head = [f"# {printable(comment)}".rstrip() for comment in ["@package _global_", *comments]]
     text = "\n".join([*head, *lines]) + "\n"
-    made.require_same(text, trained, sweep.book.commit)
+    made.require_same(text, trained, sweep.store.commit)
     return text
 
 
@@ -69,16 +69,16 @@ class _Composed:
     def __init__(self, composer: Composer) -> None:
         self._composer, self._usual = composer, composer.usual_choices()
 
-    def base(self, book: Book) -> list[str]:
+    def base(self, store: TrialStore) -> list[str]:
         """The sweep's base on a command line: groups first, then the settings that they do not make.
 
         Raises:
             ConfigError: they do not make all of it.
         """
-        chosen = {group: book.choices.get(group, self._usual[group]) for group in self._usual if group not in LEFT_OUT}
+        chosen = {group: store.choices.get(group, self._usual[group]) for group in self._usual if group not in LEFT_OUT}
         groups = [f"{group}={choice}" for group, choice in chosen.items() if choice != self._usual[group]]
-        overrides = groups + _differing(_kept(book.base), self._settings(groups))
-        _require_equal("the sweep's base", _kept(book.base), self._settings(overrides), book.commit)
+        overrides = groups + _differing(_kept(store.base), self._settings(groups))
+        _require_equal("the sweep's base", _kept(store.base), self._settings(overrides), store.commit)
         return overrides
 
     def own(self, base: list[str], trial: Trial, sweep: Sweep) -> list[str]:

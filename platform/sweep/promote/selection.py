@@ -6,7 +6,7 @@ In: points ranked best first, what each tried. Out: point numbers in the order t
 
 from typing import Any
 
-from platform.sweep.trials import Point
+from platform.sweep.trial_store import Point
 
 
 def best(ranked: list[int], count: int) -> list[int]:

@@ -1,6 +1,6 @@
 """The points of a sweep, best first, and how sure that order is.
 
-In: the book and the learning curves. Out: `Ranking`: every point with its mean over seeds, whether it differs from its
+In: the store and the learning curves. Out: `Ranking`: every point with its mean over seeds, whether it differs from its
 neighbour and from the best by more than noise, and a verdict in plain words.
 """
 
@@ -10,10 +10,10 @@ from dataclasses import dataclass, replace
 from statistics import fmean
 
 from platform.config.checks import require_at_least
-from platform.sweep.labels import point_label
-from platform.sweep.noise import LEVEL, Noise, holm
-from platform.sweep.outcome import Curves, Ranked, Unranked, of_point
-from platform.sweep.trials import DIVERGED, FAILED, FINISHED, STOPPED, WAITING, Book
+from platform.sweep.report.labels import point_label
+from platform.sweep.report.outcome import Curves, Ranked, Unranked, of_point
+from platform.sweep.report.significance import LEVEL, Noise, holm
+from platform.sweep.trial_store import DIVERGED, FAILED, FINISHED, STOPPED, WAITING, TrialStore
 
 DIGITS = 12  # of a mean; means that differ further down are equal, but for rounding
 NAMED = 6  # names a sentence can bear
@@ -37,7 +37,7 @@ class Tally:
 
 @dataclass(frozen=True)
 class Ranking:
-    """Every point of the book, once."""
+    """Every point of the store, once."""
 
     points: tuple[Ranked, ...]  # with a score, best first
     rest: tuple[Unranked, ...]  # without, the furthest first
@@ -86,7 +86,7 @@ class Ranking:
         return [sentence for sentence in sentences if sentence]
 
 
-def rank(book: Book, curves: Curves, objectives: Sequence[str], val_samples: int) -> Ranking:
+def rank(store: TrialStore, curves: Curves, objectives: Sequence[str], val_samples: int) -> Ranking:
     """Rank the points by their mean final top-1 over finished trials, those with several seeds first: a single score
     is more easily a lucky one. Points without a score come after.
 
@@ -94,12 +94,12 @@ def rank(book: Book, curves: Curves, objectives: Sequence[str], val_samples: int
         ConfigError: no validation images.
     """
     require_at_least("val_samples", val_samples, 1)
-    numbers = sorted({trial.point for trial in book.trials})
-    outcomes = [of_point(book.of_point(number), curves, val_samples) for number in numbers]
+    numbers = sorted({trial.point for trial in store.trials})
+    outcomes = [of_point(store.of_point(number), curves, val_samples) for number in numbers]
     points = [each for each in outcomes if isinstance(each, Ranked)]
     rest = [each for each in outcomes if isinstance(each, Unranked)]
     noise = Noise.of([point.scores for point in points], resolution=1 / val_samples)
-    states = Counter(trial.state for trial in book.trials)
+    states = Counter(trial.state for trial in store.trials)
     return Ranking(
         points=tuple(_compared(sorted(points, key=_order(points)), noise, len(objectives) > 1)),
         rest=tuple(sorted(rest, key=lambda each: (-each.epoch, -(each.top1 or 0), each.point))),
@@ -107,7 +107,7 @@ def rank(book: Book, curves: Curves, objectives: Sequence[str], val_samples: int
         val_samples=val_samples,
         noise=noise,
         tally=Tally(*(states[each] for each in (FINISHED, STOPPED, FAILED, WAITING, DIVERGED))),
-        changed=any(trial.changes for trial in book.trials),
+        changed=any(trial.changes for trial in store.trials),
     )
 
 

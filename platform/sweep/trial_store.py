@@ -1,4 +1,4 @@
-"""The book of a sweep: its trials, what each tried, and how it ended. `trials.json` in the sweep's folder, and
+"""The store of a sweep: its trials, what each tried, and how it ended. `trials.json` in the sweep's folder, and
 `trials.jsonl` beside it: what changed since, while a sweep runs or where it was killed.
 
 In: points from the search, ends from the cluster. Out: what the next launch goes on from, and what the ranking reads.
@@ -51,7 +51,7 @@ class Trial:
 
 
 @dataclass
-class Book:
+class TrialStore:
     """What is in `trials.json` and `trials.jsonl`."""
 
     base: dict[str, Any] = field(default_factory=dict)  # the experiment's config without any point
@@ -60,16 +60,16 @@ class Book:
     trials: list[Trial] = field(default_factory=list)
 
     @classmethod
-    def read(cls, folder: Path) -> "Book":
-        """The book in a sweep's folder; an empty one if there is none.
+    def read(cls, folder: Path) -> "TrialStore":
+        """The store in a sweep's folder; an empty one if there is none.
 
         Raises:
             ConfigError: it is torn, or not ours.
         """
         path = folder / FILE
         try:
-            book = read_with_changes(path, lambda: cls._read(folder))
-            book._check()
+            store = read_with_changes(path, lambda: cls._read(folder))
+            store._check()
         except FileNotFoundError:
             if (folder / CHANGES).exists():
                 raise ConfigError(
@@ -80,10 +80,10 @@ class Book:
             raise ConfigError(
                 f"{path} is damaged ({first_line(error)}); bring it back, or give fresh=true to start anew"
             ) from error
-        return book
+        return store
 
     @classmethod
-    def _read(cls, folder: Path) -> "Book":
+    def _read(cls, folder: Path) -> "TrialStore":
         content = json.loads((folder / FILE).read_text())
         trials = {trial.name: trial for each in read_changes(folder / CHANGES) if (trial := _trial(each))}
         known = [_trial(each) for each in content["trials"]]

@@ -12,10 +12,10 @@ from html import escape
 from pathlib import Path
 
 from platform.config.jobs import SweepConfig
-from platform.sweep.importance import Importance
-from platform.sweep.ranking import Ranking
-from platform.sweep.table import Line, cells, column_names, footnotes, table_lines, title
-from platform.sweep.trials import Book
+from platform.sweep.report.importance import Importance
+from platform.sweep.report.ranking import Ranking
+from platform.sweep.report.table import Line, cells, column_names, footnotes, table_lines, title
+from platform.sweep.trial_store import TrialStore
 from platform.text import printable
 
 STYLE = """
@@ -67,7 +67,7 @@ class Origin:
     date: datetime
 
 
-def page(ranking: Ranking, shares: Importance, book: Book, origin: Origin, pictures: list[Path]) -> str:
+def page(ranking: Ranking, shares: Importance, store: TrialStore, origin: Origin, pictures: list[Path]) -> str:
     """The verdict first, then what it rests on."""
     heading = escape(printable(f"Sweep {origin.name}"))
     cautions = [f'<p class="caution">{_text(caution)}</p>' for caution in ranking.cautions]
@@ -84,7 +84,7 @@ def page(ranking: Ranking, shares: Importance, book: Book, origin: Origin, pictu
         "<h2>Space</h2>",
         _definitions({key: _json(values) for key, values in origin.sweep.space.items()}),
         "<h2>Where it comes from</h2>",
-        _definitions(_provenance(ranking, book, origin)),
+        _definitions(_provenance(ranking, store, origin)),
     ]
     return (
         f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{heading}</title>'
@@ -132,17 +132,17 @@ def _picture(path: Path) -> str:
     return f'<h2>{caption}</h2>\n<img alt="{caption}" src="data:image/png;base64,{data}">'
 
 
-def _provenance(ranking: Ranking, book: Book, origin: Origin) -> dict[str, str]:
+def _provenance(ranking: Ranking, store: TrialStore, origin: Origin) -> dict[str, str]:
     sweep = origin.sweep
     return {
         "sweep": origin.name,
         "report of": origin.date.strftime("%Y-%m-%d %H:%M %Z").strip(),
-        "commit": book.commit or "unknown",
-        "groups": _json(book.choices),
+        "commit": store.commit or "unknown",
+        "groups": _json(store.choices),
         "search": f"{sweep.search}, scheduler {sweep.scheduler}, seed of the search {sweep.seed}",
         "objectives": ", ".join(ranking.objectives),
-        "seeds": f"{sweep.seeds} a point, added to the experiment's seed ({book.base.get('seed', 'unknown')})",
-        "trials": f"{ranking.tally} of {len(book.trials)}",
+        "seeds": f"{sweep.seeds} a point, added to the experiment's seed ({store.base.get('seed', 'unknown')})",
+        "trials": f"{ranking.tally} of {len(store.trials)}",
         "validation images": f"{ranking.val_samples:,}",
         "noise between seeds": _noise(ranking),
     }

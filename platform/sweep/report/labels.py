@@ -8,7 +8,7 @@ import json
 from collections.abc import Iterable
 from typing import Any
 
-from platform.sweep.trials import Point
+from platform.sweep.trial_store import Point
 from platform.text import printable
 
 ABSENT = "-"  # a key whose condition does not hold at this point

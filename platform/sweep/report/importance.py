@@ -1,6 +1,6 @@
 """How much each swept key explains of the differences in top-1: functional ANOVA (Hutter et al. 2014), by Optuna.
 
-In: the book's finished trials, each seed an observation. Out: a share for each key, or the reason why there is none.
+In: the store's finished trials, each seed an observation. Out: a share for each key, or the reason why there is none.
 A key that some points lack is judged among the trials that have it, and marked so: its share is of their variance only.
 """
 
@@ -12,16 +12,16 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from platform.sweep.noise import LEVEL, Noise
-from platform.sweep.outcome import Curves, final_top1
-from platform.sweep.trials import Book, Point
+from platform.sweep.report.outcome import Curves, final_top1
+from platform.sweep.report.significance import LEVEL, Noise
+from platform.sweep.trial_store import Point, TrialStore
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
 
 POINTS_NEEDED = 4  # a forest on fewer says nothing
 LOG_FROM = 10  # numbers whose largest is so many times the smallest are compared by their logarithms
-SEED = 0  # of the forest: the same book gives the same shares
+SEED = 0  # of the forest: the same store gives the same shares
 
 
 @dataclass(frozen=True)
@@ -52,9 +52,9 @@ class Importance:
     caution: str = ""
 
 
-def importance(book: Book, curves: Curves) -> Importance:
+def importance(store: TrialStore, curves: Curves) -> Importance:
     """The importance of every key that took several values. Keys of one value are left out: nothing can be said."""
-    seen = _observations(book, curves)
+    seen = _observations(store, curves)
     reason = _unclear(seen)
     if reason:
         return Importance(trials=len(seen), reason=reason)
@@ -65,9 +65,9 @@ def importance(book: Book, curves: Curves) -> Importance:
     return Importance(tuple(shares), len(seen), caution=_caution(seen))
 
 
-def _observations(book: Book, curves: Curves) -> list[Observation]:
+def _observations(store: TrialStore, curves: Curves) -> list[Observation]:
     """In an order that does not depend on when trials ended."""
-    scored = [(trial, final_top1(trial, curves)) for trial in sorted(book.trials, key=lambda t: (t.point, t.seed))]
+    scored = [(trial, final_top1(trial, curves)) for trial in sorted(store.trials, key=lambda t: (t.point, t.seed))]
     return [Observation(trial.point, trial.values, score) for trial, score in scored if score is not None]
 
 

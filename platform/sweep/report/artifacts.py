@@ -1,24 +1,24 @@
 """The report of a sweep: tables, pictures and an HTML page that holds them all.
 
-In: a ranking with its book and curves. Out: files in a folder, and figures for MLflow.
+In: a ranking with its store and curves. Out: files in a folder, and figures for MLflow.
 """
 
 from datetime import UTC, datetime
 from pathlib import Path
 
 from platform.config.jobs import SweepConfig
-from platform.sweep.importance import Importance, importance
-from platform.sweep.outcome import Curves
-from platform.sweep.page import Origin, page
-from platform.sweep.pictures import draw_curves, draw_front, draw_importance, draw_ranking
-from platform.sweep.ranking import Ranking
-from platform.sweep.table import csv_text, markdown
-from platform.sweep.trials import Book
+from platform.sweep.report.html import Origin, page
+from platform.sweep.report.importance import Importance, importance
+from platform.sweep.report.outcome import Curves
+from platform.sweep.report.plots import draw_curves, draw_front, draw_importance, draw_ranking
+from platform.sweep.report.ranking import Ranking
+from platform.sweep.report.table import csv_text, markdown
+from platform.sweep.trial_store import TrialStore
 
 
 def write(
     ranking: Ranking,
-    book: Book,
+    store: TrialStore,
     curves: Curves,
     sweep: SweepConfig,
     name: str,
@@ -30,13 +30,13 @@ def write(
     `date` is that of the report: now, if None.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    shares = importance(book, curves)
-    pictures = _pictures(ranking, shares, book, curves, folder)
+    shares = importance(store, curves)
+    pictures = _pictures(ranking, shares, store, curves, folder)
     origin = Origin(name, sweep, date or datetime.now(UTC))
     texts = {
         "ranking.md": markdown(ranking),
         "ranking.csv": csv_text(ranking),
-        "report.html": page(ranking, shares, book, origin, pictures),
+        "report.html": page(ranking, shares, store, origin, pictures),
     }
     for file, text in texts.items():
         (folder / file).write_text(text, encoding="utf-8")
@@ -60,15 +60,15 @@ def metrics(ranking: Ranking) -> dict[str, float]:
     return {key: float(value) for key, value in figures.items() if value is not None}
 
 
-def _pictures(ranking: Ranking, shares: Importance, book: Book, curves: Curves, folder: Path) -> list[Path]:
+def _pictures(ranking: Ranking, shares: Importance, store: TrialStore, curves: Curves, folder: Path) -> list[Path]:
     """Those that have something to show."""
     paths: list[Path] = []
     if ranking.points:
         paths.append(folder / "ranking.png")
         draw_ranking(ranking, paths[-1])
-    if any(curves.get(trial.name) for trial in book.trials):
+    if any(curves.get(trial.name) for trial in store.trials):
         paths.append(folder / "curves.png")
-        draw_curves(ranking, book, curves, paths[-1])
+        draw_curves(ranking, store, curves, paths[-1])
     if shares.shares:
         paths.append(folder / "importance.png")
         draw_importance(shares, paths[-1])

@@ -8,12 +8,12 @@ import math
 from dataclasses import dataclass
 from statistics import fmean, stdev
 
-from platform.sweep.curve import Moment
-from platform.sweep.labels import point_name
-from platform.sweep.trials import FINISHED, Point, Trial
+from platform.sweep.report.labels import point_name
+from platform.sweep.trial_store import FINISHED, Point, Trial
 from platform.text import printable
+from platform.training.learning_curve import EvaluationPoint
 
-Curves = dict[str, list[Moment]]  # name of a trial -> its moments in order
+Curves = dict[str, list[EvaluationPoint]]  # name of a trial -> its evaluations in order
 
 
 @dataclass(frozen=True)
@@ -96,7 +96,11 @@ def final_top1(trial: Trial, curves: Curves) -> float | None:
     """The score at the end of a finished trial; None where it did not finish, or none was kept."""
     if trial.state != FINISHED:
         return None
-    ends = [moment.top1 for moment in curves.get(trial.name, []) if moment.last and math.isfinite(moment.top1)]
+    ends = [
+        evaluation.top1
+        for evaluation in curves.get(trial.name, [])
+        if evaluation.last and math.isfinite(evaluation.top1)
+    ]
     return ends[-1] if ends else None
 
 
@@ -105,18 +109,18 @@ def sampling_error(share: float, samples: int) -> float:
     return max((share * (1 - share) / samples) ** 0.5, 1 / samples)
 
 
-def _images_per_s(curve: list[Moment]) -> float | None:
+def _images_per_s(curve: list[EvaluationPoint]) -> float | None:
     """All images by all the time, so that a short slow epoch counts for what it took."""
     steps, time, before = 0, 0.0, 0
-    for moment in curve:
-        if math.isfinite(moment.images_per_s) and moment.images_per_s > 0:
-            steps += moment.step - before
-            time += (moment.step - before) / moment.images_per_s
-        before = moment.step
+    for evaluation in curve:
+        if math.isfinite(evaluation.images_per_s) and evaluation.images_per_s > 0:
+            steps += evaluation.step - before
+            time += (evaluation.step - before) / evaluation.images_per_s
+        before = evaluation.step
     return steps / time if time > 0 else None
 
 
-def _reached(curve: list[Moment]) -> tuple[float, float | None]:
+def _reached(curve: list[EvaluationPoint]) -> tuple[float, float | None]:
     """The epoch, and the score then."""
     if not curve:
         return 0.0, None

@@ -8,13 +8,13 @@ import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from platform.sweep.curve import Moment
-from platform.sweep.importance import Importance
-from platform.sweep.labels import headings, point_label, shortened
-from platform.sweep.outcome import Curves, Ranked
-from platform.sweep.ranking import Ranking
-from platform.sweep.trials import FAILED, STOPPED, Book, Trial
+from platform.sweep.report.importance import Importance
+from platform.sweep.report.labels import headings, point_label, shortened
+from platform.sweep.report.outcome import Curves, Ranked
+from platform.sweep.report.ranking import Ranking
+from platform.sweep.trial_store import FAILED, STOPPED, Trial, TrialStore
 from platform.text import printable
+from platform.training.learning_curve import EvaluationPoint
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -75,21 +75,21 @@ def draw_importance(importance: Importance, path: Path) -> None:
     _save(figure, path)
 
 
-def draw_curves(ranking: Ranking, book: Book, curves: Curves, path: Path) -> None:
+def draw_curves(ranking: Ranking, store: TrialStore, curves: Curves, path: Path) -> None:
     """Validation top-1 against the epoch: the best points in colours, the others grey, early ends marked.
 
     The whole on the left; on the right the second half of the best, which lie close together there.
     """
     colours = dict(zip((point.point for point in ranking.points), COLOURS, strict=False))
     figure, whole, end = _two_panels()
-    for trial in sorted(book.trials, key=lambda each: (each.point in colours, -each.point)):  # colours on top
+    for trial in sorted(store.trials, key=lambda each: (each.point in colours, -each.point)):  # colours on top
         for axes in (whole, end):
             _draw_curve(axes, trial, curves, colours.get(trial.point))
-    _look_closer(end, [curves.get(trial.name, []) for trial in book.trials if trial.point in colours])
+    _look_closer(end, [curves.get(trial.name, []) for trial in store.trials if trial.point in colours])
     whole.set_ylabel("validation top-1, %")
     whole.set_title("learning curves, each seed a line", fontsize="medium")
     end.set_title("the best of them, second half", fontsize="medium")
-    _explain_curves(whole, ranking, book, curves, colours)
+    _explain_curves(whole, ranking, store, curves, colours)
     for text in figure.legend(loc="outside lower center", fontsize="small", ncols=2).get_texts():
         text.set_parse_math(False)
     _save(figure, path)
@@ -117,22 +117,25 @@ def draw_front(ranking: Ranking, path: Path) -> None:
 
 
 def _draw_curve(axes: "Axes", trial: Trial, curves: Curves, colour: str | None) -> None:
-    """One line; grey without a colour. A lone moment is a dot."""
-    moments = curves.get(trial.name, [])
-    if not moments:
+    """One line; grey without a colour. A lone evaluation is a dot."""
+    evaluations = curves.get(trial.name, [])
+    if not evaluations:
         return
-    epochs, scores = [moment.epoch for moment in moments], [100 * moment.top1 for moment in moments]
-    dot = "." if len(moments) == 1 else None
+    epochs, scores = (
+        [evaluation.epoch for evaluation in evaluations],
+        [100 * evaluation.top1 for evaluation in evaluations],
+    )
+    dot = "." if len(evaluations) == 1 else None
     axes.plot(epochs, scores, color=colour or GREY, linewidth=1.6 if colour else 0.8, alpha=0.8, marker=dot)
     if trial.state in ENDS:
         marker, end = ENDS[trial.state]
         axes.plot(epochs[-1], scores[-1], marker, color=end, markersize=6, zorder=3)
 
 
-def _look_closer(axes: "Axes", best: list[list[Moment]]) -> None:
+def _look_closer(axes: "Axes", best: list[list[EvaluationPoint]]) -> None:
     """Limits that hold the second half of these curves."""
-    last = max((moment.epoch for curve in best for moment in curve), default=0.0)
-    scores = [100 * moment.top1 for curve in best for moment in curve if moment.epoch >= last / 2]
+    last = max((evaluation.epoch for curve in best for evaluation in curve), default=0.0)
+    scores = [100 * evaluation.top1 for curve in best for evaluation in curve if evaluation.epoch >= last / 2]
     if not last or max(scores) == min(scores):
         return
     margin = 0.05 * (max(scores) - min(scores))
@@ -140,16 +143,16 @@ def _look_closer(axes: "Axes", best: list[list[Moment]]) -> None:
     axes.set_ylim(min(scores) - margin, max(scores) + margin)
 
 
-def _explain_curves(axes: "Axes", ranking: Ranking, book: Book, curves: Curves, colours: dict[int, str]) -> None:
+def _explain_curves(axes: "Axes", ranking: Ranking, store: TrialStore, curves: Curves, colours: dict[int, str]) -> None:
     """Entries of the legend, for what is in the picture."""
     names = headings(ranking.keys)
     for point in ranking.points[: len(colours)]:
         label = shortened(f"{point.name}  {point_label(point.values, names)}", LABEL_WIDTH + 12)
         axes.plot([], [], color=colours[point.point], linewidth=2, label=label)
-    if any(trial.point not in colours for trial in book.trials):
+    if any(trial.point not in colours for trial in store.trials):
         axes.plot([], [], color=GREY, label="other points")
     for state, (marker, colour) in ENDS.items():
-        if any(trial.state == state and curves.get(trial.name) for trial in book.trials):
+        if any(trial.state == state and curves.get(trial.name) for trial in store.trials):
             axes.plot([], [], marker, color=colour, label="stopped early" if state == STOPPED else state)
 
 

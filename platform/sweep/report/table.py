@@ -16,9 +16,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from platform.sweep.labels import ABSENT, headings, shortened, value_text
-from platform.sweep.outcome import Ranked, Unranked
-from platform.sweep.ranking import Ranking
+from platform.sweep.report.labels import ABSENT, headings, shortened, value_text
+from platform.sweep.report.outcome import Ranked, Unranked
+from platform.sweep.report.ranking import Ranking
 from platform.text import printable
 
 WIDTH = 120
