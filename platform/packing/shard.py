@@ -1,11 +1,11 @@
 """One shard: the unit of packing, a pure function of its items and settings, in whatever process.
 
 In: a task with its share of the items. Out: the shard in its target, its index entry, and what could not be read.
+The tar is written by webdataset's own `TarWriter`, with owner and time fixed. What is ours is around it: even shards
+whose number is known beforehand (`ShardWriter` cuts wherever one is full), their checksums, and going on after a kill.
 """
 
 import hashlib
-import io
-import tarfile
 import threading
 from collections import Counter
 from collections.abc import Iterator
@@ -24,7 +24,8 @@ from platform.packing.sources import Source
 from platform.packing.target import Record, Target, md5_of
 from platform.text import first_line
 
-LAYOUT = 1  # of shards; another one has unfinished packings begin anew
+LAYOUT = 2  # of shards: raised when the same images make other bytes, so that unfinished packings begin anew
+REPRODUCIBLE: dict[str, Any] = {"user": "", "group": "", "mode": 0o644, "mtime": 0}  # bytes depend on the samples alone
 
 
 class Stopped(Exception):
@@ -137,11 +138,12 @@ class _Seen:
 
 def _write(task: ShardTask, path: Path, stop: threading.Event | None, seen: _Seen) -> dict[str, Any]:
     """Write the tar; its index entry."""
+    from webdataset.writer import TarWriter  # brings torch, which takes a second
+
     samples = 0
-    with tarfile.open(path, "w", format=tarfile.USTAR_FORMAT) as tar:
-        for key, extension, image, label in _samples(task, stop, seen):
-            _add(tar, f"{key:09d}.{extension}", image)
-            _add(tar, f"{key:09d}.cls", str(label).encode())
+    with path.open("wb") as file, TarWriter(file, **REPRODUCIBLE) as tar:
+        for sample in _samples(task, stop, seen):
+            tar.write(sample)
             samples += 1
     return {
         "url": task.name,
@@ -152,8 +154,8 @@ def _write(task: ShardTask, path: Path, stop: threading.Event | None, seen: _See
     }
 
 
-def _samples(task: ShardTask, stop: threading.Event | None, seen: _Seen) -> Iterator[tuple[int, str, bytes, int]]:
-    """(key, extension, image, label) of every item that can be read; the others are listed."""
+def _samples(task: ShardTask, stop: threading.Event | None, seen: _Seen) -> Iterator[dict[str, Any]]:
+    """Every item that can be read as a sample of webdataset's; the others are listed in `seen`."""
     for key, (item, label) in enumerate(zip(task.items, task.labels, strict=True), task.first):
         if stop is not None and stop.is_set():
             raise Stopped
@@ -174,7 +176,7 @@ def _samples(task: ShardTask, stop: threading.Event | None, seen: _Seen) -> Iter
         seen.encoded += image.content is not content
         if image.converted:
             seen.converted[image.converted] += 1
-        yield key, image.extension, image.content, label
+        yield {"__key__": f"{key:09d}", image.extension: image.content, "cls": label}
 
 
 def too_many(unreadable: list[str], limit: int) -> ConfigError:
@@ -190,9 +192,3 @@ def _reason(error: Exception) -> str:
     if isinstance(error, Image.DecompressionBombError):
         return f"more than {2 * (Image.MAX_IMAGE_PIXELS or 0):,} pixels; shrink it"
     return first_line(error) or type(error).__name__
-
-
-def _add(tar: tarfile.TarFile, name: str, content: bytes) -> None:
-    info = tarfile.TarInfo(name)  # owner, mode and time stay at their defaults: the bytes depend on the samples alone
-    info.size = len(content)
-    tar.addfile(info, io.BytesIO(content))
