@@ -1,7 +1,7 @@
 """`job=sweep`: trials of `sweep.space` on Ray Tune, each an ordinary training, then their ranking.
 
-In: an experiment with a sweep. Out: `trials.json`, each trial's weights and probabilities, a run in MLflow for each
-under one parent, and `report/`. The same command again goes on: trials that are over stay as they are.
+In: an experiment with a sweep. Out: `trials.json`, each trial's weights and probabilities, an MLflow run for each
+trial under one parent run, and `report/`. The same command again goes on: trials that are over stay as they are.
 """
 
 import contextlib
@@ -26,9 +26,11 @@ from platform.experiment.plan import Plan
 from platform.lanes.attempts import Attempts
 from platform.lanes.console import Console
 from platform.signals import signals
-from platform.sweep.plan import SweepPlan, composed, new_search, overrides_of, plan_sweep
+from platform.sweep.plan import SweepPlan, plan_sweep
 from platform.sweep.report import artifacts, ranking, table
 from platform.sweep.report.outcome import Curves
+from platform.sweep.search import search_of
+from platform.sweep.trial_config import composed, overrides_of
 from platform.sweep.trial_queue import TrialQueue
 from platform.sweep.trial_store import DIVERGED, FAILED, FILE, FINISHED, OVER, WAITING, Trial, TrialStore
 from platform.text import first_line
@@ -42,7 +44,14 @@ IDENTITY = ("space", "search", "objectives", "scheduler", "grace_epochs", "reduc
 
 
 def run(experiment: Experiment) -> int:
-    """Run what is left of the sweep and rank it; 0 if every trial ended, 1 if some failed, 130 if interrupted."""
+    """Run what is left of the sweep and rank its points.
+
+    Returns:
+        The exit code: 0 if every trial ended, 1 if some failed or metrics are still queued, 130 if interrupted.
+
+    Raises:
+        ConfigError: the sweep cannot be run as it is configured.
+    """
     planned = plan_sweep(experiment)
     require_copies(experiment)
     config = experiment.config
@@ -74,7 +83,7 @@ def run(experiment: Experiment) -> int:
 
 
 class _Sweep:
-    """One launch of a sweep whose folder is held."""
+    """One launch of a sweep whose folder is locked."""
 
     def __init__(self, planned: SweepPlan, folder: ExperimentFolder, record: Record) -> None:
         self._planned, self._folder, self._record = planned, folder, record
@@ -87,7 +96,7 @@ class _Sweep:
             if trial.state not in OVER:  # a new launch gives it new attempts
                 member = folder.member(trial.name)
                 member.set_state(MemberState(error=member.state().error))
-        search = new_search(sweep, planned.space, self._store.points)
+        search = search_of(sweep, planned.space, self._store.points)
         self.queue = TrialQueue(sweep, self._store, search, folder.path, partial(overrides_of, self._config))
 
     def run(self) -> int:
@@ -118,7 +127,7 @@ class _Sweep:
         return store
 
     def _have_evaluated_again(self) -> None:
-        """Trials whose probabilities the launch before could not read: their weights are as they were."""
+        """Queue finished trials again whose probabilities are missing: they are only evaluated, not trained."""
         views = max(self._config.evaluation.views)
         for trial in self._unreported:
             if trial.state == FINISHED and not self._folder.member(trial.name).is_finished(views):
@@ -130,10 +139,13 @@ class _Sweep:
         return [trial for trial in self._store.trials if trial.state in OVER and trial.name not in reported]
 
     def _run_and_report(self, *, train: bool) -> int:
-        """Returns the entries that still wait for MLflow.
+        """Run trials (if `train`) and write the report.
+
+        Returns:
+            How many journal entries are still queued for MLflow.
 
         Raises:
-            Interrupted: by a signal, with every run closed as what it was.
+            Interrupted: by a signal; every MLflow run was ended as killed.
         """
         base = replace(self._planned.base, members=[])
         runs = Runs(self._experiment, self._folder, self._record, [])
@@ -151,7 +163,7 @@ class _Sweep:
         return waiting
 
     def _report_ends(self, runs: Runs) -> None:
-        """Of trials whose launcher was killed before it could: whatever is over is reported once."""
+        """Report trials that are over but were not reported, as their launcher was killed before it could."""
         late = self._unreported
         Attempts(self._folder, [trial.name for trial in late]).close(LAUNCHER_LOST)
         results = Results(self._folder, self._config.evaluation.views)
@@ -159,7 +171,7 @@ class _Sweep:
             try:
                 results.begin(runs, trial, self._composed(trial.values, trial.seed))
                 results.end(runs, results.scored(trial), log.warning)
-            except ConfigError:  # a point that cannot be: it never began
+            except ConfigError:  # a point whose config cannot be: its trial never began
                 self._record.reported.append(trial.name)
 
     def _run_trials(self, base: Plan, runs: Runs) -> None:
@@ -212,7 +224,7 @@ class _Sweep:
         return ranking.rank(self._store, curves, self._config.sweep.objectives, self._planned.base.val_samples)
 
     def _curves(self) -> Curves:
-        """Every trial has ended: none of them is read twice."""
+        """The learning curve of each trial, by its name. All have ended, so that none is read twice."""
         return {trial.name: self.queue.curve(trial.name) for trial in self._store.trials}
 
     def _show(self, trials: int, seconds: float) -> None:

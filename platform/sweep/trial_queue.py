@@ -15,7 +15,7 @@ from platform.sweep.search import Search
 from platform.sweep.trial_store import FINISHED, OVER, WAITING, Point, Trial, TrialStore, name_of
 from platform.training.learning_curve import CurveReader
 
-REPLAYED = ("asha", "hyperband", "median")  # schedulers that must hear again what trials of earlier launches scored
+REPLAYED = ("asha", "hyperband", "median")  # schedulers that need the scores of earlier launches' trials again
 
 
 class NoTrial(Enum):
@@ -26,7 +26,7 @@ class NoTrial(Enum):
 
 
 class TrialQueue:
-    """Hands out trials."""
+    """Hands out the trials of a sweep, and takes note of how they end."""
 
     def __init__(
         self,
@@ -39,14 +39,14 @@ class TrialQueue:
         """
         Args:
             sweep: its settings.
-            store: what earlier launches did; kept up to date.
-            search: a fresh one, which is told what is in the store.
+            store: the trials of earlier launches; new ones are added to it and to its files.
+            search: a fresh one, which is told the trials in the store.
             folder: of the sweep.
-            overrides: of a point and its seed.
+            overrides: makes the overrides of a trial from its point and seed.
         """
         self._sweep, self._store, self._search, self._folder, self._overrides = sweep, store, search, folder, overrides
         self._running: dict[str, Trial] = {}
-        self._seeds: dict[int, set[int]] = defaultdict(set)  # of each point
+        self._seeds: dict[int, set[int]] = defaultdict(set)  # point -> the seeds that it has trials of
         for trial in store.trials:
             self._seeds[trial.point].add(trial.seed)
         self.curve = CurveReader(lambda name: ExperimentFolder(folder).member(name).path)
@@ -56,16 +56,16 @@ class TrialQueue:
             self._queue = self._replays() + self._queue
 
     def next(self) -> Trial | NoTrial:
-        """The next trial to run; one that is over already is to be told again, not trained."""
+        """The next trial to run. One that is over already is not to be trained: the scheduler is to get its scores."""
         trial = self._queue.pop(0) if self._queue else self._first_seed() or self._other_seed()
         if isinstance(trial, Trial):
             self._running[trial.name] = trial
-            if trial.state not in OVER:  # else it is only told again
+            if trial.state not in OVER:
                 self.curve.runs(trial.name)
         return trial
 
     def end(self, trial: Trial, state: str, reason: str = "") -> None:
-        """A trial that was handed out has ended."""
+        """Take note that a trial which was handed out has ended, in which state and why."""
         self._running.pop(trial.name, None)
         self.curve.ended(trial.name)
         if trial.state in OVER:
@@ -76,13 +76,13 @@ class TrialQueue:
             self._search.tell(trial.point, state, self.curve(trial.name))
 
     def place_at(self, epoch: float, top1: float) -> tuple[int, int]:
-        """(what place a score has at an epoch, how many trials have come so far)."""
+        """(rank of a score at an epoch, from 1; how many trials have reached that epoch)."""
         there = self.curve.top1_at(epoch, [each.name for each in self._store.trials])
         return 1 + sum(other > top1 for other in there), len(there)
 
     @property
     def is_over(self) -> bool:
-        """Whether there is nothing to run."""
+        """Whether no trial is running, and none is left to run."""
         return not (self._queue or self._running or self._more())
 
     def _tell_search(self) -> None:
@@ -112,7 +112,7 @@ class TrialQueue:
         return self._add(number, self._search.next(number), seed=0) if number < self._search.size else None
 
     def _other_seed(self) -> Trial | NoTrial:
-        """Where the best points get them, not before every first seed has ended."""
+        """A trial with another seed. If only the best points get more seeds, every first seed has to end before."""
         if self._chooses and any(trial.seed == 0 for trial in self._running.values()):
             return NoTrial.YET
         for point, values, seed in self._missing_seeds():
@@ -130,7 +130,7 @@ class TrialQueue:
                     yield trial.point, trial.values, seed
 
     def _finalists(self) -> list[Trial]:
-        """The first trials of the points that are tried with every seed, the best first."""
+        """The first trials of the points that get every seed, the best first."""
         firsts = [trial for trial in self._store.trials if trial.seed == 0]
         if not self._chooses:
             return firsts

@@ -13,8 +13,10 @@ from platform.checkout import ROOT
 from platform.compose.composer import HydraComposer
 from platform.config.checks import ConfigError
 from platform.config.sections import Config, DataConfig
-from platform.sweep.plan import SweepPlan, composed, lines, overrides_of, plan_sweep, refuse_without_effect
+from platform.sweep.checks import refuse_without_effect
+from platform.sweep.plan import SweepPlan, lines, plan_sweep
 from platform.sweep.space import parameters
+from platform.sweep.trial_config import composed, overrides_of
 from tests.composing import composing
 from tests.launching import launched
 

@@ -71,8 +71,8 @@ class Launch:
         self.store = TrialStore.read(self.folder)
         self.store.write(self.folder)
         self.before = [replace(trial) for trial in self.store.trials]
-        words = lambda point, seed: [f"optim.lr={point['optim.lr']}", f"seed={seed}"]  # noqa: E731
-        self.queue = TrialQueue(self.sweep, self.store, self.search, self.folder, words)
+        overrides = lambda point, seed: [f"optim.lr={point['optim.lr']}", f"seed={seed}"]  # noqa: E731
+        self.queue = TrialQueue(self.sweep, self.store, self.search, self.folder, overrides)
         self.running: list[Trial] = []
         self.handed_out: list[Trial] = []
         self.replayed: list[str] = []

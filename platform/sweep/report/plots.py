@@ -1,6 +1,6 @@
-"""The pictures of a sweep: ranking, importance, learning curves, trade-offs.
+"""The plots of a sweep: ranking, importance, learning curves, trade-offs.
 
-In: a ranking, importances, curves. Out: PNG files. Text from the user is drawn as it is, never as a formula.
+In: a ranking, importances, learning curves. Out: PNG files. Text from the user is drawn as it is, never as a formula.
 """
 
 import textwrap
@@ -20,16 +20,16 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-MOST_POINTS = 30
-LABEL_WIDTH = 62  # letters in a line
+MAX_POINTS = 30  # in the plot of the ranking
+LABEL_WIDTH = 62  # characters in a line
 BLUE, GREY = "#0072b2", "#9a9a9a"
 COLOURS = ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9"]  # Okabe & Ito: apart for the colour-blind
 ENDS = {STOPPED: ("o", "#555555"), FAILED: ("X", "black")}  # marker and its colour
 
 
 def draw_ranking(ranking: Ranking, path: Path) -> None:
-    """Every seed as a dot, every point as mean ± sd, the best on top."""
-    points = ranking.points[:MOST_POINTS]
+    """Plot the ranking: every seed as a dot, every point as mean ± sd, the best on top."""
+    points = ranking.points[:MAX_POINTS]
     figure, axes = _figure(height=1.5 + 0.4 * len(points), width=11)
     for place, point in enumerate(points):
         colour = BLUE if point.contender else GREY
@@ -51,7 +51,7 @@ def draw_ranking(ranking: Ranking, path: Path) -> None:
 
 
 def draw_importance(importance: Importance, path: Path) -> None:
-    """A bar for each key, the most important on top; paler where only some trials have the key."""
+    """Plot importances: a bar for each key, the most important on top; paler where only some trials have the key."""
     shares = importance.shares
     figure, axes = _figure(height=1.4 + 0.42 * len(shares), width=8)
     whole = [share.trials == importance.trials for share in shares]
@@ -76,9 +76,9 @@ def draw_importance(importance: Importance, path: Path) -> None:
 
 
 def draw_curves(ranking: Ranking, store: TrialStore, curves: Curves, path: Path) -> None:
-    """Validation top-1 against the epoch: the best points in colours, the others grey, early ends marked.
+    """Plot validation top-1 against the epoch: the best points in colours, the others grey, early ends marked.
 
-    The whole on the left; on the right the second half of the best, which lie close together there.
+    All curves are on the left; on the right is the second half of the best ones, which lie close together there.
     """
     colours = dict(zip((point.point for point in ranking.points), COLOURS, strict=False))
     figure, whole, end = _two_panels()
@@ -96,7 +96,7 @@ def draw_curves(ranking: Ranking, store: TrialStore, curves: Curves, path: Path)
 
 
 def draw_front(ranking: Ranking, path: Path) -> None:
-    """Top-1 against training speed; the best trade-offs named and joined."""
+    """Plot top-1 against training speed, the Pareto front named and joined by a line."""
     figure, axes = _figure(height=5, width=8)
     for point in ranking.points:
         if point.images_per_s is not None:
@@ -117,7 +117,7 @@ def draw_front(ranking: Ranking, path: Path) -> None:
 
 
 def _draw_curve(axes: "Axes", trial: Trial, curves: Curves, colour: str | None) -> None:
-    """One line; grey without a colour. A lone evaluation is a dot."""
+    """A trial as a line; grey without a colour. A single evaluation is a dot."""
     evaluations = curves.get(trial.name, [])
     if not evaluations:
         return
@@ -133,7 +133,7 @@ def _draw_curve(axes: "Axes", trial: Trial, curves: Curves, colour: str | None) 
 
 
 def _look_closer(axes: "Axes", best: list[list[EvaluationPoint]]) -> None:
-    """Limits that hold the second half of these curves."""
+    """Set the limits of the axes to the second half of these curves."""
     last = max((evaluation.epoch for curve in best for evaluation in curve), default=0.0)
     scores = [100 * evaluation.top1 for curve in best for evaluation in curve if evaluation.epoch >= last / 2]
     if not last or max(scores) == min(scores):
@@ -144,7 +144,7 @@ def _look_closer(axes: "Axes", best: list[list[EvaluationPoint]]) -> None:
 
 
 def _explain_curves(axes: "Axes", ranking: Ranking, store: TrialStore, curves: Curves, colours: dict[int, str]) -> None:
-    """Entries of the legend, for what is in the picture."""
+    """Add legend entries for what is in the plot."""
     names = headings(ranking.keys)
     for point in ranking.points[: len(colours)]:
         label = shortened(f"{point.name}  {point_label(point.values, names)}", LABEL_WIDTH + 12)
@@ -157,7 +157,7 @@ def _explain_curves(axes: "Axes", ranking: Ranking, store: TrialStore, curves: C
 
 
 def _label(point: Ranked, ranking: Ranking) -> str:
-    """Two lines at most."""
+    """The label of a point, of two lines at most."""
     seeds = "" if point.n == point.trials else f" ({point.n} of {point.trials} seeds)"
     text = f"{point.name}{seeds}: {point_label(point.values, headings(ranking.keys))}"
     return "\n".join(textwrap.wrap(text, LABEL_WIDTH, max_lines=2, placeholder=" …", break_on_hyphens=False))
@@ -183,5 +183,5 @@ def _figure(height: float, width: float) -> "tuple[Figure, Axes]":
 
 def _save(figure: "Figure", path: Path) -> None:
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Glyph")  # letters that the font lacks become boxes
+        warnings.filterwarnings("ignore", "Glyph")  # characters that the font lacks are drawn as boxes
         figure.savefig(path, dpi=110)
