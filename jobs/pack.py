@@ -1,6 +1,6 @@
-"""`job=pack`: shards and index out of `data.source`; their checksums compared; or an index for shards that others made.
+"""`job=pack`: makes shards and their index from `data.source`, verifies shards, or indexes shards that others made.
 
-In: an experiment, of which `data`, `storage`, `pack` and `cluster` count. Out: what `pack.action` says.
+In: the sections `data`, `storage`, `pack` and `cluster` of an experiment. Out: what `pack.action` says.
 """
 
 import contextlib
@@ -24,27 +24,31 @@ from platform.redaction import shared_secrets, trust
 from platform.signals import signals
 from platform.text import printable
 
-FEW_IMAGES = 5000  # are packed sooner than a Ray and its workers start
-RETRIES = 3  # of a shard whose worker dies
+FEW_IMAGES = 5000  # fewer are packed before Ray would have started
+RETRIES = 3  # of a shard whose worker died
 INTERRUPTED = 130
 
 
 def run(experiment: Experiment) -> int:
-    """Do it; 0 if all is well, 1 if shards are bad, 130 if interrupted.
+    """Do what `pack.action` says.
+
+    Returns:
+        The exit code: 0 if all is well, 1 if shards are bad, 130 if interrupted.
 
     Raises:
-        ConfigError: it cannot be done, in one line.
+        ConfigError: it cannot be done; why, in one line.
     """
     config = experiment.config
     action = {"write": _write, "verify": _verify, "index": _index}[config.pack.action]
     try:
-        with signals(lambda _: KeyboardInterrupt(), [signal.SIGTERM], once=False):  # as Ctrl-C; the next ends waiting
+        # SIGTERM does what Ctrl-C does; a second one ends the waiting.
+        with signals(lambda _: KeyboardInterrupt(), [signal.SIGTERM], once=False):
             return action(config)
     except (ShardError, StorageError) as error:
         raise ConfigError(str(error)) from error
     except KeyboardInterrupt:
         print("\ninterrupted" + ("; the same command goes on from the finished shards" if action is _write else ""))
-        if action is not _write:  # nothing is left to tidy; a reader may be waiting for a store that has stalled
+        if action is not _write:  # there is nothing to clean up, and a thread may be waiting for a stalled store
             sys.stdout.flush()
             os._exit(INTERRUPTED)
         return INTERRUPTED
@@ -56,7 +60,7 @@ def _write(config: Config) -> int:
 
 
 def write(config: Config) -> pack.PackReport:
-    """Pack `data.source` into `data.shards`, here or on Ray, and say what became of it.
+    """Pack `data.source` into `data.shards`, here or on Ray, and print a summary.
 
     Raises:
         ConfigError: it cannot be packed, or a store does not answer.
@@ -88,8 +92,8 @@ def write(config: Config) -> pack.PackReport:
 
 
 def _say_what_is_replaced(config: Config) -> None:
-    """Shards of an earlier packing make room for the new ones, once these are whole."""
-    if is_remote(config.data.shards):  # where nothing is ever replaced
+    """Print which shards of an earlier packing the new ones will replace, if any."""
+    if is_remote(config.data.shards):  # there nothing is ever replaced
         return
     with contextlib.suppress(ShardError):
         said = read_entries(config.data.shards, Storage(config.storage))
@@ -100,7 +104,7 @@ def _say_what_is_replaced(config: Config) -> None:
 
 @contextlib.contextmanager
 def _workers(config: Config, images: int) -> Iterator[tuple[pack.Run, str]]:
-    """Who writes the shards, and a word about it."""
+    """What runs the tasks: threads of this process or Ray, and a phrase that says which."""
     threads = cpus_here()
     if images < FEW_IMAGES or (config.cluster.address is None and threads == 1):
         yield pack.in_threads, f"in this process ({threads} thread{'s' if threads > 1 else ''})"
@@ -116,15 +120,21 @@ def _workers(config: Config, images: int) -> Iterator[tuple[pack.Run, str]]:
 
 
 def on_ray(cpus: int) -> pack.Run:
-    """A runner of shard tasks on the cluster that this process is connected to."""
+    """A runner of shard tasks on the Ray cluster that this process is connected to.
+
+    Args:
+        cpus: of the cluster; one task runs on each.
+    """
     import ray
 
     write_on_worker = ray.remote(_write_there).options(num_cpus=1, max_retries=RETRIES)
 
     def run(tasks: Iterable[ShardTask]) -> Generator[ShardResult]:
         unforked = Unforked()
-        under_way: list[ray.ObjectRef] = []  # of an interrupted packing they end with the connection: cancelling
-        for task in tasks:  # them can bring down Ray 2.60 ("Tried to complete task that was not pending")
+        # Not cancelled when the packing is interrupted: they end with the connection, and cancelling can crash Ray 2.60
+        # ("Tried to complete task that was not pending").
+        under_way: list[ray.ObjectRef] = []
+        for task in tasks:
             under_way.append(write_on_worker.remote(task, shared_secrets()))
             if len(under_way) == max(1, cpus) * pack.QUEUED_PER_WORKER:
                 done, under_way = ray.wait(under_way)
@@ -138,8 +148,8 @@ def on_ray(cpus: int) -> pack.Run:
 
 
 def _write_there(task: ShardTask, secrets: str) -> tuple[str, ShardResult]:
-    """Returns as well how this process was started, at its first task."""
-    trust(secrets)  # of URLs: none are in another machine's environment
+    """Write a shard in a Ray worker; the first result of a process also says how that process was started."""
+    trust(secrets)  # of URLs: another machine's environment does not have them
     return os.environ.pop(STATE, FORKED), write_shard(task)
 
 
@@ -148,7 +158,7 @@ def _warn(text: str) -> None:
 
 
 def _result(reference: object, unforked: Unforked) -> ShardResult:
-    """Of a task, or its own error without Ray's many lines around it."""
+    """The result of a task; if it failed, its own error without Ray's traceback around it."""
     import ray
     from ray.exceptions import RayError, RayTaskError
 
@@ -168,7 +178,7 @@ def _result(reference: object, unforked: Unforked) -> ShardResult:
 
 
 def _verify(config: Config) -> int:
-    """Compare every checksum and list every bad shard."""
+    """Verify every shard and print the bad ones; 1 if there are any."""
     with Progress("verified", "shards") as counter:
         found = verify.verify(config.data, config.storage, counter)
     for line in found.bad:
@@ -185,7 +195,7 @@ def _verify(config: Config) -> int:
 
 
 def _index(config: Config) -> int:
-    """Make the index of shards that others made."""
+    """Write the index of shards that others made, and print a summary."""
     with Progress("indexed", "shards") as counter:
         made = adopt.index_shards(config.data, config.storage, config.pack.label, counter, config.pack.image)
     for line in made.left_out:

@@ -1,7 +1,7 @@
-"""`job=promote`: the winning points of a sweep as an experiment of their own, `conf/experiment/NAME.yaml`.
+"""`job=promote`: the best points of a sweep as an experiment of their own, `conf/experiment/NAME.yaml`.
 
-In: a sweep's folder (its book, learning curves and, for `promote.choose=greedy`, probabilities). Out: the file, and
-what was chosen and why on the terminal. Nothing is trained; neither Ray nor MLflow is asked.
+In: a sweep's folder (its trials, learning curves and, for `promote.choose=greedy`, probabilities). Out: the file, and
+on the terminal what was chosen and why. Nothing is trained; neither Ray nor MLflow is used.
 """
 
 import io
@@ -25,11 +25,11 @@ from platform.evaluation.report import percent
 from platform.evaluation.seal import is_complete
 from platform.experiment.folder import ExperimentFolder
 from platform.files import write_atomically
-from platform.sweep import curve
 from platform.sweep.promote import selection
 from platform.sweep.promote.experiment_file import Sweep, experiment_text
-from platform.sweep.ranking import rank
-from platform.sweep.trials import FILE, Book, Trial, name_of
+from platform.sweep.report.ranking import rank
+from platform.sweep.trial_store import FILE, Trial, TrialStore, name_of
+from platform.training import learning_curve
 
 if TYPE_CHECKING:
     from platform.evaluation.probabilities import MemberProbabilities
@@ -40,10 +40,10 @@ EXPERIMENTS = ROOT / "conf" / "experiment"
 
 @dataclass(frozen=True)
 class Winner:
-    """A point with finished trials, of which the first is what will be repeated."""
+    """A point with finished trials. The first of them is the one that the experiment repeats."""
 
     trial: Trial
-    top1: list[float]  # shares at the end of the training, single view: one for each finished seed
+    top1: list[float]  # of each finished seed, at the end of the training, 0 to 1, single view
 
     @property
     def mean(self) -> float:
@@ -59,7 +59,7 @@ class Winner:
 
 @dataclass(frozen=True)
 class Choice:
-    """The winners in their order, and how they were found in one sentence."""
+    """The points chosen, in order, and how they were chosen in one sentence."""
 
     winners: list[Winner]
     how: str
@@ -67,10 +67,10 @@ class Choice:
 
 
 def run(experiment: Experiment) -> int:
-    """Choose, write, and say so.
+    """Choose points, write the experiment file, and print what was chosen; 0.
 
     Raises:
-        ConfigError: there is nothing to choose from, too little, or a file of that name.
+        ConfigError: there are too few finished points, or a file of that name exists.
     """
     settings = experiment.config.promote
     file = EXPERIMENTS / f"{settings.experiment}.yaml"
@@ -79,15 +79,15 @@ def run(experiment: Experiment) -> int:
         f"{_shown(file)} exists; give promote.experiment another name, or promote.replace=true to write over it",
     )
     folder = _folder(settings, Path(experiment.config.output_dir))
-    book = Book.read(folder.path)
-    winners = _ranked(folder, book)
+    store = TrialStore.read(folder.path)
+    winners = _ranked(folder, store)
     _require_enough(winners, settings.count, _shown(folder.path))
     chosen = _choose(settings, winners, folder)
     assert experiment.composer is not None
-    write_atomically(file, _text(settings, folder, book, chosen, experiment.composer))
+    write_atomically(file, _text(settings, folder, store, chosen, experiment.composer))
     print(_table(chosen))
     print(f"chosen    {chosen.how}")
-    print(f"from      {_shown(folder.path)}, {len(winners)} finished points, run at {_commit(book)}")
+    print(f"from      {_shown(folder.path)}, {len(winners)} finished points, run at {_commit(store)}")
     print(f"written   {_shown(file)}")
     print(f"run       {_command(settings)}")
     return 0
@@ -103,7 +103,7 @@ def _require_enough(winners: list[Winner], count: int, sweep: str) -> None:
 
 
 def _folder(settings: PromoteConfig, output_dir: Path) -> ExperimentFolder:
-    """Of the sweep: as given, or of that name in `output_dir`."""
+    """The folder of the sweep: `promote.sweep` as a path, or as a name in `output_dir`."""
     if settings.sweep is None:
         raise ConfigError("promote.sweep is not given; give the sweep's folder: promote.sweep=runs/NAME")
     places = [Path(settings.sweep).absolute(), output_dir / settings.sweep]
@@ -115,11 +115,11 @@ def _folder(settings: PromoteConfig, output_dir: Path) -> ExperimentFolder:
     return ExperimentFolder(swept[0])
 
 
-def _ranked(folder: ExperimentFolder, book: Book) -> list[Winner]:
+def _ranked(folder: ExperimentFolder, store: TrialStore) -> list[Winner]:
     """The finished points as the sweep ranks them; of points that tried the same, the better one."""
-    curves = {trial.name: curve.read(folder.member(trial.name).path) for trial in book.trials}
-    found = rank(book, curves, ["top1"], val_samples=1)  # their number bears on certainty, not on the order
-    winners = [Winner(book.trial(name_of(each.point, each.seeds[0])), list(each.scores)) for each in found.points]
+    curves = {trial.name: learning_curve.read(folder.member(trial.name).path) for trial in store.trials}
+    found = rank(store, curves, ["top1"], val_samples=1)  # makes no difference to the order
+    winners = [Winner(store.trial(name_of(each.point, each.seeds[0])), list(each.scores)) for each in found.points]
     return [each for place, each in enumerate(winners) if not _tried_before(each, winners[:place])]
 
 
@@ -131,7 +131,7 @@ def _tried_before(winner: Winner, before: list[Winner]) -> bool:
 def _choose(settings: PromoteConfig, winners: list[Winner], folder: ExperimentFolder) -> Choice:
     by_point = {winner.trial.point: winner for winner in winners}
     if settings.choose == "greedy":
-        from platform.sweep.promote.greedy import greedy  # torch takes a second, which the others and errors need not
+        from platform.sweep.promote.greedy import greedy  # imports torch, which takes a second
 
         candidates = {point: _probabilities(folder, by_point[point]) for point in sorted(by_point)}  # rank is no hint
         found = greedy(candidates, settings.count)
@@ -146,20 +146,20 @@ def _choose(settings: PromoteConfig, winners: list[Winner], folder: ExperimentFo
 
 
 def _probabilities(folder: ExperimentFolder, winner: Winner) -> "MemberProbabilities":
-    """Of the validation images, by the trial that will be repeated."""
+    """The probabilities of the validation images, of the trial that the experiment repeats."""
     place = folder.member(winner.trial.name).probabilities
     require(
         is_complete(place, views=1),
         f"{winner.trial.name} has no probabilities in {_shown(place)}, which promote.choose=greedy reads; "
         "run the sweep's command again, or give promote.choose=best",
     )
-    from platform.evaluation.probabilities import MemberProbabilities  # as above
+    from platform.evaluation.probabilities import MemberProbabilities  # imports torch, which takes a second
 
     return MemberProbabilities(place)
 
 
 def _greedy_how(found: "Selection") -> str:
-    """The scores on images that the selection did not see."""
+    """How greedy selection chose, with the scores on images that it did not see."""
     single, ensemble = found.path[0], found.path[-1]
     views = f"{found.views} view{'s' * (found.views > 1)}"
     return (
@@ -172,27 +172,29 @@ def _top1(scores: Scores) -> str:
     return percent(scores.rates()["top1"])
 
 
-def _text(settings: PromoteConfig, folder: ExperimentFolder, book: Book, chosen: Choice, composer: Composer) -> str:
-    """The file.
+def _text(
+    settings: PromoteConfig, folder: ExperimentFolder, store: TrialStore, chosen: Choice, composer: Composer
+) -> str:
+    """The text of the experiment file.
 
     Raises:
-        ConfigError: the book is not of this version, or the points are no ensemble.
+        ConfigError: the sweep was run by another version, or the points do not make an ensemble.
     """
     configs = folder.record().configs if folder.exists() else {}
-    trials, comments = [each.trial for each in chosen.winners], _comments(settings, folder, book, chosen)
+    trials, comments = [each.trial for each in chosen.winners], _comments(settings, folder, store, chosen)
     try:
-        return experiment_text(settings.experiment, Sweep(book, configs), trials, comments, composer)
+        return experiment_text(settings.experiment, Sweep(store, configs), trials, comments, composer)
     except (NotComposed, KeyError, TypeError, AttributeError) as error:
-        # The last three: a book that is no longer what a sweep wrote.
+        # The last three come from a trials.json that no sweep of this version wrote.
         reason = str(error) if not isinstance(error, KeyError) else f"{error} is missing"
         raise ConfigError(
             f"{_shown(folder.path / FILE)} does not fit this version ({reason}); "
-            f"promote with the checkout that ran the sweep: {_commit(book)}"
+            f"promote with the checkout that ran the sweep: {_commit(store)}"
         ) from error
 
 
-def _comments(settings: PromoteConfig, folder: ExperimentFolder, book: Book, chosen: Choice) -> list[str]:
-    """Where it comes from: the head of the file."""
+def _comments(settings: PromoteConfig, folder: ExperimentFolder, store: TrialStore, chosen: Choice) -> list[str]:
+    """The comments at the head of the file: where it comes from."""
     count = len(chosen.winners)
     what = f"{count} points of the sweep {folder.name}" if count > 1 else f"A point of the sweep {folder.name}"
     width = max(len(winner.trial.name) for winner in chosen.winners)
@@ -200,7 +202,7 @@ def _comments(settings: PromoteConfig, folder: ExperimentFolder, book: Book, cho
     return [
         f"{what} ({settings.choose}): {_headline(chosen)}.",
         f"  {_command(settings)}",
-        f"Written by job=promote on {time.strftime('%F')} from {_shown(folder.path)}, run at {_commit(book)}.",
+        f"Written by job=promote on {time.strftime('%F')} from {_shown(folder.path)}, run at {_commit(store)}.",
         f"Chosen: {chosen.how}.",
         "Top-1 on the validation images at the end of the training (1 view), mean ± standard deviation over seeds:",
         *(f"  {each.trial.name:<{width}}  {each.text:<{score_width}}  {_tried(each)}" for each in chosen.winners),
@@ -239,12 +241,12 @@ def _table(chosen: Choice) -> str:
 
 
 def _halves(chosen: Choice, place: int) -> list[Scores]:
-    """Of the ensemble up to there, on both halves of the images."""
+    """The scores of the ensemble up to this point, on both halves of the images; empty unless `greedy` chose."""
     return [chosen.path[place].selecting, chosen.path[place].held_out] if chosen.path else []
 
 
-def _commit(book: Book) -> str:
-    return f"commit {book.commit}" if book.commit else "an unknown commit"
+def _commit(store: TrialStore) -> str:
+    return f"commit {store.commit}" if store.commit else "an unknown commit"
 
 
 def _command(settings: PromoteConfig) -> str:

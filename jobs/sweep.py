@@ -1,7 +1,7 @@
 """`job=sweep`: trials of `sweep.space` on Ray Tune, each an ordinary training, then their ranking.
 
-In: an experiment with a sweep. Out: `trials.json`, each trial's weights and probabilities, a run in MLflow for each
-under one parent, and `report/`. The same command again goes on: trials that are over stay as they are.
+In: an experiment with a sweep. Out: `trials.json`, each trial's weights and probabilities, an MLflow run for each
+trial under one parent run, and `report/`. The same command again goes on: trials that are over stay as they are.
 """
 
 import contextlib
@@ -26,11 +26,13 @@ from platform.experiment.plan import Plan
 from platform.lanes.attempts import Attempts
 from platform.lanes.console import Console
 from platform.signals import signals
-from platform.sweep import ranking, report, table
-from platform.sweep.agenda import Agenda
-from platform.sweep.outcome import Curves
-from platform.sweep.plan import SweepPlan, composed, new_search, overrides_of, plan_sweep
-from platform.sweep.trials import DIVERGED, FAILED, FILE, FINISHED, OVER, WAITING, Book, Trial
+from platform.sweep.plan import SweepPlan, plan_sweep
+from platform.sweep.report import artifacts, ranking, table
+from platform.sweep.report.outcome import Curves
+from platform.sweep.search import search_of
+from platform.sweep.trial_config import composed, overrides_of
+from platform.sweep.trial_queue import TrialQueue
+from platform.sweep.trial_store import DIVERGED, FAILED, FILE, FINISHED, OVER, WAITING, Trial, TrialStore
 from platform.text import first_line
 from platform.tracking.runs import Runs
 from platform.tracking.tracker import git_commit, require_answer
@@ -42,7 +44,14 @@ IDENTITY = ("space", "search", "objectives", "scheduler", "grace_epochs", "reduc
 
 
 def run(experiment: Experiment) -> int:
-    """Run what is left of the sweep and rank it; 0 if every trial ended, 1 if some failed, 130 if interrupted."""
+    """Run what is left of the sweep and rank its points.
+
+    Returns:
+        The exit code: 0 if every trial ended, 1 if some failed or metrics are still queued, 130 if interrupted.
+
+    Raises:
+        ConfigError: the sweep cannot be run as it is configured.
+    """
     planned = plan_sweep(experiment)
     require_copies(experiment)
     config = experiment.config
@@ -74,51 +83,51 @@ def run(experiment: Experiment) -> int:
 
 
 class _Sweep:
-    """One launch of a sweep whose folder is held."""
+    """One launch of a sweep whose folder is locked."""
 
     def __init__(self, planned: SweepPlan, folder: ExperimentFolder, record: Record) -> None:
         self._planned, self._folder, self._record = planned, folder, record
         self._experiment = planned.base.experiment
         self._config = self._experiment.config
-        self._book = self._open_book()
+        self._store = self._open_store()
         sweep = self._config.sweep
         self._have_evaluated_again()
-        for trial in self._book.trials:
+        for trial in self._store.trials:
             if trial.state not in OVER:  # a new launch gives it new attempts
                 member = folder.member(trial.name)
                 member.set_state(MemberState(error=member.state().error))
-        search = new_search(sweep, planned.space, self._book.points)
-        self.agenda = Agenda(sweep, self._book, search, folder.path, partial(overrides_of, self._config))
+        search = search_of(sweep, planned.space, self._store.points)
+        self.queue = TrialQueue(sweep, self._store, search, folder.path, partial(overrides_of, self._config))
 
     def run(self) -> int:
         started = time.monotonic()
-        before = sum(trial.state in OVER for trial in self._book.trials)
-        if self.agenda.is_over:
+        before = sum(trial.state in OVER for trial in self._store.trials)
+        if self.queue.is_over:
             print(f"{self._folder.name}: every trial is over; nothing to train (fresh=true sweeps anew)")
             waiting = deliver(self._experiment, self._folder)
             if not (self._folder.path / "report").exists() or self._unreported:
                 waiting = self._run_and_report(train=False)
         else:
             waiting = self._run_and_report(train=True)
-        now = sum(trial.state in OVER for trial in self._book.trials) - before
+        now = sum(trial.state in OVER for trial in self._store.trials) - before
         self._show(now, time.monotonic() - started)
         unscored = any(trial.state == FINISHED for trial in self._unreported)
-        return 1 if waiting or unscored or any(trial.state == FAILED for trial in self._book.trials) else 0
+        return 1 if waiting or unscored or any(trial.state == FAILED for trial in self._store.trials) else 0
 
-    def _open_book(self) -> Book:
-        book = Book.read(self._folder.path)
-        if self._record.member_runs and not book.trials:
+    def _open_store(self) -> TrialStore:
+        store = TrialStore.read(self._folder.path)
+        if self._record.member_runs and not store.trials:
             raise ConfigError(
                 f"{self._folder.path / FILE} is missing or empty, though the sweep had {len(self._record.member_runs)} "
                 "trials; bring it back, or give fresh=true to start anew"
             )
-        book.base, book.commit = asdict(self._config), book.commit or git_commit() or ""
-        book.choices = self._experiment.choices
-        book.write(self._folder.path)
-        return book
+        store.base, store.commit = asdict(self._config), store.commit or git_commit() or ""
+        store.choices = self._experiment.choices
+        store.write(self._folder.path)
+        return store
 
     def _have_evaluated_again(self) -> None:
-        """Trials whose probabilities the launch before could not read: their weights are as they were."""
+        """Queue finished trials again whose probabilities are missing: they are only evaluated, not trained."""
         views = max(self._config.evaluation.views)
         for trial in self._unreported:
             if trial.state == FINISHED and not self._folder.member(trial.name).is_finished(views):
@@ -127,13 +136,16 @@ class _Sweep:
     @property
     def _unreported(self) -> list[Trial]:
         reported = set(self._record.reported)
-        return [trial for trial in self._book.trials if trial.state in OVER and trial.name not in reported]
+        return [trial for trial in self._store.trials if trial.state in OVER and trial.name not in reported]
 
     def _run_and_report(self, *, train: bool) -> int:
-        """Returns the entries that still wait for MLflow.
+        """Run trials (if `train`) and write the report.
+
+        Returns:
+            How many journal entries are still queued for MLflow.
 
         Raises:
-            Interrupted: by a signal, with every run closed as what it was.
+            Interrupted: by a signal; every MLflow run was ended as killed.
         """
         base = replace(self._planned.base, members=[])
         runs = Runs(self._experiment, self._folder, self._record, [])
@@ -151,7 +163,7 @@ class _Sweep:
         return waiting
 
     def _report_ends(self, runs: Runs) -> None:
-        """Of trials whose launcher was killed before it could: whatever is over is reported once."""
+        """Report trials that are over but were not reported, as their launcher was killed before it could."""
         late = self._unreported
         Attempts(self._folder, [trial.name for trial in late]).close(LAUNCHER_LOST)
         results = Results(self._folder, self._config.evaluation.views)
@@ -159,7 +171,7 @@ class _Sweep:
             try:
                 results.begin(runs, trial, self._composed(trial.values, trial.seed))
                 results.end(runs, results.scored(trial), log.warning)
-            except ConfigError:  # a point that cannot be: it never began
+            except ConfigError:  # a point whose config cannot be: its trial never began
                 self._record.reported.append(trial.name)
 
     def _run_trials(self, base: Plan, runs: Runs) -> None:
@@ -171,9 +183,9 @@ class _Sweep:
             resources = connect(self._config.cluster, meanwhile=lambda: import_module("platform.tune.driver"))
             from platform.tune.driver import Tuning
 
-            tuning = Tuning(self._planned, self.agenda, self._composed, self._folder, self._record, resources)
+            tuning = Tuning(self._planned, self.queue, self._composed, self._folder, self._record, resources)
             stack.callback(tuning.close)
-            expected = max(0, self._planned.trials - sum(trial.state in OVER for trial in self._book.trials))
+            expected = max(0, self._planned.trials - sum(trial.state in OVER for trial in self._store.trials))
             with Console(base, [], tuning.side_by_side, expected=expected) as console:
                 console.say(
                     f"{self._experiment.name}: {expected} of {self._planned.trials} trials to run, "
@@ -200,20 +212,20 @@ class _Sweep:
         return composed(self._experiment, point, seed)
 
     def _report(self, runs: Runs) -> None:
-        self._book.write(self._folder.path)
+        self._store.write(self._folder.path)
         curves = self._curves()
         found = self._ranking(curves)
         place = self._folder.path / "report"
-        files = report.write(found, self._book, curves, self._config.sweep, self._folder.name, place)
-        status = "FINISHED" if any(trial.state == FINISHED for trial in self._book.trials) else "FAILED"
-        runs.close_sweep(status, report.metrics(found), files, found.verdict)
+        files = artifacts.write(found, self._store, curves, self._config.sweep, self._folder.name, place)
+        status = "FINISHED" if any(trial.state == FINISHED for trial in self._store.trials) else "FAILED"
+        runs.close_sweep(status, artifacts.metrics(found), files, found.verdict)
 
     def _ranking(self, curves: Curves) -> ranking.Ranking:
-        return ranking.rank(self._book, curves, self._config.sweep.objectives, self._planned.base.val_samples)
+        return ranking.rank(self._store, curves, self._config.sweep.objectives, self._planned.base.val_samples)
 
     def _curves(self) -> Curves:
-        """Every trial has ended: none of them is read twice."""
-        return {trial.name: self.agenda.curve(trial.name) for trial in self._book.trials}
+        """The learning curve of each trial, by its name. All have ended, so that none is read twice."""
+        return {trial.name: self.queue.curve(trial.name) for trial in self._store.trials}
 
     def _show(self, trials: int, seconds: float) -> None:
         found = self._ranking(self._curves())
@@ -221,7 +233,7 @@ class _Sweep:
         print("\n".join(table.lines(found)))
         print()
         print("\n".join([found.verdict, *found.cautions]))
-        for trial in self._book.trials:
+        for trial in self._store.trials:
             if trial.state in (FAILED, DIVERGED):
                 print(f"{trial.name} {trial.state}: {trial.reason}")
         if trials:

@@ -39,9 +39,9 @@ from platform.lanes.group_callback import lost_a_peer
 from platform.lanes.heartbeat import Pulse, preemption_notice
 from platform.lanes.mailbox import Failure, Sender, WarningForwarder, cause_of, take_secrets
 from platform.models.build import build
-from platform.sweep.curve import CurveWriter, Moment
 from platform.text import first_line
 from platform.training.checkpoints import CheckpointError, newest_step, save_whole
+from platform.training.learning_curve import CurveWriter, EvaluationPoint
 from platform.training.loop import train
 from platform.training.memory import OutOfMemory
 from platform.training.meter import NonFiniteLoss
@@ -74,7 +74,7 @@ class Lane:
     number: int
     members: list[LaneMember]
     mailbox: Any  # Ray's handle of a Mailbox
-    judge: Callable[[str, Moment], None] | None = None  # (member, its newest scores): may end the training
+    judge: Callable[[str, EvaluationPoint], None] | None = None  # (member, its newest scores): may end the training
 
 
 def train_lane(lane: Lane) -> None:
@@ -268,7 +268,7 @@ def _train_and_evaluate(
     sender: Sender,
     times: dict[str, float],
     progress: Progress,
-    judge: Callable[[str, Moment], None] | None,
+    judge: Callable[[str, EvaluationPoint], None] | None,
 ) -> None:
     cfg = member.config
     curve = CurveWriter(folder.path)
@@ -294,7 +294,7 @@ def _train_and_evaluate(
     _evaluate(model, cfg, folder, index, worker, progress)
 
 
-def _have_judged(judge: Callable[[str, Moment], None], member: str, curve: CurveWriter) -> None:
+def _have_judged(judge: Callable[[str, EvaluationPoint], None], member: str, curve: CurveWriter) -> None:
     if curve.newest:
         judge(member, curve.newest)
 

@@ -1,1 +1,1 @@
-"""Images of any source to shards and their index; an index for shards that others made."""
+"""Packs images of many kinds of sources into shards with an index; verifies shards; indexes shards that others made."""

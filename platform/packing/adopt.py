@@ -1,7 +1,7 @@
-"""An index for shards that others made: stock webdataset's, img2dataset's. The shards stay as and where they are.
+"""Indexes shards that others made, by stock webdataset or img2dataset. The shards stay as and where they are.
 
-In: a folder or URL of tar files, each read once. Out: `index.json` in `data.shards`, with counts, checksums and the
-label rule; beside the shards, or on this machine with their addresses in it.
+In: a folder or URL of tar files, each of which is read once. Out: `index.json` in `data.shards`, with counts, checksums
+and the label rule: beside the shards, or on this machine with their URLs in it.
 """
 
 import hashlib
@@ -46,19 +46,19 @@ NAME_THEM = (
 
 @dataclass
 class Adopted:
-    """What the index holds."""
+    """A summary of the index."""
 
-    url: str
-    rule: str  # how the shards were divided
+    url: str  # of the index
+    rule: str  # by which shards were divided into train, val and test
     samples: dict[str, int] = field(default_factory=Counter)  # by split
     shards: dict[str, int] = field(default_factory=Counter)
-    left_out: list[str] = field(default_factory=list)  # a line for each kind of what is no part of a sample
-    warnings: list[str] = field(default_factory=list)  # equal images; parts that some classes have no image in
+    left_out: list[str] = field(default_factory=list)  # a line for each kind of member that belongs to no sample
+    warnings: list[str] = field(default_factory=list)  # about equal images, and parts without images of some classes
 
 
 @dataclass(frozen=True)
 class _Shard:
-    """One of the tar files, read."""
+    """A tar file that was read."""
 
     name: str  # below its folder
     bytes: int
@@ -69,13 +69,13 @@ class _Shard:
 
 
 class _Found:
-    """What all shards together hold, counted by the threads that read them."""
+    """What all shards together hold, added up by the threads that read them."""
 
     def __init__(self) -> None:
         self.labels: dict[str, Counter[str]] = defaultdict(Counter)  # by part
-        self.first: dict[str, int] = {}  # place of the first shard with a label
+        self.first: dict[str, int] = {}  # label -> position of the first shard that has it
         self.items: dict[str, list[Item]] = defaultdict(list)  # by part
-        self.digests: dict[str, bytearray] = defaultdict(bytearray)  # of their images, one after the other
+        self.digests: dict[str, bytearray] = defaultdict(bytearray)  # of the items' images, one after the other
         self._lock = threading.Lock()
 
     def add(self, part: str, place: int, labels: Counter[str], items: list[Item], digests: bytes) -> None:
@@ -99,16 +99,16 @@ def index_shards(
     """Write the index of the tar files in `data.source`, or in `data.shards` where there is no source.
 
     Args:
-        data: where the shards are and their index goes; how many classes, and which share of the shards is held out
-            if their names do not say.
+        data: where the shards are and their index goes, how many classes there are, and which share of the shards is
+            held out if their names do not say.
         storage: how stores are reached; `threads` shards are read at a time.
-        label: of `pack.label`.
+        label: where the label of a sample is, as in `pack.label`.
         progress: is called with the shards done and all shards.
-        image: of `pack.image`.
+        image: extension of the image, as in `pack.image`; empty: any known one.
 
     Raises:
-        ConfigError: no shards, samples that lack something, labels that are not those of `data.classes` classes, parts
-            with classes that are not trained.
+        ConfigError: there are no shards, samples lack an image or label, labels do not fit `data.classes`, or a part
+            has classes without training images.
         StorageError: a store does not answer.
     """
     _refuse_repacking(data)
@@ -180,9 +180,10 @@ def index_shards(
 
 
 def _refuse_repacking(data: DataConfig) -> None:
-    """
+    """Refuse settings that would change images: shards that others made are used as they are.
+
     Raises:
-        ConfigError: a setting that would change images: shards that others made are used as they are.
+        ConfigError: names the setting.
     """
     asked = {"duplicates": "drop"} if data.duplicates == "drop" else {}
     asked |= {"value_range": data.value_range} if data.value_range else {}
@@ -193,10 +194,10 @@ def _refuse_repacking(data: DataConfig) -> None:
 
 
 def _base(data: DataConfig) -> str:
-    """Where the tar files are.
+    """The folder or URL of the tar files.
 
     Raises:
-        ConfigError: an index in `data.shards` may not name files there.
+        ConfigError: an index in `data.shards` could not name them.
     """
     if data.source is None:
         return data.shards
@@ -221,10 +222,10 @@ def _base(data: DataConfig) -> str:
 
 
 def divide_by_name(names: list[str], val_fraction: float) -> tuple[dict[str, str], str]:
-    """(shard -> train, val or test, how that was decided): by a word in its path, else the last shards are val.
+    """(shard -> train, val or test; the rule in words): by a word in its path, else the last shards are val.
 
     Raises:
-        ConfigError: some names say it and others do not, or there is nothing to hold out.
+        ConfigError: only some names have such a word, or there is no shard to hold out.
     """
     said = {name: SPLIT_NAMES[words[-1]] if (words := SPLIT_WORD.findall(name.lower())) else None for name in names}
     rule = BY_NAME
@@ -252,7 +253,7 @@ def divide_by_name(names: list[str], val_fraction: float) -> tuple[dict[str, str
 
 
 def _refuse_like_parts(names: list[str]) -> None:
-    """Of shards in training/ and testing/, the last ones would be held out, and images to test on be trained on."""
+    """Refuse shards in training/ and testing/: the last ones would be held out, and test images might be trained on."""
     if like := shards_like_parts(names):
         named = "; ".join(f"{few(of_part)} ({part})" for part, of_part in sorted(like.items()))
         raise ConfigError(
@@ -298,7 +299,7 @@ def _read(
 
 
 def _refuse_two_images(key: str, shard: str, parts: dict[str, tuple[int, int]], rule: SampleRule) -> None:
-    """A photograph and its mask: which one is classified is not for us to guess."""
+    """Refuse samples with two images, such as a photograph and its mask: which one is meant cannot be told."""
     there = [extension for extension in rule.images if extension in parts]
     if len(there) > 1:
         raise ConfigError(
@@ -317,10 +318,10 @@ def _label(content: Bytes, parts: dict[str, tuple[int, int]], rule: SampleRule) 
 
 
 def _refuse_parts(found: _Found, shards: int, *, by_name: bool) -> None:
-    """Refuse parts that are not of the classes that are trained.
+    """Refuse parts whose classes are not those that are trained.
 
     Raises:
-        ConfigError: a class is held out as a whole, or the shards held out are no sample of all.
+        ConfigError: a class is held out completely, or the shards held out are not a random sample of all.
     """
     counts = {part: _by_number(of_part) for part, of_part in found.labels.items()}
     if by_name:
@@ -338,7 +339,7 @@ def _refuse_parts(found: _Found, shards: int, *, by_name: bool) -> None:
 
 
 def _held_out_less(found: _Found, classes: Set[str], shards: int) -> str:
-    """The remedy for classes of so few images that the last shards happen to have all of them."""
+    """The remedy for classes with so few images that all of them happen to be in the last shards."""
     first = max((place for label, place in found.first.items() if _number(label) in classes), default=0)
     fewer = shards - first - 1
     if not fewer:
@@ -349,7 +350,7 @@ def _held_out_less(found: _Found, classes: Set[str], shards: int) -> str:
 
 
 def _by_number(labels: Counter[str]) -> Counter[str]:
-    """`01` and `1` are one class."""
+    """Images by class, with `01` and `1` as one class."""
     counts: Counter[str] = Counter()
     for label, count in labels.items():
         counts[_number(label)] += count
@@ -361,10 +362,10 @@ def _number(label: str) -> str:
 
 
 def _classes(labels: set[str], data: DataConfig) -> list[str]:
-    """The names of the classes; none where the labels are numbers.
+    """The names of the classes; empty if the labels are numbers.
 
     Raises:
-        ConfigError: other labels than those of `data.classes` classes.
+        ConfigError: the labels do not fit `data.classes`.
     """
     numbers = {label for label in labels if label.removeprefix("-").isdecimal()}
     if numbers and numbers != labels:
@@ -394,7 +395,7 @@ def _classes(labels: set[str], data: DataConfig) -> list[str]:
 
 
 def _numbers_without_image(labels: set[str], classes: int) -> list[str]:
-    """A line where some classes are those of no image: there are fewer of them, or they are counted from 1."""
+    """A line if some classes have no image: there are fewer classes, or they are counted from 1."""
     absent = set(range(classes)) - set(map(int, labels))
     if not absent:
         return []

@@ -1,4 +1,4 @@
-"""Data sets of torchvision as a source: their own parts, class numbers and decoding.
+"""Data sets of torchvision as a source, with their own parts, class numbers and decoding.
 
 Some tell their parts apart by `train=True` and `train=False`, others by `split="train"` (or "trainval" and the like),
 "val" (or "valid") and "test", and a few have no parts.
@@ -17,11 +17,11 @@ from platform.config.checks import ConfigError
 from platform.packing.items import SPLIT_NAMES, Item, Parts, say_once
 from platform.text import first_line
 
-UNKNOWN_SPLIT = "Unknown value"  # as torchvision's error begins
+UNKNOWN_SPLIT = "Unknown value"  # how torchvision's error begins
 WITHOUT_PARTS = ("Caltech101", "Caltech256", "EuroSAT", "SEMEION", "SUN397")
-WHOLE = "all"  # what stands for the part of these
-LABELS = ("targets", "labels", "_labels", "y")  # one for each image; torchvision has no one name for them
-NAMES = ("classes", "categories")
+WHOLE = "all"  # the name of their only part here
+LABELS = ("targets", "labels", "_labels", "y")  # attributes with the label of each image
+NAMES = ("classes", "categories")  # attributes with the names of the classes
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class TorchvisionSource:
 
     name: str
     root: str
-    download: bool = False  # into `root`, when it is listed
+    download: bool = False  # into `root`, when the data set is listed
 
     def parts(self) -> Parts:
         classes = self.classes()
@@ -40,10 +40,10 @@ class TorchvisionSource:
         }
 
     def classes(self) -> list[str]:
-        """Names in the order of the data set's own class numbers; of several with one name, each has its number.
+        """Class names in the order of the data set's own class numbers. Equal names get their number appended.
 
         Raises:
-            ConfigError: the data set cannot be had, or is none of images and their classes.
+            ConfigError: the data set cannot be loaded, or has no class for each image.
         """
         tags = self._tags()
         dataset = self._part(next(iter(tags.values())))
@@ -65,7 +65,7 @@ class TorchvisionSource:
         return self.name  # torchvision itself compares the checksum of what it loads
 
     def _tags(self) -> dict[str | None, str]:
-        """Part -> what it is called in the data set; of two values, training is first."""
+        """Part -> its name in the data set, training first."""
         import torchvision.datasets
 
         if not hasattr(torchvision.datasets, self.name):
@@ -76,7 +76,7 @@ class TorchvisionSource:
             return {None: WHOLE}
         arguments = _arguments(self.name)
         if "train" in arguments:
-            return {"train": "train", "test": "val"}  # as packings that are half done have it
+            return {"train": "train", "test": "val"}  # "val" is in the names of items, on which shards depend
         if "split" not in arguments:
             raise self._cannot_be_had("it has no parts for training and validation")
         usual = arguments["split"].default  # "trainval" of some, which have no "train"
@@ -91,7 +91,7 @@ class TorchvisionSource:
         return {None: labelled["train"]} if list(labelled) == ["train"] else labelled
 
     def _part(self, tag: str) -> Any:
-        """None: the data set has no such part."""
+        """A part of the data set, loaded; None: it has no such part."""
         try:
             return _load(self.name, self.root, tag, self.download)
         except (OSError, RuntimeError, TypeError, ValueError) as error:  # no network, no files in ROOT, no such parts
@@ -107,7 +107,7 @@ class TorchvisionSource:
         """The label of each image.
 
         Raises:
-            ConfigError: it has none.
+            ConfigError: the data set has no labels.
         """
         dataset = self._part(tag)
         found = next((getattr(dataset, name) for name in LABELS if hasattr(dataset, name)), None)
@@ -138,7 +138,7 @@ def _arguments(name: str) -> Mapping[str, inspect.Parameter]:
 
 
 def _downloads(name: str) -> bool:
-    """Whether torchvision downloads the data set; some hand the argument on to what they are made of."""
+    """Whether torchvision can download the data set. Some pass the argument on to a base class."""
     import torchvision.datasets
 
     made_of = getattr(torchvision.datasets, name).__mro__
@@ -147,7 +147,12 @@ def _downloads(name: str) -> bool:
 
 @functools.cache
 def _load(name: str, root: str, tag: str, download: bool) -> Any:
-    """One part of a data set, loaded once a process. Raises whatever torchvision does."""
+    """A part of a data set, loaded once in a process; None: it has no such part.
+
+    Raises:
+        RuntimeError: torchvision cannot download it.
+        Exception: any error of torchvision.
+    """
     import torchvision.datasets
 
     which = {} if tag == WHOLE else {"train": tag == "train"} if "train" in _arguments(name) else {"split": tag}

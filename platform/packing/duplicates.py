@@ -1,7 +1,7 @@
-"""Equal images, by the digest of their bytes: within a part, in two parts, under two labels.
+"""Equal images, found by a digest of their bytes: within a part, in two parts, under two labels.
 
-In: each part's items with their digests. Out: lines that count and name them, and the parts with one of each. A million
-images take 16 MB, and what equal ones are called.
+In: each part's items with their digests. Out: lines that count and name equal images, and the parts with one of each.
+Takes 16 MB of memory for a million images, and the names of equal ones.
 """
 
 import hashlib
@@ -17,17 +17,17 @@ from PIL import Image
 from platform.config.checks import ConfigError
 from platform.packing.items import Item
 
-BYTES = 16  # of a digest: of a million images two are equal by chance with the probability 1e-27
-NAMED = 3
-HELD_OUT_FIRST = ("val", "test", "train")  # of equal images in two parts the one that measures stays
+BYTES = 16  # of a digest: the probability that any two of a million different images collide is 1e-27
+NAMED = 3  # images in a message
+HELD_OUT_FIRST = ("val", "test", "train")  # of equal images in two parts the held-out one is kept
 
-NONE = bytes(BYTES)  # in place of the digest of what cannot be read
+NONE = bytes(BYTES)  # in the place of the digest of an unreadable image
 
 Digests = Mapping[str, tuple[Sequence[Item], bytes]]  # part -> its items, and their digests one after the other
 
 
 def digest_of(content: bytes | Image.Image) -> bytes:
-    """Of an image's file, or of its mode, size and pixels where it has none."""
+    """The digest of an image: of its file's bytes, or of mode, size and pixels of a decoded one."""
     if isinstance(content, Image.Image):
         content = repr((content.mode, content.size)).encode() + content.tobytes()
     return hashlib.blake2b(content, digest_size=BYTES).digest()
@@ -35,19 +35,20 @@ def digest_of(content: bytes | Image.Image) -> bytes:
 
 @dataclass
 class Duplicates:
-    """Images equal to one that comes before them: val and test before train, and in a part the first by name.
+    """Images that are equal to an earlier one: val and test come before train, and in a part names are in order.
 
-    By name, so that another seed, which changes the order, names and drops the same ones.
+    (Not the order of packing: with another seed the same images are named and dropped.)
     """
 
     count: int = 0
-    across: int = 0  # of them, in another part than the first
-    labels: int = 0  # of them, under another label than the first
+    across: int = 0  # those in another part than the first of their equals
+    labels: int = 0  # those with another label than the first
     names: list[str] = field(default_factory=list)  # a few: "a.jpg (train) = b.jpg (val)"
-    relabelled: list[str] = field(default_factory=list)  # a few of those of another label: "a.jpg: cat = b.jpg: dog"
-    extra: dict[str, list[int]] = field(default_factory=dict)  # their places in each part, ascending
+    relabelled: list[str] = field(default_factory=list)  # a few with another label: "a.jpg: cat = b.jpg: dog"
+    extra: dict[str, list[int]] = field(default_factory=dict)  # part -> their positions, ascending
 
     def lines(self) -> list[str]:
+        """A line that counts and names them; empty if there are none."""
         if not self.count:
             return []
         labels = f" ({_some(self.relabelled, self.labels)})" if self.labels else ""
@@ -62,7 +63,7 @@ def _some(names: list[str], count: int) -> str:
 
 
 def find(parts: Digests) -> Duplicates:
-    """All of them. Of images that have no equal nothing is kept but their digest."""
+    """Find all equal images of all parts."""
     found = Duplicates(extra={part: [] for part in parts})
     order = sorted(parts, key=HELD_OUT_FIRST.index)
     ends = list(accumulate(len(parts[part][0]) for part in order))
@@ -80,7 +81,7 @@ def find(parts: Digests) -> Duplicates:
 
 
 class _Image(NamedTuple):
-    """Sorts as the first of equal images is chosen."""
+    """An image with equals. They sort by which of them counts as the first."""
 
     rank: int  # of its part in the order of HELD_OUT_FIRST
     name: str
@@ -100,7 +101,7 @@ def _image(place: int, order: list[str], ends: list[int], parts: Digests) -> _Im
 
 
 def _equal(digests: bytes) -> Iterator[list[int]]:
-    """The places of each group of equal digests; NONE equals nothing."""
+    """The positions of each group of equal digests; NONE equals nothing."""
     halves = np.frombuffer(digests, np.uint64).reshape(-1, 2)
     order = np.lexsort(halves.T)
     halves = halves[order]
@@ -111,10 +112,10 @@ def _equal(digests: bytes) -> Iterator[list[int]]:
 
 
 def dropped(parts: Mapping[str, list[Item]], extra: Mapping[str, list[int]]) -> dict[str, list[Item]]:
-    """Each part without the items of these numbers, in its order.
+    """Each part without the items at the positions in `extra`, in its order.
 
     Raises:
-        ConfigError: nothing of a part is left.
+        ConfigError: a part would be empty.
     """
     kept = {}
     for part, items in parts.items():

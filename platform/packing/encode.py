@@ -1,8 +1,8 @@
-"""The bytes of an image as a shard holds them: as they are where that can be, else as JPEG, shrunk only if asked.
+"""The bytes of an image in a shard: the source's own where possible, else a JPEG; shrunk only if asked for.
 
-In: encoded or decoded images. Out: extension and bytes, decoded once with training's own code, so that what is packed
-can be read, and a word about images that were not 8-bit grey or RGB. EXIF orientation is not applied here either, and
-colour profiles are not: pixels are used as stored.
+In: encoded or decoded images. Out: extension, bytes, and the mode of images that were not 8-bit grey or RGB. Each image
+is decoded once with training's own code, so that what is packed can be read. As in training, EXIF orientation and
+colour profiles are not applied.
 """
 
 import io
@@ -14,12 +14,12 @@ from PIL import Image, features
 from platform.data.decode import FORMATS, EncodedImage
 from platform.data.modes import ValueRange, converted, in_colour_or_grey, is_deep, shows_grey
 
-# Kept as they are; MPO is a JPEG with a second picture behind it, as telephones write it.
+# Kept as they are. MPO is a JPEG followed by a second image, as telephones write it.
 KEPT_FORMATS = {"JPEG": "jpg", "MPO": "jpg", "PNG": "png", "WEBP": "webp"}
-CONVERTED_FORMATS = ("BMP", "GIF", "PPM", "TIFF")  # and no others: some that Pillow knows start other programs
-FULL_CHROMA = 0  # Pillow's number of 4:4:4, for formats that have all of it
-HALF_CHROMA = 2  # of 4:2:0, for shrunk images, as cameras and other packers have it: a quarter less to decode
-# What the bytes of a shrunk or converted image depend on besides it.
+CONVERTED_FORMATS = ("BMP", "GIF", "PPM", "TIFF")  # no others: for some Pillow starts other programs
+FULL_CHROMA = 0  # 4:4:4 to Pillow, for converted images
+HALF_CHROMA = 2  # 4:2:0 to Pillow, for shrunk images, as cameras and other packers use: decoding takes a quarter less
+# Versions that the bytes of a shrunk or converted image depend on.
 CODECS = (
     f"pillow {metadata.version('pillow')}, libjpeg {features.version_feature('libjpeg_turbo')}, "
     f"nvimgcodec {metadata.version('nvidia-nvimgcodec-cu13')}"
@@ -31,29 +31,29 @@ class Stored(NamedTuple):
 
     extension: str
     content: bytes
-    converted: str | None  # what it was before it became 8-bit grey or RGB, here or, of kept bytes, when it is read
+    converted: str | None  # its mode if it is not 8-bit grey or RGB; it becomes so here, or when kept bytes are read
 
 
 def stored(
     content: bytes | Image.Image, shorter_side: int | None, quality: int, value_range: ValueRange | None = None
 ) -> Stored:
-    """An image's bytes.
+    """An image as a shard holds it.
 
     Args:
-        content: encoded, or decoded by its source.
-        shorter_side: in pixels; larger images are shrunk to it. None: none is.
-        quality: of the JPEG that becomes of a shrunk image and of formats that shards do not hold.
-        value_range: of grey of more than 8 bits, what becomes black and white. None: what its mode or file says.
+        content: the image's file, or the image decoded by its source.
+        shorter_side: in pixels; larger images are shrunk to it. None: no image is.
+        quality: of JPEGs made of shrunk images and of formats that shards do not hold, 1 to 100.
+        value_range: (black, white) of grey images of more than 8 bits. None: as their mode or file says.
 
     Raises:
-        ValueError, OSError, SyntaxError, Image.DecompressionBombError, ...: no readable image, or nobody says the range
-            of its values.
+        ValueError, OSError, SyntaxError, Image.DecompressionBombError, ...: the image cannot be read, or the range of
+            its values is not known.
     """
     if isinstance(content, Image.Image):
         return _as_jpeg(in_colour_or_grey(content, value_range), shorter_side, quality, converted(content, value_range))
     header = Image.open(io.BytesIO(content), formats=(*FORMATS, *CONVERTED_FORMATS))
     was = converted(header, value_range)
-    if header.format not in KEPT_FORMATS or (is_deep(header) and value_range):  # training knows of no other range
+    if header.format not in KEPT_FORMATS or (is_deep(header) and value_range):  # training knows no range
         return _as_jpeg(in_colour_or_grey(header, value_range), shorter_side, quality, was)
     image = Image.fromarray(EncodedImage(content).decode())  # torn files fail here, not in training
     if shorter_side is None or min(header.size) <= shorter_side:
@@ -62,7 +62,7 @@ def stored(
 
 
 def by_range(was: str) -> bool:
-    """Whether what `Stored.converted` says is of an image whose values were scaled by a range."""
+    """Whether `Stored.converted` is of an image whose values were scaled by a range."""
     return "as 0 to 255" in was
 
 

@@ -1,6 +1,6 @@
-"""What folders of data sets are called that hold no class: parts, images beside what is drawn or written about them.
+"""Common names of folders that are no classes: parts of a data set; images beside their annotations.
 
-In: a folder's or shard's name. Out: which part it would be, or whether it is one of such a pair.
+In: the name of a folder or shard. Out: which part it seems to be, or whether it holds images or annotations.
 """
 
 import re
@@ -25,7 +25,7 @@ _WORD = re.compile(r"[^\W\d_]+|\d+")
 
 
 def part_like(name: str) -> tuple[str, tuple[str, ...]] | None:
-    """Which part a folder's name speaks of, and what else it says: `seg_training` is ("train", ("seg",))."""
+    """(part, other words) of a folder's name: `seg_training` is ("train", ("seg",)); None: it names no part."""
     words = _WORD.findall(name.lower())
     parts = [PART_WORDS[word] for word in words if word in PART_WORDS]
     rest = tuple(word for word in words if word not in PART_WORDS and word not in FILLING)
@@ -33,8 +33,8 @@ def part_like(name: str) -> tuple[str, tuple[str, ...]] | None:
 
 
 def called_like_parts(names: Iterable[str]) -> list[str]:
-    """Those that are called after parts of one data set: training and another one, otherwise alike."""
-    alike: dict[tuple[str, ...], dict[str, str]] = defaultdict(dict)  # what else they say -> name -> part
+    """The names that differ only in the part they name, training among them; empty if there are no such."""
+    alike: dict[tuple[str, ...], dict[str, str]] = defaultdict(dict)  # other words -> name -> part
     for name in names:
         if part := part_like(name):
             alike[part[1]][name] = part[0]
@@ -44,12 +44,12 @@ def called_like_parts(names: Iterable[str]) -> list[str]:
 
 
 def shards_like_parts(paths: Iterable[str]) -> dict[str, list[str]]:
-    """part -> the shards whose paths speak of it, as `training/000.tar` does; empty where not of training and another.
+    """Part -> shards whose paths name it, as `training/000.tar` does; empty unless training and another part are named.
 
-    Shards that say nothing are training ones, beside others that are held out and otherwise called alike.
+    Shards that name no part count as training ones if others differ from them only in naming another part.
     """
     found: dict[str, list[str]] = defaultdict(list)
-    silent: dict[tuple[str, ...], list[str]] = defaultdict(list)  # what they say
+    silent: dict[tuple[str, ...], list[str]] = defaultdict(list)  # words in the path -> shards
     alike: set[tuple[str, ...]] = set()
     for path in paths:
         words = [word for word in _WORD.findall(path.lower().removesuffix(".tar")) if not word.isdecimal()]
@@ -66,10 +66,12 @@ def shards_like_parts(paths: Iterable[str]) -> dict[str, list[str]]:
 
 
 def is_images(name: str) -> bool:
+    """Whether a folder of this name seems to hold the images that others annotate."""
     return _one_word(name) in IMAGES
 
 
 def is_annotations(name: str) -> bool:
+    """Whether a folder of this name seems to hold annotations of images."""
     return _one_word(name) in ANNOTATIONS
 
 

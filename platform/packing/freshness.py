@@ -1,6 +1,6 @@
-"""Whether a source was changed after it was packed, as far as a few looks tell: nobody lists a million files to train.
+"""Whether a source was changed after it was packed, by a few timestamps: listing a million files would take too long.
 
-In: a config's source and shards on this machine. Out: a line to be said.
+In: a config's source and shards on this machine. Out: a warning of one line.
 """
 
 import os
@@ -14,8 +14,11 @@ from platform.packing.items import SPLIT_NAMES
 
 
 def changed_since(data: DataConfig) -> str | None:
-    """What of the source is newer than the shards' index: its file, or one of the folders of classes, which are as old
-    as the last name in them. What is of other kinds, or elsewhere, is not looked at."""
+    """A warning if the source is newer than the index of the shards; None if it is not, or cannot be told.
+
+    Looked at are the modification times of the source and of its class folders, which change when files are added or
+    removed. Sources of other kinds and on other machines are not looked at.
+    """
     if data.source is None or ":" in data.source or is_remote(data.shards):
         return None
     try:
@@ -32,7 +35,7 @@ def changed_since(data: DataConfig) -> str | None:
 
 
 def _looked_at(source: Path) -> Iterator[Path]:
-    """The source, the folders in it, and those in its parts."""
+    """The source, the folders in it, and the folders in its parts."""
     yield source
     if source.is_dir():
         for folder in _folders(source):
@@ -42,5 +45,5 @@ def _looked_at(source: Path) -> Iterator[Path]:
 
 
 def _folders(folder: Path) -> list[Path]:
-    with os.scandir(folder) as entries:  # which tells folders without a look at each
+    with os.scandir(folder) as entries:  # tells folders without a system call for each
         return sorted(Path(entry.path) for entry in entries if entry.is_dir())

@@ -24,12 +24,12 @@ Parts = dict[str | None, list[Item]]  # by split; the key None holds the items o
 
 
 def is_list(path: str) -> bool:
-    """Whether `data.source` is a list of images."""
+    """Whether `data.source` names a list of images: CSV, TSV or Parquet."""
     return path.lower().endswith(LIST_SUFFIXES)
 
 
 def file_stamp(path: Path) -> str:
-    """Changes with the file, as far as can be told without reading it."""
+    """A text that changes when the file does, as far as can be told without reading it: its size and time."""
     try:
         status = path.stat()
     except OSError:
@@ -41,7 +41,7 @@ def read_file(path: Path) -> bytes:
     """A whole file.
 
     Raises:
-        OSError: it cannot be read, or is none: a pipe or a device would be waited for without end.
+        OSError: it cannot be read, or is a pipe or device, which might never end.
     """
     if path.exists() and not (path.is_file() or path.is_dir()):
         raise OSError("it is no file but a pipe, socket or device")
@@ -49,11 +49,11 @@ def read_file(path: Path) -> bytes:
 
 
 def natural(name: str) -> tuple[int, str]:
-    """Sort "2" before "10" where class names are numbers."""
+    """A sort key that puts "2" before "10" where class names are numbers."""
     return (int(name), name) if name.isdecimal() else (0, name)
 
 
 @functools.cache
 def say_once(message: str) -> None:
-    """The plan lists a source, and then so does the packing."""
+    """Log a warning once in this process: the plan lists a source, and then the packing does so again."""
     log.warning(message)

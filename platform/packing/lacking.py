@@ -1,6 +1,6 @@
-"""Samples of others' shards without an image or label, and which members or fields would do instead.
+"""Samples without an image or label in shards that others made, and which members or fields might be meant instead.
 
-In: such samples, one by one. Out: an error that counts and names them, says what was left out, and what to give.
+In: such samples, one by one. Out: an error that counts and names them, says what was left out, and what to set.
 """
 
 import json
@@ -13,24 +13,32 @@ from platform.data.cache import Bytes
 from platform.data.reader import IMAGE_EXTENSIONS, SampleRule
 from platform.data.tar import Place
 
-NAMED = 3  # of the samples that lack something, and of what would do
-MEMBERS_NAMED = 5  # of one of those
-LOOKED_INTO, MOST_FIELDS = 3, 100  # samples of a shard, for fields of their JSON; of one sample
-LARGEST_JSON, DEEPEST, LONGEST_NAME = 2**20, 3, 60  # bytes, objects in objects, letters
+NAMED = 3  # samples and remedies in a message
+MEMBERS_NAMED = 5  # members of a sample in a message
+LOOKED_INTO, MOST_FIELDS = 3, 100  # samples of a shard whose JSON is searched; fields found in one sample
+LARGEST_JSON, DEEPEST, LONGEST_NAME = 2**20, 3, 60  # of the JSON that is searched: bytes, depth, characters of a name
 LABEL_WORDS = ("label", "class", "cls", "categ", "target")
 
 
 @dataclass
 class Lacking:
-    """What the samples lack, of one shard or of several."""
+    """What samples of one or several shards lack."""
 
-    samples: list[str] = field(default_factory=list)  # a few words of each
+    samples: list[str] = field(default_factory=list)  # name and members of each
     no_label: int = 0
-    images: Counter[str] = field(default_factory=Counter)  # by extension: images of samples without the one looked for
-    fields: dict[str, None] = field(default_factory=dict)  # as pack.label takes them: those that hold a word or number
+    images: Counter[str] = field(default_factory=Counter)  # extension -> images, of samples without the expected image
+    fields: dict[str, None] = field(default_factory=dict)  # that hold a string or integer, as pack.label takes them
 
     def add(self, name: str, content: Bytes, parts: dict[str, Place], *, image: bool, label: bool) -> None:
-        """One sample of that name, with whether it has an image and a label."""
+        """Note a sample that lacks its image, its label or both.
+
+        Args:
+            name: of the sample.
+            content: of its shard.
+            parts: its members: extension -> place in `content`.
+            image: whether it has an image.
+            label: whether it has a label.
+        """
         self.samples.append(f"{name} ({', '.join(list(parts)[:MEMBERS_NAMED])})")
         if not image:
             self.images.update(extension for extension in parts if extension.endswith(IMAGE_EXTENSIONS))
@@ -40,6 +48,7 @@ class Lacking:
                 self.fields |= dict.fromkeys(_fields_of(content, parts)[:MOST_FIELDS])
 
     def add_all(self, other: "Lacking") -> None:
+        """Add what was noted of another shard."""
         self.samples += other.samples
         self.no_label += other.no_label
         self.images += other.images
@@ -47,10 +56,16 @@ class Lacking:
 
 
 def refuse_lacking(lacking: Lacking, samples: int, rule: SampleRule, left_out: list[str]) -> None:
-    """Refuse shards of that many samples if some lack something.
+    """Refuse shards with samples that lack something.
+
+    Args:
+        lacking: those samples.
+        samples: of all shards together.
+        rule: where image and label are expected.
+        left_out: lines about members that belong to no sample.
 
     Raises:
-        ConfigError: some do.
+        ConfigError: names them, with the remedy.
     """
     if not lacking.samples:
         return
@@ -80,7 +95,7 @@ def _label_remedy(lacking: Lacking, rule: SampleRule) -> str:
 
 
 def _fields_of(content: Bytes, parts: dict[str, Place]) -> list[str]:
-    """`json:a.b` for each word or number in the JSON members of a sample."""
+    """`json:a.b` for each string or integer in the JSON members of a sample."""
     found: list[str] = []
     for extension, (offset, size) in parts.items():
         if extension.rpartition(".")[2] == "json" and size <= LARGEST_JSON:

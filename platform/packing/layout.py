@@ -1,6 +1,6 @@
-"""What is wrong with class folders that are not laid out as expected, or with their labels: the usual causes, by name.
+"""What is wrong with class folders that are not laid out as expected, or with their labels: the usual causes.
 
-In: the items of a source. Out: an error or half a line with the remedy.
+In: the items of a source. Out: an error, or the remedy as part of one.
 """
 
 import unicodedata
@@ -20,14 +20,14 @@ IF_CLASSES = "if they are classes, list the images in a .csv with the columns pa
 
 
 def refuse_misread(parts: Parts, folder: str | None = None) -> None:
-    """Refuse folders that are no classes, nearly for certain, whatever their number: they would be trained as such.
+    """Refuse folders that are almost certainly no classes, as they would be trained as classes.
 
     Args:
-        parts: what was found in `[train|val|test/]CLASS/.../NAME`.
-        folder: where, if it is one and no tar.
+        parts: the items that were found as `[train|val|test/]CLASS/.../NAME`.
+        folder: in which they were found; None: in a tar.
 
     Raises:
-        ConfigError: there are such.
+        ConfigError: names the folders, and what to do.
     """
     _refuse_undecodable(parts)
     refuse_flat(parts)
@@ -41,7 +41,7 @@ def refuse_misread(parts: Parts, folder: str | None = None) -> None:
 
 
 def _refuse_undecodable(parts: Parts) -> None:
-    """Refuse class names of another encoding, as old archives hold them: an index and a table are UTF-8."""
+    """Refuse class names that are not UTF-8, as in old archives: an index is UTF-8."""
     for label in {item.label for items in parts.values() for item in items}:
         try:
             label.encode()
@@ -50,7 +50,7 @@ def _refuse_undecodable(parts: Parts) -> None:
 
 
 def _inner_folders(items: Iterable[Item]) -> dict[str, Counter[str]]:
-    """Of what is taken for class folders at the top: the images of each folder in it, "" being itself."""
+    """Class folder -> folder in it ("" is itself) -> number of images."""
     inner: dict[str, Counter[str]] = defaultdict(Counter)
     for item in items:
         inner[item.label][item.name.split("/")[1] if item.name.count("/") > 1 else ""] += 1
@@ -58,7 +58,7 @@ def _inner_folders(items: Iterable[Item]) -> dict[str, Counter[str]]:
 
 
 def _refuse_annotations(parts: Parts) -> None:
-    """Refuse `images/` beside `masks/`: what was drawn is no class of pictures."""
+    """Refuse `images/` beside `masks/`: annotations are no class."""
     labels = {item.label for items in parts.values() for item in items}
     images, annotations = [n for n in labels if is_images(n)], [n for n in labels if is_annotations(n)]
     if images and annotations and len(labels) == len(images) + len(annotations):
@@ -69,7 +69,7 @@ def _refuse_annotations(parts: Parts) -> None:
 
 
 def _refuse_unnamed_parts(inner: dict[str, Counter[str]], known: list[str]) -> None:
-    """Refuse `training/` and `testing/`, or `dev/` beside `train/`: parts by names that are not read as such."""
+    """Refuse `training/` and `testing/`, or `dev/` beside `train/`: parts whose names are not recognised as parts."""
     alike = called_like_parts([*inner, *known])
     like = [name for name in alike if name in inner]
     shared = set.intersection(*(set(inner[name]) for name in like)) - {""} if like else set[str]()
@@ -89,10 +89,10 @@ def _is_parted(inside: Counter[str]) -> bool:
 
 
 def refuse_flat(parts: Parts) -> None:
-    """Refuse images directly in `val/`, as ImageNet comes: which classes they are of is in another file.
+    """Refuse images directly in `val/`, as ImageNet is distributed: their classes are in another file.
 
     Raises:
-        ConfigError: there are such.
+        ConfigError: names the folder and an image.
     """
     loose = parts.get(None, [])
     flat = Counter(item.label for item in loose if item.label.lower() in SPLIT_NAMES)
@@ -108,7 +108,7 @@ def refuse_flat(parts: Parts) -> None:
 
 
 def cause(names: list[str], items: Iterable[Item], data: DataConfig) -> str:
-    """What another number of classes than `data.classes` comes from, as a rule, and what to do."""
+    """The likely cause of a number of classes that is not `data.classes`, and what to do about it."""
     set_it = f"set it to {len(names)}"
     if not is_list(data.source or "") and (deeper := _deeper(names, items, data)):  # a list says what the classes are
         return deeper
@@ -126,7 +126,7 @@ def cause(names: list[str], items: Iterable[Item], data: DataConfig) -> str:
 
 
 def _deeper(names: list[str], items: Iterable[Item], data: DataConfig) -> str | None:
-    """Whether class folders or parts lie one folder deeper than they are looked for."""
+    """What is wrong if class folders or parts lie one folder deeper than expected; None: they do not."""
     below: dict[str, set[str]] = defaultdict(set)  # folder that is taken for a class -> the folders in it
     where: dict[str, str] = {}
     for item in items:
@@ -160,7 +160,7 @@ def _one_deeper(what: str, wrapper: str, inner: Iterable[str], where: Mapping[st
 
 
 def _alike(names: list[str]) -> list[str]:
-    """Labels that hardly differ, side by side: macOS writes accents as characters of their own."""
+    """Groups of labels that differ in capitals or accents only (macOS writes accents as separate characters)."""
     same: dict[str, list[str]] = defaultdict(list)
     for name in names:
         same[unicodedata.normalize("NFC", name).casefold()].append(name)

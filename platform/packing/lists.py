@@ -1,6 +1,6 @@
-"""Lists of images as a source: the columns path, label and, where there is one, split of a CSV, TSV or Parquet file.
+"""Lists of images as a source: CSV, TSV or Parquet files with the columns path, label and, if there is one, split.
 
-In: a path or URL. Out: items, checked, and their bytes. Read with pyarrow, which executes nothing that a file holds.
+In: a path or URL. Out: items, checked, and their bytes. Read with pyarrow, which executes nothing in a file.
 """
 
 import sys
@@ -21,10 +21,10 @@ from platform.packing.items import SPLIT_NAMES, Item, Parts, file_stamp, read_fi
 from platform.text import first_line
 
 SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
-NAMED = 6  # columns in one line
-HEADER_BYTES = 2**16  # the first line is looked for in these
+NAMED = 6  # columns in a message
+HEADER_BYTES = 2**16  # in which the first line must end
 NEEDED, OPTIONAL = ("path", "label"), ("split",)
-# Of the addresses in a list, which may be somebody else's: fsspec knows others that read files of instructions.
+# Of URLs in a list, which need not be trusted: fsspec has others, some of which read further instructions.
 LISTED_PROTOCOLS = ("http", "https", "s3", "gs", "gcs", "az", "abfs", "memory")
 
 
@@ -36,7 +36,7 @@ def _is_parquet(path: str) -> bool:
 class ListSource:
     """Rows of path, label and, if the list says it, split. Paths are relative to the list, absolute, or addresses."""
 
-    path: str  # or address of the list
+    path: str  # or URL of the list
     storage: StorageConfig = field(default_factory=StorageConfig)
 
     def parts(self) -> Parts:
@@ -54,7 +54,7 @@ class ListSource:
         return dict(parts)
 
     def _check(self, path: str) -> None:
-        """Addresses of known kinds; a list that came over the network names what lies below it or at an address."""
+        """Refuse URLs of other protocols, and local files outside its folder in a list from a URL."""
         if is_remote(path):
             protocol = path.partition("://")[0]
             known = protocol in LISTED_PROTOCOLS
@@ -82,7 +82,7 @@ class ListSource:
 
 
 class ListedImage(NamedTuple):
-    """One row."""
+    """One row of a list."""
 
     path: str
     label: str
@@ -119,7 +119,7 @@ def read_list(path: str, storage: Storage) -> Iterator[ListedImage]:
 
 
 def _is_label(value: Any) -> bool:
-    """Blanks alone are no name, and True is no number."""
+    """Whether a value is a class name or number: blanks alone are no name, and True is no number."""
     return bool(value.strip()) if isinstance(value, str) else isinstance(value, int) and not isinstance(value, bool)
 
 
@@ -138,7 +138,8 @@ def _csv(path: str, opened: Any) -> pa.Table:
 
 
 def _header(path: str, opened: Any) -> tuple[str, list[str]]:
-    """What separates the columns, and their names: commas, unless just one other separator gives the columns needed."""
+    """(separator, column names) of a list: commas, or tabs in a .tsv, unless exactly one other separator gives the
+    columns needed."""
     if isinstance(opened, str):
         with pa.input_stream(opened) as file:  # decompresses as the suffix says, as reading does
             start = file.read(HEADER_BYTES)
@@ -154,7 +155,7 @@ def _header(path: str, opened: Any) -> tuple[str, list[str]]:
 
 
 def _named(columns: list[str]) -> dict[str, str]:
-    """Column -> which of ours it is, whatever the blanks around it and its capitals where none has the plain name."""
+    """Column -> the column it is meant to be. Blanks around it and capitals are ignored unless another has the name."""
     plain = {name: name for name in columns if name in NEEDED + OPTIONAL}
     for name in columns:
         meant = name.strip().lower()

@@ -1,8 +1,8 @@
-"""Images of any source into WebDataset shards and their index: same input and settings, same bytes.
+"""Packs images of any source into WebDataset shards with an index: same input and settings, same bytes.
 
 In: `data.source`. Out: shards of even size with the classes mixed, and last of all their index, in `data.shards`.
 Parts called train, val and test are kept; a source without parts is divided, class by class. The shards are
-independent tasks: who runs them, in how many processes and in which order, changes nothing of the bytes.
+independent tasks: what runs them, in how many processes and in which order, makes no difference to the bytes.
 """
 
 import contextlib
@@ -35,41 +35,41 @@ from platform.packing.sources import DIGITS, DIGITS_SCALE, Source, open_source, 
 from platform.packing.target import Target, open_target
 from platform.redaction import redacted
 
-Run = Callable[[Iterable[ShardTask]], Generator[ShardResult]]  # tasks to results, in any order
-Progress = Callable[[int, int], object]  # images done, of all
+Run = Callable[[Iterable[ShardTask]], Generator[ShardResult]]  # runs tasks; results may come in any order
+Progress = Callable[[int, int], object]  # is called with the images done and all images
 NOTHING = "null"  # as JSON
-QUEUED_PER_WORKER = 2  # tasks under way: none waits for work, and a million items are not shipped at once
+QUEUED_PER_WORKER = 2  # tasks: no worker waits for the next one, and a million items are not sent at once
 
 
 @dataclass
 class PackReport:
-    """What became of a source."""
+    """The result of a packing."""
 
-    samples: dict[str, int]
-    unreadable: list[str]
+    samples: dict[str, int]  # by split
+    unreadable: list[str]  # a line for each image that could not be read
     shards: int = 0
-    reused: int = 0  # of the shards, from an earlier, interrupted packing
-    converted: dict[str, int] = field(default_factory=dict)  # see ShardResult; of all shards
+    reused: int = 0  # shards that an earlier, interrupted packing had finished
+    converted: dict[str, int] = field(default_factory=dict)  # of all shards; see ShardResult
     duplicates: list[str] = field(default_factory=list)  # lines that count and name equal images
 
 
 @dataclass(frozen=True)
 class Packing:
-    """What will be packed: every item at its place, nothing read yet."""
+    """What will be packed: every item in its place, with no image read yet."""
 
     data: DataConfig
     seed: int
     source: Source
     classes: list[str]
     splits: dict[str, list[Item]]  # shuffled
-    unused: tuple[str, ...] = ()  # settings that make no difference to this source
+    unused: tuple[str, ...] = ()  # settings that make no difference for this source
 
     @property
     def images(self) -> int:
         return sum(len(items) for items in self.splits.values())
 
     def tasks(self, target: Target) -> Iterator[ShardTask]:
-        """One task a shard, made when it is asked for: a task holds its items."""
+        """A task for each shard, made when it is asked for, as a task holds its items."""
         labels = {name: label for label, name in enumerate(self.classes)}
         low_high = self.data.value_range
         encoding = Encoding(
@@ -91,13 +91,13 @@ def pack(
     run: Run | None = None,
     storage: StorageConfig | None = None,
 ) -> PackReport:
-    """Write `data.source` as shards and index into `data.shards`. An interrupted packing is gone on with.
+    """Write `data.source` as shards and index into `data.shards`. An interrupted packing is continued.
 
     Args:
         data: what and where to, and how images are stored.
-        seed: of the order, and of the division of a source without parts.
+        seed: of the order of images, and of the division of a source without parts.
         progress: is called with the images done and all images, as shards are finished.
-        run: the workers; by default threads of this process.
+        run: runs the tasks; by default in threads of this process.
         storage: how stores are reached.
 
     Raises:
@@ -110,7 +110,12 @@ def pack(
 
 
 def prepare(data: DataConfig, seed: int, storage: StorageConfig) -> Packing:
-    """List the source, divide and shuffle it. Raises as `pack` does."""
+    """List the source, divide it into splits and shuffle them.
+
+    Raises:
+        ConfigError: the source is unknown or empty, or has other classes than `data.classes`.
+        StorageError: a store does not answer.
+    """
     source = open_source(data.source, storage)
     parts = source.parts()
     splits = divide(parts, data.val_fraction, seed)
@@ -125,7 +130,13 @@ def prepare(data: DataConfig, seed: int, storage: StorageConfig) -> Packing:
 
 
 def write(packing: Packing, storage: StorageConfig, progress: Progress | None, run: Run) -> PackReport:
-    """Have the shards written, then their index. Raises as `pack` does."""
+    """Have the shards written, then their index.
+
+    Raises:
+        ConfigError: too many unreadable images, equal images where `data.duplicates` is refuse, or a target that is in
+            use or not ours.
+        StorageError: a store does not answer.
+    """
     target = open_target(packing.data.shards, storage)
     with target.held():
         if packing.data.duplicates == "drop":
@@ -140,8 +151,10 @@ def write(packing: Packing, storage: StorageConfig, progress: Progress | None, r
 
 
 def _write_once_each(packing: Packing, target: Target, progress: Progress | None, run: Run) -> PackReport:
-    """Where there are equal images the shards are written twice, as they are to be of even size: with them, which tells
-    which ones they are, and without. What the first time has told is kept for a packing that goes on with the second.
+    """Write shards without images that are equal to another one.
+
+    If there are any, the shards are written twice, as they are to be of even size: first with all images, which finds
+    the equal ones, then without these. What was found is kept on disk for a packing that is continued.
     """
     found = _found_before(packing, target)
     if found is None:
@@ -162,7 +175,7 @@ def _write_once_each(packing: Packing, target: Target, progress: Progress | None
     dropped = sum(map(len, found["extra"].values()))
     results = _write_shards(once, target, progress, run)
     if (since := _equal_images(once, results)).count:
-        target.remember(NOTHING)  # else the next packing would take them for other images, too
+        target.remember(NOTHING)  # else the next packing would go on with it
         raise ConfigError(
             f"{packing.data.source} was changed while it was packed: {since.lines()[0]}; the same command looks again"
         )
@@ -177,12 +190,12 @@ def _by_class(splits: dict[str, list[Item]]) -> dict[str, Counter[str]]:
 
 
 def _fingerprint(of_shards: Iterable[str]) -> str:
-    """Of all the items, as far as they can be told without reading them."""
+    """A digest of all items, from the fingerprints of their shards."""
     return hashlib.sha256("".join(of_shards).encode()).hexdigest()
 
 
 def _found_before(packing: Packing, target: Target) -> dict[str, Any] | None:
-    """The equal images, where an interrupted packing of the same items has found them."""
+    """The equal images, if an interrupted packing of the same items has found them; None: it has not."""
     try:
         found = json.loads(target.remembered() or NOTHING)
         if found is None:
@@ -193,7 +206,7 @@ def _found_before(packing: Packing, target: Target) -> dict[str, Any] | None:
 
 
 def _write_shards(packing: Packing, target: Target, progress: Progress | None, run: Run) -> list[ShardResult]:
-    """In the order of the parts and their names."""
+    """Have all shards written; the results in the order of splits and names."""
     results: list[ShardResult] = []
     done = corrupt = 0
     with contextlib.closing(run(packing.tasks(target))) as finished:
@@ -209,7 +222,7 @@ def _write_shards(packing: Packing, target: Target, progress: Progress | None, r
 
 
 def _finish(packing: Packing, target: Target, results: list[ShardResult], equal_images: dict[str, int]) -> PackReport:
-    """Write the index."""
+    """Write the index, which makes the shards valid."""
     entries = [result.entry for result in results if result.entry["nsamples"]]
     samples = {
         split: sum(entry["nsamples"] for entry in entries if entry["split"] == split) for split in packing.splits
@@ -227,7 +240,7 @@ def _finish(packing: Packing, target: Target, results: list[ShardResult], equal_
 
 
 def _equal_images(packing: Packing, results: list[ShardResult]) -> duplicates.Duplicates:
-    """Of the images that were read, in the order in which they are packed."""
+    """The equal images among those that were read."""
     digests = {
         split: b"".join(result.digests for result in results if result.entry["split"] == split)
         for split in packing.splits
@@ -240,22 +253,27 @@ def _unreadable(results: list[ShardResult]) -> list[str]:
 
 
 def _converted(results: list[ShardResult]) -> dict[str, int]:
-    """The most frequent first."""
+    """Modes that images were converted from -> number of images, the most frequent first."""
     return dict(sum((Counter(result.converted) for result in results), Counter[str]()).most_common())
 
 
 def counts(data: DataConfig, seed: int, storage: StorageConfig) -> dict[str, int]:
-    """Images of each split that packing would list. Raises as `pack` does."""
+    """How many images of each split packing would list.
+
+    Raises:
+        ConfigError: the source is unknown or empty, or has other classes than `data.classes`.
+        StorageError: a store does not answer.
+    """
     return {split: len(items) for split, items in prepare(data, seed, storage).splits.items()}
 
 
 def divide(parts: Parts, val_fraction: float, seed: int) -> dict[str, list[Item]]:
-    """The parts of a source: its own train, val and, beside val, test; or every class cut in the same proportion.
+    """The splits of a source: its own train, val and, beside val, test; or every class divided in the same proportion.
 
-    Test images without validation images are the validation images, and that is said.
+    Where there is a test part and no val part, the test images are used for validation, with a warning.
 
     Raises:
-        ConfigError: train or val would be empty.
+        ConfigError: there would be no training or no validation images.
     """
     if None not in parts:
         if {"train", "test"} <= parts.keys() and "val" not in parts:
@@ -302,13 +320,20 @@ def _shuffled(items: list[Item], seed: int) -> list[Item]:
 
 
 def even_parts(count: int, limit: int) -> list[tuple[int, int]]:
-    """(start, stop) of the fewest parts of at most `limit`; their sizes differ by at most one."""
+    """(start, stop) of the fewest parts of at most `limit` items; their sizes differ by at most one."""
     parts = -(-count // limit)
     return [(count * part // parts, count * (part + 1) // parts) for part in range(parts)]
 
 
 def in_threads(tasks: Iterable[ShardTask], threads: int = 0) -> Generator[ShardResult]:
-    """Run tasks in this process; decoding, shrinking and writing release the GIL. Closing it stops the threads."""
+    """Run tasks in threads of this process: decoding, shrinking and writing release the GIL.
+
+    Closing the generator stops the threads.
+
+    Args:
+        tasks: the shards.
+        threads: how many; 0: one for each CPU.
+    """
     threads = threads or cpus_here()
     stop = threading.Event()
     pool = ThreadPoolExecutor(threads, thread_name_prefix="pack")
@@ -328,7 +353,7 @@ def in_threads(tasks: Iterable[ShardTask], threads: int = 0) -> Generator[ShardR
 
 
 def _unused(packing: Packing, results: list[ShardResult]) -> list[str]:
-    """The settings that made no difference to these shards, and no other value of them would have."""
+    """The settings of which no value would have made a difference to these shards."""
     used = {
         "jpeg_quality": any(result.encoded is None or result.encoded for result in results),
         "value_range": any(map(by_range, _converted(results))) or _unreadable(results),  # perhaps for want of it

@@ -1,6 +1,6 @@
-"""Whether the parts of a data set fit one another: what is validated or tested must have been trained.
+"""Whether the parts of a data set fit together: classes that are validated or tested must have been trained.
 
-In: how many images of which class each part has. Out: an error or a line.
+In: how many images of each class each part has. Out: an error, or a warning of one line.
 """
 
 import math
@@ -10,16 +10,16 @@ from platform.config.checks import ConfigError
 from platform.packing.items import natural
 
 NAMED = 3  # classes in one line
-SURELY = 20  # what has the probability e^-20 is no chance, such as no image of a class of which so many are expected
+SURELY = 20  # an event with a probability below e^-20 is no chance: no image of a class where 20 are expected
 
 Counts = Mapping[str, Mapping[str, int]]  # part -> class -> images
 
 
 def refuse_untrained(counts: Counts, remedy: str) -> None:
-    """Refuse parts with classes that training has no image of: nothing could ever recognise them.
+    """Refuse parts with classes that have no training image: no model could recognise them.
 
     Raises:
-        ConfigError: there are such.
+        ConfigError: names them, with `remedy`.
     """
     trained = counts["train"].keys()
     for part, of_part in counts.items():
@@ -32,7 +32,7 @@ def refuse_untrained(counts: Counts, remedy: str) -> None:
 
 
 def sorted_by_class(counts: Counts, part: str) -> str | None:
-    """What shows that `part`, taken off one end of the data, is no sample of all: classes that it should have."""
+    """Evidence (the classes it lacks) that `part`, taken from one end of the data, is no random sample; None: none."""
     images, trained = sum(counts[part].values()), sum(counts["train"].values())
     absent = [
         name
@@ -45,11 +45,10 @@ def sorted_by_class(counts: Counts, part: str) -> str | None:
 
 
 def may_be_chance(counts: Counts, part: str) -> bool:
-    """Whether a part that was taken off one end of well-mixed data may well have so many classes for itself, which then
-    are those of few images.
+    """Whether chance explains how many classes are in `part` only, if it was taken from one end of well-mixed data.
 
-    Of a class of n images all are in a part with the share p of the images with the probability p^n. The sum of these
-    is the number of such classes to expect, and Chernoff's bound is for the number found.
+    A class of n images is wholly in a part that has the share p of all images with probability p^n. The sum over all
+    classes is the expected number of such classes; Chernoff's bound gives the probability of the number found.
     """
     held_out, trained = counts[part], counts["train"]
     images = sum(held_out.values())
@@ -62,7 +61,7 @@ def may_be_chance(counts: Counts, part: str) -> bool:
 
 
 def without_image(counts: Counts) -> list[str]:
-    """A line for each part that lacks trained classes, such as those of one or two images."""
+    """A line for each part that has no image of some trained classes, such as those of one or two images."""
     lines = []
     for part, of_part in counts.items():
         absent = counts["train"].keys() - of_part.keys()
@@ -72,5 +71,6 @@ def without_image(counts: Counts) -> list[str]:
 
 
 def few(names: Iterable[str]) -> str:
+    """The first names, in natural order, for a message."""
     ordered = sorted(names, key=natural)
     return ", ".join(name[:40] for name in ordered[:NAMED]) + (" ..." if len(ordered) > NAMED else "")

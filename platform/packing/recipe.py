@@ -1,7 +1,7 @@
-"""What shards were made from and how: values in their index, and one digest of them with the source's whole address.
+"""From what and how shards were packed: a record in their index, with a digest of it and of the source's full path.
 
-In: a config, and what the index of packed shards says. Out: the record that goes into an index; an error where the
-config asks for other shards than there are. The digest tells two sources of one name apart without a path in the index.
+In: a config, and the record of shards that are there. Out: the record for an index; an error if the config asks for
+other shards than there are. The digest tells two sources of one name apart without a path in the index.
 """
 
 import dataclasses
@@ -27,8 +27,7 @@ SAID = ("samples_per_shard", "seed")
 
 
 def settings(data: DataConfig) -> dict[str, Any]:
-    """The settings that shards depend on. Shards in which equal images were kept or would have been refused are the
-    same."""
+    """The settings of `data` that shards depend on. Keeping and refusing equal images make the same shards."""
     found = {
         field.name: getattr(data, field.name) for field in dataclasses.fields(data) if field.name not in NOT_PACKED
     }
@@ -36,7 +35,7 @@ def settings(data: DataConfig) -> dict[str, Any]:
 
 
 def sealed(record: dict[str, Any], source: str | None) -> dict[str, Any]:
-    """A record of a packing with its digest."""
+    """The record of a packing with its digest."""
     return {**record, DIGEST: _digest(record, source)}
 
 
@@ -47,7 +46,7 @@ def _digest(record: dict[str, Any], source: str | None) -> str:
 
 
 def address(source: str | None) -> str | None:
-    """A source as it is called from everywhere on this machine; a link is what it leads to."""
+    """A source as an absolute path, links resolved; other kinds of sources as they are."""
     if source is None:
         return None
     if source.startswith("torchvision:"):
@@ -57,10 +56,10 @@ def address(source: str | None) -> str | None:
 
 
 def refuse_others(record: dict[str, Any], data: DataConfig) -> None:
-    """Refuse to take shards for what `data` would have packed; without a source it asks for none in particular.
+    """Refuse shards that are not what `data` would have packed. Without a source any shards will do.
 
     Raises:
-        ConfigError: packed with other settings, or from another source of the same name.
+        ConfigError: they were packed with other settings, or from another source of the same name.
     """
     if data.source is None or DIGEST not in record:  # others' shards, and indexes from before there were digests
         return
@@ -90,15 +89,15 @@ def refuse_others(record: dict[str, Any], data: DataConfig) -> None:
 
 
 def _hinge_on_duplicates(record: dict[str, Any]) -> bool:
-    """Whether keeping equal images and dropping them makes a difference; of earlier versions' shards nobody knows."""
+    """Whether keeping and dropping equal images makes a difference; True if an earlier version did not record it."""
     if record.get("duplicates") == "drop":
         return record.get(DROPPED) != 0
     return "duplicates" not in record or EQUAL in record
 
 
 def without_effect(record: dict[str, Any], data: DataConfig, seed: int) -> str | None:
-    """What the config says and changes nothing of these shards, a line to be said: of the order and number of shards
-    that were packed otherwise, of the images of shards that others made."""
+    """A warning of one line about settings that make no difference to shards that are there already; None: there are
+    none. These are the size and order of shards, and how images are packed where others made the shards."""
     if "samples_per_shard" not in record:
         return _without_effect_on_others(data)
     if data.source is None or DIGEST not in record:
@@ -124,7 +123,7 @@ def _without_effect_on_others(data: DataConfig) -> str | None:
 
 
 def _changed(record: dict[str, Any], asked: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """What was packed and what is asked for, of the settings that differ; an index without one has its default."""
+    """The settings that differ: (as packed, as asked for). A setting that the record lacks had its default."""
     defaults = settings(DataConfig()) | {"seed": 0}
     packed = {key: record.get(key, defaults[key]) for key in asked}
     changed = [key for key in asked if packed[key] != asked[key]]

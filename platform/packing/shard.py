@@ -1,11 +1,11 @@
-"""One shard: the unit of packing, a pure function of its items and settings, in whatever process.
+"""One shard: the unit of packing. Its bytes are a pure function of its items and settings, whatever process writes it.
 
 In: a task with its share of the items. Out: the shard in its target, its index entry, and what could not be read.
+The tar is written by webdataset's own `TarWriter`, with owner and time fixed. What is ours is around it: even shards
+whose number is known beforehand (`ShardWriter` cuts wherever one is full), their checksums, and going on after a kill.
 """
 
 import hashlib
-import io
-import tarfile
 import threading
 from collections import Counter
 from collections.abc import Iterator
@@ -24,11 +24,12 @@ from platform.packing.sources import Source
 from platform.packing.target import Record, Target, md5_of
 from platform.text import first_line
 
-LAYOUT = 1  # of shards; another one has unfinished packings begin anew
+LAYOUT = 2  # of shards: raised when the same images make other bytes, so that unfinished packings begin anew
+REPRODUCIBLE: dict[str, Any] = {"user": "", "group": "", "mode": 0o644, "mtime": 0}  # bytes depend on the samples alone
 
 
 class Stopped(Exception):
-    """The packing has ended while this shard was being written."""
+    """The packing was ended while this shard was being written."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,7 @@ class Encoding:
 
     shorter_side: int | None
     jpeg_quality: int
-    value_range: tuple[float, float] | None = None  # of grey of more than 8 bits: what becomes black and white
+    value_range: tuple[float, float] | None = None  # of grey images of more than 8 bits: (black, white)
 
 
 @dataclass(frozen=True)
@@ -46,16 +47,16 @@ class ShardTask:
 
     name: str  # of its file
     split: str
-    first: int  # number of its first item in the split
+    first: int  # number of its first item in the split: the key of its sample
     items: list[Item]
-    labels: list[int]  # of each item
+    labels: list[int]  # one for each item
     source: Source
     target: Target
     encoding: Encoding
     max_corrupt: int
 
     def fingerprint(self) -> str:
-        """Of all that its bytes depend on, as far as it can be told without reading the images."""
+        """A digest of all that the shard's bytes depend on, as far as it can be told without reading the images."""
         found = hashlib.sha256(repr((LAYOUT, CODECS, self.encoding, self.name, self.first)).encode())
         for item, label in zip(self.items, self.labels, strict=True):
             found.update(repr((item.name, item.where, label, self.source.stamp(item))).encode())
@@ -64,24 +65,28 @@ class ShardTask:
 
 @dataclass(frozen=True)
 class ShardResult:
-    """What became of a task."""
+    """The result of a task."""
 
     task: str  # its name
     items: int
-    entry: dict[str, Any]  # of the index
-    unreadable: list[str]
-    converted: dict[str, int]  # what images were before they became 8-bit grey or RGB -> how many of them
-    encoded: int | None  # images whose bytes are not those of the source; None: an earlier version did not count
-    digests: bytes  # of each item's bytes in its source, one after the other; NONE of those that cannot be read
+    entry: dict[str, Any]  # of the shard in the index
+    unreadable: list[str]  # a line for each item that could not be read
+    converted: dict[str, int]  # mode that images had before they became 8-bit grey or RGB -> number of images
+    encoded: int | None  # images whose bytes are not those of the source; None: an earlier version did not count them
+    digests: bytes  # of each item's bytes in its source, one after the other; NONE for an unreadable item
     fingerprint: str  # of the task
-    reused: bool  # it was there from an earlier, interrupted packing
+    reused: bool  # the shard was there from an earlier, interrupted packing
 
 
 def write_shard(task: ShardTask, stop: threading.Event | None = None) -> ShardResult:
     """Write a shard, unless an interrupted packing has written the same one.
 
+    Args:
+        task: the shard.
+        stop: set by another thread to have the writing given up.
+
     Raises:
-        ConfigError: too many unreadable images, or the target cannot take the shard.
+        ConfigError: there are more unreadable images than `max_corrupt`, or the disk or store refuses the shard.
         StorageError: a store that images come from or shards go to does not answer.
         Stopped: `stop` was set.
     """
@@ -127,7 +132,7 @@ def _result(task: ShardTask, record: Record, *, reused: bool) -> ShardResult:
 
 @dataclass
 class _Seen:
-    """Of the images of a shard, while it is written."""
+    """What is noted of a shard's images while it is written. See `ShardResult`."""
 
     digests: list[bytes]
     unreadable: list[str] = field(default_factory=list)
@@ -136,12 +141,13 @@ class _Seen:
 
 
 def _write(task: ShardTask, path: Path, stop: threading.Event | None, seen: _Seen) -> dict[str, Any]:
-    """Write the tar; its index entry."""
+    """Write the tar file; its entry in the index."""
+    from webdataset.writer import TarWriter  # brings torch, which takes a second
+
     samples = 0
-    with tarfile.open(path, "w", format=tarfile.USTAR_FORMAT) as tar:
-        for key, extension, image, label in _samples(task, stop, seen):
-            _add(tar, f"{key:09d}.{extension}", image)
-            _add(tar, f"{key:09d}.cls", str(label).encode())
+    with path.open("wb") as file, TarWriter(file, **REPRODUCIBLE) as tar:
+        for sample in _samples(task, stop, seen):
+            tar.write(sample)
             samples += 1
     return {
         "url": task.name,
@@ -152,8 +158,9 @@ def _write(task: ShardTask, path: Path, stop: threading.Event | None, seen: _See
     }
 
 
-def _samples(task: ShardTask, stop: threading.Event | None, seen: _Seen) -> Iterator[tuple[int, str, bytes, int]]:
-    """(key, extension, image, label) of every item that can be read; the others are listed."""
+def _samples(task: ShardTask, stop: threading.Event | None, seen: _Seen) -> Iterator[dict[str, Any]]:
+    """Every readable item as a sample for `TarWriter`: {"__key__", extension: image bytes, "cls": label}. The others
+    are noted in `seen`."""
     for key, (item, label) in enumerate(zip(task.items, task.labels, strict=True), task.first):
         if stop is not None and stop.is_set():
             raise Stopped
@@ -162,8 +169,8 @@ def _samples(task: ShardTask, stop: threading.Event | None, seen: _Seen) -> Iter
             how = task.encoding
             image = stored(content, how.shorter_side, how.jpeg_quality, how.value_range)
         except MemoryError:
-            raise  # says nothing about the image
-        except Exception as error:  # decoders raise whatever they stumble upon
+            raise  # is not the image's fault
+        except Exception as error:  # decoders raise errors of any type
             if isinstance(error, StorageError) and not isinstance(error, NoSuchFile | Refused):
                 raise  # the store does not answer; the image may be fine
             seen.unreadable.append(f"{item.name}: {_reason(error)}")
@@ -174,10 +181,11 @@ def _samples(task: ShardTask, stop: threading.Event | None, seen: _Seen) -> Iter
         seen.encoded += image.content is not content
         if image.converted:
             seen.converted[image.converted] += 1
-        yield key, image.extension, image.content, label
+        yield {"__key__": f"{key:09d}", image.extension: image.content, "cls": label}
 
 
 def too_many(unreadable: list[str], limit: int) -> ConfigError:
+    """The error of more unreadable images than `data.max_corrupt` allows."""
     return ConfigError(
         f"{len(unreadable)} unreadable images, more than data.max_corrupt={limit}; the last: {unreadable[-1]}. "
         "Mend the source or raise the limit"
@@ -190,9 +198,3 @@ def _reason(error: Exception) -> str:
     if isinstance(error, Image.DecompressionBombError):
         return f"more than {2 * (Image.MAX_IMAGE_PIXELS or 0):,} pixels; shrink it"
     return first_line(error) or type(error).__name__
-
-
-def _add(tar: tarfile.TarFile, name: str, content: bytes) -> None:
-    info = tarfile.TarInfo(name)  # owner, mode and time stay at their defaults: the bytes depend on the samples alone
-    info.size = len(content)
-    tar.addfile(info, io.BytesIO(content))

@@ -1,7 +1,7 @@
 """What can be packed: folders and tars of class folders, lists in CSV or Parquet, data sets of torchvision, the digits.
 
-In: `data.source`. Out: its items, listed without reading an image, and the bytes of one. Sources and items are small
-and picklable, so that any process can read its share. Nothing of a source is ever executed or followed as code.
+In: `data.source`. Out: its items, listed without reading an image, and the bytes of each. Sources and items are small
+and picklable, so that any process can read its share. Nothing in a source is executed.
 """
 
 import functools
@@ -41,9 +41,9 @@ KINDS = "a folder, a tar, a .csv, .tsv or .parquet list, torchvision:NAME or skl
 ARCHIVES = (".tar", ".tgz", ".gz", ".bz2", ".xz", ".zst", ".zip", ".7z", ".rar")
 EMPTY = "empty folders"
 DIGITS = "sklearn:digits"
-DIGITS_SCALE = 4  # the digits' 8x8 px, enlarged so that a crop has pixels to choose from
+DIGITS_SCALE = 4  # by which the digits' 8x8 px are enlarged, for random crops to differ
 
-_ROOT = re.compile(r"^(?:\.\.(?:/|$)|/)+")  # of a member written with its whole path, as tar takes it off, too
+_ROOT = re.compile(r"^(?:\.\.(?:/|$)|/)+")  # at the start of a member's absolute path; tar removes it, too
 
 
 class Source(Protocol):
@@ -53,7 +53,7 @@ class Source(Protocol):
         """Every item, in an order that depends on the source alone.
 
         Raises:
-            ConfigError: there are none, or it is not laid out as it should be.
+            ConfigError: there are none, or the source is not laid out as expected.
         """
         ...
 
@@ -66,7 +66,7 @@ class Source(Protocol):
         ...
 
     def stamp(self, item: Item) -> str:
-        """Changes when the item's bytes do, as far as can be told without reading them."""
+        """A text that changes when the item's bytes do, as far as can be told without reading them."""
         ...
 
 
@@ -97,7 +97,7 @@ def open_source(spec: str | None, storage: StorageConfig | None = None) -> Sourc
 
 
 def _list(path: str, storage: StorageConfig) -> Source:
-    from platform.packing.lists import ListSource  # pyarrow takes its time, which other sources need not
+    from platform.packing.lists import ListSource  # imports pyarrow, which takes a second
 
     return ListSource(path, storage)
 
@@ -127,7 +127,7 @@ class FolderSource:
         yield from closed
 
     def _leads_back(self, link: Path) -> bool:
-        """Whether it is a link to a folder that was walked through on the way to it: an endless walk."""
+        """Whether a link leads to a folder that it is in, which would be walked without end."""
         target = link.resolve()
         walked = (folder for folder in link.parents if folder.is_relative_to(self.path))
         return any(folder.resolve().is_relative_to(target) for folder in walked)
@@ -136,7 +136,7 @@ class FolderSource:
         return path[len(self.path) :].strip("/")
 
     def _refuse(self, closed: list[str], error: OSError) -> None:
-        """A folder that cannot be listed; those of tools are no data anyway, and `lost+found` is always closed."""
+        """Refuse a folder that cannot be listed, unless tools made it, such as `lost+found`."""
         inside = self._inside(os.fsdecode(error.filename)) + "/"
         if not is_tool_made(inside):
             raise ConfigError(
@@ -153,7 +153,7 @@ class FolderSource:
 
 @dataclass(frozen=True)
 class TarSource:
-    """The same as members of an uncompressed tar, read straight from their place in it."""
+    """Members [train|val|test/]CLASS/.../NAME of an uncompressed tar, read from their place in it."""
 
     path: str
 
@@ -163,7 +163,7 @@ class TarSource:
         return _by_folder(sorted(named), left_out)
 
     def _members(self, left_out: LeftOut) -> dict[str, Place]:
-        """name -> (offset, bytes): links followed inside the tar, the last version of each, of all archives in it."""
+        """Name -> (offset, bytes). Links are followed, and of members with one name the last one counts."""
         try:
             with tarfile.open(self.path) as tar:
                 if not isinstance(tar.fileobj, io.BufferedReader):
@@ -178,7 +178,7 @@ class TarSource:
             lists = f"or a list of which the name ends in {', '.join(LIST_SUFFIXES)}"
             wrong = what_is_wrong(error, f"copy it again, or give a folder or a tar of class folders, {lists}")
             raise ConfigError(
-                f"data.source {self.path} {' '.join(wrong.split())}"  # tarfile's takes several lines
+                f"data.source {self.path} {' '.join(wrong.split())}"  # tarfile's message has several lines
             ) from error
 
     def read(self, item: Item) -> bytes:
@@ -192,7 +192,7 @@ class TarSource:
 
 
 def _by_folder(files: Iterable[tuple[str, Any]], left_out: LeftOut, folder: str | None = None) -> Parts:
-    """Paths [split/]class/.../name, and where each is, to items; what is none is said."""
+    """Items from paths [split/]class/.../name and where each is. Other files are counted in a warning."""
     parts: Parts = defaultdict(list)
     passed_over: list[str] = []
     written: dict[str, set[str]] = defaultdict(set)  # part -> what its folders are called
@@ -223,7 +223,7 @@ def _by_folder(files: Iterable[tuple[str, Any]], left_out: LeftOut, folder: str 
 
 
 def _say_what_became(written: dict[str, set[str]], left_out: LeftOut, passed_over: list[str]) -> None:
-    """Of parts with several folders, and of what is no image."""
+    """Warn of parts that have several folders, and of files that are no images."""
     for part, names in written.items():
         if len(names) > 1:
             say_once(f"the folders {', '.join(sorted(names))} are read as one part, {part}")
@@ -237,7 +237,7 @@ def _say_what_became(written: dict[str, set[str]], left_out: LeftOut, passed_ove
 
 
 def _instead(passed_over: list[str]) -> str:
-    """What is there where no image was found, and what to do about it."""
+    """What was found in the place of images, and what to do about it."""
     expected = "expected [train|val|test/]CLASS/NAME.jpg"
     if not passed_over:
         return expected
@@ -267,8 +267,8 @@ class DigitsSource:
 
 @functools.cache
 def _digits() -> tuple[NDArray[np.float64], list[int]]:
-    """`[1797, 8, 8]` of 0 to 16, and the number that each shows. From the file that sklearn.datasets.load_digits reads,
-    without sklearn, whose import takes a second."""
+    """(images `[1797, 8, 8]`, 0 to 16; the digit of each). Read from scikit-learn's file without importing it, which
+    takes a second."""
     found = importlib.util.find_spec("sklearn")
     assert found is not None
     assert found.origin is not None
@@ -278,5 +278,5 @@ def _digits() -> tuple[NDArray[np.float64], list[int]]:
 
 
 def source_name(spec: str | None) -> str | None:
-    """What the index records of a source: the last part of a path, the others as they are."""
+    """The name of a source in an index: the last part of a path; other sources as they are."""
     return None if spec is None else spec if ":" in spec else Path(spec).name

@@ -1,6 +1,6 @@
-"""The tar files of a folder or store that are shards: not the hidden ones that tools left, and none compressed.
+"""Which tar files of a folder or store are shards: none that is hidden or made by tools, and none compressed.
 
-In: an address. Out: names and sizes, and what was left out.
+In: a folder or URL. Out: names and sizes, and what was left out.
 """
 
 from platform.config.checks import ConfigError
@@ -17,7 +17,7 @@ COMPRESSED = {
 
 
 def tar_files(base: str, store: Storage, left_out: LeftOut) -> list[tuple[str, int]]:
-    """(name below `base`, bytes) of the shards, sorted by name. `left_out` is told of what is none.
+    """The shards as (name below `base`, bytes), sorted by name. Other tar files are noted in `left_out`.
 
     Raises:
         ConfigError: some are compressed.

@@ -1,7 +1,7 @@
-"""Where shards are packed to: a folder, or any store that fsspec writes to. Finished ones outlive an interruption.
+"""Where shards are packed to: a folder, or any store that fsspec writes to. Finished shards survive an interruption.
 
-In: whole shards with a record of each. Out: shards and, last of all, their index, without which nothing counts.
-A record (`.packing/NAME.json`, beside the shards) is written after its shard and goes when the index is there.
+In: whole shards with a record of each. Out: shards and, last of all, their index, without which they are not valid.
+A record (`.packing/NAME.json`, beside the shards) is written after its shard and removed once the index is there.
 """
 
 import contextlib
@@ -28,18 +28,18 @@ from platform.locks import Held, locked
 RECORDS = ".packing"
 NOTE = "note"  # beside the records
 READ_ONLY = ("http://", "https://")
-Record = dict[str, Any]  # fingerprint, entry (of the index), unreadable
+Record = dict[str, Any]  # of a shard: the fields of ShardResult, as JSON
 
 
 class Target(Protocol):
-    """A place that any process can put its share into; small and picklable."""
+    """A place that any process can write shards to; small and picklable."""
 
     def finished(self, name: str) -> Record | None:
-        """The record of a shard that is there and whole."""
+        """The record of a shard; None if the shard is not there or not whole."""
         ...
 
     def part(self, name: str) -> contextlib.AbstractContextManager[Path]:
-        """A file to write a shard into; it is removed at the end unless it was kept."""
+        """A temporary file to write a shard into. It is removed at the end unless `keep` was called."""
         ...
 
     def keep(self, part: Path, name: str, record: Record) -> None:
@@ -51,33 +51,34 @@ class Target(Protocol):
         ...
 
     def remember(self, note: str) -> None:
-        """Keep a note beside the records, in the place of an earlier one."""
+        """Write a note beside the records, replacing an earlier one."""
         ...
 
     def remembered(self) -> str | None:
-        """The note, where there is one."""
+        """The note; None if there is none."""
         ...
 
     def held(self) -> contextlib.AbstractContextManager[None]:
-        """Hold the place, in the packing process; what is unfinished at the end stays for the next one.
+        """Lock the place for this packing. What is unfinished at the end stays for the next one.
 
         Raises:
-            ConfigError: somebody else packs there, or it holds other things.
+            ConfigError: another process is packing there, or it holds other files.
         """
         ...
 
     def finish(self, index: str, names: set[str]) -> None:
-        """Write the index of the shards `names`; others, of a packing that came to nothing, go."""
+        """Write the index of the shards `names`, and remove other shards, which abandoned packings left."""
         ...
 
 
 def open_target(url: str, storage: StorageConfig) -> Target:
+    """The target that `data.shards` names: a folder or a URL."""
     return RemoteTarget(url, storage) if is_remote(url) else LocalTarget(str(Path(url).resolve()))
 
 
 @dataclass(frozen=True)
 class LocalTarget:
-    """A folder, filled as `NAME.packing` beside it: shards that are there already stay until the new ones are whole."""
+    """A folder. It is filled as `NAME.packing` beside it, so that shards in it stay until the new ones are whole."""
 
     folder: str
 
@@ -142,10 +143,10 @@ class LocalTarget:
             raise ConfigError(f"{unfinished} is where unfinished shards go, and holds other files; move them")
 
     def _replaced(self) -> list[Path]:
-        """The files of an earlier packing in the folder, which will make room: nothing but its shards and their index.
+        """The files in the folder that the new shards will replace: shards of an earlier packing, and their index.
 
         Raises:
-            ConfigError: there is anything else.
+            ConfigError: the folder holds anything else.
         """
         folder = Path(self.folder)
         found = sorted(folder.iterdir()) if folder.exists() else []
@@ -168,7 +169,7 @@ class LocalTarget:
         return found
 
     def _remove_if_empty(self) -> None:
-        """Leave nothing behind where no shard was finished."""
+        """Remove the unfinished folder if no shard was finished."""
         records = self._unfinished / RECORDS
         if records.exists() and not any(records.glob("*.json")):
             shutil.rmtree(self._unfinished, ignore_errors=True)
@@ -230,7 +231,7 @@ class RemoteTarget:
 
     @contextlib.contextmanager
     def held(self) -> Iterator[None]:
-        """Against packers on this machine: stores have no locks. Two machines must not pack to one address."""
+        """A lock against other packings on this machine: stores have none. Two machines must not pack to one URL."""
         if self.url.startswith(READ_ONLY):
             raise ConfigError(
                 f"data.shards is {self.url}, which can only be read; give a folder, or a store's s3://..."
@@ -246,7 +247,7 @@ class RemoteTarget:
             raise ConfigError(f"data.shards {self.url} has an {INDEX_NAME} already; choose another folder or remove it")
 
     def _check_foreign(self) -> None:
-        """Shards without a record are somebody else's, and may be about to be written over."""
+        """Refuse shards without a record: they were not packed here, and would be overwritten."""
         store = Storage(self.storage)
         try:
             names = [name for name, _ in store.list(self.url, ".tar")]
@@ -272,6 +273,7 @@ class RemoteTarget:
 
 
 def md5_of(path: Path) -> str:
+    """The MD5 checksum of a file, in hexadecimal digits."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
 

@@ -1,6 +1,6 @@
-"""Whether shards are what their index says: sizes, checksums, samples, labels. Every bad one is found, not the first.
+"""Whether shards are what their index says: sizes, checksums, samples, labels. Finds all bad shards, not only one.
 
-In: `data.shards`, a folder or URL. Out: what is there, and a line for each bad shard. Nothing is cached.
+In: `data.shards`, a folder or URL. Out: counts, and a line for each bad shard. Nothing is cached.
 """
 
 import contextlib
@@ -29,12 +29,12 @@ UNLISTED = "tar files that the index does not have"
 
 @dataclass
 class Verified:
-    """What was found."""
+    """The result of a verification."""
 
     samples: dict[str, int] = field(default_factory=Counter)  # by split, as the index says
     shards: dict[str, int] = field(default_factory=Counter)
-    bad: list[str] = field(default_factory=list)
-    left_out: list[str] = field(default_factory=list)  # a line for each kind: no part of a sample, in no index
+    bad: list[str] = field(default_factory=list)  # a line for each bad shard
+    left_out: list[str] = field(default_factory=list)  # a line for each kind of file or member that is no sample
 
 
 def verify(
@@ -48,7 +48,7 @@ def verify(
         progress: is called with the shards done and all shards.
 
     Raises:
-        ShardError: there is no index, or it is none.
+        ShardError: there is no index, or it is damaged.
     """
     source = Storage(storage or StorageConfig())
     said = read_entries(data.shards, source)
@@ -79,7 +79,7 @@ def verify(
 
 
 def _not_in_index(base: str, source: Storage, urls: list[str]) -> list[str]:
-    """Tar files beside an index that are none of its shards; none where a store lists no files."""
+    """Tar files beside an index that are not in it; empty where a store cannot list files."""
     try:
         there = source.list(base, (".tar", ".TAR"))
     except StorageError:
@@ -100,7 +100,10 @@ def each(
     base: str,
     progress: Callable[[int, int], object] | None,
 ) -> list[R]:
-    """`work` of every shard, several at a time; its first error ends it, and what waits for a store gives up."""
+    """Call `work` with every shard, several at a time; the results in the order of `shards`.
+
+    The first error ends it, and gives up what is waiting for the store.
+    """
     threads = source.config.threads if is_remote(base) else cpus_here()
     pool = ThreadPoolExecutor(threads, thread_name_prefix="shards")
     try:
@@ -118,7 +121,7 @@ def each(
 
 
 def _problem(shard: ShardFile, source: Storage, rule: SampleRule, classes: int, left_out: LeftOut) -> str | None:
-    """What is wrong with a shard, in one line that names it."""
+    """What is wrong with a shard, in one line that names it; None: nothing."""
     try:
         with whole(shard.url, shard.bytes, source) as content:
             digest = hashlib.md5(content, usedforsecurity=False).hexdigest()
@@ -136,10 +139,10 @@ def _problem(shard: ShardFile, source: Storage, rule: SampleRule, classes: int, 
 
 @contextlib.contextmanager
 def whole(url: str, size: int, source: Storage) -> Iterator[Bytes]:
-    """A shard's bytes, mapped; a remote one through a temporary file.
+    """The bytes of a shard, memory-mapped; a remote one is downloaded to a temporary file first.
 
     Raises:
-        ShardError, StorageError: it cannot be had.
+        ShardError, StorageError: it cannot be read or downloaded.
     """
     if not is_remote(url):
         yield map_file(ShardFile(url, 0, size, ""))

@@ -1,1 +1,1 @@
-"""Sweeps: the space, who chooses its points, the book of trials, the ranking and its report."""
+"""Sweeps: the space, which points of it are tried, the trials on disk, their report, and promoting the best."""

@@ -1,7 +1,7 @@
-"""Who chooses the points of a sweep: a list known beforehand (grid, random), or Optuna's TPE, which learns.
+"""Which points a sweep tries: a list known beforehand (grid, random), or Optuna's TPE, which learns from trials.
 
-In: the space, and what became of the points tried. Out: the next point. A search keeps nothing on disk: the book of
-trials is told to it again, so that a sweep goes on wherever it was killed.
+In: the space, and how the points tried so far ended. Out: the next point. A search keeps nothing on disk: a new launch
+tells it all trials of the trial store again, so that a sweep goes on wherever it was killed.
 """
 
 import itertools
@@ -11,39 +11,44 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Protocol
 
 from platform.config.jobs import SweepConfig
-from platform.sweep.curve import Moment
 from platform.sweep.space import Parameter, draw, grid
-from platform.sweep.trials import FINISHED, STOPPED, Point
+from platform.sweep.trial_store import FINISHED, STOPPED, Point
+from platform.training.learning_curve import EvaluationPoint
 
 if TYPE_CHECKING:
     import optuna
 
-DRAWS = 1000  # for one point that was not there before: with its seed it would train to the same weights
+MAX_DRAWS = 1000  # for a point that was not tried before: an equal one would train to the same weights
 
 
 class Search(Protocol):
-    """Points by their numbers: 0, 1, 2, ... below `size`."""
+    """Gives points by their numbers: 0, 1, 2, ... below `size`."""
 
     size: int
 
     def next(self, number: int) -> Point:
-        """The point of this number, which follows the one before."""
+        """The point of this number. Numbers are asked for in order."""
         ...
 
     def again(self, number: int, point: Point) -> None:
-        """A point that an earlier launch was given."""
+        """Take note of the point of this number, which an earlier launch was given."""
         ...
 
-    def tell(self, number: int, state: str, curve: list[Moment]) -> None:
-        """What became of a point with its first seed."""
+    def tell(self, number: int, state: str, curve: list[EvaluationPoint]) -> None:
+        """Take note of how the trial of a point's first seed ended: its state and learning curve."""
         ...
 
 
 def search_of(sweep: SweepConfig, space: list[Parameter], known: int = 0) -> Search:
-    """The search; `known` points were tried by earlier launches.
+    """The search that `sweep.search` names.
+
+    Args:
+        sweep: its settings.
+        space: the swept keys.
+        known: how many points earlier launches have tried.
 
     Raises:
-        ConfigError: a grid of what has no end.
+        ConfigError: a grid over a range without points.
     """
     match sweep.search:
         case "grid":
@@ -55,7 +60,8 @@ def search_of(sweep: SweepConfig, space: list[Parameter], known: int = 0) -> Sea
 
 
 def random_points(sweep: SweepConfig, space: list[Parameter]) -> Iterator[Point]:
-    """Each from its own number's draws: more points later do not change the first."""
+    """Random points, all different where possible. Each has a generator of its own, seeded by the sweep's seed and the
+    point's number, so that raising `sweep.points` keeps the points before."""
     seen: set[str] = set()
     for number in range(sweep.points or 0):
         point = _unseen(sweep, space, number, seen)
@@ -64,10 +70,10 @@ def random_points(sweep: SweepConfig, space: list[Parameter]) -> Iterator[Point]
 
 
 def _unseen(sweep: SweepConfig, space: list[Parameter], number: int, seen: set[str]) -> Point:
-    """A point by chance; one of those seen if it finds no other."""
+    """A random point that was not seen; a seen one where `MAX_DRAWS` draws find no other."""
     draws = random.Random(f"{sweep.seed}-{number}")
     point: Point = {}
-    for _ in range(DRAWS):
+    for _ in range(MAX_DRAWS):
         point = draw(space, draws)
         if repr(point) not in seen:
             break
@@ -87,7 +93,7 @@ class Listed:
     def again(self, number: int, point: Point) -> None:
         pass
 
-    def tell(self, number: int, state: str, curve: list[Moment]) -> None:
+    def tell(self, number: int, state: str, curve: list[EvaluationPoint]) -> None:
         pass
 
 
@@ -96,7 +102,7 @@ class Tpe:
     multi-objective form. The first ten points are random ones."""
 
     def __init__(self, sweep: SweepConfig, space: list[Parameter], known: int) -> None:
-        import optuna  # takes a second, which other searches need not
+        import optuna  # takes a second, which only this search needs
 
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         self._sweep, self._space = sweep, space
@@ -107,7 +113,7 @@ class Tpe:
                 # A new launch that drew the same again would repeat the first points.
                 seed=(sweep.seed + 1000 * known) % 2**32,
                 multivariate=True, group=True,  # keys that are used together are modelled together
-                constant_liar=True,  # points under way count as bad ones, so that others are tried
+                constant_liar=True,  # running points count as bad ones, so that others are tried beside them
             )  # fmt: skip
         better = optuna.study.StudyDirection.MAXIMIZE
         self._study = optuna.create_study(sampler=sampler, directions=[better] * len(sweep.objectives))
@@ -115,7 +121,7 @@ class Tpe:
         self._seen: set[str] = set()
 
     def next(self, number: int) -> Point:
-        """Where it would repeat a point, as it does among choices, one by chance."""
+        """The point that TPE proposes; a random one where TPE would repeat a point, as it does among choices."""
         import optuna
 
         point = self._ask(number)
@@ -127,23 +133,24 @@ class Tpe:
         return point
 
     def again(self, number: int, point: Point) -> None:
-        """Have Optuna ask for the same, so that it knows the point as its own."""
+        """Have Optuna propose this point, so that it knows it as its own."""
         self._study.enqueue_trial({p.key: _optuna_value(p, point[p.key]) for p in self._space if p.key in point})
         self._ask(number)
         self._seen.add(repr(point))
 
-    def tell(self, number: int, state: str, curve: list[Moment]) -> None:
+    def tell(self, number: int, state: str, curve: list[EvaluationPoint]) -> None:
+        """Hand the trial's curve and end to Optuna; one without a score counts as the worst possible."""
         import optuna
 
         trial = self._trials.pop(number)
         if len(self._sweep.objectives) == 1:
-            for moment in curve:
-                trial.report(moment.top1, round(1000 * moment.epoch))  # steps differ with the batch
+            for evaluation in curve:
+                trial.report(evaluation.top1, round(1000 * evaluation.epoch))  # steps differ with the batch size
         if state == STOPPED and curve and len(self._sweep.objectives) == 1:
             self._study.tell(trial, state=optuna.trial.TrialState.PRUNED)
         elif state == FINISHED and curve:
             self._study.tell(trial, [getattr(curve[-1], objective) for objective in self._sweep.objectives])
-        else:  # nothing is worse: TPE knows no other way to leave the rates at which training diverges or dies
+        else:  # the worst score: TPE has no other way to learn that training diverges or fails there
             self._study.tell(trial, [0.0] * len(self._sweep.objectives))
 
     def _ask(self, number: int) -> Point:
@@ -164,5 +171,5 @@ def _suggest(trial: "optuna.Trial", parameter: Parameter) -> object:
 
 
 def _optuna_value(parameter: Parameter, value: object) -> object:
-    """Optuna is given the numbers of choices: it takes no lists."""
+    """A value as Optuna is told it: of choices their position, as Optuna takes no lists."""
     return parameter.choices.index(value) if parameter.choices else value

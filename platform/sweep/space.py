@@ -1,4 +1,4 @@
-"""What a sweep varies: `sweep.space` as parameters, and the points that a grid or chance takes from them.
+"""What a sweep varies: `sweep.space` as parameters, and the points of a grid or at random.
 
 In: dotted config keys or config groups, each with what it may be:
 
@@ -23,19 +23,19 @@ from typing import Any
 
 from platform.config.checks import require
 from platform.overrides import override
-from platform.sweep.trials import Point
+from platform.sweep.trial_store import Point
 
 ENTRIES = ("choices", "low", "high", "log", "step", "points", "when")
 KEY = re.compile(r"[A-Za-z_]\w*([./]\w+)*", re.ASCII)
-VALUES_LIMIT = 100_000  # of one range
-COUNT_LIMIT = 100_000  # combinations of the keys in conditions that are counted
-ROUNDED = Fraction(1, 10**9)  # of a step: 0.3333333333 goes three times into 1
-SHOWN = 12  # choices that a line has room for
+VALUES_LIMIT = 100_000  # values of one range
+COUNT_LIMIT = 100_000  # combinations of keys with conditions that are counted
+ROUNDED = Fraction(1, 10**9)  # of a step that is forgiven: 0.3333333333 goes three times into 1
+SHOWN = 12  # choices in a line
 
 
 @dataclass(frozen=True)
 class Parameter:
-    """One swept key: `choices`, or a range from `low` to `high` (both included) in its stead."""
+    """One swept key: either `choices`, or a range from `low` to `high`, both included."""
 
     key: str
     choices: tuple[Any, ...] = ()
@@ -43,13 +43,14 @@ class Parameter:
     high: float = 0.0
     log: bool = False
     integer: bool = False
-    when: dict[str, list[Any]] = field(default_factory=dict)  # other key -> the values with which this one is used
+    when: dict[str, list[Any]] = field(default_factory=dict)  # other key -> values with which this key is used
 
     def applies(self, point: Point) -> bool:
-        """Whether the point's other values call for it."""
+        """Whether a point with these values has this key: its `when` holds."""
         return all(key in point and point[key] in values for key, values in self.when.items())
 
     def draw(self, draws: random.Random) -> Any:
+        """A random value: a choice, or uniform in the range, or in its logarithm."""
         if self.choices:
             return draws.choice(self.choices)
         if self.integer and not self.log:
@@ -64,7 +65,7 @@ class Parameter:
 
     @property
     def text(self) -> str:
-        """For people: `0.003 to 0.1 (log)`, `multi_scale, small_crops`."""
+        """As shown in the plan: `0.003 to 0.1 (log)`, `multi_scale, small_crops`."""
         shown = [*map(_text, self.choices)]
         if len(shown) > SHOWN:
             shown = [*shown[: SHOWN - 2], "...", f"{shown[-1]} ({len(shown)} values)"]
@@ -95,10 +96,10 @@ def parameters(space: dict[str, Any]) -> list[Parameter]:
 
 
 def grid(space: list[Parameter]) -> Iterator[Point]:
-    """Every point, the last key changing fastest.
+    """Every combination of choices, the last key changing fastest.
 
     Raises:
-        ConfigError: a range has no end of points.
+        ConfigError: a key is a range without points or step.
     """
     for parameter in space:
         require(
@@ -110,8 +111,12 @@ def grid(space: list[Parameter]) -> Iterator[Point]:
 
 
 def grid_size(space: list[Parameter]) -> int:
-    """Points of the grid, without going through them; with very many combinations of conditions the least there are."""
-    grid(space)  # refuses ranges
+    """How many points the grid has; a lower bound if keys with conditions have more than `COUNT_LIMIT` combinations.
+
+    Raises:
+        ConfigError: a key is a range without points or step.
+    """
+    grid(space)  # for its check
     asked = {key for parameter in space for key in parameter.when}
     free = [parameter for parameter in space if not parameter.when and parameter.key not in asked]
     bound = [parameter for parameter in space if parameter not in free]
@@ -120,7 +125,7 @@ def grid_size(space: list[Parameter]) -> int:
 
 
 def draw(space: list[Parameter], draws: random.Random) -> Point:
-    """One point by chance, every key by itself."""
+    """One random point, every key drawn independently."""
     point: Point = {}
     for parameter in space:
         if parameter.applies(point):
@@ -209,7 +214,7 @@ def _range(key: str, name: str, entry: dict[str, Any], when: dict[str, list[Any]
 
 
 def _as_typed(number: float) -> Fraction:
-    """Floats made 0.3 - 0.1 a little less than two steps of 0.1, and three of them from -0.3 a little more than 0."""
+    """The decimal number that the user wrote: as floats, 0.3 - 0.1 is a little less than two steps of 0.1."""
     return Fraction(str(number))
 
 
@@ -224,13 +229,13 @@ def _short(value: Any) -> str:
 
 
 def _spread(low: float, high: float, points: int, log: bool, integer: bool) -> tuple[float, ...]:
-    """So many points at equal distances, less those that round alike."""
+    """`points` values at equal distances, without those that are equal after rounding."""
     between = [_between(low, high, number / (points - 1), log) for number in range(1, points - 1)]
     return _within([low, *between, high], low, high, integer)
 
 
 def _alike(low: float, high: float, points: int, log: bool, integer: bool) -> str:
-    """How many of so many points differ, and how many would all do so."""
+    """The remedy where some of `points` values are equal after rounding."""
     different = len(_spread(low, high, points, log, integer))
     fewer = next(n for n in range(different, 1, -1) if len(_spread(low, high, n, log, integer)) == n)
     kind = "as whole numbers" if integer else "in 12 digits"
@@ -244,20 +249,20 @@ def _between(low: float, high: float, share: float, log: bool) -> float:
 
 
 def _within(values: list[float], low: float, high: float, integer: bool) -> tuple[float, ...]:
-    """Each once, and none beyond the ends by rounding."""
+    """The values rounded, each once, and none beyond the ends of the range."""
     return tuple(dict.fromkeys(min(max(_tidy(value, integer), low), high) for value in values))
 
 
 def _tidy(value: float, integer: bool) -> float:
-    """0.1 + 0.2 is 0.3 here: values name points and stand in tables."""
+    """A value rounded to 12 digits, as values are shown: 0.1 + 0.2 is 0.3."""
     return round(value) if integer else float(f"{value:.12g}")
 
 
 def _sorted(found: dict[str, Parameter]) -> list[Parameter]:
-    """In the order given, but never before a key that the `when` asks for.
+    """The parameters in the order given, but each after those that its `when` names.
 
     Raises:
-        ConfigError: conditions in a circle.
+        ConfigError: the conditions form a circle.
     """
     ordered: dict[str, Parameter] = {}
     while len(ordered) < len(found):
@@ -269,7 +274,7 @@ def _sorted(found: dict[str, Parameter]) -> list[Parameter]:
 
 
 def overrides(point: Point) -> list[str]:
-    """A point as on the command line."""
+    """A point as overrides of a command line."""
     return [override(key, value) for key, value in point.items()]
 
 

@@ -30,12 +30,12 @@ from platform.lanes.attempts import Attempts
 from platform.lanes.console import Console
 from platform.lanes.launcher import POLL_EVERY_S, WARN_AFTER_S, Lanes
 from platform.lanes.mailbox import GroupEvent, start_mailbox
-from platform.sweep import curve
-from platform.sweep.agenda import Agenda
 from platform.sweep.plan import SweepPlan
-from platform.sweep.trials import FINISHED, STOPPED, Trial, lane_of
+from platform.sweep.trial_queue import TrialQueue
+from platform.sweep.trial_store import FINISHED, STOPPED, Trial, lane_of
 from platform.text import first_line
 from platform.tracking.runs import Runs
+from platform.training import learning_curve
 from platform.tune.results import Results, Scoring
 from platform.tune.schedulers import PAUSING, scheduler_of
 from platform.tune.searcher import MAX_FAILURES, AgendaSearcher, News
@@ -53,7 +53,7 @@ class Tuning:
     def __init__(
         self,
         planned: SweepPlan,
-        agenda: Agenda,
+        agenda: TrialQueue,
         composed: Callable[[dict[str, Any], int], Config],
         folder: ExperimentFolder,
         record: Record,
@@ -153,7 +153,7 @@ class Tuning:
             self._hand_on(runs, console, attempts)
 
     def _line(self, trial: Trial) -> str:
-        moments = curve.read(self._folder.member(trial.name).path)
+        moments = learning_curve.read(self._folder.member(trial.name).path)
         top1 = f"top-1 {100 * moments[-1].top1:6.2f}%" if moments else " " * 13
         epoch = f" after epoch {moments[-1].epoch:g}" if moments and trial.state == STOPPED else ""
         how = "" if trial.state == FINISHED else f"  {trial.state}{epoch}: {trial.reason}"

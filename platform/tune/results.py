@@ -14,7 +14,7 @@ from platform.daemon_thread import DaemonThread
 from platform.evaluation import report
 from platform.evaluation.kept import scored
 from platform.experiment.folder import ExperimentFolder
-from platform.sweep.trials import FINISHED, STOPPED, Trial
+from platform.sweep.trial_store import FINISHED, STOPPED, Trial
 from platform.text import first_line
 from platform.tracking.runs import Runs
 

@@ -14,8 +14,8 @@ from platform.config.checks import ConfigError
 from platform.config.sections import Config
 from platform.experiment.folder import FAILED as MEMBER_FAILED
 from platform.experiment.folder import ExperimentFolder
-from platform.sweep.agenda import Agenda, Nothing
-from platform.sweep.trials import DIVERGED, FAILED, FINISHED, OVER, STOPPED, Trial
+from platform.sweep.trial_queue import NoTrial, TrialQueue
+from platform.sweep.trial_store import DIVERGED, FAILED, FINISHED, OVER, STOPPED, Trial
 from platform.training.meter import NonFiniteLoss
 from platform.tune.schedulers import PAUSING
 from platform.tune.trial import NAME, SEED, SETTINGS, STATE, changes_of
@@ -36,7 +36,7 @@ class AgendaSearcher(Searcher):
 
     def __init__(
         self,
-        agenda: Agenda,
+        agenda: TrialQueue,
         composed: Callable[[dict[str, Any], int], Config],
         folder: ExperimentFolder,
         config: Config,
@@ -51,7 +51,7 @@ class AgendaSearcher(Searcher):
         while True:
             found = None if self.interrupted else self._agenda.next()
             if not isinstance(found, Trial):
-                return Searcher.FINISHED if found is Nothing.MORE else None
+                return Searcher.FINISHED if found is NoTrial.LEFT else None
             try:
                 config = self._settings(found)
             except ConfigError as error:  # only some searches know their points before

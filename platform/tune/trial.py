@@ -28,11 +28,11 @@ from platform.files import replacing, write_atomically
 from platform.lanes.launcher import fit_lane
 from platform.lanes.mailbox import Sender, take_secrets
 from platform.lanes.worker import Lane, LaneMember, run_lane
-from platform.sweep import curve
-from platform.sweep.curve import Moment
-from platform.sweep.trials import OVER, lane_of
+from platform.sweep.trial_store import OVER, lane_of
 from platform.text import first_line
+from platform.training import learning_curve
 from platform.training.checkpoints import SUFFIX, Saved
+from platform.training.learning_curve import EvaluationPoint
 
 NAME, SETTINGS, STATE, SEED = OWN_KEYS = "name", "settings", "state", "seed"  # of Tune's config; PBT changes others
 POLL_EVERY_S = 0.1
@@ -130,7 +130,7 @@ class AskJudge:
 
     mailbox: Any
 
-    def __call__(self, member: str, moment: Moment) -> None:
+    def __call__(self, member: str, moment: EvaluationPoint) -> None:
         ray.get(self.mailbox.ask_judge.remote(member, moment))
         while ray.get(self.mailbox.to_judge.remote(member)):
             time.sleep(POLL_EVERY_S)
@@ -143,7 +143,7 @@ class Judge:
         self._folder, self._pbt, self._launch = folder, shared.scheduler == "pbt", shared.launch
         self._told = folder.path / "told.json"
 
-    def __call__(self, moment: Moment) -> None:
+    def __call__(self, moment: EvaluationPoint) -> None:
         if not self._pbt and moment.step <= self._told_step():  # the trial was started again; PBT takes trials back
             return
         write_atomically(self._told, json.dumps([self._launch, moment.step]) + "\n")
@@ -153,13 +153,13 @@ class Judge:
 
     def tell_again(self, until: int | None) -> None:
         """The scheduler of this launch knows nothing of what earlier ones were told; `until` is the step reached."""
-        for moment in curve.read(self._folder.path):
+        for moment in learning_curve.read(self._folder.path):
             if not moment.last and (until is None or moment.step <= until):
                 self(moment)
 
     def tell_end(self) -> None:
         """The last scores, when everything is done: nothing that Tune decides matters any more."""
-        tune.report(_result(curve.read(self._folder.path)[-1]))
+        tune.report(_result(learning_curve.read(self._folder.path)[-1]))
 
     def _told_step(self) -> int:
         """What this launch's scheduler was told before the trial was started again."""
@@ -169,7 +169,7 @@ class Judge:
             return -1
         return step if launch == self._launch else -1
 
-    def _checkpoint(self, scratch: Path, moment: Moment) -> Any:
+    def _checkpoint(self, scratch: Path, moment: EvaluationPoint) -> Any:
         """The state behind the scores, for this trial or one that takes it over."""
         newest = _newest(self._folder)
         if newest is None or newest[0] != moment.step:
@@ -180,7 +180,7 @@ class Judge:
         return tune.Checkpoint.from_directory(scratch)
 
 
-def _result(moment: Moment) -> dict[str, float]:
+def _result(moment: EvaluationPoint) -> dict[str, float]:
     return {"epoch": moment.epoch, "top1": moment.top1, "images_per_s": moment.images_per_s}
 
 

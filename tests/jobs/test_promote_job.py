@@ -17,10 +17,10 @@ from platform.config.checks import ConfigError
 from platform.config.jobs import PromoteConfig
 from platform.config.sections import Config, Experiment
 from platform.sweep.promote.greedy import selecting_half
-from platform.sweep.trials import FAILED, FINISHED, STOPPED, Trial
+from platform.sweep.trial_store import FAILED, FINISHED, STOPPED, Trial
 from tests.composing import Remembering, composing
 from tests.jobs.conftest import Runner
-from tests.sweep.handmade import COMMIT, book, trained, trial, write_curve, write_probabilities
+from tests.sweep.handmade import COMMIT, store, trained, trial, write_curve, write_probabilities
 
 BASE = ["+experiment=googlenet", "optim.weight_decay=1e-4"]
 POINTS = [
@@ -58,7 +58,7 @@ def sweep(tmp_path: Path) -> Path:
 
 def swept(folder: Path, trials: list[Trial], top1: dict[str, float]) -> Path:
     folder.mkdir(parents=True)
-    replace(book(BASE), trials=trials).write(folder)
+    replace(store(BASE), trials=trials).write(folder)
     for name, share in top1.items():
         write_curve(folder, name, share)
     return folder
@@ -222,7 +222,7 @@ def test_a_sweep_without_a_finished_trial_is_refused(tmp_path: Path, experiments
         (None, "does not fit this version"),
     ],
 )
-def test_a_damaged_book_is_refused(sweep: Path, experiments: Path, content: str | None, said: str):
+def test_a_damaged_store_is_refused(sweep: Path, experiments: Path, content: str | None, said: str):
     without_base = json.dumps(json.loads((sweep / "trials.json").read_text()) | {"base": {"optim": {"lrr": 3}}})
     (sweep / "trials.json").write_text(content or without_base)
     with pytest.raises(ConfigError) as caught:

@@ -20,9 +20,9 @@ from mlflow.tracking import MlflowClient
 from platform.chaos import session
 from platform.data import samplelog
 from platform.experiment.folder import ExperimentFolder
-from platform.sweep import curve
-from platform.sweep.trials import DIVERGED, FINISHED, OVER, STOPPED, WAITING, Book, Trial
+from platform.sweep.trial_store import DIVERGED, FINISHED, OVER, STOPPED, WAITING, Trial, TrialStore
 from platform.tracking.tracker import mlflow_ids
+from platform.training import learning_curve
 from platform.training.checkpoints import newest_step
 from tests.jobs.conftest import Runner
 from tests.jobs.test_train_job import _wait
@@ -31,7 +31,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(420)]
 GOOD, BAD = 0.04, 0.0001
 CPUS = len(os.sched_getaffinity(0))
 TWO_BESIDE, ONE_BY_ONE = (f"cluster.cpus_per_worker={cpus}" for cpus in (max(1, CPUS // 2), CPUS))
-WORDS = ["job=sweep", "model.width=0.1", "evaluation.views=[1]", "optim.clip_norm=1", "schedule.warmup_epochs=0.5"]
+OVERRIDES = ["job=sweep", "model.width=0.1", "evaluation.views=[1]", "optim.clip_norm=1", "schedule.warmup_epochs=0.5"]
 ASHA = ["sweep.scheduler=asha", "sweep.reduction=2", "sweep.grace_epochs=2", "training.epochs=3", TWO_BESIDE]
 EPOCH = 44  # steps
 
@@ -39,21 +39,21 @@ EPOCH = 44  # steps
 class Sweep:
     """A sweep that is launched again and again by the same command."""
 
-    def __init__(self, launch: Runner, name: str, *words: str) -> None:
-        self._launch, self._words = launch, [*WORDS, f"name={name}", *words]
+    def __init__(self, launch: Runner, name: str, *overrides: str) -> None:
+        self._launch, self._overrides = launch, [*OVERRIDES, f"name={name}", *overrides]
         self.name, self.folder = name, launch.folder / "runs" / name
 
     def start(self) -> subprocess.Popen[str]:
-        return self._launch.start(*self._words)
+        return self._launch.start(*self._overrides)
 
     def run(self, status: int = 0) -> str:
         """Launch it to its end; what it said."""
-        found, output = self._launch(*self._words)
+        found, output = self._launch(*self._overrides)
         assert found == status, output
         return output
 
     def trials(self) -> dict[str, Trial]:
-        return {trial.name: trial for trial in Book.read(self.folder).trials}
+        return {trial.name: trial for trial in TrialStore.read(self.folder).trials}
 
     def states(self) -> dict[str, str]:
         return {name: trial.state for name, trial in self.trials().items()}
@@ -81,7 +81,7 @@ class Sweep:
 
     def top1(self, name: str) -> list[float]:
         """After each epoch."""
-        return [moment.top1 for moment in curve.read(self.member(name).path)]
+        return [evaluation.top1 for evaluation in learning_curve.read(self.member(name).path)]
 
     def runs(self) -> tuple[Run, dict[str, Run]]:
         """MLflow's run of the sweep, and those of the trials by name: exactly these are there."""
@@ -131,8 +131,8 @@ def digest(path: Path) -> str:
 def test_a_sweep_stops_bad_trials_and_goes_on_after_a_kill_and_ctrl_c(launch: Runner):
     """The good rate comes first in the grid, so that the others have something to be compared with."""
     space = f"+sweep.space={{optim.lr:[{GOOD},{BAD}],sampling:[multi_scale,large_crops]}}"
-    words = [*ASHA, "training.epochs=4", "sweep.seeds=2", "sweep.finalists=1", "checkpoint.every_s=0.3"]
-    sweep = Sweep(launch, "asha", space, *words)
+    overrides = [*ASHA, "training.epochs=4", "sweep.seeds=2", "sweep.finalists=1", "checkpoint.every_s=0.3"]
+    sweep = Sweep(launch, "asha", space, *overrides)
     process = sweep.start()
     young = _wait(lambda: _stopped_with_young(sweep, process), process)
     kill(process)
@@ -198,7 +198,7 @@ def test_a_sweep_stops_bad_trials_and_goes_on_after_a_kill_and_ctrl_c(launch: Ru
 
 def _stopped_with_young(sweep: Sweep, process: subprocess.Popen[str]) -> list[str]:
     """The young ones when one has finished: then the launcher is left stopped. Without it none of them comes further
-    than its first scores, and its book stays as it is."""
+    than its first scores, and its store stays as it is."""
     if not _young(sweep):
         return []
     process.send_signal(signal.SIGSTOP)
@@ -248,9 +248,10 @@ def _check_runs(sweep: Sweep, trials: dict[str, Trial], finalist: str) -> None:
 @pytest.mark.long
 def test_a_weak_trial_of_pbt_goes_on_from_a_strong_one_also_after_a_kill(launch: Runner):
     """One at a time: the strong one waits with the checkpoint of epoch 2 when the weak one has come there."""
-    words = ["sweep.scheduler=pbt", "training.epochs=3", "loader.log_samples=true", ONE_BY_ONE]
-    words += ["checkpoint.every_s=0.2", "checkpoint.keep=100", "model.width=0.5"]  # for epochs longer than a kill takes
-    sweep = Sweep(launch, "pbt", f"+sweep.space={{optim.lr:[{GOOD},{BAD}]}}", *words)
+    overrides = ["sweep.scheduler=pbt", "training.epochs=3", "loader.log_samples=true", ONE_BY_ONE]
+    # An epoch takes longer than a kill.
+    overrides += ["checkpoint.every_s=0.2", "checkpoint.keep=100", "model.width=0.5"]
+    sweep = Sweep(launch, "pbt", f"+sweep.space={{optim.lr:[{GOOD},{BAD}]}}", *overrides)
     strong, weak = sweep.member("p000-s0"), sweep.member("p001-s0")
     process = sweep.start()
     _wait((weak.path / "samples" / "start-2.rank-0-of-1.txt").exists, process)
@@ -344,8 +345,8 @@ def test_tpe_weighs_two_objectives_survives_a_dead_process_and_leaves_out_what_d
     space = "+sweep.space={optim.lr:[1e6,0.04],schedule:[googlenet,cosine],"
     space += "schedule.factor:{choices:[0.9,0.96],when:{schedule:[googlenet]}},"
     space += "optim.weight_decay:{low:1e-5,high:1e-3,log:true}}"
-    words = ["sweep.search=tpe", "sweep.points=4", "sweep.objectives=[top1,images_per_s]", "optim.clip_norm=0"]
-    sweep = Sweep(launch, "tpe", space, *words, "training.epochs=2", "checkpoint.every_s=0.3", TWO_BESIDE)
+    overrides = ["sweep.search=tpe", "sweep.points=4", "sweep.objectives=[top1,images_per_s]", "optim.clip_norm=0"]
+    sweep = Sweep(launch, "tpe", space, *overrides, "training.epochs=2", "checkpoint.every_s=0.3", TWO_BESIDE)
     process = sweep.start()
     (worker,) = _wait(lambda: sweep.workers().get("p000-s0") if "p000-s0" in sweep.saved() else None, process)
     reached = newest_step(sweep.member("p000-s0").checkpoints)
@@ -387,8 +388,8 @@ def test_tpe_weighs_two_objectives_survives_a_dead_process_and_leaves_out_what_d
 def test_hyperband_pauses_trials_and_goes_on_with_the_best(launch: Runner):
     """The first bracket has three points and stops none. In the second two wait at epoch 2 for the third."""
     space = f"+sweep.space={{optim.lr:[0.02,0.03,0.05,0.01,{BAD},0.00005]}}"
-    words = ["sweep.scheduler=hyperband", "sweep.reduction=2", "training.epochs=4", ONE_BY_ONE]
-    sweep = Sweep(launch, "hyperband", space, *words)
+    overrides = ["sweep.scheduler=hyperband", "sweep.reduction=2", "training.epochs=4", ONE_BY_ONE]
+    sweep = Sweep(launch, "hyperband", space, *overrides)
     output = sweep.run()
     states = sweep.states()
     assert [states[f"p00{point}-s0"] for point in range(6)] == [FINISHED] * 4 + [STOPPED] * 2, output

@@ -267,6 +267,17 @@ def test_the_index_says_how_it_was_packed(tmp_path: Path, class_folder: Path) ->
     assert all(set(entry) >= {"url", "nsamples", "filesize", "md5sum", "split"} for entry in content["shardlist"])
 
 
+def test_members_say_nothing_of_who_packed_them_and_when(tmp_path: Path, class_folder: Path) -> None:
+    pack(config(tmp_path, class_folder))
+    for path in (tmp_path / "shards").glob("*.tar"):
+        with tarfile.open(path) as tar:
+            members = tar.getmembers()
+        assert {(each.mtime, each.uid, each.gid, each.uname, each.gname, each.mode) for each in members} == {
+            (0, 0, 0, "", "", 0o644)
+        }
+        assert [each.name for each in members] == sorted(each.name for each in members)
+
+
 @pytest.mark.slow
 def test_stock_webdataset_reads_the_shards(digits: Index) -> None:
     for split in ("train", "val"):

@@ -13,6 +13,7 @@ import pytest
 
 from platform.config.checks import ConfigError
 from platform.data.index import read_index
+from platform.packing import shard
 from platform.packing.pack import in_threads, pack
 from tests.packing.packed import config, contents, write_files
 
@@ -76,6 +77,16 @@ def test_a_changed_image_setting_or_shard_is_packed_anew(tmp_path: Path, class_f
                 path.write_bytes(path.read_bytes()[:-1] + b"x")
         changed = config(tmp_path, class_folder, **({"jpeg_quality": 50} if change == "quality" else {}))
         assert pack(changed, seed=int(change == "seed")).reused == 0, change
+
+
+def test_shards_that_a_version_with_another_layout_has_finished_are_packed_anew(
+    tmp_path: Path, class_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else an update in the middle of a packing would mix two kinds of shards."""
+    with monkeypatch.context() as earlier:
+        earlier.setattr(shard, "LAYOUT", shard.LAYOUT - 1)
+        assert stops_after_one(tmp_path, class_folder)
+    assert pack(config(tmp_path, class_folder)).reused == 0
 
 
 STALLS = """

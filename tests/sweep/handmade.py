@@ -10,18 +10,18 @@ from numpy.typing import NDArray
 
 from platform.evaluation.predict import Predictions
 from platform.evaluation.probabilities import MemberProbabilities, seal, write_part
-from platform.sweep import curve
-from platform.sweep.curve import Moment
-from platform.sweep.trials import FINISHED, Book, Point, Trial
+from platform.sweep.trial_store import FINISHED, Point, Trial, TrialStore
+from platform.training import learning_curve
+from platform.training.learning_curve import EvaluationPoint
 from tests.composing import Remembering
 
 COMMIT = "796c801"
 
 
-def book(overrides: list[str]) -> Book:
+def store(overrides: list[str]) -> TrialStore:
     """A sweep of `python -m platform.launch OVERRIDES job=sweep`, without trials yet. Needs `composing`."""
     experiment = Remembering().experiment([*overrides, "job=sweep"])
-    return Book(base=asdict(experiment.config), choices=experiment.choices, commit=COMMIT)
+    return TrialStore(base=asdict(experiment.config), choices=experiment.choices, commit=COMMIT)
 
 
 def trial(point: int, values: Point, overrides: list[str], seed: int = 0, **more: Any) -> Trial:
@@ -40,7 +40,7 @@ def write_curve(folder: Path, name: str, top1: float) -> None:
     member = folder / "members" / name
     member.mkdir(parents=True, exist_ok=True)
     for epoch, share in ((1, top1 / 2), (2, top1)):
-        curve.append(member, Moment(epoch, 10 * epoch, share, 1.0, 0.5, 100.0, last=epoch == 2))
+        learning_curve.append(member, EvaluationPoint(epoch, 10 * epoch, share, 1.0, 0.5, 100.0, last=epoch == 2))
 
 
 def write_probabilities(

@@ -12,10 +12,10 @@ from optuna.trial import TrialState
 
 from platform.config.checks import ConfigError
 from platform.config.jobs import SweepConfig
-from platform.sweep.curve import Moment
 from platform.sweep.search import Listed, Search, Tpe, random_points, search_of
 from platform.sweep.space import parameters
-from platform.sweep.trials import DIVERGED, FAILED, FINISHED, STOPPED, Point
+from platform.sweep.trial_store import DIVERGED, FAILED, FINISHED, STOPPED, Point
+from platform.training.learning_curve import EvaluationPoint
 
 RATES: dict[str, Any] = {"low": 1e-4, "high": 10.0, "log": True}
 SPACE: dict[str, Any] = {
@@ -26,8 +26,8 @@ SPACE: dict[str, Any] = {
 }
 
 
-def moment(top1: float, step: int = 10, images_per_s: float = 100.0) -> Moment:
-    return Moment(step / 10, step, top1, 1.0, 1.0, images_per_s)
+def evaluation(top1: float, step: int = 10, images_per_s: float = 100.0) -> EvaluationPoint:
+    return EvaluationPoint(step / 10, step, top1, 1.0, 1.0, images_per_s)
 
 
 def tpe(space: dict[str, Any], points: int = 100, known: int = 0, **settings: Any) -> Tpe:
@@ -54,7 +54,7 @@ def searched(search: Search, count: int, score_of: Callable[[Point], float] = sc
     points = []
     for number in range(first, first + count):
         points.append(search.next(number))
-        search.tell(number, FINISHED, [moment(score_of(points[-1]))])
+        search.tell(number, FINISHED, [evaluation(score_of(points[-1]))])
     return points
 
 
@@ -100,7 +100,7 @@ def test_random_choices_are_not_repeated_while_there_are_others():
 def test_the_known_lists_learn_nothing(points: int):
     search = Listed(iter([{"a": number} for number in range(points)]))
     search.again(0, {"a": 0})
-    search.tell(0, FINISHED, [moment(1)])
+    search.tell(0, FINISHED, [evaluation(1)])
     assert search.size == points
 
 
@@ -134,11 +134,11 @@ def test_tpe_takes_any_seed(seed: int):
     assert tpe(SPACE, seed=seed).next(0)
 
 
-def test_another_launch_knows_the_book_and_does_not_repeat_its_points():
+def test_another_launch_knows_the_store_and_does_not_repeat_its_points():
     first = tpe(SPACE)
     points = [first.next(number) for number in range(20)]
     ends = [FINISHED, STOPPED, DIVERGED, FAILED]
-    curves = [[moment(0.5 * score(point), 5), moment(score(point))] if number % 4 < 2 else []
+    curves = [[evaluation(0.5 * score(point), 5), evaluation(score(point))] if number % 4 < 2 else []
               for number, point in enumerate(points)]  # fmt: skip
     for number in range(18):  # 18 and 19 are under way when it is killed
         first.tell(number, ends[number % 4], curves[number])
@@ -156,7 +156,7 @@ def test_another_launch_knows_the_book_and_does_not_repeat_its_points():
                                                                         other.intermediate_values)  # fmt: skip
     new = [second.next(number) for number in range(20, 30)]
     assert not [point for point in new if point in points]
-    second.tell(18, FINISHED, [moment(0.3)])  # what was under way ends now
+    second.tell(18, FINISHED, [evaluation(0.3)])  # what was under way ends now
     assert trials(second)[18].values == [0.3]
 
 
@@ -166,19 +166,19 @@ def test_a_new_launch_that_knows_the_points_goes_on_learning():
     second = tpe(SPACE, known=30)
     for number, point in enumerate(points):
         second.again(number, point)
-        second.tell(number, FINISHED, [moment(score(point))])
+        second.tell(number, FINISHED, [evaluation(score(point))])
     later = searched(second, 10, first=30)
     assert sum(map(score, later)) / 10 > sum(map(score, listed(SPACE, search="random", points=100))) / 100 + 0.1
 
 
 def test_ends_are_told_as_what_they_are():
     search = tpe(SPACE)
-    curve = [moment(0.2, 10), moment(0.4, 20)]
-    for number, (state, moments) in enumerate(
+    curve = [evaluation(0.2, 10), evaluation(0.4, 20)]
+    for number, (state, evaluations) in enumerate(
         [(FINISHED, curve), (STOPPED, curve), (DIVERGED, curve), (FAILED, curve), (FAILED, []), (DIVERGED, [])]
     ):
         search.next(number)
-        search.tell(number, state, moments)
+        search.tell(number, state, evaluations)
     found = [(trial.state, trial.value) for trial in trials(search)]
     assert found[0] == (TrialState.COMPLETE, 0.4)
     assert found[1] == (TrialState.PRUNED, 0.4)
@@ -196,7 +196,7 @@ def test_tpe_turns_away_from_where_training_diverges_or_dies(end: str):
         for number in range(40):
             rate = search.next(number)["optim.lr"]
             beyond += rate > 0.1 and number >= 20
-            found = [] if rate > 0.1 else [moment(0.9 - 0.1 * abs(math.log10(rate) + 2))]
+            found = [] if rate > 0.1 else [evaluation(0.9 - 0.1 * abs(math.log10(rate) + 2))]
             search.tell(number, FINISHED if found else end, found)
     assert beyond <= 25, beyond  # of 100; chance gives 40
 
@@ -205,16 +205,16 @@ def test_two_objectives():
     search = tpe(SPACE, objectives=["top1", "images_per_s"])
     for number, state in enumerate([FINISHED, DIVERGED, FAILED]):
         search.next(number)
-        search.tell(number, state, [moment(0.7, images_per_s=55.0)] if state == FINISHED else [])
+        search.tell(number, state, [evaluation(0.7, images_per_s=55.0)] if state == FINISHED else [])
     assert [trial.values for trial in trials(search)] == [[0.7, 55.0], [0.0, 0.0], [0.0, 0.0]]
     assert search._study.directions == [optuna.study.StudyDirection.MAXIMIZE] * 2
     swapped = tpe(SPACE, objectives=["images_per_s", "top1"])
     swapped.next(0)
-    swapped.tell(0, FINISHED, [moment(0.7, images_per_s=55.0)])
+    swapped.tell(0, FINISHED, [evaluation(0.7, images_per_s=55.0)])
     assert trials(swapped)[0].values == [55.0, 0.7]
     for number in range(3, 15):
         point = search.next(number)
-        search.tell(number, FINISHED, [moment(score(point), images_per_s=point["training.batch_size"])])
+        search.tell(number, FINISHED, [evaluation(score(point), images_per_s=point["training.batch_size"])])
 
 
 def test_tpe_does_not_repeat_choices():
@@ -225,7 +225,7 @@ def test_tpe_does_not_repeat_choices():
     second = tpe(space, known=10)
     for number, point in enumerate(points):
         second.again(number, point)
-        second.tell(number, FINISHED, [moment(point["a"] / 10)])
+        second.tell(number, FINISHED, [evaluation(point["a"] / 10)])
     points += searched(second, 10, lambda point: point["a"] / 10, first=10)
     assert len({repr(point) for point in points}) == 20
     assert search.next(10)  # where none is left, one comes again: the plan refuses so many

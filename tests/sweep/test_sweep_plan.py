@@ -13,8 +13,10 @@ from platform.checkout import ROOT
 from platform.compose.composer import HydraComposer
 from platform.config.checks import ConfigError
 from platform.config.sections import Config, DataConfig
-from platform.sweep.plan import SweepPlan, composed, lines, overrides_of, plan_sweep, refuse_without_effect
+from platform.sweep.checks import refuse_without_effect
+from platform.sweep.plan import SweepPlan, lines, plan_sweep
 from platform.sweep.space import parameters
+from platform.sweep.trial_config import composed, overrides_of
 from tests.composing import composing
 from tests.launching import launched
 
@@ -70,8 +72,8 @@ def test_the_small_sweep(shards: str):
 
 @pytest.mark.slow
 def test_the_large_sweep_is_planned_with_few_compositions(shards: str):
-    words = ["+experiment=sampling_schedule_sweep", "sweep=sampling_schedule", "training.epochs=20", shards]
-    found, composer = planned(*words)
+    overrides = ["+experiment=sampling_schedule_sweep", "sweep=sampling_schedule", "training.epochs=20", shards]
+    found, composer = planned(*overrides)
     assert (found.points, found.trials) == (504, 524)
     assert len(composer.asked) == 7 + 6 + 4 + 3
 
@@ -109,14 +111,14 @@ def test_a_group_and_a_key_in_it_are_swept_together(shards: str):
 @pytest.mark.slow
 def test_keys_that_the_experiment_sets_are_the_trials(shards: str):
     """sampling_schedule_sweep sets optim.clip_norm."""
-    words = ["+experiment=sampling_schedule_sweep", "sweep=none", shards, space("optim.clip_norm:[0.5,2.0]")]
-    found, _ = planned(*words)
+    overrides = ["+experiment=sampling_schedule_sweep", "sweep=none", shards, space("optim.clip_norm:[0.5,2.0]")]
+    found, _ = planned(*overrides)
     assert composed(found.base.experiment, {"optim.clip_norm": 2.0}, 0).optim.clip_norm == 2
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("words", "trials"),
+    ("overrides", "trials"),
     [
         ([RATES], 2),
         ([RATES, "sweep.seeds=3"], 6),
@@ -134,15 +136,15 @@ def test_keys_that_the_experiment_sets_are_the_trials(shards: str):
         (["sweep.scheduler=pbt", "training.epochs=4", RATES], 2),
     ],
 )
-def test_trials_are_counted(shards: str, words: list[str], trials: int):
-    found, _ = planned(shards, *words)
+def test_trials_are_counted(shards: str, overrides: list[str], trials: int):
+    found, _ = planned(shards, *overrides)
     assert found.trials == trials
     assert f" {trials} trials" in "\n".join(lines(found))
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("overrides", "said"),
     [
         ([], "sweep.space is empty; give keys and what they may be, or choose a sweep=NAME"),
         ([space("optim.lrr:[0.1]")], "sweep.space, at optim.lrr=0.1: optim.lrr does not exist; did you mean optim.lr"),
@@ -202,9 +204,9 @@ def test_trials_are_counted(shards: str, words: list[str], trials: int):
         ([space("cluster.cpus_per_worker:[1,1000]")], "is 1000, this machine has"),
     ],
 )  # fmt: skip
-def test_what_cannot_work_is_one_line(shards: str, words: list[str], said: str):
+def test_what_cannot_work_is_one_line(shards: str, overrides: list[str], said: str):
     with pytest.raises(ConfigError) as error:
-        planned(shards, *words)
+        planned(shards, *overrides)
     assert said in str(error.value)
     assert "\n" not in str(error.value)
 
@@ -267,14 +269,14 @@ def test_check_prints_the_sweep_and_writes_nothing(tmp_path: Path):
 @pytest.mark.slow
 @pytest.mark.parametrize("job", ["check", "sweep"])
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("overrides", "said"),
     [
         (["sampling=plain"], "sampling=plain has no effect: every trial sets sampling; leave it out, or take sampling"),
         (["sweep=none", space("optim.lr:[0.1,abc]")], "sweep.space, at optim.lr=abc: optim.lr is 'abc'"),
     ],
 )
-def test_the_command_stops_with_one_line_before_ray(job: str, words: list[str], said: str, tmp_path: Path):
-    done = command(f"job={job}", f"data.shards={tmp_path / 'd'}", f"output_dir={tmp_path / 'r'}", *words)
+def test_the_command_stops_with_one_line_before_ray(job: str, overrides: list[str], said: str, tmp_path: Path):
+    done = command(f"job={job}", f"data.shards={tmp_path / 'd'}", f"output_dir={tmp_path / 'r'}", *overrides)
     assert done.returncode == 2
     assert done.stderr.startswith(f"error: {said}")
     assert len(done.stderr.strip().splitlines()) == 1, done.stderr

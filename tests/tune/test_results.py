@@ -12,7 +12,7 @@ from platform.config.checks import CannotGoOn
 from platform.config.sections import Config, Experiment, TrackingConfig
 from platform.evaluation.seal import SEAL
 from platform.experiment.folder import ExperimentFolder, Record
-from platform.sweep.trials import FINISHED, STOPPED, Trial, name_of
+from platform.sweep.trial_store import FINISHED, STOPPED, Trial, name_of
 from platform.tracking.runs import Runs
 from platform.tune.results import Results, Scored, Scoring
 from tests.counting import Cost, cost_of

@@ -6,7 +6,7 @@ import pytest
 import ray
 
 from platform.lanes.mailbox import Mailbox
-from platform.sweep.trials import lane_of, name_of
+from platform.sweep.trial_store import lane_of, name_of
 from platform.tune import driver
 from platform.tune.driver import RUNNING, TrialWatch
 from tests.lanes.ranks import Handle

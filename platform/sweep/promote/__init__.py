@@ -1,1 +1,1 @@
-"""Out of a sweep an experiment of its own: which points, and the file that repeats them."""
+"""A sweep's best points as an experiment: which points, and the experiment file that trains them again."""

@@ -1,7 +1,7 @@
 """Trials of a sweep as an experiment file that composes to exactly what they trained.
 
-In: the sweep's book, the trials, comments for the file's head. Out: the text of `conf/experiment/NAME.yaml`, composed
-as the launcher does it and compared with the trials before anybody gets it.
+In: a sweep's trial store, the trials, comments for the file's head. Out: the text of `conf/experiment/NAME.yaml`,
+which was composed as the launcher composes it, and compared with what the trials trained.
 """
 
 import json
@@ -17,23 +17,23 @@ from platform.config.identity import NOT_IDENTITY, differences, flatten, identit
 from platform.config.sections import SINGLE, Composer
 from platform.overrides import join, key_of, override, value_of
 from platform.sweep.promote.yaml_text import yaml_lines, yaml_value
-from platform.sweep.trials import Book, Trial
+from platform.sweep.trial_store import Trial, TrialStore
 from platform.text import printable
 
 Settings = dict[str, Any]  # dotted key -> value
 
-LEFT_OUT = {"name", *NOT_IDENTITY} - {"evaluation"}  # where and how the sweep ran; the next run has its own
-SHARED = ("data", "loader", "evaluation")  # sections in which the members of an ensemble are alike
+LEFT_OUT = {"name", *NOT_IDENTITY} - {"evaluation"}  # where and how the sweep ran, which is no part of what it trained
+SHARED = ("data", "loader", "evaluation")  # sections that are the same for all members of an ensemble
 SHOWN = 5  # differences in a message
 _ABSENT = object()
 
 
 @dataclass
 class Sweep:
-    """What is promoted from."""
+    """The sweep that points are promoted from."""
 
-    book: Book
-    configs: dict[str, dict[str, Any]] = field(default_factory=dict)  # trial -> what it trained with, where recorded
+    store: TrialStore
+    configs: dict[str, dict[str, Any]] = field(default_factory=dict)  # trial -> its recorded config
 
 
 def experiment_text(name: str, sweep: Sweep, trials: list[Trial], comments: list[str], composer: Composer) -> str:
@@ -44,10 +44,10 @@ def experiment_text(name: str, sweep: Sweep, trials: list[Trial], comments: list
 
     Raises:
         ConfigError: the trials cannot be one experiment, or it would not be what they trained; names the differences.
-        NotComposed: the book has keys, choices or kinds of values that this version does not have.
+        NotComposed: the trials have keys, choices or kinds of values that this version does not have.
     """
     made = _Composed(composer)
-    base = made.base(sweep.book)
+    base = made.base(sweep.store)
     own = {trial.name: made.own(base, trial, sweep) for trial in trials}
     trained = {trial.name: made.trained(join(base, own[trial.name]), trial, sweep) for trial in trials}
     if len(trials) == 1:
@@ -59,31 +59,30 @@ def experiment_text(name: str, sweep: Sweep, trials: list[Trial], comments: list
         lines = made.file(name, "ensemble", base) + _members(own)
     head = [f"# {printable(comment)}".rstrip() for comment in ["@package _global_", *comments]]
     text = "\n".join([*head, *lines]) + "\n"
-    made.require_same(text, trained, sweep.book.commit)
+    made.require_same(text, trained, sweep.store.commit)
     return text
 
 
 class _Composed:
-    """What overrides make, compared with what trials trained."""
+    """Composes overrides and compares the configs with what trials trained."""
 
     def __init__(self, composer: Composer) -> None:
         self._composer, self._usual = composer, composer.usual_choices()
 
-    def base(self, book: Book) -> list[str]:
-        """The sweep's base on a command line: groups first, then the settings that they do not make.
+    def base(self, store: TrialStore) -> list[str]:
+        """Overrides that make the experiment of the sweep: config groups first, then what differs from them.
 
         Raises:
-            ConfigError: they do not make all of it.
+            ConfigError: they do not make the same experiment.
         """
-        chosen = {group: book.choices.get(group, self._usual[group]) for group in self._usual if group not in LEFT_OUT}
+        chosen = {group: store.choices.get(group, self._usual[group]) for group in self._usual if group not in LEFT_OUT}
         groups = [f"{group}={choice}" for group, choice in chosen.items() if choice != self._usual[group]]
-        overrides = groups + _differing(_kept(book.base), self._settings(groups))
-        _require_equal("the sweep's base", _kept(book.base), self._settings(overrides), book.commit)
+        overrides = groups + _differing(_kept(store.base), self._settings(groups))
+        _require_equal("the sweep's base", _kept(store.base), self._settings(overrides), store.commit)
         return overrides
 
     def own(self, base: list[str], trial: Trial, sweep: Sweep) -> list[str]:
-        """A trial's overrides, with what PBT changed at its last value; and whatever they do not say of what it
-        trained."""
+        """The overrides of a trial: its own, with the last values that PBT gave it, and what else it trained with."""
         own = join(trial.overrides, [override(key, value) for key, value in _changed(trial).items()])
         if trial.name not in sweep.configs:
             return own
@@ -91,13 +90,13 @@ class _Composed:
         return join(own, _differing(self.trained(made, trial, sweep), self._identity(made)))
 
     def trained(self, overrides: list[str], trial: Trial, sweep: Sweep) -> Settings:
-        """What makes the trial what it is: as the sweep recorded it, else as its overrides say."""
+        """The trial's identity: from the config that the sweep recorded, else from its overrides."""
         if trial.name not in sweep.configs:
             return self._identity(overrides)
         return _without_name(identity(sweep.configs[trial.name])) | _changed(trial)
 
     def file(self, name: str, job: str, overrides: list[str]) -> list[str]:
-        """The lines that say the same as the overrides. Settings win over the groups, as they do on a command line."""
+        """The overrides as lines of an experiment file. Settings win over groups, as on a command line."""
         groups = {key_of(each): value_of(each) for each in overrides if key_of(each) in self._usual}
         choices = {f"override /{group}": choice for group, choice in groups.items()} | {"override /ensemble": "none"}
         wanted = self._settings(overrides)
@@ -113,6 +112,11 @@ class _Composed:
         ]
 
     def require_shared(self, base: list[str], own: dict[str, list[str]]) -> None:
+        """Refuse trials that change what the members of an ensemble share.
+
+        Raises:
+            ConfigError: names the trial and the keys.
+        """
         common = self._settings(base)
         for name, overrides in own.items():
             changed = _differing(self._settings(join(base, overrides)), common)
@@ -124,7 +128,11 @@ class _Composed:
             )
 
     def require_same(self, text: str, trained: dict[str, Settings], commit: str) -> None:
-        """Compose the file, from a folder that nobody else looks into, and compare each member with its trial."""
+        """Compose the file from a temporary folder and compare each member with its trial.
+
+        Raises:
+            ConfigError: names what differs.
+        """
         with tempfile.TemporaryDirectory(prefix="promoted_") as folder:
             file = Path(folder) / "experiment" / f"{Path(folder).name}.yaml"
             file.parent.mkdir()
@@ -136,11 +144,11 @@ class _Composed:
             _require_equal(member, settings, found, commit)
 
     def _settings(self, overrides: list[str]) -> Settings:
-        """Of the experiment that they make."""
+        """The settings of the experiment that overrides make, without those of where it runs."""
         return _kept(self._composer.settings(overrides))
 
     def _identity(self, overrides: list[str]) -> Settings:
-        """Those that make it what it is."""
+        """The settings that are the identity of the experiment that overrides make."""
         return _without_name(identity(self._composer.settings(overrides)))
 
 
@@ -162,7 +170,7 @@ def _without_name(config: dict[str, Any]) -> Settings:
 
 
 def _portable(path: str) -> str:
-    """Relative, as the defaults are, if it lies in this checkout; another place or URL stays."""
+    """A path in this checkout as relative to it, as the defaults are; other paths and URLs stay."""
     return str(Path(path).relative_to(ROOT)) if Path(path).is_relative_to(ROOT) else path
 
 

@@ -1,4 +1,4 @@
-"""Which points of a sweep complete each other in an ensemble.
+"""Which points of a sweep complement each other in an ensemble: greedy forward selection.
 
 In: validation probabilities of points, in any order. Out: point numbers in the order they were taken, and the scores
 after each addition. Pure but for reading files.
@@ -17,12 +17,12 @@ from platform.evaluation.metrics import Scores
 from platform.evaluation.probabilities import MemberProbabilities
 
 CHUNK = 1024  # samples read or scored at a time
-SPLIT_SEED = 0x5E1EC7  # which half of the images selects is the same for every sweep over the same images
+SPLIT_SEED = 0x5E1EC7  # fixed: every sweep over the same images selects on the same half of them
 
 
 @dataclass(frozen=True)
 class Addition:
-    """One step of `greedy`: the point added, and the scores of the ensemble so far."""
+    """One step of `greedy`: the point added, and the scores of the ensemble with it."""
 
     point: int
     selecting: Scores  # on the half of the images that the selection saw
@@ -31,7 +31,7 @@ class Addition:
 
 @dataclass(frozen=True)
 class Selection:
-    """What `greedy` found. Its first addition is the best single point by the same rule."""
+    """The result of `greedy`. Its first addition is the best single point by the same rule."""
 
     path: list[Addition]
     views: int  # of each image: the most that all points were evaluated with
@@ -43,16 +43,20 @@ class Selection:
 
 def greedy(candidates: dict[int, MemberProbabilities], count: int) -> Selection:
     """Forward selection on validation probabilities (Caruana et al., ICML 2004, section 2), without replacement: an
-    ensemble trains distinct models. Adds the point that gives the mean of probabilities the best top-1, of equal ones
-    the lowest loss, then the first in `candidates`.
+    ensemble trains distinct models. Adds the point with which the mean of probabilities has the best top-1; of equal
+    ones that with the lowest loss, then the first in `candidates`.
 
-    A deterministic half of the images selects; the other is scored only, so its top-1 is not what was searched for.
-    (What proposed the points and ended some early, the sweep itself, may have looked at all of them.)
+    A fixed half of the images selects. The other half is only scored, so that its top-1 is not what was maximised.
+    (The sweep itself, which proposed the points and stopped some early, may have looked at all images.)
 
     Costs samples x classes x 4 bytes of memory for each point (0.2 GB on ImageNet) and reads each probability once.
 
+    Args:
+        candidates: point number -> its probabilities.
+        count: points to take.
+
     Raises:
-        ConfigError: points evaluated on other images.
+        ConfigError: the points were evaluated on different images, or fewer than two images are readable.
     """
     _require_same_images(candidates)
     views = min(member.views for member in candidates.values())
@@ -81,7 +85,7 @@ def _require_same_images(candidates: dict[int, MemberProbabilities]) -> None:
 
 
 def _mean_over_views(member: MemberProbabilities, views: int) -> Tensor:
-    """`[N, K]` float32 of the first `views` views."""
+    """`[N, K]` float32: the mean of the first `views` views."""
     means_NK = torch.empty(member.samples, member.classes)
     for start in range(0, member.samples, CHUNK):
         stop = min(start + CHUNK, member.samples)
@@ -90,13 +94,13 @@ def _mean_over_views(member: MemberProbabilities, views: int) -> Tensor:
 
 
 def _merit(scores: Scores) -> tuple[int, float]:
-    """Larger is better; a loss that is not a number is worse than any."""
+    """What candidates are compared by, larger is better: top-1, then low loss; NaN is the worst loss."""
     return scores.top1, -math.inf if math.isnan(scores.loss) else -scores.loss
 
 
 @dataclass(frozen=True)
 class _Images:
-    """The validation images: their labels, which are readable for all points, and which half selects."""
+    """The validation images: their labels, which of them all points could read, and which half selects."""
 
     labels_N: Tensor
     valid_N: Tensor
@@ -110,7 +114,8 @@ class _Images:
         return cls(members[0].labels_N, valid_N, selecting_half(len(valid_N)))
 
     def score(self, sum_NK: Tensor, added_NK: Tensor, half_N: Tensor) -> Scores:
-        """The ensemble with one more point, on one half. A mean ranks as its sum, and `Scores` scales to one."""
+        """The scores of the ensemble with one more point, on one half. The sum ranks as the mean does, and `Scores`
+        normalises it."""
         total, counted_N = Scores(), self.valid_N & half_N
         for start in range(0, len(half_N), CHUNK):
             here = slice(start, start + CHUNK)
@@ -119,7 +124,7 @@ class _Images:
 
 
 def selecting_half(samples: int) -> Tensor:
-    """`[N]` bool: the half of the images that selects, the odd one included. A pure function of their number."""
+    """`[N]` bool: the half of the images that selects, rounded up. A pure function of their number."""
     order_N = uniforms(SPLIT_SEED, 0, np.arange(samples, dtype=np.int64), 1)[:, 0].argsort(kind="stable")
     half_N = torch.zeros(samples, dtype=torch.bool)
     half_N[torch.from_numpy(order_N[: (samples + 1) // 2])] = True

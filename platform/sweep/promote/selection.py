@@ -1,12 +1,11 @@
-"""Which points of a sweep make an ensemble: the best, or the best that differ in kind (`greedy`: that complete each
-other).
+"""Which points of a sweep make an ensemble: the best, or the best that differ in kind. (The third way is in greedy.py.)
 
-In: points ranked best first, what each tried. Out: point numbers in the order they were taken. Pure.
+In: points ranked best first, the values of each. Out: point numbers in the order they were taken. Pure.
 """
 
 from typing import Any
 
-from platform.sweep.trials import Point
+from platform.sweep.trial_store import Point
 
 
 def best(ranked: list[int], count: int) -> list[int]:
@@ -15,7 +14,13 @@ def best(ranked: list[int], count: int) -> list[int]:
 
 
 def diverse(ranked: list[int], values: dict[int, Point], count: int) -> list[int]:
-    """The best points of which no two differ in numbers only; filled up with the next best where these are too few."""
+    """The best points of which no two differ in numbers only, filled up with the next best if these are too few.
+
+    Args:
+        ranked: point numbers, best first.
+        values: point number -> swept key -> value.
+        count: how many to take.
+    """
     taken: list[int] = []
     for point in ranked:
         if all(kind(values[point]) != kind(values[other]) for other in taken):
@@ -25,7 +30,7 @@ def diverse(ranked: list[int], values: dict[int, Point], count: int) -> list[int
 
 
 def kind(values: Point) -> Point:
-    """What a point chose apart from numbers and lists of them: groups, names, switches."""
+    """The values of a point that are no numbers or lists of numbers: groups, names, booleans."""
     return {key: value for key, value in values.items() if not _is_numeric(value)}
 
 

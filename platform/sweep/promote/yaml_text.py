@@ -10,7 +10,7 @@ from platform.overrides import is_plain
 
 
 def yaml_lines(settings: dict[str, Any]) -> list[str]:
-    """Dotted settings as a block of YAML: a section of its own for each part before a dot."""
+    """Dotted settings as lines of YAML, with a section for each part before a dot."""
     lines, sections = [], dict[str, dict[str, Any]]()
     for setting, value in settings.items():
         section, dot, rest = setting.partition(".")
@@ -24,12 +24,12 @@ def yaml_lines(settings: dict[str, Any]) -> list[str]:
 
 
 def yaml_value(value: Any) -> str:
-    """On one line, strings unquoted where that is plain to everybody."""
+    """A value as YAML on one line; strings that nobody could misread are without quotes."""
     if isinstance(value, list):
         return f"[{', '.join(map(yaml_value, value))}]"
     if isinstance(value, float):
         return repr(value)  # 1e-05 is a number to OmegaConf's YAML, nan and inf to Hydra
     if isinstance(value, str) and is_plain(value):
         return value
-    text = json.dumps(value, ensure_ascii=False)  # quoted strings, true, null: JSON is YAML, but for some letters
+    text = json.dumps(value, ensure_ascii=False)  # JSON is YAML but for some characters
     return "".join(letter if letter.isprintable() else json.dumps(letter)[1:-1] for letter in text)

@@ -18,9 +18,9 @@ from platform.config.identity import flatten, identity
 from platform.config.sections import SINGLE, Config, Experiment
 from platform.overrides import join, override
 from platform.sweep.promote.experiment_file import Sweep, experiment_text
-from platform.sweep.trials import Book, Trial
+from platform.sweep.trial_store import Trial, TrialStore
 from tests.composing import Remembering, composing
-from tests.sweep.handmade import COMMIT, book, trained, trial
+from tests.sweep.handmade import COMMIT, store, trained, trial
 
 NAME = "promoted"
 
@@ -31,11 +31,11 @@ def hydra_is_there() -> Iterator[None]:
         yield
 
 
-def composed(text: str, folder: Path, *words: str) -> Experiment:
+def composed(text: str, folder: Path, *overrides: str) -> Experiment:
     """What `+experiment=promoted WORDS` makes, the file lying in another folder than ours."""
     (folder / "experiment").mkdir(exist_ok=True, parents=True)
     (folder / "experiment" / f"{NAME}.yaml").write_text(text)
-    line = [override("hydra.searchpath", [f"file://{folder}"]), f"+experiment={NAME}", *words]
+    line = [override("hydra.searchpath", [f"file://{folder}"]), f"+experiment={NAME}", *overrides]
     return Remembering().experiment(line)
 
 
@@ -62,7 +62,7 @@ AS_BASE = trial(2, {}, [])
 
 @pytest.mark.slow
 def test_an_ensemble_has_what_its_trials_trained_with(tmp_path: Path):
-    text = text_of(Sweep(book(BASE)), [SMALL, WIDE, AS_BASE], ["Seven.", "  run it"])
+    text = text_of(Sweep(store(BASE)), [SMALL, WIDE, AS_BASE], ["Seven.", "  run it"])
     experiment = composed(text, tmp_path)
     assert list(experiment.members) == ["p000-s0", "p001-s2", "p002-s0"]
     for each in (SMALL, WIDE, AS_BASE):
@@ -73,7 +73,7 @@ def test_an_ensemble_has_what_its_trials_trained_with(tmp_path: Path):
 
 
 def test_the_file_says_no_more_than_it_must():
-    text = text_of(Sweep(book(BASE)), [SMALL, WIDE], ["Two points.", "  how to run it"])
+    text = text_of(Sweep(store(BASE)), [SMALL, WIDE], ["Two points.", "  how to run it"])
     assert text.splitlines() == [
         "# @package _global_",
         "# Two points.",
@@ -99,8 +99,8 @@ def test_the_file_says_no_more_than_it_must():
     ]
 
 
-def test_one_trial_is_a_training_with_its_words_in_the_file(tmp_path: Path):
-    text = text_of(Sweep(book(BASE)), [SMALL], ["One."])
+def test_one_trial_is_a_training_with_its_overrides_in_the_file(tmp_path: Path):
+    text = text_of(Sweep(store(BASE)), [SMALL], ["One."])
     experiment = composed(text, tmp_path)
     assert essence(experiment.members[SINGLE]) == essence(trained([*BASE, *SMALL.overrides]))
     assert (experiment.config.job, experiment.config.ensemble.members) == ("train", {})
@@ -111,8 +111,8 @@ def test_one_trial_is_a_training_with_its_words_in_the_file(tmp_path: Path):
 def test_where_and_how_the_sweep_ran_stays_behind():
     machine = ["output_dir=/elsewhere", "cluster=ray", "cluster.workers=4", "tracking=server", "storage.cache=/fast"]
     places = ["checkpoint.every_s=1", "name=swept", "fresh=true", "bench.repeats=2", "ensemble=googlenet_seven"]
-    text = text_of(Sweep(book([*BASE, *machine, *places])), [SMALL, WIDE], ["Two."])
-    assert text == text_of(Sweep(book(BASE)), [SMALL, WIDE], ["Two."])
+    text = text_of(Sweep(store([*BASE, *machine, *places])), [SMALL, WIDE], ["Two."])
+    assert text == text_of(Sweep(store(BASE)), [SMALL, WIDE], ["Two."])
 
 
 @pytest.mark.slow
@@ -121,7 +121,7 @@ def test_where_and_how_the_sweep_ran_stays_behind():
     [("/data/set, no 1=x", '  shards: "/data/set, no 1=x"'), (str(ROOT / "data" / "mine"), "  shards: data/mine")],
 )
 def test_shards_in_the_checkout_are_relative_and_others_stay(place: str, written: str, tmp_path: Path):
-    swept = book(["+experiment=googlenet", override("data.shards", place)])
+    swept = store(["+experiment=googlenet", override("data.shards", place)])
     text = text_of(Sweep(swept), [SMALL, WIDE], ["Two."])
     assert written in text.splitlines()
     assert composed(text, tmp_path).config.data.shards == place
@@ -133,7 +133,7 @@ def test_a_group_chosen_by_the_sweep_is_replaced_by_the_trials(tmp_path: Path):
     base = ["sampling=photometric", "sampling.lighting_std=0.2", "model=googlenet_bn"]
     plain = trial(0, {"sampling": "alexnet"}, ["sampling=alexnet"])
     for others in ([], [AS_BASE]):
-        text = text_of(Sweep(book(base)), [plain, *others], ["Plain."])
+        text = text_of(Sweep(store(base)), [plain, *others], ["Plain."])
         member = next(iter(composed(text, tmp_path).members.values()))
         assert essence(member) == essence(
             trained(["model=googlenet_bn", "sampling.lighting_std=0.2", *plain.overrides])
@@ -142,15 +142,15 @@ def test_a_group_chosen_by_the_sweep_is_replaced_by_the_trials(tmp_path: Path):
 
 
 @pytest.mark.slow
-def test_what_the_sweep_recorded_wins_over_the_words(tmp_path: Path):
+def test_what_the_sweep_recorded_wins_over_the_overrides(tmp_path: Path):
     """`data=cifar10` sets a rate, but the sweep's command line gave one, which happened to be that of the digits."""
     swept = ["optim.lr=0.03", "data=cifar10"]
     single = trial(0, {"data": "cifar10"}, ["data=cifar10"])
-    text = text_of(Sweep(book(["optim.lr=0.03"]), {single.name: trained(swept)}), [single], ["One."])
+    text = text_of(Sweep(store(["optim.lr=0.03"]), {single.name: trained(swept)}), [single], ["One."])
     assert essence(composed(text, tmp_path).members[SINGLE]) == essence(trained(swept))
     other = trial(1, {"sampling": "plain"}, ["sampling=plain"])
     configs = {other.name: trained(["sampling=plain", "optim.momentum=0.8"])}
-    text = text_of(Sweep(book([]), configs), [other, AS_BASE], ["Two."])
+    text = text_of(Sweep(store([]), configs), [other, AS_BASE], ["Two."])
     assert "    p001-s0: [sampling=plain, optim.momentum=0.8]" in text
 
 
@@ -160,14 +160,14 @@ def test_what_pbt_changed_has_its_last_value(tmp_path: Path):
     mutated = trial(4, {"optim.lr": 0.03}, ["optim.lr=0.03"], changes=changes)
     for others in ([], [SMALL]):
         for configs in ({}, {mutated.name: trained(["optim.lr=0.03"])}):
-            text = text_of(Sweep(book([]), configs), [mutated, *others], ["PBT."])
+            text = text_of(Sweep(store([]), configs), [mutated, *others], ["PBT."])
             member = next(iter(composed(text, tmp_path).members.values()))
             assert (member.optim.lr, member.optim.momentum) == (0.016, 0.8)
 
 
 @pytest.mark.slow
 def test_the_promoted_experiment_can_be_changed_as_any_other(tmp_path: Path):
-    text = text_of(Sweep(book(BASE)), [SMALL, WIDE], ["Two."])
+    text = text_of(Sweep(store(BASE)), [SMALL, WIDE], ["Two."])
     changed = composed(text, tmp_path, "data=digits", "training.epochs=3")
     assert {each.data.name for each in changed.members.values()} == {"digits"}
     assert {each.training.epochs for each in changed.members.values()} == {3}
@@ -177,7 +177,7 @@ def test_the_promoted_experiment_can_be_changed_as_any_other(tmp_path: Path):
 @pytest.mark.slow
 @pytest.mark.parametrize("data", ["digits", "cifar10", "imagenet", "folder"])
 def test_it_composes_on_the_command_line_with_every_data_set(data: str, tmp_path: Path):
-    composed(text_of(Sweep(book(BASE)), [SMALL, WIDE], ["Two."]), tmp_path)
+    composed(text_of(Sweep(store(BASE)), [SMALL, WIDE], ["Two."]), tmp_path)
     line = ["--config-dir", str(tmp_path), f"+experiment={NAME}", f"data={data}", "--cfg", "job"]
     command = [sys.executable, "-m", "platform.launch", *line]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
@@ -186,7 +186,7 @@ def test_it_composes_on_the_command_line_with_every_data_set(data: str, tmp_path
 
 
 def test_comments_stay_comments():
-    text = text_of(Sweep(book([])), [SMALL], ["One\nname: hijacked\u2028job: pack", ""])
+    text = text_of(Sweep(store([])), [SMALL], ["One\nname: hijacked\u2028job: pack", ""])
     assert text.splitlines()[1:3] == ["# One\\nname: hijacked\\u2028job: pack", "#"]
 
 
@@ -194,8 +194,8 @@ def same_as(other: Trial) -> Trial:
     return trial(9, other.values, other.overrides)
 
 
-def spoilt(change: dict[str, Any]) -> Book:
-    swept = book([])
+def spoilt(change: dict[str, Any]) -> TrialStore:
+    swept = store([])
     for key, value in change.items():
         section, _, rest = key.partition(".")
         swept.base[section][rest] = value
@@ -219,7 +219,7 @@ def test_what_cannot_be_promoted_is_said(change: dict[str, Any], trials: list[Tr
 
 
 def test_a_base_of_another_version_names_the_checkout_to_use():
-    swept = book([])
+    swept = store([])
     del swept.base["optim"]["nesterov"]
     with pytest.raises(ConfigError, match=rf"optim.nesterov: \(absent\) -> False.*commit {COMMIT}"):
         text_of(Sweep(swept), [SMALL], ["None."])
@@ -278,7 +278,7 @@ def line(point: dict[str, Any]) -> list[str]:
 def test_whatever_was_swept_is_what_is_promoted(
     base: dict[str, Any], points: list[dict[str, Any]], alone: dict[str, Any], *, recorded: bool
 ):
-    """Against the sweep's own command line: its words, and the trial's in place of those that it sets itself."""
+    """Against the sweep's own command line: its overrides, and the trial's in place of those that it sets itself."""
     if len(points) == 1:
         points = [points[0] | alone]
     if not recorded:  # a group may set what the base set to the same value: see `what_the_sweep_recorded_wins`
@@ -288,8 +288,8 @@ def test_whatever_was_swept_is_what_is_promoted(
     wanted = [essence(trained(each)) for each in lines]
     assume(all(one not in wanted[:place] for place, one in enumerate(wanted)))
     trials = [trial(number, point, line(point)) for number, point in enumerate(points)]
-    configs = {each.name: trained(words) for each, words in zip(trials, lines, strict=True)} if recorded else {}
-    text = text_of(Sweep(book([*line(base), "name=swept"]), configs), trials, ["Any."])
+    configs = {each.name: trained(overrides) for each, overrides in zip(trials, lines, strict=True)} if recorded else {}
+    text = text_of(Sweep(store([*line(base), "name=swept"]), configs), trials, ["Any."])
     with tempfile.TemporaryDirectory(prefix="test_promotion_") as folder:
         members = composed(text, Path(folder), "name=promoted").members
     assert [essence(each) for each in members.values()] == wanted, text

@@ -12,11 +12,22 @@ from hypothesis import strategies as st
 
 from platform.config.jobs import SweepConfig
 from platform.experiment.folder import ExperimentFolder
-from platform.sweep import curve
-from platform.sweep.agenda import REPLAYED, Agenda, Nothing
-from platform.sweep.curve import Moment
 from platform.sweep.search import Listed
-from platform.sweep.trials import DIVERGED, FAILED, FINISHED, OVER, STOPPED, WAITING, Book, Point, Trial, name_of
+from platform.sweep.trial_queue import REPLAYED, NoTrial, TrialQueue
+from platform.sweep.trial_store import (
+    DIVERGED,
+    FAILED,
+    FINISHED,
+    OVER,
+    STOPPED,
+    WAITING,
+    Point,
+    Trial,
+    TrialStore,
+    name_of,
+)
+from platform.training import learning_curve
+from platform.training.learning_curve import EvaluationPoint
 from tests.counting import Cost, cost_of
 
 SETTINGS = settings(
@@ -42,7 +53,7 @@ class Told(Listed):
         assert point == {"optim.lr": number}
         self.known.append(number)
 
-    def tell(self, number: int, state: str, curve: list[Moment]) -> None:
+    def tell(self, number: int, state: str, curve: list[EvaluationPoint]) -> None:
         assert number in self.known
         assert number not in self.ends
         self.ends[number] = (state, len(curve))
@@ -57,22 +68,22 @@ class Launch:
 
     def __post_init__(self) -> None:
         self.search = Told(self.sweep.points or 0)
-        self.book = Book.read(self.folder)
-        self.book.write(self.folder)
-        self.before = [replace(trial) for trial in self.book.trials]
-        words = lambda point, seed: [f"optim.lr={point['optim.lr']}", f"seed={seed}"]  # noqa: E731
-        self.agenda = Agenda(self.sweep, self.book, self.search, self.folder, words)
+        self.store = TrialStore.read(self.folder)
+        self.store.write(self.folder)
+        self.before = [replace(trial) for trial in self.store.trials]
+        overrides = lambda point, seed: [f"optim.lr={point['optim.lr']}", f"seed={seed}"]  # noqa: E731
+        self.queue = TrialQueue(self.sweep, self.store, self.search, self.folder, overrides)
         self.running: list[Trial] = []
         self.handed_out: list[Trial] = []
         self.replayed: list[str] = []
 
-    def take(self) -> Trial | Nothing:
-        expected_over = self.agenda.is_over
-        found = self.agenda.next()
+    def take(self) -> Trial | NoTrial:
+        expected_over = self.queue.is_over
+        found = self.queue.next()
         if isinstance(found, Trial):
             assert not expected_over
             assert found.name not in [trial.name for trial in self.running]
-            assert found in Book.read(self.folder).trials or found.state in OVER  # on disk before anybody trains it
+            assert found in TrialStore.read(self.folder).trials or found.state in OVER  # on disk before it is trained
             self.running.append(found)
             (self.replayed if found.state in OVER else self.handed_out).append(
                 found.name if found.state in OVER else found  # pyright: ignore[reportArgumentType]
@@ -80,9 +91,9 @@ class Launch:
         else:
             assert expected_over == (not self.running) or self.running
             if not self.running:
-                assert found is Nothing.MORE
+                assert found is NoTrial.LEFT
                 assert expected_over
-            if found is Nothing.YET:
+            if found is NoTrial.YET:
                 assert any(trial.seed == 0 for trial in self.running)
         return found
 
@@ -94,17 +105,17 @@ class Launch:
         self.running.remove(trial)
         if trial.state in OVER:
             before = replace(trial)
-            self.agenda.end(trial, STOPPED, "the replay was cut off")
+            self.queue.end(trial, STOPPED, "the replay was cut off")
             assert trial == before
             return
         if state in (FINISHED, STOPPED):
             write_curve(self.folder, trial.name, score)
-        self.agenda.end(trial, state, f"it is {state}")
-        assert Book.read(self.folder).trial(trial.name).state == state
+        self.queue.end(trial, state, f"it is {state}")
+        assert TrialStore.read(self.folder).trial(trial.name).state == state
 
     def run(self, chance: random.Random, ends: list[str], lanes: int, steps: int | None = None) -> None:
         """Until it is over, or killed after so many steps."""
-        found: Trial | Nothing | None = None
+        found: Trial | NoTrial | None = None
         while steps is None or steps > 0:
             steps = None if steps is None else steps - 1
             if len(self.running) < lanes and (found is None or chance.random() < 0.6):
@@ -123,8 +134,8 @@ class Launch:
 def write_curve(folder: Path, name: str, score: float) -> None:
     place = ExperimentFolder(folder).member(name).path
     place.mkdir(parents=True, exist_ok=True)
-    curve.append(place, Moment(1.0, 10, score / 2, 1.0, 1.0, 1.0))
-    curve.append(place, Moment(2.0, 20, score, 1.0, 1.0, 1.0, last=True))
+    learning_curve.append(place, EvaluationPoint(1.0, 10, score / 2, 1.0, 1.0, 1.0))
+    learning_curve.append(place, EvaluationPoint(2.0, 20, score, 1.0, 1.0, 1.0, last=True))
 
 
 def sweep_of(scheduler: str = "none", **settings: int | None) -> SweepConfig:
@@ -149,14 +160,15 @@ ENDS = st.sampled_from([[FINISHED], [FINISHED, FINISHED, STOPPED], [FINISHED, ST
 
 def expected_names(sweep: SweepConfig, folder: Path) -> set[str]:
     """What should have been trained, from nothing but the ends of first seeds."""
-    book = Book.read(folder)
-    firsts = [trial for trial in book.trials if trial.seed == 0]
+    store = TrialStore.read(folder)
+    firsts = [trial for trial in store.trials if trial.seed == 0]
     assert [trial.point for trial in firsts] == list(range(sweep.points or 0))
     chosen = firsts
     if sweep.scheduler != "none" or sweep.finalists:
         finished = [trial for trial in firsts if trial.state == FINISHED]
         score = {
-            trial.name: curve.read(ExperimentFolder(folder).member(trial.name).path)[-1].top1 for trial in finished
+            trial.name: learning_curve.read(ExperimentFolder(folder).member(trial.name).path)[-1].top1
+            for trial in finished
         }
         chosen = sorted(finished, key=lambda trial: -score[trial.name])[: sweep.finalists]
     others = {f"p{trial.point:03d}-s{seed}" for trial in chosen for seed in range(1, sweep.seeds)}
@@ -175,13 +187,13 @@ def test_a_sweep_trains_what_it_should_each_once(
         names = [trial.name for trial in launch.handed_out]
         assert len(names) == len(set(names))
         assert set(names) == expected_names(sweep, launch.folder)
-        assert launch.agenda.is_over
+        assert launch.queue.is_over
         assert launch.replayed == []
         assert set(launch.search.ends) == set(range(sweep.points or 0))
         for trial in launch.handed_out:
             assert trial.overrides == [f"optim.lr={trial.point}", f"seed={trial.seed}"]
-            state, moments = launch.search.ends[trial.point]
-            assert trial.seed or (state, moments) == (trial.state, 2 if state in (FINISHED, STOPPED) else 0)
+            state, evaluations = launch.search.ends[trial.point]
+            assert trial.seed or (state, evaluations) == (trial.state, 2 if state in (FINISHED, STOPPED) else 0)
 
 
 @pytest.mark.slow
@@ -197,19 +209,19 @@ def test_killed_at_any_moment_nothing_is_lost_or_repeated(
             launch = Launch(sweep, Path(place))
             unfinished = [trial.name for trial in launch.before if trial.state not in OVER]
             assert {trial.name for trial in launch.before if trial.state in OVER} == over
-            assert all(trial.state in (*OVER, WAITING) for trial in launch.book.trials)
-            was_over = launch.agenda.is_over
+            assert all(trial.state in (*OVER, WAITING) for trial in launch.store.trials)
+            was_over = launch.queue.is_over
             launch.run(chance, ends, lanes, steps)
             names = [trial.name for trial in launch.handed_out]
             assert len(names) == len(set(names))
             assert not over & set(names)
             assert not was_over or not names
             assert names[: len(unfinished)] == unfinished[: len(names)]  # these first
-            over = {trial.name for trial in Book.read(launch.folder).trials if trial.state in OVER}
-        assert expected_names(sweep, launch.folder) <= {trial.name for trial in launch.book.trials}
+            over = {trial.name for trial in TrialStore.read(launch.folder).trials if trial.state in OVER}
+        assert expected_names(sweep, launch.folder) <= {trial.name for trial in launch.store.trials}
         if FAILED not in ends:
             assert launch.handed_out == []  # the second whole launch found nothing to do
-            assert launch.before == launch.book.trials
+            assert launch.before == launch.store.trials
             assert launch.replayed == []
 
 
@@ -226,9 +238,9 @@ def test_schedulers_that_compare_hear_again_what_is_over(folder: Path, scheduler
     assert taken == (["p000-s0", "p001-s0", "p002-s0"] if scheduler in REPLAYED else []) + ["p003-s0"]
     for trial in list(second.running):
         second.end(trial, FINISHED, 0.1)
-    assert [trial.state for trial in second.book.trials] == [FINISHED, STOPPED, DIVERGED, FINISHED]
+    assert [trial.state for trial in second.store.trials] == [FINISHED, STOPPED, DIVERGED, FINISHED]
     assert second.search.ends[1] == (STOPPED, 2)
-    assert Launch(sweep, folder).take() is Nothing.MORE  # nothing is replayed for nothing
+    assert Launch(sweep, folder).take() is NoTrial.LEFT  # nothing is replayed for nothing
 
 
 def test_only_first_seeds_are_replayed(folder: Path):
@@ -236,7 +248,7 @@ def test_only_first_seeds_are_replayed(folder: Path):
     first = Launch(sweep, folder)
     for _ in range(3):
         trial = first.take()
-        if trial is Nothing.YET:
+        if trial is NoTrial.YET:
             break
     for trial in list(first.running):
         first.end(trial, FINISHED, 0.5)
@@ -258,15 +270,15 @@ def test_failed_trials_are_tried_again_by_a_new_launch_only(folder: Path):
         trial = first.take()
         assert isinstance(trial, Trial)
         first.end(trial, state, 0.5)
-    assert first.agenda.is_over
-    assert first.take() is Nothing.MORE
-    assert Book.read(folder).trials[0].reason == "it is failed"
+    assert first.queue.is_over
+    assert first.take() is NoTrial.LEFT
+    assert TrialStore.read(folder).trials[0].reason == "it is failed"
     second = Launch(sweep, folder)
-    assert not second.agenda.is_over
+    assert not second.queue.is_over
     trial = second.take()
     assert isinstance(trial, Trial)
     assert (trial.name, trial.state, trial.reason) == ("p000-s0", WAITING, "")
-    assert second.take() is Nothing.MORE
+    assert second.take() is NoTrial.LEFT
     second.end(trial, FINISHED, 0.5)
     assert second.search.ends == {0: (FINISHED, 2), 1: (STOPPED, 2), 2: (DIVERGED, 0)}
 
@@ -293,23 +305,23 @@ def test_a_sweep_that_grew_goes_on(sweeps: list[SweepConfig], chance: random.Ran
 def test_a_sweep_that_shrank_is_over(folder: Path):
     Launch(sweep_of(points=4, seeds=2), folder).run(random.Random(0), [FINISHED], 2)
     less = Launch(sweep_of(points=2), folder)
-    assert less.agenda.is_over
-    assert less.take() is Nothing.MORE
+    assert less.queue.is_over
+    assert less.take() is NoTrial.LEFT
 
 
 def test_the_best_get_the_other_seeds_when_every_first_seed_has_ended(folder: Path):
     launch = Launch(sweep_of(points=3, seeds=3, finalists=1), folder)
     trials = [launch.take() for _ in range(3)]
     for trial, score in zip(trials, (0.2, 0.9), strict=False):
-        assert launch.take() is Nothing.YET
+        assert launch.take() is NoTrial.YET
         assert isinstance(trial, Trial)
         launch.end(trial, FINISHED, score)
-    assert launch.take() is Nothing.YET
+    assert launch.take() is NoTrial.YET
     assert isinstance(trials[2], Trial)
     launch.end(trials[2], FINISHED, 0.5)
     assert launch.names(9) == ["p001-s1", "p001-s2"]
-    assert launch.take() is Nothing.MORE  # though two are running
-    assert not launch.agenda.is_over
+    assert launch.take() is NoTrial.LEFT  # though two are running
+    assert not launch.queue.is_over
 
 
 def test_without_finalists_other_seeds_wait_for_nobody(folder: Path):
@@ -323,31 +335,31 @@ def test_a_curve_that_was_lost_is_no_finalists(folder: Path):
     for trial in [launch.take(), launch.take()]:
         assert isinstance(trial, Trial)
         launch.end(trial, FINISHED, 0.5)
-    (ExperimentFolder(folder).member("p000-s0").path / curve.FILE).write_text("")
+    (ExperimentFolder(folder).member("p000-s0").path / learning_curve.FILE).write_text("")
     assert Launch(launch.sweep, folder).names(3) == ["p001-s1"]
 
 
 def cost_of_a_trial(folder: Path, known: int, sweep: SweepConfig) -> tuple[Cost, Cost]:
     """(of its beginning, of its end with a place among the others) in a sweep where so many have ended before."""
-    book = Book(trials=[Trial(name_of(n, 0), n, {"optim.lr": n}, 0, [], FINISHED) for n in range(known)])
-    book.write(folder)
-    for trial in book.trials:
+    store = TrialStore(trials=[Trial(name_of(n, 0), n, {"optim.lr": n}, 0, [], FINISHED) for n in range(known)])
+    store.write(folder)
+    for trial in store.trials:
         write_curve(folder, trial.name, 0.5)
     launch = Launch(sweep, folder)
-    while isinstance(trial := launch.agenda.next(), Trial) and trial.state in OVER:  # what the scheduler hears again
-        launch.agenda.end(trial, trial.state)
-    begin = cost_of(launch.agenda.next, folder)
-    trial = launch.book.trials[-1]
+    while isinstance(trial := launch.queue.next(), Trial) and trial.state in OVER:  # what the scheduler hears again
+        launch.queue.end(trial, trial.state)
+    begin = cost_of(launch.queue.next, folder)
+    trial = launch.store.trials[-1]
     assert (trial.state, trial.name) == (WAITING, name_of(known + 1, 0) if sweep.seeds == 1 else "p000-s2")
     write_curve(folder, trial.name, 0.4)
 
     def stop() -> None:
-        moments = launch.agenda.curve(trial.name)
-        assert launch.agenda.place_at(moments[-1].epoch, moments[-1].top1) == (known + 1, known + 1)
-        launch.agenda.end(trial, STOPPED, "by asha")
+        evaluations = launch.queue.curve(trial.name)
+        assert launch.queue.place_at(evaluations[-1].epoch, evaluations[-1].top1) == (known + 1, known + 1)
+        launch.queue.end(trial, STOPPED, "by asha")
 
     end = cost_of(stop, folder)
-    assert [each.state for each in Book.read(folder).trials[-2:]] == [WAITING, STOPPED]
+    assert [each.state for each in TrialStore.read(folder).trials[-2:]] == [WAITING, STOPPED]
     return begin, end
 
 

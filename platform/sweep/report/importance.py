@@ -1,7 +1,7 @@
 """How much each swept key explains of the differences in top-1: functional ANOVA (Hutter et al. 2014), by Optuna.
 
-In: the book's finished trials, each seed an observation. Out: a share for each key, or the reason why there is none.
-A key that some points lack is judged among the trials that have it, and marked so: its share is of their variance only.
+In: finished trials, each seed an observation. Out: a share for each key, or the reason why there is none.
+A key that some points lack is evaluated on the trials that have it, and marked so: its share is of their variance only.
 """
 
 import json
@@ -12,16 +12,16 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from platform.sweep.noise import LEVEL, Noise
-from platform.sweep.outcome import Curves, final_top1
-from platform.sweep.trials import Book, Point
+from platform.sweep.report.outcome import Curves, final_top1
+from platform.sweep.report.significance import LEVEL, Noise
+from platform.sweep.trial_store import Point, TrialStore
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
 
-POINTS_NEEDED = 4  # a forest on fewer says nothing
-LOG_FROM = 10  # numbers whose largest is so many times the smallest are compared by their logarithms
-SEED = 0  # of the forest: the same book gives the same shares
+POINTS_NEEDED = 4  # a random forest on fewer says nothing
+LOG_FROM = 10  # a key whose largest value is this many times its smallest is compared by logarithms
+SEED = 0  # of the random forest: the same trials give the same shares
 
 
 @dataclass(frozen=True)
@@ -35,26 +35,26 @@ class Observation:
 
 @dataclass(frozen=True)
 class Share:
-    """Of one key: of all that single keys explain, 0 to 1. It is not corrected for noise between seeds."""
+    """The importance of one key: its part of all that single keys explain. Not corrected for noise between seeds."""
 
     key: str
-    share: float
-    trials: int  # it was judged among; fewer than all for a key that some points lack
+    share: float  # 0 to 1
+    trials: int  # that it was evaluated on: fewer than all for a key that some points lack
 
 
 @dataclass(frozen=True)
 class Importance:
-    """Shares in falling order; without any, `reason` says why. `caution`: why they may mean little."""
+    """The shares of all keys. Without any, `reason` says why; `caution` says why they may mean little."""
 
-    shares: tuple[Share, ...] = ()
+    shares: tuple[Share, ...] = ()  # largest first
     trials: int = 0  # finished
     reason: str = ""
     caution: str = ""
 
 
-def importance(book: Book, curves: Curves) -> Importance:
-    """The importance of every key that took several values. Keys of one value are left out: nothing can be said."""
-    seen = _observations(book, curves)
+def importance(store: TrialStore, curves: Curves) -> Importance:
+    """The importance of every key with several values. `curves`: learning curves, by the trial's name."""
+    seen = _observations(store, curves)
     reason = _unclear(seen)
     if reason:
         return Importance(trials=len(seen), reason=reason)
@@ -65,14 +65,14 @@ def importance(book: Book, curves: Curves) -> Importance:
     return Importance(tuple(shares), len(seen), caution=_caution(seen))
 
 
-def _observations(book: Book, curves: Curves) -> list[Observation]:
-    """In an order that does not depend on when trials ended."""
-    scored = [(trial, final_top1(trial, curves)) for trial in sorted(book.trials, key=lambda t: (t.point, t.seed))]
+def _observations(store: TrialStore, curves: Curves) -> list[Observation]:
+    """The finished trials, in an order that does not depend on when they ended."""
+    scored = [(trial, final_top1(trial, curves)) for trial in sorted(store.trials, key=lambda t: (t.point, t.seed))]
     return [Observation(trial.point, trial.values, score) for trial, score in scored if score is not None]
 
 
 def _unclear(seen: Sequence[Observation]) -> str:
-    """Why nothing can be said; empty if something can."""
+    """Why there can be no importance; empty if there can."""
     points = len({each.point for each in seen})
     if points < POINTS_NEEDED:
         return f"{points} point(s) finished; importance needs at least {POINTS_NEEDED}"
@@ -80,7 +80,7 @@ def _unclear(seen: Sequence[Observation]) -> str:
 
 
 def _caution(seen: Sequence[Observation]) -> str:
-    """A forest explains noise as well as effects; the F test tells whether there is more than noise."""
+    """A warning where the points do not differ by more than noise (F test): a forest explains noise, too."""
     points = [[each.top1 for each in seen if each.point == point] for point in {each.point for each in seen}]
     p = Noise.of(points, resolution=1e-9).p_of_all(points)
     if p is None:
@@ -93,7 +93,7 @@ def _keys(seen: Sequence[Observation]) -> list[str]:
 
 
 def _share(key: str, seen: Sequence[Observation]) -> Share | None:
-    """Among the trials that have the key, with whatever other keys all of these have."""
+    """The share of a key, on the trials that have it and with the other keys that all of these have; None: no share."""
     having = [each for each in seen if key in each.values]
     common = [each for each in _keys(having) if all(each in other.values for other in having)]
     varied = [each for each in common if len({_text(other.values[each]) for other in having}) > 1]
@@ -119,14 +119,14 @@ def _fanova(seen: Sequence[Observation], keys: Sequence[str]) -> dict[str, float
 
 @dataclass(frozen=True)
 class _Column:
-    """The values of a key as Optuna takes them."""
+    """The values of a key in a form that Optuna takes."""
 
     numbers: list[Any]
     distribution: "BaseDistribution"
 
 
 def _column(values: Sequence[Any]) -> _Column:
-    """Numbers as numbers; text, switches, lists and mixtures as categories, which are told apart by their JSON."""
+    """Numbers stay numbers. Text, booleans, lists and mixed values become categories, told apart by their JSON."""
     from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
     if not all(isinstance(value, int | float) and not isinstance(value, bool) for value in values):
@@ -148,7 +148,7 @@ def _text(value: Any) -> str:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Optuna says on stderr that it created a study; nobody asked."""
+    """Without Optuna's lines on stderr and its warnings."""
     import optuna
 
     before = optuna.logging.get_verbosity()

@@ -1,6 +1,6 @@
-"""The pictures of a sweep: ranking, importance, learning curves, trade-offs.
+"""The plots of a sweep: ranking, importance, learning curves, trade-offs.
 
-In: a ranking, importances, curves. Out: PNG files. Text from the user is drawn as it is, never as a formula.
+In: a ranking, importances, learning curves. Out: PNG files. Text from the user is drawn as it is, never as a formula.
 """
 
 import textwrap
@@ -8,28 +8,28 @@ import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from platform.sweep.curve import Moment
-from platform.sweep.importance import Importance
-from platform.sweep.labels import headings, point_label, shortened
-from platform.sweep.outcome import Curves, Ranked
-from platform.sweep.ranking import Ranking
-from platform.sweep.trials import FAILED, STOPPED, Book, Trial
+from platform.sweep.report.importance import Importance
+from platform.sweep.report.labels import headings, point_label, shortened
+from platform.sweep.report.outcome import Curves, Ranked
+from platform.sweep.report.ranking import Ranking
+from platform.sweep.trial_store import FAILED, STOPPED, Trial, TrialStore
 from platform.text import printable
+from platform.training.learning_curve import EvaluationPoint
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-MOST_POINTS = 30
-LABEL_WIDTH = 62  # letters in a line
+MAX_POINTS = 30  # in the plot of the ranking
+LABEL_WIDTH = 62  # characters in a line
 BLUE, GREY = "#0072b2", "#9a9a9a"
 COLOURS = ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9"]  # Okabe & Ito: apart for the colour-blind
 ENDS = {STOPPED: ("o", "#555555"), FAILED: ("X", "black")}  # marker and its colour
 
 
 def draw_ranking(ranking: Ranking, path: Path) -> None:
-    """Every seed as a dot, every point as mean ± sd, the best on top."""
-    points = ranking.points[:MOST_POINTS]
+    """Plot the ranking: every seed as a dot, every point as mean ± sd, the best on top."""
+    points = ranking.points[:MAX_POINTS]
     figure, axes = _figure(height=1.5 + 0.4 * len(points), width=11)
     for place, point in enumerate(points):
         colour = BLUE if point.contender else GREY
@@ -51,7 +51,7 @@ def draw_ranking(ranking: Ranking, path: Path) -> None:
 
 
 def draw_importance(importance: Importance, path: Path) -> None:
-    """A bar for each key, the most important on top; paler where only some trials have the key."""
+    """Plot importances: a bar for each key, the most important on top; paler where only some trials have the key."""
     shares = importance.shares
     figure, axes = _figure(height=1.4 + 0.42 * len(shares), width=8)
     whole = [share.trials == importance.trials for share in shares]
@@ -75,28 +75,28 @@ def draw_importance(importance: Importance, path: Path) -> None:
     _save(figure, path)
 
 
-def draw_curves(ranking: Ranking, book: Book, curves: Curves, path: Path) -> None:
-    """Validation top-1 against the epoch: the best points in colours, the others grey, early ends marked.
+def draw_curves(ranking: Ranking, store: TrialStore, curves: Curves, path: Path) -> None:
+    """Plot validation top-1 against the epoch: the best points in colours, the others grey, early ends marked.
 
-    The whole on the left; on the right the second half of the best, which lie close together there.
+    All curves are on the left; on the right is the second half of the best ones, which lie close together there.
     """
     colours = dict(zip((point.point for point in ranking.points), COLOURS, strict=False))
     figure, whole, end = _two_panels()
-    for trial in sorted(book.trials, key=lambda each: (each.point in colours, -each.point)):  # colours on top
+    for trial in sorted(store.trials, key=lambda each: (each.point in colours, -each.point)):  # colours on top
         for axes in (whole, end):
             _draw_curve(axes, trial, curves, colours.get(trial.point))
-    _look_closer(end, [curves.get(trial.name, []) for trial in book.trials if trial.point in colours])
+    _look_closer(end, [curves.get(trial.name, []) for trial in store.trials if trial.point in colours])
     whole.set_ylabel("validation top-1, %")
     whole.set_title("learning curves, each seed a line", fontsize="medium")
     end.set_title("the best of them, second half", fontsize="medium")
-    _explain_curves(whole, ranking, book, curves, colours)
+    _explain_curves(whole, ranking, store, curves, colours)
     for text in figure.legend(loc="outside lower center", fontsize="small", ncols=2).get_texts():
         text.set_parse_math(False)
     _save(figure, path)
 
 
 def draw_front(ranking: Ranking, path: Path) -> None:
-    """Top-1 against training speed; the best trade-offs named and joined."""
+    """Plot top-1 against training speed, the Pareto front named and joined by a line."""
     figure, axes = _figure(height=5, width=8)
     for point in ranking.points:
         if point.images_per_s is not None:
@@ -117,22 +117,25 @@ def draw_front(ranking: Ranking, path: Path) -> None:
 
 
 def _draw_curve(axes: "Axes", trial: Trial, curves: Curves, colour: str | None) -> None:
-    """One line; grey without a colour. A lone moment is a dot."""
-    moments = curves.get(trial.name, [])
-    if not moments:
+    """A trial as a line; grey without a colour. A single evaluation is a dot."""
+    evaluations = curves.get(trial.name, [])
+    if not evaluations:
         return
-    epochs, scores = [moment.epoch for moment in moments], [100 * moment.top1 for moment in moments]
-    dot = "." if len(moments) == 1 else None
+    epochs, scores = (
+        [evaluation.epoch for evaluation in evaluations],
+        [100 * evaluation.top1 for evaluation in evaluations],
+    )
+    dot = "." if len(evaluations) == 1 else None
     axes.plot(epochs, scores, color=colour or GREY, linewidth=1.6 if colour else 0.8, alpha=0.8, marker=dot)
     if trial.state in ENDS:
         marker, end = ENDS[trial.state]
         axes.plot(epochs[-1], scores[-1], marker, color=end, markersize=6, zorder=3)
 
 
-def _look_closer(axes: "Axes", best: list[list[Moment]]) -> None:
-    """Limits that hold the second half of these curves."""
-    last = max((moment.epoch for curve in best for moment in curve), default=0.0)
-    scores = [100 * moment.top1 for curve in best for moment in curve if moment.epoch >= last / 2]
+def _look_closer(axes: "Axes", best: list[list[EvaluationPoint]]) -> None:
+    """Set the limits of the axes to the second half of these curves."""
+    last = max((evaluation.epoch for curve in best for evaluation in curve), default=0.0)
+    scores = [100 * evaluation.top1 for curve in best for evaluation in curve if evaluation.epoch >= last / 2]
     if not last or max(scores) == min(scores):
         return
     margin = 0.05 * (max(scores) - min(scores))
@@ -140,21 +143,21 @@ def _look_closer(axes: "Axes", best: list[list[Moment]]) -> None:
     axes.set_ylim(min(scores) - margin, max(scores) + margin)
 
 
-def _explain_curves(axes: "Axes", ranking: Ranking, book: Book, curves: Curves, colours: dict[int, str]) -> None:
-    """Entries of the legend, for what is in the picture."""
+def _explain_curves(axes: "Axes", ranking: Ranking, store: TrialStore, curves: Curves, colours: dict[int, str]) -> None:
+    """Add legend entries for what is in the plot."""
     names = headings(ranking.keys)
     for point in ranking.points[: len(colours)]:
         label = shortened(f"{point.name}  {point_label(point.values, names)}", LABEL_WIDTH + 12)
         axes.plot([], [], color=colours[point.point], linewidth=2, label=label)
-    if any(trial.point not in colours for trial in book.trials):
+    if any(trial.point not in colours for trial in store.trials):
         axes.plot([], [], color=GREY, label="other points")
     for state, (marker, colour) in ENDS.items():
-        if any(trial.state == state and curves.get(trial.name) for trial in book.trials):
+        if any(trial.state == state and curves.get(trial.name) for trial in store.trials):
             axes.plot([], [], marker, color=colour, label="stopped early" if state == STOPPED else state)
 
 
 def _label(point: Ranked, ranking: Ranking) -> str:
-    """Two lines at most."""
+    """The label of a point, of two lines at most."""
     seeds = "" if point.n == point.trials else f" ({point.n} of {point.trials} seeds)"
     text = f"{point.name}{seeds}: {point_label(point.values, headings(ranking.keys))}"
     return "\n".join(textwrap.wrap(text, LABEL_WIDTH, max_lines=2, placeholder=" …", break_on_hyphens=False))
@@ -180,5 +183,5 @@ def _figure(height: float, width: float) -> "tuple[Figure, Axes]":
 
 def _save(figure: "Figure", path: Path) -> None:
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Glyph")  # letters that the font lacks become boxes
+        warnings.filterwarnings("ignore", "Glyph")  # characters that the font lacks are drawn as boxes
         figure.savefig(path, dpi=110)

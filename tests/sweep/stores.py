@@ -1,43 +1,43 @@
-"""Books and curves made by hand, for the tests of everything that reads them."""
+"""Trial stores and curves made by hand, for the tests of everything that reads them."""
 
 import numpy as np
 
-from platform.sweep.curve import Moment
-from platform.sweep.outcome import Curves
-from platform.sweep.trials import FAILED, FINISHED, STOPPED, Book, Point, Trial
+from platform.sweep.report.outcome import Curves
+from platform.sweep.trial_store import FAILED, FINISHED, STOPPED, Point, Trial, TrialStore
+from platform.training.learning_curve import EvaluationPoint
 
 
-def moment(epoch: float, top1: float, *, last: bool = False, images_per_s: float = 100.0) -> Moment:
-    return Moment(epoch, round(10 * epoch), top1, 1.0, 1.0, images_per_s, last)
+def evaluation(epoch: float, top1: float, *, last: bool = False, images_per_s: float = 100.0) -> EvaluationPoint:
+    return EvaluationPoint(epoch, round(10 * epoch), top1, 1.0, 1.0, images_per_s, last)
 
 
 def curve(
     final: float, epochs: int = 12, until: int | None = None, images_per_s: float = 100.0, rise: float = 3
-) -> list[Moment]:
+) -> list[EvaluationPoint]:
     """Rises to `final`, or is cut off."""
     return [
-        moment(epoch, final * (1 - 0.7 * np.exp(-epoch / rise)) if epoch < epochs else final,
+        evaluation(epoch, final * (1 - 0.7 * np.exp(-epoch / rise)) if epoch < epochs else final,
                last=epoch == epochs, images_per_s=images_per_s)
         for epoch in range(1, (until or epochs) + 1)
     ]  # fmt: skip
 
 
-def book_of(*points: list[float], values: list[Point] | None = None) -> tuple[Book, Curves]:
+def store_of(*points: list[float], values: list[Point] | None = None) -> tuple[TrialStore, Curves]:
     """A point for each list, with a finished trial for each of its scores."""
-    book, curves = Book(commit="0123abc"), Curves()
+    store, curves = TrialStore(commit="0123abc"), Curves()
     for number, scores in enumerate(points):
         chosen = values[number] if values else {"optim.lr": 0.01 * (number + 1)}
         for seed, score in enumerate(scores):
             trial = Trial(f"p{number:03d}-s{seed}", number, chosen, seed, [], FINISHED)
-            book.trials.append(trial)
+            store.trials.append(trial)
             curves[trial.name] = curve(score)
-    return book, curves
+    return store, curves
 
 
-def realistic(val_samples: int = 360, points: int = 14, seeds: int = 3) -> tuple[Book, Curves]:
+def realistic(val_samples: int = 360, points: int = 14, seeds: int = 3) -> tuple[TrialStore, Curves]:
     """Groups, a key that only one of them has, and a rate; the weak are stopped, a point fails, one loses a seed."""
     draws = np.random.default_rng(3)
-    book = Book(commit="796c801f3c2b", choices={"schedule": "googlenet"}, base={"seed": 0})
+    store = TrialStore(commit="796c801f3c2b", choices={"schedule": "googlenet"}, base={"seed": 0})
     curves = Curves()
     for number in range(points):
         sampling = ["multi_scale", "random_square", "centre_square"][number % 3]
@@ -49,7 +49,7 @@ def realistic(val_samples: int = 360, points: int = 14, seeds: int = 3) -> tuple
         true = 0.96 - 0.03 * (np.log10(rate) + 1.6) ** 2 - 0.02 * (number % 3 == 2) - 0.008 * (schedule == "cosine")
         for seed in range(seeds):
             trial = Trial(f"p{number:03d}-s{seed}", number, values, seed, [], FINISHED)
-            book.trials.append(trial)
+            store.trials.append(trial)
             score = round((true + draws.normal(0, 0.006)) * val_samples) / val_samples
             rise = 1.2 + number % 5 / 3
             speed = {"multi_scale": 700, "random_square": 820, "centre_square": 990}[sampling] + draws.normal(0, 8)
@@ -61,4 +61,4 @@ def realistic(val_samples: int = 360, points: int = 14, seeds: int = 3) -> tuple
                 trial.state = FAILED
                 trial.reason = "the loss was not finite in 10 steps in a row; lower optim.lr" if seed else "worker died"
                 curves[trial.name] = curve(score, until=2, rise=rise)
-    return book, curves
+    return store, curves

@@ -8,12 +8,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from platform.sweep.curve import FILE, CurveReader, CurveWriter, Moment, append, read
+from platform.training.learning_curve import FILE, CurveReader, CurveWriter, EvaluationPoint, append, read
 from tests.counting import cost_of
 
 
-def moment(step: int, top1: float = 0.5) -> Moment:
-    return Moment(step / 10, step, top1, 0.9, 1.0, 100.0)
+def evaluation(step: int, top1: float = 0.5) -> EvaluationPoint:
+    return EvaluationPoint(step / 10, step, top1, 0.9, 1.0, 100.0)
 
 
 def training(step: int, images_per_s: float = 100.0, progress: float = 0.5) -> dict[str, float]:
@@ -29,15 +29,15 @@ def test_no_file_is_no_curve(tmp_path: Path):
 
 
 def test_what_is_written_is_read(tmp_path: Path):
-    moments = [moment(10), Moment(2.0, 20, 1 / 3, 0.99, 0.1, 1234.5, last=True)]
-    for each in moments:
+    evaluations = [evaluation(10), EvaluationPoint(2.0, 20, 1 / 3, 0.99, 0.1, 1234.5, last=True)]
+    for each in evaluations:
         append(tmp_path, each)
-    assert read(tmp_path) == moments
+    assert read(tmp_path) == evaluations
 
 
 def test_a_step_that_was_trained_again_counts_once_as_the_newest(tmp_path: Path):
-    for each in (moment(10, 0.1), moment(20, 0.2), moment(30, 0.3), moment(20, 0.25), moment(30, 0.35)):
-        append(tmp_path, each)
+    for step, top1 in ((10, 0.1), (20, 0.2), (30, 0.3), (20, 0.25), (30, 0.35)):
+        append(tmp_path, evaluation(step, top1))
     assert [(each.step, each.top1) for each in read(tmp_path)] == [(10, 0.1), (20, 0.25), (30, 0.35)]
 
 
@@ -46,40 +46,40 @@ def test_a_step_that_was_trained_again_counts_once_as_the_newest(tmp_path: Path)
 def test_a_torn_line_costs_itself_only(tmp_path_factory: pytest.TempPathFactory, cut: int, dirt: bytes):
     """What comes after it must not be lost in the same line."""
     folder = tmp_path_factory.mktemp("torn")
-    append(folder, moment(10))
-    whole = json.dumps(asdict(moment(20))).encode()
+    append(folder, evaluation(10))
+    whole = json.dumps(asdict(evaluation(20))).encode()
     with (folder / FILE).open("ab") as file:
         file.write(whole[:cut] + dirt.replace(b"\n", b""))
-    append(folder, moment(30))
+    append(folder, evaluation(30))
     found = read(folder)
-    assert [each for each in found if each.step != 20] == [moment(10), moment(30)]
+    assert [each for each in found if each.step != 20] == [evaluation(10), evaluation(30)]
 
 
 @pytest.mark.parametrize(
     "line",
     [b"\xff\xfe\x00", b"[]", b"3", b"null", b"{}", b'{"step": 5}', b"[" * 100_000, b"\x00" * 50,
-     json.dumps(asdict(moment(5)) | {"step": "5"}).encode(),
-     json.dumps(asdict(moment(5)) | {"top1": None}).encode(),
-     json.dumps(asdict(moment(5)) | {"more": 1}).encode()],
+     json.dumps(asdict(evaluation(5)) | {"step": "5"}).encode(),
+     json.dumps(asdict(evaluation(5)) | {"top1": None}).encode(),
+     json.dumps(asdict(evaluation(5)) | {"more": 1}).encode()],
 )  # fmt: skip
 def test_a_damaged_line_is_passed_over(tmp_path: Path, line: bytes):
-    append(tmp_path, moment(10))
+    append(tmp_path, evaluation(10))
     with (tmp_path / FILE).open("ab") as file:
         file.write(line + b"\n")
-    append(tmp_path, moment(20))
-    assert read(tmp_path) == [moment(10), moment(20)]
+    append(tmp_path, evaluation(20))
+    assert read(tmp_path) == [evaluation(10), evaluation(20)]
 
 
-def test_a_moment_takes_the_newest_figures_and_the_median_speed_since_the_one_before(tmp_path: Path):
+def test_an_evaluation_takes_the_newest_figures_and_the_median_speed_since_the_one_before(tmp_path: Path):
     writer = CurveWriter(tmp_path)
     for step, speed in ((10, 90.0), (20, 1.0), (30, 110.0)):
         writer.take(step, training(step, speed))
     assert read(tmp_path) == []  # nothing was evaluated
     writer.take(30, SCORES)
-    assert read(tmp_path) == [Moment(3.0, 30, 0.5, 0.9, 1.0, 90.0)]
+    assert read(tmp_path) == [EvaluationPoint(3.0, 30, 0.5, 0.9, 1.0, 90.0)]
     writer.take(40, training(40, 500.0, progress=1.0))
     writer.take(40, SCORES)
-    assert read(tmp_path)[1] == Moment(4.0, 40, 0.5, 0.9, 1.0, 500.0, last=True)
+    assert read(tmp_path)[1] == EvaluationPoint(4.0, 40, 0.5, 0.9, 1.0, 500.0, last=True)
 
 
 def test_an_evaluation_without_timed_steps_has_no_speed(tmp_path: Path):
@@ -106,13 +106,13 @@ def test_a_writer_knows_its_newest_evaluation_without_reading(tmp_path: Path):
 def test_curves_of_trials_that_do_not_run_are_read_once(tmp_path: Path):
     for name in ("over", "under way"):
         (tmp_path / name).mkdir()
-        append(tmp_path / name, moment(10, 0.3 if name == "over" else 0.2))
+        append(tmp_path / name, evaluation(10, 0.3 if name == "over" else 0.2))
     reader = CurveReader(lambda name: tmp_path / name)
     reader.runs("under way")
     names = ["over", "under way", "to come"]
     assert reader.top1_at(1.0, names) == [0.3, 0.2]
     for step in (20, 30):
-        append(tmp_path / "under way", moment(step, step / 100))
+        append(tmp_path / "under way", evaluation(step, step / 100))
         cost = cost_of(lambda step=step: reader.top1_at(step / 10, names), tmp_path)
         assert set(cost.opened) == {f"under way/{FILE}"}
         assert reader.top1_at(step / 10, names) == [step / 100]
@@ -120,5 +120,5 @@ def test_curves_of_trials_that_do_not_run_are_read_once(tmp_path: Path):
     assert [each.step for each in reader("under way")] == [10, 20, 30]
     assert cost_of(lambda: reader.top1_at(2.0, names), tmp_path).opens == 0
     reader.runs("over")
-    append(tmp_path / "over", moment(20, 0.9))
+    append(tmp_path / "over", evaluation(20, 0.9))
     assert reader.top1_at(2.0, names) == [0.2, 0.9]

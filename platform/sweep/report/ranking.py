@@ -1,7 +1,7 @@
 """The points of a sweep, best first, and how sure that order is.
 
-In: the book and the learning curves. Out: `Ranking`: every point with its mean over seeds, whether it differs from its
-neighbour and from the best by more than noise, and a verdict in plain words.
+In: the trials and their learning curves. Out: `Ranking`: every point with its mean over seeds, whether it differs from
+its neighbour and from the best by more than noise, and a verdict in plain English.
 """
 
 from collections import Counter
@@ -10,24 +10,24 @@ from dataclasses import dataclass, replace
 from statistics import fmean
 
 from platform.config.checks import require_at_least
-from platform.sweep.labels import point_label
-from platform.sweep.noise import LEVEL, Noise, holm
-from platform.sweep.outcome import Curves, Ranked, Unranked, of_point
-from platform.sweep.trials import DIVERGED, FAILED, FINISHED, STOPPED, WAITING, Book
+from platform.sweep.report.labels import point_label
+from platform.sweep.report.outcome import Curves, Ranked, Unranked, of_point
+from platform.sweep.report.significance import LEVEL, Noise, holm
+from platform.sweep.trial_store import DIVERGED, FAILED, FINISHED, STOPPED, WAITING, TrialStore
 
-DIGITS = 12  # of a mean; means that differ further down are equal, but for rounding
-NAMED = 6  # names a sentence can bear
+DIGITS = 12  # decimals of a mean; means that differ only beyond them are equal but for rounding
+NAMED = 6  # points at most in a sentence
 
 
 @dataclass(frozen=True)
 class Tally:
-    """How many trials ended how."""
+    """How many trials are in each state."""
 
     finished: int
     stopped: int  # early, by the scheduler
     failed: int
     waiting: int
-    diverged: int = 0  # or of a point that cannot be
+    diverged: int = 0  # or their config cannot be
 
     def __str__(self) -> str:
         counts = {FINISHED: self.finished, STOPPED: self.stopped, DIVERGED: self.diverged}
@@ -37,15 +37,15 @@ class Tally:
 
 @dataclass(frozen=True)
 class Ranking:
-    """Every point of the book, once."""
+    """Every point of a sweep, once."""
 
-    points: tuple[Ranked, ...]  # with a score, best first
-    rest: tuple[Unranked, ...]  # without, the furthest first
+    points: tuple[Ranked, ...]  # those with a score, best first
+    rest: tuple[Unranked, ...]  # those without, the furthest first
     objectives: tuple[str, ...]
     val_samples: int
     noise: Noise  # between seeds
     tally: Tally
-    changed: bool  # PBT changed values on the way, and had trials go on from others
+    changed: bool  # by PBT, which changes values during the training and copies weights between trials
 
     @property
     def best(self) -> Ranked | None:
@@ -53,27 +53,27 @@ class Ranking:
 
     @property
     def lead(self) -> float | None:
-        """Of the first over the second; a share."""
+        """The difference of the first two means, 0 to 1; None: there is one point."""
         return self.points[0].mean - self.points[1].mean if len(self.points) > 1 else None
 
     @property
     def contenders(self) -> list[Ranked]:
-        """The points that are not distinguishable from the best, and the best. All, where noise is unknown."""
+        """The best point and those not distinguishable from it; all points if noise is not known."""
         return [point for point in self.points if point.contender]
 
     @property
     def front(self) -> list[Ranked]:
-        """The best trade-offs of two objectives, by top-1; empty for one."""
+        """The Pareto front of two objectives, by top-1; empty for one objective."""
         return [point for point in self.points if point.front]
 
     @property
     def keys(self) -> list[str]:
-        """What was swept, in the order of the space."""
+        """The swept keys, in the order of the space."""
         return list(dict.fromkeys(key for point in (*self.points, *self.rest) for key in point.values))
 
     @property
     def verdict(self) -> str:
-        """Who won, by how much, whether that is more than noise, and what not to believe."""
+        """Which point is best, by how much, whether that is more than noise, and what not to rely on."""
         if self.best is None:
             return f"No point has a final score, so there is nothing to rank. Trials: {self.tally}."
         sentences = [_winner(self.best), _lead(self), _luck(self), _contenders(self), _one_seed(self), _front(self)]
@@ -81,25 +81,31 @@ class Ranking:
 
     @property
     def cautions(self) -> list[str]:
-        """What else bears on how far the order can be trusted, one sentence or two each."""
+        """Further reasons for caution about the order, one or two sentences each."""
         sentences = [_unfinished_seeds(self), _finalists(self), _small_set(self), _pbt(self), _waiting(self)]
         return [sentence for sentence in sentences if sentence]
 
 
-def rank(book: Book, curves: Curves, objectives: Sequence[str], val_samples: int) -> Ranking:
-    """Rank the points by their mean final top-1 over finished trials, those with several seeds first: a single score
-    is more easily a lucky one. Points without a score come after.
+def rank(store: TrialStore, curves: Curves, objectives: Sequence[str], val_samples: int) -> Ranking:
+    """Rank points by their mean final top-1 over finished trials. Points with one seed come after those with several,
+    as a single score is more easily a lucky one; points without a score come last.
+
+    Args:
+        store: the sweep's trials.
+        curves: learning curves, by the trial's name.
+        objectives: `top1`, and `images_per_s` if the Pareto front of both is asked for.
+        val_samples: validation images, which bound how finely scores can differ.
 
     Raises:
         ConfigError: no validation images.
     """
     require_at_least("val_samples", val_samples, 1)
-    numbers = sorted({trial.point for trial in book.trials})
-    outcomes = [of_point(book.of_point(number), curves, val_samples) for number in numbers]
+    numbers = sorted({trial.point for trial in store.trials})
+    outcomes = [of_point(store.of_point(number), curves, val_samples) for number in numbers]
     points = [each for each in outcomes if isinstance(each, Ranked)]
     rest = [each for each in outcomes if isinstance(each, Unranked)]
     noise = Noise.of([point.scores for point in points], resolution=1 / val_samples)
-    states = Counter(trial.state for trial in book.trials)
+    states = Counter(trial.state for trial in store.trials)
     return Ranking(
         points=tuple(_compared(sorted(points, key=_order(points)), noise, len(objectives) > 1)),
         rest=tuple(sorted(rest, key=lambda each: (-each.epoch, -(each.top1 or 0), each.point))),
@@ -107,7 +113,7 @@ def rank(book: Book, curves: Curves, objectives: Sequence[str], val_samples: int
         val_samples=val_samples,
         noise=noise,
         tally=Tally(*(states[each] for each in (FINISHED, STOPPED, FAILED, WAITING, DIVERGED))),
-        changed=any(trial.changes for trial in book.trials),
+        changed=any(trial.changes for trial in store.trials),
     )
 
 
@@ -117,7 +123,7 @@ def _order(points: list[Ranked]) -> Callable[[Ranked], tuple[bool, float, int]]:
 
 
 def _compared(points: list[Ranked], noise: Noise, two_objectives: bool) -> list[Ranked]:
-    """The same, best first, with what follows from comparing them."""
+    """The points, given best first, with the fields that compare them."""
     against_best = [noise.p(points[0].scores, point.scores) for point in points[1:]]
     corrected = [None, *holm([p for p in against_best if p is not None])] if noise.freedom else [None] * len(points)
     compared = []
@@ -138,12 +144,13 @@ def _compared(points: list[Ranked], noise: Noise, two_objectives: bool) -> list[
 
 
 def _dominates(one: Ranked, other: Ranked) -> bool:
-    """As good in both objectives and better in one. A point whose speed was not measured counts as slowest."""
+    """Whether `one` is as good in both objectives and better in one. A point without a speed counts as slowest."""
     mine, theirs = ((point.mean, point.images_per_s or 0.0) for point in (one, other))
     return mine != theirs and mine[0] >= theirs[0] and mine[1] >= theirs[1]
 
 
 def p_text(p: float) -> str:
+    """A p-value as it follows "p": `= 0.031`, `< 0.001`."""
     return "< 0.001" if p < 0.001 else f"= {p:.3f}" if p < 0.1 else f"= {p:.2f}"
 
 

@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 
 from platform.config.jobs import SweepConfig
-from platform.sweep.outcome import Curves
-from platform.sweep.ranking import rank
-from platform.sweep.report import metrics, write
-from platform.sweep.trials import FAILED, STOPPED, WAITING, Book
-from tests.sweep.books import book_of, curve, realistic
+from platform.sweep.report.artifacts import metrics, write
+from platform.sweep.report.outcome import Curves
+from platform.sweep.report.ranking import rank
+from platform.sweep.trial_store import FAILED, STOPPED, WAITING, TrialStore
+from tests.sweep.stores import curve, realistic, store_of
 
 DATE = datetime(2026, 11, 22, 12, 30, tzinfo=UTC)
 
@@ -23,7 +23,7 @@ class Page(HTMLParser):
         super().__init__()
         self.tags: list[str] = []
         self.links: list[str] = []
-        self.words = ""
+        self.text = ""
         self._open: list[str] = []
         self.feed(text)
         assert not self._open
@@ -38,14 +38,14 @@ class Page(HTMLParser):
         assert self._open.pop() == tag
 
     def handle_data(self, data: str) -> None:
-        self.words += data
+        self.text += data
 
 
 def report(
-    book: Book, curves: Curves, folder: Path, *, objectives: tuple[str, ...] = ("top1",), name: str = "s"
+    store: TrialStore, curves: Curves, folder: Path, *, objectives: tuple[str, ...] = ("top1",), name: str = "s"
 ) -> list[str]:
     sweep = SweepConfig(space={"optim.lr": [0.01, 0.1]}, seeds=3, search="tpe", points=14, objectives=list(objectives))
-    files = write(rank(book, curves, objectives, 360), book, curves, sweep, name, folder, DATE)
+    files = write(rank(store, curves, objectives, 360), store, curves, sweep, name, folder, DATE)
     assert all(path.stat().st_size for path in files)
     assert sorted(files) == sorted(folder.iterdir())
     return sorted(path.name for path in files)
@@ -66,14 +66,14 @@ def test_files(tmp_path: Path):
 
 @pytest.mark.slow
 def test_the_page_says_what_one_needs(tmp_path: Path):
-    book, curves = realistic()
-    report(book, curves, tmp_path, name="first-sweep")
+    store, curves = realistic()
+    report(store, curves, tmp_path, name="first-sweep")
     page = page_of(tmp_path)
-    ranking = rank(book, curves, ["top1"], 360)
+    ranking = rank(store, curves, ["top1"], 360)
     for text in (ranking.verdict, *ranking.cautions, "p013", "first-sweep", "796c801f3c2b", "2026-11-22 12:30 UTC",
                  "optim.lr", "3 a point", "29 finished, 9 stopped, 4 failed of 42", "How to read it"):  # fmt: skip
-        assert text in page.words
-    assert page.words.index(ranking.verdict) < page.words.index("Ranking") < page.words.index("How to read it")
+        assert text in page.text
+    assert page.text.index(ranking.verdict) < page.text.index("Ranking") < page.text.index("How to read it")
 
 
 @pytest.mark.slow
@@ -102,40 +102,40 @@ def test_the_page_needs_nothing_else(tmp_path: Path):
 )
 def test_hostile_text_stays_text(text: str, tmp_path: Path):
     values = [{"a": text, text: number} for number in range(5)]
-    book, curves = book_of([0.1, 0.2], [0.3, 0.3], [0.5], [0.6], [0.7], values=values)
-    book.commit = text
-    book.trials[0].state, book.trials[0].reason = FAILED, text
-    report(book, curves, tmp_path, name=text)
+    store, curves = store_of([0.1, 0.2], [0.3, 0.3], [0.5], [0.6], [0.7], values=values)
+    store.commit = text
+    store.trials[0].state, store.trials[0].reason = FAILED, text
+    report(store, curves, tmp_path, name=text)
     page = page_of(tmp_path)
     assert "script" not in page.tags
     assert all(link.startswith("data:image/png;base64,") for link in page.links)
     if text.isprintable():
-        assert text in page.words
+        assert text in page.text
 
 
-def test_an_empty_book(tmp_path: Path):
-    assert report(Book(), {}, tmp_path) == ["ranking.csv", "ranking.md", "report.html"]
-    assert "nothing to rank" in page_of(tmp_path).words
+def test_an_empty_store(tmp_path: Path):
+    assert report(TrialStore(), {}, tmp_path) == ["ranking.csv", "ranking.md", "report.html"]
+    assert "nothing to rank" in page_of(tmp_path).text
 
 
 def test_nothing_finished(tmp_path: Path):
-    book, curves = book_of([0.9], [0.8], [0.7])
-    for trial, state, until in zip(book.trials, (FAILED, STOPPED, WAITING), (1, 4, 0), strict=True):
+    store, curves = store_of([0.9], [0.8], [0.7])
+    for trial, state, until in zip(store.trials, (FAILED, STOPPED, WAITING), (1, 4, 0), strict=True):
         trial.state, trial.reason = state, f"because {state}"
         curves[trial.name] = curve(0.9, until=until) if until else []
-    assert report(book, curves, tmp_path) == ["curves.png", "ranking.csv", "ranking.md", "report.html"]
-    assert "because stopped" in page_of(tmp_path).words
+    assert report(store, curves, tmp_path) == ["curves.png", "ranking.csv", "ranking.md", "report.html"]
+    assert "because stopped" in page_of(tmp_path).text
 
 
 def test_one_point_with_one_seed(tmp_path: Path):
-    assert "ranking.png" in report(*book_of([0.9]), tmp_path)
-    assert "rests on one seed" in page_of(tmp_path).words
-    assert "Not known: 1 point(s) finished" in page_of(tmp_path).words
+    assert "ranking.png" in report(*store_of([0.9]), tmp_path)
+    assert "rests on one seed" in page_of(tmp_path).text
+    assert "Not known: 1 point(s) finished" in page_of(tmp_path).text
 
 
 @pytest.mark.slow
 def test_many_points(tmp_path: Path):
-    report(*book_of(*([0.5 + number / 200] * 2 for number in range(60))), tmp_path)
+    report(*store_of(*([0.5 + number / 200] * 2 for number in range(60))), tmp_path)
     assert page_of(tmp_path).tags.count("tr") == 61
 
 
@@ -147,7 +147,7 @@ def test_metrics():
         "trials/finished": 29, "trials/stopped": 9, "trials/diverged": 0, "trials/failed": 4,
     }  # fmt: skip
     ends = ("finished", "stopped", "diverged", "failed")
-    assert metrics(rank(Book(), {}, ["top1"], 360)) == {f"trials/{end}": 0 for end in ends}
-    one = metrics(rank(*book_of([0.9], [0.8]), ["top1"], 360))
+    assert metrics(rank(TrialStore(), {}, ["top1"], 360)) == {f"trials/{end}": 0 for end in ends}
+    one = metrics(rank(*store_of([0.9], [0.8]), ["top1"], 360))
     assert "best/sd" not in one  # not known, which is not 0
     assert "best/p" not in one

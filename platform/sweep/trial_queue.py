@@ -1,7 +1,7 @@
 """Which trial of a sweep comes next: trials of earlier launches, then points of the search, then other seeds.
 
-In: the book, the search, and the ends of trials. Out: trials, one at a time. Every change is in the book, and the book
-on disk, before anybody hears of it.
+In: the trial store, the search, and how trials ended. Out: trials, one at a time. Every change is in the store on disk
+before anybody hears of it.
 """
 
 from collections import defaultdict
@@ -11,27 +11,27 @@ from pathlib import Path
 
 from platform.config.jobs import SweepConfig
 from platform.experiment.folder import ExperimentFolder
-from platform.sweep.curve import CurveReader
 from platform.sweep.search import Search
-from platform.sweep.trials import FINISHED, OVER, WAITING, Book, Point, Trial, name_of
+from platform.sweep.trial_store import FINISHED, OVER, WAITING, Point, Trial, TrialStore, name_of
+from platform.training.learning_curve import CurveReader
 
-REPLAYED = ("asha", "hyperband", "median")  # schedulers that must hear again what trials of earlier launches scored
-
-
-class Nothing(Enum):
-    """In the place of a trial."""
-
-    YET = "until others have ended"
-    MORE = "for good"
+REPLAYED = ("asha", "hyperband", "median")  # schedulers that need the scores of earlier launches' trials again
 
 
-class Agenda:
-    """Hands out trials."""
+class NoTrial(Enum):
+    """What `TrialQueue.next` gives where there is no trial to run."""
+
+    YET = "others have to end first"
+    LEFT = "the sweep has no more"
+
+
+class TrialQueue:
+    """Hands out the trials of a sweep, and takes note of how they end."""
 
     def __init__(
         self,
         sweep: SweepConfig,
-        book: Book,
+        store: TrialStore,
         search: Search,
         folder: Path,
         overrides: Callable[[Point, int], list[str]],
@@ -39,15 +39,15 @@ class Agenda:
         """
         Args:
             sweep: its settings.
-            book: what earlier launches did; kept up to date.
-            search: a fresh one, which is told what is in the book.
+            store: the trials of earlier launches; new ones are added to it and to its files.
+            search: a fresh one, which is told the trials in the store.
             folder: of the sweep.
-            overrides: of a point and its seed.
+            overrides: makes the overrides of a trial from its point and seed.
         """
-        self._sweep, self._book, self._search, self._folder, self._overrides = sweep, book, search, folder, overrides
+        self._sweep, self._store, self._search, self._folder, self._overrides = sweep, store, search, folder, overrides
         self._running: dict[str, Trial] = {}
-        self._seeds: dict[int, set[int]] = defaultdict(set)  # of each point
-        for trial in book.trials:
+        self._seeds: dict[int, set[int]] = defaultdict(set)  # point -> the seeds that it has trials of
+        for trial in store.trials:
             self._seeds[trial.point].add(trial.seed)
         self.curve = CurveReader(lambda name: ExperimentFolder(folder).member(name).path)
         self._tell_search()
@@ -55,53 +55,53 @@ class Agenda:
         if self._queue or self._more():
             self._queue = self._replays() + self._queue
 
-    def next(self) -> Trial | Nothing:
-        """The next trial to run; one that is over already is to be told again, not trained."""
+    def next(self) -> Trial | NoTrial:
+        """The next trial to run. One that is over already is not to be trained: the scheduler is to get its scores."""
         trial = self._queue.pop(0) if self._queue else self._first_seed() or self._other_seed()
         if isinstance(trial, Trial):
             self._running[trial.name] = trial
-            if trial.state not in OVER:  # else it is only told again
+            if trial.state not in OVER:
                 self.curve.runs(trial.name)
         return trial
 
     def end(self, trial: Trial, state: str, reason: str = "") -> None:
-        """A trial that was handed out has ended."""
+        """Take note that a trial which was handed out has ended, in which state and why."""
         self._running.pop(trial.name, None)
         self.curve.ended(trial.name)
         if trial.state in OVER:
             return
         trial.state, trial.reason = state, reason
-        self._book.note(self._folder, trial)
+        self._store.note(self._folder, trial)
         if trial.seed == 0:
             self._search.tell(trial.point, state, self.curve(trial.name))
 
     def place_at(self, epoch: float, top1: float) -> tuple[int, int]:
-        """(what place a score has at an epoch, how many trials have come so far)."""
-        there = self.curve.top1_at(epoch, [each.name for each in self._book.trials])
+        """(rank of a score at an epoch, from 1; how many trials have reached that epoch)."""
+        there = self.curve.top1_at(epoch, [each.name for each in self._store.trials])
         return 1 + sum(other > top1 for other in there), len(there)
 
     @property
     def is_over(self) -> bool:
-        """Whether there is nothing to run."""
+        """Whether no trial is running, and none is left to run."""
         return not (self._queue or self._running or self._more())
 
     def _tell_search(self) -> None:
-        for trial in self._book.trials:
+        for trial in self._store.trials:
             if trial.seed == 0:
                 self._search.again(trial.point, trial.values)
                 if trial.state in OVER:
                     self._search.tell(trial.point, trial.state, self.curve(trial.name))
 
     def _unfinished(self) -> list[Trial]:
-        unfinished = [trial for trial in self._book.trials if trial.state not in OVER]
+        unfinished = [trial for trial in self._store.trials if trial.state not in OVER]
         for trial in unfinished:
             trial.state, trial.reason = WAITING, ""
         if unfinished:
-            self._book.write(self._folder)
+            self._store.write(self._folder)
         return unfinished
 
     def _replays(self) -> list[Trial]:
-        over = [trial for trial in self._book.trials if trial.state in OVER and trial.seed == 0]
+        over = [trial for trial in self._store.trials if trial.state in OVER and trial.seed == 0]
         return over if self._sweep.scheduler in REPLAYED else []
 
     def _more(self) -> bool:
@@ -111,13 +111,13 @@ class Agenda:
         number = len(self._seeds)
         return self._add(number, self._search.next(number), seed=0) if number < self._search.size else None
 
-    def _other_seed(self) -> Trial | Nothing:
-        """Where the best points get them, not before every first seed has ended."""
+    def _other_seed(self) -> Trial | NoTrial:
+        """A trial with another seed. If only the best points get more seeds, every first seed has to end before."""
         if self._chooses and any(trial.seed == 0 for trial in self._running.values()):
-            return Nothing.YET
+            return NoTrial.YET
         for point, values, seed in self._missing_seeds():
             return self._add(point, values, seed)
-        return Nothing.MORE
+        return NoTrial.LEFT
 
     @property
     def _chooses(self) -> bool:
@@ -130,18 +130,18 @@ class Agenda:
                     yield trial.point, trial.values, seed
 
     def _finalists(self) -> list[Trial]:
-        """The first trials of the points that are tried with every seed, the best first."""
-        firsts = [trial for trial in self._book.trials if trial.seed == 0]
+        """The first trials of the points that get every seed, the best first."""
+        firsts = [trial for trial in self._store.trials if trial.seed == 0]
         if not self._chooses:
             return firsts
         curves = {trial.point: self.curve(trial.name) for trial in firsts if trial.state == FINISHED}
-        scores = {point: moments[-1].top1 for point, moments in curves.items() if moments}
+        scores = {point: evaluations[-1].top1 for point, evaluations in curves.items() if evaluations}
         best = sorted((trial for trial in firsts if trial.point in scores), key=lambda trial: -scores[trial.point])
         return best[: self._sweep.finalists]
 
     def _add(self, point: int, values: Point, seed: int) -> Trial:
         trial = Trial(name_of(point, seed), point, values, seed, self._overrides(values, seed))
-        self._book.trials.append(trial)
+        self._store.trials.append(trial)
         self._seeds[point].add(seed)
-        self._book.note(self._folder, trial)
+        self._store.note(self._folder, trial)
         return trial

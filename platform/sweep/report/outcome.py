@@ -1,24 +1,24 @@
-"""What came of each point: its scores, or how far it got and how it ended.
+"""The outcome of each point: its scores, or how far it got and how it ended.
 
-In: the point's trials, one a seed, and their learning curves. Out: `Ranked` for a point with a finished trial,
-`Unranked` for one without. What compares points is filled in by the ranking.
+In: the point's trials, one for each seed, and their learning curves. Out: `Ranked` for a point with a finished trial,
+`Unranked` for one without. The fields that compare points are filled in by the ranking.
 """
 
 import math
 from dataclasses import dataclass
 from statistics import fmean, stdev
 
-from platform.sweep.curve import Moment
-from platform.sweep.labels import point_name
-from platform.sweep.trials import FINISHED, Point, Trial
+from platform.sweep.report.labels import point_name
+from platform.sweep.trial_store import FINISHED, Point, Trial
 from platform.text import printable
+from platform.training.learning_curve import EvaluationPoint
 
-Curves = dict[str, list[Moment]]  # name of a trial -> its moments in order
+Curves = dict[str, list[EvaluationPoint]]  # name of a trial -> its learning curve
 
 
 @dataclass(frozen=True)
 class Ranked:
-    """A point with at least one finished trial. Scores are shares, 0 to 1."""
+    """A point with at least one finished trial. Scores are 0 to 1."""
 
     point: int
     values: Point
@@ -27,10 +27,10 @@ class Ranked:
     trials: int  # of the point, finished or not
     images_per_s: float | None  # mean of the finished trials; None: not measured
     ended: str
-    sampling_error: float  # standard error of the mean score: so many validation images, and not others
+    sampling_error: float  # standard error of the mean score, as the validation images are a sample
     rank: int = 0  # from 1; equal means share a rank
-    p_above: float | None = None  # against the one above; None for the first, or unknown
-    p_best: float | None = None  # against the first, corrected for the number of comparisons (Holm)
+    p_above: float | None = None  # p-value against the point above; None: the first, or unknown
+    p_best: float | None = None  # p-value against the first, corrected for the number of comparisons (Holm)
     contender: bool = False  # not distinguishable from the first, or the first itself
     front: bool = False  # no other point is as good in both objectives and better in one
 
@@ -44,11 +44,11 @@ class Ranked:
 
     @property
     def mean(self) -> float:
-        return fmean(self.scores)  # exact before it is rounded: the same in whatever order
+        return fmean(self.scores)  # rounded once, so that the order of scores makes no difference
 
     @property
     def sd(self) -> float | None:
-        """Of its scores (n - 1); None for one seed."""
+        """The sample standard deviation of its scores (n - 1); None for one seed."""
         return stdev(self.scores) if self.n > 1 else None
 
 
@@ -60,7 +60,7 @@ class Unranked:
     values: Point
     trials: int
     epoch: float  # that its furthest trial reached; 0: none
-    top1: float | None  # of that trial then; a share
+    top1: float | None  # of that trial at that epoch, 0 to 1
     ended: str
 
     @property
@@ -69,7 +69,13 @@ class Unranked:
 
 
 def of_point(trials: list[Trial], curves: Curves, val_samples: int) -> Ranked | Unranked:
-    """What came of the point that all these trials belong to."""
+    """The outcome of a point.
+
+    Args:
+        trials: all trials of the point.
+        curves: learning curves, by the trial's name.
+        val_samples: validation images.
+    """
     trials = sorted(trials, key=lambda trial: trial.seed)
     first = trials[0]
     finals = {trial.name: final_top1(trial, curves) for trial in trials}
@@ -93,31 +99,35 @@ def of_point(trials: list[Trial], curves: Curves, val_samples: int) -> Ranked | 
 
 
 def final_top1(trial: Trial, curves: Curves) -> float | None:
-    """The score at the end of a finished trial; None where it did not finish, or none was kept."""
+    """The top-1 (0 to 1) at the end of a finished trial; None if it did not finish, or its curve lacks the end."""
     if trial.state != FINISHED:
         return None
-    ends = [moment.top1 for moment in curves.get(trial.name, []) if moment.last and math.isfinite(moment.top1)]
+    ends = [
+        evaluation.top1
+        for evaluation in curves.get(trial.name, [])
+        if evaluation.last and math.isfinite(evaluation.top1)
+    ]
     return ends[-1] if ends else None
 
 
 def sampling_error(share: float, samples: int) -> float:
-    """Standard error of a share counted on so many images (binomial), but never less than one image."""
+    """The standard error of a share of so many images (binomial), but never less than one image."""
     return max((share * (1 - share) / samples) ** 0.5, 1 / samples)
 
 
-def _images_per_s(curve: list[Moment]) -> float | None:
-    """All images by all the time, so that a short slow epoch counts for what it took."""
+def _images_per_s(curve: list[EvaluationPoint]) -> float | None:
+    """Training throughput over all steps that were timed, each weighted by the time that it took; None: none was."""
     steps, time, before = 0, 0.0, 0
-    for moment in curve:
-        if math.isfinite(moment.images_per_s) and moment.images_per_s > 0:
-            steps += moment.step - before
-            time += (moment.step - before) / moment.images_per_s
-        before = moment.step
+    for evaluation in curve:
+        if math.isfinite(evaluation.images_per_s) and evaluation.images_per_s > 0:
+            steps += evaluation.step - before
+            time += (evaluation.step - before) / evaluation.images_per_s
+        before = evaluation.step
     return steps / time if time > 0 else None
 
 
-def _reached(curve: list[Moment]) -> tuple[float, float | None]:
-    """The epoch, and the score then."""
+def _reached(curve: list[EvaluationPoint]) -> tuple[float, float | None]:
+    """The last epoch of a curve, and its top-1."""
     if not curve:
         return 0.0, None
     return curve[-1].epoch, curve[-1].top1 if math.isfinite(curve[-1].top1) else None
@@ -129,7 +139,7 @@ def _further(reached: tuple[float, float | None]) -> tuple[float, float]:
 
 
 def _ended(trials: list[Trial], scored: list[Trial], curves: Curves) -> str:
-    """`finished`, or how those that have no score ended, how far they got, and why."""
+    """`finished`, or how the trials without a score ended, how far they got, and why."""
     parts = []
     others = [trial for trial in trials if trial not in scored]
     for state in sorted({trial.state for trial in others}):

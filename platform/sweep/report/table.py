@@ -16,50 +16,51 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from platform.sweep.labels import ABSENT, headings, shortened, value_text
-from platform.sweep.outcome import Ranked, Unranked
-from platform.sweep.ranking import Ranking
+from platform.sweep.report.labels import ABSENT, headings, shortened, value_text
+from platform.sweep.report.outcome import Ranked, Unranked
+from platform.sweep.report.ranking import Ranking
 from platform.text import printable
 
 WIDTH = 120
-KEYS_SHOWN, VALUES_WIDTH = 6, 58  # on a terminal: so many keys, in so many columns together with their gaps
-MARKDOWN_SIGNS = re.compile(r"[\\`*{}\[\]<>|#~&$]|(?<!\w)_|_(?!\w)")  # an underscore within a word is itself
+KEYS_SHOWN, VALUES_WIDTH = 6, 58  # on a terminal: keys shown, and characters for all of them with their gaps
+MARKDOWN_SIGNS = re.compile(r"[\\`*{}\[\]<>|#~&$]|(?<!\w)_|_(?!\w)")  # an underscore within a word needs no escape
 CONTENDER, FRONT = "*", "F"
 
 
 @dataclass(frozen=True)
 class Line:
-    """A point as text, for any kind of table."""
+    """A point as text, for a table of any kind."""
 
     rank: str
     name: str
     values: list[str]
-    top1: str  # mean, %; in brackets the score of an unfinished trial
-    sd: str  # points
+    top1: str  # mean in %; in brackets the score of an unfinished trial
+    sd: str  # in percentage points
     seeds: str
-    p: str  # against the line above
+    p: str  # p-value against the line above
     images_per_s: str
     ended: str
 
 
 def table_lines(ranking: Ranking) -> list[Line]:
-    """One for each point, in order."""
+    """A line for each point, in the order of the ranking."""
     return [_ranked(point, ranking) for point in ranking.points] + [_unranked(point, ranking) for point in ranking.rest]
 
 
 def column_names(ranking: Ranking) -> list[str]:
-    """Of `cells`."""
+    """The headings of the columns that `cells` fills."""
     speed = ["images/s"] if len(ranking.objectives) > 1 else []
     return ["rank", "point", *headings(ranking.keys).values(), "top-1 %", "± sd", "seeds", "p", *speed, "ended"]
 
 
 def cells(line: Line, ranking: Ranking) -> list[str]:
+    """The cells of a line, one for each of `column_names`."""
     speed = [line.images_per_s] if len(ranking.objectives) > 1 else []
     return [line.rank, line.name, *line.values, line.top1, line.sd, line.seeds, line.p, *speed, line.ended]
 
 
 def lines(ranking: Ranking) -> list[str]:
-    """For a terminal: the table and its footnotes, without the verdict. At most 120 columns."""
+    """The table and its footnotes for a terminal, at most 120 characters wide; without the verdict."""
     keys = list(headings(ranking.keys).values())
     shown = [replace(line, values=line.values[:KEYS_SHOWN]) for line in table_lines(ranking)]
     width = _value_width([keys[:KEYS_SHOWN], *(line.values for line in shown)])
@@ -78,7 +79,7 @@ def lines(ranking: Ranking) -> list[str]:
 
 
 def footnotes(ranking: Ranking) -> list[str]:
-    """What the table's signs mean; only those that are in it."""
+    """What the signs and figures in the table mean; only those that occur in it."""
     notes = []
     if ranking.points and ranking.noise.freedom:
         notes.append(
@@ -95,12 +96,13 @@ def footnotes(ranking: Ranking) -> list[str]:
 
 
 def title(ranking: Ranking) -> str:
+    """How many points, trials and validation images the table is about."""
     points = len(ranking.points) + len(ranking.rest)
     return f"{points} point(s), trials: {ranking.tally}; {ranking.val_samples:,} validation images"
 
 
 def markdown(ranking: Ranking) -> str:
-    """Verdict, cautions, table, footnotes."""
+    """The ranking as Markdown: verdict, cautions, table, footnotes."""
     names, *rows = [
         [markdown_text(cell) for cell in row]
         for row in [column_names(ranking), *(cells(line, ranking) for line in table_lines(ranking))]
@@ -114,12 +116,12 @@ def markdown(ranking: Ranking) -> str:
 
 
 def markdown_text(text: str) -> str:
-    """It reads the same after Markdown as before."""
+    """Text escaped so that Markdown shows it as it is."""
     return MARKDOWN_SIGNS.sub(lambda sign: f"\\{sign[0]}", text)
 
 
 def csv_text(ranking: Ranking) -> str:
-    """Every figure, unrounded; scores are shares. Values that are not text are written as JSON."""
+    """The ranking as CSV, every figure unrounded; scores are 0 to 1. Values that are no text are written as JSON."""
     text = io.StringIO()
     figures = ["top1_mean", "top1_sd", "top1_min", "top1_max", "sampling_error", "seeds", "trials", "images_per_s"]
     tests = ["p_above", "p_best", "contender", "front", "stopped_epoch", "stopped_top1", "ended"]
@@ -158,7 +160,7 @@ def _unranked(point: Unranked, ranking: Ranking) -> Line:
 
 
 def _value_width(rows: Sequence[Sequence[str]]) -> int:
-    """The most letters of a value, so that the widest columns give way and all fit."""
+    """The most characters that a value may have for all columns to fit: the widest are cut first."""
     natural = [max(map(len, column)) for column in zip(*rows, strict=True)]
     fits = (width for width in range(VALUES_WIDTH, 1, -1) if sum(min(n, width) + 2 for n in natural) <= VALUES_WIDTH)
     return next(fits, 1)

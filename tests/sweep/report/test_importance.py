@@ -5,15 +5,15 @@ import logging
 import numpy as np
 import pytest
 
-from platform.sweep.importance import Importance, importance
-from platform.sweep.trials import FAILED, Book, Point
-from tests.sweep.books import book_of, realistic
+from platform.sweep.report.importance import Importance, importance
+from platform.sweep.trial_store import FAILED, Point, TrialStore
+from tests.sweep.stores import realistic, store_of
 
 
 def swept(values: list[Point], score, seeds: int = 3, noise: float = 0.002) -> Importance:
     draws = np.random.default_rng(0)
     return importance(
-        *book_of(*([score(v) + draws.normal(0, noise) for _ in range(seeds)] for v in values), values=values)
+        *store_of(*([score(v) + draws.normal(0, noise) for _ in range(seeds)] for v in values), values=values)
     )
 
 
@@ -29,7 +29,7 @@ def test_the_key_that_matters_comes_first():
     assert [share.key for share in found.shares] == ["a", "b"]
     assert found.shares[0].share > 0.9
     assert sum(shares(found).values()) == pytest.approx(1)
-    assert found == swept(values, lambda v: v["a"])  # the same book, the same shares
+    assert found == swept(values, lambda v: v["a"])  # the same store, the same shares
     assert not found.caution
 
 
@@ -67,17 +67,17 @@ def test_a_key_of_one_value_is_left_out():
 
 
 def test_what_cannot_be_said():
-    assert importance(Book(), {}).reason.startswith("0 point(s) finished")
-    assert importance(*book_of([0.1], [0.2], [0.3])).reason.startswith(
+    assert importance(TrialStore(), {}).reason.startswith("0 point(s) finished")
+    assert importance(*store_of([0.1], [0.2], [0.3])).reason.startswith(
         "3 point(s) finished; importance needs at least 4"
     )
-    assert importance(*book_of([0.5], [0.5], [0.5], [0.5])).reason == "all scores are equal"
+    assert importance(*store_of([0.5], [0.5], [0.5], [0.5])).reason == "all scores are equal"
 
 
 def test_only_finished_trials_count():
-    book, curves = book_of([0.1], [0.2], [0.3], [0.4])
-    book.trials[0].state = FAILED
-    assert importance(book, curves).reason.startswith("3 point(s)")
+    store, curves = store_of([0.1], [0.2], [0.3], [0.4])
+    store.trials[0].state = FAILED
+    assert importance(store, curves).reason.startswith("3 point(s)")
 
 
 def test_noise_is_said_to_be_noise():
@@ -88,10 +88,10 @@ def test_noise_is_said_to_be_noise():
 
 @pytest.mark.slow
 def test_the_order_of_trials_does_not_matter():
-    book, curves = realistic()
-    before = importance(book, curves)
-    book.trials.reverse()
-    assert importance(book, curves) == before
+    store, curves = realistic()
+    before = importance(store, curves)
+    store.trials.reverse()
+    assert importance(store, curves) == before
 
 
 def test_optuna_keeps_silent(capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture):
@@ -99,6 +99,6 @@ def test_optuna_keeps_silent(capfd: pytest.CaptureFixture[str], caplog: pytest.L
 
     before = optuna.logging.get_verbosity()
     with caplog.at_level(logging.DEBUG):
-        importance(*book_of([0.1], [0.2], [0.3], [0.4]))
+        importance(*store_of([0.1], [0.2], [0.3], [0.4]))
     assert capfd.readouterr() == ("", "")
     assert optuna.logging.get_verbosity() == before

@@ -1,7 +1,7 @@
-"""The book of a sweep: its trials, what each tried, and how it ended. `trials.json` in the sweep's folder, and
-`trials.jsonl` beside it: what changed since, while a sweep runs or where it was killed.
+"""The trials of a sweep on disk: what each tried and how it ended. `trials.json` in the sweep's folder has them all;
+`trials.jsonl` beside it has what changed since, while a sweep runs or after it was killed.
 
-In: points from the search, ends from the cluster. Out: what the next launch goes on from, and what the ranking reads.
+In: points from the search, states from the cluster. Out: what the next launch goes on from and the ranking reads.
 A trial is an ordinary member of the experiment; its files are in `members/NAME/`.
 """
 
@@ -18,20 +18,20 @@ from platform.text import first_line
 
 FILE, CHANGES = "trials.json", "trials.jsonl"
 WAITING, FINISHED, STOPPED, FAILED = "waiting", "finished", "stopped", "failed"
-DIVERGED = "diverged"  # the loss was not finite any more, which would come again
-OVER = (FINISHED, STOPPED, DIVERGED)  # a new launch does not try these again
+DIVERGED = "diverged"  # the loss became infinite or NaN, as it would every time
+OVER = (FINISHED, STOPPED, DIVERGED)  # a new launch does not train these again
 STATES = (WAITING, FAILED, *OVER)
 
-Point = dict[str, Any]  # swept key or config group -> value; keys whose condition does not hold are absent
+Point = dict[str, Any]  # swept key or config group -> value, without the keys whose `when` does not hold
 
 
 def name_of(point: int, seed: int) -> str:
-    """p003-s0: the first seed of point 3."""
+    """The name of a trial: `p003-s0` for the first seed of point 3."""
     return f"p{point:03d}-s{seed}"
 
 
 def lane_of(name: str) -> int:
-    """The number under which Ray's events of the trial come."""
+    """The number of a trial's lane, by which Ray's events are told apart."""
     point, seed = name.removeprefix("p").split("-s")
     return int(point) * 1000 + int(seed)
 
@@ -44,32 +44,32 @@ class Trial:
     point: int
     values: Point
     seed: int  # 0, 1, ...: added to the experiment's `seed`
-    overrides: list[str]  # the same, as on the command line
+    overrides: list[str]  # the values and the seed, as on a command line
     state: str = WAITING
     reason: str = ""  # why it was stopped early, or failed
-    changes: list[list[Any]] = field(default_factory=list)  # [epoch, key, value] of what PBT changed on the way
+    changes: list[list[Any]] = field(default_factory=list)  # by PBT during the training: [epoch, key, value]
 
 
 @dataclass
-class Book:
-    """What is in `trials.json` and `trials.jsonl`."""
+class TrialStore:
+    """The content of `trials.json` and `trials.jsonl`."""
 
-    base: dict[str, Any] = field(default_factory=dict)  # the experiment's config without any point
+    base: dict[str, Any] = field(default_factory=dict)  # config of the experiment, without a point
     choices: dict[str, str] = field(default_factory=dict)  # its Hydra groups: {"schedule": "googlenet", ...}
-    commit: str = ""  # of the checkout that ran it
+    commit: str = ""  # git's, of the checkout that ran the sweep; empty: unknown
     trials: list[Trial] = field(default_factory=list)
 
     @classmethod
-    def read(cls, folder: Path) -> "Book":
-        """The book in a sweep's folder; an empty one if there is none.
+    def read(cls, folder: Path) -> "TrialStore":
+        """The trials in a sweep's folder; an empty store if there are none.
 
         Raises:
-            ConfigError: it is torn, or not ours.
+            ConfigError: a file is damaged or missing.
         """
         path = folder / FILE
         try:
-            book = read_with_changes(path, lambda: cls._read(folder))
-            book._check()
+            store = read_with_changes(path, lambda: cls._read(folder))
+            store._check()
         except FileNotFoundError:
             if (folder / CHANGES).exists():
                 raise ConfigError(
@@ -80,10 +80,10 @@ class Book:
             raise ConfigError(
                 f"{path} is damaged ({first_line(error)}); bring it back, or give fresh=true to start anew"
             ) from error
-        return book
+        return store
 
     @classmethod
-    def _read(cls, folder: Path) -> "Book":
+    def _read(cls, folder: Path) -> "TrialStore":
         content = json.loads((folder / FILE).read_text())
         trials = {trial.name: trial for each in read_changes(folder / CHANGES) if (trial := _trial(each))}
         known = [_trial(each) for each in content["trials"]]
@@ -91,7 +91,11 @@ class Book:
         return cls(**content | {"trials": trials})
 
     def _check(self) -> None:
-        """Raise ValueError for what no sweep has written."""
+        """Refuse what no sweep has written.
+
+        Raises:
+            ValueError: names it.
+        """
         counts = Counter(trial.name for trial in self.trials)
         for trial in self.trials:
             if trial.name != name_of(trial.point, trial.seed) or counts[trial.name] > 1:
@@ -102,24 +106,25 @@ class Book:
             raise ValueError("a point is missing")
 
     def write(self, folder: Path) -> None:
-        """As a whole, which takes as long as there are trials: at the start of a launch and at its end."""
+        """Write all trials to `trials.json`. Takes the longer the more there are: for the start and end of a launch."""
         write_atomically(folder / FILE, json.dumps(asdict(self), indent=1) + "\n")
         forget_changes(folder / CHANGES)
 
     def note(self, folder: Path, trial: Trial) -> None:
-        """That a trial was added, or is another now; a line, however many trials there are."""
+        """Append a new or changed trial to `trials.jsonl`: one line, however many trials there are."""
         append_change(folder / CHANGES, asdict(trial))
 
     def trial(self, name: str) -> Trial:
+        """The trial of this name, which must be there."""
         return next(trial for trial in self.trials if trial.name == name)
 
     @property
     def points(self) -> int:
-        """How many have been tried; their numbers are those below."""
+        """How many points have been tried. They are numbered from 0."""
         return len({trial.point for trial in self.trials})
 
     def of_point(self, point: int) -> list[Trial]:
-        """Its trials, one a seed."""
+        """The trials of a point, one for each seed."""
         return [trial for trial in self.trials if trial.point == point]
 
 

@@ -1,50 +1,60 @@
-"""The report of a sweep: tables, pictures and an HTML page that holds them all.
+"""The artifacts of a sweep's MLflow run: tables, plots and an HTML page that holds them all.
 
-In: a ranking with its book and curves. Out: files in a folder, and figures for MLflow.
+In: a ranking with its trials and learning curves. Out: files in a folder, and metrics for MLflow.
 """
 
 from datetime import UTC, datetime
 from pathlib import Path
 
 from platform.config.jobs import SweepConfig
-from platform.sweep.importance import Importance, importance
-from platform.sweep.outcome import Curves
-from platform.sweep.page import Origin, page
-from platform.sweep.pictures import draw_curves, draw_front, draw_importance, draw_ranking
-from platform.sweep.ranking import Ranking
-from platform.sweep.table import csv_text, markdown
-from platform.sweep.trials import Book
+from platform.sweep.report.html import Origin, page
+from platform.sweep.report.importance import Importance, importance
+from platform.sweep.report.outcome import Curves
+from platform.sweep.report.plots import draw_curves, draw_front, draw_importance, draw_ranking
+from platform.sweep.report.ranking import Ranking
+from platform.sweep.report.table import csv_text, markdown
+from platform.sweep.trial_store import TrialStore
 
 
 def write(
     ranking: Ranking,
-    book: Book,
+    store: TrialStore,
     curves: Curves,
     sweep: SweepConfig,
     name: str,
     folder: Path,
     date: datetime | None = None,
 ) -> list[Path]:
-    """Write the tables, the pictures that have something to show, and report.html into `folder`; returns their paths.
+    """Write ranking.md, ranking.csv, report.html and the plots that have something to show.
 
-    `date` is that of the report: now, if None.
+    Args:
+        ranking: of the sweep's points.
+        store: the sweep's trials.
+        curves: the learning curve of each trial, by its name.
+        sweep: the sweep's settings.
+        name: of the sweep.
+        folder: to write into; is made.
+        date: of the report; None: now.
+
+    Returns:
+        The paths of all files written.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    shares = importance(book, curves)
-    pictures = _pictures(ranking, shares, book, curves, folder)
+    shares = importance(store, curves)
+    plots = _plots(ranking, shares, store, curves, folder)
     origin = Origin(name, sweep, date or datetime.now(UTC))
     texts = {
         "ranking.md": markdown(ranking),
         "ranking.csv": csv_text(ranking),
-        "report.html": page(ranking, shares, book, origin, pictures),
+        "report.html": page(ranking, shares, store, origin, plots),
     }
     for file, text in texts.items():
         (folder / file).write_text(text, encoding="utf-8")
-    return [folder / file for file in texts] + pictures
+    return [folder / file for file in texts] + plots
 
 
 def metrics(ranking: Ranking) -> dict[str, float]:
-    """For the sweep's MLflow run; scores are shares. What is not known is left out."""
+    """Metrics for the sweep's MLflow run; scores are 0 to 1. What is not known is left out."""
     best, second = ranking.best, ranking.points[1] if len(ranking.points) > 1 else None
     figures = {
         "best/top1": best and best.mean,
@@ -60,15 +70,15 @@ def metrics(ranking: Ranking) -> dict[str, float]:
     return {key: float(value) for key, value in figures.items() if value is not None}
 
 
-def _pictures(ranking: Ranking, shares: Importance, book: Book, curves: Curves, folder: Path) -> list[Path]:
-    """Those that have something to show."""
+def _plots(ranking: Ranking, shares: Importance, store: TrialStore, curves: Curves, folder: Path) -> list[Path]:
+    """Draw the plots that have something to show; their paths."""
     paths: list[Path] = []
     if ranking.points:
         paths.append(folder / "ranking.png")
         draw_ranking(ranking, paths[-1])
-    if any(curves.get(trial.name) for trial in book.trials):
+    if any(curves.get(trial.name) for trial in store.trials):
         paths.append(folder / "curves.png")
-        draw_curves(ranking, book, curves, paths[-1])
+        draw_curves(ranking, store, curves, paths[-1])
     if shares.shares:
         paths.append(folder / "importance.png")
         draw_importance(shares, paths[-1])

@@ -13,12 +13,12 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from platform.config.checks import ConfigError
-from platform.sweep.noise import LEVEL, Noise, holm
-from platform.sweep.outcome import Curves, sampling_error
-from platform.sweep.ranking import Ranking, rank
-from platform.sweep.table import csv_text, lines, markdown
-from platform.sweep.trials import FAILED, STOPPED, WAITING, Book
-from tests.sweep.books import book_of, curve, moment, realistic
+from platform.sweep.report.outcome import Curves, sampling_error
+from platform.sweep.report.ranking import Ranking, rank
+from platform.sweep.report.significance import LEVEL, Noise, holm
+from platform.sweep.report.table import csv_text, lines, markdown
+from platform.sweep.trial_store import FAILED, STOPPED, WAITING, TrialStore
+from tests.sweep.stores import curve, evaluation, realistic, store_of
 
 MANY = 1_000_000  # validation images: their number limits nothing
 
@@ -41,7 +41,7 @@ SCORES = st.lists(st.integers(0, 50), min_size=1, max_size=4)
 
 
 def ranked(*points: list[float], val_samples: int = MANY) -> Ranking:
-    return rank(*book_of(*points), ["top1"], val_samples)
+    return rank(*store_of(*points), ["top1"], val_samples)
 
 
 def test_points_are_ordered_by_their_mean_over_seeds_those_with_fewer_seeds_last():
@@ -157,13 +157,13 @@ def test_ties_share_a_rank():
 
 
 def test_points_that_did_not_finish_come_after():
-    book, curves = book_of([0.9], [0.99], [0.98], [0.97], [0.96])
+    store, curves = store_of([0.9], [0.99], [0.98], [0.97], [0.96])
     for place, state, until, reason in ((1, FAILED, 2, "out of memory"), (2, STOPPED, 5, "asha"), (3, WAITING, 0, "")):
-        trial = book.trials[place]
+        trial = store.trials[place]
         trial.state, trial.reason = state, reason
         curves[trial.name] = curve(0.99, until=until) if until else []
     curves["p004-s0"] = curve(0.96, until=11)  # finished, but its final score is lost
-    ranking = rank(book, curves, ["top1"], 100)
+    ranking = rank(store, curves, ["top1"], 100)
     assert [point.point for point in ranking.points] == [0]
     assert [(point.point, point.epoch, point.ended) for point in ranking.rest] == [
         (4, 11, "finished: no final score"), (2, 5, "stopped at epoch 5: asha"),
@@ -176,9 +176,9 @@ def test_points_that_did_not_finish_come_after():
 
 
 def test_a_point_is_ranked_on_the_seeds_that_finished():
-    book, curves = book_of([0.9, 0.92, 0.1], [0.8, 0.82, 0.81])
-    book.trials[2].state, book.trials[2].reason = STOPPED, "median"
-    ranking = rank(book, curves, ["top1"], MANY)
+    store, curves = store_of([0.9, 0.92, 0.1], [0.8, 0.82, 0.81])
+    store.trials[2].state, store.trials[2].reason = STOPPED, "median"
+    ranking = rank(store, curves, ["top1"], MANY)
     best = ranking.points[0]
     assert (best.n, best.trials, best.mean) == (2, 3, pytest.approx(0.91))
     assert best.ended == "1 stopped at epoch 12: median"
@@ -195,24 +195,24 @@ def test_finalists_were_chosen_by_their_first_seed():
 
 
 def test_changes_on_the_way_are_said():
-    book, curves = book_of([0.9], [0.8])
-    book.trials[0].changes = [[3, "optim.lr", 0.1]]
-    ranking = rank(book, curves, ["top1"], 100)
+    store, curves = store_of([0.9], [0.8])
+    store.trials[0].changes = [[3, "optim.lr", 0.1]]
+    ranking = rank(store, curves, ["top1"], 100)
     assert ranking.points[0].ended == "1 change on the way"
     assert any("PBT" in caution for caution in ranking.cautions)
 
 
 def test_nothing_finished():
-    book, curves = book_of([0.9], [0.8])
-    for trial in book.trials:
+    store, curves = store_of([0.9], [0.8])
+    for trial in store.trials:
         trial.state, trial.reason = FAILED, "no GPU"
-    ranking = rank(book, curves, ["top1"], 100)
+    ranking = rank(store, curves, ["top1"], 100)
     assert ranking.verdict == "No point has a final score, so there is nothing to rank. Trials: 2 failed."
     assert "no GPU" in "\n".join(lines(ranking))
 
 
-def test_an_empty_book():
-    ranking = rank(Book(), Curves(), ["top1"], 100)
+def test_an_empty_store():
+    ranking = rank(TrialStore(), Curves(), ["top1"], 100)
     assert ranking.verdict.endswith("Trials: none.")
     assert (ranking.best, ranking.lead, ranking.contenders, ranking.cautions) == (None, None, [], [])
     assert lines(ranking)
@@ -220,30 +220,30 @@ def test_an_empty_book():
 
 
 def test_the_best_trade_offs():
-    book, curves = book_of([0.9, 0.9], [0.8, 0.8], [0.7, 0.7], [0.9, 0.9])
-    for trial in book.trials:
+    store, curves = store_of([0.9, 0.9], [0.8, 0.8], [0.7, 0.7], [0.9, 0.9])
+    for trial in store.trials:
         curves[trial.name] = curve(curves[trial.name][-1].top1, images_per_s=[100, 300, 200, 90][trial.point])
-    ranking = rank(book, curves, ["top1", "images_per_s"], 100)
+    ranking = rank(store, curves, ["top1", "images_per_s"], 100)
     assert [point.point for point in ranking.front] == [0, 1]
     assert ranking.points[0].images_per_s == pytest.approx(100)
     assert "Best trade-offs of top-1 and images/s: p000, p001." in ranking.verdict
-    assert not rank(book, curves, ["top1"], 100).front
+    assert not rank(store, curves, ["top1"], 100).front
 
 
 def test_speed_is_all_images_by_all_the_time():
-    book, curves = book_of([0.9])
-    broken = replace(moment(4, 0.9, last=True), images_per_s=math.inf)
-    curves["p000-s0"] = [moment(1, 0.5, images_per_s=10), moment(3, 0.6, images_per_s=40), broken]
-    assert rank(book, curves, ["top1"], 100).points[0].images_per_s == pytest.approx(30 / (10 / 10 + 20 / 40))
+    store, curves = store_of([0.9])
+    broken = replace(evaluation(4, 0.9, last=True), images_per_s=math.inf)
+    curves["p000-s0"] = [evaluation(1, 0.5, images_per_s=10), evaluation(3, 0.6, images_per_s=40), broken]
+    assert rank(store, curves, ["top1"], 100).points[0].images_per_s == pytest.approx(30 / (10 / 10 + 20 / 40))
 
 
 @settings(max_examples=60, deadline=None)
 @given(st.lists(SCORES, min_size=1, max_size=6), st.randoms())
 def test_the_order_of_trials_does_not_matter(points: list[list[int]], random):
-    book, curves = book_of(*[[right / 50 for right in scores] for scores in points])
-    before = rank(book, curves, ["top1", "images_per_s"], 50)
-    random.shuffle(book.trials)
-    assert rank(book, curves, ["top1", "images_per_s"], 50) == before
+    store, curves = store_of(*[[right / 50 for right in scores] for scores in points])
+    before = rank(store, curves, ["top1", "images_per_s"], 50)
+    random.shuffle(store.trials)
+    assert rank(store, curves, ["top1", "images_per_s"], 50) == before
 
 
 @settings(max_examples=60, deadline=None)
@@ -267,8 +267,8 @@ def test_figures_are_finite_and_one_seed_is_always_said(points: list[list[int]])
     )
 )
 def test_any_values_make_a_table(values: list[dict]):
-    book, curves = book_of(*([0.5, 0.6] for _ in values), values=values)
-    ranking = rank(book, curves, ["top1"], 100)
+    store, curves = store_of(*([0.5, 0.6] for _ in values), values=values)
+    ranking = rank(store, curves, ["top1"], 100)
     table = lines(ranking)
     assert max(map(len, table)) <= 120
     assert all(line.isprintable() for line in table)
@@ -293,21 +293,21 @@ def test_the_terminal_table():
 
 
 def test_markup_is_text():
-    book, curves = book_of([0.9], values=[{"a": "[bold]x[/bold]", "b": "<b>|"}])
-    ranking = rank(book, curves, ["top1"], 100)
+    store, curves = store_of([0.9], values=[{"a": "[bold]x[/bold]", "b": "<b>|"}])
+    ranking = rank(store, curves, ["top1"], 100)
     assert "[bold]x[/bold]" in "\n".join(lines(ranking))
     assert r"\<b\>\|" in markdown(ranking)
 
 
 def test_a_long_value_does_not_hide_the_others():
-    ranking = rank(*book_of([0.9], values=[{"a": "x" * 500, "b": 7}]), ["top1"], 100)
+    ranking = rank(*store_of([0.9], values=[{"a": "x" * 500, "b": 7}]), ["top1"], 100)
     assert "x…, b=7)" in ranking.verdict
     assert "x" * 500 in markdown(ranking)
 
 
 def test_the_csv_is_exact():
-    book, curves = book_of([1 / 3, 0.5], [0.1], values=[{"lr": 0.1 + 0.2, "crop": [0.08, 1.0]}, {"crop": None}])
-    first, second = csv.DictReader(io.StringIO(csv_text(rank(book, curves, ["top1"], 100))))
+    store, curves = store_of([1 / 3, 0.5], [0.1], values=[{"lr": 0.1 + 0.2, "crop": [0.08, 1.0]}, {"crop": None}])
+    first, second = csv.DictReader(io.StringIO(csv_text(rank(store, curves, ["top1"], 100))))
     assert float(first["lr"]) == 0.1 + 0.2
     assert float(first["top1_min"]) == 1 / 3
     assert (first["crop"], second["crop"], second["lr"]) == ("[0.08, 1.0]", "null", "")

@@ -1,0 +1,128 @@
+"""The learning curve of a member or trial: a line in `curve.jsonl` of its folder for each evaluation during training.
+
+In: metrics as the training loop reports them. Out: evaluation points in order of steps, each step once, even where a
+restart trained steps again.
+"""
+
+import json
+import statistics
+from collections import defaultdict
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+FILE = "curve.jsonl"
+
+
+@dataclass(frozen=True)
+class EvaluationPoint:
+    """The validation scores at one step, of one view of each image."""
+
+    epoch: float
+    step: int  # global optimiser steps
+    top1: float  # 0 to 1
+    top5: float  # 0 to 1
+    loss: float
+    images_per_s: float  # median training throughput since the previous evaluation; 0: not measured
+    last: bool = False  # at the end of the training
+
+
+class CurveWriter:
+    """Turns the training loop's metrics into evaluation points, written to disk at once."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._latest: dict[str, float] = {}  # of every metric; those of training come before those of validation
+        self._speeds: list[float] = []  # images/s since the previous evaluation
+        self.newest: EvaluationPoint | None = None  # written by this writer
+
+    def take(self, step: int, metrics: dict[str, float]) -> None:
+        """Note metrics (name -> value) of a step; with `val/top1` among them they make an evaluation point."""
+        self._latest |= metrics
+        if speed := metrics.get("train/images_per_s"):
+            self._speeds.append(speed)
+        if "val/top1" not in metrics:
+            return
+        evaluation = EvaluationPoint(
+            self._latest["train/epoch"],
+            step,
+            metrics["val/top1"],
+            metrics["val/top5"],
+            metrics["val/loss"],
+            statistics.median(self._speeds or [0.0]),
+            last=self._latest["progress"] >= 1,
+        )
+        self._speeds.clear()
+        append(self._folder, evaluation)
+        self.newest = evaluation
+
+
+def append(folder: Path, evaluation: EvaluationPoint) -> None:
+    """Append a point to the curve in `folder`, on a line of its own even where a kill left half a line."""
+    with (folder / FILE).open("ab+") as file:
+        if size := file.tell():
+            file.seek(size - 1)
+        whole = file.read() in (b"", b"\n")
+        file.write((b"" if whole else b"\n") + json.dumps(asdict(evaluation)).encode() + b"\n")
+
+
+def read(folder: Path) -> list[EvaluationPoint]:
+    """The curve in `folder` in order of steps; empty if there is none. Of a step trained twice the last line counts."""
+    try:
+        lines = (folder / FILE).read_bytes().splitlines()
+    except FileNotFoundError:
+        return []
+    evaluations: dict[int, EvaluationPoint] = {}
+    for line in lines:
+        if evaluation := _evaluation(line):
+            evaluations[evaluation.step] = evaluation
+    return [evaluations[step] for step in sorted(evaluations)]
+
+
+class CurveReader:
+    """The curves of a sweep's trials. Those of running trials are read at every call, all others once.
+
+    Args:
+        folder_of: gives a trial's folder by its name.
+    """
+
+    def __init__(self, folder_of: Callable[[str], Path]) -> None:
+        self._folder_of = folder_of
+        self._cached: dict[str, list[EvaluationPoint]] = {}  # of trials that are not running
+        self._running: set[str] = set()
+        self._top1: dict[float, dict[str, float]] = defaultdict(dict)  # epoch -> trial -> top-1
+
+    def __call__(self, name: str) -> list[EvaluationPoint]:
+        """The curve of the trial of this name."""
+        if name in self._cached:
+            return self._cached[name]
+        evaluations = read(self._folder_of(name))
+        for evaluation in evaluations:
+            self._top1[evaluation.epoch][name] = evaluation.top1
+        if name not in self._running:
+            self._cached[name] = evaluations
+        return evaluations
+
+    def runs(self, name: str) -> None:
+        """From now on the trial's curve grows."""
+        self._cached.pop(name, None)
+        self._running.add(name)
+
+    def ended(self, name: str) -> None:
+        """The trial's curve does not grow any more."""
+        self._running.discard(name)
+
+    def top1_at(self, epoch: float, names: Iterable[str]) -> list[float]:
+        """The top-1 at an epoch of those of the trials that have reached it."""
+        for name in names:
+            self(name)
+        return list(self._top1[epoch].values())
+
+
+def _evaluation(line: bytes) -> EvaluationPoint | None:
+    """A line parsed; None if a kill or a disk damaged it."""
+    try:
+        evaluation = EvaluationPoint(**json.loads(line))
+    except (ValueError, TypeError, RecursionError):
+        return None
+    return evaluation if all(isinstance(value, int | float) for value in asdict(evaluation).values()) else None
