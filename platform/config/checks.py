@@ -1,6 +1,7 @@
 """What settings are checked by: `ConfigError`, and functions that raise it with the value, the limit and the remedy."""
 
 import dataclasses
+from collections.abc import Collection
 from typing import Any
 
 from platform.redaction import sealed_deeply, unsealed
@@ -23,7 +24,7 @@ def require(condition: bool, message: str) -> None:
         raise ConfigError(message)
 
 
-def require_choice(key: str, value: str, choices: tuple[str, ...]) -> None:
+def require_choice(key: str, value: str, choices: Collection[str]) -> None:
     require(value in choices, f"{key} is {value!r}; choose one of {', '.join(choices)}")
 
 

@@ -26,6 +26,9 @@ NOT_IDENTITY_NESTED = {
     "loader": ("threads", "prefetch_batches", "log_samples"),
     "training": ("max_attempts", "max_batch_per_worker", "log_every_steps"),
 }
+# Settings that are newer than some experiments, with what these had: of that value they are left out, so that an
+# experiment that was begun without them is still the same.
+NEWER = {"optim": {"name": "sgd"}}
 
 
 def identity(config: dict[str, Any]) -> dict[str, Any]:
@@ -33,6 +36,8 @@ def identity(config: dict[str, Any]) -> dict[str, Any]:
     kept = {key: value for key, value in config.items() if key not in NOT_IDENTITY}
     for section, keys in NOT_IDENTITY_NESTED.items():
         kept[section] = {key: value for key, value in kept[section].items() if key not in keys}
+    for section, before in NEWER.items():
+        kept[section] = {key: value for key, value in kept[section].items() if before.get(key, ...) != value}
     return kept
 
 

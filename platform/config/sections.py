@@ -20,8 +20,10 @@ from platform.config.checks import (
     require_seed,
     seal,
 )
+from platform.config.choices import AVERAGINGS, DECODERS, OPTIMISERS, SAMPLING_METHODS, SCHEDULES
 from platform.config.cluster import ClusterConfig
 from platform.config.jobs import BenchConfig, ChaosConfig, PackConfig, PromoteConfig, SweepConfig
+from platform.config.models import GoogLeNetConfig, ModelConfig
 from platform.overrides import join
 
 
@@ -76,9 +78,6 @@ class DataConfig:
         require(min(self.std) > 0, f"data.std is {self.std}; every channel needs more than 0")
 
 
-DECODERS = ("cpu", "gpu")
-
-
 @dataclass
 class LoaderConfig:
     """How samples are ordered and fetched. `streams` and `block` define the order; the rest only its speed."""
@@ -127,7 +126,6 @@ class StorageConfig:
         require(self.timeout_s > 0, f"storage.timeout_s is {self.timeout_s}; give more than 0")
 
 
-SAMPLING_METHODS = ("area_aspect", "random_square", "centre_square")
 INTERPOLATIONS = ("bilinear", "bicubic", "area", "nearest", "random")
 
 
@@ -154,48 +152,24 @@ class SamplingConfig:
         require_at_least("sampling.lighting_std", self.lighting_std, 0)
 
 
-TORCHVISION = "torchvision/"  # and the name of one of its networks
-
-
-@dataclass
-class ModelConfig:
-    """The network."""
-
-    name: str = "googlenet"  # or torchvision/NAME
-    width: float = 1.0  # multiplier of every width
-    batch_norm: bool = False
-    naive: bool = False  # modules without reductions (Fig. 2a)
-    local_response_norm: bool = False
-    dropout: float = 0.4
-    auxiliary_weight: float = 0.3  # of each auxiliary head's loss
-
-    def __post_init__(self) -> None:
-        known = self.name == "googlenet" or self.name.startswith(TORCHVISION)
-        require(known, f"model.name is {self.name!r}; give googlenet, or torchvision/NAME for one of torchvision's")
-        require(0.1 <= self.width <= 16, f"model.width is {self.width}; give 0.1 to 16")
-        require(0 <= self.dropout < 1, f"model.dropout is {self.dropout}; give a share in [0, 1)")
-        require_at_least("model.auxiliary_weight", self.auxiliary_weight, 0)
-
-
 @dataclass
 class OptimConfig:
-    """Stochastic gradient descent."""
+    """The optimiser."""
 
-    lr: float = 0.01
+    name: str = "sgd"  # of OPTIMISERS in choices.py
+    lr: float = 0.01  # learning rate, which `schedule` multiplies
     momentum: float = 0.9
     nesterov: bool = False
-    weight_decay: float = 2e-4
+    weight_decay: float = 2e-4  # of weights; biases and normalisation have none
     clip_norm: float = 0.0  # largest norm of the whole gradient; 0: not clipped
 
     def __post_init__(self) -> None:
+        require_choice("optim.name", self.name, OPTIMISERS)
         require(self.lr > 0, f"optim.lr is {self.lr}; give more than 0")
         require(0 <= self.momentum < 1, f"optim.momentum is {self.momentum}; give a share in [0, 1)")
         require(not self.nesterov or self.momentum > 0, "optim.nesterov needs optim.momentum above 0; it is 0")
         require_at_least("optim.weight_decay", self.weight_decay, 0)
         require_at_least("optim.clip_norm", self.clip_norm, 0)
-
-
-SCHEDULES = ("step_decay", "constant", "linear", "cosine", "polynomial", "one_cycle")
 
 
 @dataclass
@@ -225,7 +199,6 @@ class ScheduleConfig:
         require(0 <= warmup < math.inf, f"schedule.warmup_epochs is {warmup}; give at least 0, and not infinitely many")
 
 
-AVERAGINGS = ("polyak", "ema", "none")
 PRECISIONS = ("auto", "float32", "bfloat16")
 
 
@@ -384,7 +357,7 @@ class Config:
     pack: PackConfig = field(default_factory=PackConfig)
     loader: LoaderConfig = field(default_factory=LoaderConfig)
     sampling: SamplingConfig = field(default_factory=SamplingConfig)
-    model: ModelConfig = field(default_factory=ModelConfig)
+    model: ModelConfig = field(default_factory=GoogLeNetConfig)
     optim: OptimConfig = field(default_factory=OptimConfig)
     schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
     training: TrainingConfig = field(default_factory=TrainingConfig)

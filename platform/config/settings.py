@@ -14,6 +14,7 @@ from platform.config.checks import ConfigError
 from platform.config.cluster import ClusterConfig
 from platform.config.identity import flatten
 from platform.config.kubernetes import KubeConfig
+from platform.config.models import MODELS, ModelConfig
 from platform.config.sections import Config
 
 
@@ -39,9 +40,14 @@ def sections() -> dict[str, list[str]]:
 
 
 def _settings(section: type, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """(dotted key, type) of each, those of every network that there is among them."""
     for name, kind in get_type_hints(section).items():
         inner = [each for each in (kind, *get_args(kind)) if dataclasses.is_dataclass(each)]
-        if inner:
+        if kind is ModelConfig:
+            yield from {
+                key: of for model in MODELS.values() for key, of in _settings(model, f"{prefix}{name}.")
+            }.items()
+        elif inner:
             yield from _settings(inner[0], f"{prefix}{name}.")  # pyright: ignore[reportArgumentType]
         else:
             yield f"{prefix}{name}", kind
@@ -50,11 +56,20 @@ def _settings(section: type, prefix: str = "") -> Iterator[tuple[str, Any]]:
 def unknown_key(key: str) -> str:
     """The message for a key that Hydra does not find, with the nearest that exist."""
     known = list(flatten(asdict(Config(cluster=ClusterConfig(kube=KubeConfig())))))
+    if owners := [name for name, model in MODELS.items() if key in _own_settings(model)]:
+        return f"{key} is a setting of {' and '.join(owners)}, and another network is chosen; add model={owners[0]}"
     if key in known:
         return f"{key} gets entries it does not have yet; write +{key}=..."
     near = difflib.get_close_matches(key, known, n=3, cutoff=0.6)
     remedy = f"did you mean {' or '.join(near)}?" if near else "see --cfg job for all keys"
     return f"{key} does not exist; {remedy}"
+
+
+def _own_settings(model: type[ModelConfig]) -> set[str]:
+    """Dotted keys of what not every network has."""
+    return {f"model.{each.name}" for each in dataclasses.fields(model)} - {
+        f"model.{each.name}" for each in dataclasses.fields(ModelConfig)
+    }
 
 
 def refuse_empty(config: Config) -> None:

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from platform.config.models import GoogLeNetConfig
+
 
 @dataclass(frozen=True)
 class InceptionWidths:
@@ -89,7 +91,7 @@ class Inception(nn.Module):
 
 
 class NaiveInception(nn.Module):
-    """The module without reductions (Fig. 2a): its pooling branch hands all input channels on, so depth is dear."""
+    """The module without reductions (Fig. 2a): its pooling branch passes all input channels on; depth adds up."""
 
     def __init__(self, c_in: int, widths: InceptionWidths, *, batch_norm: bool = False) -> None:
         super().__init__()
@@ -190,6 +192,19 @@ class GoogLeNet(nn.Module):
                 auxiliary_logits.append(self.auxiliary[name](x))
         logits = self.classifier(self.dropout(x.mean(dim=(2, 3))))
         return (logits, *auxiliary_logits) if self.training else logits
+
+
+def build(model: GoogLeNetConfig, classes: int, image_size: int) -> GoogLeNet:
+    """The network of these settings; `image_size` is at least 32 pixels."""
+    return GoogLeNet(
+        classes,
+        image_size,
+        width=model.width,
+        batch_norm=model.batch_norm,
+        naive=model.naive,
+        local_response_norm=model.local_response_norm,
+        dropout=model.dropout,
+    )
 
 
 def initialise(module: nn.Module) -> None:

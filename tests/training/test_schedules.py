@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 from torch.optim.lr_scheduler import LRScheduler, OneCycleLR, PolynomialLR
 
 from platform.config.checks import ConfigError
+from platform.config.choices import SCHEDULES
 from platform.config.sections import ScheduleConfig
-from platform.training.schedules import SCHEDULES, rate
+from platform.training.schedules import rate
 
 STEPS_PER_EPOCH = 10
 
