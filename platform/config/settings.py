@@ -57,7 +57,7 @@ def unknown_key(key: str) -> str:
     """The message for a key that Hydra does not find, with the nearest that exist."""
     known = list(flatten(asdict(Config(cluster=ClusterConfig(kube=KubeConfig())))))
     if owners := [name for name, model in MODELS.items() if key in _own_settings(model)]:
-        return f"{key} is a setting of {' and '.join(owners)}, and another network is chosen; add model={owners[0]}"
+        return f"{key} is a setting of {' and '.join(owners)}, and another network is chosen here; leave it out"
     if key in known:
         return f"{key} gets entries it does not have yet; write +{key}=..."
     near = difflib.get_close_matches(key, known, n=3, cutoff=0.6)
