@@ -1,4 +1,7 @@
-"""Configs as nested and flat dicts: what two runs must share to be the same experiment, and how they differ."""
+"""Configs as nested and flat dicts: what two runs must share to be the same experiment, and how they differ.
+
+In: `dataclasses.asdict` of a config. Out: its identity, the same with dotted keys, and the differences of two.
+"""
 
 import dataclasses
 from typing import Any
@@ -20,7 +23,7 @@ NOT_IDENTITY = (
     "sweep",
     "promote",
 )
-# (What the shards hold is part of it: see `experiment.fingerprint`; where they lie is not.)
+# What the shards hold is part of the identity (see `experiment.fingerprint`); where they are is not.
 NOT_IDENTITY_NESTED = {
     "data": ("shards", "source", "value_range", "duplicates", "max_corrupt"),
     "loader": ("threads", "prefetch_batches", "log_samples"),

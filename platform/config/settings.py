@@ -1,4 +1,4 @@
-"""The settings of a config by their dotted keys: of which kind they are, which of them a mistyped one may be.
+"""The settings of a config by their dotted keys: their types, and the ones that a mistyped key may mean.
 
 In: nothing, or a key. Out: keys, read off the dataclasses of `sections`.
 """
@@ -31,7 +31,7 @@ def lists() -> frozenset[str]:
 
 
 def sections() -> dict[str, list[str]]:
-    """Of each section of settings, those that are directly in it."""
+    """Section -> the names of the settings directly in it."""
     found: dict[str, list[str]] = {}
     for key, _ in _settings(Config):
         section, _, name = key.rpartition(".")
@@ -54,7 +54,7 @@ def _settings(section: type, prefix: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def unknown_key(key: str) -> str:
-    """The message for a key that Hydra does not find, with the nearest that exist."""
+    """The error message for a key that Hydra does not find, with the nearest keys that exist."""
     known = list(flatten(asdict(Config(cluster=ClusterConfig(kube=KubeConfig())))))
     if owners := [name for name, model in MODELS.items() if key in _own_settings(model)]:
         return f"{key} is a setting of {' and '.join(owners)}, and another network is chosen here; leave it out"
@@ -73,7 +73,7 @@ def _own_settings(model: type[ModelConfig]) -> set[str]:
 
 
 def refuse_empty(config: Config) -> None:
-    """Refuse strings without a character, as an unset variable of a shell leaves them: no path and no name is empty.
+    """Refuse empty strings, as an unset shell variable leaves them: no path and no name is empty.
 
     Raises:
         ConfigError: with the setting.

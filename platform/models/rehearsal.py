@@ -1,6 +1,6 @@
-"""Whether a network trains on the images that it will be given: a forward and backward pass of shapes, without numbers.
+"""Whether a network trains on images of a size: a forward and backward pass on PyTorch's meta device.
 
-On PyTorch's meta device, where tensors have a shape and no memory: a second or two whatever the network's size.
+Tensors have a shape and no memory there, so that it takes a second or two whatever the network's size.
 """
 
 import functools
@@ -56,7 +56,7 @@ def _key(model: ModelConfig) -> str:
 
 @functools.cache
 def _refusal(settings: str, classes: int, image_size: int, images: int) -> str | None:
-    """What PyTorch says against it; None: nothing, or it has no shapes for one of the network's operations."""
+    """The error that PyTorch raises, in a line; None: none, or one of the operations is not known on the meta device."""
     try:
         network = _on_meta(model_of(json.loads(settings)), classes, image_size).train()
         main, auxiliary = logits_and_auxiliary(network(torch.empty(images, 3, image_size, image_size, device=META)))
@@ -80,7 +80,7 @@ def _on_meta(model: ModelConfig, classes: int, image_size: int) -> nn.Module:
 
 
 class _NothingDrawn(TorchFunctionMode):
-    """Leaves initial weights out, whose values are of no use here."""
+    """Skips the initialisation of weights, whose values are not used here."""
 
     def __torch_function__(self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None) -> Any:
         if getattr(func, "__name__", "") in DRAWS:

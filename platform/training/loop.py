@@ -81,7 +81,7 @@ def train(
     module = build(cfg.model, cfg.data.classes, cfg.data.image_size, cfg.seed).to(worker.device)
     module = module.to(memory_format=memory_format)
     optimizer = optimiser(module, cfg.optim)
-    rate = schedules.rate(cfg.schedule, order.steps_per_epoch, last_step)
+    lr_factor = schedules.lr_factor(cfg.schedule, order.steps_per_epoch, last_step)
     average = WeightAverage(module, cfg.training, order.steps_per_epoch, last_step)
     checkpoints = Checkpoints(folder / "checkpoints", cfg.checkpoint, cfg.storage, copy_to)
     saver = Saver(cfg, worker, checkpoints, TrainingState(module, optimizer, average), progress)
@@ -129,7 +129,7 @@ def train(
             samples.add(step, batch.ids_N)
             module.train()
             torch.manual_seed(draws.key(cfg.seed, cfg.order_seed, step, worker.rank))  # of what draws besides dropout
-            lr = cfg.optim.lr * rate(step)
+            lr = cfg.optim.lr * lr_factor(step)
             for group in optimizer.param_groups:
                 group["lr"] = lr
             try:

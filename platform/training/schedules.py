@@ -14,7 +14,7 @@ from platform.data.order import steps_of
 Schedule = Callable[[int], float]
 
 
-def rate(schedule: ScheduleConfig, steps_per_epoch: int, total_steps: int) -> Schedule:
+def lr_factor(schedule: ScheduleConfig, steps_per_epoch: int, total_steps: int) -> Schedule:
     """The schedule `schedule.name` with its warm-up: global step, counted from 0 -> multiple of `optim.lr`.
 
     The warm-up is linear and comes first; the schedule proper counts steps from its end, and would reach its final

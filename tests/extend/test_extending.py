@@ -52,8 +52,8 @@ assert losses[1] < losses[0]
 assert {group["weight_decay"] for group in optimizer.param_groups} == {0.05, 0.0}
 """
 SCHEDULE = """
-from platform.training.schedules import rate
-at = rate(config.schedule, steps_per_epoch=10, total_steps=200)
+from platform.training.schedules import lr_factor
+at = lr_factor(config.schedule, steps_per_epoch=10, total_steps=200)
 assert [round(at(step), 3) for step in (0, 20, 39, 40, 60)] == [1, 0.5, 0.002, 1, 0.5]
 """
 SAMPLING = """
