@@ -21,7 +21,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from platform.checkout import ROOT
 from platform.cluster.submission import is_submitted, submission
-from platform.compose.composer import as_given, of_command_line
+from platform.compose.composer import as_given, of_command_line, store_schemas
 from platform.compose.messages import message_of
 from platform.compose.paths import home_paths
 from platform.compose.quoting import as_typed
@@ -53,7 +53,7 @@ def launch(arguments: list[str]) -> int:
             os.environ.pop(variable, None)
     sys.argv[1:] = map(as_typed, arguments)
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra hands its errors to us instead of printing them over many lines
-    ConfigStore.instance().store("schema", Config)
+    store_schemas()
     # Hydra copies all of it for each of the hundred questions that --help asks, and hands out copies of what it holds.
     ConfigStore.__deepcopy__ = lambda store, memo: store  # pyright: ignore[reportAttributeAccessIssue]
     try:

@@ -7,11 +7,10 @@ from copy import deepcopy
 from typing import Any
 
 import hydra
-from hydra.core.config_store import ConfigStore
 from omegaconf import DictConfig
 
 from platform.checkout import ROOT
-from platform.compose.composer import HydraComposer
+from platform.compose.composer import HydraComposer, store_schemas
 from platform.config.sections import Config, Experiment
 
 
@@ -46,7 +45,7 @@ def _usual_choices() -> dict[str, str]:
 @contextmanager
 def composing() -> Iterator[HydraComposer]:
     """Hydra as the launcher starts it."""
-    ConfigStore.instance().store("schema", Config)
+    store_schemas()
     with hydra.initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
         yield Remembering()
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from platform.bench.figures import Figures
 from platform.checkout import ROOT
+from platform.config.models import GoogLeNetConfig
 from platform.config.sections import Config
 from platform.experiment.folder import MemberFolder, MemberState
 
@@ -58,14 +59,14 @@ def _platform(config: Config, folder: Path, epochs: float) -> tuple[MemberState,
 def settings(config: Config) -> list[str]:
     """The user's own settings of what a step costs, and where the shards are."""
     data, model, training = config.data, config.model, config.training
+    is_googlenet = isinstance(model, GoogLeNetConfig)
     return [
         f"data.shards={data.shards}",
         "data.source=null",
         f"data.classes={data.classes}",
         f"data.image_size={data.image_size}",
         f"model.name={model.name}",
-        f"model.width={model.width}",
-        f"model.batch_norm={model.batch_norm}",
+        *([f"model.width={model.width}", f"model.batch_norm={model.batch_norm}"] if is_googlenet else []),
         f"training.batch_size={training.batch_size}",
         f"training.precision={training.precision}",
         f"cluster.cpus_per_worker={config.cluster.cpus_per_worker}",

@@ -20,7 +20,7 @@ from platform.data.pixels import Pixels
 from platform.models.build import build, logits_and_auxiliary
 from platform.training.averaging import WeightAverage
 from platform.training.loop import train
-from platform.training.optim import sgd
+from platform.training.optim import optimiser
 from platform.training.progress import Progress
 from platform.training.step import arithmetic, train_step
 from platform.training.worker import Worker
@@ -79,7 +79,7 @@ class _Platform:
         self._batches = batches
         self._pixels = Pixels(config.data, device, channels_last=config.training.channels_last)
         self._model = _model(config, device)
-        self._optimizer = sgd(self._model, self._config.optim)
+        self._optimizer = optimiser(self._model, self._config.optim)
         self._dtype = arithmetic(config.training.precision, device)
         always = replace(config.training, averaging_start=0.0)  # the averaging at its dearest
         self._average = WeightAverage(self._model, always, steps_per_epoch, 10**6)

@@ -5,9 +5,11 @@ been started (`hydra.main`, or `hydra.initialize_config_dir` in tests): it keeps
 """
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import hydra
+from hydra.core.config_store import ConfigStore
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf, open_dict
@@ -17,10 +19,22 @@ from platform.compose.messages import message_of
 from platform.compose.paths import absolute, at_home
 from platform.compose.quoting import as_typed
 from platform.config.checks import ConfigError, NotComposed
+from platform.config.models import MODELS, ModelConfig, converted, model_class
 from platform.config.sections import SINGLE, Config, Experiment
 from platform.config.settings import refuse_empty
 from platform.overrides import join, key_of
 from platform.redaction import sealed_deeply
+
+
+def store_schemas() -> None:
+    """Tell Hydra which settings there are: `schema`, and `model/settings/NAME` for those of each network.
+
+    The schema has only what all networks have: no setting is left of a network that is not chosen.
+    """
+    store = ConfigStore.instance()
+    store.store("schema", Config(model=ModelConfig("googlenet")))
+    for name, settings in MODELS.items():
+        store.store(name.rstrip("/"), settings, group="model/settings")
 
 
 class HydraComposer:
@@ -117,6 +131,9 @@ def as_given(composed: DictConfig) -> Config:
     """A composed config as dataclasses, interpolations resolved, paths as they are."""
     config = OmegaConf.to_object(composed)
     assert isinstance(config, Config)
+    model = config.model
+    if type(model) is not model_class(model.name):  # model.name=... in place of model=...
+        return replace(config, model=converted(model, model.name))
     return config
 
 

@@ -1,6 +1,7 @@
 """What settings are checked by: `ConfigError`, and functions that raise it with the value, the limit and the remedy."""
 
 import dataclasses
+from collections.abc import Collection
 from typing import Any
 
 from platform.redaction import sealed_deeply, unsealed
@@ -15,29 +16,33 @@ class NotComposed(ConfigError):
 
 
 class CannotGoOn(RuntimeError):
-    """What stops every member of an experiment, and would again. One line, and what Ray's logs say below it."""
+    """Stops every member of an experiment, and would again. One line, with the end of Ray's logs below it."""
 
 
 def require(condition: bool, message: str) -> None:
+    """Raise ConfigError with the message unless the condition holds, as all functions here do."""
     if not condition:
         raise ConfigError(message)
 
 
-def require_choice(key: str, value: str, choices: tuple[str, ...]) -> None:
+def require_choice(key: str, value: str, choices: Collection[str]) -> None:
+    """`value` is one of `choices`."""
     require(value in choices, f"{key} is {value!r}; choose one of {', '.join(choices)}")
 
 
 def require_range(key: str, value: list[float], low: float, high: float) -> None:
+    """`value` is [smallest, largest] within [low, high]."""
     ok = len(value) == 2 and low <= value[0] <= value[1] <= high
     require(ok, f"{key} is {value}; give [smallest, largest] with {low:g} <= smallest <= largest <= {high:g}")
 
 
 def require_at_least(key: str, value: float, limit: float) -> None:
+    """`value` is `limit` or more; NaN is not."""
     require(value >= limit, f"{key} is {value}; give at least {limit:g}")
 
 
 def require_seed(key: str, value: int) -> None:
-    """Of what PyTorch and the orders take as 64 bits: PyTorch refuses more, and the orders would drop the rest."""
+    """`value` fits into 64 bits: PyTorch refuses more, and the order of the samples would ignore the rest."""
     require(-(2**63) <= value < 2**64, f"{key} is {value}; give a whole number from {-(2**63)} to {2**64 - 1}")
 
 
@@ -49,7 +54,7 @@ CHECKED_ELSEWHERE = ("seed", "order_seed", "sweep.space")
 
 
 def require_numbers(value: Any, key: str = "") -> None:
-    """Of every number in a config: finite, and no larger than what all that it reaches can hold."""
+    """Every number in a config is finite, and small enough for everything it is handed to."""
     if key in CHECKED_ELSEWHERE or isinstance(value, bool):
         return
     if dataclasses.is_dataclass(value):
@@ -65,11 +70,11 @@ def require_numbers(value: Any, key: str = "") -> None:
         require(abs(value) <= limit, f"{key} is {value}; give a number of at most {limit:.10g}")
 
 
-NAME_BYTES = 150  # of a name that becomes a folder, beside what is added to it: file systems take 255
+NAME_BYTES = 150  # of a name that becomes a folder; with what is added to it below the 255 of file systems
 
 
 def require_name(key: str, name: str) -> None:
-    """Of what becomes a folder."""
+    """`name` can be the name of a folder."""
     plain = name.replace("-", "").replace("_", "").replace(".", "").isalnum() and name[0] != "."
     require(plain, f"{key} is {name!r}; use letters, digits, '-', '_' and '.' (it names a folder)")
     size = len(name.encode())
@@ -77,8 +82,10 @@ def require_name(key: str, name: str) -> None:
 
 
 def seal(section: Any, name: str) -> None:
-    """Take the passwords and tokens out of a section's addresses: see `platform/redaction.py`. Every config that there
-    is went through here, so that none can be written with one."""
+    """Take the passwords and tokens out of a section's addresses (see `platform/redaction.py`).
+
+    Every config goes through here, so that none can be written with one.
+    """
     for each in dataclasses.fields(section):
         value = getattr(section, each.name)
         if isinstance(value, str | list | dict):
@@ -91,9 +98,10 @@ def seal(section: Any, name: str) -> None:
 
 
 def is_range(value: Any) -> bool:
-    """`{min: 1, max: 4}`"""
+    """Whether it is a range of whole numbers, as `{min: 1, max: 4}`."""
     return isinstance(value, dict) and value.keys() == {"min", "max"} and all(map(is_whole, value.values()))
 
 
 def is_whole(value: Any) -> bool:
+    """Whether it is a whole number; true and false are none."""
     return isinstance(value, int) and not isinstance(value, bool)

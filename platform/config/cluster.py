@@ -9,17 +9,17 @@ from platform.config.kubernetes import KubeConfig
 
 @dataclass
 class ClusterConfig:
-    """Where it runs and what each member gets."""
+    """Where it runs, and the resources of each member."""
 
     # None: a Ray of its own on this machine; "auto" or HOST:PORT: joins a cluster; http://HEAD:8265: is submitted to it
     address: str | None = None
     workers: Any = 1  # data-parallel workers of each member: a number, or {min: 2, max: 8} for what there is of these
-    resize_check_s: float = 60.0  # of a range: how often Ray Train looks whether the workers can be more
+    resize_check_s: float = 60.0  # of a range: how often Ray Train checks whether it can have more workers
     cpus_per_worker: int = 1
     gpus_per_worker: int | None = None  # None: one where the cluster has GPUs, else none
     lanes: int = 0  # members side by side; 0: as many as the resources allow
-    autoscaled: bool = False  # nodes come when they are asked for: lanes are not cut to those that are there
-    stall_timeout_s: int = 600  # a worker that stands still for longer is ended, and its group started again
+    autoscaled: bool = False  # nodes are added on demand: lanes are not limited to those that are there
+    stall_timeout_s: int = 600  # a worker without progress for longer is killed, and its group restarted
     dashboard: bool = False  # of the local Ray
     render_to: str | None = None  # with kube: write the RayJob to this file instead of submitting it; "-": print it
     kube: KubeConfig | None = None  # cluster=kuberay: run as a RayJob on Kubernetes
@@ -58,11 +58,12 @@ class ClusterConfig:
 
     @property
     def min_workers(self) -> int:
-        """Fewer do not train."""
+        """The number of workers below which a member does not train."""
         return self.workers["min"] if isinstance(self.workers, dict) else self.workers
 
     @property
     def max_workers(self) -> int:
+        """The number of workers that a member has when the cluster has the room."""
         return self.workers["max"] if isinstance(self.workers, dict) else self.workers
 
     @property

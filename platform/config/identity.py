@@ -1,4 +1,7 @@
-"""Configs as nested and flat dicts: what two runs must share to be the same experiment, and how they differ."""
+"""Configs as nested and flat dicts: what two runs must share to be the same experiment, and how they differ.
+
+In: `dataclasses.asdict` of a config. Out: its identity, the same with dotted keys, and the differences of two.
+"""
 
 import dataclasses
 from typing import Any
@@ -20,12 +23,15 @@ NOT_IDENTITY = (
     "sweep",
     "promote",
 )
-# (What the shards hold is part of it: see `experiment.fingerprint`; where they lie is not.)
+# What the shards hold is part of the identity (see `experiment.fingerprint`); where they are is not.
 NOT_IDENTITY_NESTED = {
     "data": ("shards", "source", "value_range", "duplicates", "max_corrupt"),
     "loader": ("threads", "prefetch_batches", "log_samples"),
     "training": ("max_attempts", "max_batch_per_worker", "log_every_steps"),
 }
+# Settings that are newer than some experiments, with what these had: of that value they are left out, so that an
+# experiment that was begun without them is still the same.
+NEWER = {"optim": {"name": "sgd"}}
 
 
 def identity(config: dict[str, Any]) -> dict[str, Any]:
@@ -33,6 +39,8 @@ def identity(config: dict[str, Any]) -> dict[str, Any]:
     kept = {key: value for key, value in config.items() if key not in NOT_IDENTITY}
     for section, keys in NOT_IDENTITY_NESTED.items():
         kept[section] = {key: value for key, value in kept[section].items() if key not in keys}
+    for section, before in NEWER.items():
+        kept[section] = {key: value for key, value in kept[section].items() if before.get(key, ...) != value}
     return kept
 
 

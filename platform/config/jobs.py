@@ -10,9 +10,11 @@ PACK_ACTIONS = ("write", "verify", "index")
 
 @dataclass
 class PackConfig:
-    """What `job=pack` does with the shards in `data.shards`."""
+    """What `job=pack` does with `data.source` and the shards in `data.shards`."""
 
-    action: str = "write"  # from data.source; verify: compare checksums; index: shards that others made
+    action: str = (
+        "write"  # write: pack data.source; verify: compare checksums; index: make one for other people's shards
+    )
     label: str = "cls"  # index: the member that holds the label, or json:FIELD; json:a.b is b in a
     image: str = ""  # index: the member that holds the image, e.g. input.jpg; "": the jpg, jpeg, png or webp
 
@@ -54,12 +56,12 @@ CHAOS_TARGETS = ("worker", "node", "drain", "stall", "driver", "tracker", "stora
 
 @dataclass
 class ChaosConfig:
-    """What `job=chaos` does to a run, to compare its end with that of an undisturbed one."""
+    """Which failures `job=chaos` injects into a run, whose result it compares with an undisturbed one's."""
 
     targets: list[str] = field(default_factory=lambda: ["worker", "node", "driver"])  # chosen from at random
-    kills: int = 5
-    steps: list[int] = field(default_factory=list)  # global steps to strike at; none: random ones
-    seed: int = 0  # of what is struck, and when
+    kills: int = 5  # failures in all
+    steps: list[int] = field(default_factory=list)  # global steps at which they happen; none: random ones
+    seed: int = 0  # of the random targets and steps
     down_s: float = 5.0  # until a node, the tracker or the storage comes back
     nodes: int = 2  # of the private cluster (cluster.address=null), besides a head without work
 
@@ -80,20 +82,18 @@ OBJECTIVES = ("top1", "images_per_s")
 
 @dataclass
 class SweepConfig:
-    """What `job=sweep` varies, who chooses the points, which trials it ends early, and how sure it wants to be."""
+    """What `job=sweep` varies, how points are chosen, which trials are stopped early, and how many seeds each gets."""
 
     space: dict[str, Any] = field(default_factory=dict)  # dotted key or config group -> values: see sweep/space.py
-    search: str = "grid"  # every point; random: `points` of them; tpe: Optuna's, which learns from those before
-    points: int | None = None  # random, tpe: how many
+    search: str = "grid"  # grid: every point; random: `points` of them; tpe: Optuna's, which learns from earlier ones
+    points: int | None = None  # random, tpe: how many points
     max_trials: int = 100  # points x seeds; a larger sweep stops before it starts
-    seeds: int = 1  # trainings of a point, from other initial weights and in another order
-    finalists: int | None = (
-        None  # the best points after their first seed, which get the other seeds; None: all get them
-    )
-    objectives: list[str] = field(default_factory=lambda: ["top1"])  # tpe: both, for the best trade-offs
-    scheduler: str = "none"  # who ends trials early, or (pbt) has weak ones go on from strong ones
-    grace_epochs: int = 1  # asha, median: no trial ends before; pbt: epochs between its looks
-    reduction: int = 3  # asha, hyperband: of so many trials one goes on
+    seeds: int = 1  # trainings of a point, each with other initial weights and another order
+    finalists: int | None = None  # points that get more than the first seed, the best by it; None: all points
+    objectives: list[str] = field(default_factory=lambda: ["top1"])  # tpe: top1 and images_per_s, for a Pareto front
+    scheduler: str = "none"  # none, or of Ray Tune: asha, hyperband, median, pbt
+    grace_epochs: int = 1  # asha, median: no trial is stopped earlier; pbt: epochs between perturbations
+    reduction: int = 3  # asha, hyperband: one of so many trials continues
     mutate: dict[str, Any] = field(default_factory=dict)  # pbt: key -> factors; none: {optim.lr: [0.8, 1.25]}
     seed: int = 0  # of the search
 
@@ -138,9 +138,11 @@ class PromoteConfig:
 
     sweep: str | None = None  # the sweep's folder: runs/NAME
     count: int = 1  # 1: an experiment of one training; more: an ensemble
-    choose: str = "best"  # diverse: no two that differ in numbers only; greedy: those that complete each other best
+    choose: str = (
+        "best"  # diverse: no two that differ in numbers only; greedy: the best ensemble, built member by member
+    )
     experiment: str = "googlenet_ens_from_sweep"  # conf/experiment/NAME.yaml
-    replace: bool = False  # write over a file of that name
+    replace: bool = False  # overwrite a file of that name
 
     def __post_init__(self) -> None:
         seal(self, "promote.")

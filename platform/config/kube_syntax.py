@@ -19,35 +19,38 @@ CRON_NAMES = ("@yearly", "@annually", "@monthly", "@weekly", "@daily", "@midnigh
 
 
 def is_name(text: str) -> bool:
-    """Of an object: what all kinds take, at most 63 characters."""
+    """Whether it can name an object of any kind: at most 63 characters of RFC 1123."""
     return re.fullmatch(LABEL, text) is not None
 
 
 def is_subdomain(text: str) -> bool:
-    """Of a StorageClass, say: names with dots between them, at most 253 characters."""
+    """Whether it is names with dots between them, at most 253 characters, as of a StorageClass."""
     return len(text) <= 253 and re.fullmatch(SUBDOMAIN, text) is not None
 
 
 def is_label_value(text: str) -> bool:
+    """Whether it is empty, or at most 63 letters, digits, `-`, `_` and `.`, with a letter or digit at each end."""
     return re.fullmatch(rf"({WORD})?", text, re.ASCII) is not None
 
 
 def is_label_key(text: str) -> bool:
-    """Of labels, annotations and resources: NAME, or DOMAIN/NAME."""
+    """Whether it can be the key of a label, an annotation or a resource: NAME, or DOMAIN/NAME."""
     prefix, slash, name = text.rpartition("/")
     return (not slash or is_subdomain(prefix)) and re.fullmatch(WORD, name, re.ASCII) is not None
 
 
 def is_image(text: str) -> bool:
+    """Whether it is an image's reference: [HOST/]REPOSITORY[:TAG][@DIGEST]."""
     return re.fullmatch(IMAGE, text, re.ASCII) is not None
 
 
 def is_address(text: str) -> bool:
-    """HOST:PORT, also behind redis:// or rediss://."""
+    """Whether it is HOST:PORT, also behind redis:// or rediss://."""
     return re.fullmatch(r"(rediss?://)?[A-Za-z0-9.-]+:\d{1,5}", text, re.ASCII) is not None
 
 
 def is_cron(text: str) -> bool:
+    """Whether it is a cron expression of five fields, or a name as `@daily`."""
     fields = text.split(" ")
     return text in CRON_NAMES or (
         len(fields) == len(CRON_FIELDS)

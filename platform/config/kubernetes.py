@@ -1,4 +1,4 @@
-"""`cluster.kube`: what a run takes of Kubernetes, as a RayJob."""
+"""`cluster.kube`: the RayJob of a run on Kubernetes."""
 
 import posixpath
 import re
@@ -36,16 +36,16 @@ _TAKEN_PATHS = ("/tmp", "/dev", "/cache", "/opt", "/usr", "/bin", "/etc", "/proc
 
 @dataclass
 class KubeConfig:
-    """The RayJob that `cluster=kuberay` makes. Sizes are of one pod; gb are of 2**30 bytes, as Kubernetes' Gi."""
+    """The RayJob that `cluster=kuberay` makes. Sizes are those of one pod; a gb is 2**30 bytes, Kubernetes' Gi."""
 
     image: str = "platform:0.1.0-ray2.60.0"  # of the Dockerfile, in a registry that the nodes can pull from
     pull_secrets: list[str] = field(default_factory=list)  # names of Secrets with the registry's login
     namespace: str = "platform"
     context: str | None = None  # of the kubeconfig; None: the current one
-    follow: bool = True  # false: submit and leave
+    follow: bool = True  # print the log until the end; false: submit and exit
     # Worker pods
     workers_per_pod: int = 1  # a node of eight GPUs is best used by one pod of eight workers
-    pods: Any = None  # a number, or {min: 1, max: 8} for the autoscaler; None: what the members side by side need
+    pods: Any = None  # a number, or {min: 1, max: 8} for the autoscaler; None: enough for the members side by side
     memory_gb: int = 32
     shared_memory_gb: int = 8  # /dev/shm, a part of memory_gb: NCCL's, and Ray's objects
     head_cpus: int = 2
@@ -61,23 +61,23 @@ class KubeConfig:
     # Which nodes
     gpu_resource: str = "nvidia.com/gpu"  # nodes tainted with it are tolerated
     node_selector: dict[str, str] = field(default_factory=dict)  # of worker pods
-    capacity: str = "any"  # spot, on_demand: of worker pods; the head never asks for spot
-    provider: str = "gke"  # whose labels say so: gke, eks, aks, karpenter
+    capacity: str = "any"  # of worker pods: any, spot or on_demand; the head never asks for spot
+    provider: str = "gke"  # whose labels mark spot nodes: gke, eks, aks, karpenter
     topology_key: str | None = None  # a node label, topology.kubernetes.io/zone say: workers close together by it
     # Queue and priority
     queue: str | None = None  # Kueue's LocalQueue: the job waits, suspended, until there is room
     queue_priority: str | None = None  # Kueue's WorkloadPriorityClass
     priority_class: str | None = None  # Kubernetes' PriorityClass of the pods
-    gang: str = "none"  # scheduler that starts all pods or none, as the operator was set up with
+    gang: str = "none"  # gang scheduler (all pods start, or none) that the KubeRay operator was set up with
     gang_queue: str | None = None
     # Time
-    schedule: str | None = None  # as cron's "0 2 * * *": a RayCronJob, which makes such a job at each of these times
-    retries: int = 3  # clusters after the first; each goes on from the newest checkpoints
+    schedule: str | None = None  # cron expression, as "0 2 * * *": a RayCronJob, which makes such a job each time
+    retries: int = 3  # clusters after the first; each resumes from the newest checkpoints
     deadline_h: float = 168.0  # of each attempt, then the job fails
     start_timeout_s: int = 3600  # from submitting until it runs; not with a queue
-    keep_failed_s: int = 0  # a failed job's cluster stays for so long, to be looked at
+    keep_failed_s: int = 0  # a failed job's cluster stays for so long, for debugging
     keep_days: float = 7.0  # then the RayJob is deleted; runs and MLflow stay. With a queue it stays until you do
-    idle_s: int = 300  # the autoscaler gives a pod back that does nothing for so long
+    idle_s: int = 300  # the autoscaler removes a pod that is idle for so long
     # Ray's own state in Redis: the cluster survives its head's restart (the launcher there does not; it is retried)
     redis_address: str | None = None
     redis_secret: str = "platform-redis"  # name of the Secret with its `password`
@@ -136,7 +136,7 @@ class KubeConfig:
 
     @property
     def pods_range(self) -> tuple[int, int] | None:
-        """The least and the most worker pods, None where nobody said."""
+        """The fewest and the most worker pods; None: not given."""
         if isinstance(self.pods, dict):
             return self.pods["min"], self.pods["max"]
         return None if self.pods is None else (self.pods, self.pods)

@@ -20,8 +20,10 @@ from platform.config.checks import (
     require_seed,
     seal,
 )
+from platform.config.choices import AVERAGINGS, DECODERS, OPTIMISERS, SAMPLING_METHODS, SCHEDULES
 from platform.config.cluster import ClusterConfig
 from platform.config.jobs import BenchConfig, ChaosConfig, PackConfig, PromoteConfig, SweepConfig
+from platform.config.models import GoogLeNetConfig, ModelConfig
 from platform.overrides import join
 
 
@@ -46,7 +48,7 @@ class DataConfig:
     # None: of 16 bits the smallest and largest there are; integers of 32 bits and floating-point numbers are refused
     value_range: list[float] | None = None
     duplicates: str = "keep"  # images whose bytes are equal, when packing: keep, drop all but one, or refuse; said
-    max_corrupt: int = 100  # unreadable images: of a packing; of a worker and pass in training, before the member stops
+    max_corrupt: int = 100  # unreadable images allowed, in a packing, and for each worker in an epoch of training
 
     def __post_init__(self) -> None:
         seal(self, "data.")
@@ -76,18 +78,15 @@ class DataConfig:
         require(min(self.std) > 0, f"data.std is {self.std}; every channel needs more than 0")
 
 
-DECODERS = ("cpu", "gpu")
-
-
 @dataclass
 class LoaderConfig:
-    """How samples are ordered and fetched. `streams` and `block` define the order; the rest only its speed."""
+    """How samples are ordered and read. `streams` and `block` define the order, the others only the speed."""
 
     streams: int = 8  # canonical streams; any number of workers up to it sees the same global batches
     block: int = 4096  # samples shuffled together within a stream
-    threads: int = 0  # decoding threads per worker; 0: one per processor the worker holds
+    threads: int = 0  # decoding threads per worker; 0: one per CPU of the worker
     prefetch_batches: int = 4
-    decoder: str = "cpu"  # gpu: crops are decoded by the workers' GPUs; pixels differ by rounding
+    decoder: str = "cpu"  # of DECODERS; gpu: crops are decoded by the workers' GPUs, and pixels differ by rounding
     log_samples: bool = False  # write the sample ids of every step beside the member's checkpoints
 
     def __post_init__(self) -> None:
@@ -98,7 +97,7 @@ class LoaderConfig:
         require_choice("loader.decoder", self.decoder, DECODERS)
 
     def require_gpu(self, *, available: bool) -> None:
-        """Refuse to decode on what is not there."""
+        """Refuse a decoder that needs a GPU where the workers have none."""
         require(
             available or self.decoder == "cpu",
             f"loader.decoder is {self.decoder}, but the workers have no GPU; give loader.decoder=cpu",
@@ -113,9 +112,9 @@ class StorageConfig:
     """How shards at a URL reach this machine. Credentials come from where each store's own tools look for them."""
 
     cache: str = "data/cache"  # folder on a disk of each node, shared by its processes; memory: no disk
-    cache_gb: float = 50.0  # of 1e9 bytes; what was not used for longest makes room
+    cache_gb: float = 50.0  # of 1e9 bytes; beyond it the least recently used shards are removed
     threads: int = 4  # shards fetched at a time by each worker
-    attempts: int = 8  # of each piece of a shard (8 MiB), with growing pauses, before the run stops
+    attempts: int = 8  # at each piece of a shard (8 MiB), with exponential backoff, before the run stops
     timeout_s: float = 60.0  # for one piece, read or written; for a removal
 
     def __post_init__(self) -> None:
@@ -127,7 +126,6 @@ class StorageConfig:
         require(self.timeout_s > 0, f"storage.timeout_s is {self.timeout_s}; give more than 0")
 
 
-SAMPLING_METHODS = ("area_aspect", "random_square", "centre_square")
 INTERPOLATIONS = ("bilinear", "bicubic", "area", "nearest", "random")
 
 
@@ -135,8 +133,8 @@ INTERPOLATIONS = ("bilinear", "bicubic", "area", "nearest", "random")
 class SamplingConfig:
     """Which part of an image a training sample shows, and how its colours are changed."""
 
-    name: str = "multi_scale"
-    method: str = "area_aspect"
+    name: str = "multi_scale"  # for tables
+    method: str = "area_aspect"  # of SAMPLING_METHODS
     area: list[float] = field(default_factory=lambda: [0.08, 1.0])  # share of the image, uniform
     aspect: list[float] = field(default_factory=lambda: [3 / 4, 4 / 3])  # width / height, log-uniform
     interpolation: str = "bilinear"  # "random": one of the four for each sample
@@ -154,40 +152,19 @@ class SamplingConfig:
         require_at_least("sampling.lighting_std", self.lighting_std, 0)
 
 
-TORCHVISION = "torchvision/"  # and the name of one of its networks
-
-
-@dataclass
-class ModelConfig:
-    """The network."""
-
-    name: str = "googlenet"  # or torchvision/NAME
-    width: float = 1.0  # multiplier of every width
-    batch_norm: bool = False
-    naive: bool = False  # modules without reductions (Fig. 2a)
-    local_response_norm: bool = False
-    dropout: float = 0.4
-    auxiliary_weight: float = 0.3  # of each auxiliary head's loss
-
-    def __post_init__(self) -> None:
-        known = self.name == "googlenet" or self.name.startswith(TORCHVISION)
-        require(known, f"model.name is {self.name!r}; give googlenet, or torchvision/NAME for one of torchvision's")
-        require(0.1 <= self.width <= 16, f"model.width is {self.width}; give 0.1 to 16")
-        require(0 <= self.dropout < 1, f"model.dropout is {self.dropout}; give a share in [0, 1)")
-        require_at_least("model.auxiliary_weight", self.auxiliary_weight, 0)
-
-
 @dataclass
 class OptimConfig:
-    """Stochastic gradient descent."""
+    """The optimiser."""
 
-    lr: float = 0.01
+    name: str = "sgd"  # of OPTIMISERS
+    lr: float = 0.01  # learning rate, which `schedule` multiplies
     momentum: float = 0.9
     nesterov: bool = False
-    weight_decay: float = 2e-4
+    weight_decay: float = 2e-4  # of weights; biases and normalisation have none
     clip_norm: float = 0.0  # largest norm of the whole gradient; 0: not clipped
 
     def __post_init__(self) -> None:
+        require_choice("optim.name", self.name, OPTIMISERS)
         require(self.lr > 0, f"optim.lr is {self.lr}; give more than 0")
         require(0 <= self.momentum < 1, f"optim.momentum is {self.momentum}; give a share in [0, 1)")
         require(not self.nesterov or self.momentum > 0, "optim.nesterov needs optim.momentum above 0; it is 0")
@@ -195,21 +172,18 @@ class OptimConfig:
         require_at_least("optim.clip_norm", self.clip_norm, 0)
 
 
-SCHEDULES = ("step_decay", "constant", "linear", "cosine", "polynomial", "one_cycle")
-
-
 @dataclass
 class ScheduleConfig:
     """The learning rate as a multiple of `optim.lr` over the run."""
 
-    name: str = "step_decay"
-    factor: float = 0.96  # step_decay: the rate falls by 4% ...
+    name: str = "step_decay"  # of SCHEDULES
+    factor: float = 0.96  # step_decay: the learning rate is multiplied by this ...
     every_epochs: float = 8.0  # ... every 8 epochs (GoogLeNet)
-    final: float = 0.0  # linear, cosine, polynomial, one_cycle: share of the rate left at the end
-    power: float = 2.0  # polynomial: of the share of the run that is left; 1: linear, below: falls late, above: early
-    initial: float = 0.04  # one_cycle: share of the rate at the start
-    rise: float = 0.3  # one_cycle: share of the run, after the warm-up, until the whole rate is reached
-    warmup_epochs: float = 0.0  # linear from 0 to where the schedule starts, in front of any schedule
+    final: float = 0.0  # linear, cosine, polynomial, one_cycle: multiple of optim.lr at the end
+    power: float = 2.0  # polynomial: exponent of the share of the run that is left; 1: linear
+    initial: float = 0.04  # one_cycle: multiple of optim.lr at the start
+    rise: float = 0.3  # one_cycle: share of the run, after the warm-up, until optim.lr is reached
+    warmup_epochs: float = 0.0  # linear from 0 to where the schedule starts, before any schedule
 
     def __post_init__(self) -> None:
         require_choice("schedule.name", self.name, SCHEDULES)
@@ -225,27 +199,26 @@ class ScheduleConfig:
         require(0 <= warmup < math.inf, f"schedule.warmup_epochs is {warmup}; give at least 0, and not infinitely many")
 
 
-AVERAGINGS = ("polyak", "ema", "none")
 PRECISIONS = ("auto", "float32", "bfloat16")
 
 
 @dataclass
 class TrainingConfig:
-    """How long, in what batches, in what arithmetic; which average of the weights is evaluated."""
+    """How long, in what batches, in what precision; which average of the weights is evaluated."""
 
     epochs: float = 12.0
     batch_size: int = 32  # global: over all workers and accumulated micro-batches
-    max_batch_per_worker: int = 256  # more than this is accumulated
-    precision: str = "auto"  # auto: bfloat16 where the processor or GPU has it in hardware
+    max_batch_per_worker: int = 256  # images in one forward pass; more than this is accumulated
+    precision: str = "auto"  # auto: bfloat16 where the CPU or GPU has it in hardware
     channels_last: bool = True
-    averaging: str = "polyak"
+    averaging: str = "polyak"  # of AVERAGINGS
     averaging_start: float = 0.5  # polyak: share of the run after which the uniform average begins
     averaging_epochs: float = 1.0  # ema: horizon, epochs after which a step has faded to 1/e
     log_every_steps: int = 10
-    max_attempts: int = 3  # starts in a row that get a member no further, before it is given up
-    bad_steps: str = "stop"  # at a loss or gradient that is not finite, or too long; skip: leave the step's update out
-    max_bad_steps: int = 10  # skip: as many in a row stop the member after all
-    max_gradient_norm: float = 0.0  # a longer gradient is a bad step, too; 0: any length will do
+    max_attempts: int = 3  # starts in a row without progress, before a member is given up
+    bad_steps: str = "stop"  # at a loss or gradient that is not finite, or above the limit; skip: without the update
+    max_bad_steps: int = 10  # skip: so many in a row stop the member after all
+    max_gradient_norm: float = 0.0  # a gradient of a larger L2 norm is a bad step, too; 0: no limit
 
     def __post_init__(self) -> None:
         require(0 < self.epochs < 1e6, f"training.epochs is {self.epochs}; give more than 0, less than a million")
@@ -264,14 +237,14 @@ class TrainingConfig:
 
 @dataclass
 class CheckpointConfig:
-    """When the training state is saved, where to, and how much of it is kept. A killed run goes on from there."""
+    """When the training state is saved, where to, and how many are kept. A killed run resumes from the newest."""
 
     every_s: float = 300.0
     every_steps: int = 0  # as well; 0: by time alone
     with_evaluations: bool = False  # as well, with every single-view evaluation, and on disk before training goes on
     keep: int = 2  # newest ones
     keep_best: bool = True  # and the one of the best single-view score so far (evaluation.every_epochs)
-    copy_to: str | None = None  # folder or URL that gets every one, too; a lost machine's run goes on from there
+    copy_to: str | None = None  # folder or URL for a copy of each; a run whose machine is lost resumes from there
     max_failures: int = 3  # in a row that could not be written, before the member stops
     grace_s: float = 20.0  # after Ctrl-C, SIGTERM or before a resize, for a last one
 
@@ -351,7 +324,7 @@ class TrackingConfig:
     uri: str = "sqlite:///mlflow.db"
     experiment: str = "platform"
     system_metrics_every_s: float = 10.0
-    required: bool = False  # true: stop before training where MLflow does not answer; false: what it should get waits
+    required: bool = False  # where MLflow does not answer, true: stop before training; false: queue metrics in a file
 
     def __post_init__(self) -> None:
         seal(self, "tracking.")
@@ -378,13 +351,13 @@ class Config:
     seed: int = 0  # initial weights and, with `order_seed`, everything random
     order_seed: int = 0  # order of the images, their crops and the dropout masks
     output_dir: str = "runs"  # a path that every node sees
-    fresh: bool = False  # move an earlier run of this name aside and start anew
+    fresh: bool = False  # move an earlier run of this name aside and start again
     data: DataConfig = field(default_factory=DataConfig)
     storage: StorageConfig = field(default_factory=StorageConfig)
     pack: PackConfig = field(default_factory=PackConfig)
     loader: LoaderConfig = field(default_factory=LoaderConfig)
     sampling: SamplingConfig = field(default_factory=SamplingConfig)
-    model: ModelConfig = field(default_factory=ModelConfig)
+    model: ModelConfig = field(default_factory=GoogLeNetConfig)
     optim: OptimConfig = field(default_factory=OptimConfig)
     schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
     training: TrainingConfig = field(default_factory=TrainingConfig)
@@ -425,17 +398,17 @@ class Config:
         )
 
     def shares(self, world: int) -> list[int]:
-        """Images of a global batch for each of `world` workers, which have whole streams: the largest share first."""
+        """Images of a global batch for each of `world` workers, which read whole streams; the largest first."""
         per_stream = self.training.batch_size // self.loader.streams
         return [per_stream * len(range(rank, self.loader.streams, world)) for rank in range(world)]
 
     def batch_per_worker(self, world: int) -> int:
-        """The largest share."""
+        """Images of a global batch for the worker with the most."""
         return self.shares(world)[0]
 
     @property
     def smallest_part(self) -> int:
-        """The fewest images that go through the network at once, at any number of workers."""
+        """The fewest images of any forward pass in training, whatever the number of workers."""
         limit = self.training.max_batch_per_worker
         worlds = range(self.cluster.min_workers, self.cluster.max_workers + 1)
         shares = {share for world in worlds for share in self.shares(world)}

@@ -1,4 +1,4 @@
-"""The settings of a config by their dotted keys: of which kind they are, which of them a mistyped one may be.
+"""The settings of a config by their dotted keys: their types, and the ones that a mistyped key may mean.
 
 In: nothing, or a key. Out: keys, read off the dataclasses of `sections`.
 """
@@ -14,6 +14,7 @@ from platform.config.checks import ConfigError
 from platform.config.cluster import ClusterConfig
 from platform.config.identity import flatten
 from platform.config.kubernetes import KubeConfig
+from platform.config.models import MODELS, ModelConfig
 from platform.config.sections import Config
 
 
@@ -30,7 +31,7 @@ def lists() -> frozenset[str]:
 
 
 def sections() -> dict[str, list[str]]:
-    """Of each section of settings, those that are directly in it."""
+    """Section -> the names of the settings directly in it."""
     found: dict[str, list[str]] = {}
     for key, _ in _settings(Config):
         section, _, name = key.rpartition(".")
@@ -39,17 +40,24 @@ def sections() -> dict[str, list[str]]:
 
 
 def _settings(section: type, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """(dotted key, type) of each, those of every network that there is among them."""
     for name, kind in get_type_hints(section).items():
         inner = [each for each in (kind, *get_args(kind)) if dataclasses.is_dataclass(each)]
-        if inner:
+        if kind is ModelConfig:
+            yield from {
+                key: of for model in MODELS.values() for key, of in _settings(model, f"{prefix}{name}.")
+            }.items()
+        elif inner:
             yield from _settings(inner[0], f"{prefix}{name}.")  # pyright: ignore[reportArgumentType]
         else:
             yield f"{prefix}{name}", kind
 
 
 def unknown_key(key: str) -> str:
-    """The message for a key that Hydra does not find, with the nearest that exist."""
+    """The error message for a key that Hydra does not find, with the nearest keys that exist."""
     known = list(flatten(asdict(Config(cluster=ClusterConfig(kube=KubeConfig())))))
+    if owners := [name for name, model in MODELS.items() if key in _own_settings(model)]:
+        return f"{key} is a setting of {' and '.join(owners)}, and another network is chosen here; leave it out"
     if key in known:
         return f"{key} gets entries it does not have yet; write +{key}=..."
     near = difflib.get_close_matches(key, known, n=3, cutoff=0.6)
@@ -57,8 +65,15 @@ def unknown_key(key: str) -> str:
     return f"{key} does not exist; {remedy}"
 
 
+def _own_settings(model: type[ModelConfig]) -> set[str]:
+    """Dotted keys of what not every network has."""
+    return {f"model.{each.name}" for each in dataclasses.fields(model)} - {
+        f"model.{each.name}" for each in dataclasses.fields(ModelConfig)
+    }
+
+
 def refuse_empty(config: Config) -> None:
-    """Refuse strings without a character, as an unset variable of a shell leaves them: no path and no name is empty.
+    """Refuse empty strings, as an unset shell variable leaves them: no path and no name is empty.
 
     Raises:
         ConfigError: with the setting.

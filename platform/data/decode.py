@@ -1,9 +1,9 @@
 """Bytes to pixels: decode only the region asked for.
 
-JPEG goes through nvImageCodec on the processor (libjpeg-turbo inside, region decoding, one decoder per thread, no
-GIL); every other format, and JPEG of four components (CMYK), through Pillow: `modes` says what becomes of 16 bits and
-transparency. EXIF orientation is ignored throughout, as torchvision and webdataset do: boxes and labels are made on the
-stored pixels.
+JPEG is decoded by nvImageCodec on the CPU (libjpeg-turbo inside, region decoding, one decoder per thread, without the
+GIL); every other format, and JPEG of four components (CMYK), by Pillow: `modes` says what becomes of 16 bits and
+transparency. EXIF orientation is ignored throughout, as in torchvision and webdataset: boxes and labels are of the stored
+pixels. `decoders` chooses between CPU and GPU.
 """
 
 import contextlib
@@ -22,12 +22,12 @@ from PIL import Image, UnidentifiedImageError
 from platform.data.modes import in_rgb
 
 FORMATS = ("JPEG", "PNG", "WEBP")  # of the many that Pillow knows, some start other programs (EPS: Ghostscript)
-MOST_PIXELS = 2 * 89_478_485  # where Pillow too takes an image for an attack: half a gigabyte decoded
-MOST_ASPECT = 1000  # its views are squares of its shorter side, enlarged with all the rest
+MOST_PIXELS = 2 * 89_478_485  # Pillow's own limit against decompression bombs: half a gigabyte decoded
+MOST_ASPECT = 1000  # evaluation scales the shorter side up, and the longer one with it
 
 
 class CorruptImage(ValueError):
-    """Bytes that are no image this platform reads."""
+    """Bytes that are not an image, or not one that is read here."""
 
 
 @dataclass(frozen=True)
@@ -41,12 +41,15 @@ class Box:
 
     @property
     def size(self) -> tuple[int, int]:
-        """(height, width)"""
+        """(height, width) in pixels."""
         return self.bottom - self.top, self.right - self.left
 
 
 class EncodedImage:
-    """An image whose size is known and whose pixels are not decoded yet.
+    """An image whose `width` and `height` are known and whose pixels are not decoded yet.
+
+    Args:
+        data: the file's bytes; they must not change.
 
     Raises:
         CorruptImage: the bytes have no readable header, or the image is too large or too long.
@@ -56,10 +59,10 @@ class EncodedImage:
         self._data = data  # whose memory the stream reads
         self._stream = None
         if data[:2] == b"\xff\xd8":
-            with contextlib.suppress(RuntimeError):  # what nvImageCodec does not read, Pillow decides about
+            with contextlib.suppress(RuntimeError):  # Pillow may read what nvImageCodec does not
                 stream = _codec().CodeStream(np.frombuffer(data, np.uint8))
                 self.width, self.height = int(stream.width), int(stream.height)
-                # It takes CMYK without Adobe's marker for not inverted, against what Pillow and those who write it do.
+                # CMYK goes to Pillow: without Adobe's marker nvImageCodec assumes that it is not inverted.
                 self._stream = stream if stream.num_channels in (1, 3) and stream.precision == 8 else None
         if self._stream is None:
             with _pillow_errors():
@@ -72,10 +75,10 @@ class EncodedImage:
             )
 
     def decode(self, box: Box | None = None) -> NDArray[np.uint8]:
-        """Pixels of `box` (default: all), `[H, W, 3]` RGB.
+        """Pixels of `box` (default: all), `[H, W, 3]` RGB, uint8.
 
         Raises:
-            CorruptImage: torn or unreadable data.
+            CorruptImage: the data are truncated or damaged.
         """
         box = box or Box(0, 0, self.width, self.height)
         region = self.region(box)
@@ -89,7 +92,7 @@ class EncodedImage:
             return np.asarray(in_rgb(_open(self._data), (box.left, box.top, box.right, box.bottom)))
 
     def region(self, box: Box) -> Any:
-        """nvImageCodec's view of `box`; None for what it does not read."""
+        """nvImageCodec's code stream of `box`, which its decoders take; None for an image that it does not read."""
         if self._stream is None:
             return None
         return self._stream.get_sub_code_stream(region=_codec().Region(box.top, box.left, box.bottom, box.right))
@@ -103,7 +106,7 @@ def _open(data: bytes | memoryview) -> Image.Image:
 def _pillow_errors() -> Iterator[None]:
     try:
         yield
-    except Exception as error:  # its decoders raise whatever they stumble upon
+    except Exception as error:  # its decoders raise errors of many types
         reason = "no image format known here" if isinstance(error, UnidentifiedImageError) else str(error)
         raise CorruptImage(reason or type(error).__name__) from error
 
@@ -114,9 +117,9 @@ _module_lock = threading.Lock()
 
 
 def _codec() -> Any:
-    """nvImageCodec's module. Its import writes to stderr that nvJPEG, which the processor does not need, is absent."""
+    """nvImageCodec's module. Its import writes to stderr that nvJPEG is absent, which the CPU decoder does not need."""
     global _module
-    if _module is not None:  # asked three times an image: without the lock where it can be
+    if _module is not None:  # called three times an image: without the lock from the second time on
         return _module
     with _module_lock:
         if _module is None:
@@ -125,7 +128,7 @@ def _codec() -> Any:
                 from nvidia import nvimgcodec as loaded
 
                 nvimgcodec: Any = loaded  # its names are made at run time
-                nvimgcodec.CodeStream(_SMALLEST_JPEG)  # the plug-ins load, and complain, at the first use
+                nvimgcodec.CodeStream(_SMALLEST_JPEG)  # plug-ins are loaded, and write to stderr, at the first use
             _module = nvimgcodec
     return _module
 
@@ -138,7 +141,7 @@ def _decoder() -> tuple[Any, Any]:
 
 
 def new_decoder(gpu: int | None = None) -> tuple[Any, Any]:
-    """A decoder, for one thread, on the processor or a GPU; and the parameters of its `decode`."""
+    """A decoder for one thread, on the CPU or on the GPU of this index; and the parameters of its `decode`."""
     codec = _codec()
     on_cpu = {"backends": [codec.Backend(codec.BackendKind.CPU_ONLY)], "device_id": codec.NVIMGCODEC_DEVICE_CPU_ONLY}
     with _module_lock, _silent_stderr():
@@ -148,7 +151,7 @@ def new_decoder(gpu: int | None = None) -> tuple[Any, Any]:
 
 @contextlib.contextmanager
 def _silent_stderr() -> Iterator[None]:
-    """Send what C code writes to file descriptor 2 nowhere. Only around one call: other threads share it."""
+    """Discard what C code writes to file descriptor 2. Around single calls only: all threads share it."""
     sys.stderr.flush()
     saved = os.dup(2)
     nowhere = os.open(os.devnull, os.O_WRONLY)

@@ -1,12 +1,14 @@
 """Which part of an image a training sample shows: size and uniform draws in, a crop out. Pure arithmetic.
 
 Every method comes down to a box of source pixels that is resized to the network's input, so that only the box needs
-decoding. The colours are changed later, on the device (`pixels`).
+decoding. The colours are changed later, on the device (`pixels`). A new method is a function here, and its line in
+`platform/config/choices.py`.
 """
 
 import math
 from dataclasses import dataclass
 
+from platform.config.choices import SAMPLING_METHODS, chosen
 from platform.config.sections import DataConfig, SamplingConfig
 from platform.data.decode import Box
 
@@ -33,11 +35,8 @@ class Crop:
 
 
 def crop(sampling: SamplingConfig, data: DataConfig, width: int, height: int, draws: list[float]) -> Crop:
-    """The crop of a `width` x `height` image for a row of `DRAWS` uniform draws."""
-    if sampling.method == "area_aspect":
-        box = _area_aspect(sampling, data, width, height, draws)
-    else:
-        box = _square(width, height, draws, centred=sampling.method == "centre_square")
+    """The crop of an image of `width` x `height` pixels for a row of `DRAWS` uniform draws in [0, 1)."""
+    box = chosen(SAMPLING_METHODS[sampling.method])(sampling, data, width, height, draws)
     if sampling.interpolation == "random":
         interpolation = INTERPOLATION_CHOICES[int(draws[INTERPOLATION] * len(INTERPOLATION_CHOICES))]
     else:
@@ -53,8 +52,9 @@ def area_range(sampling: SamplingConfig, data: DataConfig) -> tuple[float, float
     return max(low, floor), max(high, floor)
 
 
-def _area_aspect(sampling: SamplingConfig, data: DataConfig, width: int, height: int, draws: list[float]) -> Box:
-    """Area uniform in its range, aspect log-uniform in its own (GD, training); the centre if ten tries do not fit."""
+def area_aspect(sampling: SamplingConfig, data: DataConfig, width: int, height: int, draws: list[float]) -> Box:
+    """Area uniform in its range, aspect ratio log-uniform in its own (GoogLeNet, section 6); the centre if ten tries do
+    not fit."""
     low, high = area_range(sampling, data)
     log_low, log_high = (math.log(aspect) for aspect in sampling.aspect)
     for attempt in range(ATTEMPTS):
@@ -68,12 +68,20 @@ def _area_aspect(sampling: SamplingConfig, data: DataConfig, width: int, height:
     return _placed(w, h, (width - w) // 2, (height - h) // 2)
 
 
-def _square(width: int, height: int, draws: list[float], *, centred: bool) -> Box:
+def random_square(sampling: SamplingConfig, data: DataConfig, width: int, height: int, draws: list[float]) -> Box:
     """AlexNet's crop, 224 of a shorter side of 256 px, as a box of the unresized image."""
-    side = max(1, round(min(width, height) / TEST_SCALE))
-    if centred:
-        return _placed(side, side, (width - side) // 2, (height - side) // 2)
+    side = _square_side(width, height)
     return _placed(side, side, int(draws[LEFT] * (width - side + 1)), int(draws[TOP] * (height - side + 1)))
+
+
+def centre_square(sampling: SamplingConfig, data: DataConfig, width: int, height: int, draws: list[float]) -> Box:
+    """The square of the same size in the middle, which is also what a single-view evaluation shows."""
+    side = _square_side(width, height)
+    return _placed(side, side, (width - side) // 2, (height - side) // 2)
+
+
+def _square_side(width: int, height: int) -> int:
+    return max(1, round(min(width, height) / TEST_SCALE))
 
 
 def _placed(w: int, h: int, left: int, top: int) -> Box:

@@ -11,7 +11,7 @@ from platform.cluster.resources import cpus_here
 from platform.cluster.runtime_env import fork_server
 from platform.config.checks import ConfigError, require
 from platform.config.cluster import ClusterConfig
-from platform.config.sections import MEMORY, TORCHVISION, Config, Experiment
+from platform.config.sections import MEMORY, Config, Experiment
 from platform.data.cache import ShardError
 from platform.data.index import INDEX_NAME, Index, has_index, read_index
 from platform.data.order import steps_per_epoch, total_steps, training_order
@@ -39,8 +39,8 @@ class MemberPlan:
 
     @property
     def cost(self) -> float:
-        """Relative, to balance lanes: a network's work grows with the square of its width."""
-        return self.images * self.config.model.width**2
+        """Relative, to balance lanes."""
+        return self.images * self.config.model.relative_cost
 
 
 @dataclass(frozen=True)
@@ -116,16 +116,15 @@ def plan_member(name: str, member: Config, train_samples: int, index: Index | No
 
 
 def _check_network(member: Config) -> None:
-    """GoogLeNet trains on all that its config allows; with batch norm it needs two images, as others do, where the last
-    maps are of one pixel.
+    """Whether the network trains on such images, unless that is known without trying.
 
     Raises:
         ConfigError: a network that does not exist or does not train on such images.
     """
     model = member.model
-    if not model.name.startswith(TORCHVISION) and not (model.batch_norm and member.smallest_part == 1):
+    if model.is_known_to_train(member.smallest_part):
         return
-    from platform.models.rehearsal import rehearse  # torch takes seconds, which a plan of GoogLeNet need not
+    from platform.models.rehearsal import rehearse  # torch takes seconds, which GoogLeNet's plan need not
 
     rehearse(model, member.data.classes, member.data.image_size, member.smallest_part)
 
@@ -293,10 +292,8 @@ def lines(plan: Plan) -> list[str]:
         f"{'member':<22}{'sampling':<22}{'model':<22}{'epochs':>8}{'steps':>9}{'images':>13}",
     ]
     for member in plan.members:
-        model = member.config.model
-        name = model.name + (f" x{model.width:g}" if model.width != 1 else "") + (" bn" if model.batch_norm else "")
         text.append(
-            f"{member.name:<22}{member.config.sampling.name:<22}{name:<22}"
+            f"{member.name:<22}{member.config.sampling.name:<22}{member.config.model.label:<22}"
             f"{member.config.training.epochs:>8g}{member.steps:>9}{member.images:>13,}"
         )
     return text

@@ -1,1 +1,1 @@
-"""Networks: name -> module with the given initial weights."""
+"""Networks: settings -> module with its initial weights. One file each, with a function `build`."""

@@ -1,6 +1,6 @@
-"""Dropout whose masks follow from the samples: any number of workers, in any parts of a batch, drops the same features.
+"""Dropout whose masks follow from the samples: any number of workers, with any accumulation, drops the same features.
 
-PyTorch's draws from one generator a process, so that its masks differ with the number of workers.
+PyTorch's own draws from one generator for each process, so that its masks depend on the number of workers.
 """
 
 from collections.abc import Sequence
@@ -15,12 +15,16 @@ _GAMMA, _FIRST, _SECOND = (value - 2**64 for value in (0x9E3779B97F4A7C15, 0xBF5
 class SampleDropout(nn.Module):
     """Zeroes features with probability `p` and scales the others by 1 / (1 - p), in training.
 
+    Args:
+        p: probability, in [0, 1).
+        number: of the layer in its network, which makes its masks independent of other layers'.
+
     Without keys (see `set_keys`) it draws from PyTorch's generator.
     """
 
     def __init__(self, p: float, number: int) -> None:
         super().__init__()
-        self.p, self.number = p, number  # the layer's number sets its masks apart from other layers'
+        self.p, self.number = p, number
         self.keys_N: Tensor | None = None
 
     def forward(self, x: Tensor) -> Tensor:
@@ -37,8 +41,8 @@ class SampleDropout(nn.Module):
 
 
 def by_sample(model: nn.Module) -> nn.Module:
-    """Put a SampleDropout in the place of every plain Dropout of `model`."""
-    for path, module in list(model.named_modules(remove_duplicate=False)):  # one in two places: two, of unlike masks
+    """Replace every plain Dropout of `model` by a SampleDropout, in place; returns `model`."""
+    for path, module in list(model.named_modules(remove_duplicate=False)):  # one used twice becomes two, of other masks
         if type(module) is nn.Dropout:
             model.set_submodule(path, SampleDropout(module.p, 0))
     for number, layer in enumerate(layers(model)):
@@ -47,11 +51,12 @@ def by_sample(model: nn.Module) -> nn.Module:
 
 
 def layers(model: nn.Module) -> list[SampleDropout]:
+    """The SampleDropout layers of a network, in order."""
     return [module for module in model.modules() if isinstance(module, SampleDropout)]
 
 
 def set_keys(layers: Sequence[SampleDropout], keys_N: Tensor | None) -> None:
-    """What the masks of the next forward pass follow from: one key a sample, below 2^53."""
+    """Set what the masks of the next forward pass follow from: one key a sample, int64 below 2^53; None: no keys."""
     for layer in layers:
         layer.keys_N = keys_N
 

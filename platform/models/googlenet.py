@@ -1,4 +1,4 @@
-"""GoogLeNet (Szegedy et al., *Going Deeper with Convolutions*, CVPR 2015, Table 1) from its published widths.
+"""GoogLeNet (Szegedy et al., *Going Deeper with Convolutions*, CVPR 2015, Table 1).
 
 In: images `[N, 3, H, W]`, H, W >= 32. Out: logits `[N, classes]`, and in training those of the two auxiliary heads.
 """
@@ -8,10 +8,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from platform.config.models import GoogLeNetConfig
+
 
 @dataclass(frozen=True)
 class InceptionWidths:
-    """One row of Table 1: output channels of each convolution of a module."""
+    """One row of Table 1: output channels of each convolution of an Inception module."""
 
     conv1: int
     reduce3: int
@@ -22,9 +24,11 @@ class InceptionWidths:
 
     @property
     def total(self) -> int:
+        """Output channels of the module."""
         return self.conv1 + self.conv3 + self.conv5 + self.pool
 
     def scaled(self, width: float) -> "InceptionWidths":
+        """Every width times `width`, see `scaled_width`."""
         scale = lambda channels: scaled_width(channels, width)  # noqa: E731
         return InceptionWidths(
             scale(self.conv1),
@@ -58,7 +62,7 @@ def scaled_width(channels: int, width: float) -> int:
 
 
 class ConvReLU(nn.Sequential):
-    """Convolution and ReLU, as after every convolution of the paper; batch-normalised between them on request."""
+    """Convolution and ReLU, with batch normalisation between them on request. `[N, c_in, H, W]` -> `[N, c_out, ...]`."""
 
     def __init__(self, c_in: int, c_out: int, kernel: int, stride: int = 1, *, batch_norm: bool = False) -> None:
         conv = nn.Conv2d(c_in, c_out, kernel, stride, padding=kernel // 2, bias=not batch_norm)
@@ -89,7 +93,7 @@ class Inception(nn.Module):
 
 
 class NaiveInception(nn.Module):
-    """The module without reductions (Fig. 2a): its pooling branch hands all input channels on, so depth is dear."""
+    """The module without reductions (Fig. 2a): its pooling branch passes all input channels on; depth adds up."""
 
     def __init__(self, c_in: int, widths: InceptionWidths, *, batch_norm: bool = False) -> None:
         super().__init__()
@@ -106,8 +110,8 @@ class NaiveInception(nn.Module):
 class AuxiliaryHead(nn.Module):
     """Classifier on the output of 4a or 4d: average pool 5x5/3, 1x1 convolution, two linear layers, dropout 70%.
 
-    The pooled grid (4x4 at 224 px) fixes the first linear layer's size, so the head is built for one image size;
-    maps smaller than 5x5 (inputs under 80 px) are averaged whole.
+    `[N, c_in, H, W]` -> logits `[N, classes]`. The pooled grid (4x4 at 224 px) fixes the first linear layer's size, so
+    the head is built for one image size; maps smaller than 5x5 (images under 80 px) are averaged whole.
     """
 
     def __init__(self, c_in: int, map_size: int, classes: int, *, width: float, batch_norm: bool) -> None:
@@ -135,7 +139,10 @@ class GoogLeNet(nn.Module):
         batch_norm: normalise between convolution and ReLU (the BN-GoogLeNet of the Inception-v2/v3 paper).
         naive: build from the modules of Fig. 2a instead.
         local_response_norm: the two normalisations that Fig. 3 draws in the stem and Table 1 leaves out.
-        dropout: before the main classifier (paper: 0.4).
+        dropout: probability before the main classifier (paper: 0.4).
+
+    Raises:
+        ValueError: `image_size` is below 32.
     """
 
     def __init__(
@@ -192,13 +199,26 @@ class GoogLeNet(nn.Module):
         return (logits, *auxiliary_logits) if self.training else logits
 
 
+def build(model: GoogLeNetConfig, classes: int, image_size: int) -> GoogLeNet:
+    """The network of these settings; `image_size` is at least 32 pixels."""
+    return GoogLeNet(
+        classes,
+        image_size,
+        width=model.width,
+        batch_norm=model.batch_norm,
+        naive=model.naive,
+        local_response_norm=model.local_response_norm,
+        dropout=model.dropout,
+    )
+
+
 def initialise(module: nn.Module) -> None:
     """He's normal initialisation (arXiv 1502.01852), with small classifiers, so that 22 layers learn from scratch.
 
-    PyTorch's default draws convolutions with variance 1/(3 fan_in); a ReLU layer then shrinks the signal's power
-    sixfold, a path of 20 layers by 6^-20: the logits are constant, the gradient is nil, and the loss stays at
-    log(classes), which is how this network without batch norm usually "fails to start". 2/fan_in keeps the power.
-    Classifiers start near zero, so that the first loss is log(classes) rather than that of confident noise.
+    PyTorch's default draws convolutions with variance 1/(3 fan_in); a layer with ReLU then divides the signal's power by
+    six, a path of 20 layers by 6^20: logits are constant, gradients vanish, and the loss stays at log(classes). The
+    variance 2/fan_in keeps the power. Classifiers start near zero, so that the first loss is log(classes) and not that
+    of random confident predictions.
     """
     for name, layer in module.named_modules():
         if isinstance(layer, nn.Conv2d | nn.Linear):

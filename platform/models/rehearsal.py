@@ -1,10 +1,11 @@
-"""Whether a network trains on the images that it will be given: a forward and backward pass of shapes, without numbers.
+"""Whether a network trains on images of a size: a forward and backward pass on PyTorch's meta device.
 
-On PyTorch's meta device, where tensors have a shape and no memory: a second or two whatever the network's size.
+Tensors have a shape and no memory there, so that it takes a second or two whatever the network's size.
 """
 
 import functools
-from dataclasses import astuple
+import json
+from dataclasses import asdict
 from typing import Any
 
 import torch
@@ -12,8 +13,8 @@ from torch import nn
 from torch.overrides import TorchFunctionMode
 
 from platform.config.checks import ConfigError
-from platform.config.sections import ModelConfig
-from platform.models.build import build, check, logits_and_auxiliary
+from platform.config.models import ModelConfig, model_of
+from platform.models.build import build, logits_and_auxiliary
 from platform.text import first_line
 
 META = torch.device("meta")
@@ -22,17 +23,16 @@ DRAWS = ("normal_", "uniform_", "trunc_normal_")
 
 
 def rehearse(model: ModelConfig, classes: int, image_size: int, images: int) -> None:
-    """Refuse a network that cannot train on `images` (the fewest in one pass) of `image_size` pixels.
+    """Refuse a network that cannot train on `images` (the fewest in one pass) of `image_size` pixels each way.
 
     Raises:
         ConfigError: there is none of that name; or with what PyTorch says, and with the nearest size or number of
             images that works.
     """
-    check(model)
-    why = _refusal(astuple(model), classes, image_size, min(images, 2))
+    why = _refusal(_key(model), classes, image_size, min(images, 2))
     if why is None:
         return
-    if images == 1 and _refusal(astuple(model), classes, image_size, 2) is None:
+    if images == 1 and _refusal(_key(model), classes, image_size, 2) is None:
         raise ConfigError(
             f"{model.name} cannot train on one image at a time ({why}), which is the smallest share of a worker; raise "
             "training.batch_size or training.max_batch_per_worker, or lower cluster.workers"
@@ -44,20 +44,27 @@ def rehearse(model: ModelConfig, classes: int, image_size: int, images: int) -> 
 
 def _nearest_size(model: ModelConfig, classes: int, image_size: int) -> int | None:
     for size in sorted(SIZES, key=lambda size: abs(size - image_size)):
-        if _refusal(astuple(model), classes, size, 2) is None:
+        if _refusal(_key(model), classes, size, 2) is None:
             return size
     return None
 
 
+def _key(model: ModelConfig) -> str:
+    """Settings as what a cache can know them by."""
+    return json.dumps(asdict(model))
+
+
 @functools.cache
-def _refusal(model: tuple[Any, ...], classes: int, image_size: int, images: int) -> str | None:
-    """What PyTorch says against it; None: nothing, or it has no shapes for one of the network's operations."""
+def _refusal(settings: str, classes: int, image_size: int, images: int) -> str | None:
+    """The error that PyTorch raises, in a line; None: none, or one of the operations is not known on the meta device."""
     try:
-        network = _on_meta(ModelConfig(*model), classes, image_size).train()
+        network = _on_meta(model_of(json.loads(settings)), classes, image_size).train()
         main, auxiliary = logits_and_auxiliary(network(torch.empty(images, 3, image_size, image_size, device=META)))
         (main.sum() + sum(logits.sum() for logits in auxiliary)).backward()
     except NotImplementedError:
         return None
+    except ConfigError:  # there is no such network
+        raise
     except Exception as error:  # whatever torch and torchvision raise: RuntimeError, ValueError, AssertionError ...
         return first_line(error).rstrip(".")
     return None
@@ -73,7 +80,7 @@ def _on_meta(model: ModelConfig, classes: int, image_size: int) -> nn.Module:
 
 
 class _NothingDrawn(TorchFunctionMode):
-    """Leaves initial weights out, whose values are of no use here."""
+    """Skips the initialisation of weights, whose values are not used here."""
 
     def __torch_function__(self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None) -> Any:
         if getattr(func, "__name__", "") in DRAWS:

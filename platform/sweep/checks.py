@@ -13,6 +13,7 @@ from platform.checkout import ROOT
 from platform.cluster.resources import cpus_here
 from platform.config.checks import ConfigError, require
 from platform.config.jobs import SweepConfig
+from platform.config.models import ModelConfig, converted
 from platform.config.sections import Config
 from platform.config.settings import unknown_key
 from platform.data.index import Index
@@ -208,7 +209,7 @@ class PointChecks:
             if key not in self._groups:
                 section, name = key.split(".", 1)
                 changes.setdefault(section, {})[name] = value
-        sections = {name: replace(getattr(self._config, name), **values) for name, values in changes.items()}
+        sections = {name: _changed(getattr(self._config, name), values) for name, values in changes.items()}
         return replace(self._config, **sections)
 
 
@@ -235,11 +236,16 @@ def _changes(before: Config, after: Config) -> dict[str, dict[str, Any]]:
     for section in fields(before):
         old, new = getattr(before, section.name), getattr(after, section.name)
         if is_dataclass(old) and old != new:
-            names = [each.name for each in fields(old)]
-            found[section.name] = {
-                name: getattr(new, name) for name in names if getattr(new, name) != getattr(old, name)
-            }
+            values = {each.name: getattr(new, each.name) for each in fields(new)}
+            other = type(new) is not type(old)  # of another network, which has settings of its own
+            found[section.name] = {key: value for key, value in values.items() if other or value != getattr(old, key)}
     return found
+
+
+def _changed(section: Any, values: dict[str, Any]) -> Any:
+    if isinstance(section, ModelConfig) and "name" in values:
+        section = converted(section, values["name"])
+    return replace(section, **values)
 
 
 def _example(space: list[Parameter], used: Parameter) -> Point:

@@ -1,32 +1,58 @@
-"""Averages of the weights over the run, which are what is evaluated."""
+"""Averages of the weights over the run, which are what is evaluated.
+
+A new kind of average is a function here, and its line in `platform/config/choices.py`.
+"""
 
 import math
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
 
+from platform.config.choices import AVERAGINGS, chosen
 from platform.config.sections import TrainingConfig
 from platform.data.order import steps_of
 
+Weight = Callable[[int], float]  # global step, from 0 -> what its parameters count for in the average, in (0, 1]
+
+
+def polyak(training: TrainingConfig, steps_per_epoch: int, total_steps: int) -> Weight:
+    """The mean of all iterates since the share `averaging_start` of the run (Polyak and Juditsky, 1992).
+
+    Until then it is the newest parameters: the early, poor iterates would weigh on the mean.
+    """
+    start = math.floor(steps_of(training.averaging_start, total_steps))
+    return lambda step: 1.0 if step < start else 1 / (step - start + 1)
+
+
+def ema(training: TrainingConfig, steps_per_epoch: int, total_steps: int) -> Weight:
+    """An exponential moving average, in which a step has faded to 1/e after `averaging_epochs`.
+
+    Its horizon is shorter at first, as in TensorFlow's ExponentialMovingAverage: the start is soon forgotten.
+    """
+    decay = math.exp(-1 / (training.averaging_epochs * steps_per_epoch))
+    return lambda step: 1 - min(decay, (1 + step) / (10 + step))
+
+
+def none(training: TrainingConfig, steps_per_epoch: int, total_steps: int) -> Weight:
+    """The newest parameters."""
+    return lambda step: 1.0
+
 
 class WeightAverage:
-    """Polyak's uniform average of the iterates, or an exponential one. Counts global steps, whatever the world size.
+    """The average `training.averaging` of a network's state. Counts global steps, whatever the world size.
 
-    Polyak averaging (Polyak and Juditsky, 1992) starts after a share of the run, so that the early, poor iterates do
-    not weigh on it; until then, and with averaging "none", the average is the newest weights. Batch norm's running
-    statistics are averaged with them, which is not what they are of the averaged network: see `batch_norm`.
+    Batch norm's running statistics are averaged with the parameters; those of the averaged network are others, see
+    `batch_norm`.
     """
 
     def __init__(self, model: nn.Module, training: TrainingConfig, steps_per_epoch: int, total_steps: int) -> None:
-        self._kind = training.averaging
-        self._start = math.floor(steps_of(training.averaging_start, total_steps)) if self._kind == "polyak" else 0
-        self._decay = math.exp(-1 / (training.averaging_epochs * steps_per_epoch))
+        self._weight: Weight = chosen(AVERAGINGS[training.averaging])(training, steps_per_epoch, total_steps)
         self.state: dict[str, Tensor] = {name: value.clone() for name, value in model.state_dict().items()}
 
     @torch.no_grad()
     def update(self, model: nn.Module, step: int) -> None:
-        """Take in the weights after global step `step` (counted from 0)."""
-        share = self._share(step)
+        """Take in the parameters after global step `step` (counted from 0)."""
         averaged, newest = [], []
         for name, value in model.state_dict().items():
             if value.is_floating_point():
@@ -34,16 +60,8 @@ class WeightAverage:
                 newest.append(value)
             else:
                 self.state[name].copy_(value)  # counters, as batch norm's
-        torch._foreach_lerp_(averaged, newest, share)  # pyright: ignore[reportPrivateImportUsage]
+        torch._foreach_lerp_(averaged, newest, self._weight(step))  # pyright: ignore[reportPrivateImportUsage]
 
     def is_of_several(self, steps: int) -> bool:
-        """Whether, after so many global steps, it is another network than the newest."""
-        return self._kind == "ema" or (self._kind == "polyak" and steps > self._start + 1)
-
-    def _share(self, step: int) -> float:
-        """What the newest weights count for."""
-        if self._kind == "none" or step < self._start:
-            return 1.0
-        if self._kind == "polyak":
-            return 1 / (step - self._start + 1)
-        return 1 - min(self._decay, (1 + step) / (10 + step))  # a short horizon first: the start is soon forgotten
+        """Whether, after so many global steps (at least 1), it is another network than the newest."""
+        return self._weight(steps - 1) < 1

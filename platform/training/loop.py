@@ -7,17 +7,16 @@ import traceback
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from platform.config.choices import DECODERS, chosen
 from platform.config.sections import Config
 from platform.data import draws, samplelog
 from platform.data.cache import ShardError
-from platform.data.deviceloader import DeviceTrainLoader
 from platform.data.index import Index, Split
 from platform.data.loader import TrainLoader
 from platform.data.order import Order, evaluation_share, total_steps, training_order
@@ -31,7 +30,7 @@ from platform.training.averaging import WeightAverage
 from platform.training.checkpoints import Checkpoints, State
 from platform.training.memory import OutOfMemory
 from platform.training.meter import Meter, samples_of
-from platform.training.optim import sgd
+from platform.training.optim import optimiser
 from platform.training.peers import from_rank_0, meet
 from platform.training.progress import COMPUTING, EVALUATING, WAITING, Progress
 from platform.training.step import arithmetic, train_step
@@ -81,8 +80,8 @@ def train(
     memory_format = torch.channels_last if cfg.training.channels_last else torch.contiguous_format
     module = build(cfg.model, cfg.data.classes, cfg.data.image_size, cfg.seed).to(worker.device)
     module = module.to(memory_format=memory_format)
-    optimizer = sgd(module, cfg.optim)
-    rate = schedules.rate(cfg.schedule, order.steps_per_epoch, last_step)
+    optimizer = optimiser(module, cfg.optim)
+    lr_factor = schedules.lr_factor(cfg.schedule, order.steps_per_epoch, last_step)
     average = WeightAverage(module, cfg.training, order.steps_per_epoch, last_step)
     checkpoints = Checkpoints(folder / "checkpoints", cfg.checkpoint, cfg.storage, copy_to)
     saver = Saver(cfg, worker, checkpoints, TrainingState(module, optimizer, average), progress)
@@ -130,7 +129,7 @@ def train(
             samples.add(step, batch.ids_N)
             module.train()
             torch.manual_seed(draws.key(cfg.seed, cfg.order_seed, step, worker.rank))  # of what draws besides dropout
-            lr = cfg.optim.lr * rate(step)
+            lr = cfg.optim.lr * lr_factor(step)
             for group in optimizer.param_groups:
                 group["lr"] = lr
             try:
@@ -256,12 +255,10 @@ def training_loader(cfg: Config, split: Split, order: Order, worker: Worker) -> 
     Raises:
         ConfigError: by a GPU that the worker does not have.
     """
-    share: dict[str, Any] = {"rank": worker.rank, "world": worker.world, "prefetch": cfg.loader.prefetch_batches}
-    on_gpu = worker.device.type == "cuda"
-    if cfg.loader.decoder == "cpu":
-        return TrainLoader(split, order, cfg.data, cfg.sampling, threads=worker.threads, pin=on_gpu, **share)
-    cfg.loader.require_gpu(available=on_gpu)
-    return DeviceTrainLoader(split, order, cfg.data, cfg.sampling, device=worker.device, **share)
+    cfg.loader.require_gpu(available=worker.device.type == "cuda")
+    share = {"rank": worker.rank, "world": worker.world, "threads": worker.threads}
+    loader = chosen(DECODERS[cfg.loader.decoder])
+    return loader(split, order, cfg.data, cfg.sampling, worker.device, prefetch=cfg.loader.prefetch_batches, **share)
 
 
 def _sample_log(cfg: Config, folder: Path, worker: Worker) -> SampleLog:

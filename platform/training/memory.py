@@ -73,12 +73,14 @@ def _largest_that_fits(train: Callable[[int], None], clean_up: Callable[[], None
 
 def _momentum(module: nn.Module, optimizer: torch.optim.Optimizer) -> list[Tensor]:
     """As much as the optimiser is going to hold and does not yet."""
-    if not any(group["momentum"] for group in optimizer.param_groups):
+    if not any(group.get("momentum", 1) for group in optimizer.param_groups):
         return []
+    copies = 2 if "betas" in optimizer.defaults else 1  # Adam and its like hold two moments
     return [
         torch.empty_like(parameter)
         for parameter in module.parameters()
-        if parameter.requires_grad and "momentum_buffer" not in optimizer.state.get(parameter, {})
+        if parameter.requires_grad and not optimizer.state.get(parameter)
+        for _ in range(copies)
     ]
 
 

@@ -1,22 +1,27 @@
-"""Learning rates: pure functions of the step. `rate(...)(step)` is the multiple of `optim.lr`."""
+"""Learning-rate schedules: pure functions of the step, whose value is the multiple of `optim.lr`.
+
+A new one is a function here, and its line in `platform/config/choices.py`. Each takes the settings, the steps of an
+epoch and the steps it has: those of the run after the warm-up.
+"""
 
 import math
 from collections.abc import Callable
 
+from platform.config.choices import SCHEDULES, chosen
 from platform.config.sections import ScheduleConfig
 from platform.data.order import steps_of
 
 Schedule = Callable[[int], float]
 
 
-def rate(schedule: ScheduleConfig, steps_per_epoch: int, total_steps: int) -> Schedule:
-    """The schedule over `total_steps`, its durations turned from epochs into steps once.
+def lr_factor(schedule: ScheduleConfig, steps_per_epoch: int, total_steps: int) -> Schedule:
+    """The schedule `schedule.name` with its warm-up: global step, counted from 0 -> multiple of `optim.lr`.
 
-    The warm-up is linear and lies in front: the schedule proper counts from its end. Its end would be step
-    `total_steps`, the first that is not done any more; every step counts alike so.
+    The warm-up is linear and comes first; the schedule proper counts steps from its end, and would reach its final
+    value at step `total_steps`, one after the last. Durations in epochs become steps here, once.
     """
     warmup = round(steps_of(schedule.warmup_epochs, steps_per_epoch))
-    body = SCHEDULES[schedule.name](schedule, steps_per_epoch, max(1, total_steps - warmup))
+    body = chosen(SCHEDULES[schedule.name])(schedule, steps_per_epoch, max(1, total_steps - warmup))
     start = body(0)  # 1, but for one_cycle, which would fall there from what the warm-up has reached
 
     def at(step: int) -> float:
@@ -26,35 +31,40 @@ def rate(schedule: ScheduleConfig, steps_per_epoch: int, total_steps: int) -> Sc
 
 
 def step_decay(schedule: ScheduleConfig, steps_per_epoch: int, total_steps: int) -> Schedule:
-    """times `factor` after every `every_epochs`: 4% down every 8 epochs in GoogLeNet, 0.94 every 2 in Inception-v3."""
+    """Times `factor` after every `every_epochs`: 4% down every 8 epochs in GoogLeNet, 0.94 every 2 in Inception-v3."""
     every = steps_of(schedule.every_epochs, steps_per_epoch)
     return lambda step: schedule.factor ** (step // every)
 
 
 def constant(schedule: ScheduleConfig, steps_per_epoch: int, total_steps: int) -> Schedule:
+    """`optim.lr` throughout."""
     return lambda step: 1.0
 
 
 def linear(schedule: ScheduleConfig, steps_per_epoch: int, total_steps: int) -> Schedule:
+    """A straight line from 1 to `final`."""
     return lambda step: 1 - (1 - schedule.final) * min(1.0, step / total_steps)
 
 
 def cosine(schedule: ScheduleConfig, steps_per_epoch: int, total_steps: int) -> Schedule:
-    """Half a cosine (Loshchilov and Hutter, arXiv 1608.03983, without restarts)."""
+    """Half a cosine from 1 to `final` (Loshchilov and Hutter, arXiv 1608.03983, without restarts)."""
     return lambda step: _half_wave(1.0, schedule.final, min(1.0, step / total_steps))
 
 
 def polynomial(schedule: ScheduleConfig, steps_per_epoch: int, total_steps: int) -> Schedule:
-    """The share of the run that is left to a power, as Caffe's `poly`: 0.5 in its quick GoogLeNet
-    (models/bvlc_googlenet/quick_solver.prototxt), 0.9 in DeepLab (arXiv 1606.00915), 2 in LARS (arXiv 1708.03888)."""
+    """The share of the run that is left, to the power `power`; Caffe's `poly`.
+
+    0.5 in Caffe's quick GoogLeNet (models/bvlc_googlenet/quick_solver.prototxt), 0.9 in DeepLab (arXiv 1606.00915), 2
+    in LARS (arXiv 1708.03888).
+    """
     return lambda step: schedule.final + (1 - schedule.final) * (1 - min(1.0, step / total_steps)) ** schedule.power
 
 
 def one_cycle(schedule: ScheduleConfig, steps_per_epoch: int, total_steps: int) -> Schedule:
-    """Up from `initial` to the whole rate in the share `rise` of the run, then down to `final`.
+    """Up from `initial` to 1 in the first share `rise` of the run, then down to `final`; half a cosine each.
 
-    Smith and Topin's policy (arXiv 1708.07120), which is straight up and down, in the shape and with the defaults of
-    torch's OneCycleLR: half a cosine either way. The momentum stays as it is: they cycle it the other way round.
+    Smith and Topin's policy (arXiv 1708.07120) with the shape and defaults of torch's OneCycleLR; theirs is piecewise
+    linear. Momentum is constant here; they cycle it in the opposite direction.
     """
 
     def at(step: int) -> float:
@@ -69,13 +79,3 @@ def one_cycle(schedule: ScheduleConfig, steps_per_epoch: int, total_steps: int) 
 def _half_wave(start: float, end: float, done: float) -> float:
     """Half a cosine from `start` to `end`."""
     return end + (start - end) * (1 + math.cos(math.pi * done)) / 2
-
-
-SCHEDULES: dict[str, Callable[[ScheduleConfig, int, int], Schedule]] = {
-    "step_decay": step_decay,
-    "constant": constant,
-    "linear": linear,
-    "cosine": cosine,
-    "polynomial": polynomial,
-    "one_cycle": one_cycle,
-}

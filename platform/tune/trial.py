@@ -21,6 +21,7 @@ from ray import tune
 from platform.cluster.nodes import lost_nodes, release
 from platform.cluster.threads import in_thread
 from platform.config.identity import flatten, identity, replaced
+from platform.config.models import model_of
 from platform.config.sections import Config
 from platform.data.storage import join
 from platform.experiment.folder import FAILED, ExperimentFolder, MemberFolder
@@ -201,7 +202,8 @@ def _take_over(folder: MemberFolder, name: str, settings: Config, sender: Sender
     kept = folder.path / SETTINGS_FILE
     handed = tune.get_checkpoint()
     if not handed and kept.exists():
-        again = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(Config), OmegaConf.load(kept)))
+        found = json.loads(kept.read_text())
+        again = OmegaConf.to_object(OmegaConf.merge(Config(model=model_of(found["model"])), found))
         assert isinstance(again, Config)
         return again
     if handed:

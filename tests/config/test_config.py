@@ -19,6 +19,7 @@ from platform.config.cluster import ClusterConfig
 from platform.config.identity import differences, flatten, identity, replaced
 from platform.config.jobs import BenchConfig, ChaosConfig, PackConfig, SweepConfig
 from platform.config.kubernetes import KubeConfig
+from platform.config.models import GoogLeNetConfig, ModelConfig
 from platform.config.sections import (
     CheckpointConfig,
     Config,
@@ -26,7 +27,6 @@ from platform.config.sections import (
     EvaluationConfig,
     Experiment,
     LoaderConfig,
-    ModelConfig,
     OptimConfig,
     SamplingConfig,
     ScheduleConfig,
@@ -79,11 +79,11 @@ REFUSED: list[tuple[Callable[[], Any], str, str, str]] = [
     (lambda: SamplingConfig(photometric_range=[-1.0, 1.0]), "sampling.photometric_range", "-1.0", "0 <="),
     (lambda: SamplingConfig(lighting_std=-0.1), "sampling.lighting_std", "-0.1", "at least 0"),
     (lambda: ModelConfig(name="lenet"), "model.name", "'lenet'", "torchvision/NAME"),
-    (lambda: ModelConfig(width=0.05), "model.width", "0.05", "0.1 to 16"),
-    (lambda: ModelConfig(width=17), "model.width", "17", "0.1 to 16"),
-    (lambda: ModelConfig(dropout=1.0), "model.dropout", "1.0", "[0, 1)"),
-    (lambda: ModelConfig(dropout=-0.1), "model.dropout", "-0.1", "[0, 1)"),
-    (lambda: ModelConfig(auxiliary_weight=-0.3), "model.auxiliary_weight", "-0.3", "at least 0"),
+    (lambda: GoogLeNetConfig(width=0.05), "model.width", "0.05", "0.1 to 16"),
+    (lambda: GoogLeNetConfig(width=17), "model.width", "17", "0.1 to 16"),
+    (lambda: GoogLeNetConfig(dropout=1.0), "model.dropout", "1.0", "[0, 1)"),
+    (lambda: GoogLeNetConfig(dropout=-0.1), "model.dropout", "-0.1", "[0, 1)"),
+    (lambda: GoogLeNetConfig(auxiliary_weight=-0.3), "model.auxiliary_weight", "-0.3", "at least 0"),
     (lambda: OptimConfig(lr=0.0), "optim.lr", "0.0", "more than 0"),
     (lambda: OptimConfig(lr=float("nan")), "optim.lr", "nan", "more than 0"),
     (lambda: OptimConfig(momentum=1.0), "optim.momentum", "1.0", "[0, 1)"),
@@ -176,7 +176,7 @@ def test_a_batch_smaller_than_the_streams_is_told_the_smallest_that_works() -> N
             classes=2, image_size=32, max_corrupt=0, jpeg_quality=100, min_crop_area=1.0, value_range=[-1, 1]
         ),
         lambda: SamplingConfig(area=[1.0, 1.0], aspect=[1.0, 1.0], lighting_std=0.0),
-        lambda: ModelConfig(width=0.1, dropout=0.0, auxiliary_weight=0.0),
+        lambda: GoogLeNetConfig(width=0.1, dropout=0.0, auxiliary_weight=0.0),
         lambda: OptimConfig(momentum=0.0, weight_decay=0.0, clip_norm=0.0),
         lambda: ScheduleConfig(factor=1.0, final=1.0, power=0.01, initial=0.0, rise=0.99),
         lambda: TrainingConfig(batch_size=1, averaging_start=0.0, epochs=0.01),

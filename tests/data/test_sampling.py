@@ -9,7 +9,8 @@ from numpy.typing import ArrayLike
 from scipy import stats
 from torchvision.transforms import RandomResizedCrop
 
-from platform.config.sections import INTERPOLATIONS, SAMPLING_METHODS, DataConfig, SamplingConfig
+from platform.config.choices import SAMPLING_METHODS
+from platform.config.sections import INTERPOLATIONS, DataConfig, SamplingConfig
 from platform.data import draws as draws_module
 from platform.data.sampling import (
     BOX_DRAWS,

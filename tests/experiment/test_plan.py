@@ -8,6 +8,7 @@ import pytest
 
 from platform.config.checks import ConfigError
 from platform.config.cluster import ClusterConfig
+from platform.config.models import ModelConfig
 from platform.config.sections import (
     MEMORY,
     Config,
@@ -15,7 +16,6 @@ from platform.config.sections import (
     EvaluationConfig,
     Experiment,
     LoaderConfig,
-    ModelConfig,
     StorageConfig,
 )
 from platform.data.index import Index, read_index

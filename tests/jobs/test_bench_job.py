@@ -8,7 +8,8 @@ import pytest
 from platform.bench import sweep
 from platform.bench.figures import Figures
 from platform.config.cluster import ClusterConfig
-from platform.config.sections import Config, DataConfig, ModelConfig, TrainingConfig
+from platform.config.models import GoogLeNetConfig
+from platform.config.sections import Config, DataConfig, TrainingConfig
 from platform.data.index import Index
 
 pytestmark = pytest.mark.slow
@@ -56,7 +57,7 @@ def test_sweep_figures(digits_data: DataConfig, digits: Index, tmp_path: Path, m
     monkeypatch.setattr(sweep, "STEPS", 4)
     monkeypatch.setattr(sweep, "REPEATS", 1)
     figures = Figures()
-    model, training = ModelConfig(width=0.25), TrainingConfig(precision="float32")
+    model, training = GoogLeNetConfig(width=0.25), TrainingConfig(precision="float32")
     config = Config(data=digits_data, model=model, training=training, cluster=ClusterConfig(cpus_per_worker=1))
     sweep.measure(config, digits, tmp_path, figures)
     names = {"overhead_s_per_trial", "bare_tune_s_per_trial", "over_bare_tune", "first_trial_s", "bare_first_trial_s"}

@@ -5,9 +5,11 @@ import torch
 from torch import nn
 
 from platform.config.checks import ConfigError
-from platform.config.sections import ModelConfig
-from platform.models.build import build, check, logits_and_auxiliary, torchvision_classifiers
+from platform.config.models import GoogLeNetConfig, ModelConfig, model_of
+from platform.models.build import build, logits_and_auxiliary
 from platform.models.googlenet import GoogLeNet
+from platform.models.rehearsal import rehearse
+from platform.models.torchvision import classifiers
 
 
 def same_weights(a: nn.Module, b: nn.Module) -> bool:
@@ -16,7 +18,7 @@ def same_weights(a: nn.Module, b: nn.Module) -> bool:
 
 @pytest.mark.parametrize("name", ["googlenet", "torchvision/squeezenet1_1"])
 def test_the_seed_decides_the_weights(name: str) -> None:
-    model = ModelConfig(name=name)
+    model = model_of({"name": name})
     one = build(model, 10, 32, seed=7)
     torch.manual_seed(12345)  # whatever was drawn before
     assert same_weights(one, build(model, 10, 32, seed=7))
@@ -25,13 +27,13 @@ def test_the_seed_decides_the_weights(name: str) -> None:
 
 def test_building_leaves_the_global_generator_alone() -> None:
     before = torch.random.get_rng_state()
-    build(ModelConfig(width=0.1), 10, 32, seed=3)
+    build(GoogLeNetConfig(width=0.1), 10, 32, seed=3)
     assert torch.equal(torch.random.get_rng_state(), before)
 
 
 @pytest.mark.slow
 def test_every_setting_reaches_googlenet() -> None:
-    model = ModelConfig(width=0.5, batch_norm=True, naive=True, local_response_norm=True, dropout=0.1)
+    model = GoogLeNetConfig(width=0.5, batch_norm=True, naive=True, local_response_norm=True, dropout=0.1)
     network = build(model, 12, 48, seed=0)
     assert isinstance(network, GoogLeNet)
     assert network.classifier.out_features == 12
@@ -70,7 +72,7 @@ def test_googlenets_outputs_are_split_into_main_and_auxiliary() -> None:
 
 @pytest.mark.parametrize("name", ["torchvision/resnet19", "torchvision/raft_large", "torchvision/"])
 def test_names_torchvision_does_not_know_are_refused_with_those_it_does(name: str) -> None:
-    for refused in (check, lambda model: build(model, 10, 32, 0)):
+    for refused in (lambda model: rehearse(model, 10, 32, 2), lambda model: build(model, 10, 32, 0)):
         with pytest.raises(ConfigError, match=name) as error:
             refused(ModelConfig(name=name))
         assert "resnet18" in str(error.value)
@@ -82,6 +84,6 @@ def test_a_name_of_neither_kind_is_refused() -> None:
 
 
 def test_only_classifiers_are_offered() -> None:
-    names = torchvision_classifiers()
+    names = classifiers()
     assert {"resnet18", "googlenet"} <= set(names)
     assert not [name for name in names if "rcnn" in name or "raft" in name or "fcn" in name]

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from platform.config.sections import ModelConfig
+from platform.config.models import model_of
 from platform.models.build import build
 from platform.models.dropout import SampleDropout, by_sample, layers, set_keys
 
@@ -93,7 +93,7 @@ def test_the_gradient_passes_where_nothing_was_dropped() -> None:
 @pytest.mark.parametrize("name", ["torchvision/mobilenet_v3_small", "torchvision/alexnet", "googlenet"])
 def test_every_network_gets_its_own(name: str) -> None:
     """Its dropout is ours, each layer by another number, and checkpoints do not notice."""
-    network = build(ModelConfig(name=name, width=0.25 if name == "googlenet" else 1.0), 10, 64, seed=0)
+    network = build(model_of({"name": name} | ({"width": 0.25} if name == "googlenet" else {})), 10, 64, seed=0)
     assert not [module for module in network.modules() if type(module) is nn.Dropout]
     found = layers(network)
     assert found

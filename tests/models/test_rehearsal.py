@@ -1,13 +1,15 @@
 """Networks that do not train on the images of a config are refused, those that do are not, as the real ones find."""
 
-from dataclasses import astuple
+import json
+from dataclasses import asdict
 
 import pytest
 import torch
 
 from platform.config.checks import ConfigError
 from platform.config.cluster import ClusterConfig
-from platform.config.sections import Config, LoaderConfig, ModelConfig, TrainingConfig
+from platform.config.models import GoogLeNetConfig, ModelConfig
+from platform.config.sections import Config, LoaderConfig, TrainingConfig
 from platform.models.build import build, logits_and_auxiliary
 from platform.models.rehearsal import _refusal, rehearse
 
@@ -49,7 +51,7 @@ def test_what_trains_is_not_refused(name: str, image_size: int) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "model", [ModelConfig(batch_norm=True, width=0.1), ModelConfig(name="torchvision/regnet_x_400mf")]
+    "model", [GoogLeNetConfig(batch_norm=True, width=0.1), ModelConfig(name="torchvision/regnet_x_400mf")]
 )
 def test_batch_norm_over_one_value_is_refused(model: ModelConfig) -> None:
     with pytest.raises(ConfigError, match=r"cannot train on one image at a time \(Expected more than 1 value"):
@@ -64,8 +66,8 @@ def test_batch_norm_over_one_value_is_refused(model: ModelConfig) -> None:
 def test_googlenet_takes_every_size_that_its_config_allows(image_size: int, batch_norm: bool) -> None:
     """Which is why it is not rehearsed."""
     for naive in (False, True):
-        model = ModelConfig(batch_norm=batch_norm, naive=naive, width=0.25, local_response_norm=not batch_norm)
-        assert _refusal(astuple(model), 10, image_size, 2) is None
+        model = GoogLeNetConfig(batch_norm=batch_norm, naive=naive, width=0.25, local_response_norm=not batch_norm)
+        assert _refusal(json.dumps(asdict(model)), 10, image_size, 2) is None
 
 
 @pytest.mark.parametrize(

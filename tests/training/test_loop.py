@@ -14,12 +14,12 @@ from torch import Tensor, nn
 from torch.multiprocessing.spawn import start_processes
 
 from platform.config.checks import ConfigError
+from platform.config.models import GoogLeNetConfig
 from platform.config.sections import (
     CheckpointConfig,
     Config,
     DataConfig,
     EvaluationConfig,
-    ModelConfig,
     OptimConfig,
     SamplingConfig,
     ScheduleConfig,
@@ -62,7 +62,7 @@ def config(
     return Config(
         data=data,
         sampling=SamplingConfig(photometric=True, interpolation="random"),
-        model=ModelConfig(
+        model=GoogLeNetConfig(
             width=0.1,
             batch_norm=batch_norm,
             dropout=0.4 if dropout else 0.0,
@@ -252,7 +252,7 @@ def test_reported_losses_are_means_since_the_last_report(index: Index, digits_da
 @pytest.mark.slow
 def test_the_loss_goes_down(index: Index, digits_data: DataConfig, tmp_path: Path) -> None:
     gentle = SamplingConfig(area=[0.9, 1.0], mirror=False)
-    model = ModelConfig(width=0.1, batch_norm=True, dropout=0.0)
+    model = GoogLeNetConfig(width=0.1, batch_norm=True, dropout=0.0)
     cfg = config(digits_data, lr=0.05, epochs=0.66, batch_size=16, averaging="none")
     recorder = Recorder()
     train(replace(cfg, sampling=gentle, model=model), index, Worker(), tmp_path, recorder)

@@ -10,7 +10,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from platform.config.sections import Config, DataConfig, EvaluationConfig, LoaderConfig, ModelConfig, TrainingConfig
+from platform.config.models import GoogLeNetConfig
+from platform.config.sections import Config, DataConfig, EvaluationConfig, LoaderConfig, TrainingConfig
 from platform.data.index import Index
 from platform.data.loader import Batch
 from platform.data.pixels import Pixels
@@ -52,7 +53,7 @@ def config(data: DataConfig, batch_size: int, per_worker: int) -> Config:
     return Config(
         data=data,
         loader=LoaderConfig(streams=1),
-        model=ModelConfig(),
+        model=GoogLeNetConfig(),
         training=TrainingConfig(precision="float32", log_every_steps=1, **training),
         evaluation=EvaluationConfig(views=[1], every_epochs=0),
     )

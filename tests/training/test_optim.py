@@ -4,13 +4,14 @@ import pytest
 import torch
 from torch import nn
 
-from platform.config.sections import ModelConfig, OptimConfig
+from platform.config.models import GoogLeNetConfig
+from platform.config.sections import OptimConfig
 from platform.models.build import build
 from platform.training.optim import clip, sgd
 
 
 def test_weight_decay_pulls_on_weights_and_on_nothing_else() -> None:
-    model = build(ModelConfig(width=0.1, batch_norm=True), 10, 32, seed=0)
+    model = build(GoogLeNetConfig(width=0.1, batch_norm=True), 10, 32, seed=0)
     decayed = {id(p) for g in sgd(model, OptimConfig()).param_groups if g["weight_decay"] for p in g["params"]}
     for name, parameter in model.named_parameters():
         is_weight = name.endswith("weight") and parameter.ndim > 1
@@ -18,7 +19,7 @@ def test_weight_decay_pulls_on_weights_and_on_nothing_else() -> None:
 
 
 def test_every_parameter_is_optimised_once() -> None:
-    model = build(ModelConfig(width=0.1), 10, 32, seed=0)
+    model = build(GoogLeNetConfig(width=0.1), 10, 32, seed=0)
     optimised = [id(p) for group in sgd(model, OptimConfig()).param_groups for p in group["params"]]
     assert sorted(optimised) == sorted(id(p) for p in model.parameters())
 

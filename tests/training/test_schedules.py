@@ -10,14 +10,15 @@ from hypothesis import strategies as st
 from torch.optim.lr_scheduler import LRScheduler, OneCycleLR, PolynomialLR
 
 from platform.config.checks import ConfigError
+from platform.config.choices import SCHEDULES
 from platform.config.sections import ScheduleConfig
-from platform.training.schedules import SCHEDULES, rate
+from platform.training.schedules import lr_factor
 
 STEPS_PER_EPOCH = 10
 
 
 def at_epochs(schedule: ScheduleConfig, total_epochs: int, epochs: list[float]) -> list[float]:
-    at = rate(schedule, STEPS_PER_EPOCH, total_epochs * STEPS_PER_EPOCH)
+    at = lr_factor(schedule, STEPS_PER_EPOCH, total_epochs * STEPS_PER_EPOCH)
     return [at(round(epoch * STEPS_PER_EPOCH)) for epoch in epochs]
 
 
@@ -33,20 +34,20 @@ def test_inceptions_rate_is_94_percent_every_2_epochs() -> None:
 
 
 def test_part_epochs_decay_too() -> None:
-    at = rate(ScheduleConfig(factor=0.5, every_epochs=0.5), STEPS_PER_EPOCH, 20)
+    at = lr_factor(ScheduleConfig(factor=0.5, every_epochs=0.5), STEPS_PER_EPOCH, 20)
     assert [at(step) for step in (0, 4, 5, 9, 10, 19)] == [1, 1, 0.5, 0.5, 0.25, 0.125]
 
 
 def test_decays_come_at_the_step_that_was_typed() -> None:
     """0.07 epochs of 100 steps are 7 steps, and 7.000000000000001 in floats, so that each decay came a step late."""
-    at = rate(ScheduleConfig(factor=0.5, every_epochs=0.07), 100, 100)
+    at = lr_factor(ScheduleConfig(factor=0.5, every_epochs=0.07), 100, 100)
     assert [at(step) for step in (6, 7, 13, 14, 20, 21)] == [1, 0.5, 0.5, 0.25, 0.25, 0.125]
 
 
 def test_a_warm_up_is_as_long_as_was_typed() -> None:
     """1.09 epochs of 50 steps are 54.5, which rounds to the even number; floats make 54.50000000000001 of it."""
     for epochs, steps in ((1.09, 54), (1.15, 58), (0.06, 3)):
-        at = rate(ScheduleConfig(name="constant", warmup_epochs=epochs), 50, 100)
+        at = lr_factor(ScheduleConfig(name="constant", warmup_epochs=epochs), 50, 100)
         assert at(steps - 2) == pytest.approx((steps - 1) / steps), epochs
         assert at(steps - 1) == 1
 
@@ -83,14 +84,14 @@ def test_polynomial_falls_with_a_power_of_what_is_left() -> None:
 
 @pytest.mark.parametrize("final", [0.0, 0.2, 1.0])
 def test_polynomial_of_power_1_is_linear(final: float) -> None:
-    polynomial = rate(ScheduleConfig(name="polynomial", power=1.0, final=final), STEPS_PER_EPOCH, 77)
-    linear = rate(ScheduleConfig(name="linear", final=final), STEPS_PER_EPOCH, 77)
+    polynomial = lr_factor(ScheduleConfig(name="polynomial", power=1.0, final=final), STEPS_PER_EPOCH, 77)
+    linear = lr_factor(ScheduleConfig(name="linear", final=final), STEPS_PER_EPOCH, 77)
     assert [polynomial(step) for step in range(80)] == pytest.approx([linear(step) for step in range(80)])
 
 
 @pytest.mark.parametrize("power", [0.5, 0.9, 1.0, 2.0, 3.0])
 def test_polynomial_is_torchs(power: float) -> None:
-    ours = rate(ScheduleConfig(name="polynomial", power=power), STEPS_PER_EPOCH, 50)
+    ours = lr_factor(ScheduleConfig(name="polynomial", power=power), STEPS_PER_EPOCH, 50)
     assert [ours(step) for step in range(60)] == pytest.approx(
         of_torch(60, lambda sgd: PolynomialLR(sgd, total_iters=50, power=power)), abs=1e-9
     )
@@ -107,7 +108,7 @@ def test_one_cycle_rises_and_falls_as_half_waves() -> None:
     ("initial", "rise", "final", "steps"), [(0.04, 0.3, 4e-6, 100), (0.04, 0.25, 4e-6, 16), (0.1, 0.5, 0.01, 333)]
 )
 def test_one_cycle_is_torchs(initial: float, rise: float, final: float, steps: int) -> None:
-    ours = rate(ScheduleConfig(name="one_cycle", initial=initial, rise=rise, final=final), STEPS_PER_EPOCH, steps)
+    ours = lr_factor(ScheduleConfig(name="one_cycle", initial=initial, rise=rise, final=final), STEPS_PER_EPOCH, steps)
     count = steps + 1  # torch's ends with its last step, ours with the one after
     theirs = of_torch(
         count,
@@ -126,11 +127,11 @@ def test_one_cycle_is_torchs(initial: float, rise: float, final: float, steps: i
 
 def test_the_defaults_of_one_cycle_are_torchs() -> None:
     theirs = of_torch(1, lambda sgd: OneCycleLR(sgd, max_lr=1.0, total_steps=100))
-    assert rate(ScheduleConfig(name="one_cycle"), STEPS_PER_EPOCH, 100)(0) == pytest.approx(theirs[0])
+    assert lr_factor(ScheduleConfig(name="one_cycle"), STEPS_PER_EPOCH, 100)(0) == pytest.approx(theirs[0])
 
 
 def test_one_cycle_is_highest_where_its_rise_ends_and_lowest_at_its_last_step() -> None:
-    rates = [rate(ScheduleConfig(name="one_cycle"), STEPS_PER_EPOCH, 100)(step) for step in range(100)]
+    rates = [lr_factor(ScheduleConfig(name="one_cycle"), STEPS_PER_EPOCH, 100)(step) for step in range(100)]
     assert rates[0] == min(rates[:31]) == pytest.approx(0.04)
     assert rates[30] == 1
     assert rates.index(max(rates)) == 30
@@ -141,7 +142,7 @@ def test_one_cycle_is_highest_where_its_rise_ends_and_lowest_at_its_last_step() 
 
 @pytest.mark.parametrize("name", ["linear", "cosine", "polynomial", "one_cycle"])
 def test_the_end_is_the_step_after_the_last(name: str) -> None:
-    at = rate(ScheduleConfig(name=name, final=0.2, warmup_epochs=0.5), STEPS_PER_EPOCH, 40)
+    at = lr_factor(ScheduleConfig(name=name, final=0.2, warmup_epochs=0.5), STEPS_PER_EPOCH, 40)
     assert at(39) > at(40) == at(50) == pytest.approx(0.2)
 
 
@@ -176,25 +177,25 @@ schedules = st.builds(
 def test_every_rate_is_a_share_of_the_whole_one(
     schedule: ScheduleConfig, steps_per_epoch: int, total_steps: int
 ) -> None:
-    at = rate(schedule, steps_per_epoch, total_steps)
+    at = lr_factor(schedule, steps_per_epoch, total_steps)
     rates = [at(step) for step in range(total_steps + 2)]
     assert all(math.isfinite(each) and 0 <= each <= 1 for each in rates)
 
 
 @pytest.mark.parametrize("name", sorted(SCHEDULES))
 def test_warm_up_lies_in_front_and_the_schedule_counts_from_its_end(name: str) -> None:
-    plain = rate(ScheduleConfig(name=name, every_epochs=1), STEPS_PER_EPOCH, 40)
-    warmed = rate(ScheduleConfig(name=name, every_epochs=1, warmup_epochs=0.5), STEPS_PER_EPOCH, 45)
+    plain = lr_factor(ScheduleConfig(name=name, every_epochs=1), STEPS_PER_EPOCH, 40)
+    warmed = lr_factor(ScheduleConfig(name=name, every_epochs=1, warmup_epochs=0.5), STEPS_PER_EPOCH, 45)
     up = [plain(0) * share for share in (0.2, 0.4, 0.6, 0.8, 1.0)]
     assert [warmed(step) for step in range(5)] == pytest.approx(up)
     assert [warmed(step) for step in range(5, 45)] == pytest.approx([plain(step) for step in range(40)])
 
 
 def test_the_warm_up_of_one_cycle_ends_where_the_cycle_starts() -> None:
-    at = rate(ScheduleConfig(name="one_cycle", warmup_epochs=1), STEPS_PER_EPOCH, 110)
+    at = lr_factor(ScheduleConfig(name="one_cycle", warmup_epochs=1), STEPS_PER_EPOCH, 110)
     assert [at(step) for step in (0, 9, 10, 40)] == pytest.approx([0.004, 0.04, 0.04, 1])
 
 
 def test_a_run_shorter_than_its_warm_up_only_warms_up() -> None:
-    at = rate(ScheduleConfig(name="cosine", warmup_epochs=4), STEPS_PER_EPOCH, 20)
+    at = lr_factor(ScheduleConfig(name="cosine", warmup_epochs=4), STEPS_PER_EPOCH, 20)
     assert [at(step) for step in (0, 9, 19)] == pytest.approx([1 / 40, 10 / 40, 20 / 40])

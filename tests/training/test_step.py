@@ -9,11 +9,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from platform.config.models import GoogLeNetConfig
 from platform.config.sections import (
     Config,
     DataConfig,
     LoaderConfig,
-    ModelConfig,
     OptimConfig,
     SamplingConfig,
     TrainingConfig,
@@ -58,7 +58,7 @@ def config(
         data=DataConfig(classes=CLASSES),
         loader=LoaderConfig(streams=1),
         sampling=SamplingConfig(**sampling),
-        model=ModelConfig(auxiliary_weight=auxiliary_weight),
+        model=GoogLeNetConfig(auxiliary_weight=auxiliary_weight),
         optim=OptimConfig(clip_norm=clip_norm),
         training=TrainingConfig(batch_size=batch_size, max_batch_per_worker=per_worker),
     )

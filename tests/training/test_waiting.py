@@ -13,7 +13,8 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from platform.config.sections import Config, DataConfig, ModelConfig, SamplingConfig, TrainingConfig
+from platform.config.models import GoogLeNetConfig
+from platform.config.sections import Config, DataConfig, SamplingConfig, TrainingConfig
 from platform.data.index import Index
 from platform.data.loader import Batch, TrainLoader
 from platform.data.order import Order
@@ -106,7 +107,7 @@ def steps(cfg: Config, digits: Index) -> Iterator[tuple[Batch, Order]]:
 def test_a_step_copies_asynchronously_and_never_waits(digits: Index, page_locked: PageLocked, averaging: str) -> None:
     cfg = Config(
         data=DataConfig(classes=10),
-        model=ModelConfig(width=0.1, batch_norm=True),
+        model=GoogLeNetConfig(width=0.1, batch_norm=True),
         sampling=SamplingConfig(photometric=True, interpolation="random"),
         training=TrainingConfig(batch_size=16, max_batch_per_worker=8, averaging=averaging),
     )

@@ -22,12 +22,12 @@ def train(job: dict[str, Any]) -> None:
     import torch
     import torch.nn.functional as F
 
-    from platform.config.sections import ModelConfig
+    from platform.config.models import model_of
     from platform.models.build import build, logits_and_auxiliary
 
     torch.set_num_threads(job["cpus"])
     size, classes, batch = job["image_size"], job["classes"], job["batch_size"]
-    model = build(ModelConfig(**job["model"]), classes, size, 0).train()
+    model = build(model_of(job["model"]), classes, size, 0).train()
     optimizer = torch.optim.SGD(model.parameters(), lr=job["lr"], momentum=0.9)
     first_step = 0.0
     for _ in range(job["steps"]):

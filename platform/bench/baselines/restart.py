@@ -23,14 +23,14 @@ def train(job: dict[str, Any]) -> None:
     import torch
     import torch.nn.functional as F
 
-    from platform.config.sections import ModelConfig
+    from platform.config.models import model_of
     from platform.models.build import build, logits_and_auxiliary
 
     torch.set_num_threads(job["cpus"])
     rank, size, classes, batch = (
         ray.train.get_context().get_world_rank(), job["image_size"], job["classes"], job["batch_size"],
     )  # fmt: skip
-    model = ray.train.torch.prepare_model(build(ModelConfig(**job["model"]), classes, size, 0).train())
+    model = ray.train.torch.prepare_model(build(model_of(job["model"]), classes, size, 0).train())
     optimizer = torch.optim.SGD(model.parameters(), lr=1e-3, momentum=0.9)
     step, last = 0, 10**9
     if checkpoint := ray.train.get_checkpoint():

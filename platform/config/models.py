@@ -1,0 +1,118 @@
+"""`model`: which network, and its settings. Each network has a dataclass of its own, and a line in `MODELS`.
+
+In: nothing. Out: `ModelConfig`, which every function takes that does not ask which network it is. The network itself
+is `build(settings, classes, image_size)` in `platform/models/NAME.py`, imported to make one: settings need no PyTorch.
+"""
+
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+from platform.config.checks import require, require_at_least
+
+
+@dataclass
+class ModelConfig:
+    """What every network has; all that those of torchvision have."""
+
+    name: str  # of MODELS, or torchvision/NAME
+    auxiliary_weight: float = 0.3  # of each auxiliary head's loss, in networks with such heads
+
+    def __post_init__(self) -> None:
+        model_class(self.name)
+        require_at_least("model.auxiliary_weight", self.auxiliary_weight, 0)
+
+    @property
+    def label(self) -> str:
+        """For tables: the name, and what is not as usual."""
+        return self.name
+
+    @property
+    def relative_cost(self) -> float:
+        """Work for an image, 1 for the usual settings; balances the lanes of an ensemble whose members differ in it."""
+        return 1.0
+
+    def is_known_to_train(self, smallest_part: int) -> bool:
+        """Whether it trains on every image size that `data` allows, `smallest_part` images at a time at least.
+
+        What is not known to is rehearsed on PyTorch's meta device before Ray starts (`platform/models/rehearsal.py`),
+        which takes some seconds.
+        """
+        return False
+
+
+@dataclass
+class GoogLeNetConfig(ModelConfig):
+    """GoogLeNet (Szegedy et al., CVPR 2015)."""
+
+    name: str = "googlenet"
+    width: float = 1.0  # multiplier of every width, 0.1 to 16
+    batch_norm: bool = False  # after every convolution
+    naive: bool = False  # modules without reductions (Fig. 2a)
+    local_response_norm: bool = False  # the two that Fig. 3 draws in the stem, and Table 1 leaves out
+    dropout: float = 0.4  # in front of the main classifier, a share in [0, 1)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require(0.1 <= self.width <= 16, f"model.width is {self.width}; give 0.1 to 16")
+        require(0 <= self.dropout < 1, f"model.dropout is {self.dropout}; give a share in [0, 1)")
+
+    @property
+    def label(self) -> str:
+        return self.name + (f" x{self.width:g}" if self.width != 1 else "") + (" bn" if self.batch_norm else "")
+
+    @property
+    def relative_cost(self) -> float:
+        """It grows with the square of the width."""
+        return self.width**2
+
+    def is_known_to_train(self, smallest_part: int) -> bool:
+        """Batch norm needs two images where the last maps are of one pixel."""
+        return not (self.batch_norm and smallest_part == 1)
+
+
+MODELS: dict[str, type[ModelConfig]] = {
+    "googlenet": GoogLeNetConfig,
+    "torchvision/": ModelConfig,  # and the name of one of its classifiers
+}
+
+
+def family(name: str) -> str:
+    """Key of `MODELS`: `torchvision/` of `torchvision/resnet50`, any name without a slash itself."""
+    return name[: name.find("/") + 1] or name
+
+
+def model_class(name: str) -> type[ModelConfig]:
+    """The dataclass of a network's settings.
+
+    Raises:
+        ConfigError: there is no network of that name. Those of torchvision are looked up when one is built.
+    """
+    own = ", ".join(each for each in MODELS if not each.endswith("/"))
+    require(family(name) in MODELS, f"model.name is {name!r}; give {own}, or torchvision/NAME for one of torchvision's")
+    return MODELS[family(name)]
+
+
+def model_of(settings: dict[str, Any]) -> ModelConfig:
+    """The settings of a network out of `dataclasses.asdict` of them.
+
+    Raises:
+        ConfigError: one that cannot work.
+    """
+    return model_class(settings["name"])(**settings)
+
+
+def converted(model: ModelConfig, name: str) -> ModelConfig:
+    """The settings of the network `name` for those of another, with all that both have.
+
+    Raises:
+        ConfigError: it does not have a setting that is not as usual.
+    """
+    wanted, usual = model_class(name), type(model)(model.name)
+    theirs = {each.name for each in fields(wanted)}
+    lost = [each.name for each in fields(model) if each.name not in theirs and _differs(model, usual, each.name)]
+    require(not lost, f"{', '.join(f'model.{key}' for key in lost)}: {name} has no such setting; leave it out")
+    return model_of({key: value for key, value in asdict(model).items() if key in theirs} | {"name": name})
+
+
+def _differs(model: ModelConfig, usual: ModelConfig, key: str) -> bool:
+    return getattr(model, key) != getattr(usual, key)

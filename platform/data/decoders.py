@@ -1,0 +1,27 @@
+"""Who decodes training images: the functions of `loader.decoder`, each of which makes a loader of training batches.
+
+In: a split, its order, the settings, the device that trains, and as `share` the `rank`, `world`, `threads` and
+`prefetch` of `TrainLoader`. A new decoder is a function here, and its line in `platform/config/choices.py`.
+"""
+
+import torch
+
+from platform.config.sections import DataConfig, SamplingConfig
+from platform.data.deviceloader import DeviceTrainLoader
+from platform.data.index import Split
+from platform.data.loader import TrainLoader
+from platform.data.order import Order
+
+
+def on_cpu(
+    split: Split, order: Order, data: DataConfig, sampling: SamplingConfig, device: torch.device, **share: int
+) -> TrainLoader:
+    """libjpeg-turbo and Pillow in threads; into page-locked memory where the batch goes to a GPU."""
+    return TrainLoader(split, order, data, sampling, pin=device.type == "cuda", **share)
+
+
+def on_gpu(
+    split: Split, order: Order, data: DataConfig, sampling: SamplingConfig, device: torch.device, **share: int
+) -> TrainLoader:
+    """nvJPEG on the GPU that trains, a batch in one call."""
+    return DeviceTrainLoader(split, order, data, sampling, device=device, **share)

@@ -1,0 +1,74 @@
+"""Networks: every one has settings of its own, a module that builds it and a file that chooses it."""
+
+from dataclasses import asdict
+from importlib import import_module
+
+import pytest
+
+from platform.checkout import ROOT
+from platform.config.checks import ConfigError
+from platform.config.identity import identity
+from platform.config.models import MODELS, GoogLeNetConfig, ModelConfig, converted, family, model_of
+from platform.config.sections import Config
+from platform.config.settings import unknown_key
+from tests.composing import experiment_of
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_every_network_has_a_module_and_a_file(name: str):
+    module = name.rstrip("/")
+    assert callable(import_module(f"platform.models.{module}").build)
+    files = [path.read_text() for path in (ROOT / "conf" / "model").glob("*.yaml")]
+    assert any(f"defaults: [settings/{module}@_here_]\n" in text for text in files)
+
+
+@pytest.mark.parametrize("name", [name for name in MODELS if not name.endswith("/")])
+def test_a_file_of_its_name_chooses_it(name: str):
+    assert asdict(experiment_of(f"model={name}")[0].config.model) == asdict(model_of({"name": name}))
+
+
+def test_settings_go_through_plain_dicts():
+    for model in (GoogLeNetConfig(width=0.5, naive=True), ModelConfig("torchvision/resnet18", auxiliary_weight=0.0)):
+        assert model_of(asdict(model)) == model
+
+
+@pytest.mark.parametrize("name", ["googlenet/x", "torchvision", "x/resnet18", "", "/"])
+def test_odd_names_are_refused(name: str):
+    with pytest.raises(ConfigError, match="give googlenet, or torchvision/NAME"):
+        model_of({"name": name})
+    assert family("torchvision/resnet18") == "torchvision/"
+
+
+def test_another_network_keeps_what_both_have():
+    googlenet = GoogLeNetConfig(auxiliary_weight=0.1)
+    assert converted(googlenet, "torchvision/resnet18") == ModelConfig("torchvision/resnet18", 0.1)
+    assert converted(ModelConfig("torchvision/resnet18", 0.1), "googlenet") == googlenet
+    with pytest.raises(ConfigError, match=r"^model.width, model.naive: torchvision/resnet18 has no such setting"):
+        converted(GoogLeNetConfig(width=2, naive=True), "torchvision/resnet18")
+
+
+@pytest.mark.parametrize(
+    ("overrides", "model"),
+    [
+        (["model.name=torchvision/resnet50"], ModelConfig("torchvision/resnet50")),
+        (["model=resnet50"], ModelConfig("torchvision/resnet50")),
+        (["model=resnet50", "model.name=googlenet"], GoogLeNetConfig()),
+        (["model=googlenet_bn", "model.width=0.25"], GoogLeNetConfig(batch_norm=True, width=0.25)),
+        (["model.batch_norm=true"], GoogLeNetConfig(batch_norm=True)),
+    ],
+)
+def test_a_network_is_chosen_by_its_file_or_its_name(overrides: list[str], model: ModelConfig):
+    found = experiment_of(*overrides)[0].config.model
+    assert type(found) is type(model)
+    assert found == model
+
+
+def test_a_setting_of_another_network_is_told_whose_it_is():
+    assert unknown_key("model.width").startswith("model.width is a setting of googlenet, and another")
+    assert "did you mean model.width" in unknown_key("model.widht")
+
+
+def test_an_experiment_of_before_there_were_other_optimisers_is_still_the_same():
+    found = identity(asdict(Config()))
+    assert "name" not in found["optim"]
+    assert found["optim"]["momentum"] == 0.9
