@@ -27,7 +27,12 @@ def kubernetes() -> str:
 
 def modules() -> str:
     """Every module with the first line of its docstring, a table for each folder."""
-    lines = ["# Modules", "", "Every file with its first line. Who may import whom: [Architecture](architecture.md).", ""]
+    lines = [
+        "# Modules",
+        "",
+        "Every file with its first line. Who may import whom: [Architecture](architecture.md).",
+        "",
+    ]
     folder = None
     for file in sorted([*(ROOT / "jobs").rglob("*.py"), *(ROOT / "platform").rglob("*.py")], key=_place):
         if file.parent != folder:
