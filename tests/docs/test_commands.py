@@ -65,6 +65,16 @@ def test_the_checks_pass(command: str):
     assert done.returncode == 0, done.stderr
 
 
+def test_errors_that_are_shown_are_those_that_come():
+    shown = re.findall(
+        rf"^\$ ({LAUNCH} .+)\n(error: .+)$", (ROOT / "docs" / "start.md").read_text(), flags=re.MULTILINE
+    )
+    assert len(shown) == 2
+    for command, error in shown:
+        done = launched(*overrides_of(command))
+        assert done.stderr.strip() == error
+
+
 def test_every_target_of_make_is_there():
     targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), flags=re.MULTILINE))
     named = set()
