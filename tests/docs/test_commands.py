@@ -59,6 +59,7 @@ def test_a_command_composes_to_a_config_that_passes_its_checks(command: str, com
         composer.config(overrides)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", [each for each in COMMANDS if "job=check" in each])
 def test_the_checks_pass(command: str):
     done = launched(*overrides_of(command))

@@ -48,6 +48,7 @@ def test_the_architecture_page_names_every_room():
     assert set(ROOMS) <= set(named)
 
 
+@pytest.mark.slow
 def test_the_site_builds_without_a_dead_link(tmp_path: Path):
     command = [sys.executable, "-m", "mkdocs", "build", "--quiet", "--strict", "--site-dir", str(tmp_path / "site")]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
