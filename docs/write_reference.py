@@ -13,14 +13,12 @@ import re
 import sys
 import tokenize
 import types
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Container, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
-from platform.config.cluster import ClusterConfig
-from platform.config.identity import flatten, identity
-from platform.config.kubernetes import KubeConfig
+from platform.config.identity import NOT_IDENTITY, NOT_IDENTITY_NESTED
 from platform.config.sections import Config
 
 PAGE = Path(__file__).with_name("reference.md")
@@ -58,43 +56,63 @@ class Setting:
     unit: str
     default: str
     meaning: str
-    is_identity: bool
+
+    @property
+    def is_identity(self) -> bool:
+        """Whether another value makes another experiment."""
+        section, _, rest = self.key.partition(".")
+        return section not in NOT_IDENTITY and rest not in NOT_IDENTITY_NESTED.get(section, ())
 
 
 @dataclass(frozen=True)
 class Section:
     """One table of the page."""
 
-    key: str  # "" of the settings that are in no section
+    title: str  # "" of the settings that are in no section
     meaning: str
     settings: list[Setting]
 
 
 def page() -> str:
     """The whole page, Markdown."""
-    usual = asdict(Config(cluster=ClusterConfig(kube=KubeConfig())))
-    own = set(flatten(identity(usual)))
-    tables = [_table(section) for section in sections(Config, "", own)]
-    return HEAD + "\n" + "\n".join(tables)
+    return HEAD + "\n" + "\n".join(map(_table, sections(Config)))
 
 
-def sections(of: type, prefix: str, own: set[str]) -> Iterator[Section]:
-    """A dataclass and those in it, in the order of their fields; `own` are the keys of an experiment's identity."""
-    comments, choices, inner, settings = comments_of(of), _choices(of), [], []
+def sections(of: type, prefix: str = "") -> Iterator[Section]:
+    """A dataclass and those in it, in the order of their fields. Where a field may hold several kinds of dataclass
+    (the settings of one network or of another), each of them."""
+    section, inner = _section(of, prefix, prefix.rstrip("."))
+    yield section
+    for kind, name in inner:
+        yield from sections(kind, name)
+        ours = [each for each in kind.__subclasses__() if each.__module__.startswith("platform.")]  # not a test's
+        for special in ours:
+            title = f"{name.rstrip('.')} of {getattr(special(), 'name', special.__name__)}"
+            yield _section(special, name, title, without={each.name for each in dataclasses.fields(kind)})[0]
+
+
+def _section(of: type, prefix: str, title: str, without: Container[str] = ()) -> tuple[Section, list[tuple[type, str]]]:
+    """A dataclass, but for the fields `without`, and (dataclass, its prefix) of those in it."""
+    comments, choices, inner, settings = _comments(of), _choices(of), [], []
     kinds = get_type_hints(of)
     for each in dataclasses.fields(of):
-        section = _dataclass_in(kinds[each.name])
-        if section:
-            inner.append((section, f"{prefix}{each.name}."))
-            continue
-        key = f"{prefix}{each.name}"
-        meaning = " ".join(filter(None, [comments.get(each.name, ""), choices.get(key, "")]))
-        is_own = any(known == key or known.startswith(f"{key}.") for known in own)
-        kind, default = _kind(kinds[each.name]), _default(each)
-        settings.append(Setting(key, kind, _unit(each.name), default, meaning, is_own))
-    yield Section(prefix.rstrip("."), " ".join((inspect.getdoc(of) or "").partition("\n\n")[0].split()), settings)
-    for section, name in inner:
-        yield from sections(section, name, own)
+        key, kind = f"{prefix}{each.name}", kinds[each.name]
+        if section := _dataclass_in(kind):
+            inner.append((section, f"{key}."))
+        elif each.name not in without:
+            meaning = " ".join(filter(None, [comments.get(each.name, ""), choices.get(key, "")]))
+            settings.append(Setting(key, _kind(kind), _unit(each.name), _default(each), meaning))
+    meaning = " ".join((inspect.getdoc(of) or "").partition("\n\n")[0].split())
+    return Section(title, meaning, settings), inner
+
+
+def _comments(section: type) -> dict[str, str]:
+    """Those of a dataclass, and of what it inherits from."""
+    found: dict[str, str] = {}
+    for each in reversed(section.__mro__):
+        if dataclasses.is_dataclass(each):
+            found |= {name: comment for name, comment in comments_of(each).items() if comment}
+    return found
 
 
 def comments_of(section: type) -> dict[str, str]:
@@ -169,6 +187,8 @@ def _unit(name: str) -> str:
 def _default(each: "dataclasses.Field[Any]") -> str:
     """As on the command line."""
     value = each.default_factory() if callable(each.default_factory) else each.default
+    if value is dataclasses.MISSING:
+        return ""
     if isinstance(value, float | int) and not isinstance(value, bool):
         return f"{value:g}" if isinstance(value, float) else str(value)
     if isinstance(value, list):
@@ -183,7 +203,7 @@ def _sentence(text: str) -> str:
 
 
 def _table(section: Section) -> str:
-    title = f"`{section.key}`" if section.key else "Top level"
+    title = f"`{section.title}`" if section.title else "Top level"
     lines = [
         f"## {title}",
         "",
@@ -194,7 +214,13 @@ def _table(section: Section) -> str:
     ]
     for each in section.settings:
         mark = " †" if each.is_identity else ""
-        cells = [f"`{each.key}`{mark}", each.kind, each.unit, f"`{each.default}`", _cell(each.meaning)]
+        cells = [
+            f"`{each.key}`{mark}",
+            each.kind,
+            each.unit,
+            f"`{each.default}`" if each.default else "",
+            _cell(each.meaning),
+        ]
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
 

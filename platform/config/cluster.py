@@ -15,7 +15,7 @@ class ClusterConfig:
     address: str | None = None
     workers: Any = 1  # data-parallel workers of each member: a number, or {min: 2, max: 8} for what there is of these
     resize_check_s: float = 60.0  # of a range: how often Ray Train looks whether the workers can be more
-    cpus_per_worker: int = 1
+    cpus_per_worker: int = 1  # its decoding threads and, without a GPU, its arithmetic
     gpus_per_worker: int | None = None  # None: one where the cluster has GPUs, else none
     lanes: int = 0  # members side by side; 0: as many as the resources allow
     autoscaled: bool = False  # nodes come when they are asked for: lanes are not cut to those that are there

@@ -37,8 +37,8 @@ class BenchConfig:
 
     json: str | None = None  # write the figures there, as one flat JSON object
     photos: str | None = None  # tar of JPEG files; None: scikit-learn's two bundled photographs, varied
-    image_size: int = 224
-    repeats: int = 5
+    image_size: int = 224  # of crops
+    repeats: int = 5  # of each measurement; figures are medians
     parts: list[str] = field(default_factory=lambda: list(BENCH_PARTS))
 
     def __post_init__(self) -> None:
@@ -57,7 +57,7 @@ class ChaosConfig:
     """What `job=chaos` does to a run, to compare its end with that of an undisturbed one."""
 
     targets: list[str] = field(default_factory=lambda: ["worker", "node", "driver"])  # chosen from at random
-    kills: int = 5
+    kills: int = 5  # how many strikes
     steps: list[int] = field(default_factory=list)  # global steps to strike at; none: random ones
     seed: int = 0  # of what is struck, and when
     down_s: float = 5.0  # until a node, the tracker or the storage comes back

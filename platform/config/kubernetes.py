@@ -40,15 +40,15 @@ class KubeConfig:
 
     image: str = "platform:0.1.0-ray2.60.0"  # of the Dockerfile, in a registry that the nodes can pull from
     pull_secrets: list[str] = field(default_factory=list)  # names of Secrets with the registry's login
-    namespace: str = "platform"
+    namespace: str = "platform"  # of the RayJob and its pods
     context: str | None = None  # of the kubeconfig; None: the current one
     follow: bool = True  # false: submit and leave
     # Worker pods
     workers_per_pod: int = 1  # a node of eight GPUs is best used by one pod of eight workers
     pods: Any = None  # a number, or {min: 1, max: 8} for the autoscaler; None: what the members side by side need
-    memory_gb: int = 32
+    memory_gb: int = 32  # of a worker pod
     shared_memory_gb: int = 8  # /dev/shm, a part of memory_gb: NCCL's, and Ray's objects
-    head_cpus: int = 2
+    head_cpus: int = 2  # of the head's pod
     head_memory_gb: int = 8  # the launcher runs there, beside Ray's own
     # Storage
     claim: str = "platform-data"  # PersistentVolumeClaim (ReadWriteMany) with runs and data, seen by every pod
@@ -69,7 +69,7 @@ class KubeConfig:
     queue_priority: str | None = None  # Kueue's WorkloadPriorityClass
     priority_class: str | None = None  # Kubernetes' PriorityClass of the pods
     gang: str = "none"  # scheduler that starts all pods or none, as the operator was set up with
-    gang_queue: str | None = None
+    gang_queue: str | None = None  # queue of that scheduler
     # Time
     schedule: str | None = None  # as cron's "0 2 * * *": a RayCronJob, which makes such a job at each of these times
     retries: int = 3  # clusters after the first; each goes on from the newest checkpoints
