@@ -2,13 +2,14 @@
 # make test    set up, then the tests
 # make long    the tests that take minutes each
 # make endure  the tests that take many minutes, for a quiet machine
+# make docs    the pages of docs/ as a site, in site/
 # make check   format, lint, types, then the tests: what CI runs
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 UV := 0.13.9
 
-.PHONY: run test long endure fast lint check format setup constraints manifests clean
+.PHONY: run test long endure fast lint check format docs setup constraints manifests clean
 
 run: setup
 	$(BIN)/python -m platform.launch +experiment=googlenet_ens
@@ -38,6 +39,11 @@ check: lint test
 format: setup
 	$(BIN)/ruff format
 	$(BIN)/ruff check --fix
+
+# -m puts this folder first on Python's path, where the pages that are made import our `platform`.
+docs: setup  ## a dead link or a page that nothing leads to is an error
+	$(BIN)/python -m docs.write_reference
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet --strict
 
 setup: $(VENV)/.installed
 

@@ -196,17 +196,18 @@ def _require_own_configs() -> None:
 
 
 def _experiments() -> str:
-    files = sorted((ROOT / "conf" / "experiment").glob("*.yaml"))
-    lines = [f"  {file.stem:<28}{_summary(file)}" for file in files]
-    return "\n".join(
-        ["Experiments:", *lines, "", "Run one:  python -m platform.launch +experiment=NAME", "Options:  --help"]
-    )
+    """Each with what it is and what it needs: data, hardware, time."""
+    lines = ["Experiments", ""]
+    for file in sorted((ROOT / "conf" / "experiment").glob("*.yaml")):
+        lines += [f"  {file.stem}", *(f"      {line}" for line in _described(file)), ""]
+    return "\n".join([*lines, "Run one:  python -m platform.launch +experiment=NAME", "Options:  --help"])
 
 
-def _summary(experiment_file: Path) -> str:
-    """The second comment line of an experiment file."""
-    comments = [line for line in experiment_file.read_text().splitlines() if line.startswith("# ")]
-    return comments[1].removeprefix("# ") if len(comments) > 1 else ""
+def _described(experiment_file: Path) -> list[str]:
+    """Of the comments at the head of an experiment file: the first of its own, and what it needs if that is there."""
+    comments = [line[2:] for line in experiment_file.read_text(encoding="utf-8").splitlines() if line.startswith("# ")]
+    own = [comment for comment in comments if not comment.startswith("@package")]
+    return own[:1] + [comment for comment in own[1:] if comment.startswith("Needs: ")]
 
 
 def _refused(message: str) -> int:

@@ -15,7 +15,7 @@ class ClusterConfig:
     address: str | None = None
     workers: Any = 1  # data-parallel workers of each member: a number, or {min: 2, max: 8} for what there is of these
     resize_check_s: float = 60.0  # of a range: how often Ray Train checks whether it can have more workers
-    cpus_per_worker: int = 1
+    cpus_per_worker: int = 1  # its decoding threads and, without a GPU, its arithmetic
     gpus_per_worker: int | None = None  # None: one where the cluster has GPUs, else none
     lanes: int = 0  # members side by side; 0: as many as the resources allow
     autoscaled: bool = False  # nodes are added on demand: lanes are not limited to those that are there

@@ -39,8 +39,8 @@ class BenchConfig:
 
     json: str | None = None  # write the figures there, as one flat JSON object
     photos: str | None = None  # tar of JPEG files; None: scikit-learn's two bundled photographs, varied
-    image_size: int = 224
-    repeats: int = 5
+    image_size: int = 224  # of crops
+    repeats: int = 5  # of each measurement; figures are medians
     parts: list[str] = field(default_factory=lambda: list(BENCH_PARTS))
 
     def __post_init__(self) -> None:

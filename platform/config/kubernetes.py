@@ -40,15 +40,15 @@ class KubeConfig:
 
     image: str = "platform:0.1.0-ray2.60.0"  # of the Dockerfile, in a registry that the nodes can pull from
     pull_secrets: list[str] = field(default_factory=list)  # names of Secrets with the registry's login
-    namespace: str = "platform"
+    namespace: str = "platform"  # of the RayJob and its pods
     context: str | None = None  # of the kubeconfig; None: the current one
     follow: bool = True  # print the log until the end; false: submit and exit
     # Worker pods
     workers_per_pod: int = 1  # a node of eight GPUs is best used by one pod of eight workers
     pods: Any = None  # a number, or {min: 1, max: 8} for the autoscaler; None: enough for the members side by side
-    memory_gb: int = 32
+    memory_gb: int = 32  # of a worker pod
     shared_memory_gb: int = 8  # /dev/shm, a part of memory_gb: NCCL's, and Ray's objects
-    head_cpus: int = 2
+    head_cpus: int = 2  # of the head's pod
     head_memory_gb: int = 8  # the launcher runs there, beside Ray's own
     # Storage
     claim: str = "platform-data"  # PersistentVolumeClaim (ReadWriteMany) with runs and data, seen by every pod
@@ -69,7 +69,7 @@ class KubeConfig:
     queue_priority: str | None = None  # Kueue's WorkloadPriorityClass
     priority_class: str | None = None  # Kubernetes' PriorityClass of the pods
     gang: str = "none"  # gang scheduler (all pods start, or none) that the KubeRay operator was set up with
-    gang_queue: str | None = None
+    gang_queue: str | None = None  # queue of that scheduler
     # Time
     schedule: str | None = None  # cron expression, as "0 2 * * *": a RayCronJob, which makes such a job each time
     retries: int = 3  # clusters after the first; each resumes from the newest checkpoints

@@ -31,13 +31,13 @@ from platform.overrides import join
 class DataConfig:
     """Which images, where their shards are, and what is particular to them."""
 
-    name: str = "digits"
+    name: str = "digits"  # what it is called, in names of experiments
     shards: str = "data/digits"  # folder or URL of index.json and the tar shards; packed from `source` where absent
     source: str | None = None  # folder, tar, .csv, .tsv or .parquet list, torchvision:NAME, sklearn:digits
-    classes: int = 10
+    classes: int = 10  # as many as the shards have
     image_size: int = 32  # height and width in pixels the network sees
     mean: list[float] = field(default_factory=lambda: [0.485, 0.456, 0.406])  # per channel, of values 0..1
-    std: list[float] = field(default_factory=lambda: [0.229, 0.224, 0.225])
+    std: list[float] = field(default_factory=lambda: [0.229, 0.224, 0.225])  # per channel, too
     mirror: bool = True  # a mirror image is of the same class; false: none in training, and in testing views repeat
     min_crop_area: float = 0.08  # the smallest share of an image that still shows its class; maps 8% to this
     val_fraction: float = 0.2  # held out of each class when the source has no parts of its own
@@ -85,7 +85,7 @@ class LoaderConfig:
     streams: int = 8  # canonical streams; any number of workers up to it sees the same global batches
     block: int = 4096  # samples shuffled together within a stream
     threads: int = 0  # decoding threads per worker; 0: one per CPU of the worker
-    prefetch_batches: int = 4
+    prefetch_batches: int = 4  # ready ahead of the training
     decoder: str = "cpu"  # of DECODERS; gpu: crops are decoded by the workers' GPUs, and pixels differ by rounding
     log_samples: bool = False  # write the sample ids of every step beside the member's checkpoints
 
@@ -138,10 +138,10 @@ class SamplingConfig:
     area: list[float] = field(default_factory=lambda: [0.08, 1.0])  # share of the image, uniform
     aspect: list[float] = field(default_factory=lambda: [3 / 4, 4 / 3])  # width / height, log-uniform
     interpolation: str = "bilinear"  # "random": one of the four for each sample
-    mirror: bool = True
+    mirror: bool = True  # half of the samples, where data.mirror allows it
     photometric: bool = False  # Howard's contrast, brightness, colour and lighting noise
-    photometric_range: list[float] = field(default_factory=lambda: [0.5, 1.5])
-    lighting_std: float = 0.1
+    photometric_range: list[float] = field(default_factory=lambda: [0.5, 1.5])  # of its factors; 1: unchanged
+    lighting_std: float = 0.1  # of its lighting noise, along the principal components of colour
 
     def __post_init__(self) -> None:
         require_choice("sampling.method", self.method, SAMPLING_METHODS)
@@ -206,15 +206,15 @@ PRECISIONS = ("auto", "float32", "bfloat16")
 class TrainingConfig:
     """How long, in what batches, in what precision; which average of the weights is evaluated."""
 
-    epochs: float = 12.0
+    epochs: float = 12.0  # may be a fraction
     batch_size: int = 32  # global: over all workers and accumulated micro-batches
     max_batch_per_worker: int = 256  # images in one forward pass; more than this is accumulated
     precision: str = "auto"  # auto: bfloat16 where the CPU or GPU has it in hardware
-    channels_last: bool = True
+    channels_last: bool = True  # memory format of images and weights: faster convolutions
     averaging: str = "polyak"  # of AVERAGINGS
     averaging_start: float = 0.5  # polyak: share of the run after which the uniform average begins
     averaging_epochs: float = 1.0  # ema: horizon, epochs after which a step has faded to 1/e
-    log_every_steps: int = 10
+    log_every_steps: int = 10  # metrics are read and logged, which waits for the device
     max_attempts: int = 3  # starts in a row without progress, before a member is given up
     bad_steps: str = "stop"  # at a loss or gradient that is not finite, or above the limit; skip: without the update
     max_bad_steps: int = 10  # skip: so many in a row stop the member after all
@@ -239,7 +239,7 @@ class TrainingConfig:
 class CheckpointConfig:
     """When the training state is saved, where to, and how many are kept. A killed run resumes from the newest."""
 
-    every_s: float = 300.0
+    every_s: float = 300.0  # between checkpoints
     every_steps: int = 0  # as well; 0: by time alone
     with_evaluations: bool = False  # as well, with every single-view evaluation, and on disk before training goes on
     keep: int = 2  # newest ones
@@ -271,7 +271,7 @@ class EvaluationConfig:
     """Which images are evaluated, in how many views, and what is kept of them."""
 
     split: str = "val"  # job=evaluate: which part is evaluated; test: images that nothing was chosen by
-    views: list[int] = field(default_factory=lambda: [1, 10, 144])
+    views: list[int] = field(default_factory=lambda: [1, 10, 144])  # crops of an image, out of these
     every_epochs: int = 1  # single-view evaluation while training; 0: only at the end
     batch_size: int = 512  # views in one forward pass
     stored_dtype: str = (
@@ -291,7 +291,7 @@ class EvaluationConfig:
 class EnsembleConfig:
     """The members: name -> what differs from the experiment, written as on the command line."""
 
-    members: dict[str, list[str]] = field(default_factory=dict)
+    members: dict[str, list[str]] = field(default_factory=dict)  # name -> overrides
 
     def __post_init__(self) -> None:
         seal(self, "ensemble.")
@@ -321,9 +321,9 @@ def _mlflow_plugins() -> list[str]:
 class TrackingConfig:
     """The MLflow server or database."""
 
-    uri: str = "sqlite:///mlflow.db"
-    experiment: str = "platform"
-    system_metrics_every_s: float = 10.0
+    uri: str = "sqlite:///mlflow.db"  # sqlite:///FILE, http://HOST:PORT, or any that MLflow takes
+    experiment: str = "platform"  # MLflow's: the runs of all our experiments are in it
+    system_metrics_every_s: float = 10.0  # CPU, memory and GPU of each node
     required: bool = False  # where MLflow does not answer, true: stop before training; false: queue metrics in a file
 
     def __post_init__(self) -> None:

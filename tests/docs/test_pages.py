@@ -1,0 +1,62 @@
+"""Links lead somewhere, generated pages are what the code makes, the README stays one page."""
+
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from docs.write_reference import PAGE, comments_of, page
+from platform.checkout import ROOT
+from platform.config.cluster import ClusterConfig
+from tests.docs.pages import MADE, PAGES, anchors, links
+from tests.test_imports import ROOMS
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_lead_somewhere(page: Path):
+    for link in links(page):
+        if link.startswith(("http://", "https://")):
+            continue
+        name, _, anchor = link.partition("#")
+        target = page.parent / name if name else page
+        if target.name in MADE and target.parent == ROOT / "docs":
+            target = {"kubernetes.md": ROOT / "k8s" / "README.md"}.get(target.name, ROOT / "mkdocs.yml")
+        assert target.exists(), link
+        if anchor and target.suffix == ".md":
+            assert anchor in anchors(target), link
+
+
+def test_the_readme_is_one_page():
+    assert len((ROOT / "README.md").read_text(encoding="utf-8").split()) < 1000
+
+
+def test_the_reference_is_what_the_settings_say():
+    assert PAGE.read_text(encoding="utf-8") == page(), "make docs writes it anew"
+
+
+def test_comments_above_and_behind_a_setting_are_its_meaning():
+    comments = comments_of(ClusterConfig)
+    assert "HOST:PORT" in comments["address"]
+    assert "side by side" in comments["lanes"]
+
+
+def test_the_architecture_page_names_every_room():
+    named = re.findall(r"`(\w+)`", (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8"))
+    assert set(ROOMS) <= set(named)
+
+
+@pytest.mark.slow
+def test_the_site_builds_without_a_dead_link(tmp_path: Path):
+    command = [sys.executable, "-m", "mkdocs", "build", "--quiet", "--strict", "--site-dir", str(tmp_path / "site")]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert (tmp_path / "site" / "kubernetes" / "index.html").exists()
+
+
+def test_pre_commit_has_the_same_ruff():
+    pinned = tomllib.loads((ROOT / "pyproject.toml").read_text())["dependency-groups"]["dev"]
+    ruff = next(each for each in pinned if isinstance(each, str) and each.startswith("ruff=="))
+    assert f"rev: v{ruff.removeprefix('ruff==')}" in (ROOT / ".pre-commit-config.yaml").read_text()
