@@ -4,6 +4,7 @@ The index is the WebDataset ecosystem's own (`wids-shard-index-v1`: url, nsample
 the classes, the split of each shard and how it was packed beside it. A sample is a number: its place in its split.
 """
 
+import hashlib
 import json
 import os
 from bisect import bisect_right
@@ -38,6 +39,12 @@ class Split:
     @property
     def samples(self) -> int:
         return self.starts[-1]
+
+    @property
+    def digest(self) -> str:
+        """16 hexadecimal digits of a SHA-256 over the shards' names, checksums and numbers of samples."""
+        shards = "".join(f"{shard.url.rpartition('/')[2]} {shard.md5} {shard.samples}\n" for shard in self.shards)
+        return hashlib.sha256(shards.encode()).hexdigest()[:16]
 
     def locate(self, sample_id: int) -> tuple[int, int]:
         """Sample id -> (shard, place in it)."""

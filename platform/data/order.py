@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from platform.config.checks import require
-from platform.config.sections import Config
+from platform.config.sections import Config, LoaderConfig
 from platform.data import draws
 from platform.data.index import Split
 
@@ -167,8 +167,16 @@ def training_order(cfg: Config, split: Split) -> Order:
     Raises:
         ConfigError: an epoch holds no whole batch.
     """
-    seed = draws.key(cfg.seed, cfg.order_seed)
-    return Order.of(split, cfg.loader.streams, cfg.training.batch_size, cfg.loader.block, seed)
+    return member_order(split, cfg.loader, cfg.training.batch_size, cfg.seed, cfg.order_seed)
+
+
+def member_order(split: Split, loader: LoaderConfig, batch_size: int, seed: int, order_seed: int) -> Order:
+    """The order of one training: streams and block of `loader`, in global batches of `batch_size`.
+
+    Raises:
+        ConfigError: an epoch holds no whole batch.
+    """
+    return Order.of(split, loader.streams, batch_size, loader.block, draws.key(seed, order_seed))
 
 
 def steps_per_epoch(samples: int, streams: int, batch_size: int) -> int:

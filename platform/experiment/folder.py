@@ -24,7 +24,7 @@ from platform.changes import append_change, forget_changes, read_changes, read_w
 from platform.config.checks import ConfigError
 from platform.config.identity import differences, identity
 from platform.config.sections import Experiment
-from platform.data.index import Index, Split
+from platform.data.index import Index
 from platform.evaluation.seal import SEAL, is_complete
 from platform.files import remove_unfinished, write_atomically
 from platform.locks import SUFFIX, Held, locked
@@ -264,14 +264,9 @@ def fingerprint(index: Index) -> dict[str, str]:
     """What the shards hold: of each split its size, and one checksum over the shards' checksums and samples.
     And which member of a sample is its image, where the index of others' shards says it."""
     return {
-        split.name: f"{split.samples} samples in {len(split.shards)} shards, sha256 {_digest(split)}"
+        split.name: f"{split.samples} samples in {len(split.shards)} shards, sha256 {split.digest}"
         for split in index.splits.values()
     } | ({"image": str(index.packing["image"])} if "image" in index.packing else {})
-
-
-def _digest(split: Split) -> str:
-    shards = "".join(f"{shard.url.rpartition('/')[2]} {shard.md5} {shard.samples}\n" for shard in split.shards)
-    return hashlib.sha256(shards.encode()).hexdigest()[:16]
 
 
 def _short_digest(content: dict[str, Any]) -> str:
