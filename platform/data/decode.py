@@ -1,9 +1,8 @@
 """Bytes to pixels: decode only the region asked for.
 
-JPEG goes through nvImageCodec on the processor (libjpeg-turbo inside, region decoding, one decoder per thread, no
-GIL); every other format, and JPEG of four components (CMYK), through Pillow: `modes` says what becomes of 16 bits and
-transparency. EXIF orientation is ignored throughout, as torchvision and webdataset do: boxes and labels are made on the
-stored pixels.
+nvImageCodec decodes JPEG on CPU (libjpeg-turbo inside, regions, one decoder per thread, without the GIL). Pillow
+decodes every other format, and JPEG of four components (CMYK); `modes` converts 16 bits and transparency. EXIF
+orientation is ignored, as in torchvision and webdataset: boxes and labels are made on the stored pixels.
 """
 
 import contextlib
@@ -114,7 +113,7 @@ _module_lock = threading.Lock()
 
 
 def _codec() -> Any:
-    """nvImageCodec's module. Its import writes to stderr that nvJPEG, which the processor does not need, is absent."""
+    """nvImageCodec's module. Its import writes to stderr that nvJPEG is missing, which only GPUs need."""
     global _module
     if _module is not None:  # asked three times an image: without the lock where it can be
         return _module
@@ -138,7 +137,11 @@ def _decoder() -> tuple[Any, Any]:
 
 
 def new_decoder(gpu: int | None = None) -> tuple[Any, Any]:
-    """A decoder, for one thread, on the processor or a GPU; and the parameters of its `decode`."""
+    """Make a decoder for one thread, and the parameters of its `decode`.
+
+    Args:
+        gpu: number of the GPU that decodes; None: on CPU.
+    """
     codec = _codec()
     on_cpu = {"backends": [codec.Backend(codec.BackendKind.CPU_ONLY)], "device_id": codec.NVIMGCODEC_DEVICE_CPU_ONLY}
     with _module_lock, _silent_stderr():
