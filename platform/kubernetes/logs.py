@@ -67,7 +67,7 @@ class SubmitterLogs:
                 self._read(pod, newest=pod is pods[-1])
             self.trouble = ""
         except Refused as refused:
-            if refused.status == 401:  # of a token that was good a moment ago: the next one is fetched
+            if refused.status == 401:  # the token has just expired: the next one is fetched
                 raise Away(str(refused)) from refused
             self.trouble = str(refused)
 
