@@ -80,7 +80,7 @@ class ShardDataset(IterableDataset[ImageBatch]):
         self._order = member_order(self._split, self._loader, batch_size, seed, order_seed)
         self._pixels = Pixels(data, CPU) if normalised else None
         self.step = 0  # global step of the next batch, counted over all epochs
-        self._same = {  # what a state must agree with, by the argument's name
+        self._identity = {  # what a state must agree with, by the argument's name
             "split": split,
             "batch_size": batch_size,
             "seed": seed,
@@ -119,7 +119,7 @@ class ShardDataset(IterableDataset[ImageBatch]):
 
     def state_dict(self) -> dict[str, Any]:
         """The step of the next batch and what it counts in; the same on every rank, for any number of ranks."""
-        return {"step": self.step, **self._same}
+        return {"step": self.step, **self._identity}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Let the next iteration start where `state` was saved, with any number of ranks.
@@ -130,7 +130,7 @@ class ShardDataset(IterableDataset[ImageBatch]):
         Raises:
             ConfigError: it was saved with other data, seeds, streams, block or batch size, or it is no such state.
         """
-        for key, here in self._same.items():
+        for key, here in self._identity.items():
             require(
                 state.get(key) == here,
                 f"{key} is {here!r}, the state was saved with {state.get(key)!r}; use that value, or start at step 0",
