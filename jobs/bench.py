@@ -1,4 +1,7 @@
-"""`job=bench`: what this machine does with this experiment, against yardsticks measured in the same run."""
+"""`job=bench`: what this machine does with this experiment, beside baselines measured in the same run.
+
+In: an experiment. Out: a printed table, and `bench.json` as a file.
+"""
 
 import importlib.metadata
 import json
@@ -38,7 +41,7 @@ MEASURES: dict[str, Measure] = {
 
 
 def run(experiment: Experiment) -> int:
-    """Measure `bench.parts`, print the table, write `bench.json` if asked."""
+    """Measure `bench.parts`, print the table, and write the medians to `bench.json` if that is set."""
     config = experiment.config
     figures = Figures()
     print(_machine())

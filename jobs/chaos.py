@@ -1,8 +1,8 @@
-"""`job=chaos`: the experiment twice, undisturbed and under fire, and whether both end alike.
+"""`job=chaos`: the experiment twice, undisturbed and with injected faults, and whether both end alike.
 
-In: an experiment. Out: NAME-calm and NAME-chaos beside each other in `output_dir`, what was struck, how long each took
-to go on, and a comparison of weights, samples and metrics. Without `cluster.address` it brings a cluster of its own on
-this machine; with one, it strikes there.
+In: an experiment. Out: NAME-calm and NAME-chaos beside each other in `output_dir`, the faults and the time to recover
+from each, and a comparison of weights, samples and metrics. The cluster is `cluster.address`, or one of its own on this
+machine.
 """
 
 import contextlib
@@ -38,13 +38,13 @@ from platform.tracking.tracker import mlflow_ids
 RECOVERY_LIMIT_S = 600.0
 STALL_TIMEOUT_S = 20  # for runs that are made to stall, unless cluster.stall_timeout_s says otherwise
 OWN_KEYS = ("job", "name", "fresh", "cluster.address", "data.shards", "data.source", "output_dir", "tracking.uri")
-UNFELT = ("tracker", "storage", "fork_server")  # training goes on without
+UNFELT = ("tracker", "storage", "fork_server")  # training goes on without them
 COMPARED = ("train/loss", "val/top1", "val/loss", "progress")
 
 
 @dataclass
 class Struck:
-    """What became of a strike."""
+    """What a fault hit, and how long training took to recover."""
 
     step: int
     target: str
@@ -53,14 +53,14 @@ class Struck:
 
 
 def run(experiment: Experiment) -> int:
-    """0 if the run under fire ended as the undisturbed one did."""
+    """Run both and compare; exit status 0 if the run with faults ended as the undisturbed one did."""
     config = experiment.config
     _check(config)
     prepare_data(config)
     steps = sum(member.steps for member in plan(experiment).members)
     strikes = draw_strikes(config.chaos, steps)
     terminated = signals(lambda _: SystemExit(143), [signal.SIGTERM])
-    with terminated, contextlib.ExitStack() as stack:  # nothing of the rig is left
+    with terminated, contextlib.ExitStack() as stack:
         rig = stack.enter_context(_Rig.of(config))
         calm = stack.enter_context(_launched(experiment, rig, "calm"))
         fire = stack.enter_context(_launched(experiment, rig, "chaos"))
@@ -96,10 +96,11 @@ def _launched(experiment: Experiment, rig: "_Rig", kind: str) -> Iterator[Launch
     folder = Path(experiment.config.output_dir) / name
     folder.parent.mkdir(parents=True, exist_ok=True)
     own = (*OWN_KEYS, "loader.log_samples", "storage.cache")
-    words = [word for word in experiment.overrides if (key := key_of(word)) not in own and not key.startswith("chaos.")]
+    given = experiment.overrides
+    overrides = [each for each in given if (key := key_of(each)) not in own and not key.startswith("chaos.")]
     job = "ensemble" if experiment.config.ensemble.members else "train"
-    words += [f"job={job}", f"name={name}", "loader.log_samples=true", *rig.words]
-    launched = Launched(words, folder, rig.environment, folder.with_name(f"{name}.log"))
+    overrides += [f"job={job}", f"name={name}", "loader.log_samples=true", *rig.overrides]
+    launched = Launched(overrides, folder, rig.environment, folder.with_name(f"{name}.log"))
     try:
         yield launched
     finally:
@@ -114,7 +115,7 @@ class _Rig:
         self._stack = contextlib.ExitStack()
         self.tracking = config.tracking
         self.environment: dict[str, str] = {}
-        self.words = [f"output_dir={config.output_dir}", "data.source=null"]
+        self.overrides = [f"output_dir={config.output_dir}", "data.source=null"]
         self.cluster: LocalCluster | RemoteCluster
         self.servers: dict[str, MlflowServer | ShardServer] = {}
 
@@ -141,54 +142,55 @@ class _Rig:
             address = cluster.address
         else:
             self.cluster = self._stack.enter_context(RemoteCluster(address))
-        self.words.append(f"cluster.address={address}")
+        self.overrides.append(f"cluster.address={address}")
         if "stall" in chaos.targets and config.cluster.stall_timeout_s == ClusterConfig().stall_timeout_s:
-            self.words.append(f"cluster.stall_timeout_s={STALL_TIMEOUT_S}")
+            self.overrides.append(f"cluster.stall_timeout_s={STALL_TIMEOUT_S}")
         shards = config.data.shards
         if "storage" in chaos.targets:
             server = self.servers["storage"] = self._stack.enter_context(ShardServer(Path(shards)))
             shards = server.url
-            self.words.append(f"storage.cache={self._scratch / 'cache'}")
+            self.overrides.append(f"storage.cache={self._scratch / 'cache'}")
         if "tracker" in chaos.targets:
             folder = Path(config.output_dir) / f"{Experiment(config, {}).name}-mlflow"
             folder.mkdir(parents=True, exist_ok=True)
             tracker = self.servers["tracker"] = self._stack.enter_context(MlflowServer(folder))
             self.tracking = TrackingConfig(uri=tracker.url, experiment=config.tracking.experiment)
-        self.words += [f"data.shards={shards}", f"tracking.uri={self.tracking.uri}"]
+        self.overrides += [f"data.shards={shards}", f"tracking.uri={self.tracking.uri}"]
 
 
 class _Storm:
-    """Strikes at one launched run, and has it go on."""
+    """Injects faults into one launched run, and measures its recovery."""
 
     def __init__(self, run: Launched, rig: _Rig, absences: Absences) -> None:
         self._run, self._rig, self._absences = run, rig, absences
         self._down_s = rig._config.chaos.down_s
 
     def strike_all(self, strikes: list[Strike]) -> list[Struck]:
-        """Each when its step is done and training has got over the one before; fewer, if the run ends before."""
+        """Inject each fault once its step is done and training has recovered from the one before; fewer if the run
+        ends first."""
         struck = []
         for strike in strikes:
             landed = self._land(strike)
             if landed is None:
                 break
-            each, moment, member = landed
-            each.recovered_s = self._recovered_s(strike.target, moment, member)
+            each, struck_at, member = landed
+            each.recovered_s = self._recovered_s(strike.target, struck_at, member)
             struck.append(each)
             after = f"next step after {each.recovered_s:.1f} s" if each.recovered_s is not None else "training went on"
             print(f"step {each.step:>7}  {each.target:<11} {each.what:<44} {after}", flush=True)
         return struck
 
     def _land(self, strike: Strike) -> tuple[Struck, float, str] | None:
-        """(what was struck, when, the member that feels it); None: the run is over."""
+        """Inject one fault: (what was hit, when in seconds since the epoch, the member); None: the run is over."""
         while workers := self._wait_for(strike.step):
-            moment, step = time.time(), self._run.steps_done()
+            struck_at, step = time.time(), self._run.steps_done()
             worker = workers[int(strike.draw * len(workers))]
-            with contextlib.suppress(ProcessLookupError):  # it ended by itself meanwhile: the next one, then
-                return Struck(step, strike.target, self._strike(strike.target, worker)), moment, worker.member
+            with contextlib.suppress(ProcessLookupError):  # the worker ended by itself meanwhile: take another
+                return Struck(step, strike.target, self._strike(strike.target, worker)), struck_at, worker.member
         return None
 
     def _wait_for(self, step: int) -> list[LiveWorker]:
-        """The workers that train when so many steps are done; none if the run is over."""
+        """Wait until so many steps are done: the workers that are training; none if the run is over."""
         while self._run.status() is None:
             workers = self._run.training()
             if workers and self._run.steps_done() >= step:
@@ -197,7 +199,7 @@ class _Storm:
         return []
 
     def _strike(self, target: str, worker: LiveWorker) -> str:
-        """Returns what was done, in words."""
+        """Inject the fault; a description of what was done."""
         process = f"rank {worker.rank} of {worker.member}, process {worker.pid}"
         match target:
             case "worker":
@@ -226,11 +228,11 @@ class _Storm:
                 return f"launcher, process {killed}, killed and launched again"
             case _:
                 server = self._rig.servers[target]
-                self._absences.begin(server)  # training goes on, so the storm does: MLflow takes seconds to start
+                self._absences.begin(server)  # does not wait, as training does not: MLflow takes seconds to start
                 return f"{server.url} killed, back after {self._down_s:g} s"
 
-    def _recovered_s(self, target: str, moment: float, member: str) -> float | None:
-        """Seconds until the next training step; None for what training does not feel.
+    def _recovered_s(self, target: str, struck_at: float, member: str) -> float | None:
+        """Seconds until the next training step; None for faults that training does not notice.
 
         Raises:
             ConfigError: it does not go on.
@@ -239,8 +241,8 @@ class _Storm:
             return None
         end = time.monotonic() + RECOVERY_LIMIT_S
         while time.monotonic() < end:
-            if next_step := self._run.next_step_after(moment, member):
-                return next_step - moment
+            if next_step := self._run.next_step_after(struck_at, member):
+                return next_step - struck_at
             if self._run.status() is not None:
                 return None
             time.sleep(0.2)
@@ -250,7 +252,7 @@ class _Storm:
 def _report(
     experiment: Experiment, rig: _Rig, calm: Launched, fire: Launched, struck: list[Struck], status: int
 ) -> int:
-    """The comparison, on the terminal and in `chaos.json`."""
+    """Print the comparison and write it to `chaos.json`; the exit status."""
     print()
     if status != 0:
         print(f"the run under fire ended with status {status}; see {fire.log}")
@@ -265,7 +267,7 @@ def _report(
     left = _left_behind(fire)
     print(f"left behind: {', '.join(left) or 'nothing'}")
     cluster = experiment.config.cluster
-    exact = cluster.min_workers == cluster.max_workers  # otherwise sums of other parts round otherwise
+    exact = cluster.min_workers == cluster.max_workers  # other numbers of workers round sums differently
     decisive = [each for each in comparisons if exact or each.what.endswith("samples")]
     same = all(each.equal for each in decisive) and not open_runs and not left
     verdict = "the run under fire ended as the undisturbed one did" if same else "the two runs differ"
@@ -298,7 +300,7 @@ def _ends(folder: Path, tracking: TrackingConfig) -> list[str]:
 
 
 def _left_behind(fire: Launched) -> list[str]:
-    """What a run should not leave: processes of its launchers, half-written files."""
+    """What a run should not have left: processes of its launchers, half-written files."""
     left = [f"process {each.pid} of launcher {pid}" for pid in fire.pids for each in session.living(pid)]
     left += [str(path) for path in fire.folder.rglob("*.unfinished")]
     return left + [str(path) for path in (fire.folder / "live.json", fire.folder / ".holder") if path.exists()]

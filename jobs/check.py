@@ -1,4 +1,7 @@
-"""`job=check`: every check that needs no training, and the plan."""
+"""`job=check`: every check that needs no training, and the plan.
+
+In: an experiment. Out: the plan on the terminal, or the first error.
+"""
 
 from platform.config.sections import Experiment
 from platform.experiment.destinations import require_places
@@ -9,14 +12,14 @@ from platform.tracking.tracker import require_answer
 
 
 def run(experiment: Experiment) -> int:
-    """Print the plan; a config that cannot work never gets here without its error."""
+    """Check the experiment and print its plan; always 0, as what cannot work raises ConfigError."""
     if experiment.config.sweep.space:
         planned = plan_sweep(experiment)
         text, packed = lines(planned.base) + sweep_lines(planned), planned.base.packed
     else:
         made = plan(experiment)
         text, packed = lines(made), made.packed
-    if experiment.config.cluster.kube is None:  # whose pods write to their volume, and have a network of their own
+    if experiment.config.cluster.kube is None:  # pods write to their volume, and have another network
         require_places(experiment, packed=packed)
         if experiment.config.tracking.required:
             require_answer(experiment.config.tracking)

@@ -1,8 +1,8 @@
-"""What changed since a file was last written whole: one JSON line a change, in a file beside it.
+"""Changes since a file was last written whole: one JSON line each, appended to a file beside it.
 
-In: changes, one at a time. Out: all of them again, in order, by whoever reads the whole file. So a change costs a line,
-however much there is already; the next one who writes the file whole lets the lines go. A change must say what is now,
-not what is different: lines that the whole file holds already (its writer was killed between the two) then do no harm.
+In: changes, one at a time. Out: all of them in order, for whoever reads the whole file. So a change costs a line,
+however large the whole file is; writing that again makes the lines obsolete. A change gives new values, no differences,
+so that applying it twice does no harm: its writer may be killed between writing the whole file and removing the lines.
 """
 
 import contextlib
@@ -16,16 +16,20 @@ Found = TypeVar("Found")
 
 
 def append_change(path: Path, change: Any) -> None:
-    """Returns when the disk has it.
+    """Append a change, and sync it to the disk.
+
+    Args:
+        path: of the file of changes.
+        change: anything that JSON holds.
 
     Raises:
-        OSError: the disk does not take it; then nothing of it is there.
+        OSError: it cannot be written; nothing of it is left.
     """
     line = json.dumps(change).encode() + b"\n"
     file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
     try:
         size = os.fstat(file).st_size
-        if size and os.pread(file, 1, size - 1) != b"\n":  # of a process that was killed here: nobody was told of it
+        if size and os.pread(file, 1, size - 1) != b"\n":  # a torn line of a killed process, which has not returned
             size = _end_of_lines(file, size)
             os.truncate(file, size)
         try:
@@ -41,7 +45,7 @@ def append_change(path: Path, change: Any) -> None:
 
 
 def read_changes(path: Path) -> list[Any]:
-    """Every change, the oldest first. A last line without an end is of a process that was killed while writing it.
+    """Read the changes, the oldest first, without the torn last line of a killed process.
 
     Raises:
         ValueError: another line is not what `append_change` wrote.
@@ -54,12 +58,20 @@ def read_changes(path: Path) -> list[Any]:
 
 
 def forget_changes(path: Path) -> None:
-    """The whole file holds them all."""
+    """Remove the changes, after the whole file was written with them."""
     path.unlink(missing_ok=True)
 
 
 def read_with_changes(whole: Path, both: Callable[[], Found]) -> Found:
-    """What `both` reads of a whole file and its changes, where somebody else may write it whole in between."""
+    """Read a whole file and its changes, again if another process writes the whole file meanwhile.
+
+    Args:
+        whole: path of the whole file.
+        both: reads it and its changes.
+
+    Returns:
+        what `both` returns.
+    """
     while True:
         before = _version(whole)
         found = both()

@@ -1,4 +1,7 @@
-"""Progress of counted work, and durations, as a person reads them: a bar on a terminal, plain lines elsewhere."""
+"""Progress of counted work and durations for people: a bar on a terminal, plain lines elsewhere.
+
+In: counts, seconds. Out: text on stdout.
+"""
 
 import time
 
@@ -16,7 +19,15 @@ from rich.text import Text
 
 
 class Counter:
-    """Progress of counted work of one kind: a bar on a terminal, a line every tenth elsewhere. Use with `with`."""
+    """Shows the progress of counted work: a bar on a terminal, a line every tenth elsewhere. A context manager.
+
+    Call it with the number done and the total.
+
+    Args:
+        what: is being done, such as `packing`.
+        unit: of the count, such as `images`.
+        plain: print lines; None: unless stdout is a terminal.
+    """
 
     def __init__(self, what: str, unit: str, *, plain: bool | None = None) -> None:
         self._what, self._unit = what, unit
@@ -45,7 +56,7 @@ class Counter:
     def __call__(self, done: int, total: int) -> None:
         self._bar.update(self._task, completed=done, total=total)
         tenths = 10 * done // total
-        if tenths < self._tenths:  # it goes through them again
+        if tenths < self._tenths:  # a new pass
             self._tenths, self._started = 0, time.monotonic()
         if self._plain and tenths > self._tenths:
             self._tenths = tenths
@@ -56,7 +67,7 @@ class Counter:
 
 
 class _Speed(ProgressColumn):
-    """Done a second, over rich's window."""
+    """Speed in units a second, over rich's window."""
 
     def __init__(self, unit: str) -> None:
         super().__init__()
@@ -67,7 +78,7 @@ class _Speed(ProgressColumn):
 
 
 def duration(seconds: float) -> str:
-    """90 -> 1m30s"""
+    """Seconds as text with at most two units: 90 -> 1m30s."""
     seconds = round(seconds)
     if seconds < 60:
         return f"{seconds}s"
@@ -77,7 +88,7 @@ def duration(seconds: float) -> str:
 
 
 def clock(seconds: float) -> str:
-    """03:07, or 1:03:07."""
+    """Seconds as MM:SS, from an hour on as H:MM:SS: 03:07, 1:03:07."""
     minutes, rest = divmod(int(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes:02}:{rest:02}"

@@ -1,6 +1,7 @@
-"""Files that are whole or not there: written beside their place under a name of their own, then renamed.
+"""Files that are whole or not there: written under a temporary name beside their place, then renamed.
 
-Process ids do not make a name unique: each pod of a cluster counts its own, and all write to one file system.
+In: a path and its content. Out: the file on the disk. Temporary names are random: process ids are not unique among the
+pods that write to one file system.
 """
 
 import contextlib
@@ -12,16 +13,16 @@ from pathlib import Path
 
 SUFFIX = ".unfinished"  # of what a killed process leaves behind
 TRIES = 3
-NO_SYNC = (errno.EINVAL, errno.ENOTSUP, errno.ENOSYS, errno.EACCES)  # of a folder, on some network file systems
+NO_SYNC = (errno.EINVAL, errno.ENOTSUP, errno.ENOSYS, errno.EACCES)  # some network file systems sync no folders
 
 
 def write_atomically(path: Path, content: str | bytes | memoryview) -> None:
-    """Make or replace a file as a whole or not at all; it is on the disk when this returns.
+    """Make or replace a file as a whole or not at all; it is synced to the disk when this returns.
 
-    Where someone has removed the unfinished file meanwhile (another process tidies up), it is written again.
+    If another process's clean-up removes the unfinished file meanwhile, it is written again.
 
     Raises:
-        OSError: the disk does not take it; nothing is left.
+        OSError: it cannot be written; nothing is left.
     """
     for tries_left in reversed(range(TRIES)):
         try:
@@ -36,10 +37,10 @@ def write_atomically(path: Path, content: str | bytes | memoryview) -> None:
 
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A place beside `path` to write to; the file takes its place when the block ends, or vanishes if that fails.
+    """A temporary path beside `path` to write to; renamed to `path` at the end of the block, removed if that fails.
 
     Raises:
-        OSError: it cannot take its place.
+        OSError: it cannot be synced or renamed.
     """
     unfinished = path.with_name(f"{path.name}.{uuid.uuid4().hex[:12]}{SUFFIX}")
     try:
@@ -54,7 +55,7 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 def remove_unfinished(*folders: Path) -> None:
-    """Remove what killed processes left in these folders."""
+    """Remove the temporary files of killed processes from these folders."""
     for folder in folders:
         for path in folder.glob(f"*{SUFFIX}"):
             path.unlink(missing_ok=True)
@@ -69,7 +70,7 @@ def _sync(path: Path) -> None:
 
 
 def _sync_folder(folder: Path) -> None:
-    """Have the rename itself on the disk, where the file system can."""
+    """Sync the rename itself to the disk, if the file system can."""
     try:
         _sync(folder)
     except OSError as error:

@@ -28,7 +28,7 @@ from platform.compose.quoting import as_typed
 from platform.config.checks import CannotGoOn, ConfigError, require
 from platform.config.sections import Config, Experiment
 from platform.overrides import key_of, quoted
-from platform.redaction import Redacting, sealed_words
+from platform.redaction import Redacting, sealed_overrides
 
 INTERRUPTED = 130
 OWN_CONFIG = ("hydra", "main", "schema")  # what Hydra calls the places of configs, less those of --config-dir
@@ -93,7 +93,7 @@ def _hide_secrets() -> None:
     as the entrypoint, Hydra writes it into multirun.yaml. The environment hands them to the same process anew."""
     sys.stdout, sys.stderr = Redacting(sys.stdout), Redacting(sys.stderr)  # pyright: ignore[reportAttributeAccessIssue]
     try:
-        words = sealed_words(sys.orig_argv)
+        words = sealed_overrides(sys.orig_argv)
     except ValueError as error:
         sys.exit(_refused(str(error)))
     if words != sys.orig_argv:

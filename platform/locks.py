@@ -1,8 +1,8 @@
-"""A lock on something that several processes, of several machines perhaps, would write to.
+"""Locks between processes, also of several machines on a shared file system.
 
-In: the lock's file. Out: the lock, until the block ends or this process does: the operating system frees what is held.
-Where a file system has no locks, a second file beside it is one as long as it exists. One that a dead process of this
-machine has left is taken over; of another machine, or of another container, nobody here can tell.
+In: the lock's file. Out: the lock, until the block or the process ends: the operating system frees a dead process's.
+On a file system without locks, a second file is the lock as long as it exists. One that a dead process of this machine
+has left is taken over; whether a process of another machine or container is alive cannot be known.
 """
 
 import contextlib
@@ -19,23 +19,23 @@ from filelock import BaseFileLock, FileLock, SoftFileLock, Timeout
 
 NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EINVAL)  # NFS, Lustre, FUSE without any
 SUFFIX = ".held"
-NAMESPACE = "?pidns-"  # filelock adds it to the host's name, and the number, where process ids are a container's own
+NAMESPACE = "?pidns-"  # filelock appends it and a number to the host's name inside a container
 POLL_S = 0.05
 
 
 class NoLocks(OSError):
-    """The file system has no locks. The text names the file; what else to use is known to who asked."""
+    """The file system has no locks. The message names the file; the caller adds what else to use."""
 
     def __init__(self, path: Path | str, error: OSError) -> None:
         super().__init__(f"{path} is on a file system without locks ({error.strerror or error})")
 
 
 class Held(Exception):
-    """Somebody else has the lock. The text says who, as far as that is known, and what to do if they are gone.
+    """Another process has the lock. The message says which, if known, and what to do if it is dead.
 
     Args:
-        path: of the lock. One by existence has in it the process and its machine.
-        who: has it, where that is known otherwise.
+        path: of the lock; a lock by existence names its process and machine in the file.
+        who: has the lock, if known in another way.
     """
 
     def __init__(self, path: Path, who: str = "") -> None:
@@ -50,11 +50,15 @@ class Held(Exception):
 
 @contextlib.contextmanager
 def locked(path: Path, *, wait: bool = False) -> Iterator[None]:
-    """Hold a lock, waiting for it or not. What it waits for is said.
+    """Hold a lock for the time of the block.
+
+    Args:
+        path: of the lock's file, which is made.
+        wait: for its present holder, which is printed; else raise `Held`.
 
     Raises:
-        Held: somebody has it, and this does not wait.
-        OSError: there can be no such file.
+        Held: another process has it, and `wait` is false.
+        OSError: the file cannot be made.
     """
     with contextlib.ExitStack() as stack:
         try:
@@ -71,12 +75,12 @@ def locked(path: Path, *, wait: bool = False) -> Iterator[None]:
 
 @contextlib.contextmanager
 def locked_by_system(path: Path, *, wait: bool = True) -> Iterator[None]:
-    """As `locked`, by the operating system alone and silently: for what is held for moments.
+    """Hold a lock of the operating system, without a message while waiting: for locks that are held for milliseconds.
 
     Raises:
-        Held: somebody has it, and this does not wait.
+        Held: another process has it, and `wait` is false.
         NoLocks: the file system has none.
-        OSError: there can be no such file.
+        OSError: the file cannot be made.
     """
     lock = FileLock(path, is_singleton=False, thread_local=False, fallback_to_soft=False)
     with _named(path):
@@ -88,7 +92,7 @@ def locked_by_system(path: Path, *, wait: bool = True) -> Iterator[None]:
 
 
 def share(file: IO[bytes]) -> None:
-    """Hold an open file against `take`, as long as it or a map of it is open. Waits for who has it alone.
+    """Take a shared lock on an open file, until it and all memory maps of it are closed; waits for an exclusive one.
 
     Raises:
         NoLocks: the file system has none.
@@ -98,7 +102,7 @@ def share(file: IO[bytes]) -> None:
 
 
 def take(file: IO[bytes]) -> bool:
-    """Hold a file, open for writing (NFS asks for that), alone; False: somebody holds it.
+    """Try to take an exclusive lock on a file that is open for writing (which NFS requires); False: it is locked.
 
     Raises:
         NoLocks: the file system has none.
@@ -112,7 +116,7 @@ def take(file: IO[bytes]) -> bool:
 
 
 def require_locks(folder: Path) -> None:
-    """Try the locks of a folder's file system.
+    """Check that a folder's file system has locks.
 
     Raises:
         NoLocks: it has none.
@@ -145,7 +149,7 @@ def _locked_by_existence(path: Path, *, wait: bool) -> Iterator[None]:
     lock, said = SoftFileLock(path, is_singleton=False), False
     while True:
         try:
-            if _of_another_start(path):  # filelock would take it for this machine's before it was started anew
+            if _of_another_start(path):  # filelock would take it for a dead process's of this machine
                 raise Held(path)
             _acquire(lock, path, wait=False)
             break
@@ -163,11 +167,12 @@ def _locked_by_existence(path: Path, *, wait: bool) -> Iterator[None]:
 
 
 def _holder(path: Path) -> tuple[str, str, bool]:
-    """Who has a lock by existence, what of theirs would have to be gone, and whether they are known to live: those of
-    this container or, outside of any, of this machine, or else filelock had taken it over.
+    """The holder of a lock by existence: a description, what must be dead before the file may be removed (`process` or
+    `machine`), and whether it is known to be alive. That is known inside this container, or on this machine outside of
+    any: filelock takes over the locks of dead ones.
 
     Raises:
-        OSError, ValueError: it does not say.
+        OSError, ValueError: the file does not tell.
     """
     process, recorded = path.read_text().splitlines()[:2]
     host, _, namespace = recorded.partition(NAMESPACE)
@@ -182,7 +187,7 @@ def _holder(path: Path) -> tuple[str, str, bool]:
 
 
 def _of_another_start(path: Path) -> bool:
-    """Whether a machine of this name made it, but not since this one was started: that may be another one, alive."""
+    """Whether a machine of this name made the lock before this one was booted: it may be another machine, alive."""
     with contextlib.suppress(OSError, ValueError):
         _, recorded, token = path.read_text().splitlines()
         here, start, now = socket.gethostname(), int(token) >> 64, _start()
@@ -191,14 +196,14 @@ def _of_another_start(path: Path) -> bool:
 
 
 def _start() -> int:
-    """A number of its own for each start of a machine, as filelock records it; 0: not known."""
+    """The id of this machine's boot as filelock records it; 0: not known."""
     with contextlib.suppress(OSError, ValueError):
         return int(Path("/proc/sys/kernel/random/boot_id").read_text().strip().replace("-", ""), 16)
     return 0
 
 
 def _namespace() -> str:
-    """The number of this container's process ids, as filelock records it; "": they are the machine's."""
+    """The number of this container's PID namespace as filelock records it; "": it is the machine's own."""
     with contextlib.suppress(OSError):
         number = Path("/proc/self/ns/pid").stat().st_ino
         return "" if number == 0xEFFFFFFC else f"{number:x}"  # the kernel's fixed number of the first one

@@ -1,8 +1,8 @@
-"""Passwords and tokens of URLs: taken out where a config is made, put back where a connection is.
+"""Passwords and tokens in URLs: removed where a config is made, put back where a connection is made.
 
 In: addresses as people give them, `https://me:PASSWORD@host/data?sig=TOKEN`. Out: what may be written, printed and
-compared, `https://me:***@host/data`. The secrets are in this process's memory and environment, where processes that it
-starts find them, and in the mailbox of an experiment, where workers on other machines do.
+compared, `https://me:***@host/data`. The secrets stay in this process's memory and environment, for processes that it
+starts, and in an experiment's mailbox, for workers on other machines.
 """
 
 import json
@@ -13,13 +13,13 @@ from urllib.parse import unquote_plus
 
 MASK = "***"
 VARIABLE = "PLATFORM_URL_SECRETS"
-SHORTEST = 6  # characters of a secret that is looked for outside of URLs: shorter ones are parts of other words
+SHORTEST = 6  # characters of a secret that is masked outside of URLs: shorter ones are parts of ordinary words
 HARMLESS = ("dl", "download", "raw", "ref", "rev", "version", "versionid", "generation", "alt", "format")  # in queries
 _SECRET = re.compile(r"pass|pwd|secret|token|sig|key|cred|auth|odbc_connect", re.IGNORECASE)  # in those of others
 _USERINFO = re.compile(r"[^/?#\s]*@|[^:/?#@\s]*:(?!\d*(?:[/?#\s]|$))\S*@")  # the second: a password with a / in it
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://(?:[^\s/?#@:,]*:[^\s/?#@]*@)?[^\s'\"<>]*")  # a password may have quotes
 _CLOSING = re.compile(r"[)\]},.:;!]*$")  # what a sentence has after an address
-_WORD_URL = re.compile(  # of an override, where \ protects the next character and quotes all but themselves
+_OVERRIDE_URL = re.compile(  # in an override, where \ protects the next character and quotes all but themselves
     r"(?P<quote>['\"])?(?<![\w.+-])(?P<url>[A-Za-z][A-Za-z0-9+.:-]*://(?:\\.|[^\s'\"\\,\]}]|(?(quote)[\s,\]}]|(?!)))*)"
 )
 
@@ -31,7 +31,7 @@ class _Parts(NamedTuple):
     base: str
     query: str  # "" where all of it may be seen: then it is in `base`
     secrets: list[str]
-    telling: list[str]  # those of the secrets that are surely some: a query has ordinary words, too
+    telling: list[str]  # the secrets that are certainly secret: a query has ordinary words too
 
 
 _originals: dict[str, tuple[str, str]] = {}  # sealed -> base and query of what was given
@@ -41,11 +41,11 @@ _known: set[str] = set()  # the secrets themselves, to find them in other librar
 
 
 def sealed(url: str, *, share: bool = True) -> str:
-    """A URL (or fsspec's chain of them) without what nobody should read; any other text as it is.
+    """A URL (or fsspec's chain of URLs) with its secrets masked; any other text unchanged.
 
     Args:
         url: an address, sealed or not.
-        share: tell processes that are started from here; what an index names they read themselves.
+        share: give the secrets to processes that are started from here; addresses in an index they read themselves.
 
     Raises:
         ValueError: another secret of the same address is known.
@@ -67,8 +67,8 @@ def sealed(url: str, *, share: bool = True) -> str:
     return shown
 
 
-def sealed_words(words: list[str]) -> list[str]:
-    """The same of the URLs in overrides. Raises as `sealed` does."""
+def sealed_overrides(overrides: list[str]) -> list[str]:
+    """Overrides with the secrets of their URLs masked; raises what `sealed` does."""
 
     def one(found: re.Match[str]) -> str:
         quote, text = found["quote"] or "", found["url"]
@@ -76,23 +76,23 @@ def sealed_words(words: list[str]) -> list[str]:
         shown = sealed(given)
         return found[0] if shown == given else quote + shown
 
-    return [_WORD_URL.sub(one, word) for word in words]
+    return [_OVERRIDE_URL.sub(one, override) for override in overrides]
 
 
 def sealed_deeply(value: Any) -> Any:
-    """The same of every text in lists and dicts, be it a URL or an override. Raises as `sealed` does."""
+    """Any value with the secrets masked in all its texts, URLs and overrides; raises what `sealed` does."""
     if isinstance(value, str):
-        return sealed_words([value])[0] if re.match(r"[+~]*[\w.@/-]+=", value) else sealed(value)
+        return sealed_overrides([value])[0] if re.match(r"[+~]*[\w.@/-]+=", value) else sealed(value)
     if isinstance(value, list):
         return [sealed_deeply(each) for each in value]
     return {key: sealed_deeply(each) for key, each in value.items()} if isinstance(value, dict) else value
 
 
 def unsealed(url: str) -> str:
-    """The address to connect to: what was given for a sealed one, or for a folder above it and so for what is in there.
+    """The address to connect to, with the secrets that were given for it or for a folder above it.
 
     Raises:
-        ValueError: a sealed one that nobody has given here.
+        ValueError: it is sealed, and its secrets are not known here.
     """
     if f"{MASK}@" not in url:
         return url
@@ -107,12 +107,12 @@ def unsealed(url: str) -> str:
 
 
 def holds_secret(text: str) -> bool:
-    """Whether there is a URL with a secret in it, sealed or not."""
+    """Whether a text has a URL with a secret, sealed or not."""
     return f"{MASK}@" in text or any(_taken_apart(url).secrets for url in _URL.findall(text))
 
 
 def redacted(text: str) -> str:
-    """Text of any origin (messages, tracebacks) without the secrets of URLs."""
+    """A text of any origin (messages, tracebacks) with the secrets of URLs masked."""
     for secret in sorted(_known, key=len, reverse=True):
         if secret in text:
             text = _as_word(secret).sub(MASK, text)
@@ -120,12 +120,12 @@ def redacted(text: str) -> str:
 
 
 def shared_secrets() -> str:
-    """All that another process needs to know, for `trust`. Never to be written."""
+    """The known secrets as text for another process's `trust`; must never be written to a file."""
     return json.dumps([{shown: _originals[shown] for shown in _shared}, sorted(_known)])
 
 
 def trust(secrets: str) -> None:
-    """Take over what another process knows."""
+    """Take over the secrets that another process knows, from its `shared_secrets`."""
     originals, known = json.loads(secrets)
     for shown, (base, query) in originals.items():
         _remember(shown, (base, query))
@@ -134,7 +134,7 @@ def trust(secrets: str) -> None:
 
 
 def without_secrets(error: BaseException) -> BaseException:
-    """An error to name as a cause: itself, or one that says the same where it or its own causes repeat a secret."""
+    """The error, to be named as a cause; a copy with a masked message if it or its own causes contain a secret."""
     each: BaseException | None = error
     while each is not None:
         if redacted(repr(each) + str(each)) != repr(each) + str(each):
@@ -144,15 +144,17 @@ def without_secrets(error: BaseException) -> BaseException:
 
 
 class Redacting:
-    """A text stream that writes no secrets; in all else the stream it stands before."""
+    """A text stream that masks secrets in what is written, and otherwise is the stream it wraps."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
 
     def write(self, text: str) -> int:
+        """Write a text, masked."""
         return self._stream.write(redacted(text))
 
     def writelines(self, lines: list[str]) -> None:
+        """Write lines, masked."""
         for line in lines:
             self.write(line)
 
@@ -216,7 +218,7 @@ def _values(query: str, *, telling: bool = False) -> list[str]:
 
 
 def _know(secrets: list[str], shown: str) -> None:
-    """Look for them everywhere, but for words of the address itself: `mlflow:mlflow@db/mlflow` would mask every one."""
+    """Mask these everywhere, but words of the address itself: `mlflow:mlflow@db/mlflow` would mask every `mlflow`."""
     forms = {form for each in secrets for form in (each, unquote_plus(each))}
     _known.update(form for form in forms if len(form) >= SHORTEST and not _as_word(form).search(shown))
 

@@ -24,7 +24,7 @@ from platform.redaction import (
     holds_secret,
     redacted,
     sealed,
-    sealed_words,
+    sealed_overrides,
     shared_secrets,
     unsealed,
     without_secrets,
@@ -126,7 +126,7 @@ def test_what_was_written_without_its_secret_says_so_and_two_secrets_of_one_addr
     ],
 )
 def test_overrides_keep_their_quoting(word: str, shown: str):
-    assert sealed_words([word]) == [shown]
+    assert sealed_overrides([word]) == [shown]
     if "\\" in word:
         assert unsealed("https://***@host/x") == "https://host/x?token=abc"
 

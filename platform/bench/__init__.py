@@ -1,1 +1,1 @@
-"""What `job=bench` measures, each against a yardstick in the same run: loader, step, launch."""
+"""The measurements of `job=bench`, each beside a baseline in the same run."""

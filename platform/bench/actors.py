@@ -1,4 +1,4 @@
-"""How soon a process of Ray's is there with torch imported, and what memory eight of them take: ours, and a bare Ray's.
+"""How soon a Ray actor is there with torch imported, and what memory eight of them take: with and without fork server.
 
 python -m platform.bench.actors platform|bare FILE
 """
@@ -26,7 +26,7 @@ TIMED = 3  # one after another
 
 
 def measure(config: Config, folder: Path, figures: Figures) -> None:
-    """Into `figures` (`actors.*`)."""
+    """Start actors with the platform and with bare Ray in turns; `actors.*` into `figures`."""
     folder.mkdir(parents=True, exist_ok=True)
     for repeat in range(min(REPEATS, config.bench.repeats)):
         found = {}
@@ -45,10 +45,10 @@ def measure(config: Config, folder: Path, figures: Figures) -> None:
 
 
 class Actor:
-    """Anything that computes."""
+    """An actor that computes something with torch."""
 
     def answer(self) -> tuple[int, int, int]:
-        """Processes: its own, its parent, its raylet."""
+        """Ids of its own process, of its parent and of its raylet."""
         import torch
 
         torch.zeros(1)
@@ -56,6 +56,7 @@ class Actor:
 
 
 def main() -> None:
+    """Start actors in this process's own Ray and write the figures to a JSON file."""
     way, path = sys.argv[1:]
     if way == "platform":
         connect(ClusterConfig())
@@ -87,8 +88,8 @@ def main() -> None:
 
 
 def _clients(raylet: int) -> list[psutil.Process]:
-    """Those that stand for workers."""
-    return [each for each in psutil.Process(raylet).children() if any("client.py" in word for word in each.cmdline())]
+    """The clients of the fork server, each of which stands for a worker process."""
+    return [each for each in psutil.Process(raylet).children() if any("client.py" in part for part in each.cmdline())]
 
 
 def _private_mb(pid: int) -> float:

@@ -1,5 +1,5 @@
-"""What saving costs the training: the platform's own loop with a checkpoint every few steps against one without, in
-turns. The copy that training waits for is in it, and what the writer's thread takes from it while it goes on."""
+"""What checkpoints cost the training: the platform's loop with one every few steps against one without, in turns. That
+is the copy that training waits for, and what the writing thread takes from training meanwhile."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -18,7 +18,7 @@ NEVER_S = 1e9
 
 
 def measure(config: Config, index: Index, folder: Path, figures: Figures) -> None:
-    """Extra seconds of a checkpoint, into `figures` (`checkpoint.*`)."""
+    """Measure the extra seconds of a checkpoint; `checkpoint.*` into `figures`."""
     torch.set_num_threads(config.cluster.cpus_per_worker)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     without = replace(config, checkpoint=CheckpointConfig(every_s=NEVER_S))
@@ -36,7 +36,7 @@ def measure(config: Config, index: Index, folder: Path, figures: Figures) -> Non
 
 
 class _Saves(Progress):
-    """Counts the checkpoints: while one is being written, none is taken."""
+    """Counts the checkpoints that are taken; none is while another is being written."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -20,8 +20,8 @@ LIMIT_S = 900
 
 
 def measure(config: Config, folder: Path, figures: Figures) -> None:
-    """Seconds to the first step, into `figures` (`launch.*`, `run.*`)."""
-    _platform(config, folder / "warm-up", 0.1)  # the tracking database is made once in its life
+    """Measure the seconds to the first step; `launch.*` and `run.*` into `figures`."""
+    _platform(config, folder / "warm-up", 0.1)  # makes the tracking database, which takes seconds
     for repeat in range(min(REPEATS, config.bench.repeats)):
         bare_s = _bare_ray(config, folder / f"bare{repeat}")
         started = time.time()
@@ -57,7 +57,7 @@ def _platform(config: Config, folder: Path, epochs: float) -> tuple[MemberState,
 
 
 def settings(config: Config) -> list[str]:
-    """The user's own settings of what a step costs, and where the shards are."""
+    """Overrides with the user's settings of data, network and batch, for a launch of its own."""
     data, model, training = config.data, config.model, config.training
     is_googlenet = isinstance(model, GoogLeNetConfig)
     return [
@@ -74,7 +74,7 @@ def settings(config: Config) -> list[str]:
 
 
 def environment() -> dict[str, str]:
-    """Of a process that is to find our `platform`."""
+    """Environment of a process that imports this checkout's `platform`."""
     return os.environ | {"PYTHONPATH": str(ROOT)}
 
 
@@ -89,9 +89,10 @@ def _bare_ray(config: Config, folder: Path) -> float:
 
 
 def run(command: list[str]) -> None:
-    """
+    """Run a command in the checkout to its end.
+
     Raises:
-        RuntimeError: it failed; says how.
+        RuntimeError: it failed; with the end of its stderr.
     """
     done = subprocess.run(
         command, cwd=ROOT, env=environment(), capture_output=True, text=True, timeout=LIMIT_S, check=False

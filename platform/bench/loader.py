@@ -1,7 +1,7 @@
 """The loader against the usual pipeline: webdataset, Pillow and torchvision's transforms in a DataLoader.
 
-Both read the same shards of the same photographs at the same size, in turns; processor time is the process's own.
-The platform's loader hands uint8 to the device, which normalises; the figure that adds this on the CPU is beside it.
+Both read the same shards of the same photographs at the same size, in turns; CPU time is that of the process.
+The platform's loader gives uint8 to the device, which normalises; another figure includes that on CPU.
 """
 
 import contextlib
@@ -53,14 +53,15 @@ class Photos:
 
     @property
     def images(self) -> int:
-        """Of a pass: whole batches."""
+        """Images of an epoch, in whole batches."""
         return self.order.steps_per_epoch * BATCH
 
     def loader(self, threads: int) -> TrainLoader:
+        """A loader of the platform's with so many threads."""
         return TrainLoader(self.split, self.order, self.data, self.sampling, threads=threads)
 
     def read(self, threads: int, *, normalise: bool = False) -> None:
-        """One pass; the arithmetic that belongs on the device only if asked for."""
+        """Read one epoch; mirror and normalise too, which is the device's work, if `normalise`."""
         pixels = Pixels(self.data, torch.device("cpu"))
         with self.loader(threads) as loader:
             for batch in loader.steps(0, self.order.steps_per_epoch):
@@ -69,7 +70,7 @@ class Photos:
 
 
 def measure(config: Config, folder: Path, figures: Figures) -> None:
-    """All of `loader.*` into `figures`; scratch files go into `folder`."""
+    """Measure both pipelines; `loader.*` into `figures`, temporary files into `folder`."""
     torch.set_num_threads(1)
     photos = _packed(config, folder)
     side = max(SHRUNK_SIDE, config.bench.image_size)
@@ -91,7 +92,7 @@ def _speed(config: Config, photos: Photos, shrunk: Photos, figures: Figures) -> 
             speed = photos.images / _cpu_s(lambda: photos.read(1))
             normalised = photos.images / _cpu_s(lambda: photos.read(1, normalise=True))
             small = shrunk.images / _cpu_s(lambda: shrunk.read(1))
-        figures.add("loader.images_per_cpu_s", speed, "images a processor second, platform: uint8 batches")
+        figures.add("loader.images_per_cpu_s", speed, "images a CPU-second, platform: uint8 batches")
         figures.add("loader.reference_per_cpu_s", usual, "the same, webdataset + PIL + torchvision")
         figures.add("loader.cpu_ratio", speed / usual, "platform over reference")
         figures.add("loader.normalised_cpu_ratio", normalised / usual, "with mirroring and normalising, on the CPU")
@@ -109,7 +110,7 @@ def _speed(config: Config, photos: Photos, shrunk: Photos, figures: Figures) -> 
 
 @contextlib.contextmanager
 def _as_in_a_worker() -> Iterator[None]:
-    """What is imported is kept from the collector, as lanes/worker.py does it; the usual pipeline has no such line."""
+    """Exempt imported objects from garbage collection, as lanes/worker.py does; the usual pipeline has no such line."""
     gc.collect()
     gc.freeze()
     try:
@@ -119,7 +120,7 @@ def _as_in_a_worker() -> Iterator[None]:
 
 
 def _overhead(config: Config, photos: Photos, figures: Figures) -> None:
-    """What the loader costs besides decoding and resizing the same crops, in a thread like its own."""
+    """Measure what the loader costs besides decoding and resizing the same crops in one thread."""
     ids = np.concatenate([photos.order.batch(step) for step in range(photos.order.steps_per_epoch)])
     contents = [photos.split.read(int(i)).image for i in ids]
     crops = _crops(photos, ids, [EncodedImage(content) for content in contents])
@@ -133,7 +134,7 @@ def _overhead(config: Config, photos: Photos, figures: Figures) -> None:
         with _as_in_a_worker():
             alone = _cpu_s(lambda: _in_thread(bare))
             share = 1 - alone / _cpu_s(lambda: photos.read(1))
-        figures.add("loader.overhead_share", share, "of the loader's processor time that is not decoding or resizing")
+        figures.add("loader.overhead_share", share, "of the loader's CPU time that is not decoding or resizing")
 
 
 def _in_thread(work: Callable[[], None]) -> None:
@@ -151,7 +152,7 @@ def _crops(photos: Photos, ids: NDArray[np.int64], images: list[EncodedImage]) -
 
 
 def _fidelity(photos: Photos, figures: Figures) -> None:
-    """Grey levels between the platform's crops and Pillow's of the fully decoded image."""
+    """Compare the platform's crops with Pillow's of the fully decoded image, in grey levels."""
     size = photos.data.image_size
     ids = np.arange(min(COMPARED, photos.split.samples))
     encoded = [photos.split.read(int(i)).image for i in ids]
@@ -169,7 +170,7 @@ def _fidelity(photos: Photos, figures: Figures) -> None:
 
 
 def _memory(photos: Photos, figures: Figures) -> None:
-    """Resident memory at the end of some passes over that after the first."""
+    """Measure how much resident memory grows in several epochs after the first."""
     photos.read(2)
     before = psutil.Process().memory_info().rss
     for _ in range(MEMORY_PASSES):
@@ -179,7 +180,7 @@ def _memory(photos: Photos, figures: Figures) -> None:
 
 
 def _reference(data: DataConfig, split: Split) -> Callable[[int], None]:
-    """What most people write: it hands over normalised floats, and has no other way."""
+    """The usual pipeline, which gives normalised floats."""
     import webdataset.compat as webdataset
     from torchvision import transforms
 

@@ -1,7 +1,7 @@
-"""The order at the size of a billion samples, and how well it shuffles beside a full shuffle and webdataset's buffer.
+"""The order for a billion samples, and how well it shuffles beside a full shuffle and webdataset's buffer.
 
-Of the shuffles: displacement is how far samples move from their place in the shards (a full shuffle: 1/3 of the epoch);
-`neighbours` is how often two samples of a batch come from one shard, over what chance gives (a full shuffle: 1).
+`displacement`: how far samples move from their place in the shards (a full shuffle: 1/3 of the epoch). `neighbours`:
+how often two samples of a batch are from one shard, over the chance of that (a full shuffle: 1).
 """
 
 import random
@@ -25,7 +25,7 @@ Ids = NDArray[np.int64]
 
 
 def measure(config: Config, figures: Figures) -> None:
-    """`order.*` and `shuffle.*` into `figures`."""
+    """Measure time, memory and shuffling; `order.*` and `shuffle.*` into `figures`."""
     for _ in range(config.bench.repeats):
         start = time.perf_counter()
         order = Order(np.full(SHARDS, PER_SHARD), 64, 4096, config.loader.block, config.seed)
@@ -53,7 +53,7 @@ def _platform(config: Config) -> Ids:
 
 
 def _webdataset(seed: int) -> Ids:
-    """Its own filter behind shuffled shards, in eight DataLoader workers whose batches come in turn."""
+    """webdataset's own filter behind shuffled shards, in eight DataLoader workers whose batches come in turn."""
     from webdataset.filters import _shuffle
 
     random_ = random.Random(seed)

@@ -1,6 +1,6 @@
 """From SIGKILL of a worker process to the next training step: the platform against a bare Ray Train job, in turns.
 
-Both have the same network, workers and processors, train without a GPU and save every few steps; the bare one is what
+Both have the same network, workers and CPUs, train without a GPU and save every few steps; the bare one is what
 Ray Train's documentation shows, with Ray's own defaults.
 """
 
@@ -27,13 +27,13 @@ REPEATS = 3  # each takes most of two minutes
 WORKERS = 2
 EVERY_STEPS = 5
 KILLED_AFTER = 2 * EVERY_STEPS + 2  # steps, so that there is a checkpoint
-LIMIT_S = 300.0  # for whatever is waited for
+LIMIT_S = 300.0  # for each wait
 POLL_EVERY_S = 0.1
 T = TypeVar("T")
 
 
 def measure(config: Config, folder: Path, figures: Figures) -> None:
-    """Seconds from a worker's death to the next step, into `figures` (`restart.*`)."""
+    """Measure the seconds from a worker's death to the next step; `restart.*` into `figures`."""
     workers = max(1, min(WORKERS, cpus_here() // config.cluster.cpus_per_worker))
     for repeat in range(min(REPEATS, config.bench.repeats)):
         bare_s = _bare_ray(config, workers, folder / f"bare{repeat}")
@@ -60,7 +60,7 @@ def _platform(config: Config, workers: int, folder: Path) -> float:
     ]
     run, members = folder / "restart", folder / "restart" / "members"
 
-    def victim() -> int | None:
+    def to_kill() -> int | None:
         with contextlib.suppress(FileNotFoundError):
             found = json.loads((run / "live.json").read_text())
             if len(found) == workers and all(worker["step"] >= KILLED_AFTER for worker in found):
@@ -72,7 +72,7 @@ def _platform(config: Config, workers: int, folder: Path) -> float:
         return attempts[1].first_step_at or None if len(attempts) > 1 else None
 
     with _started([sys.executable, "-m", "platform.launch", *overrides], folder) as process:
-        seconds = _seconds_of_restart(process, victim, next_step_at, folder)
+        seconds = _seconds_of_restart(process, to_kill, next_step_at, folder)
         process.send_signal(signal.SIGTERM)
         process.wait(LIMIT_S)
     return seconds
@@ -92,7 +92,7 @@ def _bare_ray(config: Config, workers: int, folder: Path) -> float:
     }
     killed: list[int] = []
 
-    def victim() -> int | None:
+    def to_kill() -> int | None:
         steps = _bare_steps(folder, workers - 1)
         if len(steps) >= KILLED_AFTER:
             killed.extend({_bare_steps(folder, rank)[-1][0] for rank in range(workers)})
@@ -103,13 +103,13 @@ def _bare_ray(config: Config, workers: int, folder: Path) -> float:
         return next((at for pid, at in _bare_steps(folder, 0) if pid not in killed), None)
 
     with _started([sys.executable, "-m", "platform.bench.baselines.restart", json.dumps(job)], folder) as process:
-        seconds = _seconds_of_restart(process, victim, next_step_at, folder)
+        seconds = _seconds_of_restart(process, to_kill, next_step_at, folder)
         process.wait(LIMIT_S)  # started again, it ends by itself
     return seconds
 
 
 def _bare_steps(folder: Path, rank: int) -> list[tuple[int, float]]:
-    """(process, time) of each step that a rank has done."""
+    """Process id and time of each step that a rank has done."""
     path = folder / f"steps-{rank}"
     lines = path.read_text().splitlines() if path.exists() else []
     return [(int(pid), float(at)) for pid, at in (line.split() for line in lines)]
@@ -117,21 +117,21 @@ def _bare_steps(folder: Path, rank: int) -> list[tuple[int, float]]:
 
 def _seconds_of_restart(
     process: subprocess.Popen[bytes],
-    victim: Callable[[], int | None],
+    to_kill: Callable[[], int | None],
     next_step_at: Callable[[], float | None],
     folder: Path,
 ) -> float:
-    pid = _awaited(process, victim, folder)
+    pid = _awaited(process, to_kill, folder)
     os.kill(pid, signal.SIGKILL)
     killed_at = time.time()
     return _awaited(process, next_step_at, folder) - killed_at
 
 
 def _awaited(process: subprocess.Popen[bytes], found: Callable[[], T | None], folder: Path) -> T:
-    """What `found` returns once that is something.
+    """Call `found` until it returns something, and return that.
 
     Raises:
-        RuntimeError: the process ended before, or it took too long.
+        RuntimeError: the process ended first, or it took too long.
     """
     end = time.monotonic() + LIMIT_S
     while time.monotonic() < end and process.poll() is None:
@@ -144,7 +144,7 @@ def _awaited(process: subprocess.Popen[bytes], found: Callable[[], T | None], fo
 
 @contextlib.contextmanager
 def _started(command: list[str], folder: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """A process in a session of its own, which is ended whatever happens here."""
+    """A process in a session of its own, which is killed at the end of the block."""
     folder.mkdir(parents=True, exist_ok=True)
     with open(folder / "output", "wb") as output:
         process = subprocess.Popen(

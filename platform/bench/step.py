@@ -29,7 +29,7 @@ STEPS = 20
 
 
 def measure(config: Config, index: Index, folder: Path, figures: Figures) -> None:
-    """Images a second of the three, into `figures` (`step.*`, `train.*`)."""
+    """Measure images a second of the three; `step.*` and `train.*` into `figures`."""
     torch.set_num_threads(config.cluster.cpus_per_worker)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     split = index.split("train")
@@ -81,7 +81,7 @@ class _Platform:
         self._model = _model(config, device)
         self._optimizer = optimiser(self._model, self._config.optim)
         self._dtype = arithmetic(config.training.precision, device)
-        always = replace(config.training, averaging_start=0.0)  # the averaging at its dearest
+        always = replace(config.training, averaging_start=0.0)  # averaging in every step, which costs most
         self._average = WeightAverage(self._model, always, steps_per_epoch, 10**6)
         self._step = 0
 

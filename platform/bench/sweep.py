@@ -1,8 +1,8 @@
 """What a trial of a sweep costs besides its training, against a bare Ray Tune job with Ray Train in it, in turns.
 
-Both have the same network, trials, steps, processors and trials side by side, and train without a GPU. The platform's
-trials also read real images, save, validate, write their weights and probabilities and tell MLflow: all of that counts
-as overhead here, and the bare ones do none of it.
+Both have the same network, trials, steps, CPUs and trials side by side, and train without a GPU. The platform's trials
+also read real images, save, validate, write their weights and probabilities and log to MLflow: all of that counts as
+overhead here, and the bare ones do none of it.
 """
 
 import json
@@ -35,19 +35,20 @@ class Timing:
     trainings: list[tuple[float, float]]  # of each trial: end of the first step, of the last
 
     def overhead_s(self, side_by_side: int) -> float:
-        """Of a trial: the time of its share of the machine in which no step was done."""
+        """Seconds of a trial's share of the machine in which no step was done."""
         trained_s = sum(last - first for first, last in self.trainings)
         return ((self.ended - self.began) * side_by_side - trained_s) / len(self.trainings)
 
     @property
     def first_trial_s(self) -> float:
+        """Seconds from the command to the first trial's first step."""
         return min(first for first, _ in self.trainings) - self.commanded
 
 
 def measure(config: Config, index: Index, folder: Path, figures: Figures) -> None:
-    """Seconds of a trial that are not training, into `figures` (`sweep.*`)."""
+    """Measure the seconds of a trial that are not training; `sweep.*` into `figures`."""
     side_by_side = max(1, min(SIDE_BY_SIDE, cpus_here() // config.cluster.cpus_per_worker))
-    _platform(config, index, side_by_side, folder / "warm-up", RATES[:1])  # the tracking database is made once
+    _platform(config, index, side_by_side, folder / "warm-up", RATES[:1])  # makes the tracking database
     for repeat in range(min(REPEATS, config.bench.repeats)):
         bare = _bare_tune(config, side_by_side, folder / f"bare{repeat}")
         platform = _platform(config, index, side_by_side, folder / f"platform{repeat}", RATES)
@@ -89,7 +90,7 @@ def _platform(config: Config, index: Index, side_by_side: int, folder: Path, rat
 
 
 def _timing_of_journal(commanded: float, path: Path) -> Timing:
-    """From what MLflow was told."""
+    """The timing of a sweep, from its tracking journal."""
     entries = [json.loads(line) for line in path.read_text().splitlines()]
     trials = {entry["run"]: entry["began"] for entry in entries if entry["do"] == "start" and entry["parent"]}
     ended = [entry["at_ms"] / 1e3 for entry in entries if entry["do"] == "finish" and entry["run"] in trials]
@@ -98,9 +99,9 @@ def _timing_of_journal(commanded: float, path: Path) -> Timing:
 
 
 def _training(entries: list[dict[str, Any]], trial: str) -> tuple[float, float]:
-    """Steps are told as soon as they are done, the first and the last among them."""
-    told = [entry for entry in entries if entry["do"] == "metrics" and entry["run"] == trial]
-    steps = [entry["at_ms"] / 1e3 for entry in told if any(name == "train/loss" for name, *_ in entry["points"])]
+    """Times of a trial's first and last step, both of which are logged when they are done."""
+    logged = [entry for entry in entries if entry["do"] == "metrics" and entry["run"] == trial]
+    steps = [entry["at_ms"] / 1e3 for entry in logged if any(name == "train/loss" for name, *_ in entry["points"])]
     return min(steps), max(steps)
 
 

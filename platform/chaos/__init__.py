@@ -1,1 +1,1 @@
-"""Faults on purpose: clusters, servers and comparisons for `job=chaos` and the tests."""
+"""Fault injection: clusters, servers and comparisons for `job=chaos` and the tests."""

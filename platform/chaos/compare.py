@@ -45,13 +45,13 @@ class Comparison:
         return max((each.relative for each in self.differences), default=0.0)
 
     def lines(self) -> list[str]:
-        """For the terminal: one line if equal, else one more for each difference."""
+        """Text for the terminal: one line if equal, else one more for each difference."""
         verdict = "the same" if self.equal else f"{len(self.differences)} difference(s)"
         return [f"{self.what}: {verdict} ({self.extent})", *(f"  {each.text}" for each in self.differences)]
 
 
 def weights(first: Path, second: Path) -> Comparison:
-    """The trained weights of two members' folders, bit by bit; one difference a tensor."""
+    """Compare the trained weights in two members' folders bit by bit; one difference a tensor."""
     one, two = (
         torch.load(MemberFolder(path).weights, map_location="cpu", weights_only=True) for path in (first, second)
     )
@@ -63,7 +63,7 @@ def weights(first: Path, second: Path) -> Comparison:
 
 
 def samples(first: Path, second: Path) -> Comparison:
-    """The samples of every step in two members' folders, whoever of the workers had them; the first difference."""
+    """Compare the samples of every global batch in two members' folders, over all workers; the first difference."""
     one, two = samplelog.read(first), samplelog.read(second)
     extent = f"{len(one)} steps, {sum(map(len, one.values()))} samples"
     step = next((step for step in sorted(one.keys() | two.keys()) if one.get(step) != two.get(step)), None)
@@ -73,7 +73,7 @@ def samples(first: Path, second: Path) -> Comparison:
 
 
 def metrics(first: History, second: History, keys: Iterable[str]) -> list[Comparison]:
-    """Each of the metrics: the same steps in both runs, once each and rising, and the same values."""
+    """Compare metrics: both runs should have the same steps, each once and rising, and the same values."""
     return [_metric(key, first.get(key, []), second.get(key, [])) for key in keys]
 
 

@@ -1,6 +1,6 @@
-"""A Ray cluster on this machine, of nodes that are processes: started, drained and killed like machines.
+"""A Ray cluster on this machine whose nodes are processes: started, drained and killed like machines.
 
-In: a folder for the nodes' output. Out: the cluster's address; nothing is left at the end, whatever was done to it.
+In: a folder for the nodes' output. Out: the cluster's address; nothing is left at the end.
 """
 
 import contextlib
@@ -29,7 +29,7 @@ STARTED = "Ray runtime started."  # what `ray start` says once its node is in th
 
 @dataclass(frozen=True)
 class Node:
-    """One `ray start --block` and all that came of it: they share its session, orphaned or not."""
+    """One `ray start --block` and the processes it has started, which share its session even as orphans."""
 
     process: subprocess.Popen[bytes]
     log: Path
@@ -42,32 +42,41 @@ class Node:
         self.process.send_signal(number)
 
     def kill(self) -> None:
+        """Kill all its processes."""
         session.kill(self.process.pid)
         self.process.wait()
 
     def wait_until_ended(self, timeout_s: float) -> bool:
+        """Wait for the end of its processes; False: some are alive after `timeout_s`."""
         _, alive = psutil.wait_procs(self.processes(), timeout=timeout_s)
         return not alive
 
 
 class LocalCluster:
-    """Nodes by number, 0 is the head; a context manager."""
+    """A context manager that starts the nodes and kills them. Nodes have numbers, 0 is the head."""
 
     def __init__(
         self, folder: Path, nodes: int = 2, cpus: int = 1, *, head_cpus: int | None = None, dashboard: bool = False
     ) -> None:
-        """`head_cpus=0`: a head without work, so that every node that works can be killed. `dashboard`: also the server
-        that `ray job submit` speaks to, at `dashboard_url`."""
+        """Choose the nodes, which `with` starts.
+
+        Args:
+            folder: for the nodes' output.
+            nodes: number of them, with the head.
+            cpus: of each node, as Ray is told.
+            head_cpus: of the head; 0: no worker runs there, so that any node with workers can be killed.
+            dashboard: start the server that `ray job submit` needs, at `dashboard_url`.
+        """
         self._folder, self._count, self._cpus = folder, nodes, cpus
         self._head_cpus = cpus if head_cpus is None else head_cpus
         self._nodes: list[Node] = []
-        self.scratch = Path()  # of Ray, while it lasts
+        self.scratch = Path()  # Ray's temporary folder
         self.address = ""
         self._dashboard, self.dashboard_url = dashboard, ""
 
     @property
     def environment(self) -> dict[str, str]:
-        """What drivers need to join: the cluster has no token."""
+        """Environment variables for drivers that join: the cluster has no token."""
         return {"RAY_AUTH_MODE": "disabled"}
 
     def __enter__(self) -> Self:
@@ -93,39 +102,40 @@ class LocalCluster:
 
     def start_node(self) -> int:
         """Add a node; returns its number once it is in the cluster."""
-        node = self._start(self._worker_words(), self._cpus)
+        node = self._start([f"--address={self.address}"], self._cpus)
         _wait_until_started(node)
         return len(self._nodes) - 1
 
     def kill_node(self, number: int) -> None:
-        """Without warning, as when a machine loses power."""
+        """Kill a node without warning, like a machine that loses power."""
         self._nodes[number].kill()
 
     def drain_node(self, number: int) -> None:
-        """With warning, as when a preemptible machine is taken away: it leaves when Ray lets it. Does not wait."""
+        """Send a node SIGTERM, like a preemptible machine that is taken away; does not wait for its end."""
         self._nodes[number].send(signal.SIGTERM)
 
     def signal_process(self, node_id: str, pid: int, number: int) -> None:
-        """Send a signal to a worker's process; here, as in the next three, Ray's name of the node does not matter."""
+        """Send a signal to a worker's process. `node_id`, which `RemoteCluster` needs, is not used."""
         os.kill(pid, number)
 
     def kill_fork_server_of(self, node_id: str, pid: int) -> bool:
-        """Kill the fork server that has made a worker's process; False: it had ended already."""
+        """Kill the fork server that has forked a worker's process; False: it had ended already."""
         return session.fork_server_killer(pid)()
 
     def kill_node_of(self, node_id: str, pid: int) -> str:
-        """Kill the node of a worker's process; returns its name."""
+        """Kill the node of a worker's process; the node's number as text."""
         number = self._number_of(pid)
         self.kill_node(number)
         return f"{number}"
 
     def drain_node_of(self, node_id: str, pid: int) -> str:
+        """Drain the node of a worker's process; the node's number as text."""
         number = self._number_of(pid)
         self.drain_node(number)
         return f"{number}"
 
     def bring_back(self, node: str) -> None:
-        """Another node in the place of one that went."""
+        """Start another node in place of one that was killed or drained."""
         self.start_node()
 
     def _number_of(self, pid: int) -> int:
@@ -138,28 +148,25 @@ class LocalCluster:
     def _start_head(self) -> None:
         port, dashboard = _free_ports(2)
         self.dashboard_url = f"http://127.0.0.1:{dashboard}"
-        words = [
+        options = [
             "--head", f"--port={port}",
             f"--include-dashboard={self._dashboard}".lower(), f"--dashboard-port={dashboard}",
         ]  # fmt: skip
-        _wait_until_started(self._start(words, self._head_cpus))
+        _wait_until_started(self._start(options, self._head_cpus))
         self.address = f"{_ip()}:{port}"
 
-    def _worker_words(self) -> list[str]:
-        return [f"--address={self.address}"]
-
-    def _start(self, words: list[str], cpus: int) -> Node:
+    def _start(self, options: list[str], cpus: int) -> Node:
         number = len(self._nodes)
         common = [
-            f"--temp-dir={self.scratch / str(number)}",  # in one they would replace each other's copies of our files
+            f"--temp-dir={self.scratch / str(number)}",  # in a shared one they would overwrite each other's files
             f"--num-cpus={cpus}", f"--dashboard-agent-listen-port={_free_ports(1)[0]}", "--disable-usage-stats",
-            "--min-worker-port=0", "--max-worker-port=0",  # any free ones: ranges would meet those of other nodes
+            "--min-worker-port=0", "--max-worker-port=0",  # any free ones: port ranges of several nodes would overlap
             f"--object-store-memory={OBJECT_STORE_BYTES}", "--block",
         ]  # fmt: skip
         log = self._folder / f"node-{number}.log"
         with log.open("wb") as output:
             process = subprocess.Popen(
-                [*RAY, "start", *words, *common], cwd=ROOT,
+                [*RAY, "start", *options, *common], cwd=ROOT,
                 env=os.environ | self.environment, stdout=output, stderr=subprocess.STDOUT, start_new_session=True,
             )  # fmt: skip
         node = Node(process, log)
@@ -176,7 +183,7 @@ def _wait_until_started(node: Node) -> None:
 
 
 def _ip() -> str:
-    """As Ray finds it, which refuses 127.0.0.1 for clusters of several nodes."""
+    """This machine's address as Ray finds it: Ray refuses 127.0.0.1 for clusters of several nodes."""
     from ray.util import get_node_ip_address
 
     return get_node_ip_address() or "127.0.0.1"

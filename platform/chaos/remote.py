@@ -1,6 +1,6 @@
-"""Somebody's Ray cluster, whose processes and nodes are struck through Ray itself: small tasks on the nodes.
+"""A Ray cluster that is there, whose processes and nodes are killed by small Ray tasks on the nodes.
 
-What comes back after a node is lost is up to whoever runs the cluster (KubeRay, an autoscaler, people).
+In: the cluster's address. Out: faults; lost nodes are replaced by whoever runs the cluster (KubeRay, an autoscaler).
 """
 
 import os
@@ -21,7 +21,7 @@ T = TypeVar("T")
 
 
 class RemoteCluster:
-    """A context manager; offers what `nodes.LocalCluster` does to strike."""
+    """A context manager with the faults of `nodes.LocalCluster`, by Ray's ids of nodes."""
 
     def __init__(self, address: str) -> None:
         self.address = address
@@ -40,20 +40,22 @@ class RemoteCluster:
         ray.shutdown()
 
     def signal_process(self, node_id: str, pid: int, number: int) -> None:
-        def send() -> None:  # a function within one travels whole: the node need not have this module
+        """Send a signal to a worker's process."""
+
+        def send() -> None:  # a nested function is pickled whole: the node need not have this module
             os.kill(pid, number)
 
         self._run(send, node_id)
 
     def kill_fork_server_of(self, node_id: str, pid: int) -> bool:
-        """Kill the fork server that has made a worker's process; False: it had ended already."""
+        """Kill the fork server that has forked a worker's process; False: it had ended already."""
         return self._run(session.fork_server_killer(pid), node_id)
 
     def kill_node_of(self, node_id: str, pid: int) -> str:
-        """Kill the raylet that a worker belongs to.
+        """Kill the raylet of a worker's node; the beginning of the node's id.
 
         Raises:
-            ConfigError: it is the head's, or this launcher's, without which nothing goes on.
+            ConfigError: it is the node of this launcher, mostly the head, which has to go on.
         """
         import ray
 
@@ -69,6 +71,7 @@ class RemoteCluster:
         return node_id[:8]
 
     def drain_node_of(self, node_id: str, pid: int) -> str:
+        """Drain a worker's node as if it were preempted; the beginning of the node's id."""
         command = [
             *RAY, "drain-node", f"--address={self.address}",
             f"--node-id={node_id}", "--reason=DRAIN_NODE_REASON_PREEMPTION", "--reason-message=chaos",
@@ -78,7 +81,7 @@ class RemoteCluster:
         return node_id[:8]
 
     def bring_back(self, node: str) -> None:
-        """Not ours to do."""
+        """Do nothing: whoever runs the cluster replaces its nodes."""
 
     def _run(self, function: Callable[[], T], node_id: str) -> T:
         import ray

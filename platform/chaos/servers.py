@@ -1,6 +1,6 @@
 """Servers in processes of their own that can be killed and started again at the same address.
 
-In: a folder. Out: a URL that stays while what answers there comes and goes.
+In: a folder. Out: a URL that stays the same while the server is killed and started again.
 """
 
 import os
@@ -21,7 +21,7 @@ START_TIMEOUT_S = 60.0
 
 
 class Server:
-    """Processes that listen on a port of their own; a context manager."""
+    """A server on a free port of this machine, in processes of its own; a context manager."""
 
     environment: Mapping[str, str] = {}
 
@@ -37,7 +37,7 @@ class Server:
         return f"http://127.0.0.1:{self._port}"
 
     def start(self) -> None:
-        """Returns when it listens.
+        """Start it, and wait until it listens.
 
         Raises:
             RuntimeError: it ended, or took longer than a minute.
@@ -54,14 +54,14 @@ class Server:
             time.sleep(0.05)
 
     def kill(self) -> None:
-        """The server and its workers at once, without a goodbye; a killed one stays killed."""
+        """Kill the server and its workers at once, if it runs."""
         if self._process:
             session.kill(self._process.pid)
             self._process.wait()
             self._process = None
 
     def send(self, number: int) -> None:
-        """A signal to all its processes, such as SIGSTOP: it hangs until SIGCONT."""
+        """Send a signal to all its processes, such as SIGSTOP, which makes it hang until SIGCONT."""
         if self._process:
             os.killpg(self._process.pid, number)
 
@@ -83,7 +83,7 @@ class Server:
 
 
 class MlflowServer(Server):
-    """MLflow over a SQLite store and artifacts in the folder; what it has stored outlives it."""
+    """MLflow with an SQLite store and artifacts in the folder, which stay when it is killed."""
 
     environment: Mapping[str, str] = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}  # seven processes less
 
@@ -103,9 +103,9 @@ class ShardServer(Server):
 
 
 class Absences:
-    """Servers that are down for a while, and come back while their caller goes on.
+    """Keeps servers down for a while on a thread; a context manager, which waits until all are back.
 
-    A context manager: at its end all are back; if it ends by an exception, they are back or stay down.
+    If the block ends by an exception, servers that are down stay down.
     """
 
     def __init__(self, down_s: float) -> None:
@@ -115,10 +115,10 @@ class Absences:
         self._returns: dict[Server, Future[None]] = {}
 
     def begin(self, server: Server) -> None:
-        """Kill the server, once it is back from an earlier absence.
+        """Kill a server and start it again later, on a thread; waits for the end of its earlier absence.
 
         Raises:
-            RuntimeError: it did not come back.
+            RuntimeError: it did not start again after that.
         """
         if server in self._returns:
             self._returns.pop(server).result()

@@ -1,6 +1,6 @@
-"""Processes that were started together: a session's, whoever is their parent by now.
+"""The processes of a session, whoever is their parent by now.
 
-In: the process id of the first, started with `start_new_session`. Out: those that live, or nobody.
+In: the process id of the first, started with `start_new_session`. Out: those that are alive; after `kill`, none.
 """
 
 import contextlib
@@ -13,6 +13,7 @@ import psutil
 
 
 def living(leader: int) -> list[psutil.Process]:
+    """The session's processes that are alive, without zombies."""
     found = []
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error, ProcessLookupError):
@@ -22,7 +23,7 @@ def living(leader: int) -> list[psutil.Process]:
 
 
 def kill(leader: int) -> None:
-    """All at once, as when a machine loses power; returns when they are gone and hold no port any more."""
+    """Kill the session's processes like a machine that loses power, and wait until they hold no port any more."""
     while processes := living(leader):  # again, for what was being started meanwhile
         for each in processes:
             with contextlib.suppress(psutil.NoSuchProcess):
@@ -31,11 +32,13 @@ def kill(leader: int) -> None:
 
 
 def fork_server_killer(pid: int) -> Callable[[], bool]:
-    """A function that kills the fork server which has made this process, on its machine, and says whether there was
-    one: a process whose server was killed before has another parent. It raises ProcessLookupError where there is no
-    such process."""
+    """Make a function that kills the fork server of a process, to be called on the process's machine.
 
-    def kill_server() -> bool:  # a function within one travels whole: the node need not have this module
+    It returns False where the server was killed before, so that the process has another parent, and raises
+    ProcessLookupError where there is no such process.
+    """
+
+    def kill_server() -> bool:  # a nested function is pickled whole: the node need not have this module
         try:
             stat = Path(f"/proc/{pid}/stat").read_text()
             parent = int(stat.rpartition(")")[2].split()[1])

@@ -1,4 +1,4 @@
-"""When and at what `job=chaos` strikes: drawn once from a seed, so that a run can be had again."""
+"""Which faults `job=chaos` injects, and when: drawn from a seed, so that a run can be repeated."""
 
 import random
 from dataclasses import dataclass
@@ -6,20 +6,20 @@ from dataclasses import dataclass
 from platform.config.checks import ConfigError
 from platform.config.jobs import ChaosConfig
 
-FIRST, LAST = 0.05, 0.6  # of the work: before, there may be nothing to lose; after, it may be over too soon
+FIRST, LAST = 0.05, 0.6  # share of the work: earlier there is nothing to lose, later the run may end too soon
 
 
 @dataclass(frozen=True)
 class Strike:
-    """One thing that is done to a run."""
+    """One fault."""
 
-    step: int  # when so many steps are done, over all members
+    step: int  # injected when so many steps are done, over all members
     target: str
-    draw: float  # in [0, 1): which of several
+    draw: float  # in [0, 1): chooses one of several workers
 
 
 def draw_strikes(chaos: ChaosConfig, steps: int) -> list[Strike]:
-    """The strikes at a run of `steps` steps over all members, in order.
+    """Draw the faults of a run of `steps` steps over all members, in order.
 
     Raises:
         ConfigError: it is too short for them.

@@ -1,1 +1,1 @@
-"""Ray: a cluster of our own or somebody else's, what it has, what its processes run, and what is left at the end."""
+"""Ray: start or join a cluster, its resources, how its processes start, and the clean-up at the end."""

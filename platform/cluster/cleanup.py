@@ -1,7 +1,7 @@
-"""Ends what a Ray of our own leaves when its launcher is gone, however it went: processes and scratch files.
+"""Ends the processes of a local Ray and removes its folder when the launcher has ended, even by SIGKILL.
 
-`python -m platform.cluster.cleanup FOLDER` waits for its standard input to end, which the launcher holds. Ray's own
-processes end with their parent, but its agents and workers live on for a while, and its folder stays.
+`python -m platform.cluster.cleanup FOLDER` waits for the end of its standard input, which the launcher holds open.
+Ray's own processes end with their parent, but agents and workers live on for a while, and the folder stays.
 """
 
 import contextlib
@@ -16,13 +16,13 @@ import psutil
 
 from platform.checkout import ROOT
 
-MARK = "PLATFORM_RAY"  # in the environment of every process of that Ray: its folder
+MARK = "PLATFORM_RAY"  # variable in the environment of every process of that Ray: its folder
 GO_BY_THEMSELVES_S = 3.0
 KILLING_S = 20.0  # what does not end by then hangs in the kernel, on a dead disk perhaps
 
 
 def guard(scratch: Path) -> "subprocess.Popen[bytes]":
-    """Watch over the Ray in `scratch`; close its standard input to have it end that."""
+    """Start the clean-up process of the Ray in `scratch`; closing its standard input makes it end that Ray."""
     return subprocess.Popen(
         [sys.executable, "-m", "platform.cluster.cleanup", str(scratch)], cwd=ROOT, stdin=subprocess.PIPE,
         env={key: value for key, value in os.environ.items() if key != MARK},
@@ -31,6 +31,7 @@ def guard(scratch: Path) -> "subprocess.Popen[bytes]":
 
 
 def main() -> None:
+    """Wait for the launcher's end, then end what is left of its Ray."""
     scratch, launcher = sys.argv[1], os.getppid()
     sys.stdin.buffer.read()
     end = time.monotonic() + GO_BY_THEMSELVES_S
@@ -47,8 +48,8 @@ def main() -> None:
 
 
 def _marked(scratch: str, launcher: int) -> list[psutil.Process]:
-    """Those of that Ray: by their environment, or by their logs where they have written a title over it. The launcher,
-    if it lives, has a log there as well."""
+    """The processes of that Ray, found by their environment, or by their open logs where a process title has
+    overwritten that. The launcher may have a log there too, and is left out."""
     found = []
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error):

@@ -1,7 +1,7 @@
-"""Start a Ray on this machine or join a cluster, and leave it again.
+"""Start a Ray on this machine or join a cluster, and disconnect again.
 
-In: `cluster`. Out: a Ray that this process is connected to, whose processes a fork server starts; nothing of it is left
-after `disconnect`.
+In: the section `cluster`. Out: a Ray that this process is connected to, whose processes a fork server starts. After
+`disconnect` nothing of a local Ray is left.
 """
 
 import contextlib
@@ -41,13 +41,18 @@ _scratch: list[Path] = []  # its folder
 
 
 def connect(cluster: ClusterConfig, meanwhile: Callable[[], object] = lambda: None) -> Resources:
-    """Start a Ray on this machine, or join `cluster.address`; returns what it has.
+    """Start a Ray on this machine, or join the one at `cluster.address`.
 
-    `meanwhile` is called while the first process starts, which is other processes' work.
+    Args:
+        cluster: the section of the config.
+        meanwhile: called while Ray's first process starts, for which this one only waits.
+
+    Returns:
+        nodes, CPUs and GPUs of the cluster.
 
     Raises:
-        ConfigError: no cluster answers there.
-        CannotGoOn: none starts here, or it starts no processes.
+        ConfigError: no cluster answers at the address.
+        CannotGoOn: Ray does not start here, or starts no processes.
     """
     os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "1")
     os.environ.setdefault("RAY_TRAIN_PREEMPTION_POLL_INTERVAL_S", "1")
@@ -74,7 +79,8 @@ def connect(cluster: ClusterConfig, meanwhile: Callable[[], object] = lambda: No
 
 
 def _have_a_process_started(meanwhile: Callable[[], object]) -> None:
-    """Ray itself waits in silence for processes that cannot start. The first one of this node becomes the mailbox's.
+    """Check that Ray starts a process on this node: for one that cannot start it waits without a message. The mailbox
+    will use that process.
 
     Raises:
         CannotGoOn: there is none after `GIVEN_UP_AFTER_S`.
@@ -94,11 +100,11 @@ def _have_a_process_started(meanwhile: Callable[[], object]) -> None:
 
 
 def prepare(cluster: ClusterConfig) -> None:
-    """Begin with what a Ray of our own will need, which takes its time beside whatever else the launcher has to do.
-    `connect` takes it, `disconnect` ends it.
+    """Start the folder and the fork server of a local Ray early, beside the launcher's other work. `connect` uses them,
+    `disconnect` ends them.
 
     Raises:
-        ConfigError: there is no place for a Ray.
+        ConfigError: no folder can be made for it.
     """
     if cluster.address is not None or _scratch:
         return
@@ -137,7 +143,7 @@ def _start_local(cluster: ClusterConfig) -> None:
             logging_level=logging.ERROR,
             configure_logging=True,
         )
-    except Exception as error:  # Ray's own word for a machine that is too busy
+    except Exception as error:  # what Ray raises on a machine that is too busy
         said = last_words(logs_of(scratch))
         raise CannotGoOn(f"Ray did not start on this machine ({first_line(error)}){said}") from error
 
@@ -161,7 +167,7 @@ def _join(cluster: ClusterConfig, address: str) -> None:
 
 
 def disconnect() -> None:
-    """Leave the cluster; a local one ends, and nothing of it is left."""
+    """Disconnect from the cluster; a local one is shut down, and its folder removed."""
     have_threads_leave()
     ray.shutdown()
     os.environ.pop(MARK, None)
@@ -173,4 +179,4 @@ def disconnect() -> None:
         with contextlib.suppress(subprocess.TimeoutExpired):  # it hangs in the kernel, on a dead disk perhaps
             _fork_servers.pop().wait(LEAVING_S)
     while _scratch:
-        shutil.rmtree(_scratch.pop(), ignore_errors=True)  # interrupted before somebody guarded it
+        shutil.rmtree(_scratch.pop(), ignore_errors=True)  # of a start that was interrupted before its clean-up process

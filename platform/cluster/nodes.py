@@ -1,4 +1,7 @@
-"""Nodes that are lost, and what worker groups hold."""
+"""Lost nodes, and the resources that worker groups hold.
+
+In: Ray's ids. Out: the nodes that are gone; placement groups are removed.
+"""
 
 import contextlib
 from collections.abc import Iterable
@@ -11,15 +14,17 @@ from platform.cluster.ray_internals import draining_nodes, placement_group
 
 
 def release(placement_groups: Iterable[str]) -> None:
-    """Give back what worker groups hold whose lane was ended from outside; workers that still live end. Ray itself
-    holds it until the launcher ends, or needs its dashboard to see that the lane is gone."""
+    """Remove the placement groups (ids in hex) of worker groups whose lane was ended from outside; their workers end.
+
+    Ray itself would hold them until the launcher ends, or needs its dashboard to see that the lane is gone.
+    """
     for group in placement_groups:
         with contextlib.suppress(RayError, ValueError):
             remove_placement_group(placement_group(group))
 
 
 def lost_nodes(node_ids: Iterable[str]) -> list[str]:
-    """Those of Ray's node ids that are not in the cluster any more, or about to leave it."""
+    """Those of Ray's node ids that are no longer in the cluster, or about to leave it."""
     alive = {node["NodeID"] for node in ray.nodes() if node["Alive"]}
     leaving = draining_nodes()
     return [node for node in node_ids if node not in alive or node in leaving]

@@ -1,8 +1,8 @@
-"""Everything of Ray that is private or replaced, each with its reason. Seen in Ray 2.60; look at each of them again
-when its version changes: `tests/cluster/test_ray_internals.py` fails then, and where one of them is gone.
+"""Everything of Ray that is private or replaced, each with its reason. Seen in Ray 2.60; look at each again when the
+version changes: `tests/cluster/test_ray_internals.py` fails then, and where one of them is gone.
 
 In: this process. Out: settings of Ray, what only its internals tell, and `ray` as a command (`python -m` this module).
-Nothing but the standard library is imported before somebody calls.
+Ray is imported in the functions only.
 """
 
 import contextlib
@@ -31,7 +31,7 @@ RAY = [sys.executable, "-m", "platform.cluster.ray_internals"]  # `ray`, from th
 
 
 def settle() -> None:
-    """No other Ray by itself, no paragraphs on the terminal, workers of this environment."""
+    """Configure Ray in this process: no automatic start, no paragraphs on the terminal, workers of this environment."""
     import ray._private.auto_init_hook as auto_init
     import ray._private.ray_constants as constants
     import ray._private.services as services
@@ -47,16 +47,19 @@ def settle() -> None:
 
 
 def wait_by(get: Callable[..., Any], wait: Callable[..., Any]) -> None:
-    """Have Ray Train and Ray Tune wait by these instead of `ray.get` and `ray.wait`: nobody can ask `Trainer.fit` to
-    end, and the threads in which it runs must come out of Ray before `ray.shutdown` frees what they wait in."""
+    """Replace `ray.get` and `ray.wait` for Ray Train and Ray Tune, which wait in them on daemon threads.
+
+    `Trainer.fit` cannot be asked to end, and its thread must be out of Ray before `ray.shutdown` frees what it waits
+    in.
+    """
     import ray
 
     ray.get, ray.wait = get, wait  # pyright: ignore[reportAttributeAccessIssue]
 
 
 def start_workers_by(script: Path) -> None:
-    """Have the raylet that is about to start run `script` first for each process, and start none before any is asked
-    for: those would be of another runtime environment than ours."""
+    """Make the raylet that is started next run `script` first for each process, and start no processes in advance:
+    those would be of another runtime environment than ours."""
     import ray._private.ray_constants as constants
 
     constants.SETUP_WORKER_FILENAME = str(script)  # joined to a folder's path, of which an absolute one leaves nothing
@@ -84,10 +87,10 @@ def draining_nodes() -> set[str]:
 
 
 def placement_group(id_in_hex: str) -> "PlacementGroup":
-    """Of another process, by the id that it told.
+    """The placement group of another process, by its id.
 
     Raises:
-        ValueError: no such id.
+        ValueError: it is no such id.
     """
     from ray._raylet import PlacementGroupID
     from ray.util.placement_group import PlacementGroup
@@ -97,8 +100,12 @@ def placement_group(id_in_hex: str) -> "PlacementGroup":
 
 @contextlib.contextmanager
 def actor_ids_of_the_system() -> Iterator[None]:
-    """Ray's compiled part seeds its generator of ids when it makes the first, and forked processes would all go on from
-    there: two of them had the same placement group. What imports make is of actor classes: `ray.actor`."""
+    """Make ids of actor classes with the operating system's random numbers for the time of the block, in which modules
+    are imported before a fork.
+
+    Ray's compiled part seeds its generator of ids when it makes the first one, and all forked processes would go on
+    from there: two of them got the same placement group.
+    """
     actor: Any = sys.modules.get("ray.actor")
     if actor is None:
         yield
@@ -112,15 +119,15 @@ def actor_ids_of_the_system() -> Iterator[None]:
 
 
 def new_id() -> bytes:
-    """Of Ray's generator."""
+    """A new id of Ray's own generator."""
     from ray._raylet import UniqueID
 
     return UniqueID.from_random().binary()
 
 
 def on_threads_set(call: Callable[[int], None]) -> None:
-    """Have a function called with the number of threads that Ray's compiled part puts into OMP_NUM_THREADS before a
-    task or actor runs, by `ray._private.utils`: libraries that are imported already do not look there any more."""
+    """Call a function with the number of threads that Ray puts into OMP_NUM_THREADS before a task or actor runs, by
+    `ray._private.utils`: libraries that are imported already do not read the variable again."""
     utils: Any = sys.modules.get("ray._private.utils")
     if utils is None:
         return
@@ -136,13 +143,14 @@ def on_threads_set(call: Callable[[int], None]) -> None:
 
 
 def name_process(title: str) -> None:
-    """What `ps` shows, as Ray does it, if it is imported."""
+    """Set the title that `ps` shows, by Ray if it is imported."""
     if raylet := sys.modules.get("ray._raylet"):
         raylet.setproctitle(title)
 
 
 def main() -> None:
-    """`ray`, settled: its own script names its interpreter in a first line that cannot hold a path with a space."""
+    """Run `ray` as a command, configured: its own script names its interpreter in a `#!` line, which cannot hold a path
+    with a space."""
     settle()
     import ray.scripts.scripts as scripts
 

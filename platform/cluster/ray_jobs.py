@@ -18,7 +18,7 @@ from ray.exceptions import AuthenticationError
 from ray.job_submission import JobDetails, JobStatus, JobSubmissionClient
 
 from platform.cluster.runtime_env import shipped_code
-from platform.cluster.submission import BY, Submission, different_words
+from platform.cluster.submission import BY, Submission, difference
 from platform.config.checks import CannotGoOn, ConfigError, require
 from platform.config.sections import Config
 from platform.redaction import redacted, unsealed
@@ -28,22 +28,24 @@ from platform.text import first_line
 CONNECT_S = 5.0
 FIRST_ANSWER_S = 8.0  # of an address that may be another thing than Ray
 ANSWER_S = 30.0
-SILENCE_S = 15.0  # without a word of the job's log, after which the cluster is asked whether it is still there
+SILENCE_S = 15.0  # without a line of the job's log, after which the cluster is asked whether the job still runs
 PAUSE_S = 2.0  # before the next attempt to reach a cluster
 GIVEN_UP_S = 600.0  # without an answer
-CLOSING_S = 60.0  # for a job that was told to stop, beside its last checkpoint: to tell MLflow, to leave Ray
-LOST = (OSError, RuntimeError, ValueError, aiohttp.ClientError)  # what a cluster that is away, or half there, raises
+CLOSING_S = 60.0  # for a job that was told to stop, after its last checkpoint: to deliver to MLflow, to disconnect
+LOST = (OSError, RuntimeError, ValueError, aiohttp.ClientError)  # of requests to a cluster that is away or starting
 NOT_FOUND = 127
 CHATTY = ("dashboard.modules.job.sdk", "dashboard.modules.dashboard_sdk", "_private.runtime_env.packaging")
-"""Loggers of Ray that tell what we say in one line."""
+"""Loggers of Ray whose messages we print in one line of our own."""
 
 
 def run(submission: Submission, config: Config) -> int:
-    """Submit, or find what the same command has submitted, and follow; returns the job's status, 130 if it was stopped
-    or is followed no longer.
+    """Submit a job, or find the one that the same command has submitted, and follow it to its end.
+
+    Returns:
+        the job's exit status; 130 if it was stopped, or following it was interrupted.
 
     Raises:
-        ConfigError: no cluster there that takes it.
+        ConfigError: no cluster answers, or it does not take the job.
     """
     client = connect(config.cluster.address or "")
     try:
@@ -62,12 +64,12 @@ def run(submission: Submission, config: Config) -> int:
 
 
 class Client(JobSubmissionClient):
-    """Ray's, which by itself waits for an answer without end."""
+    """Ray's client with a time limit, without which it waits for an answer for ever."""
 
     answer_s = FIRST_ANSWER_S
 
     def get_address(self) -> str:
-        """For people: without a password."""
+        """The cluster's address for messages, without a password."""
         return redacted(super().get_address())
 
     def _do_request(self, method: str, endpoint: str, **rest: Any) -> Any:
@@ -75,18 +77,19 @@ class Client(JobSubmissionClient):
 
     @property
     def version(self) -> str | None:
-        """The cluster's."""
+        """The cluster's version of Ray."""
         return self._server_ray_version
 
 
 def connect(address: str) -> Client:
-    """
+    """Connect to the Ray Jobs API at `address`.
+
     Raises:
-        ConfigError: nothing answers there, or it is not a Ray like ours, or it does not know us.
+        ConfigError: nothing answers there, it has another version of Ray, or it refuses our token.
     """
     for logger in CHATTY:
         logging.getLogger(f"ray.{logger}").setLevel(logging.WARNING)
-    for variable in ("RAY_ADDRESS", "RAY_API_SERVER_ADDRESS"):  # which would win over what was typed
+    for variable in ("RAY_ADDRESS", "RAY_API_SERVER_ADDRESS"):  # they would win over the given address
         os.environ.pop(variable, None)
     try:
         client = Client(unsealed(address))
@@ -112,23 +115,23 @@ def _refused(address: str, error: AuthenticationError) -> str:
 
 
 def _reason(error: BaseException) -> str:
-    """Ray's first sentence: those that follow are about other remedies."""
+    """The first sentence of Ray's message: the others are about other remedies."""
     return first_line(error).partition(". ")[0].rstrip(".")
 
 
 def _running(client: Client, submission: Submission) -> str | None:
-    """The job that does this work already.
+    """The id of a job that does this work already; None: there is none.
 
     Raises:
-        ConfigError: in another way.
+        ConfigError: it does so with other overrides.
     """
     for job in client.list_jobs():
         if submission.is_work_of(job.metadata) and not job.status.is_terminal() and job.submission_id:
             there = f"{submission.name} runs there already: job {job.submission_id}, of {(job.metadata or {}).get(BY)}"
-            difference = different_words(submission.entrypoint, job.entrypoint)
+            different = difference(submission.entrypoint, job.entrypoint)
             require(
-                not difference,
-                f"{there}, with other words (here {difference}); give its words to follow it, another name=, or stop "
+                not different,
+                f"{there}, with other overrides (here {different}); give its own to follow it, another name=, or stop "
                 f"it: {_stop(job.submission_id, client.get_address())}",
             )
             _say(there)
@@ -137,7 +140,8 @@ def _running(client: Client, submission: Submission) -> str | None:
 
 
 def _submit(client: Client, submission: Submission, config: Config) -> str:
-    """
+    """Submit the job; its id.
+
     Raises:
         ConfigError: the cluster does not take it.
     """
@@ -151,7 +155,7 @@ def _submit(client: Client, submission: Submission, config: Config) -> str:
             runtime_env=_environment(config),
         )
     except LOST as error:
-        # Sent at the same moment by another: ids are used once, so that one of the two was taken.
+        # Two launchers may submit the same job at once: an id is taken once, so one of the two is there.
         if found := _running(client, submission):
             return found
         raise ConfigError(f"the Ray at {client.get_address()} does not take the job: {first_line(error)}") from error
@@ -160,14 +164,14 @@ def _submit(client: Client, submission: Submission, config: Config) -> str:
 
 
 def _environment(config: Config) -> dict[str, Any]:
-    """Of the job's processes. Ray kills what it was told to stop after 3 seconds, unless told to wait."""
+    """The runtime environment of the job. It makes Ray wait longer than 3 s for a job that was told to stop."""
     wait_s = math.ceil(config.checkpoint.grace_s + CLOSING_S)
     code = shipped_code() if config.cluster.ship_code else {}
     return {**code, "env_vars": {"RAY_JOB_STOP_WAIT_TIME_S": str(wait_s)}}
 
 
 class Follower:
-    """Prints the log of a job as it grows, over connections that may be lost."""
+    """Prints the log of a job as it grows, and connects again where the connection is lost."""
 
     def __init__(self, client: Client, job: str) -> None:
         self._client, self._job = client, job
@@ -176,7 +180,7 @@ class Follower:
         self._is_lost = False
 
     def follow(self) -> JobDetails:
-        """Returns what the cluster says of the job when it has ended.
+        """Print the log until the job has ended; the cluster's details of the job.
 
         Raises:
             CannotGoOn: the cluster is gone, or has forgotten the job.
@@ -208,7 +212,7 @@ class Follower:
             if (text := chunk.result()) is None:
                 return
             start, seen = seen, seen + len(text)
-            self._print(text[max(0, self._printed - start) :])  # each connection tells it from the beginning
+            self._print(text[max(0, self._printed - start) :])  # each connection sends the log from its beginning
 
     def _print(self, text: str) -> None:
         self._found()
@@ -221,9 +225,10 @@ class Follower:
             self._print(self._client.get_job_logs(self._job)[self._printed :])
 
     def _ask(self) -> JobDetails | None:
-        """
+        """Ask for the job's details; None: the cluster does not answer.
+
         Raises:
-            CannotGoOn: nobody has answered for too long.
+            CannotGoOn: it has not answered for too long, or does not know the job.
         """
         try:
             details = self._client.get_job_info(self._job)
@@ -257,7 +262,7 @@ class Follower:
 
 
 def status_of(job: JobDetails) -> int:
-    """The exit status of a job that has ended; says why where its log does not."""
+    """The exit status of a job that has ended; prints the reason where the job's log does not have it."""
     if job.status is JobStatus.SUCCEEDED:
         return 0
     if job.status is JobStatus.STOPPED:

@@ -1,4 +1,7 @@
-"""What a machine and a cluster have, and how many workers and lanes of members fit into it: arithmetic, without Ray."""
+"""CPUs and GPUs, and how many workers and lanes of members fit into a cluster. Pure arithmetic, without Ray.
+
+In: the section `cluster` and what the cluster has. Out: numbers.
+"""
 
 import os
 from dataclasses import dataclass
@@ -9,7 +12,7 @@ from platform.config.cluster import ClusterConfig
 
 @dataclass(frozen=True)
 class Resources:
-    """What the cluster has."""
+    """What a cluster has."""
 
     nodes: int
     cpus: int
@@ -17,12 +20,12 @@ class Resources:
 
 
 def cpus_here() -> int:
-    """That this process may use."""
+    """Number of CPUs that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def gpus_per_worker(cluster: ClusterConfig, resources: Resources) -> int:
-    """What each worker gets.
+    """Number of GPUs that each worker gets.
 
     Raises:
         ConfigError: there are GPUs, but not one for each of the fewest workers.
@@ -38,9 +41,11 @@ def gpus_per_worker(cluster: ClusterConfig, resources: Resources) -> int:
 
 
 def lane_count(cluster: ClusterConfig, resources: Resources, members: int) -> int:
-    """Worker groups of the most workers that fit side by side, at most one a member. Where not even one fits, one of
-    fewer: Ray Train gives the first group all there is, and others would only wait for it to end. An autoscaler brings
-    what lanes ask for, so that they must be there first.
+    """Number of worker groups that run side by side, at most one for each member.
+
+    Groups have the most workers of `cluster.workers`. If not even one such group fits, there is a single smaller one:
+    Ray Train gives the first group all there is, and others would wait for its end. With an autoscaler the lanes come
+    first, and it adds nodes for them.
 
     Raises:
         ConfigError: not even one of the fewest workers fits.
@@ -61,7 +66,15 @@ def lane_count(cluster: ClusterConfig, resources: Resources, members: int) -> in
 
 
 def deal(costs: dict[str, float], lanes: int) -> list[list[str]]:
-    """Members to lanes, so that the lanes end at about the same time: the dearest first, each to the emptiest lane."""
+    """Deal members to lanes, so that lanes end at about the same time: the costliest first, each to the emptiest lane.
+
+    Args:
+        costs: member -> relative work.
+        lanes: number of lanes.
+
+    Returns:
+        names of the members of each lane.
+    """
     loads = [0.0] * lanes
     dealt: list[list[str]] = [[] for _ in range(lanes)]
     for name in sorted(costs, key=lambda name: -costs[name]):

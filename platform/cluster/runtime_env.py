@@ -1,6 +1,7 @@
 """The runtime environment in which Ray starts our processes: by which command, with which code and variables.
 
-In: `cluster`, and what the job's own submission says. Out: the dictionary for `ray.init`, a word on the fork server.
+In: the section `cluster`, and the runtime environment of the job's own submission. Out: the dictionary for `ray.init`,
+and whether the fork server is used.
 """
 
 import json
@@ -53,7 +54,7 @@ class ForkServer:
 
 
 def fork_server(cluster: ClusterConfig) -> ForkServer:
-    """What `cluster` and this machine allow."""
+    """Whether the fork server is used, by the config, this machine and the job's submission."""
     if not cluster.fork_server:
         return ForkServer("cluster.fork_server=false")
     if not _has_pidfds():
@@ -74,14 +75,14 @@ def _has_pidfds() -> bool:
 
 
 class Unforked:
-    """Processes that were started as if there were no fork server: the first for each reason is told at once, and in
-    the end how many there were."""
+    """Counts the processes that were started without the fork server; reports the first for each reason at once, all of
+    them at the end."""
 
     def __init__(self) -> None:
         self._processes: Counter[str] = Counter()  # by reason
 
     def add(self, how: str, say: Callable[[str], None]) -> None:
-        """`how` is what `client.STATE` says in the process."""
+        """Count one process; `how` is the value of `client.STATE` in its environment."""
         if how == FORKED:
             return
         self._processes[how] += 1
@@ -89,6 +90,7 @@ class Unforked:
             say(_unforked(1, how))
 
     def say_totals(self, say: Callable[[str], None]) -> None:
+        """Report the number of processes for each reason, where it is more than one."""
         for reason, processes in self._processes.items():
             if processes > 1:
                 say(_unforked(processes, reason))
@@ -99,19 +101,19 @@ def _unforked(processes: int, reason: str) -> str:
 
 
 def local(cluster: ClusterConfig, sockets: Path) -> dict[str, Any]:
-    """Of a Ray on this machine; `sockets` is where `start_fork_server` has made the fork server's."""
+    """The runtime environment of a Ray on this machine; `sockets` is the folder given to `start_fork_server`."""
     if fork_server(cluster).off:
         return interpreter() or {}
     return {"py_executable": _command(ROOT, sockets)}
 
 
 def start_fork_server(sockets: Path) -> "subprocess.Popen[bytes]":
-    """Of a Ray on this machine, before that."""
+    """Start the fork server of a Ray on this machine, before that; its sockets are made in the folder `sockets`."""
     return start_warm(sys.executable, sockets, preload=PRELOADED, preload_with_ray=PRELOADED_WITH_RAY)
 
 
 def joined(cluster: ClusterConfig) -> dict[str, Any]:
-    """Of a cluster that is joined: whatever its nodes are, they have this checkout or are sent it."""
+    """The runtime environment in a cluster that is joined, whose nodes have this checkout or are sent it."""
     is_shipped = "working_dir" in _of_the_submission()
     shipped = {} if is_shipped or not cluster.ship_code else shipped_code()
     if fork_server(cluster).off:
@@ -123,7 +125,7 @@ def joined(cluster: ClusterConfig) -> dict[str, Any]:
 
 
 def shipped_code() -> dict[str, Any]:
-    """What takes this checkout to every process of a cluster."""
+    """The part of a runtime environment that sends this checkout to every process of a cluster."""
     return {"working_dir": str(ROOT), "excludes": NOT_SHIPPED}
 
 
@@ -133,8 +135,8 @@ def _of_the_submission() -> dict[str, Any]:
 
 
 def _variables() -> dict[str, str]:
-    """Those that Ray Train hands from the driver to its own processes: all have them. Ray takes none twice: what the
-    submission has set is everywhere already."""
+    """Environment variables of all processes: those that Ray Train gives to its own. Without those of the submission,
+    which Ray refuses to set twice."""
     set_already = _of_the_submission().get("env_vars", {})
     all_have = SET_BY_RAY | {name: value for name, value in os.environ.items() if name.startswith("RAY_TRAIN_")}
     return {name: value for name, value in all_have.items() if name not in set_already}

@@ -1,4 +1,4 @@
-"""The folder of a Ray of our own, its logs and its token.
+"""The folder of a local Ray, its logs and its token.
 
 In: where this machine keeps temporary files. Out: a place short enough for sockets, and what Ray's logs say there.
 """
@@ -21,8 +21,13 @@ TAIL_BYTES = 20_000
 
 
 def scratch_folder(below: str = "") -> tuple[Path, str]:
-    """A new folder for a Ray of our own, which only this user can enter, and a line if it is not where temporary files
-    go: sockets lie in it (`below` it), whose paths the kernel limits.
+    """Make a folder for a local Ray, which only this user can enter.
+
+    Args:
+        below: the path between the folder and Ray's sockets, whose length the kernel limits.
+
+    Returns:
+        the folder, and a line to print if it is not in the usual place for temporary files ("": it is).
 
     Raises:
         ConfigError: there is no place for it.
@@ -43,8 +48,8 @@ def scratch_folder(below: str = "") -> tuple[Path, str]:
 
 
 def have_a_token() -> None:
-    """Ray keeps the token of its clusters in the home folder. Where that takes no file (a user without one, or without
-    an entry in passwd) a Ray of our own has it in the environment of its processes."""
+    """Give a local Ray its token in the environment where the home folder, in which Ray keeps it, cannot be written: of
+    a user without one, or without an entry in passwd."""
     if not {"RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"} & os.environ.keys() and not _home_takes_files():
         os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
 
@@ -58,12 +63,12 @@ def _home_takes_files() -> bool:
 
 
 def logs_of(scratch: Path) -> Path:
-    """Where a Ray in `scratch` writes its logs, be it alive or not."""
+    """The folder of the logs of a Ray in `scratch`, alive or dead."""
     return scratch / "session_latest" / "logs"
 
 
 def last_words(logs: Path | None) -> str:
-    """The last lines of Ray's own logs that tell of a failure, a line each with its file; "" if none does."""
+    """The last lines of Ray's own logs that report a failure, a line each with the file's name; "" if none do."""
     if logs is None:
         return ""
     errors: list[Path] = []
@@ -75,7 +80,7 @@ def last_words(logs: Path | None) -> str:
 
 
 def _written(file: Path) -> float:
-    """When, in seconds since the epoch; 0 of a file that Ray has just removed."""
+    """Time of the last write in seconds since the epoch; 0 for a file that Ray has just removed."""
     with contextlib.suppress(OSError):
         return file.stat().st_mtime
     return 0.0

@@ -1,4 +1,4 @@
-"""An experiment as a job of a cluster that is elsewhere: its command there, its name, and what it would not find there.
+"""An experiment as a job of a remote cluster: its command and name there, and checks of what it would not find there.
 
 In: the command line and what it composes to here. Out: plain strings; neither Ray nor the cluster is asked.
 """
@@ -26,18 +26,18 @@ HERE_ONLY = ("promote",)  # jobs whose result is in this checkout
 
 
 def is_submitted(cluster: ClusterConfig) -> bool:
-    """Whether `cluster.address` is that of a Ray Jobs API, and not of a cluster to join."""
+    """Whether `cluster.address` is of a Ray Jobs API, and not of a cluster to join."""
     return (cluster.address or "").startswith(("http://", "https://"))
 
 
 @dataclass(frozen=True)
 class Submission:
-    """What a cluster is told. Two with the same name, folder and job are the same work."""
+    """A job as it is submitted. Two with the same name, folder and job do the same work."""
 
     name: str
     folder: str
     job: str
-    digest: str  # of what the experiment is
+    digest: str  # of the experiment's identity
     entrypoint: str  # for a shell
     by: str
 
@@ -46,11 +46,11 @@ class Submission:
         return {NAME: self.name, FOLDER: self.folder, JOB: self.job, BY: self.by}
 
     def is_work_of(self, metadata: dict[str, str] | None) -> bool:
-        """Whether a job with this metadata does the same."""
+        """Whether a job with this metadata does the same work."""
         return all((metadata or {}).get(key) == self.metadata[key] for key in (NAME, FOLDER, JOB))
 
     def id(self, taken: set[str]) -> str:
-        """The first that is free: an id is used once, also of a job that has ended."""
+        """The first id that is not taken: ids of ended jobs are not used again."""
         first = f"{self.name}-{self.digest}"
         number, found = 1, first
         while found in taken:
@@ -60,16 +60,21 @@ class Submission:
 
 
 def submission(experiment: Experiment, as_given: Config, overrides: list[str]) -> Submission:
-    """`as_given`: the config before its paths were made absolute against this machine's directory.
+    """Describe the job to submit.
+
+    Args:
+        experiment: as composed.
+        as_given: its config before paths were made absolute in this machine's directory.
+        overrides: of the command line.
 
     Raises:
-        ConfigError: something that means another thing on the cluster, or that others there must not read.
+        ConfigError: a setting means something else on the cluster, or has a secret that others there could read.
     """
     config = experiment.config
     require(config.job not in HERE_ONLY, f"job={config.job} writes into this checkout; leave out cluster.address")
     _refuse_relative(as_given)
     refuse_passwords(
-        words_there(overrides),
+        overrides_there(overrides),
         "which everybody who sees the cluster's jobs could read; leave it out and set it where Ray's nodes start "
         "(MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, PGPASSWORD)",
     )
@@ -79,29 +84,29 @@ def submission(experiment: Experiment, as_given: Config, overrides: list[str]) -
 
 
 def entrypoint(overrides: list[str]) -> str:
-    """The command that a person on the head would type."""
-    return shlex.join([*COMMAND, *words_there(overrides)])
+    """The shell command that runs the experiment on the cluster's head."""
+    return shlex.join([*COMMAND, *overrides_there(overrides)])
 
 
-def words_there(overrides: list[str]) -> list[str]:
-    """The same words, but of the cluster that they are on."""
-    return [word for word in overrides if key_of(word) != "cluster.address"] + ["cluster.address=auto"]
+def overrides_there(overrides: list[str]) -> list[str]:
+    """The overrides for the cluster's head, which joins its own cluster."""
+    return [override for override in overrides if key_of(override) != "cluster.address"] + ["cluster.address=auto"]
 
 
-def different_words(ours: str, theirs: str) -> str:
-    """How an entrypoint differs from another, as `a=1 instead of a=2`; empty: it does not."""
-    mine, other = _words(ours), _words(theirs)
-    more = " ".join(word for word in mine if word not in other) or "nothing"
-    less = " ".join(word for word in other if word not in mine) or "nothing"
+def difference(ours: str, theirs: str) -> str:
+    """How an entrypoint differs from another, as `a=1 instead of a=2`; "": it does not."""
+    mine, other = _overrides(ours), _overrides(theirs)
+    more = " ".join(each for each in mine if each not in other) or "nothing"
+    less = " ".join(each for each in other if each not in mine) or "nothing"
     return f"{more} instead of {less}" if sorted(mine) != sorted(other) else ""
 
 
-def _words(entrypoint: str) -> list[str]:
+def _overrides(entrypoint: str) -> list[str]:
     return shlex.split(entrypoint)[len(COMMAND) :]
 
 
 def _refuse_relative(config: Config) -> None:
-    """A job's directory on the cluster is a temporary one, of which nothing is left."""
+    """Refuse relative paths: a job's directory on the cluster is removed at its end."""
     relative = [(key, path) for key, path in _local_paths(config) if not path.startswith("/")]
     if relative:
         given = ", ".join(f"{key}={_prefix(config, key)}{path}" for key, path in relative)
@@ -113,7 +118,7 @@ def _refuse_relative(config: Config) -> None:
 
 
 def _local_paths(config: Config) -> Iterator[tuple[str, str]]:
-    """The settings that name places on a disk and matter for this job."""
+    """The settings that this job uses and that are paths on a disk: (key, path)."""
     yield "output_dir", config.output_dir
     if "://" not in config.data.shards:
         yield "data.shards", config.data.shards
@@ -131,13 +136,13 @@ def _local_paths(config: Config) -> Iterator[tuple[str, str]]:
 
 
 def tracking_file(uri: str) -> str | None:
-    """The path of an MLflow store that is on a disk."""
+    """The path of an MLflow store on a disk; None: it is a server."""
     prefix = _file_prefix(uri)
     return None if prefix is None else uri.removeprefix(prefix)
 
 
 def _file_prefix(uri: str) -> str | None:
-    """What stands before the path: `sqlite:///`, `file://`, or nothing; None: it is not on a disk."""
+    """The part of the URI before the path: `sqlite:///`, `file://`, or nothing; None: it is not on a disk."""
     if match := re.match(r"sqlite(\+\w+)?:///|file:(//)?", uri):
         return match[0]
     return None if "://" in uri or uri in MLFLOW_SCHEMES else ""
@@ -147,13 +152,18 @@ def _prefix(config: Config, key: str) -> str:
     return (_file_prefix(config.tracking.uri) or "") if key == "tracking.uri" else ""
 
 
-def refuse_passwords(words: list[str], remedy: str) -> None:
-    """
+def refuse_passwords(overrides: list[str], remedy: str) -> None:
+    """Refuse overrides with a password or token in an address.
+
+    Args:
+        overrides: of a command that others can read.
+        remedy: the end of the message: who could read it, and where it belongs.
+
     Raises:
-        ConfigError: a word with an address that holds one; `remedy` says who could read it, and where it belongs.
+        ConfigError: one has a secret.
     """
-    for word in words:
-        require(not holds_secret(word), f"{key_of(word)} holds a password or token, {remedy}")
+    for override in overrides:
+        require(not holds_secret(override), f"{key_of(override)} holds a password or token, {remedy}")
 
 
 def _who() -> str:

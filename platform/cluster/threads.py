@@ -1,4 +1,7 @@
-"""Threads that work with Ray beside the launcher, and leave it when the launcher does."""
+"""Daemon threads that wait for Ray beside the launcher, and stop waiting before it disconnects.
+
+In: a function that calls Ray. Out: a future of its end.
+"""
 
 import threading
 import time
@@ -9,15 +12,17 @@ from typing import Any
 import ray
 from ray.exceptions import GetTimeoutError, RayTaskError
 
-TURN_S = 0.5  # of waiting for Ray in a thread
-LEAVING_S = 10.0  # what a thread may need to come out of Ray
-_inside: dict[threading.Thread, threading.Event] = {}  # threads that work with Ray, and what has each of them leave it
+TURN_S = 0.5  # of each wait for Ray in a thread
+LEAVING_S = 10.0  # until a thread is out of Ray
+_inside: dict[threading.Thread, threading.Event] = {}  # threads that call Ray, and the event that ends their waiting
 _ray_get, _ray_wait = ray.get, ray.wait
 
 
 def in_thread(run: Callable[[], None]) -> "Future[None]":
-    """Run what works with Ray behind the back; where it waits it leaves Ray when this process does, by a Left. In a
-    daemon: a process that ends does not wait for what hangs in Ray."""
+    """Run a function that calls Ray on a daemon thread: a process that ends does not wait for one that hangs in Ray.
+
+    `have_threads_leave` interrupts its waiting with `Left`.
+    """
     future: Future[None] = Future()
 
     def work() -> None:
@@ -35,14 +40,14 @@ def in_thread(run: Callable[[], None]) -> "Future[None]":
 
 
 class Left(BaseException):
-    """In a thread that waits for Ray when this process leaves the cluster."""
+    """Interrupts a thread that waits for Ray when this process disconnects."""
 
 
 def get_in_turns(refs: Any, *, timeout: float | None = None, **options: Any) -> Any:
-    """`ray.get`, which a thread of `in_thread` calls in short turns.
+    """Replaces `ray.get`: a thread of `in_thread` waits in short turns, between which it can be interrupted.
 
     Raises:
-        Left: this process leaves the cluster.
+        Left: this process disconnects.
     """
     while _may_be_inside() and timeout is None:
         try:
@@ -54,17 +59,17 @@ def get_in_turns(refs: Any, *, timeout: float | None = None, **options: Any) -> 
 
 
 def wait_in_turns(*args: Any, **options: Any) -> Any:
-    """`ray.wait`, which Ray Tune calls in short turns.
+    """Replaces `ray.wait`, which Ray Tune itself calls in short turns.
 
     Raises:
-        Left: as above.
+        Left: this process disconnects.
     """
     _may_be_inside()
     return _ray_wait(*args, **options)
 
 
 def _may_be_inside() -> bool:
-    """Whether this is a thread of `in_thread`; raises Left if it is to leave."""
+    """Whether this is a thread of `in_thread`; raises Left if its waiting is to end."""
     leave = _inside.get(threading.current_thread())
     if leave and leave.is_set():
         raise Left
@@ -72,7 +77,8 @@ def _may_be_inside() -> bool:
 
 
 def have_threads_leave() -> None:
-    """`ray.shutdown` frees what they wait in: it crashes the process when one of them looks there again."""
+    """End the waiting of all threads, before `ray.shutdown` frees what they wait in: a thread that looks there again
+    would crash the process."""
     end = time.monotonic() + LEAVING_S
     threads = list(_inside.items())
     for _, leave in threads:

@@ -1,1 +1,1 @@
-"""Shards to batches: storage, cache, reader, index, order, read-ahead, modes, decode, sampling, loader, pixels."""
+"""Shards to batches: from storage, cache and index through order and decoding to loader, pixels and dataset."""

@@ -40,28 +40,30 @@ class ShardFile:
 
 
 class Cache(Protocol):
-    """Where remote shards are kept."""
+    """Where remote shards are kept; local ones are mapped where they lie."""
 
     storage: Storage
     limit_bytes: int  # of remote shards
 
     def open(self, shard: ShardFile) -> Bytes:
-        """The whole shard, fetched if need be.
+        """Map or fetch a whole shard.
+
+        Args:
+            shard: an entry of the index.
 
         Raises:
             ShardError: it is missing, or the cache cannot take it.
             StorageError: it cannot be fetched.
-            ConfigError: the cache can take none, ever.
         """
         ...
 
     def discard(self, shard: ShardFile) -> bool:
-        """Forget a copy that turned out to be wrong; whether another `open` could bring a better one."""
+        """Remove a copy with wrong content; True where another `open` fetches it again, False for local shards."""
         ...
 
 
 def open_cache(storage: Storage) -> Cache:
-    """The cache that `storage.cache` asks for. Nothing is made on disk before the first remote shard."""
+    """Make the cache that `storage.cache` asks for. Its folder is made with the first remote shard."""
     limit = round(storage.config.cache_gb * 1e9)  # 0.57 times 1e9 is a little less than what was asked for
     if storage.config.cache == MEMORY:
         return MemoryCache(storage, limit)
@@ -76,6 +78,7 @@ class MemoryCache:
         self.limit_bytes = limit_bytes
 
     def open(self, shard: ShardFile) -> Bytes:
+        """Map a local shard, fetch a remote one into memory; raises what `Cache.open` does."""
         if not is_remote(shard.url):
             return map_file(shard)
         content = io.BytesIO()
@@ -87,11 +90,11 @@ class MemoryCache:
 
 
 class DiskCache:
-    """A folder of shards, the least recently used of which make room for new ones.
+    """A folder of shards; the least recently used ones are removed for new ones.
 
-    NAME.tar       a whole shard; who reads it holds a shared lock on it, and it is not removed meanwhile
-    NAME.part      being fetched by the holder of its lock file; of a dead process if nobody holds that
-    lock/          the locks, and what lies in the folder (`room.Room`)
+    NAME.tar       a whole shard; its readers hold a shared lock on it, so that it is not removed meanwhile
+    NAME.part      being fetched by the holder of its lock file; if nobody holds that, a dead process left it
+    lock/          the locks, and the list of what is in the folder (`room.Room`)
     """
 
     def __init__(self, storage: Storage, folder: Path, limit_bytes: int) -> None:
@@ -101,6 +104,7 @@ class DiskCache:
         self._room = Room(folder, limit_bytes)
 
     def open(self, shard: ShardFile) -> Bytes:
+        """Map a local shard, or the folder's copy of a remote one, fetched by whichever process comes first."""
         if not is_remote(shard.url):
             return map_file(shard)
         path = self._path(shard)
@@ -123,28 +127,29 @@ class DiskCache:
             ) from error
 
     def discard(self, shard: ShardFile) -> bool:
+        """Remove the folder's copy; True where another `open` fetches it again."""
         if not is_remote(shard.url):
             return False
         try:
             if (path := self._path(shard)).exists():
                 self._room.forget(path)
-        except OSError:  # it stays there, and what was wrong with it is said
+        except OSError:  # the copy stays; the caller reports what is wrong with it
             return False
         return True
 
     def _path(self, shard: ShardFile) -> Path:
-        """By content: a shard that changes at its address is another file here."""
+        """Named by address and checksum, so that a shard that changes at its address gets another file here."""
         digest = hashlib.sha256(f"{shard.url}\n{shard.md5}\n{shard.bytes}".encode()).hexdigest()[:24]
         stem = re.sub(r"[^\w.-]", "_", shard.url.rpartition("/")[2].removesuffix(".tar"))[-60:]
         return self._folder / f"{stem}-{digest}.tar"
 
     def _fetch(self, shard: ShardFile, path: Path) -> Bytes:
-        """Make room, fetch, check, and only then give it its name. The caller holds the shard's lock."""
+        """Make room, fetch and check the shard, then rename it. The caller holds the shard's lock."""
         part = path.with_suffix(".part")
         part.unlink(missing_ok=True)  # of a process that died
         try:
             with open(part, "w+b") as file:
-                share(file)  # from now on it is being read
+                share(file)  # so that nobody removes it before it is mapped
                 self._room.reserve(part, shard.bytes)
                 _allocate(file.fileno(), shard.bytes)
                 self.storage.fetch(shard.url, shard.bytes, shard.md5, file)
@@ -159,7 +164,7 @@ class DiskCache:
 
 
 def require_cache(folder: Path) -> None:
-    """Try a folder that is there as a cache.
+    """Try whether an existing folder can be a cache.
 
     Raises:
         ConfigError: its file system has no locks.
@@ -176,7 +181,7 @@ def _without_locks(error: NoLocks) -> str:
 
 
 def map_file(shard: ShardFile) -> Bytes:
-    """A local shard's bytes, mapped.
+    """Map a local shard's bytes into memory.
 
     Raises:
         ShardError: it is missing, of another size than its index says, or cannot be read.
@@ -192,10 +197,14 @@ def map_file(shard: ShardFile) -> Bytes:
 
 
 def check_inside(path: str, folder: str) -> None:
-    """A link out of the folder leads to a file that the index has no business with.
+    """Refuse a file outside the index's folder: a link could lead to any file of this machine.
+
+    Args:
+        path: of a shard, or a folder of shards.
+        folder: of the index.
 
     Raises:
-        ShardError: it is one.
+        ShardError: `path` is a link to outside `folder`.
     """
     inside = os.path.realpath(folder)
     if os.path.commonpath([os.path.realpath(path), inside]) != inside:
@@ -209,10 +218,10 @@ def _mapped(descriptor: int) -> Bytes:
 
 
 def _open_whole(path: Path, shard: ShardFile) -> Bytes | None:
-    """The cached shard, marked as used now and locked against removal as long as it is mapped; None if it is absent."""
+    """The cached shard, marked as used now and locked against removal while it is mapped; None if it is absent."""
     try:
         with open(path, "rb") as file:
-            share(file)  # the map holds it on: it shares the open file
+            share(file)  # the map shares the open file, and with it the lock
             if os.fstat(file.fileno()).st_size != shard.bytes:
                 return None
             with contextlib.suppress(OSError):
@@ -223,7 +232,7 @@ def _open_whole(path: Path, shard: ShardFile) -> Bytes | None:
 
 
 def _allocate(descriptor: int, size: int) -> None:
-    """Have a full disk show before anything is fetched, where the file system can say."""
+    """Reserve the space, so that a full disk is noticed before anything is fetched."""
     try:
         if size:
             os.posix_fallocate(descriptor, 0, size)

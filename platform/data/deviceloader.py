@@ -1,6 +1,6 @@
 """Training batches whose crops a GPU decodes: nvImageCodec again, with nvJPEG behind it, a batch in one call.
 
-The same samples, boxes and draws as from the processor, behind the same interface. The pixels differ by rounding:
+The samples, boxes and draws are those of decoding on CPU, behind the same interface. The pixels differ by rounding:
 another inverse DCT, and resizing in float.
 """
 
@@ -22,7 +22,7 @@ BATCHES_AT_ONCE = 2  # one is prepared by Python while the GPU decodes the other
 
 
 class DeviceTrainLoader(TrainLoader):
-    """`TrainLoader` with `device=`: images arrive there, and never were elsewhere."""
+    """`TrainLoader` whose images are decoded and resized on `device`; only encoded bytes are copied there."""
 
     def __init__(self, *args: Any, device: torch.device, **options: Any) -> None:
         super().__init__(*args, **(options | {"threads": BATCHES_AT_ONCE, "pin": device.type == "cuda"}), device=device)
@@ -68,14 +68,14 @@ class DeviceTrainLoader(TrainLoader):
 
 
 class DeviceDecoder:
-    """Decodes regions of many images in one call, where their pixels are wanted; one thread's."""
+    """Decodes regions of many images in one call, on a device. For one thread."""
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
         self._decoder, self._parameters = new_decoder(None if device.type == "cpu" else device.index or 0)
 
     def decode(self, regions: list[tuple[EncodedImage, Box]]) -> list[Tensor | CorruptImage]:
-        """`[H, W, 3]` uint8 on the device, or why not, for each."""
+        """Decode each image's box: `[H, W, 3]` uint8 on the device, or the error of an image that cannot be."""
         streams = [image.region(box) for image, box in regions]
         readable = [stream for stream in streams if stream is not None]
         decoded = iter(self._decoder.decode(readable, params=self._parameters) if readable else [])
@@ -85,7 +85,7 @@ class DeviceDecoder:
         ]
 
     def _pixels(self, image: EncodedImage, box: Box, decoded: Any) -> Tensor | CorruptImage:
-        """What the codec gave; what it declines, the processor decodes."""
+        """The codec's pixels on the device; what it declined is decoded on CPU."""
         on_device = self._device.type != "cpu"
         if decoded is not None and tuple(decoded.shape) == (*box.size, 3):
             return torch.as_tensor(decoded, device=self._device) if on_device else torch.from_numpy(np.asarray(decoded))
@@ -97,7 +97,16 @@ class DeviceDecoder:
 
 
 def resize_on_device(pixels_HWC: Tensor, size: tuple[int, ...], interpolation: str) -> Tensor:
-    """`resize.resize` in float, which is what GPUs have antialiasing for: `[height, width, 3]` uint8."""
+    """Resize like `resize.resize`, in float: torch antialiases uint8 on CPU only.
+
+    Args:
+        pixels_HWC: uint8 `[H, W, 3]`.
+        size: height and width.
+        interpolation: bilinear, bicubic, area or nearest.
+
+    Returns:
+        uint8 `[height, width, 3]` on the same device.
+    """
     image_1CHW = pixels_HWC.permute(2, 0, 1)[None].float()
     mode = "nearest-exact" if interpolation == "nearest" else interpolation
     resized = F.interpolate(image_1CHW, tuple(size), mode=mode, antialias=interpolation in ("bilinear", "bicubic"))

@@ -11,7 +11,17 @@ _TO_UNIT = 2.0**-53
 
 
 def uniforms(seed: int, epoch: int, ids: NDArray[np.int64], count: int) -> NDArray[np.float64]:
-    """`count` numbers in [0, 1) for each of `ids`: `[N]` -> `[N, count]`."""
+    """Draw `count` numbers in [0, 1) for each sample.
+
+    Args:
+        seed: any integer; its lower 64 bits count.
+        epoch: counted from 0.
+        ids: sample ids `[N]`.
+        count: numbers for each.
+
+    Returns:
+        float64 `[N, count]`.
+    """
     key = _mix(_mix(np.array([seed & 0xFFFFFFFFFFFFFFFF], np.uint64)) ^ np.uint64(epoch))
     state = _mix(_mix(ids.astype(np.uint64) + key) + key)
     steps = np.arange(1, count + 1, dtype=np.uint64) * _GAMMA
@@ -19,7 +29,7 @@ def uniforms(seed: int, epoch: int, ids: NDArray[np.int64], count: int) -> NDArr
 
 
 def key(*parts: int) -> int:
-    """One 64-bit seed out of several integers."""
+    """Mix several integers into one 64-bit seed; their order counts."""
     value = np.zeros(1, np.uint64)
     for part in parts:
         value = _mix(value ^ np.uint64(part & 0xFFFFFFFFFFFFFFFF))

@@ -4,6 +4,7 @@ The index is the WebDataset ecosystem's own (`wids-shard-index-v1`: url, nsample
 the classes, the split of each shard and how it was packed beside it. A sample is a number: its place in its split.
 """
 
+import hashlib
 import json
 import os
 from bisect import bisect_right
@@ -26,7 +27,7 @@ LARGEST = 2**50  # bytes or samples of a shard; beyond it somebody means harm
 
 
 class Split:
-    """The shards of one part of a data set (train or val); samples by id 0 .. samples - 1, from any thread."""
+    """The shards of one part of a data set (train, val or test). Samples have ids 0 .. samples - 1; thread-safe."""
 
     def __init__(self, name: str, shards: list[ShardFile], opened: OpenShards | None = None) -> None:
         self.name = name
@@ -39,22 +40,29 @@ class Split:
     def samples(self) -> int:
         return self.starts[-1]
 
+    @property
+    def digest(self) -> str:
+        """16 hexadecimal digits of a SHA-256 over the shards' names, checksums and numbers of samples."""
+        shards = "".join(f"{shard.url.rpartition('/')[2]} {shard.md5} {shard.samples}\n" for shard in self.shards)
+        return hashlib.sha256(shards.encode()).hexdigest()[:16]
+
     def locate(self, sample_id: int) -> tuple[int, int]:
-        """Sample id -> (shard, place in it)."""
+        """The shard that holds a sample, and the sample's place in it, both counted from 0."""
         shard = bisect_right(self.starts, sample_id) - 1
         return shard, sample_id - self.starts[shard]
 
     def read(self, sample_id: int) -> Sample:
-        """One sample; its shard is fetched first if it has to be.
+        """Read one sample, still encoded; its shard is fetched first where it is not there.
 
         Raises:
-            ShardError: the shard cannot be had, is torn, or is not what the index says.
+            ShardError: the shard is missing, torn, or not what the index says.
+            StorageError: it cannot be fetched.
         """
         shard, place = self.locate(sample_id)
         return self.opened.reader(self.shards[shard]).read(place)
 
     def prepare(self, shard: int) -> None:
-        """Fetch and open a shard that will be read soon. Raises as `read` does."""
+        """Fetch and open a shard that will be read soon; raises what `read` does."""
         self.opened.reader(self.shards[shard])
 
 
@@ -69,6 +77,11 @@ class Index:
     storage: Storage
 
     def split(self, name: str) -> Split:
+        """The part of that name.
+
+        Raises:
+            ShardError: there is none.
+        """
         if name not in self.splits:
             raise ShardError(f"{self.url} has no {name!r} shards, only {', '.join(self.splits)}; {self._remedy()}")
         return self.splits[name]
@@ -83,10 +96,10 @@ class Index:
 
 
 def has_index(url: str, storage: StorageConfig) -> bool:
-    """Whether there are packed shards at `url`.
+    """Whether there is an index at `url`, a folder or its address.
 
     Raises:
-        StorageError: the store does not say.
+        StorageError: the store does not answer.
     """
     if not is_remote(url):
         return (Path(url) / INDEX_NAME).exists()
@@ -102,9 +115,9 @@ def read_index(url: str | Path, storage: StorageConfig | None = None, *, ask_all
 
     Args:
         url: a folder, or its address.
-        storage: how stores are reached.
-        ask_all: whether every local shard is asked for its size now, as the launcher does; without, as its many workers
-            do, a shard is checked when it is opened.
+        storage: how remote shards are fetched and cached.
+        ask_all: check the size of every local shard now, as the launcher does. Its workers do without: a shard is
+            checked when it is opened.
 
     Raises:
         ShardError: no index, an index of another kind, a local shard missing or of another size.
@@ -123,7 +136,7 @@ def read_index(url: str | Path, storage: StorageConfig | None = None, *, ask_all
 
 @dataclass(frozen=True)
 class Entries:
-    """What an index says, whether or not it is so."""
+    """The content of an index file; the shards themselves are not looked at."""
 
     entries: list[tuple[str, ShardFile]]  # split and shard
     classes: list[str]
@@ -163,9 +176,10 @@ def read_entries(url: str, source: Storage) -> Entries:
 
 
 def _check_form(content: Any) -> None:
-    """
+    """Check the JSON's types and keys.
+
     Raises:
-        ValueError: what is there is of another form than an index.
+        ValueError: it is not an index.
     """
     if not isinstance(content, dict):
         raise ValueError(f"it is a JSON {type(content).__name__}, not an object")

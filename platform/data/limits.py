@@ -1,7 +1,7 @@
-"""Time limits for calls that have none: of file systems that block until their server answers, or for ever.
+"""Time limits for blocking calls without one: some file systems wait for their server without end.
 
-In: a call. Out: what it returns, or TimeLimitPassed. A call that does not return is left behind on its daemon thread,
-with the connection that it waits for, and holds up neither who called nor the end of the process.
+In: a call. Out: what it returns, or TimeLimitPassed. A call that does not return stays on its daemon thread with its
+connection, and delays neither the caller nor the end of the process.
 """
 
 import queue
@@ -15,28 +15,32 @@ Task = tuple[Callable[[], Any], "Future[Any]"]
 
 
 class TimeLimitPassed(Exception):
-    """The call has not returned; the text has the limit."""
+    """The call has not returned within its limit, which the message names."""
 
 
 class TimeLimit(threading.local):
-    """Runs calls, each calling thread's on one thread beside it: fsspec keeps its connections by thread."""
+    """Runs calls on a daemon thread, one for each calling thread: fsspec keeps its connections by thread."""
 
     def __init__(self) -> None:
         self._beside: _Beside | None = None
 
     def run(self, call: Callable[[], T], limit_s: float) -> T:
-        """What `call` returns.
+        """Call, and return what it returns.
+
+        Args:
+            call: blocks.
+            limit_s: seconds to wait for it.
 
         Raises:
             TimeLimitPassed: it has not returned within `limit_s`.
-            whatever `call` raises.
+            Exception: whatever `call` raises.
         """
         beside, self._beside = self._beside or _Beside(), None  # after a failure a new one
         result: Future[T] = Future()
         beside.tasks.put((call, result))
         try:
             value = result.result(limit_s)
-        except FileNotFoundError:  # is an answer
+        except FileNotFoundError:  # the server has answered: keep the thread
             self._beside = beside
             raise
         except TimeoutError:

@@ -20,7 +20,7 @@ class Unreadable(ValueError):
 
 
 def plain(name: str) -> str:
-    """A path without `./`, doubled and closing slashes, which mean nothing; `..` stays."""
+    """A path without `./`, doubled slashes and a slash at its end; `..` stays."""
     if "./" not in name and "//" not in name and name[-1:] not in "./":
         return name
     start = "/" if name.startswith("/") else ""
@@ -76,10 +76,13 @@ class Links:
         return folder
 
     def leads_to(self, link: str) -> Iterator[tuple[str, str]] | None:
-        """Names that a link gives, and the file that each is; None: it leads to nothing in the archive.
+        """The files that a link stands for, as (name below the link, path of the file).
+
+        Returns:
+            None where the link leads to nothing in the archive.
 
         Raises:
-            Unreadable: more files than any data set has.
+            Unreadable: links to folders multiply the files beyond any data set's number.
         """
         end = self._ends[link]
         found = end is not None and (end in self._files or self._entries(end) is not None)

@@ -1,8 +1,8 @@
 """Shards to batches of uint8 images: threads decode into one shared buffer a few batches ahead.
 
 All decoders release the GIL, so threads scale like processes and copy nothing. Samples that cannot be decoded are
-counted and named; beyond `data.max_corrupt` the loader raises. In training the next sample in the index takes the place
-of such a one, in evaluation it is masked.
+counted and named; beyond `data.max_corrupt` the loader raises. In training the next sample in the index replaces such a
+sample, in evaluation it is masked.
 """
 
 import logging
@@ -46,15 +46,17 @@ class Batch:
 
     @property
     def colour_draws_N8(self) -> Tensor:
+        """Draws for `pixels.distort`: float32 `[N, 8]` in [0, 1)."""
         below_one = np.nextafter(np.float32(1), np.float32(0))  # to which no draw may round
         return self._pinned(torch.from_numpy(np.minimum(self.draws_ND[:, COLOUR_DRAWS].astype(np.float32), below_one)))
 
     @property
     def dropout_keys_N(self) -> Tensor:
+        """A random number for each sample's dropout masks: int64 `[N]`."""
         return self._pinned(torch.from_numpy((self.draws_ND[:, DROPOUT_DRAW] * 2.0**53).astype(np.int64)))
 
     def _pinned(self, made: Tensor) -> Tensor:
-        """In page-locked memory, where the batch is."""
+        """In page-locked memory if the batch is."""
         return made.pin_memory() if self.labels_N.is_pinned() else made
 
 
@@ -66,6 +68,11 @@ class CorruptCount:
         self.count = 0
 
     def add(self, error: str) -> None:
+        """Count one sample.
+
+        Raises:
+            ShardError: there are more than the limit.
+        """
         self.count += 1
         if self.count <= 10:
             log.warning("corrupt sample skipped: %s", error)
@@ -91,8 +98,8 @@ class Loader:
         threads: how many samples are decoded at a time.
         prefetch: batches decoded ahead.
         max_corrupt: undecodable samples after which it raises.
-        pin: page-locked buffers (of all that is on the host), for asynchronous copies to a GPU.
-        device: where the images are made.
+        pin: batches in page-locked memory, for asynchronous copies to a GPU.
+        device: where the images are.
     """
 
     def __init__(
@@ -120,7 +127,7 @@ class Loader:
         self.corrupt = CorruptCount(max_corrupt)
 
     def batches(self, requests: Iterable[Batch]) -> Iterator[Batch]:
-        """Fill each requested batch (see `request`) and yield it, in order.
+        """Fill each batch made by `request`, and yield them in order.
 
         Raises:
             ShardError: a shard is missing or torn, a label impossible, or too many samples are corrupt.
@@ -149,6 +156,7 @@ class Loader:
         )
 
     def close(self) -> None:
+        """End the threads; what is not begun is not decoded."""
         self._pool.shutdown(wait=True, cancel_futures=True)
 
     def __enter__(self) -> Self:
@@ -169,7 +177,7 @@ class Loader:
         return batch
 
     def _fill(self, batch: Batch, places: list[int]) -> list[str]:
-        """Decode the samples at `places`; returns what could not be."""
+        """Decode the samples at `places`; the messages of those that cannot be."""
         errors = []
         valid = batch.valid_N.numpy()  # a tensor's items are slow to set one by one
         for place, sample in self._samples(batch, places):
@@ -198,14 +206,30 @@ class Loader:
         return sample
 
     def _left_out(self, batch: Batch, place: int, sample: Sample, error: CorruptImage) -> str:
-        """What becomes of a sample that cannot be decoded; returns what is said of it."""
+        """Blacken the place of a sample that cannot be decoded; the message about it."""
         batch.images[place].zero_()
         batch.labels_N[place] = 0
         return f"{sample.key}: {error}"
 
 
 class TrainLoader(Loader):
-    """The training batches of one worker, from any global step on."""
+    """The training batches of one worker, from any global step on.
+
+    Args:
+        split: the shards.
+        order: of the samples.
+        data: size and classes of the images, and the limit of corrupt ones.
+        sampling: how crops are drawn.
+        rank: of the worker.
+        world: number of workers.
+        threads: how many samples are decoded at a time.
+        prefetch: batches decoded ahead.
+        pin: batches in page-locked memory.
+        device: where the images are.
+
+    Raises:
+        ConfigError: the shards that are read at the same time do not fit into the cache.
+    """
 
     def __init__(
         self,
@@ -236,14 +260,15 @@ class TrainLoader(Loader):
         self._order, self._data, self._sampling = order, data, sampling
         self._rank, self._world = rank, world
         self._ahead = OrderAhead(split, order, rank, world)
-        self.waited_s = 0.0  # by whoever takes the batches, for them to be ready
+        self.waited_s = 0.0  # seconds that `steps` has waited for batches
 
     def close(self) -> None:
+        """End the threads of decoding and read-ahead."""
         self._ahead.close()
         super().close()
 
     def counts(self) -> dict[str, float]:
-        """What a run shows of its data: corrupt samples of this pass, and this process's traffic so far."""
+        """Metrics of the data: corrupt samples of this pass, and this process's traffic so far."""
         traffic = self._split.opened.cache.storage.traffic
         return {
             "data/corrupt_samples": self.corrupt.count,
@@ -252,7 +277,7 @@ class TrainLoader(Loader):
         }
 
     def steps(self, start: int, stop: int) -> Iterator[Batch]:
-        """This worker's share of the global batches start .. stop - 1."""
+        """Yield this worker's share of the global batches `start` .. `stop` - 1; raises what `batches` does."""
         batches = self.batches(self._step(step) for step in range(start, stop))
         for step in range(start, stop):
             if step % self._order.steps_per_epoch == 0:
@@ -272,10 +297,10 @@ class TrainLoader(Loader):
         return crop(self._sampling, self._data, image.width, image.height, batch.draws_ND[place].tolist())
 
     def _left_out(self, batch: Batch, place: int, sample: Sample, error: CorruptImage) -> str:
-        """The next sample in the index that can be decoded takes its place, with the crop and colours drawn for it.
+        """Put the next sample of the index that can be decoded in its place, with the crop and colours drawn for it.
 
-        Which one that is follows from the index alone, so that any number of workers trains on the same one, and every
-        batch is whole: means, gradients and batch norm's statistics are those of real images.
+        The index alone decides which one, so any number of workers trains on the same one. Every batch is whole: means,
+        gradients and batch norm's statistics are those of real images.
         """
         first, limit = int(batch.ids_N[place]), self.corrupt.limit
         for distance in range(1, min(limit + 2, self._split.samples)):
@@ -284,7 +309,7 @@ class TrainLoader(Loader):
             try:
                 self._put(batch, place, other)
             except CorruptImage:
-                continue  # it is named where it is due itself
+                continue  # it is counted when its own turn comes
             batch.ids_N[place], batch.labels_N[place], batch.valid_N[place] = other_id, other.label, True
             return f"{sample.key}: {error}; {other.key} takes its place"
         raise ShardError(

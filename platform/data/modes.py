@@ -1,7 +1,7 @@
-"""Images of every mode that Pillow has as 8-bit RGB, or grey: what has more than 8 bits is scaled by its true range,
-what is transparent lies on white. Pillow's own `convert` clips the one and shows the hidden colours of the other.
+"""Images of any of Pillow's modes as 8-bit RGB or grey: more than 8 bits are scaled by their range, transparent pixels
+are drawn on white. Pillow's own `convert` would clip the former and show hidden colours of the latter.
 
-In: an opened image. Out: an image of mode L or RGB, and a word about what it was. Colour profiles are not applied.
+In: an opened image. Out: an image of mode L or RGB, and a note on what it was. Colour profiles are not applied.
 """
 
 import contextlib
@@ -11,26 +11,26 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, TiffImagePlugin
 
-BACKGROUND = 255  # white: what transparent images are drawn on, and where they are shown
+BACKGROUND = 255  # white: transparent images are mostly made for white pages
 SIXTEEN_BITS = (0.0, 65535.0)
 _RANGES = {"I;16": SIXTEEN_BITS, "I;16L": SIXTEEN_BITS, "I;16B": SIXTEEN_BITS, "I": None, "F": None}  # of deep grey
 _RAW_RANGES = {"I;12": (0.0, 4095.0)}  # of values that a file holds in fewer bits than Pillow
 _GREY = ("1", "L", "LA", "La", *_RANGES)
 _BITS, _SAMPLE_FORMAT = 258, 339  # TIFF
-_UNSIGNED, _SIGNED = 1, 2  # Pillow takes the one for the other in integers of 32 bits, and the other for the one in 8
-_WHITE_IS_ZERO, _PHOTOMETRIC = 0, 262  # TIFF: as many X-rays are stored; Pillow turns only 1 and 8 bits around
+_UNSIGNED, _SIGNED = 1, 2  # Pillow reads unsigned integers of 32 bits as signed, and signed ones of 8 as unsigned
+_WHITE_IS_ZERO, _PHOTOMETRIC = 0, 262  # TIFF, such as X-rays; Pillow inverts only images of 1 and 8 bits
 
 ValueRange = tuple[float, float]
 Area = tuple[int, int, int, int]  # left, top, right, bottom
 
 
 def is_deep(image: Image.Image) -> bool:
-    """Whether its values are grey of more than 8 bits."""
+    """Whether it is a grey image of more than 8 bits."""
     return image.mode in _RANGES
 
 
 def in_rgb(image: Image.Image, area: Area | None = None) -> Image.Image:
-    """`in_colour_or_grey`, grey as RGB with all channels the same."""
+    """The image, or its `area`, in mode RGB; grey gets three equal channels. Raises what `in_colour_or_grey` does."""
     found = in_colour_or_grey(image, area=area)
     return found if found.mode == "RGB" else found.convert("RGB")
 
@@ -41,12 +41,12 @@ def in_colour_or_grey(
     """The image in mode L or RGB.
 
     Args:
-        image: not cropped or resized yet: these forget what its file says of the range.
-        value_range: of deep grey, the values that become 0 and 255; by default the range of its mode or file.
-        area: the part that is wanted, in pixels; by default all.
+        image: not cropped or resized yet, which would lose what its file says of the range.
+        value_range: the values of deep grey that become 0 and 255; by default the range of its mode or file.
+        area: the part to convert, in pixels; by default all.
 
     Raises:
-        ValueError: its range is not known, or a value is not finite, or of a kind that Pillow misreads.
+        ValueError: its range is not known, a value is not finite, or Pillow would misread its values.
     """
     if image.mode in ("L", "RGB", "RGBA") and _tag(image, _SAMPLE_FORMAT) == _SIGNED:
         raise ValueError("its values are signed integers of 8 bits; write them as unsigned ones, 0 to 255")
@@ -63,25 +63,25 @@ def in_colour_or_grey(
 
 
 def shows_grey(image: Image.Image) -> bool:
-    """Whether all three channels of it in RGB are the same, as its mode says."""
+    """Whether its mode has grey only, so that its three channels in RGB are equal."""
     return image.mode in _GREY
 
 
 def converted(image: Image.Image, value_range: ValueRange | None = None) -> str | None:
-    """What an image was before it became 8-bit grey or RGB; None where it was that."""
-    words = []
+    """Describe what an image was before it became 8-bit grey or RGB; None where it was that already."""
+    notes = []
     if is_deep(image):
         low, high = value_range or _known_range(image)
-        words.append(f"values {low:g} to {high:g} as 0 to 255")
+        notes.append(f"values {low:g} to {high:g} as 0 to 255")
     elif _bits(image) == 16:
-        words.append("the upper 8 of 16 bits")
+        notes.append("the upper 8 of 16 bits")
     if image.has_transparency_data:
-        words.append("what is transparent on white")
+        notes.append("what is transparent on white")
     if _is_first_of_several(image):
-        words.append("the first of several pictures")
-    if not words and image.mode in ("1", "L", "RGB"):
+        notes.append("the first of several pictures")
+    if not notes and image.mode in ("1", "L", "RGB"):
         return None
-    return f"{image.mode} ({', '.join(words) or 'as RGB'})"
+    return f"{image.mode} ({', '.join(notes) or 'as RGB'})"
 
 
 def _scaled(image: Image.Image, value_range: ValueRange | None, area: Area | None) -> Image.Image:
@@ -153,8 +153,8 @@ def _bits(image: Image.Image) -> int:
 def _raw_mode(image: Image.Image) -> str:
     """Pillow's name for how the file holds its pixels, such as RGB;16B; known until they are loaded."""
     for tile in getattr(image, "tile", ()):
-        words = tile.args if isinstance(tile.args, tuple) else (tile.args,)
-        return words[0] if words and isinstance(words[0], str) else ""
+        layout = tile.args if isinstance(tile.args, tuple) else (tile.args,)
+        return layout[0] if layout and isinstance(layout[0], str) else ""
     return ""
 
 
@@ -166,7 +166,7 @@ def _on_background(image: Image.Image) -> Image.Image:
 
 
 def _is_first_of_several(image: Image.Image) -> bool:
-    """Animations and pages; not the second picture, smaller or from beside, that telephones put behind a JPEG."""
+    """Of an animation or pages. A second picture behind a JPEG (MPO, from telephones) does not count."""
     if image.format in (None, "MPO"):
         return False
     with contextlib.suppress(Exception):  # what is behind the first picture may be torn

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from platform.config.checks import require
-from platform.config.sections import Config
+from platform.config.sections import Config, LoaderConfig
 from platform.data import draws
 from platform.data.index import Split
 
@@ -22,7 +22,7 @@ Ids = NDArray[np.int64]
 
 
 class Order:
-    """The order of one split's samples. What it remembers is only what it would compute again.
+    """The order of one split's samples, computed on demand; what it keeps is a cache.
 
     Args:
         sizes: samples of each shard, in the order of the index.
@@ -44,6 +44,11 @@ class Order:
 
     @classmethod
     def of(cls, split: Split, streams: int, batch_size: int, block: int, seed: int) -> "Order":
+        """The order of a split.
+
+        Raises:
+            ConfigError: it has fewer samples than a batch.
+        """
         require(
             split.samples >= batch_size,
             f"{split.name} has {split.samples} samples, fewer than training.batch_size ({batch_size}); lower that",
@@ -51,11 +56,18 @@ class Order:
         return cls(split.sizes, streams, batch_size, block, seed)
 
     def batch(self, step: int, rank: int = 0, world: int = 1) -> Ids:
-        """Sample ids of `rank`'s share of the global batch at global step `step`, over all epochs: an equal part from
-        each of its streams.
+        """Sample ids of a rank's share of one global batch: equal numbers from each of its streams.
 
-        The shares of all ranks together are the global batch. The few samples beyond the whole batches of an epoch are
-        others in every epoch.
+        The shares of all ranks together are the global batch. The samples that an epoch leaves out, fewer than a batch,
+        are different ones in each epoch.
+
+        Args:
+            step: global, counted over all epochs.
+            rank: of the worker.
+            world: number of workers, at most `streams`.
+
+        Returns:
+            int64 `[N]`.
         """
         epoch, place = divmod(step, self.steps_per_epoch)
         first = place * self.per_stream
@@ -63,24 +75,23 @@ class Order:
         return np.concatenate([self._stream(epoch, stream, first, stop) for stream in self.streams_of(rank, world)])
 
     def streams_of(self, rank: int, world: int) -> range:
-        """The streams that `rank` reads, dealt like cards: the first ranks hold one more where they do not come out
-        even."""
+        """The streams that `rank` reads: every `world`-th one, so that the first ranks may have one more."""
         return range(rank, self.streams, world)
 
     def block_at(self, step: int, stream: int) -> "Block":
-        """The block in which `stream` is when it comes to `step`."""
+        """The block that `stream` reads at global step `step`."""
         epoch, place = divmod(step, self.steps_per_epoch)
         return Block(epoch, stream, self._block_of(stream, place * self.per_stream))
 
     def block_after(self, block: "Block") -> "Block":
-        """The one that the stream reads next, perhaps in the next epoch."""
+        """The block that the stream reads next, perhaps in the next epoch."""
         last = self._block_of(block.stream, self.steps_per_epoch * self.per_stream - 1)
         if block.number < last:
             return Block(block.epoch, block.stream, block.number + 1)
         return Block(block.epoch + 1, block.stream, 0)
 
     def shards_of(self, block: "Block") -> list[int]:
-        """The shards (by number) that hold the samples of a block."""
+        """Numbers of the shards that hold the samples of a block."""
         low, high = self._block_bounds(block.stream, block.number)
         first, last = self._on_line(block.epoch, block.stream, np.array([low, high - 1])).tolist()
         return self._between(block.epoch, first, last)
@@ -105,7 +116,7 @@ class Order:
         return self._first_ids[on.shards[slot]] + line - on.starts[slot]
 
     def _block_of(self, stream: int, position: int) -> int:
-        """Streams begin at different places of a block, so that they do not all come to new shards at the same step."""
+        """Streams start at different places of a block, so that they do not all open new shards at the same step."""
         return (position + self._shift(stream)) // self.block
 
     def _block_bounds(self, stream: int, block: int) -> tuple[int, int]:
@@ -145,7 +156,7 @@ class Order:
 
 @dataclass(frozen=True)
 class Block:
-    """Samples of one stream that are shuffled together."""
+    """Samples of one stream that are shuffled together, by their number in epoch and stream."""
 
     epoch: int
     stream: int
@@ -158,34 +169,42 @@ class _Line:
 
     shards: Ids  # the shard in each slot
     starts: Ids  # where each slot starts
-    cut: int  # where the first stream starts, so that what an epoch leaves out is others each time
+    cut: int  # where the first stream starts; drawn, so that each epoch leaves out other samples
 
 
 def training_order(cfg: Config, split: Split) -> Order:
-    """The order of the member's images: (seed, order_seed) decides it.
+    """The order of a config's training images, from its seeds, streams, block and batch size.
 
     Raises:
         ConfigError: an epoch holds no whole batch.
     """
-    seed = draws.key(cfg.seed, cfg.order_seed)
-    return Order.of(split, cfg.loader.streams, cfg.training.batch_size, cfg.loader.block, seed)
+    return member_order(split, cfg.loader, cfg.training.batch_size, cfg.seed, cfg.order_seed)
+
+
+def member_order(split: Split, loader: LoaderConfig, batch_size: int, seed: int, order_seed: int) -> Order:
+    """The order of one training: streams and block of `loader`, in global batches of `batch_size`.
+
+    Raises:
+        ConfigError: an epoch holds no whole batch.
+    """
+    return Order.of(split, loader.streams, batch_size, loader.block, draws.key(seed, order_seed))
 
 
 def steps_per_epoch(samples: int, streams: int, batch_size: int) -> int:
-    """Whole global batches out of streams of equal length."""
+    """Number of whole global batches in an epoch."""
     return samples // streams // (batch_size // streams)
 
 
 def total_steps(epochs: float, per_epoch: int) -> int:
-    """Global steps of a run: its epochs rounded up, at least one."""
+    """Global steps of a run of so many epochs, rounded up, at least one."""
     return max(1, math.ceil(steps_of(epochs, per_epoch)))
 
 
 def steps_of(duration: float, whole: int) -> Fraction:
-    """So many epochs of `whole` steps, or such a share of a run of `whole` steps, as an exact number of steps.
+    """`duration` times `whole` steps, exact: epochs of `whole` steps, or a share of a run of `whole` steps.
 
-    The decimal counts as it was typed: 0.07 of 100 steps are 7, where floats make 7.000000000000001 of them, which
-    rounds up to 8. A quotient counts as what it was a quotient of: 12 / 37 of 37 steps are 12, whatever its digits.
+    `duration` is taken as the decimal that was typed: 0.07 of 100 steps are 7, where floats give 7.000000000000001,
+    which rounds up to 8. A quotient such as 12 / 37 of 37 steps gives 12.
     """
     exact = Fraction(str(float(duration))) * whole
     nearest = round(exact)
@@ -197,5 +216,5 @@ def _permutation(length: int, key: int) -> Ids:
 
 
 def evaluation_share(samples: int, rank: int, world: int) -> range:
-    """The ids `rank` evaluates: contiguous parts that together are every sample once, at any world size."""
+    """The sample ids that `rank` evaluates, contiguous; all ranks together have every sample once."""
     return range(samples * rank // world, samples * (rank + 1) // world)

@@ -29,13 +29,23 @@ class Pixels:
         self._std = torch.tensor(data.std, device=device).view(1, 3, 1, 1)
 
     def evaluation(self, images_NHWC: Tensor) -> Tensor:
-        """Normalised images, nothing drawn."""
+        """Normalise: uint8 `[N, H, W, 3]` -> float32 `[N, 3, H, W]`; nothing is drawn."""
         return self._normalise(self._channels_first(images_NHWC.to(self.device, non_blocking=True)), scale=255)
 
     def training(
         self, images_NHWC: Tensor, mirrored_N: Tensor, colour_draws_N8: Tensor, sampling: SamplingConfig
     ) -> Tensor:
-        """Mirrored where drawn, colours distorted if the method says so, normalised."""
+        """Mirror where drawn, distort colours if `sampling.photometric`, and normalise.
+
+        Args:
+            images_NHWC: uint8.
+            mirrored_N: bool.
+            colour_draws_N8: float32, see `distort`.
+            sampling: the method.
+
+        Returns:
+            float32 `[N, 3, H, W]` on the device.
+        """
         images_NHWC = images_NHWC.to(self.device, non_blocking=True)
         mirrored = mirrored_N.to(self.device, non_blocking=True).view(-1, 1, 1, 1)
         images = self._channels_first(torch.where(mirrored, images_NHWC.flip(2), images_NHWC))
@@ -49,14 +59,14 @@ class Pixels:
         return images_NHWC.permute(0, 3, 1, 2).float()
 
     def _normalise(self, images: Tensor, scale: float) -> Tensor:
-        """(images / scale - mean) / std, in place: at 224 px every pass over the floats counts on a processor."""
+        """(images / scale - mean) / std, in place: on CPU each pass over the floats of 224 px images costs time."""
         images.sub_(self._mean * scale).div_(self._std * scale)
         return images.contiguous(memory_format=self._memory_format)
 
 
 @functools.cache
 def _constant(values: tuple[object, ...], device: torch.device, dtype: torch.dtype) -> Tensor:
-    """On the device once and for all: every copy of ordinary memory has the host wait."""
+    """Copied to the device once: every copy from pageable memory makes the host wait."""
     return torch.tensor(values, device=device, dtype=dtype)
 
 

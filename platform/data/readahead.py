@@ -1,6 +1,6 @@
-"""Shards fetched and opened before their samples are asked for, in the order in which they will be.
+"""Shards fetched and opened ahead of the samples that are read, in the order of reading.
 
-In: the order and where a worker is in it. Out: nothing but time saved: what fails here is met again by who reads.
+In: the order and a worker's step. Out: shards in the cache. An error here is only logged: reading meets it again.
 """
 
 import logging
@@ -17,14 +17,14 @@ log = logging.getLogger("platform.data")
 
 
 class ReadAhead:
-    """Threads that prepare shards of one split."""
+    """Threads that fetch and open shards of one split: `storage.threads` of them."""
 
     def __init__(self, split: Split) -> None:
         self._split = split
         self._pool = ThreadPoolExecutor(split.opened.cache.storage.config.threads, thread_name_prefix="read ahead")
 
     def soon(self, shards: Iterable[int]) -> None:
-        """Prepare these, in this order."""
+        """Queue shards, by number, in this order."""
         for shard in shards:
             self._pool.submit(self._prepare, shard)
 
@@ -35,7 +35,7 @@ class ReadAhead:
             log.debug("read-ahead: %s", error)
 
     def close(self) -> None:
-        """Nothing new is begun; a transfer under way ends by itself and stays in the cache."""
+        """Drop what is queued; a transfer under way ends by itself, and its shard stays in the cache."""
         self._pool.shutdown(wait=False, cancel_futures=True)
 
 
@@ -49,7 +49,7 @@ class ShareAhead:
         self._ahead = ReadAhead(split)
 
     def at(self, sample_id: int) -> None:
-        """The evaluation is about to read this sample."""
+        """Queue the shards up to two after that of the sample that is read next."""
         wanted = min(self._split.locate(sample_id)[0] + 3, self._stop)
         self._ahead.soon(range(self._next, wanted))
         self._next = max(self._next, wanted)
@@ -59,11 +59,17 @@ class ShareAhead:
 
 
 def check_room(split: Split, order: Order, world: int) -> None:
-    """With less room than this, shards would be fetched again and again within one block.
+    """Check that the cache holds the shards of all blocks that a worker reads at a time, and of the next ones.
+
+    With less, remote shards would be fetched again and again within one block.
+
+    Args:
+        split: the shards; local ones need no cache.
+        order: of the samples.
+        world: number of workers.
 
     Raises:
-        ConfigError: the blocks that a worker (the one with most streams) reads and the next ones do not fit into its
-            cache.
+        ConfigError: `storage.cache_gb` is less than the worker with the most streams needs.
     """
     if not any(is_remote(shard.url) for shard in split.shards):
         return
@@ -86,7 +92,11 @@ def _shards_at_once(order: Order, world: int) -> set[int]:
 
 
 class OrderAhead:
-    """Keeps a worker's streams one block ahead of what it reads. Raises as `check_room` does."""
+    """Keeps a worker's streams one block ahead of what it reads.
+
+    Raises:
+        ConfigError: the cache is too small, see `check_room`.
+    """
 
     def __init__(self, split: Split, order: Order, rank: int, world: int) -> None:
         self._order = order
@@ -97,10 +107,10 @@ class OrderAhead:
         self._ahead = ReadAhead(split)
 
     def at(self, step: int) -> None:
-        """The worker is about to read `step`."""
+        """Queue the shards of the blocks after those that the worker reads at global step `step`."""
         entered = [block for block in self._blocks(step) if self._reached.get(block.stream) != block]
         for block in entered:
-            if self._reached.get(block.stream) is None:  # a start: nobody has prepared even this one
+            if self._reached.get(block.stream) is None:  # the first step: this block is not fetched either
                 self._ahead.soon(self._order.shards_of(block))
             self._reached[block.stream] = block
         for block in entered:

@@ -1,4 +1,4 @@
-"""Samples of open shards: the members of a tar found once, then images by slicing. Nothing is ever unpickled.
+"""Samples of open shards: a tar's members are located once, images are slices of its bytes. Nothing is unpickled.
 
 In: a shard's bytes. Out: encoded images and their labels, by place, from any thread.
 """
@@ -26,7 +26,7 @@ MEMBERS_NAMED = 5  # of a sample that lacks one
 
 @dataclass(slots=True)
 class Sample:
-    """One sample as stored; its image is a view of the shard's bytes, which stay as long as it does."""
+    """One sample as stored; its encoded image is a view that keeps the shard's bytes in memory."""
 
     key: str
     image: memoryview
@@ -35,18 +35,21 @@ class Sample:
 
 @dataclass(frozen=True)
 class SampleRule:
-    """Which members of a sample are its image and its label; of a label in JSON, which field."""
+    """Which members of a sample are its image and its label, and which field of a label in JSON."""
 
     extension: str = "cls"  # of the label
     json_field: str = ""  # `a.b` is b in a
-    numbers: dict[str, int] = field(default_factory=dict)  # of labels that are names
+    numbers: dict[str, int] = field(default_factory=dict)  # class name -> label, where labels are names
     images: tuple[str, ...] = IMAGE_EXTENSIONS  # the first of them that a sample has
 
     @classmethod
     def of(cls, spec: str, classes: tuple[str, ...] = (), image: str = "") -> "SampleRule":
-        """`cls`, `txt`, `json:FIELD`, ...; labels that are no integers are looked up in `classes`.
+        """The rule that an index describes.
 
-        `image` is the extension of the member that holds the image; "": whichever of `IMAGE_EXTENSIONS` there is.
+        Args:
+            spec: extension of the label's member: `cls`, `txt`, `json:FIELD`, ...
+            classes: names in the order of their labels, for labels that are not integers.
+            image: extension of the image's member; "": the first of `IMAGE_EXTENSIONS` that a sample has.
         """
         extension, _, json_field = spec.partition(":")
         numbers = {name: number for number, name in enumerate(classes)}
@@ -54,18 +57,18 @@ class SampleRule:
 
     @property
     def spec(self) -> str:
-        """As `of` takes it."""
+        """The label's member and field in the form that `of` takes: `cls`, `json:FIELD`."""
         return f"{self.extension}:{self.json_field}" if self.json_field else self.extension
 
     def image(self, parts: dict[str, tuple[int, int]]) -> tuple[int, int] | None:
-        """Offset and size of the image; None where a sample has none."""
+        """Offset and size of a sample's image in the shard; None where it has none."""
         return next((parts[extension] for extension in self.images if extension in parts), None)
 
     def value(self, member: bytes) -> str:
-        """The label as text.
+        """The label as text, from the content of its member.
 
         Raises:
-            ValueError, KeyError: there is none.
+            ValueError, KeyError, TypeError, IndexError: it holds none.
         """
         if not self.json_field:
             return member.decode().strip()
@@ -75,7 +78,7 @@ class SampleRule:
         return str(value)
 
     def label(self, member: bytes) -> int:
-        """The label as a number. Raises as `value` does."""
+        """The label as a number, which is not checked against the number of classes; raises what `value` does."""
         text = self.value(member)
         number = self.numbers.get(text) if not text.lstrip("-").isdigit() else None
         if number is None:
@@ -89,7 +92,7 @@ CLS = SampleRule()
 
 
 def _field(content: Any, path: str) -> Any:
-    """`a.b` of `{"a": {"b": 1}}`, `a.0` of `{"a": [1]}`; a field that is itself called `a.b` comes first.
+    """Look up `a.b` in `{"a": {"b": 1}}`, `a.0` in `{"a": [1]}`; a field that is itself named `a.b` comes first.
 
     Raises:
         KeyError, IndexError, TypeError, ValueError: there is none.
@@ -102,11 +105,17 @@ def _field(content: Any, path: str) -> Any:
 
 
 class ShardReader:
-    """The samples of one shard. `left_out` is told of what belongs to none.
+    """The samples of one shard.
+
+    Args:
+        shard: its entry in the index.
+        content: its bytes.
+        label: which members are image and label.
+        left_out: collects the members that belong to no sample.
 
     Raises:
-        ShardError: it is no tar, torn, holds another number of samples than its index says, or one without an image
-            or label.
+        ShardError: it is torn or no tar, holds another number of samples than its index says, or a sample without an
+            image or label.
     """
 
     def __init__(
@@ -137,6 +146,7 @@ class ShardReader:
         self.used = time.monotonic()
 
     def read(self, place: int) -> Sample:
+        """The sample at that place of the shard, counted from 0."""
         offset, size, label = self._places[place].tolist()
         return Sample(self._keys[place], self._content[offset : offset + size], label)
 
@@ -151,7 +161,7 @@ def _label(rule: SampleRule, member: bytes, key: str, shard: ShardFile) -> int:
 
 
 class OpenShards:
-    """The readers of an index's shards, each opened by the first thread that asks; the longest unused are closed."""
+    """The readers of an index's shards, opened on demand; the least recently used are closed. Thread-safe."""
 
     def __init__(self, cache: Cache, label: SampleRule, folder: str = "") -> None:
         self.cache = cache
@@ -166,7 +176,12 @@ class OpenShards:
         return OpenShards, (self.cache, self._label, self._folder)  # another process opens its own
 
     def reader(self, shard: ShardFile) -> ShardReader:
-        """The reader of a shard; waits for a thread that is opening it. Raises as `ShardReader` and `Cache.open` do."""
+        """The reader of a shard, opened now or by a thread that is at it; raises what its opening does.
+
+        Raises:
+            ShardError: it is missing or torn, or the cache cannot take it.
+            StorageError: it cannot be fetched.
+        """
         reader = self._open.get(shard)
         if reader is None:
             reader = self._opened_once(shard)
@@ -186,7 +201,7 @@ class OpenShards:
             reader = self._opened(shard)
         except BaseException as error:
             with self._lock:
-                del self._opening[shard]  # who asks again, tries again
+                del self._opening[shard]  # so that the next call tries again
             mine.set_exception(error)
             raise
         with self._lock:
@@ -203,10 +218,10 @@ class OpenShards:
         except ShardError:
             if not self.cache.discard(shard):
                 raise
-        return ShardReader(shard, self.cache.open(shard), self._label)  # a copy gone bad on disk is mended so
+        return ShardReader(shard, self.cache.open(shard), self._label)  # the copy had gone bad on disk: fetch it again
 
     def _make_room(self) -> None:
-        """Drop readers for the one to come; the memory of one goes when the last thread that reads it lets go."""
+        """Close readers for the one to come; a reader's memory is freed once no thread uses it."""
         held = sum(shard.bytes for shard in (*self._open, *self._opening) if is_remote(shard.url))
         idle_since = time.monotonic() - IDLE_S
         for shard in sorted(self._open, key=lambda shard: self._open[shard].used):

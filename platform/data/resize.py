@@ -8,7 +8,13 @@ from torch import Tensor
 
 
 def resize(pixels: NDArray[np.uint8], size: tuple[int, int], interpolation: str = "bilinear") -> Tensor:
-    """`[H, W, 3]` uint8 -> `[height, width, 3]` uint8; bilinear and bicubic are antialiased, as Pillow does it."""
+    """Resize uint8 `[H, W, 3]` to uint8 `[height, width, 3]`; bilinear and bicubic are antialiased, as in Pillow.
+
+    Args:
+        pixels: RGB.
+        size: height and width.
+        interpolation: bilinear, bicubic, area or nearest.
+    """
     resized_HWC = torch.empty(*size, 3, dtype=torch.uint8)
     resize_into(resized_HWC, pixels, interpolation)
     return resized_HWC
@@ -21,7 +27,13 @@ _ANTIALIASED = {
 
 
 def resize_into(place_HWC: Tensor, pixels: NDArray[np.uint8], interpolation: str = "bilinear") -> None:
-    """`resize` to the size of a place in a batch, and into it: a copy less than through F.interpolate."""
+    """Resize like `resize`, directly into a place in a batch, which saves the copy of F.interpolate.
+
+    Args:
+        place_HWC: uint8 `[height, width, 3]`, filled.
+        pixels: uint8 `[H, W, 3]`.
+        interpolation: bilinear, bicubic, area or nearest.
+    """
     size = place_HWC.shape[:2]
     image_HWC = torch.from_numpy(_writable(pixels))
     if image_HWC.shape[:2] == size:

@@ -1,7 +1,7 @@
-"""The room of a cache's folder: how many bytes lie there, and which shards go for those that come.
+"""The room of a cache's folder: how many bytes it holds, and which shards are removed for new ones.
 
-In: the folder, its bound, a shard that comes. Out: room for it. The count is kept in a file under a lock, with the
-longest unused shards, so that the folder is listed once an hour or once for hundreds of shards that had to go.
+In: the folder, its limit, a shard to be fetched. Out: room for it. A file under a lock keeps the count and the least
+recently used shards, so that the folder is listed once an hour, or once for hundreds of removed shards.
 """
 
 import contextlib
@@ -21,13 +21,13 @@ log = logging.getLogger("platform.data")
 OWN = re.compile(r".*-[0-9a-f]{24}\.(tar|part)")  # what lies in the folder otherwise is somebody else's
 LOCKS = 256  # files; a shard's is chosen by its name, so that they do not grow with the data
 OLDEST = 256  # kept of one listing
-LISTED_FOR_S = 3600.0  # after which what others (people, older versions of this) put or took there is counted anew
+LISTED_FOR_S = 3600.0  # until the folder is listed again: people may have added or removed files
 DAMAGE = (ValueError, KeyError, TypeError, AttributeError, RecursionError, OverflowError)
 
 
 @dataclass
 class Ledger:
-    """What lies in the folder."""
+    """What the folder holds."""
 
     listed: float  # when, in seconds since 1970
     bytes: int = 0  # of shards, those that are being fetched in full
@@ -39,7 +39,7 @@ class Ledger:
         """From its JSON.
 
         Raises:
-            one of DAMAGE: a process was killed when it wrote this, or someone else wrote it.
+            Exception: one of DAMAGE, where a process was killed while it wrote this, or someone else wrote it.
         """
         content = json.loads(text)
         fetching = {_own(name): int(size) for name, size in dict(content["fetching"]).items()}
@@ -48,11 +48,11 @@ class Ledger:
 
 
 class Room:
-    """Shared by all processes with the folder. The lock of a shard (`lock`) is held by who calls about it.
+    """Shared by all processes that use the folder. Callers hold the lock (`lock`) of the shard in question.
 
-    lock/NUMBER    of each 256th of the names
-    lock/room      of the ledger
-    lock/ledger    what lies in the folder; a missing or torn one is made anew from it
+    lock/NUMBER    lock of each 256th of the names
+    lock/room      lock of the ledger
+    lock/ledger    what the folder holds; if it is missing or torn, the folder is listed
     """
 
     def __init__(self, folder: Path, limit_bytes: int) -> None:
@@ -62,14 +62,14 @@ class Room:
         self._warned = False
 
     def lock(self, path: Path, *, wait: bool = True) -> contextlib.AbstractContextManager[None]:
-        """Of a shard, or of what is being fetched of it. Raises as `locked_by_system` does."""
+        """The lock of a shard, whole or being fetched; raises what `locked_by_system` does."""
         self._ledger.parent.mkdir(parents=True, exist_ok=True)
         number = int(path.stem[-6:], 16) % LOCKS
         return locked_by_system(self._ledger.with_name(f"{number:03d}"), wait=wait)
 
     def reserve(self, part: Path, size: int) -> None:
-        """Count `part`, which will have `size` bytes, and remove the longest unused shards that nobody reads for it,
-        and what dead processes left."""
+        """Make room for `part`, which will have `size` bytes: remove the least recently used shards that nobody reads,
+        and files of dead processes."""
         with self._opened() as ledger:
             if ledger is None or not abs(time.time() - ledger.listed) < LISTED_FOR_S:
                 ledger, files = self._list(ledger, part)
@@ -82,7 +82,7 @@ class Room:
         self._say_excess(ledger)
 
     def keep(self, part: Path, path: Path) -> None:
-        """What was fetched takes its name; who makes room sees it under one of them."""
+        """Rename the fetched `part` to `path`, under the ledger's lock."""
         with self._opened() as ledger:
             replaces = path.exists()  # a torn one, of whatever size
             part.replace(path)
@@ -92,7 +92,7 @@ class Room:
                 self._write(ledger)
 
     def release(self, part: Path) -> None:
-        """It was not fetched."""
+        """Remove `part`, whose fetch has failed, and give back its room."""
         part.unlink(missing_ok=True)
         with self._opened() as ledger:
             if ledger:
@@ -100,7 +100,7 @@ class Room:
                 self._write(ledger)
 
     def forget(self, path: Path) -> None:
-        """Remove a shard, if it is there."""
+        """Remove a shard if it is there."""
         with self._opened() as ledger, contextlib.suppress(FileNotFoundError):
             size = path.stat().st_size
             path.unlink()
@@ -111,7 +111,7 @@ class Room:
 
     @contextlib.contextmanager
     def _opened(self) -> Iterator[Ledger | None]:
-        """The ledger, locked; None: there is none that can be read."""
+        """The ledger under its lock; None if there is none that can be read."""
         with locked_by_system(self._ledger.with_name("room")):
             ledger = None
             with contextlib.suppress(FileNotFoundError, *DAMAGE):
@@ -119,10 +119,10 @@ class Room:
             yield ledger
 
     def _write(self, ledger: Ledger) -> None:
-        self._ledger.write_text(json.dumps(asdict(ledger)))  # torn by who is killed: it is made anew
+        self._ledger.write_text(json.dumps(asdict(ledger)))  # torn if this process is killed: then it is made anew
 
     def _list(self, known: Ledger | None, own: Path) -> tuple[Ledger, list[tuple[str, int, int]]]:
-        """(the ledger from what lies there, the whole shards, oldest first) without what dead processes left."""
+        """List the folder and remove files of dead processes: the ledger, and the whole shards, oldest first."""
         ledger, files = Ledger(time.time()), list[tuple[str, int, int]]()
         reserved = known.fetching if known else {}
         with os.scandir(self.folder) as entries:
@@ -139,13 +139,13 @@ class Room:
         return ledger, shards
 
     def _forget_dead(self, ledger: Ledger, own: Path) -> None:
-        """What processes that died were fetching counts no more, unless they had just given it its name."""
+        """Stop counting what dead processes were fetching, unless it had just been renamed."""
         for name in [name for name in ledger.fetching if name != own.name and self._remove_dead(name)]:
             size = ledger.fetching.pop(name)
             ledger.bytes -= 0 if (self.folder / name).with_suffix(".tar").exists() else size
 
     def _evict(self, ledger: Ledger, own: Path) -> Ledger:
-        """Within the bound, or as near to it as what is being read allows."""
+        """Remove shards until the limit holds, or none is left that nobody reads."""
         self._remove_oldest(ledger, ledger.oldest)
         if ledger.bytes > self.limit_bytes:
             ledger, files = self._list(ledger, own)
@@ -154,8 +154,8 @@ class Room:
         return ledger
 
     def _remove_oldest(self, ledger: Ledger, files: list[tuple[str, int, int]]) -> None:
-        """Remove from the folder, and from `files`, as many of the first as need be. Those used meanwhile are younger
-        than all others."""
+        """Remove as many of the first as need be from the folder, and all tried ones from `files`: those in use or
+        used meanwhile are younger than the others."""
         tried = 0
         for name, used, size in files:
             if ledger.bytes <= self.limit_bytes:
@@ -184,9 +184,10 @@ class Room:
 
 
 def _own(name: str) -> str:
-    """
+    """The name, checked: only files that a cache makes are counted or removed.
+
     Raises:
-        ValueError: it is not the name of a file that a cache makes.
+        ValueError: it is another file's.
     """
     if not isinstance(name, str) or "/" in name or not OWN.fullmatch(name):
         raise ValueError(f"{name!r} is no shard of a cache")
@@ -194,7 +195,7 @@ def _own(name: str) -> str:
 
 
 def _remove_unused(path: Path, used: int) -> bool:
-    """Remove a shard that nobody reads and nobody has used since; whether it is gone."""
+    """Remove a shard unless somebody reads it or has used it since `used` (ns); True: it is gone."""
     try:
         with open(path, "r+b") as file:
             if not take(file) or os.fstat(file.fileno()).st_mtime_ns != used:

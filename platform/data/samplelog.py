@@ -1,7 +1,7 @@
-"""Which samples each training step used, as text: the proof that a resumed run saw what an undisturbed one sees.
+"""Which samples each training step used, as text: shows that a resumed run saw what an undisturbed one sees.
 
-`samples/start-NUMBER.rank-RANK-of-WORLD.txt` in the member's folder, one line a step: the step, then the sample ids. A
-start is numbered after all before it, so that two of the same step and number of workers are kept apart.
+`samples/start-NUMBER.rank-RANK-of-WORLD.txt` in the member's folder, one line a step: the step, then the sample ids.
+Starts are numbered, so that two from the same step with as many workers have files of their own.
 """
 
 import re
@@ -17,7 +17,7 @@ NAME = re.compile(r"start-(\d+)\.rank-\d+-of-(\d+)\.txt")
 
 
 class SampleLog:
-    """The log of one worker from start `start` (see `next_start`) on; does nothing where it is not wanted."""
+    """The log of one worker of start number `start` (see `next_start`); writes nothing unless `wanted`."""
 
     def __init__(self, folder: Path, start: int, rank: int, world: int, *, wanted: bool) -> None:
         self._path = folder / FOLDER / f"start-{start}.rank-{rank}-of-{world}.txt" if wanted else None
@@ -36,19 +36,21 @@ class SampleLog:
             self._file.close()
 
     def add(self, step: int, ids_N: torch.Tensor) -> None:
+        """Write the ids of a step's samples, int64 `[N]`."""
         if self._file:
             self._file.write(f"{step} {' '.join(map(str, ids_N.tolist()))}\n")
 
 
 def next_start(folder: Path) -> int:
-    """The number of a start that begins now: one more than the newest that left a log."""
+    """The number of the next start: one more than the newest that left a log, 1 for the first."""
     return max((number for number, _ in _starts(folder)), default=0) + 1
 
 
 def read(folder: Path) -> dict[int, list[int]]:
-    """Step -> sorted sample ids of the global batch, over all ranks; of a step done twice, those of the last start.
+    """Read the logs: step -> sorted sample ids of the global batch, over all ranks.
 
-    A step that some rank of a start did not come to was not done by it: gradients were never exchanged.
+    A step done twice counts as in its last start. A step that only some ranks of a start have logged was not done:
+    gradients were never exchanged.
     """
     steps: dict[int, list[int]] = {}
     for (_, world), files in sorted(_starts(folder).items()):

@@ -1,6 +1,6 @@
-"""Files at a path or a URL: HTTP(S), S3, GCS and whatever else fsspec speaks. Retried, timed, never half read.
+"""Files at a path or a URL: HTTP(S), S3, GCS and whatever else fsspec speaks, with retries and time limits.
 
-In: a URL. Out: bytes, or an error that names it. Plain paths are this machine's files and are never fetched.
+In: a URL. Out: all bytes, or an error that names it. Plain paths are files of this machine and are never fetched.
 """
 
 import contextlib
@@ -37,31 +37,31 @@ from platform.text import first_line
 
 log = logging.getLogger("platform.data")
 
-PIECE_BYTES = 8 * 2**20  # of one request: what a failure costs, and what has to come within `storage.timeout_s`
-LISTING_PIECES = 10  # as many times as long may a listing take, where it is one call
+PIECE_BYTES = 8 * 2**20  # of one request: what a failure repeats, and what must come within `storage.timeout_s`
+LISTING_PIECES = 10  # a listing may take so many times `storage.timeout_s`, where it is one call
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.5, 30.0
 T = TypeVar("T")
 
 
 class StorageError(OSError):
-    """A file that could not be had. The message names it, the reason and what to do."""
+    """A file cannot be read or written. The message names it, the reason and the remedy."""
 
 
 class WrongChecksum(ValueError):
-    """What came is not what the index says."""
+    """A fetched file has another checksum than its index says."""
 
 
 class NoSuchFile(StorageError):
-    """The store says that there is no such file."""
+    """The store answers that there is no such file."""
 
 
 class Refused(StorageError):
-    """The store has the file, perhaps, and does not give it: no rights, gone for good."""
+    """The store answers that it does not give the file: no rights, gone for good."""
 
 
 @dataclass
 class Traffic:
-    """What came over the network so far, in this process."""
+    """What this process has fetched over the network so far."""
 
     bytes: int = 0
     retries: int = 0
@@ -71,7 +71,7 @@ _beside = TimeLimit()  # one, as fsspec keeps its connections by thread
 
 
 class Storage:
-    """Files of any kind, with the retries and time limits of one config. Safe from several threads."""
+    """Files at paths and URLs, with the retries and time limits of one config. Thread-safe."""
 
     def __init__(self, config: StorageConfig) -> None:
         self.config = config
@@ -80,19 +80,23 @@ class Storage:
         self._given_up = threading.Event()
 
     def give_up(self) -> None:
-        """End what other threads are waiting for: no piece is tried again, none begun."""
+        """Stop other threads' transfers: no piece is tried again, and no new one begins."""
         self._given_up.set()
 
     def __reduce__(self) -> tuple[Any, ...]:
         return Storage, (self.config,)
 
     def know(self, url: str) -> None:
-        """Raise StorageError for an address of a kind that is not known, asking nobody."""
-        if is_remote(url) and _is_asynchronous(url):  # of the others the making connects
+        """Check that a URL is of a known kind, without any request.
+
+        Raises:
+            StorageError: it is not.
+        """
+        if is_remote(url) and _is_asynchronous(url):  # making any other file system would connect
             self._files(url)
 
     def read(self, url: str) -> bytes:
-        """The whole of a small file.
+        """Read a small file as a whole.
 
         Raises:
             NoSuchFile: it is not there.
@@ -106,13 +110,13 @@ class Storage:
         return content
 
     def fetch(self, url: str, size: int, md5: str, file: BinaryIO) -> None:
-        """Copy a remote file of `size` bytes into `file`; a failed piece alone is asked for again.
+        """Copy a remote file of `size` bytes into `file`, in pieces; only a failed piece is requested again.
 
         Args:
             url: of the file.
             size: in bytes.
-            md5: hexadecimal; "" is not checked. A wrong one has the whole file fetched again.
-            file: is written from its beginning.
+            md5: hexadecimal; "" is not checked. After a wrong one the whole file is fetched again.
+            file: written from its beginning.
 
         Raises:
             NoSuchFile: it is not there.
@@ -141,7 +145,7 @@ class Storage:
         def get(files: Any, path: str) -> bytes:
             piece = files.cat_file(path, start=start, end=stop, **self._limit(files))
             self._count(len(piece))
-            if len(piece) == size > stop - start:  # it knows no ranges: better once in memory than many times fetched
+            if len(piece) == size > stop - start:  # the server ignores ranges and has sent all of it
                 return piece[start:]
             if len(piece) != stop - start:
                 why = "it was cut short" if len(piece) < stop - start else "it is another file than the index says"
@@ -151,7 +155,10 @@ class Storage:
         return self._retried(url, get)
 
     def list(self, url: str, suffix: str | tuple[str, ...]) -> list[tuple[str, int]]:
-        """(name below `url`, bytes) of the files that end in `suffix`, or in one of them, sorted by name, at any depth.
+        """List the files below a folder, at any depth, whose names end in `suffix` or in one of them.
+
+        Returns:
+            (name below `url`, size in bytes), sorted by name.
 
         Raises:
             StorageError: there is no such folder, or it cannot be listed.
@@ -170,7 +177,7 @@ class Storage:
         return sorted((name, self._size_of(url, full) if size is None else size) for name, full, size in found)
 
     def _size_of(self, url: str, name: str) -> int:
-        """Of a file that a listing of `url` named and said no size of."""
+        """Size in bytes of a file that a listing of `url` names without its size."""
         return int(self._retried(url, lambda files, _: files.size(name, **self._limit(files))) or 0)
 
     def write(self, url: str, content: bytes) -> None:
@@ -196,7 +203,11 @@ class Storage:
         self._retried(url, put, doing="written", pieces=pieces)
 
     def upload(self, file: Path, url: str) -> None:
-        """Copy a file to a URL, whole or not at all as the stores have it. Raises as `write` does."""
+        """Copy a local file to a URL; stores show it whole or not at all.
+
+        Raises:
+            StorageError: the store refuses.
+        """
         pieces = _pieces(file.stat().st_size)
 
         def put(files: Any, path: str) -> None:
@@ -209,16 +220,23 @@ class Storage:
         self._retried(url, put, doing="written", pieces=pieces)
 
     def size(self, url: str) -> int | None:
-        """In bytes, of what is at a URL; None where there is no such file."""
+        """Size in bytes of the file at a URL; None where there is none.
+
+        Raises:
+            StorageError: the store does not answer.
+        """
         try:
             return int(self._retried(url, lambda files, path: files.info(path, **self._limit(files)))["size"])
         except NoSuchFile:
             return None
 
     def remove(self, url: str) -> None:
-        """Remove what is at a URL, a file or a folder with what is in it, if it is there.
+        """Remove a file, or a folder with its content, if it is there.
 
-        A store without time limits of its own may still do it after the limit has passed; so with `write` and `upload`.
+        A store without time limits of its own may still do it after the limit has passed, as with `write` and `upload`.
+
+        Raises:
+            StorageError: the store refuses.
         """
         with contextlib.suppress(NoSuchFile):
             self._retried(
@@ -231,11 +249,11 @@ class Storage:
             return fsspec.core.url_to_fs(unsealed(url))
 
     def _connected(self, url: str, get: Callable[[Any, str], T]) -> T:
-        """On a connection that fsspec keeps, unless it fails: then the next attempt makes a new one."""
+        """Call `get` on the connection that fsspec keeps; after a failure the next attempt makes a new one."""
         files, path = self._files(url)
         try:
             return get(files, path)
-        except FileNotFoundError:  # is an answer
+        except FileNotFoundError:  # the store has answered
             raise
         except Exception:
             type(files).clear_instance_cache()
@@ -246,11 +264,11 @@ class Storage:
         return {"timeout": self.config.timeout_s * pieces} if isinstance(files, AsyncFileSystem) else {}
 
     def longest_s(self, size: int) -> float:
-        """How long a file of `size` bytes may take at most, all attempts and pauses together."""
+        """Upper limit in seconds for a file of `size` bytes, all attempts and pauses together."""
         return self.config.attempts * (self.config.timeout_s * _pieces(size) + LONGEST_PAUSE_S)
 
     def _retried(self, url: str, get: Callable[[Any, str], T], *, doing: str = "read", pieces: int = 1) -> T:
-        """`get(file system, path)`, which asks for as many pieces at a time."""
+        """Call `get(file system, path)` until it succeeds; its time limit is that of so many pieces."""
         limit_s = self.config.timeout_s * pieces
         if _is_asynchronous(url):
             call = partial(get, *self._files(url))
@@ -269,15 +287,15 @@ class Storage:
         self,
         url: str,
         get: Callable[[], T],
-        may_pass: Callable[[BaseException], bool] | None = None,
+        retryable: Callable[[BaseException], bool] | None = None,
         doing: str = "read",
     ) -> T:
-        may_pass, shown = may_pass or _may_pass, redacted(url)  # a list's own addresses may be signed ones
+        retryable, shown = retryable or _is_retryable, redacted(url)  # addresses in a list may be signed
         retrying = Retrying(
             stop=stop_after_attempt(self.config.attempts) | stop_when_event_set(self._given_up),
             sleep=sleep_using_event(self._given_up),
             wait=wait_random_exponential(multiplier=FIRST_PAUSE_S, max=LONGEST_PAUSE_S),
-            retry=retry_if_exception(may_pass),
+            retry=retry_if_exception(retryable),
             before_sleep=lambda state: self._count_retry(url, state),
             reraise=True,
         )
@@ -286,9 +304,9 @@ class Storage:
         except FileNotFoundError as error:
             raise NoSuchFile(f"{shown} does not exist; check the address") from without_secrets(error)
         except StorageError:
-            raise  # of a piece, which had its own attempts
+            raise  # from a piece, which had its own attempts
         except Exception as error:
-            tried = f" after {self.config.attempts} attempts" if may_pass(error) else ""
+            tried = f" after {self.config.attempts} attempts" if retryable(error) else ""
             kind = Refused if _is_refusal(error) else StorageError
             raise kind(
                 f"{shown} cannot be {doing}{tried} ({_reason(error)}); check the store and its credentials"
@@ -302,7 +320,7 @@ class Storage:
         with self._lock:
             self.traffic.retries += 1
         error = state.outcome.exception() if state.outcome else None
-        if state.attempt_number == 2:  # the first one is everyday life
+        if state.attempt_number == 2:  # single failures are common
             log.warning("%s: %s; trying again", redacted(url), _reason(error) if error else "failed")
 
 
@@ -312,7 +330,7 @@ def _copy_whole(file: Path, place: Path) -> None:
 
 
 def is_remote(url: str) -> bool:
-    """Whether it is fetched; `file://` is too, which caches the shards of a slow network file system."""
+    """Whether it is a URL, which is fetched; `file://` too, to cache the shards of a slow network file system."""
     return "://" in url
 
 
@@ -346,9 +364,9 @@ def _pieces(size: int) -> int:
 def _found(
     files: Any, path: str, suffix: str | tuple[str, ...], limit: dict[str, float]
 ) -> list[tuple[str, str, int | None]]:
-    """(name below `path`, the name that the file system knows it by, bytes where the listing has them)"""
+    """List files as (name below `path`, full name for the file system, size in bytes if the listing has it)."""
     own, walking = getattr(type(files), "_find", type(files).find), (AbstractFileSystem.find, AsyncFileSystem._find)
-    strict = {"on_error": _raise_but_absence} if own in walking else {}  # or a folder that fails would look empty
+    strict = {"on_error": _raise_but_absence} if own in walking else {}  # by default a folder that fails looks empty
     above = path.rstrip("/") + "/"
     return [
         (name.removeprefix(above), name, int(entry["size"]) if entry.get("size") else None)
@@ -358,7 +376,7 @@ def _found(
 
 
 def _raise_but_absence(error: OSError) -> None:
-    """What a listing does about a folder that fails: one that is gone meanwhile, or never was, has no files."""
+    """Error handler of listings: a folder that is gone or never was has no files, other errors are raised."""
     if not isinstance(error, FileNotFoundError):
         raise error
 
@@ -370,12 +388,12 @@ def _is_refusal(error: BaseException) -> bool:
     return isinstance(error, PermissionError)
 
 
-def _may_pass(error: BaseException) -> bool:
-    """Whether another attempt could succeed: not where the store has said no."""
+def _is_retryable(error: BaseException) -> bool:
+    """Whether another attempt could succeed, which it cannot after the store's refusal."""
     if _is_refusal(error):
         return False
     refused = (FileNotFoundError, NotImplementedError, IsADirectoryError, NotADirectoryError, StorageError)
-    lacking = "Credentials" in type(error).__name__  # botocore's and google.auth's, neither of which is imported here
+    lacking = "Credentials" in type(error).__name__  # of botocore or google.auth, not imported here
     return isinstance(error, Exception) and not isinstance(error, refused) and not lacking
 
 

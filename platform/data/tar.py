@@ -1,6 +1,6 @@
-"""The members of a tar, found without reading them: links followed inside it, what lies behind its end read as well.
+"""The members of a tar, located without reading them. Links inside it are followed, as are tars appended to it.
 
-In: a tar's bytes. Out: where each file is, its last version where it was written twice, and what was left out.
+In: a tar's bytes. Out: where each file is (the last version, if it was written twice), and what was left out.
 """
 
 import posixpath
@@ -17,8 +17,8 @@ from platform.data.toolmade import is_tool_made
 
 BLOCK = 512
 FOLDER, EXTENDED = b"5", b"x"
-PIECE = 2**20  # bytes that are looked through at a time behind the end
-NAMED = 3  # of each kind of what is left out
+PIECE = 2**20  # bytes read at a time to find another tar behind the end
+NAMED = 3  # names listed of each kind of what is left out
 
 DANGLING = "links that lead to no member of the same tar"
 CIRCULAR = "links back to a folder on the way to them, not followed there"
@@ -34,30 +34,37 @@ Place = tuple[int, int]  # offset and size in bytes
 
 
 def what_is_wrong(error: Exception, copy: str) -> str:
-    """What follows the name of a tar that `samples_of` or `members_of` refused; `copy` is the remedy if it is torn."""
+    """The end of the message `shard NAME ...` for an error of `samples_of` or `members_of`.
+
+    Args:
+        error: what they raised.
+        copy: the remedy if the tar is torn.
+    """
     return f"is not read: {error}" if isinstance(error, Unreadable) else f"is torn or no tar ({error}); {copy}"
 
 
 @dataclass
 class LeftOut:
-    """What is no part of a sample, by kind: how many, and the first few names."""
+    """Members that belong to no sample: number and first few names of each kind."""
 
     counts: dict[str, int] = field(default_factory=lambda: defaultdict(int))
     names: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
 
     def add(self, kind: str, name: str) -> None:
+        """Count one member."""
         self.counts[kind] += 1
         if len(self.names[kind]) < NAMED:
             self.names[kind].append(name)
 
     def add_all(self, other: "LeftOut", where: str) -> None:
+        """Count those of another tar, whose name is `where`."""
         for kind, count in other.counts.items():
             self.counts[kind] += count
             room = NAMED - len(self.names[kind])
             self.names[kind] += [f"{name} of {where}" for name in other.names[kind][:room]]
 
     def lines(self) -> list[str]:
-        """One for each kind."""
+        """Text, one line for each kind."""
         return [
             f"{count} {kind}: {', '.join(self.names[kind])}{' ...' if count > len(self.names[kind]) else ''}"
             for kind, count in sorted(self.counts.items())
@@ -65,10 +72,13 @@ class LeftOut:
 
 
 def samples_of(content: Bytes, left_out: LeftOut | None = None) -> dict[str, dict[str, Place]]:
-    """Members of a tar grouped into samples: key -> {extension: (offset, size)}, in the order of the file.
+    """Group a tar's members into samples: key -> {extension: (offset, size)}, in the order of the file.
 
-    The key ends at the first dot of a name, as stock webdataset has it, and so `a.input.jpg` is the `input.jpg` of `a`.
-    `left_out` is told of what belongs to no sample.
+    As in stock webdataset, the key ends at the first dot of a name: `a.input.jpg` is the `input.jpg` of `a`.
+
+    Args:
+        content: the tar's bytes.
+        left_out: collects the members that belong to no sample.
 
     Raises:
         Unreadable: two members would be one.
@@ -93,16 +103,16 @@ def samples_of(content: Bytes, left_out: LeftOut | None = None) -> dict[str, dic
 
 
 def _passed_over(name: str) -> str | None:
-    """Why a member belongs to no sample, if it does not."""
+    """Why a member belongs to no sample; None: it does."""
     if is_tool_made(name):
         return TOOL_MADE
     return METADATA if "__" in name and _METADATA.search(name) else None
 
 
 def members_of(content: Bytes, left_out: LeftOut) -> dict[str, Place]:
-    """The files of a tar by name, and of the tars behind it: `cat a.tar b.tar` is read as by `tar -i`.
+    """Locate the files of a tar, and of tars appended to it (`cat a.tar b.tar`, as `tar -i` reads it), by name.
 
-    Names are without `./`, so that one written as `./a` and as `a` is one member: the last.
+    Names are without `./`: of members written as `./a` and as `a` the last one counts.
 
     Raises:
         Unreadable: the same name in two archives, a sparse member.
@@ -124,7 +134,7 @@ def members_of(content: Bytes, left_out: LeftOut) -> dict[str, Place]:
 
 
 def _next_archive(content: Bytes, position: int) -> int | None:
-    """Where another archive begins behind the zeros at the end of one."""
+    """Where another archive begins behind the zeros at the end of one; None: there is none."""
     while position < len(content):
         piece = content[position : position + PIECE]
         zeros = len(piece) - len(piece.lstrip(b"\0"))
@@ -135,11 +145,11 @@ def _next_archive(content: Bytes, position: int) -> int | None:
 
 
 def _archive(content: Bytes, start: int, left_out: LeftOut) -> tuple[dict[str, Place], int]:
-    """The files of the archive that begins at `start`, and where its end is.
+    """Locate the files of the archive that begins at `start`; also where it ends.
 
-    Reads what writers of shards write: plain headers, and extended ones that hold times only (stock webdataset's).
-    That takes 2 us a member where `tarfile` takes 30, which per sample would be a twentieth of its decoding;
-    anything else (long names, links) is left to `tarfile`.
+    Reads what writers of shards write: plain headers, and extended ones with times only (stock webdataset's), in 2 us a
+    member where `tarfile` takes 30: 5% of the time to decode a sample. Anything else (long names, links) is left to
+    `tarfile`.
     """
     files: dict[str, Place] = {}
     rewritten: list[str] = []
@@ -154,9 +164,9 @@ def _archive(content: Bytes, start: int, left_out: LeftOut) -> tuple[dict[str, P
         if header[257:262] != b"ustar" or kind not in (b"0", b"\0", FOLDER, EXTENDED):
             return _any_archive(content, start, left_out)
         if not _is_whole(header):
-            return _any_archive(content, start, left_out)  # which knows old ways to sum, too
+            return _any_archive(content, start, left_out)  # `tarfile` knows other checksums too
         size = _octal(header[124:136])
-        if size is None:  # one that octal digits cannot hold, or none
+        if size is None:  # not in octal digits
             return _any_archive(content, start, left_out)
         position += BLOCK
         if position + size > end:
@@ -180,9 +190,9 @@ def _archive(content: Bytes, start: int, left_out: LeftOut) -> tuple[dict[str, P
 
 
 def _is_whole(header: bytes) -> bool:
-    """Whether the sum of a header's bytes is the one in it, of which the digits count as eight blanks.
+    """Whether a header has its checksum: the sum of its bytes, with the checksum's own eight taken as blanks.
 
-    The lower half of Adler-32 is 1 and that sum, modulo 65,521; `sum` would double the time of a member.
+    Adler-32's lower half is 1 plus that sum, modulo 65,521; Python's `sum` would double the time of a member.
     """
     said = _octal(header[148:156])
     found = (zlib.adler32(header[156:], zlib.adler32(header[:148])) & 0xFFFF) + 8 * 32 - 1
@@ -195,7 +205,7 @@ def _octal(field: bytes) -> int | None:
 
 
 class _File:
-    """A map or bytes, from `start` on, as the file that `tarfile` wants."""
+    """A memory map or bytes, from `start` on, as a file for `tarfile`."""
 
     def __init__(self, content: Bytes, start: int) -> None:
         self._content, self._start, self._position = content, start, 0
@@ -214,7 +224,7 @@ class _File:
 
 
 def _any_archive(content: Bytes, start: int, left_out: LeftOut) -> tuple[dict[str, Place], int]:
-    """As `_archive`, of whatever `tarfile` reads."""
+    """Locate the files of whatever archive `tarfile` reads; also where it ends."""
     files: dict[str, Place] = {}
     links: dict[str, str] = {}  # name -> path of what it leads to
     folders: dict[str, None] = {}
@@ -225,11 +235,11 @@ def _any_archive(content: Bytes, start: int, left_out: LeftOut) -> tuple[dict[st
         raise ValueError(f"what follows its end, at byte {start}, is no tar") if start else error from None
     for member in tar:
         name = plain(member.name)
-        if member.size < 0:  # which would lead back to members that were read already
+        if member.size < 0:  # it would lead back to earlier members, without end
             raise ValueError(f"the member at byte {start + member.offset} has a damaged header")
         if member.isdir():
             folders[name] = None
-            if links.pop(name, None):  # as it is extracted, too
+            if links.pop(name, None):  # as in extracting
                 left_out.add(REWRITTEN, name)
             continue
         if member.issparse():
@@ -245,7 +255,7 @@ def _any_archive(content: Bytes, start: int, left_out: LeftOut) -> tuple[dict[st
         if member.isfile():
             files[name] = (start + member.offset_data, member.size)
         elif member.islnk() and target in files and target != name:
-            files[name] = files[target]  # as it is here, whatever is written under that name later
+            files[name] = files[target]  # a hard link keeps its content if the name is written again
         else:
             files.pop(name, None)
             links[name] = target if member.islnk() else posixpath.join(posixpath.dirname(name), member.linkname)
@@ -261,7 +271,7 @@ def _any_archive(content: Bytes, start: int, left_out: LeftOut) -> tuple[dict[st
 
 
 def _with_links(order: Iterable[str], files: dict[str, Place], links: Links, left_out: LeftOut) -> dict[str, Place]:
-    """The files and, under their own names, what the links lead to. A member counts before a link of that name."""
+    """The files, and under their own names those that links lead to. A file counts before a link of the same name."""
     found: dict[str, Place] = {}
     for name in order:
         if name in files:

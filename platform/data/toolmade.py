@@ -1,4 +1,4 @@
-"""What file managers, notebooks, editors and archivers leave beside images, in folders, tars and shards: no data."""
+"""Files that file managers, notebooks, editors and archivers leave beside images, in folders, tars and shards."""
 
 import re
 
@@ -11,7 +11,7 @@ _TOOL_MADE = re.compile(
 
 
 def is_tool_made(name: str) -> bool:
-    """Whether a file of this path is hidden, an editor's copy, or otherwise no person's.
+    """Whether a path is of a hidden file, an editor's copy or a tool's own file, by its name alone:
 
     `.ipynb_checkpoints/x-checkpoint.jpg`, `._x.jpg`, `.DS_Store`, `Thumbs.db`, `__MACOSX/x`, `@eaDir/x`, `.git/x`,
     `x.jpg~`, `.x.swp`.

@@ -1,1 +1,1 @@
-"""An experiment on disk: its folder and who holds it, what it will take, where it writes, what its time went into."""
+"""An experiment on disk: its plan, its folder and lock, the places it writes to, how its wall time was spent."""

@@ -1,6 +1,7 @@
-"""The places on a disk that a run will write to, tried before it starts; what is made to try them goes again.
+"""The folders and files that a run will write to, tried before it starts; nothing of the trial is left.
 
-In: an experiment. Out: nothing, or the first place that takes nothing. What a store at a URL takes is seen later.
+In: an experiment. Out: nothing, or an error that names the first place that cannot be written. Stores at URLs are not
+tried.
 """
 
 import contextlib
@@ -21,11 +22,11 @@ ATTEMPTS = 20
 
 
 def require_places(experiment: Experiment, *, packed: bool) -> None:
-    """Every place, as `job=check` asks for.
+    """Try every place that an experiment writes to, for `job=check`.
 
     Args:
-        experiment: what will run.
-        packed: whether its shards are there, and nobody writes them.
+        experiment: that will run.
+        packed: its shards are there already, so that none are written.
 
     Raises:
         ConfigError: a folder that cannot be made or written to, a cache on a file system without locks, or a tracking
@@ -43,7 +44,7 @@ def require_places(experiment: Experiment, *, packed: bool) -> None:
 
 
 def require_copies(experiment: Experiment) -> None:
-    """The folder of the checkpoints' copies alone. On a cluster it is one of its nodes', which this may not be.
+    """Try the folder of `checkpoint.copy_to`, unless the run is on a cluster, whose nodes write there.
 
     Raises:
         ConfigError: it cannot be made or written to.
@@ -54,7 +55,7 @@ def require_copies(experiment: Experiment) -> None:
 
 
 def require_cache_folder(config: Config) -> None:
-    """The folder of remote shards' copies: it is written to and has locks. On a cluster it is each node's.
+    """Try the cache's folder, and its locks, where shards are remote; not for a cluster, whose nodes have their own.
 
     Raises:
         ConfigError: it cannot be made or written to, or has no locks.
@@ -64,10 +65,15 @@ def require_cache_folder(config: Config) -> None:
 
 
 def require_folder(key: str, folder: Path, require_more: Callable[[Path], None] = lambda _: None) -> None:
-    """Make a folder with those above it, write a file, try what more it is to be fit for, and remove all of it.
+    """Try whether a folder can be made and written to, and remove everything again.
+
+    Args:
+        key: the setting, for the message.
+        folder: which may exist.
+        require_more: another check of the folder, while it exists; may raise OSError.
 
     Raises:
-        ConfigError: one of these cannot be done.
+        ConfigError: one of these fails.
     """
     for left in reversed(range(ATTEMPTS)):
         try:
@@ -79,7 +85,7 @@ def require_folder(key: str, folder: Path, require_more: Callable[[Path], None] 
             return
         except OSError as error:
             if left and isinstance(error, FileExistsError | FileNotFoundError):
-                continue  # another launch, which tries the same folder, has made or removed it meanwhile
+                continue  # another launch that tries the same folder has made or removed it meanwhile
             raise ConfigError(
                 f"{key}: {folder} cannot be written to ({error.strerror or error}); give another, or make it writable"
             ) from error
@@ -87,7 +93,7 @@ def require_folder(key: str, folder: Path, require_more: Callable[[Path], None] 
 
 @contextlib.contextmanager
 def _made(folder: Path) -> Iterator[None]:
-    """The folder is there meanwhile. Of what was made for it, what somebody else uses by the end stays."""
+    """Make a folder for the time of the block; folders that others have put something into stay."""
     made: list[Path] = []
     try:
         for each in reversed([folder, *folder.parents]):
@@ -113,7 +119,8 @@ def _database(uri: str) -> Path | None:
 
 
 def _require_database(file: Path) -> None:
-    """
+    """Check that a file, if it exists, is an SQLite database.
+
     Raises:
         ConfigError: the file holds something else, or cannot be written to.
     """

@@ -1,11 +1,11 @@
-"""An experiment on disk: its folder, what it is, who holds it, and how far each member has come.
+"""An experiment on disk: its folder, its identity, the lock on it, and the state of each member.
 
-runs/NAME/experiment.json      resolved config, identity, keys of the runs in tracking.jsonl; what changed since
-                               it was written, while a sweep runs: experiment.jsonl
+runs/NAME/experiment.json      resolved config, identity, keys of the runs in tracking.jsonl; while a sweep runs,
+                               changes since it was written are in experiment.jsonl
 runs/NAME/members/MEMBER/      checkpoints/, weights.pt, probabilities/ (of test: probabilities-test/), state.json,
                                attempts.json
 runs/NAME/table.{md,csv,png}   the results; scores.json: what they were made from; of test: table-test, scores-test
-runs/NAME/tracking.jsonl       what MLflow should get; tracking.delivered.json says what it has
+runs/NAME/tracking.jsonl       the queue for MLflow; tracking.delivered.json: how much of it is delivered
 """
 
 import contextlib
@@ -24,7 +24,7 @@ from platform.changes import append_change, forget_changes, read_changes, read_w
 from platform.config.checks import ConfigError
 from platform.config.identity import differences, identity
 from platform.config.sections import Experiment
-from platform.data.index import Index, Split
+from platform.data.index import Index
 from platform.evaluation.seal import SEAL, is_complete
 from platform.files import remove_unfinished, write_atomically
 from platform.locks import SUFFIX, Held, locked
@@ -51,7 +51,7 @@ class MemberState:
 
 
 def suffix_of(split: str) -> str:
-    """What is added to the names of files of a part's results; validation's are as they always were."""
+    """The suffix of the names of a split's results: none for val, otherwise -SPLIT."""
     return "" if split == "val" else f"-{split}"
 
 
@@ -66,33 +66,35 @@ class MemberFolder:
         self._reports = path / "reports.jsonl"
 
     def is_trained(self) -> bool:
+        """Whether the training is finished."""
         return self.weights.exists()
 
     def probabilities_of(self, split: str) -> Path:
-        """Each part's are apart: what was chosen by validation images stays what it was chosen by."""
+        """The folder of a split's probabilities: each split has its own."""
         return self.path / f"probabilities{suffix_of(split)}"
 
     def is_finished(self, views: int, split: str = "val") -> bool:
-        """Trained, and evaluated on that part with at least so many views."""
+        """Whether it is trained, and evaluated on that split with at least so many views."""
         return self.is_trained() and is_complete(self.probabilities_of(split), views)
 
     def forget_evaluation(self, split: str = "val") -> None:
-        """Let the next launch evaluate the trained weights again."""
+        """Make the next launch evaluate the trained weights again."""
         (self.probabilities_of(split) / SEAL).unlink(missing_ok=True)
 
     def state(self) -> MemberState:
+        """Read the state; a new one where there is none, or a torn one."""
         try:
             return MemberState(**json.loads((self.path / "state.json").read_text()))
         except (FileNotFoundError, ValueError, TypeError):
             return MemberState()
 
     def keep_report(self, step: int, metrics: dict[str, float]) -> None:
-        """Metrics that a launcher killed now would never hear of: it takes them back when it starts again."""
-        with contextlib.suppress(OSError), self._reports.open("a") as file:  # a full disk is said elsewhere
+        """Append metrics to a file, from which the next launcher takes them if the present one is killed now."""
+        with contextlib.suppress(OSError), self._reports.open("a") as file:  # a full disk is reported elsewhere
             file.write(json.dumps([step, metrics, time.time()]) + "\n")
 
     def take_reports(self) -> list[tuple[int, dict[str, float], float]]:
-        """(step, metrics, seconds since the epoch) of what was kept, which is forgotten."""
+        """Read and remove the metrics of `keep_report`: (step, metrics, seconds since the epoch)."""
         try:
             lines = self._reports.read_text().splitlines()
             self._reports.unlink()
@@ -106,6 +108,7 @@ class MemberFolder:
         return found
 
     def set_state(self, state: MemberState) -> None:
+        """Write the state, its error without secrets."""
         self.path.mkdir(parents=True, exist_ok=True)
         state.error = redacted(state.error)
         write_atomically(self.path / "state.json", json.dumps(asdict(state)) + "\n")
@@ -128,7 +131,7 @@ class ExperimentFolder:
 
     def __init__(self, path: Path) -> None:
         self.path, self.name = path, path.name
-        self.live = self.path / "live.json"  # which process on which node is where, while it runs
+        self.live = self.path / "live.json"  # workers with node, process and step, while it runs
         self.tracking = self.path / "tracking.jsonl"
         self._file, self._changes = self.path / "experiment.json", self.path / "experiment.jsonl"
 
@@ -141,10 +144,10 @@ class ExperimentFolder:
 
     @contextlib.contextmanager
     def held(self) -> Iterator[None]:
-        """Hold the experiment: a second launch of it is refused. The operating system frees a dead holder's lock.
+        """Lock the experiment, so that a second launch of it is refused. The lock of a dead process is free.
 
         Raises:
-            ConfigError: somebody else holds it, or there can be no such folder.
+            ConfigError: another process has the lock, or the folder cannot be made.
         """
         try:
             self.path.mkdir(parents=True, exist_ok=True)
@@ -169,19 +172,19 @@ class ExperimentFolder:
             yield
 
     def _sweep(self) -> None:
-        """Remove half-written files of whoever was killed; checkpoints see to theirs."""
+        """Remove half-written files of killed processes, but checkpoints, which `Checkpoints` removes."""
         remove_unfinished(self.path, *self.path.glob("members/*"), *self.path.glob("members/*/probabilities*"))
 
     def open(self, experiment: Experiment, index: Index, more: dict[str, Any] | None = None) -> Record:
-        """The record of this experiment: the one on disk if it is the same experiment, a new one if there is none.
+        """Read the record of this experiment, or write a new one; with `fresh=true` an old one is moved aside.
 
         Args:
             experiment: its config and members.
-            index: the data, which are part of what it is.
-            more: what else is.
+            index: the data, which are part of its identity.
+            more: further parts of its identity.
 
         Raises:
-            ConfigError: the folder holds an experiment of another config or other data; names the differences.
+            ConfigError: the folder holds an experiment of another identity; the message has the differences.
         """
         new = Record(
             identity={name: identity(asdict(member)) for name, member in experiment.members.items()}
@@ -191,7 +194,7 @@ class ExperimentFolder:
         )
         new.copies = f"{self.name}-{_short_digest(new.identity)}"
         if experiment.config.fresh:
-            new.copies += time.strftime("-%Y%m%d-%H%M%S")  # what a run before left there is not gone on from
+            new.copies += time.strftime("-%Y%m%d-%H%M%S")  # so that it does not resume from the earlier run's copies
             if self.exists():
                 self._set_aside()
         if not self._file.exists():
@@ -209,14 +212,14 @@ class ExperimentFolder:
         return old
 
     def exists(self) -> bool:
-        """Whether the experiment was ever opened."""
+        """Whether there is a record."""
         return self._file.exists()
 
     def record(self) -> Record:
-        """What is on disk.
+        """Read the record with the changes since it was written.
 
         Raises:
-            ConfigError: it is torn, or not ours.
+            ConfigError: it is damaged.
         """
         try:
             return read_with_changes(self._file, self._read)
@@ -226,17 +229,17 @@ class ExperimentFolder:
             ) from error
 
     def write(self, record: Record) -> None:
-        """As a whole, which takes as long as there are members or trials."""
+        """Write the whole record; takes time in proportion to members and trials."""
         self.path.mkdir(parents=True, exist_ok=True)
         write_atomically(self._file, json.dumps(asdict(record), indent=1) + "\n")
         forget_changes(self._changes)
 
     def note_run(self, record: Record, name: str) -> None:
-        """That a trial has begun, its run and its config; a line, however many trials there are."""
+        """Append the run and config of a trial that begins: one line, however many trials there are."""
         append_change(self._changes, {"run": {name: record.member_runs[name]}, "config": {name: record.configs[name]}})
 
     def note_reported(self, name: str) -> None:
-        """That a trial's end is in the tracking journal; a line as well."""
+        """Append that a trial's end is in the tracking journal."""
         append_change(self._changes, {"reported": [name]})
 
     def _read(self) -> Record:
@@ -252,7 +255,7 @@ class ExperimentFolder:
         return record
 
     def _set_aside(self) -> None:
-        """Move what is there (all but the lock that is held) into a dated folder beside it."""
+        """Move everything but the lock into a dated folder beside this one."""
         aside = self.path.with_name(f"{self.path.name}.{time.strftime('%Y%m%d-%H%M%S')}")
         aside.mkdir()
         files = [file for file in self.path.iterdir() if file.name not in (".lock", f".lock{SUFFIX}", ".holder")]
@@ -261,17 +264,12 @@ class ExperimentFolder:
 
 
 def fingerprint(index: Index) -> dict[str, str]:
-    """What the shards hold: of each split its size, and one checksum over the shards' checksums and samples.
-    And which member of a sample is its image, where the index of others' shards says it."""
+    """Identity of the data: for each split the number of samples and a digest of its shards' checksums; for shards that
+    others made also the extension of the images, where their index names it."""
     return {
-        split.name: f"{split.samples} samples in {len(split.shards)} shards, sha256 {_digest(split)}"
+        split.name: f"{split.samples} samples in {len(split.shards)} shards, sha256 {split.digest}"
         for split in index.splits.values()
     } | ({"image": str(index.packing["image"])} if "image" in index.packing else {})
-
-
-def _digest(split: Split) -> str:
-    shards = "".join(f"{shard.url.rpartition('/')[2]} {shard.md5} {shard.samples}\n" for shard in split.shards)
-    return hashlib.sha256(shards.encode()).hexdigest()[:16]
 
 
 def _short_digest(content: dict[str, Any]) -> str:

@@ -1,6 +1,6 @@
-"""What a run's wall time went into: the attempts of a member, why each ended, what was repeated and lost.
+"""How a run's wall time was spent: a member's attempts, why each ended, which steps were repeated.
 
-In: attempts as the launcher saw them, kept in `attempts.json` of the member's folder. Out: figures for MLflow.
+In: the log of attempts, `attempts.json` in the member's folder. Out: figures for MLflow.
 """
 
 import json
@@ -19,13 +19,13 @@ LAUNCHER_LOST = "the launcher died"
 
 @dataclass
 class Attempt:
-    """One start of a member's workers. Times are seconds since the epoch; of one that is under way, the newest seen."""
+    """One start of a member's workers. Times are seconds since the epoch, of a running attempt the newest known."""
 
-    began: float  # since when this attempt was waited for: the launch, or the end of the one before
-    started: float  # its workers
+    began: float  # the launch, or the end of the attempt before
+    started: float  # of its workers
     from_step: int = 0  # of the checkpoint it went on from
     reached: int = 0  # global steps done
-    first_step_at: float = 0.0  # 0: it came to none
+    first_step_at: float = 0.0  # 0: it has done none
     last_step_at: float = 0.0
     ended: float = 0.0
     workers: int = 1
@@ -34,18 +34,19 @@ class Attempt:
 
     @property
     def training_s(self) -> float:
+        """Seconds from the first step to the last."""
         return max(self.last_step_at - self.first_step_at, 0.0) if self.first_step_at else 0.0
 
 
 @dataclass(frozen=True)
 class Goodput:
-    """Of all attempts of a member together; the time between two launches is nobody's."""
+    """Figures over all attempts of a member; the time between two launches is not counted."""
 
     attempts: int
     repeated_steps: int
-    lost_s: float  # starting again and repeating steps
+    lost_s: float  # by starting again and repeating steps
     wall_s: float
-    training_s: float  # of it: steps done for the first time
+    training_s: float  # spent on steps done for the first time
     reasons: tuple[str, ...]  # why each attempt ended
 
     @property
@@ -54,6 +55,7 @@ class Goodput:
 
     @classmethod
     def of(cls, attempts: Sequence[Attempt]) -> "Goodput":
+        """Add up a member's attempts, in order."""
         furthest, repeated_steps, lost_s, training_s = 0, 0, 0.0, 0.0
         for number, attempt in enumerate(attempts):
             steps = attempt.reached - attempt.from_step
@@ -70,6 +72,7 @@ class Goodput:
 
     @property
     def text(self) -> str:
+        """One line for the terminal."""
         return (
             f"{self.attempts} attempt(s), {self.repeated_steps} steps repeated, {self.lost_s:.0f} s lost, "
             f"{self.training_share:.0%} of {self.wall_s:.0f} s spent training"
@@ -77,11 +80,12 @@ class Goodput:
 
     @property
     def newest_reasons(self) -> str:
-        """For a tag, which MLflow wants short."""
+        """Why the newest attempts ended, short enough for an MLflow tag."""
         numbered = [f"{number}: {reason or 'under way'}" for number, reason in enumerate(self.reasons, 1)]
         return "; ".join(numbered[-SHOWN:])
 
     def metrics(self) -> dict[str, float]:
+        """The metrics goodput/... for MLflow."""
         return {
             "goodput/attempts": self.attempts,
             "goodput/repeated_steps": self.repeated_steps,
@@ -91,9 +95,9 @@ class Goodput:
 
 
 def table(attempts: Sequence[Attempt]) -> str:
-    """Markdown: what became of the newest attempts, and of all together."""
+    """A Markdown table of the newest attempts, headed by the figures of all."""
     rows = [
-        f"| {number} | {_moment(each.began)} | {each.ended - each.began:.0f} s | {each.workers} | "
+        f"| {number} | {_local_time(each.began)} | {each.ended - each.began:.0f} s | {each.workers} | "
         f"{each.from_step} to {each.reached} | {(each.reason or 'under way').replace('|', '/')} |"
         for number, each in enumerate(attempts, 1)
     ]
@@ -101,12 +105,12 @@ def table(attempts: Sequence[Attempt]) -> str:
     return "\n".join([Goodput.of(attempts).text, "", *head, *rows[-SHOWN:]])
 
 
-def _moment(seconds: float) -> str:
+def _local_time(seconds: float) -> str:
     return time.strftime("%F %T", time.localtime(seconds))
 
 
 def read_attempts(folder: Path) -> list[Attempt]:
-    """The attempts of a member so far."""
+    """Read the log of attempts in a member's folder; empty where there is none, or a damaged one."""
     try:
         return [Attempt(**attempt) for attempt in json.loads((folder / FILE).read_text())]
     except (FileNotFoundError, ValueError, TypeError):
@@ -114,6 +118,10 @@ def read_attempts(folder: Path) -> list[Attempt]:
 
 
 def write_attempts(folder: Path, attempts: Sequence[Attempt]) -> None:
-    """Raises OSError where the disk is full."""
+    """Replace the log of attempts in a member's folder.
+
+    Raises:
+        OSError: the disk is full.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     write_atomically(folder / FILE, json.dumps([asdict(attempt) for attempt in attempts], indent=1) + "\n")

@@ -1,4 +1,7 @@
-"""What an experiment will do, worked out and checked before anything starts: members, steps, images, places."""
+"""The plan of an experiment, made and checked before anything starts: members, steps, images, places.
+
+In: the composed experiment. Out: `Plan`, and the lines that `job=check` prints.
+"""
 
 import functools
 import logging
@@ -61,7 +64,7 @@ class Plan:
 
 
 def plan(experiment: Experiment) -> Plan:
-    """Check everything that can be checked without Ray.
+    """Make the plan, and check everything that can be checked without Ray.
 
     Raises:
         ConfigError: with the value, the limit and the remedy.
@@ -95,11 +98,17 @@ def plan(experiment: Experiment) -> Plan:
 
 
 def plan_member(name: str, member: Config, train_samples: int, index: Index | None) -> MemberPlan:
-    """One member's steps.
+    """Plan one member.
+
+    Args:
+        name: of the member.
+        member: its config.
+        train_samples: images in the training split.
+        index: of the shards; None: they are not packed yet.
 
     Raises:
-        ConfigError: a network that does not exist or does not take such images, a batch that is never full, a cache
-            that does not suffice.
+        ConfigError: the network does not exist or does not take such images, a batch is never full, or the cache is
+            too small.
     """
     batch = member.training.batch_size
     per_epoch = steps_per_epoch(train_samples, member.loader.streams, batch)
@@ -110,7 +119,8 @@ def plan_member(name: str, member: Config, train_samples: int, index: Index | No
     )
     if index:
         train = index.split("train")
-        check_room(train, training_order(member, train), member.cluster.min_workers)  # fewer workers read more each
+        fewest = member.cluster.min_workers  # each of them reads most
+        check_room(train, training_order(member, train), fewest)
     _check_network(member)
     return MemberPlan(name, member, per_epoch, total_steps(member.training.epochs, per_epoch))
 
@@ -119,7 +129,7 @@ def _check_network(member: Config) -> None:
     """Whether the network trains on such images, unless that is known without trying.
 
     Raises:
-        ConfigError: a network that does not exist or does not train on such images.
+        ConfigError: the network does not exist or does not train on such images.
     """
     model = member.model
     if model.is_known_to_train(member.smallest_part):
@@ -130,10 +140,10 @@ def _check_network(member: Config) -> None:
 
 
 def is_packed(config: Config) -> bool:
-    """Whether there are shards at `data.shards`.
+    """Whether there are shards with an index at `data.shards`.
 
     Raises:
-        ConfigError: the store there does not say.
+        ConfigError: the store does not answer.
     """
     try:
         return has_index(config.data.shards, config.storage)
@@ -142,7 +152,7 @@ def is_packed(config: Config) -> bool:
 
 
 def open_data(config: Config) -> Index:
-    """The index of the packed shards, checked against the config.
+    """Read the index of the packed shards, and check it against the config.
 
     Raises:
         ConfigError: shards missing or torn, or of another number of classes.
@@ -183,17 +193,17 @@ def open_data(config: Config) -> Index:
 
 @functools.cache
 def _say_once(message: str) -> None:
-    """The index is opened for the plan, and then for the training."""
+    """Warn once a process: the index is opened for the plan, and again for the training."""
     log.warning(message)
 
 
 def _contents(index: Index) -> tuple[dict[str, int], int | None]:
-    """(images of each part, pixels that larger ones were shrunk to)"""
+    """Images of each split, and the pixels that larger ones were shrunk to (None: not shrunk)."""
     return {name: split.samples for name, split in index.splits.items()}, index.packing.get("shorter_side")
 
 
 def _source_contents(config: Config) -> tuple[dict[str, int], int | None]:
-    """The same of the source that will be packed."""
+    """What `_contents` says, of a source that will be packed."""
     _refuse_other_files(config)
     if config.data.source is None:
         raise ConfigError(
@@ -208,7 +218,7 @@ def _source_contents(config: Config) -> tuple[dict[str, int], int | None]:
 
 
 def _refuse_other_files(config: Config) -> None:
-    """A folder with files and no index: shards that others made, or something that packing would refuse."""
+    """Refuse a folder with files and no index: shards that others made, or what packing would not overwrite."""
     folder = Path(config.data.shards)
     if is_remote(config.data.shards) or not folder.exists():
         return
@@ -227,7 +237,7 @@ def _refuse_other_files(config: Config) -> None:
 
 
 def _check_copies(config: Config) -> None:
-    """Refuse an address that nothing here can write to; whether its store answers is seen later."""
+    """Refuse an address of an unknown kind; whether its store answers is seen later."""
     if config.checkpoint.copy_to:
         try:
             Storage(config.storage).know(config.checkpoint.copy_to)
@@ -240,7 +250,7 @@ def _check_local_resources(config: Config) -> None:
     if cluster.address is not None or cluster.kube is not None:
         return
     if config.loader.decoder != "cpu":
-        import torch  # takes a second, which the others need not
+        import torch  # takes a second
 
         config.loader.require_gpu(available=torch.cuda.is_available())
     needed, cpus = cluster.min_workers * cluster.cpus_per_worker, cpus_here()
@@ -258,7 +268,7 @@ def _where(cluster: ClusterConfig) -> str:
 
 
 def lines(plan: Plan) -> list[str]:
-    """The plan as text."""
+    """The plan as lines of text."""
     experiment, config = plan.experiment, plan.experiment.config
     fewer = ", and the equal ones of these images dropped" if config.data.duplicates == "drop" else ""
     shards = config.data.shards + ("" if plan.packed else f" (packed from {config.data.source} on first use{fewer})")
@@ -300,7 +310,7 @@ def lines(plan: Plan) -> list[str]:
 
 
 def _parts(plan: Plan) -> str:
-    """Images of each part; of equal ones nothing is known before they are read."""
+    """Images of each split; how many equal ones packing drops is not known yet."""
     test = f", {plan.val_samples} validation and {plan.test_samples} test"
     counted = (
         f"{plan.train_samples} training{test if plan.test_samples else f' and {plan.val_samples} validation'} images"

@@ -1,7 +1,7 @@
-"""A Kubernetes API server as the few calls that submitting and following a RayJob takes.
+"""The few calls of the Kubernetes API that submitting and following a RayJob takes.
 
-In: a kubeconfig's context, or the pod this runs in. Out: objects as plain dicts. Errors are of two kinds: `Away`, which
-waiting may cure, and `Refused`, which it does not.
+In: a kubeconfig's context, or the pod this runs in. Out: objects as plain dicts. There are two errors: `Away`, after
+which a request may be tried again, and `Refused`.
 """
 
 import json
@@ -27,24 +27,24 @@ Object = dict[str, Any]  # of Kubernetes, as its JSON
 
 @dataclass(frozen=True)
 class Patience:
-    """How long is waited for what, in seconds."""
+    """Time limits and intervals in seconds."""
 
     connect_s: float = 5.0
     answer_s: float = 15.0  # between two bytes of an answer
     poll_s: float = 2.0  # between two looks at the job
-    quiet_log_s: float = 60.0  # a log without a line for so long is opened anew: its connection may be dead
-    away_s: float = 300.0  # the API server may be away for so long before following ends
+    quiet_log_s: float = 60.0  # without a line, after which the log is opened again: the connection may be dead
+    away_s: float = 300.0  # without an answer of the API server, after which following ends
     last_lines_s: float = 30.0  # for the rest of the log once the job is over
-    operator_s: float = 30.0  # a job without a status for so long has no operator
+    operator_s: float = 30.0  # without a status of the job, after which the operator is probably missing
 
 
 class Away(Exception):
-    """The API server does not answer, or says that it cannot now. The message is one line."""
+    """The API server does not answer, or answers that it cannot now. The message is one line."""
 
 
 @dataclass
 class Refused(Exception):
-    """The API server's answer to a request that it will not do."""
+    """The API server refuses a request."""
 
     status: int
     message: str
@@ -56,7 +56,7 @@ class Refused(Exception):
 
 
 class Cluster:
-    """The API server behind a context. Every call raises `Away` or `Refused`."""
+    """The API server of a context. Every request may raise `Away` or `Refused`."""
 
     def __init__(self, api: ApiClient, context: str | None, patience: Patience) -> None:
         self.host = api.configuration.host
@@ -67,7 +67,7 @@ class Cluster:
         self._log_times = (patience.connect_s, patience.quiet_log_s)
 
     def kubectl(self, namespace: str) -> str:
-        """The words that begin a command on this cluster."""
+        """The beginning of a kubectl command for this cluster and namespace, for messages."""
         return f"kubectl {f'--context {self.context} ' if self.context else ''}-n {namespace}"
 
     def rayjob(self, namespace: str, name: str) -> Object | None:
@@ -80,7 +80,7 @@ class Cluster:
             raise
 
     def create(self, manifest: Object, *, dry_run: bool = False) -> Object:
-        """The RayJob as the server keeps it, defaults filled in. Unknown fields are refused."""
+        """Create a RayJob; the object as the server stores it, with defaults. Unknown fields are refused."""
         return self._call(
             self._objects.create_namespaced_custom_object,
             GROUP,
@@ -94,32 +94,34 @@ class Cluster:
         )
 
     def delete(self, namespace: str, name: str, uid: str) -> None:
-        """Delete this very RayJob; it is there until everything it owns is gone."""
-        # In the foreground: the next RayJob's submitter has the name of this one's, and must not find it.
+        """Delete the RayJob with this name and uid; it stays until everything it owns is gone."""
+        # In the foreground: the next RayJob's submitter has the same name, and must not find this one's.
         body = {"preconditions": {"uid": uid}, "propagationPolicy": "Foreground"}
         delete = self._objects.delete_namespaced_custom_object
         try:
             self._call(delete, GROUP, VERSION, namespace, PLURAL, name, body=body)
         except Refused as refused:
-            if refused.status not in (404, 409):  # it is gone already, or another has its name
+            if refused.status not in (404, 409):  # it is gone already, or its name is another RayJob's
                 raise
 
     def pods(self, namespace: str, selector: str) -> list[Object]:
         return self._list(self._core.list_namespaced_pod, namespace, label_selector=selector)
 
     def warnings(self, namespace: str) -> list[Object]:
-        """The namespace's events that warn of something, oldest first."""
+        """The namespace's events of type Warning, oldest first."""
         events = self._list(self._core.list_namespaced_event, namespace, field_selector="type=Warning", limit=500)
         return sorted(events, key=lambda event: event.get("lastTimestamp") or event.get("eventTime") or "")
 
     def log(self, namespace: str, pod: str, *, since: str | None, follow: bool) -> Iterator[bytes]:
-        """
-        A container's log as it arrives, each line headed by its time.
+        """Yield a pod's log in chunks of bytes as it arrives; each line begins with its time.
 
         Args:
-            since: time of the first line in RFC 3339; lines of that second come again.
+            namespace: of the pod.
+            pod: its name.
+            since: time of the first line in RFC 3339; lines of that second are sent again. None: from the beginning.
+            follow: go on until the container ends.
         """
-        # The generated method knows seconds ago only, which depends on two clocks.
+        # The generated method takes only an age in seconds, which depends on two clocks.
         query = [("timestamps", "true"), ("follow", str(follow).lower()), *([("sinceTime", since)] if since else [])]
         request = self._api.param_serialize(
             "GET",
@@ -140,7 +142,7 @@ class Cluster:
             raise _translated(error, self.host) from error
         finally:
             if response is not None:
-                response.close()  # the rest of a log that nobody reads must not come first in the next answer
+                response.close()  # or the unread rest of the log would be read as the next answer
 
     def _list(self, method: Any, namespace: str, **query: Any) -> list[Object]:
         # As JSON: the client's classes refuse what newer servers say.
@@ -150,17 +152,22 @@ class Cluster:
         except (urllib3.exceptions.HTTPError, OSError, ValueError, AttributeError) as error:
             raise _translated(error, self.host) from error
 
-    def _call(self, method: Any, *args: Any, **words: Any) -> Any:
+    def _call(self, method: Any, *args: Any, **options: Any) -> Any:
         try:
-            return method(*args, **words, **self._times)
+            return method(*args, **options, **self._times)
         except (ApiException, urllib3.exceptions.HTTPError, OSError, ValueError) as error:
             raise _translated(error, self.host) from error
 
 
 def connect(context: str | None, patience: Patience) -> Cluster:
-    """
+    """Read the kubeconfig; no request is sent yet.
+
+    Args:
+        context: of the kubeconfig; None: its current one, or the cluster of the pod this runs in.
+        patience: time limits.
+
     Raises:
-        ConfigError: no kubeconfig, or none that can be used. (Nothing is asked of the server yet.)
+        ConfigError: there is no kubeconfig, or it cannot be used.
     """
     configuration = Configuration()
     path = os.environ.get("KUBECONFIG") or str(Path("~/.kube/config").expanduser())
@@ -193,7 +200,7 @@ def _translated(error: Exception, host: str) -> Away | Refused:
 
 
 def _of_answer(error: ApiException, host: str) -> Away | Refused:
-    """Only the message and the details of a Status: whatever else an answer holds is not shown."""
+    """The error for an answer, with only the message and the details of its Status."""
     try:
         body = json.loads(error.body or "")
     except ValueError:

@@ -1,4 +1,7 @@
-"""How a RayJob that is there differs from the one that would be submitted, as a line a person can judge by."""
+"""How a RayJob that is there differs from the one that would be submitted.
+
+In: two RayJobs as the server stores them. Out: one line for people.
+"""
 
 import shlex
 from collections import Counter
@@ -12,10 +15,14 @@ _SHOWN = 3
 
 
 def differences(wanted: Object, present: Object) -> list[str]:
-    """
+    """Compare two RayJobs, without what a queue adds.
+
     Args:
-        wanted: what the server would keep (defaults filled in).
-        present: what is there, which a queue may have added to.
+        wanted: as the server would store it, with defaults.
+        present: the one that is there.
+
+    Returns:
+        a text for each field or label that differs, the entrypoint first.
     """
     ours, theirs = _leaves(wanted["spec"]), _leaves(present["spec"])
     queued = QUEUE_LABEL in (present["metadata"].get("labels") or {})
@@ -34,6 +41,7 @@ def differences(wanted: Object, present: Object) -> list[str]:
 
 
 def summary(found: list[str]) -> str:
+    """The first few differences, and how many more there are."""
     more = f"; and {len(found) - _SHOWN} more" if len(found) > _SHOWN else ""
     return "; ".join(found[:_SHOWN]) + more
 
@@ -42,12 +50,12 @@ def _line(path: str, ours: Any, theirs: Any) -> str:
     if path == "entrypoint":
         return f"entrypoint {_words(str(ours), str(theirs))}"
     if ".env." in path:
-        return f"{path} changed"  # who knows what somebody put there
+        return f"{path} changed"  # the values may be secrets
     return f"{path} {_said(theirs)} -> {_said(ours)}"
 
 
 def _words(ours: str, theirs: str) -> str:
-    """The words of a command that went and came."""
+    """The words of a command that were removed (-) and added (+)."""
     new, old = Counter(_split(ours)), Counter(_split(theirs))
     changes = [f"-{word}" for word in (old - new).elements()] + [f"+{word}" for word in (new - old).elements()]
     return " ".join(changes) or "the same words, in another order or quoted otherwise"

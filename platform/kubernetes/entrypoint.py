@@ -1,6 +1,6 @@
-"""The command that a RayJob runs: the one a person would type on its head, and how it gets there unharmed.
+"""The command that a RayJob runs on its head, and its quoting.
 
-In: a composed config and the words of its command line. Out: the words for the pods, and the RayJob's `entrypoint`.
+In: a composed config and the overrides of its command line. Out: overrides for the pods, and the RayJob's `entrypoint`.
 """
 
 import posixpath
@@ -20,16 +20,15 @@ CACHE = "/cache"
 _NOT_IN_PODS = ("address", "render_to", "kube", "dashboard", "ship_code")  # of the cluster's settings
 
 
-def words_for_pods(config: Config, overrides: list[str]) -> list[str]:
-    """The command line's words, with those of the cluster in the place of those of this machine. They compose to the
-    same experiment.
+def overrides_for_pods(config: Config, overrides: list[str]) -> list[str]:
+    """The overrides that compose to the same experiment inside the pods: cluster, tracking and cache are replaced.
 
     Args:
         config: as composed, with paths as they were given.
-        overrides: the words it was composed from.
+        overrides: that it was composed from.
 
     Raises:
-        ConfigError: something of it is not to be seen from a pod, or cannot be said there.
+        ConfigError: a path is not visible in a pod, or an address has a secret.
     """
     kube = config.cluster.kube
     assert kube is not None
@@ -40,20 +39,20 @@ def words_for_pods(config: Config, overrides: list[str]) -> list[str]:
         "give another name= instead, or cluster.kube.retries=0",
     )
     _refuse_local_paths(config, kube)
-    own = ["cluster=ray", "cluster.ship_code=false", *_cluster_words(config.cluster)]
+    own = ["cluster=ray", "cluster.ship_code=false", *_cluster_overrides(config.cluster)]
     if not _is_server(config.tracking.uri):
         overrides = _outside(overrides, "tracking")
         own += ["tracking=server", f"tracking.uri={kube.tracking_uri}"]
     if needs_cache(config):
         overrides = _outside(overrides, "storage.cache")
         own += [f"storage.cache={CACHE}"]
-    words = [*_outside(overrides, "cluster"), *own]
+    for_pods = [*_outside(overrides, "cluster"), *own]
     refuse_passwords(
-        words,
+        for_pods,
         "and a manifest is no place for one; put it into a Secret that cluster.kube.secrets names "
         "(MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD for MLflow)",
     )
-    return words
+    return for_pods
 
 
 def needs_cache(config: Config) -> bool:
@@ -61,20 +60,20 @@ def needs_cache(config: Config) -> bool:
     return is_remote(config.data.shards) and config.storage.cache != MEMORY
 
 
-def _cluster_words(cluster: ClusterConfig) -> list[str]:
-    """What differs from a Ray cluster that is simply there."""
+def _cluster_overrides(cluster: ClusterConfig) -> list[str]:
+    """Overrides for the settings of `cluster` that differ from the defaults and matter inside the pods."""
     plain = asdict(ClusterConfig())
     mine = {key: value for key, value in asdict(cluster).items() if key not in _NOT_IN_PODS}
     return [override(f"cluster.{key}", value) for key, value in mine.items() if value != plain[key]]
 
 
 def _outside(overrides: list[str], section: str) -> list[str]:
-    """The overrides less those of a section: the choice of its group, its keys."""
+    """The overrides without those of a section: the choice of its group, its keys."""
     return [override for override in overrides if not is_of_section(override, section)]
 
 
 def _is_server(uri: str) -> bool:
-    """Whether pods could reach it: files and servers of this machine are not theirs."""
+    """Whether pods could reach an MLflow address: not files and servers of this machine."""
     return "://" in uri and not re.match(r"sqlite|file:|https?://(localhost|127\.|\[::1\])", uri)
 
 
@@ -97,16 +96,16 @@ def _refuse_local_paths(config: Config, kube: KubeConfig) -> None:
         )
 
 
-def entrypoint(words: list[str]) -> str:
+def entrypoint(overrides: list[str]) -> str:
     """The RayJob's `entrypoint`: the shell of KubeRay's submitter parses it into arguments of `ray job submit`, which
-    quotes them anew for the head's shell.
+    quotes them again for the head's shell.
 
     Raises:
-        ConfigError: a word with what Kubernetes would replace in a container's arguments.
+        ConfigError: an override has characters that Kubernetes would replace in a container's arguments.
     """
-    for word in words:
-        bad = re.search(r"\$[$(]|[^\S ]", word)
+    for each in overrides:
+        bad = re.search(r"\$[$(]|[^\S ]", each)
         require(
-            bad is None, f"{word!r} has {bad and bad[0]!r}, which does not reach the pods as it is; write it otherwise"
+            bad is None, f"{each!r} has {bad and bad[0]!r}, which does not reach the pods as it is; write it otherwise"
         )
-    return shlex.join([*COMMAND, *words])
+    return shlex.join([*COMMAND, *overrides])

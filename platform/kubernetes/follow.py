@@ -1,6 +1,7 @@
-"""A RayJob followed to its end: a line for every change, the job's log, the job's exit code.
+"""Follow a RayJob to its end: a line for every change, the job's log, the job's exit code.
 
-It looks every two seconds instead of watching: a look that fails is made again, and nothing is missed meanwhile.
+In: a RayJob. Out: text on the terminal. The job is polled every two seconds and not watched: a failed request is simply
+repeated, and no change is missed.
 """
 
 import queue
@@ -21,7 +22,16 @@ _NOT_STARTED = ("", "PENDING")  # jobStatus
 
 
 def follow(cluster: Cluster, job: Object, patience: Patience) -> int:
-    """Print what becomes of the RayJob. Returns 0 if it succeeded, else its exit code; LOST: the server stayed away."""
+    """Print the RayJob's status and log until its end.
+
+    Args:
+        cluster: where it runs.
+        job: as it was created or found.
+        patience: time limits.
+
+    Returns:
+        0 if it succeeded, else its exit code; `LOST` if the API server does not answer any more.
+    """
     return _Follower(cluster, job, patience).follow()
 
 
@@ -60,7 +70,7 @@ class _Follower:
         return code
 
     def _look(self) -> Object | None:
-        """The job as it is, or as it was last seen; None: it was deleted."""
+        """The job as it is now, or as it was last seen if the server does not answer; None: it was deleted."""
         try:
             job = self._cluster.rayjob(self._namespace, self._name)
         except (Away, Refused) as trouble:
@@ -109,7 +119,7 @@ class _Follower:
         return text
 
     def _trouble(self, job: Object) -> str:
-        """What the pods wait for; "" as well where we may not see them."""
+        """What the pods wait for; "": nothing, or we may not list them."""
         ray_cluster = (job.get("status") or {}).get("rayClusterName")
         try:
             pods = self._cluster.pods(self._namespace, f"job-name={self._name}")
@@ -123,7 +133,7 @@ class _Follower:
         return situation(pods, warnings, {self._name, ray_cluster or self._name})
 
     def _print_log(self, seconds: float) -> None:
-        """The lines that come within that time."""
+        """Print the lines that arrive within so many seconds."""
         until = time.monotonic() + seconds
         while (left := until - time.monotonic()) > 0:
             try:
@@ -171,7 +181,7 @@ class _Follower:
 
 
 def state(job: Object) -> str:
-    """What a RayJob does, in a line."""
+    """The state of a RayJob, in a line."""
     status, spec = job.get("status") or {}, job.get("spec") or {}
     deployment, job_status = _deployment(job), status.get("jobStatus") or ""
     if job["metadata"].get("deletionTimestamp"):
@@ -208,7 +218,7 @@ def ending(job: Object) -> tuple[int, str]:
 
 
 def _message(status: Object) -> str:
-    """Of the message its first line, less what announces the lines of the log that follow."""
+    """The first line of the status's message, without the announcement of the log's last lines."""
     return one_line(str(status.get("message") or "")).partition(", last available logs")[0]
 
 

@@ -13,16 +13,16 @@ from datetime import datetime
 from platform.kubernetes.client import Away, Cluster, Object, Patience, Refused
 from platform.text import first_line
 
-WAITING_LINES = 10_000  # read ahead of whoever prints them
-FAILURES_OF_OLD = 3  # an older pod whose node is gone must not keep the newest from being read
+WAITING_LINES = 10_000  # read and not printed yet, at most
+FAILURES_OF_OLD = 3  # of an older pod, after which the next one is read: its node may be lost
 
 
 class SubmitterLogs:
-    """Reads in a thread what all submitters of a RayJob say, in the order in which they were made."""
+    """Reads the logs of all submitters of a RayJob on a daemon thread, in the order in which the pods were created."""
 
     def __init__(self, cluster: Cluster, namespace: str, name: str, patience: Patience) -> None:
         self.lines: queue.Queue[str | None] = queue.Queue(WAITING_LINES)
-        self.trouble = ""  # why the log cannot be read, other than that the server is away
+        self.trouble = ""  # why the log cannot be read, unless the server is away
         self._cluster, self._namespace, self._name, self._patience = cluster, namespace, name, patience
         self._pods: dict[str, PodLog] = {}  # by uid
         self._said: dict[str, Counter[int]] = {}  # hashes of the lines of a submission, by its Job's uid
@@ -32,33 +32,34 @@ class SubmitterLogs:
         threading.Thread(target=self._run, name="submitter-logs", daemon=True).start()
 
     def finish(self) -> None:
-        """The job is over: read what is left, then end."""
+        """Let the thread read the rest of the log, and end."""
         self._over.set()
 
     def stop(self) -> None:
-        """Nobody reads the lines any more."""
+        """End the thread; no more lines are needed."""
         self._stopped.set()
         self._over.set()
 
     def _run(self) -> None:
         while not self._stopped.is_set():
-            over = self._over.is_set()  # before looking: what was said until then is found
+            over = self._over.is_set()  # before reading, which then finds all lines until now
             try:
                 self._read_all()
                 if over:
                     break
                 self._over.wait(self._patience.poll_s)
-            except Away:  # whoever looks at the job says so
+            except Away:  # `follow` reports it
                 self._stopped.wait(min(1.0, self._patience.poll_s))
-            except Exception as error:  # whoever reads the lines would wait for a dead thread
+            except Exception as error:  # or the reader of the lines would wait for a dead thread
                 self.trouble = f"{type(error).__name__}: {first_line(error)}"
                 break
         self._put(None)
 
     def _read_all(self) -> None:
-        """
+        """Read the new lines of all pods into the queue.
+
         Raises:
-            Away: with what was read until then in the queue.
+            Away: the server does not answer; lines read before are in the queue.
         """
         try:
             pods = self._cluster.pods(self._namespace, f"job-name={self._name}")
@@ -67,18 +68,19 @@ class SubmitterLogs:
                 self._read(pod, newest=pod is pods[-1])
             self.trouble = ""
         except Refused as refused:
-            if refused.status == 401:  # of a token that was good a moment ago: the next one is fetched
+            if refused.status == 401:  # the token has just expired: the next one is fetched
                 raise Away(str(refused)) from refused
             self.trouble = str(refused)
 
     def _read(self, pod: Object, *, newest: bool) -> None:
-        """
+        """Read the new lines of one pod into the queue.
+
         Raises:
-            Refused: the log is not for us.
-            Away: while there is hope.
+            Refused: we may not read the log.
+            Away: the server does not answer, and reading is worth another attempt.
         """
         log = self._log(pod)
-        follow = newest and not self._over.is_set()  # an older one that still "runs" is on a node that is lost
+        follow = newest and not self._over.is_set()  # an older pod that still "runs" is on a lost node
         try:
             for line in log.read(self._cluster, self._namespace, pod, follow=follow):
                 if log.is_new(line):
@@ -87,7 +89,7 @@ class SubmitterLogs:
                 if self._stopped.is_set():
                     return
         except Refused as refused:
-            if refused.status not in (400, 404):  # it has not started yet, it is gone already
+            if refused.status not in (400, 404):  # 400: it has not started yet; 404: it is gone already
                 raise
         except Away:
             log.failures += 1
@@ -126,7 +128,7 @@ class PodLog:
         self._done = False
 
     def is_new(self, line: str) -> bool:
-        """A second submitter of the same submission tells the Ray job's log from its beginning once more."""
+        """Whether no earlier pod has printed the line: a second submitter prints the Ray job's whole log again."""
         if self.expected[hash(line)] > 0:
             self.expected[hash(line)] -= 1
             return False

@@ -1,4 +1,7 @@
-"""Why a RayJob's pods do not run yet, in a few words: what the scheduler, the node or the quota say."""
+"""Why a RayJob's pods do not run yet: the messages of scheduler, nodes and quota, shortened.
+
+In: pods and events as plain dicts. Out: a part of a line.
+"""
 
 import re
 from collections import Counter
@@ -11,13 +14,15 @@ _LONGEST = 160
 
 
 def situation(pods: list[Object], warnings: list[Object], owners: set[str]) -> str:
-    """
+    """Summarise what the pods wait for.
+
     Args:
         pods: of the RayJob.
         warnings: the namespace's, oldest first.
-        owners: names of the objects that make the pods: what they were refused.
+        owners: names of the objects that create the pods, whose refusals count.
+
     Returns:
-        "" if all is well.
+        such as `waiting for 2 of 3 pods (2 pending: Insufficient cpu)`; "" if all run.
     """
     said = {_about(event): event for event in warnings}  # the newest of each object
     waiting = [pod for pod in pods if not _is_ready(pod)]

@@ -1,6 +1,6 @@
-"""A RayJob of KubeRay 1.7 from a config. Pure: what a cluster makes of it is `submit`'s affair.
+"""The manifest of a RayJob of KubeRay 1.7. Pure: `submit` talks to the cluster.
 
-In: the composed config, the names of its members, the command line's words. Out: the manifest as plain dicts.
+In: the composed config, the names of its members, the command line's overrides. Out: the manifest as plain dicts.
 """
 
 import importlib.metadata
@@ -14,12 +14,12 @@ from platform.config.cluster import ClusterConfig
 from platform.config.kubernetes import KUBE_CRON_NAME, KUBE_NAME, KubeConfig
 from platform.config.sections import Config, Experiment
 from platform.data.order import steps_of
-from platform.kubernetes.entrypoint import entrypoint, needs_cache, words_for_pods
+from platform.kubernetes.entrypoint import entrypoint, needs_cache, overrides_for_pods
 from platform.kubernetes.templates import autoscaler, head, head_shared_gb, submitter, worker
 
 GROUP = "ray.io/v1"
 SUBMITTER_RETRIES = 3  # of the pod that submits: it finds the job it has submitted, and follows it
-LAST_LINES_S = 30  # a cluster outlives its job for so long, so that the submitter has its last lines
+LAST_LINES_S = 30  # from a job's end to its cluster's, so that the submitter gets the last lines of the log
 TRAINING = ("train", "ensemble")  # the other jobs of an experiment are called NAME-evaluate
 
 
@@ -36,12 +36,12 @@ class Pods:
 
 
 def rayjob(experiment: Experiment, given: Config, overrides: list[str]) -> dict[str, Any]:
-    """The manifest; a RayCronJob with `cluster.kube.schedule`.
+    """Make the manifest of a RayJob, or of a RayCronJob with `cluster.kube.schedule`.
 
     Args:
         experiment: as composed.
-        given: its config with paths as they were given: pods resolve them, not this machine.
-        overrides: the words it was composed from.
+        given: its config with paths as they were given, which are resolved in the pods.
+        overrides: that it was composed from.
 
     Raises:
         ConfigError: it cannot run as a RayJob.
@@ -50,7 +50,7 @@ def rayjob(experiment: Experiment, given: Config, overrides: list[str]) -> dict[
     assert kube is not None
     name, pods = name_of(experiment), pods_of(experiment)
     given = replace(given, cluster=_cluster_there(given, kube, pods))
-    spec = _spec(given, kube, name, pods, entrypoint(words_for_pods(given, overrides)))
+    spec = _spec(given, kube, name, pods, entrypoint(overrides_for_pods(given, overrides)))
     metadata = {
         "name": name,
         "namespace": kube.namespace,
@@ -64,8 +64,8 @@ def rayjob(experiment: Experiment, given: Config, overrides: list[str]) -> dict[
 
 
 def _cluster_there(config: Config, kube: KubeConfig, pods: Pods) -> ClusterConfig:
-    """The settings of the command in the pods. Where pods come when asked for, as many lanes as fit into all that may
-    come: Ray does not tell the launcher of those. Packing needs no GPU."""
+    """The section `cluster` of the command in the pods. Where pods are scaled it has as many lanes as fit into the most
+    pods, of which Ray does not tell the launcher. Packing needs no GPU."""
     cluster = replace(config.cluster, gpus_per_worker=gpus_of(config))
     if not pods.are_scaled:
         return cluster
@@ -74,12 +74,12 @@ def _cluster_there(config: Config, kube: KubeConfig, pods: Pods) -> ClusterConfi
 
 
 def gpus_of(config: Config) -> int:
-    """Of each worker."""
+    """Number of GPUs of each worker."""
     return 0 if config.job == "pack" else config.cluster.gpus_per_worker or 0
 
 
 def name_of(experiment: Experiment) -> str:
-    """What the RayJob is called: Kubernetes takes small letters, digits and hyphens.
+    """The RayJob's name: Kubernetes takes lower-case letters, digits and hyphens.
 
     Raises:
         ConfigError: the experiment's name is too long for one, or does not begin with a letter.
@@ -96,10 +96,10 @@ def name_of(experiment: Experiment) -> str:
 
 
 def pods_of(experiment: Experiment) -> Pods:
-    """As many as said, or as the members need that train side by side.
+    """The number of worker pods: `cluster.kube.pods`, or what the members need to train side by side.
 
     Raises:
-        ConfigError: not one member's workers fit, or nobody said how many trials of a sweep run side by side.
+        ConfigError: the workers of one member do not fit, or a sweep does not tell how many trials run side by side.
     """
     cluster, kube = experiment.config.cluster, experiment.config.cluster.kube
     assert kube is not None
@@ -144,7 +144,7 @@ def _spec(config: Config, kube: KubeConfig, name: str, pods: Pods, command: str)
 
 
 def _ending(kube: KubeConfig) -> dict[str, Any]:
-    """What goes away when. Kueue suspends jobs, which the operator allows only with its older settings."""
+    """When cluster and RayJob are deleted. Kueue suspends jobs, which the operator allows only with older settings."""
     after_failure = max(LAST_LINES_S, kube.keep_failed_s)
     if kube.queue is not None:
         return {"suspend": True, "shutdownAfterJobFinishes": True, "ttlSecondsAfterFinished": after_failure}
@@ -191,17 +191,17 @@ def _cluster(config: Config, kube: KubeConfig, name: str, pods: Pods) -> dict[st
 
 
 def _object_store(shared_gb: int) -> dict[str, str]:
-    """Half of the shared memory is Ray's, the other half NCCL's; without a number Ray takes more than there is."""
+    """Half of the shared memory for Ray, the other half for NCCL; by default Ray takes more than there is."""
     return {"object-store-memory": str(shared_gb * 2**30 // 2)}
 
 
 def _labels(name: str) -> dict[str, str]:
-    """What Services, network policies and people find the pods of a job by."""
+    """The labels by which Services, network policies and people find the pods of a job."""
     return {"app.kubernetes.io/part-of": "platform", "app.kubernetes.io/instance": name}
 
 
 def _scheduler_labels(kube: KubeConfig, name: str) -> dict[str, str]:
-    """What the operator hands on to the scheduler that it was set up with, and Kueue reads itself."""
+    """Labels that Kueue reads, or that the operator passes to its batch scheduler."""
     queue = {"kueue.x-k8s.io/queue-name": kube.queue, "kueue.x-k8s.io/priority-class": kube.queue_priority}
     gangs: dict[str, dict[str, str | None]] = {
         "none": queue,

@@ -1,4 +1,7 @@
-"""What an API server refuses, as one line with the remedy."""
+"""The API server's refusals as one line with the remedy.
+
+In: the answer and the manifest. Out: a ConfigError.
+"""
 
 from platform.config.checks import ConfigError
 from platform.kubernetes.client import Cluster, Object, Refused
@@ -11,7 +14,7 @@ OPERATOR = (
 
 
 def explained(refused: Refused, cluster: Cluster, manifest: Object) -> ConfigError:
-    """Why `manifest` cannot be submitted."""
+    """The error that says why `manifest` cannot be submitted, and what to do."""
     namespace, name = manifest["metadata"]["namespace"], manifest["metadata"]["name"]
     kubectl = cluster.kubectl(namespace)
     said = one_line(refused.message)
@@ -45,8 +48,8 @@ def explained(refused: Refused, cluster: Cluster, manifest: Object) -> ConfigErr
 
 
 def _is_admission(refused: Refused) -> bool:
-    """Quotas, Pod Security and webhooks answer 403 as well, and a role does not help."""
-    return any(word in refused.message for word in ("exceeded quota", "admission webhook", "ValidatingAdmissionPolicy"))
+    """Whether a 403 is of a quota, Pod Security or a webhook, where another role does not help."""
+    return any(part in refused.message for part in ("exceeded quota", "admission webhook", "ValidatingAdmissionPolicy"))
 
 
 def _first_cause(refused: Refused) -> str:

@@ -1,4 +1,4 @@
-"""A manifest as text: for people to read, keep beside the experiment, and apply.
+"""A manifest as YAML, to read, to keep beside the experiment, and to apply.
 
 In: the manifest. Out: YAML with a head that says where it came from.
 """
@@ -16,8 +16,8 @@ from platform.text import first_line
 
 
 def text(manifest: dict[str, Any], overrides: list[str]) -> str:
-    """YAML, headed by the command that made it and the one that applies it."""
-    shown = [word for word in overrides if not word.startswith("cluster.render_to=")]
+    """The manifest as YAML, headed by the command that made it and the one that applies it."""
+    shown = [override for override in overrides if not override.startswith("cluster.render_to=")]
     command = shlex.join([*COMMAND, *shown])
     head = f"# Rendered, not written: {command}\n# Run it with: kubectl apply -f THIS_FILE\n"
     return head + yaml.dump(manifest, Dumper=_Plain, sort_keys=False, width=120)
@@ -34,7 +34,7 @@ class _Plain(yaml.SafeDumper):
 
 
 def write(rendered: str, to: str) -> None:
-    """Into a file, or to the terminal for "-".
+    """Write the YAML into a file, or to the terminal for "-".
 
     Raises:
         ConfigError: it cannot be written there.

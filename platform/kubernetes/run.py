@@ -14,10 +14,13 @@ from platform.kubernetes.rayjob import gpus_of, pods_of, rayjob
 
 
 def run(experiment: Experiment, given: Config, overrides: list[str], check: Callable[[Experiment], int]) -> int:
-    """`job=check` stays here: what it would take, and the plan.
+    """Render the RayJob, or submit and follow it; `job=check` prints what it would take, and checks here.
 
     Args:
-        check: that job, for this machine.
+        experiment: as composed.
+        given: its config with paths as they were given.
+        overrides: of the command line.
+        check: runs `job=check` on this machine.
 
     Returns:
         0 where it is only rendered or left alone, else the status of the job's own command.
@@ -44,7 +47,7 @@ def run(experiment: Experiment, given: Config, overrides: list[str], check: Call
 
 
 def _check(experiment: Experiment, manifest: dict[str, Any], check: Callable[[Experiment], int]) -> int:
-    """What it would take, what runs there, and the plan as far as this machine sees the data."""
+    """Print resources and command of the RayJob, and check as far as this machine sees the data."""
     print(summary(experiment))
     spec = manifest["spec"].get("jobTemplate", manifest["spec"])
     print(f"there       {spec['entrypoint'].replace(' job=check', '')}")
@@ -57,7 +60,7 @@ def _check(experiment: Experiment, manifest: dict[str, Any], check: Callable[[Ex
 
 
 def summary(experiment: Experiment) -> str:
-    """What it takes from the cluster, on one line."""
+    """One line with the resources that the experiment takes from the cluster."""
     cluster, kube = experiment.config.cluster, experiment.config.cluster.kube
     assert kube is not None
     pods = pods_of(experiment)

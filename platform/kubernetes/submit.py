@@ -19,15 +19,20 @@ _DELETION_S = 600.0  # pods get their grace period
 
 
 def submit(manifest: Object, *, context: str | None, follow: bool, patience: Patience | None = None) -> int:
-    """
+    """Create a RayJob, or find the same one that is there, and follow it.
+
     Args:
         manifest: a RayJob with name and namespace.
-        context: of the kubeconfig; None: its current one, or the pod's own cluster.
-        follow: print status and log until the end; else return once it is there.
+        context: of the kubeconfig; None: its current one, or the cluster of the pod this runs in.
+        follow: print status and log until the end; else return once it is created.
+        patience: time limits.
+
     Returns:
-        0 if the job succeeded (without `follow`: is there), else its exit code; 130: interrupted; 75: out of sight.
+        0 if the job succeeded (without `follow`: is created), else its exit code; 130: interrupted; 75: the API server
+        does not answer any more.
+
     Raises:
-        ConfigError: nothing was changed, but a finished job of that name may be deleted.
+        ConfigError: it cannot be created. Nothing was changed, but a finished job of that name may be deleted.
     """
     patience = patience or Patience()
     submission = _Submission(manifest, patience)
@@ -46,7 +51,7 @@ def submit(manifest: Object, *, context: str | None, follow: bool, patience: Pat
 
 
 class _Submission:
-    """A manifest on its way to being a RayJob, and how far it got."""
+    """The submission of a manifest, and how far it is."""
 
     cluster: Cluster
     job: Object
@@ -59,7 +64,7 @@ class _Submission:
         self.remedy = "is the address right, is the network (VPN) up? kubectl cluster-info tells"
 
     def begin(self, context: str | None) -> None:
-        """Have the RayJob there: made now, or found with the same content."""
+        """Create the RayJob, or find one with the same content."""
         self.cluster = connect(context, self._patience)
         self._kubectl = self.cluster.kubectl(self._namespace)
         self.remedy = f"is the address right, is the network (VPN) up? {self._kubectl} cluster-info tells"
@@ -67,7 +72,7 @@ class _Submission:
         if present and not _is_over(present):
             self._attach(present)
         else:
-            # Schema and admission say no before anything is deleted or made.
+            # A dry run first: schema and admission refuse before anything is deleted or created.
             self.cluster.create(self._renamed() if present else self._manifest, dry_run=True)
             if present:
                 self._delete(present)
@@ -75,9 +80,10 @@ class _Submission:
         self._say_addresses()
 
     def _attach(self, present: Object) -> None:
-        """
+        """Take the RayJob that is there for this submission.
+
         Raises:
-            ConfigError: what runs under this name is another job.
+            ConfigError: it is another job.
         """
         wanted = self.cluster.create(self._renamed(), dry_run=True)
         found = differences(wanted, present)
@@ -91,7 +97,7 @@ class _Submission:
         print(f"{where} is there already, with the same command: following it", flush=True)
 
     def _delete(self, present: Object) -> None:
-        """Have a job that is over gone, with all that it owned."""
+        """Delete a job that is over, and wait until all that it owned is gone."""
         where = f"rayjob {self._namespace}/{self._name}"
         if not present["metadata"].get("deletionTimestamp"):
             print(f"{where} has ended before ({state(present)}): it is made anew, and resumes", flush=True)
@@ -115,7 +121,7 @@ class _Submission:
         return left is not None and left["metadata"]["uid"] == uid
 
     def _create(self) -> None:
-        self._is_sent = True  # an answer that is lost on its way does not undo it
+        self._is_sent = True  # before the answer, which may be lost
         before = self.remedy
         self.remedy = "whether the RayJob was made is not known; the same command finds out, and follows it"
         self.job = self.cluster.create(self._manifest)
@@ -123,7 +129,7 @@ class _Submission:
         print(f"rayjob {self._namespace}/{self._name} is submitted", flush=True)
 
     def _renamed(self) -> Object:
-        """For a dry run while the name is taken."""
+        """The manifest with another name, for a dry run while its own is taken."""
         name = f"{self._name[:40]}-{secrets.token_hex(3)}"
         return self._manifest | {"metadata": self._manifest["metadata"] | {"name": name}}
 
@@ -139,7 +145,7 @@ class _Submission:
         )
 
     def say_how_it_goes_on(self) -> None:
-        """After Ctrl-C."""
+        """Print how to go on after Ctrl-C."""
         if not self._is_sent:
             print("\ninterrupted: nothing was submitted", flush=True)
             return

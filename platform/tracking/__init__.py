@@ -1,1 +1,1 @@
-"""What MLflow is told: a journal on disk, and the thread that delivers it. Only mlflow_store.py imports MLflow."""
+"""MLflow runs through a journal on disk, which a thread delivers. Only mlflow_store.py imports MLflow."""

@@ -1,9 +1,8 @@
-"""An append-only file of JSON lines that somebody else delivers: what is not delivered yet survives any crash.
+"""An append-only file of JSON lines, the queue of what is to be delivered to MLflow: it survives any crash.
 
-In: entries (plain dicts). Out: the oldest entries not delivered, in order. Each line carries its number, and a small
-file beside the journal says, a line each time, up to which number all is delivered and what is new of what the
-deliverer wants to remember: the two agree in whatever moment the process dies. An entry may be read twice (again by the
-next process), never skipped.
+In: entries (plain dicts). Out: the oldest entries not delivered, in order. Each line has a number. A file beside the
+journal has a line for each delivery: up to which number all is delivered, and new notes of the deliverer. The two agree
+whenever the process dies. An entry may be read twice (again by the next process), never skipped.
 """
 
 import contextlib
@@ -23,8 +22,8 @@ from platform.files import write_atomically
 from platform.text import first_line
 
 log = logging.getLogger("platform.tracking.tracker")
-EMPTIED_ABOVE = 1_000_000  # bytes of delivered lines that are kept at most
-SHORTENED_ABOVE = 100_000  # bytes beside it; at least as many as when it was shortened last
+EMPTIED_ABOVE = 1_000_000  # bytes of delivered lines after which the journal is emptied
+SHORTENED_ABOVE = 100_000  # bytes of the file beside it after which that is rewritten as one line
 
 
 @dataclass(frozen=True)
@@ -36,33 +35,36 @@ class Entry:
 
 
 class Journal:
-    """Any thread appends; one thread reads and says what is delivered. One process at a time. A signal handler that
-    raises inside `append` (Ctrl-C) leaves it whole: at worst a line is there twice, and read once."""
+    """Any thread appends, one thread reads and marks as delivered; one process at a time.
+
+    A signal handler that raises inside `append` (Ctrl-C) leaves the file whole: at worst a line is there twice, and
+    read once.
+    """
 
     def __init__(self, path: Path) -> None:
-        """Open what is there; nothing is written before the first `append`."""
+        """Open the journal at `path`, if it is there; nothing is written before the first `append`."""
         self.path = path
         self._beside = path.with_suffix(".delivered.json")
         self._lock = threading.Lock()  # guards all below
         self._file: int | None = None
-        self._unwritten: deque[tuple[Entry, bytes]] = deque()  # the disk did not take them yet
-        self._disk_is_full = False  # said so once
+        self._unwritten: deque[tuple[Entry, bytes]] = deque()  # in memory, as the disk did not take them yet
+        self._disk_is_full = False  # and was reported
         self._beside_is_whole = False  # and can be added to
         self._shortened_to = 0  # bytes of the file beside it
         self._unnoted: dict[str, Any] = {}  # of the notes: the disk did not take them yet
         self._delivered, self.notes = self._read_beside()
         self._next_at = 0  # bytes; no entry before is undelivered
-        self._last_settled = self._delivered  # number of the last entry that does not wait in memory
+        self._last_on_disk = self._delivered  # number of the last entry that is on disk or delivered
         self._repair()
 
     @property
     def waiting(self) -> int:
-        """Entries not delivered yet."""
+        """Number of entries not delivered yet."""
         with self._lock:
             return self._last() - self._delivered
 
     def append(self, content: dict[str, Any]) -> None:
-        """Add an entry. Returns once the operating system has it, or the disk refuses it: then it waits in memory."""
+        """Add an entry: to the operating system before this returns, or to memory where the disk refuses it."""
         with self._lock:
             entry = Entry(self._last() + 1, content)
             self._unwritten.append((entry, _line(entry)))
@@ -81,7 +83,7 @@ class Journal:
         return entries
 
     def on_disk(self) -> Iterator[Entry]:
-        """The entries not delivered, less those that wait in memory for the disk."""
+        """Yield the entries not delivered, without those that wait in memory for the disk."""
         with contextlib.suppress(FileNotFoundError), self.path.open("rb") as file:
             file.seek(self._next_at)
             last = self._delivered
@@ -96,25 +98,30 @@ class Journal:
                     self._next_at += len(line)
 
     def delivered(self, number: int, notes: dict[str, Any]) -> None:
-        """All up to `number` is delivered. `notes` is what is new of `self.notes`, which is kept beside it: the two
-        change together. Costs what is new, not what there is."""
+        """Mark all entries up to `number` as delivered, and keep new notes, in one write.
+
+        Args:
+            number: of an entry.
+            notes: new or changed keys of `self.notes`; the write is as large as these alone.
+        """
         with self._lock:
             self._delivered = number
             self.notes |= notes
             self._unnoted |= notes
-            self._last_settled = max(self._last_settled, number)
+            self._last_on_disk = max(self._last_on_disk, number)
             while self._unwritten and self._unwritten[0][0].number <= number:
                 self._unwritten.popleft()
             try:
                 self._write_beside(number)
             except OSError as error:
-                self._say_full(error)  # after a crash some entries are read again
+                self._report_full(error)  # after a crash some entries are read again
                 return
             if number == self._last() and self.path.exists() and self.path.stat().st_size > EMPTIED_ABOVE:
                 os.truncate(self.path, 0)  # numbers go on: dying before or after this line is the same
                 self._next_at = 0
 
     def close(self) -> None:
+        """Write what waits in memory, if the disk takes it, and close the file."""
         with self._lock:
             self._write()
             if self._file is not None:
@@ -137,7 +144,7 @@ class Journal:
             return 0, {}
 
     def _write_beside(self, number: int) -> None:
-        """A line more, or, where there are many, one line for all."""
+        """Append a line to the file beside the journal, or rewrite it as one line where it has grown."""
         there = self._beside_is_whole and self._beside.exists()
         if there and self._beside.stat().st_size <= max(SHORTENED_ABOVE, 2 * self._shortened_to):
             append_change(self._beside, {"delivered": number, "notes": self._unnoted})
@@ -147,10 +154,10 @@ class Journal:
         self._unnoted = {}
 
     def _last(self) -> int:
-        return self._unwritten[-1][0].number if self._unwritten else self._last_settled
+        return self._unwritten[-1][0].number if self._unwritten else self._last_on_disk
 
     def _repair(self) -> None:
-        """Find the last whole line and its number, and cut off what a killed process left behind it."""
+        """Find the number of the last whole line, and cut off the torn one of a killed process behind it."""
         size = 0
         try:
             with self.path.open("rb") as file:
@@ -159,22 +166,22 @@ class Journal:
                         break
                     size += len(line)
                     entry = _parse(line)
-                    self._last_settled = max(self._last_settled, entry.number if entry else 0)
+                    self._last_on_disk = max(self._last_on_disk, entry.number if entry else 0)
         except FileNotFoundError:
             return
         if size < self.path.stat().st_size:
             os.truncate(self.path, size)
 
     def _write(self) -> None:
-        """Put what waits in memory on disk, or leave it there."""
+        """Write what waits in memory, as far as the disk takes it."""
         try:
             while self._unwritten:
                 entry, line = self._unwritten[0]
                 self._write_line(line)
-                self._last_settled = entry.number
+                self._last_on_disk = entry.number
                 self._unwritten.popleft()
         except OSError as error:
-            self._say_full(error)
+            self._report_full(error)
         else:
             self._disk_is_full = False
 
@@ -190,7 +197,7 @@ class Journal:
             os.truncate(self._file, size)  # half a line would spoil the next
             raise
 
-    def _say_full(self, error: OSError) -> None:
+    def _report_full(self, error: OSError) -> None:
         if not self._disk_is_full:
             self._disk_is_full = True
             log.warning("%s cannot be written (%s); entries wait in memory", self.path, first_line(error))
@@ -201,7 +208,7 @@ def _line(entry: Entry) -> bytes:
 
 
 def _parse(line: bytes) -> Entry | None:
-    """None for a line that a failing disk has spoilt."""
+    """The line's entry; None where a failing disk has damaged it."""
     try:
         content = json.loads(line)
         return Entry(content.pop("n"), content)

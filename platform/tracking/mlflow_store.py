@@ -1,4 +1,4 @@
-"""MLflow as a replica of the tracking journal: what each operation does there; doing it twice is doing it once.
+"""MLflow as a replica of the tracking journal: each operation applied to it, idempotently.
 
 In: operations, in order. Out: runs on an MLflow server or in a database. The only module that imports MLflow, which
 takes seconds: `tracker.py` imports it in its thread.
@@ -26,14 +26,14 @@ from platform.tracking.operations import Artifact, Finish, Metrics, Operation, P
 
 log = logging.getLogger("platform.tracking.tracker")
 METRICS_PER_BATCH, PARAMS_PER_BATCH, PARAM_LENGTH, TAG_LENGTH = 1000, 100, 6000, 8000  # MLflow's limits
-MODEL_TRAINING = "custom_model_development"  # MLflow's word for it; its pages open on runs and charts, not on traces
+MODEL_TRAINING = "custom_model_development"  # kind of experiment whose MLflow page opens on runs, not on traces
 KEY_TAG = "platform.run"  # our key of a run, as a tag of it
-HEALED_BY_PEOPLE = (401, 403, 407)  # of the credentials, not of the operation: everything waits until they are right
-MAY_PASS = (*HEALED_BY_PEOPLE, 408, 425, 429, 499)
+AUTH_STATUSES = (401, 403, 407)  # the credentials are wrong, not the operation: retried until somebody mends them
+RETRYABLE_STATUSES = (*AUTH_STATUSES, 408, 425, 429, 499)
 
 
 class Unreachable(Exception):
-    """There is no MLflow to speak to, whatever is to be said."""
+    """No MLflow answers at the address, or its experiment cannot be used: no operation can be delivered."""
 
 
 class NoRun(Exception):
@@ -61,16 +61,16 @@ class Replica:
         self._compared: set[str] = set()  # runs whose `newest` MLflow has confirmed since the last failure
 
     def deliver(self, operations: list[Operation]) -> None:
-        """One operation, or several Metrics.
+        """Apply one operation, or several Metrics; a run that somebody has deleted in MLflow is made again.
 
         Raises:
-            Exception: whatever MLflow, requests and SQLAlchemy raise; see `refuses`. Then call again with the same.
+            Exception: whatever MLflow, requests and SQLAlchemy raise; see `refuses`. Call again with the same.
         """
         client = self._connected()
         try:
             self._deliver(client, operations)
         except Exception as error:
-            self._compared.clear()  # what has no answer may have been done
+            self._compared.clear()  # an operation without an answer may have been applied
             if not refuses(error):
                 raise
             gone = {each.run for each in operations if each.run in self._opened and self._is_gone(client, each.run)}
@@ -82,7 +82,7 @@ class Replica:
             self._deliver(client, operations)
 
     def answers(self) -> bool:
-        """Whether MLflow answers a plain question now."""
+        """Whether MLflow answers a plain request now."""
         try:
             self._connected().get_experiment(self._experiment_id)
         except Exception:  # as in `deliver`
@@ -165,7 +165,7 @@ class Replica:
             client.delete_tag(run_id, tag)
 
     def _find(self, client: MlflowClient, run: str) -> str | None:
-        """The run that a process made and did not live to note."""
+        """The MLflow run that an earlier process has made, where it died before it noted its id."""
         found = client.search_runs([self._experiment_id], f"tags.`{KEY_TAG}` = '{run}'", max_results=1)
         return found[0].info.run_id if found else None
 
@@ -194,8 +194,9 @@ class Replica:
                 newest.update({point.key: max(point.step, newest.get(point.key, -1)) for point in batch})
 
     def _compare(self, client: MlflowClient, run: str) -> None:
-        """Learn which points MLflow has: a process that died, or an answer that was lost, may have written some. (Of
-        points at the same step, time and value MLflow keeps one, so summaries need no comparing.)"""
+        """Ask MLflow for the newest step of each metric: an earlier process, or a request whose answer was lost, may
+        have written points. (MLflow keeps one of points with the same step, time and value, so summaries may repeat.)
+        """
         run_id = self._id(run)
         if run not in self._compared:
             points = client.get_run(run_id).data._metric_objs  # MLflow's public view has no steps
@@ -209,13 +210,14 @@ class Replica:
 
 
 def _shortened(value: str, limit: int) -> str:
-    """As MLflow takes it, with its true length where that is more. `config.yaml` beside the run has all of it."""
+    """Cut to what MLflow takes, with a note of the full length; `config.yaml` among the artifacts has all of it."""
     mark = f" ... ({len(value)} characters)"
     return value if len(value) <= limit else value[: limit - len(mark)] + mark
 
 
 def ask(tracking: TrackingConfig) -> None:
-    """
+    """Check that MLflow answers and that its experiment can be used.
+
     Raises:
         ConfigError: nothing answers at `tracking.uri`, or its experiment is deleted.
     """
@@ -232,7 +234,13 @@ def ask(tracking: TrackingConfig) -> None:
 
 
 def histories(tracking: TrackingConfig, run_id: str, keys: Iterable[str]) -> dict[str, list[tuple[int, float]]]:
-    """The points (step, value) of a run's metrics, as they were logged."""
+    """The points (step, value) of a run's metrics, in the order of logging.
+
+    Args:
+        tracking: the server or database.
+        run_id: MLflow's.
+        keys: names of metrics.
+    """
     client = connect(tracking)
     found = {key: client.get_metric_history(run_id, key) for key in keys}
     return {
@@ -242,24 +250,29 @@ def histories(tracking: TrackingConfig, run_id: str, keys: Iterable[str]) -> dic
 
 
 def statuses(tracking: TrackingConfig, run_ids: Iterable[str]) -> list[str]:
-    """How runs ended."""
+    """The MLflow status of each run: RUNNING, FINISHED, FAILED or KILLED."""
     client = connect(tracking)
     return [client.get_run(run_id).info.status for run_id in run_ids]
 
 
 def connect(tracking: TrackingConfig) -> MlflowClient:
+    """Make a client for `tracking.uri`, without retries of its own: the journal's reader retries.
+
+    Raises:
+        ConfigError: MLflow would read another path out of the URI.
+    """
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
-    os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")  # at the end of each run, into our table
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")  # the journal's reader tries again
+    os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")  # it would print into our table
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     _escape_own_folder()
     logging.getLogger("alembic").setLevel(logging.WARNING)
-    logging.getLogger("mlflow").setLevel(logging.CRITICAL)  # it also raises what it logs, at every attempt
+    logging.getLogger("mlflow").setLevel(logging.CRITICAL)  # what it logs it also raises, at every attempt
     _require_plain_path(tracking.uri)
     return MlflowClient(unsealed(tracking.uri))
 
 
 def _escape_own_folder() -> None:
-    """MLflow hands its folder to alembic in a configuration where % begins a reference to another entry."""
+    """Double the % in MLflow's folder, which it gives to alembic in a configuration where % is a reference."""
     folder = str(Path(mlflow.__file__).parent)
     if "%" in folder:
         from mlflow.store.db import utils
@@ -268,7 +281,8 @@ def _escape_own_folder() -> None:
 
 
 def _require_plain_path(uri: str) -> None:
-    """
+    """Refuse a path with %, which MLflow unquotes.
+
     Raises:
         ConfigError: MLflow would write to another folder.
     """
@@ -279,9 +293,9 @@ def _require_plain_path(uri: str) -> None:
 
 
 def refuses(error: BaseException) -> bool:
-    """Whether MLflow (or a file) has said no to this operation, and would again."""
+    """Whether an error is a refusal of this operation, by MLflow or a file, so that retrying is no use."""
     if isinstance(error, MlflowException):
-        if error.error_code == "ENDPOINT_NOT_FOUND":  # somebody else answers at this address
+        if error.error_code == "ENDPOINT_NOT_FOUND":  # another server answers at this address
             return False
         status = error.get_http_status_code()
     elif isinstance(error, requests.HTTPError) and error.response is not None:
@@ -289,7 +303,7 @@ def refuses(error: BaseException) -> bool:
     else:
         missing = (NoRun, FileNotFoundError, IsADirectoryError, PermissionError, ValueError, TypeError)
         return isinstance(error, missing) and not isinstance(error, requests.RequestException)
-    return 400 <= status < 500 and status not in MAY_PASS
+    return 400 <= status < 500 and status not in RETRYABLE_STATUSES
 
 
 def _experiment(client: MlflowClient, tracking: TrackingConfig) -> str:
@@ -310,7 +324,7 @@ def _deleted(experiment: Experiment) -> str:
 
 
 def _moved(client: MlflowClient, experiment: Experiment, uri: str) -> str | None:
-    """A line about a database that was moved or copied: MLflow has noted in it, as a whole path, where files go."""
+    """A warning where a database was moved or copied: MLflow keeps the absolute path of its artifacts in it."""
     place = str(experiment.artifact_location)
     if not uri.startswith("sqlite") or "://" in place.removeprefix("file://"):
         return None

@@ -1,6 +1,6 @@
-"""What is told to MLflow, one dataclass an operation; in the tracking journal each is a line of JSON.
+"""The operations on MLflow, a dataclass each; in the tracking journal each is a line of JSON.
 
-Runs have keys of our own, made before MLflow has heard of them: `mlflow_store` knows which MLflow run each is.
+Runs have keys of our own, made before MLflow knows of them; `mlflow_store` maps them to MLflow's run ids.
 """
 
 from dataclasses import asdict, dataclass
@@ -9,7 +9,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Start:
-    """Make a run, or take it up again: RUNNING, without its "error" tag; made anew if somebody has deleted it."""
+    """Make a run, or resume it: RUNNING, without its "error" tag; made again if somebody has deleted it."""
 
     run: str
     name: str
@@ -20,7 +20,7 @@ class Start:
 
 @dataclass(frozen=True)
 class Params:
-    """Settings of a run; the first launch's stay."""
+    """Parameters of a run; those that it has already stay, as MLflow does not change any."""
 
     run: str
     values: dict[str, str]
@@ -28,7 +28,7 @@ class Params:
 
 @dataclass(frozen=True)
 class Text:
-    """A small file; the first launch's stays."""
+    """A small text file among the artifacts; one that is there already stays."""
 
     run: str
     path: str
@@ -37,7 +37,7 @@ class Text:
 
 @dataclass(frozen=True)
 class Metrics:
-    """Points (metric, value, step) of one moment."""
+    """Points (metric, value, step) logged at the same time."""
 
     run: str
     at_ms: int  # since the epoch
@@ -47,6 +47,8 @@ class Metrics:
 
 @dataclass(frozen=True)
 class Tag:
+    """Set a tag of a run."""
+
     run: str
     key: str
     value: str
@@ -54,7 +56,7 @@ class Tag:
 
 @dataclass(frozen=True)
 class Artifact:
-    """A file, uploaded as it is when MLflow answers."""
+    """Upload a file, with the content it has when MLflow answers."""
 
     run: str
     path: str
@@ -63,10 +65,12 @@ class Artifact:
 
 @dataclass(frozen=True)
 class Finish:
+    """End a run as FINISHED, FAILED or KILLED."""
+
     run: str
     status: str
     at_ms: int
-    if_running: bool = False  # leave one that has ended as it is
+    if_running: bool = False  # a run that has ended keeps its status
 
 
 Operation = Start | Params | Text | Metrics | Tag | Artifact | Finish
@@ -83,11 +87,13 @@ NAMES = {kind: name for name, kind in KINDS.items()}
 
 
 def encode(operation: Operation) -> dict[str, Any]:
+    """An operation as a plain dict for the journal."""
     return {"do": NAMES[type(operation)], **asdict(operation)}
 
 
 def decode(content: dict[str, Any]) -> Operation:
-    """
+    """The operation that `encode` has made a dict of.
+
     Raises:
         ValueError: another version of the platform wrote it.
     """

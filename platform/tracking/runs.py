@@ -1,7 +1,7 @@
-"""The MLflow runs of one experiment: a parent, a child a member, each ended as what it was.
+"""The MLflow runs of one experiment: a parent run, and a child run for each member or trial.
 
-In: messages while it runs, states and scores at the end. Out: entries of the experiment's tracking journal, which the
-tracker delivers. What a killed launcher could not report, the next one does.
+In: metrics while it runs, states and scores at the end. Out: entries of the experiment's tracking journal, which the
+tracker delivers. What a killed launcher has not reported, the next one reports.
 """
 
 import contextlib
@@ -24,16 +24,24 @@ SMALL_ENOUGH_TO_UPLOAD = 100_000_000  # bytes; larger probabilities stay where t
 
 
 class Runs:
-    """Open runs for `names`; `report` or `interrupt` ends them, `close` lets the writer go."""
+    """Open runs of an experiment; `report` or `interrupt` ends them, `close` ends the delivery."""
 
     def __init__(self, experiment: Experiment, folder: ExperimentFolder, record: Record, names: list[str]) -> None:
+        """Start or resume the runs.
+
+        Args:
+            experiment: its config and members.
+            folder: where the journal is.
+            record: of the experiment; gets the keys of new runs.
+            names: members that are not finished.
+        """
         self._folder, self._record, self._names = folder, record, list(names)
         self._split = experiment.config.evaluation.split
         self._tracker = Tracker(experiment.config.tracking, Journal(folder.tracking))
         parent = record.parent_run = record.parent_run or new_key()
         for name in names:
             record.member_runs.setdefault(name, new_key())
-        folder.write(record)  # before MLflow hears of them: whenever this process dies, the next one takes them up
+        folder.write(record)  # first: if this process dies, the next one resumes these runs
         self._tracker.start(experiment.name, _params(experiment.config), again=parent)
         for name in names:
             run = record.member_runs[name]
@@ -42,7 +50,13 @@ class Runs:
         self._log_kept(*self._names)
 
     def open(self, name: str, config: Config, params: dict[str, str]) -> None:
-        """A trial of a sweep begins, or goes on; `params` are its values, beside those of the config."""
+        """Start or resume the run of a sweep's trial.
+
+        Args:
+            name: of the trial.
+            config: its parameters.
+            params: more parameters, its values in the search space.
+        """
         self._names.append(name)
         run = self._record.member_runs.setdefault(name, new_key())
         self._record.configs[name] = asdict(config)
@@ -54,8 +68,15 @@ class Runs:
     def end(
         self, name: str, status: str, tags: dict[str, str], figures: dict[str, float], *, again: bool = False
     ) -> None:
-        """A trial of a sweep has ended for good, as FINISHED, FAILED or KILLED; `again` has the next launch report it
-        again."""
+        """End the run of a sweep's trial.
+
+        Args:
+            name: of the trial.
+            status: FINISHED, FAILED or KILLED.
+            tags: of the run.
+            figures: final metrics.
+            again: the next launch reports it again.
+        """
         self._names.remove(name)
         self._log_kept(name)
         self._report_goodput(name)
@@ -69,7 +90,7 @@ class Runs:
             self._folder.note_reported(name)
 
     def close_sweep(self, status: str, figures: dict[str, float], files: list[Path], verdict: str) -> None:
-        """The end of a sweep, whose trials have ended: its figures and its report."""
+        """End the parent run of a sweep whose trials have ended, with its figures and the files of its report."""
         parent = self._parent()
         self._tracker.summary(parent, figures)
         for path in files:
@@ -79,17 +100,23 @@ class Runs:
         self._folder.write(self._record)
 
     def _log_kept(self, *names: str) -> None:
-        """What workers reported and no launcher lived to hear; points that were heard are left out."""
+        """Log the metrics that workers have kept while no launcher was alive; known points are left out."""
         for name in names:
             for step, metrics, at in self._folder.member(name).take_reports():
                 self._tracker.log(self._record.member_runs[name], step, metrics, at)
 
     def log(self, name: str, step: int, metrics: dict[str, float], at: float) -> None:
-        """Metrics of a member; `at` in seconds since the epoch."""
+        """Log metrics of a member at a global step; `at` is the time in seconds since the epoch."""
         self._tracker.log(self._record.member_runs[name], step, metrics, at)
 
     def report(self, states: dict[str, MemberState], scores: EnsembleScores | None, tables: list[Path]) -> None:
-        """Scores, files and the true end of every open run."""
+        """End every open run by its member's state, with scores and files.
+
+        Args:
+            states: of all members that were open.
+            scores: of the evaluation; None if there was none.
+            tables: files for the parent run.
+        """
         self._log_kept(*self._names)
         self._report_goodput(*self._names)
         for name in self._names:
@@ -116,7 +143,7 @@ class Runs:
         self._folder.write(self._record)
 
     def interrupt(self, status: str, reason: str) -> None:
-        """End every run as `status` (KILLED or FAILED), members that are finished as FINISHED; `reason` is tagged."""
+        """End every open run as `status` (KILLED or FAILED), finished members as FINISHED; tag them with `reason`."""
         self._report_goodput(*self._names)
         for name in self._names:
             done = self._folder.member(name).state().state == FINISHED or self._is_done_but_for_test(name)
@@ -125,15 +152,15 @@ class Runs:
             self._tracker.finish(self._record.member_runs[name], "FINISHED" if done else status)
         self._tracker.tag(self._parent(), "interrupted", reason)
         self._tracker.finish(self._parent(), status)
-        with contextlib.suppress(OSError):  # on a full disk what changed is beside it
+        with contextlib.suppress(OSError):  # where the disk is full, the changes are in experiment.jsonl
             self._folder.write(self._record)
 
     def _is_done_but_for_test(self, name: str) -> bool:
-        """Whether a training is at its end, and what failed or was interrupted is an evaluation of the test part."""
+        """Whether only an evaluation on the test split has failed or was interrupted, after a finished training."""
         return self._split != "val" and self._folder.member(name).is_finished(1)
 
     def _report_goodput(self, *names: str) -> None:
-        """What the wall time of each member went into, and why each of its attempts ended."""
+        """Log how each member's wall time was spent, and why each of its attempts ended."""
         for name in names:
             if attempts := read_attempts(self._folder.member(name).path):
                 run, found = self._record.member_runs[name], Goodput.of(attempts)
@@ -142,7 +169,7 @@ class Runs:
                 self._tracker.tag(run, DESCRIPTION, table(attempts))
 
     def close(self) -> int:
-        """Returns the entries that still wait for MLflow."""
+        """Wait for the delivery to MLflow; the number of entries still queued in the journal."""
         return self._tracker.close()
 
     def _parent(self) -> str:
@@ -159,8 +186,8 @@ class Runs:
 
 
 def _params(config: Config) -> dict[str, Any]:
-    """A config as what a run is: without the part that this launch evaluates, which the names of the figures tell.
-    MLflow keeps the first value of a parameter for ever."""
+    """A config as parameters, without the split that is evaluated: later evaluations may use another split, and MLflow
+    does not change a parameter. The prefix of the metrics tells the split."""
     params = asdict(config)
     del params["evaluation"]["split"]
     return params

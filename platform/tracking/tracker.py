@@ -1,8 +1,7 @@
-"""Tracking that never waits: what MLflow should get goes to a journal on disk, and one thread delivers it.
+"""Tracking that never waits: runs and metrics are queued in a journal on disk, and a daemon thread delivers it.
 
-In: runs, metrics, files and ends, from the launcher. Out: the same in MLflow, in order and once, also where MLflow was
-away (refused, failing or hanging, from the first moment or in the middle) or the launcher was killed: then the next one
-delivers.
+In: runs, metrics, files and ends, from the launcher. Out: the same in MLflow, in order and once. MLflow may be away at
+any time (refusing, failing, hanging), and the launcher may be killed: then the next one delivers.
 """
 
 import functools
@@ -36,16 +35,16 @@ log = logging.getLogger("platform.tracking.tracker")
 ENTRIES_PER_BATCH = 1000
 GATHER_S = 0.2  # between batches, so that they are worth their transaction
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 1.0, 30.0  # between attempts while MLflow is away
-STUCK_AFTER = 8  # failures, about two minutes, of one operation while MLflow answers others: it is left out
-SAID_AFTER_S = 5.0  # without progress at the end
-AWAY_S, STALLED_S = 10.0, 60.0  # without progress at the end: where MLflow is known to be away, and where it is not
+STUCK_AFTER = 8  # failures (about two minutes) of one operation while MLflow answers others: it is skipped
+SAID_AFTER_S = 5.0  # without progress in `close`, before the wait is reported
+AWAY_S, STALLED_S = 10.0, 60.0  # without progress in `close`, before it gives up: while MLflow is away, and otherwise
 
 
 class Tracker:
     """The runs of one experiment. Every call but `close` returns at once, whatever MLflow does."""
 
     def __init__(self, tracking: TrackingConfig, journal: Journal) -> None:
-        """Go on delivering what waits in the journal."""
+        """Start the thread, which first delivers what is queued from earlier launches."""
         self._tracking, self._journal = tracking, journal
         self._began: dict[str, float] = {}  # run -> seconds since the epoch
         self._newest: dict[tuple[str, str], int] = {}  # (run, metric) -> step of its newest point in the journal
@@ -68,8 +67,18 @@ class Tracker:
         again: str | None = None,
         params: dict[str, str] | None = None,
     ) -> str:
-        """Make a run and return its key; with `again`, take up the run of that key where there is one. Its parameters
-        are the config's, under dotted keys, and `params`."""
+        """Start a run, or resume it.
+
+        Args:
+            name: shown by MLflow.
+            config: parameters, under dotted keys, and the artifact config.yaml.
+            parent: key of the parent run.
+            again: key of a run to resume, or to make under this key.
+            params: more parameters.
+
+        Returns:
+            our key of the run.
+        """
         run = again or new_key()
         began = self._began.setdefault(run, time.time())
         self._put(Start(run, name, parent, began, _tags()))
@@ -79,8 +88,14 @@ class Tracker:
         return run
 
     def log(self, run: str, step: int, metrics: dict[str, float], at: float | None = None) -> None:
-        """Metrics of a moment. Points the run has already (a restarted member repeats steps) are left out; system
-        metrics stand at the seconds since the run began."""
+        """Log metrics. Steps that the run has already are left out: a restarted member repeats steps.
+
+        Args:
+            run: key.
+            step: global; for metrics named system/... the seconds since the run began are used instead.
+            metrics: name -> value.
+            at: seconds since the epoch; None: now.
+        """
         at = at or time.time()
         points = []
         for key, value in metrics.items():
@@ -92,15 +107,16 @@ class Tracker:
             self._put(Metrics(run, int(at * 1000), points))
 
     def summary(self, run: str, metrics: dict[str, float]) -> None:
-        """Final figures, written whether or not the run has earlier ones."""
+        """Log final figures at step 0, whether or not the run has earlier ones."""
         points = [(key, float(value), 0) for key, value in metrics.items()]
         self._put(Metrics(run, int(time.time() * 1000), points, summary=True))
 
     def tag(self, run: str, key: str, value: str) -> None:
+        """Set a tag of a run."""
         self._put(Tag(run, key, redacted(value)))
 
     def artifact(self, run: str, path: Path, folder: str | None = None) -> None:
-        """Upload a file, which must stay where it is until then."""
+        """Upload a file into a folder of the run's artifacts; it must stay where it is until it is delivered."""
         self._put(Artifact(run, str(path.absolute()), folder))
 
     def finish(self, run: str, status: str, *, if_running: bool = False) -> None:
@@ -108,10 +124,13 @@ class Tracker:
         self._put(Finish(run, status, int(time.time() * 1000), if_running))
 
     def close(self, wait_s: float = AWAY_S) -> int:
-        """Wait until all is delivered: as long as it goes on, and at most `wait_s` while MLflow is away.
+        """Wait for the delivery as long as it makes progress, then end the thread.
+
+        Args:
+            wait_s: seconds without progress after which to give up while MLflow is away.
 
         Returns:
-            The entries that still wait in the journal.
+            number of entries still queued in the journal.
         """
         self._hurry.set()
         self._more.set()
@@ -128,12 +147,12 @@ class Tracker:
                     log.warning("waiting for MLflow at %s, %s", self._tracking.uri, self._thread.where())
         self._closing.set()
         self._more.set()
-        self._thread.join(1)  # it may hang in a call: it is a daemon, and what it does is done again
+        self._thread.join(1)  # it may hang in a request, which the next launch repeats: it is a daemon thread
         self._journal.close()
         return self._journal.waiting
 
     def _remember(self) -> None:
-        """When runs began and how far their metrics are: of what is delivered, then of what waits."""
+        """Collect when runs began and the newest step of each metric, delivered or queued."""
         for run, known in self._journal.notes.items():
             self._began[run] = known["began"]
             self._newest |= {(run, key): step for key, step in known["newest"].items()}
@@ -149,7 +168,7 @@ class Tracker:
         self._more.set()
 
     def _deliver_all(self) -> None:
-        """The thread: batches of what has come, tried again with growing pauses while MLflow is away."""
+        """The thread's loop: deliver batches, with growing pauses between attempts while MLflow is away."""
         replica: Replica | None = None
         pause_s = FIRST_PAUSE_S
         while not self._closing.is_set():
@@ -175,13 +194,13 @@ class Tracker:
         return Replica(self._tracking, {run: DeliveredRun(**known) for run, known in self._journal.notes.items()})
 
     def _deliver(self, replica: "Replica", batch: list[Entry]) -> None:
-        """Deliver a batch less what MLflow refuses for good, which is said."""
+        """Deliver a batch without what MLflow refuses for good, which is reported."""
         try:
             replica.deliver([decode(entry.content) for entry in batch])
-        except Exception as error:  # as above
+        except Exception as error:  # of any of MLflow's libraries
             if not self._leaves_out(replica, error):
                 raise
-            if len(batch) > 1:  # which of them?
+            if len(batch) > 1:  # find out which of them
                 for entry in batch:
                     self._deliver(replica, [entry])
             else:
@@ -220,7 +239,7 @@ class Tracker:
         if not self._away:
             self._away = True
             log.warning(
-                "MLflow at %s does not answer (%s); training goes on, what it should get waits in %s",
+                "MLflow at %s does not answer (%s); training goes on, metrics are queued in %s",
                 self._tracking.uri,
                 first_line(error),
                 self._journal.path,
@@ -237,27 +256,28 @@ class Tracker:
 
 
 def new_key() -> str:
-    """A run's name before MLflow has heard of it."""
+    """A new key for a run, before MLflow knows of it."""
     return uuid.uuid4().hex
 
 
 def mlflow_ids(journal: Path) -> dict[str, str]:
-    """The MLflow run of each of our keys, as far as MLflow has been told."""
+    """Our keys of runs -> MLflow's run ids, of the runs that are delivered."""
     return {run: known["id"] for run, known in Journal(journal).notes.items()}
 
 
 def require_answer(tracking: TrackingConfig) -> None:
-    """
+    """Check that MLflow answers, which is asked for by `tracking.required`.
+
     Raises:
-        ConfigError: nothing answers at `tracking.uri`.
+        ConfigError: nothing answers at `tracking.uri`, or its experiment is deleted.
     """
-    from platform.tracking.mlflow_store import ask  # as above
+    from platform.tracking.mlflow_store import ask  # MLflow takes seconds to import
 
     ask(tracking)
 
 
 def _first_batch(entries: list[Entry]) -> list[Entry]:
-    """All metrics up to the first operation of another kind, or that one operation."""
+    """The metrics up to the first operation of another kind, or that one operation."""
     return list(takewhile(lambda entry: entry.content.get("do") == "metrics", entries)) or entries[:1]
 
 
@@ -269,7 +289,7 @@ def _tags() -> dict[str, str]:
 
 @functools.cache
 def git_commit() -> str | None:
-    """The checkout's commit, with "-dirty" where files differ from it; of an image, the one it was built from."""
+    """The checkout's commit, with "-dirty" where files differ; in a container image, the commit it was built from."""
     if commit := os.environ.get("PLATFORM_COMMIT"):
         return commit
     try:
@@ -281,6 +301,6 @@ def git_commit() -> str | None:
 
 @functools.cache
 def environment() -> str:
-    """The installed distributions, as a constraints file."""
+    """The installed distributions as a constraints file: NAME==VERSION a line."""
     found = {f"{dist.metadata['Name']}=={dist.version}" for dist in importlib.metadata.distributions()}
     return "\n".join(sorted(found, key=str.lower)) + "\n"

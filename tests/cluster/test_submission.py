@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from platform.cluster.submission import FOLDER, JOB, NAME, Submission, different_words, entrypoint, submission
+from platform.cluster.submission import FOLDER, JOB, NAME, Submission, difference, entrypoint, submission
 from platform.config.checks import ConfigError
 from platform.config.sections import CheckpointConfig, Config, DataConfig, Experiment, StorageConfig, TrackingConfig
 
@@ -35,9 +35,9 @@ def test_words_pass_a_shell_unchanged():
 
 def test_words_that_differ_are_told_apart_whatever_their_order():
     ours = entrypoint(["name=a", "optim.lr=0.1"])
-    assert different_words(ours, entrypoint(["optim.lr=0.1", "name=a"])) == ""
-    assert different_words(ours, entrypoint(["name=a", "optim.lr=0.2"])) == "optim.lr=0.1 instead of optim.lr=0.2"
-    assert different_words(ours, entrypoint(["name=a"])) == "optim.lr=0.1 instead of nothing"
+    assert difference(ours, entrypoint(["optim.lr=0.1", "name=a"])) == ""
+    assert difference(ours, entrypoint(["name=a", "optim.lr=0.2"])) == "optim.lr=0.1 instead of optim.lr=0.2"
+    assert difference(ours, entrypoint(["name=a"])) == "optim.lr=0.1 instead of nothing"
 
 
 def test_a_job_says_what_it_is_and_an_id_is_used_once():

@@ -184,7 +184,7 @@ def test_whoever_follows_may_leave_and_come_back_and_a_stopped_job_goes_on_later
 
         status, output = launch(*words, here, "training.epochs=4", environment=TOKEN)
         assert status == 2
-        assert "with other words (here training.epochs=4 instead of nothing)" in output
+        assert "with other overrides (here training.epochs=4 instead of nothing)" in output
 
         second = follow(*words, far)
         output = _read_until(second, "1 member(s) in 1 lane(s)")

@@ -266,7 +266,7 @@ def test_an_absent_server_is_said_once_and_everything_waits(
         assert tracker.close(wait_s=0.5) == 5
     (record,) = [each for each in caplog.records if each.name.startswith(("platform", "mlflow", "urllib3"))]
     assert record.getMessage().startswith(f"MLflow at http://127.0.0.1:{port} does not answer (")
-    assert record.getMessage().endswith(f"); training goes on, what it should get waits in {path}")
+    assert record.getMessage().endswith(f"); training goes on, metrics are queued in {path}")
     assert "\n" not in record.getMessage()
 
 

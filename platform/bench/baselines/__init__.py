@@ -1,1 +1,1 @@
-"""What a Ray Train or Ray Tune user would write without this project: the yardsticks of job=bench."""
+"""The baselines of job=bench: what a Ray Train or Ray Tune user would write without this project."""

@@ -1,6 +1,6 @@
-"""The yardstick of `job=bench`: the least that a Ray Train job needs until its first training step.
+"""The baseline of `job=bench bench.parts=[launch]`: the least that a Ray Train job does until its first training step.
 
-Arguments: output folder, image size, classes, batch size, processors. Writes the time of the first step.
+Arguments: output folder, image size, classes, batch size, CPUs. Writes the time of the first step.
 """
 
 import sys
@@ -30,6 +30,7 @@ def train(config: dict[str, str]) -> None:
 
 
 def main() -> None:
+    """Start Ray and run one training step."""
     folder, size, classes, batch, cpus = sys.argv[1:]
     ray.init()
     config = {"folder": folder, "size": size, "classes": classes, "batch": batch, "cpus": cpus}

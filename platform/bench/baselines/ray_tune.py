@@ -1,4 +1,4 @@
-"""The yardstick of `job=bench bench.parts=[sweep]`: trials as Ray's documentation shows them, a Ray Train job in each.
+"""The baseline of `job=bench bench.parts=[sweep]`: trials as Ray's documentation shows them, a Ray Train job in each.
 
 Argument: a JSON object, see `platform.bench.sweep`. Writes when Tune starts and ends, and each trial's training.
 """
@@ -18,7 +18,7 @@ from ray.tune.integration.ray_train import TuneReportCallback
 
 
 def train(job: dict[str, Any]) -> None:
-    """Steps on random images, and one report."""
+    """Train on random images, and report once at the end."""
     import torch
     import torch.nn.functional as F
 
@@ -44,7 +44,7 @@ def train(job: dict[str, Any]) -> None:
 
 
 def trial(job: dict[str, Any]) -> None:
-    """What Tune runs: it only waits for its Ray Train job."""
+    """The function that Tune runs: it only waits for its Ray Train job."""
     TorchTrainer(
         train,
         train_loop_config=job,
@@ -58,12 +58,13 @@ def trial(job: dict[str, Any]) -> None:
 
 
 class Clock(tune.Callback):
-    """Notes when Tune begins with its first trial, and when its newest is over."""
+    """Writes when Tune starts its first trial, and when its newest trial has ended."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
     def on_step_begin(self, iteration: int, trials: list[Any], **info: Any) -> None:
+        """Write the time, the first time only."""
         began = self._folder / "began"
         if not began.exists():
             began.write_text(str(time.time()))
@@ -73,11 +74,12 @@ class Clock(tune.Callback):
 
 
 def main() -> None:
+    """Run the trials that the JSON argument describes."""
     job = json.loads(sys.argv[1])
     folder = Path(job["folder"])
     ray.init(address="local", resources={"trial": job["side_by_side"]})  # address: whatever else runs on this machine
     tune.Tuner(
-        tune.with_resources(trial, {"trial": 1}),  # no processor: those are for the Ray Train jobs
+        tune.with_resources(trial, {"trial": 1}),  # no CPUs: those are for the Ray Train jobs
         param_space=job | {"lr": tune.grid_search(job["rates"])},
         tune_config=tune.TuneConfig(max_concurrent_trials=job["side_by_side"]),
         run_config=tune.RunConfig(storage_path=str(folder / "tune"), callbacks=[Clock(folder)], verbose=0),

@@ -1,4 +1,4 @@
-"""The yardstick of `job=bench bench.parts=[restart]`: a plain Ray Train job that goes on when a worker dies.
+"""The baseline of `job=bench bench.parts=[restart]`: a plain Ray Train job that goes on when a worker dies.
 
 Argument: a JSON object, see `platform.bench.restart`. Writes the process and time of every step of every rank.
 """
@@ -19,7 +19,7 @@ from ray.train.torch import TorchTrainer
 
 
 def train(job: dict[str, Any]) -> None:
-    """Step on random images; once started again, no further than the next checkpoint."""
+    """Train on random images; after a restart, up to the next checkpoint."""
     import torch
     import torch.nn.functional as F
 
@@ -58,6 +58,7 @@ def train(job: dict[str, Any]) -> None:
 
 
 def main() -> None:
+    """Run the job that the JSON argument describes."""
     job = json.loads(sys.argv[1])
     ray.init(address="local")  # whatever else runs on this machine
     TorchTrainer(

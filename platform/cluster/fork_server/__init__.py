@@ -1,6 +1,6 @@
-"""Ray's processes without their imports: a server has everything imported, and forks each of them.
+"""Ray's processes without their imports: a server has imported everything, and forks each of them.
 
-`command` is what a runtime environment names as its Python; `client` runs for each process that Ray starts, and has
-`server` fork it; `preload` says what is imported before; `child` is what becomes of the fork. Of the rest of the
-platform nothing is needed.
+`command` is the Python that a runtime environment names; `client` runs for each process that Ray starts, and asks
+`server` to fork it; `preload` lists what is imported before; `child` turns the fork into the process. None of it needs
+the rest of the platform.
 """

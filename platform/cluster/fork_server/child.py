@@ -1,6 +1,6 @@
-"""What becomes of a fork: the process that Ray would have started.
+"""Turns a fork of the server into the process that Ray would have started.
 
-In: a request as the client sent it. Out: its script runs, with nothing of the server's but what was imported.
+In: a request as the client sent it. Out: its script runs; of the server it has only the imported modules.
 """
 
 import atexit
@@ -25,7 +25,7 @@ _generators: list[random.Random] = []
 
 @dataclass(frozen=True)
 class Request:
-    """What a process is given by its parent."""
+    """What a process gets from its parent."""
 
     streams: list[int]  # descriptors of its standard input, output and error
     directory: str
@@ -38,10 +38,14 @@ class Request:
 
     @classmethod
     def read(cls, file: int, streams: list[int]) -> "Request":
-        """From a file that `client.request_words` has filled, which is closed.
+        """Read a request, and close its file.
+
+        Args:
+            file: descriptor of a file that `client.request_words` has filled.
+            streams: descriptors of standard input, output and error.
 
         Raises:
-            ValueError: it was not.
+            ValueError: the file has something else.
         """
         with open(file, "rb") as request:
             request.seek(0)
@@ -60,8 +64,10 @@ def _pair(text: str) -> tuple[int, int]:
 
 
 def say_and_ask(connection: socket.socket) -> None:
-    """Tell the client that this process is there, and go on only if it is still wanted: the client may have ended, or
-    given up. It waits for this process's word, not the server's, which may be killed after the fork."""
+    """Tell the client that this process is forked, and end unless the client answers: it may have ended or given up.
+
+    The message comes from this process, because the server may be killed after the fork.
+    """
     connection.settimeout(None)
     with contextlib.suppress(OSError):  # it is gone
         connection.send(f"forked {os.getpid()}".encode())
@@ -75,7 +81,7 @@ def say_and_ask(connection: socket.socket) -> None:
 
 
 def run(request: Request) -> NoReturn:
-    """Run the script, and end as an interpreter does that has run it."""
+    """Run the request's script, and end as an interpreter would."""
     apply(request)
     script = request.arguments[0]
     sys.argv[:] = request.arguments
@@ -92,7 +98,7 @@ def run(request: Request) -> NoReturn:
 
 
 def _paths(script: str) -> list[str]:
-    """The server's, with what depends on where this process starts: its script, relative entries of PYTHONPATH."""
+    """The server's `sys.path`, with this process's own entries: its script, relative ones of PYTHONPATH."""
     own = [] if sys.flags.safe_path else [str(Path(script).absolute().parent)]
     given = os.environ.get("PYTHONPATH")
     relative = [part for part in given.split(os.pathsep) if not part.startswith("/")] if given else []  # "" is here
@@ -101,9 +107,11 @@ def _paths(script: str) -> list[str]:
 
 
 def leave(status: int) -> NoReturn:
-    """Wait for threads, call what is registered for the end, and go: by a signal where the status is negative. Taking
-    the interpreter apart is left out: it would copy all the memory that is shared, and report everything that
-    `preload.share` has set aside as lost."""
+    """Join threads, run exit handlers, and end the process; a negative status is a signal to end by.
+
+    The interpreter is not finalised: that would copy all shared memory, and report the objects that `preload.share` has
+    exempted from garbage collection as leaks.
+    """
     try:
         threading._shutdown()  # pyright: ignore[reportAttributeAccessIssue]  # multiprocessing's children do the same
         atexit._run_exitfuncs()
@@ -125,6 +133,7 @@ def _status(code: object) -> int:
 
 
 def apply(request: Request) -> None:
+    """Take over streams, directory, environment, limits and signal mask of the request."""
     for number, stream in enumerate(request.streams):
         os.dup2(stream, number)
         os.close(stream)
@@ -142,13 +151,15 @@ def apply(request: Request) -> None:
 
 
 def remember_generators() -> None:
-    """Those that libraries keep. To be called before the garbage collector is told to forget what is there."""
+    """Collect the random generators that libraries keep, before `preload.share` hides them from garbage collection."""
     _generators[:] = [each for each in gc.get_objects() if isinstance(each, random.Random)]
 
 
 def reseed() -> None:
-    """No two children draw the same where nobody gives a seed, as no two interpreters do. Generators that a library has
-    seeded while it was imported are seeded anew as well; hashes of strings are the same in all children."""
+    """Seed all random generators anew, so that children without seeds of their own draw different numbers.
+
+    Hashes of strings are the same in all children.
+    """
     for generator in _generators:
         generator.seed()
     if numpy := sys.modules.get("numpy"):
@@ -158,8 +169,8 @@ def reseed() -> None:
 
 
 def count_threads_as_ray_says() -> None:
-    """Ray sets OMP_NUM_THREADS by the CPUs of a task or actor before it runs, for libraries that it imports then. Those
-    that are here already are told by a call."""
+    """Set the threads of imported libraries to OMP_NUM_THREADS, now and whenever Ray sets that by the CPUs of a task or
+    actor: they do not read the variable again."""
     given = os.environ.get("OPENBLAS_NUM_THREADS") or os.environ.get("OMP_NUM_THREADS", "")
     if given.isdigit():  # BLAS had one thread while it was imported
         _set_blas_threads(int(given))
@@ -167,7 +178,7 @@ def count_threads_as_ray_says() -> None:
 
 
 def set_threads(number: int) -> None:
-    """Of torch and of numpy's BLAS."""
+    """Set the number of threads of torch and of numpy's BLAS."""
     if torch := sys.modules.get("torch"):
         torch.set_num_threads(number)
     _set_blas_threads(number)

@@ -1,9 +1,9 @@
-"""What Ray starts instead of a Python interpreter: it has a server fork the process, and stands for it until its end.
+"""What Ray starts instead of a Python interpreter: it asks a server to fork the process, and waits for its end.
 
     python -I -S client.py [--folder=FOLDER] [--preload=MODULES] [--preload-with-ray=MODULES] -- SCRIPT [ARGUMENT...]
 
-In: what a process is given by its parent: arguments, environment, directory, standard streams. Out: its exit status, or
-the signal that ended it. Where no server can be had, it becomes what Ray would have started without all this.
+In: arguments, environment, directory and standard streams from its parent. Out: the process's exit status, or the
+signal that ended it. Where no server can be used, it becomes the process that Ray would have started.
 Standard library only, and little of that: every process of Ray's waits for this script to start.
 """
 
@@ -45,6 +45,7 @@ class NotReady(Exception):
 
 
 def main() -> None:
+    """Have the process forked and wait for it, or become it."""
     open_streams()
     options, flags, arguments = parsed(sys.argv[1:])
     python = [interpreter(), *flags]
@@ -59,7 +60,7 @@ def main() -> None:
 
 
 def open_streams() -> None:
-    """What we open must not take the number of a standard stream that is closed."""
+    """Open standard streams that are closed, so that no other file gets their numbers."""
     for descriptor in (0, 1, 2):
         try:
             os.fstat(descriptor)
@@ -67,11 +68,11 @@ def open_streams() -> None:
             os.open(os.devnull, os.O_RDWR)
 
 
-def parsed(words: "list[str]") -> "tuple[dict[str, str], list[str], list[str]]":
-    """Options of ours; flags and arguments of the interpreter in whose place we are. Ray hands on its own -s and -S."""
-    place = words.index("--")
-    options = dict(word[2:].split("=", 1) for word in words[:place])
-    arguments = words[place + 1 :]
+def parsed(given: "list[str]") -> "tuple[dict[str, str], list[str], list[str]]":
+    """Split the arguments into our options, and flags and arguments of the interpreter; Ray passes on -s and -S."""
+    place = given.index("--")
+    options = dict(each[2:].split("=", 1) for each in given[:place])
+    arguments = given[place + 1 :]
     flags = []
     while arguments[:1] in (["-s"], ["-S"]):
         flags.append(arguments.pop(0))
@@ -79,9 +80,10 @@ def parsed(words: "list[str]") -> "tuple[dict[str, str], list[str], list[str]]":
 
 
 def require_usable(arguments: "list[str]") -> None:
-    """
+    """Check that a server could fork this process.
+
     Raises:
-        NoServer: this process cannot be forked by another than its parent.
+        NoServer: it could not.
     """
     if sys.platform != "linux" or not hasattr(os, "pidfd_open"):
         raise NoServer("it needs Linux and Python 3.9")
@@ -98,10 +100,10 @@ def has_subreaper() -> bool:
 
 
 def private_folder(options: "dict[str, str]", arguments: "list[str]") -> str:
-    """Where sockets are, which only this user can enter: of the Ray session, beside its own sockets.
+    """The folder of the servers' sockets, in the Ray session's, which only this user can enter; made if need be.
 
     Raises:
-        NoServer: there is none.
+        NoServer: others can enter it.
     """
     folder = options.get("folder") or os.path.join(os.path.dirname(argument(arguments, "--raylet-name=")), "fork")
     try:
@@ -115,7 +117,8 @@ def private_folder(options: "dict[str, str]", arguments: "list[str]") -> str:
 
 
 def argument(arguments: "list[str]", flag: str) -> str:
-    """
+    """The value of the argument that begins with `flag`, which ends in `=`.
+
     Raises:
         NoServer: there is none.
     """
@@ -128,7 +131,7 @@ def argument(arguments: "list[str]", flag: str) -> str:
 def forked(
     folder: str, python: "list[str]", options: "dict[str, str]", arguments: "list[str]"
 ) -> "tuple[socket.socket, int | None]":
-    """A process that runs `arguments`: the connection to its server, and its pidfd.
+    """Have a process forked that runs `arguments`: the connection to its server, and its pidfd.
 
     Raises:
         NoServer: no server answers.
@@ -157,9 +160,10 @@ def forked(
 
 
 def raise_if_failed(path: str) -> None:
-    """
+    """Look for the note of another client that has failed lately; a server that becomes ready removes it.
+
     Raises:
-        NoServer: somebody has tried lately, in vain. The server, if it gets ready after all, removes the note.
+        NoServer: there is one.
     """
     try:
         with open(path) as file:
@@ -170,14 +174,14 @@ def raise_if_failed(path: str) -> None:
 
 
 def noted(path: str, reason: str) -> str:
-    """For those who come after: they need not try. Returns the reason."""
+    """Write the note of a failure, so that other clients need not try; the reason."""
     with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600), "w") as file:
         file.write(reason)
     return reason
 
 
 def is_repeated(path: str) -> bool:
-    """Whether this has happened lately: once may be chance."""
+    """Whether this has happened before within the last minutes: once may be chance."""
     before = os.stat(path).st_mtime if os.path.exists(path) else 0.0
     os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW, 0o600))
     os.utime(path)
@@ -185,7 +189,7 @@ def is_repeated(path: str) -> bool:
 
 
 def last_line(log: str) -> str:
-    """What a server has said last, as part of a sentence: its log goes with a Ray that ends."""
+    """The last line of a server's log in parentheses, for a message: the log may be removed with its Ray."""
     try:
         with open(log, "rb") as file:
             file.seek(max(0, os.fstat(file.fileno()).st_size - 500))
@@ -197,7 +201,7 @@ def last_line(log: str) -> str:
 
 
 def interpreter() -> str:
-    """The one that Ray would have started: its raylet knows, as this script may run by another."""
+    """The interpreter that Ray would have started, from its raylet's arguments; this script may run by another one."""
     own = sys.executable
     try:
         with open(f"/proc/{os.environ[RAYLET]}/cmdline", "rb") as file:
@@ -222,17 +226,17 @@ def name_of(python: "list[str]", options: "dict[str, str]") -> str:
 
 
 def environment(variables: "dict[str, str] | os._Environ[str]") -> "list[str]":
-    """What a server's environment must have in common with those of its children."""
+    """The variables that a server must have in common with its children, as NAME=VALUE, sorted."""
     return [f"{key}={variables[key]}" for key in sorted(variables) if key not in NOT_COMPARED]
 
 
 def connected(
     folder: str, key: str, python: "list[str]", options: "dict[str, str]", arguments: "list[str]"
 ) -> "socket.socket":
-    """A connection to the server of this key, which is started if there is none.
+    """Connect to the server of this key, which is started if there is none.
 
     Raises:
-        NoServer: none can be.
+        NoServer: none can be started.
     """
     path = os.path.join(folder, key)
     if len(os.fsencode(path)) > SOCKET_PATH_BYTES:
@@ -255,7 +259,8 @@ def connected(
 
 
 def connect(path: str) -> "socket.socket | None":
-    """
+    """Connect to a server's socket; None: nobody listens there.
+
     Raises:
         NoServer: another user listens there.
     """
@@ -271,7 +276,7 @@ def connect(path: str) -> "socket.socket | None":
 
 
 def connect_warm(folder: str, path: str) -> "socket.socket | None":
-    """The server that waits for its first process, if there is one: from then on it is that of this key."""
+    """Connect to the warm server, which waits for its first process and becomes that of this path; None: no such."""
     try:
         os.rename(os.path.join(folder, WARM), path)
     except FileNotFoundError:
@@ -280,16 +285,16 @@ def connect_warm(folder: str, path: str) -> "socket.socket | None":
 
 
 def peer(connection: "socket.socket") -> "tuple[int, int]":
-    """(process, user) at the other end, as the kernel knows them."""
+    """Process and user id at the other end, from the kernel."""
     credentials = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)
     return int.from_bytes(credentials[:4], sys.byteorder), int.from_bytes(credentials[4:8], sys.byteorder)
 
 
 def locked(folder: str) -> int:
-    """The folder's descriptor, which holds its lock until it is closed.
+    """Lock a folder; the descriptor, which keeps the lock until it is closed.
 
     Raises:
-        NoServer: somebody else keeps it.
+        NoServer: another process keeps the lock.
     """
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     end = time.monotonic() + LOCK_S
@@ -305,10 +310,10 @@ def locked(folder: str) -> int:
 
 
 def make_room(folder: str, path: str) -> None:
-    """Remove what ended servers have left. Called with the folder's lock held.
+    """Remove the sockets of ended servers. The caller holds the folder's lock.
 
     Raises:
-        NoServer: too many are alive.
+        NoServer: too many servers are alive.
     """
     alive = 0
     for name in os.listdir(folder):
@@ -330,7 +335,7 @@ def is_socket(path: str) -> bool:
 
 
 def listening(path: str) -> "socket.socket":
-    """Whoever connects waits in its queue until the server is ready."""
+    """Make a listening socket; clients that connect wait in its queue until the server is ready."""
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     listener.bind(path)
     listener.listen(QUEUED)
@@ -338,7 +343,7 @@ def listening(path: str) -> "socket.socket":
 
 
 def log_of(folder: str, arguments: "list[str]") -> str:
-    """A file among the logs of the Ray session; where there is none, in the folder."""
+    """Path of the servers' log: among the logs of the Ray session, or in `folder` where there are none."""
     try:
         session = os.path.dirname(os.path.dirname(argument(arguments, "--raylet-name=")))
     except NoServer:
@@ -348,7 +353,7 @@ def log_of(folder: str, arguments: "list[str]") -> str:
 
 
 def start_server(listener: "socket.socket", python: "list[str]", log: str, options: "list[str]") -> None:
-    """It has the listening socket, a process group of its own, and init as its parent: it is nobody's worker."""
+    """Start a server with the listening socket, a process group of its own and init as its parent."""
     server = os.path.join(os.path.dirname(os.path.abspath(__file__)), "server.py")
     command = [*python, server, f"--listener={listener.fileno()}", *options]
     child = os.fork()
@@ -371,15 +376,18 @@ def start_server(listener: "socket.socket", python: "list[str]", log: str, optio
 
 
 def ask(connection: "socket.socket", path: str, arguments: "list[str]") -> "int | None":
-    """Have a process forked, and let it go; returns its pidfd, None if it has ended already.
+    """Ask the server to fork a process, and let that run; its pidfd, None if it has ended already.
 
-    `path` is the server's, which may have been started under another name.
+    Args:
+        connection: to the server.
+        path: of the server's socket, which tells a warm server its new name.
+        arguments: of the process.
 
     Raises:
-        NoServer: the server says why not.
-        EOFError, ConnectionError: it is gone.
+        NoServer: the server refuses, with its reason.
+        EOFError, ConnectionError: it has ended.
         TimeoutError: it does not answer.
-        NotReady: it takes too long.
+        NotReady: it still imports after `READY_S`.
     """
     end = time.monotonic() + READY_S
     request = os.memfd_create("request")  # no message is too long in a file
@@ -405,6 +413,7 @@ def ask(connection: "socket.socket", path: str, arguments: "list[str]") -> "int 
 
 
 def pidfd_of(pid: int) -> "int | None":
+    """The pidfd of a process; None: it has ended."""
     try:
         return os.pidfd_open(pid)
     except ProcessLookupError:
@@ -412,7 +421,7 @@ def pidfd_of(pid: int) -> "int | None":
 
 
 def request_words(arguments: "list[str]") -> "list[str]":
-    """What the process is to have of this one: read by `child.Request`."""
+    """What the process takes over from this one, as `child.Request` reads it."""
     blocked = ",".join(str(int(number)) for number in signal.pthread_sigmask(signal.SIG_BLOCK, []))
     umask = os.umask(0)
     os.umask(umask)
@@ -425,17 +434,17 @@ def request_words(arguments: "list[str]") -> "list[str]":
 
 
 def end_hung(path: str) -> bool:
-    """A server that does not answer would have every process wait for it. What it has forked lives on.
+    """Kill a server that does not answer, for which every process would wait; processes that it has forked live on.
 
-    The kernel names who has called `listen` last before one connects: the server, once it runs. Who has started it has
-    connected before that, so another connection is made. False: it does not run yet.
+    A new connection is made, because the kernel names the process that has called `listen` last before it: the server,
+    once it runs. False: it does not run yet.
     """
     try:
         connection = connect(path)
         pid = peer(connection)[0] if connection else os.getpid()
         with open(f"/proc/{pid}/cmdline", "rb") as file:
-            words = file.read()
-        is_server = b"fork_server/server.py" in words or b"ray::fork_server" in words
+            command = file.read()
+        is_server = b"fork_server/server.py" in command or b"ray::fork_server" in command
         if is_server:
             os.kill(pid, signal.SIGKILL)
         os.unlink(path)
@@ -459,6 +468,8 @@ def wait_for(process: "int | None", connection: "socket.socket") -> None:
 
 
 def hand_on_signals(process: "int | None") -> None:
+    """Forward signals to the process."""
+
     def send(number: int, _: object) -> None:
         try:
             if process is not None:
@@ -471,7 +482,7 @@ def hand_on_signals(process: "int | None") -> None:
 
 
 def status_of(connection: "socket.socket") -> "int | None":
-    """How the process has ended, as `os.waitpid` says; None where the server is gone."""
+    """The process's status from its server, as of `os.waitpid`; None: the server has ended."""
     try:
         message = connection.recv(64).decode().split()
     except (ConnectionError, TimeoutError):
@@ -480,6 +491,7 @@ def status_of(connection: "socket.socket") -> "int | None":
 
 
 def end_as(status: "int | None") -> None:
+    """End this process with a status of `os.waitpid`: the same exit status, or the same signal."""
     if status is None:
         os._exit(1)
     if os.WIFSIGNALED(status):
@@ -493,7 +505,7 @@ def end_as(status: "int | None") -> None:
 
 
 def start_unforked(command: "list[str]", reason: str) -> None:
-    """Become what Ray would have started; whoever runs in it can tell."""
+    """Become the process that Ray would have started; its environment has the reason."""
     os.environ[STATE] = reason
     os.execv(command[0], command)
 

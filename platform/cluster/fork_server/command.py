@@ -1,7 +1,7 @@
 """The command that a runtime environment names as `py_executable`, so that Ray's processes are forked.
 
-In: where this package is on the nodes. Out: a line for bash. Ray writes it behind `exec`, and the worker's arguments
-behind it (`ray/_private/runtime_env/context.py`): quoting is ours.
+In: where this package is on the nodes. Out: a quoted line for bash. Ray puts it between `exec` and the worker's
+arguments (`ray/_private/runtime_env/context.py`).
 """
 
 import os
@@ -35,33 +35,44 @@ exec "${python:-${command%% *}}" "$@"
 def command(
     python: str, root: Path | None, *, folder: Path | None, preload: Iterable[str], preload_with_ray: Iterable[str]
 ) -> str:
-    """
+    """Make the command.
+
     Args:
-        python: an interpreter, if the node has it; the process's own is what its raylet would start.
+        python: an interpreter for the client, if the node has it; the process's own is that of its raylet.
         root: of the checkout on the nodes; None: it is the job's working_dir.
-        folder: for sockets, of this user alone; None: below the Ray session's.
-        preload, preload_with_ray: modules that are imported before the fork; those that import Ray are apart.
+        folder: for sockets, which only this user can enter; None: in the Ray session's.
+        preload: modules that are imported before the fork.
+        preload_with_ray: modules that import Ray.
+
+    Returns:
+        a line for bash.
     """
     options = _options(preload, preload_with_ray) | ({"folder": str(folder)} if folder else {})
     client = str(root / CLIENT) if root else CLIENT
-    return shlex.join(["bash", "-c", LINE.strip(), "fork_server", python, client, *_words(options), "--"])
+    return shlex.join(["bash", "-c", LINE.strip(), "fork_server", python, client, *_flags(options), "--"])
 
 
 def start_warm(
     python: str, folder: Path, *, preload: Iterable[str], preload_with_ray: Iterable[str]
 ) -> "subprocess.Popen[bytes]":
-    """Start a server before there is a raylet: it imports what does not need one, and becomes the server of the first
-    process that Ray starts. It ends with that raylet, or with this process where none comes.
+    """Start a server before there is a raylet, to import `preload` early.
 
-    `folder` is made, and is the one for the sockets of `command`.
+    It becomes the server of the first process that Ray starts, and ends with that raylet, or with this process if there
+    is none.
+
+    Args:
+        python: the interpreter.
+        folder: for sockets, the one given to `command`; it is made.
+        preload: modules that are imported at once.
+        preload_with_ray: modules that import Ray.
     """
     folder.mkdir(mode=0o700)
     listener = listening(str(folder / WARM))
-    own = ["--warm", f"--watch={os.getpid()}", *_words(_options(preload, preload_with_ray))]
-    words = [python, str(SERVER), f"--listener={listener.fileno()}", *own]
+    own = ["--warm", f"--watch={os.getpid()}", *_flags(_options(preload, preload_with_ray))]
+    arguments = [python, str(SERVER), f"--listener={listener.fileno()}", *own]
     with listener, (folder / LOG).open("ab") as log:
         return subprocess.Popen(
-            words, cwd="/", stdin=subprocess.DEVNULL, stdout=log, stderr=log, pass_fds=[listener.fileno()],
+            arguments, cwd="/", stdin=subprocess.DEVNULL, stdout=log, stderr=log, pass_fds=[listener.fileno()],
             process_group=0, env=dict(os.environ),  # less what C libraries have set: readline does
         )  # fmt: skip
 
@@ -70,5 +81,5 @@ def _options(preload: Iterable[str], preload_with_ray: Iterable[str]) -> dict[st
     return {"preload": ",".join(preload), "preload-with-ray": ",".join(preload_with_ray)}
 
 
-def _words(options: dict[str, str]) -> list[str]:
+def _flags(options: dict[str, str]) -> list[str]:
     return [f"--{name}={value}" for name, value in options.items()]

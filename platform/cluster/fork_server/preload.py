@@ -1,5 +1,5 @@
-"""What is imported before the fork: each with its reason. Importing it must start no thread, open no connection and
-leave CUDA alone, and have Ray make no ids; `require_forkable` and `require_own_ids` look after that."""
+"""The modules that are imported before the fork, each with its reason. Importing them must start no thread, open no
+connection, not touch CUDA and make no ids of Ray; `require_forkable` and `require_own_ids` check that."""
 
 import gc
 import importlib
@@ -39,8 +39,8 @@ WITHOUT_THREADS = {
 
 
 def preload(modules: Iterable[str]) -> list[str]:
-    """Import what is there of `modules`; returns a line for each that is not. The garbage collector finds next to
-    nothing meanwhile, and would take a third of the time."""
+    """Import modules; a message for each that cannot be. Without garbage collection, which would take a third of the
+    time and find next to nothing."""
     missing = []
     gc.disable()
     before = {name: os.environ.get(name) for name in WITHOUT_THREADS}
@@ -61,9 +61,10 @@ def preload(modules: Iterable[str]) -> list[str]:
 
 
 def require_own_ids() -> None:
-    """
+    """Check that forked processes make different ids of Ray.
+
     Raises:
-        NotForkable: Ray would give the same ids in all children.
+        NotForkable: they make the same ones.
     """
     if "ray" in sys.modules and _id_of_a_child() == _id_of_a_child():
         raise NotForkable("imports have had Ray make ids, and all children would go on with the same ones")
@@ -83,7 +84,7 @@ def _id_of_a_child() -> bytes:
 
 
 def share() -> None:
-    """Objects that the garbage collector never looks at again stay in memory that all children share."""
+    """Exempt all objects from garbage collection, which would copy the memory that children share."""
     gc.collect()
     gc.freeze()
 
@@ -93,9 +94,10 @@ class NotForkable(Exception):
 
 
 def require_forkable(own: Container[int]) -> None:
-    """
+    """Check that a fork of this process would be whole.
+
     Args:
-        own: descriptors of the server's.
+        own: descriptors that the server itself has opened.
 
     Raises:
         NotForkable: an import has started a thread, opened a connection, or touched a GPU.

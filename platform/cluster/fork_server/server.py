@@ -2,11 +2,10 @@
 
     python server.py --listener=DESCRIPTOR [--warm --watch=PID] [--preload=MODULES] [--preload-with-ray=MODULES]
 
-In: clients at its socket. Out: for each a process, and in the end how that has ended. It ends with its raylet, or when
-it has had nothing to do for a while. A process that it has forked ends when its client is killed; if the server itself
-is killed, the process lives on, and nobody looks after that any more.
-A warm one is started before there is a raylet, becomes that of the first who asks, and ends with process PID if nobody
-does.
+In: clients at its socket. Out: for each a process, and its status when that ends. The server ends with its raylet, or
+after a minute without processes. When a client is killed, the server kills its process; if the server itself is killed,
+the processes live on. A warm server is started before there is a raylet, belongs to the raylet of the first client, and
+ends with process PID if there is none.
 """
 
 import contextlib
@@ -36,7 +35,8 @@ Asked = tuple[Request, socket.socket]
 
 
 def main() -> None:
-    options = {word.removeprefix("--"): value for word, _, value in (each.partition("=") for each in sys.argv[1:])}
+    """Serve until the end; in each child, become the process that was asked for."""
+    options = {name.removeprefix("--"): value for name, _, value in (each.partition("=") for each in sys.argv[1:])}
     listener = socket.socket(fileno=int(options["listener"]))
     listener.listen(QUEUED)  # again: from now on the kernel tells clients this process's id
     _close_inherited(listener.fileno())
@@ -54,14 +54,14 @@ def main() -> None:
 
 @dataclass(frozen=True)
 class Child:
-    """A process under way."""
+    """A forked process that runs."""
 
     pid: int
     client: socket.socket
 
 
 class Server:
-    """A loop of one thread over who asks, who has ended and who is gone."""
+    """A loop of one thread over new clients, ended processes and killed clients."""
 
     def __init__(self, listener: socket.socket, options: dict[str, str]) -> None:
         self._listener, self._options = listener, options
@@ -83,7 +83,7 @@ class Server:
             self._load_ray()
 
     def serve(self) -> Asked | None:
-        """Returns in each child, with what it was asked to be; in the server with nothing, when all is over."""
+        """Serve clients: in each child, the request and its client; in the server, None at its end."""
         while True:
             ready = self._ready()
             if self._watched in ready:
@@ -102,7 +102,7 @@ class Server:
                 return None
 
     def _ready(self) -> set[int]:
-        """The descriptors with news. Processes whose clients are gone are ended first."""
+        """Wait for events; the descriptors with some. Processes whose clients were killed are killed first."""
         waited = select.poll()
         for descriptor in (self._watched, self._listener.fileno(), *self._asking, *self._children):
             if descriptor is not None and descriptor >= 0:  # -1: closed
@@ -133,7 +133,7 @@ class Server:
         self._asking[client.fileno()] = client
 
     def _fork(self, client: socket.socket) -> Asked | None:
-        """In the child what it was asked to be; in the server nothing."""
+        """Fork the process that a client asks for: in the child, the request; in the server, None."""
         streams: list[int] = []
         try:
             path, descriptors, _, _ = socket.recv_fds(client, 4096, 4, socket.MSG_CMSG_CLOEXEC)
@@ -173,10 +173,10 @@ class Server:
         _close(descriptors)
 
     def _become_theirs(self, path: str, request: Request) -> None:
-        """Of a warm server, with the first who asks: Ray is imported in the environment that Ray has made.
+        """Make a warm server that of its first client's raylet: import Ray in the environment that Ray has made.
 
         Raises:
-            ValueError: what is imported already may have read other variables.
+            ValueError: modules that are imported already may have read other variables.
         """
         self._at(Path(path))
         _require_equal(_read_by_now(self._environment), _read_by_now(environment(request.environment)))
@@ -191,12 +191,12 @@ class Server:
         self._load_ray()
 
     def _at(self, path: Path) -> None:
-        """Where the socket is: a warm server's is moved when it is taken, which may be before it runs."""
+        """Note where the socket is: a warm server's is renamed by its first client, perhaps before the server runs."""
         with contextlib.suppress(FileNotFoundError):
             self._path, self._file = path, path.stat().st_ino
 
     def _watch(self, pid: str | None) -> int | None:
-        """The pidfd of a process with which this one ends."""
+        """The pidfd of a process with which this server ends."""
         try:
             return os.pidfd_open(int(pid)) if pid else None
         except ProcessLookupError:
@@ -226,7 +226,8 @@ class Server:
         _say(f"imported {len(modules)} modules in {time.monotonic() - began:.1f} s")
 
     def _say_wait(self) -> None:
-        """Imports take seconds, from a cold disk a minute: who waits is told that we live. Called by a timer."""
+        """Tell waiting clients that this server is alive: imports take seconds, from a cold disk a minute. Called by a
+        timer."""
         if self._watched is not None and select.select([self._watched], [], [], 0)[0]:
             self._remove_socket(even_if_asked=True)
             os._exit(0)
@@ -263,7 +264,7 @@ class Server:
         _say(f"the raylet has ended; {self._forked} processes were forked")
 
     def _remove_socket(self, even_if_asked: bool = False) -> bool:
-        """Take the socket away, unless somebody is in its queue or about to ask."""
+        """Remove the socket, unless a client is in its queue or about to ask; whether it is removed."""
         try:
             lock = os.open(self._path.parent, os.O_RDONLY | os.O_DIRECTORY)
         except FileNotFoundError:  # removed, as a local Ray's is at its end
@@ -280,13 +281,13 @@ class Server:
             os.close(lock)
 
     def _descriptors(self, streams: list[int]) -> set[int]:
-        """All that are the server's own."""
+        """All descriptors that the server itself has opened."""
         clients = [child.client.fileno() for child in self._children.values()]
         own = {self._listener.fileno(), *self._asking, *self._children, *clients, *streams}
         return own | ({self._watched} if self._watched is not None else set())
 
     def _close_all(self) -> None:
-        """In a child: nothing of the server's is its own."""
+        """Close the server's descriptors in a child."""
         self._listener.close()
         for client in [*self._asking.values(), *(child.client for child in self._children.values())]:
             client.close()
@@ -294,7 +295,7 @@ class Server:
 
 
 def _forked() -> tuple[int, int]:
-    """A new process and its pidfd; zeros in that."""
+    """Fork: process id and pidfd of the child; zeros in the child."""
     pid = os.fork()
     if pid == 0:
         return 0, 0
@@ -311,14 +312,15 @@ def _modules(options: dict[str, str], kind: str) -> list[str]:
 
 
 def _read_by_now(variables: "list[str] | set[str]") -> set[str]:
-    """Those that a module may have read which was imported before there was a raylet."""
+    """The variables that modules may have read which a warm server has imported."""
     return {variable for variable in variables if not variable.startswith(preload.READ_LATER)}
 
 
 def _require_equal(ours: set[str], theirs: set[str]) -> None:
-    """
+    """Check that two environments are the same.
+
     Raises:
-        ValueError: names what differs; values may be secrets.
+        ValueError: they differ; with the names of the variables, whose values may be secrets.
     """
     if ours != theirs:
         names = sorted({variable.split("=", 1)[0] for variable in ours ^ theirs})
@@ -326,8 +328,8 @@ def _require_equal(ours: set[str], theirs: set[str]) -> None:
 
 
 def _go_last() -> None:
-    """When memory is short the kernel ends children first, which Ray starts again: the server counts as the raylet
-    does. Who has started it may have been marked as a worker."""
+    """Give the server its raylet's OOM score: when memory is short the kernel should kill children first, which Ray
+    starts again. The score inherited may be a worker's."""
     score = "0"
     with contextlib.suppress(OSError, KeyError):
         score = Path(f"/proc/{os.environ[RAYLET]}/oom_score_adj").read_text()
@@ -336,13 +338,13 @@ def _go_last() -> None:
 
 
 def _open_many() -> None:
-    """A process under way costs two descriptors."""
+    """Raise the limit of open files: a running process takes two descriptors."""
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 def _close_inherited(listener: int) -> None:
-    """What a raylet leaves open for its workers: logs, sockets."""
+    """Close what a raylet leaves open for its workers: logs, sockets."""
     for name in os.listdir("/proc/self/fd"):  # noqa: PTH208  # up to the limit there may be a billion
         if int(name) > 2 and int(name) != listener:
             with contextlib.suppress(OSError):  # that of listing them

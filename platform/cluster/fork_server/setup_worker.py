@@ -1,9 +1,9 @@
-"""What a raylet of our own runs first for each process. Ray's script does the same after importing Ray: 0.35 s of CPU.
+"""What a local raylet runs first for each process. Ray's own script does the same after importing Ray: 0.35 s of CPU.
 
     python setup_worker.py SCRIPT [ARGUMENT...] --serialized-runtime-env-context=JSON --language=PYTHON
 
-In: the runtime environment as its agent has made it. Out: this process becomes the client that `command` names; where
-the environment is another, Ray's own script.
+In: the runtime environment as its agent has made it. Out: this process becomes the client that `command` names, or
+Ray's own script where the environment is another.
 """
 
 import json
@@ -16,22 +16,23 @@ USED = OTHERS | {"env_vars", "py_executable"}
 
 
 def main() -> None:
-    words = sys.argv[1:]
-    command = client_command(words)
+    """Become the client of the fork server, or Ray's own script."""
+    arguments = sys.argv[1:]
+    command = client_command(arguments)
     if command is None:
-        script = next(word for word in words if word.endswith("default_worker.py"))
+        script = next(each for each in arguments if each.endswith("default_worker.py"))
         own = os.path.join(os.path.dirname(script), "setup_worker.py")
-        os.execv(sys.executable, [sys.executable, own, *words])
+        os.execv(sys.executable, [sys.executable, own, *arguments])
     os.execv(command[0], command)
 
 
-def client_command(words: "list[str]") -> "list[str] | None":
-    """The client's, with the environment's variables set; None if anything is not as expected."""
-    context = next((word[len(CONTEXT) :] for word in words if word.startswith(CONTEXT)), "{}")
+def client_command(arguments: "list[str]") -> "list[str] | None":
+    """The client's command, with the environment's variables set; None if anything is not as expected."""
+    context = next((each[len(CONTEXT) :] for each in arguments if each.startswith(CONTEXT)), "{}")
     made = json.loads(context)
     if made.keys() - USED or any(made.get(key) for key in OTHERS):
         return None
-    if f"{LANGUAGE}PYTHON" not in words:
+    if f"{LANGUAGE}PYTHON" not in arguments:
         return None
     import shlex
 
@@ -43,7 +44,7 @@ def client_command(words: "list[str]") -> "list[str] | None":
         return None
     os.environ.update(variables)
     _, _, _, _, python, client, *options = command
-    rest = [word for word in words if not word.startswith((CONTEXT, LANGUAGE))]
+    rest = [each for each in arguments if not each.startswith((CONTEXT, LANGUAGE))]
     return [python, "-I", "-S", client, *options, *rest]
 
 
