@@ -1,6 +1,8 @@
 """Who may import whom: the rooms of the platform in the order of the road, and what only some of them know."""
 
 import ast
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -68,3 +70,16 @@ def test_a_library_is_known_where_it_belongs(library: str):
     where = {module for module, file in MODULES.items() for other in _imported(file) if other.split(".")[0] == library}
     assert where
     assert [module for module in sorted(where) if not module.startswith(KNOWN_TO[library])] == []
+
+
+@pytest.mark.slow
+def test_the_numerical_rooms_know_neither_ray_nor_mlflow_nor_hydra():
+    """Nor does anything that they import."""
+    rooms = ("data", "models", "training", "evaluation", "packing", "sweep")
+    modules = [module for module in MODULES if _room(module) in rooms]
+    code = f"""import importlib, sys
+for module in {modules}:
+    importlib.import_module(module)
+print(*sys.modules.keys() & {{"ray", "mlflow", "hydra"}})"""
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=120, check=True)
+    assert done.stdout.split() == []
