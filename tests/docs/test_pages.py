@@ -50,7 +50,7 @@ def test_the_architecture_page_names_every_room():
 
 @pytest.mark.slow
 def test_the_site_builds_without_a_dead_link(tmp_path: Path):
-    command = [sys.executable, "-m", "mkdocs", "build", "--quiet", "--strict", "--site-dir", str(tmp_path / "site")]
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(tmp_path / "site")]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     assert (tmp_path / "site" / "kubernetes" / "index.html").exists()
