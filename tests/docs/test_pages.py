@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from docs.write_reference import PAGE, comments_of, page
+from docs.write_reference import PAGE, comments_of, page, sections
 from platform.checkout import ROOT
 from platform.config.cluster import ClusterConfig
+from platform.config.sections import Config
 from tests.docs.pages import MADE, PAGES, anchors, links
 from tests.test_imports import ROOMS
 
@@ -35,6 +36,10 @@ def test_the_readme_is_one_page():
 
 def test_the_reference_is_what_the_settings_say():
     assert PAGE.read_text(encoding="utf-8") == page(), "make docs writes it anew"
+
+
+def test_every_setting_says_what_it_means():
+    assert [each.key for section in sections(Config) for each in section.settings if not each.meaning] == []
 
 
 def test_comments_above_and_behind_a_setting_are_its_meaning():
