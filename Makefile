@@ -43,7 +43,7 @@ format: setup
 # -m puts this folder first on Python's path, where the pages that are made import our `platform`.
 docs: setup  ## a dead link or a page that nothing leads to is an error
 	$(BIN)/python -m docs.write_reference
-	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet --strict
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
 
 setup: $(VENV)/.installed
 

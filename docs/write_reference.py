@@ -100,7 +100,10 @@ def _section(of: type, prefix: str, title: str, without: Container[str] = ()) ->
         if section := _dataclass_in(kind):
             inner.append((section, f"{key}."))
         elif each.name not in without:
-            meaning = " ".join(filter(None, [comments.get(each.name, ""), choices.get(key, "")]))
+            comment, choice = comments.get(each.name, ""), choices.get(key, "")
+            if choice:
+                comment = re.sub(r"^of [A-Z_]+[.;] ?", "", comment)  # where they stand, and here they follow
+            meaning = " ".join(filter(None, [comment, choice]))
             settings.append(Setting(key, _kind(kind), _unit(each.name), _default(each), meaning))
     meaning = " ".join((inspect.getdoc(of) or "").partition("\n\n")[0].split())
     return Section(title, meaning, settings), inner

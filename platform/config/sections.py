@@ -158,8 +158,8 @@ class OptimConfig:
 
     name: str = "sgd"  # of OPTIMISERS
     lr: float = 0.01  # learning rate, which `schedule` multiplies
-    momentum: float = 0.9
-    nesterov: bool = False
+    momentum: float = 0.9  # 0: plain gradient descent
+    nesterov: bool = False  # Nesterov's momentum
     weight_decay: float = 2e-4  # of weights; biases and normalisation have none
     clip_norm: float = 0.0  # largest norm of the whole gradient; 0: not clipped
 

@@ -47,6 +47,7 @@ def test_there_are_commands_in_the_pages_that_show_them():
     assert pages >= {"README.md", "k8s/README.md", *(f"docs/{name}.md" for name in shown)}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", COMMANDS)
 def test_a_command_composes_to_a_config_that_passes_its_checks(command: str, composer: HydraComposer):
     overrides = overrides_of(command)
@@ -66,6 +67,7 @@ def test_the_checks_pass(command: str):
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.slow
 def test_errors_that_are_shown_are_those_that_come():
     shown = re.findall(
         rf"^\$ ({LAUNCH} .+)\n(error: .+)$", (ROOT / "docs" / "start.md").read_text(), flags=re.MULTILINE

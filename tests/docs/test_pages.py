@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from docs.write_reference import PAGE, comments_of, page
+from docs.write_reference import PAGE, comments_of, page, sections
 from platform.checkout import ROOT
 from platform.config.cluster import ClusterConfig
+from platform.config.sections import Config
 from tests.docs.pages import MADE, PAGES, anchors, links
 from tests.test_imports import ROOMS
 
@@ -37,6 +38,10 @@ def test_the_reference_is_what_the_settings_say():
     assert PAGE.read_text(encoding="utf-8") == page(), "make docs writes it anew"
 
 
+def test_every_setting_says_what_it_means():
+    assert [each.key for section in sections(Config) for each in section.settings if not each.meaning] == []
+
+
 def test_comments_above_and_behind_a_setting_are_its_meaning():
     comments = comments_of(ClusterConfig)
     assert "HOST:PORT" in comments["address"]
@@ -50,7 +55,7 @@ def test_the_architecture_page_names_every_room():
 
 @pytest.mark.slow
 def test_the_site_builds_without_a_dead_link(tmp_path: Path):
-    command = [sys.executable, "-m", "mkdocs", "build", "--quiet", "--strict", "--site-dir", str(tmp_path / "site")]
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(tmp_path / "site")]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     assert (tmp_path / "site" / "kubernetes" / "index.html").exists()
