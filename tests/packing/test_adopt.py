@@ -12,7 +12,7 @@ from typing import Any
 import fsspec
 import pytest
 import webdataset
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from platform.config.checks import ConfigError
@@ -405,6 +405,7 @@ def test_a_rare_class_that_the_last_shards_happen_to_have_is_told_from_sorted_sh
 
 
 @pytest.mark.slow
+@settings(deadline=None)
 @given(st.integers(2, 10_000), st.data())
 def test_the_share_that_is_named_holds_out_as_many_shards(shards: int, draw: st.DataObject) -> None:
     first = draw.draw(st.integers(0, shards - 2))
