@@ -2,8 +2,8 @@
 
 JPEG is decoded by nvImageCodec on the CPU (libjpeg-turbo inside, region decoding, one decoder per thread, without the
 GIL); every other format, and JPEG of four components (CMYK), by Pillow: `modes` says what becomes of 16 bits and
-transparency. EXIF orientation is ignored throughout, as in torchvision and webdataset: boxes and labels are of the stored
-pixels. `decoders` chooses between CPU and GPU.
+transparency. EXIF orientation is ignored throughout, as in torchvision and webdataset: boxes and labels are of the
+stored pixels. `decoders` chooses between CPU and GPU.
 """
 
 import contextlib

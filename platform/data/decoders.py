@@ -4,6 +4,8 @@ In: a split, its order, the settings, the device that trains, and as `share` the
 `prefetch` of `TrainLoader`. A new decoder is a function here, and its line in `platform/config/choices.py`.
 """
 
+from typing import Any
+
 import torch
 
 from platform.config.sections import DataConfig, SamplingConfig
@@ -14,14 +16,14 @@ from platform.data.order import Order
 
 
 def on_cpu(
-    split: Split, order: Order, data: DataConfig, sampling: SamplingConfig, device: torch.device, **share: int
+    split: Split, order: Order, data: DataConfig, sampling: SamplingConfig, device: torch.device, **share: Any
 ) -> TrainLoader:
     """libjpeg-turbo and Pillow in threads; into page-locked memory where the batch goes to a GPU."""
     return TrainLoader(split, order, data, sampling, pin=device.type == "cuda", **share)
 
 
 def on_gpu(
-    split: Split, order: Order, data: DataConfig, sampling: SamplingConfig, device: torch.device, **share: int
+    split: Split, order: Order, data: DataConfig, sampling: SamplingConfig, device: torch.device, **share: Any
 ) -> TrainLoader:
     """nvJPEG on the GPU that trains, a batch in one call."""
     return DeviceTrainLoader(split, order, data, sampling, device=device, **share)

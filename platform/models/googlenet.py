@@ -62,7 +62,7 @@ def scaled_width(channels: int, width: float) -> int:
 
 
 class ConvReLU(nn.Sequential):
-    """Convolution and ReLU, with batch normalisation between them on request. `[N, c_in, H, W]` -> `[N, c_out, ...]`."""
+    """Convolution and ReLU, with batch norm between them on request. `[N, c_in, H, W]` -> `[N, c_out, ...]`."""
 
     def __init__(self, c_in: int, c_out: int, kernel: int, stride: int = 1, *, batch_norm: bool = False) -> None:
         conv = nn.Conv2d(c_in, c_out, kernel, stride, padding=kernel // 2, bias=not batch_norm)
@@ -215,8 +215,8 @@ def build(model: GoogLeNetConfig, classes: int, image_size: int) -> GoogLeNet:
 def initialise(module: nn.Module) -> None:
     """He's normal initialisation (arXiv 1502.01852), with small classifiers, so that 22 layers learn from scratch.
 
-    PyTorch's default draws convolutions with variance 1/(3 fan_in); a layer with ReLU then divides the signal's power by
-    six, a path of 20 layers by 6^20: logits are constant, gradients vanish, and the loss stays at log(classes). The
+    PyTorch's default draws convolutions with variance 1/(3 fan_in); a layer with ReLU then divides the signal's power
+    by six, a path of 20 layers by 6^20: logits are constant, gradients vanish, and the loss stays at log(classes). The
     variance 2/fan_in keeps the power. Classifiers start near zero, so that the first loss is log(classes) and not that
     of random confident predictions.
     """

@@ -56,7 +56,7 @@ def _key(model: ModelConfig) -> str:
 
 @functools.cache
 def _refusal(settings: str, classes: int, image_size: int, images: int) -> str | None:
-    """The error that PyTorch raises, in a line; None: none, or one of the operations is not known on the meta device."""
+    """The error that PyTorch raises, in a line; None: none, or an operation is not known on the meta device."""
     try:
         network = _on_meta(model_of(json.loads(settings)), classes, image_size).train()
         main, auxiliary = logits_and_auxiliary(network(torch.empty(images, 3, image_size, image_size, device=META)))

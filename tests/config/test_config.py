@@ -195,6 +195,7 @@ def test_what_lies_on_a_limit_is_accepted(make: Callable[[], Any]) -> None:
 
 def test_the_papers_recipe_is_the_default() -> None:
     cfg = Config()
+    assert isinstance(cfg.model, GoogLeNetConfig)
     assert (cfg.schedule.name, cfg.schedule.factor, cfg.schedule.every_epochs) == ("step_decay", 0.96, 8)
     assert (cfg.optim.momentum, cfg.model.dropout, cfg.model.auxiliary_weight) == (0.9, 0.4, 0.3)
     assert cfg.sampling.area == [0.08, 1.0]
