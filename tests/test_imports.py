@@ -81,5 +81,6 @@ def test_the_numerical_rooms_know_neither_ray_nor_mlflow_nor_hydra():
 for module in {modules}:
     importlib.import_module(module)
 print(*sys.modules.keys() & {{"ray", "mlflow", "hydra"}})"""
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=120, check=True)
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=True)
     assert done.stdout.split() == []
