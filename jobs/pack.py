@@ -19,6 +19,7 @@ from platform.data.cache import ShardError
 from platform.data.index import read_entries
 from platform.data.storage import Storage, StorageError, is_remote
 from platform.packing import adopt, pack, verify
+from platform.packing.preparation import prepare
 from platform.packing.shard import ShardResult, ShardTask, write_shard
 from platform.redaction import shared_secrets, trust
 from platform.signals import signals
@@ -67,7 +68,7 @@ def write(config: Config) -> pack.PackReport:
     """
     data = config.data
     try:
-        packing = pack.prepare(data, config.seed, config.storage)
+        packing = prepare(data, config.seed, config.storage)
         with _workers(config, packing.images) as (workers, where):
             less = ", less those that turn out equal to another," if data.duplicates == "drop" else ""
             _say_what_is_replaced(config)

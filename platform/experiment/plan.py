@@ -20,7 +20,7 @@ from platform.data.index import INDEX_NAME, Index, has_index, read_index
 from platform.data.order import steps_per_epoch, total_steps, training_order
 from platform.data.readahead import check_room
 from platform.data.storage import Storage, StorageError, is_remote
-from platform.packing import pack, recipe
+from platform.packing import preparation, recipe
 from platform.packing.freshness import changed_since
 from platform.packing.sources import source_name
 
@@ -211,7 +211,7 @@ def _source_contents(config: Config) -> tuple[dict[str, int], int | None]:
             "give one of them (job=pack data.source=PATH)"
         )
     try:
-        counts = pack.counts(config.data, config.seed, config.storage)
+        counts = preparation.counts(config.data, config.seed, config.storage)
     except StorageError as error:
         raise ConfigError(f"data.source: {error}") from error
     return counts, config.data.shorter_side

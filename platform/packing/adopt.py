@@ -4,13 +4,8 @@ In: a folder or URL of tar files, each of which is read once. Out: `index.json` 
 and the label rule: beside the shards, or on this machine with their URLs in it.
 """
 
-import hashlib
 import itertools
 import json
-import math
-import re
-import sys
-import tarfile
 import threading
 from collections import Counter, defaultdict
 from collections.abc import Callable, Set
@@ -20,25 +15,21 @@ from typing import Any
 
 from platform.config.checks import ConfigError
 from platform.config.sections import DataConfig, StorageConfig
-from platform.data.cache import Bytes
 from platform.data.index import INDEX_NAME, KIND, has_index
-from platform.data.order import steps_of
 from platform.data.reader import SampleRule
 from platform.data.storage import Storage, is_remote, join
-from platform.data.tar import LeftOut, samples_of, what_is_wrong
+from platform.data.tar import LeftOut
 from platform.packing import duplicates, recipe
-from platform.packing.foldernames import shards_like_parts
-from platform.packing.items import SPLIT_NAMES, TEST_AS_VAL, Item, natural
+from platform.packing.foreign_shard import read_shard
+from platform.packing.items import Item
 from platform.packing.lacking import Lacking, refuse_lacking
 from platform.packing.parts import few, may_be_chance, refuse_untrained, sorted_by_class, without_image
+from platform.packing.shard_labels import by_number, class_names, number, numbers_without_image
+from platform.packing.shard_splits import BY_NAME, divide_by_name
 from platform.packing.sources import source_name
 from platform.packing.tarfiles import tar_files
-from platform.packing.verify import each, whole
+from platform.packing.verify import each
 
-# As a word of its own: "imagenet-train-000001.tar", "val/0001.tar", "train0001.tar"; not "training" or "constrain".
-SPLIT_WORD = re.compile(rf"(?<![a-z])({'|'.join(SPLIT_NAMES)})(?![a-z])")
-NAMED = 3  # classes
-BY_NAME = "as the shards' names say"
 NAME_THEM = (
     "name those for validation yourself, some of each class (folders train/ and val/, or these words in the names)"
 )
@@ -54,18 +45,6 @@ class Adopted:
     shards: dict[str, int] = field(default_factory=Counter)
     left_out: list[str] = field(default_factory=list)  # a line for each kind of member that belongs to no sample
     warnings: list[str] = field(default_factory=list)  # about equal images, and parts without images of some classes
-
-
-@dataclass(frozen=True)
-class _Shard:
-    """A tar file that was read."""
-
-    name: str  # below its folder
-    bytes: int
-    md5: str
-    samples: int
-    lacking: Lacking
-    left_out: LeftOut
 
 
 class _Found:
@@ -126,7 +105,7 @@ def index_shards(
     places = {name: place for place, (name, _) in enumerate(files)}
     shards = each(
         files,
-        lambda file: _read(
+        lambda file: read_shard(
             base, *file, store, sample, data.classes, lambda *seen: found.add(splits[file[0]], places[file[0]], *seen)
         ),
         store,
@@ -148,7 +127,7 @@ def index_shards(
     equal = found.equal_images()
     if equal.count and data.duplicates == "refuse":
         raise ConfigError(f"{equal.lines()[0]}; give data.duplicates=keep, or pack the images anew with drop")
-    classes = _classes(set[str]().union(*found.labels.values()), data)
+    classes = class_names(set[str]().union(*found.labels.values()), data)
     _refuse_parts(found, len(files), by_name=rule.startswith(BY_NAME))
     address = join(base, "") if base != data.shards else ""
     entries = [
@@ -172,7 +151,7 @@ def index_shards(
     adopted = Adopted(join(data.shards, INDEX_NAME), rule, left_out=left_out.lines())
     adopted.warnings = equal.lines() + without_image(found.labels)
     if not classes:
-        adopted.warnings += _numbers_without_image(set().union(*found.labels.values()), data.classes)
+        adopted.warnings += numbers_without_image(set().union(*found.labels.values()), data.classes)
     for shard in shards:
         adopted.samples[splits[shard.name]] += shard.samples
         adopted.shards[splits[shard.name]] += 1
@@ -221,109 +200,13 @@ def _base(data: DataConfig) -> str:
     return data.shards
 
 
-def divide_by_name(names: list[str], val_fraction: float) -> tuple[dict[str, str], str]:
-    """(shard -> train, val or test; the rule in words): by a word in its path, else the last shards are val.
-
-    Raises:
-        ConfigError: only some names have such a word, or there is no shard to hold out.
-    """
-    said = {name: SPLIT_NAMES[words[-1]] if (words := SPLIT_WORD.findall(name.lower())) else None for name in names}
-    rule = BY_NAME
-    if "test" in said.values() and "val" not in said.values():
-        said = {name: "val" if split == "test" else split for name, split in said.items()}
-        rule += f"; {TEST_AS_VAL}"
-    if None not in said.values() and {"train", "val"} <= set(said.values()):
-        return {name: split or "train" for name, split in said.items()}, rule
-    if None in said.values() and len(set(said.values())) > 1:
-        silent = next(name for name, split in said.items() if split is None)
-        raise ConfigError(
-            f"some shards' names say train, val or test, that of {silent} does not; rename it or move it away"
-        )
-    if "train" not in said.values() and None not in said.values():
-        raise ConfigError(
-            f"all shards are {said[names[0]]} by their names, e.g. {names[0]}; put the train shards beside them"
-        )
-    _refuse_like_parts(names)
-    if len(names) < 2:
-        raise ConfigError(f"{names[0]} is the only shard, which leaves none to hold out as val; give at least two")
-    held_out = min(math.ceil(steps_of(val_fraction, len(names))), len(names) - 1)
-    val = set(names[-held_out:])
-    rule = f"no name says val: the last {held_out} of {len(names)} shards are (data.val_fraction={val_fraction:g})"
-    return {name: "val" if name in val else "train" for name in names}, rule
-
-
-def _refuse_like_parts(names: list[str]) -> None:
-    """Refuse shards in training/ and testing/: the last ones would be held out, and test images might be trained on."""
-    if like := shards_like_parts(names):
-        named = "; ".join(f"{few(of_part)} ({part})" for part, of_part in sorted(like.items()))
-        raise ConfigError(
-            f"the shards are called as if they were parts of the data: {named}; rename them, or their folders, so that "
-            f"they say {' and '.join(sorted(like))}"
-        )
-
-
-def _read(
-    base: str,
-    name: str,
-    size: int,
-    store: Storage,
-    rule: SampleRule,
-    classes: int,
-    tell: Callable[[Counter[str], list[Item], bytes], None],
-) -> _Shard:
-    left_out, labels, lacking = LeftOut(), Counter[str](), Lacking()
-    items, digests = list[Item](), list[bytes]()
-    with whole(join(base, name), size, store) as content:
-        try:
-            samples = samples_of(content, left_out)
-        except (ValueError, tarfile.TarError) as error:
-            raise ConfigError(f"shard {join(base, name)} {what_is_wrong(error, 'copy it again')}") from error
-        for key, parts in samples.items():
-            value, image = _label(content, parts, rule), rule.image(parts)
-            if value is None or image is None:
-                lacking.add(f"{key} of {name}", content, parts, image=image is not None, label=value is not None)
-                continue
-            _refuse_two_images(key, name, parts, rule)
-            labels[value] += 1
-            offset, length = image
-            items.append(Item(f"{name}/{key}", sys.intern(value)))
-            digests.append(duplicates.digest_of(content[offset : offset + length]))
-        if len(labels) > classes:  # captions, perhaps, of which there is no end
-            raise ConfigError(
-                f"shard {name} alone has {len(labels)} different labels in {rule.spec}, e.g. {min(labels)[:40]!r}; "
-                f"data.classes is {classes}: set it to their number, or pack.label to where the class is"
-            )
-        digest = hashlib.md5(content, usedforsecurity=False).hexdigest()
-    tell(labels, items, b"".join(digests))
-    return _Shard(name, size, digest, len(samples), lacking, left_out)
-
-
-def _refuse_two_images(key: str, shard: str, parts: dict[str, tuple[int, int]], rule: SampleRule) -> None:
-    """Refuse samples with two images, such as a photograph and its mask: which one is meant cannot be told."""
-    there = [extension for extension in rule.images if extension in parts]
-    if len(there) > 1:
-        raise ConfigError(
-            f"sample {key} of {shard} has the images {' and '.join(there)}; say which one with pack.image={there[0]}"
-        )
-
-
-def _label(content: Bytes, parts: dict[str, tuple[int, int]], rule: SampleRule) -> str | None:
-    if rule.extension not in parts:
-        return None
-    offset, size = parts[rule.extension]
-    try:
-        return rule.value(content[offset : offset + size]) or None
-    except (ValueError, KeyError, TypeError, IndexError, RecursionError):
-        return None
-
-
 def _refuse_parts(found: _Found, shards: int, *, by_name: bool) -> None:
     """Refuse parts whose classes are not those that are trained.
 
     Raises:
         ConfigError: a class is held out completely, or the shards held out are not a random sample of all.
     """
-    counts = {part: _by_number(of_part) for part, of_part in found.labels.items()}
+    counts = {part: by_number(of_part) for part, of_part in found.labels.items()}
     if by_name:
         refuse_untrained(counts, "give those classes training images, or take them out of that part")
         return
@@ -340,64 +223,10 @@ def _refuse_parts(found: _Found, shards: int, *, by_name: bool) -> None:
 
 def _held_out_less(found: _Found, classes: Set[str], shards: int) -> str:
     """The remedy for classes with so few images that all of them happen to be in the last shards."""
-    first = max((place for label, place in found.first.items() if _number(label) in classes), default=0)
+    first = max((place for label, place in found.first.items() if number(label) in classes), default=0)
     fewer = shards - first - 1
     if not fewer:
         return f"its few images are in the last shard: {NAME_THEM}"
     digits = next(digits for digits in itertools.count(1) if shards < 10**digits)
     fraction = fewer * 10**digits // shards / 10**digits  # rounded down: the share of a shard counts as one
     return f"give data.val_fraction={fraction:g}, which holds out the last {fewer} of {shards} shards, or {NAME_THEM}"
-
-
-def _by_number(labels: Counter[str]) -> Counter[str]:
-    """Images by class, with `01` and `1` as one class."""
-    counts: Counter[str] = Counter()
-    for label, count in labels.items():
-        counts[_number(label)] += count
-    return counts
-
-
-def _number(label: str) -> str:
-    return str(int(label)) if label.isdecimal() else label
-
-
-def _classes(labels: set[str], data: DataConfig) -> list[str]:
-    """The names of the classes; empty if the labels are numbers.
-
-    Raises:
-        ConfigError: the labels do not fit `data.classes`.
-    """
-    numbers = {label for label in labels if label.removeprefix("-").isdecimal()}
-    if numbers and numbers != labels:
-        raise ConfigError(
-            f"some labels are numbers ({min(numbers)!r}) and others names ({min(labels - numbers)!r}); use one kind"
-        )
-    if not numbers:
-        if len(labels) != data.classes:
-            raise ConfigError(
-                f"the shards have {len(labels)} classes, e.g. {', '.join(sorted(labels)[:NAMED])}; data.classes is "
-                f"{data.classes}: set it to that, or pack.label to where the class is"
-            )
-        return sorted(labels, key=natural)
-    longest = max(numbers, key=len)
-    if len(longest) > 10:
-        raise ConfigError(f"a label is {longest[:20]}..., beyond any number of classes; check pack.label")
-    low, high = min(map(int, numbers)), max(map(int, numbers))
-    if low < 0 or high >= data.classes:
-        remedy = f"set it to {high + 1}" if low >= 0 else "write labels from 0 on"
-        if low == 1:
-            remedy += " (class 0 then has no image: these begin at 1)"
-        raise ConfigError(
-            f"the labels are {low} to {high}, data.classes is {data.classes}; labels are 0 to data.classes - 1: "
-            f"{remedy}, or pack.label to where the class is"
-        )
-    return []
-
-
-def _numbers_without_image(labels: set[str], classes: int) -> list[str]:
-    """A line if some classes have no image: there are fewer classes, or they are counted from 1."""
-    absent = set(range(classes)) - set(map(int, labels))
-    if not absent:
-        return []
-    begin = "; the labels begin at 1, those of data.classes classes at 0" if absent & {0, 1} == {0} else ""
-    return [f"{len(absent)} of {classes} classes have no image in any part: {few(map(str, absent))}{begin}"]

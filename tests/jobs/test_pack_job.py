@@ -18,6 +18,7 @@ from platform.config.sections import Config, DataConfig
 from platform.data.index import read_index
 from platform.packing import pack as packing
 from platform.packing.pack import pack
+from platform.packing.preparation import prepare
 from tests.jobs.conftest import Runner
 from tests.packing.deadly import DeadlyOnce, Torn
 from tests.packing.packed import CLASSES, class_files, contents, write_files
@@ -100,7 +101,7 @@ def test_ray_gives_the_same_bytes_though_a_worker_dies(ray_cpus: int, tmp_path: 
     pack(replace(digits_data, shards=str(tmp_path / "ray")), run=job.on_ray(ray_cpus))
     assert contents(tmp_path / "ray") == contents(Path(digits_data.shards))
     data = replace(digits_data, shards=str(tmp_path / "deadly"))
-    deadly = replace(packing.prepare(data, 0, Config().storage), source=DeadlyOnce(str(tmp_path / "marker")))
+    deadly = replace(prepare(data, 0, Config().storage), source=DeadlyOnce(str(tmp_path / "marker")))
     packing.write(deadly, Config().storage, None, job.on_ray(ray_cpus))
     assert (tmp_path / "marker").exists()
     assert contents(tmp_path / "deadly") == contents(Path(digits_data.shards))
@@ -110,7 +111,7 @@ def test_ray_gives_the_same_bytes_though_a_worker_dies(ray_cpus: int, tmp_path: 
 @pytest.mark.slow
 def test_an_error_of_a_worker_is_one_line(ray_cpus: int, tmp_path: Path, digits_data: DataConfig) -> None:
     data = replace(digits_data, shards=str(tmp_path / "shards"))
-    torn = replace(packing.prepare(data, 0, Config().storage), source=Torn())
+    torn = replace(prepare(data, 0, Config().storage), source=Torn())
     with pytest.raises(ConfigError, match=r"101 unreadable images, more than data.max_corrupt=100; the last: dig") as e:
         packing.write(torn, Config().storage, None, job.on_ray(ray_cpus))
     assert "\n" not in str(e.value)

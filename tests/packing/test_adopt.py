@@ -19,7 +19,8 @@ from platform.config.checks import ConfigError
 from platform.config.sections import DataConfig, StorageConfig
 from platform.data.index import read_index
 from platform.packing import recipe
-from platform.packing.adopt import _Found, _held_out_less, divide_by_name, index_shards
+from platform.packing.adopt import _Found, _held_out_less, index_shards
+from platform.packing.shard_splits import divide_by_name
 from platform.packing.verify import verify
 from tests.data.handmade import write_index, write_tar
 from tests.packing.packed import read_split

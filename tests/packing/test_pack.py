@@ -24,7 +24,8 @@ from platform.config.sections import DataConfig, StorageConfig
 from platform.data.index import Index, read_index
 from platform.packing import pack as packing
 from platform.packing import recipe
-from platform.packing.pack import even_parts, pack
+from platform.packing.pack import pack
+from platform.packing.preparation import even_parts
 from platform.packing.target import RemoteTarget
 from tests.packing.packed import (
     CLASSES,

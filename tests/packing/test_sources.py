@@ -24,7 +24,8 @@ from platform.config.checks import ConfigError
 from platform.config.sections import StorageConfig
 from platform.data.index import Index, read_index
 from platform.packing.items import Item
-from platform.packing.pack import divide, pack, prepare
+from platform.packing.pack import pack
+from platform.packing.preparation import divide, prepare
 from platform.packing.sources import open_source, say_once
 from tests.data.handmade import write_tar
 from tests.data.servers import http_server, status
