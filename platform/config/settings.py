@@ -55,7 +55,8 @@ def _settings(section: type, prefix: str = "") -> Iterator[tuple[str, Any]]:
 
 def unknown_key(key: str) -> str:
     """The error message for a key that Hydra does not find, with the nearest keys that exist."""
-    known = list(flatten(asdict(Config(cluster=ClusterConfig(kube=KubeConfig())))))
+    of_networks = [key for model in MODELS.values() for key in sorted(_own_settings(model))]
+    known = list(dict.fromkeys([*flatten(asdict(Config(cluster=ClusterConfig(kube=KubeConfig())))), *of_networks]))
     if owners := [name for name, model in MODELS.items() if key in _own_settings(model)]:
         return f"{key} is a setting of {' and '.join(owners)}, and another network is chosen here; leave it out"
     if key in known:
