@@ -32,7 +32,7 @@ from platform.data.order import evaluation_share
 from platform.data.pixels import Pixels
 from platform.data.storage import StorageError
 from platform.evaluation import probabilities
-from platform.evaluation.predict import Predictions, predict
+from platform.evaluation.predict import PredictConfig, Predictions, predict
 from platform.experiment.folder import FAILED, FINISHED, MemberFolder, MemberState, fingerprint
 from platform.experiment.goodput import read_attempts
 from platform.lanes.group_callback import lost_a_peer
@@ -308,9 +308,9 @@ def _evaluate(
     share = evaluation_share(split.samples, worker.rank, worker.world)
     pixels = Pixels(cfg.data, worker.device, channels_last=cfg.training.channels_last)
     dtype = arithmetic(cfg.training.precision, worker.device)
-    predictions = _watched(predict(model, split, share, views, cfg, pixels, dtype, worker.threads), progress)
+    predicted = predict(model, split, share, views, PredictConfig.of(cfg), pixels, dtype, worker.threads)
     probabilities.write_part(
-        place, worker.rank, share, views, cfg.data.classes, cfg.evaluation.stored_dtype, predictions
+        place, worker.rank, share, views, cfg.data.classes, cfg.evaluation.stored_dtype, _watched(predicted, progress)
     )
     _together(worker, progress.moved)
     if worker.rank == 0:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from platform.config.choices import DECODERS, chosen
-from platform.config.sections import Config
+from platform.config.sections import CheckpointConfig, Config, DataConfig, LoaderConfig, SamplingConfig
 from platform.data import draws, samplelog
 from platform.data.cache import ShardError
 from platform.data.index import Index, Split
@@ -23,7 +23,7 @@ from platform.data.order import Order, evaluation_share, total_steps, training_o
 from platform.data.pixels import Pixels
 from platform.data.samplelog import SampleLog
 from platform.evaluation.metrics import Scores
-from platform.evaluation.predict import predict
+from platform.evaluation.predict import PredictConfig, predict
 from platform.models.build import build
 from platform.training import batch_norm, memory, schedules
 from platform.training.averaging import WeightAverage
@@ -33,7 +33,7 @@ from platform.training.meter import Meter, samples_of
 from platform.training.optim import optimiser
 from platform.training.peers import from_rank_0, meet
 from platform.training.progress import COMPUTING, EVALUATING, WAITING, Progress
-from platform.training.step import arithmetic, train_step
+from platform.training.step import StepConfig, arithmetic, train_step
 from platform.training.worker import Worker
 
 log = logging.getLogger("platform.training")
@@ -75,7 +75,7 @@ def train(
     progress = progress or Progress()
     split = index.split("train")
     order = training_order(cfg, split)
-    last_step = steps_in(cfg, order)
+    last_step = total_steps(cfg.training.epochs, order.steps_per_epoch)
     dtype = arithmetic(cfg.training.precision, worker.device)
     memory_format = torch.channels_last if cfg.training.channels_last else torch.contiguous_format
     module = build(cfg.model, cfg.data.classes, cfg.data.image_size, cfg.seed).to(worker.device)
@@ -84,25 +84,32 @@ def train(
     lr_factor = schedules.lr_factor(cfg.schedule, order.steps_per_epoch, last_step)
     average = WeightAverage(module, cfg.training, order.steps_per_epoch, last_step)
     checkpoints = Checkpoints(folder / "checkpoints", cfg.checkpoint, cfg.storage, copy_to)
-    saver = Saver(cfg, worker, checkpoints, TrainingState(module, optimizer, average), progress)
+    saver = Saver(cfg.checkpoint, worker, checkpoints, TrainingState(module, optimizer, average), progress)
     step = saver.restore()
     model = _replicated(module, worker)
     pixels = Pixels(cfg.data, worker.device, channels_last=cfg.training.channels_last)
-    meter = Meter(cfg, worker, order, start_step=step)
-    loader = training_loader(cfg, split, order, worker)
+    meter = Meter(cfg.training, cfg.optim.lr, worker, order, start_step=step)
+    settings = StepConfig.of(cfg)
+
+    def open_loader() -> TrainLoader:
+        return training_loader(split, order, cfg.data, cfg.sampling, cfg.loader, worker)
+
+    loader = open_loader()
 
     def averaged_network() -> nn.Module:
         _share_statistics(module, average, worker)
         network = averaged(module, average)
         if average.is_of_several(step) and batch_norm.layers(network):
-            with training_loader(cfg, split, order, worker) as again:
+            with open_loader() as again:
                 images = batch_norm.newest_images(again, order, step, worker, pixels, cfg.sampling)
                 batch_norm.recompute(network, _watched(images, progress), order.streams, worker, dtype)
         return network
 
     def validate() -> float:
         progress.at(step, EVALUATING)
-        scores = evaluate(averaged_network(), cfg, index.split("val"), worker, pixels, dtype, progress)
+        scores = evaluate(
+            averaged_network(), PredictConfig.of(cfg), index.split("val"), worker, pixels, dtype, progress
+        )
         if worker.rank == 0:
             report(step, {f"val/{name}": value for name, value in scores.rates().items()})
         meter.restart_clock()
@@ -117,7 +124,7 @@ def train(
             meet(worker, progress.moved)  # rank 0 may have waited for a copy of its checkpoint, or for the judge
             meter.restart_clock()
 
-    with checkpoints, loader, _sample_log(cfg, folder, worker) as samples:
+    with checkpoints, loader, _sample_log(folder, worker, wanted=cfg.loader.log_samples) as samples:
         progress.restored(step, lambda: samples_of(order, progress.step, worker))
         if saver.evaluated_step < step and _evaluation_due(cfg, step, order.steps_per_epoch, last_step):
             # It was killed between the checkpoint and the evaluation, before which there is a reading otherwise.
@@ -133,10 +140,10 @@ def train(
             for group in optimizer.param_groups:
                 group["lr"] = lr
             try:
-                result = train_step(model, optimizer, batch, pixels, cfg, dtype, world=worker.world)
+                result = train_step(model, optimizer, batch, pixels, settings, dtype, world=worker.world)
             except torch.OutOfMemoryError as error:
                 traceback.clear_frames(error.__traceback__)  # of what the step had in memory
-                raise OutOfMemory(memory.advice(module, optimizer, batch, pixels, cfg, dtype)) from error
+                raise OutOfMemory(memory.advice(module, optimizer, batch, pixels, settings, dtype)) from error
             average.update(module, step)
             meter.add(result, step)
             step += 1
@@ -189,9 +196,9 @@ class Saver:
     """Saves the state when it is time, on rank 0, and brings it back on every rank."""
 
     def __init__(
-        self, cfg: Config, worker: Worker, checkpoints: Checkpoints, state: TrainingState, progress: Progress
+        self, cfg: CheckpointConfig, worker: Worker, checkpoints: Checkpoints, state: TrainingState, progress: Progress
     ) -> None:
-        self._cfg, self._worker = cfg.checkpoint, worker
+        self._cfg, self._worker = cfg, worker
         self._checkpoints, self._state, self._progress = checkpoints, state, progress
         self._saved_at, self._saved_step, self._due = time.monotonic(), -1, False
 
@@ -249,29 +256,26 @@ class Saver:
         return time.monotonic() - self._saved_at > self._cfg.every_s or (every > 0 and step % every == 0)
 
 
-def training_loader(cfg: Config, split: Split, order: Order, worker: Worker) -> TrainLoader:
+def training_loader(
+    split: Split, order: Order, data: DataConfig, sampling: SamplingConfig, loader: LoaderConfig, worker: Worker
+) -> TrainLoader:
     """The worker's batches, decoded where `loader.decoder` says.
 
     Raises:
         ConfigError: by a GPU that the worker does not have.
     """
-    cfg.loader.require_gpu(available=worker.device.type == "cuda")
+    loader.require_gpu(available=worker.device.type == "cuda")
     share = {"rank": worker.rank, "world": worker.world, "threads": worker.threads}
-    loader = chosen(DECODERS[cfg.loader.decoder])
-    return loader(split, order, cfg.data, cfg.sampling, worker.device, prefetch=cfg.loader.prefetch_batches, **share)
+    made = chosen(DECODERS[loader.decoder])
+    return made(split, order, data, sampling, worker.device, prefetch=loader.prefetch_batches, **share)
 
 
-def _sample_log(cfg: Config, folder: Path, worker: Worker) -> SampleLog:
+def _sample_log(folder: Path, worker: Worker, *, wanted: bool) -> SampleLog:
     """All workers log under the number of this start that rank 0 finds."""
     start = torch.tensor(samplelog.next_start(folder), device=worker.device)
     if worker.world > 1:
         dist.broadcast(start, src=0)
-    return SampleLog(folder, int(start), worker.rank, worker.world, wanted=cfg.loader.log_samples)
-
-
-def steps_in(cfg: Config, order: Order) -> int:
-    """Global steps of the whole run."""
-    return total_steps(cfg.training.epochs, order.steps_per_epoch)
+    return SampleLog(folder, int(start), worker.rank, worker.world, wanted=wanted)
 
 
 def averaged(module: nn.Module, average: WeightAverage) -> nn.Module:
@@ -289,7 +293,7 @@ def _watched(images: Iterable[Tensor], progress: Progress) -> Iterator[Tensor]:
 
 def evaluate(
     model: nn.Module,
-    cfg: Config,
+    cfg: PredictConfig,
     split: Split,
     worker: Worker,
     pixels: Pixels,

@@ -3,18 +3,34 @@
 import contextlib
 import math
 from dataclasses import dataclass
+from typing import Self
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from platform.config.sections import Config
+from platform.config.sections import Config, SamplingConfig, TrainingConfig
 from platform.data.loader import Batch
 from platform.data.pixels import Pixels
 from platform.models import dropout
 from platform.models.build import logits_and_auxiliary
 from platform.training.optim import clip
+
+
+@dataclass(frozen=True)
+class StepConfig:
+    """What one step reads of a member's config."""
+
+    training: TrainingConfig
+    sampling: SamplingConfig
+    auxiliary_weight: float  # of each auxiliary head's loss
+    clip_norm: float  # largest norm of the whole gradient; 0: not clipped
+
+    @classmethod
+    def of(cls, config: Config) -> Self:
+        """Take it from the whole config."""
+        return cls(config.training, config.sampling, config.model.auxiliary_weight, config.optim.clip_norm)
 
 
 @dataclass
@@ -35,7 +51,7 @@ def train_step(
     optimizer: torch.optim.Optimizer,
     batch: Batch,
     pixels: Pixels,
-    cfg: Config,
+    cfg: StepConfig,
     dtype: torch.dtype,
     *,
     world: int,
@@ -67,12 +83,12 @@ def train_step(
             with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
                 main, auxiliary = logits_and_auxiliary(model(images))
             main_loss = _loss(main, labels_N, weight)
-            loss = main_loss + cfg.model.auxiliary_weight * sum(_loss(a, labels_N, weight) for a in auxiliary)
+            loss = main_loss + cfg.auxiliary_weight * sum(_loss(a, labels_N, weight) for a in auxiliary)
             loss.backward()
         correct = (main.detach().argmax(1) == labels_N).sum()
         sums += torch.stack([loss.detach(), main_loss.detach(), correct])
     dropout.set_keys(dropouts, None)
-    norm = clip(model, cfg.optim.clip_norm)
+    norm = clip(model, cfg.clip_norm)
     longest = cfg.training.max_gradient_norm or math.inf
     result = StepResult(*sums.unbind(), gradient_norm=norm, bad=~torch.isfinite(norm) | (norm > longest))
     if skips and bool(result.bad):  # sync point

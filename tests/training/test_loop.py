@@ -28,12 +28,12 @@ from platform.config.sections import (
 from platform.data import samplelog
 from platform.data.cache import ShardError
 from platform.data.index import Index, Split, read_index
-from platform.data.order import training_order
+from platform.data.order import total_steps, training_order
 from platform.data.pixels import Pixels
 from platform.models.build import build
 from platform.training import batch_norm
 from platform.training.checkpoints import Checkpoints, State
-from platform.training.loop import steps_in, train, training_loader
+from platform.training.loop import train, training_loader
 from platform.training.meter import NonFiniteLoss
 from platform.training.progress import Progress
 from platform.training.worker import Worker
@@ -286,7 +286,7 @@ def test_an_epoch_without_a_whole_batch_is_refused(index: Index, digits_data: Da
 def test_steps_are_the_epochs_rounded_up(index: Index, digits_data: DataConfig) -> None:
     order = training_order(config(digits_data), index.split("train"))
     assert order.steps_per_epoch == 1438 // 8
-    steps = [steps_in(config(digits_data, epochs=epochs), order) for epochs in (1e-6, 0.065, 1.0, 2.5)]
+    steps = [total_steps(epochs, order.steps_per_epoch) for epochs in (1e-6, 0.065, 1.0, 2.5)]
     assert steps == [1, STEPS, 179, 448]
 
 
@@ -433,7 +433,7 @@ def test_statistics_of_the_averaged_network_are_the_same_at_any_number_of_worker
     network = build(cfg.model, cfg.data.classes, cfg.data.image_size, cfg.seed)
     network.load_state_dict(replicas.left["batch norm"][0]["weights"])
     before = copy.deepcopy(network.eval().state_dict())
-    with training_loader(cfg, split, order, worker) as loader:
+    with training_loader(split, order, cfg.data, cfg.sampling, cfg.loader, worker) as loader:
         pixels = Pixels(cfg.data, worker.device)
         images = batch_norm.newest_images(loader, order, RUNS_STEPS, worker, pixels, cfg.sampling)
         batch_norm.recompute(network, images, order.streams, worker, torch.float32)

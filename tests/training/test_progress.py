@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import nn
 
-from platform.config.sections import CheckpointConfig, Config, OptimConfig, TrainingConfig
+from platform.config.sections import CheckpointConfig, OptimConfig, TrainingConfig
 from platform.training.averaging import WeightAverage
 from platform.training.checkpoints import Checkpoints
 from platform.training.loop import Saver, TrainingState
@@ -35,12 +35,12 @@ class Training:
     """A saver, and what it needs."""
 
     def __init__(self, folder: Path, *, rank: int = 0, **settings: Any) -> None:
-        cfg = Config(checkpoint=CheckpointConfig(every_s=NEVER_S, **settings))
+        cfg = CheckpointConfig(every_s=NEVER_S, **settings)
         module = nn.Linear(2, 2)
         average = WeightAverage(module, TrainingConfig(), 10, 100)
         state = TrainingState(module, sgd(module, OptimConfig()), average)
         self.folder, self.meter, self.progress = folder, FakeMeter(), Progress()
-        self.checkpoints = Checkpoints(folder, cfg.checkpoint)
+        self.checkpoints = Checkpoints(folder, cfg)
         self.saver = Saver(cfg, Worker(rank), self.checkpoints, state, self.progress)
         self.progress.restored(self.saver.restore(), str)
 
