@@ -47,7 +47,7 @@ from platform.training.memory import OutOfMemory
 from platform.training.meter import NonFiniteLoss
 from platform.training.peers import from_rank_0, meet
 from platform.training.progress import TESTING, Progress
-from platform.training.step import arithmetic
+from platform.training.step import autocast_dtype
 from platform.training.worker import Worker
 
 log = logging.getLogger("platform")
@@ -283,8 +283,8 @@ def _train_and_evaluate(
 
     model = _trained(cfg, folder, worker, progress)
     if model is None:
-        verdict = functools.partial(_have_judged, judge, member.name, curve) if judge else None
-        model = train(cfg, index, worker, folder.path, report, progress, member.copy_to, verdict)
+        on_evaluation = functools.partial(_have_judged, judge, member.name, curve) if judge else None
+        model = train(cfg, index, worker, folder.path, report, progress, member.copy_to, on_evaluation)
         if worker.rank == 0:
             save_whole(folder.weights, model.state_dict())
     times["trained"] = time.time()
@@ -307,7 +307,7 @@ def _evaluate(
     place = folder.probabilities_of(cfg.evaluation.split)
     share = evaluation_share(split.samples, worker.rank, worker.world)
     pixels = Pixels(cfg.data, worker.device, channels_last=cfg.training.channels_last)
-    dtype = arithmetic(cfg.training.precision, worker.device)
+    dtype = autocast_dtype(cfg.training.precision, worker.device)
     predicted = predict(model, split, share, views, PredictConfig.of(cfg), pixels, dtype, worker.threads)
     probabilities.write_part(
         place, worker.rank, share, views, cfg.data.classes, cfg.evaluation.stored_dtype, _watched(predicted, progress)

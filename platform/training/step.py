@@ -60,7 +60,7 @@ def train_step(
     gradients, which are then those of the mean over the global batch.
 
     More than `training.max_batch_per_worker` samples are taken in equal parts whose gradients add up; replicas
-    exchange gradients once, with the last part: one may have more parts than another.
+    average gradients once, with the last part: one may have more parts than another.
     """
     device = pixels.device
     total = len(batch.labels_N)
@@ -79,7 +79,7 @@ def train_step(
         )
         labels_N = batch.labels_N[share].to(device, non_blocking=True)
         dropout.set_keys(dropouts, batch.dropout_keys_N[share].to(device, non_blocking=True))
-        with _exchange(model, last=stop == total):
+        with _gradient_sync(model, last=stop == total):
             with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
                 main, auxiliary = logits_and_auxiliary(model(images))
             main_loss = _loss(main, labels_N, weight)
@@ -104,15 +104,20 @@ def _loss(logits_NK: Tensor, labels_N: Tensor, weight: float) -> Tensor:
     return (F.cross_entropy(logits_NK.float(), labels_N, reduction="none") * weight).sum()
 
 
-def _exchange(model: nn.Module, *, last: bool) -> contextlib.AbstractContextManager[None]:
-    """Gradients are averaged over the replicas with the last micro-batch only."""
+def _gradient_sync(model: nn.Module, *, last: bool) -> contextlib.AbstractContextManager[None]:
+    """Replicas average their gradients with the last micro-batch only."""
     if isinstance(model, DistributedDataParallel) and not last:
         return model.no_sync()
     return contextlib.nullcontext()
 
 
-def arithmetic(precision: str, device: torch.device) -> torch.dtype:
-    """`training.precision` to a dtype; auto is bfloat16 where the device computes in it natively."""
+def autocast_dtype(precision: str, device: torch.device) -> torch.dtype:
+    """The dtype of matrix products and convolutions, for `torch.autocast`; weights and losses stay float32.
+
+    Args:
+        precision: `training.precision`; auto is bfloat16 where the device computes in it natively.
+        device: that the network is on.
+    """
     if precision == "auto":
         if device.type == "cuda":
             native = torch.cuda.get_device_capability(device) >= (8, 0)

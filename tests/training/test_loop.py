@@ -164,7 +164,9 @@ def test_an_evaluation_that_was_cut_short_comes_after_the_restart(
 
 
 @pytest.mark.slow
-def test_a_judge_may_end_the_training_where_it_is_saved(index: Index, digits_data: DataConfig, tmp_path: Path) -> None:
+def test_on_evaluation_may_end_the_training_once_it_is_saved(
+    index: Index, digits_data: DataConfig, tmp_path: Path
+) -> None:
     cfg = config(digits_data, epochs=2.0, batch_size=400)  # 3 steps an epoch
     cfg = replace(cfg, evaluation=replace(cfg.evaluation, every_epochs=1))
     cfg = replace(cfg, checkpoint=replace(cfg.checkpoint, with_evaluations=True))
@@ -172,18 +174,18 @@ def test_a_judge_may_end_the_training_where_it_is_saved(index: Index, digits_dat
     progress = Progress()
 
     def end() -> None:
-        assert progress.still_for_s() == progress.still_for_s() == 0.0  # the judge takes as long as it takes
+        assert progress.still_for_s() == progress.still_for_s() == 0.0  # it takes as long as it takes
         raise SystemExit
 
     recorder = Recorder()
     with pytest.raises(SystemExit):
-        train(cfg, index, Worker(), tmp_path, recorder, progress, judge=end)
+        train(cfg, index, Worker(), tmp_path, recorder, progress, on_evaluation=end)
     assert progress.still_for_s() > 0.0
     state = saved_state(tmp_path)
     assert state
     assert state["step"] == recorder.reports[-1][0] == 3
     asked: list[int] = []
-    train(cfg, index, Worker(), tmp_path, nothing, judge=lambda: asked.append(1))
+    train(cfg, index, Worker(), tmp_path, nothing, on_evaluation=lambda: asked.append(1))
     assert asked == []  # the last evaluation is nobody's business
 
 

@@ -13,9 +13,10 @@ from torch import nn
 from platform.config.sections import CheckpointConfig, OptimConfig, TrainingConfig
 from platform.training.averaging import WeightAverage
 from platform.training.checkpoints import Checkpoints
-from platform.training.loop import Saver, TrainingState
 from platform.training.optim import sgd
 from platform.training.progress import COMPUTING, TESTING, WAITING, Progress
+from platform.training.saver import Saver
+from platform.training.state import TrainingState
 from platform.training.worker import Worker
 
 NEVER_S = 1e6
@@ -45,10 +46,10 @@ class Training:
         self.progress.restored(self.saver.restore(), str)
 
     def step(
-        self, step: int, score: float | None = None, *, read: bool = True, last: bool = False, settled: bool = True
+        self, step: int, score: float | None = None, *, log_step: bool = True, last: bool = False, settled: bool = True
     ) -> None:
         self.progress.at(step, COMPUTING)
-        self.saver.after(step, self.meter, score, read=read, last=last)  # pyright: ignore[reportArgumentType]
+        self.saver.save_if_due(step, self.meter, score, log_step=log_step, last=last)  # pyright: ignore[reportArgumentType]
         self.progress.at(step, WAITING)
         if settled:
             self.checkpoints._settle()
@@ -78,18 +79,18 @@ def test_every_so_many_steps_and_the_last(training: Callable[..., Training]) -> 
     assert run.saved == [3, 6, 9, 10]
 
 
-def test_checkpoints_are_where_the_figures_are_read_unless_somebody_has_asked_for_long(
+def test_checkpoints_are_saved_at_log_steps_unless_one_was_requested_long_ago(
     training: Callable[..., Training], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The means of a window that a restart cuts would be others."""
     run = training(every_steps=1, keep=10)
     for step in range(1, 7):
-        run.step(step, read=step % 3 == 0)
+        run.step(step, log_step=step % 3 == 0)
     assert run.saved == [3, 6]
     run.progress.ask_for_checkpoint()
-    run.step(7, read=False)
-    monkeypatch.setattr("platform.training.loop.LONGEST_WAIT_S", 0.0)
-    run.step(8, read=False)
+    run.step(7, log_step=False)
+    monkeypatch.setattr("platform.training.saver.LONGEST_WAIT_S", 0.0)
+    run.step(8, log_step=False)
     assert run.saved == [3, 6, 8]
 
 

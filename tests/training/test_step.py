@@ -22,7 +22,7 @@ from platform.data.loader import Batch
 from platform.data.pixels import Pixels
 from platform.data.sampling import DRAWS
 from platform.training.optim import sgd
-from platform.training.step import StepConfig, StepResult, arithmetic, train_step
+from platform.training.step import StepConfig, StepResult, autocast_dtype, train_step
 
 CPU = torch.device("cpu")
 CLASSES = 5
@@ -187,10 +187,10 @@ def test_bfloat16_computes_in_it_and_keeps_weights_and_loss_in_float32() -> None
     torch.testing.assert_close(result.loss, step(cfg, batch())[0].loss, rtol=0.02, atol=0.02)
 
 
-def test_arithmetic_names_a_dtype() -> None:
-    assert arithmetic("float32", CPU) == torch.float32
-    assert arithmetic("bfloat16", CPU) == torch.bfloat16
-    assert arithmetic("auto", CPU) in (torch.float32, torch.bfloat16)
+def test_a_precision_is_a_dtype_of_autocast() -> None:
+    assert autocast_dtype("float32", CPU) == torch.float32
+    assert autocast_dtype("bfloat16", CPU) == torch.bfloat16
+    assert autocast_dtype("auto", CPU) in (torch.float32, torch.bfloat16)
 
 
 class Normalised(nn.Module):
