@@ -34,8 +34,9 @@ from platform.files import write_atomically
 from platform.lanes.attempts import Attempts
 from platform.lanes.console import Console
 from platform.lanes.group_callback import GroupWatch
+from platform.lanes.lane import Lane, LaneMember
 from platform.lanes.mailbox import Beat, GroupEvent, Message, start_mailbox
-from platform.lanes.worker import Lane, LaneMember, train_lane
+from platform.lanes.worker import train_lane
 from platform.text import first_line
 from platform.tracking.runs import Runs
 from platform.training.progress import COMPUTING
@@ -103,7 +104,7 @@ def fit_lane(lane: Lane, gpus: int, storage: Path, name: str) -> None:
         run_config=RunConfig(
             name=name,
             storage_path=str(storage),
-            failure_config=FailureConfig(max_failures=-1),  # members count their starts: see lane.run_member
+            failure_config=FailureConfig(max_failures=-1),  # members count their starts: see member_state.py
             callbacks=[GroupWatch(lane.mailbox, lane.number, config.checkpoint.grace_s)],  # pyright: ignore[reportArgumentType]
         ),
         torch_config=TorchConfig(timeout_s=cluster.stall_timeout_s),

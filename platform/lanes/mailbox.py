@@ -6,7 +6,7 @@ import os
 import time
 from collections import deque
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Self
 
 import ray
 from ray.exceptions import RayError
@@ -15,6 +15,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from platform.cluster.fork_server.client import FORKED, STATE
 from platform.redaction import redacted, shared_secrets, trust
 
+log = logging.getLogger("platform")
 GONE_AFTER_S = 5.0  # without a beat
 ANSWER_S = 10.0  # of the mailbox
 SECRETS_WAIT_S = 60.0  # for the mailbox to answer
@@ -230,11 +231,18 @@ class Sender:
 
 
 class WarningForwarder(logging.Handler):
-    """Sends this process's warnings to the launcher, which prints them."""
+    """Sends this process's warnings to the launcher, which prints them (use `with`)."""
 
     def __init__(self, sender: Sender) -> None:
         super().__init__(logging.WARNING)
         self._sender = sender
+
+    def __enter__(self) -> Self:
+        log.addHandler(self)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        log.removeHandler(self)
 
     def emit(self, record: logging.LogRecord) -> None:
         self._sender.send("warning", text=record.getMessage())

@@ -43,6 +43,18 @@ def meet(worker: Worker, waiting: Callable[[], None] | None = None) -> None:
         come = store.add(key, 0)
 
 
+def barrier(worker: Worker, waiting: Callable[[], None] | None = None) -> None:
+    """Return when every worker has come here, though some have more images to evaluate, or a slower disk.
+
+    Args:
+        worker: this one.
+        waiting: is called again and again meanwhile; without it the wait has the limit of the store.
+    """
+    meet(worker, waiting)
+    if worker.world > 1:
+        dist.barrier()
+
+
 def from_rank_0(worker: Worker, decide: Callable[[], T], waiting: Callable[[], None] | None = None) -> T:
     """What rank 0 decides or reads, the same for every worker: files that all can see are not seen by all in the same
     moment, and clocks differ. The others wait as long as rank 0 needs."""

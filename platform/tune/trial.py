@@ -26,9 +26,10 @@ from platform.config.sections import Config
 from platform.data.storage import join
 from platform.experiment.folder import FAILED, ExperimentFolder, MemberFolder
 from platform.files import replacing, write_atomically
+from platform.lanes.lane import Lane, LaneMember
 from platform.lanes.launcher import fit_lane
 from platform.lanes.mailbox import Sender, take_secrets
-from platform.lanes.worker import Lane, LaneMember, run_lane
+from platform.lanes.worker import run_lane
 from platform.sweep.trial_store import OVER, lane_of
 from platform.text import first_line
 from platform.training import learning_curve
@@ -101,7 +102,10 @@ def _settings(config: dict[str, Any]) -> Config:
 def _train_here(member: LaneMember, judge: "Judge | None", shared: Shared) -> None:
     node = ray.get_runtime_context().get_node_id()
     lane = Lane(
-        lane_of(member.name), [member], shared.mailbox, judge=(lambda _, moment: judge(moment)) if judge else None
+        lane_of(member.name),
+        [member],
+        shared.mailbox,
+        on_evaluation=(lambda _, moment: judge(moment)) if judge else None,
     )
     device = torch.device("cuda", 0) if shared.gpus else torch.device("cpu")
     run_lane(lane, 0, 1, device, preempted=lambda: bool(lost_nodes([node])))
@@ -113,7 +117,7 @@ def _train_on_workers(member: LaneMember, judge: "Judge | None", shared: Shared)
     mailbox: Any = shared.mailbox
     release(ray.get(mailbox.take_groups.remote([lane_of(member.name)])))  # of a process of this trial that was ended
     asking = AskJudge(mailbox) if judge else None
-    lane = Lane(lane_of(member.name), [member], shared.mailbox, judge=asking)
+    lane = Lane(lane_of(member.name), [member], shared.mailbox, on_evaluation=asking)
     run = f"{time.strftime('%Y%m%d-%H%M%S')}-{member.name}"
     group = in_thread(lambda: fit_lane(lane, shared.gpus, shared.folder / "ray", run))
     while not group.done():
