@@ -195,22 +195,22 @@ def run_members(planned: Plan, folder: ExperimentFolder, record: Record, names: 
     """
     from platform.cluster.connect import connect, disconnect
 
-    attempts = Attempts(folder, names)
+    config, attempts = planned.experiment.config, Attempts(folder, names)
     try:
         # Ray Train and torch take seconds to import.
-        resources = connect(
-            planned.experiment.config.cluster, meanwhile=lambda: import_module("platform.lanes.launcher")
-        )
+        resources = connect(config.cluster, meanwhile=lambda: import_module("platform.lanes.launcher"))
+        from platform.lanes.follower import Follower
         from platform.lanes.launcher import start_lanes
 
         lanes = start_lanes(planned, folder, record, names, resources)
         with Console(planned, names, lanes.count) as console:
             console.say(_headline(planned.experiment, len(names), lanes.count, resources))
+            follower = Follower(lanes.mailbox, folder.live, config.cluster.stall_timeout_s, runs, console, attempts)
             try:
-                lanes.follow(runs, console, attempts)
+                follower.follow(lanes.futures)
             except Interrupted:
                 console.say("saving ...")
-                lanes.save(planned.experiment.config.checkpoint.grace_s, runs, console, attempts)
+                follower.save(config.checkpoint.grace_s)
                 raise
         attempts.close("its workers ended")
     except BaseException as error:

@@ -28,7 +28,7 @@ from platform.experiment.folder import ExperimentFolder, Record
 from platform.experiment.plan import plan_member
 from platform.lanes.attempts import Attempts
 from platform.lanes.console import Console
-from platform.lanes.launcher import POLL_EVERY_S, WARN_AFTER_S, Lanes
+from platform.lanes.follower import POLL_EVERY_S, Follower
 from platform.lanes.mailbox import GroupEvent, start_mailbox
 from platform.sweep.plan import SweepPlan
 from platform.sweep.trial_queue import TrialQueue
@@ -72,9 +72,8 @@ class Tuning:
         launch = time.strftime("%Y%m%d-%H%M%S")
         self._shared = Shared(folder.path, mailbox, gpus, copies, config.sweep.scheduler, launch)
         self._searcher = AgendaSearcher(agenda, composed, folder, config, self._news)
-        future = in_thread(self._fit)
-        warn_after_s = min(WARN_AFTER_S, config.cluster.stall_timeout_s / 2)
-        self._lanes = Lanes([future], mailbox, folder.live, warn_after_s)
+        self._follower: Follower | None = None
+        self._future = in_thread(self._fit)
 
     def follow(self, runs: Runs, console: Console, attempts: Attempts) -> None:
         """Hand on what trials tell until the last has ended.
@@ -82,23 +81,32 @@ class Tuning:
         Raises:
             CannotGoOn: every attempt would meet the same.
         """
-        self._lanes.news = lambda: self._hand_on(runs, console, attempts)
-        self._lanes.follow(runs, console, attempts)
+        self._follower = Follower(
+            self._shared.mailbox,
+            self._folder.live,
+            self._config.cluster.stall_timeout_s,
+            runs,
+            console,
+            attempts,
+            before=lambda: self._hand_on(runs, console, attempts),
+        )
+        self._follower.follow([self._future])
         self._hand_on(runs, console, attempts)
         self._wait_for_scores(runs, console, attempts)
-        if error := self._lanes.futures[0].exception():
+        if error := self._future.exception():
             raise CannotGoOn(f"Ray Tune ended early ({type(error).__name__}: {first_line(error)})") from error
 
-    def save(self, runs: Runs, console: Console, attempts: Attempts) -> None:
+    def save(self) -> None:
         """Have every running trial save."""
         self._searcher.interrupted = True
-        self._lanes.save(self._config.checkpoint.grace_s, runs, console, attempts)
+        if self._follower:
+            self._follower.save(self._config.checkpoint.grace_s)
 
     def close(self) -> None:
         """End Tune, wherever it is."""
         self._searcher.interrupted = True
         with contextlib.suppress(Exception):
-            self._lanes.futures[0].result(timeout=STOP_WAITS_S)
+            self._future.result(timeout=STOP_WAITS_S)
 
     def _fit(self) -> None:
         _settle_tune(self.side_by_side)
