@@ -1,4 +1,4 @@
-"""The launcher's book of attempts: when each member was started, how far it came, why it ended.
+"""The launcher's record of attempts: when each member was started, how far it came, why it ended.
 
 In: beats and events. Out: `attempts.json` of each member, kept up to date so that a killed launcher loses a second.
 """

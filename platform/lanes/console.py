@@ -124,7 +124,7 @@ class Console:
 
     def state(self, name: str, state: str) -> None:
         member = self._members.get(name)
-        if member is None:  # as above
+        if member is None:  # a trial that has ended
             return
         member.state = state
         if state.startswith(("evaluat", "finished")):

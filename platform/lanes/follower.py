@@ -184,20 +184,20 @@ class Follower:
             del self._beats[key]
 
     def _warn_of_stalls(self) -> None:
-        """Name who stands still, before it is ended: of several, those that do not only wait for one in an exchange."""
+        """Name who has stalled, before it is ended: of several, those that do not only wait for a peer's gradients."""
         now = time.time()
         silent: dict[str, list[Beat]] = {}
-        still: dict[str, list[Beat]] = {}
+        stalled: dict[str, list[Beat]] = {}
         for (member, _), beat in self._beats.items():  # once: there may be thousands, and it is done at every poll
             if now - beat.at > SILENT_AFTER_S:
                 silent.setdefault(member, []).append(beat)
-            elif beat.still_for_s > self._warn_after_s:
-                still.setdefault(member, []).append(beat)
-        for member in silent | still:
-            waiting = still.get(member, [])
+            elif beat.stalled_s > self._warn_after_s:
+                stalled.setdefault(member, []).append(beat)
+        for member in silent | stalled:
+            waiting = stalled.get(member, [])
             suspects = silent.get(member) or [beat for beat in waiting if beat.doing != COMPUTING] or waiting
             for beat in suspects:
-                how = "has not been heard of" if member in silent else f"stands still, {beat.doing}"
+                how = "has not been heard of" if member in silent else f"stalled, {beat.doing}"
                 self._say_once(f"{member}: rank {beat.rank} on {beat.node} {how} at step {beat.step}")
 
     def _warn_of_nobody(self) -> None:

@@ -50,12 +50,12 @@ class Beat:
     step: int  # global steps done
     first_step_at: float  # 0: none yet
     doing: str
-    still_for_s: float  # since anything moved
+    stalled_s: float  # since anything moved
     answered: int = 0  # the newest question for a checkpoint that has its answer on disk
 
     @property
     def moved_at(self) -> float:
-        return self.at - self.still_for_s
+        return self.at - self.stalled_s
 
 
 @dataclass(frozen=True)
@@ -98,7 +98,7 @@ class Mailbox:
         self._failures: dict[str, list[Failure]] = {}  # of each member's newest start
         self._asked = 0
         self._training: dict[str, tuple[float, Beat]] = {}  # when rank 0 of each member was heard, and its beat
-        self._to_judge: dict[str, Any] = {}  # member -> scores that wait for a verdict
+        self._unanswered: dict[str, Any] = {}  # member -> scores that a sweep's scheduler has not answered
         self._groups: dict[int, list[str]] = {}  # placement groups of lanes
         how = os.environ.get(STATE, FORKED)
         if how != FORKED:
@@ -170,17 +170,17 @@ class Mailbox:
         """Those of some lanes that were not taken yet."""
         return [group for lane in lanes for group in self._groups.pop(lane, [])]
 
-    def ask_judge(self, member: str, scores: Any) -> None:
-        """Have a sweep's scheduler look at a trial's scores."""
-        self._to_judge[member] = scores
+    def ask_scheduler(self, member: str, scores: Any) -> None:
+        """Have a sweep's scheduler look at a trial's scores; the trial waits meanwhile."""
+        self._unanswered[member] = scores
 
-    def to_judge(self, member: str) -> Any:
-        """The scores that wait, or None."""
-        return self._to_judge.get(member)
+    def unanswered_scores(self, member: str) -> Any:
+        """A trial's scores that wait for the scheduler, or None."""
+        return self._unanswered.get(member)
 
-    def may_go_on(self, member: str) -> None:
-        """The scheduler's verdict; of a trial that may not, the workers are ended instead."""
-        self._to_judge.pop(member, None)
+    def continue_trial(self, member: str) -> None:
+        """The scheduler's answer: the trial goes on. Where it does not, its workers are ended instead."""
+        self._unanswered.pop(member, None)
 
     def is_answered(self, number: int, lane: int | None = None) -> bool:
         """Whether every member that trains now (of one lane, or of all) has a checkpoint newer than the question."""

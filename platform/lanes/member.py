@@ -19,7 +19,7 @@ from platform.evaluation.predict import PredictConfig, Predictions, predict
 from platform.experiment.folder import FAILED, FINISHED, MemberFolder
 from platform.lanes import member_state
 from platform.lanes.group_callback import lost_a_peer
-from platform.lanes.heartbeat import Pulse
+from platform.lanes.heartbeat import Heartbeat
 from platform.lanes.lane import Lane, LaneMember
 from platform.lanes.mailbox import Sender, WarningForwarder
 from platform.models.build import build
@@ -79,7 +79,7 @@ def run_member(
             lane.on_evaluation(member.name, curve.newest)
 
     try:
-        with WarningForwarder(sender), Pulse(cfg, sender, worker, progress, lane.number, preempted):
+        with WarningForwarder(sender), Heartbeat(cfg, sender, worker, progress, lane.number, preempted):
             data = index()
             if worker.rank == 0:
                 sender.send("state", text="starting")

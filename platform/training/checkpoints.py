@@ -1,7 +1,7 @@
 """A member's checkpoints: everything it needs to go on, in files that are either whole or not there.
 
-In: the training state. Out: `step-STEP-SHA256.pt` files in a folder and, if asked, at a URL, written by a thread behind
-the training's back. The checksum is in the name, so that file and checksum appear in one move on disks and stores
+In: the training state. Out: `step-STEP-SHA256.pt` files in a folder and, if asked, at a URL, written by a
+background thread. The checksum is in the name, so that file and checksum appear in one move on disks and stores
 alike. Read back with `weights_only`: a checkpoint from elsewhere cannot run code.
 """
 
@@ -108,12 +108,12 @@ class Checkpoints:
         """
         if self._writing and not (wait or urgent) and not self._writing.done():
             return False
-        self._settle(waiting)
+        self._finish_write(waiting)
         taken_now = _on_host(state)
         self._limit_s = self._storage.longest_s(_bytes_of(taken_now))
         self._writing = self._writer.submit(self._write, taken_now, best_step, taken())
         if wait:
-            self._settle(waiting)
+            self._finish_write(waiting)
             self._wait_for_copies(waiting)
         return True
 
@@ -183,13 +183,13 @@ class Checkpoints:
             self._storage.give_up()  # copies can wait, whoever ends this cannot
         self.close()
 
-    def _settle(self, waiting: Callable[[], None] = lambda: None) -> None:
+    def _finish_write(self, waiting: Callable[[], None] = lambda: None) -> None:
         """Wait for the writer, and count what it could not do."""
         writing, self._writing = self._writing, None
         if writing is None:
             return
         if not _wait(writing, waiting, self._limit_s):
-            wait_for([writing])  # the disk hangs: from now on, whoever watches may say that this stands still
+            wait_for([writing])  # the disk hangs: from now on the worker counts as stalled
         try:
             writing.result()
             self._failures = 0
@@ -288,9 +288,10 @@ def _wait(future: "Future[None]", waiting: Callable[[], None], limit_s: float) -
 
 
 def _state(content: bytes, saved: Saved) -> State:
-    """
+    """The state in the bytes of a file.
+
     Raises:
-        Exception: it is not what its name says, whatever it is.
+        Exception: it is not what its name says; torch may raise anything.
     """
     if hashlib.sha256(content).hexdigest()[:16] != saved.digest:
         raise ValueError("its checksum does not match")
@@ -317,9 +318,9 @@ def newest_step(folder: Path) -> int:
 
 
 def _on_host(value: Any) -> Any:
-    """A copy on the processor. # sync point for tensors on a device"""
+    """A copy on the CPU."""
     if isinstance(value, Tensor):
-        return value.detach().to("cpu", copy=True)
+        return value.detach().to("cpu", copy=True)  # sync point
     if isinstance(value, dict):
         return {key: _on_host(each) for key, each in value.items()}
     if isinstance(value, list | tuple):

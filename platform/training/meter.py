@@ -1,4 +1,7 @@
-"""Training figures: added up on the device, read over all workers when asked, with an eye on bad steps."""
+"""Training metrics: added up on the device, read over all workers at log steps, with an eye on bad steps.
+
+In: results of steps, on the device. Out: metrics as numbers; an error that names the samples of a bad step.
+"""
 
 import time
 from typing import Any
@@ -20,7 +23,7 @@ class NonFiniteLoss(RuntimeError):
 
 
 class Meter:
-    """Adds up step results on the device and reads them over all workers when asked.
+    """Adds up step results on the device, and reads them over all workers at log steps.
 
     Args:
         training: the batch size, and which steps are bad.
@@ -35,7 +38,7 @@ class Meter:
         self._last_step = start_step
         self._waited_s = 0.0
         self._sums = torch.zeros(4, device=worker.device)
-        self._bad_steps = 0  # since the last reading, left out
+        self._bad_steps = 0  # left out since the last log step
         self._bad_in_a_row = 0
         self._first_bad = torch.full((), -1, dtype=torch.int64, device=worker.device)
         self._own_loss_is_bad = torch.zeros((), dtype=torch.bool, device=worker.device)  # in the first bad step
@@ -98,7 +101,18 @@ class Meter:
         return "; ".join(each for each in all_found if each) or "in the gradient, on every rank"
 
     def read(self, step: int, total_steps: int, loader: TrainLoader) -> dict[str, float]:
-        """Means since the last reading, over all workers; of the data, sums over them."""
+        """The metrics of a log step: means since the last one over all workers; of the data, sums over them.
+
+        Every worker calls this at the same step.
+
+        Args:
+            step: global steps done.
+            total_steps: of the whole run.
+            loader: knows how long it was waited for, and what it could not read.
+
+        Raises:
+            NonFiniteLoss: a step since the last one was bad.
+        """
         self.check_finite()
         elapsed = time.monotonic() - self._since
         waited = (loader.waited_s - self._waited_s) / elapsed

@@ -1,8 +1,8 @@
 """Waiting for the other workers of a group, however long they work.
 
 A collective waits as long as its process group lets it (`cluster.stall_timeout_s`), and who waits in one looks as if it
-stood still. Where workers have unequal work they meet here first. While a worker is watched, whoever stands still is
-ended by its own watch, and Ray Train ends a group that has lost a worker: so the wait needs no limit of its own then.
+had stalled. Where workers have unequal work they meet here first. While a worker has a heartbeat, one that stalls is
+ended by its own, and Ray Train ends a group that has lost a worker: so the wait needs no limit of its own then.
 """
 
 import itertools
@@ -38,7 +38,9 @@ def meet(worker: Worker, waiting: Callable[[], None] | None = None) -> None:
         if waiting:
             waiting()
         elif time.monotonic() - since > limit_s:
-            raise RuntimeError(f"{come} of {worker.world} workers are here after {limit_s:g} s; the others stand still")
+            raise RuntimeError(
+                f"{come} of {worker.world} workers are here after {limit_s:g} s; the others have stalled"
+            )
         time.sleep(LOOK_EVERY_S)
         come = store.add(key, 0)
 

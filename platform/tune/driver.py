@@ -1,6 +1,6 @@
 """A sweep on Ray Tune, under way beside the launcher.
 
-In: an agenda and a cluster. Out: trials that begin and end, in the book and handed on to MLflow and the terminal.
+In: a trial queue and a cluster. Out: trials that begin and end, in the trial store, in MLflow and on the terminal.
 """
 
 import contextlib
@@ -38,7 +38,7 @@ from platform.tracking.runs import Runs
 from platform.training import learning_curve
 from platform.tune.results import Results, Scoring
 from platform.tune.schedulers import PAUSING, scheduler_of
-from platform.tune.searcher import MAX_FAILURES, AgendaSearcher, News
+from platform.tune.searcher import MAX_FAILURES, QueueSearcher, TrialChange
 from platform.tune.trial import NAME, SETTINGS, Shared, run_trial
 
 MANY = 10**9
@@ -61,7 +61,7 @@ class Tuning:
     ) -> None:
         config = planned.base.experiment.config
         self._planned, self._folder, self._config = planned, folder, config
-        self._news: queue.Queue[News] = queue.Queue()
+        self._changes: queue.Queue[TrialChange] = queue.Queue()
         self._results = Results(folder, config.evaluation.views)
         self._scoring = Scoring(self._results)
         gpus = gpus_per_worker(config.cluster, resources)
@@ -71,7 +71,7 @@ class Tuning:
         copies = join(config.checkpoint.copy_to, record.copies) if config.checkpoint.copy_to else None
         launch = time.strftime("%Y%m%d-%H%M%S")
         self._shared = Shared(folder.path, mailbox, gpus, copies, config.sweep.scheduler, launch)
-        self._searcher = AgendaSearcher(agenda, composed, folder, config, self._news)
+        self._searcher = QueueSearcher(agenda, composed, folder, config, self._changes)
         self._follower: Follower | None = None
         self._future = in_thread(self._fit)
 
@@ -109,7 +109,7 @@ class Tuning:
             self._future.result(timeout=STOP_WAITS_S)
 
     def _fit(self) -> None:
-        _settle_tune(self.side_by_side)
+        _configure_tune(self.side_by_side)
         single = _largest(self._planned).cluster.max_workers == 1
         sweep = self._config.sweep
         pauses = sweep.scheduler in PAUSING and single  # paused trials would count as running ones
@@ -138,13 +138,13 @@ class Tuning:
         ).fit()
 
     def _hand_on(self, runs: Runs, console: Console, attempts: Attempts) -> None:
-        while not self._news.empty():
-            news = self._news.get()
-            trial = news.trial
-            if news.config:
+        while not self._changes.empty():
+            change = self._changes.get()
+            trial = change.trial
+            if change.config:
                 attempts.add(trial.name, time.time())
-                self._results.begin(runs, trial, news.config)
-                console.add(plan_member(trial.name, news.config, self._planned.base.train_samples, None))
+                self._results.begin(runs, trial, change.config)
+                console.add(plan_member(trial.name, change.config, self._planned.base.train_samples, None))
             else:
                 attempts.end(trial.name, trial.state, time.time())
                 attempts.write(now=True)  # MLflow is told what is on disk
@@ -216,7 +216,7 @@ class Silence(TrialProgressCallback):
 class StopWhen(tune.Stopper):
     """Ends all when the launcher was interrupted."""
 
-    def __init__(self, searcher: AgendaSearcher) -> None:
+    def __init__(self, searcher: QueueSearcher) -> None:
         self._searcher = searcher
 
     def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
@@ -241,7 +241,7 @@ def _sizes(planned: SweepPlan) -> list[Config]:
     return [replaced(config, "cluster.workers", number) for number in workers] or [config]
 
 
-def _settle_tune(side_by_side: int) -> None:
+def _configure_tune(side_by_side: int) -> None:
     """Tune prints, warns and writes for people who look at it; ours look elsewhere."""
     os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(side_by_side)  # or the first ones start one after another
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # trials tell their own errors

@@ -40,11 +40,11 @@ def folder(tmp_path: Path) -> ExperimentFolder:
 
 def beat(
     at: float, step: int, *, member: str = "a", lane: int = 0, rank: int = 0, started: float = 1010.0,
-    from_step: int = 0, first_step_at: float = 0.0, still_for_s: float = 0.0, world: int = 2,
+    from_step: int = 0, first_step_at: float = 0.0, stalled_s: float = 0.0, world: int = 2,
 ) -> Beat:  # fmt: skip
     return Beat(
         member, lane, rank, world, f"node{rank}", f"id{rank}", 4242, started, at, from_step, step, first_step_at,
-        "computing", still_for_s,
+        "computing", stalled_s,
     )  # fmt: skip
 
 
@@ -56,7 +56,7 @@ def test_a_failed_group_is_one_attempt_and_the_next_begins_where_it_ended(folder
     book = Attempts(folder, ["a"])
     book.beat(beat(1011, 0, from_step=-1))
     book.beat(beat(1011, 0, from_step=-1, rank=1))
-    book.beat(beat(1070, 100, first_step_at=1020, still_for_s=0.5))
+    book.beat(beat(1070, 100, first_step_at=1020, stalled_s=0.5))
     assert book.event(GroupEvent(0, "failed", "rank 1 died", 1072)) == "a"
     book.beat(beat(1085, 60, started=1080, from_step=60))
     book.beat(beat(1130, 140, started=1080, from_step=60, first_step_at=1090))

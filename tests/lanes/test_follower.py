@@ -1,4 +1,4 @@
-"""Who stands still is named once; looking for them costs one pass over the beats, however many members there are."""
+"""Who stalls is named once; looking for them costs one pass over the beats, however many members there are."""
 
 import time
 from collections.abc import Iterator
@@ -40,9 +40,9 @@ class Counted(dict[tuple[str, int], Beat]):
         return [(key, self[key]) for key in self]
 
 
-def beat(member: str, rank: int, *, ago_s: float = 0.0, still_for_s: float = 0.0, doing: str = COMPUTING) -> Beat:
+def beat(member: str, rank: int, *, ago_s: float = 0.0, stalled_s: float = 0.0, doing: str = COMPUTING) -> Beat:
     at = time.time() - ago_s
-    return Beat(member, 0, rank, 2, f"node{rank}", "id", 1, at, at, -1, 7, 0.0, doing, still_for_s)
+    return Beat(member, 0, rank, 2, f"node{rank}", "id", 1, at, at, -1, 7, 0.0, doing, stalled_s)
 
 
 def follower(*beats: Beat, attempts: Any = None) -> Follower:
@@ -59,21 +59,21 @@ def warned(made: Follower) -> list[str]:
     return terminal.warnings
 
 
-def test_of_several_that_stand_still_those_are_named_that_wait_for_nobody():
+def test_of_several_that_stall_those_are_named_that_wait_for_nobody():
     made = follower(
-        beat("fine", 0, still_for_s=59),
-        beat("slow", 0, still_for_s=90),
-        beat("slow", 1, still_for_s=90, doing=WAITING),
-        beat("stuck", 0, still_for_s=90),
-        beat("stuck", 1, still_for_s=90),
-        beat("gone", 0, still_for_s=90, doing=WAITING),
+        beat("fine", 0, stalled_s=59),
+        beat("slow", 0, stalled_s=90),
+        beat("slow", 1, stalled_s=90, doing=WAITING),
+        beat("stuck", 0, stalled_s=90),
+        beat("stuck", 1, stalled_s=90),
+        beat("gone", 0, stalled_s=90, doing=WAITING),
         beat("gone", 1, ago_s=40),
     )
     assert warned(made) == [
         "gone: rank 1 on node1 has not been heard of at step 7",
-        "slow: rank 1 on node1 stands still, waiting for data at step 7",
-        "stuck: rank 0 on node0 stands still, computing at step 7",
-        "stuck: rank 1 on node1 stands still, computing at step 7",
+        "slow: rank 1 on node1 stalled, waiting for data at step 7",
+        "stuck: rank 0 on node0 stalled, computing at step 7",
+        "stuck: rank 1 on node1 stalled, computing at step 7",
     ]
 
 
@@ -90,7 +90,7 @@ def test_a_worker_that_outlives_its_trial_by_a_second_is_not_missed_later(tmp_pa
 
 
 def test_every_beat_is_looked_at_once():
-    made = follower(*(beat(f"m{number}", rank, still_for_s=90) for number in range(50) for rank in range(4)))
+    made = follower(*(beat(f"m{number}", rank, stalled_s=90) for number in range(50) for rank in range(4)))
     made._warn_of_stalls()
     terminal: Any = made._console
     assert len(terminal.warnings) == 200

@@ -136,7 +136,7 @@ def ended(digits, digits_data: DataConfig, tmp_path_factory: pytest.TempPathFact
 @pytest.mark.slow
 def test_who_evaluates_longer_than_a_collective_waits_is_waited_for(ended: Ended) -> None:
     assert ended.member("slow").state().state == FINISHED
-    assert not [message.text for message in ended.messages if message.kind == "warning" and "stood" in message.text]
+    assert not [message.text for message in ended.messages if message.kind == "warning" and "stalled" in message.text]
 
 
 @pytest.mark.slow

@@ -174,13 +174,13 @@ def test_on_evaluation_may_end_the_training_once_it_is_saved(
     progress = Progress()
 
     def end() -> None:
-        assert progress.still_for_s() == progress.still_for_s() == 0.0  # it takes as long as it takes
+        assert progress.stalled_s() == progress.stalled_s() == 0.0  # it takes as long as it takes
         raise SystemExit
 
     recorder = Recorder()
     with pytest.raises(SystemExit):
         train(cfg, index, Worker(), tmp_path, recorder, progress, on_evaluation=end)
-    assert progress.still_for_s() > 0.0
+    assert progress.stalled_s() > 0.0
     state = saved_state(tmp_path)
     assert state
     assert state["step"] == recorder.reports[-1][0] == 3

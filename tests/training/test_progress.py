@@ -46,13 +46,13 @@ class Training:
         self.progress.restored(self.saver.restore(), str)
 
     def step(
-        self, step: int, score: float | None = None, *, log_step: bool = True, last: bool = False, settled: bool = True
+        self, step: int, score: float | None = None, *, log_step: bool = True, last: bool = False, written: bool = True
     ) -> None:
         self.progress.at(step, COMPUTING)
         self.saver.save_if_due(step, self.meter, score, log_step=log_step, last=last)  # pyright: ignore[reportArgumentType]
         self.progress.at(step, WAITING)
-        if settled:
-            self.checkpoints._settle()
+        if written:
+            self.checkpoints._finish_write()
 
     @property
     def saved(self) -> list[int]:
@@ -106,9 +106,9 @@ def test_one_that_was_due_while_another_was_written_comes_with_the_next_step(
     release = _slow_writer(monkeypatch)
     run = training(every_steps=2, keep=10)
     for step in (1, 2, 3, 4):
-        run.step(step, settled=False)
+        run.step(step, written=False)
     release.set()
-    run.checkpoints._settle()
+    run.checkpoints._finish_write()
     run.step(5)
     assert run.saved == [2, 5]
 
@@ -121,12 +121,12 @@ def test_a_question_is_answered_when_the_checkpoint_is_written(
     run.step(1)
     ticket = run.progress.ask_for_checkpoint()
     assert run.progress.checkpoint_asked_for_s() > 0
-    run.step(2, settled=False)
+    run.step(2, written=False)
     assert run.progress.checkpoint_asked_for_s() == 0
     assert not run.progress.is_answered(ticket)  # taken, not safe yet
     later = run.progress.ask_for_checkpoint()
     release.set()
-    run.checkpoints._settle()
+    run.checkpoints._finish_write()
     assert run.progress.is_answered(ticket)
     assert not run.progress.is_answered(later)  # the one before it is older than the question
     run.step(3)
@@ -177,8 +177,8 @@ def test_the_best_is_saved_though_another_is_being_written(
     release = _slow_writer(monkeypatch)
     run = training(every_steps=1, keep=1)
     threading.Timer(0.3, release.set).start()
-    run.step(1, settled=False)
-    run.step(2, 0.9, settled=False)
+    run.step(1, written=False)
+    run.step(2, 0.9, written=False)
     run.step(3)
     run.step(4)
     assert run.saved == [2, 4]
