@@ -55,6 +55,16 @@ def predict(
 ) -> Iterator[Predictions]:
     """Softmax probabilities of `views` views of each sample in `share`, in order.
 
+    Args:
+        model: on the device of `pixels`; is put into evaluation mode.
+        split: the images.
+        share: the ids of those to predict.
+        views: 1, 10 or 144 of each.
+        cfg: how images are read and batched.
+        pixels: normalises images on its device.
+        dtype: of matrix products and convolutions; float32: without autocast.
+        threads: for decoding.
+
     Raises:
         ShardError: from the loader.
         RuntimeError: a sample was read twice or not at all.

@@ -129,7 +129,8 @@ class Follower:
             self._failed_starts[beat.lane] = 0
 
     def _drain(self) -> tuple[list[Message | GroupEvent], list[Beat]]:
-        """
+        """What has come since the last time.
+
         Raises:
             CannotGoOn: the mailbox is gone, which is on the launcher's node: so is the cluster.
         """

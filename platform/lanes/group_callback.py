@@ -45,6 +45,7 @@ class GroupWatch(ControllerCallback, WorkerGroupCallback):
         self._notified: object = None
 
     def after_worker_group_start(self, worker_group: Any) -> None:
+        """Note where the workers are, and tell the mailbox what they hold."""
         with contextlib.suppress(Exception):
             self._nodes = {
                 worker.distributed_context.world_rank: (worker.metadata.node_id, worker.metadata.node_ip)

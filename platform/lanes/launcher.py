@@ -34,13 +34,25 @@ class Lanes:
 
     @property
     def count(self) -> int:
+        """How many there are."""
         return len(self.futures)
 
 
 def start_lanes(
     planned: Plan, folder: ExperimentFolder, record: Record, names: list[str], resources: Resources
 ) -> Lanes:
-    """Deal the members to lanes and start a Ray Train run for each, in threads of this process."""
+    """Deal the members to lanes and start a Ray Train run for each, in threads of this process.
+
+    Args:
+        planned: the members' configs and costs.
+        folder: the experiment's.
+        record: of the experiment, which knows where its copies go.
+        names: the members to run.
+        resources: the cluster's.
+
+    Raises:
+        ConfigError: GPUs are wanted that the workers do not have.
+    """
     config = planned.experiment.config
     cluster = config.cluster
     gpus = gpus_per_worker(cluster, resources)

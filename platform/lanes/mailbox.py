@@ -55,6 +55,7 @@ class Beat:
 
     @property
     def moved_at(self) -> float:
+        """When the worker last made progress, in seconds since the epoch."""
         return self.at - self.stalled_s
 
 
@@ -113,6 +114,7 @@ class Mailbox:
         return shared_secrets()
 
     def put(self, message: Message | GroupEvent) -> None:
+        """Take a message, with the time of now and without secrets."""
         self._messages.append((self._next(), replace(message, time=time.time(), text=redacted(message.text))))
 
     def beat(self, beat: Beat) -> int:
@@ -208,6 +210,7 @@ class Sender:
         self._mailbox, self.member = mailbox, member
 
     def send(self, kind: str, *, step: int = 0, metrics: dict[str, float] | None = None, text: str = "") -> None:
+        """Send a message of a `kind` that `Message` has; returns at once."""
         self._mailbox.put.remote(Message(self.member, kind, step, metrics, text))
 
     def beat(self, beat: Beat, wait_s: float = 0) -> int | None:
@@ -245,4 +248,5 @@ class WarningForwarder(logging.Handler):
         log.removeHandler(self)
 
     def emit(self, record: logging.LogRecord) -> None:
+        """Send one."""
         self._sender.send("warning", text=record.getMessage())

@@ -30,7 +30,17 @@ EXCUSED = 20  # starts in a row
 
 
 def begin_start(member: LaneMember, folder: MemberFolder, worker: Worker, sender: Sender) -> MemberState | None:
-    """The member's state with this start counted, as rank 0 has it, so that all do the same; None: it is over."""
+    """Count this start of a member.
+
+    Args:
+        member: which one.
+        folder: the member's.
+        worker: this one; every worker of the lane calls this.
+        sender: to the mailbox, which knows what ended the start before.
+
+    Returns:
+        the state with this start counted, as rank 0 has it, so that all do the same; None: the member is over.
+    """
     nodes = [ray.get_runtime_context().get_node_id()] * worker.world
     if worker.world > 1:
         dist.all_gather_object(nodes, nodes[0])

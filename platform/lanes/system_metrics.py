@@ -36,7 +36,8 @@ class Gpu:
         self._handle: Any = None
 
     def metrics(self) -> dict[str, float]:
-        """
+        """Memory and use of the GPU in percent.
+
         Raises:
             pynvml.NVMLError: the driver does not say; NVML is missing in some containers.
         """

@@ -45,10 +45,12 @@ class Saved:
 
     @property
     def name(self) -> str:
+        """Of its file."""
         return f"step-{self.step:09d}-{self.digest}{SUFFIX}"
 
     @classmethod
     def of(cls, name: str) -> "Saved | None":
+        """The checkpoint whose file has this name; None: it is no checkpoint's."""
         match = re.fullmatch(rf"step-(\d+)-([0-9a-f]{{16}}){re.escape(SUFFIX)}", name)
         return cls(int(match[1]), match[2]) if match else None
 
@@ -171,6 +173,7 @@ class Checkpoints:
         return found
 
     def close(self) -> None:
+        """Wait until what was taken is written, and copied unless copies hang."""
         self._writer.shutdown(wait=True)
         self._wait_for_copies(lambda: None)
         self._copier.shutdown(wait=not self._copies_hang)
@@ -278,7 +281,7 @@ class Checkpoints:
 
 
 def _wait(future: "Future[None]", waiting: Callable[[], None], limit_s: float) -> bool:
-    """Until it is done, however it ended; False if it is not by then."""
+    """Wait until it is done, however it ended; False if it is not within `limit_s` seconds."""
     end = time.monotonic() + limit_s
     while not wait_for([future], timeout=WAITING_EVERY_S).done:
         if time.monotonic() > end:
@@ -302,7 +305,7 @@ def _state(content: bytes, saved: Saved) -> State:
 
 
 def save_whole(path: Path, state: State) -> None:
-    """Write tensors to a file that is whole or not there.
+    """Write tensors to a file that is whole or not there, with its folder.
 
     Raises:
         StorageError: the disk does not take it.
@@ -313,7 +316,7 @@ def save_whole(path: Path, state: State) -> None:
 
 
 def newest_step(folder: Path) -> int:
-    """Of the checkpoints in a folder; -1 where there are none."""
+    """The step of the newest checkpoint in a folder; -1 where there is none."""
     return max((saved.step for path in folder.glob(f"*{SUFFIX}") if (saved := Saved.of(path.name))), default=-1)
 
 

@@ -166,6 +166,14 @@ def training_loader(
 ) -> TrainLoader:
     """The worker's batches of training images, decoded where `loader.decoder` says.
 
+    Args:
+        split: the images.
+        order: which of them come when.
+        data: their size and classes.
+        sampling: how they are cropped.
+        loader: where they are decoded, and how far ahead.
+        worker: whose share.
+
     Raises:
         ConfigError: by a GPU that the worker does not have.
     """

@@ -143,7 +143,7 @@ class Meter:
 
 
 def samples_of(order: Order, step: int, worker: Worker) -> str:
-    """The samples of a worker's share of a step, for a message."""
+    """The ids of the samples in a worker's share of global step `step`, for a message: the first few and how many."""
     ids = order.batch(step, worker.rank, worker.world).tolist()
     more = f" and {len(ids) - NAMED_SAMPLES} more" if len(ids) > NAMED_SAMPLES else ""
     return f"samples {', '.join(map(str, ids[:NAMED_SAMPLES]))}{more}"

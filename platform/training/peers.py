@@ -59,7 +59,13 @@ def barrier(worker: Worker, waiting: Callable[[], None] | None = None) -> None:
 
 def from_rank_0(worker: Worker, decide: Callable[[], T], waiting: Callable[[], None] | None = None) -> T:
     """What rank 0 decides or reads, the same for every worker: files that all can see are not seen by all in the same
-    moment, and clocks differ. The others wait as long as rank 0 needs."""
+    moment, and clocks differ.
+
+    Args:
+        worker: this one.
+        decide: is called on rank 0 only; what it gives is sent by pickle. The others wait as long as it needs.
+        waiting: is called again and again by those that wait; without it the wait has the limit of the store.
+    """
     found: list[T | None] = [decide() if worker.rank == 0 else None]
     meet(worker, waiting)
     if worker.world > 1:

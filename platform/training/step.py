@@ -61,6 +61,18 @@ def train_step(
 
     More than `training.max_batch_per_worker` samples are taken in equal parts whose gradients add up; replicas
     average gradients once, with the last part: one may have more parts than another.
+
+    Args:
+        model: in training mode; a replica where there are several workers.
+        optimizer: its optimiser, with the learning rate of this step.
+        batch: the worker's share, images uint8 `[N, H, W, 3]`.
+        pixels: mirrors, distorts and normalises the images on its device.
+        cfg: how the batch is cut, the loss weighted and the gradient clipped.
+        dtype: of matrix products and convolutions; float32: without autocast.
+        world: number of workers.
+
+    Returns:
+        sums and norms, still on the device: nothing here waits for it unless bad steps are skipped.
     """
     device = pixels.device
     total = len(batch.labels_N)

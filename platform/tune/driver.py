@@ -48,7 +48,19 @@ RUNNING = "RUNNING"  # Tune's word
 
 
 class Tuning:
-    """Ray Tune under way, in a thread of this process."""
+    """Ray Tune under way, in a thread of this process.
+
+    Args:
+        planned: the sweep's size and space.
+        agenda: hands out trials, and takes what became of them.
+        composed: (a point's values, a seed) -> a trial's config.
+        folder: the sweep's.
+        record: of the sweep, which knows where its copies go.
+        resources: the cluster's.
+
+    Raises:
+        ConfigError: GPUs are wanted that the workers do not have.
+    """
 
     def __init__(
         self,
@@ -76,7 +88,12 @@ class Tuning:
         self._future = in_thread(self._fit)
 
     def follow(self, runs: Runs, console: Console, attempts: Attempts) -> None:
-        """Hand on what trials tell until the last has ended.
+        """Hand on what trials tell until the last has ended and is scored.
+
+        Args:
+            runs: MLflow's, which get metrics and what became of each trial.
+            console: gets states, metrics and warnings.
+            attempts: of the trials.
 
         Raises:
             CannotGoOn: every attempt would meet the same.
@@ -191,9 +208,11 @@ class TrialWatch(tune.Callback):
         self._started: dict[int, Any] = {}  # by lane
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        """Note which trial a lane's number is."""
         self._started[lane_of(str(trial))] = trial
 
     def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
+        """Give back, once a second, what trials hold that do not run any more."""
         if time.monotonic() - self._looked_at > LOOK_EVERY_S:
             self._looked_at = time.monotonic()
             holding = ray.get(self._mailbox.holding.remote())  # a few of what may be thousands of trials
@@ -202,6 +221,7 @@ class TrialWatch(tune.Callback):
                 release(ray.get(self._mailbox.take_groups.remote(idle)))
 
     def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        """Tell the launcher that a trial's process died and starts again."""
         event = GroupEvent(lane_of(str(trial)), "failed", "its process ended")
         self._mailbox.put.remote(event)
 
@@ -223,6 +243,7 @@ class StopWhen(tune.Stopper):
         return False
 
     def stop_all(self) -> bool:
+        """Whether Tune is to end."""
         return self._searcher.interrupted
 
 

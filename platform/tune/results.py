@@ -56,7 +56,14 @@ class Results:
         return Scored(trial, report.metrics(scores.members[trial.name], prefix="val"))
 
     def end(self, runs: Runs, found: Scored, warn: Callable[[str], None]) -> None:
-        """Report it; one without the figures that it should have is evaluated and reported again by the next launch."""
+        """Close the MLflow run of a trial that has ended, with its figures.
+
+        Args:
+            runs: MLflow's.
+            found: the trial and its figures. One without the figures that it should have is evaluated and reported
+                again by the next launch.
+            warn: is told of such a one.
+        """
         trial, error = found.trial, found.error
         if error:
             warn(f"{trial.name} has no final scores in MLflow: {error}")

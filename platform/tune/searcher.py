@@ -71,7 +71,7 @@ class QueueSearcher(Searcher):
             return {NAME: found.name, SETTINGS: config, STATE: found.state, SEED: found.seed} | self._mutable(config)
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
-        """Keep what became of a trial."""
+        """Keep what became of a trial: what is on disk decides, `error` only says that Tune gave its process up."""
         trial = self._trials.pop(trial_id, None)
         if trial is None or self.interrupted:
             return
