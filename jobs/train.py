@@ -187,7 +187,7 @@ def deliver(experiment: Experiment, folder: ExperimentFolder) -> int:
     if not before:
         return 0
     waiting = Tracker(experiment.config.tracking, journal).close()
-    print(f"{before - waiting} entries that waited for MLflow at {experiment.config.tracking.uri} are delivered")
+    print(f"{before - waiting} entries queued for MLflow at {experiment.config.tracking.uri} are delivered")
     say_waiting(experiment, folder, waiting)
     return waiting
 
@@ -197,7 +197,7 @@ def say_waiting(experiment: Experiment, folder: ExperimentFolder, entries: int) 
     if entries:
         uri = experiment.config.tracking.uri
         print(
-            f"{entries} entries wait for MLflow at {uri} in {folder.tracking}: "
+            f"{entries} entries are queued for MLflow at {uri} in {folder.tracking}: "
             "the same command delivers them when it is back"
         )
 
