@@ -26,4 +26,4 @@ class Lane:
     number: int
     members: list[LaneMember]
     mailbox: Any  # Ray's handle of a Mailbox
-    on_evaluation: Callable[[str, EvaluationPoint], None] | None = None  # (member, its newest scores): may end the training
+    on_evaluation: Callable[[str, EvaluationPoint], None] | None = None  # (member, its scores): may end the training

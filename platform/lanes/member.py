@@ -23,9 +23,9 @@ from platform.lanes.heartbeat import Heartbeat
 from platform.lanes.lane import Lane, LaneMember
 from platform.lanes.mailbox import Sender, WarningForwarder
 from platform.models.build import build
-from platform.training.learning_curve import CurveWriter
 from platform.text import first_line
 from platform.training.checkpoints import save_whole
+from platform.training.learning_curve import CurveWriter
 from platform.training.loop import train
 from platform.training.meter import NonFiniteLoss
 from platform.training.peers import barrier, from_rank_0

@@ -52,7 +52,7 @@ class Tuning:
 
     Args:
         planned: the sweep's size and space.
-        agenda: hands out trials, and takes what became of them.
+        trial_queue: hands out trials, and takes what became of them.
         composed: (a point's values, a seed) -> a trial's config.
         folder: the sweep's.
         record: of the sweep, which knows where its copies go.
@@ -65,7 +65,7 @@ class Tuning:
     def __init__(
         self,
         planned: SweepPlan,
-        agenda: TrialQueue,
+        trial_queue: TrialQueue,
         composed: Callable[[dict[str, Any], int], Config],
         folder: ExperimentFolder,
         record: Record,
@@ -83,7 +83,7 @@ class Tuning:
         copies = join(config.checkpoint.copy_to, record.copies) if config.checkpoint.copy_to else None
         launch = time.strftime("%Y%m%d-%H%M%S")
         self._shared = Shared(folder.path, mailbox, gpus, copies, config.sweep.scheduler, launch)
-        self._searcher = QueueSearcher(agenda, composed, folder, config, self._changes)
+        self._searcher = QueueSearcher(trial_queue, composed, folder, config, self._changes)
         self._follower: Follower | None = None
         self._future = in_thread(self._fit)
 
@@ -178,9 +178,9 @@ class Tuning:
             self._hand_on(runs, console, attempts)
 
     def _line(self, trial: Trial) -> str:
-        moments = learning_curve.read(self._folder.member(trial.name).path)
-        top1 = f"top-1 {100 * moments[-1].top1:6.2f}%" if moments else " " * 13
-        epoch = f" after epoch {moments[-1].epoch:g}" if moments and trial.state == STOPPED else ""
+        evaluations = learning_curve.read(self._folder.member(trial.name).path)
+        top1 = f"top-1 {100 * evaluations[-1].top1:6.2f}%" if evaluations else " " * 13
+        epoch = f" after epoch {evaluations[-1].epoch:g}" if evaluations and trial.state == STOPPED else ""
         how = "" if trial.state == FINISHED else f"  {trial.state}{epoch}: {trial.reason}"
         return f"{top1}  {', '.join(trial.overrides)}{how}"
 

@@ -37,15 +37,15 @@ class QueueSearcher(Searcher):
 
     def __init__(
         self,
-        agenda: TrialQueue,
+        trial_queue: TrialQueue,
         composed: Callable[[dict[str, Any], int], Config],
         folder: ExperimentFolder,
         config: Config,
         changes: "queue.Queue[TrialChange]",
     ) -> None:
         super().__init__(metric="top1", mode="max")
-        self._agenda, self._composed, self._folder, self._config, self._changes = (
-            agenda,
+        self._trial_queue, self._composed, self._folder, self._config, self._changes = (
+            trial_queue,
             composed,
             folder,
             config,
@@ -57,13 +57,13 @@ class QueueSearcher(Searcher):
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:  # pyright: ignore[reportIncompatibleMethodOverride]
         """The config of the next trial; None: not now; FINISHED: there will be none."""
         while True:
-            found = None if self.interrupted else self._agenda.next()
+            found = None if self.interrupted else self._trial_queue.next()
             if not isinstance(found, Trial):
                 return Searcher.FINISHED if found is NoTrial.LEFT else None
             try:
                 config = self._settings(found)
             except ConfigError as error:  # only some searches know their points before
-                self._agenda.end(found, DIVERGED, str(error))
+                self._trial_queue.end(found, DIVERGED, str(error))
                 continue
             self._trials[trial_id] = found
             if found.state not in OVER:
@@ -77,7 +77,7 @@ class QueueSearcher(Searcher):
             return
         replayed = trial.state in OVER
         trial.changes = changes_of(self._folder.member(trial.name))
-        self._agenda.end(trial, *self._end_of(trial, error))
+        self._trial_queue.end(trial, *self._end_of(trial, error))
         if not replayed:
             self._changes.put(TrialChange(replace(trial), None))
 
@@ -107,10 +107,10 @@ class QueueSearcher(Searcher):
         return STOPPED, self._why_stopped(trial)
 
     def _why_stopped(self, trial: Trial) -> str:
-        own = self._agenda.curve(trial.name)
+        own = self._trial_queue.curve(trial.name)
         if not own or self._config.sweep.scheduler == "median":  # whose rule is another
             return f"by {self._config.sweep.scheduler}"
-        place, trials = self._agenda.place_at(own[-1].epoch, own[-1].top1)
+        place, trials = self._trial_queue.place_at(own[-1].epoch, own[-1].top1)
         return f"by {self._config.sweep.scheduler}, as number {place} of {trials} trials there"
 
     def __getstate__(self) -> dict[str, Any]:

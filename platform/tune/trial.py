@@ -101,7 +101,7 @@ def _settings(config: dict[str, Any]) -> Config:
 
 def _train_here(member: LaneMember, reporter: "ScoreReporter | None", shared: Shared) -> None:
     node = ray.get_runtime_context().get_node_id()
-    on_evaluation = (lambda _, moment: reporter.report(moment)) if reporter else None
+    on_evaluation = (lambda _, evaluation: reporter.report(evaluation)) if reporter else None
     lane = Lane(lane_of(member.name), [member], shared.mailbox, on_evaluation)
     device = torch.device("cuda", 0) if shared.gpus else torch.device("cpu")
     run_lane(lane, 0, 1, device, preempted=lambda: bool(lost_nodes([node])))
@@ -117,9 +117,9 @@ def _train_on_workers(member: LaneMember, reporter: "ScoreReporter | None", shar
     run = f"{time.strftime('%Y%m%d-%H%M%S')}-{member.name}"
     group = in_thread(lambda: fit_lane(lane, shared.gpus, shared.folder / "ray", run))
     while not group.done():
-        moment: Any = ray.get(mailbox.unanswered_scores.remote(member.name))
-        if reporter and moment:
-            reporter.report(moment)
+        evaluation: Any = ray.get(mailbox.unanswered_scores.remote(member.name))
+        if reporter and evaluation:
+            reporter.report(evaluation)
             ray.get(mailbox.continue_trial.remote(member.name))
         time.sleep(POLL_EVERY_S)
     group.result()
@@ -131,8 +131,8 @@ class AskScheduler:
 
     mailbox: Any
 
-    def __call__(self, member: str, moment: EvaluationPoint) -> None:
-        ray.get(self.mailbox.ask_scheduler.remote(member, moment))
+    def __call__(self, member: str, evaluation: EvaluationPoint) -> None:
+        ray.get(self.mailbox.ask_scheduler.remote(member, evaluation))
         while ray.get(self.mailbox.unanswered_scores.remote(member)):
             time.sleep(POLL_EVERY_S)
 
@@ -149,18 +149,18 @@ class ScoreReporter:
         self._folder, self._pbt, self._launch = folder, shared.scheduler == "pbt", shared.launch
         self._told = folder.path / "told.json"
 
-    def report(self, moment: EvaluationPoint) -> None:
+    def report(self, evaluation: EvaluationPoint) -> None:
         """Report the scores of an evaluation.
 
         Raises:
             SystemExit: Tune's scheduler ends the trial.
         """
-        if not self._pbt and moment.step <= self._told_step():  # the trial was started again; PBT takes trials back
+        if not self._pbt and evaluation.step <= self._told_step():  # the trial was started again; PBT takes trials back
             return
-        write_atomically(self._told, json.dumps([self._launch, moment.step]) + "\n")
+        write_atomically(self._told, json.dumps([self._launch, evaluation.step]) + "\n")
         with tempfile.TemporaryDirectory(prefix="trial-") as scratch:
-            checkpoint = self._checkpoint(Path(scratch), moment) if self._pbt else None
-            tune.report(_result(moment), checkpoint=checkpoint)
+            checkpoint = self._checkpoint(Path(scratch), evaluation) if self._pbt else None
+            tune.report(_result(evaluation), checkpoint=checkpoint)
 
     def report_again(self, until: int | None) -> None:
         """Report what earlier launches did, up to step `until`: the scheduler of this launch has not seen it.
@@ -168,9 +168,9 @@ class ScoreReporter:
         Raises:
             SystemExit: Tune's scheduler ends the trial.
         """
-        for moment in learning_curve.read(self._folder.path):
-            if not moment.last and (until is None or moment.step <= until):
-                self.report(moment)
+        for evaluation in learning_curve.read(self._folder.path):
+            if not evaluation.last and (until is None or evaluation.step <= until):
+                self.report(evaluation)
 
     def report_end(self) -> None:
         """Report the last scores, when everything is done: nothing that Tune decides matters any more."""
@@ -184,19 +184,19 @@ class ScoreReporter:
             return -1
         return step if launch == self._launch else -1
 
-    def _checkpoint(self, scratch: Path, moment: EvaluationPoint) -> Any:
+    def _checkpoint(self, scratch: Path, evaluation: EvaluationPoint) -> Any:
         """The state behind the scores, for this trial or one that takes it over."""
         newest = _newest(self._folder)
-        if newest is None or newest[0] != moment.step:
+        if newest is None or newest[0] != evaluation.step:
             return None
         shutil.copy(newest[1], scratch)
-        origin = {"trial": self._folder.path.name, "epoch": moment.epoch, "file": newest[1].name}
+        origin = {"trial": self._folder.path.name, "epoch": evaluation.epoch, "file": newest[1].name}
         (scratch / ORIGIN).write_text(json.dumps(origin))  # Tune may put several checkpoints into one folder
         return tune.Checkpoint.from_directory(scratch)
 
 
-def _result(moment: EvaluationPoint) -> dict[str, float]:
-    return {"epoch": moment.epoch, "top1": moment.top1, "images_per_s": moment.images_per_s}
+def _result(evaluation: EvaluationPoint) -> dict[str, float]:
+    return {"epoch": evaluation.epoch, "top1": evaluation.top1, "images_per_s": evaluation.images_per_s}
 
 
 def _newest(folder: MemberFolder) -> tuple[int, Path] | None:
