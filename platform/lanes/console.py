@@ -38,7 +38,8 @@ class Console:
     def __init__(
         self, plan: Plan, names: list[str], lanes: int, *, expected: int = 0, plain: bool | None = None
     ) -> None:
-        """
+        """Nothing is shown before `with`.
+
         Args:
             plan: the members' sizes.
             names: those that run.

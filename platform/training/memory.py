@@ -76,7 +76,7 @@ def _momentum(module: nn.Module, optimizer: torch.optim.Optimizer) -> list[Tenso
     """As much as the optimiser is going to hold and does not yet."""
     if not any(group.get("momentum", 1) for group in optimizer.param_groups):
         return []
-    copies = 2 if "betas" in optimizer.defaults else 1  # Adam and its like hold two moments
+    copies = 2 if "betas" in optimizer.defaults else 1  # Adam and its like hold two tensors
     return [
         torch.empty_like(parameter)
         for parameter in module.parameters()

@@ -58,8 +58,8 @@ def barrier(worker: Worker, waiting: Callable[[], None] | None = None) -> None:
 
 
 def from_rank_0(worker: Worker, decide: Callable[[], T], waiting: Callable[[], None] | None = None) -> T:
-    """What rank 0 decides or reads, the same for every worker: files that all can see are not seen by all in the same
-    moment, and clocks differ.
+    """What rank 0 decides or reads, the same for every worker: a file that is new to one may not be there
+    for another yet, and clocks differ.
 
     Args:
         worker: this one.
