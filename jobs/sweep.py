@@ -196,7 +196,7 @@ class _Sweep:
                     tuning.follow(runs, console, attempts)
                 except Interrupted:
                     console.say("saving ...")
-                    tuning.save(runs, console, attempts)
+                    tuning.save()
                     raise
             attempts.close("its workers ended")
         except BaseException as error:

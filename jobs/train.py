@@ -60,7 +60,18 @@ class Outcome:
 
 
 def run(experiment: Experiment, *, evaluate_again: bool = False) -> int:
-    """Train, evaluate and show; 0 if every member finished and MLflow knows, 1 if not, 130 if interrupted."""
+    """Train and evaluate every member, score the ensemble and show the table.
+
+    Args:
+        experiment: what the launcher composed.
+        evaluate_again: have trained members evaluated again; nothing is trained.
+
+    Returns:
+        the exit code: 0 if every member finished and MLflow has its metrics, 1 if not, 130 if interrupted.
+
+    Raises:
+        ConfigError: the experiment cannot be run as it is configured.
+    """
     planned = plan(experiment)
     if not evaluate_again:
         require_copies(experiment)
@@ -118,7 +129,11 @@ def say_what_stopped(error: CannotGoOn | OSError) -> None:
 
 
 def prepare_data(config: Config) -> Index:
-    """The packed shards, made from the source on first use; remote ones with a place for their copies."""
+    """The index of the packed shards, which are made from the source on first use.
+
+    Raises:
+        ConfigError: there are neither shards nor a source, or no place for copies of remote shards.
+    """
     require_cache_folder(config)
     if not is_packed(config) and not is_remote(config.data.shards):
         shards = Path(config.data.shards)
@@ -166,22 +181,23 @@ def end_runs_of_before(experiment: Experiment, folder: ExperimentFolder) -> None
 
 
 def deliver(experiment: Experiment, folder: ExperimentFolder) -> int:
-    """Tell MLflow what earlier launches could not. Returns the entries that it still did not take."""
+    """Deliver what is queued in the tracking journal from earlier launches; returns the entries still queued."""
     journal = Journal(folder.tracking)
     before = journal.waiting
     if not before:
         return 0
     waiting = Tracker(experiment.config.tracking, journal).close()
-    print(f"{before - waiting} entries that waited for MLflow at {experiment.config.tracking.uri} are delivered")
+    print(f"{before - waiting} entries queued for MLflow at {experiment.config.tracking.uri} are delivered")
     say_waiting(experiment, folder, waiting)
     return waiting
 
 
 def say_waiting(experiment: Experiment, folder: ExperimentFolder, entries: int) -> None:
+    """Say where metrics are queued for MLflow, and how they get there."""
     if entries:
         uri = experiment.config.tracking.uri
         print(
-            f"{entries} entries wait for MLflow at {uri} in {folder.tracking}: "
+            f"{entries} entries are queued for MLflow at {uri} in {folder.tracking}: "
             "the same command delivers them when it is back"
         )
 
@@ -195,22 +211,22 @@ def run_members(planned: Plan, folder: ExperimentFolder, record: Record, names: 
     """
     from platform.cluster.connect import connect, disconnect
 
-    attempts = Attempts(folder, names)
+    config, attempts = planned.experiment.config, Attempts(folder, names)
     try:
         # Ray Train and torch take seconds to import.
-        resources = connect(
-            planned.experiment.config.cluster, meanwhile=lambda: import_module("platform.lanes.launcher")
-        )
+        resources = connect(config.cluster, meanwhile=lambda: import_module("platform.lanes.launcher"))
+        from platform.lanes.follower import Follower
         from platform.lanes.launcher import start_lanes
 
         lanes = start_lanes(planned, folder, record, names, resources)
         with Console(planned, names, lanes.count) as console:
             console.say(_headline(planned.experiment, len(names), lanes.count, resources))
+            follower = Follower(lanes.mailbox, folder.live, config.cluster.stall_timeout_s, runs, console, attempts)
             try:
-                lanes.follow(runs, console, attempts)
+                follower.follow(lanes.futures)
             except Interrupted:
                 console.say("saving ...")
-                lanes.save(planned.experiment.config.checkpoint.grace_s, runs, console, attempts)
+                follower.save(config.checkpoint.grace_s)
                 raise
         attempts.close("its workers ended")
     except BaseException as error:
@@ -223,9 +239,10 @@ def run_members(planned: Plan, folder: ExperimentFolder, record: Record, names: 
 
 
 def _require_trained(folder: ExperimentFolder, planned: Plan) -> None:
-    """
+    """Refuse to evaluate what is not trained.
+
     Raises:
-        ConfigError: a member is not.
+        ConfigError: a member has no trained weights.
     """
     untrained = [member.name for member in planned.members if not folder.member(member.name).is_trained()]
     if untrained:

@@ -22,7 +22,7 @@ from platform.training.averaging import WeightAverage
 from platform.training.loop import train
 from platform.training.optim import optimiser
 from platform.training.progress import Progress
-from platform.training.step import arithmetic, train_step
+from platform.training.step import StepConfig, autocast_dtype, train_step
 from platform.training.worker import Worker
 
 STEPS = 20
@@ -55,7 +55,7 @@ class _Bare:
         pixels = Pixels(config.data, device, channels_last=config.training.channels_last)
         self._data = [(pixels.evaluation(batch.images), batch.labels_N.to(device)) for batch in batches]
         self._model, self._device = _model(config, device), device
-        self._dtype = arithmetic(config.training.precision, device)
+        self._dtype = autocast_dtype(config.training.precision, device)
         self._weight, self._clip_norm = config.model.auxiliary_weight, config.optim.clip_norm
         self._optimizer = torch.optim.SGD(self._model.parameters(), lr=1e-3, momentum=0.9, weight_decay=2e-4)
 
@@ -75,12 +75,12 @@ class _Bare:
 
 class _Platform:
     def __init__(self, config: Config, device: torch.device, batches: list[Batch], steps_per_epoch: int) -> None:
-        self._config = replace(config, optim=replace(config.optim, lr=1e-3))
+        self._config = StepConfig.of(config)
         self._batches = batches
         self._pixels = Pixels(config.data, device, channels_last=config.training.channels_last)
         self._model = _model(config, device)
-        self._optimizer = optimiser(self._model, self._config.optim)
-        self._dtype = arithmetic(config.training.precision, device)
+        self._optimizer = optimiser(self._model, replace(config.optim, lr=1e-3))
+        self._dtype = autocast_dtype(config.training.precision, device)
         always = replace(config.training, averaging_start=0.0)  # averaging in every step, which costs most
         self._average = WeightAverage(self._model, always, steps_per_epoch, 10**6)
         self._step = 0

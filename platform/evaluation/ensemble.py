@@ -18,6 +18,11 @@ MODELS_FIRST = "max over crops of the models' mean"
 def score(members: dict[str, MemberProbabilities], view_counts: list[int], chunk: int = 256) -> EnsembleScores:
     """Score every member and the ensemble at every number of views, reading each probability once.
 
+    Args:
+        members: name -> probabilities, all of the same samples.
+        view_counts: numbers of views, each a prefix of the stored ones.
+        chunk: samples in memory at a time.
+
     Raises:
         ValueError: members evaluated on different samples or with fewer views.
     """

@@ -34,7 +34,7 @@ def kept_scores(
     Args:
         members: name -> folder of probabilities.
         view_counts: numbers of views to score with.
-        file: where they are kept.
+        file: where scores are kept.
         say: told before it is computed, which can take minutes.
 
     Raises:
@@ -58,10 +58,15 @@ def kept_scores(
 
 
 def scored(members: dict[str, Path], view_counts: list[int], remedy: str = AGAIN) -> EnsembleScores:
-    """The same, computed; `remedy` is what an error says to do.
+    """The scores of members, computed from their probabilities; nothing is kept.
+
+    Args:
+        members: name -> folder of probabilities.
+        view_counts: numbers of views to score with.
+        remedy: what an error says to do.
 
     Raises:
-        ConfigError: as above.
+        ConfigError: probabilities are missing or damaged, or the members' do not go together.
     """
     from platform.evaluation.ensemble import score  # torch takes a second, which kept scores need not
     from platform.evaluation.probabilities import MemberProbabilities

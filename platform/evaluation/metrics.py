@@ -24,6 +24,11 @@ class Scores:
 
         A label's rank is the number of classes not below it; of equal classes the one with the larger number is below.
         What is not a number is below nothing, so a broken network scores nothing.
+
+        Args:
+            probs_NK: of N samples and K classes, on the CPU.
+            labels_N: int64.
+            valid_N: bool; false for corrupt samples, which are only counted.
         """
         import torch  # takes a second, which sums that were kept need not
 
@@ -45,6 +50,7 @@ class Scores:
         return Scores(*(a + b for a, b in zip(self.as_list(), other.as_list(), strict=True)))  # type: ignore[arg-type]
 
     def as_list(self) -> list[float]:
+        """The sums in the order of the fields, as `Scores(*list)` takes them."""
         return [self.samples, self.top1, self.top5, self.loss, self.corrupt]
 
     def rates(self) -> dict[str, float]:

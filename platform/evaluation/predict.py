@@ -3,19 +3,34 @@
 import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from platform.config.sections import Config
+from platform.config.sections import Config, DataConfig
 from platform.data.decode import EncodedImage
 from platform.data.index import Split
 from platform.data.loader import Batch, Loader
 from platform.data.pixels import Pixels
 from platform.data.readahead import ShareAhead
 from platform.evaluation.views import RENDERED, in_order, render, with_mirrors
+
+
+@dataclass(frozen=True)
+class PredictConfig:
+    """What `predict` reads of a member's config."""
+
+    data: DataConfig
+    batch_size: int  # views in one forward pass
+    prefetch_batches: int
+
+    @classmethod
+    def of(cls, config: Config) -> Self:
+        """Take it from the whole config."""
+        return cls(config.data, config.evaluation.batch_size, config.loader.prefetch_batches)
 
 
 @dataclass
@@ -33,12 +48,22 @@ def predict(
     split: Split,
     share: range,
     views: int,
-    cfg: Config,
+    cfg: PredictConfig,
     pixels: Pixels,
     dtype: torch.dtype,
     threads: int,
 ) -> Iterator[Predictions]:
     """Softmax probabilities of `views` views of each sample in `share`, in order.
+
+    Args:
+        model: on the device of `pixels`; is put into evaluation mode.
+        split: the images.
+        share: the ids of those to predict.
+        views: 1, 10 or 144 of each.
+        cfg: how images are read and batched.
+        pixels: normalises images on its device.
+        dtype: of matrix products and convolutions; float32: without autocast.
+        threads: for decoding.
 
     Raises:
         ShardError: from the loader.
@@ -49,7 +74,7 @@ def predict(
     def render_views(batch: Batch, place: int, image: EncodedImage) -> None:
         batch.images[place] = render(image, size, views)
 
-    per_batch = max(1, cfg.evaluation.batch_size // views)
+    per_batch = max(1, cfg.batch_size // views)
     chunks = [
         np.arange(first, min(first + per_batch, share.stop)) for first in range(share.start, share.stop, per_batch)
     ]
@@ -70,7 +95,7 @@ def predict(
             render_views,
             classes=cfg.data.classes,
             threads=threads,
-            prefetch=cfg.loader.prefetch_batches,
+            prefetch=cfg.prefetch_batches,
             max_corrupt=cfg.data.max_corrupt,
             pin=pixels.device.type == "cuda",
         ) as loader,

@@ -26,6 +26,15 @@ def write_part(
     """Write one worker's share as `part-RANK.npy` `[N, V, K]` (memory-mapped: no more than a batch in memory), float32
     as they are, float16 as their natural logarithms.
 
+    Args:
+        folder: of the member's probabilities, for this split.
+        rank: the part's number.
+        share: ids of the samples.
+        views: V.
+        classes: K.
+        dtype: float32 or float16.
+        predictions: of every sample of the share, in any order.
+
     Raises:
         OSError: the disk has no room for it.
     """
@@ -56,6 +65,12 @@ def _take_room(path: Path) -> None:
 
 def seal(folder: Path, samples: int, views: int, parts: int) -> None:
     """Check that the parts are every sample once, then mark the set complete.
+
+    Args:
+        folder: of the parts.
+        samples: of the split.
+        views: of each sample.
+        parts: how many there are.
 
     Raises:
         ValueError: samples missing or doubled.

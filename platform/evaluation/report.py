@@ -39,8 +39,16 @@ def terminal_table(scores: EnsembleScores, split: str = "val") -> str:
 
 
 def write(scores: EnsembleScores, folder: Path, split: str = "val") -> list[Path]:
-    """Write table.md, table.csv and table.png into `folder`, of test images table-test.md and so on; returns their
-    paths."""
+    """Write the table as Markdown, CSV and a picture.
+
+    Args:
+        scores: of the members and the ensemble.
+        folder: where `table.md`, `table.csv` and `table.png` go; for `split` test, `table-test.md` and so on.
+        split: val or test.
+
+    Returns:
+        the paths of the three files.
+    """
     name = "table" if split == "val" else f"table-{split}"
     markdown, comma_separated, picture = (folder / f"{name}.{kind}" for kind in ("md", "csv", "png"))
     markdown.write_text(_markdown(scores, split))
@@ -75,6 +83,7 @@ def mlflow_command(tracking: TrackingConfig) -> str:
 
 
 def percent(share: float) -> str:
+    """A share of one as percent with two decimals."""
     return f"{100 * share:.2f}%"
 
 

@@ -23,7 +23,13 @@ STRIP_PIXELS = 2**22
 
 
 def render(image: EncodedImage, size: int, views: int) -> Tensor:
-    """The crops of an image before mirroring: `[RENDERED[views], size, size, 3]` uint8."""
+    """The crops of an image before mirroring, uint8 `[RENDERED[views], size, size, 3]`.
+
+    Args:
+        image: as it is in the shard.
+        size: height and width in pixels of each crop.
+        views: 1, 10 or 144.
+    """
     pixels = image.decode()
     crops: list[Tensor] = []
     for scale in SCALES if views == 144 else SCALES[:1]:

@@ -1,4 +1,4 @@
-"""The launcher's book of attempts: when each member was started, how far it came, why it ended.
+"""The launcher's record of attempts: when each member was started, how far it came, why it ended.
 
 In: beats and events. Out: `attempts.json` of each member, kept up to date so that a killed launcher loses a second.
 """
@@ -76,7 +76,13 @@ class Attempts:
         return member
 
     def end(self, member: str, reason: str, at: float) -> None:
-        """A member's attempt is over."""
+        """A member's attempt is over.
+
+        Args:
+            member: its name.
+            reason: why, for people.
+            at: seconds since the epoch.
+        """
         attempts = self._of[member]
         if attempts and attempts[-1].reason == UNDER_WAY:
             attempts[-1].reason, attempts[-1].ended = reason, at
@@ -91,6 +97,7 @@ class Attempts:
         self.write(now=True)
 
     def write(self, *, now: bool = False) -> None:
+        """Write what has changed, at most once a second unless `now`."""
         if not now and time.monotonic() - self._written_at < WRITE_EVERY_S:
             return
         self._written_at = time.monotonic()

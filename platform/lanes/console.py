@@ -38,7 +38,8 @@ class Console:
     def __init__(
         self, plan: Plan, names: list[str], lanes: int, *, expected: int = 0, plain: bool | None = None
     ) -> None:
-        """
+        """Nothing is shown before `with`.
+
         Args:
             plan: the members' sizes.
             names: those that run.
@@ -85,6 +86,7 @@ class Console:
             self._bars.console.print(text, markup=False)
 
     def warn(self, text: str) -> None:
+        """A warning above the bars; on stderr where there are none."""
         if self._plain:
             print(f"warning: {text}", file=sys.stderr, flush=True)
         else:
@@ -108,6 +110,7 @@ class Console:
         self.say(f"{name:<12} {text}")
 
     def metrics(self, name: str, step: int, metrics: dict[str, float]) -> None:
+        """Show a member's metrics after `step` global steps."""
         member = self._members.get(name)
         if member is None:  # a trial that has ended
             return
@@ -123,8 +126,9 @@ class Console:
         self._show(name)
 
     def state(self, name: str, state: str) -> None:
+        """Show what a member does, such as "starting" or "finished"."""
         member = self._members.get(name)
-        if member is None:  # as above
+        if member is None:  # a trial that has ended
             return
         member.state = state
         if state.startswith(("evaluat", "finished")):

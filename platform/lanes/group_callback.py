@@ -45,6 +45,7 @@ class GroupWatch(ControllerCallback, WorkerGroupCallback):
         self._notified: object = None
 
     def after_worker_group_start(self, worker_group: Any) -> None:
+        """Note where the workers are, and tell the mailbox what they hold."""
         with contextlib.suppress(Exception):
             self._nodes = {
                 worker.distributed_context.world_rank: (worker.metadata.node_id, worker.metadata.node_ip)
@@ -87,7 +88,7 @@ class GroupWatch(ControllerCallback, WorkerGroupCallback):
         self._mailbox.put.remote(GroupEvent(self._lane, kind, text))
 
     def _reason(self, error: BaseException) -> str:
-        """Who failed, in a few words: a worker that died before one that only lost it in an exchange."""
+        """Who failed, in a few words: a worker that died before one that only lost this peer."""
         if isinstance(error, PreemptionError):
             return f"preempted: {first_line(error)}"
         if isinstance(error, ControllerError):
@@ -103,7 +104,7 @@ class GroupWatch(ControllerCallback, WorkerGroupCallback):
             return f"node {self._addresses(ranks)} was lost with {_ranks(ranks)}"
         stuck = [rank for rank, each in failures.items() if isinstance(each, WorkerHealthCheckTimeoutError)]
         if stuck:
-            return f"{_ranks(stuck)} on {self._addresses(stuck)} stood still"
+            return f"{_ranks(stuck)} on {self._addresses(stuck)} stalled"
         died = {rank: each for rank, each in failures.items() if isinstance(each, WorkerHealthCheckFailedError)}
         if died:
             return f"{_ranks(list(died))} died{_cause(next(iter(died.values())).health_check_failure)}"

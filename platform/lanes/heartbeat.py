@@ -1,5 +1,7 @@
-"""A worker's pulse: a thread that tells the launcher where the training is, passes on its questions and Ray's
-preemption notices, and ends a process that stands still."""
+"""A worker's heartbeat: a thread that tells the launcher where the training is, and ends a process that has stalled.
+
+In: the training's progress, the launcher's requests for checkpoints, Ray's preemption notices. Out: beats.
+"""
 
 import contextlib
 import os
@@ -19,11 +21,11 @@ from platform.training.worker import Worker
 
 BEAT_EVERY_S = 1.0
 SAVE_EVERY_S = 5.0  # while the node is about to be taken away
-LEAVES_S = 5.0  # a thread that is asked to end
-VICTIM_WAITS_S = 30.0  # longer than the one it waits for
+JOIN_TIMEOUT_S = 5.0  # of a thread that is asked to end
+PEER_WAITS_S = 30.0  # more, for one that may only be waiting for a stalled peer
 
 
-class Pulse:
+class Heartbeat:
     """Beats while a member runs on this worker (use `with`).
 
     Args:
@@ -52,7 +54,7 @@ class Pulse:
         self._saved_at = time.monotonic()
         self._said: set[str] = set()
         self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="pulse", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
         self._measuring = threading.Thread(target=self._measure, name="system metrics", daemon=True)
 
     def __enter__(self) -> Self:
@@ -65,7 +67,7 @@ class Pulse:
         self._stop.set()
         for thread in (self._thread, self._measuring):
             if thread.ident:
-                thread.join(LEAVES_S)  # not for ever: a driver that hangs holds whoever measures
+                thread.join(JOIN_TIMEOUT_S)  # not for ever: a driver that hangs holds whoever measures
         self._try("the last heartbeat", lambda: self._sender.beat(self._beat()))  # the last step counts, too
 
     def _run(self) -> None:
@@ -89,7 +91,7 @@ class Pulse:
                 gpu.append(Gpu(self._worker.device))
             send(gpu[0].metrics())
 
-        self._try("measuring", system_metrics)  # the first processor figure has no interval
+        self._try("measuring", system_metrics)  # the first CPU figure has no interval
         while not self._stop.wait(self._config.tracking.system_metrics_every_s):
             self._try("measuring", lambda: send(system_metrics()))
             if self._worker.device.type == "cuda":
@@ -122,13 +124,13 @@ class Pulse:
             self._saved_at = time.monotonic()
 
     def _end_if_stuck(self) -> None:
-        """Ray starts the group again when a process of it has ended. One that computes may only be waiting for another
-        in an exchange of gradients, which should be the one that is named."""
-        limit = self._config.cluster.stall_timeout_s + (VICTIM_WAITS_S if self._progress.doing == COMPUTING else 0)
-        if self._progress.still_for_s() > limit:
+        """Ray starts the group again when a process of it has ended. One that computes may only be waiting for a peer's
+        gradients, and the peer should be the one that is named."""
+        limit = self._config.cluster.stall_timeout_s + (PEER_WAITS_S if self._progress.doing == COMPUTING else 0)
+        if self._progress.stalled_s() > limit:
             with contextlib.suppress(Exception):
                 self._sender.send("warning", text=f"{self._where()}; it is ended and started again")
-            time.sleep(1)  # for the message to leave
+            time.sleep(1)  # for the message to be sent
             os._exit(1)
 
     def _where(self) -> str:
@@ -136,7 +138,7 @@ class Pulse:
         with contextlib.suppress(Exception):  # they are looked up in the order of the data
             samples = progress.samples()
         return (
-            f"rank {worker.rank} on {worker.node} has stood still for {progress.still_for_s():.0f} s at step "
+            f"rank {worker.rank} on {worker.node} has stalled for {progress.stalled_s():.0f} s at step "
             f"{progress.step}, {progress.doing} ({samples or 'no samples yet'})"
         )
 
@@ -156,7 +158,7 @@ class Pulse:
             progress.step,
             progress.first_step_at,
             progress.doing,
-            progress.still_for_s(),
+            progress.stalled_s(),
             self._answered,
         )
 

@@ -6,7 +6,7 @@ import os
 import time
 from collections import deque
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Self
 
 import ray
 from ray.exceptions import RayError
@@ -15,6 +15,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from platform.cluster.fork_server.client import FORKED, STATE
 from platform.redaction import redacted, shared_secrets, trust
 
+log = logging.getLogger("platform")
 GONE_AFTER_S = 5.0  # without a beat
 ANSWER_S = 10.0  # of the mailbox
 SECRETS_WAIT_S = 60.0  # for the mailbox to answer
@@ -49,12 +50,13 @@ class Beat:
     step: int  # global steps done
     first_step_at: float  # 0: none yet
     doing: str
-    still_for_s: float  # since anything moved
+    stalled_s: float  # since anything moved
     answered: int = 0  # the newest question for a checkpoint that has its answer on disk
 
     @property
     def moved_at(self) -> float:
-        return self.at - self.still_for_s
+        """When the worker last made progress, in seconds since the epoch."""
+        return self.at - self.stalled_s
 
 
 @dataclass(frozen=True)
@@ -97,7 +99,7 @@ class Mailbox:
         self._failures: dict[str, list[Failure]] = {}  # of each member's newest start
         self._asked = 0
         self._training: dict[str, tuple[float, Beat]] = {}  # when rank 0 of each member was heard, and its beat
-        self._to_judge: dict[str, Any] = {}  # member -> scores that wait for a verdict
+        self._unanswered: dict[str, Any] = {}  # member -> scores that a sweep's scheduler has not answered
         self._groups: dict[int, list[str]] = {}  # placement groups of lanes
         how = os.environ.get(STATE, FORKED)
         if how != FORKED:
@@ -112,6 +114,7 @@ class Mailbox:
         return shared_secrets()
 
     def put(self, message: Message | GroupEvent) -> None:
+        """Take a message, with the time of now and without secrets."""
         self._messages.append((self._next(), replace(message, time=time.time(), text=redacted(message.text))))
 
     def beat(self, beat: Beat) -> int:
@@ -169,17 +172,17 @@ class Mailbox:
         """Those of some lanes that were not taken yet."""
         return [group for lane in lanes for group in self._groups.pop(lane, [])]
 
-    def ask_judge(self, member: str, scores: Any) -> None:
-        """Have a sweep's scheduler look at a trial's scores."""
-        self._to_judge[member] = scores
+    def ask_scheduler(self, member: str, scores: Any) -> None:
+        """Have a sweep's scheduler look at a trial's scores; the trial waits meanwhile."""
+        self._unanswered[member] = scores
 
-    def to_judge(self, member: str) -> Any:
-        """The scores that wait, or None."""
-        return self._to_judge.get(member)
+    def unanswered_scores(self, member: str) -> Any:
+        """A trial's scores that wait for the scheduler, or None."""
+        return self._unanswered.get(member)
 
-    def may_go_on(self, member: str) -> None:
-        """The scheduler's verdict; of a trial that may not, the workers are ended instead."""
-        self._to_judge.pop(member, None)
+    def continue_trial(self, member: str) -> None:
+        """The scheduler's answer: the trial goes on. Where it does not, its workers are ended instead."""
+        self._unanswered.pop(member, None)
 
     def is_answered(self, number: int, lane: int | None = None) -> bool:
         """Whether every member that trains now (of one lane, or of all) has a checkpoint newer than the question."""
@@ -207,6 +210,7 @@ class Sender:
         self._mailbox, self.member = mailbox, member
 
     def send(self, kind: str, *, step: int = 0, metrics: dict[str, float] | None = None, text: str = "") -> None:
+        """Send a message of a `kind` that `Message` has; returns at once."""
         self._mailbox.put.remote(Message(self.member, kind, step, metrics, text))
 
     def beat(self, beat: Beat, wait_s: float = 0) -> int | None:
@@ -230,11 +234,19 @@ class Sender:
 
 
 class WarningForwarder(logging.Handler):
-    """Sends this process's warnings to the launcher, which prints them."""
+    """Sends this process's warnings to the launcher, which prints them (use `with`)."""
 
     def __init__(self, sender: Sender) -> None:
         super().__init__(logging.WARNING)
         self._sender = sender
 
+    def __enter__(self) -> Self:
+        log.addHandler(self)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        log.removeHandler(self)
+
     def emit(self, record: logging.LogRecord) -> None:
+        """Send one."""
         self._sender.send("warning", text=record.getMessage())

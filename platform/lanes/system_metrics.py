@@ -13,7 +13,7 @@ MIG = "MIG-"
 
 
 def system_metrics() -> dict[str, float]:
-    """Processor and memory of the node and of this process."""
+    """CPU use of the node in percent, and memory of the node and of this process in megabytes (1e6 bytes)."""
     memory = psutil.virtual_memory()
     return {
         "system/cpu_utilization_percentage": psutil.cpu_percent(),  # since the last call
@@ -36,7 +36,8 @@ class Gpu:
         self._handle: Any = None
 
     def metrics(self) -> dict[str, float]:
-        """
+        """Memory and use of the GPU in percent.
+
         Raises:
             pynvml.NVMLError: the driver does not say; NVML is missing in some containers.
         """

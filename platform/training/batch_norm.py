@@ -32,10 +32,20 @@ def layers(network: nn.Module) -> list[_BatchNorm]:
 def newest_images(
     loader: TrainLoader, order: Order, step: int, worker: Worker, pixels: Pixels, sampling: SamplingConfig
 ) -> Iterator[Tensor]:
-    """The network's input for the newest training images of each of the worker's streams, a stream's together; of the
-    first ones where fewer than `step` global steps are done.
+    """The network's input for the newest training images of each of the worker's streams.
 
     A worker has read them just now, and the streams are the same at any number of workers.
+
+    Args:
+        loader: reads them again.
+        order: of the samples.
+        step: global steps done; where they are too few, the images are the first ones.
+        worker: whose streams.
+        pixels: mirrors, distorts and normalises the images on its device.
+        sampling: how their colours are changed.
+
+    Yields:
+        float32 `[N, 3, H, W]` on the device for each stream, N from IMAGES_PER_STREAM to IMAGES_AT_ONCE.
     """
     wanted = min(IMAGES_AT_ONCE, max(IMAGES_PER_STREAM, -(-IMAGES // order.streams)))
     steps = -(-wanted // order.per_stream)
@@ -51,9 +61,16 @@ def newest_images(
 
 
 def recompute(network: nn.Module, images: Iterable[Tensor], total: int, worker: Worker, dtype: torch.dtype) -> None:
-    """Take the statistics anew, as means over batches of `images`, `total` of them on all workers together.
+    """Take the statistics of `network` anew, as means over batches of images; every worker calls this.
 
     The network is in evaluation mode, and batch norm alone is not meanwhile: no dropout, no auxiliary heads.
+
+    Args:
+        network: on the worker's device; its running means and variances change.
+        images: this worker's batches, float32 `[N, 3, H, W]`.
+        total: batches on all workers together.
+        worker: this one.
+        dtype: of matrix products and convolutions.
     """
     kept = layers(network)
     with _cumulative(kept), torch.no_grad():

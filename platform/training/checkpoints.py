@@ -1,7 +1,7 @@
 """A member's checkpoints: everything it needs to go on, in files that are either whole or not there.
 
-In: the training state. Out: `step-STEP-SHA256.pt` files in a folder and, if asked, at a URL, written by a thread behind
-the training's back. The checksum is in the name, so that file and checksum appear in one move on disks and stores
+In: the training state. Out: `step-STEP-SHA256.pt` files in a folder and, if asked, at a URL, written by a
+background thread. The checksum is in the name, so that file and checksum appear in one move on disks and stores
 alike. Read back with `weights_only`: a checkpoint from elsewhere cannot run code.
 """
 
@@ -45,10 +45,12 @@ class Saved:
 
     @property
     def name(self) -> str:
+        """Of its file."""
         return f"step-{self.step:09d}-{self.digest}{SUFFIX}"
 
     @classmethod
     def of(cls, name: str) -> "Saved | None":
+        """The checkpoint whose file has this name; None: it is no checkpoint's."""
         match = re.fullmatch(rf"step-(\d+)-([0-9a-f]{{16}}){re.escape(SUFFIX)}", name)
         return cls(int(match[1]), match[2]) if match else None
 
@@ -108,12 +110,12 @@ class Checkpoints:
         """
         if self._writing and not (wait or urgent) and not self._writing.done():
             return False
-        self._settle(waiting)
+        self._finish_write(waiting)
         taken_now = _on_host(state)
         self._limit_s = self._storage.longest_s(_bytes_of(taken_now))
         self._writing = self._writer.submit(self._write, taken_now, best_step, taken())
         if wait:
-            self._settle(waiting)
+            self._finish_write(waiting)
             self._wait_for_copies(waiting)
         return True
 
@@ -171,6 +173,7 @@ class Checkpoints:
         return found
 
     def close(self) -> None:
+        """Wait until what was taken is written, and copied unless copies hang."""
         self._writer.shutdown(wait=True)
         self._wait_for_copies(lambda: None)
         self._copier.shutdown(wait=not self._copies_hang)
@@ -183,13 +186,13 @@ class Checkpoints:
             self._storage.give_up()  # copies can wait, whoever ends this cannot
         self.close()
 
-    def _settle(self, waiting: Callable[[], None] = lambda: None) -> None:
+    def _finish_write(self, waiting: Callable[[], None] = lambda: None) -> None:
         """Wait for the writer, and count what it could not do."""
         writing, self._writing = self._writing, None
         if writing is None:
             return
         if not _wait(writing, waiting, self._limit_s):
-            wait_for([writing])  # the disk hangs: from now on, whoever watches may say that this stands still
+            wait_for([writing])  # the disk hangs: from now on the worker counts as stalled
         try:
             writing.result()
             self._failures = 0
@@ -278,7 +281,7 @@ class Checkpoints:
 
 
 def _wait(future: "Future[None]", waiting: Callable[[], None], limit_s: float) -> bool:
-    """Until it is done, however it ended; False if it is not by then."""
+    """Wait until it is done, however it ended; False if it is not within `limit_s` seconds."""
     end = time.monotonic() + limit_s
     while not wait_for([future], timeout=WAITING_EVERY_S).done:
         if time.monotonic() > end:
@@ -288,9 +291,10 @@ def _wait(future: "Future[None]", waiting: Callable[[], None], limit_s: float) -
 
 
 def _state(content: bytes, saved: Saved) -> State:
-    """
+    """The state in the bytes of a file.
+
     Raises:
-        Exception: it is not what its name says, whatever it is.
+        Exception: it is not what its name says; torch may raise anything.
     """
     if hashlib.sha256(content).hexdigest()[:16] != saved.digest:
         raise ValueError("its checksum does not match")
@@ -301,7 +305,7 @@ def _state(content: bytes, saved: Saved) -> State:
 
 
 def save_whole(path: Path, state: State) -> None:
-    """Write tensors to a file that is whole or not there.
+    """Write tensors to a file that is whole or not there, with its folder.
 
     Raises:
         StorageError: the disk does not take it.
@@ -312,14 +316,14 @@ def save_whole(path: Path, state: State) -> None:
 
 
 def newest_step(folder: Path) -> int:
-    """Of the checkpoints in a folder; -1 where there are none."""
+    """The step of the newest checkpoint in a folder; -1 where there is none."""
     return max((saved.step for path in folder.glob(f"*{SUFFIX}") if (saved := Saved.of(path.name))), default=-1)
 
 
 def _on_host(value: Any) -> Any:
-    """A copy on the processor. # sync point for tensors on a device"""
+    """A copy on the CPU."""
     if isinstance(value, Tensor):
-        return value.detach().to("cpu", copy=True)
+        return value.detach().to("cpu", copy=True)  # sync point
     if isinstance(value, dict):
         return {key: _on_host(each) for key, each in value.items()}
     if isinstance(value, list | tuple):

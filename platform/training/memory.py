@@ -5,11 +5,12 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from platform.config.sections import Config
+from platform.config.sections import SamplingConfig
 from platform.data.loader import Batch
 from platform.data.pixels import Pixels
 from platform.models import dropout
 from platform.models.build import logits_and_auxiliary
+from platform.training.step import StepConfig
 
 
 class OutOfMemory(RuntimeError):
@@ -21,7 +22,7 @@ def advice(
     optimizer: torch.optim.Optimizer,
     batch: Batch,
     pixels: Pixels,
-    cfg: Config,
+    cfg: StepConfig,
     dtype: torch.dtype,
 ) -> str:
     """What to change so that the same global batch fits, tried on this very device.
@@ -44,7 +45,7 @@ def advice(
     def train(images: int) -> None:
         momentum = _momentum(module, optimizer)
         for _ in range(2):
-            _forward_and_backward(module, batch, pixels, cfg, dtype, images)
+            _forward_and_backward(module, batch, pixels, cfg.sampling, dtype, images)
         del momentum
 
     def clean_up() -> None:
@@ -75,7 +76,7 @@ def _momentum(module: nn.Module, optimizer: torch.optim.Optimizer) -> list[Tenso
     """As much as the optimiser is going to hold and does not yet."""
     if not any(group.get("momentum", 1) for group in optimizer.param_groups):
         return []
-    copies = 2 if "betas" in optimizer.defaults else 1  # Adam and its like hold two moments
+    copies = 2 if "betas" in optimizer.defaults else 1  # Adam and its like hold two tensors
     return [
         torch.empty_like(parameter)
         for parameter in module.parameters()
@@ -85,11 +86,11 @@ def _momentum(module: nn.Module, optimizer: torch.optim.Optimizer) -> list[Tenso
 
 
 def _forward_and_backward(
-    module: nn.Module, batch: Batch, pixels: Pixels, cfg: Config, dtype: torch.dtype, size: int
+    module: nn.Module, batch: Batch, pixels: Pixels, sampling: SamplingConfig, dtype: torch.dtype, size: int
 ) -> None:
     part = slice(0, size)
     dropout.set_keys(dropout.layers(module), None)  # those of the part that failed are too many
-    images = pixels.training(batch.images[part], batch.mirrored_N[part], batch.colour_draws_N8[part], cfg.sampling)
+    images = pixels.training(batch.images[part], batch.mirrored_N[part], batch.colour_draws_N8[part], sampling)
     with torch.autocast(pixels.device.type, dtype, enabled=dtype != torch.float32):
         main, auxiliary = logits_and_auxiliary(module(images))
     (main.float().sum() + sum(logits.float().sum() for logits in auxiliary)).backward()

@@ -1,4 +1,7 @@
-"""Training figures: added up on the device, read over all workers when asked, with an eye on bad steps."""
+"""Training metrics: added up on the device, read over all workers at log steps, with an eye on bad steps.
+
+In: results of steps, on the device. Out: metrics as numbers; an error that names the samples of a bad step.
+"""
 
 import time
 from typing import Any
@@ -6,7 +9,7 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
-from platform.config.sections import Config
+from platform.config.sections import TrainingConfig
 from platform.data.loader import TrainLoader
 from platform.data.order import Order
 from platform.training.step import StepResult
@@ -20,14 +23,22 @@ class NonFiniteLoss(RuntimeError):
 
 
 class Meter:
-    """Adds up step results on the device and reads them over all workers when asked."""
+    """Adds up step results on the device, and reads them over all workers at log steps.
 
-    def __init__(self, cfg: Config, worker: Worker, order: Order, start_step: int) -> None:
-        self._cfg, self._worker, self._order = cfg, worker, order
+    Args:
+        training: the batch size, and which steps are bad.
+        lr: `optim.lr`, for the message of a loss that is not finite.
+        worker: this one.
+        order: of the samples, to name those of a bad step.
+        start_step: global steps done before.
+    """
+
+    def __init__(self, training: TrainingConfig, lr: float, worker: Worker, order: Order, start_step: int) -> None:
+        self._training, self._lr, self._worker, self._order = training, lr, worker, order
         self._last_step = start_step
         self._waited_s = 0.0
         self._sums = torch.zeros(4, device=worker.device)
-        self._bad_steps = 0  # since the last reading, left out
+        self._bad_steps = 0  # left out since the last log step
         self._bad_in_a_row = 0
         self._first_bad = torch.full((), -1, dtype=torch.int64, device=worker.device)
         self._own_loss_is_bad = torch.zeros((), dtype=torch.bool, device=worker.device)  # in the first bad step
@@ -58,7 +69,7 @@ class Meter:
     def _count_skipped(self, result: StepResult, step: int) -> None:
         self._bad_steps += 1
         self._bad_in_a_row += 1
-        if self._bad_in_a_row >= self._cfg.training.max_bad_steps:
+        if self._bad_in_a_row >= self._training.max_bad_steps:
             self._note(result, step)
             self.check_finite()
 
@@ -72,11 +83,11 @@ class Meter:
         step = self.first_bad_step()
         if step is None:
             return
-        limit, row = self._cfg.training.max_gradient_norm, self._bad_in_a_row
+        limit, row = self._training.max_gradient_norm, self._bad_in_a_row
         what = f"the loss is not finite{f', or its gradient longer than {limit:g},' if limit else ''} at step {step}"
         raise NonFiniteLoss(
             f"{what}{f' and {row - 1} before it' if row > 1 else ''} ({self._where(step)}); lower optim.lr (now "
-            f"{self._cfg.optim.lr}), set optim.clip_norm or lengthen schedule.warmup_epochs, "
+            f"{self._lr}), set optim.clip_norm or lengthen schedule.warmup_epochs, "
             "under a new name= or with fresh=true"
         )
 
@@ -90,7 +101,18 @@ class Meter:
         return "; ".join(each for each in all_found if each) or "in the gradient, on every rank"
 
     def read(self, step: int, total_steps: int, loader: TrainLoader) -> dict[str, float]:
-        """Means since the last reading, over all workers; of the data, sums over them."""
+        """The metrics of a log step: means since the last one over all workers; of the data, sums over them.
+
+        Every worker calls this at the same step.
+
+        Args:
+            step: global steps done.
+            total_steps: of the whole run.
+            loader: knows how long it was waited for, and what it could not read.
+
+        Raises:
+            NonFiniteLoss: a step since the last one was bad.
+        """
         self.check_finite()
         elapsed = time.monotonic() - self._since
         waited = (loader.waited_s - self._waited_s) / elapsed
@@ -102,8 +124,8 @@ class Meter:
         counts: dict[str, Any] = dict(zip(counts, sums[4:].tolist(), strict=True))
         steps = step - self._last_step - self._bad_steps
         timed_steps = step - (self._clock_step if self._clock_step is not None else step)
-        images_per_s = timed_steps * self._cfg.training.batch_size / elapsed
-        bad_steps = {"train/bad_steps": float(self._bad_steps)} if self._cfg.training.bad_steps == "skip" else {}
+        images_per_s = timed_steps * self._training.batch_size / elapsed
+        bad_steps = {"train/bad_steps": float(self._bad_steps)} if self._training.bad_steps == "skip" else {}
         self._sums.zero_()
         self._bad_steps = 0
         self._last_step = step
@@ -114,14 +136,14 @@ class Meter:
             means = {
                 "train/loss": loss / steps,
                 "train/main_loss": main_loss / steps,
-                "train/top1": correct * self._worker.world / (steps * self._cfg.training.batch_size),
+                "train/top1": correct * self._worker.world / (steps * self._training.batch_size),
                 "train/gradient_norm": norm / steps,
             }
         return counts | bad_steps | means | {"train/images_per_s": images_per_s, "progress": step / total_steps}
 
 
 def samples_of(order: Order, step: int, worker: Worker) -> str:
-    """The samples of a worker's share of a step, for a message."""
+    """The ids of the samples in a worker's share of global step `step`, for a message: the first few and how many."""
     ids = order.batch(step, worker.rank, worker.world).tolist()
     more = f" and {len(ids) - NAMED_SAMPLES} more" if len(ids) > NAMED_SAMPLES else ""
     return f"samples {', '.join(map(str, ids[:NAMED_SAMPLES]))}{more}"

@@ -1,4 +1,4 @@
-"""Where a worker's training is, for whoever watches it, and what it is asked for meanwhile."""
+"""Where a worker's training is, for the thread that watches it; and the requests for a checkpoint, the other way."""
 
 import contextlib
 import time
@@ -34,17 +34,18 @@ class Progress:
         self.at(step, WAITING)
 
     def at(self, step: int, doing: str) -> None:
+        """Note how many global steps are done, and what comes next."""
         if step > self.from_step and not self.first_step_at:
             self.first_step_at = time.time()
         self.step, self.doing, self._moved_at = step, doing, time.monotonic()
 
     def moved(self) -> None:
-        """Still at it, and not stuck."""
+        """Note that the worker makes progress, within a step or an evaluation too."""
         self._moved_at = time.monotonic()
 
     @contextlib.contextmanager
     def excused(self) -> Iterator[None]:
-        """Somebody else has to answer, however long that takes: meanwhile nothing here stands still."""
+        """Somebody else has to answer, however long that takes: meanwhile nothing here has stalled."""
         self._excused = True
         try:
             yield
@@ -52,7 +53,7 @@ class Progress:
             self.moved()
             self._excused = False
 
-    def still_for_s(self) -> float:
+    def stalled_s(self) -> float:
         """Seconds since anything moved."""
         return 0.0 if self._excused else time.monotonic() - self._moved_at
 
@@ -68,7 +69,7 @@ class Progress:
         return time.monotonic() - self._asked_at if self._asked > self._taken else 0.0
 
     def checkpoint_is_taken(self) -> Callable[[], None]:
-        """Returns what is to be called when it is safe."""
+        """Note that a requested checkpoint has its copy of the state; the function returned says that it is on disk."""
         self._taken = ticket = self._asked
 
         def safe() -> None:

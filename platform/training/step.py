@@ -3,18 +3,34 @@
 import contextlib
 import math
 from dataclasses import dataclass
+from typing import Self
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from platform.config.sections import Config
+from platform.config.sections import Config, SamplingConfig, TrainingConfig
 from platform.data.loader import Batch
 from platform.data.pixels import Pixels
 from platform.models import dropout
 from platform.models.build import logits_and_auxiliary
 from platform.training.optim import clip
+
+
+@dataclass(frozen=True)
+class StepConfig:
+    """What one step reads of a member's config."""
+
+    training: TrainingConfig
+    sampling: SamplingConfig
+    auxiliary_weight: float  # of each auxiliary head's loss
+    clip_norm: float  # largest norm of the whole gradient; 0: not clipped
+
+    @classmethod
+    def of(cls, config: Config) -> Self:
+        """Take it from the whole config."""
+        return cls(config.training, config.sampling, config.model.auxiliary_weight, config.optim.clip_norm)
 
 
 @dataclass
@@ -35,7 +51,7 @@ def train_step(
     optimizer: torch.optim.Optimizer,
     batch: Batch,
     pixels: Pixels,
-    cfg: Config,
+    cfg: StepConfig,
     dtype: torch.dtype,
     *,
     world: int,
@@ -44,7 +60,19 @@ def train_step(
     gradients, which are then those of the mean over the global batch.
 
     More than `training.max_batch_per_worker` samples are taken in equal parts whose gradients add up; replicas
-    exchange gradients once, with the last part: one may have more parts than another.
+    average gradients once, with the last part: one may have more parts than another.
+
+    Args:
+        model: in training mode; a replica where there are several workers.
+        optimizer: its optimiser, with the learning rate of this step.
+        batch: the worker's share, images uint8 `[N, H, W, 3]`.
+        pixels: mirrors, distorts and normalises the images on its device.
+        cfg: how the batch is cut, the loss weighted and the gradient clipped.
+        dtype: of matrix products and convolutions; float32: without autocast.
+        world: number of workers.
+
+    Returns:
+        sums and norms, still on the device: nothing here waits for it unless bad steps are skipped.
     """
     device = pixels.device
     total = len(batch.labels_N)
@@ -63,16 +91,16 @@ def train_step(
         )
         labels_N = batch.labels_N[share].to(device, non_blocking=True)
         dropout.set_keys(dropouts, batch.dropout_keys_N[share].to(device, non_blocking=True))
-        with _exchange(model, last=stop == total):
+        with _gradient_sync(model, last=stop == total):
             with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
                 main, auxiliary = logits_and_auxiliary(model(images))
             main_loss = _loss(main, labels_N, weight)
-            loss = main_loss + cfg.model.auxiliary_weight * sum(_loss(a, labels_N, weight) for a in auxiliary)
+            loss = main_loss + cfg.auxiliary_weight * sum(_loss(a, labels_N, weight) for a in auxiliary)
             loss.backward()
         correct = (main.detach().argmax(1) == labels_N).sum()
         sums += torch.stack([loss.detach(), main_loss.detach(), correct])
     dropout.set_keys(dropouts, None)
-    norm = clip(model, cfg.optim.clip_norm)
+    norm = clip(model, cfg.clip_norm)
     longest = cfg.training.max_gradient_norm or math.inf
     result = StepResult(*sums.unbind(), gradient_norm=norm, bad=~torch.isfinite(norm) | (norm > longest))
     if skips and bool(result.bad):  # sync point
@@ -88,15 +116,20 @@ def _loss(logits_NK: Tensor, labels_N: Tensor, weight: float) -> Tensor:
     return (F.cross_entropy(logits_NK.float(), labels_N, reduction="none") * weight).sum()
 
 
-def _exchange(model: nn.Module, *, last: bool) -> contextlib.AbstractContextManager[None]:
-    """Gradients are averaged over the replicas with the last micro-batch only."""
+def _gradient_sync(model: nn.Module, *, last: bool) -> contextlib.AbstractContextManager[None]:
+    """Replicas average their gradients with the last micro-batch only."""
     if isinstance(model, DistributedDataParallel) and not last:
         return model.no_sync()
     return contextlib.nullcontext()
 
 
-def arithmetic(precision: str, device: torch.device) -> torch.dtype:
-    """`training.precision` to a dtype; auto is bfloat16 where the device computes in it natively."""
+def autocast_dtype(precision: str, device: torch.device) -> torch.dtype:
+    """The dtype of matrix products and convolutions, for `torch.autocast`; weights and losses stay float32.
+
+    Args:
+        precision: `training.precision`; auto is bfloat16 where the device computes in it natively.
+        device: that the network is on.
+    """
     if precision == "auto":
         if device.type == "cuda":
             native = torch.cuda.get_device_capability(device) >= (8, 0)

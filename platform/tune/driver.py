@@ -1,6 +1,6 @@
 """A sweep on Ray Tune, under way beside the launcher.
 
-In: an agenda and a cluster. Out: trials that begin and end, in the book and handed on to MLflow and the terminal.
+In: a trial queue and a cluster. Out: trials that begin and end, in the trial store, in MLflow and on the terminal.
 """
 
 import contextlib
@@ -28,7 +28,7 @@ from platform.experiment.folder import ExperimentFolder, Record
 from platform.experiment.plan import plan_member
 from platform.lanes.attempts import Attempts
 from platform.lanes.console import Console
-from platform.lanes.launcher import POLL_EVERY_S, WARN_AFTER_S, Lanes
+from platform.lanes.follower import POLL_EVERY_S, Follower
 from platform.lanes.mailbox import GroupEvent, start_mailbox
 from platform.sweep.plan import SweepPlan
 from platform.sweep.trial_queue import TrialQueue
@@ -38,7 +38,7 @@ from platform.tracking.runs import Runs
 from platform.training import learning_curve
 from platform.tune.results import Results, Scoring
 from platform.tune.schedulers import PAUSING, scheduler_of
-from platform.tune.searcher import MAX_FAILURES, AgendaSearcher, News
+from platform.tune.searcher import MAX_FAILURES, QueueSearcher, TrialChange
 from platform.tune.trial import NAME, SETTINGS, Shared, run_trial
 
 MANY = 10**9
@@ -48,12 +48,24 @@ RUNNING = "RUNNING"  # Tune's word
 
 
 class Tuning:
-    """Ray Tune under way, in a thread of this process."""
+    """Ray Tune under way, in a thread of this process.
+
+    Args:
+        planned: the sweep's size and space.
+        trial_queue: hands out trials, and takes what became of them.
+        composed: (a point's values, a seed) -> a trial's config.
+        folder: the sweep's.
+        record: of the sweep, which knows where its copies go.
+        resources: the cluster's.
+
+    Raises:
+        ConfigError: GPUs are wanted that the workers do not have.
+    """
 
     def __init__(
         self,
         planned: SweepPlan,
-        agenda: TrialQueue,
+        trial_queue: TrialQueue,
         composed: Callable[[dict[str, Any], int], Config],
         folder: ExperimentFolder,
         record: Record,
@@ -61,7 +73,7 @@ class Tuning:
     ) -> None:
         config = planned.base.experiment.config
         self._planned, self._folder, self._config = planned, folder, config
-        self._news: queue.Queue[News] = queue.Queue()
+        self._changes: queue.Queue[TrialChange] = queue.Queue()
         self._results = Results(folder, config.evaluation.views)
         self._scoring = Scoring(self._results)
         gpus = gpus_per_worker(config.cluster, resources)
@@ -71,37 +83,50 @@ class Tuning:
         copies = join(config.checkpoint.copy_to, record.copies) if config.checkpoint.copy_to else None
         launch = time.strftime("%Y%m%d-%H%M%S")
         self._shared = Shared(folder.path, mailbox, gpus, copies, config.sweep.scheduler, launch)
-        self._searcher = AgendaSearcher(agenda, composed, folder, config, self._news)
-        future = in_thread(self._fit)
-        warn_after_s = min(WARN_AFTER_S, config.cluster.stall_timeout_s / 2)
-        self._lanes = Lanes([future], mailbox, folder.live, warn_after_s)
+        self._searcher = QueueSearcher(trial_queue, composed, folder, config, self._changes)
+        self._follower: Follower | None = None
+        self._future = in_thread(self._fit)
 
     def follow(self, runs: Runs, console: Console, attempts: Attempts) -> None:
-        """Hand on what trials tell until the last has ended.
+        """Hand on what trials tell until the last has ended and is scored.
+
+        Args:
+            runs: MLflow's, which get metrics and what became of each trial.
+            console: gets states, metrics and warnings.
+            attempts: of the trials.
 
         Raises:
             CannotGoOn: every attempt would meet the same.
         """
-        self._lanes.news = lambda: self._hand_on(runs, console, attempts)
-        self._lanes.follow(runs, console, attempts)
+        self._follower = Follower(
+            self._shared.mailbox,
+            self._folder.live,
+            self._config.cluster.stall_timeout_s,
+            runs,
+            console,
+            attempts,
+            before=lambda: self._hand_on(runs, console, attempts),
+        )
+        self._follower.follow([self._future])
         self._hand_on(runs, console, attempts)
         self._wait_for_scores(runs, console, attempts)
-        if error := self._lanes.futures[0].exception():
+        if error := self._future.exception():
             raise CannotGoOn(f"Ray Tune ended early ({type(error).__name__}: {first_line(error)})") from error
 
-    def save(self, runs: Runs, console: Console, attempts: Attempts) -> None:
+    def save(self) -> None:
         """Have every running trial save."""
         self._searcher.interrupted = True
-        self._lanes.save(self._config.checkpoint.grace_s, runs, console, attempts)
+        if self._follower:
+            self._follower.save(self._config.checkpoint.grace_s)
 
     def close(self) -> None:
         """End Tune, wherever it is."""
         self._searcher.interrupted = True
         with contextlib.suppress(Exception):
-            self._lanes.futures[0].result(timeout=STOP_WAITS_S)
+            self._future.result(timeout=STOP_WAITS_S)
 
     def _fit(self) -> None:
-        _settle_tune(self.side_by_side)
+        _configure_tune(self.side_by_side)
         single = _largest(self._planned).cluster.max_workers == 1
         sweep = self._config.sweep
         pauses = sweep.scheduler in PAUSING and single  # paused trials would count as running ones
@@ -130,13 +155,13 @@ class Tuning:
         ).fit()
 
     def _hand_on(self, runs: Runs, console: Console, attempts: Attempts) -> None:
-        while not self._news.empty():
-            news = self._news.get()
-            trial = news.trial
-            if news.config:
+        while not self._changes.empty():
+            change = self._changes.get()
+            trial = change.trial
+            if change.config:
                 attempts.add(trial.name, time.time())
-                self._results.begin(runs, trial, news.config)
-                console.add(plan_member(trial.name, news.config, self._planned.base.train_samples, None))
+                self._results.begin(runs, trial, change.config)
+                console.add(plan_member(trial.name, change.config, self._planned.base.train_samples, None))
             else:
                 attempts.end(trial.name, trial.state, time.time())
                 attempts.write(now=True)  # MLflow is told what is on disk
@@ -153,9 +178,9 @@ class Tuning:
             self._hand_on(runs, console, attempts)
 
     def _line(self, trial: Trial) -> str:
-        moments = learning_curve.read(self._folder.member(trial.name).path)
-        top1 = f"top-1 {100 * moments[-1].top1:6.2f}%" if moments else " " * 13
-        epoch = f" after epoch {moments[-1].epoch:g}" if moments and trial.state == STOPPED else ""
+        evaluations = learning_curve.read(self._folder.member(trial.name).path)
+        top1 = f"top-1 {100 * evaluations[-1].top1:6.2f}%" if evaluations else " " * 13
+        epoch = f" after epoch {evaluations[-1].epoch:g}" if evaluations and trial.state == STOPPED else ""
         how = "" if trial.state == FINISHED else f"  {trial.state}{epoch}: {trial.reason}"
         return f"{top1}  {', '.join(trial.overrides)}{how}"
 
@@ -183,9 +208,11 @@ class TrialWatch(tune.Callback):
         self._started: dict[int, Any] = {}  # by lane
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        """Note which trial a lane's number is."""
         self._started[lane_of(str(trial))] = trial
 
     def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
+        """Give back, once a second, what trials hold that do not run any more."""
         if time.monotonic() - self._looked_at > LOOK_EVERY_S:
             self._looked_at = time.monotonic()
             holding = ray.get(self._mailbox.holding.remote())  # a few of what may be thousands of trials
@@ -194,6 +221,7 @@ class TrialWatch(tune.Callback):
                 release(ray.get(self._mailbox.take_groups.remote(idle)))
 
     def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        """Tell the launcher that a trial's process died and starts again."""
         event = GroupEvent(lane_of(str(trial)), "failed", "its process ended")
         self._mailbox.put.remote(event)
 
@@ -208,13 +236,14 @@ class Silence(TrialProgressCallback):
 class StopWhen(tune.Stopper):
     """Ends all when the launcher was interrupted."""
 
-    def __init__(self, searcher: AgendaSearcher) -> None:
+    def __init__(self, searcher: QueueSearcher) -> None:
         self._searcher = searcher
 
     def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
         return False
 
     def stop_all(self) -> bool:
+        """Whether Tune is to end."""
         return self._searcher.interrupted
 
 
@@ -233,7 +262,7 @@ def _sizes(planned: SweepPlan) -> list[Config]:
     return [replaced(config, "cluster.workers", number) for number in workers] or [config]
 
 
-def _settle_tune(side_by_side: int) -> None:
+def _configure_tune(side_by_side: int) -> None:
     """Tune prints, warns and writes for people who look at it; ours look elsewhere."""
     os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(side_by_side)  # or the first ones start one after another
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # trials tell their own errors

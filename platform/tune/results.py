@@ -1,7 +1,7 @@
 """What MLflow is told of the trials of a sweep: that they began, and what became of them.
 
-In: trials from the book. Out: entries of the tracking journal, through `Runs`. Scoring a trial's probabilities takes
-minutes where they are many: while a sweep runs, a thread does it beside the one that hands messages on.
+In: trials that begin or have ended. Out: entries of the tracking journal, through `Runs`. Scoring a trial's
+probabilities takes minutes where they are many: while a sweep runs, a thread of its own does it.
 """
 
 import queue
@@ -39,6 +39,7 @@ class Results:
     views: list[int]  # evaluation.views
 
     def begin(self, runs: Runs, trial: Trial, config: Config) -> None:
+        """Open the MLflow run of a trial, with its values as `point.KEY`."""
         runs.open(trial.name, config, {f"point.{key}": str(value) for key, value in trial.values.items()})
 
     def scored(self, trial: Trial) -> Scored:
@@ -55,7 +56,14 @@ class Results:
         return Scored(trial, report.metrics(scores.members[trial.name], prefix="val"))
 
     def end(self, runs: Runs, found: Scored, warn: Callable[[str], None]) -> None:
-        """Report it; one without the figures that it should have is evaluated and reported again by the next launch."""
+        """Close the MLflow run of a trial that has ended, with its figures.
+
+        Args:
+            runs: MLflow's.
+            found: the trial and its figures. One without the figures that it should have is evaluated and reported
+                again by the next launch.
+            warn: is told of such a one.
+        """
         trial, error = found.trial, found.error
         if error:
             warn(f"{trial.name} has no final scores in MLflow: {error}")
@@ -76,6 +84,7 @@ class Scoring:
         self._thread = DaemonThread("scoring", self._run)
 
     def put(self, trial: Trial) -> None:
+        """Have a trial that has ended scored; returns at once."""
         self.waiting += 1
         self._ended.put(trial)
 

@@ -44,6 +44,7 @@ class Population(PopulationBasedTraining):
     changed; those that are allowed here learn nothing."""
 
     def on_trial_add(self, tune_controller: Any, trial: Any) -> None:
+        """Take a trial, whoever suggested it."""
         super().on_trial_add(SimpleNamespace(search_alg=None), trial)  # pyright: ignore[reportArgumentType]
 
 

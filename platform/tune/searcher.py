@@ -1,6 +1,7 @@
-"""The agenda of a sweep as Ray Tune knows searchers: trials that begin, and what became of those that ended.
+"""The trial queue of a sweep as a searcher of Ray Tune: trials that begin, and what became of those that ended.
 
-In: the agenda, and Tune's calls. Out: Tune's configs of trials, the book kept up to date, news for the main thread.
+In: the trial queue, and Tune's calls. Out: Tune's configs of trials, the trial store kept up to date, and each begin
+and end for the main thread.
 """
 
 import queue
@@ -24,53 +25,61 @@ MAX_FAILURES = 20  # of a trial's process; those of the training are counted by 
 
 
 @dataclass(frozen=True)
-class News:
-    """From Tune's thread to the launcher's main thread."""
+class TrialChange:
+    """A trial that begins or has ended, from Tune's thread to the launcher's main thread."""
 
     trial: Trial
     config: Config | None  # None: it has ended
 
 
-class AgendaSearcher(Searcher):
-    """The agenda as Tune knows searchers. Every call comes from Tune's thread."""
+class QueueSearcher(Searcher):
+    """The trial queue as a searcher of Tune. Every call comes from Tune's thread."""
 
     def __init__(
         self,
-        agenda: TrialQueue,
+        trial_queue: TrialQueue,
         composed: Callable[[dict[str, Any], int], Config],
         folder: ExperimentFolder,
         config: Config,
-        news: "queue.Queue[News]",
+        changes: "queue.Queue[TrialChange]",
     ) -> None:
         super().__init__(metric="top1", mode="max")
-        self._agenda, self._composed, self._folder, self._config, self._news = agenda, composed, folder, config, news
+        self._trial_queue, self._composed, self._folder, self._config, self._changes = (
+            trial_queue,
+            composed,
+            folder,
+            config,
+            changes,
+        )
         self._trials: dict[str, Trial] = {}  # by Tune's ids
         self.interrupted = False  # what ends now has not ended by itself
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:  # pyright: ignore[reportIncompatibleMethodOverride]
+        """The config of the next trial; None: not now; FINISHED: there will be none."""
         while True:
-            found = None if self.interrupted else self._agenda.next()
+            found = None if self.interrupted else self._trial_queue.next()
             if not isinstance(found, Trial):
                 return Searcher.FINISHED if found is NoTrial.LEFT else None
             try:
                 config = self._settings(found)
             except ConfigError as error:  # only some searches know their points before
-                self._agenda.end(found, DIVERGED, str(error))
+                self._trial_queue.end(found, DIVERGED, str(error))
                 continue
             self._trials[trial_id] = found
             if found.state not in OVER:
-                self._news.put(News(replace(found), config))
+                self._changes.put(TrialChange(replace(found), config))
             return {NAME: found.name, SETTINGS: config, STATE: found.state, SEED: found.seed} | self._mutable(config)
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
+        """Keep what became of a trial: what is on disk decides, `error` only says that Tune gave its process up."""
         trial = self._trials.pop(trial_id, None)
         if trial is None or self.interrupted:
             return
         replayed = trial.state in OVER
         trial.changes = changes_of(self._folder.member(trial.name))
-        self._agenda.end(trial, *self._end_of(trial, error))
+        self._trial_queue.end(trial, *self._end_of(trial, error))
         if not replayed:
-            self._news.put(News(replace(trial), None))
+            self._changes.put(TrialChange(replace(trial), None))
 
     def _settings(self, trial: Trial) -> Config:
         config = self._composed(trial.values, trial.seed)
@@ -98,21 +107,21 @@ class AgendaSearcher(Searcher):
         return STOPPED, self._why_stopped(trial)
 
     def _why_stopped(self, trial: Trial) -> str:
-        own = self._agenda.curve(trial.name)
+        own = self._trial_queue.curve(trial.name)
         if not own or self._config.sweep.scheduler == "median":  # whose rule is another
             return f"by {self._config.sweep.scheduler}"
-        place, trials = self._agenda.place_at(own[-1].epoch, own[-1].top1)
+        place, trials = self._trial_queue.place_at(own[-1].epoch, own[-1].top1)
         return f"by {self._config.sweep.scheduler}, as number {place} of {trials} trials there"
 
     def __getstate__(self) -> dict[str, Any]:
-        """Tune pickles itself for its own way of restoring, which nobody goes here: the book is on disk."""
+        """Tune pickles its searcher for its own way of restoring, which is not used here: the trials are on disk."""
         return {}
 
     def save(self, checkpoint_path: str) -> None:
-        """As above."""
+        """Part of Tune's own way of restoring; does nothing."""
 
     def restore(self, checkpoint_path: str) -> None:
-        """As above."""
+        """Part of Tune's own way of restoring; does nothing."""
 
 
 def _at(config: Any, key: str) -> Any:

@@ -26,9 +26,10 @@ from platform.config.sections import Config
 from platform.data.storage import join
 from platform.experiment.folder import FAILED, ExperimentFolder, MemberFolder
 from platform.files import replacing, write_atomically
+from platform.lanes.lane import Lane, LaneMember
 from platform.lanes.launcher import fit_lane
 from platform.lanes.mailbox import Sender, take_secrets
-from platform.lanes.worker import Lane, LaneMember, run_lane
+from platform.lanes.worker import run_lane
 from platform.sweep.trial_store import OVER, lane_of
 from platform.text import first_line
 from platform.training import learning_curve
@@ -39,7 +40,7 @@ NAME, SETTINGS, STATE, SEED = OWN_KEYS = "name", "settings", "state", "seed"  # 
 POLL_EVERY_S = 0.1
 CHANGES = "changes.jsonl"
 SETTINGS_FILE = "settings.json"  # of a trial of PBT, as they are now
-LETTER = "from.json"  # in the checkpoints that Tune hands from trial to trial
+ORIGIN = "from.json"  # in the checkpoints that Tune hands from trial to trial: whose it is
 
 
 @dataclass(frozen=True)
@@ -63,23 +64,23 @@ def run_trial(config: dict[str, Any], shared: Shared) -> None:
     folder.path.mkdir(parents=True, exist_ok=True)
     take_secrets(shared.mailbox)  # before a config is made anew
     settings = _settings(config)
-    judge = Judge(folder, shared)
+    reporter = ScoreReporter(folder, shared)
     if config[STATE] in OVER:  # by an earlier launch
-        judge.tell_again(until=None)
+        reporter.report_again(until=None)
         return
     copy_to = join(shared.copies, name) if shared.copies else None
     if shared.scheduler == "pbt":
         settings = _take_over(folder, name, settings, Sender(shared.mailbox, name))
         copy_to = None  # of checkpoints that another trial's may take the place of
     elif config[SEED] == 0:
-        judge.tell_again(until=_reached(folder))
+        reporter.report_again(until=_reached(folder))
     member = LaneMember(name, settings, folder.path, copy_to)
-    judged = shared.scheduler != "none" and config[SEED] == 0  # a point's other seeds are trained to the end
+    scheduled = shared.scheduler != "none" and config[SEED] == 0  # a point's other seeds are trained to the end
     try:
         if settings.cluster.max_workers == 1:
-            _train_here(member, judge if judged else None, shared)
+            _train_here(member, reporter if scheduled else None, shared)
         else:
-            _train_on_workers(member, judge if judged else None, shared)
+            _train_on_workers(member, reporter if scheduled else None, shared)
     except SystemExit:  # Tune's way to end a trial
         Sender(shared.mailbox, name).send("ended", text=f"left by {shared.scheduler}")
         raise
@@ -87,7 +88,7 @@ def run_trial(config: dict[str, Any], shared: Shared) -> None:
         Sender(shared.mailbox, name).send("warning", text=f"{type(error).__name__}: {first_line(error)}")
         raise
     if folder.state().state != FAILED and shared.scheduler != "pbt":  # which would have it go on from another's state
-        judge.tell_end()
+        reporter.report_end()
 
 
 def _settings(config: dict[str, Any]) -> Config:
@@ -98,68 +99,81 @@ def _settings(config: dict[str, Any]) -> Config:
     return settings
 
 
-def _train_here(member: LaneMember, judge: "Judge | None", shared: Shared) -> None:
+def _train_here(member: LaneMember, reporter: "ScoreReporter | None", shared: Shared) -> None:
     node = ray.get_runtime_context().get_node_id()
-    lane = Lane(
-        lane_of(member.name), [member], shared.mailbox, judge=(lambda _, moment: judge(moment)) if judge else None
-    )
+    on_evaluation = (lambda _, evaluation: reporter.report(evaluation)) if reporter else None
+    lane = Lane(lane_of(member.name), [member], shared.mailbox, on_evaluation)
     device = torch.device("cuda", 0) if shared.gpus else torch.device("cpu")
     run_lane(lane, 0, 1, device, preempted=lambda: bool(lost_nodes([node])))
 
 
-def _train_on_workers(member: LaneMember, judge: "Judge | None", shared: Shared) -> None:
+def _train_on_workers(member: LaneMember, reporter: "ScoreReporter | None", shared: Shared) -> None:
     """Hand scores from rank 0 to Tune, and Tune's answers back. Where Tune ends the trial, it ends this process; the
-    worker group is this process's and goes with it."""
+    worker group belongs to this process and ends with it."""
     mailbox: Any = shared.mailbox
     release(ray.get(mailbox.take_groups.remote([lane_of(member.name)])))  # of a process of this trial that was ended
-    asking = AskJudge(mailbox) if judge else None
-    lane = Lane(lane_of(member.name), [member], shared.mailbox, judge=asking)
+    on_evaluation = AskScheduler(mailbox) if reporter else None
+    lane = Lane(lane_of(member.name), [member], shared.mailbox, on_evaluation)
     run = f"{time.strftime('%Y%m%d-%H%M%S')}-{member.name}"
     group = in_thread(lambda: fit_lane(lane, shared.gpus, shared.folder / "ray", run))
     while not group.done():
-        moment: Any = ray.get(mailbox.to_judge.remote(member.name))
-        if judge and moment:
-            judge(moment)
-            ray.get(mailbox.may_go_on.remote(member.name))
+        evaluation: Any = ray.get(mailbox.unanswered_scores.remote(member.name))
+        if reporter and evaluation:
+            reporter.report(evaluation)
+            ray.get(mailbox.continue_trial.remote(member.name))
         time.sleep(POLL_EVERY_S)
     group.result()
 
 
 @dataclass(frozen=True)
-class AskJudge:
-    """Rank 0's end of it, in another process than the judge: waits until the trial may go on."""
+class AskScheduler:
+    """Called on rank 0 after an evaluation, in another process than Tune's: waits until the trial may go on."""
 
     mailbox: Any
 
-    def __call__(self, member: str, moment: EvaluationPoint) -> None:
-        ray.get(self.mailbox.ask_judge.remote(member, moment))
-        while ray.get(self.mailbox.to_judge.remote(member)):
+    def __call__(self, member: str, evaluation: EvaluationPoint) -> None:
+        ray.get(self.mailbox.ask_scheduler.remote(member, evaluation))
+        while ray.get(self.mailbox.unanswered_scores.remote(member)):
             time.sleep(POLL_EVERY_S)
 
 
-class Judge:
-    """Tells Tune a trial's scores; Tune's scheduler may end the trial then, by a SystemExit."""
+class ScoreReporter:
+    """Reports a trial's scores to Tune, each once a launch.
+
+    Args:
+        folder: the trial's.
+        shared: the scheduler, and this launch.
+    """
 
     def __init__(self, folder: MemberFolder, shared: Shared) -> None:
         self._folder, self._pbt, self._launch = folder, shared.scheduler == "pbt", shared.launch
         self._told = folder.path / "told.json"
 
-    def __call__(self, moment: EvaluationPoint) -> None:
-        if not self._pbt and moment.step <= self._told_step():  # the trial was started again; PBT takes trials back
+    def report(self, evaluation: EvaluationPoint) -> None:
+        """Report the scores of an evaluation.
+
+        Raises:
+            SystemExit: Tune's scheduler ends the trial.
+        """
+        if not self._pbt and evaluation.step <= self._told_step():  # the trial was started again; PBT takes trials back
             return
-        write_atomically(self._told, json.dumps([self._launch, moment.step]) + "\n")
+        write_atomically(self._told, json.dumps([self._launch, evaluation.step]) + "\n")
         with tempfile.TemporaryDirectory(prefix="trial-") as scratch:
-            checkpoint = self._checkpoint(Path(scratch), moment) if self._pbt else None
-            tune.report(_result(moment), checkpoint=checkpoint)
+            checkpoint = self._checkpoint(Path(scratch), evaluation) if self._pbt else None
+            tune.report(_result(evaluation), checkpoint=checkpoint)
 
-    def tell_again(self, until: int | None) -> None:
-        """The scheduler of this launch knows nothing of what earlier ones were told; `until` is the step reached."""
-        for moment in learning_curve.read(self._folder.path):
-            if not moment.last and (until is None or moment.step <= until):
-                self(moment)
+    def report_again(self, until: int | None) -> None:
+        """Report what earlier launches did, up to step `until`: the scheduler of this launch has not seen it.
 
-    def tell_end(self) -> None:
-        """The last scores, when everything is done: nothing that Tune decides matters any more."""
+        Raises:
+            SystemExit: Tune's scheduler ends the trial.
+        """
+        for evaluation in learning_curve.read(self._folder.path):
+            if not evaluation.last and (until is None or evaluation.step <= until):
+                self.report(evaluation)
+
+    def report_end(self) -> None:
+        """Report the last scores, when everything is done: nothing that Tune decides matters any more."""
         tune.report(_result(learning_curve.read(self._folder.path)[-1]))
 
     def _told_step(self) -> int:
@@ -170,19 +184,19 @@ class Judge:
             return -1
         return step if launch == self._launch else -1
 
-    def _checkpoint(self, scratch: Path, moment: EvaluationPoint) -> Any:
+    def _checkpoint(self, scratch: Path, evaluation: EvaluationPoint) -> Any:
         """The state behind the scores, for this trial or one that takes it over."""
         newest = _newest(self._folder)
-        if newest is None or newest[0] != moment.step:
+        if newest is None or newest[0] != evaluation.step:
             return None
         shutil.copy(newest[1], scratch)
-        letter = {"trial": self._folder.path.name, "epoch": moment.epoch, "file": newest[1].name}
-        (scratch / LETTER).write_text(json.dumps(letter))  # Tune may put several checkpoints into one folder
+        origin = {"trial": self._folder.path.name, "epoch": evaluation.epoch, "file": newest[1].name}
+        (scratch / ORIGIN).write_text(json.dumps(origin))  # Tune may put several checkpoints into one folder
         return tune.Checkpoint.from_directory(scratch)
 
 
-def _result(moment: EvaluationPoint) -> dict[str, float]:
-    return {"epoch": moment.epoch, "top1": moment.top1, "images_per_s": moment.images_per_s}
+def _result(evaluation: EvaluationPoint) -> dict[str, float]:
+    return {"epoch": evaluation.epoch, "top1": evaluation.top1, "images_per_s": evaluation.images_per_s}
 
 
 def _newest(folder: MemberFolder) -> tuple[int, Path] | None:
@@ -197,7 +211,8 @@ def _reached(folder: MemberFolder) -> int:
 
 def _take_over(folder: MemberFolder, name: str, settings: Config, sender: Sender) -> Config:
     """Go on from what PBT hands over: another trial's weights, optimiser and place in the data, and its settings with
-    the changed rate. The trial's own checkpoints make room. A new launch goes on with the settings that the trial had.
+    the changed values. The trial's own checkpoints make room. A new launch goes on with the settings that the trial
+    had.
     """
     kept = folder.path / SETTINGS_FILE
     handed = tune.get_checkpoint()
@@ -208,12 +223,12 @@ def _take_over(folder: MemberFolder, name: str, settings: Config, sender: Sender
         return again
     if handed:
         with handed.as_directory() as place:
-            letter = json.loads((Path(place) / LETTER).read_text())
-            if letter["trial"] != name:
-                changed = _note_changes(folder, letter, settings)
-                _replace_checkpoints(folder, Path(place) / letter["file"])
+            origin = json.loads((Path(place) / ORIGIN).read_text())
+            if origin["trial"] != name:
+                changed = _note_changes(folder, origin, settings)
+                _replace_checkpoints(folder, Path(place) / origin["file"])
                 told = ", ".join(f"{key}={value}" for key, value in changed.items())
-                sender.send("state", text=f"goes on from {letter['trial']} of epoch {letter['epoch']:g}, {told}")
+                sender.send("state", text=f"goes on from {origin['trial']} of epoch {origin['epoch']:g}, {told}")
     write_atomically(kept, json.dumps(asdict(settings)) + "\n")
     return settings
 
@@ -228,14 +243,14 @@ def _replace_checkpoints(folder: MemberFolder, state: Path) -> None:
         path.unlink()
 
 
-def _note_changes(folder: MemberFolder, letter: dict[str, Any], settings: Config) -> dict[str, Any]:
+def _note_changes(folder: MemberFolder, origin: dict[str, Any], settings: Config) -> dict[str, Any]:
     """A line in `changes.jsonl`: whose state it goes on from, of when, and what its settings are that were others,
     which it returns."""
     before = flatten(identity(json.loads((folder.path / SETTINGS_FILE).read_text())))
     now = flatten(identity(json.loads(json.dumps(asdict(settings)))))
     changed = {key: value for key, value in now.items() if before.get(key) != value}
     with (folder.path / CHANGES).open("a") as file:
-        file.write(json.dumps(letter | {"changed": changed}) + "\n")
+        file.write(json.dumps(origin | {"changed": changed}) + "\n")
     return changed
 
 

@@ -10,13 +10,13 @@ import torch
 from PIL import Image
 from torch import nn
 
-from platform.config.sections import Config, DataConfig, EvaluationConfig
+from platform.config.sections import DataConfig, LoaderConfig
 from platform.data.cache import ShardError, ShardFile
 from platform.data.decode import EncodedImage
 from platform.data.index import Index, Split
 from platform.data.order import evaluation_share
 from platform.data.pixels import Pixels
-from platform.evaluation.predict import Predictions, predict
+from platform.evaluation.predict import PredictConfig, Predictions, predict
 from platform.evaluation.views import render, with_mirrors
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -42,7 +42,7 @@ def predictions(
 ) -> Predictions:
     """All of a share's in one."""
     data = DataConfig(max_corrupt=max_corrupt)
-    cfg = Config(data=data, evaluation=EvaluationConfig(batch_size=batch_size))
+    cfg = PredictConfig(data, batch_size, LoaderConfig().prefetch_batches)
     some = list(predict(network().train(), split, share, views, cfg, Pixels(data, CPU), torch.float32, threads))
     assert all(len(part.probs_NVK) <= max(1, batch_size // views) for part in some)
     return Predictions(

@@ -33,13 +33,13 @@ def test_a_run_without_a_server_and_with_a_killed_launcher_arrives_later(launch,
     assert "359 validation images" in output
     assert output.count(f"MLflow at {uri} does not answer (") == 1
     waiting = Journal(journal).waiting
-    assert f"{waiting} entries wait for MLflow at {uri} in {journal}: the same command delivers them" in output
+    assert f"{waiting} entries are queued for MLflow at {uri} in {journal}: the same command delivers them" in output
 
     with server:
         status, output = launch(*words)
         assert status == 0, output
         assert "nothing to train" in output
-        assert f"{waiting} entries that waited for MLflow at {uri} are delivered" in output
+        assert f"{waiting} entries queued for MLflow at {uri} are delivered" in output
         client = MlflowClient(uri)
         ids = mlflow_ids(journal)
         assert len(ids) == 2

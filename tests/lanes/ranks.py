@@ -10,7 +10,7 @@ import ray
 import torch
 import torch.distributed as dist
 
-from platform.lanes import worker
+from platform.lanes import member_state
 from platform.lanes.mailbox import Mailbox
 
 LONG_S = 60
@@ -60,4 +60,4 @@ def without_ray() -> None:
     """Have Ray's answers without a Ray."""
     ray.get = lambda value, timeout=None: value  # pyright: ignore[reportAttributeAccessIssue]
     ray.get_runtime_context = lambda: SimpleNamespace(get_node_id=lambda: "node")  # pyright: ignore
-    worker.lost_nodes = lambda node_ids: []
+    member_state.lost_nodes = lambda node_ids: []

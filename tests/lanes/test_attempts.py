@@ -1,4 +1,4 @@
-"""The book of attempts, told hand-made beats and events of one or two lanes."""
+"""The attempts, told hand-made beats and events of one or two lanes."""
 
 import time
 from pathlib import Path
@@ -40,11 +40,11 @@ def folder(tmp_path: Path) -> ExperimentFolder:
 
 def beat(
     at: float, step: int, *, member: str = "a", lane: int = 0, rank: int = 0, started: float = 1010.0,
-    from_step: int = 0, first_step_at: float = 0.0, still_for_s: float = 0.0, world: int = 2,
+    from_step: int = 0, first_step_at: float = 0.0, stalled_s: float = 0.0, world: int = 2,
 ) -> Beat:  # fmt: skip
     return Beat(
         member, lane, rank, world, f"node{rank}", f"id{rank}", 4242, started, at, from_step, step, first_step_at,
-        "computing", still_for_s,
+        "computing", stalled_s,
     )  # fmt: skip
 
 
@@ -53,15 +53,15 @@ def written(folder: ExperimentFolder, member: str = "a") -> list[Attempt]:
 
 
 def test_a_failed_group_is_one_attempt_and_the_next_begins_where_it_ended(folder: ExperimentFolder) -> None:
-    book = Attempts(folder, ["a"])
-    book.beat(beat(1011, 0, from_step=-1))
-    book.beat(beat(1011, 0, from_step=-1, rank=1))
-    book.beat(beat(1070, 100, first_step_at=1020, still_for_s=0.5))
-    assert book.event(GroupEvent(0, "failed", "rank 1 died", 1072)) == "a"
-    book.beat(beat(1085, 60, started=1080, from_step=60))
-    book.beat(beat(1130, 140, started=1080, from_step=60, first_step_at=1090))
-    book.end("a", "finished", 1140)
-    book.write(now=True)
+    launch = Attempts(folder, ["a"])
+    launch.beat(beat(1011, 0, from_step=-1))
+    launch.beat(beat(1011, 0, from_step=-1, rank=1))
+    launch.beat(beat(1070, 100, first_step_at=1020, stalled_s=0.5))
+    assert launch.event(GroupEvent(0, "failed", "rank 1 died", 1072)) == "a"
+    launch.beat(beat(1085, 60, started=1080, from_step=60))
+    launch.beat(beat(1130, 140, started=1080, from_step=60, first_step_at=1090))
+    launch.end("a", "finished", 1140)
+    launch.write(now=True)
     first, second = written(folder)
     assert first == Attempt(1000, 1010, 0, 100, 1020, 1069.5, 1072, 2, ["node0", "node1"], "rank 1 died")
     assert second == Attempt(1072, 1080, 60, 140, 1090, 1130, 1140, 2, ["node0"], "finished")
@@ -71,15 +71,15 @@ def test_a_failed_group_is_one_attempt_and_the_next_begins_where_it_ended(folder
 
 
 def test_the_members_of_a_lane_wait_for_each_other_and_those_of_another_do_not(folder: ExperimentFolder) -> None:
-    book = Attempts(folder, ["a", "b", "c"])
-    book.beat(beat(1050, 10, first_step_at=1015))
-    book.beat(beat(1055, 10, member="c", lane=1, first_step_at=1016))
-    book.end("a", "finished", 1060)
-    book.beat(beat(1065, 5, member="b", started=1061, first_step_at=1062))
-    assert book.event(GroupEvent(0, "failed", "rank 0 died", 1070)) == "b"
-    assert book.event(GroupEvent(1, "failed", "rank 1 died", 1071)) == "c"
-    assert book.event(GroupEvent(1, "failed", "rank 1 died", 1072)) is None  # before anybody came to life
-    book.write(now=True)
+    launch = Attempts(folder, ["a", "b", "c"])
+    launch.beat(beat(1050, 10, first_step_at=1015))
+    launch.beat(beat(1055, 10, member="c", lane=1, first_step_at=1016))
+    launch.end("a", "finished", 1060)
+    launch.beat(beat(1065, 5, member="b", started=1061, first_step_at=1062))
+    assert launch.event(GroupEvent(0, "failed", "rank 0 died", 1070)) == "b"
+    assert launch.event(GroupEvent(1, "failed", "rank 1 died", 1071)) == "c"
+    assert launch.event(GroupEvent(1, "failed", "rank 1 died", 1072)) is None  # before anybody came to life
+    launch.write(now=True)
     assert [each.began for each in written(folder, "b")] == [1060]
     assert [(each.began, each.ended, each.reason) for each in written(folder, "c")] == [(1000, 1071, "rank 1 died")]
     assert [each.reason for each in written(folder)] == ["finished"]
@@ -91,10 +91,10 @@ def test_a_launcher_that_died_leaves_attempts_and_they_are_gone_on_with(folder: 
     killed.write(now=True)
     assert [each.reason for each in written(folder)] == [UNDER_WAY]
     clock.now = 9000.0
-    book = Attempts(folder, ["a"])
-    book.beat(beat(9015, 30, started=9010, from_step=30))
+    launch = Attempts(folder, ["a"])
+    launch.beat(beat(9015, 30, started=9010, from_step=30))
     clock.now = 9020.0
-    book.close("its workers ended")
+    launch.close("its workers ended")
     first, second = written(folder)
     assert (first.reason, first.ended) == (LAUNCHER_LOST, 1050)
     assert (second.began, second.from_step, second.reason) == (9000, 30, "its workers ended")
@@ -104,14 +104,14 @@ def test_a_launcher_that_died_leaves_attempts_and_they_are_gone_on_with(folder: 
 def test_a_notice_of_preemption_is_the_reason_of_the_end_it_announced_and_of_no_other(
     folder: ExperimentFolder,
 ) -> None:
-    book = Attempts(folder, ["a"])
-    book.beat(beat(1050, 40))
-    book.event(GroupEvent(0, "preempted", "10.0.0.2 will be taken away", 1051))
-    book.event(GroupEvent(0, "failed", "ranks 1 died", 1060))
-    book.beat(beat(1075, 40, started=1070, from_step=40))
-    book.event(GroupEvent(0, "resized", "resized from 2 to 3 workers", 1080))
-    book.beat(beat(1095, 40, started=1090, from_step=40, world=3))
-    book.write(now=True)
+    launch = Attempts(folder, ["a"])
+    launch.beat(beat(1050, 40))
+    launch.event(GroupEvent(0, "preempted", "10.0.0.2 will be taken away", 1051))
+    launch.event(GroupEvent(0, "failed", "ranks 1 died", 1060))
+    launch.beat(beat(1075, 40, started=1070, from_step=40))
+    launch.event(GroupEvent(0, "resized", "resized from 2 to 3 workers", 1080))
+    launch.beat(beat(1095, 40, started=1090, from_step=40, world=3))
+    launch.write(now=True)
     assert [(each.reason, each.workers) for each in written(folder)] == [
         ("preempted: 10.0.0.2 will be taken away", 2),
         ("resized from 2 to 3 workers", 2),
@@ -120,27 +120,27 @@ def test_a_notice_of_preemption_is_the_reason_of_the_end_it_announced_and_of_no_
 
 
 def test_workers_that_come_back_without_a_word_had_died(folder: ExperimentFolder) -> None:
-    book = Attempts(folder, ["a"])
-    book.beat(beat(1050, 40))
-    book.beat(beat(1075, 20, started=1070, from_step=20))
-    book.write(now=True)
+    launch = Attempts(folder, ["a"])
+    launch.beat(beat(1050, 40))
+    launch.beat(beat(1075, 20, started=1070, from_step=20))
+    launch.write(now=True)
     first, second = written(folder)
     assert (first.reason, first.ended, second.began) == ("its workers died", 1050, 1050)
 
 
 def test_waiting_does_not_end_an_attempt(folder: ExperimentFolder) -> None:
-    book = Attempts(folder, ["a"])
-    book.beat(beat(1050, 40))
-    assert book.event(GroupEvent(0, "waiting", "for workers", 1051)) == "a"
-    book.write(now=True)
+    launch = Attempts(folder, ["a"])
+    launch.beat(beat(1050, 40))
+    assert launch.event(GroupEvent(0, "waiting", "for workers", 1051)) == "a"
+    launch.write(now=True)
     assert [each.reason for each in written(folder)] == [UNDER_WAY]
 
 
 def test_a_beat_that_comes_late_does_not_reopen_what_is_over(folder: ExperimentFolder) -> None:
-    book = Attempts(folder, ["a"])
-    book.beat(beat(1050, 40))
-    book.end("a", "finished", 1060)
-    book.beat(beat(1055, 40))
-    book.beat(beat(1056, 40, rank=1))
-    book.write(now=True)
+    launch = Attempts(folder, ["a"])
+    launch.beat(beat(1050, 40))
+    launch.end("a", "finished", 1060)
+    launch.beat(beat(1055, 40))
+    launch.beat(beat(1056, 40, rank=1))
+    launch.write(now=True)
     assert [(each.reason, each.ended, each.nodes) for each in written(folder)] == [("finished", 1060, ["node0"])]

@@ -79,7 +79,7 @@ def killed() -> Exception:
         ({1: died(killed_by_ray())}, "rank 1 died: the node ran out of memory"),
         ({1: died(OutOfMemoryError("the node is full"))}, "rank 1 died: the node ran out of memory"),
         ({0: PEER_LOST, 2: died(), 1: died()}, "ranks 1, 2 died"),  # before who only lost them in an exchange
-        ({0: PEER_LOST, 1: STUCK}, "rank 1 on 10.0.0.2 stood still"),
+        ({0: PEER_LOST, 1: STUCK}, "rank 1 on 10.0.0.2 stalled"),
         ({0: PEER_LOST}, "ranks 1, 2 on 10.0.0.2 did not answer the others"),
         ({0: PEER_LOST, 1: PEER_LOST, 2: ValueError("mine")}, "rank 2: ValueError: mine"),
     ],

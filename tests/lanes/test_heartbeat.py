@@ -1,4 +1,4 @@
-"""A process that stands still ends itself, named; one that may only be waiting for it is given longer."""
+"""A process that stalls ends itself, named; one that may only be waiting for a peer is given longer."""
 
 import json
 import os
@@ -18,8 +18,8 @@ from platform.lanes.mailbox import Beat
 from platform.training.progress import Progress
 from platform.training.worker import Worker
 
-LIMIT_S, VICTIM_WAITS_S = 1, 1.5
-# One process imports torch and Ray; for each case it forks one that stands still, or moves.
+LIMIT_S, PEER_WAITS_S = 1, 1.5
+# One process imports torch and Ray; for each case it forks one that stalls, or moves.
 STUCK = """
 import json, os, sys, time
 from types import SimpleNamespace
@@ -29,7 +29,7 @@ from platform.config.sections import Config
 from platform.training.progress import Progress
 from platform.training.worker import Worker
 
-folder, limit_s, victim_waits_s = Path(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3])
+folder, limit_s, peer_waits_s = Path(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3])
 
 class Sender:
     member = "slow"
@@ -43,20 +43,20 @@ class Sender:
 def run(case):
     progress, sender = Progress(), Sender(case)
     worker = Worker(rank=1, world=2, node="node7")
-    with heartbeat.Pulse(config, sender, worker, progress, 0, lambda: False):
+    with heartbeat.Heartbeat(config, sender, worker, progress, 0, lambda: False):
         if case != "starting":
             progress.restored(40, lambda: "samples 3, 1, 4")
             progress.at(41, case)
-        if case == "judged":
+        if case == "excused":
             with progress.excused():
                 time.sleep(3)
         for _ in range(60):
             time.sleep(0.05)
-            if case in ("evaluating", "judged"):
+            if case in ("evaluating", "excused"):
                 progress.moved()
 
 heartbeat.ray.get_runtime_context = lambda: SimpleNamespace(get_node_id=lambda: "abcd")
-heartbeat.BEAT_EVERY_S, heartbeat.VICTIM_WAITS_S = 0.1, victim_waits_s
+heartbeat.BEAT_EVERY_S, heartbeat.PEER_WAITS_S = 0.1, peer_waits_s
 config = Config()
 config.cluster.stall_timeout_s = limit_s
 children = {}
@@ -82,9 +82,9 @@ class End:
 
 @pytest.fixture(scope="module")
 def ends(tmp_path_factory: pytest.TempPathFactory) -> dict[str, End]:
-    folder = tmp_path_factory.mktemp("pulse")
-    cases = ["waiting for data", "computing", "starting", "evaluating", "judged"]
-    command = [sys.executable, "-c", STUCK, str(folder), str(LIMIT_S), str(VICTIM_WAITS_S), *cases]
+    folder = tmp_path_factory.mktemp("heartbeat")
+    cases = ["waiting for data", "computing", "starting", "evaluating", "excused"]
+    command = [sys.executable, "-c", STUCK, str(folder), str(LIMIT_S), str(PEER_WAITS_S), *cases]
     subprocess.run(command, cwd=ROOT, env=os.environ | {"PYTHONPATH": str(ROOT)}, timeout=60, check=True)
     statuses = json.loads((folder / "statuses").read_text())
     told = {case: json.loads((folder / case).read_text()) for case in cases if (folder / case).exists()}
@@ -92,33 +92,31 @@ def ends(tmp_path_factory: pytest.TempPathFactory) -> dict[str, End]:
 
 
 @pytest.mark.slow
-def test_who_stands_still_ends_itself_and_is_named_with_its_samples(ends: dict[str, End]) -> None:
+def test_who_stalls_ends_itself_and_is_named_with_its_samples(ends: dict[str, End]) -> None:
     end = ends["waiting for data"]
     assert end.status == 1
-    assert LIMIT_S <= end.after_s < LIMIT_S + VICTIM_WAITS_S
-    assert end.said.startswith("rank 1 on node7 has stood still for 1 s at step 41, waiting for data (samples 3, 1, 4)")
+    assert LIMIT_S <= end.after_s < LIMIT_S + PEER_WAITS_S
+    assert end.said.startswith("rank 1 on node7 has stalled for 1 s at step 41, waiting for data (samples 3, 1, 4)")
 
 
 def test_who_computes_may_be_waiting_for_another_and_waits_longer(ends: dict[str, End]) -> None:
     end = ends["computing"]
     assert end.status == 1
-    assert end.after_s >= LIMIT_S + VICTIM_WAITS_S
+    assert end.after_s >= LIMIT_S + PEER_WAITS_S
     assert "at step 41, computing" in end.said
 
 
 def test_one_that_never_came_to_a_step_is_ended_too(ends: dict[str, End]) -> None:
     assert ends["starting"].status == 1
-    assert ends["starting"].said.startswith(
-        "rank 1 on node7 has stood still for 1 s at step 0, starting (no samples yet)"
-    )
+    assert ends["starting"].said.startswith("rank 1 on node7 has stalled for 1 s at step 0, starting (no samples yet)")
 
 
 def test_whoever_moves_is_left_alone(ends: dict[str, End]) -> None:
     assert ends["evaluating"] == End(0, 0.0, "")
 
 
-def test_who_waits_for_a_judge_is_left_alone(ends: dict[str, End]) -> None:
-    assert ends["judged"] == End(0, 0.0, "")
+def test_who_waits_in_on_evaluation_is_left_alone(ends: dict[str, End]) -> None:
+    assert ends["excused"] == End(0, 0.0, "")
 
 
 class Listener:
@@ -152,10 +150,10 @@ def test_a_heartbeat_survives_what_is_measured_however_that_fails(hangs: bool, m
     config.tracking.system_metrics_every_s = 0.01
     monkeypatch.setattr(heartbeat, "system_metrics", released.wait if hangs else _fails)
     monkeypatch.setattr(heartbeat, "BEAT_EVERY_S", 0.05)
-    monkeypatch.setattr(heartbeat, "LEAVES_S", 1.0)
+    monkeypatch.setattr(heartbeat, "JOIN_TIMEOUT_S", 1.0)
     monkeypatch.setattr(heartbeat.ray, "get_runtime_context", lambda: SimpleNamespace(get_node_id=lambda: "id"))
     sender: Any = listener
-    with heartbeat.Pulse(config, sender, Worker(node="node7"), Progress(), 0, lambda: False):
+    with heartbeat.Heartbeat(config, sender, Worker(node="node7"), Progress(), 0, lambda: False):
         assert listener.third.wait(30)
     released.set()
     said = ["rank 0 on node7: a heartbeat failed (RuntimeError: no Ray yet); the rest goes on"]

@@ -19,9 +19,11 @@ from platform.config.checks import ConfigError
 from platform.config.sections import DataConfig
 from platform.data.index import Split
 from platform.experiment.folder import FAILED, FINISHED, MemberFolder, MemberState
+from platform.lanes import member as member_module
 from platform.lanes import worker
+from platform.lanes.lane import Lane, LaneMember
 from platform.lanes.mailbox import Message
-from platform.lanes.worker import Lane, LaneMember, _freeze_imported, run_lane
+from platform.lanes.worker import _freeze_imported, run_lane
 from platform.training import loop
 from tests.lanes.ranks import LONG_S, Handle, Post, join, wait_at_most
 from tests.training.test_loop import config
@@ -57,12 +59,12 @@ def _worker(rank: int, folder: str, data: DataConfig, val: Split, address: Any) 
     _run(rank, slow, mailbox)  # trains, then one of them evaluates for longer than a collective waits
     wait_at_most(LONG_S)
     slow.config.cluster.stall_timeout_s = LONG_S
-    worker.predict = _PREDICT
+    member_module.predict = _PREDICT
     slow.folder.joinpath("probabilities", "complete.json").unlink(missing_ok=True)
     torch.distributed.barrier()
-    loop.train_step = worker.train = _never  # pyright: ignore[reportAttributeAccessIssue]
+    loop.train_step = member_module.train = _never  # pyright: ignore[reportAttributeAccessIssue]
     _run(rank, slow, mailbox)  # is trained: rank 0 sees that, the file system of rank 1 does not
-    loop.train_step, worker.train = _TRAIN_STEP, _TRAIN
+    loop.train_step, member_module.train = _TRAIN_STEP, _TRAIN
     if rank == 1:
         loop.train_step = _refuse
     try:
@@ -72,7 +74,7 @@ def _worker(rank: int, folder: str, data: DataConfig, val: Split, address: Any) 
     os._exit(0)
 
 
-_TRAIN_STEP, _TRAIN, _PREDICT = loop.train_step, worker.train, worker.predict
+_TRAIN_STEP, _TRAIN, _PREDICT = loop.train_step, member_module.train, member_module.predict
 
 
 def _never(*args: Any, **options: Any) -> Any:
@@ -103,7 +105,7 @@ def _evaluate(member: LaneMember, *, slowly: bool) -> None:
                 time.sleep(0.5)
                 yield replace(none, probs_NVK=some.probs_NVK[:0])
 
-    worker.predict = predict
+    member_module.predict = predict
 
 
 @dataclass(frozen=True)
@@ -134,7 +136,7 @@ def ended(digits, digits_data: DataConfig, tmp_path_factory: pytest.TempPathFact
 @pytest.mark.slow
 def test_who_evaluates_longer_than_a_collective_waits_is_waited_for(ended: Ended) -> None:
     assert ended.member("slow").state().state == FINISHED
-    assert not [message.text for message in ended.messages if message.kind == "warning" and "stood" in message.text]
+    assert not [message.text for message in ended.messages if message.kind == "warning" and "stalled" in message.text]
 
 
 @pytest.mark.slow

@@ -11,16 +11,17 @@ from platform.config.sections import Config
 from platform.data.cache import ShardError
 from platform.data.storage import StorageError
 from platform.experiment.folder import FAILED, UNFINISHED, MemberFolder, MemberState
-from platform.lanes import worker
+from platform.lanes import member_state
+from platform.lanes.lane import LaneMember
 from platform.lanes.mailbox import Failure, Mailbox, Sender
-from platform.lanes.worker import EXCUSED, LaneMember, _is_final, _started, count_start
+from platform.lanes.member_state import EXCUSED, _started, count_start, is_final
 from platform.training.worker import Worker
 from tests.lanes.ranks import Handle
 
 
 @pytest.fixture(autouse=True)
 def no_lost_nodes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(worker, "lost_nodes", lambda nodes: [node for node in nodes if node == "lost"])
+    monkeypatch.setattr(member_state, "lost_nodes", lambda nodes: [node for node in nodes if node == "lost"])
 
 
 @pytest.fixture
@@ -77,15 +78,15 @@ def test_of_failures_that_are_not_final_the_one_that_is_not_of_a_peer_is_named(t
     assert sender.take_failures() == []
 
 
-def test_an_error_of_the_configuration_is_final() -> None:
-    assert _is_final(ConfigError("lower it"), Worker(0, 2))
-    assert not _is_final(RuntimeError("passes"), Worker(0, 2))
+def test_an_error_of_the_configurationis_final() -> None:
+    assert is_final(ConfigError("lower it"), Worker(0, 2))
+    assert not is_final(RuntimeError("passes"), Worker(0, 2))
 
 
 @pytest.mark.parametrize("kind", [ShardError, StorageError])
 def test_a_disk_that_is_full_is_final_whatever_was_to_be_written_there(kind: type[Exception]) -> None:
     error = kind("the cache cannot take a shard")
     error.__cause__ = OSError(errno.ENOSPC, "No space left on device")
-    assert _is_final(error, Worker(0, 2))
+    assert is_final(error, Worker(0, 2))
     error.__cause__ = OSError(errno.EIO, "Input/output error")
-    assert not _is_final(error, Worker(0, 2))
+    assert not is_final(error, Worker(0, 2))

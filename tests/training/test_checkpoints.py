@@ -266,7 +266,7 @@ def test_a_store_that_hangs_delays_copies_only(tmp_path: Path, monkeypatch: pyte
     with Checkpoints(tmp_path / "here", CheckpointConfig(), HASTY, f"file://{tmp_path}/store") as checkpoints:
         for step in (1, 2, 3):
             assert checkpoints.save(state(step), urgent=True, taken=lambda step=step: lambda: written.append(step))
-        checkpoints._settle()
+        checkpoints._finish_write()
         assert steps(tmp_path / "here") == [2, 3]
         assert written == []  # nobody is told that it is safe from the loss of this machine
         go_on.set()

@@ -28,12 +28,12 @@ from platform.config.sections import (
 from platform.data import samplelog
 from platform.data.cache import ShardError
 from platform.data.index import Index, Split, read_index
-from platform.data.order import training_order
+from platform.data.order import total_steps, training_order
 from platform.data.pixels import Pixels
 from platform.models.build import build
 from platform.training import batch_norm
 from platform.training.checkpoints import Checkpoints, State
-from platform.training.loop import steps_in, train, training_loader
+from platform.training.loop import train, training_loader
 from platform.training.meter import NonFiniteLoss
 from platform.training.progress import Progress
 from platform.training.worker import Worker
@@ -164,7 +164,9 @@ def test_an_evaluation_that_was_cut_short_comes_after_the_restart(
 
 
 @pytest.mark.slow
-def test_a_judge_may_end_the_training_where_it_is_saved(index: Index, digits_data: DataConfig, tmp_path: Path) -> None:
+def test_on_evaluation_may_end_the_training_once_it_is_saved(
+    index: Index, digits_data: DataConfig, tmp_path: Path
+) -> None:
     cfg = config(digits_data, epochs=2.0, batch_size=400)  # 3 steps an epoch
     cfg = replace(cfg, evaluation=replace(cfg.evaluation, every_epochs=1))
     cfg = replace(cfg, checkpoint=replace(cfg.checkpoint, with_evaluations=True))
@@ -172,18 +174,18 @@ def test_a_judge_may_end_the_training_where_it_is_saved(index: Index, digits_dat
     progress = Progress()
 
     def end() -> None:
-        assert progress.still_for_s() == progress.still_for_s() == 0.0  # the judge takes as long as it takes
+        assert progress.stalled_s() == progress.stalled_s() == 0.0  # it takes as long as it takes
         raise SystemExit
 
     recorder = Recorder()
     with pytest.raises(SystemExit):
-        train(cfg, index, Worker(), tmp_path, recorder, progress, judge=end)
-    assert progress.still_for_s() > 0.0
+        train(cfg, index, Worker(), tmp_path, recorder, progress, on_evaluation=end)
+    assert progress.stalled_s() > 0.0
     state = saved_state(tmp_path)
     assert state
     assert state["step"] == recorder.reports[-1][0] == 3
     asked: list[int] = []
-    train(cfg, index, Worker(), tmp_path, nothing, judge=lambda: asked.append(1))
+    train(cfg, index, Worker(), tmp_path, nothing, on_evaluation=lambda: asked.append(1))
     assert asked == []  # the last evaluation is nobody's business
 
 
@@ -286,7 +288,7 @@ def test_an_epoch_without_a_whole_batch_is_refused(index: Index, digits_data: Da
 def test_steps_are_the_epochs_rounded_up(index: Index, digits_data: DataConfig) -> None:
     order = training_order(config(digits_data), index.split("train"))
     assert order.steps_per_epoch == 1438 // 8
-    steps = [steps_in(config(digits_data, epochs=epochs), order) for epochs in (1e-6, 0.065, 1.0, 2.5)]
+    steps = [total_steps(epochs, order.steps_per_epoch) for epochs in (1e-6, 0.065, 1.0, 2.5)]
     assert steps == [1, STEPS, 179, 448]
 
 
@@ -433,7 +435,7 @@ def test_statistics_of_the_averaged_network_are_the_same_at_any_number_of_worker
     network = build(cfg.model, cfg.data.classes, cfg.data.image_size, cfg.seed)
     network.load_state_dict(replicas.left["batch norm"][0]["weights"])
     before = copy.deepcopy(network.eval().state_dict())
-    with training_loader(cfg, split, order, worker) as loader:
+    with training_loader(split, order, cfg.data, cfg.sampling, cfg.loader, worker) as loader:
         pixels = Pixels(cfg.data, worker.device)
         images = batch_norm.newest_images(loader, order, RUNS_STEPS, worker, pixels, cfg.sampling)
         batch_norm.recompute(network, images, order.streams, worker, torch.float32)

@@ -21,6 +21,7 @@ from platform.training import loop
 from platform.training.loop import train
 from platform.training.memory import OutOfMemory, advice
 from platform.training.optim import sgd
+from platform.training.step import StepConfig
 from platform.training.worker import Worker
 
 CPU = torch.device("cpu")
@@ -86,7 +87,9 @@ def test_the_largest_part_that_fits_is_found(
     digits_data: DataConfig, images: int, per_worker: int, most: int, said: str, advised: str
 ) -> None:
     network, cfg = Small(most), config(digits_data, images, per_worker)
-    text = advice(network, sgd(network, cfg.optim), batch(images), Pixels(cfg.data, CPU), cfg, torch.float32)
+    text = advice(
+        network, sgd(network, cfg.optim), batch(images), Pixels(cfg.data, CPU), StepConfig.of(cfg), torch.float32
+    )
     assert said in text
     assert f"training.batch_size={images}, {images} of them on this worker" in text
     assert advised in text
@@ -124,7 +127,7 @@ def test_a_network_with_dropout_by_sample_gets_advice_too(digits: Index, digits_
     cfg = config(digits_data, 32, 16)
     model = by_sample(nn.Sequential(Small(4), nn.Dropout(0.5))).train()
     set_keys(layers(model), torch.arange(16))
-    said = advice(model, sgd(model, cfg.optim), batch(32), Pixels(cfg.data, CPU), cfg, torch.float32)
+    said = advice(model, sgd(model, cfg.optim), batch(32), Pixels(cfg.data, CPU), StepConfig.of(cfg), torch.float32)
     assert "training.max_batch_per_worker=4 fits" in said
 
 
@@ -165,7 +168,7 @@ def test_what_is_advised_fits_beside_momentum_and_the_gradients_of_another_part(
     others = _held()
     features = WEIGHTS // 3  # of each image
     network.room = others + (0 if stepped else WEIGHTS * (momentum > 0)) + WEIGHTS + 11 * features // 2
-    said = advice(network, optimizer, batch(16), Pixels(cfg.data, CPU), cfg, torch.float32)
+    said = advice(network, optimizer, batch(16), Pixels(cfg.data, CPU), StepConfig.of(cfg), torch.float32)
     assert "training.max_batch_per_worker=4 fits" in said
 
 

@@ -22,7 +22,7 @@ from platform.data.loader import Batch
 from platform.data.pixels import Pixels
 from platform.data.sampling import DRAWS
 from platform.training.optim import sgd
-from platform.training.step import StepResult, arithmetic, train_step
+from platform.training.step import StepConfig, StepResult, autocast_dtype, train_step
 
 CPU = torch.device("cpu")
 CLASSES = 5
@@ -92,7 +92,9 @@ def step(
 ) -> tuple[StepResult, list[Tensor]]:
     """The result and the gradients left behind."""
     model = model or network()
-    result = train_step(model, sgd(model, cfg.optim), samples, Pixels(cfg.data, CPU), cfg, torch.float32, world=world)
+    result = train_step(
+        model, sgd(model, cfg.optim), samples, Pixels(cfg.data, CPU), StepConfig.of(cfg), torch.float32, world=world
+    )
     gradients = [p.grad for p in model.parameters() if p.grad is not None]
     assert len(gradients) == len(list(model.parameters()))
     return result, gradients
@@ -176,17 +178,19 @@ def test_gradients_of_an_earlier_step_are_gone() -> None:
 def test_bfloat16_computes_in_it_and_keeps_weights_and_loss_in_float32() -> None:
     model, cfg, kinds = network(), config(), []
     model.heads[0].register_forward_hook(lambda _, __, output: kinds.append(output.dtype))
-    result = train_step(model, sgd(model, cfg.optim), batch(), Pixels(cfg.data, CPU), cfg, torch.bfloat16, world=1)
+    result = train_step(
+        model, sgd(model, cfg.optim), batch(), Pixels(cfg.data, CPU), StepConfig.of(cfg), torch.bfloat16, world=1
+    )
     assert kinds == [torch.bfloat16]
     assert result.loss.dtype == torch.float32
     assert {p.dtype for p in model.parameters()} == {torch.float32}
     torch.testing.assert_close(result.loss, step(cfg, batch())[0].loss, rtol=0.02, atol=0.02)
 
 
-def test_arithmetic_names_a_dtype() -> None:
-    assert arithmetic("float32", CPU) == torch.float32
-    assert arithmetic("bfloat16", CPU) == torch.bfloat16
-    assert arithmetic("auto", CPU) in (torch.float32, torch.bfloat16)
+def test_a_precision_is_a_dtype_of_autocast() -> None:
+    assert autocast_dtype("float32", CPU) == torch.float32
+    assert autocast_dtype("bfloat16", CPU) == torch.bfloat16
+    assert autocast_dtype("auto", CPU) in (torch.float32, torch.bfloat16)
 
 
 class Normalised(nn.Module):
@@ -206,10 +210,9 @@ def run_of(cfg: Config, spoilt: list[bool]) -> tuple[list[StepResult], dict[str,
     """Several steps; the results, and everything that training changes."""
     torch.manual_seed(0)
     model = Normalised()
-    optimizer = sgd(model, cfg.optim)
-    results = []
+    optimizer, pixels, results = sgd(model, cfg.optim), Pixels(cfg.data, CPU), []
     for model.spoilt in spoilt:
-        results.append(train_step(model, optimizer, batch(), Pixels(cfg.data, CPU), cfg, torch.float32, world=1))
+        results.append(train_step(model, optimizer, batch(), pixels, StepConfig.of(cfg), torch.float32, world=1))
     momentum = {f"momentum {key}": value["momentum_buffer"] for key, value in optimizer.state_dict()["state"].items()}
     return results, model.state_dict() | momentum
 

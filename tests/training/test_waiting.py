@@ -22,7 +22,7 @@ from platform.data.pixels import Pixels
 from platform.models.build import build
 from platform.training.averaging import WeightAverage
 from platform.training.meter import Meter
-from platform.training.step import train_step
+from platform.training.step import StepConfig, train_step
 from platform.training.worker import Worker
 
 META = torch.device("meta")
@@ -119,12 +119,12 @@ def test_a_step_copies_asynchronously_and_never_waits(digits: Index, page_locked
     meter: Meter | None = None
     for step, (batch, order) in enumerate(steps(cfg, digits)):
         worker = Worker(rank=0, world=1, device=META, threads=1, node="here")
-        meter = meter or Meter(cfg, worker, order, 0)
+        meter = meter or Meter(cfg.training, cfg.optim.lr, worker, order, 0)
         if step == 0:  # constants go to the device now, and then no more
-            train_step(model, optimizer, batch, pixels, cfg, torch.float32, world=1)
+            train_step(model, optimizer, batch, pixels, StepConfig.of(cfg), torch.float32, world=1)
             continue
         with copies:
-            result = train_step(model, optimizer, batch, pixels, cfg, torch.float32, world=1)
+            result = train_step(model, optimizer, batch, pixels, StepConfig.of(cfg), torch.float32, world=1)
             average.update(model, step)
             meter.add(result, step)
     assert copies.waited_for == []

@@ -1,4 +1,4 @@
-"""Who stands still is named once; looking for them costs one pass over the beats, however many members there are."""
+"""Who stalls is named once; looking for them costs one pass over the beats, however many members there are."""
 
 import time
 from collections.abc import Iterator
@@ -8,7 +8,7 @@ from typing import Any
 
 from platform.experiment.folder import ExperimentFolder
 from platform.lanes.attempts import Attempts
-from platform.lanes.launcher import Lanes
+from platform.lanes.follower import Follower
 from platform.lanes.mailbox import Beat, Message
 from platform.training.progress import COMPUTING, WAITING
 
@@ -40,47 +40,49 @@ class Counted(dict[tuple[str, int], Beat]):
         return [(key, self[key]) for key in self]
 
 
-def beat(member: str, rank: int, *, ago_s: float = 0.0, still_for_s: float = 0.0, doing: str = COMPUTING) -> Beat:
+def beat(member: str, rank: int, *, ago_s: float = 0.0, stalled_s: float = 0.0, doing: str = COMPUTING) -> Beat:
     at = time.time() - ago_s
-    return Beat(member, 0, rank, 2, f"node{rank}", "id", 1, at, at, -1, 7, 0.0, doing, still_for_s)
+    return Beat(member, 0, rank, 2, f"node{rank}", "id", 1, at, at, -1, 7, 0.0, doing, stalled_s)
 
 
-def lanes(*beats: Beat) -> Lanes:
-    return Lanes([], None, Path("live.json"), 60.0, _beats=Counted({(each.member, each.rank): each for each in beats}))
+def follower(*beats: Beat, attempts: Any = None) -> Follower:
+    console: Any = Terminal()
+    made = Follower(None, Path("live.json"), 120.0, NO_RUNS, console, attempts)
+    made._beats = Counted({(each.member, each.rank): each for each in beats})
+    return made
 
 
-def warned(made: Lanes) -> list[str]:
-    terminal: Any = Terminal()
+def warned(made: Follower) -> list[str]:
     for _ in range(2):
-        made._warn_of_stalls(terminal)
+        made._warn_of_stalls()
+    terminal: Any = made._console
     return terminal.warnings
 
 
-def test_of_several_that_stand_still_those_are_named_that_wait_for_nobody():
-    made = lanes(
-        beat("fine", 0, still_for_s=59),
-        beat("slow", 0, still_for_s=90),
-        beat("slow", 1, still_for_s=90, doing=WAITING),
-        beat("stuck", 0, still_for_s=90),
-        beat("stuck", 1, still_for_s=90),
-        beat("gone", 0, still_for_s=90, doing=WAITING),
+def test_of_several_that_stall_those_are_named_that_wait_for_nobody():
+    made = follower(
+        beat("fine", 0, stalled_s=59),
+        beat("slow", 0, stalled_s=90),
+        beat("slow", 1, stalled_s=90, doing=WAITING),
+        beat("stuck", 0, stalled_s=90),
+        beat("stuck", 1, stalled_s=90),
+        beat("gone", 0, stalled_s=90, doing=WAITING),
         beat("gone", 1, ago_s=40),
     )
     assert warned(made) == [
         "gone: rank 1 on node1 has not been heard of at step 7",
-        "slow: rank 1 on node1 stands still, waiting for data at step 7",
-        "stuck: rank 0 on node0 stands still, computing at step 7",
-        "stuck: rank 1 on node1 stands still, computing at step 7",
+        "slow: rank 1 on node1 stalled, waiting for data at step 7",
+        "stuck: rank 0 on node0 stalled, computing at step 7",
+        "stuck: rank 1 on node1 stalled, computing at step 7",
     ]
 
 
 def test_a_worker_that_outlives_its_trial_by_a_second_is_not_missed_later(tmp_path: Path):
     """Those of a trial that a scheduler stopped tell where they are until their group is given back."""
-    terminal: Any = Terminal()
-    attempts, made = Attempts(ExperimentFolder(tmp_path), ["p003-s0"]), lanes()
+    made = follower(attempts=Attempts(ExperimentFolder(tmp_path), ["p003-s0"]))
     began, ended = time.time() - 100, time.time() - 41
     message = Message("p003-s0", "ended", text="left by asha", time=ended)
-    made._take_message(message, NO_RUNS, terminal, attempts)
+    made._take_message(message)
     made._take_beat(replace(beat("p003-s0", 1, ago_s=40), started=began))
     assert warned(made) == []
     made._take_beat(replace(beat("p003-s0", 1, ago_s=39), started=ended + 1))  # another start of it
@@ -88,9 +90,9 @@ def test_a_worker_that_outlives_its_trial_by_a_second_is_not_missed_later(tmp_pa
 
 
 def test_every_beat_is_looked_at_once():
-    made = lanes(*(beat(f"m{number}", rank, still_for_s=90) for number in range(50) for rank in range(4)))
-    terminal: Any = Terminal()
-    made._warn_of_stalls(terminal)
+    made = follower(*(beat(f"m{number}", rank, stalled_s=90) for number in range(50) for rank in range(4)))
+    made._warn_of_stalls()
+    terminal: Any = made._console
     assert len(terminal.warnings) == 200
     assert isinstance(made._beats, Counted)
     assert made._beats.looks == 200

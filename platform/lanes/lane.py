@@ -1,0 +1,29 @@
+"""What every worker of a lane is given: the lane's members, and the way to the launcher."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from platform.config.sections import Config
+from platform.training.learning_curve import EvaluationPoint
+
+
+@dataclass(frozen=True)
+class LaneMember:
+    """One member of a lane."""
+
+    name: str
+    config: Config
+    folder: Path
+    copy_to: str | None  # folder or URL for copies of its checkpoints
+
+
+@dataclass(frozen=True)
+class Lane:
+    """A worker group's share of the members, trained one after another."""
+
+    number: int
+    members: list[LaneMember]
+    mailbox: Any  # Ray's handle of a Mailbox
+    on_evaluation: Callable[[str, EvaluationPoint], None] | None = None  # (member, its scores): may end the training

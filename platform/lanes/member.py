@@ -1,0 +1,160 @@
+"""A member on one worker of its lane, from wherever it stands to its evaluated end.
+
+In: a config, a folder, the data set. Out: weights and probabilities in the folder, messages to the launcher.
+"""
+
+import logging
+import time
+from collections.abc import Callable, Iterator
+
+import torch
+from torch import Tensor, nn
+
+from platform.config.sections import Config
+from platform.data.index import Index
+from platform.data.order import evaluation_share
+from platform.data.pixels import Pixels
+from platform.evaluation import probabilities
+from platform.evaluation.predict import PredictConfig, Predictions, predict
+from platform.experiment.folder import FAILED, FINISHED, MemberFolder
+from platform.lanes import member_state
+from platform.lanes.group_callback import lost_a_peer
+from platform.lanes.heartbeat import Heartbeat
+from platform.lanes.lane import Lane, LaneMember
+from platform.lanes.mailbox import Sender, WarningForwarder
+from platform.models.build import build
+from platform.text import first_line
+from platform.training.checkpoints import save_whole
+from platform.training.learning_curve import CurveWriter
+from platform.training.loop import train
+from platform.training.meter import NonFiniteLoss
+from platform.training.peers import barrier, from_rank_0
+from platform.training.progress import TESTING, Progress
+from platform.training.step import autocast_dtype
+from platform.training.worker import Worker
+
+log = logging.getLogger("platform")
+
+
+def run_member(
+    member: LaneMember, index: Callable[[], Index], worker: Worker, lane: Lane, preempted: Callable[[], bool]
+) -> None:
+    """Train a member unless it is trained, and evaluate it unless it is evaluated.
+
+    An error that would come again at every start (a loss that is not finite, bad shards, a full disk) is recorded, and
+    the lane goes on with its next member. Any other ends the worker group, which Ray Train starts again in fresh
+    processes, until `training.max_attempts` starts in a row got no further.
+
+    Args:
+        member: which one; every worker of the lane calls this with the same.
+        index: reads the data set, once a lane.
+        worker: this one.
+        lane: the member's.
+        preempted: whether a node of the lane is about to be taken away.
+
+    Raises:
+        Exception: whatever ends the worker group; the mailbox has been told.
+    """
+    cfg, folder, sender = member.config, MemberFolder(member.folder), Sender(lane.mailbox, member.name)
+    state = member_state.begin_start(member, folder, worker, sender)  # the same on every worker
+    if state is None:
+        return
+    if state.starts > cfg.training.max_attempts:
+        state.state, state.error = FAILED, member_state.given_up(member, state)
+        member_state.leave(folder, state, worker, sender)
+        return
+    state.error, state.times = "", {"started": time.time()}
+    if worker.rank == 0:
+        member_state.record(folder, state, sender)
+    progress, curve = Progress(), CurveWriter(folder.path)
+
+    def report(step: int, metrics: dict[str, float]) -> None:
+        state.times.setdefault("first_step", time.time())
+        folder.keep_report(step, metrics)
+        curve.take(step, metrics)
+        sender.send("metrics", step=step, metrics=metrics)
+
+    def on_evaluation() -> None:
+        if lane.on_evaluation and curve.newest:
+            lane.on_evaluation(member.name, curve.newest)
+
+    try:
+        with WarningForwarder(sender), Heartbeat(cfg, sender, worker, progress, lane.number, preempted):
+            data = index()
+            if worker.rank == 0:
+                sender.send("state", text="starting")
+            model = _trained_network(cfg, folder, worker, progress)
+            if model is None:
+                hook = on_evaluation if lane.on_evaluation else None
+                model = train(cfg, data, worker, folder.path, report, progress, member.copy_to, hook)
+                if worker.rank == 0:
+                    save_whole(folder.weights, model.state_dict())
+            state.times["trained"] = time.time()
+            progress.at(progress.step, TESTING)
+            if worker.rank == 0:
+                sender.send("state", text=f"evaluating {max(cfg.evaluation.views)} views")
+            _evaluate(model, cfg, folder, data, worker, progress)
+        state.state = FINISHED
+    except Exception as error:
+        state.error = f"{type(error).__name__}: {error}"
+        if member_state.is_final(error, worker):
+            state.state = FAILED
+        all_know = isinstance(error, NonFiniteLoss) or (state.state == FAILED and worker.world == 1)
+        if not all_know:  # the group ends, and starts again with this member or, if that is final, the next
+            member_state.tell_failure(folder, state, worker, sender, of_a_peer=lost_a_peer(error))
+            raise
+    member_state.leave(folder, state, worker, sender)
+
+
+def _trained_network(cfg: Config, folder: MemberFolder, worker: Worker, progress: Progress) -> nn.Module | None:
+    """The trained network, as rank 0 finds it; None where there is none, or its file is damaged: the newest checkpoint
+    is as good."""
+    model = build(cfg.model, cfg.data.classes, cfg.data.image_size, cfg.seed)
+
+    def found() -> dict[str, Tensor] | None:
+        if not folder.is_trained():
+            return None
+        try:
+            model.load_state_dict(torch.load(folder.weights, map_location="cpu", weights_only=True))
+        except Exception as error:  # whatever torch says of bytes from anywhere
+            log.warning(
+                "%s is unusable (%s); it is made again from the newest checkpoint", folder.weights, first_line(error)
+            )
+            return None
+        return model.state_dict()
+
+    weights = from_rank_0(worker, found, progress.moved)
+    if weights is None:
+        return None
+    model.load_state_dict(weights)
+    return model.to(worker.device).eval()
+
+
+def _evaluate(
+    model: nn.Module, cfg: Config, folder: MemberFolder, index: Index, worker: Worker, progress: Progress
+) -> None:
+    """All views of this worker's share of the images of `evaluation.split`, to disk."""
+    split, views = index.split(cfg.evaluation.split), max(cfg.evaluation.views)
+    place = folder.probabilities_of(cfg.evaluation.split)
+    share = evaluation_share(split.samples, worker.rank, worker.world)
+    pixels = Pixels(cfg.data, worker.device, channels_last=cfg.training.channels_last)
+    dtype = autocast_dtype(cfg.training.precision, worker.device)
+    predicted = predict(model, split, share, views, PredictConfig.of(cfg), pixels, dtype, worker.threads)
+    probabilities.write_part(
+        place,
+        worker.rank,
+        share,
+        views,
+        cfg.data.classes,
+        cfg.evaluation.stored_dtype,
+        _watched(predicted, progress),
+    )
+    barrier(worker, progress.moved)
+    if worker.rank == 0:
+        probabilities.seal(place, split.samples, views, worker.world)
+
+
+def _watched(predictions: Iterator[Predictions], progress: Progress) -> Iterator[Predictions]:
+    for some in predictions:
+        progress.moved()
+        yield some

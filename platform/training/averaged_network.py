@@ -1,0 +1,56 @@
+"""The network that is evaluated: a copy with the averaged weights, and batch norm statistics that are its own."""
+
+import copy
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+from platform.config.sections import SamplingConfig
+from platform.data.loader import TrainLoader
+from platform.data.order import Order
+from platform.data.pixels import Pixels
+from platform.training import batch_norm
+from platform.training.progress import Progress
+from platform.training.state import TrainingState
+from platform.training.worker import Worker
+
+
+@dataclass(frozen=True)
+class AveragedNetwork:
+    """Makes it, at any step of a training under way."""
+
+    state: TrainingState
+    worker: Worker
+    order: Order
+    open_loader: Callable[[], TrainLoader]  # of training images, for the statistics
+    pixels: Pixels
+    sampling: SamplingConfig
+    dtype: torch.dtype  # of matrix products and convolutions
+    progress: Progress
+
+    def after(self, step: int) -> nn.Module:
+        """The network after `step` global steps, in evaluation mode; every rank calls this, and has the same."""
+        self._share_statistics()
+        network = copy.deepcopy(self.state.module).eval()
+        network.load_state_dict(self.state.average.state)
+        if self.state.average.is_of_several(step) and batch_norm.layers(network):
+            with self.open_loader() as loader:
+                images = batch_norm.newest_images(loader, self.order, step, self.worker, self.pixels, self.sampling)
+                watched = _watched(images, self.progress)
+                batch_norm.recompute(network, watched, self.order.streams, self.worker, self.dtype)
+        return network
+
+    def _share_statistics(self) -> None:
+        """Average over rank 0's batch norm statistics on every rank: each replica's are of its own share of batches."""
+        if self.worker.world > 1:
+            for name, _ in self.state.module.named_buffers():
+                dist.broadcast(self.state.average.state[name], src=0)
+
+
+def _watched(images: Iterable[Tensor], progress: Progress) -> Iterator[Tensor]:
+    for some in images:
+        progress.moved()
+        yield some

@@ -1,0 +1,46 @@
+"""All that changes while a member is trained: what a checkpoint holds.
+
+In: a network, its optimiser and weight average. Out: one nested dict of tensors and plain values, and back.
+"""
+
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+
+from platform.training.averaging import WeightAverage
+from platform.training.checkpoints import State
+
+
+@dataclass
+class TrainingState:
+    """All that changes in training. What is drawn follows from seeds and the step: there is no state of it."""
+
+    module: nn.Module  # the network itself, without the wrapper that makes it a replica
+    optimizer: torch.optim.Optimizer
+    average: WeightAverage
+    best: dict[str, float] = field(default_factory=lambda: {"step": -1, "score": -1.0})  # single-view top-1
+    evaluated: int = 0  # step of the newest evaluation
+
+    def at(self, step: int) -> State:
+        """The state after `step` global steps. Its tensors are the live ones: training goes on to change them."""
+        return {
+            "step": step,
+            "model": self.module.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "average": self.average.state,
+            "best": self.best,
+            "evaluated": self.evaluated,
+        }
+
+    def load(self, saved: State) -> None:
+        """Go on from a saved state, with the optimiser's settings as they are configured now: PBT changes them."""
+        self.module.load_state_dict(saved["model"])
+        settings = [{key: group[key] for key in group if key != "params"} for group in self.optimizer.param_groups]
+        self.optimizer.load_state_dict(saved["optimizer"])
+        for group, own in zip(self.optimizer.param_groups, settings, strict=True):
+            group.update(own)
+        self.best, self.evaluated = saved["best"], saved["evaluated"]
+        average: dict[str, Tensor] = saved["average"]
+        for name, value in self.average.state.items():
+            value.copy_(average[name])
