@@ -121,7 +121,8 @@ class RunFailed(Exception):
 
 
 def _run_one_of_several(composed: DictConfig, overrides: list[str]) -> None:
-    """
+    """Run one of `--multirun` and say which it is.
+
     Raises:
         RunFailed: the others are not concerned.
         SystemExit: interrupted, which ends all.
@@ -139,7 +140,7 @@ def _run_one_of_several(composed: DictConfig, overrides: list[str]) -> None:
 
 
 def _run(composed: DictConfig, overrides: list[str]) -> int:
-    """Returns the job's status, 2 for a config that cannot work."""
+    """Run the job of a composed config; returns its status, 2 for a config that cannot work."""
     try:
         experiment = of_command_line(composed)
         from_environment = _overrides_of_environment(composed, experiment.config)
@@ -183,7 +184,8 @@ def _run_elsewhere(experiment: Experiment, given: Config, overrides: list[str]) 
 
 
 def _require_own_configs() -> None:
-    """
+    """Refuse configs that another cluster does not have.
+
     Raises:
         ConfigError: overrides of this command line choose files that only this machine has.
     """

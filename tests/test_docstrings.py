@@ -52,10 +52,24 @@ def _nodes(file: Path) -> Iterator[tuple[str, Node]]:
                     waiting.append(node)
 
 
+def _of_protocols() -> set[str]:
+    """Names of methods that a Protocol describes for all classes that have them."""
+    classes = [
+        node for file in FILES for node in ast.walk(ast.parse(file.read_text())) if isinstance(node, ast.ClassDef)
+    ]
+    protocols = [node for node in classes if "Protocol" in map(ast.unparse, node.bases)]
+    return {each.name for node in protocols for each in node.body if isinstance(each, ast.FunctionDef)}
+
+
+DESCRIBED = _of_protocols()
+
+
 def _needs_one(node: Node) -> bool:
-    """All but functions of a single line."""
+    """All but functions of a single line, and methods that a Protocol describes."""
     if isinstance(node, ast.Module | ast.ClassDef):
         return True
+    if node.name in DESCRIBED and node.args.args[:1] and node.args.args[0].arg == "self":
+        return False
     only = node.body[0]
     return len(node.body) > 1 or only.end_lineno != only.lineno
 

@@ -34,6 +34,10 @@ NOT_IDENTITY_NESTED = {
 NEWER = {"optim": {"name": "sgd"}}
 
 
+# The only settings that networks of torchvision have; in configs of before they stood among GoogLeNet's.
+TORCHVISION = ("name", "auxiliary_weight")
+
+
 def identity(config: dict[str, Any]) -> dict[str, Any]:
     """The part of a config (as nested dicts) that two runs must share to be the same experiment."""
     kept = {key: value for key, value in config.items() if key not in NOT_IDENTITY}
@@ -41,6 +45,8 @@ def identity(config: dict[str, Any]) -> dict[str, Any]:
         kept[section] = {key: value for key, value in kept[section].items() if key not in keys}
     for section, before in NEWER.items():
         kept[section] = {key: value for key, value in kept[section].items() if before.get(key, ...) != value}
+    if kept["model"]["name"].startswith("torchvision/"):
+        kept["model"] = {key: value for key, value in kept["model"].items() if key in TORCHVISION}
     return kept
 
 

@@ -137,6 +137,7 @@ def by_class(splits: dict[str, list[Item]]) -> dict[str, Counter[str]]:
 
 
 def shuffled(items: list[Item], seed: int) -> list[Item]:
+    """In an order that follows from the seed alone."""
     order = np.random.Generator(np.random.Philox(draws.key(seed))).permutation(len(items))
     return [items[i] for i in order]
 

@@ -36,7 +36,8 @@ class TrialQueue:
         folder: Path,
         overrides: Callable[[Point, int], list[str]],
     ) -> None:
-        """
+        """Take up a sweep where its store says that it is.
+
         Args:
             sweep: its settings.
             store: the trials of earlier launches; new ones are added to it and to its files.

@@ -72,3 +72,10 @@ def test_an_experiment_of_before_there_were_other_optimisers_is_still_the_same()
     found = identity(asdict(Config()))
     assert "name" not in found["optim"]
     assert found["optim"]["momentum"] == 0.9
+
+
+def test_a_run_of_torchvision_from_before_is_still_the_same() -> None:
+    """Its record has GoogLeNet's settings, too."""
+    config = asdict(Config(model=ModelConfig("torchvision/resnet18")))
+    before = config | {"model": config["model"] | {"width": 1.0, "batch_norm": False, "dropout": 0.4}}
+    assert identity(before) == identity(config)
