@@ -21,7 +21,7 @@ test: setup  ## property tests draw the same examples each time, new ones in the
 	$(BIN)/python -m pytest $(SIDE_BY_SIDE) -m "not long and not endurance" --hypothesis-profile=ci
 
 long: setup  ## whole runs that take minutes: killed again and again, measured, in turns
-	$(BIN)/python -m pytest -m long
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --durations=20 -m "long and not endurance"
 
 endure: setup  ## the tests that take many minutes: twenty kills, shrinking and growing clusters
 	$(BIN)/python -m pytest -m endurance --timeout 1800

@@ -59,6 +59,8 @@ def launch(arguments: list[str]) -> int:
     try:
         _compose_and_run()
     except SystemExit as ended:  # the only way out of Hydra that carries a status
+        if isinstance(ended.code, str):
+            print(ended.code, file=sys.stderr)
         return ended.code if isinstance(ended.code, int) else int(ended.code is not None)
     except RunFailed as failed:
         return failed.status

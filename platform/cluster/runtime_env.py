@@ -30,7 +30,9 @@ PRELOADED = (
     "platform.data.loader",  # readers and decoders
     "platform.training.loop",
     "platform.evaluation.predict",
+    "platform.models.googlenet",
     "platform.packing.shard",  # tasks of job=pack
+    "webdataset.writer",  # the same
 )
 PRELOADED_WITH_RAY = (
     *WITH_RAY,

@@ -50,7 +50,10 @@ class HydraComposer:
         chosen = choices(composed.hydra.runtime.choices)
         with open_dict(composed):
             del composed["hydra"]
-        return experiment_of(composed, overrides, chosen)
+        try:
+            return experiment_of(composed, overrides, chosen)
+        except OmegaConfBaseException as error:
+            raise NotComposed(message_of(error)) from error
 
     def config(self, overrides: list[str]) -> Config:
         """The same without members.
@@ -60,6 +63,8 @@ class HydraComposer:
         """
         try:
             return typed(self._compose(overrides))
+        except NotComposed:
+            raise
         except (ConfigError, OmegaConfBaseException) as error:
             raise ConfigError(message_of(error)) from error
 

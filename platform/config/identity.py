@@ -34,8 +34,8 @@ NOT_IDENTITY_NESTED = {
 NEWER = {"optim": {"name": "sgd"}}
 
 
-# The only settings that networks of torchvision have; in configs of before they stood among GoogLeNet's.
-TORCHVISION = ("name", "auxiliary_weight")
+# What networks of torchvision had as well, without any effect, before each network had settings of its own.
+FORMERLY = {"width": 1.0, "batch_norm": False, "naive": False, "local_response_norm": False, "dropout": 0.4}
 
 
 def identity(config: dict[str, Any]) -> dict[str, Any]:
@@ -43,11 +43,18 @@ def identity(config: dict[str, Any]) -> dict[str, Any]:
     kept = {key: value for key, value in config.items() if key not in NOT_IDENTITY}
     for section, keys in NOT_IDENTITY_NESTED.items():
         kept[section] = {key: value for key, value in kept[section].items() if key not in keys}
+    return as_before(kept)
+
+
+def as_before(config: dict[str, Any]) -> dict[str, Any]:
+    """A config (as nested dicts) as earlier versions wrote it, where it means the same: records of theirs are compared
+    with those of this one."""
+    config = dict(config)
     for section, before in NEWER.items():
-        kept[section] = {key: value for key, value in kept[section].items() if before.get(key, ...) != value}
-    if kept["model"]["name"].startswith("torchvision/"):
-        kept["model"] = {key: value for key, value in kept["model"].items() if key in TORCHVISION}
-    return kept
+        config[section] = {key: value for key, value in config[section].items() if before.get(key, ...) != value}
+    if config["model"]["name"].startswith("torchvision/"):
+        config["model"] = FORMERLY | config["model"]
+    return config
 
 
 def flatten(config: dict[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -93,12 +93,15 @@ def model_class(name: str) -> type[ModelConfig]:
 
 
 def model_of(settings: dict[str, Any]) -> ModelConfig:
-    """The settings of a network out of `dataclasses.asdict` of them.
+    """The settings of a network out of `dataclasses.asdict` of them, of an earlier version perhaps: what it has no more
+    is left out.
 
     Raises:
         ConfigError: one that cannot work.
     """
-    return model_class(settings["name"])(**settings)
+    kind = model_class(settings["name"])
+    known = {field.name for field in fields(kind)}
+    return kind(**{key: value for key, value in settings.items() if key in known})
 
 
 def converted(model: ModelConfig, name: str) -> ModelConfig:

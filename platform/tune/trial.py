@@ -218,7 +218,8 @@ def _take_over(folder: MemberFolder, name: str, settings: Config, sender: Sender
     handed = tune.get_checkpoint()
     if not handed and kept.exists():
         found = json.loads(kept.read_text())
-        again = OmegaConf.to_object(OmegaConf.merge(Config(model=model_of(found["model"])), found))
+        model = model_of(found.pop("model"))
+        again = OmegaConf.to_object(OmegaConf.merge(Config(model=model), found))
         assert isinstance(again, Config)
         return again
     if handed:

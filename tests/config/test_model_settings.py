@@ -2,6 +2,7 @@
 
 from dataclasses import asdict
 from importlib import import_module
+from pathlib import Path
 
 import pytest
 
@@ -9,8 +10,10 @@ from platform.checkout import ROOT
 from platform.config.checks import ConfigError
 from platform.config.identity import identity
 from platform.config.models import MODELS, GoogLeNetConfig, ModelConfig, converted, family, model_of
-from platform.config.sections import Config
+from platform.config.sections import Config, Experiment
 from platform.config.settings import unknown_key
+from platform.data.index import Index
+from platform.experiment.folder import ExperimentFolder
 from tests.composing import experiment_of
 
 
@@ -74,8 +77,21 @@ def test_an_experiment_of_before_there_were_other_optimisers_is_still_the_same()
     assert found["optim"]["momentum"] == 0.9
 
 
-def test_a_run_of_torchvision_from_before_is_still_the_same() -> None:
-    """Its record has GoogLeNet's settings, too."""
-    config = asdict(Config(model=ModelConfig("torchvision/resnet18")))
-    before = config | {"model": config["model"] | {"width": 1.0, "batch_norm": False, "dropout": 0.4}}
-    assert identity(before) == identity(config)
+FORMER = {"width": 1.0, "batch_norm": False, "naive": False, "local_response_norm": False, "dropout": 0.4}
+
+
+def test_a_run_of_torchvision_from_before_is_still_the_same(tmp_path: Path, digits: Index) -> None:
+    """Its record has GoogLeNet's settings, too, and no name of the optimiser."""
+    config = Config(model=ModelConfig("torchvision/resnet18"), output_dir=str(tmp_path), name="before")
+    experiment = Experiment(config, {"model": config})
+    folder = ExperimentFolder(experiment.folder)
+    record = folder.open(experiment, digits)
+    before = record.identity["model"]
+    assert before["model"] == {"name": "torchvision/resnet18", "auxiliary_weight": 0.3} | FORMER
+    assert "name" not in before["optim"]
+    assert folder.open(experiment, digits).identity == record.identity
+
+
+def test_settings_of_before_have_more_of_them() -> None:
+    former = asdict(ModelConfig("torchvision/resnet18")) | FORMER
+    assert model_of(former) == ModelConfig("torchvision/resnet18")

@@ -13,7 +13,7 @@ from typing import Any
 
 from platform.checkout import ROOT
 from platform.config.checks import ConfigError, require
-from platform.config.identity import NOT_IDENTITY, differences, flatten, identity
+from platform.config.identity import NOT_IDENTITY, as_before, differences, flatten, identity
 from platform.config.sections import SINGLE, Composer
 from platform.overrides import join, key_of, override, value_of
 from platform.sweep.promote.yaml_text import yaml_lines, yaml_value
@@ -161,6 +161,7 @@ def _differing(wanted: Settings, found: Settings) -> list[str]:
 
 
 def _kept(config: dict[str, Any]) -> Settings:
+    config = as_before(config)  # the sweep may be older than this version
     flat = {key: value for key, value in flatten(config).items() if key.partition(".")[0] not in LEFT_OUT}
     return flat | {"data.shards": _portable(str(flat.get("data.shards", "")))}
 

@@ -225,6 +225,17 @@ def test_a_base_of_another_version_names_the_checkout_to_use():
         text_of(Sweep(swept), [SMALL], ["None."])
 
 
+@pytest.mark.parametrize("model", ["googlenet", "resnet50"])
+def test_a_sweep_of_an_earlier_version_is_promoted(model: str):
+    """It knew one optimiser, and networks of torchvision had GoogLeNet's settings without using them."""
+    swept = store([f"model={model}"])
+    now = text_of(Sweep(swept), [AS_BASE], ["One."])
+    del swept.base["optim"]["name"]
+    former = {"width": 1.0, "batch_norm": False, "naive": False, "local_response_norm": False, "dropout": 0.4}
+    swept.base["model"] = former | swept.base["model"]
+    assert text_of(Sweep(swept), [AS_BASE], ["One."]) == now
+
+
 shares = st.floats(0, 1, exclude_max=True)
 texts = st.text(st.characters(exclude_categories=["C", "Z"], include_characters=" "), max_size=12).filter(
     lambda text: "${" not in text and "???" not in text  # OmegaConf's own: an interpolation, a missing value
