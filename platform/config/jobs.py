@@ -58,7 +58,9 @@ CHAOS_TARGETS = ("worker", "node", "drain", "stall", "driver", "tracker", "stora
 class ChaosConfig:
     """Which failures `job=chaos` injects into a run, whose result it compares with an undisturbed one's."""
 
-    targets: list[str] = field(default_factory=lambda: ["worker", "node", "driver"])  # chosen from at random
+    targets: list[str] = field(
+        default_factory=lambda: ["worker", "node", "driver"]
+    )  # what is hit, chosen at random: see docs/failures.md
     kills: int = 5  # failures in all
     steps: list[int] = field(default_factory=list)  # global steps at which they happen; none: random ones
     seed: int = 0  # of the random targets and steps
@@ -84,7 +86,7 @@ OBJECTIVES = ("top1", "images_per_s")
 class SweepConfig:
     """What `job=sweep` varies, how points are chosen, which trials are stopped early, and how many seeds each gets."""
 
-    space: dict[str, Any] = field(default_factory=dict)  # dotted key or config group -> values: see sweep/space.py
+    space: dict[str, Any] = field(default_factory=dict)  # dotted key or config group -> values: see docs/sweeps.md
     search: str = "grid"  # grid: every point; random: `points` of them; tpe: Optuna's, which learns from earlier ones
     points: int | None = None  # random, tpe: how many points
     max_trials: int = 100  # points x seeds; a larger sweep stops before it starts

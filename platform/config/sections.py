@@ -47,7 +47,7 @@ class DataConfig:
     # Of grey of more than 8 bits, the values packed as black and white, such as [0, 4095] of a camera's 12 bits in 16.
     # None: of 16 bits the smallest and largest there are; integers of 32 bits and floating-point numbers are refused
     value_range: list[float] | None = None
-    duplicates: str = "keep"  # images whose bytes are equal, when packing: keep, drop all but one, or refuse; said
+    duplicates: str = "keep"  # images of equal bytes, in packing, which reports them: keep, drop all but one, refuse
     max_corrupt: int = 100  # unreadable images allowed, in a packing, and for each worker in an epoch of training
 
     def __post_init__(self) -> None:
@@ -207,7 +207,7 @@ class TrainingConfig:
     """How long, in what batches, in what precision; which average of the weights is evaluated."""
 
     epochs: float = 12.0  # may be a fraction
-    batch_size: int = 32  # global: over all workers and accumulated micro-batches
+    batch_size: int = 32  # global, over all workers and accumulated micro-batches; a multiple of loader.streams
     max_batch_per_worker: int = 256  # images in one forward pass; more than this is accumulated
     precision: str = "auto"  # auto: bfloat16 where the CPU or GPU has it in hardware
     channels_last: bool = True  # memory format of images and weights: faster convolutions
