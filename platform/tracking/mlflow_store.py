@@ -6,6 +6,7 @@ takes seconds: `tracker.py` imports it in its thread.
 
 import logging
 import os
+import uuid
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -16,10 +17,14 @@ import mlflow
 import requests
 from mlflow.entities import Experiment, Metric, Param, RunStatus
 from mlflow.exceptions import MlflowException
+from mlflow.store.db.utils import _initialize_tables as initialize_tables
+from mlflow.store.db.utils import create_sqlalchemy_engine
 from mlflow.tracking import MlflowClient
+from sqlalchemy.exc import SQLAlchemyError
 
 from platform.config.checks import ConfigError, require
 from platform.config.sections import TrackingConfig
+from platform.files import SUFFIX
 from platform.redaction import redacted, unsealed, without_secrets
 from platform.text import first_line
 from platform.tracking.operations import Artifact, Finish, Metrics, Operation, Params, Start, Tag, Text
@@ -268,7 +273,30 @@ def connect(tracking: TrackingConfig) -> MlflowClient:
     logging.getLogger("alembic").setLevel(logging.WARNING)
     logging.getLogger("mlflow").setLevel(logging.CRITICAL)  # what it logs it also raises, at every attempt
     _require_plain_path(tracking.uri)
+    if tracking.uri.startswith("sqlite:///"):
+        _make_database(Path(tracking.uri.removeprefix("sqlite:///").partition("?")[0]))
     return MlflowClient(unsealed(tracking.uri))
+
+
+def _make_database(file: Path) -> None:
+    """Make a new SQLite database as a whole or not at all.
+
+    MLflow makes its tables one after another in the file itself; a process that is killed meanwhile leaves one that no
+    MLflow can use any more ("table ... already exists", seen in 3.17). What cannot be made here is left to MLflow.
+    """
+    if not file.name or file.name.startswith((":memory:", "file:")) or file.exists() or not file.parent.is_dir():
+        return
+    unfinished = file.with_name(f"{file.name}.{uuid.uuid4().hex[:12]}{SUFFIX}")
+    try:
+        engine = create_sqlalchemy_engine(f"sqlite:///{unfinished}")
+        initialize_tables(engine)
+        engine.dispose()
+        os.link(unfinished, file)  # unlike renaming it replaces no file that another process has made meanwhile
+    except (OSError, MlflowException, SQLAlchemyError) as error:
+        if not isinstance(error, FileExistsError):
+            log.debug("%s is not made beside its place (%s)", file, first_line(error))
+    finally:
+        unfinished.unlink(missing_ok=True)
 
 
 def _escape_own_folder() -> None:

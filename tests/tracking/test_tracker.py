@@ -20,9 +20,11 @@ from mlflow.entities import Metric, Run
 from mlflow.tracking import MlflowClient
 
 from platform.chaos.servers import MlflowServer
+from platform.checkout import ROOT
 from platform.config.checks import ConfigError
 from platform.config.sections import TrackingConfig
 from platform.tracking.journal import Journal
+from platform.tracking.mlflow_store import connect
 from platform.tracking.operations import Params, Start, Text, encode
 from platform.tracking.tracker import Tracker, mlflow_ids, new_key, require_answer
 
@@ -512,3 +514,21 @@ def test_a_password_of_a_journal_that_an_earlier_version_wrote_does_not_arrive(s
     run = mlflow_ids(path)["key"]
     assert MlflowClient(store).get_run(run).data.params["tracking.uri"] == "http://me:***@mlflow"
     assert Path(MlflowClient(store).download_artifacts(run, "config.yaml")).read_text() == "uri: http://me:***@mlflow\n"
+
+
+@pytest.mark.slow
+def test_a_process_killed_while_it_makes_the_database_leaves_none(tmp_path: Path):
+    """MLflow itself leaves half of the tables, and never uses the file again."""
+    code = f"""import os
+from platform.config.sections import TrackingConfig
+from platform.tracking import mlflow_store
+whole = mlflow_store.initialize_tables
+mlflow_store.initialize_tables = lambda engine: (whole(engine), os._exit(9))
+mlflow_store.connect(TrackingConfig(uri="sqlite:///{tmp_path}/mlflow.db"))"""
+    killed = subprocess.run([sys.executable, "-c", code], cwd=ROOT, timeout=120, check=False)
+    assert killed.returncode == 9
+    assert not (tmp_path / "mlflow.db").exists()
+    assert [path.suffix for path in tmp_path.iterdir()] == [".unfinished"]
+    client = connect(TrackingConfig(uri=f"sqlite:///{tmp_path}/mlflow.db"))
+    assert [each.name for each in client.search_experiments()] == ["Default"]
+    assert (tmp_path / "mlflow.db").stat().st_nlink == 1
