@@ -139,6 +139,7 @@ finally:
 """
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("on", "variables", "off"),
     [

@@ -139,6 +139,7 @@ def test_a_data_set_is_a_file_of_settings(copy: Path, tmp_path: Path):
     assert "data        flowers: 40 training and 10 validation images, 5 classes, 128 px" in shown
 
 
+@pytest.mark.long
 def test_all_of_them_go_together(copy: Path):
     """And what a network does not have is refused, also in the command line of an ensemble."""
     applied(copy, *sorted(file.stem for file in DIFFS.glob("*.diff")))

@@ -9,7 +9,7 @@ from mlflow.entities import Metric
 from tests.kube.conftest import ADMIN, PASSWORD, Place
 from tests.kube.web import status
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.long]
 SEARCH = "/api/2.0/mlflow/experiments/get?experiment_id=0"
 
 

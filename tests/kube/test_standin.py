@@ -120,6 +120,7 @@ def _entrypoint(words: list[str]) -> str:
     return shlex.join(words).replace("$", "$$")
 
 
+@pytest.mark.long
 def test_a_job_runs_from_its_manifest_to_its_deletion(start: Start, volume: Path):
     rules = [
         {"policy": "DeleteCluster", "condition": {"jobStatus": "SUCCEEDED", "ttlSeconds": 1}},

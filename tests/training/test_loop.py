@@ -365,7 +365,7 @@ class Replicas:
     left: dict[str, list[Any]]  # of each rank
 
 
-@pytest.fixture(scope="module", params=[2, 3])
+@pytest.fixture(scope="module", params=[2, pytest.param(3, marks=pytest.mark.long)])
 def replicas(
     request: pytest.FixtureRequest, index: Index, digits_data: DataConfig, tmp_path_factory: pytest.TempPathFactory
 ) -> Replicas:

@@ -275,7 +275,7 @@ def line(point: dict[str, Any]) -> list[str]:
 
 @pytest.mark.slow
 @settings(
-    max_examples=8,
+    max_examples=4,
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow],
     phases=[Phase.explicit, Phase.reuse, Phase.generate],  # seconds an example: shrinking would take minutes
