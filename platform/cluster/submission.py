@@ -12,6 +12,7 @@ import shlex
 import socket
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from pathlib import Path
 
 from platform.config.checks import ConfigError, require
 from platform.config.cluster import ClusterConfig
@@ -139,6 +140,13 @@ def tracking_file(uri: str) -> str | None:
     """The path of an MLflow store on a disk; None: it is a server."""
     prefix = _file_prefix(uri)
     return None if prefix is None else uri.removeprefix(prefix)
+
+
+def database_file(uri: str) -> Path | None:
+    """The file of an SQLite database; None: it is something else, or in memory."""
+    name = tracking_file(uri) if uri.startswith("sqlite") else None
+    name = (name or "").partition("?")[0]
+    return None if not name or name.startswith((":memory:", "file:")) else Path(name).absolute()
 
 
 def _file_prefix(uri: str) -> str | None:

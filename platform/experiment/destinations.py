@@ -11,7 +11,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from platform.cluster.submission import tracking_file
+from platform.cluster.submission import database_file
 from platform.config.checks import ConfigError
 from platform.config.sections import MEMORY, Config, Experiment
 from platform.data.cache import require_cache
@@ -38,7 +38,7 @@ def require_places(experiment: Experiment, *, packed: bool) -> None:
     if not packed and not is_remote(config.data.shards):
         require_folder("data.shards", Path(config.data.shards).parent)  # it is written beside its place
     require_cache_folder(config)
-    if (file := _database(config.tracking.uri)) is not None:
+    if (file := database_file(config.tracking.uri)) is not None:
         require_folder("tracking.uri", file.parent)
         _require_database(file)
 
@@ -109,13 +109,6 @@ def _made(folder: Path) -> Iterator[None]:
         for each in reversed(made):
             with contextlib.suppress(OSError):
                 each.rmdir()
-
-
-def _database(uri: str) -> Path | None:
-    """The file of an SQLite database; None: it is something else, or in memory."""
-    name = tracking_file(uri) if uri.startswith("sqlite") else None
-    name = (name or "").partition("?")[0]
-    return None if not name or name.startswith((":memory:", "file:")) else Path(name).absolute()
 
 
 def _require_database(file: Path) -> None:

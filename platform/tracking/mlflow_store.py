@@ -22,6 +22,7 @@ from mlflow.store.db.utils import create_sqlalchemy_engine
 from mlflow.tracking import MlflowClient
 from sqlalchemy.exc import SQLAlchemyError
 
+from platform.cluster.submission import database_file
 from platform.config.checks import ConfigError, require
 from platform.config.sections import TrackingConfig
 from platform.files import SUFFIX
@@ -273,8 +274,8 @@ def connect(tracking: TrackingConfig) -> MlflowClient:
     logging.getLogger("alembic").setLevel(logging.WARNING)
     logging.getLogger("mlflow").setLevel(logging.CRITICAL)  # what it logs it also raises, at every attempt
     _require_plain_path(tracking.uri)
-    if tracking.uri.startswith("sqlite:///"):
-        _make_database(Path(tracking.uri.removeprefix("sqlite:///").partition("?")[0]))
+    if (file := database_file(tracking.uri)) is not None:
+        _make_database(file)
     return MlflowClient(unsealed(tracking.uri))
 
 
@@ -284,7 +285,7 @@ def _make_database(file: Path) -> None:
     MLflow makes its tables one after another in the file itself; a process that is killed meanwhile leaves one that no
     MLflow can use any more ("table ... already exists", seen in 3.17). What cannot be made here is left to MLflow.
     """
-    if not file.name or file.name.startswith((":memory:", "file:")) or file.exists() or not file.parent.is_dir():
+    if file.exists() or not file.parent.is_dir():
         return
     unfinished = file.with_name(f"{file.name}.{uuid.uuid4().hex[:12]}{SUFFIX}")
     try:
