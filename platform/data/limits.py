@@ -7,11 +7,11 @@ connection, and delays neither the caller nor the end of the process.
 import queue
 import threading
 from collections.abc import Callable
-from concurrent.futures import Future
 from typing import Any, TypeVar
 
 T = TypeVar("T")
-Task = tuple[Callable[[], Any], "Future[Any]"]
+Results = queue.SimpleQueue[tuple[Any, BaseException | None]]  # what a call returns, or what it raises
+Task = tuple[Callable[[], Any], Results]
 
 
 class TimeLimitPassed(Exception):
@@ -36,18 +36,16 @@ class TimeLimit(threading.local):
             Exception: whatever `call` raises.
         """
         beside, self._beside = self._beside or _Beside(), None  # after a failure a new one
-        result: Future[T] = Future()
-        beside.tasks.put((call, result))
+        results: Results = queue.SimpleQueue()  # no Future: Ctrl-C may interrupt one while it is locked
+        beside.tasks.put((call, results))
         try:
-            value = result.result(limit_s)
-        except FileNotFoundError:  # the server has answered: keep the thread
-            self._beside = beside
-            raise
-        except TimeoutError:
-            if result.done():  # the call's own
-                raise
+            value, error = results.get(timeout=max(0, limit_s))
+        except queue.Empty:
             raise TimeLimitPassed(f"no answer within {limit_s:g} s") from None
-        self._beside = beside
+        if error is None or isinstance(error, FileNotFoundError):  # the server has answered: keep the thread
+            self._beside = beside
+        if error is not None:
+            raise error
         return value
 
 
@@ -64,9 +62,9 @@ class _Beside:
 
 def _work(tasks: "queue.SimpleQueue[Task | None]") -> None:
     while task := tasks.get():
-        call, result = task
+        call, results = task
         try:
-            result.set_result(call())
+            results.put((call(), None))
         except BaseException as error:  # to be raised where it was called
-            result.set_exception(error)
-        del task, call, result  # nothing of a call outlives it while the next is awaited
+            results.put((None, error))
+        del task, call, results  # nothing of a call outlives it while the next is awaited

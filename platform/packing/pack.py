@@ -12,8 +12,8 @@ import json
 import threading
 from collections import Counter
 from collections.abc import Callable, Generator, Iterable
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from platform.cluster.resources import cpus_here
@@ -27,6 +27,7 @@ from platform.packing.preparation import Packing, by_class, prepare
 from platform.packing.shard import ShardResult, ShardTask, too_many, write_shard
 from platform.packing.sources import DIGITS, DIGITS_SCALE, say_once, source_name
 from platform.packing.target import Target, open_target
+from platform.packing.threads import Threads
 from platform.redaction import redacted
 
 Run = Callable[[Iterable[ShardTask]], Generator[ShardResult]]  # runs tasks; results may come in any order
@@ -206,20 +207,14 @@ def in_threads(tasks: Iterable[ShardTask], threads: int = 0) -> Generator[ShardR
     """
     threads = threads or cpus_here()
     stop = threading.Event()
-    pool = ThreadPoolExecutor(threads, thread_name_prefix="pack")
-    under_way: set[Future[ShardResult]] = set()
+    workers: Threads[ShardTask, ShardResult] = Threads(partial(write_shard, stop=stop), threads, "pack")
     try:
-        for task in tasks:
-            under_way.add(pool.submit(write_shard, task, stop))
-            if len(under_way) == threads * QUEUED_PER_WORKER:
-                done, under_way = wait(under_way, return_when=FIRST_COMPLETED)
-                yield from (future.result() for future in done)
-        while under_way:
-            done, under_way = wait(under_way, return_when=FIRST_COMPLETED)
-            yield from (future.result() for future in done)
+        with contextlib.closing(workers.results(tasks, ahead=QUEUED_PER_WORKER * threads)) as results:
+            for _, result in results:
+                yield result
     finally:
         stop.set()
-        pool.shutdown(cancel_futures=True)
+        workers.join()
 
 
 def _unused(packing: Packing, results: list[ShardResult]) -> list[str]:

@@ -9,7 +9,6 @@ import mmap
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field
 from typing import TypeVar
 
@@ -22,6 +21,7 @@ from platform.data.reader import SampleRule, ShardReader
 from platform.data.storage import Storage, StorageError, is_remote, join
 from platform.data.tar import LeftOut
 from platform.data.toolmade import is_tool_made
+from platform.packing.threads import Threads
 from platform.redaction import sealed
 
 UNLISTED = "tar files that the index does not have"
@@ -105,19 +105,17 @@ def each(
     The first error ends it, and gives up what is waiting for the store.
     """
     threads = source.config.threads if is_remote(base) else cpus_here()
-    pool = ThreadPoolExecutor(threads, thread_name_prefix="shards")
+    results: dict[int, R] = {}
     try:
-        futures = [pool.submit(work, shard) for shard in shards]
-        for done, future in enumerate(as_completed(futures), 1):
-            future.result()
-            if progress:
-                progress(done, len(shards))
+        with contextlib.closing(Threads(work, threads, "shards").results(shards, ahead=len(shards))) as found:
+            for number, result in found:
+                results[number] = result
+                if progress:
+                    progress(len(results), len(shards))
     except BaseException:
         source.give_up()
-        pool.shutdown(wait=False, cancel_futures=True)
         raise
-    pool.shutdown()
-    return [future.result() for future in futures]
+    return [results[number] for number in range(len(shards))]
 
 
 def _problem(shard: ShardFile, source: Storage, rule: SampleRule, classes: int, left_out: LeftOut) -> str | None:
