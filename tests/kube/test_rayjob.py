@@ -49,7 +49,7 @@ needs_crds = pytest.mark.skipif(not CRDS.is_dir(), reason="no ../shared/referenc
 
 
 def all_renderings() -> dict[str, dict[str, Any]]:
-    others = {name: render("+experiment=googlenet_ens", *words) for name, words in OTHERS.items()}
+    others = {name: render("+experiment=googlenet", *words) for name, words in OTHERS.items()}
     return {name: render(*words) for name, words in COMMANDS.items()} | others
 
 

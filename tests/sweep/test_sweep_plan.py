@@ -17,13 +17,13 @@ from platform.sweep.checks import refuse_without_effect
 from platform.sweep.plan import SweepPlan, lines, plan_sweep
 from platform.sweep.space import parameters
 from platform.sweep.trial_config import composed, overrides_of
-from tests.composing import composing
+from tests.composing import Remembering, composing
 from tests.launching import launched
 
 SWEEPS = sorted(path.stem for path in (ROOT / "conf" / "sweep").glob("*.yaml") if path.stem != "none")
 
 
-class Counting(HydraComposer):
+class Counting(Remembering):
     """Counts how often it is asked."""
 
     def __init__(self) -> None:
