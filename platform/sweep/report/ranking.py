@@ -10,9 +10,10 @@ from dataclasses import dataclass, replace
 from statistics import fmean
 
 from platform.config.checks import require_at_least
+from platform.evaluation.statistics.paired import holm
 from platform.sweep.report.labels import point_label
 from platform.sweep.report.outcome import Curves, Ranked, Unranked, of_point
-from platform.sweep.report.significance import LEVEL, Noise, holm
+from platform.sweep.report.significance import LEVEL, Noise
 from platform.sweep.trial_store import DIVERGED, FAILED, FINISHED, STOPPED, WAITING, TrialStore
 
 DIGITS = 12  # decimals of a mean; means that differ only beyond them are equal but for rounding

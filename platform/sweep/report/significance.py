@@ -4,8 +4,7 @@ In: the scores of each point, one a seed. Out: their pooled standard deviation, 
 Assumed as in one-way ANOVA: normal scores, and one variance at all points.
 
 The distributions are SciPy's. Its tests as a whole (`ttest_ind`, `f_oneway`) do not fit: they pool the variance of the
-points compared only, so that a point of one seed could not be compared, and know no least variance. Holm's correction
-is not in SciPy; statsmodels would be one more dependency for ten lines.
+points compared only, so that a point of one seed could not be compared, and know no least variance.
 """
 
 from collections.abc import Sequence
@@ -57,17 +56,3 @@ class Noise:
         mean = fmean(score for scores in points for score in scores)
         between = sum(len(scores) * (fmean(scores) - mean) ** 2 for scores in points) / (len(points) - 1)
         return float(f.sf(between / self.sd**2, len(points) - 1, self.freedom))
-
-
-def holm(ps: Sequence[float]) -> list[float]:
-    """p-values corrected for being several comparisons, in the order given (Holm 1979, "A simple sequentially
-    rejective multiple test procedure").
-
-    However many pairs are really equal, in at most 5% of all cases is any of theirs below 0.05.
-    """
-    corrected = [0.0] * len(ps)
-    largest = 0.0
-    for before, place in enumerate(sorted(range(len(ps)), key=lambda place: ps[place])):
-        largest = max(largest, min(1.0, (len(ps) - before) * ps[place]))
-        corrected[place] = largest
-    return corrected

@@ -15,7 +15,7 @@ from scipy import stats
 from platform.config.checks import ConfigError
 from platform.sweep.report.outcome import Curves, sampling_error
 from platform.sweep.report.ranking import Ranking, rank
-from platform.sweep.report.significance import LEVEL, Noise, holm
+from platform.sweep.report.significance import LEVEL, Noise
 from platform.sweep.report.table import csv_text, lines, markdown
 from platform.sweep.trial_store import FAILED, STOPPED, WAITING, TrialStore
 from tests.sweep.stores import curve, evaluation, realistic, store_of
@@ -74,12 +74,6 @@ def test_the_variance_is_pooled_over_all_points():
     t = (0.92 - 0.905) / (within * (1 / 3 + 1 / 2)) ** 0.5
     assert noise.p(points[0], points[1]) == pytest.approx(2 * stats.t.sf(t, 6))
     assert noise.p(points[0], points[3]) is not None  # a point with one seed borrows the others' variance
-
-
-def test_holm():
-    assert holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
-    assert holm([0.9, 0.8]) == [1.0, 1.0]
-    assert holm([]) == []
 
 
 def test_equal_points_differ_by_more_than_noise_in_one_of_twenty_sweeps():

@@ -1,0 +1,108 @@
+"""The exact McNemar test against an enumeration of all outcomes; Holm's correction; what a comparison counts."""
+
+import itertools
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from platform.evaluation.statistics.paired import Paired, corrected, holm, mcnemar, paired
+
+RIGHT = st.lists(st.tuples(st.booleans(), st.booleans()), max_size=60)
+
+
+def enumerated(first: int, second: int) -> float:
+    """The share of all ways in which fair coins fall that are at most as likely as what was seen."""
+    ways = [sum(coins) for coins in itertools.product((0, 1), repeat=first + second)]
+    likely = {heads: ways.count(heads) for heads in ways}
+    return sum(count for count in likely.values() if count <= likely[first]) / len(ways)
+
+
+@given(st.integers(0, 6), st.integers(0, 6))
+def test_mcnemar_is_all_outcomes_counted(first: int, second: int):
+    assert mcnemar(first, second) == pytest.approx(enumerated(first, second))
+
+
+@given(st.integers(0, 30_000), st.integers(0, 30_000))
+def test_mcnemar_is_symmetric_and_a_probability(first: int, second: int):
+    p = mcnemar(first, second)
+    assert 0 <= p <= 1
+    assert mcnemar(second, first) == pytest.approx(p, rel=1e-9)
+    assert p == 1 or first != second
+
+
+def test_a_textbook_case():
+    """8 and 2 images: twice the chance of at most 2 heads in 10, 112/1024."""
+    assert mcnemar(8, 2) == pytest.approx(112 / 1024)
+
+
+@given(RIGHT)
+def test_a_comparison_counts_every_image_once(right: list[tuple[bool, bool]]):
+    first, second = np.array(right, np.bool_).reshape(-1, 2).T
+    found = paired(first, second)
+    assert (found.both, found.first, found.second, found.neither) == (
+        right.count((True, True)),
+        right.count((True, False)),
+        right.count((False, True)),
+        right.count((False, False)),
+    )
+    assert found.samples == len(right)
+    if right:
+        assert found.difference == pytest.approx(first.mean() - second.mean())
+    if len(right) > 1:
+        assert found.interval.low <= found.difference + 1e-9
+        assert found.interval.high >= found.difference - 1e-9
+    other = paired(second, first)
+    assert other.difference == -found.difference
+    assert other.p == pytest.approx(found.p)
+
+
+def test_one_that_is_better_beyond_noise_and_one_that_is_not():
+    right = np.arange(1000) < 900
+    better = paired(right, np.arange(1000) < 880)  # 20 images, none the other way
+    assert better.is_significant
+    assert 0.01 < better.interval.low < 0.02 < better.interval.high < 0.03
+    shifted = paired(right, np.roll(np.arange(1000) < 898, 5))
+    assert not shifted.is_significant
+    assert shifted.interval.low < 0 < shifted.interval.high
+
+
+def test_equal_ones_and_no_images():
+    same = paired(np.ones(9, np.bool_), np.ones(9, np.bool_))
+    assert (same.difference, same.p, same.interval.low, same.interval.high) == (0, 1, 0, 0)
+    nothing = paired(np.ones(0, np.bool_), np.ones(0, np.bool_))
+    assert (nothing.samples, nothing.difference, nothing.p) == (0, 0, 1)
+    assert math.isnan(nothing.interval.low)
+    with pytest.raises(ValueError, match="9 images are compared with 8"):
+        paired(np.ones(9, np.bool_), np.ones(8, np.bool_))
+
+
+def test_holm():
+    assert holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
+    assert holm([0.9, 0.8]) == [1.0, 1.0]
+    assert holm([]) == []
+
+
+@given(st.lists(st.floats(0, 1), max_size=8))
+def test_holm_rejects_what_holm_1979_steps_through(ps: list[float]):
+    """The procedure as the paper has it: from the smallest p on, compared with 0.05/m, 0.05/(m - 1), ... until one
+    is above."""
+    rejected = set()
+    for step, place in enumerate(sorted(range(len(ps)), key=lambda place: ps[place])):
+        if ps[place] * (len(ps) - step) >= 0.05:
+            break
+        rejected.add(place)
+    found = holm(ps)
+    assert {place for place, p in enumerate(found) if p < 0.05} == rejected
+    assert all(p <= q <= 1 for p, q in zip(ps, found, strict=True))
+
+
+def test_comparisons_made_together_are_corrected_together():
+    one = paired(np.arange(50) < 40, np.arange(50) < 33)  # 7 images: p = 2/128
+    assert one.p == one.p_holm == pytest.approx(2 / 128)
+    three: list[Paired] = corrected([one, one, one])
+    assert [each.p for each in three] == [one.p] * 3
+    assert [each.p_holm for each in three] == pytest.approx([6 / 128] * 3)
+    assert corrected([one] * 4)[0].is_significant is False
