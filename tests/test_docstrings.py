@@ -1,6 +1,7 @@
 """How the code speaks of itself: everything public has a docstring that says what it does, in the field's own terms."""
 
 import ast
+import functools
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -52,6 +53,7 @@ def _nodes(file: Path) -> Iterator[tuple[str, Node]]:
                     waiting.append(node)
 
 
+@functools.cache
 def _of_protocols() -> set[str]:
     """Names of methods that a Protocol describes for all classes that have them."""
     classes = [
@@ -61,14 +63,11 @@ def _of_protocols() -> set[str]:
     return {each.name for node in protocols for each in node.body if isinstance(each, ast.FunctionDef)}
 
 
-DESCRIBED = _of_protocols()
-
-
 def _needs_one(node: Node) -> bool:
     """All but functions of a single line, and methods that a Protocol describes."""
     if isinstance(node, ast.Module | ast.ClassDef):
         return True
-    if node.name in DESCRIBED and node.args.args[:1] and node.args.args[0].arg == "self":
+    if node.name in _of_protocols() and node.args.args[:1] and node.args.args[0].arg == "self":
         return False
     only = node.body[0]
     return len(node.body) > 1 or only.end_lineno != only.lineno

@@ -6,8 +6,10 @@ tried.
 
 import contextlib
 import errno
+import random
 import stat
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -75,7 +77,7 @@ def require_folder(key: str, folder: Path, require_more: Callable[[Path], None] 
     Raises:
         ConfigError: one of these fails.
     """
-    for left in reversed(range(ATTEMPTS)):
+    for attempt in range(1, ATTEMPTS + 1):
         try:
             with _made(folder):
                 with tempfile.TemporaryFile(dir=folder) as file:
@@ -84,8 +86,11 @@ def require_folder(key: str, folder: Path, require_more: Callable[[Path], None] 
                 require_more(folder)
             return
         except OSError as error:
-            if left and isinstance(error, FileExistsError | FileNotFoundError):
-                continue  # another launch that tries the same folder has made or removed it meanwhile
+            if attempt < ATTEMPTS and isinstance(error, FileExistsError | FileNotFoundError):
+                # Another launch that tries the same folder has made or removed it meanwhile. Pauses of unlike length
+                # part two that meet again and again.
+                time.sleep(random.uniform(0, 0.001 * attempt))
+                continue
             raise ConfigError(
                 f"{key}: {folder} cannot be written to ({error.strerror or error}); give another, or make it writable"
             ) from error

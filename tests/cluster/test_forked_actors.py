@@ -83,6 +83,7 @@ def test_threads_are_as_ray_says(local_ray: Path):
         ray.kill(actor)
 
 
+@pytest.mark.long
 def test_compilers_decoders_mlflow_and_gloo_work_in_children(local_ray: Path, photos: list[bytes], tmp_path: Path):
     actor, other = started(), started()
     store = str(tmp_path / "store")

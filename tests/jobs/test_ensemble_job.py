@@ -47,9 +47,8 @@ def test_one_failing_member_does_not_lose_the_others_and_nothing_is_done_twice(l
     assert "optim.momentum: 0.9 -> 0.5" in output
 
 
-def test_finished_runs_show_their_table_at_once_and_evaluate_again(launch, tmp_path: Path):
-    shards = f"data.shards={_with_a_test_part(Path(launch.shards), tmp_path / 'parts')}"
-    words = [shards, "job=train", "name=single", "training.epochs=0.3", "evaluation.views=[1]"]
+def test_finished_runs_show_their_table_at_once_and_evaluate_again(launch):
+    words = ["job=train", "name=single", "training.epochs=0.3", "evaluation.views=[1]"]
     status, first = launch(*words)
     assert status == 0, first
     assert "359 validation images" in first
@@ -65,10 +64,19 @@ def test_finished_runs_show_their_table_at_once_and_evaluate_again(launch, tmp_p
     assert status == 0, again
     assert " 10 " in again
     assert _table(first).splitlines()[3] in again  # the single view's numbers are as before
-    _test_part_is_evaluated_apart(launch, *words)
     status, refused = launch.here("job=evaluate", "name=never_trained")
     assert status == 2
     assert "no trained weights of model" in refused
+
+
+@pytest.mark.long
+def test_the_test_part_is_evaluated_apart(launch, tmp_path: Path):
+    shards = f"data.shards={_with_a_test_part(Path(launch.shards), tmp_path / 'parts')}"
+    words = [shards, "job=train", "name=single", "training.epochs=0.3", "evaluation.views=[1]"]
+    status, first = launch(*words)
+    assert status == 0, first
+    assert "359 validation images" in first
+    _test_part_is_evaluated_apart(launch, *words)
 
 
 def _with_a_test_part(shards: Path, folder: Path) -> Path:

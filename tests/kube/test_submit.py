@@ -311,7 +311,11 @@ def test_answers_that_hang_or_break_or_fail_do_not_end_the_following(
 def test_a_server_that_stays_away_ends_the_following_and_says_that_the_job_goes_on(
     server: ApiServer, operator: Operator, capsys: pytest.CaptureFixture[str]
 ):
-    operator.plays(lambda _: server.away(4))
+    def play(_: ApiStore) -> None:
+        time.sleep(0.6)  # the answer that the RayJob is made has gone out
+        server.away(4)
+
+    operator.plays(play)
     brief = Patience(connect_s=1, answer_s=1, poll_s=0.05, away_s=1)
     assert submit(rayjob(), context=None, follow=True, patience=brief) == LOST
     output = capsys.readouterr().out
