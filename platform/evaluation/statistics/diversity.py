@@ -1,7 +1,7 @@
 """How members of an ensemble differ.
 
-In: their predicted classes. Out: in what share of the images each two of them differ. (What each gives to the ensemble is
-a paired comparison of the whole with the others: `paired`.)
+In: their predicted classes. Out: in what share of the images each two of them differ. (What each gives to the ensemble
+is a paired comparison of the whole with the others: `paired`.)
 """
 
 import numpy as np

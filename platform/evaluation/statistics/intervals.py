@@ -3,8 +3,8 @@
 In: counts, or a value for each image. Out: `Interval`. The images are what is drawn at random; the networks are as
 they are: another training would differ by more (that is what a sweep's seeds show).
 
-SciPy has both (`binomtest`, `bootstrap`), but its `bootstrap` draws every image's place: for whole numbers, as of images
-that are right or wrong, how often each value is drawn says the same in a thousandth of the time and memory.
+The bootstrap is not SciPy's, which draws every image's place: of values of a few kinds, as of images that are right or
+wrong, how often each kind is drawn says the same without a number for each image.
 """
 
 import math
@@ -33,7 +33,7 @@ UNKNOWN = Interval(math.nan, math.nan)
 
 
 def wilson(hits: int, samples: int) -> Interval:
-    """The score interval of a rate (Wilson 1927). Unlike a bootstrap's it has a width where all or none are hits, and it
+    """The score interval of a rate (Wilson 1927). Unlike a bootstrap's it has a width where all or none are hits, and
     covers what it should at small numbers too (Brown, Cai and DasGupta 2001, "Interval estimation for a binomial
     proportion").
 
@@ -58,13 +58,12 @@ def bootstrap_mean(values_N: ArrayLike, resamples: int = RESAMPLES, seed: int = 
     """The percentile bootstrap's interval of a mean over images (Efron and Tibshirani 1993, "An introduction to the
     bootstrap", chapter 13): images are drawn anew with replacement. It never leaves the range of the values.
 
-    Images that are all alike give an interval without a width: a sign of few images, not of certainty. Of fewer than two
-    images, or of values that are no numbers, it is unknown.
+    Images that are all alike give an interval without a width: a sign of few images, not of certainty. Of fewer than
+    two images, or of values that are no numbers, it is unknown.
 
     Args:
         values_N: one for each image.
-        resamples: how often the images are drawn. Of more than 256 different values that takes, with 50,000 images, half
-            a millisecond each.
+        resamples: how often the images are drawn. Of more than 256 different values each takes time for every image.
         seed: of the draws.
     """
     values = np.asarray(values_N, np.float64)

@@ -86,8 +86,8 @@ def holm(ps: Sequence[float]) -> list[float]:
     """p-values corrected for being several comparisons, in the order given (Holm 1979, "A simple sequentially
     rejective multiple test procedure").
 
-    However many pairs are really equal, in at most 5% of all cases is any of theirs below 0.05. The correction is not in
-    SciPy; statsmodels would be one more dependency for ten lines.
+    However many pairs are really equal, in at most 5% of all cases is any of theirs below 0.05. The correction is not
+    in SciPy; statsmodels would be one more dependency for ten lines.
     """
     result = [0.0] * len(ps)
     largest = 0.0

@@ -61,7 +61,7 @@ def test_brier_and_nll_are_scikit_learns():
     probs, labels = probabilities(200, 7)
     own = probs[np.arange(200), labels]
     assert nll(own) == pytest.approx(log_loss(labels, probs, labels=list(range(7))))
-    theirs = brier_score_loss(labels, probs, labels=list(range(7)), scale_by_half=False)
+    theirs = brier_score_loss(labels, probs, labels=list(range(7)), scale_by_half=False)  # pyright: ignore[reportArgumentType]
     assert mean(brier(probs, labels)) == pytest.approx(theirs)
 
 
