@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import brier_score_loss, log_loss
 
@@ -23,6 +23,7 @@ def looped(pairs: list[tuple[float, bool]], bins: int) -> float:
     return total / len(pairs)
 
 
+@settings(deadline=None)
 @given(SURE)
 def test_ece_is_a_loop_over_bins(pairs: list[tuple[float, bool]]):
     confidence, right = np.array([sure for sure, _ in pairs]), np.array([right for _, right in pairs])

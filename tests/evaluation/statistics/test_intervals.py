@@ -5,7 +5,7 @@ from statistics import NormalDist
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
@@ -13,6 +13,7 @@ from platform.evaluation.statistics import intervals
 from platform.evaluation.statistics.intervals import Interval, bootstrap_counts, bootstrap_mean, wilson
 
 
+@settings(deadline=None, max_examples=50)  # SciPy takes its time to import
 @given(st.integers(1, 100_000).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n))))
 def test_wilson_is_wilsons_formula(counts: tuple[int, int]):
     hits, samples = counts
@@ -80,6 +81,7 @@ def test_the_bootstrap_covers_the_true_mean():
     assert 0.91 < covered / 400 < 0.98
 
 
+@settings(deadline=None, max_examples=50)  # SciPy takes its time to import
 @given(st.lists(st.floats(-5, 5), min_size=2, max_size=30))
 def test_an_interval_stays_within_the_values_and_is_the_same_again(values: list[float]):
     found = bootstrap_mean(values, resamples=200)

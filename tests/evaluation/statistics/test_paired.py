@@ -5,7 +5,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from platform.evaluation.statistics.paired import Paired, corrected, holm, mcnemar, paired
@@ -20,11 +20,13 @@ def enumerated(first: int, second: int) -> float:
     return sum(count for count in likely.values() if count <= likely[first]) / len(ways)
 
 
-@given(st.integers(0, 6), st.integers(0, 6))
+@settings(deadline=None, max_examples=50)  # SciPy takes its time to import
+@given(st.integers(0, 5), st.integers(0, 5))
 def test_mcnemar_is_all_outcomes_counted(first: int, second: int):
     assert mcnemar(first, second) == pytest.approx(enumerated(first, second))
 
 
+@settings(deadline=None, max_examples=50)  # SciPy takes its time to import
 @given(st.integers(0, 30_000), st.integers(0, 30_000))
 def test_mcnemar_is_symmetric_and_a_probability(first: int, second: int):
     p = mcnemar(first, second)
@@ -38,6 +40,7 @@ def test_a_textbook_case():
     assert mcnemar(8, 2) == pytest.approx(112 / 1024)
 
 
+@settings(deadline=None, max_examples=50)  # SciPy takes its time to import
 @given(RIGHT)
 def test_a_comparison_counts_every_image_once(right: list[tuple[bool, bool]]):
     first, second = np.array(right, np.bool_).reshape(-1, 2).T
@@ -85,6 +88,7 @@ def test_holm():
     assert holm([]) == []
 
 
+@settings(deadline=None, max_examples=50)  # SciPy takes its time to import
 @given(st.lists(st.floats(0, 1), max_size=8))
 def test_holm_rejects_what_holm_1979_steps_through(ps: list[float]):
     """The procedure as the paper has it: from the smallest p on, compared with 0.05/m, 0.05/(m - 1), ... until one
