@@ -22,6 +22,7 @@ from platform.evaluation.report import mlflow_command
 from platform.experiment.destinations import require_copies
 from platform.experiment.folder import ExperimentFolder, MemberState, Record
 from platform.experiment.goodput import LAUNCHER_LOST
+from platform.experiment.origin import git_commit
 from platform.experiment.plan import Plan
 from platform.lanes.attempts import Attempts
 from platform.lanes.console import Console
@@ -35,7 +36,7 @@ from platform.sweep.trial_queue import TrialQueue
 from platform.sweep.trial_store import DIVERGED, FAILED, FILE, FINISHED, OVER, WAITING, Trial, TrialStore
 from platform.text import first_line
 from platform.tracking.runs import Runs
-from platform.tracking.tracker import git_commit, require_answer
+from platform.tracking.tracker import require_answer
 from platform.tune.results import Results
 
 log = logging.getLogger("platform")

@@ -2,6 +2,7 @@
 
 runs/NAME/experiment.json      resolved config, identity, keys of the runs in tracking.jsonl; while a sweep runs,
                                changes since it was written are in experiment.jsonl
+runs/NAME/origin.json          what it was begun with: command, commit, packages, CPU and GPUs
 runs/NAME/members/MEMBER/      checkpoints/, weights.pt, probabilities/ (of test: probabilities-test/), state.json,
                                attempts.json
 runs/NAME/table.{md,csv,png}   the results; scores.json: what they were made from; of test: table-test, scores-test
@@ -26,6 +27,7 @@ from platform.config.identity import differences, identity
 from platform.config.sections import Experiment
 from platform.data.index import Index
 from platform.evaluation.seal import SEAL, is_complete
+from platform.experiment.origin import origin_here
 from platform.files import remove_unfinished, write_atomically
 from platform.locks import SUFFIX, Held, locked
 from platform.redaction import redacted
@@ -198,6 +200,7 @@ class ExperimentFolder:
             if self.exists():
                 self._set_aside()
         if not self._file.exists():
+            origin_here(experiment.overrides).write(self.path)
             self.write(new)
             return new
         old = self.record()

@@ -4,11 +4,8 @@ In: runs, metrics, files and ends, from the launcher. Out: the same in MLflow, i
 any time (refusing, failing, hanging), and the launcher may be killed: then the next one delivers.
 """
 
-import functools
-import importlib.metadata
 import logging
 import os
-import subprocess
 import threading
 import time
 import uuid
@@ -19,10 +16,10 @@ from typing import TYPE_CHECKING, Any
 
 from omegaconf import OmegaConf
 
-from platform.checkout import ROOT
 from platform.config.identity import flatten
 from platform.config.sections import TrackingConfig
 from platform.daemon_thread import DaemonThread
+from platform.experiment.origin import environment, git_commit
 from platform.redaction import redacted
 from platform.text import first_line
 from platform.tracking.journal import Entry, Journal
@@ -285,22 +282,3 @@ def _tags() -> dict[str, str]:
     tags = {"mlflow.source.name": "platform.launch", "mlflow.source.type": "LOCAL"}
     tags |= {"mlflow.user": os.environ.get("USER", "unknown")}
     return tags | ({"mlflow.source.git.commit": commit} if (commit := git_commit()) else {})
-
-
-@functools.cache
-def git_commit() -> str | None:
-    """The checkout's commit, with "-dirty" where files differ; in a container image, the commit it was built from."""
-    if commit := os.environ.get("PLATFORM_COMMIT"):
-        return commit
-    try:
-        command = ["git", "-C", str(ROOT), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
-        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip() or None
-    except (OSError, subprocess.SubprocessError):
-        return None
-
-
-@functools.cache
-def environment() -> str:
-    """The installed distributions as a constraints file: NAME==VERSION a line."""
-    found = {f"{dist.metadata['Name']}=={dist.version}" for dist in importlib.metadata.distributions()}
-    return "\n".join(sorted(found, key=str.lower)) + "\n"

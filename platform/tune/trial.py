@@ -15,13 +15,12 @@ from typing import Any
 
 import ray
 import torch
-from omegaconf import OmegaConf
 from ray import tune
 
 from platform.cluster.nodes import lost_nodes, release
 from platform.cluster.threads import in_thread
 from platform.config.identity import flatten, identity, replaced
-from platform.config.models import model_of
+from platform.config.recorded import config_of
 from platform.config.sections import Config
 from platform.data.storage import join
 from platform.experiment.folder import FAILED, ExperimentFolder, MemberFolder
@@ -217,11 +216,7 @@ def _take_over(folder: MemberFolder, name: str, settings: Config, sender: Sender
     kept = folder.path / SETTINGS_FILE
     handed = tune.get_checkpoint()
     if not handed and kept.exists():
-        found = json.loads(kept.read_text())
-        model = model_of(found.pop("model"))
-        again = OmegaConf.to_object(OmegaConf.merge(Config(model=model), found))
-        assert isinstance(again, Config)
-        return again
+        return config_of(json.loads(kept.read_text()))
     if handed:
         with handed.as_directory() as place:
             origin = json.loads((Path(place) / ORIGIN).read_text())

@@ -15,7 +15,7 @@ import yaml
 
 from platform.checkout import ROOT
 from platform.config.kubernetes import KubeConfig
-from platform.tracking.tracker import git_commit
+from platform.experiment.origin import git_commit
 from tests.kube.dockerfile import Stage, commands, stages
 
 ARGUMENTS, STAGES = stages(ROOT / "Dockerfile")

@@ -1,0 +1,30 @@
+"""A config out of the record of one: what `dataclasses.asdict` made of it, as JSON or YAML gave it back.
+
+In: nested plain dicts. Out: a typed, checked `Config`.
+"""
+
+from typing import Any
+
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from platform.config.checks import ConfigError
+from platform.config.models import model_of
+from platform.config.sections import Config
+from platform.text import first_line
+
+
+def config_of(settings: dict[str, Any]) -> Config:
+    """The config that was recorded; settings newer than the record have their defaults.
+
+    Raises:
+        ConfigError: a setting that this version has no more, or a value that it does not take.
+    """
+    try:
+        others = {key: value for key, value in settings.items() if key != "model"}
+        config = OmegaConf.to_object(OmegaConf.merge(Config(model=model_of(settings["model"])), others))
+    except (OmegaConfBaseException, KeyError, TypeError) as error:
+        reason = f"{error.full_key} " if isinstance(error, OmegaConfBaseException) and error.full_key else ""
+        raise ConfigError(f"{reason}cannot be taken from the record ({first_line(error)})") from error
+    assert isinstance(config, Config)
+    return config
