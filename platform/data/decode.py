@@ -2,11 +2,14 @@
 
 JPEG is decoded by nvImageCodec on the CPU (libjpeg-turbo inside, region decoding, one decoder per thread, without the
 GIL); every other format, and JPEG of four components (CMYK), by Pillow: `modes` says what becomes of 16 bits and
-transparency. EXIF orientation is ignored throughout, as in torchvision and webdataset: boxes and labels are of the
-stored pixels. `decoders` chooses between CPU and GPU.
+transparency. Both give the same pixels, so a model that is used elsewhere does with Pillow alone. EXIF orientation is
+ignored throughout, as in torchvision and webdataset: boxes and labels are of the stored pixels. `decoders` chooses
+between CPU and GPU.
 """
 
 import contextlib
+import functools
+import importlib.util
 import io
 import os
 import sys
@@ -58,7 +61,7 @@ class EncodedImage:
     def __init__(self, data: bytes | memoryview) -> None:
         self._data = data  # whose memory the stream reads
         self._stream = None
-        if data[:2] == b"\xff\xd8":
+        if data[:2] == b"\xff\xd8" and _has_codec():
             with contextlib.suppress(RuntimeError):  # Pillow may read what nvImageCodec does not
                 stream = _codec().CodeStream(np.frombuffer(data, np.uint8))
                 self.width, self.height = int(stream.width), int(stream.height)
@@ -114,6 +117,15 @@ def _pillow_errors() -> Iterator[None]:
 _thread = threading.local()
 _module: Any = None
 _module_lock = threading.Lock()
+
+
+@functools.cache
+def _has_codec() -> bool:
+    """Whether nvImageCodec is installed: this file is also part of models that are used elsewhere."""
+    try:
+        return importlib.util.find_spec("nvidia.nvimgcodec") is not None
+    except ModuleNotFoundError:  # nothing of NVIDIA's is
+        return False
 
 
 def _codec() -> Any:

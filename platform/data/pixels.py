@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from platform.config.sections import DataConfig, SamplingConfig
+from platform.data.normalise import Normaliser, channels_first
 
 # Principal components of ImageNet's RGB covariance, values in 0..1 (AlexNet; Howard keeps them).
 LIGHTING_EIGENVALUES = (0.2175, 0.0188, 0.0045)
@@ -24,13 +25,12 @@ class Pixels:
 
     def __init__(self, data: DataConfig, device: torch.device, *, channels_last: bool = True) -> None:
         self.device = device
-        self._memory_format = torch.channels_last if channels_last else torch.contiguous_format
-        self._mean = torch.tensor(data.mean, device=device).view(1, 3, 1, 1)
-        self._std = torch.tensor(data.std, device=device).view(1, 3, 1, 1)
+        memory_format = torch.channels_last if channels_last else torch.contiguous_format
+        self._normaliser = Normaliser(data.mean, data.std, device, memory_format)
 
     def evaluation(self, images_NHWC: Tensor) -> Tensor:
         """Normalise: uint8 `[N, H, W, 3]` -> float32 `[N, 3, H, W]`; nothing is drawn."""
-        return self._normalise(self._channels_first(images_NHWC.to(self.device, non_blocking=True)), scale=255)
+        return self._normaliser(images_NHWC)
 
     def training(
         self, images_NHWC: Tensor, mirrored_N: Tensor, colour_draws_N8: Tensor, sampling: SamplingConfig
@@ -48,20 +48,11 @@ class Pixels:
         """
         images_NHWC = images_NHWC.to(self.device, non_blocking=True)
         mirrored = mirrored_N.to(self.device, non_blocking=True).view(-1, 1, 1, 1)
-        images = self._channels_first(torch.where(mirrored, images_NHWC.flip(2), images_NHWC))
+        images = channels_first(torch.where(mirrored, images_NHWC.flip(2), images_NHWC))
         if not sampling.photometric:
-            return self._normalise(images, scale=255)
+            return self._normaliser.normalised(images, scale=255)
         draws_N8 = colour_draws_N8.to(self.device, non_blocking=True)
-        return self._normalise(distort(images / 255, draws_N8, sampling), scale=1)
-
-    def _channels_first(self, images_NHWC: Tensor) -> Tensor:
-        """A channels_last view as float; the bytes are moved as they are."""
-        return images_NHWC.permute(0, 3, 1, 2).float()
-
-    def _normalise(self, images: Tensor, scale: float) -> Tensor:
-        """(images / scale - mean) / std, in place: on CPU each pass over the floats of 224 px images costs time."""
-        images.sub_(self._mean * scale).div_(self._std * scale)
-        return images.contiguous(memory_format=self._memory_format)
+        return self._normaliser.normalised(distort(images / 255, draws_N8, sampling), scale=1)
 
 
 @functools.cache

@@ -16,7 +16,8 @@ from platform.data.index import Split
 from platform.data.loader import Batch, Loader
 from platform.data.pixels import Pixels
 from platform.data.readahead import ShareAhead
-from platform.evaluation.views import RENDERED, in_order, render, with_mirrors
+from platform.evaluation.forward import view_probabilities
+from platform.evaluation.views import RENDERED, render
 
 
 @dataclass(frozen=True)
@@ -101,25 +102,11 @@ def predict(
         ) as loader,
     ):
         for batch in loader.batches(requests(loader)):
-            probs_NVK = _probabilities(model, batch.images, views, pixels, dtype, mirror=cfg.data.mirror)
+            probs_NVK = view_probabilities(
+                model, pixels.evaluation, batch.images, views, mirror=cfg.data.mirror, dtype=dtype
+            )
             seen += len(batch.ids_N)
             probs_NVK = probs_NVK.cpu()  # sync point
             yield Predictions(batch.ids_N.numpy(), batch.labels_N.numpy(), batch.valid_N.numpy(), probs_NVK)
     if seen != len(share):
         raise RuntimeError(f"evaluated {seen} samples where {len(share)} were due; this is a bug of the platform")
-
-
-@torch.inference_mode()
-def _probabilities(
-    model: nn.Module, images: Tensor, views: int, pixels: Pixels, dtype: torch.dtype, *, mirror: bool
-) -> Tensor:
-    """`[N, U, H, W, 3]` uint8 -> `[N, V, K]` float32. Without mirror images, each stands for its mirror image too."""
-    n, rendered = images.shape[:2]
-    views_NV = pixels.evaluation(images.flatten(0, 1)).unflatten(0, (n, rendered))
-    if mirror:
-        views_NV = with_mirrors(views_NV, views)
-    flat = views_NV.flatten(0, 1).contiguous(memory_format=torch.channels_last)
-    with torch.autocast(pixels.device.type, dtype, enabled=dtype != torch.float32):
-        logits = model(flat)
-    probs = logits.float().softmax(-1).unflatten(0, (n, -1))
-    return probs if mirror else in_order(probs, probs, views)
