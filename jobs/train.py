@@ -291,6 +291,18 @@ def _outcome(folder: ExperimentFolder, planned: Plan) -> Outcome:
     return Outcome(states, kept_scores(finished, view_counts, folder.scores(split)) if finished else None)
 
 
+def scores_of(experiment: Experiment) -> EnsembleScores:
+    """The scores of an experiment whose members are all finished.
+
+    Raises:
+        ConfigError: not all are, or probabilities are damaged.
+    """
+    outcome = _outcome(ExperimentFolder(experiment.folder), plan(experiment))
+    if outcome.failed or not outcome.scores:
+        raise ConfigError(f"{experiment.folder} is not finished; run it first")
+    return outcome.scores
+
+
 def show(experiment: Experiment, outcome: Outcome) -> None:
     """The table, what failed, and where to look."""
     print()

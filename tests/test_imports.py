@@ -18,7 +18,7 @@ ROOMS = (
     "signals", "text", "redaction", "changes", "locks", "overrides", "checkout",
 )  # fmt: skip
 KNOWN_TO = {
-    "mlflow": ("platform.tracking.mlflow_store",),
+    "mlflow": ("platform.tracking.mlflow_",),
     "hydra": ("platform.launch", "platform.compose"),
     "kubernetes": ("platform.kubernetes.client",),
     "ray": ("jobs.pack", "platform.cluster", "platform.lanes", "platform.tune", "platform.chaos", "platform.bench"),

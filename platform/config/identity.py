@@ -22,6 +22,7 @@ NOT_IDENTITY = (
     "chaos",
     "sweep",
     "promote",
+    "reproduce",
 )
 # What the shards hold is part of the identity (see `experiment.fingerprint`); where they are is not.
 NOT_IDENTITY_NESTED = {

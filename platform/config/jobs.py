@@ -1,4 +1,4 @@
-"""The settings of the jobs that are no training: pack, bench, chaos, sweep, promote."""
+"""The settings of the jobs that are no training: pack, bench, chaos, sweep, promote, reproduce."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -152,3 +152,13 @@ class PromoteConfig:
         require_at_least("promote.count", self.count, 1)
         plain = self.experiment.replace("-", "").replace("_", "").isalnum()
         require(plain, f"promote.experiment is {self.experiment!r}; use letters, digits, '-' and '_' (it names a file)")
+
+
+@dataclass
+class ReproduceConfig:
+    """Which run `job=reproduce` repeats."""
+
+    run: str | None = None  # runs/NAME, runs/NAME/TRIAL of a sweep, or the id of a run in MLflow
+
+    def __post_init__(self) -> None:
+        seal(self, "reproduce.")

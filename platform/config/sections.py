@@ -22,7 +22,7 @@ from platform.config.checks import (
 )
 from platform.config.choices import AVERAGINGS, DECODERS, OPTIMISERS, SAMPLING_METHODS, SCHEDULES
 from platform.config.cluster import ClusterConfig
-from platform.config.jobs import BenchConfig, ChaosConfig, PackConfig, PromoteConfig, SweepConfig
+from platform.config.jobs import BenchConfig, ChaosConfig, PackConfig, PromoteConfig, ReproduceConfig, SweepConfig
 from platform.config.models import GoogLeNetConfig, ModelConfig
 from platform.overrides import join
 
@@ -339,7 +339,7 @@ class TrackingConfig:
         require(every > 0, f"tracking.system_metrics_every_s is {every}; give more than 0")
 
 
-JOBS = ("train", "ensemble", "sweep", "promote", "evaluate", "pack", "bench", "chaos", "check")
+JOBS = ("train", "ensemble", "sweep", "promote", "evaluate", "pack", "bench", "chaos", "check", "reproduce")
 
 
 @dataclass
@@ -370,6 +370,7 @@ class Config:
     chaos: ChaosConfig = field(default_factory=ChaosConfig)
     sweep: SweepConfig = field(default_factory=SweepConfig)
     promote: PromoteConfig = field(default_factory=PromoteConfig)
+    reproduce: ReproduceConfig = field(default_factory=ReproduceConfig)
 
     def __post_init__(self) -> None:
         require_numbers(self)

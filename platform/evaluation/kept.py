@@ -97,6 +97,14 @@ def digest_of(members: dict[str, Path], view_counts: list[int]) -> str:
     return hashlib.sha256(json.dumps([RULES, view_counts, files]).encode()).hexdigest()
 
 
+def read_scores(file: Path) -> EnsembleScores | None:
+    """The scores that a file has, of whatever they were computed; None: there is none, or a damaged one."""
+    try:
+        return _scores(json.loads(file.read_text())["scores"])
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return None
+
+
 def _read(file: Path, digest: str) -> EnsembleScores | None:
     """None: it has none, or those of something else."""
     try:

@@ -200,7 +200,7 @@ class ExperimentFolder:
             if self.exists():
                 self._set_aside()
         if not self._file.exists():
-            origin_here(experiment.overrides).write(self.path)
+            origin_here(experiment.overrides, fingerprint(index)).write(self.path)
             self.write(new)
             return new
         old = self.record()

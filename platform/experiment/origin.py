@@ -11,7 +11,7 @@ import shlex
 import socket
 import subprocess
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import platform as machine  # our package has the standard module's names as well
@@ -36,6 +36,7 @@ class Origin:
     packages: dict[str, str]  # name -> version
     cpu: str
     gpus: list[str]
+    data: dict[str, str] = field(default_factory=dict)  # digest of each split, as `folder.fingerprint` makes it
 
     def write(self, folder: Path) -> None:
         """Write it into an experiment's folder.
@@ -50,13 +51,25 @@ class Origin:
     def read(cls, folder: Path) -> "Origin | None":
         """That of an experiment's folder; None where an earlier version made it, or the file is damaged."""
         try:
-            return cls(**json.loads((folder / FILE).read_text()))
-        except (OSError, ValueError, TypeError):
+            return cls.parsed((folder / FILE).read_text())
+        except (OSError, ValueError):
             return None
 
+    @classmethod
+    def parsed(cls, text: str) -> "Origin":
+        """That of a file's content.
 
-def origin_here(overrides: list[str]) -> Origin:
-    """What a run of this command line is made with, here and now; without passwords."""
+        Raises:
+            ValueError: it is none.
+        """
+        try:
+            return cls(**json.loads(text))
+        except TypeError as error:
+            raise ValueError(f"not an origin: {text[:100]!r}") from error
+
+
+def origin_here(overrides: list[str], data: dict[str, str]) -> Origin:
+    """What a run of this command line and these data is made with, here and now; without passwords."""
     return Origin(
         command=redacted(shlex.join(["python", "-m", "platform.launch", *overrides])),
         began=time.strftime("%F %T %z"),
@@ -66,11 +79,12 @@ def origin_here(overrides: list[str]) -> Origin:
         packages=dict(line.split("==", 1) for line in environment().splitlines()),
         cpu=cpu_model(),
         gpus=gpu_models(),
+        data=data,
     )
 
 
 def changes(then: Origin, now: Origin) -> list[str]:
-    """What may make the same run come out otherwise, one `what: then -> now` each; not the host and the date."""
+    """What may make the same run with the same data come out otherwise, one `what: then -> now` each."""
     found = [
         f"{what}: {one} -> {other}"
         for what, one, other in (

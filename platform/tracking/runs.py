@@ -15,6 +15,7 @@ from platform.evaluation import report
 from platform.evaluation.table import EnsembleScores
 from platform.experiment.folder import FINISHED, ExperimentFolder, MemberState, Record
 from platform.experiment.goodput import Goodput, read_attempts, table
+from platform.experiment.origin import FILE as ORIGIN
 from platform.tracking.journal import Journal
 from platform.tracking.tracker import Tracker, new_key
 
@@ -38,11 +39,14 @@ class Runs:
         self._folder, self._record, self._names = folder, record, list(names)
         self._split = experiment.config.evaluation.split
         self._tracker = Tracker(experiment.config.tracking, Journal(folder.tracking))
-        parent = record.parent_run = record.parent_run or new_key()
+        is_new, parent = record.parent_run is None, record.parent_run or new_key()
+        record.parent_run = parent
         for name in names:
             record.member_runs.setdefault(name, new_key())
         folder.write(record)  # first: if this process dies, the next one resumes these runs
         self._tracker.start(experiment.name, _params(experiment.config), again=parent)
+        if is_new and (origin := folder.path / ORIGIN).exists():
+            self._tracker.artifact(parent, origin)
         for name in names:
             run = record.member_runs[name]
             self._tracker.start(name, _params(experiment.members[name]), parent=parent, again=run)

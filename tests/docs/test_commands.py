@@ -18,6 +18,7 @@ STAND_INS = {  # of what readers fill in
     "FOLDER_WITH_train_AND_val": "images",
     "PATH": "images",
     "PHOTOS.tar": "photos.tar",
+    "RUN_ID": "0123456789abcdef0123456789abcdef",
     "NAME": "mine",
     "HOST": "127.0.0.1",
     "BUCKET": "bucket",

@@ -20,7 +20,7 @@ THEN = Origin(
 
 
 def test_it_is_written_and_read(tmp_path: Path):
-    here = origin_here(["+experiment=googlenet", "name=a b"])
+    here = origin_here(["+experiment=googlenet", "name=a b"], {"train": "3 samples"})
     here.write(tmp_path)
     assert Origin.read(tmp_path) == here
     assert here.command == "python -m platform.launch +experiment=googlenet 'name=a b'"
@@ -30,7 +30,7 @@ def test_it_is_written_and_read(tmp_path: Path):
 
 
 def test_no_password_is_written():
-    assert "hunter22" not in str(origin_here(["tracking.uri=http://me:hunter22@host:5000"]))
+    assert "hunter22" not in str(origin_here(["tracking.uri=http://me:hunter22@host:5000"], {}))
 
 
 @pytest.mark.parametrize("content", [None, "", "{", "[]", '{"command": "x"}'])

@@ -46,6 +46,12 @@ class Runner:
         assert "without the fork server" not in output
         return process.returncode, output
 
+    def bare(self, *words: str) -> tuple[int, str]:
+        """Just these words, without the small network and the places."""
+        command = [sys.executable, "-m", "platform.launch", *words]
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=1800)
+        return done.returncode, done.stdout + done.stderr
+
     def here(self, *words: str) -> tuple[int, str]:
         """In this process, for what starts no Ray: the second that a command takes to import everything is saved."""
         done = launched(*self.words(*words)[3:])

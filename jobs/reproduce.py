@@ -1,0 +1,194 @@
+"""`job=reproduce`: a run again from its record, and whether the same comes out.
+
+In: the folder of a run, or the id of one in MLflow. Out: what differs here, the run under another name, and a
+comparison to the last bit. Where it runs and where results go is said by this command line; all else by the record.
+"""
+
+import re
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+from jobs import train
+from platform.config.checks import ConfigError, require
+from platform.config.sections import SINGLE, Config, Experiment
+from platform.evaluation import report
+from platform.experiment.folder import ExperimentFolder, fingerprint
+from platform.experiment.origin import changes, origin_here
+from platform.experiment.recorded import Recorded, recorded_in
+from platform.overrides import key_of
+from platform.text import printable
+
+HERE = (
+    "job",
+    "name",
+    "fresh",
+    "output_dir",
+    "reproduce",
+    "cluster",
+    "storage",
+    "tracking",
+    "data.shards",
+    "data.source",
+)
+OF_THE_RUN = ("workers", "cpus_per_worker", "gpus_per_worker", "lanes")  # of cluster: they change the last bits of sums
+SHOWN = 4  # lines of a member's comparison
+RUN_ID = re.compile(r"[0-9a-f]{32}")  # MLflow's
+
+
+def run(experiment: Experiment) -> int:
+    """Repeat a run.
+
+    Returns:
+        0 if all of it came out as before, to the last bit; 1 if not; else the status of the training.
+
+    Raises:
+        ConfigError: there is no such run, its data are not here, or it cannot be run by this version.
+    """
+    require_nothing_else(experiment.overrides)
+    then = recorded(experiment.config)
+    again = repeated(then, experiment)
+    print("\n".join(["reproduces " + describe(then), *map(printable, different_here(then, again))]), flush=True)
+    require_same_data(then, again.config)
+    if status := train.run(again):
+        return status
+    lines, same = compared(then, again)
+    print("\n".join(["", *lines]))
+    return 0 if same else 1
+
+
+def recorded(config: Config) -> Recorded:
+    """The record of `reproduce.run`.
+
+    Raises:
+        ConfigError: there is none.
+    """
+    place = config.reproduce.run
+    require(place is not None, "reproduce.run is null; give runs/NAME, or the id of a run in MLflow")
+    assert place is not None
+    if RUN_ID.fullmatch(place) and not Path(place).exists():
+        from platform.tracking.mlflow_record import recorded_by  # MLflow takes seconds to import
+
+        return recorded_by(config.tracking, place)
+    return recorded_in(place, Path(config.output_dir))
+
+
+def require_nothing_else(overrides: list[str]) -> None:
+    """Refuse overrides of what the record says.
+
+    Raises:
+        ConfigError: one that would be without effect.
+    """
+    for override in overrides:
+        key = key_of(override).partition("@")[0]
+        if not any(key == known or key.startswith(f"{known}.") for known in HERE):
+            raise ConfigError(
+                f"{override} has no effect: job=reproduce repeats a run as it was; leave it out, "
+                f"or train with it under another name"
+            )
+
+
+def repeated(then: Recorded, experiment: Experiment) -> Experiment:
+    """The experiment of the record, to be run here, by default as NAME-reproduced."""
+    here = experiment.config
+    name = here.name or f"{then.name}-reproduced"
+    members = {member: _here(config, experiment, name) for member, config in then.configs.items()}
+    base = next(iter(members.values()))
+    if list(members) != [SINGLE]:
+        base = replace(base, job="ensemble")
+    return Experiment(base, members, experiment.overrides, experiment.choices, experiment.composer)
+
+
+def _here(config: Config, experiment: Experiment, name: str) -> Config:
+    """A member's config with this command line's places; the workers are as many as they were unless it says so."""
+    here, given = experiment.config, {key_of(override) for override in experiment.overrides}
+    of_cluster = {} if "cluster" in given else {key: getattr(config.cluster, key) for key in OF_THE_RUN}
+    cluster = replace(here.cluster, **{k: v for k, v in of_cluster.items() if f"cluster.{k}" not in given})
+    places = {key: getattr(here.data, key) for key in ("shards", "source") if f"data.{key}" in given}
+    return replace(
+        config,
+        name=name,
+        job="train",
+        fresh=here.fresh,
+        output_dir=here.output_dir,
+        data=replace(config.data, **places),
+        storage=here.storage,
+        cluster=cluster,
+        tracking=here.tracking,
+        reproduce=here.reproduce,
+    )
+
+
+def describe(then: Recorded) -> str:
+    """Which run it is, when and with which command it was made, as far as that is known."""
+    if then.origin is None:
+        return f"{then.name}: what it was made with is not known, an earlier version did not keep it"
+    return f"{then.name} of {then.origin.began} on {then.origin.host}: {then.origin.command}"
+
+
+def different_here(then: Recorded, again: Experiment) -> list[str]:
+    """What differs from the machine and the code of then, and what that means."""
+    found = changes(then.origin, origin_here(again.overrides, {})) if then.origin else []
+    for key in OF_THE_RUN:
+        old, new = (getattr(next(iter(configs.values())).cluster, key) for configs in (then.configs, again.members))
+        if old != new:
+            found.append(f"cluster.{key}: {old} -> {new}")
+    if not found:
+        return (
+            ["the same code, packages and devices as then: it comes out the same to the last bit"]
+            if then.origin
+            else []
+        )
+    return [f"differs here  {line}" for line in found]
+
+
+def require_same_data(then: Recorded, config: Config) -> None:
+    """Read the index of the data, which are packed where they are not there, and compare it with the record.
+
+    Raises:
+        ConfigError: they are other data.
+    """
+    found = fingerprint(train.prepare_data(config))
+    if then.data is None:
+        print("the record does not say which data it was; nothing is compared before the training")
+    elif found != then.data:
+        splits = [split for split in sorted(found | then.data) if found.get(split) != then.data.get(split)]
+        said = "; ".join(f"{s}: {then.data.get(s, 'none')} then, {found.get(s, 'none')} here" for s in splits)
+        raise ConfigError(f"data.shards={config.data.shards} has other data ({said}); give data.shards=PLACE of those")
+
+
+def compared(then: Recorded, again: Experiment) -> tuple[list[str], bool]:
+    """Compare weights bit by bit, and the scores, with those of then; returns lines to print, and whether all is the
+    same."""
+    found = list(_same_weights(then, again) if then.folder else []) + list(_same_figures(then, again))
+    same = bool(found) and all(equal for _, equal in found)
+    verdict = "reproduced, to the last bit" if same and then.folder else "reproduced, to the last digit of the scores"
+    lines = [line for line, _ in found] or ["the run of then has neither weights nor scores: nothing is compared"]
+    return [*lines, verdict if same else "not reproduced"], same
+
+
+def _same_weights(then: Recorded, again: Experiment) -> Iterator[tuple[str, bool]]:
+    """A line for each member, and whether its weights are the same."""
+    from platform.chaos import compare  # torch takes a second
+
+    assert then.folder is not None
+    old, new = ExperimentFolder(then.folder), ExperimentFolder(again.folder)
+    for name in again.members:
+        if not old.member(name).is_trained():
+            yield f"{name}: the run of then has no weights", False
+            continue
+        comparison = compare.weights(old.member(name).path, new.member(name).path)
+        for line in comparison.lines()[:SHOWN]:
+            yield f"{name}: {line}", comparison.equal
+
+
+def _same_figures(then: Recorded, again: Experiment) -> Iterator[tuple[str, bool]]:
+    """A line for each member whose final figures are known, and whether they are the same."""
+    scores = train.scores_of(again)
+    for name, old in then.figures.items():
+        new = report.metrics(scores.members[name], "val")
+        common = old.keys() & new.keys()
+        unequal = [f"{key} {old[key]!r} then, {new[key]!r} now" for key in sorted(common) if old[key] != new[key]]
+        if common:
+            said = f"differ: {'; '.join(unequal[:SHOWN])}" if unequal else f"the same ({len(common)} figures)"
+            yield f"{name}: final figures {said}", not unequal
