@@ -288,7 +288,10 @@ def _outcome(folder: ExperimentFolder, planned: Plan) -> Outcome:
     }
     for name, state in states.items():  # the files decide: a kill may have come before the state was written
         state.state = FINISHED if name in finished else FAILED
-    return Outcome(states, kept_scores(finished, view_counts, folder.scores(split)) if finished else None)
+    if not finished:
+        return Outcome(states)
+    scores = kept_scores(finished, view_counts, folder.scores(split), images_file=folder.images(split))
+    return Outcome(states, scores)
 
 
 def scores_of(experiment: Experiment) -> EnsembleScores:

@@ -9,25 +9,31 @@ import json
 import logging
 import zipfile
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 from platform.config.checks import ConfigError
+from platform.evaluation.images import has_images, write_images
 from platform.evaluation.metrics import Scores
 from platform.evaluation.seal import SEAL
+from platform.evaluation.summary import Summary
 from platform.evaluation.table import EnsembleScores
 from platform.files import write_atomically
 from platform.text import first_line
 
 log = logging.getLogger("platform")
-RULES = 1  # raise it when `ensemble.score` makes other numbers of the same probabilities
+RULES = 2  # raise it when `ensemble.score` makes other numbers of the same probabilities
 AGAIN = "evaluate again with job=evaluate"
 DAMAGE = (ValueError, KeyError, TypeError, OSError, EOFError, RuntimeError, zipfile.BadZipFile)  # of files from a disk
 
 
 def kept_scores(
-    members: dict[str, Path], view_counts: list[int], file: Path, say: Callable[[str], None] = print
+    members: dict[str, Path],
+    view_counts: list[int],
+    file: Path,
+    say: Callable[[str], None] = print,
+    images_file: Path | None = None,
 ) -> EnsembleScores:
     """The scores of members, by name, from their folders of probabilities; computed only where `file` has not these.
 
@@ -36,6 +42,7 @@ def kept_scores(
         view_counts: numbers of views to score with.
         file: where scores are kept.
         say: told before it is computed, which can take minutes.
+        images_file: where what was said of each image is kept (`images.npz`); None: nowhere.
 
     Raises:
         ConfigError: probabilities are missing or damaged, or the members' do not go together.
@@ -46,12 +53,16 @@ def kept_scores(
         raise ConfigError(
             f"the probabilities of {', '.join(members)} cannot be read ({first_line(error)}); {AGAIN}"
         ) from error
-    if (found := _read(file, digest)) is not None:
+    found = _read(file, digest)
+    if found is not None and (images_file is None or has_images(images_file, digest)):
         return found
     say(f"scoring {len(members)} member(s) with up to {max(view_counts)} view(s) ...")
     scores = scored(members, view_counts)
     try:
-        write_atomically(file, json.dumps({"digest": digest, "scores": asdict(scores)}, indent=1) + "\n")
+        if images_file is not None and scores.images is not None:
+            write_images(images_file, scores.images, digest)
+        content = {"digest": digest, "scores": asdict(replace(scores, images=None))}
+        write_atomically(file, json.dumps(content, indent=1) + "\n")
     except OSError as error:
         log.warning("%s cannot be written (%s); the next launch scores again", file, first_line(error))
     return scores
@@ -124,6 +135,7 @@ def _scores(content: dict[str, Any]) -> EnsembleScores:
         members={name: _by_views(each) for name, each in content["members"].items()},
         ensemble=_by_views(content["ensemble"]),
         alternatives={note: _sums(each) for note, each in content["alternatives"].items()},
+        summary=Summary.of_json(content["summary"]),
     )
 
 

@@ -22,22 +22,14 @@ class Scores:
     def of(cls, probs_NK: "Tensor", labels_N: "Tensor", valid_N: "Tensor") -> "Scores":
         """Score probabilities; they need not add up to one (the largest over views do not) and are scaled to.
 
-        A label's rank is the number of classes not below it; of equal classes the one with the larger number is below.
-        What is not a number is below nothing, so a broken network scores nothing.
-
         Args:
             probs_NK: of N samples and K classes, on the CPU.
             labels_N: int64.
             valid_N: bool; false for corrupt samples, which are only counted.
         """
-        import torch  # takes a second, which sums that were kept need not
-
         probs_NK, labels_N = probs_NK[valid_N], labels_N[valid_N]
-        own_N1 = probs_NK.gather(1, labels_N[:, None])
-        classes = torch.arange(probs_NK.shape[1])
-        below_NK = (probs_NK < own_N1) | ((probs_NK == own_N1) & (classes >= labels_N[:, None]))  # itself included
-        rank_N = (~below_NK).sum(1)
-        share_N = own_N1[:, 0] / probs_NK.sum(1)
+        rank_N = rank_of_label(probs_NK, labels_N)
+        share_N = probs_NK.gather(1, labels_N[:, None])[:, 0] / probs_NK.sum(1)
         return cls(
             samples=len(labels_N),
             top1=int((rank_N < 1).sum()),
@@ -57,3 +49,17 @@ class Scores:
         """Top-1 and top-5 accuracy and mean loss; of no samples they are not numbers."""
         n = self.samples or math.nan
         return {"top1": self.top1 / n, "top5": self.top5 / n, "loss": self.loss / n}
+
+
+def rank_of_label(probs_NK: "Tensor", labels_N: "Tensor") -> "Tensor":
+    """The number of classes that stand above the label, int64 `[N]`: 0 where the prediction is right.
+
+    Of equal classes the one with the larger number is below. What is not a number is below nothing, so a broken network
+    scores nothing.
+    """
+    import torch  # takes a second, which sums that were kept need not
+
+    own_N1 = probs_NK.gather(1, labels_N[:, None])
+    classes = torch.arange(probs_NK.shape[1])
+    below_NK = (probs_NK < own_N1) | ((probs_NK == own_N1) & (classes >= labels_N[:, None]))  # itself included
+    return (~below_NK).sum(1)

@@ -2,7 +2,9 @@
 
 from dataclasses import dataclass, field
 
+from platform.evaluation.images import ImageResults
 from platform.evaluation.metrics import Scores
+from platform.evaluation.summary import Summary
 
 # GD, table of test errors: (models, crops) -> top-5 error on ImageNet's validation set.
 PAPER_TOP5_ERROR = {
@@ -24,6 +26,8 @@ class EnsembleScores:
     members: dict[str, dict[int, Scores]] = field(default_factory=dict)
     ensemble: dict[int, Scores] = field(default_factory=dict)
     alternatives: dict[str, Scores] = field(default_factory=dict)  # at the largest number of views
+    summary: Summary | None = None  # how sure they are; None: not computed
+    images: ImageResults | None = field(default=None, compare=False, repr=False)  # None: in images.npz only
 
 
 @dataclass(frozen=True)

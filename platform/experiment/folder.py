@@ -5,7 +5,8 @@ runs/NAME/experiment.json      resolved config, identity, keys of the runs in tr
 runs/NAME/origin.json          what it was begun with: command, commit, packages, CPU and GPUs
 runs/NAME/members/MEMBER/      checkpoints/, weights.pt, probabilities/ (of test: probabilities-test/), state.json,
                                attempts.json
-runs/NAME/table.{md,csv,png}   the results; scores.json: what they were made from; of test: table-test, scores-test
+runs/NAME/table.{md,csv,png}   the results; scores.json: what they were made from; images.npz: what was said of each
+                               image; of test: table-test, scores-test, images-test
 runs/NAME/tracking.jsonl       the queue for MLflow; tracking.delivered.json: how much of it is delivered
 """
 
@@ -143,6 +144,10 @@ class ExperimentFolder:
     def scores(self, split: str) -> Path:
         """The members' scores, with the digest of what they were computed from."""
         return self.path / f"scores{suffix_of(split)}.json"
+
+    def images(self, split: str) -> Path:
+        """What each member and the ensemble said of every image."""
+        return self.path / f"images{suffix_of(split)}.npz"
 
     @contextlib.contextmanager
     def held(self) -> Iterator[None]:

@@ -11,6 +11,7 @@ import pytest
 from platform.config.checks import ConfigError
 from platform.evaluation import kept
 from platform.evaluation.ensemble import score
+from platform.evaluation.images import read_images
 from platform.evaluation.kept import kept_scores
 from platform.evaluation.probabilities import MemberProbabilities
 from platform.evaluation.seal import SEAL
@@ -30,12 +31,12 @@ def members(tmp_path: Path) -> Members:
 def test_what_is_finished_is_scored_once_whatever_its_size(tmp_path: Path, members: Members):
     direct = score({name: MemberProbabilities(folder) for name, folder in members.items()}, COUNTS)
     said: list[str] = []
-    file = tmp_path / "scores.json"
-    assert kept_scores(members, COUNTS, file, said.append) == direct
+    file, images = tmp_path / "scores.json", tmp_path / "images.npz"
+    assert kept_scores(members, COUNTS, file, said.append, images) == direct
     assert said == ["scoring 3 member(s) with up to 144 view(s) ..."]
-    cost = cost_of(lambda: said.append(repr(kept_scores(members, COUNTS, file, said.append))), tmp_path)
+    cost = cost_of(lambda: said.append(repr(kept_scores(members, COUNTS, file, said.append, images))), tmp_path)
     assert said[1:] == [repr(direct)]
-    assert set(cost.opened) == {"scores.json", *(f"{name}/{SEAL}" for name in members)}  # no probabilities
+    assert set(cost.opened) == {"scores.json", "images.npz", *(f"{name}/{SEAL}" for name in members)}
     assert cost.bytes_written == 0
 
 
@@ -67,6 +68,23 @@ def test_other_views_and_other_rules_are_scored_anew(tmp_path: Path, members: Me
     monkeypatch.setattr(kept, "RULES", kept.RULES + 1)
     kept_scores(members, [1, 10], file, said.append)
     assert len(said) == 3
+
+
+def test_images_are_kept_beside_the_scores_and_made_anew_with_them(tmp_path: Path, members: Members):
+    file, images, said = tmp_path / "scores.json", tmp_path / "images.npz", []
+    kept_scores(members, COUNTS, file, said.append)  # of a launch that kept none
+    kept_scores(members, COUNTS, file, said.append, images)
+    first = read_images(images)
+    assert first is not None
+    assert first.names == list(members)
+    kept_scores(fewer(members), COUNTS, file, said.append, images)
+    second = read_images(images)
+    assert second is not None
+    assert second.names == ["0", "1"]
+    images.write_bytes(b"PK torn")
+    kept_scores(fewer(members), COUNTS, file, said.append, images)
+    assert read_images(images) is not None
+    assert len(said) == 4
 
 
 @pytest.mark.parametrize("damage", ["", "[]", "3", "{}", "torn", "a score of text", "[" * 100_000])
