@@ -54,6 +54,7 @@ def launch(arguments: list[str]) -> int:
     sys.argv[1:] = map(as_typed, arguments)
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra hands its errors to us instead of printing them over many lines
     store_schemas()
+    OmegaConf.register_new_resolver("choices", _choices, replace=True)  # of the help page
     # Hydra copies all of it for each of the hundred questions that --help asks, and hands out copies of what it holds.
     ConfigStore.__deepcopy__ = lambda store, memo: store  # pyright: ignore[reportAttributeAccessIssue]
     try:
@@ -197,6 +198,14 @@ def _require_own_configs() -> None:
             f"{source.path} is a folder of configs of this machine only; move what it chooses into "
             f"{ROOT / 'conf'}, or onto the command line",
         )
+
+
+def _choices() -> str:
+    """Each group of `conf/` with its choices. Hydra's own list has the settings of networks too, which nobody chooses."""
+    groups = sorted(folder for folder in (ROOT / "conf").iterdir() if folder.is_dir() and folder.name != "hydra")
+    return "\n".join(
+        f"{group.name}: {', '.join(sorted(file.stem for file in group.glob('*.yaml')))}" for group in groups
+    )
 
 
 def _experiments() -> str:
