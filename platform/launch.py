@@ -201,7 +201,7 @@ def _require_own_configs() -> None:
 
 
 def _choices() -> str:
-    """Each group of `conf/` with its choices. Hydra's own list has the settings of networks too, which nobody chooses."""
+    """Each group of `conf/` with its choices. Hydra's own list has settings of networks too, which nobody chooses."""
     groups = sorted(folder for folder in (ROOT / "conf").iterdir() if folder.is_dir() and folder.name != "hydra")
     return "\n".join(
         f"{group.name}: {', '.join(sorted(file.stem for file in group.glob('*.yaml')))}" for group in groups
