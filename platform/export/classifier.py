@@ -53,6 +53,7 @@ class Classifier:
         self.classes, self.members, self.views = description.classes, description.members, description.views
         self.device = device
         self._networks = [networks[name] for name in self.members]
+        self._threads = ThreadPoolExecutor(max(1, torch.get_num_threads()), "decode")  # each keeps its decoder
         self._normalise = Normaliser(description.mean, description.std, device, torch.contiguous_format)
 
     @classmethod
@@ -71,7 +72,7 @@ class Classifier:
         programs = {name: artifacts_of(folder) / f"{name}.pt2" for name in description.members}
         return cls(description, {name: load_program(path, place) for name, path in programs.items()}, place)
 
-    def predict(self, images: Sequence[bytes], views: int | None = None) -> Predictions:
+    def predict(self, images: Sequence[bytes | memoryview], views: int | None = None) -> Predictions:
         """Probabilities of every class for every image.
 
         Args:
@@ -87,19 +88,18 @@ class Classifier:
         shape = (len(self.members), len(images), len(self.classes))
         found = Predictions(np.full(shape[1:], np.nan, np.float32), np.full(shape, np.nan, np.float32), [])
         per_batch = max(1, VIEWS_PER_BATCH // views)
-        with ThreadPoolExecutor(max(1, torch.get_num_threads()), "decode") as threads:
-            for first in range(0, len(images), per_batch):
-                crops = list(threads.map(lambda data: self._crops(data, views), images[first : first + per_batch]))
-                found.errors += [each if isinstance(each, str) else None for each in crops]
-                good = [place for place, each in enumerate(crops, first) if not isinstance(each, str)]
-                if good:
-                    batch = torch.stack([each for each in crops if not isinstance(each, str)])
-                    for member, probs_NK in enumerate(self._probabilities(batch, views)):
-                        found.members_MNK[member, good] = probs_NK
-                    found.probs_NK[good] = found.members_MNK[:, good].mean(0)
+        for first in range(0, len(images), per_batch):
+            crops = list(self._threads.map(lambda data: self._crops(data, views), images[first : first + per_batch]))
+            found.errors += [each if isinstance(each, str) else None for each in crops]
+            good = [place for place, each in enumerate(crops, first) if not isinstance(each, str)]
+            if good:
+                batch = torch.stack([each for each in crops if not isinstance(each, str)])
+                for member, probs_NK in enumerate(self._probabilities(batch, views)):
+                    found.members_MNK[member, good] = probs_NK
+                found.probs_NK[good] = found.members_MNK[:, good].mean(0)
         return found
 
-    def _crops(self, data: bytes, views: int) -> Tensor | str:
+    def _crops(self, data: bytes | memoryview, views: int) -> Tensor | str:
         """uint8 `[U, H, W, 3]`, or why there is no image."""
         try:
             return render(EncodedImage(data), self.description.image_size, views)

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import torch
 from torch import nn
 
 from platform.config.models import model_of
@@ -18,7 +19,8 @@ def network(seed: int = 0, name: str = "googlenet") -> nn.Module:
     settings = {"name": name} | ({"width": 0.25} if name == "googlenet" else {})
     model = build(model_of(settings), len(CLASSES), 32, seed).eval()
     if name == "googlenet":
-        nn.init.normal_(model.classifier.weight, std=0.5)  # pyright: ignore[reportArgumentType, reportAttributeAccessIssue]
+        drawn = torch.randn(10, 256, generator=torch.Generator().manual_seed(seed))
+        model.classifier.load_state_dict({"weight": drawn / 2, "bias": torch.zeros(10)})  # pyright: ignore
     return model
 
 
