@@ -7,6 +7,7 @@ pods that write to one file system.
 import contextlib
 import errno
 import os
+import shutil
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -54,11 +55,39 @@ def replacing(path: Path) -> Iterator[Path]:
     _sync_folder(path.parent)
 
 
+@contextlib.contextmanager
+def replacing_folder(path: Path) -> Iterator[Path]:
+    """A new empty folder beside `path` to write to; it takes the place of `path` at the end of the block, or is removed
+    if that fails. Who is killed in between leaves the old one, none or the new one, never half of one.
+
+    Raises:
+        OSError: it cannot be synced or renamed.
+    """
+    name = f"{path.name}.{uuid.uuid4().hex[:12]}"
+    unfinished, old = path.with_name(f"{name}{SUFFIX}"), path.with_name(f"{name}.old{SUFFIX}")
+    unfinished.mkdir(parents=True)
+    try:
+        yield unfinished
+        for file in unfinished.rglob("*"):
+            if file.is_file():
+                _sync(file)
+        with contextlib.suppress(FileNotFoundError):
+            path.rename(old)
+        unfinished.rename(path)
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
+        shutil.rmtree(old, ignore_errors=True)
+    _sync_folder(path.parent)
+
+
 def remove_unfinished(*folders: Path) -> None:
-    """Remove the temporary files of killed processes from these folders."""
+    """Remove the temporary files and folders of killed processes from these folders."""
     for folder in folders:
         for path in folder.glob(f"*{SUFFIX}"):
-            path.unlink(missing_ok=True)
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                path.unlink(missing_ok=True)
 
 
 def _sync(path: Path) -> None:

@@ -16,6 +16,7 @@ NOT_IDENTITY = (
     "checkpoint",
     "evaluation",
     "ensemble",
+    "export",
     "cluster",
     "tracking",
     "bench",

@@ -22,6 +22,7 @@ from platform.config.checks import (
 )
 from platform.config.choices import AVERAGINGS, DECODERS, OPTIMISERS, SAMPLING_METHODS, SCHEDULES
 from platform.config.cluster import ClusterConfig
+from platform.config.export import ExportConfig
 from platform.config.jobs import BenchConfig, ChaosConfig, PackConfig, PromoteConfig, ReproduceConfig, SweepConfig
 from platform.config.models import GoogLeNetConfig, ModelConfig
 from platform.overrides import join
@@ -364,6 +365,7 @@ class Config:
     checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
     ensemble: EnsembleConfig = field(default_factory=EnsembleConfig)
+    export: ExportConfig = field(default_factory=ExportConfig)
     cluster: ClusterConfig = field(default_factory=ClusterConfig)
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
     bench: BenchConfig = field(default_factory=BenchConfig)

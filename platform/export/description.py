@@ -4,7 +4,7 @@ This file is also part of the package in each model's folder: it imports the sta
 """
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
@@ -24,10 +24,28 @@ class Description:
     std: list[float]  # per channel, too
     mirror: bool  # whether a mirror image is of the same class, and so a view
     views: int  # of each image, unless somebody asks for another number
+    named: bool = True  # false: nobody named the classes, and `classes` are their numbers
     experiment: str = ""
-    data_digest: dict[str, str] | None = None  # split -> samples, shards and their digest
-    config_digests: dict[str, str] | None = None  # member -> digest of its config's identity
-    commit: str | None = None  # of the code that wrote the folder
+    data_digest: dict[str, str] = field(default_factory=dict)  # split -> samples, shards and their digest
+    config_digests: dict[str, str] = field(default_factory=dict)  # member -> digest of its config's identity
+    weights: dict[str, str] = field(default_factory=dict)  # member -> digest of the file that was trained
+    commit: str | None = None  # of the code that trained it
+
+    @property
+    def preprocessing(self) -> tuple[object, ...]:
+        """What members of one model must have in common."""
+        return self.classes, self.image_size, self.mean, self.std, self.mirror
+
+    def metadata(self) -> dict[str, Any]:
+        """For MLflow's model: where it comes from, in a few words."""
+        found = {
+            "experiment": self.experiment,
+            "members": ", ".join(self.members),
+            "data": "; ".join(f"{split}: {what}" for split, what in self.data_digest.items()),
+            "class names": "of the data" if self.named else "numbers: the data has no names",
+            "commit": self.commit or "",
+        }
+        return {key: value for key, value in found.items() if value}
 
     def text(self) -> str:
         """The content of `classifier.json`."""

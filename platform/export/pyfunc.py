@@ -28,7 +28,7 @@ class ImageClassifier(PythonModel):
         """Load the programs; nothing is unpickled."""
         self._classifier = _package().Classifier.load(Path(context.artifacts["classifier"]))
 
-    def predict(
+    def predict(  # pyright: ignore[reportIncompatibleMethodOverride]  # of whose type MLflow says nothing
         self, context: PythonModelContext | None, model_input: pd.DataFrame, params: dict[str, Any] | None = None
     ) -> pd.DataFrame:
         """The best classes of each image.
@@ -56,7 +56,8 @@ class ImageClassifier(PythonModel):
         top_k = int(params.get("top_k") or TOP_K)
         if top_k < 1:
             raise MlflowException.invalid_parameter_value(f"top_k is {top_k}; give at least 1")
-        return pd.DataFrame([self._row(found, place, top_k) for place in range(len(found.errors))], columns=COLUMNS)
+        rows = [self._row(found, place, top_k) for place in range(len(found.errors))]
+        return pd.DataFrame(rows, columns=COLUMNS, dtype=object)  # else NaN for what is not there, which JSON has not
 
     def _row(self, found: Any, place: int, top_k: int) -> list[Any]:
         if error := found.errors[place]:
@@ -83,7 +84,8 @@ def _package() -> ModuleType:
     spec = importlib.util.spec_from_file_location(
         name, PACKAGE / "__init__.py", submodule_search_locations=[str(PACKAGE)]
     )
-    assert spec and spec.loader
+    assert spec
+    assert spec.loader
     module = sys.modules[name] = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module

@@ -14,7 +14,7 @@ from platform.evaluation.predict import PredictConfig, predict
 from platform.export.classifier import Classifier
 from tests.export.exported import CLASSES, network, write_members
 
-pytestmark = pytest.mark.slow  # exporting takes seconds
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("one_thread")]  # exporting takes seconds
 CPU = torch.device("cpu")
 
 
@@ -24,15 +24,17 @@ def networks() -> dict[str, nn.Module]:
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory, networks: dict[str, nn.Module], digits_data: DataConfig) -> Path:
-    place = tmp_path_factory.mktemp("model")
-    write_members(place, networks, digits_data, views=10)
-    return place
+def classifier(
+    tmp_path_factory: pytest.TempPathFactory, networks: dict[str, nn.Module], digits_data: DataConfig
+) -> Classifier:
+    folder = tmp_path_factory.mktemp("model")
+    write_members(folder, networks, digits_data, views=10)
+    return Classifier.load(folder)
 
 
 @pytest.mark.parametrize("views", [1, 10, 144])
 def test_validation_images_get_the_probabilities_of_evaluation(
-    folder: Path, networks: dict[str, nn.Module], digits: Index, digits_data: DataConfig, views: int
+    classifier: Classifier, networks: dict[str, nn.Module], digits: Index, digits_data: DataConfig, views: int
 ) -> None:
     split, share = digits.split("val"), range(3 if views == 144 else 12)
     cfg = PredictConfig(digits_data, batch_size=288, prefetch_batches=1)
@@ -43,7 +45,7 @@ def test_validation_images_get_the_probabilities_of_evaluation(
         ]).mean(1)
         for each in networks.values()
     ]  # fmt: skip
-    found = Classifier.load(folder).predict([split.read(number).image for number in share], views)
+    found = classifier.predict([split.read(number).image for number in share], views)
     assert found.errors == [None] * len(share)
     np.testing.assert_allclose(found.members_MNK, torch.stack(expected), atol=1e-5)
     np.testing.assert_allclose(found.probs_NK, torch.stack(expected).mean(0), atol=1e-5)
@@ -51,9 +53,8 @@ def test_validation_images_get_the_probabilities_of_evaluation(
 
 
 def test_images_that_cannot_be_decoded_are_nan_and_an_error_in_their_place(
-    folder: Path, photos: list[bytes], small_jpegs: list[bytes]
+    classifier: Classifier, photos: list[bytes], small_jpegs: list[bytes]
 ) -> None:
-    classifier = Classifier.load(folder)
     bad = [b"", b"no image", photos[0][:3000], b"\xff\xd8\xff" + bytes(1000)]
     found = classifier.predict([small_jpegs[0], *bad, small_jpegs[1]], views=1)
     assert np.isnan(found.probs_NK).all(1).tolist() == [False, True, True, True, True, False]
@@ -66,8 +67,7 @@ def test_images_that_cannot_be_decoded_are_nan_and_an_error_in_their_place(
     assert classifier.predict([]).probs_NK.shape == (0, len(CLASSES))
 
 
-def test_the_usual_number_of_views_is_that_of_the_description(folder: Path, small_jpegs: list[bytes]) -> None:
-    classifier = Classifier.load(folder)
+def test_the_usual_number_of_views_is_that_of_the_description(classifier: Classifier, small_jpegs: list[bytes]) -> None:
     assert (classifier.classes, classifier.members, classifier.views) == (CLASSES, ["m1", "m2"], 10)
     usual, ten = classifier.predict(small_jpegs[:1]), classifier.predict(small_jpegs[:1], views=10)
     np.testing.assert_array_equal(usual.probs_NK, ten.probs_NK)
@@ -75,8 +75,10 @@ def test_the_usual_number_of_views_is_that_of_the_description(folder: Path, smal
         classifier.predict(small_jpegs[:1], views=7)
 
 
-def test_disagreement_is_the_share_of_members_that_say_something_else(folder: Path, small_jpegs: list[bytes]) -> None:
-    found = Classifier.load(folder).predict(small_jpegs, views=1)
+def test_disagreement_is_the_share_of_members_that_say_something_else(
+    classifier: Classifier, small_jpegs: list[bytes]
+) -> None:
+    found = classifier.predict(small_jpegs, views=1)
     expected = [
         sum(member.argmax() != mean.argmax() for member in found.members_MNK[:, place]) / 2
         for place, mean in enumerate(found.probs_NK)

@@ -16,7 +16,7 @@ from platform.export.networks import ExportError, write_program, write_weights
 from platform.export.program import load_program
 from tests.export.exported import network
 
-pytestmark = pytest.mark.slow  # exporting takes seconds
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("one_thread")]  # exporting takes seconds
 CPU = torch.device("cpu")
 PROGRAM, WEIGHTS = "models/model.json", "data/weights/model_weights_config.json"
 RUN = "__import__('os').mkdir('ran')"
@@ -71,7 +71,7 @@ def _pickled_weight(records: dict[str, bytes]) -> None:
 
 
 def _pickled_examples(records: dict[str, bytes]) -> None:
-    records["data/sample_inputs/model.pt"] = pickle.dumps(Runs())
+    records["data/sample_inputs/model.pt"] = pickle.dumps(Runs(), protocol=2)
 
 
 def _old_weights(records: dict[str, bytes]) -> None:

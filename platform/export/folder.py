@@ -1,0 +1,166 @@
+"""Model folders: one for each member, and one for the ensemble, made of the members' files.
+
+In: trained weights, a config, the data's index. Out: `model/` in a member's folder and in the experiment's, in MLflow's
+format; whole, or not there.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import torch
+
+from platform.config.identity import identity
+from platform.config.sections import Config
+from platform.data.index import Index
+from platform.experiment.folder import MemberFolder, fingerprint
+from platform.experiment.origin import Origin, git_commit
+from platform.export.description import ARTIFACTS, FILE_NAME, Description, artifacts_of
+from platform.export.mlmodel import write_mlmodel
+from platform.export.networks import ExportError, write_program, write_weights
+from platform.export.package import write_package
+from platform.files import replacing_folder
+from platform.models.build import build
+from platform.text import first_line
+
+MODEL = "model"
+USUAL_VIEWS = 10  # at most, of those evaluated: 144 views take a hundred times as long as one, for a little more
+
+
+def member_description(name: str, config: Config, folder: MemberFolder, index: Index) -> Description:
+    """What a member's model folder should say.
+
+    Args:
+        name: of the member.
+        config: the member's.
+        folder: the member's; its weights are trained.
+        index: the data set, which knows the classes' names.
+    """
+    experiment, data = folder.path.parents[1], config.data
+    named = len(index.classes) == data.classes
+    digest = hashlib.sha256(json.dumps(identity(asdict(config)), sort_keys=True).encode()).hexdigest()[:16]
+    origin = Origin.read(experiment)
+    return Description(
+        classes=list(index.classes) if named else [str(number) for number in range(data.classes)],
+        named=named,
+        members=[name],
+        image_size=data.image_size,
+        mean=list(data.mean),
+        std=list(data.std),
+        mirror=data.mirror,
+        views=max((views for views in config.evaluation.views if views <= USUAL_VIEWS), default=1),
+        experiment=experiment.name,
+        data_digest=fingerprint(index),
+        config_digests={name: digest},
+        weights={name: _digest(folder.weights)},
+        commit=origin.commit if origin else git_commit(),
+    )
+
+
+def export_member(name: str, config: Config, folder: MemberFolder, index: Index) -> Path:
+    """Make the model folder of a trained member, unless it is there.
+
+    Args:
+        name: of the member.
+        config: the member's.
+        folder: the member's.
+        index: the data set.
+
+    Returns:
+        the model's folder.
+
+    Raises:
+        ExportError: the network cannot be exported, or its program gives other logits; nothing is left.
+        OSError: the disk is full.
+    """
+    wanted, place = member_description(name, config, folder, index), folder.path / MODEL
+    if is_current(place, wanted):
+        return place
+    network = build(config.model, config.data.classes, config.data.image_size, config.seed)
+    try:
+        network.load_state_dict(torch.load(folder.weights, map_location="cpu", weights_only=True))
+    except Exception as error:  # whatever torch says of bytes from anywhere
+        raise ExportError(f"{folder.weights} is unusable ({first_line(error)})") from error
+    with replacing_folder(place) as unfinished:
+        artifacts = unfinished / ARTIFACTS
+        artifacts.mkdir()
+        write_program(network, config.data.image_size, artifacts / f"{name}.pt2")
+        write_weights(network, artifacts / f"{name}.safetensors")
+        _write_rest(unfinished, wanted)
+    return place
+
+
+def export_ensemble(members: dict[str, Path], place: Path) -> Path:
+    """Make the ensemble's model folder of its members' model folders, unless it is there. Programs and weights are hard
+    links, which take no room, or copies where the file system has no links.
+
+    Args:
+        members: name -> model folder of each.
+        place: the new folder.
+
+    Returns:
+        `place`.
+
+    Raises:
+        ExportError: the members have other classes or another preprocessing.
+        ValueError: a member's folder is not one.
+        OSError: the disk is full.
+    """
+    wanted = joined([Description.read(folder) for folder in members.values()])
+    if is_current(place, wanted):
+        return place
+    with replacing_folder(place) as unfinished:
+        (unfinished / ARTIFACTS).mkdir()
+        for name, folder in members.items():
+            for file in (f"{name}.pt2", f"{name}.safetensors"):
+                _link(artifacts_of(folder) / file, unfinished / ARTIFACTS / file)
+        _write_rest(unfinished, wanted)
+    return place
+
+
+def joined(members: list[Description]) -> Description:
+    """The description of an ensemble.
+
+    Raises:
+        ExportError: the members do not take the same images, or have other classes.
+    """
+    first = members[0]
+    for other in members[1:]:
+        if other.preprocessing != first.preprocessing:
+            raise ExportError(f"{other.members[0]} and {first.members[0]} differ in classes, image size, mean or std")
+    return replace(
+        first,
+        members=[name for each in members for name in each.members],
+        config_digests={name: digest for each in members for name, digest in each.config_digests.items()},
+        weights={name: digest for each in members for name, digest in each.weights.items()},
+    )
+
+
+def is_current(folder: Path, wanted: Description) -> bool:
+    """Whether the folder holds the model of this description. The commit may be another: what it reads is the same."""
+    try:
+        return replace(Description.read(folder), commit=wanted.commit) == wanted
+    except ValueError:
+        return False
+
+
+def _write_rest(folder: Path, description: Description) -> None:
+    """All but the programs and the weights."""
+    (folder / ARTIFACTS / FILE_NAME).write_text(description.text())
+    write_package(folder / "code")
+    write_mlmodel(folder, description)
+
+
+def _link(file: Path, place: Path) -> None:
+    try:
+        os.link(file, place)
+    except OSError:
+        shutil.copyfile(file, place)
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()[:16]
