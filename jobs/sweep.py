@@ -18,6 +18,7 @@ from platform.cluster.runtime_env import fork_server
 from platform.config.checks import CannotGoOn, ConfigError
 from platform.config.sections import Config, Experiment
 from platform.console import duration
+from platform.data.index import Index
 from platform.evaluation.report import mlflow_command
 from platform.experiment.destinations import require_copies
 from platform.experiment.folder import ExperimentFolder, MemberState, Record
@@ -71,7 +72,7 @@ def run(experiment: Experiment) -> int:
             if not planned.base.packed:  # as in jobs/train.py
                 planned = plan_sweep(experiment)
             record = folder.open(experiment, data, identity)
-            return _Sweep(planned, folder, record).run()
+            return _Sweep(planned, folder, record, data).run()
     except Interrupted as interrupted:
         again = "the same command without fresh=true" if config.fresh else "the same command"
         print(f"\n{interrupted}: {again} goes on: finished trials stay, the others from their newest checkpoints")
@@ -86,8 +87,8 @@ def run(experiment: Experiment) -> int:
 class _Sweep:
     """One launch of a sweep whose folder is locked."""
 
-    def __init__(self, planned: SweepPlan, folder: ExperimentFolder, record: Record) -> None:
-        self._planned, self._folder, self._record = planned, folder, record
+    def __init__(self, planned: SweepPlan, folder: ExperimentFolder, record: Record, data: Index) -> None:
+        self._planned, self._folder, self._record, self._data = planned, folder, record, data
         self._experiment = planned.base.experiment
         self._config = self._experiment.config
         self._store = self._open_store()
@@ -149,7 +150,7 @@ class _Sweep:
             Interrupted: by a signal; every MLflow run was ended as killed.
         """
         base = replace(self._planned.base, members=[])
-        runs = Runs(self._experiment, self._folder, self._record, [])
+        runs = Runs(self._experiment, self._folder, self._record, [], self._data)
         try:
             self._report_ends(runs)
             if train:

@@ -103,7 +103,7 @@ def run(experiment: Experiment, *, evaluate_again: bool = False) -> int:
             if not unfinished:
                 print(f"{experiment.name}: every member is finished; nothing to train (fresh=true trains anew)")
             if unreported:
-                outcome = _run_and_report(planned, folder, record, unfinished, unreported)
+                outcome = _run_and_report(planned, folder, record, data, unfinished, unreported)
             else:
                 outcome = _outcome(folder, planned)
                 outcome.waiting = deliver(experiment, folder)
@@ -145,14 +145,14 @@ def prepare_data(config: Config) -> Index:
 
 
 def _run_and_report(
-    planned: Plan, folder: ExperimentFolder, record: Record, unfinished: list[str], unreported: list[str]
+    planned: Plan, folder: ExperimentFolder, record: Record, data: Index, unfinished: list[str], unreported: list[str]
 ) -> Outcome:
     """Run the unfinished members, write the table, tell MLflow.
 
     Raises:
         Interrupted: by a signal, with every run closed as what it was.
     """
-    runs = Runs(planned.experiment, folder, record, unreported)
+    runs = Runs(planned.experiment, folder, record, unreported, data)
     try:
         if unfinished:
             run_members(planned, folder, record, unfinished, runs)

@@ -4,15 +4,19 @@ In: a name, and what the thread does. Out: a daemon: a process that ends does no
 """
 
 import logging
+import queue
 import sys
 import threading
 import traceback
 from collections.abc import Callable
 from pathlib import Path
+from typing import Generic, TypeVar
 
 from platform.text import first_line
 
 log = logging.getLogger("platform")
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 
 class DaemonThread:
@@ -44,3 +48,31 @@ class DaemonThread:
         except BaseException as error:  # be it SystemExit: there is nobody above to tell
             self.error = f"{type(error).__name__}: {first_line(error)}"
             log.warning("the %s thread has ended (%s)", self._thread.name, self.error)
+
+
+class Backlog(Generic[Item, Result]):
+    """A daemon thread that works on items one after another, in the order they came; `work` must not raise."""
+
+    def __init__(self, name: str, work: Callable[[Item], Result]) -> None:
+        self._work = work
+        self._given: queue.SimpleQueue[Item] = queue.SimpleQueue()
+        self._done: queue.SimpleQueue[Result] = queue.SimpleQueue()
+        self.waiting = 0  # items that were put and not taken
+        self.thread = DaemonThread(name, self._run)
+
+    def put(self, item: Item) -> None:
+        """Have an item worked on; returns at once."""
+        self.waiting += 1
+        self._given.put(item)
+
+    def take(self) -> list[Result]:
+        """The results that are there; returns at once."""
+        found = []
+        while not self._done.empty():
+            found.append(self._done.get())
+        self.waiting -= len(found)
+        return found
+
+    def _run(self) -> None:
+        while True:
+            self._done.put(self._work(self._given.get()))

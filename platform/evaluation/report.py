@@ -62,13 +62,18 @@ def write(scores: EnsembleScores, folder: Path, split: str = "val") -> list[Path
     return [markdown, comma_separated, picture]
 
 
-def metrics(by_views: dict[int, Scores], prefix: str) -> dict[str, float]:
-    """Scores as MLflow metrics: `val/top1_144_views` and so on, `test/...` of the test part."""
-    return {
-        f"{prefix}/{name}_{views}_views": value
-        for views, scores in by_views.items()
-        for name, value in scores.rates().items()
-    }
+def metrics(by_views: dict[int, Scores], split: str) -> dict[str, float]:
+    """Scores as MLflow metrics of their own names, the same for members, trials, single trainings and ensembles.
+
+    `accuracy/val_top1`, `accuracy/val_top5` and `loss/val` are at the largest number of views; by it are
+    `accuracy/val_top1_1_view`, `accuracy/val_top1_10_views`, `loss/val_10_views` ...; of the test split with `test`.
+    """
+    names = {"top1": f"accuracy/{split}_top1", "top5": f"accuracy/{split}_top5", "loss": f"loss/{split}"}
+    found = {}
+    for views, scores in by_views.items():
+        suffix = f"_{views}_view{'s' * (views > 1)}"
+        found |= {f"{names[kind]}{suffix}": value for kind, value in scores.rates().items()}
+    return found | {names[kind]: value for kind, value in by_views[max(by_views)].rates().items()}
 
 
 def mlflow_command(tracking: TrackingConfig) -> str:

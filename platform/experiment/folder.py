@@ -4,7 +4,7 @@ runs/NAME/experiment.json      resolved config, identity, keys of the runs in tr
                                changes since it was written are in experiment.jsonl
 runs/NAME/origin.json          what it was begun with: command, commit, packages, CPU and GPUs
 runs/NAME/members/MEMBER/      checkpoints/, weights.pt, probabilities/ (of test: probabilities-test/), state.json,
-                               attempts.json
+                               attempts.json, curve.jsonl, metrics.jsonl: every metric of every log step
 runs/NAME/table.{md,csv,png}   the results; scores.json: what they were made from; images.npz: what was said of each
                                image; of test: table-test, scores-test, images-test
 runs/NAME/tracking.jsonl       the queue for MLflow; tracking.delivered.json: how much of it is delivered
@@ -51,6 +51,7 @@ class MemberState:
     workers: int = 0  # of the newest start
     error: str = ""
     times: dict[str, float] = field(default_factory=dict)  # of the newest start: event -> seconds since the epoch
+    device: str = ""  # of the newest start: the GPU's or processor's name
 
 
 def suffix_of(split: str) -> str:
@@ -67,6 +68,7 @@ class MemberFolder:
         self.weights = path / "weights.pt"
         self.probabilities = self.probabilities_of("val")
         self._reports = path / "reports.jsonl"
+        self._series = path / "metrics.jsonl"
 
     def is_trained(self) -> bool:
         """Whether the training is finished."""
@@ -97,24 +99,45 @@ class MemberFolder:
             file.write(json.dumps([step, metrics, time.time()]) + "\n")
 
     def take_reports(self) -> list[tuple[int, dict[str, float], float]]:
-        """Read and remove the metrics of `keep_report`: (step, metrics, seconds since the epoch)."""
+        """The metrics of `keep_report`: (step, metrics, seconds since the epoch). They are taken once: `series` keeps
+        them."""
         try:
-            lines = self._reports.read_text().splitlines()
+            text = self._reports.read_text()
+            with self._series.open("a") as file:
+                file.write(text if text.endswith("\n") else f"{text}\n")
             self._reports.unlink()
         except FileNotFoundError:
             return []
-        found = []
-        for line in lines:
-            with contextlib.suppress(ValueError):  # torn by a kill
-                step, metrics, at = json.loads(line)
-                found.append((step, metrics, at))
-        return found
+        except OSError:  # a full disk: they are taken again, and no point is logged twice
+            return _reports(self._reports)
+        return _parsed(text)
+
+    def series(self) -> list[tuple[int, dict[str, float], float]]:
+        """All that `keep_report` was given, in order: of MLflow's long series this is the whole. Steps that a restart
+        trained again are there twice."""
+        return _reports(self._series) + _reports(self._reports)
 
     def set_state(self, state: MemberState) -> None:
         """Write the state, its error without secrets."""
         self.path.mkdir(parents=True, exist_ok=True)
         state.error = redacted(state.error)
         write_atomically(self.path / "state.json", json.dumps(asdict(state)) + "\n")
+
+
+def _reports(path: Path) -> list[tuple[int, dict[str, float], float]]:
+    try:
+        return _parsed(path.read_text())
+    except OSError:
+        return []
+
+
+def _parsed(text: str) -> list[tuple[int, dict[str, float], float]]:
+    found = []
+    for line in text.splitlines():
+        with contextlib.suppress(ValueError):  # torn by a kill
+            step, metrics, at = json.loads(line)
+            found.append((step, metrics, at))
+    return found
 
 
 @dataclass

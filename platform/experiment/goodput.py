@@ -31,6 +31,8 @@ class Attempt:
     workers: int = 1
     nodes: list[str] = field(default_factory=list)
     reason: str = UNDER_WAY  # why it ended
+    queued_s: float = 0.0  # for a lane, before `began`
+    evaluating_at: float = 0.0  # since when it evaluates all views; 0: it does not
 
     @property
     def training_s(self) -> float:
@@ -92,6 +94,45 @@ class Goodput:
             "goodput/lost_s": self.lost_s,
             "goodput/training_share": self.training_share,
         }
+
+
+@dataclass(frozen=True)
+class Times:
+    """What became of the seconds from a member's first launch to its end; they add up to these."""
+
+    queue_s: float = 0.0  # for a lane
+    starting_s: float = 0.0  # of processes, until their first step
+    training_s: float = 0.0  # from the first step to the last, with the evaluations of one view between them
+    repeated_s: float = 0.0  # the same of steps that were done before
+    evaluation_s: float = 0.0  # of all views, after the last step
+    idle_s: float = 0.0  # between launches, and after the last step of workers that then died
+
+    @classmethod
+    def of(cls, attempts: Sequence[Attempt]) -> "Times":
+        """Add up a member's attempts, in order."""
+        trained_s = Goodput.of(attempts).training_s
+        evaluated_s = idle_s = starting_s = 0.0
+        for number, attempt in enumerate(attempts):
+            first = attempt.first_step_at or attempt.evaluating_at or attempt.ended
+            last = attempt.last_step_at if attempt.first_step_at else first
+            starting_s += max(first - attempt.began, 0.0)
+            rest_s = max(attempt.ended - last, 0.0)
+            evaluated_s += rest_s if attempt.evaluating_at else 0.0
+            idle_s += 0.0 if attempt.evaluating_at else rest_s
+            if number:
+                idle_s += max(attempt.began - attempt.queued_s - attempts[number - 1].ended, 0.0)
+        return cls(
+            queue_s=sum(attempt.queued_s for attempt in attempts),
+            starting_s=starting_s,
+            training_s=trained_s,
+            repeated_s=sum(attempt.training_s for attempt in attempts) - trained_s,
+            evaluation_s=evaluated_s,
+            idle_s=idle_s,
+        )
+
+    def metrics(self) -> dict[str, float]:
+        """The metrics time/... for MLflow, in seconds."""
+        return {f"time/{name}": seconds for name, seconds in asdict(self).items()}
 
 
 def table(attempts: Sequence[Attempt]) -> str:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from platform.experiment.folder import ExperimentFolder
 from platform.experiment.goodput import LAUNCHER_LOST, UNDER_WAY, Attempt, read_attempts, write_attempts
+from platform.training.progress import TESTING
 
 if TYPE_CHECKING:
     from platform.lanes.mailbox import Beat, GroupEvent
@@ -59,7 +60,9 @@ class Attempts:
         attempt.from_step = max(beat.from_step, 0)
         attempt.first_step_at = beat.first_step_at
         if beat.step > attempt.reached:
-            attempt.reached, attempt.last_step_at = beat.step, beat.moved_at
+            attempt.reached, attempt.last_step_at = beat.step, beat.last_step_at or beat.moved_at
+        if beat.doing == TESTING and not attempt.evaluating_at:
+            attempt.evaluating_at = beat.at
         attempt.reached = max(attempt.reached, attempt.from_step)
         attempt.ended = beat.at
         self._changed.add(beat.member)
@@ -86,9 +89,23 @@ class Attempts:
         attempts = self._of[member]
         if attempts and attempts[-1].reason == UNDER_WAY:
             attempts[-1].reason, attempts[-1].ended = reason, at
-            self._lane_free_at[self._lane_of[member]] = at
-            self._notices.pop(self._lane_of[member], None)
+            self._free(self._lane_of[member], at)
             self._changed.add(member)
+
+    def _free(self, lane: int, at: float) -> None:
+        """A lane's member has left. The first beat of the next one may have come before this was told: until now it has
+        waited for the lane."""
+        self._lane_free_at[lane] = at
+        self._notices.pop(lane, None)
+        following = self._current(lane)
+        if following and self._of[following][-1].began < at:
+            attempt = self._of[following][-1]
+            attempt.began, attempt.queued_s = self._turn(following, min(at, attempt.started))
+            self._changed.add(following)
+
+    def _turn(self, member: str, began: float) -> tuple[float, float]:
+        """When a member's turn came, and how many seconds of this launch it had waited for it by then."""
+        return began, max(began - self._began[member], 0.0)
 
     def close(self, reason: str) -> None:
         """End all that are under way."""
@@ -111,10 +128,12 @@ class Attempts:
         if before and before[-1].reason == UNDER_WAY:
             self.end(beat.member, "its workers died", before[-1].ended)
         if before and before[-1].started >= self._launched:
-            began = before[-1].ended
+            began, queued_s = before[-1].ended, 0.0
         else:
-            began = self._lane_free_at.get(beat.lane, self._began[beat.member])
-        return Attempt(began, beat.started, max(beat.from_step, 0), workers=beat.world, nodes=[beat.node])
+            began, queued_s = self._turn(beat.member, self._lane_free_at.get(beat.lane, self._began[beat.member]))
+        return Attempt(
+            began, beat.started, max(beat.from_step, 0), workers=beat.world, nodes=[beat.node], queued_s=queued_s
+        )
 
     def _current(self, lane: int) -> str | None:
         """The member that a lane trains."""

@@ -45,7 +45,7 @@ class Follower:
         mailbox: Ray's handle of a Mailbox.
         live: file that says which process on which node is where, for people and job=chaos.
         stall_timeout_s: after which a worker that stalls ends itself.
-        runs: get the metrics.
+        runs: get the metrics, and when a member's workers come and go.
         console: gets states, metrics and warnings.
         attempts: get the heartbeats, and why worker groups are started again.
         before: called when messages have been fetched, before they are handed on: what it adds to `attempts` and
@@ -110,6 +110,7 @@ class Follower:
         messages, beats = self._drain()
         self._before()
         for beat in beats:
+            self._runs.begin(beat.member, beat.started)
             self._attempts.beat(beat)
             self._take_beat(beat)
         for message in messages:
@@ -119,6 +120,7 @@ class Follower:
                 case GroupEvent():
                     self._take_event(message)
         self._attempts.write()
+        self._runs.end_scored()
         self._write_live()
 
     def _take_beat(self, beat: Beat) -> None:
@@ -157,6 +159,8 @@ class Follower:
             case "ended":
                 self._console.state(message.member, message.text)
                 self._attempts.end(message.member, message.text, message.time)
+                self._attempts.write(now=True)  # MLflow is told what is on disk
+                self._runs.ended(message.member, message.time)
                 self._forget(message.member, message.time)
             case "unforked":
                 self._unforked.add(message.text, self._console.warn)

@@ -160,6 +160,7 @@ class Heartbeat:
             progress.doing,
             progress.stalled_s(),
             self._answered,
+            progress.last_step_at,
         )
 
 

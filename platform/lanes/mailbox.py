@@ -52,6 +52,7 @@ class Beat:
     doing: str
     stalled_s: float  # since anything moved
     answered: int = 0  # the newest question for a checkpoint that has its answer on disk
+    last_step_at: float = 0.0  # 0: none yet
 
     @property
     def moved_at(self) -> float:
@@ -131,8 +132,9 @@ class Mailbox:
         if self._behind.get(worker, (None,))[0] != beat.started:
             self._behind[worker] = beat.started, now - beat.at
         behind = self._behind[worker][1]
-        first_step_at = beat.first_step_at and beat.first_step_at + behind
-        return replace(beat, at=now, started=beat.started + behind, first_step_at=first_step_at)
+        first_step_at, last_step_at = (at and at + behind for at in (beat.first_step_at, beat.last_step_at))
+        started = beat.started + behind
+        return replace(beat, at=now, started=started, first_step_at=first_step_at, last_step_at=last_step_at)
 
     def drain(self, received: int) -> tuple[int, list[Message | GroupEvent], list[Beat]]:
         """What has come after number `received`: the number of the last, messages, and the newest beats. It is kept

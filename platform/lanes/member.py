@@ -22,6 +22,7 @@ from platform.lanes.group_callback import lost_a_peer
 from platform.lanes.heartbeat import Heartbeat
 from platform.lanes.lane import Lane, LaneMember
 from platform.lanes.mailbox import Sender, WarningForwarder
+from platform.lanes.system_metrics import device_name
 from platform.models.build import build
 from platform.text import first_line
 from platform.training.checkpoints import save_whole
@@ -64,6 +65,7 @@ def run_member(
         member_state.leave(folder, state, worker, sender)
         return
     state.error, state.times = "", {"started": time.time()}
+    state.device = device_name(worker.device)
     if worker.rank == 0:
         member_state.record(folder, state, sender)
     progress, curve = Progress(), CurveWriter(folder.path)

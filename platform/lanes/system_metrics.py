@@ -8,6 +8,8 @@ import psutil
 import pynvml
 import torch
 
+from platform.experiment.origin import cpu_model
+
 MEGABYTE = 1e6
 MIG = "MIG-"
 
@@ -21,6 +23,11 @@ def system_metrics() -> dict[str, float]:
         "system/system_memory_usage_percentage": memory.percent,
         "system/process_memory_megabytes": psutil.Process().memory_info().rss / MEGABYTE,
     }
+
+
+def device_name(device: torch.device) -> str:
+    """What a worker computes on: the GPU's name, or the processor's."""
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else cpu_model()
 
 
 class Gpu:

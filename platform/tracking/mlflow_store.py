@@ -1,49 +1,41 @@
 """MLflow as a replica of the tracking journal: each operation applied to it, idempotently.
 
-In: operations, in order. Out: runs on an MLflow server or in a database. The only module that imports MLflow, which
-takes seconds: `tracker.py` imports it in its thread.
+In: operations, in order. Out: runs on an MLflow server or in a database. MLflow takes seconds to import: `tracker.py`
+imports this module in its thread.
 """
 
 import logging
-import os
-import uuid
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from pathlib import Path
-from urllib.parse import unquote
 
-import mlflow
-import requests
-from mlflow.entities import Experiment, Metric, Param, RunStatus
+from mlflow.entities import Metric, Param, RunStatus
 from mlflow.exceptions import MlflowException
-from mlflow.store.db.utils import _initialize_tables as initialize_tables
-from mlflow.store.db.utils import create_sqlalchemy_engine
 from mlflow.tracking import MlflowClient
-from sqlalchemy.exc import SQLAlchemyError
 
-from platform.cluster.submission import database_file
-from platform.config.checks import ConfigError, require
 from platform.config.sections import TrackingConfig
-from platform.files import SUFFIX
-from platform.redaction import redacted, unsealed, without_secrets
+from platform.redaction import redacted, without_secrets
 from platform.text import first_line
-from platform.tracking.operations import Artifact, Finish, Metrics, Operation, Params, Start, Tag, Text
+from platform.tracking.mlflow_connection import NoRun, Unreachable, connect, experiment_id, refuses
+from platform.tracking.mlflow_inputs import log_inputs
+from platform.tracking.operations import (
+    Artifact,
+    Finish,
+    Inputs,
+    Metrics,
+    Operation,
+    Params,
+    Start,
+    Tag,
+    Text,
+    View,
+)
+from platform.tracking.views import GROUP_TAG, tag
 
 log = logging.getLogger("platform.tracking.tracker")
 METRICS_PER_BATCH, PARAMS_PER_BATCH, PARAM_LENGTH, TAG_LENGTH = 1000, 100, 6000, 8000  # MLflow's limits
-MODEL_TRAINING = "custom_model_development"  # kind of experiment whose MLflow page opens on runs, not on traces
 KEY_TAG = "platform.run"  # our key of a run, as a tag of it
-AUTH_STATUSES = (401, 403, 407)  # the credentials are wrong, not the operation: retried until somebody mends them
-RETRYABLE_STATUSES = (*AUTH_STATUSES, 408, 425, 429, 499)
-
-
-class Unreachable(Exception):
-    """No MLflow answers at the address, or its experiment cannot be used: no operation can be delivered."""
-
-
-class NoRun(Exception):
-    """An operation on a run that MLflow refused to make."""
+NO_END = 0  # milliseconds since the epoch: MLflow and its page take it as no end at all
 
 
 @dataclass
@@ -53,6 +45,7 @@ class DeliveredRun:
     id: str
     began: float  # seconds since the epoch
     newest: dict[str, int] = field(default_factory=dict)  # metric -> step of its newest point
+    experiment: str = ""  # MLflow's id
 
 
 class Replica:
@@ -99,7 +92,7 @@ class Replica:
         if self._client is None:
             try:
                 client = connect(self._tracking)
-                self._experiment_id = _experiment(client, self._tracking)
+                self._experiment_id = experiment_id(client, self._tracking)
             except Exception as error:  # also refusals: nothing can be delivered without an experiment
                 raise Unreachable(first_line(error)) from without_secrets(error)
             self._client = client
@@ -123,20 +116,27 @@ class Replica:
                 client.set_tag(self._id(run), key, _shortened(value, TAG_LENGTH))
             case Artifact(run, path, folder):
                 client.log_artifact(self._id(run), path, folder)
+            case Inputs(run, datasets):
+                log_inputs(client, self._id(run), datasets)
+            case View() as view:
+                self._show(client, view)
             case Finish(run, status, at_ms, if_running):
+                if if_running and run not in self.runs:
+                    return  # it never began
                 if not if_running or client.get_run(self._id(run)).info.status == "RUNNING":
                     client.set_terminated(self._id(run), status, at_ms)
 
     def _start(self, client: MlflowClient, start: Start) -> None:
         known = self.runs.get(start.run)
         if known and not self._is_gone(client, start.run):
-            self._take_up(client, known.id)
+            known.experiment = self._experiment_id
+            self._take_up(client, known.id, start)
             return
         if known:
             log.warning("MLflow run %s (%s) is gone; a new one takes its place", known.id, start.name)
             del self.runs[start.run]
         run_id = self._find(client, start.run) or self._create(client, start)
-        self.runs[start.run] = DeliveredRun(run_id, start.began)
+        self.runs[start.run] = DeliveredRun(run_id, start.began, experiment=self._experiment_id)
 
     def _remember(self, operation: Params | Text) -> None:
         opened = self._opened.get(operation.run, [])
@@ -165,10 +165,19 @@ class Replica:
                 return True
             raise
 
-    def _take_up(self, client: MlflowClient, run_id: str) -> None:
-        client.update_run(run_id, status=RunStatus.to_string(RunStatus.RUNNING))
-        for tag in {"error", "interrupted"} & client.get_run(run_id).data.tags.keys():
-            client.delete_tag(run_id, tag)
+    def _take_up(self, client: MlflowClient, run_id: str, start: Start) -> None:
+        """It runs again: without the end that it had, whose duration the page would show, and without its error."""
+        store = client._tracking_client.store  # the client itself cannot take an end back
+        store.update_run_info(run_id, RunStatus.RUNNING, NO_END, None)
+        there = client.get_run(run_id).data.tags
+        for key in {"error", "interrupted"} & there.keys():
+            client.delete_tag(run_id, key)
+        for key in {GROUP_TAG} & start.tags.keys() - there.keys():  # an earlier version made the run
+            client.set_tag(run_id, key, start.tags[key])
+
+    def _show(self, client: MlflowClient, view: View) -> None:
+        key, value = tag(view, self._id(view.run))
+        client.set_experiment_tag(self._experiment_id, key, value)
 
     def _find(self, client: MlflowClient, run: str) -> str | None:
         """The MLflow run that an earlier process has made, where it died before it noted its id."""
@@ -221,24 +230,6 @@ def _shortened(value: str, limit: int) -> str:
     return value if len(value) <= limit else value[: limit - len(mark)] + mark
 
 
-def ask(tracking: TrackingConfig) -> None:
-    """Check that MLflow answers and that its experiment can be used.
-
-    Raises:
-        ConfigError: nothing answers at `tracking.uri`, or its experiment is deleted.
-    """
-    try:
-        client = connect(tracking)
-        experiment = client.get_experiment_by_name(tracking.experiment)
-    except Exception as error:  # as in `deliver`
-        reason = first_line(error)
-        raise ConfigError(
-            f"no MLflow at tracking.uri={tracking.uri} ({reason}); check it, or start one"
-        ) from without_secrets(error)
-    if experiment and experiment.lifecycle_stage != "active":
-        raise ConfigError(_deleted(experiment))
-
-
 def histories(tracking: TrackingConfig, run_id: str, keys: Iterable[str]) -> dict[str, list[tuple[int, float]]]:
     """The points (step, value) of a run's metrics, in the order of logging.
 
@@ -259,114 +250,3 @@ def statuses(tracking: TrackingConfig, run_ids: Iterable[str]) -> list[str]:
     """The MLflow status of each run: RUNNING, FINISHED, FAILED or KILLED."""
     client = connect(tracking)
     return [client.get_run(run_id).info.status for run_id in run_ids]
-
-
-def connect(tracking: TrackingConfig) -> MlflowClient:
-    """Make a client for `tracking.uri`, without retries of its own: the journal's reader retries.
-
-    Raises:
-        ConfigError: MLflow would read another path out of the URI.
-    """
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
-    os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")  # it would print into our table
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
-    _escape_own_folder()
-    logging.getLogger("alembic").setLevel(logging.WARNING)
-    logging.getLogger("mlflow").setLevel(logging.CRITICAL)  # what it logs it also raises, at every attempt
-    _require_plain_path(tracking.uri)
-    if (file := database_file(tracking.uri)) is not None:
-        _make_database(file)
-    return MlflowClient(unsealed(tracking.uri))
-
-
-def _make_database(file: Path) -> None:
-    """Make a new SQLite database as a whole or not at all.
-
-    MLflow makes its tables one after another in the file itself; a process that is killed meanwhile leaves one that no
-    MLflow can use any more ("table ... already exists", seen in 3.17). What cannot be made here is left to MLflow.
-    """
-    if file.exists() or not file.parent.is_dir():
-        return
-    unfinished = file.with_name(f"{file.name}.{uuid.uuid4().hex[:12]}{SUFFIX}")
-    try:
-        engine = create_sqlalchemy_engine(f"sqlite:///{unfinished}")
-        initialize_tables(engine)
-        engine.dispose()
-        os.link(unfinished, file)  # unlike renaming it replaces no file that another process has made meanwhile
-    except (OSError, MlflowException, SQLAlchemyError) as error:
-        if not isinstance(error, FileExistsError):
-            log.debug("%s is not made beside its place (%s)", file, first_line(error))
-    finally:
-        unfinished.unlink(missing_ok=True)
-
-
-def _escape_own_folder() -> None:
-    """Double the % in MLflow's folder, which it gives to alembic in a configuration where % is a reference."""
-    folder = str(Path(mlflow.__file__).parent)
-    if "%" in folder:
-        from mlflow.store.db import utils
-
-        utils._get_package_dir = lambda: folder.replace("%", "%%")
-
-
-def _require_plain_path(uri: str) -> None:
-    """Refuse a path with %, which MLflow unquotes.
-
-    Raises:
-        ConfigError: MLflow would write to another folder.
-    """
-    if uri.startswith("sqlite"):
-        given = str(Path(uri.partition(":///")[2].partition("?")[0]).absolute())
-        plain = unquote(given)
-        require(given == plain, f"tracking.uri is {uri}: for {given} MLflow takes {plain}; give a path without %")
-
-
-def refuses(error: BaseException) -> bool:
-    """Whether an error is a refusal of this operation, by MLflow or a file, so that retrying is no use."""
-    if isinstance(error, MlflowException):
-        if error.error_code == "ENDPOINT_NOT_FOUND":  # another server answers at this address
-            return False
-        status = error.get_http_status_code()
-    elif isinstance(error, requests.HTTPError) and error.response is not None:
-        status = error.response.status_code
-    else:
-        missing = (NoRun, FileNotFoundError, IsADirectoryError, PermissionError, ValueError, TypeError)
-        return isinstance(error, missing) and not isinstance(error, requests.RequestException)
-    return 400 <= status < 500 and status not in RETRYABLE_STATUSES
-
-
-def _experiment(client: MlflowClient, tracking: TrackingConfig) -> str:
-    if experiment := client.get_experiment_by_name(tracking.experiment):
-        if experiment.lifecycle_stage != "active":
-            raise Unreachable(_deleted(experiment))
-        if moved := _moved(client, experiment, tracking.uri):
-            log.warning("%s", moved)
-        return experiment.experiment_id
-    return client.create_experiment(tracking.experiment, tags={"mlflow.experimentKind": MODEL_TRAINING})
-
-
-def _deleted(experiment: Experiment) -> str:
-    return (
-        f"MLflow experiment {experiment.name} is deleted; restore it (mlflow experiments restore --experiment-id "
-        f"{experiment.experiment_id}, or in its pages), or give another tracking.experiment"
-    )
-
-
-def _moved(client: MlflowClient, experiment: Experiment, uri: str) -> str | None:
-    """A warning where a database was moved or copied: MLflow keeps the absolute path of its artifacts in it."""
-    place = str(experiment.artifact_location)
-    if not uri.startswith("sqlite") or "://" in place.removeprefix("file://"):
-        return None
-    noted = Path(unquote(place.removeprefix("file://")))
-    database = Path(unquote(uri.partition(":///")[2].partition("?")[0])).absolute()
-    beside = database.parent / noted.parent.name / noted.name  # where they are if both were moved with their folder
-    if noted.exists() and (not beside.exists() or beside.samefile(noted)):
-        return None
-    if not beside.exists() and not client.search_runs([experiment.experiment_id], max_results=1):
-        return None  # nothing was written yet
-    there = f" ({beside} is not used)" if beside.exists() else ""
-    return (
-        f"the MLflow database {database} was moved: experiment {experiment.name} keeps its files in {noted}{there}, "
-        f"where new ones go, too; move them back, put a link there (ln -s {beside} {noted}), "
-        "or give another tracking.experiment"
-    )

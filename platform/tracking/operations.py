@@ -64,6 +64,37 @@ class Artifact:
 
 
 @dataclass(frozen=True)
+class DatasetInput:
+    """A data set that a run reads."""
+
+    name: str
+    digest: str  # of its index
+    source: str  # folder or URL of its shards
+    profile: dict[str, Any]  # counts
+    context: str  # training, validation or test
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """Note the data sets that a run reads; known ones stay."""
+
+    run: str
+    datasets: list[DatasetInput]
+
+
+@dataclass(frozen=True)
+class View:
+    """Have MLflow's page of the experiment show the runs of one parent; written again, it is replaced."""
+
+    run: str  # the parent's
+    key: str  # in the link
+    name: str
+    params: list[str]  # that get a column
+    group: str = ""  # value of the tag that the runs to show have; "": the children of the parent
+    at_ms: int = 0  # since the epoch
+
+
+@dataclass(frozen=True)
 class Finish:
     """End a run as FINISHED, FAILED or KILLED."""
 
@@ -73,7 +104,7 @@ class Finish:
     if_running: bool = False  # a run that has ended keeps its status
 
 
-Operation = Start | Params | Text | Metrics | Tag | Artifact | Finish
+Operation = Start | Params | Text | Metrics | Tag | Artifact | Inputs | View | Finish
 KINDS: dict[str, type[Operation]] = {
     "start": Start,
     "params": Params,
@@ -81,6 +112,8 @@ KINDS: dict[str, type[Operation]] = {
     "metrics": Metrics,
     "tag": Tag,
     "artifact": Artifact,
+    "inputs": Inputs,
+    "view": View,
     "finish": Finish,
 }
 NAMES = {kind: name for name, kind in KINDS.items()}
@@ -99,6 +132,9 @@ def decode(content: dict[str, Any]) -> Operation:
     """
     fields = dict(content)
     try:
-        return KINDS[fields.pop("do")](**fields)
+        kind = KINDS[fields.pop("do")]
+        if kind is Inputs:
+            fields["datasets"] = [DatasetInput(**each) for each in fields["datasets"]]
+        return kind(**fields)
     except (KeyError, TypeError) as error:
         raise ValueError(f"not an operation: {str(content)[:100]}") from error

@@ -1,73 +1,218 @@
-"""The MLflow runs of one experiment: a parent run, and a child run for each member or trial.
+"""The MLflow runs of one experiment: a parent run, and a child run for each member or trial, for as long as it takes.
 
-In: metrics while it runs, states and scores at the end. Out: entries of the experiment's tracking journal, which the
-tracker delivers. What a killed launcher has not reported, the next one reports.
+In: metrics while it runs, states and scores when a member or trial ends. Out: entries of the experiment's tracking
+journal, which the tracker delivers. What a killed launcher has not reported, the next one reports.
 """
 
 import contextlib
 import logging
+import time
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from platform.config.sections import Config, Experiment
+from platform.daemon_thread import Backlog
+from platform.data.index import Index
 from platform.evaluation import report
+from platform.evaluation.kept import scored
+from platform.evaluation.metrics import Scores
 from platform.evaluation.table import EnsembleScores
 from platform.experiment.folder import FINISHED, ExperimentFolder, MemberState, Record
-from platform.experiment.goodput import Goodput, read_attempts, table
+from platform.experiment.goodput import Goodput, Times, read_attempts, table
 from platform.experiment.origin import FILE as ORIGIN
+from platform.tracking import parameters, run_tags
+from platform.tracking.figures import datasets, interruptions, speed
 from platform.tracking.journal import Journal
+from platform.tracking.operations import View
+from platform.tracking.points import without_zeros
 from platform.tracking.tracker import Tracker, new_key
 
 log = logging.getLogger("platform")
 DESCRIPTION = "mlflow.note.content"  # what MLflow's page of a run shows as its description, in Markdown
 SMALL_ENOUGH_TO_UPLOAD = 100_000_000  # bytes; larger probabilities stay where they are, and the run says where
+KEY_LENGTH = 12  # of a view's, in the link
+SHOWN_PARAMS = 5  # columns of the view
 
 
 class Runs:
     """Open runs of an experiment; `report` or `interrupt` ends them, `close` ends the delivery."""
 
-    def __init__(self, experiment: Experiment, folder: ExperimentFolder, record: Record, names: list[str]) -> None:
-        """Start or resume the runs.
+    def __init__(
+        self,
+        experiment: Experiment,
+        folder: ExperimentFolder,
+        record: Record,
+        names: list[str],
+        data: Index | None = None,
+    ) -> None:
+        """Start or resume the parent's run; a member's starts with `begin`.
 
         Args:
             experiment: its config and members.
             folder: where the journal is.
             record: of the experiment; gets the keys of new runs.
-            names: members that are not finished.
+            names: members that are not reported.
+            data: what they read; None: not noted.
         """
-        self._folder, self._record, self._names = folder, record, list(names)
+        self._experiment, self._folder, self._record, self._data = experiment, folder, record, data
+        self._names = list(names)  # of runs that are not ended
+        self._members = [name for name in names if name in experiment.members]
+        self._begun: set[str] = set()
+        self._ended_at: dict[str, float] = {}  # seconds since the epoch
+        self._steps: dict[str, int] = {}  # of a whole training
         self._split = experiment.config.evaluation.split
         self._tracker = Tracker(experiment.config.tracking, Journal(folder.tracking))
-        is_new, parent = record.parent_run is None, record.parent_run or new_key()
-        record.parent_run = parent
+        self._scoring: Backlog[str, tuple[str, EnsembleScores | None]] | None = None
+        is_new, record.parent_run = record.parent_run is None, record.parent_run or new_key()
         for name in names:
             record.member_runs.setdefault(name, new_key())
         folder.write(record)  # first: if this process dies, the next one resumes these runs
-        self._tracker.start(experiment.name, _params(experiment.config), again=parent)
+        self._start_parent()
         if is_new and (origin := folder.path / ORIGIN).exists():
-            self._tracker.artifact(parent, origin)
-        for name in names:
-            run = record.member_runs[name]
-            self._tracker.start(name, _params(experiment.members[name]), parent=parent, again=run)
+            self._tracker.artifact(record.parent_run, origin)
+        self._end_left_open()
 
-        self._log_kept(*self._names)
+    def _start_parent(self) -> None:
+        experiment, parent = self._experiment, self._parent()
+        kind, config = run_tags.kind_of(experiment), experiment.config
+        values = {
+            run_tags.SWEEP: lambda: parameters.of_sweep(config),
+            run_tags.ENSEMBLE: lambda: parameters.of_ensemble(config, experiment.members.values()),
+            run_tags.TRAINING: lambda: parameters.parameters(config),
+        }[kind]()
+        tags = run_tags.of_parent(experiment, parent, self._data)
+        self._tracker.start(experiment.name, _whole(config), again=parent, parameters=values, tags=tags)
+        self._note_inputs(parent)
+        group = parent if kind == run_tags.ENSEMBLE else ""
+        shown = parameters.differing(experiment)[:SHOWN_PARAMS]
+        self._tracker.view(View(parent, self.view_key, experiment.name, shown, group, int(time.time() * 1000)))
 
-    def open(self, name: str, config: Config, params: dict[str, str]) -> None:
+    def _end_left_open(self) -> None:
+        """A launcher that was killed left its members' runs RUNNING: they ended with their attempts, until they begin
+        again."""
+        for name in self._members:
+            if attempts := read_attempts(self._folder.member(name).path):
+                run = self._record.member_runs[name]
+                self._tracker.finish(run, "KILLED", at=attempts[-1].ended or None, if_running=True)
+
+    @property
+    def view_key(self) -> str:
+        """Of the view of the runs, in the link."""
+        return self._parent()[:KEY_LENGTH]
+
+    def begin(self, name: str, at: float) -> None:
+        """Start or resume the run of a member whose workers are at work; nothing if that is done.
+
+        Args:
+            name: of the member.
+            at: since when, in seconds since the epoch.
+        """
+        if name in self._begun or name not in self._members:
+            return
+        config = self._experiment.members[name]
+        number = list(self._experiment.members).index(name)
+        self._start_child(name, config, parameters.parameters(config), number, at)
+
+    def open(self, name: str, config: Config, params: dict[str, Any]) -> None:
         """Start or resume the run of a sweep's trial.
 
         Args:
             name: of the trial.
-            config: its parameters.
+            config: its settings.
             params: more parameters, its values in the search space.
         """
         self._names.append(name)
-        run = self._record.member_runs.setdefault(name, new_key())
+        self._record.member_runs.setdefault(name, new_key())
         self._record.configs[name] = asdict(config)
         self._record.reported = [each for each in self._record.reported if each != name]  # it failed in a launch before
         self._folder.note_run(self._record, name)
-        self._tracker.start(name, _params(config), parent=self._parent(), again=run, params=params)
+        self._start_child(name, config, parameters.parameters(config) | params, len(self._record.member_runs) - 1)
+
+    def _start_child(
+        self, name: str, config: Config, values: parameters.Parameters, number: int, at: float | None = None
+    ) -> None:
+        self._begun.add(name)
+        run, parent = self._record.member_runs[name], self._parent()
+        tags = run_tags.of_child(self._experiment, config, parent, number, self._data)
+        self._tracker.start(name, _whole(config), parent=parent, again=run, parameters=values, tags=tags, began=at)
+        self._note_inputs(run)
         self._log_kept(name)
+
+    def _note_inputs(self, run: str) -> None:
+        if self._data:
+            self._tracker.inputs(run, datasets(self._experiment.config, self._data, self._split))
+
+    def log(self, name: str, step: int, metrics: dict[str, float], at: float) -> None:
+        """Log metrics of a member at a global step; `at` is the time in seconds since the epoch."""
+        self.begin(name, at)
+        if progress := metrics.get("progress"):
+            self._steps[name] = round(step / progress)
+        self._tracker.log(self._record.member_runs[name], step, metrics, at, total=self._steps.get(name))
+
+    def _log_kept(self, name: str) -> None:
+        """Log the metrics that workers have kept while no launcher was alive; known points are left out."""
+        for step, metrics, at in self._folder.member(name).take_reports():
+            self.log(name, step, metrics, at)
+
+    def ended(self, name: str, at: float) -> None:
+        """A member's workers have left it: its run ends as soon as it is scored, which another thread does.
+
+        Args:
+            name: of the member; of a sweep's trial only the time is noted, as `end` ends it.
+            at: when, in seconds since the epoch.
+        """
+        self._ended_at[name] = at
+        if name not in self._members or name not in self._names:
+            return
+        if self._is_finished(name):
+            self._scoring = self._scoring or Backlog("scoring", self._scored)
+            self._scoring.put(name)
+        else:
+            self._end_failed(name, self._folder.member(name).state())
+
+    def end_scored(self) -> None:
+        """End the runs of the members that are scored; returns at once."""
+        for name, scores in self._scoring.take() if self._scoring else []:
+            if scores and name in self._names:  # without scores `report` has more to say
+                self._end_finished(name, scores.members[name])
+
+    def _scored(self, name: str) -> tuple[str, EnsembleScores | None]:
+        member, views = self._folder.member(name), self._experiment.config.evaluation.views
+        try:
+            return name, scored({name: member.probabilities_of(self._split)}, views)
+        except Exception as error:  # the evaluation of the whole experiment says it
+            log.debug("%s is not scored (%s)", name, error)
+            return name, None
+
+    def _is_finished(self, name: str) -> bool:
+        return self._folder.member(name).is_finished(max(self._experiment.config.evaluation.views), self._split)
+
+    def _end_finished(self, name: str, scores: dict[int, Scores]) -> None:
+        """End the run of a member that is trained and evaluated, with its scores and files."""
+        run, member = self._record.member_runs[name], self._folder.member(name)
+        self._report_spent(name)
+        self._tracker.summary(run, report.metrics(scores, self._split))
+        self._tracker.artifact(run, member.weights, "model")
+        self._upload_probabilities(run, member.probabilities_of(self._split))
+        self._finish(name, "FINISHED")
+        if self._split == "val" and name not in self._record.reported:
+            self._record.reported.append(name)
+            self._folder.note_reported(name)
+
+    def _end_failed(self, name: str, state: MemberState) -> None:
+        """End the run of a member that is not finished, with the reason."""
+        done = self._is_done_but_for_test(name)
+        error = state.error or "its workers died without a message"
+        self._report_spent(name)
+        self._tracker.tag(self._record.member_runs[name], f"error-{self._split}" if done else "error", error)
+        self._finish(name, "FINISHED" if done else "FAILED")
+
+    def _finish(self, name: str, status: str) -> None:
+        """End a run as of when its workers left it."""
+        ended = self._ended_at.pop(name, None) or self._folder.member(name).state().times.get("ended")
+        self._names.remove(name)
+        self._tracker.finish(self._record.member_runs[name], status, at=ended)
 
     def end(
         self, name: str, status: str, tags: dict[str, str], figures: dict[str, float], *, again: bool = False
@@ -81,14 +226,14 @@ class Runs:
             figures: final metrics.
             again: the next launch reports it again.
         """
-        self._names.remove(name)
         self._log_kept(name)
-        self._report_goodput(name)
+        self._report_spent(name)
         run = self._record.member_runs[name]
         for key, value in tags.items():
             self._tracker.tag(run, key, value)
         self._tracker.summary(run, figures)
-        self._tracker.finish(run, status)
+        self._names.remove(name)
+        self._tracker.finish(run, status, at=self._ended_at.pop(name, None))
         if not again and name not in self._record.reported:
             self._record.reported.append(name)
             self._folder.note_reported(name)
@@ -100,61 +245,46 @@ class Runs:
         for path in files:
             self._tracker.artifact(parent, path, "report")
         self._tracker.tag(parent, DESCRIPTION, verdict)
+        self._tag_interruptions()
         self._tracker.finish(parent, status)
         self._folder.write(self._record)
-
-    def _log_kept(self, *names: str) -> None:
-        """Log the metrics that workers have kept while no launcher was alive; known points are left out."""
-        for name in names:
-            for step, metrics, at in self._folder.member(name).take_reports():
-                self._tracker.log(self._record.member_runs[name], step, metrics, at)
-
-    def log(self, name: str, step: int, metrics: dict[str, float], at: float) -> None:
-        """Log metrics of a member at a global step; `at` is the time in seconds since the epoch."""
-        self._tracker.log(self._record.member_runs[name], step, metrics, at)
 
     def report(self, states: dict[str, MemberState], scores: EnsembleScores | None, tables: list[Path]) -> None:
         """End every open run by its member's state, with scores and files.
 
         Args:
-            states: of all members that were open.
+            states: of all members.
             scores: of the evaluation; None if there was none.
             tables: files for the parent run.
         """
-        self._log_kept(*self._names)
-        self._report_goodput(*self._names)
-        for name in self._names:
-            run, state = self._record.member_runs[name], states[name]
+        for name in list(self._names):
+            state = states[name]
+            self.begin(name, state.times.get("started", time.time()))
+            self._log_kept(name)
             if state.state == FINISHED and scores:
-                self._tracker.summary(run, report.metrics(scores.members[name], prefix=self._split))
-                self._tracker.artifact(run, self._folder.member(name).weights, "model")
-                self._upload_probabilities(run, self._folder.member(name).probabilities_of(self._split))
-                self._tracker.finish(run, "FINISHED")
-                if self._split == "val":
-                    self._record.reported.append(name)
+                self._end_finished(name, scores.members[name])
             else:
-                done = self._is_done_but_for_test(name)
-                error = state.error or "its workers died without a message"
-                self._tracker.tag(run, f"error-{self._split}" if done else "error", error)
-                self._tracker.finish(run, "FINISHED" if done else "FAILED")
+                self._end_failed(name, state)
         parent = self._parent()
         if scores:
-            self._tracker.summary(parent, report.metrics(scores.ensemble, prefix=self._split))
+            self._tracker.summary(parent, report.metrics(scores.ensemble, self._split))
         for path in tables:
             self._tracker.artifact(parent, path)
+        self._tag_interruptions()
         failed = any(s.state != FINISHED and not self._is_done_but_for_test(name) for name, s in states.items())
         self._tracker.finish(parent, "FAILED" if failed else "FINISHED")
         self._folder.write(self._record)
 
     def interrupt(self, status: str, reason: str) -> None:
         """End every open run as `status` (KILLED or FAILED), finished members as FINISHED; tag them with `reason`."""
-        self._report_goodput(*self._names)
-        for name in self._names:
+        for name in [name for name in self._names if name in self._begun]:
+            self._report_spent(name)
             done = self._folder.member(name).state().state == FINISHED or self._is_done_but_for_test(name)
             if not done:
                 self._tracker.tag(self._record.member_runs[name], "interrupted", reason)
             self._tracker.finish(self._record.member_runs[name], "FINISHED" if done else status)
         self._tracker.tag(self._parent(), "interrupted", reason)
+        self._tag_interruptions()
         self._tracker.finish(self._parent(), status)
         with contextlib.suppress(OSError):  # where the disk is full, the changes are in experiment.jsonl
             self._folder.write(self._record)
@@ -163,14 +293,25 @@ class Runs:
         """Whether only an evaluation on the test split has failed or was interrupted, after a finished training."""
         return self._split != "val" and self._folder.member(name).is_finished(1)
 
-    def _report_goodput(self, *names: str) -> None:
-        """Log how each member's wall time was spent, and why each of its attempts ended."""
-        for name in names:
-            if attempts := read_attempts(self._folder.member(name).path):
-                run, found = self._record.member_runs[name], Goodput.of(attempts)
-                self._tracker.log(run, found.attempts, found.metrics())
-                self._tracker.tag(run, "attempts", found.newest_reasons)
-                self._tracker.tag(run, DESCRIPTION, table(attempts))
+    def _report_spent(self, name: str) -> None:
+        """Log how a member's wall time was spent, where and on what, and why each of its attempts ended."""
+        member, run = self._folder.member(name), self._record.member_runs[name]
+        if device := member.state().device:
+            self._tracker.tag(run, "device", device)
+        if not (attempts := read_attempts(member.path)):
+            return
+        found = Goodput.of(attempts)
+        self._tracker.log(run, found.attempts, found.metrics())
+        self._tracker.summary(run, without_zeros(Times.of(attempts).metrics()) | speed(member.series()))
+        self._tracker.tag(run, "host", ", ".join(sorted({node for attempt in attempts for node in attempt.nodes})))
+        self._tracker.tag(run, "attempts", found.newest_reasons)
+        self._tracker.tag(run, DESCRIPTION, table(attempts))
+
+    def _tag_interruptions(self) -> None:
+        """What came between in any member, also on the parent."""
+        all_attempts = {name: read_attempts(self._folder.member(name).path) for name in self._record.member_runs}
+        if found := interruptions(all_attempts):
+            self._tracker.tag(self._parent(), "interruptions", found)
 
     def close(self) -> int:
         """Wait for the delivery to MLflow; the number of entries still queued in the journal."""
@@ -189,9 +330,9 @@ class Runs:
             self._tracker.artifact(run, file, folder.name)
 
 
-def _params(config: Config) -> dict[str, Any]:
-    """A config as parameters, without the split that is evaluated: later evaluations may use another split, and MLflow
-    does not change a parameter. The prefix of the metrics tells the split."""
-    params = asdict(config)
-    del params["evaluation"]["split"]
-    return params
+def _whole(config: Config) -> dict[str, Any]:
+    """A config for `config.yaml`, without the split that is evaluated: later evaluations may use another one, and the
+    file stays. The names of the metrics tell the split."""
+    whole = asdict(config)
+    del whole["evaluation"]["split"]
+    return whole

@@ -4,6 +4,8 @@ In: runs, metrics, files and ends, from the launcher. Out: the same in MLflow, i
 any time (refusing, failing, hanging), and the launcher may be killed: then the next one delivers.
 """
 
+import contextlib
+import getpass
 import logging
 import os
 import threading
@@ -23,7 +25,22 @@ from platform.experiment.origin import environment, git_commit
 from platform.redaction import redacted
 from platform.text import first_line
 from platform.tracking.journal import Entry, Journal
-from platform.tracking.operations import Artifact, Finish, Metrics, Operation, Params, Start, Tag, Text, decode, encode
+from platform.tracking.operations import (
+    Artifact,
+    DatasetInput,
+    Finish,
+    Inputs,
+    Metrics,
+    Operation,
+    Params,
+    Start,
+    Tag,
+    Text,
+    View,
+    decode,
+    encode,
+)
+from platform.tracking.points import SYSTEM, is_kept
 
 if TYPE_CHECKING:
     from platform.tracking.mlflow_store import DeliveredRun, Replica
@@ -62,29 +79,36 @@ class Tracker:
         *,
         parent: str | None = None,
         again: str | None = None,
-        params: dict[str, str] | None = None,
+        parameters: dict[str, Any] | None = None,
+        tags: dict[str, str] | None = None,
+        began: float | None = None,
     ) -> str:
         """Start a run, or resume it.
 
         Args:
             name: shown by MLflow.
-            config: parameters, under dotted keys, and the artifact config.yaml.
+            config: the artifact config.yaml.
             parent: key of the parent run.
             again: key of a run to resume, or to make under this key.
-            params: more parameters.
+            parameters: dotted key -> value; None: all of `config`.
+            tags: more tags of a new run.
+            began: seconds since the epoch, of a run that is new; None: now.
 
         Returns:
             our key of the run.
         """
         run = again or new_key()
-        began = self._began.setdefault(run, time.time())
-        self._put(Start(run, name, parent, began, _tags()))
-        self._put(Params(run, {key: redacted(str(value)) for key, value in flatten(config).items()} | (params or {})))
+        began = self._began.setdefault(run, began or time.time())
+        values = flatten(config) if parameters is None else parameters
+        self._put(Start(run, name, parent, began, _tags() | (tags or {})))
+        self._put(Params(run, {key: redacted(str(value)) for key, value in values.items()}))
         self._put(Text(run, "config.yaml", OmegaConf.to_yaml(OmegaConf.create(config))))
         self._put(Text(run, "environment.txt", environment()))
         return run
 
-    def log(self, run: str, step: int, metrics: dict[str, float], at: float | None = None) -> None:
+    def log(
+        self, run: str, step: int, metrics: dict[str, float], at: float | None = None, total: int | None = None
+    ) -> None:
         """Log metrics. Steps that the run has already are left out: a restarted member repeats steps.
 
         Args:
@@ -92,12 +116,13 @@ class Tracker:
             step: global; for metrics named system/... the seconds since the run began are used instead.
             metrics: name -> value.
             at: seconds since the epoch; None: now.
+            total: steps of the whole run, by which long series are thinned; None: they are not.
         """
         at = at or time.time()
         points = []
         for key, value in metrics.items():
-            place = int(at - self._began.get(run, at)) if key.startswith("system/") else step
-            if place > self._newest.get((run, key), -1):
+            place = int(at - self._began.get(run, at)) if key.startswith(SYSTEM) else step
+            if is_kept(key, value, place, self._newest.get((run, key)), total):
                 self._newest[run, key] = place
                 points.append((key, float(value), place))
         if points:
@@ -116,9 +141,24 @@ class Tracker:
         """Upload a file into a folder of the run's artifacts; it must stay where it is until it is delivered."""
         self._put(Artifact(run, str(path.absolute()), folder))
 
-    def finish(self, run: str, status: str, *, if_running: bool = False) -> None:
-        """End a run as FINISHED, FAILED or KILLED; with `if_running`, only one that has not ended."""
-        self._put(Finish(run, status, int(time.time() * 1000), if_running))
+    def inputs(self, run: str, datasets: list[DatasetInput]) -> None:
+        """Note the data sets that a run reads."""
+        self._put(Inputs(run, datasets))
+
+    def view(self, view: View) -> None:
+        """Have MLflow's page show the runs of a parent as the link that is printed opens it."""
+        self._put(view)
+
+    def finish(self, run: str, status: str, *, at: float | None = None, if_running: bool = False) -> None:
+        """End a run as FINISHED, FAILED or KILLED.
+
+        Args:
+            run: key.
+            status: one of these.
+            at: seconds since the epoch; None: now.
+            if_running: only one that MLflow has, and that has not ended.
+        """
+        self._put(Finish(run, status, int((at or time.time()) * 1000), if_running))
 
     def close(self, wait_s: float = AWAY_S) -> int:
         """Wait for the delivery as long as it makes progress, then end the thread.
@@ -204,7 +244,7 @@ class Tracker:
                 self._say_refused(batch[0], error)
 
     def _leaves_out(self, replica: "Replica", error: Exception) -> bool:
-        from platform.tracking.mlflow_store import Unreachable, refuses
+        from platform.tracking.mlflow_connection import Unreachable, refuses
 
         if refuses(error):
             return True
@@ -268,7 +308,7 @@ def require_answer(tracking: TrackingConfig) -> None:
     Raises:
         ConfigError: nothing answers at `tracking.uri`, or its experiment is deleted.
     """
-    from platform.tracking.mlflow_store import ask  # MLflow takes seconds to import
+    from platform.tracking.mlflow_connection import ask  # MLflow takes seconds to import
 
     ask(tracking)
 
@@ -280,5 +320,6 @@ def _first_batch(entries: list[Entry]) -> list[Entry]:
 
 def _tags() -> dict[str, str]:
     tags = {"mlflow.source.name": "platform.launch", "mlflow.source.type": "LOCAL"}
-    tags |= {"mlflow.user": os.environ.get("USER", "unknown")}
+    with contextlib.suppress(KeyError, OSError):  # a container's user may have no name
+        tags |= {"mlflow.user": getpass.getuser()}
     return tags | ({"mlflow.source.git.commit": commit} if (commit := git_commit()) else {})

@@ -20,7 +20,7 @@ class Progress:
     def __init__(self) -> None:
         self.from_step = -1  # of the checkpoint this start went on from; not known yet
         self.step = 0  # global steps done
-        self.first_step_at = 0.0  # seconds since the epoch; 0: none yet
+        self.first_step_at = self.last_step_at = 0.0  # seconds since the epoch; 0: none yet
         self.doing = STARTING
         self.samples: Callable[[], str] = lambda: ""  # those of the step under way, for a message
         self._moved_at = time.monotonic()
@@ -35,8 +35,9 @@ class Progress:
 
     def at(self, step: int, doing: str) -> None:
         """Note how many global steps are done, and what comes next."""
-        if step > self.from_step and not self.first_step_at:
-            self.first_step_at = time.time()
+        if step > max(self.from_step, self.step):
+            self.last_step_at = time.time()
+            self.first_step_at = self.first_step_at or self.last_step_at
         self.step, self.doing, self._moved_at = step, doing, time.monotonic()
 
     def moved(self) -> None:

@@ -4,22 +4,24 @@ In: trials that begin or have ended. Out: entries of the tracking journal, throu
 probabilities takes minutes where they are many: while a sweep runs, a thread of its own does it.
 """
 
-import queue
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from platform.config.checks import CannotGoOn, ConfigError
 from platform.config.sections import Config
-from platform.daemon_thread import DaemonThread
+from platform.daemon_thread import Backlog
 from platform.evaluation import report
 from platform.evaluation.kept import scored
 from platform.experiment.folder import ExperimentFolder
 from platform.sweep.trial_store import FINISHED, STOPPED, Trial
 from platform.text import first_line
+from platform.tracking.parameters import ranges_apart
 from platform.tracking.runs import Runs
 
 AGAIN = "the same command evaluates it again"
-STATUS = {FINISHED: "FINISHED", STOPPED: "KILLED"}  # MLflow's words for ends; FAILED for others
+# MLflow's words for ends, FAILED for others. That a scheduler stops a weak trial is how a sweep should go.
+STATUS = {FINISHED: "FINISHED", STOPPED: "FINISHED"}
+STOPPED_EARLY = "stopped early"
 
 
 @dataclass(frozen=True)
@@ -39,8 +41,8 @@ class Results:
     views: list[int]  # evaluation.views
 
     def begin(self, runs: Runs, trial: Trial, config: Config) -> None:
-        """Open the MLflow run of a trial, with its values as `point.KEY`."""
-        runs.open(trial.name, config, {f"point.{key}": str(value) for key, value in trial.values.items()})
+        """Open the MLflow run of a trial, with its values as `point.KEY`; of a range as `point.KEY.min` and `.max`."""
+        runs.open(trial.name, config, ranges_apart({f"point.{key}": value for key, value in trial.values.items()}))
 
     def scored(self, trial: Trial) -> Scored:
         """Its figures; never raises: one trial's damaged files are not the sweep's end."""
@@ -53,7 +55,7 @@ class Results:
                 first_line(error) if isinstance(error, ConfigError) else f"{type(error).__name__}: {first_line(error)}"
             )
             return Scored(trial, error=cause)
-        return Scored(trial, report.metrics(scores.members[trial.name], prefix="val"))
+        return Scored(trial, report.metrics(scores.members[trial.name], "val"))
 
     def end(self, runs: Runs, found: Scored, warn: Callable[[str], None]) -> None:
         """Close the MLflow run of a trial that has ended, with its figures.
@@ -72,21 +74,12 @@ class Results:
         runs.end(trial.name, STATUS.get(trial.state, "FAILED"), tags, found.figures, again=bool(error))
 
 
-class Scoring:
-    """A thread that scores trials one after another, in the order in which they ended."""
+class Scoring(Backlog[Trial, Scored]):
+    """A thread that scores trials one after another, in the order in which they ended. A launcher that is interrupted
+    does not wait for it; the next one scores what is not reported."""
 
     def __init__(self, results: Results) -> None:
-        self._results = results
-        self._ended: queue.SimpleQueue[Trial] = queue.SimpleQueue()
-        self._scored: queue.SimpleQueue[Scored] = queue.SimpleQueue()
-        self.waiting = 0  # trials that were put and not taken
-        # A launcher that is interrupted does not wait for it; the next one scores what is not reported.
-        self._thread = DaemonThread("scoring", self._run)
-
-    def put(self, trial: Trial) -> None:
-        """Have a trial that has ended scored; returns at once."""
-        self.waiting += 1
-        self._ended.put(trial)
+        super().__init__("scoring", results.scored)
 
     def take(self) -> list[Scored]:
         """Those that are done; returns at once.
@@ -94,20 +87,13 @@ class Scoring:
         Raises:
             CannotGoOn: nothing will be any more.
         """
-        found = []
-        if not self._thread.is_alive():
-            raise CannotGoOn(f"the scoring thread has ended ({self._thread.error})")
-        while not self._scored.empty():
-            found.append(self._scored.get())
-        self.waiting -= len(found)
-        return found
-
-    def _run(self) -> None:
-        while True:
-            self._scored.put(self._results.scored(self._ended.get()))
+        if not self.thread.is_alive():
+            raise CannotGoOn(f"the scoring thread has ended ({self.thread.error})")
+        return super().take()
 
 
 def _tags(trial: Trial) -> dict[str, str]:
     reason = {"reason": trial.reason} if trial.reason else {}
     changes = {"changes": "; ".join(f"epoch {e:g}: {key}={value}" for e, key, value in trial.changes)}
-    return {"outcome": trial.state} | reason | (changes if trial.changes else {})
+    outcome = STOPPED_EARLY if trial.state == STOPPED else trial.state
+    return {"outcome": outcome} | reason | (changes if trial.changes else {})

@@ -54,10 +54,14 @@ def test_corrupt_samples_are_said():
     assert "3 corrupt left out" in terminal_table(some)
 
 
-def test_metrics_have_flat_names():
-    assert metrics({10: Scores(4, 3, 4, 2.0)}, "test") == {
-        "test/top1_10_views": 0.75, "test/top5_10_views": 1.0, "test/loss_10_views": 0.5,
+def test_metrics_are_named_by_split_and_views_and_the_best_sorts_first():
+    found = metrics({1: Scores(4, 2, 4, 4.0), 10: Scores(4, 3, 4, 2.0)}, "test")
+    assert found == {
+        "accuracy/test_top1": 0.75, "accuracy/test_top5": 1.0, "loss/test": 0.5,
+        "accuracy/test_top1_1_view": 0.5, "accuracy/test_top5_1_view": 1.0, "loss/test_1_view": 1.0,
+        "accuracy/test_top1_10_views": 0.75, "accuracy/test_top5_10_views": 1.0, "loss/test_10_views": 0.5,
     }  # fmt: skip
+    assert min(found) == "accuracy/test_top1"
 
 
 def test_the_command_that_opens_the_results(monkeypatch: pytest.MonkeyPatch):

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from platform.experiment.goodput import LAUNCHER_LOST, Attempt, Goodput, read_attempts, table, write_attempts
+from platform.experiment.goodput import LAUNCHER_LOST, Attempt, Goodput, Times, read_attempts, table, write_attempts
 
 
 def attempt(began: float, first: float, last: float, ended: float, *, steps: tuple[int, int], reason: str) -> Attempt:
@@ -98,3 +98,18 @@ def test_the_table_has_the_newest_attempts_and_survives_a_bar_in_a_reason():
     assert lines[-1].startswith("| 30 |")
     assert lines[-1].endswith("| a / b |")
     assert Goodput.of(attempts).newest_reasons.startswith("11: a | b; 12: ")
+
+
+def test_times_add_up_from_the_launch_to_the_end() -> None:
+    first = attempt(10, 30, 60, 70, steps=(0, 100), reason="rank 1 died")
+    first.queued_s = 10  # launched at 0
+    second = attempt(100, 120, 160, 175, steps=(50, 150), reason="finished")  # half of its steps again
+    second.queued_s, second.evaluating_at = 5, 162  # launched at 95
+    found = Times.of([first, second])
+    assert found == Times(
+        queue_s=15, starting_s=20 + 20, training_s=30 + 20, repeated_s=20, evaluation_s=15, idle_s=10 + (95 - 70)
+    )
+    assert sum(found.metrics().values()) == 175
+    only_evaluated = Attempt(0, 5, evaluating_at=8, ended=20, reason="finished")
+    assert Times.of([only_evaluated]) == Times(starting_s=8, evaluation_s=12)
+    assert Times.of([]) == Times()

@@ -24,6 +24,7 @@ from platform.sweep.trial_store import DIVERGED, FINISHED, OVER, STOPPED, WAITIN
 from platform.tracking.tracker import mlflow_ids
 from platform.training import learning_curve
 from platform.training.checkpoints import newest_step
+from platform.tune.results import STOPPED_EARLY
 from tests.jobs.conftest import Runner
 from tests.jobs.test_train_job import _wait
 
@@ -158,7 +159,7 @@ def test_a_sweep_stops_bad_trials_and_goes_on_after_a_kill_and_ctrl_c(launch: Ru
     (finalist,) = [name for name in runs if name.endswith("-s1")]
     assert parent.info.status == "KILLED"
     assert parent.data.tags["interrupted"] == "stopped by SIGINT"
-    assert {run.info.status for name, run in runs.items() if sweep.states()[name] == STOPPED} == {"KILLED"}
+    assert {run.info.status for name, run in runs.items() if sweep.states()[name] == STOPPED} == {"FINISHED"}
     # On a machine so fast that it came to its end in the seconds until then:
     trained, late = sweep.member(finalist).is_trained(), sweep.member(finalist).is_finished(views=1)
     if not trained:
@@ -227,17 +228,17 @@ def _check_runs(sweep: Sweep, trials: dict[str, Trial], finalist: str) -> None:
     assert set(runs) == set(trials)
     for name, trial in trials.items():
         data = runs[name].data
-        assert runs[name].info.status == ("FINISHED" if trial.state == FINISHED else "KILLED")
-        assert data.tags["outcome"] == trial.state
+        assert runs[name].info.status == "FINISHED"
+        assert data.tags["outcome"] == (FINISHED if trial.state == FINISHED else STOPPED_EARLY)
         assert float(data.params["point.optim.lr"]) == float(data.params["optim.lr"]) == trial.values["optim.lr"]
         assert data.params["point.sampling"] == trial.values["sampling"]
         assert data.params["seed"] == str(trial.seed)
         assert data.params["model.width"] == "0.1"
         if trial.state == STOPPED:
             assert data.tags["reason"].startswith("by asha, as number ")
-            assert not [key for key in data.metrics if key.startswith("val/top1_")]
+            assert not [key for key in data.metrics if key.startswith("accuracy/")]
         else:
-            assert data.metrics["val/top1_1_views"] == pytest.approx(sweep.top1(name)[-1], abs=0.01)
+            assert data.metrics["accuracy/val_top1_1_view"] == pytest.approx(sweep.top1(name)[-1], abs=0.01)
         for key in ("val/top1", "progress", "train/loss"):
             steps = sweep.history(runs[name], key)
             assert steps == sorted(set(steps))
@@ -326,8 +327,8 @@ def test_trials_of_several_workers_and_of_one_share_the_machine(launch: Runner):
     assert "warning" not in output
     nothing_is_left(process)
     _, runs = sweep.runs()
-    assert {name: run.info.status for name, run in runs.items()} == {
-        name: "FINISHED" if trial.state == FINISHED else "KILLED" for name, trial in trials.items()
+    assert {name: (run.info.status, run.data.tags["outcome"]) for name, run in runs.items()} == {
+        name: ("FINISHED", FINISHED if trial.state == FINISHED else STOPPED_EARLY) for name, trial in trials.items()
     }
     assert {runs[name].data.params["cluster.workers"] for name in ("p000-s0", "p002-s0")} == {"2"}
 
@@ -404,4 +405,5 @@ def test_hyperband_pauses_trials_and_goes_on_with_the_best(launch: Runner):
     assert sweep.history(runs["p003-s0"], "val/top1") == [EPOCH, 2 * EPOCH, 3 * EPOCH, 4 * EPOCH]
     assert runs["p003-s0"].info.status == "FINISHED"
     assert runs["p003-s0"].data.tags["attempts"] == "1: left by hyperband; 2: finished"
-    assert runs["p005-s0"].info.status == "KILLED"
+    assert runs["p005-s0"].info.status == "FINISHED"
+    assert runs["p005-s0"].data.tags["outcome"] == STOPPED_EARLY

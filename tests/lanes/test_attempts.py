@@ -1,6 +1,7 @@
 """The attempts, told hand-made beats and events of one or two lanes."""
 
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from platform.experiment.goodput import LAUNCHER_LOST, UNDER_WAY, Attempt, Goodp
 from platform.lanes import attempts
 from platform.lanes.attempts import Attempts
 from platform.lanes.mailbox import Beat, GroupEvent
+from platform.training.progress import TESTING
 
 
 class Clock:
@@ -83,6 +85,27 @@ def test_the_members_of_a_lane_wait_for_each_other_and_those_of_another_do_not(f
     assert [each.began for each in written(folder, "b")] == [1060]
     assert [(each.began, each.ended, each.reason) for each in written(folder, "c")] == [(1000, 1071, "rank 1 died")]
     assert [each.reason for each in written(folder)] == ["finished"]
+
+
+def test_a_beat_of_the_next_member_may_come_before_the_end_of_the_last_is_told(folder: ExperimentFolder) -> None:
+    launch = Attempts(folder, ["a", "b"])
+    launch.beat(beat(1050, 10, first_step_at=1015))
+    launch.beat(beat(1062, 5, member="b", started=1061, first_step_at=1062))
+    launch.end("a", "finished", 1060)
+    launch.end("b", "finished", 1100)
+    launch.write(now=True)
+    (found,) = written(folder, "b")
+    assert (found.began, found.queued_s) == (1060, 60)
+    assert written(folder)[0].queued_s == 0
+
+
+def test_the_last_step_is_not_the_end_of_the_evaluation_behind_it(folder: ExperimentFolder) -> None:
+    launch = Attempts(folder, ["a"])
+    launch.beat(replace(beat(1050, 10, first_step_at=1015), doing=TESTING, last_step_at=1040.0))
+    launch.end("a", "finished", 1060)
+    launch.write(now=True)
+    (found,) = written(folder)
+    assert (found.last_step_at, found.evaluating_at) == (1040, 1050)
 
 
 def test_a_launcher_that_died_leaves_attempts_and_they_are_gone_on_with(folder: ExperimentFolder, clock: Clock) -> None:

@@ -24,7 +24,7 @@ from platform.checkout import ROOT
 from platform.config.checks import ConfigError
 from platform.config.sections import TrackingConfig
 from platform.tracking.journal import Journal
-from platform.tracking.mlflow_store import connect
+from platform.tracking.mlflow_connection import connect
 from platform.tracking.operations import Params, Start, Text, encode
 from platform.tracking.tracker import Tracker, mlflow_ids, new_key, require_answer
 
@@ -521,10 +521,10 @@ def test_a_process_killed_while_it_makes_the_database_leaves_none(tmp_path: Path
     """MLflow itself leaves half of the tables, and never uses the file again."""
     code = f"""import os
 from platform.config.sections import TrackingConfig
-from platform.tracking import mlflow_store
-whole = mlflow_store.initialize_tables
-mlflow_store.initialize_tables = lambda engine: (whole(engine), os._exit(9))
-mlflow_store.connect(TrackingConfig(uri="sqlite:///{tmp_path}/mlflow.db"))"""
+from platform.tracking import mlflow_connection
+whole = mlflow_connection.initialize_tables
+mlflow_connection.initialize_tables = lambda engine: (whole(engine), os._exit(9))
+mlflow_connection.connect(TrackingConfig(uri="sqlite:///{tmp_path}/mlflow.db"))"""
     killed = subprocess.run([sys.executable, "-c", code], cwd=ROOT, timeout=120, check=False)
     assert killed.returncode == 9
     assert not (tmp_path / "mlflow.db").exists()

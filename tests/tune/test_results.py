@@ -18,6 +18,9 @@ from platform.tune.results import Results, Scored, Scoring
 from tests.counting import Cost, cost_of
 from tests.evaluation.test_ensemble import member
 
+KINDS = ("accuracy/val_top1", "accuracy/val_top5", "loss/val")
+NAMES = {f"{kind}{views}" for kind in KINDS for views in ("", "_1_view", "_10_views")}
+
 
 def trial(point: int, state: str = FINISHED) -> Trial:
     return Trial(name_of(point, 0), point, {"optim.lr": 0.1}, 0, [], state)
@@ -59,7 +62,7 @@ def test_scores_are_computed_beside_and_an_error_is_one_line_of_that_trial(tmp_p
     first, second, stopped, without = taken(scoring, 4)
     assert scoring.waiting == 0
     assert [each.trial for each in (first, second, stopped, without)] == trials
-    assert set(first.figures) == {f"val/{kind}_{views}_views" for kind in ("top1", "top5", "loss") for views in (1, 10)}
+    assert set(first.figures) == NAMES
     assert first.error == second.error == stopped.error == ""
     assert stopped.figures == without.figures == {}
     assert without.error.startswith("the probabilities of p003-s0 in ")

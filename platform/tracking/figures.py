@@ -1,0 +1,66 @@
+"""What MLflow is told of a member that is neither a score nor a setting: its mean speed, its data, what came between.
+
+In: the series of its metrics, its attempts, the index of its data. Out: metrics, data sets, and a line of text.
+"""
+
+from collections.abc import Mapping, Sequence
+
+from platform.config.sections import Config
+from platform.data.index import Index
+from platform.experiment.goodput import Attempt
+from platform.tracking.operations import DatasetInput
+
+SPEED = "train/images_per_s"
+CONTEXTS = {"train": "training", "val": "validation", "test": "test"}  # MLflow's words for splits
+# How attempts end that nothing interrupted, as workers and schedulers say it.
+ORDINARY = ("finished", "stopped", "diverged", "failed", "left by ")
+SHOWN = 20  # interruptions in a tag
+
+Series = Sequence[tuple[int, dict[str, float], float]]
+
+
+def speed(series: Series) -> dict[str, float]:
+    """The mean images/s of a training as a metric: all images over all seconds of training, without evaluations.
+
+    Args:
+        series: (step, metrics, seconds since the epoch); steps that were trained twice count once, as the last time.
+    """
+    speeds = {step: metrics[SPEED] for step, metrics, _ in series if metrics.get(SPEED)}
+    images = seconds = 0.0
+    before = 0
+    for step in sorted(speeds):
+        images += step - before  # in batches, as all are of one size
+        seconds += (step - before) / speeds[step]
+        before = step
+    return {"speed/images_per_s": images / seconds} if seconds else {}
+
+
+def datasets(config: Config, data: Index, split: str) -> list[DatasetInput]:
+    """The training images and those of the evaluated split as data sets of MLflow's."""
+    found = []
+    for name in ("train", split):
+        part = data.split(name)
+        profile = {
+            "images": part.samples,
+            "shards": len(part.shards),
+            "classes": config.data.classes,
+            "packed_from": data.packing.get("source"),
+        }
+        found.append(DatasetInput(f"{config.data.name} {name}", part.digest, data.url, profile, CONTEXTS[name]))
+    return found
+
+
+def interruptions(attempts_of: Mapping[str, Sequence[Attempt]]) -> str:
+    """Every attempt of every member that something ended before its time: `MEMBER: REASON; ...`; empty: there is none.
+
+    Args:
+        attempts_of: member -> its attempts, in order.
+    """
+    found = [
+        f"{member}, attempt {number}: {attempt.reason}"
+        for member, attempts in attempts_of.items()
+        for number, attempt in enumerate(attempts, 1)
+        if attempt.reason and not attempt.reason.startswith(ORDINARY)
+    ]
+    left_out = f"; and {len(found) - SHOWN} more" if len(found) > SHOWN else ""
+    return "; ".join(found[:SHOWN]) + left_out

@@ -1,0 +1,134 @@
+"""The parameters of an MLflow run: of a config those settings that the job uses, with the values they had.
+
+In: a config. Out: dotted key -> value, without lists of two numbers that mean a range: these are KEY.min and KEY.max,
+so that they can be sorted and plotted. What is left out stands in `config.yaml` among the artifacts.
+"""
+
+from collections.abc import Iterable
+from dataclasses import asdict
+from typing import Any
+
+from platform.config.identity import flatten
+from platform.config.sections import Config, Experiment
+from platform.data.storage import is_remote
+
+Parameters = dict[str, Any]
+
+OF_OTHER_JOBS = ("pack", "bench", "chaos", "promote", "sweep", "ensemble")
+NOT_OF_THE_RESULT = ("name", "job", "fresh", "output_dir", "tracking.required", "tracking.system_metrics_every_s")
+# Later evaluations may use another split, and MLflow does not change a parameter: the metrics' names tell it.
+CHANGING = ("evaluation.split",)
+OF_PACKING = (
+    "source",
+    "val_fraction",
+    "samples_per_shard",
+    "shorter_side",
+    "jpeg_quality",
+    "value_range",
+    "duplicates",
+)
+OF_CLUSTERS = ("workers", "cpus_per_worker", "gpus_per_worker", "lanes")  # what of `cluster` is a parameter
+RANGES = ("sampling.area", "sampling.aspect", "sampling.photometric_range")
+
+# (setting, value) -> settings that are without effect then. Of a value that is not here all count as used.
+UNUSED: dict[tuple[str, object], tuple[str, ...]] = {
+    ("schedule.name", "constant"): ("factor", "every_epochs", "final", "power", "initial", "rise"),
+    ("schedule.name", "step_decay"): ("final", "power", "initial", "rise"),
+    ("schedule.name", "linear"): ("factor", "every_epochs", "power", "initial", "rise"),
+    ("schedule.name", "cosine"): ("factor", "every_epochs", "power", "initial", "rise"),
+    ("schedule.name", "polynomial"): ("factor", "every_epochs", "initial", "rise"),
+    ("schedule.name", "one_cycle"): ("factor", "every_epochs", "power"),
+    ("sampling.method", "random_square"): ("area", "aspect"),
+    ("sampling.method", "centre_square"): ("area", "aspect"),
+    ("sampling.photometric", False): ("photometric_range", "lighting_std"),
+    ("training.averaging", "polyak"): ("averaging_epochs",),
+    ("training.averaging", "ema"): ("averaging_start",),
+    ("training.averaging", "none"): ("averaging_start", "averaging_epochs"),
+    ("training.bad_steps", "stop"): ("max_bad_steps",),
+    ("sweep.search", "grid"): ("points",),
+    ("sweep.scheduler", "none"): ("grace_epochs", "reduction", "mutate"),
+    ("sweep.scheduler", "asha"): ("mutate",),
+    ("sweep.scheduler", "hyperband"): ("grace_epochs", "mutate"),
+    ("sweep.scheduler", "median"): ("reduction", "mutate"),
+    ("sweep.scheduler", "pbt"): ("reduction",),
+}
+
+
+def parameters(config: Config) -> Parameters:
+    """The settings that a training with this config uses; `sampling.mirror` as it really was: `data.mirror` rules."""
+    flat = flatten(asdict(config))
+    flat["sampling.mirror"] = config.sampling.mirror and config.data.mirror
+    if config.sampling.method != "area_aspect":
+        del flat["data.min_crop_area"]
+    return _in_use(flat, _dropped(config))
+
+
+def of_ensemble(config: Config, members: Iterable[Config]) -> Parameters:
+    """What the members of an ensemble have in common, and by its name how each differs."""
+    each = [parameters(member) for member in members] or [parameters(config)]
+    common = {key: value for key, value in each[0].items() if all(other.get(key, ...) == value for other in each)}
+    return common | flatten({"ensemble": {"members": asdict(config)["ensemble"]["members"]}})
+
+
+def of_sweep(config: Config) -> Parameters:
+    """What the trials of a sweep have in common, and how the sweep chose them."""
+    swept = [str(key) for key in config.sweep.space]
+    common = {
+        key: value
+        for key, value in parameters(config).items()
+        if not any(key == each or key.startswith(f"{each}.") for each in swept)
+    }
+    return common | _in_use(flatten({"sweep": asdict(config.sweep)}), set())
+
+
+def differing(experiment: Experiment) -> list[str]:
+    """The parameters by which a sweep's trials or an ensemble's members differ, the telling ones first."""
+    if experiment.config.job == "sweep":
+        return [f"point.{key}" for key in experiment.config.sweep.space]
+    each = [parameters(member) for member in experiment.members.values()]
+    keys = sorted(
+        {key for values in each for key in values if any(other.get(key, ...) != values[key] for other in each)}
+    )
+    return sorted(keys, key=lambda key: (not key.endswith(".name"), key.startswith(("seed", "order_seed"))))
+
+
+def ranges_apart(values: Parameters, keys: Iterable[str] | None = None) -> Parameters:
+    """The same with KEY.min and KEY.max in the place of two numbers in a list.
+
+    Args:
+        values: dotted key -> value.
+        keys: that are ranges; None: all of that form are.
+    """
+    found: Parameters = {}
+    for key, value in values.items():
+        is_pair = isinstance(value, list | tuple) and len(value) == 2 and all(map(_is_number, value))
+        if is_pair and (keys is None or key in keys):
+            found |= {f"{key}.min": value[0], f"{key}.max": value[1]}
+        else:
+            found[key] = value
+    return found
+
+
+def _dropped(config: Config) -> set[str]:
+    """Sections and keys that a training does not use."""
+    of_cluster = {f"cluster.{key}" for key in asdict(config.cluster) if key not in OF_CLUSTERS}
+    caches = {"storage"} if not is_remote(config.data.shards) else set()
+    packing = {f"data.{key}" for key in OF_PACKING}
+    return {*OF_OTHER_JOBS, *NOT_OF_THE_RESULT, *CHANGING} | of_cluster | caches | packing
+
+
+def _in_use(flat: Parameters, dropped: set[str]) -> Parameters:
+    """Without sections and keys in `dropped`, what is without effect, and what has no value."""
+    for (setting, value), unused in UNUSED.items():
+        if setting in flat and flat[setting] == value:
+            dropped = dropped | {f"{setting.partition('.')[0]}.{key}" for key in unused}
+    kept = {
+        key: value
+        for key, value in flat.items()
+        if value is not None and value != {} and not any(key == each or key.startswith(f"{each}.") for each in dropped)
+    }
+    return ranges_apart(kept, RANGES)
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)

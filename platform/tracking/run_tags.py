@@ -1,0 +1,68 @@
+"""The tags that our MLflow runs begin with: which kind of run, of which experiment, by which command, on what data.
+
+In: an experiment. Out: tags for its parent run and for each member or trial.
+"""
+
+import re
+import shlex
+from pathlib import Path
+
+from platform.checkout import ROOT
+from platform.config.sections import Config, Experiment
+from platform.data.index import Index
+from platform.overrides import key_of, value_of
+from platform.redaction import redacted
+from platform.tracking.views import GROUP_TAG
+
+TRAINING, ENSEMBLE, MEMBER, SWEEP, TRIAL = "training", "ensemble", "member", "sweep", "trial"  # values of `kind`
+# Colours of the page's lines that stay apart, also for people who see fewer: Okabe and Ito's, then darker ones.
+COLOURS = (
+    "#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#8C6BB1",
+    "#7F7F7F", "#00468B", "#A65628", "#006D2C", "#C51B7D",
+)  # fmt: skip
+PROMOTED = re.compile(r"^# Written by job=promote on \S+ from (?P<sweep>.+), run at (?P<commit>.+)\.$", re.MULTILINE)
+
+
+def kind_of(experiment: Experiment) -> str:
+    """What the parent run is: a training of one network, an ensemble or a sweep."""
+    if experiment.config.job == "sweep":
+        return SWEEP
+    return ENSEMBLE if experiment.config.ensemble.members else TRAINING
+
+
+def of_parent(experiment: Experiment, group: str, data: Index | None) -> dict[str, str]:
+    """The tags of the parent run; `group` is its key."""
+    tags = {"kind": kind_of(experiment), GROUP_TAG: group, "seed": str(experiment.config.seed)}
+    tags["command"] = command(experiment)
+    if data:
+        tags["data"] = data_digests(data)
+    if promoted := lineage(experiment):
+        tags["lineage"] = promoted
+    return tags
+
+
+def of_child(experiment: Experiment, config: Config, group: str, number: int, data: Index | None) -> dict[str, str]:
+    """The tags of a member's or trial's run; `number` counts them, for its colour."""
+    own = TRIAL if kind_of(experiment) == SWEEP else MEMBER
+    shared = of_parent(experiment, group, data)
+    return shared | {"kind": own, "seed": str(config.seed), "mlflow.runColor": COLOURS[number % len(COLOURS)]}
+
+
+def command(experiment: Experiment) -> str:
+    """The command line that runs the experiment again, without passwords."""
+    return redacted(shlex.join(["python", "-m", "platform.launch", *experiment.overrides]))
+
+
+def data_digests(data: Index) -> str:
+    """Which images they are: for each split a digest of its shards."""
+    return ", ".join(f"{name} {split.digest}" for name, split in data.splits.items())
+
+
+def lineage(experiment: Experiment) -> str | None:
+    """The sweep that a promoted experiment comes from, as `job=promote` has noted it in the experiment's file."""
+    chosen = [value_of(each) for each in experiment.overrides if key_of(each).lstrip("+") == "experiment"]
+    for name in chosen:
+        file = ROOT / "conf" / "experiment" / f"{Path(str(name)).name}.yaml"
+        if file.is_file() and (found := PROMOTED.search(file.read_text(encoding="utf-8"))):
+            return f"promoted from the sweep {found['sweep']}, run at {found['commit']}"
+    return None

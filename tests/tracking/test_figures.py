@@ -1,0 +1,55 @@
+"""Speed, data sets and interruptions as MLflow gets them."""
+
+from pathlib import Path
+
+import pytest
+
+from platform.config.sections import Config, DataConfig
+from platform.data.index import read_index
+from platform.experiment.folder import MemberFolder
+from platform.experiment.goodput import Attempt
+from platform.tracking.figures import datasets, interruptions, speed
+
+
+def at(step: int, images_per_s: float) -> tuple[int, dict[str, float], float]:
+    return step, {"train/images_per_s": images_per_s}, 0.0
+
+
+def test_the_mean_speed_is_all_images_over_all_seconds_and_steps_trained_again_count_once():
+    assert speed([at(10, 100.0), at(20, 50.0)]) == {"speed/images_per_s": pytest.approx(20 / (10 / 100 + 10 / 50))}
+    assert speed([at(10, 1.0), at(20, 50.0), at(10, 100.0), (15, {"val/top1": 0.5}, 0.0)]) == {
+        "speed/images_per_s": pytest.approx(20 / (10 / 100 + 10 / 50))
+    }
+    assert speed([(10, {"val/top1": 0.5}, 0.0), at(10, 0.0)]) == {}
+
+
+def test_every_metric_of_every_step_stays_in_the_members_folder(tmp_path: Path):
+    folder = MemberFolder(tmp_path)
+    folder.keep_report(1, {"train/loss": 2.0})
+    assert [step for step, _, _ in folder.take_reports()] == [1]
+    assert folder.take_reports() == []
+    folder.keep_report(2, {"train/loss": 1.0})
+    assert [(step, metrics) for step, metrics, _ in folder.series()] == [
+        (1, {"train/loss": 2.0}),
+        (2, {"train/loss": 1.0}),
+    ]
+
+
+def test_data_sets_have_digest_and_counts(digits_data: DataConfig):
+    data = read_index(digits_data.shards)
+    train, val = datasets(Config(data=digits_data), data, "val")
+    assert (train.context, val.context) == ("training", "validation")
+    assert (train.digest, val.digest) == (data.split("train").digest, data.split("val").digest)
+    assert val.profile["images"] == 359
+    assert val.source == data.url
+
+
+def test_what_came_between_is_told_and_ordinary_ends_are_not():
+    ends = ["rank 1 died", "the launcher died", "finished"]
+    attempts = [Attempt(0, 0, reason=reason) for reason in ends]
+    stopped = [Attempt(0, 0, reason="left by hyperband"), Attempt(0, 0, reason="stopped")]
+    assert interruptions({"one": attempts, "p000-s0": stopped, "new": [Attempt(0, 0)]}) == (
+        "one, attempt 1: rank 1 died; one, attempt 2: the launcher died"
+    )
+    assert interruptions({"two": attempts[2:]}) == ""
+    assert interruptions({f"m{n}": attempts[:1] for n in range(23)}).endswith("; and 3 more")
