@@ -7,7 +7,6 @@ any time (refusing, failing, hanging), and the launcher may be killed: then the 
 import contextlib
 import getpass
 import logging
-import os
 import threading
 import time
 import uuid
