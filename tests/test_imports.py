@@ -12,7 +12,8 @@ from platform.checkout import ROOT
 
 # Each may import those below it.
 ROOMS = (
-    "launch", "jobs", "compose", "tune", "lanes", "sweep", "bench", "chaos", "tracking", "kubernetes", "export",
+    "launch", "jobs", "compose", "serving", "prediction", "tune", "lanes", "sweep",
+    "bench", "chaos", "tracking", "kubernetes", "export",
     "experiment",
     "training", "evaluation", "packing", "models", "data", "cluster", "daemon_thread", "config", "console", "files",
     "signals", "text", "redaction", "changes", "locks", "overrides", "checkout",
@@ -21,7 +22,16 @@ KNOWN_TO = {
     "mlflow": ("platform.tracking.mlflow_", "platform.export.pyfunc"),  # the latter is copied into models, for MLflow
     "hydra": ("platform.launch", "platform.compose"),
     "kubernetes": ("platform.kubernetes.client",),
-    "ray": ("jobs.pack", "platform.cluster", "platform.lanes", "platform.tune", "platform.chaos", "platform.bench"),
+    "ray": (
+        "jobs.pack",
+        "platform.cluster",
+        "platform.lanes",
+        "platform.tune",
+        "platform.chaos",
+        "platform.bench",
+        "platform.prediction.on_ray",
+        "platform.serving",
+    ),
 }
 
 

@@ -24,6 +24,11 @@ PATHS = (
     "bench.json",
     "bench.photos",
     "promote.sweep",
+    "predict.images",
+    "predict.model",
+    "predict.output",
+    "predict.sheet",
+    "serve.model",
     "tracking.uri",
 )
 # In front of a path, also of sqlite:///~/mlflow.db, file:~/mlruns and torchvision:CIFAR10@~/data.

@@ -41,6 +41,14 @@ def require_at_least(key: str, value: float, limit: float) -> None:
     require(value >= limit, f"{key} is {value}; give at least {limit:g}")
 
 
+VIEW_COUNTS = (1, 10, 144)  # crops of an image: see `platform/evaluation/views.py`
+
+
+def require_views(key: str, views: int | None) -> None:
+    """`views` is a number of crops that there is, or None."""
+    require(views is None or views in VIEW_COUNTS, f"{key} is {views}; give {', '.join(map(str, VIEW_COUNTS))} or null")
+
+
 def require_seed(key: str, value: int) -> None:
     """`value` fits into 64 bits: PyTorch refuses more, and the order of the samples would ignore the rest."""
     require(-(2**63) <= value < 2**64, f"{key} is {value}; give a whole number from {-(2**63)} to {2**64 - 1}")

@@ -24,6 +24,8 @@ NOT_IDENTITY = (
     "sweep",
     "promote",
     "reproduce",
+    "predict",
+    "serve",
 )
 # What the shards hold is part of the identity (see `experiment.fingerprint`); where they are is not.
 NOT_IDENTITY_NESTED = {

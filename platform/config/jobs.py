@@ -1,9 +1,9 @@
-"""The settings of the jobs that are no training: pack, bench, chaos, sweep, promote, reproduce."""
+"""The settings of the jobs that are no training: pack, bench, chaos, sweep, promote, reproduce, predict, serve."""
 
 from dataclasses import dataclass, field
 from typing import Any
 
-from platform.config.checks import require, require_at_least, require_choice, seal
+from platform.config.checks import require, require_at_least, require_choice, require_views, seal
 
 PACK_ACTIONS = ("write", "verify", "index")
 
@@ -162,3 +162,65 @@ class ReproduceConfig:
 
     def __post_init__(self) -> None:
         seal(self, "reproduce.")
+
+
+OUTPUTS = (".csv", ".parquet", ".jsonl")
+SHEETS = (".png", ".html")
+
+
+@dataclass
+class PredictionConfig:
+    """Which images `job=predict` classifies, with which model, and where the results go."""
+
+    # A file, a folder, a pattern such as photos/*.jpg, a URL, or shards (a folder or URL with an index.json); or a list
+    images: Any = None
+    model: str | None = None  # runs/NAME, a model's folder, or models:/NAME@ALIAS of MLflow; None: this experiment's
+    views: int | None = None  # crops of each image: 1, 10 or 144; None: as many as the model was made for
+    top_k: int = 5  # the most probable classes of each image in the results
+    split: str | None = None  # of shards: train, val or test; None: all there are
+    output: str | None = None  # FILE.csv, .parquet or .jsonl: one row for each image
+    sheet: str | None = None  # FILE.png or FILE.html: the pictures with their classes and the members' opinions
+    ray_from: int = 10000  # from so many images on, or with cluster.address, they are classified on Ray
+
+    def __post_init__(self) -> None:
+        seal(self, "predict.")
+        require_views("predict.views", self.views)
+        require_at_least("predict.top_k", self.top_k, 1)
+        require_at_least("predict.ray_from", self.ray_from, 1)
+        for key, file, endings in (("output", self.output, OUTPUTS), ("sheet", self.sheet, SHEETS)):
+            require(
+                file is None or file.lower().endswith(endings),
+                f"predict.{key} is {file!r}; give a file whose name ends in {' or '.join(endings)}",
+            )
+
+    @property
+    def sources(self) -> list[str]:
+        """What `images` names, one by one."""
+        given = self.images if isinstance(self.images, list | tuple) else [self.images]
+        return [str(each) for each in given if each not in (None, "")]
+
+
+@dataclass
+class ServeConfig:
+    """How `job=serve` answers over HTTP, and with which model."""
+
+    model: str | None = None  # as predict.model
+    views: int | None = None  # as predict.views
+    host: str = "127.0.0.1"  # address it listens on; 0.0.0.0: every machine that reaches this one may ask
+    port: int = 8000  # 0: any free one
+    replicas: int = 1  # processes with the model, each with cluster.cpus_per_worker CPUs and a GPU if there are any
+    batch: int = 16  # images classified together, of those that wait
+    batch_wait_s: float = 0.01  # how long the first of a batch waits for others
+    max_waiting: int = 64  # requests not answered yet, in all; further ones get 503 and when to come again
+    max_body_mb: float = 20.0  # of 1e6 bytes: the largest image taken
+    timeout_s: float = 60.0  # for the body of a request to come, and for its answer
+
+    def __post_init__(self) -> None:
+        seal(self, "serve.")
+        require_views("serve.views", self.views)
+        require(0 <= self.port <= 65535, f"serve.port is {self.port}; give 1 to 65535, or 0 for any free one")
+        for key in ("replicas", "batch", "max_waiting"):
+            require_at_least(f"serve.{key}", getattr(self, key), 1)
+        require_at_least("serve.batch_wait_s", self.batch_wait_s, 0)
+        require(self.max_body_mb > 0, f"serve.max_body_mb is {self.max_body_mb}; give more than 0")
+        require(self.timeout_s > 0, f"serve.timeout_s is {self.timeout_s}; give more than 0")

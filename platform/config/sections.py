@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from platform.config.checks import (
+    VIEW_COUNTS,
     require,
     require_at_least,
     require_choice,
@@ -23,7 +24,16 @@ from platform.config.checks import (
 from platform.config.choices import AVERAGINGS, DECODERS, OPTIMISERS, SAMPLING_METHODS, SCHEDULES
 from platform.config.cluster import ClusterConfig
 from platform.config.export import ExportConfig
-from platform.config.jobs import BenchConfig, ChaosConfig, PackConfig, PromoteConfig, ReproduceConfig, SweepConfig
+from platform.config.jobs import (
+    BenchConfig,
+    ChaosConfig,
+    PackConfig,
+    PredictionConfig,
+    PromoteConfig,
+    ReproduceConfig,
+    ServeConfig,
+    SweepConfig,
+)
 from platform.config.models import GoogLeNetConfig, ModelConfig
 from platform.overrides import join
 
@@ -263,7 +273,6 @@ class CheckpointConfig:
         require_at_least("checkpoint.grace_s", self.grace_s, 0)
 
 
-VIEW_COUNTS = (1, 10, 144)
 EVALUATED_SPLITS = ("val", "test")
 
 
@@ -340,7 +349,20 @@ class TrackingConfig:
         require(every > 0, f"tracking.system_metrics_every_s is {every}; give more than 0")
 
 
-JOBS = ("train", "ensemble", "sweep", "promote", "evaluate", "pack", "bench", "chaos", "check", "reproduce")
+JOBS = (
+    "train",
+    "ensemble",
+    "sweep",
+    "promote",
+    "evaluate",
+    "predict",
+    "serve",
+    "pack",
+    "bench",
+    "chaos",
+    "check",
+    "reproduce",
+)
 
 
 @dataclass
@@ -373,6 +395,8 @@ class Config:
     sweep: SweepConfig = field(default_factory=SweepConfig)
     promote: PromoteConfig = field(default_factory=PromoteConfig)
     reproduce: ReproduceConfig = field(default_factory=ReproduceConfig)
+    predict: PredictionConfig = field(default_factory=PredictionConfig)
+    serve: ServeConfig = field(default_factory=ServeConfig)
 
     def __post_init__(self) -> None:
         require_numbers(self)

@@ -95,18 +95,26 @@ class Storage:
         if is_remote(url) and _is_asynchronous(url):  # making any other file system would connect
             self._files(url)
 
-    def read(self, url: str) -> bytes:
+    def read(self, url: str, most: int | None = None) -> bytes:
         """Read a small file as a whole.
+
+        Args:
+            url: of the file.
+            most: bytes that it may have; no more than one further is asked for. None: any number.
 
         Raises:
             NoSuchFile: it is not there.
-            StorageError: it cannot be read.
+            StorageError: it cannot be read, or has more than `most` bytes.
         """
         if not is_remote(url):
-            with _errors_of(url):
-                return Path(url).read_bytes()
-        content = self._retried(url, lambda files, path: files.cat_file(path, **self._limit(files)))
-        self._count(len(content))
+            with _errors_of(url), open(url, "rb") as file:
+                content = file.read(-1 if most is None else most + 1)
+        else:
+            part = {} if most is None else {"start": 0, "end": most + 1}
+            content = self._retried(url, lambda files, path: files.cat_file(path, **part, **self._limit(files)))
+            self._count(len(content))
+        if most is not None and len(content) > most:
+            raise StorageError(f"{redacted(url)} has more than {most:,} bytes")
         return content
 
     def fetch(self, url: str, size: int, md5: str, file: BinaryIO) -> None:
@@ -238,6 +246,10 @@ class Storage:
         Raises:
             StorageError: the store refuses.
         """
+        if not is_remote(url):
+            with _errors_of(url), contextlib.suppress(FileNotFoundError):
+                shutil.rmtree(url) if Path(url).is_dir() else Path(url).unlink()
+            return
         with contextlib.suppress(NoSuchFile):
             self._retried(
                 url, lambda files, path: files.rm(path, recursive=True, **self._limit(files)), doing="removed"

@@ -26,7 +26,7 @@ from platform.sweep.trial_store import Point
 
 # Keys of the sweep as a whole, and keys whose values would make trials incomparable.
 NOT_SWEPT = ("job", "name", "seed", "order_seed", "output_dir", "fresh", "storage", "pack", "tracking", "ensemble")
-NOT_SWEPT += ("bench", "chaos", "sweep", "promote", "evaluation", "checkpoint", "data")
+NOT_SWEPT += ("bench", "chaos", "sweep", "promote", "predict", "serve", "evaluation", "checkpoint", "data")
 NOT_SWEPT += ("cluster.address", "cluster.lanes", "cluster.dashboard", "cluster.ship_code", "experiment", "hydra")
 COMPARABLE = ("data.image_size", "data.mirror", "data.min_crop_area")  # of `data`: the images stay the same ones
 MAX_COMPOSED = 40  # choices of one key; of a key with more only the first and the last are composed

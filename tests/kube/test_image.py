@@ -41,7 +41,7 @@ def environment(stage: Stage) -> dict[str, str]:
 
 def test_ray_has_one_pin_which_image_manifests_and_project_share() -> None:
     (required,) = [each for each in PROJECT["project"]["dependencies"] if each.startswith("ray[")]
-    assert required == f"ray[default,train,tune]=={PINS['ray']}"
+    assert required == f"ray[default,serve,train,tune]=={PINS['ray']}"
     image = f"platform:{PROJECT['project']['version']}-ray{PINS['ray']}"
     assert KubeConfig().image == image
     assert f"-t {image} ." in (ROOT / "Dockerfile").read_text()

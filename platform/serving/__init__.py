@@ -1,0 +1,1 @@
+"""A model behind HTTP: Ray Serve, and a page for people."""

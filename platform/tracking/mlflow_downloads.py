@@ -1,0 +1,37 @@
+"""Models of MLflow as folders of this machine.
+
+In: an address, such as models:/NAME@champion. Out: a copy of the model's folder, of which nothing is unpickled.
+"""
+
+from pathlib import Path
+
+import mlflow
+from mlflow.artifacts import download_artifacts
+from mlflow.exceptions import MlflowException
+
+from platform.config.checks import ConfigError
+from platform.config.sections import TrackingConfig
+from platform.redaction import redacted, unsealed, without_secrets
+from platform.text import first_line
+
+
+def download_model(key: str, address: str, tracking: TrackingConfig, folder: Path) -> Path:
+    """Copy a model's folder.
+
+    Args:
+        key: of the setting that names it, for messages.
+        address: models:/NAME@ALIAS, models:/NAME/VERSION, models:/ID or runs:/ID/PATH.
+        tracking: where MLflow is, which has the registry, too.
+        folder: to copy into.
+
+    Raises:
+        ConfigError: there is no such model, or no MLflow.
+    """
+    try:
+        mlflow.set_tracking_uri(unsealed(tracking.uri))
+        return Path(download_artifacts(artifact_uri=address, dst_path=str(folder)))
+    except (MlflowException, OSError) as error:
+        raise ConfigError(
+            f"{key} is {address}, which MLflow at tracking.uri={redacted(tracking.uri)} does not give "
+            f"({first_line(error)}); check its name and alias, and tracking.uri"
+        ) from without_secrets(error)
