@@ -56,5 +56,5 @@ def score(members: dict[str, MemberProbabilities], view_counts: list[int], chunk
         largest = probs_MNVK[:, :, : max(view_counts)]
         result.alternatives[MAX_OVER_CROPS] += Scores.of(largest.amax(2).mean(0), labels, valid)
         result.alternatives[MODELS_FIRST] += Scores.of(largest.mean(0).amax(1), labels, valid)
-    result.images, result.summary = images, Summary.of(images)
+    result.images, result.summary = images, Summary.of(images, result.ensemble, result.alternatives)
     return result

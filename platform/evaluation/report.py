@@ -2,6 +2,7 @@
 
 import csv
 import io
+import math
 import shlex
 import sys
 from pathlib import Path
@@ -9,57 +10,91 @@ from pathlib import Path
 from rich import box
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from platform.config.sections import TrackingConfig
+from platform.evaluation.member_table import NOTES, cells, csv_rows, disagreement_cells, headings, member_lines
 from platform.evaluation.metrics import Scores
+from platform.evaluation.summary import Summary
 from platform.evaluation.table import EnsembleScores, Row, rows
+from platform.evaluation.verdict import interval_text, verdict
 
-HEADINGS = ["models", "crops", "cost", "top-1 error", "top-5 error", "loss", "paper, ImageNet", ""]
+HEADINGS = ["models", "crops", "cost", "top-1 error", "95% interval", "top-5 error", "loss", "paper", ""]
+WIDTH = 120
 
+CSV_HEADINGS = ["models", "crops", "cost", "top1_error", "top1_error_low", "top1_error_high", "top5_error", "loss"]
+CSV_HEADINGS += ["paper_top5_error", "note"]
+MEMBERS = "Members, best first by the largest number of crops: top-1 error"
+INTERVAL = "95% interval: of the top-1 error over images, Wilson's."
+PAPER = "paper: GoogLeNet's top-5 errors on ImageNet."
 IMAGES_OF = {"val": "validation", "test": "test"}
 
 
 def terminal_table(scores: EnsembleScores, split: str = "val") -> str:
-    """The paper's table with our numbers, then each member alone."""
-    table = Table(*HEADINGS, box=box.SIMPLE_HEAD, title=_title(scores, split), title_justify="left", title_style="bold")
-    for column in table.columns[:-1]:
-        column.justify = "right"
-    for row in rows(scores):
-        table.add_row(*_cells(row))
-    members = Table("member", *(f"top-1 error, {v} crop{'s' * (v > 1)}" for v in scores.ensemble), box=box.SIMPLE_HEAD)
-    for column in members.columns[1:]:
-        column.justify = "right"
-    for name, by_views in scores.members.items():
-        members.add_row(name, *(percent(1 - each.rates()["top1"]) for each in by_views.values()))
-    text = io.StringIO()
-    console = Console(file=text, width=120)
-    console.print(table)
-    console.print(members)
-    return "\n".join(line.rstrip() for line in text.getvalue().rstrip().splitlines())
+    """The verdict, the paper's table with our numbers, then the members, best first."""
+    summary, text = scores.summary, io.StringIO()
+    console = Console(file=text, width=WIDTH)
+    if summary:
+        console.print(f"{verdict(summary)}\n", markup=False, highlight=False)
+    console.print(_terminal(_title(scores, split), HEADINGS, [_cells(row) for row in rows(scores)], text_column=-1))
+    if summary and len(scores.names) > 1:
+        heads, lines = headings(summary, list(scores.ensemble)), member_lines(scores, summary)
+        console.print(_terminal(MEMBERS, heads, [cells(line, summary) for line in lines], text_column=1))
+    notes = "\n".join(_notes(scores))
+    return "\n".join(line.rstrip() for line in f"{text.getvalue().rstrip()}\n\n{notes}".rstrip().splitlines())
+
+
+def _terminal(title: str, heads: list[str], lines: list[list[str]], text_column: int) -> Table:
+    """A table for a terminal: one column of text, which is broken where there is no room, among figures."""
+    table = Table(box=box.SIMPLE_HEAD, title=title, title_justify="left", title_style="bold", padding=(0, 1, 0, 0))
+    for head in heads:
+        table.add_column(head, justify="right", no_wrap=True)
+    table.columns[text_column].justify, table.columns[text_column].no_wrap = "left", False
+    for line in lines:
+        table.add_row(*map(Text, line))
+    return table
+
+
+def _notes(scores: EnsembleScores) -> list[str]:
+    """What the figures mean; of a single model also those that the members' table has of several."""
+    notes, summary = [PAPER] if any(row.paper_top5_error for row in rows(scores)) else [], scores.summary
+    if summary is None:
+        return notes
+    if len(scores.names) > 1:
+        return [*NOTES, *notes]
+    own, crops = summary.ensemble, f"{summary.views} crop{'s' * (summary.views > 1)}"
+    figures = f"ECE {own.ece:.3f} (15 bins), Brier score {own.brier:.3f} (0 to 2), NLL {own.nll:.3f}"
+    return [f"Calibration with {crops}: {figures}.", INTERVAL, *notes]
 
 
 def write(scores: EnsembleScores, folder: Path, split: str = "val") -> list[Path]:
-    """Write the table as Markdown, CSV and a picture.
+    """Write the table as Markdown, CSV and a picture, and that of an ensemble's members as CSV.
 
     Args:
         scores: of the members and the ensemble.
-        folder: where `table.md`, `table.csv` and `table.png` go; for `split` test, `table-test.md` and so on.
+        folder: where `table.md`, `table.csv`, `table.png` and `members.csv` go; for `split` test, `table-test.md` and
+            so on.
         split: val or test.
 
     Returns:
-        the paths of the three files.
+        the paths of the files.
     """
     name = "table" if split == "val" else f"table-{split}"
     markdown, comma_separated, picture = (folder / f"{name}.{kind}" for kind in ("md", "csv", "png"))
     markdown.write_text(_markdown(scores, split))
     with comma_separated.open("w", newline="") as file:
         writer = csv.writer(file)
-        writer.writerow(["models", "crops", "cost", "top1_error", "top5_error", "loss", "paper_top5_error", "note"])
+        writer.writerow(CSV_HEADINGS)
         for row in rows(scores):
-            errors = [row.top1_error, row.top5_error, row.loss, row.paper_top5_error]
-            writer.writerow([row.models, row.crops, row.cost, *errors, row.note])
+            errors = [row.top1_error, row.interval.low, row.interval.high, row.top5_error, row.loss]
+            writer.writerow([row.models, row.crops, row.cost, *errors, row.paper_top5_error, row.note])
     _picture(scores, picture, split)
-    return [markdown, comma_separated, picture]
+    if scores.summary is None or len(scores.names) == 1:
+        return [markdown, comma_separated, picture]
+    members = folder / f"{name.replace('table', 'members')}.csv"
+    with members.open("w", newline="") as file:
+        csv.writer(file).writerows(csv_rows(scores, scores.summary))
+    return [markdown, comma_separated, picture, members]
 
 
 def metrics(by_views: dict[int, Scores], split: str) -> dict[str, float]:
@@ -74,6 +109,32 @@ def metrics(by_views: dict[int, Scores], split: str) -> dict[str, float]:
         suffix = f"_{views}_view{'s' * (views > 1)}"
         found |= {f"{names[kind]}{suffix}": value for kind, value in scores.rates().items()}
     return found | {names[kind]: value for kind, value in by_views[max(by_views)].rates().items()}
+
+
+def certainty(summary: Summary, member: str | None, split: str) -> dict[str, float]:
+    """How sure final scores are, as MLflow metrics; what is no number is left out.
+
+    `accuracy/val_top1_low` and `_high` are the ends of the 95% interval, `calibration/val_ece`, `_brier` and `_nll` the
+    calibration. In an ensemble also `comparison/val_gain` and `_gain_p` (a member: what the ensemble has by it), and
+    `comparison/val_lead` and `_lead_p` (the ensemble: over its best member). Gains and leads are shares of one.
+
+    Args:
+        summary: of the scores.
+        member: its name; None: the ensemble.
+        split: val or test.
+    """
+    figures = summary.ensemble if member is None else summary.members[member]
+    found = {
+        f"accuracy/{split}_top1_low": 1 - figures.interval.high,
+        f"accuracy/{split}_top1_high": 1 - figures.interval.low,
+        f"calibration/{split}_ece": figures.ece,
+        f"calibration/{split}_brier": figures.brier,
+        f"calibration/{split}_nll": figures.nll,
+    }
+    name, compared = ("lead", summary.against_best) if member is None else ("gain", summary.gains.get(member))
+    if compared is not None:
+        found |= {f"comparison/{split}_{name}": compared.difference, f"comparison/{split}_{name}_p": compared.p_holm}
+    return {key: value for key, value in found.items() if math.isfinite(value)}
 
 
 def mlflow_command(tracking: TrackingConfig) -> str:
@@ -107,6 +168,7 @@ def _cells(row: Row) -> list[str]:
         str(row.crops),
         str(row.cost),
         percent(row.top1_error),
+        interval_text(row.interval),
         percent(row.top5_error),
         f"{row.loss:.4f}",
         paper,
@@ -115,9 +177,22 @@ def _cells(row: Row) -> list[str]:
 
 
 def _markdown(scores: EnsembleScores, split: str) -> str:
-    lines = [_title(scores, split), "", "| " + " | ".join(HEADINGS) + " |", "|" + "--:|" * (len(HEADINGS) - 1) + "---|"]
-    lines += ["| " + " | ".join(_cells(row)) + " |" for row in rows(scores)]
-    return "\n".join(lines) + "\n"
+    summary = scores.summary
+    parts = [f"**{verdict(summary)}**"] if summary else []
+    parts += [_title(scores, split), _markdown_table([HEADINGS, *map(_cells, rows(scores))], text_column=-1)]
+    if summary and len(scores.names) > 1:
+        lines = [cells(line, summary) for line in member_lines(scores, summary)]
+        parts += [MEMBERS, _markdown_table([headings(summary, list(scores.ensemble)), *lines], text_column=1)]
+        parts += ["Images for which two members predict different classes, in per cent:"]
+        parts += [_markdown_table(disagreement_cells(summary), text_column=0)]
+    return "\n\n".join([*parts, *_notes(scores)]) + "\n"
+
+
+def _markdown_table(lines: list[list[str]], text_column: int) -> str:
+    """The first line is the head; all columns but one are figures."""
+    rules = ["--:"] * len(lines[0])
+    rules[text_column] = "---"
+    return "\n".join(f"| {' | '.join(line)} |" for line in [lines[0], rules, *lines[1:]])
 
 
 def _picture(scores: EnsembleScores, path: Path, split: str) -> None:

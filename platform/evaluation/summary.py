@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from platform.evaluation.images import ImageResults
+from platform.evaluation.metrics import Scores
 from platform.evaluation.statistics import calibration
 from platform.evaluation.statistics.diversity import disagreement
 from platform.evaluation.statistics.intervals import Interval, bootstrap_mean, wilson
@@ -41,7 +42,9 @@ class Summary:
     views: int
     members: dict[str, Figures]
     ensemble: Figures
-    mean_errors: dict[int, Interval]  # number of views -> interval of the mean of the members' errors, over images
+    mean_errors: dict[int, Interval]  # number of views -> interval of the mean of the members' top-1 errors
+    ensemble_errors: dict[int, Interval]  # the same of the ensemble
+    alternative_errors: dict[str, Interval]  # of the alternatives in the table
     ranking: list[str]  # members, best first; of equal ones the first
     neighbours: list[Paired]  # each of the ranking against the next
     against_best: Paired | None  # the ensemble against the first of the ranking; None: there is one member
@@ -54,8 +57,14 @@ class Summary:
         return self.ranking[0]
 
     @classmethod
-    def of(cls, images: ImageResults) -> Self:
-        """Compute it; takes seconds for 50,000 images."""
+    def of(cls, images: ImageResults, ensemble: dict[int, Scores], alternatives: dict[str, Scores]) -> Self:
+        """Compute it; takes seconds for 50,000 images.
+
+        Args:
+            images: what was said of them.
+            ensemble: number of views -> scores of the ensemble, of the same images.
+            alternatives: the same of the alternatives in the table.
+        """
         members = {name: _figures(images, number) for number, name in enumerate(images.names)}
         ranking = sorted(members, key=lambda name: members[name].wrong)
         right = dict(zip(images.names, images.right_EN[:-1, images.valid_N], strict=True))
@@ -71,6 +80,8 @@ class Summary:
                 views: _mean_error(images, hits_N)
                 for views, hits_N in zip(images.view_counts, images.hits_CN, strict=True)
             },
+            ensemble_errors={views: _error(each) for views, each in ensemble.items()},
+            alternative_errors={note: _error(each) for note, each in alternatives.items()},
             ranking=ranking,
             neighbours=corrected([paired(right[one], right[other]) for one, other in neighbours]),
             against_best=paired(whole, right[ranking[0]]) if len(members) > 1 else None,
@@ -91,6 +102,8 @@ class Summary:
             members={str(name): Figures(**_fields(each)) for name, each in content["members"].items()},
             ensemble=Figures(**_fields(content["ensemble"])),
             mean_errors={int(views): Interval(**each) for views, each in content["mean_errors"].items()},
+            ensemble_errors={int(views): Interval(**each) for views, each in content["ensemble_errors"].items()},
+            alternative_errors={note: Interval(**each) for note, each in content["alternative_errors"].items()},
             ranking=[str(name) for name in content["ranking"]],
             neighbours=[Paired(**_fields(each)) for each in content["neighbours"]],
             against_best=Paired(**_fields(best)) if best is not None else None,
@@ -111,6 +124,10 @@ def _figures(images: ImageResults, number: int) -> Figures:
         brier=calibration.mean(images.brier_EN[number, valid]),
         nll=calibration.nll(images.label_probability_EN[number, valid]),
     )
+
+
+def _error(scores: Scores) -> Interval:
+    return wilson(scores.samples - scores.top1, scores.samples)
 
 
 def _mean_error(images: ImageResults, hits_N: NDArray[np.uint16]) -> Interval:

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 
 from platform.evaluation.images import ImageResults
 from platform.evaluation.metrics import Scores
+from platform.evaluation.statistics.intervals import UNKNOWN, Interval
 from platform.evaluation.summary import Summary
 
 # GD, table of test errors: (models, crops) -> top-5 error on ImageNet's validation set.
@@ -38,6 +39,7 @@ class Row:
     crops: int
     note: str
     top1_error: float
+    interval: Interval  # of it, 95%
     top5_error: float
     loss: float
     paper_top5_error: float | None
@@ -49,20 +51,26 @@ class Row:
 
 
 def rows(scores: EnsembleScores) -> list[Row]:
-    """The table: single models (the members' mean), the ensemble, then the alternatives."""
-    table = []
+    """The table: single models (the members' mean), the ensemble, then the alternatives; of a single model its own rows
+    and the one alternative that it has, as its mean over models is itself."""
+    members, summary, table = len(scores.names), scores.summary, []
     for views in scores.ensemble:
         each = [member[views].rates() for member in scores.members.values()]
         mean = {key: sum(rates[key] for rates in each) / len(each) for key in each[0]}
-        table.append(_row(1, views, "mean of the members" if len(each) > 1 else "", mean))
-    if len(scores.names) > 1:
-        table += [_row(len(scores.names), views, "", sums.rates()) for views, sums in scores.ensemble.items()]
+        interval = summary.mean_errors[views] if summary else UNKNOWN
+        table.append(_row(1, views, "mean of the members" if members > 1 else "", mean, interval))
+    if members > 1:
+        for views, sums in scores.ensemble.items():
+            interval = summary.ensemble_errors[views] if summary else UNKNOWN
+            table.append(_row(members, views, "", sums.rates(), interval))
     most = max(scores.ensemble)
-    if most > 1:
-        table += [_row(len(scores.names), most, note, sums.rates()) for note, sums in scores.alternatives.items()]
+    alternatives = list(scores.alternatives.items())[: 1 if members == 1 else None]
+    for note, sums in alternatives if most > 1 else []:
+        interval = summary.alternative_errors[note] if summary else UNKNOWN
+        table.append(_row(members, most, note, sums.rates(), interval))
     return table
 
 
-def _row(models: int, crops: int, note: str, rates: dict[str, float]) -> Row:
+def _row(models: int, crops: int, note: str, rates: dict[str, float], interval: Interval) -> Row:
     paper = PAPER_TOP5_ERROR.get((models, crops)) if note in ("", "mean of the members") else None
-    return Row(models, crops, note, 1 - rates["top1"], 1 - rates["top5"], rates["loss"], paper)
+    return Row(models, crops, note, 1 - rates["top1"], interval, 1 - rates["top5"], rates["loss"], paper)

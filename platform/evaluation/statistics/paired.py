@@ -95,3 +95,8 @@ def holm(ps: Sequence[float]) -> list[float]:
         largest = max(largest, min(1.0, (len(ps) - before) * ps[place]))
         result[place] = largest
     return result
+
+
+def p_text(p: float) -> str:
+    """A p-value as it follows "p": `= 0.031`, `< 0.001`."""
+    return "< 0.001" if p < 0.001 else f"= {p:.3f}" if p < 0.1 else f"= {p:.2f}"

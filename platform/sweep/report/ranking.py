@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from statistics import fmean
 
 from platform.config.checks import require_at_least
-from platform.evaluation.statistics.paired import holm
+from platform.evaluation.statistics.paired import holm, p_text
 from platform.sweep.report.labels import point_label
 from platform.sweep.report.outcome import Curves, Ranked, Unranked, of_point
 from platform.sweep.report.significance import LEVEL, Noise
@@ -148,11 +148,6 @@ def _dominates(one: Ranked, other: Ranked) -> bool:
     """Whether `one` is as good in both objectives and better in one. A point without a speed counts as slowest."""
     mine, theirs = ((point.mean, point.images_per_s or 0.0) for point in (one, other))
     return mine != theirs and mine[0] >= theirs[0] and mine[1] >= theirs[1]
-
-
-def p_text(p: float) -> str:
-    """A p-value as it follows "p": `= 0.031`, `< 0.001`."""
-    return "< 0.001" if p < 0.001 else f"= {p:.3f}" if p < 0.1 else f"= {p:.2f}"
 
 
 def score_text(point: Ranked) -> str:

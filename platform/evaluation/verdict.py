@@ -1,0 +1,57 @@
+"""What the scores say in a sentence or two, and how sure that is.
+
+In: the summary of an ensemble's or a single model's scores. Out: text for terminals, Markdown and MLflow.
+"""
+
+import math
+
+from platform.evaluation.statistics.intervals import Interval
+from platform.evaluation.statistics.paired import Paired, p_text
+from platform.evaluation.summary import Summary
+
+
+def verdict(summary: Summary) -> str:
+    """Of an ensemble whether it is better than its best member, and whether that one is better than the next; of a
+    single model its error with the interval."""
+    crops = f"with {summary.views} crop{'s' * (summary.views > 1)}"
+    if not summary.ensemble.samples:
+        return "No image can be decoded, so that nothing can be said."
+    if summary.against_best is None:
+        error, interval = summary.ensemble.error, interval_text(summary.ensemble.interval)
+        return f"Top-1 error {100 * error:.2f}% {crops} (95% CI {interval}, {summary.ensemble.samples:,} images)."
+    what = f"The ensemble of {len(summary.members)}"
+    return f"{_compared(what, 'its best member', summary.best, summary.against_best, crops)} {_lead(summary)}"
+
+
+def interval_text(interval: Interval) -> str:
+    """`1.15 to 4.31%`, of shares of one."""
+    if math.isnan(interval.low):
+        return "unknown"
+    return f"{100 * interval.low:.2f} to {100 * interval.high:.2f}%"
+
+
+def sureness(found: Paired) -> str:
+    """`95% CI -0.56 to 1.39, exact McNemar p = 0.63`: of a difference in percentage points."""
+    ends = f"{100 * found.interval.low:.2f} to {100 * found.interval.high:.2f}"
+    return f"95% CI {'unknown' if math.isnan(found.interval.low) else ends}, exact McNemar p {p_text(found.p)}"
+
+
+def _compared(what: str, role: str, name: str, found: Paired, crops: str) -> str:
+    points = f"{100 * found.difference:.2f} points of top-1 {crops} ({sureness(found)})"
+    if not found.first + found.second:
+        return f"{what} is right on the same images as {role} {name}, {crops}."
+    if not found.is_significant:
+        return f"{what} is not better than {role} {name} beyond noise: {points}."
+    if found.difference > 0:
+        return f"{what} is better than {role} {name} by {points}."
+    return f"{what} is worse than {role} {name}: {points}."
+
+
+def _lead(summary: Summary) -> str:
+    """Whether the best member is certain."""
+    first, second = summary.ranking[:2]
+    found = summary.neighbours[0]
+    errors = f"{100 * summary.members[first].error:.2f}% and {100 * summary.members[second].error:.2f}% top-1 error"
+    if found.is_significant:
+        return f"Of the members {first} is best: {errors} of the next, {second} (p {p_text(found.p_holm)})."
+    return f"Which member is best is not certain: {first} and {second} have {errors} (p {p_text(found.p_holm)})."
