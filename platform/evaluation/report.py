@@ -111,6 +111,12 @@ def metrics(by_views: dict[int, Scores], split: str) -> dict[str, float]:
     return found | {names[kind]: value for kind, value in by_views[max(by_views)].rates().items()}
 
 
+def final_metrics(scores: EnsembleScores, member: str | None, split: str) -> dict[str, float]:
+    """The final scores of a member, or of the ensemble (None), and how sure they are, as MLflow metrics."""
+    sums = scores.ensemble if member is None else scores.members[member]
+    return metrics(sums, split) | (certainty(scores.summary, member, split) if scores.summary else {})
+
+
 def certainty(summary: Summary, member: str | None, split: str) -> dict[str, float]:
     """How sure final scores are, as MLflow metrics; what is no number is left out.
 

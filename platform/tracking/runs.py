@@ -16,7 +16,6 @@ from platform.daemon_thread import Backlog
 from platform.data.index import Index
 from platform.evaluation import report
 from platform.evaluation.kept import scored
-from platform.evaluation.metrics import Scores
 from platform.evaluation.table import EnsembleScores
 from platform.experiment.folder import FINISHED, ExperimentFolder, MemberState, Record
 from platform.experiment.goodput import Goodput, Times, read_attempts, table
@@ -175,7 +174,7 @@ class Runs:
         """End the runs of the members that are scored; returns at once."""
         for name, scores in self._scoring.take() if self._scoring else []:
             if scores and name in self._names:  # without scores `report` has more to say
-                self._end_finished(name, scores.members[name])
+                self._end_finished(name, scores)
 
     def _scored(self, name: str) -> tuple[str, EnsembleScores | None]:
         member, views = self._folder.member(name), self._experiment.config.evaluation.views
@@ -188,11 +187,11 @@ class Runs:
     def _is_finished(self, name: str) -> bool:
         return self._folder.member(name).is_finished(max(self._experiment.config.evaluation.views), self._split)
 
-    def _end_finished(self, name: str, scores: dict[int, Scores]) -> None:
+    def _end_finished(self, name: str, scores: EnsembleScores) -> None:
         """End the run of a member that is trained and evaluated, with its scores and files."""
         run, member = self._record.member_runs[name], self._folder.member(name)
         self._report_spent(name)
-        self._tracker.summary(run, report.metrics(scores, self._split))
+        self._tracker.summary(run, report.final_metrics(scores, name, self._split))
         self._tracker.artifact(run, member.weights, "model")
         self._upload_probabilities(run, member.probabilities_of(self._split))
         self._finish(name, "FINISHED")
@@ -262,12 +261,12 @@ class Runs:
             self.begin(name, state.times.get("started", time.time()))
             self._log_kept(name)
             if state.state == FINISHED and scores:
-                self._end_finished(name, scores.members[name])
+                self._end_finished(name, scores)
             else:
                 self._end_failed(name, state)
         parent = self._parent()
         if scores:
-            self._tracker.summary(parent, report.metrics(scores.ensemble, self._split))
+            self._tracker.summary(parent, report.final_metrics(scores, None, self._split))
         for path in tables:
             self._tracker.artifact(parent, path)
         self._tag_interruptions()

@@ -55,7 +55,7 @@ class Results:
                 first_line(error) if isinstance(error, ConfigError) else f"{type(error).__name__}: {first_line(error)}"
             )
             return Scored(trial, error=cause)
-        return Scored(trial, report.metrics(scores.members[trial.name], "val"))
+        return Scored(trial, report.final_metrics(scores, trial.name, "val"))
 
     def end(self, runs: Runs, found: Scored, warn: Callable[[str], None]) -> None:
         """Close the MLflow run of a trial that has ended, with its figures.

@@ -20,6 +20,9 @@ from tests.evaluation.test_ensemble import member
 
 KINDS = ("accuracy/val_top1", "accuracy/val_top5", "loss/val")
 NAMES = {f"{kind}{views}" for kind in KINDS for views in ("", "_1_view", "_10_views")}
+SURE = {f"accuracy/val_top1_{end}" for end in ("low", "high")} | {
+    f"calibration/val_{kind}" for kind in ("ece", "brier", "nll")
+}
 
 
 def trial(point: int, state: str = FINISHED) -> Trial:
@@ -62,7 +65,7 @@ def test_scores_are_computed_beside_and_an_error_is_one_line_of_that_trial(tmp_p
     first, second, stopped, without = taken(scoring, 4)
     assert scoring.waiting == 0
     assert [each.trial for each in (first, second, stopped, without)] == trials
-    assert set(first.figures) == NAMES
+    assert set(first.figures) == NAMES | SURE
     assert first.error == second.error == stopped.error == ""
     assert stopped.figures == without.figures == {}
     assert without.error.startswith("the probabilities of p003-s0 in ")
