@@ -1,4 +1,5 @@
 # make run     set up, then the seven-model ensemble on the embedded digits
+# make ui      MLflow's pages on the runs, and the link to the newest
 # make test    set up, then the tests
 # make long    the tests that take minutes each
 # make endure  the tests that take many minutes, for a quiet machine
@@ -9,7 +10,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 UV := 0.13.9
 
-.PHONY: run test long endure fast lint check format docs setup constraints manifests clean
+.PHONY: run test long endure fast lint check format docs setup constraints manifests ui clean
 
 run: setup
 	$(BIN)/python -m platform.launch +experiment=googlenet_ens
@@ -63,6 +64,10 @@ constraints: setup
 # After a change of what becomes a RayJob: k8s/jobs anew.
 manifests: setup
 	$(BIN)/python -m tests.kube.write_examples
+
+# MLflow's pages on the runs of this checkout; URI=sqlite:///FILE and PORT=5001 for others.
+ui: setup
+	@$(BIN)/python -m platform.tracking.ui $(if $(URI),--uri "$(URI)") $(if $(PORT),--port $(PORT))
 
 clean:  ## results, packed data and tracking; keeps the environment
 	rm -rf runs data mlruns mlflow.db

@@ -8,6 +8,7 @@ from platform.experiment.destinations import require_places
 from platform.experiment.plan import lines, plan
 from platform.sweep.plan import lines as sweep_lines
 from platform.sweep.plan import plan_sweep
+from platform.tracking.sqlite_store import require_usable
 from platform.tracking.tracker import require_answer
 
 
@@ -21,6 +22,8 @@ def run(experiment: Experiment) -> int:
         text, packed = lines(made), made.packed
     if experiment.config.cluster.kube is None:  # pods write to their volume, and have another network
         require_places(experiment, packed=packed)
+        if said := require_usable(experiment.config.tracking):
+            text.append(f"warning: {said}")
         if experiment.config.tracking.required:
             require_answer(experiment.config.tracking)
     print("\n".join(text))

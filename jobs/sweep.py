@@ -13,13 +13,21 @@ from functools import partial
 from importlib import import_module
 from pathlib import Path
 
-from jobs.train import Interrupted, deliver, end_runs_of_before, prepare_data, say_waiting, say_what_stopped
+from jobs.train import (
+    Interrupted,
+    check_tracking,
+    deliver,
+    end_runs_of_before,
+    prepare_data,
+    say_pages,
+    say_waiting,
+    say_what_stopped,
+)
 from platform.cluster.runtime_env import fork_server
 from platform.config.checks import CannotGoOn, ConfigError
 from platform.config.sections import Config, Experiment
 from platform.console import duration
 from platform.data.index import Index
-from platform.evaluation.report import mlflow_command
 from platform.experiment.destinations import require_copies
 from platform.experiment.folder import ExperimentFolder, MemberState, Record
 from platform.experiment.goodput import LAUNCHER_LOST
@@ -37,7 +45,6 @@ from platform.sweep.trial_queue import TrialQueue
 from platform.sweep.trial_store import DIVERGED, FAILED, FILE, FINISHED, OVER, WAITING, Trial, TrialStore
 from platform.text import first_line
 from platform.tracking.runs import Runs
-from platform.tracking.tracker import require_answer
 from platform.tune.results import Results
 
 log = logging.getLogger("platform")
@@ -57,8 +64,7 @@ def run(experiment: Experiment) -> int:
     planned = plan_sweep(experiment)
     require_copies(experiment)
     config = experiment.config
-    if config.tracking.required:
-        require_answer(config.tracking)
+    check_tracking(config.tracking)
     from platform.cluster.connect import disconnect, prepare
 
     folder = ExperimentFolder(experiment.folder)
@@ -241,7 +247,7 @@ class _Sweep:
         if trials:
             print(f"\n{trials} trial(s) in {duration(seconds)}")
         print(f"report    {self._folder.path / 'report' / 'report.html'}")
-        print(f"compare   {mlflow_command(self._config.tracking)}")
+        say_pages(self._experiment)
         if found.points:
             count = f"promote.count={min(PROMOTED, len(found.points))}"
             print(f"promote   python -m platform.launch job=promote promote.sweep={_near(self._folder.path)} {count}")

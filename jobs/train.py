@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from jobs.pack import write
 from platform.cluster.runtime_env import fork_server
 from platform.config.checks import CannotGoOn, ConfigError
-from platform.config.sections import Config, Experiment
+from platform.config.sections import Config, Experiment, TrackingConfig
 from platform.console import duration
 from platform.data.index import Index
 from platform.data.storage import is_remote
@@ -31,7 +31,8 @@ from platform.locks import locked
 from platform.signals import signals
 from platform.text import first_line
 from platform.tracking.journal import Journal
-from platform.tracking.runs import Runs
+from platform.tracking.runs import Runs, pages_of
+from platform.tracking.sqlite_store import require_usable
 from platform.tracking.tracker import Tracker, require_answer
 
 if TYPE_CHECKING:
@@ -75,8 +76,7 @@ def run(experiment: Experiment, *, evaluate_again: bool = False) -> int:
     planned = plan(experiment)
     if not evaluate_again:
         require_copies(experiment)
-    if experiment.config.tracking.required:
-        require_answer(experiment.config.tracking)
+    check_tracking(experiment.config.tracking)
     folder = ExperimentFolder(experiment.folder)
     if evaluate_again:
         _require_trained(folder, planned)
@@ -319,7 +319,26 @@ def show(experiment: Experiment, outcome: Outcome) -> None:
     if outcome.trained_now:
         print(f"\n{len(outcome.trained_now)} member(s) in {duration(outcome.seconds)}")
     print(f"results   {experiment.folder}")
-    print(f"compare   {report.mlflow_command(experiment.config.tracking)}")
+    say_pages(experiment)
+
+
+def say_pages(experiment: Experiment) -> None:
+    """The links to MLflow's pages, or how to start them where they have not got the runs."""
+    if found := pages_of(experiment):
+        print("\n".join([*found.lines("compare"), f"report    {found.parent}"]))
+    else:
+        print(f"compare   {report.mlflow_command(experiment.config.tracking)}")
+
+
+def check_tracking(tracking: TrackingConfig) -> None:
+    """Check MLflow before anything is trained.
+
+    Raises:
+        ConfigError: its database cannot be used as it is, or nothing answers although `tracking.required`.
+    """
+    require_usable(tracking)
+    if tracking.required:
+        require_answer(tracking)
 
 
 def _headline(experiment: Experiment, members: int, lanes: int, resources: "Resources") -> str:

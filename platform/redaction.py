@@ -14,7 +14,10 @@ from urllib.parse import unquote_plus
 MASK = "***"
 VARIABLE = "PLATFORM_URL_SECRETS"
 SHORTEST = 6  # characters of a secret that is masked outside of URLs: shorter ones are parts of ordinary words
-HARMLESS = ("dl", "download", "raw", "ref", "rev", "version", "versionid", "generation", "alt", "format")  # in queries
+# Names in queries that say nothing secret; the last is MLflow's, of a view of its runs.
+HARMLESS = (
+    "dl", "download", "raw", "ref", "rev", "version", "versionid", "generation", "alt", "format", "viewstatesharekey",
+)  # fmt: skip
 _SECRET = re.compile(r"pass|pwd|secret|token|sig|key|cred|auth|odbc_connect", re.IGNORECASE)  # in those of others
 _USERINFO = re.compile(r"[^/?#\s]*@|[^:/?#@\s]*:(?!\d*(?:[/?#\s]|$))\S*@")  # the second: a password with a / in it
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://(?:[^\s/?#@:,]*:[^\s/?#@]*@)?[^\s'\"<>]*")  # a password may have quotes
@@ -206,7 +209,8 @@ def _without_query(text: str, *, web: bool) -> tuple[str, str]:
     asked, _, fragment = query.partition("#")
     names = [each.partition("=")[0].lower() for each in re.split("[?&;]", asked) if "=" in each or web]
     hidden = any(name and (name not in HARMLESS if web else _SECRET.search(name)) for name in names)
-    hidden = hidden or any(_SECRET.search(each.partition("=")[0]) for each in re.split("[?&;#]", fragment))
+    of_place = [each.partition("=")[0] for each in re.split("[?&;#]", fragment)]
+    hidden = hidden or any(_SECRET.search(name) and name.lower() not in HARMLESS for name in of_place)
     return (text[: place.start()], query) if hidden and "${" not in query else (text, "")
 
 

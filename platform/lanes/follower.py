@@ -71,6 +71,7 @@ class Follower:
         self._live_at = 0.0
         self._alive_at = time.monotonic()  # when a worker was last heard of
         self._said: set[str] = set()
+        self._pages_said = False
         self._unforked = Unforked()
         self._failed_starts: Counter[int] = Counter()  # of each lane, in a row
 
@@ -121,7 +122,14 @@ class Follower:
                     self._take_event(message)
         self._attempts.write()
         self._runs.end_scored()
+        self._say_pages()
         self._write_live()
+
+    def _say_pages(self) -> None:
+        """Once MLflow has the runs, which takes seconds: where they can be watched."""
+        if not self._pages_said and (pages := self._runs.pages):
+            self._pages_said = True
+            self._console.say("\n".join(pages.lines("watch")))
 
     def _take_beat(self, beat: Beat) -> None:
         """But not of a worker that outlives its member's end by a second: nothing more will be heard of it."""

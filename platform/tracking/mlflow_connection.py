@@ -11,7 +11,6 @@ from urllib.parse import unquote
 
 import mlflow
 import requests
-from mlflow.entities import Experiment
 from mlflow.exceptions import MlflowException
 from mlflow.store.db.utils import _initialize_tables as initialize_tables
 from mlflow.store.db.utils import create_sqlalchemy_engine
@@ -24,6 +23,7 @@ from platform.config.sections import TrackingConfig
 from platform.files import SUFFIX
 from platform.redaction import unsealed, without_secrets
 from platform.text import first_line
+from platform.tracking.sqlite_store import deleted, moved
 from platform.tracking.views import BEST
 
 log = logging.getLogger("platform.tracking.tracker")
@@ -59,7 +59,7 @@ def ask(tracking: TrackingConfig) -> None:
             f"no MLflow at tracking.uri={tracking.uri} ({reason}); check it, or start one"
         ) from without_secrets(error)
     if experiment and experiment.lifecycle_stage != "active":
-        raise ConfigError(_deleted(experiment))
+        raise ConfigError(deleted(experiment.name, experiment.experiment_id))
 
 
 def connect(tracking: TrackingConfig) -> MlflowClient:
@@ -144,39 +144,14 @@ def experiment_id(client: MlflowClient, tracking: TrackingConfig) -> str:
     """
     if experiment := client.get_experiment_by_name(tracking.experiment):
         if experiment.lifecycle_stage != "active":
-            raise Unreachable(_deleted(experiment))
-        if moved := _moved(client, experiment, tracking.uri):
-            log.warning("%s", moved)
+            raise Unreachable(deleted(experiment.name, experiment.experiment_id))
+        if file := database_file(tracking.uri):
+            has_runs = bool(client.search_runs([experiment.experiment_id], max_results=1))
+            if said := moved(file, experiment.name, str(experiment.artifact_location), has_runs=has_runs):
+                log.warning("%s", said)
         for key, value in PRIMARY_METRIC.items():
             if key not in experiment.tags:
                 client.set_experiment_tag(experiment.experiment_id, key, value)
         return experiment.experiment_id
     tags = PRIMARY_METRIC | {"mlflow.experimentKind": MODEL_TRAINING}
     return client.create_experiment(tracking.experiment, tags=tags)
-
-
-def _deleted(experiment: Experiment) -> str:
-    return (
-        f"MLflow experiment {experiment.name} is deleted; restore it (mlflow experiments restore --experiment-id "
-        f"{experiment.experiment_id}, or in its pages), or give another tracking.experiment"
-    )
-
-
-def _moved(client: MlflowClient, experiment: Experiment, uri: str) -> str | None:
-    """A warning where a database was moved or copied: MLflow keeps the absolute path of its artifacts in it."""
-    place = str(experiment.artifact_location)
-    if not uri.startswith("sqlite") or "://" in place.removeprefix("file://"):
-        return None
-    noted = Path(unquote(place.removeprefix("file://")))
-    database = Path(unquote(uri.partition(":///")[2].partition("?")[0])).absolute()
-    beside = database.parent / noted.parent.name / noted.name  # where they are if both were moved with their folder
-    if noted.exists() and (not beside.exists() or beside.samefile(noted)):
-        return None
-    if not beside.exists() and not client.search_runs([experiment.experiment_id], max_results=1):
-        return None  # nothing was written yet
-    there = f" ({beside} is not used)" if beside.exists() else ""
-    return (
-        f"the MLflow database {database} was moved: experiment {experiment.name} keeps its files in {noted}{there}, "
-        f"where new ones go, too; move them back, put a link there (ln -s {beside} {noted}), "
-        "or give another tracking.experiment"
-    )

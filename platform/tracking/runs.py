@@ -23,6 +23,7 @@ from platform.experiment.origin import FILE as ORIGIN
 from platform.tracking import parameters, run_tags
 from platform.tracking.figures import datasets, interruptions, speed
 from platform.tracking.journal import Journal
+from platform.tracking.links import Pages, pages
 from platform.tracking.operations import View
 from platform.tracking.points import without_zeros
 from platform.tracking.tracker import Tracker, new_key
@@ -99,6 +100,12 @@ class Runs:
     def view_key(self) -> str:
         """Of the view of the runs, in the link."""
         return self._parent()[:KEY_LENGTH]
+
+    @property
+    def pages(self) -> Pages | None:
+        """Where MLflow shows the runs; None: it has not got them yet."""
+        found = self._tracker.delivered(self._parent())
+        return pages(self._experiment.config.tracking, *found, self.view_key) if found else None
 
     def begin(self, name: str, at: float) -> None:
         """Start or resume the run of a member whose workers are at work; nothing if that is done.
@@ -327,6 +334,16 @@ class Runs:
             return
         for file in files:
             self._tracker.artifact(run, file, folder.name)
+
+
+def pages_of(experiment: Experiment) -> Pages | None:
+    """Where MLflow shows the runs of an experiment that is over; None: MLflow has not got them."""
+    folder = ExperimentFolder(experiment.folder)
+    parent = folder.record().parent_run if folder.exists() else None
+    known = Journal(folder.tracking).notes.get(parent or "")
+    if not parent or not known or not known.get("experiment"):
+        return None
+    return pages(experiment.config.tracking, known["experiment"], known["id"], parent[:KEY_LENGTH])
 
 
 def _whole(config: Config) -> dict[str, Any]:

@@ -187,6 +187,11 @@ class Tracker:
         self._journal.close()
         return self._journal.waiting
 
+    def delivered(self, run: str) -> tuple[str, str] | None:
+        """MLflow's ids of a run's experiment and of the run; None: MLflow has not got it yet."""
+        known = self._journal.notes.get(run)
+        return (known["experiment"], known["id"]) if known and known.get("experiment") else None
+
     def _remember(self) -> None:
         """Collect when runs began and the newest step of each metric, delivered or queued."""
         for run, known in self._journal.notes.items():

@@ -1,0 +1,63 @@
+"""`make ui`: MLflow's pages on the project's database, for this machine only, and the link to the newest run.
+
+In: `--uri` and `--port`. Out: the link on the terminal; the process becomes `mlflow ui`.
+"""
+
+import argparse
+import os
+import socket
+import sys
+from pathlib import Path
+
+from platform.cluster.submission import database_file
+from platform.config.checks import ConfigError
+from platform.config.sections import TrackingConfig
+from platform.tracking.sqlite_store import newest_view, require_usable
+from platform.tracking.views import link
+
+HOST = "127.0.0.1"
+
+
+def main() -> None:
+    """Say where the newest run is, and serve the pages until Ctrl-C."""
+    parser = argparse.ArgumentParser(description="MLflow's pages on the project's database")
+    parser.add_argument("--uri", default=os.environ.get("MLFLOW_TRACKING_URI") or TrackingConfig().uri)
+    parser.add_argument("--port", type=int, default=5000)
+    given = parser.parse_args()
+    try:
+        print(opening(given.uri, given.port), flush=True)
+    except ConfigError as error:
+        sys.exit(f"error: {error}")
+    mlflow = Path(sys.executable).parent / "mlflow"
+    os.execv(mlflow, [str(mlflow), "ui", "--backend-store-uri", given.uri, "--host", HOST, "--port", str(given.port)])
+
+
+def opening(uri: str, port: int) -> str:
+    """What is said before the server starts.
+
+    Raises:
+        ConfigError: there is no database, it cannot be used as it is, or the port is taken.
+    """
+    file = database_file(uri)
+    if file is None:
+        raise ConfigError(f"the store is {uri}; make ui is for an SQLite file: make ui URI=sqlite:///FILE")
+    if not file.exists():
+        raise ConfigError(
+            f"{file} does not exist; run an experiment first, or give another: make ui URI=sqlite:///FILE"
+        )
+    warning = require_usable(TrackingConfig(uri=uri))
+    with socket.socket() as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind((HOST, port))
+        except OSError as error:
+            raise ConfigError(f"port {port} is taken ({error.strerror}); give another: make ui PORT=5001") from error
+    base = f"http://{HOST}:{port}"
+    view = newest_view(file)
+    lines = [f"warning: {warning}"] if warning else []
+    lines.append(f"the newest run   {link(base, *view)}" if view else f"MLflow   {base}")
+    return "\n".join([*lines, "(in some seconds; Ctrl-C ends it)"])
+
+
+if __name__ == "__main__":
+    main()
