@@ -325,7 +325,7 @@ def show(experiment: Experiment, outcome: Outcome) -> None:
 def say_pages(experiment: Experiment) -> None:
     """The links to MLflow's pages, or how to start them where they have not got the runs."""
     if found := pages_of(experiment):
-        print("\n".join([*found.lines("compare"), f"report    {found.parent}"]))
+        print("\n".join([*found.lines("compare"), f"details   {found.parent}"]))
     else:
         print(f"compare   {report.mlflow_command(experiment.config.tracking)}")
 

@@ -5,7 +5,7 @@ so that they can be sorted and plotted. What is left out stands in `config.yaml`
 """
 
 from collections.abc import Iterable
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from typing import Any
 
 from platform.config.identity import flatten
@@ -14,8 +14,11 @@ from platform.data.storage import is_remote
 
 Parameters = dict[str, Any]
 
-OF_OTHER_JOBS = ("pack", "bench", "chaos", "promote", "sweep", "ensemble")
-NOT_OF_THE_RESULT = ("name", "job", "fresh", "output_dir", "tracking.required", "tracking.system_metrics_every_s")
+OF_TRAINING = (
+    "seed", "order_seed", "data", "storage", "loader", "sampling", "model", "optim", "schedule", "training",
+    "checkpoint", "evaluation", "cluster", "tracking",
+)  # fmt: skip
+NOT_OF_THE_RESULT = ("tracking.required", "tracking.system_metrics_every_s")
 # Later evaluations may use another split, and MLflow does not change a parameter: the metrics' names tell it.
 CHANGING = ("evaluation.split",)
 OF_PACKING = (
@@ -113,8 +116,9 @@ def _dropped(config: Config) -> set[str]:
     """Sections and keys that a training does not use."""
     of_cluster = {f"cluster.{key}" for key in asdict(config.cluster) if key not in OF_CLUSTERS}
     caches = {"storage"} if not is_remote(config.data.shards) else set()
+    of_other_jobs = {field.name for field in fields(config) if field.name not in OF_TRAINING}
     packing = {f"data.{key}" for key in OF_PACKING}
-    return {*OF_OTHER_JOBS, *NOT_OF_THE_RESULT, *CHANGING} | of_cluster | caches | packing
+    return {*NOT_OF_THE_RESULT, *CHANGING} | of_other_jobs | of_cluster | caches | packing
 
 
 def _in_use(flat: Parameters, dropped: set[str]) -> Parameters:

@@ -19,6 +19,7 @@ def test_sections_of_other_jobs_are_left_out_and_values_are_as_they_were(config:
     found = parameters(config)
     sections = {key.partition(".")[0] for key in found}
     assert not sections & {"pack", "bench", "chaos", "promote", "sweep", "ensemble", "storage", "output_dir", "fresh"}
+    assert not sections & {"predict", "serve", "export", "reproduce", "name", "job"}
     assert "evaluation.split" not in found  # which nobody could change any more
     assert "cluster.kube" not in found
     assert found["sampling.mirror"] is found["data.mirror"] is False
