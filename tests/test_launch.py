@@ -153,6 +153,12 @@ def test_errors_of_every_job_come_before_torch_ray_and_mlflow(tmp_path: Path):
         ["job=evaluate", "+experiment=googlenet"],
         ["job=promote"],
         ["job=promote", "promote.sweep=/nowhere"],
+        ["job=predict"],
+        ["job=predict", "predict.images=/nowhere"],
+        ["job=predict", "predict.images=jobs/check.py"],  # of a run that is not there
+        ["job=predict", "predict.images=jobs/check.py", "predict.model=/nowhere"],
+        ["job=predict", "predict.images=jobs/check.py", "predict.output=/proc/x.csv"],
+        ["job=serve", "serve.port=0"],
         ["job=pack", "data.source=/nowhere"],
         ["job=pack", "pack.action=verify"],
     ]

@@ -12,13 +12,15 @@ from typing import Any
 from ray import serve
 from ray.serve.config import HTTPOptions
 from ray.serve.schema import ApplicationStatus
+from starlette.requests import Request
+from starlette.responses import Response
 
 from platform.cluster.resources import Resources, gpus_per_worker
 from platform.config.checks import CannotGoOn, ConfigError
 from platform.config.cluster import ClusterConfig
 from platform.config.jobs import ServeConfig
 from platform.prediction.model import Model
-from platform.serving.service import Service, Settings
+from platform.serving.service import Answer, Asked, Service, Settings
 from platform.text import first_line
 
 APPLICATION = "platform"
@@ -26,6 +28,26 @@ SPARE = 100  # requests beyond those that wait, which are sent away, and looks a
 CHECK_S = 1.0
 ENDING_S = 5.0  # for requests that are being answered, after Ctrl-C
 QUIET = ("ray.serve", "ray.serve._private")
+
+
+class Replica:
+    """A process of Ray Serve's: its service, and the requests that wait, collected."""
+
+    def __init__(self, settings: Settings, batch: int, batch_wait_s: float) -> None:
+        """Load the model; up to `batch` images are classified together, the first of which waits `batch_wait_s`."""
+        together: Any = self.together  # what `serve.batch` adds to it has no types
+        together.set_max_batch_size(batch)
+        together.set_batch_wait_timeout_s(batch_wait_s)
+        self._service = Service(settings, self.together)
+
+    async def __call__(self, request: Request) -> Response:
+        """Answer a request."""
+        return await self._service(request)
+
+    @serve.batch
+    async def together(self, asked: list[Asked]) -> list[Answer]:
+        """Classify those that wait."""
+        return await self._service.classify(asked)
 
 
 @contextlib.contextmanager
@@ -52,13 +74,11 @@ def served(
         folder=model.folder,
         views=views,
         device=device,
-        batch=config.batch,
-        batch_wait_s=config.batch_wait_s,
         max_waiting=-(-config.max_waiting // config.replicas),
         max_body=round(config.max_body_mb * 1e6),
         timeout_s=config.timeout_s,
     )
-    deployment: Any = serve.deployment(Service)  # its types know functions only
+    deployment: Any = serve.deployment(Replica)  # its types know functions only
     replica = deployment.options(
         num_replicas=config.replicas,
         max_ongoing_requests=settings.max_waiting + SPARE,
@@ -69,7 +89,7 @@ def served(
     )
     try:
         serve.start(http_options=HTTPOptions(host=config.host, port=port, location="HeadOnly"))  # pyright: ignore
-        serve.run(replica.bind(settings), name=APPLICATION, route_prefix="/")
+        serve.run(replica.bind(settings, config.batch, config.batch_wait_s), name=APPLICATION, route_prefix="/")
     except Exception as error:
         raise CannotGoOn(f"Ray Serve does not start ({first_line(error)}); see the logs in Ray's folder") from error
     try:

@@ -1,7 +1,7 @@
-"""What answers requests: one process with the model, behind Ray Serve's proxy.
+"""What answers requests: one process with the model, whoever brings it the requests.
 
-In: HTTP requests. Out: JSON, or the page. Requests that wait are classified together; beyond `max_waiting` they are
-sent away.
+In: HTTP requests. Out: JSON, or the page. Beyond `max_waiting` requests further ones are sent away. Ray Serve, which
+collects those that wait, is in `server`.
 """
 
 import asyncio
@@ -15,7 +15,6 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from ray import serve
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
 
@@ -43,18 +42,24 @@ class Settings:
     folder: Path  # of the model
     views: int
     device: str
-    batch: int
-    batch_wait_s: float
     max_waiting: int
     max_body: int  # bytes
     timeout_s: float
 
 
+Asked = tuple[bytes, int]  # bytes of an image file, number of classes
+Answer = Opinions | str  # or why the image cannot be read
+
+
 class Service:
     """The model, and the requests that wait for it."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, together: Callable[[Asked], Awaitable[Answer]] | None = None) -> None:
         """Load the model.
+
+        Args:
+            settings: of this process.
+            together: calls `classify` with several at once and returns one answer; None: each alone.
 
         Raises:
             ValueError: its files are damaged.
@@ -62,10 +67,8 @@ class Service:
         self._settings = settings
         self._classifier = Classifier.load(settings.folder, settings.device)
         self._thread = ThreadPoolExecutor(1, "classify")  # the event loop goes on meanwhile
-        self._waiting, self._seconds_per_image = 0, 0.1
-        together: Any = self.classify  # what `serve.batch` adds to it has no types
-        together.set_max_batch_size(settings.batch)
-        together.set_batch_wait_timeout_s(settings.batch_wait_s)
+        self._together = together or self._alone
+        self._waiting, self._images, self._batches, self._seconds_per_image = 0, 0, 0, 0.1
         self._routes: dict[str, dict[str, Callable[[Request], Awaitable[Response]]]] = {
             "/": {"GET": self._page},
             "/health": {"GET": self._health},
@@ -119,6 +122,8 @@ class Service:
                 "device": settings.device,
                 "waiting": self._waiting,
                 "max_waiting": settings.max_waiting,
+                "images": self._images,
+                "batches": self._batches,
             }
         )
 
@@ -136,7 +141,7 @@ class Service:
         try:
             body = await self._in_time(self._body(request), 408, "the body did not come")
             image = image_in(body, request.headers.get("content-type", ""))
-            said = await self._in_time(self.classify((image, top_k)), 503, "there was no answer")
+            said = await self._in_time(self._together((image, top_k)), 503, "there was no answer")
         finally:
             self._waiting -= 1
         if isinstance(said, str):
@@ -171,22 +176,18 @@ class Service:
             "model": self._settings.name,
         }
 
-    @serve.batch(max_batch_size=1)
-    async def classify(self, asked: list[tuple[bytes, int]]) -> list[Opinions | str]:
-        """Classify images together.
+    async def _alone(self, asked: Asked) -> Answer:
+        return (await self.classify([asked]))[0]
 
-        Args:
-            asked: (bytes of an image file, number of classes) of each; Ray Serve collects those that wait.
-
-        Returns:
-            what is said of each, or why it cannot be read.
-        """
+    async def classify(self, asked: list[Asked]) -> list[Answer]:
+        """Classify images together; returns what is said of each, or why it cannot be read."""
         return await asyncio.get_running_loop().run_in_executor(self._thread, self._classified, asked)
 
-    def _classified(self, asked: list[tuple[bytes, int]]) -> list[Opinions | str]:
+    def _classified(self, asked: list[Asked]) -> list[Answer]:
         began = time.monotonic()
         found = self._classifier.predict([image for image, _ in asked], self._settings.views)
         self._seconds_per_image = (time.monotonic() - began) / len(asked)
+        self._images, self._batches = self._images + len(asked), self._batches + 1
         return [
             error
             if error is not None
