@@ -25,6 +25,8 @@ from platform.evaluation.table import EnsembleScores
 from platform.experiment.destinations import require_cache_folder, require_copies
 from platform.experiment.folder import FAILED, FINISHED, ExperimentFolder, MemberState, Record
 from platform.experiment.plan import Plan, is_packed, open_data, plan
+from platform.export.experiment import export_experiment
+from platform.export.folder import MODEL
 from platform.lanes.attempts import Attempts
 from platform.lanes.console import Console
 from platform.locks import locked
@@ -106,6 +108,7 @@ def run(experiment: Experiment, *, evaluate_again: bool = False) -> int:
                 outcome = _run_and_report(planned, folder, record, data, unfinished, unreported)
             else:
                 outcome = _outcome(folder, planned)
+                _export(experiment, folder, outcome, data)
                 outcome.waiting = deliver(experiment, folder)
     except Interrupted as interrupted:
         again = "the same command without fresh=true" if experiment.config.fresh else "the same command"
@@ -157,6 +160,7 @@ def _run_and_report(
         if unfinished:
             run_members(planned, folder, record, unfinished, runs)
         outcome = _outcome(folder, planned)
+        _export(planned.experiment, folder, outcome, data)
         split = planned.experiment.config.evaluation.split
         tables = report.write(outcome.scores, folder.path, split) if outcome.scores else []
         runs.report(outcome.states, outcome.scores, tables)
@@ -167,6 +171,13 @@ def _run_and_report(
     outcome.waiting = runs.close()
     say_waiting(planned.experiment, folder, outcome.waiting)
     return outcome
+
+
+def _export(experiment: Experiment, folder: ExperimentFolder, outcome: Outcome, data: Index) -> None:
+    """Make the models that are missing, of members and the ensemble, unless `export.models` is false."""
+    if experiment.config.export.models:
+        finished = [name for name, state in outcome.states.items() if state.state == FINISHED]
+        export_experiment(experiment, folder, finished, data)
 
 
 def end_runs_of_before(experiment: Experiment, folder: ExperimentFolder) -> None:
@@ -319,6 +330,8 @@ def show(experiment: Experiment, outcome: Outcome) -> None:
     if outcome.trained_now:
         print(f"\n{len(outcome.trained_now)} member(s) in {duration(outcome.seconds)}")
     print(f"results   {experiment.folder}")
+    if (model := experiment.folder / MODEL).exists():
+        print(f"model     {model}")
     say_pages(experiment)
 
 

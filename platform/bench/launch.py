@@ -45,6 +45,7 @@ def _platform(config: Config, folder: Path, epochs: float) -> tuple[MemberState,
         "+ensemble.members={first:['order_seed=1'],second:['order_seed=2']}",
         "cluster.lanes=1",
         "evaluation.views=[1]",
+        "export.models=false",  # which a bare Ray Train job has not either
         *settings(config),
         f"training.epochs={epochs}",
         f"output_dir={folder}",

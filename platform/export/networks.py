@@ -10,14 +10,11 @@ import torch
 from torch import Tensor, nn
 from torch.export import Dim, export, save
 
+from platform.export import ExportError
 from platform.export.program import load_program
 
 TOLERANCE = 1e-4  # of logits, by their largest: both are sums in float32, which may differ in their order
 BATCHES = (1, 2, 5)  # of the check; the export is made with two images
-
-
-class ExportError(RuntimeError):
-    """The program does not give the network's logits, or cannot be made."""
 
 
 def write_program(network: nn.Module, image_size: int, path: Path) -> float:

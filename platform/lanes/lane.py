@@ -27,3 +27,4 @@ class Lane:
     members: list[LaneMember]
     mailbox: Any  # Ray's handle of a Mailbox
     on_evaluation: Callable[[str, EvaluationPoint], None] | None = None  # (member, its scores): may end the training
+    export: bool = False  # make each member's model folder when it is evaluated

@@ -73,7 +73,12 @@ def start_lanes(
             )
             for name in names
         ]
-        fit_lane(Lane(number, members, mailbox), gpus, folder.path / "ray", f"{stamp}-lane{number}")
+        fit_lane(
+            Lane(number, members, mailbox, export=config.export.models),
+            gpus,
+            folder.path / "ray",
+            f"{stamp}-lane{number}",
+        )
 
     dealt = deal(costs, count)
     futures = [in_thread(functools.partial(fit, number, members)) for number, members in enumerate(dealt)]

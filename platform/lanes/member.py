@@ -96,6 +96,9 @@ def run_member(
             if worker.rank == 0:
                 sender.send("state", text=f"evaluating {max(cfg.evaluation.views)} views")
             _evaluate(model, cfg, folder, data, worker, progress)
+            if lane.export and worker.rank == 0:
+                sender.send("state", text="exporting its model")
+                _export(member, folder, data)
         state.state = FINISHED
     except Exception as error:
         state.error = f"{type(error).__name__}: {error}"
@@ -154,6 +157,16 @@ def _evaluate(
     barrier(worker, progress.moved)
     if worker.rank == 0:
         probabilities.seal(place, split.samples, views, worker.world)
+
+
+def _export(member: LaneMember, folder: MemberFolder, index: Index) -> None:
+    """Make the member's model folder. It takes seconds, and what fails here is tried again by the launcher."""
+    from platform.export.folder import export_member  # torch.export takes two seconds to import
+
+    try:
+        export_member(member.name, member.config, folder, index)
+    except Exception as error:  # of torch, of the disk: the member is trained and evaluated, with or without a model
+        log.warning("its model is not exported (%s); the weights stay", first_line(error))
 
 
 def _watched(predictions: Iterator[Predictions], progress: Progress) -> Iterator[Predictions]:

@@ -16,11 +16,11 @@ import yaml
 from platform.config.sections import Config, DataConfig
 from platform.data.index import Index
 from platform.experiment.folder import MemberFolder
+from platform.export import ExportError
 from platform.export import folder as folders
 from platform.export.classifier import Classifier
 from platform.export.description import Description
 from platform.export.folder import export_ensemble, export_member
-from platform.export.networks import ExportError
 from platform.files import remove_unfinished
 from tests.export.exported import CLASSES, network
 
@@ -52,7 +52,6 @@ print(json.dumps({
 def config(digits_data: DataConfig) -> Config:
     found = Config(data=digits_data)
     found.model.width = 0.25  # pyright: ignore[reportAttributeAccessIssue]
-    found.evaluation.views = [1, 10, 144]
     return found
 
 
@@ -163,7 +162,7 @@ def test_what_is_there_is_not_made_again_until_it_should_say_something_else(
     member, place = MemberFolder(runs / "members" / "m1"), runs / "members" / "m1" / "model"
     before = (place / "MLmodel").stat().st_mtime_ns
     with monkeypatch.context() as patch:
-        patch.setattr(folders, "build", None)
+        patch.setattr("platform.models.build.build", None)
         assert export_member("m1", config, member, digits) == place
     assert (place / "MLmodel").stat().st_mtime_ns == before
     ensemble = (runs / "model" / "MLmodel").stat().st_mtime_ns

@@ -11,8 +11,8 @@ import pytest
 import torch
 from torch import nn
 
-from platform.export import networks
-from platform.export.networks import ExportError, write_program, write_weights
+from platform.export import ExportError, networks
+from platform.export.networks import write_program, write_weights
 from platform.export.program import load_program
 from tests.export.exported import network
 

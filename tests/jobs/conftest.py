@@ -20,6 +20,7 @@ from platform.tracking.tracker import mlflow_ids
 from tests.launching import launched
 
 SMALL = ["model.width=0.25", "training.epochs=1", "evaluation.views=[1,10]", "training.precision=float32"]
+SMALL += ["export.models=false"]  # but where a test is about them
 
 
 @dataclass

@@ -14,6 +14,7 @@ from platform.checkout import ROOT
 pytestmark = [pytest.mark.slow, pytest.mark.long]
 ODD = "it's 100% mine"
 SMALL = ["+experiment=googlenet", "training.epochs=0.1", "evaluation.views=[1]", "model.width=0.25", "name='größe'"]
+SMALL += ["export.models=false"]
 
 JOIN = """
 import os, sys

@@ -29,7 +29,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.long, pytest.mark.timeout(1200)]
 ACCOUNT = {"MLFLOW_TRACKING_USERNAME": ADMIN, "MLFLOW_TRACKING_PASSWORD": PASSWORD}
 WORDS = [
     "+experiment=googlenet_ens", "name=pods", "model.width=0.1", "training.epochs=2", "evaluation.views=[1,10]",
-    "training.precision=float32", "checkpoint.every_s=1", "checkpoint.every_steps=20",
+    "export.models=false", "training.precision=float32", "checkpoint.every_s=1", "checkpoint.every_steps=20",
 ]  # fmt: skip
 
 
