@@ -27,10 +27,10 @@ def test_a_run_leaves_models_that_say_what_it_reported_and_makes_missing_ones_la
     before = {name: (model / "MLmodel").read_bytes() for name, model in models.items()}
     shutil.rmtree(place / "model")
     shutil.rmtree(models["two"])
-    status, output = launch(*words, "export.models=false")
+    status, output = launch.here(*words, "export.models=false")
     assert status == 0, output
     assert not models["two"].exists()
-    status, output = launch(*words)
+    status, output = launch.here(*words)
     assert status == 0, output
     assert "nothing to train" in output
     assert "exporting the model of two ..." in output
