@@ -25,6 +25,11 @@ class EvaluationPoint:
     loss: float
     images_per_s: float  # median training throughput since the previous evaluation; 0: not measured
     last: bool = False  # at the end of the training
+    train_loss: float | None = None  # mean over the steps since the previous evaluation; None: not measured
+    wait_share: float | None = None  # of the training time since then that workers waited for data, 0 to 1
+
+
+OPTIONAL = ("train_loss", "wait_share")  # fields that may be None, as in curves of earlier versions
 
 
 class CurveWriter:
@@ -34,6 +39,8 @@ class CurveWriter:
         self._folder = folder
         self._latest: dict[str, float] = {}  # of every metric; those of training come before those of validation
         self._speeds: list[float] = []  # images/s since the previous evaluation
+        self._losses, self._waits = _Mean(), _Mean()  # since the previous evaluation
+        self._logged_step = -1  # the newest one
         self.newest: EvaluationPoint | None = None  # written by this writer
 
     def take(self, step: int, metrics: dict[str, float]) -> None:
@@ -41,6 +48,11 @@ class CurveWriter:
         self._latest |= metrics
         if speed := metrics.get("train/images_per_s"):
             self._speeds.append(speed)
+        if "data/wait_share" in metrics:  # a log step
+            steps = step - self._logged_step if 0 <= self._logged_step < step else 1  # 1: the first since a start
+            self._losses.add(metrics.get("train/loss"), steps)
+            self._waits.add(metrics["data/wait_share"], steps)
+            self._logged_step = step
         if "val/top1" not in metrics:
             return
         evaluation = EvaluationPoint(
@@ -51,10 +63,30 @@ class CurveWriter:
             metrics["val/loss"],
             statistics.median(self._speeds or [0.0]),
             last=self._latest["progress"] >= 1,
+            train_loss=self._losses.take(),
+            wait_share=self._waits.take(),
         )
         self._speeds.clear()
         append(self._folder, evaluation)
         self.newest = evaluation
+
+
+class _Mean:
+    """A mean over steps, of means over some of them."""
+
+    def __init__(self) -> None:
+        self._sum, self._steps = 0.0, 0
+
+    def add(self, mean: float | None, steps: int) -> None:
+        """Add the mean of a number of steps; None: there is none."""
+        if mean is not None:
+            self._sum, self._steps = self._sum + mean * steps, self._steps + steps
+
+    def take(self) -> float | None:
+        """The mean of what was added since the last call; None: nothing was."""
+        mean = self._sum / self._steps if self._steps else None
+        self._sum, self._steps = 0.0, 0
+        return mean
 
 
 def append(folder: Path, evaluation: EvaluationPoint) -> None:
@@ -125,4 +157,5 @@ def _evaluation(line: bytes) -> EvaluationPoint | None:
         evaluation = EvaluationPoint(**json.loads(line))
     except (ValueError, TypeError, RecursionError):
         return None
-    return evaluation if all(isinstance(value, int | float) for value in asdict(evaluation).values()) else None
+    given = {name: value for name, value in asdict(evaluation).items() if value is not None or name not in OPTIONAL}
+    return evaluation if all(isinstance(value, int | float) for value in given.values()) else None

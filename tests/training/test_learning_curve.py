@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from platform.training.learning_curve import FILE, CurveReader, CurveWriter, EvaluationPoint, append, read
+from platform.training.learning_curve import FILE, OPTIONAL, CurveReader, CurveWriter, EvaluationPoint, append, read
 from tests.counting import cost_of
 
 
@@ -20,6 +20,7 @@ def training(step: int, images_per_s: float = 100.0, progress: float = 0.5) -> d
     return {"train/epoch": step / 10, "train/images_per_s": images_per_s, "progress": progress, "train/loss": 2.0}
 
 
+WAITED = {"data/wait_share": 0.25}
 SCORES = {"val/top1": 0.5, "val/top5": 0.9, "val/loss": 1.0}
 
 
@@ -80,6 +81,39 @@ def test_an_evaluation_takes_the_newest_figures_and_the_median_speed_since_the_o
     writer.take(40, training(40, 500.0, progress=1.0))
     writer.take(40, SCORES)
     assert read(tmp_path)[1] == EvaluationPoint(4.0, 40, 0.5, 0.9, 1.0, 500.0, last=True)
+
+
+def test_loss_and_waiting_are_means_over_the_steps_since_the_evaluation_before(tmp_path: Path):
+    writer = CurveWriter(tmp_path)
+    logged = {1: (8.0, 0.9), 10: (2.0, 0.1), 20: (1.0, 0.3)}
+    for step, (loss, wait) in logged.items():
+        writer.take(step, training(step) | {"train/loss": loss, "data/wait_share": wait})
+    writer.take(20, SCORES)
+    writer.take(30, {name: value for name, value in training(30).items() if name != "train/loss"} | WAITED)
+    writer.take(30, SCORES)
+    writer.take(40, {"train/epoch": 4.0, "progress": 0.5})  # a restart between a checkpoint and its evaluation
+    writer.take(40, SCORES)
+    first, skipped, unknown = read(tmp_path)
+    assert first.train_loss == pytest.approx((8.0 + 9 * 2.0 + 10 * 1.0) / 20)
+    assert first.wait_share == pytest.approx((0.9 + 9 * 0.1 + 10 * 0.3) / 20)
+    assert (skipped.train_loss, skipped.wait_share) == (None, 0.25)  # every step since was left out as a bad one
+    assert (unknown.train_loss, unknown.wait_share) == (None, None)
+
+
+def test_going_back_to_an_earlier_step_weighs_nothing_negatively(tmp_path: Path):
+    """PBT goes on from a state of before."""
+    writer = CurveWriter(tmp_path)
+    for step in (100, 10, 20):
+        writer.take(step, training(step) | WAITED)
+    writer.take(20, SCORES)
+    assert writer.newest is not None
+    assert writer.newest.train_loss == 2.0
+
+
+def test_a_curve_of_earlier_versions_is_read(tmp_path: Path):
+    old = {key: value for key, value in asdict(evaluation(10)).items() if key not in OPTIONAL}
+    (tmp_path / FILE).write_text(json.dumps(old) + "\n")
+    assert read(tmp_path) == [evaluation(10)]
 
 
 def test_an_evaluation_without_timed_steps_has_no_speed(tmp_path: Path):
