@@ -30,6 +30,7 @@ from platform.export.folder import MODEL
 from platform.lanes.attempts import Attempts
 from platform.lanes.console import Console
 from platform.locks import locked
+from platform.report.artifacts import report_page, write_report
 from platform.signals import signals
 from platform.text import first_line
 from platform.tracking.journal import Journal
@@ -163,6 +164,7 @@ def _run_and_report(
         _export(planned.experiment, folder, outcome, data)
         split = planned.experiment.config.evaluation.split
         tables = report.write(outcome.scores, folder.path, split) if outcome.scores else []
+        tables += write_report(planned.experiment, folder, outcome.scores, split)
         runs.report(outcome.states, outcome.scores, tables)
     except BaseException as error:
         runs.interrupt("KILLED" if isinstance(error, Interrupted) else "FAILED", first_line(error))
@@ -332,6 +334,8 @@ def show(experiment: Experiment, outcome: Outcome) -> None:
     print(f"results   {experiment.folder}")
     if (model := experiment.folder / MODEL).exists():
         print(f"model     {model}")
+    if (page := report_page(experiment.folder, experiment.config.evaluation.split)).exists():
+        print(f"report    {page}")
     say_pages(experiment)
 
 

@@ -13,7 +13,7 @@ from platform.checkout import ROOT
 # Each may import those below it.
 ROOMS = (
     "launch", "jobs", "compose", "serving", "prediction", "tune", "lanes", "sweep",
-    "bench", "chaos", "tracking", "kubernetes", "export",
+    "bench", "chaos", "tracking", "kubernetes", "export", "report",
     "experiment",
     "training", "evaluation", "packing", "models", "data", "cluster", "daemon_thread", "config", "console", "files",
     "signals", "text", "redaction", "changes", "locks", "overrides", "checkout",

@@ -360,6 +360,7 @@ JOBS = (
     "pack",
     "bench",
     "chaos",
+    "report",
     "check",
     "reproduce",
 )
@@ -408,7 +409,7 @@ class Config:
             require_name("name", self.name)
         seal(self, "")
         require(
-            self.evaluation.split == "val" or self.job in ("evaluate", "check"),
+            self.evaluation.split == "val" or self.job in ("evaluate", "report", "check"),
             f"evaluation.split is {self.evaluation.split}, which job={self.job} must not choose by; use it with "
             "job=evaluate of what is trained",
         )

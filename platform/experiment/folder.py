@@ -7,6 +7,7 @@ runs/NAME/members/MEMBER/      checkpoints/, weights.pt, probabilities/ (of test
                                attempts.json, curve.jsonl, metrics.jsonl: every metric of every log step
 runs/NAME/table.{md,csv,png}   the results; scores.json: what they were made from; images.npz: what was said of each
                                image; of test: table-test, scores-test, images-test
+runs/NAME/report.html          the report as one page, and its pictures/; of test: report-test, pictures-test
 runs/NAME/tracking.jsonl       the queue for MLflow; tracking.delivered.json: how much of it is delivered
 """
 

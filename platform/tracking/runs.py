@@ -261,7 +261,7 @@ class Runs:
         Args:
             states: of all members.
             scores: of the evaluation; None if there was none.
-            tables: files for the parent run.
+            tables: files of the experiment's folder for the parent run.
         """
         for name in list(self._names):
             state = states[name]
@@ -275,7 +275,8 @@ class Runs:
         if scores:
             self._tracker.summary(parent, report.final_metrics(scores, None, self._split))
         for path in tables:
-            self._tracker.artifact(parent, path)
+            within = path.parent.relative_to(self._folder.path).as_posix()
+            self._tracker.artifact(parent, path, None if within == "." else within)
         self._tag_interruptions()
         failed = any(s.state != FINISHED and not self._is_done_but_for_test(name) for name, s in states.items())
         self._tracker.finish(parent, "FAILED" if failed else "FINISHED")

@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from mlflow.tracking import MlflowClient
 
 from platform.data.index import read_index
 
@@ -36,6 +37,14 @@ def test_one_failing_member_does_not_lose_the_others_and_nothing_is_done_twice(l
         ("1", "1", "1"), ("1", "10", "10"), ("2", "1", "2"), ("2", "10", "20"),
     ]  # fmt: skip
 
+    page = tmp_path / "runs" / "three" / "report.html"
+    assert f"report    {page}" in output
+    assert "the report lacks a part" not in output
+    assert "Without wild, which is not finished: NonFiniteLoss" in page.read_text()
+    client = MlflowClient(launch.uri)
+    artifacts = {file.path for file in client.list_artifacts(runs["parent"].info.run_id)}
+    assert {"report.html", "table.md", "pictures"} <= artifacts
+
     written = {name: launch.member("three", name).weights.stat().st_mtime_ns for name in ("one", "two")}
     status, output = launch(*words)
     assert status == 1
@@ -47,7 +56,7 @@ def test_one_failing_member_does_not_lose_the_others_and_nothing_is_done_twice(l
     assert "optim.momentum: 0.9 -> 0.5" in output
 
 
-def test_finished_runs_show_their_table_at_once_and_evaluate_again(launch):
+def test_finished_runs_show_their_table_at_once_and_evaluate_again(launch, tmp_path: Path):
     words = ["job=train", "name=single", "training.epochs=0.3", "evaluation.views=[1]"]
     status, first = launch(*words)
     assert status == 0, first
@@ -67,6 +76,20 @@ def test_finished_runs_show_their_table_at_once_and_evaluate_again(launch):
     status, refused = launch.here("job=evaluate", "name=never_trained")
     assert status == 2
     assert "no trained weights of model" in refused
+    _its_report_is_written_anew(launch, words, tmp_path / "runs" / "single" / "report.html")
+
+
+def _its_report_is_written_anew(launch, words: list[str], page: Path) -> None:
+    page.unlink()
+    status, output = launch.here(*words, "job=report")
+    assert (status, output.splitlines()[-1]) == (0, f"report    {page}")
+    assert "The model errs on" in page.read_text()
+    status, refused = launch.here(*words, "job=report", "optim.lr=0.5")
+    assert status == 2
+    assert "was run with another config (model.optim.lr: " in refused
+    status, refused = launch.here("job=report", "name=never_trained")
+    assert status == 2
+    assert "has no experiment; run it first" in refused
 
 
 @pytest.mark.long

@@ -5,23 +5,20 @@ escaped. MLflow's artifact viewer shows it.
 """
 
 import base64
-import functools
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
-
 from platform.config.jobs import SweepConfig
+from platform.report.frame import template
 from platform.sweep.report.importance import Importance
 from platform.sweep.report.ranking import Ranking
 from platform.sweep.report.table import cells, column_names, footnotes, table_lines, title
 from platform.sweep.trial_store import TrialStore
-from platform.text import printable
 
-TEMPLATE = "report.html.jinja"  # beside this file
+TEMPLATE = Path(__file__).with_name("report.html.jinja")
 CAPTIONS = {
     "ranking.png": "Scores",
     "curves.png": "Learning curves",
@@ -66,7 +63,7 @@ class Plot:
 def page(ranking: Ranking, shares: Importance, store: TrialStore, origin: Origin, plots: list[Path]) -> str:
     """The page as HTML: the verdict first, then what it rests on. `plots` are PNG files of the names in `CAPTIONS`."""
     drawn = {path.name: Plot(CAPTIONS[path.name], base64.b64encode(path.read_bytes()).decode()) for path in plots}
-    return _template().render(
+    return template(TEMPLATE).render(
         name=origin.name,
         ranking=ranking,
         title=title(ranking),
@@ -79,24 +76,6 @@ def page(ranking: Ranking, shares: Importance, store: TrialStore, origin: Origin
         space={key: _json(values) for key, values in origin.sweep.space.items()},
         provenance=_provenance(ranking, store, origin),
     )
-
-
-@functools.cache
-def _template() -> Template:
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        finalize=_shown,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    return environment.get_template(TEMPLATE)
-
-
-def _shown(value: object) -> object:
-    """What the template writes, before it is escaped; what its own macros made is HTML already."""
-    return value if hasattr(value, "__html__") else printable(str(value))
 
 
 def _columns(ranking: Ranking) -> Iterator[Column]:

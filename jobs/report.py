@@ -1,0 +1,50 @@
+"""`job=report`: the report of what is trained, written anew from the files of its folder; nothing is trained."""
+
+import json
+from dataclasses import asdict
+
+from platform.config.checks import ConfigError
+from platform.config.identity import differences, identity
+from platform.config.sections import Experiment
+from platform.evaluation.kept import kept_scores
+from platform.experiment.folder import ExperimentFolder
+from platform.report.artifacts import write_report
+
+
+def run(experiment: Experiment) -> int:
+    """Write `report.html` and its pictures; 1 if that cannot be.
+
+    Raises:
+        ConfigError: the folder has no such experiment, or its probabilities are damaged.
+    """
+    folder, evaluation = ExperimentFolder(experiment.folder), experiment.config.evaluation
+    _require_same(experiment, folder)
+    finished = {
+        name: folder.member(name).probabilities_of(evaluation.split)
+        for name in experiment.members
+        if folder.member(name).is_finished(max(evaluation.views), evaluation.split)
+    }
+    scores_file, images_file = folder.scores(evaluation.split), folder.images(evaluation.split)
+    scores = kept_scores(finished, evaluation.views, scores_file, images_file=images_file) if finished else None
+    written = write_report(experiment, folder, scores, evaluation.split)
+    if written:
+        print(f"report    {written[0]}")
+    return 0 if written else 1
+
+
+def _require_same(experiment: Experiment, folder: ExperimentFolder) -> None:
+    """Refuse a folder without this experiment.
+
+    Raises:
+        ConfigError: it was never run, or with another config.
+    """
+    if not folder.exists():
+        raise ConfigError(f"{folder.path} has no experiment; run it first, or give its output_dir and name")
+    known = folder.record().identity
+    wanted = json.loads(json.dumps({name: identity(asdict(config)) for name, config in experiment.members.items()}))
+    changed = differences({name: known[name] for name in wanted if name in known}, wanted)
+    if changed:
+        raise ConfigError(
+            f"{experiment.name} was run with another config ({'; '.join(changed[:5])}); give the command that "
+            "it was run with, and job=report"
+        )

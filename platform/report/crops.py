@@ -1,0 +1,138 @@
+"""What each sampling method feeds the network: the same few training images, cropped and coloured as in training.
+
+In: the training split and the members' configs. Out: a sheet of crops, made by the loader and the pixels of the
+training itself: exactly what a network sees, but for the normalisation, which is undone.
+"""
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from platform.config.sections import Config, DataConfig, SamplingConfig
+from platform.data.index import Split
+from platform.data.storage import is_remote
+from platform.report.drawing import WIDTH, Drawing, shortened
+from platform.report.section import Picture, Section
+from platform.report.thumbnails import EXACT_UP_TO, uri_of
+
+if TYPE_CHECKING:
+    from platform.data.loader import Batch
+
+TITLE = "What the networks are fed"
+IMAGES = 4  # training images
+EPOCHS = 2  # crops of each: those of the first epochs
+SIDE = 112  # pixels stored of a crop
+GAP, LINE = 4.0, 18.0
+
+
+def section(split: Split, members: Mapping[str, Config]) -> Section:
+    """The section of the crops.
+
+    Args:
+        split: of the training images.
+        members: name -> config.
+
+    Raises:
+        ShardError: the shards cannot be read; other errors of the data path, too.
+    """
+    ids = _ids(split)
+    groups: dict[str, list[str]] = {}
+    for name, config in members.items():
+        groups.setdefault(str(asdict(config.sampling)) + str(config.data.mirror), []).append(name)
+    rows = [(names, members[names[0]], _crops(split, members[names[0]], ids)) for names in groups.values()]
+    drawing = _sheet(_stored(split, ids), rows)
+    notes = [
+        f"Above, {len(ids)} training images as they are stored; below, for each sampling the {EPOCHS} crops of them "
+        "that its member draws in its first epochs, as the network gets them, before normalisation."
+    ]
+    return Section("crops", TITLE, notes, pictures=[Picture("crops", drawing)])
+
+
+def _ids(split: Split) -> NDArray[np.int64]:
+    """Spread over the split; over the first shard where others would have to be fetched."""
+    remote = any(is_remote(shard.url) for shard in split.shards)
+    samples = split.starts[1] if remote else split.samples
+    return np.unique(np.linspace(0, samples - 1, IMAGES + 1).astype(np.int64)[:IMAGES])
+
+
+def _stored(split: Split, ids: NDArray[np.int64]) -> list[NDArray[np.uint8] | None]:
+    """The whole images; None for one that cannot be decoded."""
+    from platform.data.decode import CorruptImage, EncodedImage
+
+    found: list[NDArray[np.uint8] | None] = []
+    for sample_id in ids.tolist():
+        try:
+            found.append(EncodedImage(split.read(sample_id).image).decode())
+        except CorruptImage:
+            found.append(None)
+    return found
+
+
+def _crops(split: Split, config: Config, ids: NDArray[np.int64]) -> list[list[NDArray[np.uint8]]]:
+    """The crops of each image, one an epoch."""
+    from platform.data import draws
+    from platform.data.loader import TrainLoader
+    from platform.data.order import training_order
+    from platform.data.sampling import DRAWS
+
+    order = training_order(config, split)
+    with TrainLoader(split, order, config.data, config.sampling, prefetch=1) as loader:
+        asked = (loader.request(ids.copy(), draws.uniforms(order.seed, epoch, ids, DRAWS)) for epoch in range(EPOCHS))
+        epochs = [_as_fed(batch, config) for batch in loader.batches(asked)]
+    return [list(crops) for crops in zip(*epochs, strict=True)]
+
+
+def _as_fed(batch: "Batch", config: Config) -> NDArray[np.uint8]:
+    """`[N, H, W, 3]`: mirrored and with their colours changed, as `Pixels` hands them to the network."""
+    import torch
+
+    from platform.data.pixels import Pixels
+
+    pixels = Pixels(config.data, torch.device("cpu"))
+    images = pixels.training(batch.images, batch.mirrored_N, batch.colour_draws_N8, config.sampling)
+    mean, std = (torch.tensor(values).view(1, 3, 1, 1) for values in (config.data.mean, config.data.std))
+    shown = ((images * std + mean) * 255).round().clamp(0, 255).to(torch.uint8)
+    return np.ascontiguousarray(shown.permute(0, 2, 3, 1).numpy())
+
+
+def _sheet(
+    stored: list[NDArray[np.uint8] | None], rows: list[tuple[list[str], Config, list[list[NDArray[np.uint8]]]]]
+) -> Drawing:
+    slot = WIDTH / len(stored)
+    cell = (slot - GAP * EPOCHS - 4) / EPOCHS
+    top = 1.25 * cell + 2 * LINE
+    drawing = Drawing(top + (cell + LINE + 16) * len(rows), f"crops of {len(stored)} images by {len(rows)} samplings")
+    drawing.text(0, 12, "as stored", "small strong")
+    for number, image in enumerate(stored):
+        if image is not None:
+            height, width = image.shape[:2]
+            scale = min(1.25 * cell / height, (slot - 8) / width)
+            x = slot * number
+            drawing.image(
+                x, LINE, width * scale, height * scale, uri_of(image), pixels=max(width, height) <= EXACT_UP_TO
+            )
+    for row, (names, config, images) in enumerate(rows):
+        y = top + (cell + LINE + 16) * row
+        drawing.text(0, y, shortened(", ".join(names), 60), "small strong")
+        drawing.text(0, y + 12, shortened(_described(config.sampling, config.data), 92), "quiet tiny")
+        for number, crops in enumerate(images):
+            for turn, crop in enumerate(crops):
+                x = slot * number + (cell + GAP) * turn
+                drawing.image(x, y + LINE, cell, cell, uri_of(crop, SIDE), pixels=len(crop) <= EXACT_UP_TO)
+    return drawing
+
+
+def _described(sampling: SamplingConfig, data: DataConfig) -> str:
+    """The settings that matter to what is seen, as they are on this data set."""
+    from platform.data.sampling import area_range
+
+    parts = [sampling.method.replace("_", " ")]
+    if sampling.method == "area_aspect":
+        low, high = (f"{100 * area:.3g}" for area in area_range(sampling, data))
+        parts.append(f"area {low} to {high}%, aspect {sampling.aspect[0]:.3g} to {sampling.aspect[1]:.3g}")
+    parts += ["colours distorted"] if sampling.photometric else []
+    parts.append(f"interpolation {sampling.interpolation}")
+    return ", ".join([*parts, "mirrored at random" if data.mirror and sampling.mirror else "never mirrored"])

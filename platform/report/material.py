@@ -1,0 +1,131 @@
+"""What a report is made of, read from an experiment's folder and its shards.
+
+In: an experiment and its folder. Out: curves, attempts, predictions of every image, the index; what is not there any
+more is an `Absent` when it is asked for.
+"""
+
+import functools
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from platform.config.sections import Config, Experiment
+from platform.data.cache import ShardError
+from platform.data.index import Index, Split, read_index
+from platform.data.storage import StorageError
+from platform.evaluation.images import ImageResults, read_images
+from platform.evaluation.table import EnsembleScores
+from platform.experiment.folder import ExperimentFolder
+from platform.experiment.goodput import Attempt, read_attempts
+from platform.report.colours import Lines, lines_of
+from platform.report.section import Absent
+from platform.text import first_line
+from platform.training import learning_curve
+from platform.training.learning_curve import EvaluationPoint
+
+
+@dataclass(frozen=True)
+class Material:
+    """An experiment with all that is known of it."""
+
+    experiment: Experiment
+    folder: ExperimentFolder
+    scores: EnsembleScores | None  # None: no member is finished
+    split: str = "val"  # that was evaluated
+
+    @property
+    def members(self) -> Mapping[str, Config]:
+        return self.experiment.members
+
+    @property
+    def known_scores(self) -> EnsembleScores:
+        """The scores.
+
+        Raises:
+            Absent: there are none.
+        """
+        if self.scores is None:
+            raise Absent("no member is finished")
+        return self.scores
+
+    @property
+    def batch_sizes(self) -> dict[str, int]:
+        """Member -> images in a global batch."""
+        return {name: config.training.batch_size for name, config in self.members.items()}
+
+    @functools.cached_property
+    def lines(self) -> Lines:
+        """How members are drawn."""
+        return lines_of(self.members)
+
+    @functools.cached_property
+    def images(self) -> ImageResults:
+        """What was said of each image, at the largest number of views.
+
+        Raises:
+            Absent: no member is finished, or an earlier version evaluated them.
+            ConfigError: the file is damaged.
+        """
+        found = self.known_scores.images or read_images(self.folder.images(self.split))
+        if found is None:
+            raise Absent("what was said of each image was not kept; the same command with job=evaluate keeps it")
+        return found
+
+    @functools.cached_property
+    def curves(self) -> dict[str, list[EvaluationPoint]]:
+        """Member -> its evaluations during training."""
+        return {name: learning_curve.read(self._path(name)) for name in self.members}
+
+    @functools.cached_property
+    def attempts(self) -> dict[str, Sequence[Attempt]]:
+        """Member -> its attempts."""
+        return {name: read_attempts(self._path(name)) for name in self.members}
+
+    @functools.cached_property
+    def errors(self) -> dict[str, str]:
+        """Member that is not finished -> what it met."""
+        finished = self.scores.names if self.scores else []
+        return {
+            name: self.folder.member(name).state().error or "it is not finished"
+            for name in self.members
+            if name not in finished
+        }
+
+    @functools.cached_property
+    def _index(self) -> Index | str:
+        """The index, or why there is none."""
+        config = self.experiment.config
+        try:
+            return read_index(config.data.shards, config.storage, ask_all=False)
+        except (ShardError, StorageError, OSError) as error:
+            return first_line(error)
+
+    def images_of(self, split: str) -> Split:
+        """The images of a split.
+
+        Raises:
+            Absent: the shards are not there any more.
+        """
+        if isinstance(self._index, str):
+            raise Absent(f"the shards cannot be read ({self._index})")
+        return self._index.split(split)
+
+    @property
+    def classes(self) -> list[str]:
+        """Names of the classes, or their numbers where nobody named them."""
+        named = [] if isinstance(self._index, str) else self._index.classes
+        return named or [str(number) for number in range(self.experiment.config.data.classes)]
+
+    @property
+    def data(self) -> str:
+        """What the images are, in a line."""
+        if isinstance(self._index, str):
+            return f"{self.experiment.config.data.shards}, which cannot be read any more"
+        counts = ", ".join(f"{split.samples:,} {name} (digest {split.digest})" for name, split in self._splits())
+        return f"{self.experiment.config.data.shards}: {counts}"
+
+    def _splits(self) -> list[tuple[str, Split]]:
+        return [] if isinstance(self._index, str) else list(self._index.splits.items())
+
+    def _path(self, name: str) -> Path:
+        return self.folder.member(name).path
