@@ -4,6 +4,8 @@ In: rows with the bytes of an image each. Out: rows of classes with probabilitie
 repository: the classifier is in the package beside it.
 """
 
+import base64
+import binascii
 import importlib.util
 import sys
 import uuid
@@ -35,7 +37,8 @@ class ImageClassifier(PythonModel):
 
         Args:
             context: not used.
-            model_input: its first column has the bytes of a JPEG, PNG or WebP file in each row.
+            model_input: its first column has the bytes of a JPEG, PNG or WebP file in each row, or these in base64:
+                over HTTP MLflow itself decodes `dataframe_split`, and leaves `inputs` and `instances` as they come.
             params: `views` of each image (1, 10 or 144), `top_k` classes in the lists.
 
         Returns:
@@ -48,12 +51,13 @@ class ImageClassifier(PythonModel):
         """
         params = params or {}
         try:
-            found = self._classifier.predict(list(model_input.iloc[:, 0]), params.get("views"))
+            images = [_bytes(value) for value in model_input.iloc[:, 0]]
+            found = self._classifier.predict(images, params.get("views"))
         except ValueError as error:
             raise MlflowException.invalid_parameter_value(str(error)) from None
         if found.errors and all(found.errors):
             raise MlflowException.invalid_parameter_value(f"no image can be decoded: {found.errors[0]}")
-        top_k = int(params.get("top_k") or TOP_K)
+        top_k = int(params.get("top_k", TOP_K))
         if top_k < 1:
             raise MlflowException.invalid_parameter_value(f"top_k is {top_k}; give at least 1")
         rows = [self._row(found, place, top_k) for place in range(len(found.errors))]
@@ -76,6 +80,14 @@ class ImageClassifier(PythonModel):
 
 
 COLUMNS = ["class", "probability", "classes", "probabilities", "disagreement", "opinions", "error"]
+
+
+def _bytes(value: bytes) -> bytes:
+    """The bytes of a file, whose first ones no base64 has (FF D8, 89 50, the size in a RIFF)."""
+    try:
+        return base64.b64decode(value, validate=True)
+    except (binascii.Error, ValueError):
+        return value
 
 
 def _package() -> ModuleType:

@@ -1,8 +1,6 @@
 """A model whose answers are known without training: an image's class is the channel that is brightest."""
 
 import io
-import json
-from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -10,8 +8,10 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from platform.export.description import ARTIFACTS, FILE_NAME, FORMAT, Description
+from platform.export.description import ARTIFACTS, FILE_NAME, Description
+from platform.export.mlmodel import write_mlmodel
 from platform.export.networks import write_program
+from platform.export.package import write_package
 
 CLASSES = ["red", "green", "blue"]
 MEMBERS = ("first", "second", "contrary")  # the last one takes red for green, and green for red
@@ -32,7 +32,7 @@ class Brightest(nn.Module):
 
 
 def write_model(folder: Path, members: tuple[str, ...] = MEMBERS, views: int = 1) -> Path:
-    """A model's folder as export writes it, less MLflow's files."""
+    """A model's folder as export writes it, less the weights."""
     artifacts = folder / ARTIFACTS
     artifacts.mkdir(parents=True)
     for name in members:
@@ -40,7 +40,9 @@ def write_model(folder: Path, members: tuple[str, ...] = MEMBERS, views: int = 1
     about = Description(
         classes=CLASSES, members=list(members), image_size=SIZE, mean=[0.0] * 3, std=[1.0] * 3, mirror=True, views=views
     )
-    (artifacts / FILE_NAME).write_text(json.dumps({"format": FORMAT} | asdict(about)))
+    (artifacts / FILE_NAME).write_text(about.text())
+    write_package(folder / "code")
+    write_mlmodel(folder, about)
     return folder
 
 
