@@ -65,7 +65,7 @@ def _hardest(of: Material) -> Section:
 
 
 PARTS: dict[str, tuple[str, Part]] = {  # anchor -> title and function, in the page's order
-    "results": (results.TITLE, lambda of: results.section(of.known_scores)),
+    "results": (results.TITLE, lambda of: results.section(of.known_scores, of.split)),
     "errors": (errors.TITLE, lambda of: errors.section(of.known_scores, of.lines)),
     "curves": (curves.TITLE, _curves),
     "disagreement": (disagreement.TITLE, _disagreement),
@@ -106,7 +106,7 @@ class Page:
         of = self.material
         return template(TEMPLATE).render(
             name=of.experiment.name,
-            verdict=results.verdict(of.scores, of.split),
+            verdict=results.verdict(of.scores),
             cautions=results.cautions(of.scores, of.errors),
             sections=self.sections,
             provenance=_provenance(of),

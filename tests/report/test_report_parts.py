@@ -13,7 +13,7 @@ from PIL import Image
 from platform.data.dataset import ShardDataset
 from platform.data.index import read_index
 from platform.evaluation.images import ImageResults
-from platform.evaluation.statistics.paired import paired
+from platform.evaluation.verdict import interval_text, verdict
 from platform.experiment.goodput import Attempt, Goodput, Times
 from platform.report import confusion, crops, curves, hardest, results, steps, timeline
 from platform.report.colours import lines_of
@@ -187,20 +187,27 @@ def test_images_with_other_labels_than_evaluated_are_not_shown(tmp_path: Path):
         hardest.section(images, read_index(tmp_path / "data").split("val"), classes)
 
 
-@pytest.mark.parametrize(
-    ("best_right", "ensemble_right", "said"),
-    [(80, 100, "20 errors fewer, which is beyond noise"), (98, 100, "2 errors fewer, which may be noise"),
-     (100, 99, "1 error more, which may be noise"), (100, 60, "40 errors more, which is beyond noise"),
-     (90, 90, "as many errors (")],
-)  # fmt: skip
-def test_the_verdict_says_how_sure_it_is(best_right: int, ensemble_right: int, said: str):
-    images = predictions(["a", "b"], [0] * 100, 3, [1])
-    images.rank_EN[:] = (np.arange(100) >= np.array([[best_right], [50], [ensemble_right]])).astype(np.int32)
-    text = results.verdict(scores_of(images), "val")
-    assert said in text
-    assert f"errs on {100 - ensemble_right:.2f}% (" in text
-    p = paired(images.right_EN[-1], images.right_EN[0]).p
-    assert ("p < 0.001" if p < 0.001 else f"p {p:.3f}") in text
+def test_the_tables_are_those_of_the_terminal():
+    images = predictions(["a", "b"], [0, 1, 2] * 40, 3, [1, 10])
+    scores = scores_of(images)
+    assert scores.summary is not None
+    assert results.verdict(scores) == verdict(scores.summary)
+    paper, members = results.section(scores, "val").tables
+    assert [row[1] for row in members.rows] == scores.summary.ranking
+    right = {name: 100 * (1 - images.right_EN[number].mean()) for number, name in enumerate(images.names)}
+    assert [row[2] for row in members.rows] == [f"{right[name]:.2f}%" for name in scores.summary.ranking]
+    assert [row[0] for row in paper.rows] == ["mean of the members"] * 2 + ["ensemble"] * 2 + ["max over crops"]
+    assert interval_text(scores.summary.ensemble.interval) in paper.rows[3]
+
+
+def test_what_the_verdict_leaves_out_is_said():
+    scores = scores_of(predictions(["a", "b"], [0, 1], 3, [1]))
+    scores.ensemble[1].corrupt = 3
+    assert results.cautions(scores, {"c": "died\nof something"}) == [
+        "Without c, which is not finished: died", "3 images could not be decoded and are in no figure.",
+    ]  # fmt: skip
+    assert results.cautions(None, {}) == []
+    assert "no scores" in results.verdict(None)
 
 
 def point(epoch: float, speed: float, wait: float | None) -> EvaluationPoint:
