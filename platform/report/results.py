@@ -53,7 +53,7 @@ def section(scores: EnsembleScores, split: str) -> Section:
     if scores.summary and len(scores.names) > 1:
         summary = scores.summary
         lines = [cells(line, summary) for line in member_lines(scores, summary)]
-        tables.append(Table(headings(summary, list(scores.ensemble)), lines, words=(0, 1)))
+        tables.append(Table(headings(summary, list(scores.ensemble)), lines, words=(1,)))
         said = " ".join(f"{note[0].upper()}{note[1:]}" if not note.startswith("p ") else note for note in NOTES)
         notes.append(f"Members are best first with {summary.views} crop{'s' * (summary.views > 1)}. {said}")
     else:
