@@ -19,6 +19,7 @@ from platform.text import first_line
 from platform.tracking.mlflow_connection import NoRun, Unreachable, connect, experiment_id, refuses
 from platform.tracking.mlflow_inputs import log_inputs
 from platform.tracking.operations import (
+    RUN_ID,
     Artifact,
     Finish,
     Inputs,
@@ -113,7 +114,8 @@ class Replica:
             case Metrics():
                 self._log(client, [each for each in operations if isinstance(each, Metrics)])
             case Tag(run, key, value):
-                client.set_tag(self._id(run), key, _shortened(value, TAG_LENGTH))
+                run_id = self._id(run)
+                client.set_tag(run_id, key, _shortened(value.replace(RUN_ID, run_id), TAG_LENGTH))
             case Artifact(run, path, folder):
                 client.log_artifact(self._id(run), path, folder)
             case Inputs(run, datasets):

@@ -6,6 +6,8 @@ Runs have keys of our own, made before MLflow knows of them; `mlflow_store` maps
 from dataclasses import asdict, dataclass
 from typing import Any
 
+RUN_ID = "{run id}"  # in texts that are written before MLflow has given one
+
 
 @dataclass(frozen=True)
 class Start:
@@ -47,7 +49,7 @@ class Metrics:
 
 @dataclass(frozen=True)
 class Tag:
-    """Set a tag of a run."""
+    """Set a tag of a run; RUN_ID in its value becomes MLflow's id of the run."""
 
     run: str
     key: str

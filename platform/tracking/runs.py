@@ -14,23 +14,20 @@ from typing import Any
 from platform.config.sections import Config, Experiment
 from platform.daemon_thread import Backlog
 from platform.data.index import Index
-from platform.evaluation import report
 from platform.evaluation.kept import scored
 from platform.evaluation.table import EnsembleScores
 from platform.experiment.folder import FINISHED, ExperimentFolder, MemberState, Record
-from platform.experiment.goodput import Goodput, Times, read_attempts, table
+from platform.experiment.goodput import read_attempts
 from platform.experiment.origin import FILE as ORIGIN
 from platform.tracking import parameters, run_tags
-from platform.tracking.figures import datasets, interruptions, speed
+from platform.tracking.ends import Ends
+from platform.tracking.figures import datasets
 from platform.tracking.journal import Journal
 from platform.tracking.links import Pages, pages
 from platform.tracking.operations import View
-from platform.tracking.points import without_zeros
 from platform.tracking.tracker import Tracker, new_key
 
 log = logging.getLogger("platform")
-DESCRIPTION = "mlflow.note.content"  # what MLflow's page of a run shows as its description, in Markdown
-SMALL_ENOUGH_TO_UPLOAD = 100_000_000  # bytes; larger probabilities stay where they are, and the run says where
 KEY_LENGTH = 12  # of a view's, in the link
 SHOWN_PARAMS = 5  # columns of the view
 
@@ -63,6 +60,7 @@ class Runs:
         self._steps: dict[str, int] = {}  # of a whole training
         self._split = experiment.config.evaluation.split
         self._tracker = Tracker(experiment.config.tracking, Journal(folder.tracking))
+        self._ends = Ends(self._tracker, experiment, folder, record)
         self._scoring: Backlog[str, tuple[str, EnsembleScores | None]] | None = None
         is_new, record.parent_run = record.parent_run is None, record.parent_run or new_key()
         for name in names:
@@ -196,11 +194,8 @@ class Runs:
 
     def _end_finished(self, name: str, scores: EnsembleScores) -> None:
         """End the run of a member that is trained and evaluated, with its scores and files."""
-        run, member = self._record.member_runs[name], self._folder.member(name)
-        self._report_spent(name)
-        self._tracker.summary(run, report.final_metrics(scores, name, self._split))
-        self._tracker.artifact(run, member.weights, "model")
-        self._upload_probabilities(run, member.probabilities_of(self._split))
+        self._log_kept(name)
+        self._ends.scores_and_files(name, scores)
         self._finish(name, "FINISHED")
         if self._split == "val" and name not in self._record.reported:
             self._record.reported.append(name)
@@ -208,9 +203,10 @@ class Runs:
 
     def _end_failed(self, name: str, state: MemberState) -> None:
         """End the run of a member that is not finished, with the reason."""
+        self._log_kept(name)
         done = self._is_done_but_for_test(name)
         error = state.error or "its workers died without a message"
-        self._report_spent(name)
+        self._ends.spent(name, said=f"Failed: {error}. The same command tries it again.")
         self._tracker.tag(self._record.member_runs[name], f"error-{self._split}" if done else "error", error)
         self._finish(name, "FINISHED" if done else "FAILED")
 
@@ -221,7 +217,14 @@ class Runs:
         self._tracker.finish(self._record.member_runs[name], status, at=ended)
 
     def end(
-        self, name: str, status: str, tags: dict[str, str], figures: dict[str, float], *, again: bool = False
+        self,
+        name: str,
+        status: str,
+        tags: dict[str, str],
+        figures: dict[str, float],
+        *,
+        scores: EnsembleScores | None = None,
+        again: bool = False,
     ) -> None:
         """End the run of a sweep's trial.
 
@@ -230,10 +233,12 @@ class Runs:
             status: FINISHED, FAILED or KILLED.
             tags: of the run.
             figures: final metrics.
+            scores: that they come from; None: there are none.
             again: the next launch reports it again.
         """
         self._log_kept(name)
-        self._report_spent(name)
+        said = f"{tags.get('outcome', status)[:1].upper()}{tags.get('outcome', status)[1:]}"
+        self._ends.spent(name, scores, f"{said}: {tags['reason']}." if "reason" in tags else f"{said}.")
         run = self._record.member_runs[name]
         for key, value in tags.items():
             self._tracker.tag(run, key, value)
@@ -248,10 +253,7 @@ class Runs:
         """End the parent run of a sweep whose trials have ended, with its figures and the files of its report."""
         parent = self._parent()
         self._tracker.summary(parent, figures)
-        for path in files:
-            self._tracker.artifact(parent, path, "report")
-        self._tracker.tag(parent, DESCRIPTION, verdict)
-        self._tag_interruptions()
+        self._ends.whole(parent, None, files, verdict)
         self._tracker.finish(parent, status)
         self._folder.write(self._record)
 
@@ -266,32 +268,33 @@ class Runs:
         for name in list(self._names):
             state = states[name]
             self.begin(name, state.times.get("started", time.time()))
-            self._log_kept(name)
             if state.state == FINISHED and scores:
                 self._end_finished(name, scores)
             else:
                 self._end_failed(name, state)
         parent = self._parent()
-        if scores:
-            self._tracker.summary(parent, report.final_metrics(scores, None, self._split))
-        for path in tables:
-            within = path.parent.relative_to(self._folder.path).as_posix()
-            self._tracker.artifact(parent, path, None if within == "." else within)
-        self._tag_interruptions()
-        failed = any(s.state != FINISHED and not self._is_done_but_for_test(name) for name, s in states.items())
+        failed = {
+            name: state.error or "its workers died without a message"
+            for name, state in states.items()
+            if state.state != FINISHED and not self._is_done_but_for_test(name)
+        }
+        said = "" if scores else "No member has finished."
+        self._ends.whole(parent, scores, tables, said, failed)
         self._tracker.finish(parent, "FAILED" if failed else "FINISHED")
         self._folder.write(self._record)
 
     def interrupt(self, status: str, reason: str) -> None:
         """End every open run as `status` (KILLED or FAILED), finished members as FINISHED; tag them with `reason`."""
+        said = f"Interrupted: {reason}. The same command goes on."
         for name in [name for name in self._names if name in self._begun]:
-            self._report_spent(name)
             done = self._folder.member(name).state().state == FINISHED or self._is_done_but_for_test(name)
             if not done:
                 self._tracker.tag(self._record.member_runs[name], "interrupted", reason)
-            self._tracker.finish(self._record.member_runs[name], "FINISHED" if done else status)
+            self._ends.spent(name, said="" if done else said)
+            run, ended = self._record.member_runs[name], self._ended_at.get(name)
+            self._tracker.finish(run, "FINISHED" if done else status, at=ended if done else None)
         self._tracker.tag(self._parent(), "interrupted", reason)
-        self._tag_interruptions()
+        self._ends.whole(self._parent(), None, [], said)
         self._tracker.finish(self._parent(), status)
         with contextlib.suppress(OSError):  # where the disk is full, the changes are in experiment.jsonl
             self._folder.write(self._record)
@@ -300,26 +303,6 @@ class Runs:
         """Whether only an evaluation on the test split has failed or was interrupted, after a finished training."""
         return self._split != "val" and self._folder.member(name).is_finished(1)
 
-    def _report_spent(self, name: str) -> None:
-        """Log how a member's wall time was spent, where and on what, and why each of its attempts ended."""
-        member, run = self._folder.member(name), self._record.member_runs[name]
-        if device := member.state().device:
-            self._tracker.tag(run, "device", device)
-        if not (attempts := read_attempts(member.path)):
-            return
-        found = Goodput.of(attempts)
-        self._tracker.log(run, found.attempts, found.metrics())
-        self._tracker.summary(run, without_zeros(Times.of(attempts).metrics()) | speed(member.series()))
-        self._tracker.tag(run, "host", ", ".join(sorted({node for attempt in attempts for node in attempt.nodes})))
-        self._tracker.tag(run, "attempts", found.newest_reasons)
-        self._tracker.tag(run, DESCRIPTION, table(attempts))
-
-    def _tag_interruptions(self) -> None:
-        """What came between in any member, also on the parent."""
-        all_attempts = {name: read_attempts(self._folder.member(name).path) for name in self._record.member_runs}
-        if found := interruptions(all_attempts):
-            self._tracker.tag(self._parent(), "interruptions", found)
-
     def close(self) -> int:
         """Wait for the delivery to MLflow; the number of entries still queued in the journal."""
         return self._tracker.close()
@@ -327,14 +310,6 @@ class Runs:
     def _parent(self) -> str:
         assert self._record.parent_run is not None
         return self._record.parent_run
-
-    def _upload_probabilities(self, run: str, folder: Path) -> None:
-        files = sorted(folder.iterdir())
-        if sum(file.stat().st_size for file in files) > SMALL_ENOUGH_TO_UPLOAD:
-            self._tracker.tag(run, folder.name, str(folder))
-            return
-        for file in files:
-            self._tracker.artifact(run, file, folder.name)
 
 
 def pages_of(experiment: Experiment) -> Pages | None:

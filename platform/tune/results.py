@@ -12,6 +12,7 @@ from platform.config.sections import Config
 from platform.daemon_thread import Backlog
 from platform.evaluation import report
 from platform.evaluation.kept import scored
+from platform.evaluation.table import EnsembleScores
 from platform.experiment.folder import ExperimentFolder
 from platform.sweep.trial_store import FINISHED, STOPPED, Trial
 from platform.text import first_line
@@ -30,6 +31,7 @@ class Scored:
 
     trial: Trial
     figures: dict[str, float] = field(default_factory=dict)  # none of one that did not finish
+    scores: EnsembleScores | None = None  # that they come from
     error: str = ""  # why there are none
 
 
@@ -55,7 +57,7 @@ class Results:
                 first_line(error) if isinstance(error, ConfigError) else f"{type(error).__name__}: {first_line(error)}"
             )
             return Scored(trial, error=cause)
-        return Scored(trial, report.final_metrics(scores, trial.name, "val"))
+        return Scored(trial, report.final_metrics(scores, trial.name, "val"), scores)
 
     def end(self, runs: Runs, found: Scored, warn: Callable[[str], None]) -> None:
         """Close the MLflow run of a trial that has ended, with its figures.
@@ -71,7 +73,8 @@ class Results:
             warn(f"{trial.name} has no final scores in MLflow: {error}")
             self.folder.member(trial.name).forget_evaluation()
         tags = _tags(trial) | ({"error": error} if error else {})
-        runs.end(trial.name, STATUS.get(trial.state, "FAILED"), tags, found.figures, again=bool(error))
+        status = STATUS.get(trial.state, "FAILED")
+        runs.end(trial.name, status, tags, found.figures, scores=found.scores, again=bool(error))
 
 
 class Scoring(Backlog[Trial, Scored]):

@@ -1,0 +1,104 @@
+"""What MLflow's page of a run shows as its description: a short report, whose first sentence is the answer.
+
+In: tables that are written, scores, attempts. Out: Markdown. The page shows some lines of it until it is opened.
+"""
+
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+
+from platform.evaluation.summary import Figures
+from platform.evaluation.table import EnsembleScores
+from platform.evaluation.verdict import interval_text
+from platform.experiment.goodput import Attempt, Times, table
+from platform.tracking.operations import RUN_ID
+
+MOST_PICTURES = 6
+MOST_LINES = 40  # of a table
+PICTURES = (".png",)  # light ones: the page's own background is behind them
+
+
+def of_experiment(
+    said: str, tables: Sequence[Path], pictures: Sequence[Path], notes: Sequence[str], commands: Sequence[str]
+) -> str:
+    """Of a parent run.
+
+    Args:
+        said: what became of it; empty: the tables say so in their first line.
+        tables: Markdown files; of a long one the first lines are shown.
+        pictures: paths within the run's artifacts.
+        notes: more sentences, such as what interrupted it.
+        commands: to go on, to predict.
+    """
+    shown = [_first_lines(path.read_text(encoding="utf-8")) for path in tables]
+    links = [f"![{path.stem}](/get-artifact?path={path}&run_uuid={RUN_ID})" for path in pictures[:MOST_PICTURES]]
+    code = "\n".join(["```", *commands, "```"])
+    return "\n\n".join(part for part in (said, *shown, *notes, code, *links) if part)
+
+
+def of_member(name: str, scores: EnsembleScores | None, attempts: Sequence[Attempt], said: str) -> str:
+    """Of a member or trial that has ended.
+
+    Args:
+        name: the member's.
+        scores: with this member's; None: it has none.
+        attempts: in order; the newest are shown.
+        said: what became of it, in a sentence, where there are no scores.
+    """
+    first, by_views = said, ""
+    if scores:
+        crops = max(scores.members[name])
+        figures = scores.summary.members.get(name) if scores.summary else None
+        first = _error(figures, crops) if figures else said
+        rates = {views: sums.rates() for views, sums in scores.members[name].items()}
+        lines = [
+            f"| {views} | {100 * (1 - each['top1']):.2f}% | {100 * (1 - each['top5']):.2f}% | {each['loss']:.4f} |"
+            for views, each in rates.items()
+        ]
+        by_views = "\n".join(["| crops | top-1 error | top-5 error | loss |", "|--:|--:|--:|--:|", *lines])
+    spent = _spent(Times.of(attempts)) if attempts else ""
+    return "\n\n".join(part for part in (first, by_views, spent, table(attempts) if attempts else "") if part)
+
+
+def _error(figures: Figures, crops: int) -> str:
+    return (
+        f"Top-1 error {100 * figures.error:.2f}% with {crops} crop{'s' * (crops > 1)} "
+        f"(95% CI {interval_text(figures.interval)}, {figures.samples:,} images)."
+    )
+
+
+def _spent(times: Times) -> str:
+    parts = {
+        "in the queue": times.queue_s,
+        "starting": times.starting_s,
+        "training": times.training_s,
+        "on steps that were done before": times.repeated_s,
+        "evaluating": times.evaluation_s,
+        "idle between launches": times.idle_s,
+    }
+    return "Time: " + ", ".join(f"{seconds:.0f} s {what}" for what, seconds in parts.items() if seconds >= 0.5) + "."
+
+
+def _first_lines(text: str) -> str:
+    lines = text.strip().splitlines()
+    more = ["", f"... and {len(lines) - MOST_LINES} lines more, in the file among the artifacts"]
+    return "\n".join([*lines[:MOST_LINES], *(more if len(lines) > MOST_LINES else [])])
+
+
+def commands_of(command: str, folder: Path, *, several: bool) -> list[str]:
+    """The commands that a reader may want next.
+
+    Args:
+        command: of the run.
+        folder: its results.
+        several: a sweep's: what was trained is in its trials.
+    """
+    where = shlex.quote(str(folder))
+    launch = "python -m platform.launch"
+    if several:
+        return [f"{command}  # goes on, or shows the ranking", f"{launch} job=promote promote.sweep={where}"]
+    return [
+        f"{command}  # goes on where it stopped, or shows the table",
+        f"{launch} job=predict predict.model={where} predict.images=FILE",
+        f"{launch} job=reproduce reproduce.run={where}",
+    ]

@@ -1,0 +1,117 @@
+"""What MLflow is told when a member, a trial or the whole experiment ends: scores, files, times, a description.
+
+In: scores, and what is on disk. Out: entries of the tracking journal, through the tracker. Which runs are open, and
+when they end, is what `runs` knows.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from platform.config.sections import Experiment
+from platform.evaluation import report
+from platform.evaluation.table import EnsembleScores
+from platform.experiment.folder import ExperimentFolder, Record
+from platform.experiment.goodput import Goodput, Times, read_attempts
+from platform.tracking import descriptions, run_tags
+from platform.tracking.figures import interruptions, speed
+from platform.tracking.points import without_zeros
+from platform.tracking.tracker import Tracker
+
+DESCRIPTION = "mlflow.note.content"  # what MLflow's page of a run shows as its description, in Markdown
+SMALL_ENOUGH_TO_UPLOAD = 100_000_000  # bytes; larger probabilities stay where they are, and the run says where
+TABLES = ("table.md", "table-test.md", "ranking.md")
+
+
+class Ends:
+    """Tells MLflow of ends. Args as those of `Runs`."""
+
+    def __init__(self, tracker: Tracker, experiment: Experiment, folder: ExperimentFolder, record: Record) -> None:
+        self._tracker, self._experiment, self._folder, self._record = tracker, experiment, folder, record
+        self._split = experiment.config.evaluation.split
+
+    def scores_and_files(self, name: str, scores: EnsembleScores) -> None:
+        """Of a member that is trained and evaluated."""
+        run, member = self._record.member_runs[name], self._folder.member(name)
+        self.spent(name, scores)
+        self._tracker.summary(run, report.final_metrics(scores, name, self._split))
+        self._tracker.artifact(run, member.weights, "model")
+        self._upload_probabilities(run, member.probabilities_of(self._split))
+
+    def spent(self, name: str, scores: EnsembleScores | None = None, said: str = "") -> None:
+        """How a member's or trial's wall time was spent, where and on what, and why each of its attempts ended.
+
+        Args:
+            name: of the member.
+            scores: with this member's; None: there are none.
+            said: what became of it, in a sentence, where there are no scores.
+        """
+        member, run = self._folder.member(name), self._record.member_runs[name]
+        attempts = read_attempts(member.path)
+        if device := member.state().device:
+            self._tracker.tag(run, "device", device)
+        if attempts:
+            found = Goodput.of(attempts)
+            self._tracker.log(run, found.attempts, found.metrics())
+            self._tracker.summary(run, without_zeros(Times.of(attempts).metrics()) | speed(member.series()))
+            self._tracker.tag(run, "host", ", ".join(sorted({node for attempt in attempts for node in attempt.nodes})))
+            self._tracker.tag(run, "attempts", found.newest_reasons)
+        if text := descriptions.of_member(name, scores, attempts, said):
+            self._tracker.tag(run, DESCRIPTION, text)
+
+    def whole(
+        self,
+        parent: str,
+        scores: EnsembleScores | None,
+        files: Sequence[Path],
+        said: str,
+        failed: Mapping[str, str] | None = None,
+    ) -> None:
+        """Of the experiment: the ensemble's scores and the files for the parent run.
+
+        Args:
+            parent: key of its run.
+            scores: None: there are none.
+            files: in the experiment's folder.
+            said: what became of it, in a sentence, where there are no scores.
+            failed: members that are not finished, and why.
+        """
+        if scores:
+            self._tracker.summary(parent, report.final_metrics(scores, None, self._split))
+        self._files(parent, files)
+        several = run_tags.kind_of(self._experiment) == run_tags.SWEEP
+        again, folder = run_tags.command(self._experiment), _near(self._folder.path)
+        commands = descriptions.commands_of(again, folder, several=several)
+        notes = [f"Member {name} failed: {error}." for name, error in (failed or {}).items()] + self._notes(parent)
+        told = [file for file in files if file.name in TABLES]
+        validated = self._folder.path / TABLES[0]
+        told += [validated] if told and self._split != "val" and validated.exists() else []
+        pictures = [file.relative_to(self._folder.path) for file in files if file.suffix in descriptions.PICTURES]
+        self._tracker.tag(parent, DESCRIPTION, descriptions.of_experiment(said, told, pictures, notes, commands))
+
+    def _files(self, parent: str, files: Sequence[Path]) -> None:
+        for file in files:
+            within = file.parent.relative_to(self._folder.path).as_posix()
+            self._tracker.artifact(parent, file, None if within == "." else within)
+
+    def _notes(self, parent: str) -> list[str]:
+        """What came between in any member, which is also a tag of the parent, and where the experiment comes from."""
+        attempts_of = {name: read_attempts(self._folder.member(name).path) for name in self._record.member_runs}
+        notes = []
+        if between := interruptions(attempts_of):
+            self._tracker.tag(parent, "interruptions", between)
+            notes.append(f"Interrupted on the way: {between}.")
+        if promoted := run_tags.lineage(self._experiment):
+            notes.append(f"{promoted[:1].upper()}{promoted[1:]}.")
+        return notes
+
+    def _upload_probabilities(self, run: str, folder: Path) -> None:
+        files = sorted(folder.iterdir())
+        if sum(file.stat().st_size for file in files) > SMALL_ENOUGH_TO_UPLOAD:
+            self._tracker.tag(run, folder.name, str(folder))
+            return
+        for file in files:
+            self._tracker.artifact(run, file, folder.name)
+
+
+def _near(path: Path) -> Path:
+    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
