@@ -1,4 +1,4 @@
-"""The runs of an experiment in a real MLflow database: each begins and ends with its workers, whatever the others do."""
+"""The runs of an experiment in a real MLflow database: each begins and ends with its own workers."""
 
 import shutil
 import time
@@ -15,6 +15,7 @@ from platform.evaluation import report
 from platform.evaluation.kept import scored
 from platform.experiment.folder import FINISHED, ExperimentFolder, MemberState, Record
 from platform.experiment.goodput import Attempt, write_attempts
+from platform.tracking.mlflow_connection import connect
 from platform.tracking.run_tags import COLOURS
 from platform.tracking.runs import Runs, pages_of
 from platform.tracking.tracker import mlflow_ids
@@ -25,10 +26,18 @@ pytestmark = pytest.mark.slow
 BEGAN = 1_800_000_000.0  # seconds since the epoch
 
 
+@pytest.fixture(scope="module")
+def empty(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A database that nothing is in: making one takes MLflow seconds."""
+    file = tmp_path_factory.mktemp("empty") / "mlflow.db"
+    connect(TrackingConfig(uri=f"sqlite:///{file}"))
+    return file
+
+
 @pytest.fixture
-def experiment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Experiment:
+def experiment(empty: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Experiment:
     monkeypatch.chdir(tmp_path)  # where MLflow puts the files of a new database
-    tracking = TrackingConfig(uri=f"sqlite:///{tmp_path / 'mlflow.db'}")
+    tracking = TrackingConfig(uri=f"sqlite:///{shutil.copy(empty, tmp_path / 'mlflow.db')}")
     config = replace(Config(name="two", job="ensemble", output_dir=str(tmp_path / "runs")), tracking=tracking)
     config.evaluation.views = [1, 10]
     config.ensemble.members = {"one": ["order_seed=1"], "two": ["order_seed=2"]}
@@ -77,11 +86,10 @@ def test_a_member_ends_with_scores_files_and_its_own_times_while_another_trains(
     runs = Runs(experiment, folder, record, ["one", "two"], data)
     runs.begin("one", BEGAN)
     for step, speed in ((10, 100.0), (100, 50.0)):
-        runs.log(
-            "one", step, {"train/images_per_s": speed, "progress": step / 100, "data/corrupt_samples": 0}, BEGAN + step
-        )
+        metrics = {"train/images_per_s": speed, "progress": step / 100, "data/corrupt_samples": 0.0}
+        runs.log("one", step, metrics, BEGAN + step)
         folder.member("one").path.mkdir(parents=True, exist_ok=True)
-        folder.member("one").keep_report(step, {"train/images_per_s": speed, "progress": step / 100})
+        folder.member("one").keep_report(step, metrics)
     trained(folder, "one", 1, BEGAN)
     runs.ended("one", BEGAN + 60)
     wait_for(lambda: ended(runs, "one"))
@@ -110,6 +118,7 @@ def test_a_member_ends_with_scores_files_and_its_own_times_while_another_trains(
     assert tags["command"] == "python -m platform.launch +experiment=two"
     assert tags["data"] == ", ".join(f"{name} {split.digest}" for name, split in data.splits.items())
     assert tags["mlflow.note.content"].startswith("Top-1 error ")
+    assert one.inputs
     inputs = {each.dataset.name: each.dataset.digest for each in one.inputs.dataset_inputs}
     assert inputs == {"digits train": data.split("train").digest, "digits val": data.split("val").digest}
     client = MlflowClient(experiment.config.tracking.uri)
