@@ -24,6 +24,7 @@ PATHS = (
     "bench.json",
     "bench.photos",
     "promote.sweep",
+    "compare.output",
     "predict.images",
     "predict.model",
     "predict.output",

@@ -24,6 +24,7 @@ NOT_IDENTITY = (
     "sweep",
     "promote",
     "reproduce",
+    "compare",
     "predict",
     "serve",
 )

@@ -1,4 +1,5 @@
-"""The settings of the jobs that are no training: pack, bench, chaos, sweep, promote, reproduce, predict, serve."""
+"""The settings of the jobs that are no training: pack, bench, chaos, sweep, promote, reproduce, compare, predict,
+serve."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -162,6 +163,17 @@ class ReproduceConfig:
 
     def __post_init__(self) -> None:
         seal(self, "reproduce.")
+
+
+@dataclass
+class CompareConfig:
+    """Which runs `job=compare` sets side by side."""
+
+    runs: list[str] = field(default_factory=list)  # two or more of runs/NAME, runs/NAME/MEMBER, a trial, or NAME
+    output: str | None = None  # folder for the table and the changed images; None: output_dir/compare-NAMES
+
+    def __post_init__(self) -> None:
+        seal(self, "compare.")
 
 
 OUTPUTS = (".csv", ".parquet", ".jsonl")

@@ -27,6 +27,7 @@ from platform.config.export import ExportConfig
 from platform.config.jobs import (
     BenchConfig,
     ChaosConfig,
+    CompareConfig,
     PackConfig,
     PredictionConfig,
     PromoteConfig,
@@ -363,6 +364,7 @@ JOBS = (
     "report",
     "check",
     "reproduce",
+    "compare",
 )
 
 
@@ -396,6 +398,7 @@ class Config:
     sweep: SweepConfig = field(default_factory=SweepConfig)
     promote: PromoteConfig = field(default_factory=PromoteConfig)
     reproduce: ReproduceConfig = field(default_factory=ReproduceConfig)
+    compare: CompareConfig = field(default_factory=CompareConfig)
     predict: PredictionConfig = field(default_factory=PredictionConfig)
     serve: ServeConfig = field(default_factory=ServeConfig)
 

@@ -7,20 +7,17 @@ import shlex
 import sys
 from pathlib import Path
 
-from rich import box
 from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
 from platform.config.sections import TrackingConfig
 from platform.evaluation.member_table import NOTES, cells, csv_rows, disagreement_cells, headings, member_lines
 from platform.evaluation.metrics import Scores
 from platform.evaluation.summary import Summary
 from platform.evaluation.table import EnsembleScores, Row, rows
+from platform.evaluation.text_table import WIDTH, markdown, terminal
 from platform.evaluation.verdict import interval_text, verdict
 
 HEADINGS = ["models", "crops", "cost", "top-1 error", "95% interval", "top-5 error", "loss", "paper", ""]
-WIDTH = 120
 
 CSV_HEADINGS = ["models", "crops", "cost", "top1_error", "top1_error_low", "top1_error_high", "top5_error", "loss"]
 CSV_HEADINGS += ["paper_top5_error", "note"]
@@ -36,23 +33,12 @@ def terminal_table(scores: EnsembleScores, split: str = "val") -> str:
     console = Console(file=text, width=WIDTH)
     if summary:
         console.print(f"{verdict(summary)}\n", markup=False, highlight=False)
-    console.print(_terminal(_title(scores, split), HEADINGS, [_cells(row) for row in rows(scores)], text_column=-1))
+    console.print(terminal(_title(scores, split), HEADINGS, [_cells(row) for row in rows(scores)], text_columns=[-1]))
     if summary and len(scores.names) > 1:
         heads, lines = headings(summary, list(scores.ensemble)), member_lines(scores, summary)
-        console.print(_terminal(MEMBERS, heads, [cells(line, summary) for line in lines], text_column=1))
+        console.print(terminal(MEMBERS, heads, [cells(line, summary) for line in lines], text_columns=[1]))
     notes = "\n".join(_notes(scores))
     return "\n".join(line.rstrip() for line in f"{text.getvalue().rstrip()}\n\n{notes}".rstrip().splitlines())
-
-
-def _terminal(title: str, heads: list[str], lines: list[list[str]], text_column: int) -> Table:
-    """A table for a terminal: one column of text, which is broken where there is no room, among figures."""
-    table = Table(box=box.SIMPLE_HEAD, title=title, title_justify="left", title_style="bold", padding=(0, 1, 0, 0))
-    for head in heads:
-        table.add_column(head, justify="right", no_wrap=True)
-    table.columns[text_column].justify, table.columns[text_column].no_wrap = "left", False
-    for line in lines:
-        table.add_row(*map(Text, line))
-    return table
 
 
 def _notes(scores: EnsembleScores) -> list[str]:
@@ -185,20 +171,13 @@ def _cells(row: Row) -> list[str]:
 def _markdown(scores: EnsembleScores, split: str) -> str:
     summary = scores.summary
     parts = [f"**{verdict(summary)}**"] if summary else []
-    parts += [_title(scores, split), _markdown_table([HEADINGS, *map(_cells, rows(scores))], text_column=-1)]
+    parts += [_title(scores, split), markdown([HEADINGS, *map(_cells, rows(scores))], text_columns=[-1])]
     if summary and len(scores.names) > 1:
         lines = [cells(line, summary) for line in member_lines(scores, summary)]
-        parts += [MEMBERS, _markdown_table([headings(summary, list(scores.ensemble)), *lines], text_column=1)]
+        parts += [MEMBERS, markdown([headings(summary, list(scores.ensemble)), *lines], text_columns=[1])]
         parts += ["Images for which two members predict different classes, in per cent:"]
-        parts += [_markdown_table(disagreement_cells(summary), text_column=0)]
+        parts += [markdown(disagreement_cells(summary), text_columns=[0])]
     return "\n\n".join([*parts, *_notes(scores)]) + "\n"
-
-
-def _markdown_table(lines: list[list[str]], text_column: int) -> str:
-    """The first line is the head; all columns but one are figures."""
-    rules = ["--:"] * len(lines[0])
-    rules[text_column] = "---"
-    return "\n".join(f"| {' | '.join(line)} |" for line in [lines[0], rules, *lines[1:]])
 
 
 def _picture(scores: EnsembleScores, path: Path, split: str) -> None:

@@ -65,7 +65,7 @@ class Summary:
             ensemble: number of views -> scores of the ensemble, of the same images.
             alternatives: the same of the alternatives in the table.
         """
-        members = {name: _figures(images, number) for number, name in enumerate(images.names)}
+        members = {name: figures_of(images, number, images.valid_N) for number, name in enumerate(images.names)}
         ranking = sorted(members, key=lambda name: members[name].wrong)
         right = dict(zip(images.names, images.right_EN[:-1, images.valid_N], strict=True))
         whole = images.right_EN[-1, images.valid_N]
@@ -75,7 +75,7 @@ class Summary:
         return cls(
             views=images.views,
             members=members,
-            ensemble=_figures(images, images.ensemble),
+            ensemble=figures_of(images, images.ensemble, images.valid_N),
             mean_errors={
                 views: _mean_error(images, hits_N)
                 for views, hits_N in zip(images.view_counts, images.hits_CN, strict=True)
@@ -112,8 +112,14 @@ class Summary:
         )
 
 
-def _figures(images: ImageResults, number: int) -> Figures:
-    valid = images.valid_N
+def figures_of(images: ImageResults, number: int, valid: NDArray[np.bool_]) -> Figures:
+    """The figures of a member, or of the ensemble.
+
+    Args:
+        images: what was said of them.
+        number: in E of `ImageResults`.
+        valid: the images that count.
+    """
     right, confidence = images.right_EN[number, valid], images.confidence_EN[number, valid]
     wrong = int((~right).sum())
     return Figures(

@@ -19,8 +19,8 @@ def verdict(summary: Summary) -> str:
     if summary.against_best is None:
         error, interval = summary.ensemble.error, interval_text(summary.ensemble.interval)
         return f"Top-1 error {100 * error:.2f}% {crops} (95% CI {interval}, {summary.ensemble.samples:,} images)."
-    what = f"The ensemble of {len(summary.members)}"
-    return f"{_compared(what, 'its best member', summary.best, summary.against_best, crops)} {_lead(summary)}"
+    what, best = f"The ensemble of {len(summary.members)}", f"its best member {summary.best}"
+    return f"{comparing(what, best, summary.against_best, crops)} {_lead(summary)}"
 
 
 def interval_text(interval: Interval) -> str:
@@ -36,15 +36,23 @@ def sureness(found: Paired) -> str:
     return f"95% CI {'unknown' if math.isnan(found.interval.low) else ends}, exact McNemar p {p_text(found.p)}"
 
 
-def _compared(what: str, role: str, name: str, found: Paired, crops: str) -> str:
+def comparing(one: str, other: str, found: Paired, crops: str) -> str:
+    """Whether one is better than the other, in a sentence.
+
+    Args:
+        one: what is compared.
+        other: with what.
+        found: the comparison.
+        crops: as "with 10 crops".
+    """
     points = f"{100 * found.difference:.2f} points of top-1 {crops} ({sureness(found)})"
     if not found.first + found.second:
-        return f"{what} is right on the same images as {role} {name}, {crops}."
+        return f"{one} is right on the same images as {other}, {crops}."
     if not found.is_significant:
-        return f"{what} is not better than {role} {name} beyond noise: {points}."
+        return f"{one} is not better than {other} beyond noise: {points}."
     if found.difference > 0:
-        return f"{what} is better than {role} {name} by {points}."
-    return f"{what} is worse than {role} {name}: {points}."
+        return f"{one} is better than {other} by {points}."
+    return f"{one} is worse than {other}: {points}."
 
 
 def _lead(summary: Summary) -> str:

@@ -1,0 +1,75 @@
+"""`job=compare`: experiments, members or trials side by side on the same validation images.
+
+In: the folders of runs, `compare.runs`. Out: the comparison on the terminal, `compare.md` and `changed.csv`. Nothing is
+trained; neither Ray nor MLflow is used.
+"""
+
+import hashlib
+from pathlib import Path
+
+from platform.compare import text
+from platform.compare.comparison import Comparison
+from platform.compare.entrants import Entrant, entrants
+from platform.config.checks import NAME_BYTES, ConfigError
+from platform.config.jobs import CompareConfig
+from platform.config.sections import Experiment
+from platform.data.cache import ShardError
+from platform.data.index import read_index
+from platform.data.storage import StorageError
+from platform.files import write_atomically
+from platform.overrides import key_of
+
+WITH_EFFECT = ("job", "compare", "output_dir")
+
+
+def run(experiment: Experiment) -> int:
+    """Compare the runs, print and write the comparison; 0.
+
+    Raises:
+        ConfigError: a run is not there or not finished, or they are of other images; or the files cannot be written.
+    """
+    _require_nothing_else(experiment.overrides)
+    settings, output_dir = experiment.config.compare, Path(experiment.config.output_dir)
+    runs = entrants(settings.runs, output_dir)
+    found = Comparison.of(runs)
+    print("\n".join(text.lines(found)))
+    folder = _folder(settings, output_dir, [each.label for each in runs])
+    pages = {"compare.md": text.markdown_page(found), "changed.csv": text.changed_csv(found, _classes(runs[0]))}
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, content in pages.items():
+            write_atomically(folder / name, content)
+    except OSError as error:
+        raise ConfigError(f"{folder} cannot be written ({error.strerror}); give another compare.output") from error
+    print("\n".join(f"written   {folder / name}" for name in pages))
+    return 0
+
+
+def _require_nothing_else(overrides: list[str]) -> None:
+    """Refuse overrides that would be without effect.
+
+    Raises:
+        ConfigError: it names one.
+    """
+    for override in overrides:
+        key = key_of(override)
+        if not any(key == known or key.startswith(f"{known}.") for known in WITH_EFFECT):
+            raise ConfigError(f"{override} has no effect: job=compare reads what was run; leave it out")
+
+
+def _folder(settings: CompareConfig, output_dir: Path, labels: list[str]) -> Path:
+    """Where the files go: a folder named by the runs, a short one where they are many."""
+    if settings.output is not None:
+        return Path(settings.output)
+    name = "-".join(["compare", *(label.replace("/", "-") for label in labels)])
+    if len(name.encode()) > NAME_BYTES:
+        name = f"compare-{len(labels)}-{hashlib.sha256(name.encode()).hexdigest()[:12]}"
+    return output_dir / name
+
+
+def _classes(entrant: Entrant) -> list[str]:
+    """Names of the classes, of the shards' index; none where it cannot be read any more."""
+    try:
+        return read_index(entrant.config.data.shards, entrant.config.storage, ask_all=False).classes
+    except (ShardError, StorageError, OSError):
+        return []
