@@ -5,7 +5,7 @@ images and the same number of views. Torch is imported only where probabilities 
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -70,6 +70,9 @@ def entrants(places: Sequence[str], output_dir: Path, say: Callable[[str], None]
     for number, run in enumerate(runs):
         same = [place for place, each in zip(places, runs[:number], strict=False) if _place(each) == _place(run)]
         require(not same, f"compare.runs has {run.label} twice; give each run once")
+    names = [run.label for run in runs]
+    if len(set(names)) < len(names):  # of two folders
+        runs = [replace(run, label=printable(place)) for run, place in zip(runs, places, strict=True)]
     _require_same_data(runs)
     views = min(map(_views, runs))
     found = [_entrant(run, views, say) for run in runs]

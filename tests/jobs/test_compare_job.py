@@ -130,6 +130,16 @@ def test_results_are_compared_without_their_probabilities_but_not_with_others(ru
     assert "many is better than few" in output
 
 
+def test_two_runs_of_one_name_are_told_apart_by_their_folders(runs: Runs, tmp_path: Path):
+    first = runs.add("same", {SINGLE: range(20)})
+    runs.folder = tmp_path / "others"
+    other = runs.add("same", {SINGLE: range(15)})
+    status, output = runs.compare(first, other, **{"compare.output": str(tmp_path / "here")})
+    assert status == 0, output
+    assert (tmp_path / "here" / "changed.csv").read_text().splitlines()[0] == f"image,label,{other},{first}"
+    assert max(map(len, output.splitlines())) <= 120 or "written" in output
+
+
 def test_a_run_that_is_partly_finished_is_compared_and_said(runs: Runs):
     whole, part = runs.add("whole", {"a": range(9), "b": range(9)}), runs.add("part", {"a": range(9), "b": range(9)})
     shutil.rmtree(part / "members" / "b")

@@ -83,11 +83,13 @@ def footnotes(ranking: Ranking) -> list[str]:
     notes = []
     if ranking.points and ranking.noise.freedom:
         notes.append(
-            "± sd: between the seeds of a point. p: t-test against the line above; below 0.05 it is more than noise."
+            "± sd: between seeds. p: t-test over seeds against the line above; below 0.05 it is more than noise."
         )
         notes.append(f"{CONTENDER} not distinguishable from the best (Holm's correction for all comparisons with it).")
     elif ranking.points:
         notes.append("One seed a point: which differences are more than noise is unknown.")
+    if len(ranking.points) > 1:
+        notes.append("job=compare compare.runs=[SWEEP/TRIAL,SWEEP/TRIAL] compares trials image by image.")
     if ranking.front:
         notes.append(f"{FRONT} a best trade-off: no other point is as good in top-1 and images/s, and better in one.")
     if any(point.top1 is not None for point in ranking.rest):
