@@ -73,6 +73,11 @@ def submission(experiment: Experiment, as_given: Config, overrides: list[str]) -
     """
     config = experiment.config
     require(config.job not in HERE_ONLY, f"job={config.job} writes into this checkout; leave out cluster.address")
+    require(
+        config.job != "serve",
+        f"cluster.address is {config.cluster.address}, of Ray's Jobs API, and job=serve answers where it is started; "
+        "start it on the cluster's head with cluster.address=auto",
+    )
     _refuse_relative(as_given)
     refuse_passwords(
         overrides_there(overrides),
@@ -131,6 +136,10 @@ def _local_paths(config: Config) -> Iterator[tuple[str, str]]:
         yield "checkpoint.copy_to", config.checkpoint.copy_to
     if (file := tracking_file(config.tracking.uri)) is not None:
         yield "tracking.uri", file
+    if config.job == "predict":
+        yield from (("predict.images", source) for source in config.predict.sources if "://" not in source)
+        places = {"model": config.predict.model, "output": config.predict.output, "sheet": config.predict.sheet}
+        yield from ((f"predict.{key}", path) for key, path in places.items() if path and ":/" not in path)
     if config.job == "bench":
         yield from (("bench.json", config.bench.json),) if config.bench.json else ()
         yield from (("bench.photos", config.bench.photos),) if config.bench.photos else ()

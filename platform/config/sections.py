@@ -416,6 +416,10 @@ class Config:
             f"evaluation.split is {self.evaluation.split}, which job={self.job} must not choose by; use it with "
             "job=evaluate of what is trained",
         )
+        require(
+            self.job != "serve" or self.cluster.kube is None,
+            "job=serve answers on this machine or a Ray cluster that it joins; leave out cluster=kuberay",
+        )
         streams, batch = self.loader.streams, self.training.batch_size
         require(
             self.cluster.max_workers <= streams,

@@ -3,6 +3,7 @@
 In: an address, such as models:/NAME@champion. Out: a copy of the model's folder, of which nothing is unpickled.
 """
 
+import os
 from pathlib import Path
 
 import mlflow
@@ -28,6 +29,7 @@ def download_model(key: str, address: str, tracking: TrackingConfig, folder: Pat
         ConfigError: there is no such model, or no MLflow.
     """
     try:
+        os.environ["MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR"] = "false"
         mlflow.set_tracking_uri(unsealed(tracking.uri))
         return Path(download_artifacts(artifact_uri=address, dst_path=str(folder)))
     except (MlflowException, OSError) as error:

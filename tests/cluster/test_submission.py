@@ -7,6 +7,7 @@ import pytest
 
 from platform.cluster.submission import FOLDER, JOB, NAME, Submission, difference, entrypoint, submission
 from platform.config.checks import ConfigError
+from platform.config.jobs import PredictionConfig
 from platform.config.sections import CheckpointConfig, Config, DataConfig, Experiment, StorageConfig, TrackingConfig
 
 THERE = Config(
@@ -79,7 +80,13 @@ def test_work_in_another_folder_or_of_another_job_is_other_work():
         ),
         ({"tracking": TrackingConfig(uri="mlruns")}, "tracking.uri=mlruns: .*: tracking.uri=/PATH/mlruns$"),
         ({"job": "bench", "bench": replace(THERE.bench, json="figures.json")}, "bench.json=figures.json"),
+        (
+            {"job": "predict", "predict": PredictionConfig(["s3://b/x", "/x.jpg", "x.jpg"], "models:/x@champion")},
+            "^predict.images=x.jpg: .*: predict.images=/PATH/x.jpg$",
+        ),
+        ({"job": "predict", "predict": PredictionConfig("/x", output="x.csv")}, "^predict.output=x.csv: relative"),
         ({"job": "promote"}, "job=promote writes into this checkout; leave out cluster.address"),
+        ({"job": "serve"}, "job=serve answers where it is started; start it on the cluster's head with"),
     ],
 )
 def test_a_path_of_this_machine_is_refused_with_its_remedy(change, said: str):

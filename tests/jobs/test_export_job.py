@@ -1,5 +1,6 @@
 """A finished training leaves models that give its images the probabilities it reported; missing ones are made later."""
 
+import json
 import shutil
 from pathlib import Path
 
@@ -23,6 +24,12 @@ def test_a_run_leaves_models_that_say_what_it_reported_and_makes_missing_ones_la
     assert "leaked" not in output
     models = {name: launch.member("pair", name).path / "model" for name in ("one", "two")}
     _say_what_was_reported(launch, Classifier.load(place / "model"), models)
+
+    scores = json.loads((place / "scores.json").read_text())["scores"]["ensemble"]["1"]
+    sees = ["job=predict", "name=pair", f"predict.images={launch.shards}", "predict.split=val", "predict.views=1"]
+    status, output = launch.here(*sees, TWO, "data.source=null", "data.shards=/nowhere")  # the images alone are needed
+    assert status == 0, output
+    assert f"top-1 {scores['top1'] / 359:.2%} ({scores['top1']} of 359)" in output
 
     before = {name: (model / "MLmodel").read_bytes() for name, model in models.items()}
     shutil.rmtree(place / "model")

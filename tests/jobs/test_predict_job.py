@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -15,6 +16,7 @@ import pytest
 
 from platform.checkout import ROOT
 from platform.config.sections import DataConfig, StorageConfig
+from platform.data.index import Index
 from platform.export.description import Description
 from platform.prediction.images import find_images
 from platform.prediction.model import Model
@@ -90,13 +92,16 @@ def test_where_nothing_can_be_classified_the_status_is_1(model: Path, photograph
     assert "classified 0 of 2 images, 2 could not be" in done.stdout
 
 
-def test_shards_are_scored_by_their_parts(model: Path, digits_data: DataConfig, tmp_path: Path):
-    words = [f"predict.images={digits_data.shards}", f"predict.output={tmp_path / 'x.jsonl'}"]
+def test_shards_are_scored_by_their_parts(model: Path, digits_data: DataConfig, digits: Index, tmp_path: Path):
+    shards = ",".join(f"{digits_data.shards}/{name}-000000.tar" for name in ("val", "train"))
+    words = [f"predict.images=[{shards}]", f"predict.output={tmp_path / 'x.jsonl'}"]
     done = predicted(model, *words)
     assert done.returncode == 0, done.stderr
-    assert "of 359 images the label is no class of the model" in done.stdout  # digits are no colours
+    for split in ("val", "train"):
+        samples = digits.split(split).sizes[0]
+        assert re.search(rf"{split}.* of {samples} images the label is no class of the model", done.stdout)
     lines = [json.loads(line) for line in (tmp_path / "x.jsonl").read_text().splitlines()]
-    assert len(lines) == 1797
+    assert len(lines) == sum(digits.split(split).sizes[0] for split in ("val", "train"))
     assert {line["split"] for line in lines} == {"train", "val"}
 
 
@@ -206,3 +211,22 @@ def _child(process: "subprocess.Popen[str]", name: str) -> psutil.Process:
                 return each
         time.sleep(0.05)
     raise AssertionError(f"no {name} in {psutil.Process(process.pid).children(recursive=True)}")
+
+
+def test_a_model_of_the_registry_is_fetched_and_removed_again(model: Path, photographs: Path, tmp_path: Path):
+    from mlflow.tracking import MlflowClient
+
+    uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
+    client = MlflowClient(uri)
+    client.create_registered_model("colours")
+    client.create_model_version("colours", str(model))
+    client.set_registered_model_alias("colours", "champion", "1")
+    words = [f"tracking.uri={uri}", f"output_dir={tmp_path / 'runs'}", f"predict.images={photographs}/blue/1.webp"]
+    done = predicted(Path("models:/colours@champion"), *words)
+    assert done.returncode == 0, done.stderr
+    assert "1 image with models:/colours@champion: 3 members" in done.stdout
+    assert list((tmp_path / "runs").iterdir()) == []
+    done = predicted(Path("models:/colours@challenger"), *words)
+    assert (done.returncode, len(done.stderr.splitlines())) == (2, 1)
+    assert "predict.model is models:/colours@challenger, which MLflow at tracking.uri=sqlite:///" in done.stderr
+    assert "check its name and alias, and tracking.uri" in done.stderr

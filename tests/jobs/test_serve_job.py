@@ -31,6 +31,8 @@ def test_what_cannot_be_served_is_one_line_before_ray_starts(tmp_path: Path):
         done = launched("job=serve", f"serve.port={port}")
         assert (done.returncode, len(done.stderr.splitlines())) == (2, 1)
         assert f"serve.port is {port} of 127.0.0.1, which another program has; give another" in done.stderr
+    done = launched("job=serve", "cluster=kuberay")
+    assert "job=serve answers on this machine or a Ray cluster that it joins; leave out cluster=kuberay" in done.stderr
     done = launched("job=serve", "serve.port=0", f"serve.model={tmp_path}")
     assert done.returncode == 2
     assert f"serve.model: {tmp_path} holds no model; give runs/NAME" in done.stderr
