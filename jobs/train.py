@@ -34,6 +34,7 @@ from platform.report.artifacts import report_page, write_report
 from platform.signals import signals
 from platform.text import first_line
 from platform.tracking.journal import Journal
+from platform.tracking.models import log_missing
 from platform.tracking.runs import Runs, pages_of
 from platform.tracking.sqlite_store import require_usable
 from platform.tracking.tracker import Tracker, require_answer
@@ -111,6 +112,9 @@ def run(experiment: Experiment, *, evaluate_again: bool = False) -> int:
                 outcome = _outcome(folder, planned)
                 _export(experiment, folder, outcome, data)
                 outcome.waiting = deliver(experiment, folder)
+                if outcome.scores and not outcome.waiting:
+                    outcome.waiting = log_missing(experiment.config, folder, record, outcome.scores, data) or 0
+                    say_waiting(experiment, folder, outcome.waiting)
     except Interrupted as interrupted:
         again = "the same command without fresh=true" if experiment.config.fresh else "the same command"
         print(f"\n{interrupted}: {again} goes on from the newest checkpoints")

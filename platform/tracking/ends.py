@@ -8,12 +8,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from platform.config.sections import Experiment
+from platform.data.index import Index
 from platform.evaluation import report
 from platform.evaluation.table import EnsembleScores
 from platform.experiment.folder import ExperimentFolder, Record
 from platform.experiment.goodput import Goodput, Times, read_attempts
 from platform.tracking import descriptions, run_tags
-from platform.tracking.figures import interruptions, speed
+from platform.tracking.figures import datasets, interruptions, speed
+from platform.tracking.models import ModelLog, is_new
 from platform.tracking.points import without_zeros
 from platform.tracking.tracker import Tracker
 
@@ -25,16 +27,27 @@ TABLES = ("table.md", "table-test.md", "ranking.md")
 class Ends:
     """Tells MLflow of ends. Args as those of `Runs`."""
 
-    def __init__(self, tracker: Tracker, experiment: Experiment, folder: ExperimentFolder, record: Record) -> None:
+    def __init__(
+        self,
+        tracker: Tracker,
+        experiment: Experiment,
+        folder: ExperimentFolder,
+        record: Record,
+        data: Index | None = None,
+    ) -> None:
         self._tracker, self._experiment, self._folder, self._record = tracker, experiment, folder, record
         self._split = experiment.config.evaluation.split
+        scored_images = datasets(experiment.config, data, self._split)[-1] if data else None
+        self._models = ModelLog(tracker, folder, record, scored_images)
 
     def scores_and_files(self, name: str, scores: EnsembleScores) -> None:
         """Of a member that is trained and evaluated."""
         run, member = self._record.member_runs[name], self._folder.member(name)
         self.spent(name, scores)
-        self._tracker.summary(run, report.final_metrics(scores, name, self._split))
+        metrics = report.final_metrics(scores, name, self._split)
+        self._tracker.summary(run, metrics)
         self._tracker.artifact(run, member.weights, "model")
+        self._models.member(name, metrics)
         self._upload_probabilities(run, member.probabilities_of(self._split))
 
     def spent(self, name: str, scores: EnsembleScores | None = None, said: str = "") -> None:
@@ -76,7 +89,12 @@ class Ends:
             failed: members that are not finished, and why.
         """
         if scores:
-            self._tracker.summary(parent, report.final_metrics(scores, None, self._split))
+            metrics = report.final_metrics(scores, None, self._split)
+            self._tracker.summary(parent, metrics)
+            for name in scores.names:  # those that could not be made when the member ended
+                if is_new(self._folder, self._record, name):
+                    self._models.member(name, report.final_metrics(scores, name, self._split))
+            self._models.ensemble(scores.names, metrics)
         self._files(parent, files)
         several = run_tags.kind_of(self._experiment) == run_tags.SWEEP
         again, folder = run_tags.command(self._experiment), _near(self._folder.path)

@@ -18,12 +18,16 @@ from platform.redaction import redacted, without_secrets
 from platform.text import first_line
 from platform.tracking.mlflow_connection import NoRun, Unreachable, connect, experiment_id, refuses
 from platform.tracking.mlflow_inputs import log_inputs
+from platform.tracking.mlflow_models import Models
 from platform.tracking.operations import (
     RUN_ID,
     Artifact,
     Finish,
     Inputs,
     Metrics,
+    ModelFile,
+    ModelReady,
+    NewModel,
     Operation,
     Params,
     Start,
@@ -56,6 +60,7 @@ class Replica:
         self.runs = runs
         self._tracking = tracking
         self._client: MlflowClient | None = None
+        self._models = Models()
         self._experiment_id = ""
         self._opened: dict[str, list[Start | Params | Text]] = {}  # by this launch, to open a run anew
         self._compared: set[str] = set()  # runs whose `newest` MLflow has confirmed since the last failure
@@ -122,6 +127,12 @@ class Replica:
                 log_inputs(client, self._id(run), datasets)
             case View() as view:
                 self._show(client, view)
+            case NewModel(run) as model:
+                self._models.make(client, self._experiment_id, self._id(run), model)
+            case ModelFile(run) as file:
+                self._models.upload(client, self._experiment_id, self._id(run), file)
+            case ModelReady(run) as ready:
+                self._models.ready(client, self._experiment_id, self._id(run), ready)
             case Finish(run, status, at_ms, if_running):
                 if if_running and run not in self.runs:
                     return  # it never began

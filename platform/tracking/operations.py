@@ -97,6 +97,37 @@ class View:
 
 
 @dataclass(frozen=True)
+class NewModel:
+    """Make a model of a run's, not ready yet; one of this key that is there stays."""
+
+    run: str
+    model: str  # our key
+    name: str
+    tags: dict[str, str]
+
+
+@dataclass(frozen=True)
+class ModelFile:
+    """Upload a file into a folder of a model that is not ready yet."""
+
+    run: str
+    model: str
+    path: str
+    folder: str | None
+
+
+@dataclass(frozen=True)
+class ModelReady:
+    """A model has all its files: it is ready, an output of the run, and has the scores."""
+
+    run: str
+    model: str
+    at_ms: int  # since the epoch
+    scores: dict[str, float]
+    dataset: list[str]  # name and digest of the images that were scored; empty: not known
+
+
+@dataclass(frozen=True)
 class Finish:
     """End a run as FINISHED, FAILED or KILLED."""
 
@@ -106,7 +137,9 @@ class Finish:
     if_running: bool = False  # a run that has ended keeps its status
 
 
-Operation = Start | Params | Text | Metrics | Tag | Artifact | Inputs | View | Finish
+Operation = (
+    Start | Params | Text | Metrics | Tag | Artifact | Inputs | View | NewModel | ModelFile | ModelReady | Finish
+)
 KINDS: dict[str, type[Operation]] = {
     "start": Start,
     "params": Params,
@@ -116,6 +149,9 @@ KINDS: dict[str, type[Operation]] = {
     "artifact": Artifact,
     "inputs": Inputs,
     "view": View,
+    "new_model": NewModel,
+    "model_file": ModelFile,
+    "model_ready": ModelReady,
     "finish": Finish,
 }
 NAMES = {kind: name for name, kind in KINDS.items()}

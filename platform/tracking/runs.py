@@ -60,7 +60,7 @@ class Runs:
         self._steps: dict[str, int] = {}  # of a whole training
         self._split = experiment.config.evaluation.split
         self._tracker = Tracker(experiment.config.tracking, Journal(folder.tracking))
-        self._ends = Ends(self._tracker, experiment, folder, record)
+        self._ends = Ends(self._tracker, experiment, folder, record, data)
         self._scoring: Backlog[str, tuple[str, EnsembleScores | None]] | None = None
         is_new, record.parent_run = record.parent_run is None, record.parent_run or new_key()
         for name in names:

@@ -30,6 +30,9 @@ from platform.tracking.operations import (
     Finish,
     Inputs,
     Metrics,
+    ModelFile,
+    ModelReady,
+    NewModel,
     Operation,
     Params,
     Start,
@@ -147,6 +150,46 @@ class Tracker:
     def view(self, view: View) -> None:
         """Have MLflow's page show the runs of a parent as the link that is printed opens it."""
         self._put(view)
+
+    def model(
+        self,
+        run: str,
+        name: str,
+        folder: Path,
+        tags: dict[str, str],
+        scores: dict[str, float],
+        dataset: DatasetInput | None,
+        *,
+        leave_out: str = "",
+    ) -> str:
+        """Log a model folder as a model of a run, with its scores; once, however often this is called.
+
+        Args:
+            run: key.
+            name: shown by MLflow.
+            folder: in MLflow's format; it must stay where it is until it is delivered.
+            tags: of the model.
+            scores: final metrics of the model.
+            dataset: the images that were scored; None: not known.
+            leave_out: ending of files that are not uploaded; empty: all are.
+
+        Returns:
+            our key of the model: another folder has another one.
+        """
+        key = model_key(folder)
+        self._put(NewModel(run, key, name, tags))
+        files = [file for file in sorted(folder.rglob("*")) if file.is_file()]
+        for file in files:
+            if not (leave_out and file.name.endswith(leave_out)):
+                within = file.parent.relative_to(folder).as_posix()
+                self._put(ModelFile(run, key, str(file.absolute()), None if within == "." else within))
+        self.model_output(run, key, scores, dataset)
+        return key
+
+    def model_output(self, run: str, model: str, scores: dict[str, float], dataset: DatasetInput | None) -> None:
+        """Note a model that is logged as an output of a run, with scores."""
+        images = [dataset.name, dataset.digest] if dataset else []
+        self._put(ModelReady(run, model, int(time.time() * 1000), scores, images))
 
     def finish(self, run: str, status: str, *, at: float | None = None, if_running: bool = False) -> None:
         """End a run as FINISHED, FAILED or KILLED.
@@ -294,6 +337,13 @@ class Tracker:
         if message not in self._said:
             self._said.add(message)
             log.warning("%s", message)
+
+
+def model_key(folder: Path) -> str:
+    """The key of a model in MLflow's format: that of its making."""
+    import yaml
+
+    return yaml.safe_load((folder / "MLmodel").read_text())["model_uuid"]
 
 
 def new_key() -> str:

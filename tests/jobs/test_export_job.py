@@ -4,12 +4,17 @@ import json
 import shutil
 from pathlib import Path
 
+import mlflow
 import numpy as np
+import pandas as pd
 import pytest
+from mlflow.entities import LoggedModel
+from mlflow.tracking import MlflowClient
 
 from platform.data.index import read_index
 from platform.evaluation.probabilities import MemberProbabilities
 from platform.export.classifier import Classifier
+from platform.export.mlmodel import example_image
 
 pytestmark = pytest.mark.slow
 TWO = "+ensemble.members={one:['order_seed=1'],two:['order_seed=2']}"
@@ -31,6 +36,12 @@ def test_a_run_leaves_models_that_say_what_it_reported_and_makes_missing_ones_la
     assert status == 0, output
     assert f"top-1 {scores['top1'] / 359:.2%} ({scores['top1']} of 359)" in output
 
+    logged = _logged(launch)
+    assert logged == {
+        "pair": ("ensemble", "accuracy/val_top1", ["model.py", "one.pt2", "two.pt2"]),
+        "pair-one": ("member", "accuracy/val_top1", ["model.py", "one.pt2", "one.safetensors"]),
+        "pair-two": ("member", "accuracy/val_top1", ["model.py", "two.pt2", "two.safetensors"]),
+    }
     before = {name: (model / "MLmodel").read_bytes() for name, model in models.items()}
     shutil.rmtree(place / "model")
     shutil.rmtree(models["two"])
@@ -46,6 +57,34 @@ def test_a_run_leaves_models_that_say_what_it_reported_and_makes_missing_ones_la
     assert (models["one"] / "MLmodel").read_bytes() == before["one"]
     _say_what_was_reported(launch, Classifier.load(place / "model"), models)
     assert not list(place.rglob("*.unfinished"))
+    assert len(_models(launch)) == 5  # the two that were made anew are other models, with other bytes perhaps
+
+
+def _models(launch) -> list[LoggedModel]:
+    client = MlflowClient(launch.uri)
+    return client.search_logged_models([launch.runs("pair")["parent"].info.experiment_id])
+
+
+def _logged(launch) -> dict[str, tuple[str, str, list[str]]]:
+    """Name -> kind, main metric, some files; of each that is ready, loads, and is its run's."""
+    client, runs, found = MlflowClient(launch.uri), launch.runs("pair"), {}
+    for model in _models(launch):
+        run = runs[model.name.removeprefix("pair-") if model.name != "pair" else "parent"]
+        assert model.status == "READY"
+        assert model.source_run_id == run.info.run_id
+        assert run.outputs
+        assert [each.model_id for each in run.outputs.model_outputs] == [model.model_id]
+        scores = {metric.key: metric.value for metric in model.metrics or []}
+        assert scores["accuracy/val_top1"] == run.data.metrics["accuracy/val_top1"]
+        assert {metric.dataset_name for metric in model.metrics or []} == {"digits val"}
+        files = [each.path for each in client.list_logged_model_artifacts(model.model_id, "artifacts")]
+        names = [Path(each).name for each in files if each.endswith((".pt2", ".safetensors"))]
+        found[model.name] = (model.tags["kind"], "accuracy/val_top1", ["model.py", *sorted(names)])
+        mlflow.set_tracking_uri(launch.uri)
+        loaded = mlflow.pyfunc.load_model(f"models:/{model.model_id}")
+        assert loaded.metadata.model_id == model.model_id
+        assert loaded.predict(pd.DataFrame({"image": [example_image(32)]}))["class"][0] in map(str, range(10))
+    return found
 
 
 def _say_what_was_reported(launch, ensemble: Classifier, models: dict[str, Path]) -> None:

@@ -1,0 +1,93 @@
+"""Models reach MLflow once, ready and linked to their run, however often their entries are delivered."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+from mlflow.entities import LoggedModel
+from mlflow.tracking import MlflowClient
+
+from platform.config.sections import TrackingConfig
+from platform.tracking.journal import Journal
+from platform.tracking.operations import DatasetInput, NewModel, encode
+from platform.tracking.tracker import Tracker, model_key
+
+pytestmark = pytest.mark.slow  # MLflow makes its database
+IMAGES = DatasetInput("digits val", "0123456789abcdef", "data/digits", {}, "validation")
+
+
+@pytest.fixture
+def uri(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    monkeypatch.chdir(tmp_path)  # where artifacts go
+    return f"sqlite:///{tmp_path / 'mlflow.db'}"
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    folder = tmp_path / "model"
+    (folder / "artifacts").mkdir(parents=True)
+    (folder / "MLmodel").write_text(yaml.safe_dump({"model_uuid": "abc", "model_id": None, "flavors": {}}))
+    for name in ("m.pt2", "m.safetensors"):
+        (folder / "artifacts" / name).write_text(name)
+    return folder
+
+
+def tracker_of(uri: str, path: Path) -> Tracker:
+    return Tracker(TrackingConfig(uri=uri, experiment="one"), Journal(path))
+
+
+def models(uri: str) -> list[LoggedModel]:
+    client = MlflowClient(uri)
+    experiment = client.get_experiment_by_name("one")
+    assert experiment
+    return list(client.search_logged_models([experiment.experiment_id]))
+
+
+def test_a_model_is_there_once_though_its_entries_are_delivered_again(uri: str, tmp_path: Path, model: Path) -> None:
+    path = tmp_path / "tracking.jsonl"
+    tracker = tracker_of(uri, path)
+    run = tracker.start("run", {})
+    tracker.model(run, "name", model, {"kind": "member"}, {"accuracy/val_top1": 0.5}, IMAGES, leave_out=".safetensors")
+    tracker.finish(run, "FINISHED")
+    assert tracker.close() == 0
+    path.with_suffix(".delivered.json").unlink()  # as if the process had died before it noted anything
+    assert tracker_of(uri, path).close() == 0
+
+    (found,) = models(uri)
+    client = MlflowClient(uri)
+    (linked,) = client.search_runs([found.experiment_id])
+    assert (found.name, found.status, found.tags["kind"]) == ("name", "READY", "member")
+    assert linked.outputs
+    assert [(each.model_id, each.step) for each in linked.outputs.model_outputs] == [(found.model_id, 0)]
+    assert [(each.key, each.value, each.dataset_name) for each in found.metrics or []] == [
+        ("accuracy/val_top1", 0.5, "digits val")
+    ]
+    files = [each.path for each in client.list_logged_model_artifacts(found.model_id, "artifacts")]
+    assert files == ["artifacts/m.pt2"]
+    written = yaml.safe_load((Path(found.artifact_location.removeprefix("file://")) / "MLmodel").read_text())
+    assert (written["model_id"], written["run_id"]) == (found.model_id, linked.info.run_id)
+
+
+def test_a_model_that_a_killed_launcher_has_begun_is_finished_by_the_next(
+    uri: str, tmp_path: Path, model: Path
+) -> None:
+    path = tmp_path / "tracking.jsonl"
+    tracker = tracker_of(uri, path)
+    run = tracker.start("run", {})
+    assert tracker.close() == 0
+    journal = Journal(path)
+    journal.append(encode(NewModel(run, model_key(model), "name", {})))
+    journal.close()
+    assert tracker_of(uri, path).close() == 0
+    assert [each.status for each in models(uri)] == ["PENDING"]
+    again = tracker_of(uri, path)
+    again.start("run", {}, again=run)
+    again.model(run, "name", model, {}, {"accuracy/val_top1": 0.5}, None)
+    again.model_output(run, model_key(model), {"accuracy/val_top1": 0.5, "accuracy/test_top1": 0.25}, None)
+    assert again.close() == 0
+    (found,) = models(uri)
+    assert found.status == "READY"
+    assert {each.key: each.value for each in found.metrics or []} == {
+        "accuracy/val_top1": 0.5, "accuracy/test_top1": 0.25,
+    }  # fmt: skip
+    assert len(found.metrics or []) == 2
