@@ -5,11 +5,13 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from platform.config.sections import TrackingConfig
 from platform.evaluation.metrics import Scores
-from platform.evaluation.report import certainty, metrics, mlflow_command, terminal_table, write
+from platform.evaluation.report import COLOURS, certainty, metrics, mlflow_command, terminal_table, write
 from platform.evaluation.statistics.intervals import wilson
 from platform.evaluation.statistics.paired import mcnemar
 from platform.evaluation.summary import Summary
@@ -102,6 +104,17 @@ def test_files(tmp_path: Path):
     assert float(second["top1_error_1_view"]) == pytest.approx(0.15)
     assert [path.name for path in write(single(), tmp_path)] == ["table.md", "table.csv", "table.png"]
     assert picture.read_bytes().startswith(b"\x89PNG")
+
+
+def test_members_with_the_same_errors_are_all_in_the_picture(tmp_path: Path):
+    """None hides another."""
+    each = {1: Scores(200, 180, 199, 40.0), 10: Scores(200, 182, 199, 38.0)}
+    names = [f"m{number}" for number in range(7)]
+    write(EnsembleScores(names, 200, dict.fromkeys(names, each), each, {}), tmp_path)
+    pixels = np.asarray(Image.open(tmp_path / "table.png").convert("RGB")).reshape(-1, 3)
+    for colour in COLOURS:
+        shown = (pixels == [int(colour[place : place + 2], 16) for place in (1, 3, 5)]).all(1).sum()
+        assert shown > 3 * 30, colour  # twice a mark with its interval, besides the legend's
 
 
 def test_results_of_the_test_part_are_files_of_their_own_and_say_so(tmp_path: Path):
