@@ -14,6 +14,7 @@ from platform.prediction.rows import Row, rows_of
 from platform.prediction.task import Task
 
 READERS = 8  # threads: most of their time they wait for a disk or a store
+AT_ONCE, AHEAD = 128, 64  # images in memory, still encoded: of photographs of 5 MB about 1 GB
 
 
 class Predictor:
@@ -31,8 +32,8 @@ class Predictor:
     def batches(self, block: range) -> Iterator[list[Row]]:
         """The rows of a block, in order, as they come."""
         task = self._task
-        per_batch = max(1, task.batch_size // task.views)
-        coming = read_ahead(task.images, block, 2 * per_batch)
+        per_batch = max(1, min(task.batch_size // task.views, AT_ONCE))
+        coming = read_ahead(task.images, block, AHEAD)
         while images := list(islice(coming, per_batch)):
             found = self._classifier.predict([image.data for image in images if image.data is not None], task.views)
             yield rows_of(images, task.images, found, task.model.description, task.top_k)
