@@ -15,7 +15,7 @@ from platform.tracking.operations import RUN_ID
 
 MOST_PICTURES = 6
 MOST_LINES = 40  # of a table
-PICTURES = (".png",)  # light ones: the page's own background is behind them
+PICTURES = (".png", ".svg")  # PNG: light ones; a report's SVG follow the browser, with a background of their own
 
 
 def of_experiment(
