@@ -58,7 +58,7 @@ class Summary:
 
     @classmethod
     def of(cls, images: ImageResults, ensemble: dict[int, Scores], alternatives: dict[str, Scores]) -> Self:
-        """Compute it; takes seconds for 50,000 images.
+        """Compute it.
 
         Args:
             images: what was said of them.
