@@ -4,7 +4,7 @@ In: what was said of each image. Out: `Summary`: intervals, calibration, the mem
 the ensemble against the best of them and against itself without each, and how often two members differ.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Self
 
 import numpy as np
@@ -84,7 +84,7 @@ class Summary:
             alternative_errors={note: _error(each) for note, each in alternatives.items()},
             ranking=ranking,
             neighbours=corrected([paired(right[one], right[other]) for one, other in neighbours]),
-            against_best=paired(whole, right[ranking[0]]) if len(members) > 1 else None,
+            against_best=_against_best(whole, right[ranking[0]], len(members)) if len(members) > 1 else None,
             gains=dict(zip(images.names, gains, strict=True)) if len(members) > 1 else {},
             disagreement=disagreement(images.predicted_EN[:-1, images.valid_N]).tolist(),
         )
@@ -110,6 +110,13 @@ class Summary:
             gains={str(name): Paired(**_fields(each)) for name, each in content["gains"].items()},
             disagreement=[[float(share) for share in row] for row in content["disagreement"]],
         )
+
+
+def _against_best(whole_N: NDArray[np.bool_], best_N: NDArray[np.bool_], members: int) -> Paired:
+    """The ensemble against its best member, which these images have chosen. An ensemble that is better all the same is
+    better than a lucky one; where the member is ahead, it is the luckiest of so many, and p is multiplied by them."""
+    found = paired(whole_N, best_N)
+    return replace(found, p_holm=min(1.0, members * found.p)) if found.difference < 0 else found
 
 
 def figures_of(images: ImageResults, number: int, valid: NDArray[np.bool_]) -> Figures:

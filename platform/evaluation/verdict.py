@@ -33,7 +33,9 @@ def interval_text(interval: Interval) -> str:
 def sureness(found: Paired) -> str:
     """`95% CI -0.56 to 1.39, exact McNemar p = 0.63`: of a difference in percentage points."""
     ends = f"{100 * found.interval.low:.2f} to {100 * found.interval.high:.2f}"
-    return f"95% CI {'unknown' if math.isnan(found.interval.low) else ends}, exact McNemar p {p_text(found.p)}"
+    correction = f", corrected p {p_text(found.p_holm)}" if found.p_holm != found.p else ""
+    interval = "unknown" if math.isnan(found.interval.low) else ends
+    return f"95% CI {interval}, exact McNemar p {p_text(found.p)}{correction}"
 
 
 def comparing(one: str, other: str, found: Paired, crops: str) -> str:
@@ -59,7 +61,8 @@ def _lead(summary: Summary) -> str:
     """Whether the best member is certain."""
     first, second = summary.ranking[:2]
     found = summary.neighbours[0]
-    errors = f"{100 * summary.members[first].error:.2f}% and {100 * summary.members[second].error:.2f}% top-1 error"
+    best, following = (f"{100 * summary.members[name].error:.2f}%" for name in (first, second))
+    p = f"(p {p_text(found.p_holm)})"
     if found.is_significant:
-        return f"Of the members {first} is best: {errors} of the next, {second} (p {p_text(found.p_holm)})."
-    return f"Which member is best is not certain: {first} and {second} have {errors} (p {p_text(found.p_holm)})."
+        return f"Of the members {first} is best: {best} top-1 error, {following} of the next, {second} {p}."
+    return f"Which member is best is not certain: {first} and {second} have {best} and {following} top-1 error {p}."
