@@ -52,7 +52,7 @@ class MemberState:
     workers: int = 0  # of the newest start
     error: str = ""
     times: dict[str, float] = field(default_factory=dict)  # of the newest start: event -> seconds since the epoch
-    device: str = ""  # of the newest start: the GPU's or processor's name
+    device: str = ""  # of the newest start: the GPU's name, or the CPU's
 
 
 def suffix_of(split: str) -> str:

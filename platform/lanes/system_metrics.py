@@ -26,7 +26,7 @@ def system_metrics() -> dict[str, float]:
 
 
 def device_name(device: torch.device) -> str:
-    """What a worker computes on: the GPU's name, or the processor's."""
+    """What a worker computes on: the GPU's name, or the CPU's."""
     return torch.cuda.get_device_name(device) if device.type == "cuda" else cpu_model()
 
 
