@@ -33,7 +33,7 @@ def noise(number: int, side: int) -> bytes:
     """A JPEG of what compresses worst."""
     pixels = np.random.default_rng(number).integers(0, 256, (side, side + 8, 3), dtype=np.uint8)
     buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, "JPEG", quality=90)
+    Image.fromarray(pixels).save(buffer, "JPEG", quality=40)
     return buffer.getvalue()
 
 

@@ -107,7 +107,7 @@ def test_a_single_model_has_a_report_without_the_parts_for_several(tmp_path: Pat
 def test_twenty_members_and_a_thousand_classes_are_less_than_five_megabytes(tmp_path: Path):
     """With images of noise, which compress worst."""
     classes = [f"a class with a long name like n{number:08d}, of many" for number in range(1000)]
-    experiment, folder, scores = finished(tmp_path, 20, classes, samples=3000, side=160, size=128)
+    experiment, folder, scores = finished(tmp_path, 20, classes, samples=1000, side=400, size=224)
     files = write_report(experiment, folder, scores)
     assert {path.stem for path in files[1:]} == PICTURES
     page = Page(files[0])
