@@ -158,6 +158,8 @@ def test_errors_of_every_job_come_before_torch_ray_and_mlflow(tmp_path: Path):
         ["job=predict", "predict.images=jobs/check.py"],  # of a run that is not there
         ["job=predict", "predict.images=jobs/check.py", "predict.model=/nowhere"],
         ["job=predict", "predict.images=jobs/check.py", "predict.output=/proc/x.csv"],
+        ["job=predict", "predict.images=jobs/check.py", "predict.model=models:/x@y", "tracking.uri=sqlite:////no/m.db"],
+        ["job=predict", "predict.images=jobs/check.py", "predict.model=models:x", "tracking.uri=sqlite:////no/m.db"],
         ["job=serve", "serve.port=0"],
         ["job=pack", "data.source=/nowhere"],
         ["job=pack", "pack.action=verify"],

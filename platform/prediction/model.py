@@ -11,12 +11,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from platform.cluster.submission import database_file
 from platform.config.checks import ConfigError, require
 from platform.config.sections import Experiment
 from platform.data.storage import is_remote
 from platform.experiment.folder import ExperimentFolder
 from platform.export.description import Description, artifacts_of
 from platform.text import first_line
+from platform.tracking.tracker import require_answer
 
 MLFLOWS = re.compile(r"models:/[^/@]+(@[^/@]+|/[^/@]+)?|runs:/[0-9a-f]+/.+")
 FORMS = "runs/NAME, runs/NAME/members/MEMBER, a model's folder, or models:/NAME@ALIAS, models:/NAME/VERSION of MLflow"
@@ -95,13 +97,22 @@ def _in_folder(key: str, folder: Path, name: str) -> Model:
 @contextlib.contextmanager
 def _fetched(key: str, address: str, experiment: Experiment) -> Iterator[Path]:
     """A copy of a model of MLflow, in the output folder, which all machines of a cluster see."""
+    tracking = experiment.config.tracking
+    database = database_file(tracking.uri)
+    require(
+        database is None or database.exists(),  # MLflow would make an empty one
+        f"{key} is {address}, and tracking.uri is {tracking.uri}, which does not exist; give that of "
+        "the MLflow that has it",
+    )
+    if database is None:
+        require_answer(tracking)  # MLflow itself would try for minutes
     from platform.tracking.mlflow_downloads import download_model
 
     parent = Path(experiment.config.output_dir)
     try:
         parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=".model-", dir=parent) as folder:
-            yield download_model(key, address, experiment.config.tracking, Path(folder))
+            yield download_model(key, address, tracking, Path(folder))
     except OSError as error:
         raise ConfigError(
             f"{key}: {parent} cannot be written to ({error.strerror}); give another output_dir"
