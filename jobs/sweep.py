@@ -33,12 +33,13 @@ from platform.experiment.folder import ExperimentFolder, MemberState, Record
 from platform.experiment.goodput import LAUNCHER_LOST
 from platform.experiment.origin import git_commit
 from platform.experiment.plan import Plan
+from platform.export.experiment import export_experiment
 from platform.lanes.attempts import Attempts
 from platform.lanes.console import Console
 from platform.signals import signals
 from platform.sweep.plan import SweepPlan, plan_sweep
 from platform.sweep.report import artifacts, ranking, table
-from platform.sweep.report.outcome import Curves
+from platform.sweep.report.outcome import Curves, Ranked
 from platform.sweep.search import search_of
 from platform.sweep.trial_config import composed, overrides_of
 from platform.sweep.trial_queue import TrialQueue
@@ -226,7 +227,17 @@ class _Sweep:
         place = self._folder.path / "report"
         files = artifacts.write(found, self._store, curves, self._config.sweep, self._folder.name, place)
         status = "FINISHED" if any(trial.state == FINISHED for trial in self._store.trials) else "FAILED"
+        if found.best and self._config.export.models:
+            self._export(found.best, runs)
         runs.close_sweep(status, artifacts.metrics(found), files, found.verdict)
+
+    def _export(self, best: Ranked, runs: Runs) -> None:
+        """Make the model of the best point's best trial; those of others can be had by promoting them."""
+        seed = best.seeds[best.scores.index(max(best.scores))]
+        (trial,) = [each for each in self._store.trials if (each.point, each.seed) == (best.point, seed)]
+        config = self._composed(trial.values, trial.seed)
+        if export_experiment({trial.name: config}, self._folder, self._data):
+            runs.log_best(trial.name)
 
     def _ranking(self, curves: Curves) -> ranking.Ranking:
         return ranking.rank(self._store, curves, self._config.sweep.objectives, self._planned.base.val_samples)

@@ -183,7 +183,7 @@ def _export(experiment: Experiment, folder: ExperimentFolder, outcome: Outcome, 
     """Make the models that are missing, of members and the ensemble, unless `export.models` is false."""
     if experiment.config.export.models:
         finished = [name for name, state in outcome.states.items() if state.state == FINISHED]
-        export_experiment(experiment, folder, finished, data)
+        export_experiment({name: experiment.members[name] for name in finished}, folder, data)
 
 
 def end_runs_of_before(experiment: Experiment, folder: ExperimentFolder) -> None:

@@ -6,7 +6,7 @@ In: an experiment whose members have ended. Out: their model folders.
 import logging
 from collections.abc import Callable
 
-from platform.config.sections import Experiment
+from platform.config.sections import Config
 from platform.data.index import Index
 from platform.experiment.folder import ExperimentFolder
 from platform.export.folder import MODEL, export_ensemble, export_member
@@ -17,18 +17,13 @@ LATER = "the weights stay, and the same command tries again"
 
 
 def export_experiment(
-    experiment: Experiment,
-    folder: ExperimentFolder,
-    finished: list[str],
-    index: Index,
-    say: Callable[[str], None] = print,
+    finished: dict[str, Config], folder: ExperimentFolder, index: Index, say: Callable[[str], None] = print
 ) -> list[str]:
     """Make what models are missing: of experiments of earlier versions, and of workers that died in between.
 
     Args:
-        experiment: its config and members.
+        finished: members that are trained and evaluated, with their configs.
         folder: the experiment's.
-        finished: members that are trained and evaluated.
         index: the data set.
         say: told before something is exported, which takes seconds.
 
@@ -36,12 +31,12 @@ def export_experiment(
         the members that have a model; the ensemble has one of them all if there are any.
     """
     done = []
-    for name in finished:
+    for name, config in finished.items():
         member = folder.member(name)
         if not (member.path / MODEL).exists():
             say(f"exporting the model of {name} ...")
         try:
-            export_member(name, experiment.members[name], member, index)
+            export_member(name, config, member, index)
             done.append(name)
         except Exception as error:  # of torch, of the disk: a finished training is finished, with or without a model
             log.warning("the model of %s is not exported (%s); %s", name, first_line(error), LATER)
@@ -49,6 +44,6 @@ def export_experiment(
         if done:
             export_ensemble({name: folder.member(name).path / MODEL for name in done}, folder.path / MODEL)
     except Exception as error:
-        log.warning("the model of %s is not made (%s); %s", experiment.name, first_line(error), LATER)
+        log.warning("the model of %s is not made (%s); %s", folder.name, first_line(error), LATER)
         return []
     return done

@@ -50,6 +50,11 @@ class Ends:
         self._models.member(name, metrics)
         self._upload_probabilities(run, member.probabilities_of(self._split))
 
+    def model_of_trial(self, name: str, scores: EnsembleScores) -> None:
+        """Of the trial that stands for its sweep."""
+        self._models.member(name, report.final_metrics(scores, name, self._split))
+        self._models.ensemble([name], {})  # the sweep has metrics of its own
+
     def spent(self, name: str, scores: EnsembleScores | None = None, said: str = "") -> None:
         """How a member's or trial's wall time was spent, where and on what, and why each of its attempts ended.
 

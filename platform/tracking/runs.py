@@ -249,6 +249,12 @@ class Runs:
             self._record.reported.append(name)
             self._folder.note_reported(name)
 
+    def log_best(self, name: str) -> None:
+        """Log the model of a sweep's best trial: on its run, and as an output of the sweep's."""
+        _, scores = self._scored(name)
+        if scores:
+            self._ends.model_of_trial(name, scores)
+
     def close_sweep(self, status: str, figures: dict[str, float], files: list[Path], verdict: str) -> None:
         """End the parent run of a sweep whose trials have ended, with its figures and the files of its report."""
         parent = self._parent()

@@ -20,6 +20,7 @@ from mlflow.tracking import MlflowClient
 from platform.chaos import session
 from platform.data import samplelog
 from platform.experiment.folder import ExperimentFolder
+from platform.export.description import Description
 from platform.sweep.trial_store import DIVERGED, FINISHED, OVER, STOPPED, WAITING, Trial, TrialStore
 from platform.tracking.tracker import mlflow_ids
 from platform.training import learning_curve
@@ -43,6 +44,9 @@ class Sweep:
     def __init__(self, launch: Runner, name: str, *overrides: str) -> None:
         self._launch, self._overrides = launch, [*OVERRIDES, f"name={name}", *overrides]
         self.name, self.folder = name, launch.folder / "runs" / name
+
+    def add(self, override: str) -> None:
+        self._overrides.append(override)
 
     def start(self) -> subprocess.Popen[str]:
         return self._launch.start(*self._overrides)
@@ -348,6 +352,7 @@ def test_tpe_weighs_two_objectives_survives_a_dead_process_and_leaves_out_what_d
     space += "optim.weight_decay:{low:1e-5,high:1e-3,log:true}}"
     overrides = ["sweep.search=tpe", "sweep.points=4", "sweep.objectives=[top1,images_per_s]", "optim.clip_norm=0"]
     sweep = Sweep(launch, "tpe", space, *overrides, "training.epochs=2", "checkpoint.every_s=0.3", TWO_BESIDE)
+    sweep.add("export.models=true")
     process = sweep.start()
     (worker,) = _wait(lambda: sweep.workers().get("p000-s0") if "p000-s0" in sweep.saved() else None, process)
     reached = newest_step(sweep.member("p000-s0").checkpoints)
@@ -380,6 +385,15 @@ def test_tpe_weighs_two_objectives_survives_a_dead_process_and_leaves_out_what_d
     }
     assert runs[diverged[0]].data.tags["outcome"] == DIVERGED
     assert "front.png" in sweep.artifacts(parent, "report")
+    (best,) = [name for name in trials if (sweep.member(name).path / "model").exists()]
+    assert runs[best].data.metrics["accuracy/val_top1"] == max(
+        run.data.metrics["accuracy/val_top1"] for name, run in runs.items() if name not in diverged
+    )
+    assert Description.read(sweep.folder / "model").members == [best]
+    of_sweep, of_best = parent.outputs, runs[best].outputs
+    assert of_sweep
+    assert of_best
+    assert of_sweep.model_outputs == of_best.model_outputs
 
     assert "every trial is over; nothing to train" in sweep.run()
     assert sweep.trials() == trials
