@@ -94,11 +94,11 @@ def metrics(by_views: dict[int, Scores], split: str) -> dict[str, float]:
     `accuracy/val_top1_1_view`, `accuracy/val_top1_10_views`, `loss/val_10_views` ...; of the test split with `test`.
     """
     names = {"top1": f"accuracy/{split}_top1", "top5": f"accuracy/{split}_top5", "loss": f"loss/{split}"}
-    found = {}
+    found = {names[kind]: value for kind, value in by_views[max(by_views)].rates().items()}  # MLflow keeps the order
     for views, scores in by_views.items():
         suffix = f"_{views}_view{'s' * (views > 1)}"
         found |= {f"{names[kind]}{suffix}": value for kind, value in scores.rates().items()}
-    return found | {names[kind]: value for kind, value in by_views[max(by_views)].rates().items()}
+    return found
 
 
 def final_metrics(scores: EnsembleScores, member: str | None, split: str) -> dict[str, float]:

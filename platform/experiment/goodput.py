@@ -15,6 +15,7 @@ FILE = "attempts.json"
 SHOWN = 20  # attempts in a table
 UNDER_WAY = ""
 LAUNCHER_LOST = "the launcher died"
+EVALUATED = "finished"  # as members say it that are trained and evaluated
 
 
 @dataclass
@@ -105,7 +106,7 @@ class Times:
     training_s: float = 0.0  # from the first step to the last, with the evaluations of one view between them
     repeated_s: float = 0.0  # the same of steps that were done before
     evaluation_s: float = 0.0  # of all views, after the last step
-    idle_s: float = 0.0  # between launches, and after the last step of workers that then died
+    idle_s: float = 0.0  # between launches, and after the last step of workers that then died or were stopped
 
     @classmethod
     def of(cls, attempts: Sequence[Attempt]) -> "Times":
@@ -117,8 +118,9 @@ class Times:
             last = attempt.last_step_at if attempt.first_step_at else first
             starting_s += max(first - attempt.began, 0.0)
             rest_s = max(attempt.ended - last, 0.0)
-            evaluated_s += rest_s if attempt.evaluating_at else 0.0
-            idle_s += 0.0 if attempt.evaluating_at else rest_s
+            evaluated = attempt.evaluating_at or attempt.reason == EVALUATED  # a short one is between two heartbeats
+            evaluated_s += rest_s if evaluated else 0.0
+            idle_s += 0.0 if evaluated else rest_s
             if number:
                 idle_s += max(attempt.began - attempt.queued_s - attempts[number - 1].ended, 0.0)
         return cls(

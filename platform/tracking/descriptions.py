@@ -15,6 +15,7 @@ from platform.tracking.operations import RUN_ID
 
 MOST_PICTURES = 6
 MOST_LINES = 40  # of a table
+WIDTH = 90  # characters of a line of code
 PICTURES = (".png", ".svg")  # PNG: light ones; a report's SVG follow the browser, with a background of their own
 
 
@@ -74,7 +75,7 @@ def _spent(times: Times) -> str:
         "training": times.training_s,
         "on steps that were done before": times.repeated_s,
         "evaluating": times.evaluation_s,
-        "idle between launches": times.idle_s,
+        "idle": times.idle_s,
     }
     return "Time: " + ", ".join(f"{seconds:.0f} s {what}" for what, seconds in parts.items() if seconds >= 0.5) + "."
 
@@ -96,9 +97,22 @@ def commands_of(command: str, folder: Path, *, several: bool) -> list[str]:
     where = shlex.quote(str(folder))
     launch = "python -m platform.launch"
     if several:
-        return [f"{command}  # goes on, or shows the ranking", f"{launch} job=promote promote.sweep={where}"]
-    return [
-        f"{command}  # goes on where it stopped, or shows the table",
-        f"{launch} job=predict predict.model={where} predict.images=FILE",
-        f"{launch} job=reproduce reproduce.run={where}",
-    ]
+        commands = {"again, or go on": command, "as an experiment": f"{launch} job=promote promote.sweep={where}"}
+    else:
+        commands = {
+            "again, or go on": command,
+            "classify an image": f"{launch} job=predict predict.model={where} predict.images=FILE",
+            "repeat and compare": f"{launch} job=reproduce reproduce.run={where}",
+        }
+    return [line for what, each in commands.items() for line in (f"# {what}", *_folded(each))]
+
+
+def _folded(command: str) -> list[str]:
+    """Over several lines where it is long: MLflow's page is as wide as its longest line of code."""
+    lines = [""]
+    for word in map(shlex.quote, shlex.split(command)):
+        if lines[-1] and len(lines[-1]) + len(word) > WIDTH:
+            lines[-1] += " \\"
+            lines.append("   ")
+        lines[-1] += f" {word}" if lines[-1] else word
+    return lines

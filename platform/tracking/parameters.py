@@ -89,9 +89,8 @@ def differing(experiment: Experiment) -> list[str]:
     if experiment.config.job == "sweep":
         return [f"point.{key}" for key in experiment.config.sweep.space]
     each = [parameters(member) for member in experiment.members.values()]
-    keys = sorted(
-        {key for values in each for key in values if any(other.get(key, ...) != values[key] for other in each)}
-    )
+    common = set.intersection(*(set(values) for values in each)) if each else set()
+    keys = sorted(key for key in common if any(values[key] != each[0][key] for values in each))
     return sorted(keys, key=lambda key: (not key.endswith(".name"), key.startswith(("seed", "order_seed"))))
 
 

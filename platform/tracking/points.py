@@ -17,6 +17,7 @@ COUNTERS = (
     "goodput/lost_s",
     "time/queue_s",
     "time/repeated_s",
+    "time/evaluation_s",
     "time/idle_s",
 )
 

@@ -26,6 +26,9 @@ CHARTS: dict[str, tuple[tuple[str, str], ...]] = {
     "train": (("train/loss", "LINE"), ("train/top1", "LINE"), ("train/lr", "LINE"), ("train/images_per_s", "LINE")),
     "time": (("time/training_s", "BAR"), ("time/evaluation_s", "BAR"), ("time/queue_s", "BAR")),
 }
+VIEWS = ("1_view", "10_views", "144_views")
+# Of the same section, in the table only.
+NOT_SHOWN = ("top1_low", "top1_high", *(f"{kind}_{views}" for kind in ("top1", "top5") for views in VIEWS))
 FOLDED = ("calibration", "loss", "speed", "data", "goodput", "Model metrics", "System metrics")
 NAMESPACE = uuid.UUID("5e0b7a3c-6e0f-4c53-9e63-0d5b3f3d2f11")  # of the ids of charts: the same view has the same
 
@@ -68,7 +71,10 @@ def state(view: View, parent: str) -> dict[str, Any]:
             {"uuid": _id(name), "name": name, "display": name in CHARTS, "isReordered": True, "isGenerated": True}
             for name in (*CHARTS, *FOLDED)
         ],
-        "compareRunCharts": [_chart(section, *chart) for section, charts in CHARTS.items() for chart in charts],
+        "compareRunCharts": [
+            *(_chart(section, *chart) for section, charts in CHARTS.items() for chart in charts),
+            *(_chart("accuracy", f"accuracy/val_{each}", "BAR", deleted=True) for each in NOT_SHOWN),
+        ],
     }
 
 
@@ -91,7 +97,7 @@ def _column(kind: str, key: str) -> str:
     return f"{kind}.`{key}`"
 
 
-def _chart(section: str, metric: str, kind: str) -> dict[str, Any]:
+def _chart(section: str, metric: str, kind: str, *, deleted: bool = False) -> dict[str, Any]:
     own = {
         "BAR": {},
         "LINE": {"lineSmoothness": 0, "scaleType": "linear", "xAxisKey": "step", "useGlobalXaxisKey": True},
@@ -101,7 +107,7 @@ def _chart(section: str, metric: str, kind: str) -> dict[str, Any]:
         "type": kind,
         "runsCountToCompare": 20,
         "metricSectionId": _id(section),
-        "deleted": False,
+        "deleted": deleted,
         "isGenerated": True,
         "metricKey": metric,
         "displayName": metric.rpartition("/")[2],
