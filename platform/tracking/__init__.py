@@ -1,1 +1,1 @@
-"""MLflow runs through a journal on disk, which a thread delivers. Only mlflow_store.py imports MLflow."""
+"""MLflow runs through a journal on disk, which a thread delivers. Only mlflow_*.py import MLflow."""

@@ -42,7 +42,7 @@ from platform.tracking.operations import (
     decode,
     encode,
 )
-from platform.tracking.points import SYSTEM, is_kept
+from platform.tracking.points import SYSTEM, in_order, is_kept
 
 if TYPE_CHECKING:
     from platform.tracking.mlflow_store import DeliveredRun, Replica
@@ -122,7 +122,7 @@ class Tracker:
         """
         at = at or time.time()
         points = []
-        for key, value in metrics.items():
+        for key, value in in_order(metrics).items():
             place = int(at - self._began.get(run, at)) if key.startswith(SYSTEM) else step
             if is_kept(key, value, place, self._newest.get((run, key)), total):
                 self._newest[run, key] = place

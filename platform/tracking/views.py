@@ -29,7 +29,7 @@ CHARTS: dict[str, tuple[tuple[str, str], ...]] = {
 VIEWS = ("1_view", "10_views", "144_views")
 # Of the same section, in the table only.
 NOT_SHOWN = ("top1_low", "top1_high", *(f"{kind}_{views}" for kind in ("top1", "top5") for views in VIEWS))
-FOLDED = ("calibration", "loss", "speed", "data", "goodput", "Model metrics", "System metrics")
+FOLDED = ("calibration", "comparison", "loss", "speed", "data", "goodput", "Model metrics", "System metrics")
 NAMESPACE = uuid.UUID("5e0b7a3c-6e0f-4c53-9e63-0d5b3f3d2f11")  # of the ids of charts: the same view has the same
 
 
