@@ -18,7 +18,7 @@ from platform.config.sections import SINGLE, Config, TrackingConfig
 from platform.experiment.origin import FILE, UNKNOWN, Origin
 from platform.experiment.recorded import Recorded
 from platform.text import first_line
-from platform.tracking.mlflow_store import connect
+from platform.tracking.mlflow_connection import connect
 
 PARENT, COMMIT = "mlflow.parentRunId", "mlflow.source.git.commit"
 

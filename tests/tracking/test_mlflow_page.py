@@ -28,7 +28,8 @@ ACCURACY = {"seven": 0.98, "plain": 0.91, "wider": 0.97, "small_crops": 0.93, "p
 VERDICT = "The ensemble is better than its best member wider by 1.00 points."
 NOTE = f"**{VERDICT}**\n\n![table](/get-artifact?path=table.png&run_uuid={RUN_ID})"
 NAMES = "[...document.querySelectorAll('[role=row] a[href*=\"/runs/\"]')].map(a => a.innerText)"
-HEADS = """[...document.querySelectorAll("[role=columnheader]")].map(e => [e.getBoundingClientRect().x, e.innerText.trim()])
+HEADS = """[...document.querySelectorAll("[role=columnheader]")]
+    .map(each => [each.getBoundingClientRect().x, each.innerText.trim()])
     .sort((one, other) => one[0] - other[0]).map(each => each[1])"""
 CHOSEN = "[...document.querySelectorAll('[class*=selection-item-content]')].map(each => each.innerText).join()"
 
