@@ -24,7 +24,7 @@ from platform.cluster.submission import is_submitted, submission
 from platform.compose.composer import as_given, of_command_line, store_schemas
 from platform.compose.messages import message_of
 from platform.compose.paths import home_paths
-from platform.compose.quoting import as_typed
+from platform.compose.quoting import as_typed, has_several_values
 from platform.config.checks import CannotGoOn, ConfigError, require
 from platform.config.sections import Config, Experiment
 from platform.overrides import key_of, quoted
@@ -130,8 +130,8 @@ def _run_one_of_several(composed: DictConfig, overrides: list[str]) -> None:
         RunFailed: the others are not concerned.
         SystemExit: interrupted, which ends all.
     """
-    common = {word.replace("\\", "") for word in sys.argv}  # Hydra escapes what it hands on
-    swept = " ".join(override for override in overrides if override.replace("\\", "") not in common)
+    several = {key_of(word) for word in sys.argv[1:] if has_several_values(word)}
+    swept = " ".join(override for override in overrides if key_of(override) in several)
     number = HydraConfig.get().job.num
     print(f"\nrun {number}: {swept}", flush=True)
     status = _run(composed, overrides)

@@ -65,6 +65,16 @@ def _quoted_element(text: str, kinds: list[int]) -> str:
     return f"'{text.strip()}'" if number or home else text
 
 
+def has_several_values(override: str) -> bool:
+    """Whether it is one that `--multirun` takes apart, such as `optim.lr=0.1,0.2`; an option of Hydra is none."""
+    if override.startswith("-"):
+        return False
+    try:
+        return OverridesParser.create().parse_override(override).is_sweep_override()
+    except HydraException:
+        return False
+
+
 def in_quotes(key: str, value: str) -> str:
     """How a shell is told that a setting is just this string; "" if it cannot be."""
     word = _as_string(key, value)

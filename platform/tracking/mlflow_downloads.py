@@ -6,7 +6,6 @@ In: an address, such as models:/NAME@champion. Out: a copy of the model's folder
 import os
 from pathlib import Path
 
-import mlflow
 from mlflow.artifacts import download_artifacts
 from mlflow.exceptions import MlflowException
 
@@ -30,8 +29,8 @@ def download_model(key: str, address: str, tracking: TrackingConfig, folder: Pat
     """
     try:
         os.environ["MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR"] = "false"
-        mlflow.set_tracking_uri(unsealed(tracking.uri))
-        return Path(download_artifacts(artifact_uri=address, dst_path=str(folder)))
+        uri = unsealed(tracking.uri)  # handed over: mlflow.set_tracking_uri would put it into the environment
+        return Path(download_artifacts(address, dst_path=str(folder), tracking_uri=uri, registry_uri=uri))
     except (MlflowException, OSError) as error:
         raise ConfigError(
             f"{key} is {address}, which MLflow at tracking.uri={redacted(tracking.uri)} does not give "

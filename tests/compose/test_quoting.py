@@ -7,7 +7,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hypothesis import given
 from hypothesis import strategies as st
 
-from platform.compose.quoting import as_typed, in_quotes
+from platform.compose.quoting import as_typed, has_several_values, in_quotes
 
 
 @pytest.mark.parametrize(
@@ -39,3 +39,21 @@ def test_the_quoting_that_is_shown_works_in_a_shell(value: str):
         (word,) = shlex.split(shown)
         assert OverridesParser.create().parse_override(word).value() == value
     assert shown or "\\" in value
+
+
+@pytest.mark.parametrize(
+    ("override", "several"),
+    [
+        ("optim.lr=0.1,0.2", True),
+        ("+a=range(1,3)", True),
+        ("data=digits,cifar10", True),
+        ("optim.lr=0.1", False),
+        ("evaluation.views=[1,10]", False),
+        ("export.models=false", False),
+        ("name='a,b'", False),
+        ("--multirun", False),
+        ("optim.lr=[0.1", False),
+    ],
+)
+def test_values_that_multirun_takes_apart_are_known(override: str, several: bool):
+    assert has_several_values(override) is several

@@ -16,7 +16,7 @@ from platform.evaluation.probabilities import MemberProbabilities
 from platform.export.classifier import Classifier
 from platform.export.mlmodel import example_image
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.long]
 TWO = "+ensemble.members={one:['order_seed=1'],two:['order_seed=2']}"
 
 
@@ -80,8 +80,9 @@ def _logged(launch) -> dict[str, tuple[str, str, list[str]]]:
         files = [each.path for each in client.list_logged_model_artifacts(model.model_id, "artifacts")]
         names = [Path(each).name for each in files if each.endswith((".pt2", ".safetensors"))]
         found[model.name] = (model.tags["kind"], "accuracy/val_top1", ["model.py", *sorted(names)])
-        mlflow.set_tracking_uri(launch.uri)
-        loaded = mlflow.pyfunc.load_model(f"models:/{model.model_id}")
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("MLFLOW_TRACKING_URI", launch.uri)
+            loaded = mlflow.pyfunc.load_model(f"models:/{model.model_id}")
         assert loaded.metadata.model_id == model.model_id
         assert loaded.predict(pd.DataFrame({"image": [example_image(32)]}))["class"][0] in map(str, range(10))
     return found
