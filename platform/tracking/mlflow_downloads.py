@@ -3,9 +3,12 @@
 In: an address, such as models:/NAME@champion. Out: a copy of the model's folder, of which nothing is unpickled.
 """
 
+import contextlib
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
+import mlflow
 from mlflow.artifacts import download_artifacts
 from mlflow.exceptions import MlflowException
 
@@ -29,10 +32,24 @@ def download_model(key: str, address: str, tracking: TrackingConfig, folder: Pat
     """
     try:
         os.environ["MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR"] = "false"
-        uri = unsealed(tracking.uri)  # handed over: mlflow.set_tracking_uri would put it into the environment
-        return Path(download_artifacts(address, dst_path=str(folder), tracking_uri=uri, registry_uri=uri))
+        with _tracking_uri(unsealed(tracking.uri)):
+            return Path(download_artifacts(artifact_uri=address, dst_path=str(folder)))
     except (MlflowException, OSError) as error:
         raise ConfigError(
             f"{key} is {address}, which MLflow at tracking.uri={redacted(tracking.uri)} does not give "
             f"({first_line(error)}); check its name and alias, and tracking.uri"
         ) from without_secrets(error)
+
+
+@contextlib.contextmanager
+def _tracking_uri(uri: str) -> Iterator[None]:
+    """MLflow finds models of the registry by its global tracking URI only, not by those that `download_artifacts` takes
+    (seen in 3.17). Setting it puts it, with its password, into the environment: afterwards that is as before."""
+    before = os.environ.get("MLFLOW_TRACKING_URI")
+    mlflow.set_tracking_uri(uri)
+    try:
+        yield
+    finally:
+        mlflow.set_tracking_uri(None)  # pyright: ignore[reportArgumentType]
+        if before is not None:
+            os.environ["MLFLOW_TRACKING_URI"] = before

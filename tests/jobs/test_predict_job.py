@@ -226,6 +226,7 @@ def test_a_model_of_the_registry_is_fetched_and_removed_again(model: Path, photo
     assert done.returncode == 0, done.stderr
     assert "1 image with models:/colours@champion: 3 members" in done.stdout
     assert list((tmp_path / "runs").iterdir()) == []
+    assert "MLFLOW_TRACKING_URI" not in os.environ
     done = predicted(Path("models:/colours@challenger"), *words)
     assert (done.returncode, len(done.stderr.splitlines())) == (2, 1)
     assert "predict.model is models:/colours@challenger, which MLflow at tracking.uri=sqlite:///" in done.stderr
