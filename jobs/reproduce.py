@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from jobs import train
+from platform.cluster.submission import database_file
 from platform.config.checks import ConfigError, require
 from platform.config.sections import SINGLE, Config, Experiment
 from platform.evaluation import report
@@ -67,6 +68,11 @@ def recorded(config: Config) -> Recorded:
     require(place is not None, "reproduce.run is null; give runs/NAME, or the id of a run in MLflow")
     assert place is not None
     if RUN_ID.fullmatch(place) and not Path(place).exists():
+        database = database_file(config.tracking.uri)
+        require(  # MLflow would make an empty one
+            database is None or database.exists(),
+            f"reproduce.run is {place}, and there is no MLflow database {database}; give the tracking.uri that has it",
+        )
         from platform.tracking.mlflow_record import recorded_by  # MLflow takes seconds to import
 
         return recorded_by(config.tracking, place)

@@ -8,8 +8,9 @@ import pytest
 
 from jobs import reproduce
 from platform.config.checks import ConfigError
+from platform.config.jobs import ReproduceConfig
 from platform.config.recorded import config_of
-from platform.config.sections import SINGLE, Config, DataConfig, Experiment
+from platform.config.sections import SINGLE, Config, DataConfig, Experiment, TrackingConfig
 from platform.data.index import Index
 from platform.experiment.folder import ExperimentFolder
 from platform.experiment.origin import FILE, Origin
@@ -119,6 +120,15 @@ def test_what_differs_here_is_said(experiment: Experiment, folder: ExperimentFol
     assert "differs here  cluster.workers: 2 -> 1" in said
     (folder.path / FILE).unlink()
     assert "is not known" in reproduce.describe(recorded_in("first", folder.path.parent))
+
+
+def test_no_empty_database_is_made_to_look_a_run_up(tmp_path: Path):
+    config = Config(
+        reproduce=ReproduceConfig(run="0" * 32), tracking=TrackingConfig(uri=f"sqlite:///{tmp_path / 'x.db'}")
+    )
+    with pytest.raises(ConfigError, match=r"there is no MLflow database .*x\.db; give the tracking\.uri that has it"):
+        reproduce.recorded(config)
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.long
