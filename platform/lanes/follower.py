@@ -50,6 +50,7 @@ class Follower:
         attempts: get the heartbeats, and why worker groups are started again.
         before: called when messages have been fetched, before they are handed on: what it adds to `attempts` and
             `console` is there when the first message of it comes.
+        after: called when they have been handed on.
     """
 
     def __init__(
@@ -61,8 +62,9 @@ class Follower:
         console: Console,
         attempts: Attempts,
         before: Callable[[], None] = lambda: None,
+        after: Callable[[], None] = lambda: None,
     ) -> None:
-        self._mailbox, self._live, self._before = mailbox, live, before
+        self._mailbox, self._live, self._before, self._after = mailbox, live, before, after
         self._runs, self._console, self._attempts = runs, console, attempts
         self._warn_after_s = min(WARN_AFTER_S, stall_timeout_s / 2)
         self._beats: dict[tuple[str, int], Beat] = {}  # the newest of each (member, rank)
@@ -120,6 +122,7 @@ class Follower:
                     self._take_message(message)
                 case GroupEvent():
                     self._take_event(message)
+        self._after()
         self._attempts.write()
         self._runs.end_scored()
         self._say_pages()

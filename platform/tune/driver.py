@@ -85,6 +85,8 @@ class Tuning:
         self._shared = Shared(folder.path, mailbox, gpus, copies, config.sweep.scheduler, launch)
         self._searcher = QueueSearcher(trial_queue, composed, folder, config, self._changes)
         self._follower: Follower | None = None
+        self._over: list[tuple[Trial, float]] = []  # trials that Tune has ended, and when that was noticed
+        self._told: list[tuple[Trial, float]] = []  # those of them whose last messages have been handed on
         self._future = in_thread(self._fit)
 
     def follow(self, runs: Runs, console: Console, attempts: Attempts) -> None:
@@ -105,10 +107,11 @@ class Tuning:
             runs,
             console,
             attempts,
-            before=lambda: self._hand_on(runs, console, attempts),
+            before=lambda: self._begin_trials(runs, console, attempts),
+            after=lambda: self._end_trials(runs, console, attempts),
         )
         self._follower.follow([self._future])
-        self._hand_on(runs, console, attempts)
+        self._begin_trials(runs, console, attempts)
         self._wait_for_scores(runs, console, attempts)
         if error := self._future.exception():
             raise CannotGoOn(f"Ray Tune ended early ({type(error).__name__}: {first_line(error)})") from error
@@ -154,28 +157,39 @@ class Tuning:
             ),
         ).fit()
 
-    def _hand_on(self, runs: Runs, console: Console, attempts: Attempts) -> None:
+    def _begin_trials(self, runs: Runs, console: Console, attempts: Attempts) -> None:
+        """Take what Tune has begun and ended; what is told of a trial that begins comes after that."""
         while not self._changes.empty():
             change = self._changes.get()
-            trial = change.trial
             if change.config:
+                trial = change.trial
                 attempts.add(trial.name, time.time())
                 self._results.begin(runs, trial, change.config)
                 console.add(plan_member(trial.name, change.config, self._planned.base.train_samples, None))
             else:
-                attempts.end(trial.name, trial.state, time.time())
-                attempts.write(now=True)  # MLflow is told what is on disk
-                console.end(trial.name, self._line(trial))
-                self._scoring.put(trial)
+                self._over.append((change.trial, time.time()))
+
+    def _end_trials(self, runs: Runs, console: Console, attempts: Attempts) -> None:
+        """End the trials that were over when the newest messages were fetched. Of one that Tune has ended since then,
+        the last beat, which says how far it came, may still be in the mailbox: it is the next time's."""
+        for trial, at in self._told:
+            attempts.end(trial.name, trial.state, at)
+            attempts.write(now=True)  # MLflow is told what is on disk
+            console.end(trial.name, self._line(trial))
+            self._scoring.put(trial)
+        self._told, self._over = self._over, []
         for scored in self._scoring.take():
             self._results.end(runs, scored, console.warn)
 
     def _wait_for_scores(self, runs: Runs, console: Console, attempts: Attempts) -> None:
+        """End the last trials, and wait until all are scored."""
+        while self._told or self._over:
+            self._end_trials(runs, console, attempts)
         if self._scoring.waiting:
             console.say(f"scoring {self._scoring.waiting} trial(s) ...")
         while self._scoring.waiting:
             time.sleep(POLL_EVERY_S)
-            self._hand_on(runs, console, attempts)
+            self._end_trials(runs, console, attempts)
 
     def _line(self, trial: Trial) -> str:
         evaluations = learning_curve.read(self._folder.member(trial.name).path)
