@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from platform.config.sections import Config
 from platform.data.index import Index
-from platform.data.order import evaluation_share
+from platform.data.order import evaluation_share, steps_per_epoch, total_steps
 from platform.data.pixels import Pixels
 from platform.evaluation import probabilities
 from platform.evaluation.predict import PredictConfig, Predictions, predict
@@ -86,7 +86,9 @@ def run_member(
             if worker.rank == 0:
                 sender.send("state", text="starting")
             model = _trained_network(cfg, folder, worker, progress)
-            if model is None:
+            if model is not None:
+                progress.restored(_last_step(cfg, data), lambda: "")
+            else:
                 hook = on_evaluation if lane.on_evaluation else None
                 model = train(cfg, data, worker, folder.path, report, progress, member.copy_to, hook)
                 if worker.rank == 0:
@@ -133,6 +135,12 @@ def _trained_network(cfg: Config, folder: MemberFolder, worker: Worker, progress
         return None
     model.load_state_dict(weights)
     return model.to(worker.device).eval()
+
+
+def _last_step(cfg: Config, index: Index) -> int:
+    """The global steps of the whole training."""
+    per_epoch = steps_per_epoch(index.split("train").samples, cfg.loader.streams, cfg.training.batch_size)
+    return total_steps(cfg.training.epochs, per_epoch)
 
 
 def _evaluate(

@@ -254,8 +254,8 @@ def _check_runs(sweep: Sweep, trials: dict[str, Trial], finalist: str) -> None:
 def test_a_weak_trial_of_pbt_goes_on_from_a_strong_one_also_after_a_kill(launch: Runner):
     """One at a time: the strong one waits with the checkpoint of epoch 2 when the weak one has come there."""
     overrides = ["sweep.scheduler=pbt", "training.epochs=3", "loader.log_samples=true", ONE_BY_ONE]
-    # An epoch takes longer than a kill.
-    overrides += ["checkpoint.every_s=0.2", "checkpoint.keep=100", "model.width=0.5"]
+    # An epoch and the evaluation take longer than a kill: workers that outlive their launcher do not finish the trial.
+    overrides += ["checkpoint.every_s=0.2", "checkpoint.keep=100", "model.width=0.5", "evaluation.views=[1,144]"]
     sweep = Sweep(launch, "pbt", f"+sweep.space={{optim.lr:[{GOOD},{BAD}]}}", *overrides)
     strong, weak = sweep.member("p000-s0"), sweep.member("p001-s0")
     process = sweep.start()
