@@ -37,7 +37,17 @@ from platform.tracking.tracker import mlflow_ids
 
 RECOVERY_LIMIT_S = 600.0
 STALL_TIMEOUT_S = 20  # for runs that are made to stall, unless cluster.stall_timeout_s says otherwise
-OWN_KEYS = ("job", "name", "fresh", "cluster.address", "data.shards", "data.source", "output_dir", "tracking.uri")
+OWN_KEYS = (
+    "job",
+    "name",
+    "fresh",
+    "cluster.address",
+    "data.shards",
+    "data.source",
+    "output_dir",
+    "tracking.uri",
+    "registry.name",
+)
 UNFELT = ("tracker", "storage", "fork_server")  # training goes on without them
 COMPARED = ("train/loss", "val/top1", "val/loss", "progress")
 
@@ -99,7 +109,7 @@ def _launched(experiment: Experiment, rig: "_Rig", kind: str) -> Iterator[Launch
     given = experiment.overrides
     overrides = [each for each in given if (key := key_of(each)) not in own and not key.startswith("chaos.")]
     job = "ensemble" if experiment.config.ensemble.members else "train"
-    overrides += [f"job={job}", f"name={name}", "loader.log_samples=true", *rig.overrides]
+    overrides += [f"job={job}", f"name={name}", "loader.log_samples=true", "registry.name=null", *rig.overrides]
     launched = Launched(overrides, folder, rig.environment, folder.with_name(f"{name}.log"))
     try:
         yield launched

@@ -29,6 +29,7 @@ HERE = (
     "cluster",
     "storage",
     "tracking",
+    "registry",
     "data.shards",
     "data.source",
 )
@@ -121,6 +122,7 @@ def _here(config: Config, experiment: Experiment, name: str) -> Config:
         storage=here.storage,
         cluster=cluster,
         tracking=here.tracking,
+        registry=here.registry,
         reproduce=here.reproduce,
     )
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from jobs.pack import write
+from jobs.register import register_at_end
 from platform.cluster.runtime_env import fork_server
 from platform.config.checks import CannotGoOn, ConfigError
 from platform.config.sections import Config, Experiment, TrackingConfig
@@ -126,7 +127,8 @@ def run(experiment: Experiment, *, evaluate_again: bool = False) -> int:
         disconnect()
     outcome.trained_now, outcome.seconds = unfinished, time.monotonic() - started
     show(experiment, outcome)
-    return 1 if outcome.failed or outcome.waiting else 0
+    whole = not outcome.failed and not outcome.waiting
+    return 0 if register_at_end(experiment, whole=whole) and whole else 1
 
 
 def say_what_stopped(error: CannotGoOn | OSError) -> None:

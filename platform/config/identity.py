@@ -17,6 +17,7 @@ NOT_IDENTITY = (
     "evaluation",
     "ensemble",
     "export",
+    "registry",
     "cluster",
     "tracking",
     "bench",
@@ -27,6 +28,7 @@ NOT_IDENTITY = (
     "compare",
     "predict",
     "serve",
+    "register",
 )
 # What the shards hold is part of the identity (see `experiment.fingerprint`); where they are is not.
 NOT_IDENTITY_NESTED = {

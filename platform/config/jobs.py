@@ -1,5 +1,5 @@
-"""The settings of the jobs that are no training: pack, bench, chaos, sweep, promote, reproduce, compare, predict,
-serve."""
+"""The settings of the jobs that are no training: pack, bench, chaos, sweep, promote, reproduce, register, compare,
+predict, serve."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -163,6 +163,16 @@ class ReproduceConfig:
 
     def __post_init__(self) -> None:
         seal(self, "reproduce.")
+
+
+@dataclass
+class RegisterConfig:
+    """Which finished run `job=register` puts into MLflow's registry, as `registry.name`."""
+
+    run: str | None = None  # runs/NAME, runs/NAME/MEMBER, runs/SWEEP/TRIAL; None: the experiment of the command line
+
+    def __post_init__(self) -> None:
+        seal(self, "register.")
 
 
 @dataclass

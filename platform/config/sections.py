@@ -31,11 +31,13 @@ from platform.config.jobs import (
     PackConfig,
     PredictionConfig,
     PromoteConfig,
+    RegisterConfig,
     ReproduceConfig,
     ServeConfig,
     SweepConfig,
 )
 from platform.config.models import GoogLeNetConfig, ModelConfig
+from platform.config.registry import RegistryConfig
 from platform.overrides import join
 
 
@@ -365,6 +367,7 @@ JOBS = (
     "check",
     "reproduce",
     "compare",
+    "register",
 )
 
 
@@ -391,6 +394,7 @@ class Config:
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
     ensemble: EnsembleConfig = field(default_factory=EnsembleConfig)
     export: ExportConfig = field(default_factory=ExportConfig)
+    registry: RegistryConfig = field(default_factory=RegistryConfig)
     cluster: ClusterConfig = field(default_factory=ClusterConfig)
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
     bench: BenchConfig = field(default_factory=BenchConfig)
@@ -401,6 +405,7 @@ class Config:
     compare: CompareConfig = field(default_factory=CompareConfig)
     predict: PredictionConfig = field(default_factory=PredictionConfig)
     serve: ServeConfig = field(default_factory=ServeConfig)
+    register: RegisterConfig = field(default_factory=RegisterConfig)
 
     def __post_init__(self) -> None:
         require_numbers(self)
@@ -419,6 +424,16 @@ class Config:
         require(
             self.job != "serve" or self.cluster.kube is None,
             "job=serve answers on this machine or a Ray cluster that it joins; leave out cluster=kuberay",
+        )
+        require(
+            self.registry.name is None or self.job != "sweep",
+            f"registry.name is {self.registry.name}, and a sweep is not registered as a whole; leave it out, and "
+            "register its best trial: job=register register.run=runs/SWEEP/TRIAL",
+        )
+        require(
+            self.registry.name is None or self.export.models or self.job not in ("train", "ensemble"),
+            f"registry.name is {self.registry.name}, and export.models=false leaves no model to register; leave one "
+            "out",
         )
         streams, batch = self.loader.streams, self.training.batch_size
         require(

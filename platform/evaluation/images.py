@@ -23,6 +23,8 @@ from platform.text import first_line
 if TYPE_CHECKING:
     from torch import Tensor
 
+UNKNOWN = -1
+NEWER = ("right_CN",)  # which files of earlier versions do not have
 NO_CLASS = -1  # predicted where an image is corrupt or a probability is no number; never a label
 DAMAGE = (ValueError, KeyError, TypeError, OSError, EOFError, zipfile.BadZipFile)
 
@@ -46,6 +48,7 @@ class ImageResults:
     brier_EN: NDArray[np.float32] = field(init=False)  # Brier score, 0 to 2
     without_MN: NDArray[np.int32] = field(init=False)  # class predicted without a member; [0, N] of one
     hits_CN: NDArray[np.uint16] = field(init=False)  # members that are right, for each of `view_counts`
+    right_CN: NDArray[np.int8] = field(init=False)  # whether the ensemble is; -1: corrupt, or an earlier version's file
 
     def __post_init__(self) -> None:
         members, samples = len(self.names), len(self.labels_N)
@@ -56,6 +59,7 @@ class ImageResults:
         )
         self.without_MN = np.full((members if members > 1 else 0, samples), NO_CLASS, np.int32)
         self.hits_CN = np.zeros((len(self.view_counts), samples), np.uint16)
+        self.right_CN = np.full((len(self.view_counts), samples), UNKNOWN, np.int8)
 
     @property
     def views(self) -> int:
@@ -72,8 +76,24 @@ class ImageResults:
         """The place of the ensemble in E."""
         return len(self.names)
 
+    def ensemble_right_N(self, views: int) -> NDArray[np.bool_] | None:
+        """Whether the ensemble's likeliest class is the label with so many views; false for corrupt images.
+
+        Args:
+            views: one of `view_counts`.
+
+        Returns:
+            None: such views were not scored, or an earlier version did not keep what the ensemble said with them.
+        """
+        if views == self.views:
+            return self.right_EN[self.ensemble]
+        if views not in self.view_counts:
+            return None
+        right_N = self.right_CN[self.view_counts.index(views)]
+        return None if (right_N[self.valid_N] == UNKNOWN).any() else right_N == 1
+
     def add_hits(self, place: int, start: int, means_MNK: "Tensor") -> None:
-        """Count the members that are right of the images from `start` on.
+        """Note which members, and whether the ensemble, are right of the images from `start` on.
 
         Args:
             place: in `view_counts`.
@@ -85,6 +105,7 @@ class ImageResults:
 
         for means_NK in means_MNK[:, valid]:
             self.hits_CN[place, here[valid.numpy()]] += (rank_of_label(means_NK, labels) < 1).numpy()
+        self.right_CN[place, here[valid.numpy()]] = (rank_of_label(means_MNK[:, valid].mean(0), labels) < 1).numpy()
 
     def add(self, start: int, means_MNK: "Tensor") -> None:
         """Take in what was predicted of the images from `start` on.
@@ -186,7 +207,7 @@ def _images(arrays: dict[str, NDArray]) -> ImageResults:
     names, counts = [str(name) for name in arrays["names"]], [int(views) for views in arrays["view_counts"]]
     images = ImageResults(names, counts, arrays["labels_N"], arrays["valid_N"])
     for each in dataclasses.fields(images):
-        if not each.init:
+        if not each.init and (each.name in arrays or each.name not in NEWER):
             before = getattr(images, each.name)
             if (before.shape, before.dtype) != (arrays[each.name].shape, arrays[each.name].dtype):
                 raise ValueError(f"{each.name} is {arrays[each.name].dtype}{list(arrays[each.name].shape)}")

@@ -1,0 +1,103 @@
+"""`job=register`: a finished run into MLflow's model registry, where the gate decides whether it is the champion.
+
+In: the folder of a run, `registry.name`. Out: versions in the registry, and lines that say which alias and why.
+"""
+
+import shlex
+import sys
+from pathlib import Path
+
+from platform.cluster.submission import database_file
+from platform.config.checks import ConfigError, require
+from platform.config.sections import Config, Experiment
+from platform.experiment.folder import ExperimentFolder
+from platform.experiment.recorded import recorded_in
+from platform.overrides import key_of
+from platform.redaction import redacted
+from platform.tracking.candidates import candidate
+
+WITH_EFFECT = ("job", "register", "registry", "tracking", "output_dir")
+
+
+def run(experiment: Experiment) -> int:
+    """Register a run; 0, also where it is registered already.
+
+    Raises:
+        ConfigError: there is no such run, it is not finished or has no model, or MLflow does not take it.
+    """
+    config = experiment.config
+    require(
+        config.registry.name is not None, "registry.name is null; give the model's name in MLflow: registry.name=NAME"
+    )
+    place = config.register.run
+    if place is None:
+        require(
+            ExperimentFolder(experiment.folder).exists(),
+            f"there is no run in {experiment.folder}; train it first with the same command without job=register, or "
+            "give register.run=runs/NAME",
+        )
+        place = str(experiment.folder)
+    else:
+        _require_nothing_else(experiment.overrides)
+    print("\n".join(registered(config, place)))
+    return 0
+
+
+def _require_nothing_else(overrides: list[str]) -> None:
+    """Refuse overrides that would be without effect.
+
+    Raises:
+        ConfigError: it names one.
+    """
+    for override in overrides:
+        key = key_of(override).partition("@")[0]
+        if not any(key == known or key.startswith(f"{known}.") for known in WITH_EFFECT):
+            raise ConfigError(
+                f"{override} has no effect beside register.run, which names a run as it was; leave it out"
+            )
+
+
+def registered(config: Config, place: str) -> list[str]:
+    """Register the run in a folder; returns lines that say what was done.
+
+    Raises:
+        ConfigError: as `run`.
+    """
+    found = candidate(recorded_in(place, Path(config.output_dir)))
+    database = database_file(config.tracking.uri)
+    require(
+        database is None or database.exists(),  # MLflow would make an empty one
+        f"tracking.uri is {redacted(config.tracking.uri)}, which does not exist; give that of the run",
+    )
+    from platform.tracking.mlflow_registry import register  # MLflow takes seconds to import
+
+    assert config.registry.name is not None
+    return register(config.tracking, config.registry.name, found)
+
+
+def register_at_end(experiment: Experiment, *, whole: bool) -> bool:
+    """Register a run that has just ended, if `registry.name` says so. Whatever comes of it, the run stays as it is.
+
+    Args:
+        experiment: that was run.
+        whole: every member is finished, and MLflow has all of it.
+
+    Returns:
+        false if it should be registered and is not, which is said with the command that does it later.
+    """
+    config = experiment.config
+    if config.registry.name is None or config.evaluation.split != "val":
+        return True
+    try:
+        require(whole, f"{experiment.name} is not registered: not all of it is finished and in MLflow")
+        first, *more = registered(config, str(experiment.folder))
+        print("\n".join([f"registry  {first}", *(f"{'':<9} {line}" for line in more)]))
+    except ConfigError as error:
+        print(f"error: {error}; to register it later: {_command(config, experiment.folder)}", file=sys.stderr)
+        return False
+    return True
+
+
+def _command(config: Config, folder: Path) -> str:
+    words = [f"register.run={folder}", f"registry.name={config.registry.name}", f"tracking.uri={config.tracking.uri}"]
+    return shlex.join(["python", "-m", "platform.launch", "job=register", *map(redacted, words)])
