@@ -61,6 +61,12 @@ def test_it_adds_up_to_the_scores(tmp_path: Path):
         assert (images.rank_EN[number] < 5).sum() == by_views[144].top5
     for place, views in enumerate(COUNTS):
         assert images.hits_CN[place].sum() == sum(each[views].top1 for each in scores.members.values())
+        right_N = images.ensemble_right_N(views)
+        assert right_N is not None
+        assert right_N.sum() == scores.ensemble[views].top1
+        assert not right_N[list(CORRUPT)].any()
+    assert np.array_equal(images.right_CN[-1] == 1, images.right_EN[images.ensemble])
+    assert images.ensemble_right_N(7) is None
 
 
 def test_a_single_member_is_its_own_ensemble(tmp_path: Path):
@@ -112,6 +118,7 @@ def test_what_is_written_is_read(tmp_path: Path):
         "brier_EN",
         "without_MN",
         "hits_CN",
+        "right_CN",
     ):
         np.testing.assert_array_equal(getattr(found, name), getattr(images, name))
     assert has_images(file, "abc")
@@ -119,6 +126,18 @@ def test_what_is_written_is_read(tmp_path: Path):
     assert read_images(file, "abd") is None
     assert read_images(file, "abc") is not None
     assert len(list(tmp_path.glob("images*"))) == 1
+
+
+def test_a_file_of_an_earlier_version_lacks_what_the_ensemble_said_with_fewer_views(tmp_path: Path):
+    images, file = results(tmp_path), tmp_path / "images.npz"
+    write_images(file, images, "abc")
+    with np.load(file) as content:
+        arrays = {name: content[name] for name in content.files if name != "right_CN"}
+    np.savez(file, **arrays)  # pyright: ignore[reportArgumentType]
+    found = read_images(file)
+    assert found is not None
+    assert [found.ensemble_right_N(views) is not None for views in COUNTS] == [views == 144 for views in COUNTS]
+    assert np.array_equal(found.ensemble_right_N(144), images.right_EN[images.ensemble])  # pyright: ignore
 
 
 @pytest.mark.parametrize("damage", ["torn", "pickled", "another shape", "a field less", "text"])

@@ -22,8 +22,9 @@ TWO = "+ensemble.members={one:['order_seed=1'],two:['order_seed=2']}"
 
 def test_a_run_leaves_models_that_say_what_it_reported_and_makes_missing_ones_later(launch, one_thread):
     words = ["job=ensemble", "name=pair", TWO, "training.epochs=0.3", "export.models=true"]
-    status, output = launch(*words)
+    status, output = launch(*words, "registry.name=digits")
     assert status == 0, output
+    assert "registry  registered as digits version 1, champion (models:/digits@champion)" in output
     place = launch.folder / "runs" / "pair"
     assert f"model     {place / 'model'}" in output
     assert "leaked" not in output
