@@ -25,7 +25,7 @@ class Contender:
 
 
 @dataclass(frozen=True)
-class Judgement:
+class Decision:
     """What the gate decides."""
 
     alias: str
@@ -33,7 +33,7 @@ class Judgement:
     p: float | None = None  # of the comparison alone; None: nothing was compared
 
 
-def judge(newcomer: Contender, champion: Contender | None, earlier: Sequence[float]) -> Judgement:
+def decide(newcomer: Contender, champion: Contender | None, earlier: Sequence[float]) -> Decision:
     """Decide which alias the newcomer gets: champion only if it is better than the champion beyond noise.
 
     Args:
@@ -43,9 +43,9 @@ def judge(newcomer: Contender, champion: Contender | None, earlier: Sequence[flo
             a p below 0.05, so that all are corrected together (Holm).
     """
     if champion is None:
-        return Judgement(CHAMPION, FIRST)
+        return Decision(CHAMPION, FIRST)
     if reason := _not_comparable(newcomer, champion):
-        return Judgement(CHALLENGER, f"It is not compared with the champion {champion.label}: {reason}.")
+        return Decision(CHALLENGER, f"It is not compared with the champion {champion.label}: {reason}.")
     assert newcomer.images
     assert champion.images
     views = _common_views(newcomer.images, champion.images)[-1]
@@ -59,7 +59,7 @@ def judge(newcomer: Contender, champion: Contender | None, earlier: Sequence[flo
     said = comparing(newcomer.label, f"the champion {champion.label}", found, crops)
     count = f"On {found.samples:,} images that both could read{_holm_text(len(earlier))}."
     is_better = found.is_significant and found.difference > 0
-    return Judgement(CHAMPION if is_better else CHALLENGER, f"{said} {count}", found.p)
+    return Decision(CHAMPION if is_better else CHALLENGER, f"{said} {count}", found.p)
 
 
 def _holm_text(earlier: int) -> str:

@@ -5,6 +5,7 @@ is there already stays, so that an interrupted registration is finished by anoth
 """
 
 import json
+import os
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,7 +24,7 @@ from platform.evaluation.verdict import interval_text
 from platform.redaction import redacted, unsealed, without_secrets
 from platform.text import first_line
 from platform.tracking.candidates import Candidate
-from platform.tracking.gate import CHALLENGER, CHAMPION, Contender, Judgement, judge
+from platform.tracking.gate import CHALLENGER, CHAMPION, Contender, Decision, decide
 from platform.tracking.mlflow_connection import connect
 from platform.tracking.mlflow_models import KEY_TAG
 from platform.tracking.models import NOT_IN_NAMES
@@ -53,6 +54,7 @@ def register(tracking: TrackingConfig, name: str, found: Candidate) -> list[str]
     Raises:
         ConfigError: MLflow does not answer, refuses, or has no such model.
     """
+    os.environ["MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR"] = "false"
     try:
         return _Registry(connect(tracking), tracking, name).register(found)
     except ConfigError:
@@ -81,7 +83,7 @@ class _Registry:
         self._upload_images(found, whole)
         members = {member: self._member_version(found, member, model) for member, model in models.items()}
         version = known or self._new_version(self._name, whole, found, _lineage(found, members))
-        return self._judged(found, version, members)
+        return self._decided(found, version, members)
 
     def _logged(self, found: Candidate, key: str) -> LoggedModel:
         """The model of our key.
@@ -111,11 +113,8 @@ class _Registry:
         return found[0] if found else None
 
     def _new_version(self, name: str, model: LoggedModel, found: Candidate, tags: dict[str, str]) -> ModelVersion:
-        try:
+        if self._aliases(name) is None:  # who may add versions may not be allowed to make models
             self._client.create_registered_model(name, description=ABOUT if name == self._name else None)
-        except MlflowException as error:
-            if error.error_code != "RESOURCE_ALREADY_EXISTS":
-                raise
         version = self._client.create_model_version(
             name,
             source=model.artifact_location,  # `models:/ID` is looked up where MLflow's global address is
@@ -134,7 +133,7 @@ class _Registry:
             self._client.set_logged_model_tags(model.model_id, {VERSIONS: json.dumps([*noted, own])})
 
     def _member_version(self, found: Candidate, member: str, model: LoggedModel) -> ModelVersion:
-        """That of a member, which has no alias: the gate judges the whole, as eight tests of one run would need eight
+        """That of a member, which has no alias: the gate compares the whole, as eight tests of one run would need eight
         times the evidence."""
         name = f"{self._name}-{member}".translate(NOT_IN_NAMES)
         if known := self._version_of(name, model):
@@ -149,19 +148,23 @@ class _Registry:
 
     def _champion(self) -> str | None:
         """The version that has the alias; None: none has."""
+        aliases = self._aliases(self._name) or {}
+        return str(aliases[CHAMPION]) if CHAMPION in aliases else None
+
+    def _aliases(self, name: str) -> dict[str, str] | None:
+        """Alias -> version of a registered model; None: there is no such model."""
         try:
-            aliases = self._client.get_registered_model(self._name).aliases
+            return self._client.get_registered_model(name).aliases
         except MlflowException as error:
             if error.error_code == MISSING:
                 return None
             raise
-        return str(aliases[CHAMPION]) if CHAMPION in aliases else None
 
-    def _judged(self, found: Candidate, version: ModelVersion, members: dict[str, ModelVersion]) -> list[str]:
+    def _decided(self, found: Candidate, version: ModelVersion, members: dict[str, ModelVersion]) -> list[str]:
         """Decide the alias, and write down why; the tag `gate` comes last, and says that this is done."""
         champion = self._champion()
         newcomer = Contender(f"version {version.version} ({found.label})", found.images, found.validation)
-        said = judge(newcomer, self._contender(champion), self._earlier(champion, version) if champion else [])
+        said = decide(newcomer, self._contender(champion), self._earlier(champion, version) if champion else [])
         number = str(version.version)
         self._client.update_model_version(self._name, number, _description(found, said, members))
         tags = {AGAINST: champion, P: repr(said.p)} if champion and said.p is not None else {}
@@ -240,7 +243,7 @@ def _alias(version: ModelVersion) -> str:
     return f"registered as {version.tags[GATE]}" if GATE in version.tags else CHAMPION
 
 
-def _description(found: Candidate, said: Judgement, members: dict[str, ModelVersion]) -> str:
+def _description(found: Candidate, said: Decision, members: dict[str, ModelVersion]) -> str:
     """Of a version, in Markdown: why it has its alias, how good it is, where it comes from."""
     images = found.images
     right, count = int(images.right_EN[images.ensemble].sum()), int(images.valid_N.sum())

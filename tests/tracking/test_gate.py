@@ -7,7 +7,7 @@ import pytest
 
 from platform.evaluation.images import ImageResults
 from platform.evaluation.statistics.paired import mcnemar
-from platform.tracking.gate import CHALLENGER, CHAMPION, Contender, judge
+from platform.tracking.gate import CHALLENGER, CHAMPION, Contender, decide
 
 N = 100
 
@@ -28,7 +28,7 @@ def contender(label: str, wrong: range, data: str = "same", **more) -> Contender
 
 
 def test_without_a_champion_the_newcomer_is_it_and_that_nothing_was_compared_is_said():
-    found = judge(contender("new", range(50)), None, [])
+    found = decide(contender("new", range(50)), None, [])
     assert (found.alias, found.p) == (CHAMPION, None)
     assert "nothing to compare it with" in found.said
 
@@ -47,7 +47,7 @@ def test_without_a_champion_the_newcomer_is_it_and_that_nothing_was_compared_is_
     ],
 )
 def test_only_the_better_one_moves_the_alias(new: range, alias: str, said: str):
-    found = judge(contender("new", new), contender("old", range(11)), [])
+    found = decide(contender("new", new), contender("old", range(11)), [])
     assert found.alias == alias
     assert found.said.startswith(said)
     assert "On 100 images that both could read." in found.said
@@ -55,8 +55,8 @@ def test_only_the_better_one_moves_the_alias(new: range, alias: str, said: str):
 
 def test_p_is_corrected_for_others_that_were_compared_with_the_same_champion():
     new, old = contender("new", range(0)), contender("old", range(6))
-    assert judge(new, old, []).alias == CHAMPION
-    found = judge(new, old, [0.9, 0.7])
+    assert decide(new, old, []).alias == CHAMPION
+    found = decide(new, old, [0.9, 0.7])
     assert (found.alias, found.p) == (CHALLENGER, mcnemar(6, 0))  # three times 0.031
     assert (
         "corrected p = 0.094). On 100 images that both could read; p is corrected (Holm) for 2 other versions"
@@ -65,12 +65,12 @@ def test_p_is_corrected_for_others_that_were_compared_with_the_same_champion():
 
 
 def test_images_that_one_could_not_read_do_not_count():
-    found = judge(contender("new", range(12, 13), corrupt=(0, 1, 2)), contender("old", range(11)), [])
+    found = decide(contender("new", range(12, 13), corrupt=(0, 1, 2)), contender("old", range(11)), [])
     assert found.p == mcnemar(8, 1)
 
 
 def test_the_largest_number_of_crops_that_both_have_is_compared():
-    found = judge(contender("new", range(0), views=1), contender("old", range(11)), [])
+    found = decide(contender("new", range(0), views=1), contender("old", range(11)), [])
     assert "with 1 crop" in found.said  # with which the champion is right on all
     assert found.alias == CHALLENGER
 
@@ -84,7 +84,7 @@ def test_the_largest_number_of_crops_that_both_have_is_compared():
     ],
 )
 def test_what_cannot_be_compared_moves_nothing(champion: Contender, said: str):
-    found = judge(contender("new", range(0)), champion, [])
+    found = decide(contender("new", range(0)), champion, [])
     assert (found.alias, found.p) == (CHALLENGER, None)
     assert said in found.said
 
@@ -92,10 +92,10 @@ def test_what_cannot_be_compared_moves_nothing(champion: Contender, said: str):
 def test_other_labels_or_no_common_number_of_crops_are_no_comparison():
     old = images(range(50))
     old.labels_N = old.labels_N + 1
-    assert "labels" in judge(contender("new", range(0)), Contender("old", old), []).said
+    assert "labels" in decide(contender("new", range(0)), Contender("old", old), []).said
     old = images(range(50))
     old.right_CN[0] = -1  # as of an earlier version's file
-    found = judge(contender("new", range(0), views=1), Contender("old", old), [])
+    found = decide(contender("new", range(0), views=1), Contender("old", old), [])
     assert "no number of crops in common (10 there, 1 here)" in found.said
     assert found.alias == CHALLENGER
-    assert judge(contender("new", range(0)), replace(contender("old", range(50)), data=""), []).alias == CHAMPION
+    assert decide(contender("new", range(0)), replace(contender("old", range(50)), data=""), []).alias == CHAMPION

@@ -36,6 +36,7 @@ class Registry:
     def __init__(self, folder: Path, data: DataConfig, index: Index) -> None:
         self.folder, self.uri = folder, f"sqlite:///{folder / 'mlflow.db'}"
         self.runs, self.client = Runs(folder / "runs", data, index), MlflowClient(self.uri)
+        self.client.create_experiment(ROOM, artifact_location=str(folder / "artifacts"))  # else in the working folder
 
     def add(self, name: str, wrong: dict[str, range], views: int = 10) -> Path:
         """A run whose members are wrong on some images, delivered to MLflow with its models."""
@@ -86,16 +87,9 @@ def registry(tmp_path_factory: pytest.TempPathFactory, digits_data: DataConfig, 
     return Registry(tmp_path_factory.mktemp("registry"), digits_data, digits)
 
 
-@pytest.fixture(autouse=True)
-def in_the_folder(registry: Registry, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(registry.folder)  # where MLflow's artifacts go
-
-
 @pytest.fixture(scope="module")
 def weak(registry: Registry) -> Path:
-    with pytest.MonkeyPatch.context() as patched:
-        patched.chdir(registry.folder)
-        return registry.add("weak", {"a": range(40), "b": range(20), "c": range(50)})
+    return registry.add("weak", {"a": range(40), "b": range(20), "c": range(50)})
 
 
 def test_the_first_version_is_champion_with_its_lineage_and_there_once(registry: Registry, weak: Path):
