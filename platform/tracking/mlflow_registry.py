@@ -16,22 +16,20 @@ from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
-from platform.config.checks import ConfigError
+from platform.config.checks import ConfigError, require
 from platform.config.sections import TrackingConfig
 from platform.evaluation.images import ImageResults, read_images, write_images
-from platform.evaluation.statistics.intervals import wilson
-from platform.evaluation.verdict import interval_text
 from platform.redaction import redacted, unsealed, without_secrets
 from platform.text import first_line
 from platform.tracking.candidates import Candidate
-from platform.tracking.gate import CHALLENGER, CHAMPION, Contender, Decision, decide
+from platform.tracking.gate import CHALLENGER, CHAMPION, Contender, decide
 from platform.tracking.mlflow_connection import connect
 from platform.tracking.mlflow_models import KEY_TAG
 from platform.tracking.models import NOT_IN_NAMES
+from platform.tracking.versions import VALIDATION, VIEWS, description, lineage, views_text
 
 IMAGES = "images.npz"  # in the files of a registered model
 GATE, AGAINST, P = "gate", "gate.against", "gate.p"  # tags: the alias that it got, the champion of then, and p
-RUN, VALIDATION, VIEWS = "run", "data.val", "views"
 ABOUT = (
     "The version with the alias champion was better, beyond noise, than the champion before it on the same validation "
     "images; each version's description says by how much."
@@ -81,15 +79,15 @@ class _Registry:
             self._renew_images(found, whole, known)
             return [f"{found.label} is {self._named(known)} already, {_alias(known)}; nothing is registered anew"]
         self._upload_images(found, whole)
-        members = {member: self._member_version(found, member, model) for member, model in models.items()}
-        version = known or self._new_version(self._name, whole, found, _lineage(found, members))
+        members = {member: _address(self._member_version(found, member, model)) for member, model in models.items()}
+        version = known or self._new_version(self._name, whole, lineage(found, members))
         return self._decided(found, version, members)
 
     def _logged(self, found: Candidate, key: str) -> LoggedModel:
         """The model of our key.
 
         Raises:
-            ConfigError: this MLflow has none.
+            ConfigError: this MLflow has none, or not all of its files.
         """
         models = self._client.search_logged_models([found.experiment], f"tags.`{KEY_TAG}` = '{key}'", max_results=1)
         if not models:
@@ -97,6 +95,8 @@ class _Registry:
                 f"MLflow at {redacted(self._tracking.uri)} has no model of {found.label}; give the tracking.uri that "
                 "it was run with"
             )
+        state = models[0].status.value
+        require(state == "READY", f"the model of {found.label} is {state} in MLflow; its own command uploads it again")
         return models[0]
 
     def _versions(self, name: str) -> Iterator[ModelVersion]:
@@ -112,7 +112,7 @@ class _Registry:
         found = [each for each in self._versions(name) if each.tags.get(KEY_TAG) == model.tags[KEY_TAG]]
         return found[0] if found else None
 
-    def _new_version(self, name: str, model: LoggedModel, found: Candidate, tags: dict[str, str]) -> ModelVersion:
+    def _new_version(self, name: str, model: LoggedModel, tags: dict[str, str]) -> ModelVersion:
         if self._aliases(name) is None:  # who may add versions may not be allowed to make models
             self._client.create_registered_model(name, description=ABOUT if name == self._name else None)
         version = self._client.create_model_version(
@@ -138,7 +138,7 @@ class _Registry:
         name = f"{self._name}-{member}".translate(NOT_IN_NAMES)
         if known := self._version_of(name, model):
             return known
-        return self._new_version(name, model, found, {"member": member, "member of": self._name, **_lineage(found, {})})
+        return self._new_version(name, model, {"member": member, "member of": self._name, **lineage(found, {})})
 
     def _is_decided(self, version: ModelVersion) -> bool:
         """Whether the gate has compared it, or it is the champion."""
@@ -160,16 +160,16 @@ class _Registry:
                 return None
             raise
 
-    def _decided(self, found: Candidate, version: ModelVersion, members: dict[str, ModelVersion]) -> list[str]:
+    def _decided(self, found: Candidate, version: ModelVersion, members: dict[str, str]) -> list[str]:
         """Decide the alias, and write down why; the tag `gate` comes last, and says that this is done."""
         champion = self._champion()
         newcomer = Contender(f"version {version.version} ({found.label})", found.images, found.validation)
         said = decide(newcomer, self._contender(champion), self._earlier(champion, version) if champion else [])
         number = str(version.version)
-        self._client.update_model_version(self._name, number, _description(found, said, members))
+        self._client.update_model_version(self._name, number, description(found, said, members))
         tags = {AGAINST: champion, P: repr(said.p)} if champion and said.p is not None else {}
         self._client.set_registered_model_alias(self._name, said.alias, number)
-        for key, value in {**_lineage(found, members), **tags, GATE: said.alias}.items():
+        for key, value in {**lineage(found, members), **tags, GATE: said.alias}.items():
             self._client.set_model_version_tag(self._name, number, key, value)
         lines = [f"registered as {self._named(version)}, {said.alias} (models:/{self._name}@{said.alias})", said.said]
         if said.alias == CHALLENGER:
@@ -198,7 +198,7 @@ class _Registry:
 
     def _renew_images(self, found: Candidate, model: LoggedModel, version: ModelVersion) -> None:
         """After an evaluation with other views."""
-        if version.tags.get(VIEWS) != (views := _views(found)):
+        if version.tags.get(VIEWS) != (views := views_text(found)):
             self._upload_images(found, model)
             self._client.set_model_version_tag(self._name, str(version.version), VIEWS, views)
 
@@ -217,40 +217,9 @@ class _Registry:
         return f"{self._name} version {version.version}"
 
 
-def _lineage(found: Candidate, members: dict[str, ModelVersion]) -> dict[str, str]:
-    """Where a version comes from, as tags."""
-    tags = {
-        "experiment": found.label,
-        RUN: found.run,
-        "commit": found.commit,
-        "data": found.data,
-        VALIDATION: found.validation,
-        VIEWS: _views(found),
-        "members": "; ".join(f"{name}: {_address(each)} ({each.tags['model']})" for name, each in members.items()),
-    }
-    return {key: value for key, value in tags.items() if value}
-
-
-def _views(found: Candidate) -> str:
-    return ",".join(map(str, found.images.view_counts))
-
-
 def _address(version: ModelVersion) -> str:
-    return f"models:/{version.name}/{version.version}"
+    return f"models:/{version.name}/{version.version} ({version.tags['model']})"
 
 
 def _alias(version: ModelVersion) -> str:
     return f"registered as {version.tags[GATE]}" if GATE in version.tags else CHAMPION
-
-
-def _description(found: Candidate, said: Decision, members: dict[str, ModelVersion]) -> str:
-    """Of a version, in Markdown: why it has its alias, how good it is, where it comes from."""
-    images = found.images
-    right, count = int(images.right_EN[images.ensemble].sum()), int(images.valid_N.sum())
-    error = f"Top-1 error {100 * (1 - right / count):.2f}% (95% CI {interval_text(wilson(count - right, count))})"
-    views = f"{images.views} crop{'s' * (images.views > 1)} of {count:,} validation images"
-    lines = [f"{said.alias.capitalize()}: {said.said}", f"{error} with {views}."] if count else [said.said]
-    lines.append(f"Of {found.label}, MLflow run {found.run}, commit {found.commit or 'unknown'}; data {found.data}.")
-    if members:
-        lines.append(f"Members: {', '.join(f'{name} ({_address(each)})' for name, each in members.items())}.")
-    return "\n\n".join(lines)

@@ -20,6 +20,7 @@ from platform.config.sections import SINGLE, Config, DataConfig, Experiment, Tra
 from platform.data.index import Index
 from platform.experiment.folder import ExperimentFolder
 from platform.tracking.journal import Journal
+from platform.tracking.mlflow_models import KEY_TAG
 from platform.tracking.models import ENSEMBLE
 from platform.tracking.tracker import Tracker, new_key
 from tests.jobs.test_compare_job import Runs
@@ -35,7 +36,8 @@ class Registry:
     def __init__(self, folder: Path, data: DataConfig, index: Index) -> None:
         self.folder, self.uri = folder, f"sqlite:///{folder / 'mlflow.db'}"
         self.runs, self.client = Runs(folder / "runs", data, index), MlflowClient(self.uri)
-        self.client.create_experiment(ROOM, artifact_location=str(folder / "artifacts"))  # else in the working folder
+        room = self.client.create_experiment(ROOM, artifact_location=str(folder / "artifacts"))  # else where we are
+        self.client.create_logged_model(room, "half", tags={KEY_TAG: "half"})  # without its files yet
 
     def add(self, name: str, wrong: dict[str, range], views: int = 10) -> Path:
         """A run whose members are wrong on some images, delivered to MLflow with its models."""
@@ -200,6 +202,7 @@ def test_a_champion_of_somebody_else_stays(registry: Registry, weak: Path, tmp_p
             {"models": {"": "gone", "a": "gone", "b": "gone", "c": "gone"}},
             "has no model of weak; give the tracking.uri",
         ),
+        ({"models": dict.fromkeys(["", "a", "b", "c"], "half")}, "the model of weak is PENDING in MLflow"),
         ({"parent_run": None}, "weak has no run in MLflow"),
     ],
 )
