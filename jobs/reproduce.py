@@ -30,6 +30,7 @@ HERE = (
     "storage",
     "tracking",
     "registry",
+    "checkpoint.copy_to",
     "data.shards",
     "data.source",
 )
@@ -120,6 +121,7 @@ def _here(config: Config, experiment: Experiment, name: str) -> Config:
         output_dir=here.output_dir,
         data=replace(config.data, **places),
         storage=here.storage,
+        checkpoint=replace(config.checkpoint, copy_to=here.checkpoint.copy_to),
         cluster=cluster,
         tracking=here.tracking,
         registry=here.registry,

@@ -114,7 +114,7 @@ class _Sweep:
         if self.queue.is_over:
             print(f"{self._folder.name}: every trial is over; nothing to train (fresh=true sweeps anew)")
             waiting = deliver(self._experiment, self._folder)
-            if not (self._folder.path / "report").exists() or self._unreported:
+            if not self._record.whole or self._unreported:
                 waiting = self._run_and_report(train=False)
         else:
             waiting = self._run_and_report(train=True)

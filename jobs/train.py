@@ -105,9 +105,11 @@ def run(experiment: Experiment, *, evaluate_again: bool = False) -> int:
             if experiment.config.evaluation.split == "val":  # of which the record is
                 record.reported = [name for name in record.reported if name not in unfinished]
             unreported = [name for name in experiment.members if evaluate_again or name not in record.reported]
+            if experiment.config.evaluation.split == "val":
+                record.whole = record.whole and not unreported
             if not unfinished:
                 print(f"{experiment.name}: every member is finished; nothing to train (fresh=true trains anew)")
-            if unreported:
+            if unreported or not record.whole:  # a launcher may have died between the last member's end and its own
                 outcome = _run_and_report(planned, folder, record, data, unfinished, unreported)
             else:
                 outcome = _outcome(folder, planned)

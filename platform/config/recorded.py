@@ -3,6 +3,7 @@
 In: nested plain dicts. Out: a typed, checked `Config`.
 """
 
+from collections.abc import Iterator
 from typing import Any
 
 from omegaconf import OmegaConf
@@ -20,6 +21,8 @@ def config_of(settings: dict[str, Any]) -> Config:
     Raises:
         ConfigError: a setting that this version has no more, or a value that it does not take.
     """
+    if any("${" in text for text in _texts(settings)):
+        raise ConfigError("a value of the record has ${, which would be looked up here; it is not used")
     try:
         others = {key: value for key, value in settings.items() if key != "model"}
         config = OmegaConf.to_object(OmegaConf.merge(Config(model=model_of(settings["model"])), others))
@@ -28,3 +31,14 @@ def config_of(settings: dict[str, Any]) -> Config:
         raise ConfigError(f"{reason}cannot be taken from the record ({first_line(error)})") from error
     assert isinstance(config, Config)
     return config
+
+
+def _texts(value: Any) -> Iterator[str]:
+    """Every string in nested dicts and lists, keys too."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict):
+        yield from map(str, value)
+        yield from (text for each in value.values() for text in _texts(each))
+    elif isinstance(value, list | tuple):
+        yield from (text for each in value for text in _texts(each))

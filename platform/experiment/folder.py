@@ -151,6 +151,7 @@ class Record:
     parent_run: str | None = None  # our key of a run: `tracking.mlflow_ids` knows MLflow's
     member_runs: dict[str, str] = field(default_factory=dict)
     reported: list[str] = field(default_factory=list)  # members whose end is in the tracking journal
+    whole: bool = False  # whether the end of the whole experiment is there, too: its tables are made, its run has ended
     models: dict[str, str] = field(default_factory=dict)  # member, or "" for all together -> our key of its model there
 
 

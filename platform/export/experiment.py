@@ -41,7 +41,9 @@ def export_experiment(
         except Exception as error:  # of torch, of the disk: a finished training is finished, with or without a model
             log.warning("the model of %s is not exported (%s); %s", name, first_line(error), LATER)
     try:
-        if done:
+        if done and len(done) < len(finished):
+            log.warning("no model of %s: %d of %d members have one; %s", folder.name, len(done), len(finished), LATER)
+        elif done:
             export_ensemble({name: folder.member(name).path / MODEL for name in done}, folder.path / MODEL)
     except Exception as error:
         log.warning("the model of %s is not made (%s); %s", folder.name, first_line(error), LATER)

@@ -44,7 +44,7 @@ def candidate(then: Recorded) -> Candidate:
     """
     assert then.folder is not None
     folder, names = ExperimentFolder(then.folder), list(then.configs)
-    record, journal = folder.record(), Journal(folder.tracking)
+    record, journal = folder.record(), Journal(folder.tracking, for_reading=True)
     label = then.name if then.name == folder.name else f"{folder.name}/{names[0]}"
     images = read_images(folder.images(SPLIT))
     _require_whole(label, folder, names, images, journal.waiting)

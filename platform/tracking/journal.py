@@ -41,8 +41,13 @@ class Journal:
     read once.
     """
 
-    def __init__(self, path: Path) -> None:
-        """Open the journal at `path`, if it is there; nothing is written before the first `append`."""
+    def __init__(self, path: Path, *, for_reading: bool = False) -> None:
+        """Open the journal at `path`, if it is there; nothing is written before the first `append`.
+
+        Args:
+            path: of the file.
+            for_reading: another process may be writing it: a line that is not whole yet is left as it is.
+        """
         self.path = path
         self._beside = path.with_suffix(".delivered.json")
         self._lock = threading.Lock()  # guards all below
@@ -55,7 +60,7 @@ class Journal:
         self._delivered, self.notes = self._read_beside()
         self._next_at = 0  # bytes; no entry before is undelivered
         self._last_on_disk = self._delivered  # number of the last entry that is on disk or delivered
-        self._repair()
+        self._find_end(cut=not for_reading)
 
     @property
     def waiting(self) -> int:
@@ -156,8 +161,8 @@ class Journal:
     def _last(self) -> int:
         return self._unwritten[-1][0].number if self._unwritten else self._last_on_disk
 
-    def _repair(self) -> None:
-        """Find the number of the last whole line, and cut off the torn one of a killed process behind it."""
+    def _find_end(self, *, cut: bool) -> None:
+        """Find the number of the last whole line, and `cut` off the torn one of a killed process behind it."""
         size = 0
         try:
             with self.path.open("rb") as file:
@@ -169,7 +174,7 @@ class Journal:
                     self._last_on_disk = max(self._last_on_disk, entry.number if entry else 0)
         except FileNotFoundError:
             return
-        if size < self.path.stat().st_size:
+        if cut and size < self.path.stat().st_size:
             os.truncate(self.path, size)
 
     def _write(self) -> None:

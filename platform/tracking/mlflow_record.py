@@ -12,7 +12,7 @@ from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
-from platform.config.checks import ConfigError
+from platform.config.checks import ConfigError, require, require_name
 from platform.config.recorded import config_of
 from platform.config.sections import SINGLE, Config, TrackingConfig
 from platform.experiment.origin import FILE, UNKNOWN, Origin
@@ -55,11 +55,20 @@ def _members(client: MlflowClient, parent: Run) -> dict[str, Run]:
     found = client.search_runs([parent.info.experiment_id], f"tags.`{PARENT}` = '{parent.info.run_id}'")
     if not found:
         raise ConfigError(f"MLflow run {parent.info.run_id} has no members; give one that this platform has made")
-    return {_name(run): run for run in found}
+    members = {_name(run): run for run in found}
+    require(len(members) == len(found), f"MLflow run {parent.info.run_id} has members of the same name; give runs/NAME")
+    return members
 
 
 def _name(run: Run) -> str:
-    return run.info.run_name or SINGLE
+    """Its name, which becomes a folder's.
+
+    Raises:
+        ConfigError: it cannot.
+    """
+    name = run.info.run_name or SINGLE
+    require_name(f"the name of MLflow run {run.info.run_id}", name)
+    return name
 
 
 def _config(client: MlflowClient, run: Run) -> Config:

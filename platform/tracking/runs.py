@@ -19,6 +19,7 @@ from platform.evaluation.table import EnsembleScores
 from platform.experiment.folder import FINISHED, ExperimentFolder, MemberState, Record
 from platform.experiment.goodput import read_attempts
 from platform.experiment.origin import FILE as ORIGIN
+from platform.text import first_line
 from platform.tracking import parameters, run_tags
 from platform.tracking.ends import Ends
 from platform.tracking.figures import datasets
@@ -169,6 +170,7 @@ class Runs:
         self._ended_at[name] = at
         if name not in self._members or name not in self._names:
             return
+        self.begin(name, at)  # it may have ended before its first heartbeat
         if self._is_finished(name):
             self._scoring = self._scoring or Backlog("scoring", self._scored)
             self._scoring.put(name)
@@ -179,7 +181,10 @@ class Runs:
         """End the runs of the members that are scored; returns at once."""
         for name, scores in self._scoring.take() if self._scoring else []:
             if scores and name in self._names:  # without scores `report` has more to say
-                self._end_finished(name, scores)
+                try:
+                    self._end_finished(name, scores)
+                except Exception as error:  # of damaged files: the other members' training goes on
+                    log.warning("the run of %s is ended later (%s)", name, first_line(error))
 
     def _scored(self, name: str) -> tuple[str, EnsembleScores | None]:
         member, views = self._folder.member(name), self._experiment.config.evaluation.views
@@ -261,6 +266,7 @@ class Runs:
         self._tracker.summary(parent, figures)
         self._ends.whole(parent, None, files, verdict)
         self._tracker.finish(parent, status)
+        self._record.whole = True
         self._folder.write(self._record)
 
     def report(self, states: dict[str, MemberState], scores: EnsembleScores | None, tables: list[Path]) -> None:
@@ -287,6 +293,8 @@ class Runs:
         said = "" if scores else "No member has finished."
         self._ends.whole(parent, scores, tables, said, failed)
         self._tracker.finish(parent, "FAILED" if failed else "FINISHED")
+        if self._split == "val":
+            self._record.whole = True
         self._folder.write(self._record)
 
     def interrupt(self, status: str, reason: str) -> None:
@@ -322,7 +330,7 @@ def pages_of(experiment: Experiment) -> Pages | None:
     """Where MLflow shows the runs of an experiment that is over; None: MLflow has not got them."""
     folder = ExperimentFolder(experiment.folder)
     parent = folder.record().parent_run if folder.exists() else None
-    known = Journal(folder.tracking).notes.get(parent or "")
+    known = Journal(folder.tracking, for_reading=True).notes.get(parent or "")
     if not parent or not known or not known.get("experiment"):
         return None
     return pages(experiment.config.tracking, known["experiment"], known["id"], parent[:KEY_LENGTH])

@@ -353,7 +353,7 @@ def new_key() -> str:
 
 def mlflow_ids(journal: Path) -> dict[str, str]:
     """Our keys of runs -> MLflow's run ids, of the runs that are delivered."""
-    return {run: known["id"] for run, known in Journal(journal).notes.items()}
+    return {run: known["id"] for run, known in Journal(journal, for_reading=True).notes.items()}
 
 
 def require_answer(tracking: TrackingConfig) -> None:

@@ -9,6 +9,7 @@ import pytest
 from mlflow.tracking import MlflowClient
 
 from platform.data.index import read_index
+from platform.experiment.folder import ExperimentFolder
 
 pytestmark = pytest.mark.slow
 
@@ -68,6 +69,16 @@ def test_finished_runs_show_their_table_at_once_and_evaluate_again(launch, tmp_p
     assert "scoring 1 member(s) with up to 1 view(s)" in first
     assert "scoring" not in second
     assert _table(first) == _table(second)
+
+    folder = ExperimentFolder(launch.folder / "runs" / "single")  # as a launcher leaves it that dies before the end
+    record = folder.record()
+    record.whole = False
+    folder.write(record)
+    (folder.path / "table.csv").unlink()
+    status, third = launch.here(*words)
+    assert status == 0, third
+    assert (folder.path / "table.csv").exists()
+    assert folder.record().whole
 
     status, again = launch(*words, "job=evaluate", "evaluation.views=[1,10]")
     assert status == 0, again

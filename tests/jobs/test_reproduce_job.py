@@ -147,3 +147,10 @@ def test_a_run_is_reproduced_to_the_last_bit_from_its_folder_and_from_mlflow(lau
     status, output = launch.bare("job=reproduce", f"reproduce.run={run}", "name=by-id", *small)
     assert status == 0, output
     assert "reproduced, to the last digit of the scores" in output
+
+
+def test_a_record_is_not_looked_up_in_the_environment(experiment: Experiment):
+    settings = asdict(experiment.config)
+    settings["tracking"]["experiment"] = "${oc.env:HOME}"
+    with pytest.raises(ConfigError, match="which would be looked up here"):
+        config_of(settings)

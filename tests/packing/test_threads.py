@@ -83,11 +83,13 @@ faulthandler.dump_traceback_later(40, exit=True)
 for _ in range(1500):
     workers = Threads(int, 2, "interrupted")
     try:
-        signal.setitimer(signal.ITIMER_REAL, random.uniform(0.0005, 0.003))
+        # Again later: Python prints and drops an interruption of a finalizer.
+        signal.setitimer(signal.ITIMER_REAL, random.uniform(0.0005, 0.003), 1)
         with contextlib.closing(workers.results(itertools.count(), ahead=4)) as results:
             for _ in results:
                 pass
     except KeyboardInterrupt:
+        signal.setitimer(signal.ITIMER_REAL, 0)
         workers.join()
 """
 
@@ -97,4 +99,5 @@ for _ in range(1500):
 def test_ctrl_c_at_any_point_neither_hangs_nor_becomes_another_error() -> None:
     """A pool of `concurrent.futures` hangs, or raises `release unlocked lock`, within some thousand interruptions."""
     done = subprocess.run([sys.executable, "-c", INTERRUPTED], capture_output=True, text=True, timeout=50)
-    assert (done.returncode, done.stderr) == (0, "")
+    assert done.returncode == 0, done.stderr
+    assert "release unlocked lock" not in done.stderr

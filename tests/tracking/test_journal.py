@@ -256,3 +256,16 @@ for value in range(10**9):
     kept = contents(Journal(path).read(10**9))
     assert kept == list(range(len(kept)))
     assert len(kept) >= int(said[-1]) + 1
+
+
+def test_who_only_reads_leaves_a_line_that_is_being_written(tmp_path: Path):
+    path = tmp_path / "tracking.jsonl"
+    writer = Journal(path)
+    writer.append({"do": "first"})
+    with path.open("a") as file:
+        file.write('{"n": 2, "do": ')
+    content = path.read_bytes()
+    assert Journal(path, for_reading=True).waiting == 1
+    assert path.read_bytes() == content
+    assert Journal(path).waiting == 1
+    assert path.read_bytes() != content
