@@ -17,7 +17,7 @@ from platform.data.cache import ShardError
 from platform.data.index import read_index
 from platform.data.storage import StorageError
 from platform.files import write_atomically
-from platform.overrides import key_of
+from platform.overrides import is_of_section
 
 WITH_EFFECT = ("job", "compare", "output_dir")
 
@@ -52,8 +52,7 @@ def _require_nothing_else(overrides: list[str]) -> None:
         ConfigError: it names one.
     """
     for override in overrides:
-        key = key_of(override)
-        if not any(key == known or key.startswith(f"{known}.") for known in WITH_EFFECT):
+        if not any(is_of_section(override, known) for known in WITH_EFFECT):
             raise ConfigError(f"{override} has no effect: job=compare reads what was run; leave it out")
 
 

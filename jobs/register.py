@@ -12,7 +12,7 @@ from platform.config.checks import ConfigError, require
 from platform.config.sections import Config, Experiment
 from platform.experiment.folder import ExperimentFolder
 from platform.experiment.recorded import recorded_in
-from platform.overrides import key_of
+from platform.overrides import is_of_section
 from platform.redaction import redacted
 from platform.tracking.candidates import candidate
 
@@ -50,8 +50,7 @@ def _require_nothing_else(overrides: list[str]) -> None:
         ConfigError: it names one.
     """
     for override in overrides:
-        key = key_of(override).partition("@")[0]
-        if not any(key == known or key.startswith(f"{known}.") for known in WITH_EFFECT):
+        if not any(is_of_section(override, known) for known in WITH_EFFECT):
             raise ConfigError(
                 f"{override} has no effect beside register.run, which names a run as it was; leave it out"
             )

@@ -17,7 +17,7 @@ from platform.evaluation import report
 from platform.experiment.folder import ExperimentFolder, fingerprint
 from platform.experiment.origin import changes, origin_here
 from platform.experiment.recorded import Recorded, recorded_in
-from platform.overrides import key_of
+from platform.overrides import is_of_section, key_of
 from platform.text import printable
 
 HERE = (
@@ -88,8 +88,7 @@ def require_nothing_else(overrides: list[str]) -> None:
         ConfigError: one that would be without effect.
     """
     for override in overrides:
-        key = key_of(override).partition("@")[0]
-        if not any(key == known or key.startswith(f"{known}.") for known in HERE):
+        if not any(is_of_section(override, known) for known in HERE):
             raise ConfigError(
                 f"{override} has no effect: job=reproduce repeats a run as it was; leave it out, "
                 f"or train with it under another name"
