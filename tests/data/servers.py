@@ -66,6 +66,7 @@ class Server(http.server.ThreadingHTTPServer):
     """One folder over HTTP."""
 
     daemon_threads = True
+    request_queue_size = 64  # connections: of more than the usual five at once the others wait for seconds
 
     def __init__(self, folder: Path, *, ranges: bool = True) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
