@@ -13,7 +13,7 @@ from pathlib import Path
 
 import torch
 
-from jobs.train import prepare_data
+from jobs.pack import prepare_data
 from platform.bench import actors, checkpoint, launch, loader, order, restart, step, sweep
 from platform.bench.figures import Figures
 from platform.cluster.resources import cpus_here

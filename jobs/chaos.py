@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from jobs.train import prepare_data
+from jobs.pack import prepare_data
 from platform.chaos import compare, session
 from platform.chaos.compare import Comparison, History
 from platform.chaos.launched import Launched, LiveWorker

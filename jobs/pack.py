@@ -8,6 +8,7 @@ import os
 import signal
 import sys
 from collections.abc import Generator, Iterable, Iterator
+from pathlib import Path
 
 from platform.cluster.fork_server.client import FORKED, STATE
 from platform.cluster.resources import cpus_here
@@ -16,18 +17,20 @@ from platform.config.checks import ConfigError
 from platform.config.sections import Config, Experiment
 from platform.console import Counter as Progress
 from platform.data.cache import ShardError
-from platform.data.index import read_entries
+from platform.data.index import Index, read_entries
 from platform.data.storage import Storage, StorageError, is_remote
+from platform.experiment.destinations import require_cache_folder
+from platform.experiment.plan import is_packed, open_data
+from platform.locks import locked
 from platform.packing import adopt, pack, verify
 from platform.packing.preparation import prepare
 from platform.packing.shard import ShardResult, ShardTask, write_shard
 from platform.redaction import shared_secrets, trust
-from platform.signals import signals
+from platform.signals import INTERRUPTED, signals
 from platform.text import printable
 
 FEW_IMAGES = 5000  # fewer are packed before Ray would have started
 RETRIES = 3  # of a shard whose worker died
-INTERRUPTED = 130
 
 
 def run(experiment: Experiment) -> int:
@@ -53,6 +56,22 @@ def run(experiment: Experiment) -> int:
             sys.stdout.flush()
             os._exit(INTERRUPTED)
         return INTERRUPTED
+
+
+def prepare_data(config: Config) -> Index:
+    """The index of the packed shards, which are made from the source on first use.
+
+    Raises:
+        ConfigError: there are neither shards nor a source, or no place for copies of remote shards.
+    """
+    require_cache_folder(config)
+    if not is_packed(config) and not is_remote(config.data.shards):
+        shards = Path(config.data.shards)
+        shards.parent.mkdir(parents=True, exist_ok=True)
+        with locked(shards.with_name(f".{shards.name}.lock"), wait=True):  # another launch may be packing the same
+            if not is_packed(config):
+                write(config)
+    return open_data(config)
 
 
 def _write(config: Config) -> int:

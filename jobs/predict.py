@@ -20,13 +20,12 @@ from platform.prediction.images import Images, find_images
 from platform.prediction.model import Model, open_model
 from platform.prediction.output import require_output
 from platform.redaction import redacted
-from platform.signals import signals
+from platform.signals import INTERRUPTED, signals
 from platform.text import first_line, printable
 
 if TYPE_CHECKING:
     from platform.prediction.prediction import Prediction
 
-INTERRUPTED = 130
 SHOWN = 20  # rows in the table, and failures in the list
 SILENT = 200  # fewer images show no progress
 

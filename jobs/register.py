@@ -7,7 +7,6 @@ import shlex
 import sys
 from pathlib import Path
 
-from platform.cluster.submission import database_file
 from platform.config.checks import ConfigError, require
 from platform.config.sections import Config, Experiment
 from platform.experiment.folder import ExperimentFolder
@@ -15,6 +14,7 @@ from platform.experiment.recorded import recorded_in
 from platform.overrides import is_of_section
 from platform.redaction import redacted
 from platform.tracking.candidates import candidate
+from platform.tracking.sqlite_store import require_there
 
 WITH_EFFECT = ("job", "register", "registry", "tracking", "output_dir")
 
@@ -63,11 +63,7 @@ def registered(config: Config, place: str) -> list[str]:
         ConfigError: as `run`.
     """
     found = candidate(recorded_in(place, Path(config.output_dir)))
-    database = database_file(config.tracking.uri)
-    require(
-        database is None or database.exists(),  # MLflow would make an empty one
-        f"tracking.uri is {redacted(config.tracking.uri)}, which does not exist; give that of the run",
-    )
+    require_there(config.tracking, f"the run to register is {place}")
     from platform.tracking.mlflow_registry import register  # MLflow takes seconds to import
 
     assert config.registry.name is not None

@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from jobs import train
-from platform.cluster.submission import database_file
+from jobs.pack import prepare_data
 from platform.config.checks import ConfigError, require
 from platform.config.sections import SINGLE, Config, Experiment
 from platform.evaluation import report
@@ -19,6 +19,7 @@ from platform.experiment.origin import changes, origin_here
 from platform.experiment.recorded import Recorded, recorded_in
 from platform.overrides import is_of_section, key_of
 from platform.text import printable
+from platform.tracking.sqlite_store import require_there
 
 HERE = (
     "job",
@@ -70,11 +71,7 @@ def recorded(config: Config) -> Recorded:
     require(place is not None, "reproduce.run is null; give runs/NAME, or the id of a run in MLflow")
     assert place is not None
     if RUN_ID.fullmatch(place) and not Path(place).exists():
-        database = database_file(config.tracking.uri)
-        require(  # MLflow would make an empty one
-            database is None or database.exists(),
-            f"reproduce.run is {place}, and there is no MLflow database {database}; give the tracking.uri that has it",
-        )
+        require_there(config.tracking, f"reproduce.run is {place}")
         from platform.tracking.mlflow_record import recorded_by  # MLflow takes seconds to import
 
         return recorded_by(config.tracking, place)
@@ -157,7 +154,7 @@ def require_same_data(then: Recorded, config: Config) -> None:
     Raises:
         ConfigError: they are other data.
     """
-    found = fingerprint(train.prepare_data(config))
+    found = fingerprint(prepare_data(config))
     if then.data is None:
         print("the record does not say which data it was; nothing is compared before the training")
     elif found != then.data:

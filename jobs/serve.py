@@ -10,9 +10,7 @@ from platform.config.checks import ConfigError, require
 from platform.config.jobs import ServeConfig
 from platform.config.sections import Experiment
 from platform.prediction.model import open_model
-from platform.signals import signals
-
-INTERRUPTED = 130
+from platform.signals import INTERRUPTED, signals
 
 
 class Stopped(BaseException):

@@ -7,24 +7,16 @@ trial under one parent run, and `report/`. The same command again goes on: trial
 import contextlib
 import logging
 import shutil
+import sys
 import time
 from dataclasses import asdict, replace
 from functools import partial
 from importlib import import_module
 from pathlib import Path
 
-from jobs.train import (
-    Interrupted,
-    check_tracking,
-    deliver,
-    end_runs_of_before,
-    prepare_data,
-    say_pages,
-    say_waiting,
-    say_what_stopped,
-)
+from jobs.pack import prepare_data
 from platform.cluster.runtime_env import fork_server
-from platform.config.checks import CannotGoOn, ConfigError
+from platform.config.checks import CannotGoOn, ConfigError, stopped
 from platform.config.sections import Config, Experiment
 from platform.console import duration
 from platform.data.index import Index
@@ -36,7 +28,7 @@ from platform.experiment.plan import Plan
 from platform.export.experiment import export_experiment
 from platform.lanes.attempts import Attempts
 from platform.lanes.console import Console
-from platform.signals import signals
+from platform.signals import INTERRUPTED, Interrupted, signals
 from platform.sweep.plan import SweepPlan, plan_sweep
 from platform.sweep.report import artifacts, ranking, table
 from platform.sweep.report.outcome import Curves, Ranked
@@ -45,6 +37,7 @@ from platform.sweep.trial_config import composed, overrides_of
 from platform.sweep.trial_queue import TrialQueue
 from platform.sweep.trial_store import DIVERGED, FAILED, FILE, FINISHED, OVER, WAITING, Trial, TrialStore
 from platform.text import first_line
+from platform.tracking.launches import check_tracking, deliver, end_runs_of_before, say_pages, say_waiting
 from platform.tracking.runs import Runs
 from platform.tune.results import Results
 
@@ -83,9 +76,9 @@ def run(experiment: Experiment) -> int:
     except Interrupted as interrupted:
         again = "the same command without fresh=true" if config.fresh else "the same command"
         print(f"\n{interrupted}: {again} goes on: finished trials stay, the others from their newest checkpoints")
-        return 130
+        return INTERRUPTED
     except (CannotGoOn, OSError) as error:
-        say_what_stopped(error)
+        print(stopped(error), file=sys.stderr)
         return 1
     finally:
         disconnect()

@@ -9,45 +9,36 @@ import sys
 import time
 from dataclasses import dataclass, field
 from importlib import import_module
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from jobs.pack import write
+from jobs.pack import prepare_data
 from jobs.register import register_at_end
 from platform.cluster.runtime_env import fork_server
-from platform.config.checks import CannotGoOn, ConfigError
-from platform.config.sections import Config, Experiment, TrackingConfig
+from platform.config.checks import CannotGoOn, ConfigError, stopped
+from platform.config.sections import Experiment
 from platform.console import duration
 from platform.data.index import Index
-from platform.data.storage import is_remote
 from platform.evaluation import report
 from platform.evaluation.kept import kept_scores
 from platform.evaluation.table import EnsembleScores
-from platform.experiment.destinations import require_cache_folder, require_copies
+from platform.experiment.destinations import require_copies
 from platform.experiment.folder import FAILED, FINISHED, ExperimentFolder, MemberState, Record
-from platform.experiment.plan import Plan, is_packed, open_data, plan
+from platform.experiment.plan import Plan, plan
 from platform.export.experiment import export_experiment
 from platform.export.folder import MODEL
 from platform.lanes.attempts import Attempts
 from platform.lanes.console import Console
-from platform.locks import locked
 from platform.report.artifacts import report_page, write_report
-from platform.signals import signals
+from platform.signals import INTERRUPTED, Interrupted, signals
 from platform.text import first_line
-from platform.tracking.journal import Journal
+from platform.tracking.launches import check_tracking, deliver, end_runs_of_before, say_pages, say_waiting
 from platform.tracking.models import log_missing
-from platform.tracking.runs import Runs, pages_of
-from platform.tracking.sqlite_store import require_usable
-from platform.tracking.tracker import Tracker, require_answer
+from platform.tracking.runs import Runs
 
 if TYPE_CHECKING:
     from platform.cluster.resources import Resources
 
 log = logging.getLogger("platform")
-
-
-class Interrupted(BaseException):
-    """Ctrl-C or SIGTERM: runs end as KILLED, what is finished stays."""
 
 
 @dataclass
@@ -112,18 +103,13 @@ def run(experiment: Experiment, *, evaluate_again: bool = False) -> int:
             if unreported or not record.whole:  # a launcher may have died between the last member's end and its own
                 outcome = _run_and_report(planned, folder, record, data, unfinished, unreported)
             else:
-                outcome = _outcome(folder, planned)
-                _export(experiment, folder, outcome, data)
-                outcome.waiting = deliver(experiment, folder)
-                if outcome.scores and not outcome.waiting:
-                    outcome.waiting = log_missing(experiment.config, folder, record, outcome.scores, data) or 0
-                    say_waiting(experiment, folder, outcome.waiting)
+                outcome = _make_up(planned, folder, record, data)
     except Interrupted as interrupted:
         again = "the same command without fresh=true" if experiment.config.fresh else "the same command"
         print(f"\n{interrupted}: {again} goes on from the newest checkpoints")
-        return 130
+        return INTERRUPTED
     except (CannotGoOn, OSError) as error:
-        say_what_stopped(error)
+        print(stopped(error), file=sys.stderr)
         return 1
     finally:
         disconnect()
@@ -133,27 +119,15 @@ def run(experiment: Experiment, *, evaluate_again: bool = False) -> int:
     return 0 if register_at_end(experiment, whole=whole) and whole else 1
 
 
-def say_what_stopped(error: CannotGoOn | OSError) -> None:
-    """The error with its remedy in the first line; what Ray's logs say is below it."""
-    said, *more = str(error).splitlines() or [type(error).__name__]
-    remedy = "what was saved stays, and the same command goes on from there"
-    print("\n".join([f"error: {said}; {remedy}", *more]), file=sys.stderr)
-
-
-def prepare_data(config: Config) -> Index:
-    """The index of the packed shards, which are made from the source on first use.
-
-    Raises:
-        ConfigError: there are neither shards nor a source, or no place for copies of remote shards.
-    """
-    require_cache_folder(config)
-    if not is_packed(config) and not is_remote(config.data.shards):
-        shards = Path(config.data.shards)
-        shards.parent.mkdir(parents=True, exist_ok=True)
-        with locked(shards.with_name(f".{shards.name}.lock"), wait=True):  # another launch may be packing the same
-            if not is_packed(config):
-                write(config)
-    return open_data(config)
+def _make_up(planned: Plan, folder: ExperimentFolder, record: Record, data: Index) -> Outcome:
+    """Of an experiment that is over: what MLflow has not got yet, and models that are missing."""
+    experiment = planned.experiment
+    outcome = _outcome_with_models(planned, folder, data)
+    outcome.waiting = deliver(experiment, folder)
+    if outcome.scores and not outcome.waiting:
+        outcome.waiting = log_missing(experiment.config, folder, record, outcome.scores, data) or 0
+        say_waiting(experiment, folder, outcome.waiting)
+    return outcome
 
 
 def _run_and_report(
@@ -168,8 +142,7 @@ def _run_and_report(
     try:
         if unfinished:
             run_members(planned, folder, record, unfinished, runs)
-        outcome = _outcome(folder, planned)
-        _export(planned.experiment, folder, outcome, data)
+        outcome = _outcome_with_models(planned, folder, data)
         split = planned.experiment.config.evaluation.split
         tables = report.write(outcome.scores, folder.path, split) if outcome.scores else []
         tables += write_report(planned.experiment, folder, outcome.scores, split)
@@ -183,44 +156,13 @@ def _run_and_report(
     return outcome
 
 
-def _export(experiment: Experiment, folder: ExperimentFolder, outcome: Outcome, data: Index) -> None:
+def _outcome_with_models(planned: Plan, folder: ExperimentFolder, data: Index) -> Outcome:
     """Make the models that are missing, of members and the ensemble, unless `export.models` is false."""
+    outcome, experiment = _outcome(folder, planned), planned.experiment
     if experiment.config.export.models:
         finished = [name for name, state in outcome.states.items() if state.state == FINISHED]
         export_experiment({name: experiment.members[name] for name in finished}, folder, data)
-
-
-def end_runs_of_before(experiment: Experiment, folder: ExperimentFolder) -> None:
-    """A launcher that was killed left MLflow runs RUNNING, and nobody will take them up now."""
-    if folder.exists():
-        tracker = Tracker(experiment.config.tracking, Journal(folder.tracking))
-        record = folder.record()
-        for run in [*record.member_runs.values(), *([record.parent_run] if record.parent_run else [])]:
-            tracker.finish(run, "KILLED", if_running=True)
-        if waiting := tracker.close():
-            log.warning("MLflow never got %d entries of the run before; its %s has them", waiting, folder.tracking.name)
-
-
-def deliver(experiment: Experiment, folder: ExperimentFolder) -> int:
-    """Deliver what is queued in the tracking journal from earlier launches; returns the entries still queued."""
-    journal = Journal(folder.tracking)
-    before = journal.waiting
-    if not before:
-        return 0
-    waiting = Tracker(experiment.config.tracking, journal).close()
-    print(f"{before - waiting} entries queued for MLflow at {experiment.config.tracking.uri} are delivered")
-    say_waiting(experiment, folder, waiting)
-    return waiting
-
-
-def say_waiting(experiment: Experiment, folder: ExperimentFolder, entries: int) -> None:
-    """Say where metrics are queued for MLflow, and how they get there."""
-    if entries:
-        uri = experiment.config.tracking.uri
-        print(
-            f"{entries} entries are queued for MLflow at {uri} in {folder.tracking}: "
-            "the same command delivers them when it is back"
-        )
+    return outcome
 
 
 def run_members(planned: Plan, folder: ExperimentFolder, record: Record, names: list[str], runs: Runs) -> None:
@@ -345,25 +287,6 @@ def show(experiment: Experiment, outcome: Outcome) -> None:
     if (page := report_page(experiment.folder, experiment.config.evaluation.split)).exists():
         print(f"report    {page}")
     say_pages(experiment)
-
-
-def say_pages(experiment: Experiment) -> None:
-    """The links to MLflow's pages, or how to start them where they have not got the runs."""
-    if found := pages_of(experiment):
-        print("\n".join([*found.lines("compare"), f"details   {found.parent}"]))
-    else:
-        print(f"compare   {report.mlflow_command(experiment.config.tracking)}")
-
-
-def check_tracking(tracking: TrackingConfig) -> None:
-    """Check MLflow before anything is trained.
-
-    Raises:
-        ConfigError: its database cannot be used as it is, or nothing answers although `tracking.required`.
-    """
-    require_usable(tracking)
-    if tracking.required:
-        require_answer(tracking)
 
 
 def _headline(experiment: Experiment, members: int, lanes: int, resources: "Resources") -> str:

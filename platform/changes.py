@@ -7,10 +7,11 @@ so that applying it twice does no harm: its writer may be killed between writing
 
 import contextlib
 import json
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
+
+from platform.files import append_line
 
 Found = TypeVar("Found")
 
@@ -25,23 +26,7 @@ def append_change(path: Path, change: Any) -> None:
     Raises:
         OSError: it cannot be written; nothing of it is left.
     """
-    line = json.dumps(change).encode() + b"\n"
-    file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
-    try:
-        size = os.fstat(file).st_size
-        if size and os.pread(file, 1, size - 1) != b"\n":  # a torn line of a killed process, which has not returned
-            size = _end_of_lines(file, size)
-            os.truncate(file, size)
-        try:
-            written = 0
-            while written < len(line):
-                written += os.write(file, line[written:])
-            os.fsync(file)
-        except OSError:
-            os.truncate(file, size)  # half a line would spoil the next
-            raise
-    finally:
-        os.close(file)
+    append_line(path, json.dumps(change), sync=True)
 
 
 def read_changes(path: Path) -> list[Any]:
@@ -84,7 +69,3 @@ def _version(path: Path) -> tuple[int, int] | None:
         status = path.stat()
         return status.st_ino, status.st_mtime_ns
     return None
-
-
-def _end_of_lines(file: int, size: int) -> int:
-    return os.pread(file, size, 0).rfind(b"\n") + 1

@@ -80,6 +80,37 @@ def replacing_folder(path: Path) -> Iterator[Path]:
     _sync_folder(path.parent)
 
 
+def append_line(path: Path, line: str, *, sync: bool = False) -> None:
+    """Append a line to a file. What a killed process has left of its last one is cut off.
+
+    Args:
+        path: of the file, which is made if it is not there.
+        line: without its end.
+        sync: to the disk, before this returns.
+
+    Raises:
+        OSError: it cannot be written; nothing of it is left.
+    """
+    content = line.encode() + b"\n"
+    file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
+    try:
+        size = os.fstat(file).st_size
+        if size and os.pread(file, 1, size - 1) != b"\n":  # torn: whoever wrote it has not returned
+            size = os.pread(file, size, 0).rfind(b"\n") + 1
+            os.truncate(file, size)
+        try:
+            written = 0
+            while written < len(content):
+                written += os.write(file, content[written:])
+            if sync:
+                os.fsync(file)
+        except OSError:
+            os.truncate(file, size)  # half a line would spoil the next
+            raise
+    finally:
+        os.close(file)
+
+
 def remove_unfinished(*folders: Path) -> None:
     """Remove the temporary files and folders of killed processes from these folders."""
     for folder in folders:

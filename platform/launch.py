@@ -29,8 +29,8 @@ from platform.config.checks import CannotGoOn, ConfigError, require
 from platform.config.sections import Config, Experiment
 from platform.overrides import key_of, quoted
 from platform.redaction import Redacting, sealed_overrides
+from platform.signals import INTERRUPTED
 
-INTERRUPTED = 130
 OWN_CONFIG = ("hydra", "main", "schema")  # what Hydra calls the places of configs, less those of --config-dir
 MLFLOWS_OWN = {"MLFLOW_TRACKING_URI": "uri", "MLFLOW_EXPERIMENT_NAME": "experiment"}  # variable -> of tracking
 

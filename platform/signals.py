@@ -8,6 +8,12 @@ import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
 
+INTERRUPTED = 130  # the status of a job that was, as a shell has it
+
+
+class Interrupted(BaseException):
+    """Ctrl-C or SIGTERM: runs end as KILLED, what is finished stays."""
+
 
 @contextlib.contextmanager
 def signals(

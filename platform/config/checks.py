@@ -19,6 +19,12 @@ class CannotGoOn(RuntimeError):
     """Stops every member of an experiment, and would again. One line, with the end of Ray's logs below it."""
 
 
+def stopped(error: "CannotGoOn | OSError") -> str:
+    """What is said of a run that was stopped: the error with its remedy, below it what Ray's logs say."""
+    said, *more = str(error).splitlines() or [type(error).__name__]
+    return "\n".join([f"error: {said}; what was saved stays, and the same command goes on from there", *more])
+
+
 def require(condition: bool, message: str) -> None:
     """Raise ConfigError with the message unless the condition holds, as all functions here do."""
     if not condition:

@@ -4,7 +4,8 @@ runs/NAME/experiment.json      resolved config, identity, keys of the runs in tr
                                changes since it was written are in experiment.jsonl
 runs/NAME/origin.json          what it was begun with: command, commit, packages, CPU and GPUs
 runs/NAME/members/MEMBER/      checkpoints/, weights.pt, probabilities/ (of test: probabilities-test/), state.json,
-                               attempts.json, curve.jsonl, metrics.jsonl: every metric of every log step
+                               attempts.json, curve.jsonl, metrics.jsonl: every metric of every log step (and
+                               metrics.taken: how many of its bytes a launcher has handed on)
 runs/NAME/table.{md,csv,png}   the results; scores.json: what they were made from; images.npz: what was said of each
                                image; of test: table-test, scores-test, images-test
 runs/NAME/report.html          the report as one page, and its pictures/; of test: report-test, pictures-test
@@ -30,7 +31,7 @@ from platform.config.sections import Experiment
 from platform.data.index import Index
 from platform.evaluation.seal import SEAL, is_complete
 from platform.experiment.origin import origin_here
-from platform.files import remove_unfinished, write_atomically
+from platform.files import append_line, remove_unfinished, write_atomically
 from platform.locks import SUFFIX, Held, locked
 from platform.redaction import redacted
 from platform.text import first_line
@@ -68,8 +69,7 @@ class MemberFolder:
         self.checkpoints = path / "checkpoints"
         self.weights = path / "weights.pt"
         self.probabilities = self.probabilities_of("val")
-        self._reports = path / "reports.jsonl"
-        self._series = path / "metrics.jsonl"
+        self._series, self._taken = path / "metrics.jsonl", path / "metrics.taken"
 
     def is_trained(self) -> bool:
         """Whether the training is finished."""
@@ -96,40 +96,41 @@ class MemberFolder:
 
     def keep_report(self, step: int, metrics: dict[str, float]) -> None:
         """Append metrics to a file, from which the next launcher takes them if the present one is killed now."""
-        with contextlib.suppress(OSError), self._reports.open("a") as file:  # a full disk is reported elsewhere
-            file.write(json.dumps([step, metrics, time.time()]) + "\n")
+        with contextlib.suppress(OSError):  # a full disk is reported elsewhere
+            append_line(self._series, json.dumps([step, metrics, time.time()]))
 
     def take_reports(self) -> list[tuple[int, dict[str, float], float]]:
-        """The metrics of `keep_report`: (step, metrics, seconds since the epoch). They are taken once: `series` keeps
-        them."""
+        """The metrics of `keep_report` since the last time: (step, metrics, seconds since the epoch). A launcher that
+        was killed meanwhile may have taken some of them, too."""
         try:
-            text = self._reports.read_text()
-            with self._series.open("a") as file:
-                file.write(text if text.endswith("\n") else f"{text}\n")
-            self._reports.unlink()
-        except FileNotFoundError:
+            start = int(self._taken.read_text())
+        except (OSError, ValueError):
+            start = 0
+        try:
+            with self._series.open("rb") as file:
+                file.seek(start)
+                text = file.read()
+        except OSError:
             return []
-        except OSError:  # a full disk: they are taken again, and no point is logged twice
-            return _reports(self._reports)
-        return _parsed(text)
+        whole = text[: text.rfind(b"\n") + 1]  # the last line may be being written
+        if whole:
+            with contextlib.suppress(OSError):  # a full disk: they are taken again, and no point is logged twice
+                write_atomically(self._taken, f"{start + len(whole)}\n")
+        return _parsed(whole.decode(errors="replace"))
 
     def series(self) -> list[tuple[int, dict[str, float], float]]:
         """All that `keep_report` was given, in order: of MLflow's long series this is the whole. Steps that a restart
         trained again are there twice."""
-        return _reports(self._series) + _reports(self._reports)
+        try:
+            return _parsed(self._series.read_text(errors="replace"))
+        except OSError:
+            return []
 
     def set_state(self, state: MemberState) -> None:
         """Write the state, its error without secrets."""
         self.path.mkdir(parents=True, exist_ok=True)
         state.error = redacted(state.error)
         write_atomically(self.path / "state.json", json.dumps(asdict(state)) + "\n")
-
-
-def _reports(path: Path) -> list[tuple[int, dict[str, float], float]]:
-    try:
-        return _parsed(path.read_text())
-    except OSError:
-        return []
 
 
 def _parsed(text: str) -> list[tuple[int, dict[str, float], float]]:

@@ -12,9 +12,8 @@ from platform.kubernetes.difference import differences, summary
 from platform.kubernetes.follow import OVER, state
 from platform.kubernetes.follow import follow as follow_to_end
 from platform.kubernetes.refusals import explained
-from platform.signals import signals
+from platform.signals import INTERRUPTED, signals
 
-INTERRUPTED = 130
 _DELETION_S = 600.0  # pods get their grace period
 
 

@@ -21,6 +21,7 @@ from platform.cluster.connect import CannotGoOn
 from platform.cluster.ray_internals import log_folder
 from platform.cluster.runtime_env import Unforked
 from platform.cluster.scratch import last_words
+from platform.experiment.folder import FAILED
 from platform.files import write_atomically
 from platform.lanes.attempts import Attempts
 from platform.lanes.console import Console
@@ -171,7 +172,7 @@ class Follower:
                 self._console.state(message.member, message.text)
                 self._attempts.end(message.member, message.text, message.time)
                 self._attempts.write(now=True)  # MLflow is told what is on disk
-                self._runs.ended(message.member, message.time)
+                self._runs.ended(message.member, message.time, message.text.partition(f"{FAILED}: ")[2])
                 self._forget(message.member, message.time)
             case "unforked":
                 self._unforked.add(message.text, self._console.warn)

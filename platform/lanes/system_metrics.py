@@ -26,8 +26,11 @@ def system_metrics() -> dict[str, float]:
 
 
 def device_name(device: torch.device) -> str:
-    """What a worker computes on: the GPU's name, or the CPU's."""
-    return torch.cuda.get_device_name(device) if device.type == "cuda" else cpu_model()
+    """What a worker computes on: the GPU's name, or the CPU's; empty where the driver does not say."""
+    try:
+        return torch.cuda.get_device_name(device) if device.type == "cuda" else cpu_model()
+    except RuntimeError:  # the training meets the same, and says it
+        return ""
 
 
 class Gpu:

@@ -18,6 +18,7 @@ from platform.data.storage import is_remote
 from platform.experiment.folder import ExperimentFolder
 from platform.export.description import Description, artifacts_of
 from platform.text import first_line
+from platform.tracking.sqlite_store import require_there
 from platform.tracking.tracker import require_answer
 
 MLFLOWS = re.compile(r"models:/[^/@]+(@[^/@]+|/[^/@]+)?|runs:/[0-9a-f]+/.+")
@@ -98,13 +99,8 @@ def _in_folder(key: str, folder: Path, name: str) -> Model:
 def _fetched(key: str, address: str, experiment: Experiment) -> Iterator[Path]:
     """A copy of a model of MLflow, in the output folder, which all machines of a cluster see."""
     tracking = experiment.config.tracking
-    database = database_file(tracking.uri)
-    require(
-        database is None or database.exists(),  # MLflow would make an empty one
-        f"{key} is {address}, and tracking.uri is {tracking.uri}, which does not exist; give that of "
-        "the MLflow that has it",
-    )
-    if database is None:
+    require_there(tracking, f"{key} is {address}")
+    if database_file(tracking.uri) is None:
         require_answer(tracking)  # MLflow itself would try for minutes
     from platform.tracking.mlflow_downloads import download_model
 

@@ -21,6 +21,7 @@ from platform.tracking.tracker import Tracker
 
 DESCRIPTION = "mlflow.note.content"  # what MLflow's page of a run shows as its description, in Markdown
 SMALL_ENOUGH_TO_UPLOAD = 100_000_000  # bytes; larger probabilities stay where they are, and the run says where
+COMPARISON = "comparison/"  # metrics that all members together tell, when the last has ended
 TABLES = ("table.md", "table-test.md", "ranking.md")
 
 
@@ -45,7 +46,7 @@ class Ends:
         run, member = self._record.member_runs[name], self._folder.member(name)
         self.spent(name, scores)
         metrics = report.final_metrics(scores, name, self._split)
-        self._tracker.summary(run, metrics)
+        self._tracker.summary(run, {key: value for key, value in metrics.items() if not key.startswith(COMPARISON)})
         self._tracker.artifact(run, member.weights, "model")
         self._models.member(name, metrics)
         self._upload_probabilities(run, member.probabilities_of(self._split))
@@ -96,9 +97,12 @@ class Ends:
         if scores:
             metrics = report.final_metrics(scores, None, self._split)
             self._tracker.summary(parent, metrics)
-            for name in scores.names:  # those that could not be made when the member ended
-                if is_new(self._folder, self._record, name):
-                    self._models.member(name, report.final_metrics(scores, name, self._split))
+            for name in scores.names:
+                of_member = report.final_metrics(scores, name, self._split)
+                if gain := {key: value for key, value in of_member.items() if key.startswith(COMPARISON)}:
+                    self._tracker.summary(self._record.member_runs[name], gain)
+                if is_new(self._folder, self._record, name):  # it could not be made when the member ended
+                    self._models.member(name, of_member)
             self._models.ensemble(scores.names, metrics)
         self._files(parent, files)
         several = run_tags.kind_of(self._experiment) == run_tags.SWEEP

@@ -7,7 +7,7 @@ journal, which the tracker delivers. What a killed launcher has not reported, th
 import contextlib
 import logging
 import time
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -160,12 +160,13 @@ class Runs:
         for step, metrics, at in self._folder.member(name).take_reports():
             self.log(name, step, metrics, at)
 
-    def ended(self, name: str, at: float) -> None:
+    def ended(self, name: str, at: float, said: str = "") -> None:
         """A member's workers have left it: its run ends as soon as it is scored, which another thread does.
 
         Args:
             name: of the member; of a sweep's trial only the time is noted, as `end` ends it.
             at: when, in seconds since the epoch.
+            said: why it failed, by the worker that failed first: `state.json` may not have it yet.
         """
         self._ended_at[name] = at
         if name not in self._members or name not in self._names:
@@ -175,7 +176,8 @@ class Runs:
             self._scoring = self._scoring or Backlog("scoring", self._scored)
             self._scoring.put(name)
         else:
-            self._end_failed(name, self._folder.member(name).state())
+            state = self._folder.member(name).state()
+            self._end_failed(name, replace(state, error=said or state.error))
 
     def end_scored(self) -> None:
         """End the runs of the members that are scored; returns at once."""

@@ -50,6 +50,21 @@ def require_usable(tracking: TrackingConfig) -> str | None:
         return None
 
 
+def require_there(tracking: TrackingConfig, wanted: str) -> None:
+    """Refuse to read from an SQLite database that is not there: MLflow would make an empty one.
+
+    Args:
+        tracking: its settings.
+        wanted: what is wanted of it, for the message.
+
+    Raises:
+        ConfigError: there is no such file.
+    """
+    file = database_file(tracking.uri)
+    if file is not None and not file.exists():
+        raise ConfigError(f"{wanted}, and there is no MLflow database {file}; give the tracking.uri that has it")
+
+
 def deleted(experiment: str, number: str) -> str:
     """What is said of an experiment that somebody has deleted."""
     return (

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from jobs.train import prepare_data
+from jobs.pack import prepare_data
 from platform.config.checks import ConfigError
 from platform.config.cluster import ClusterConfig
 from platform.config.sections import CheckpointConfig, Config, DataConfig, Experiment, StorageConfig

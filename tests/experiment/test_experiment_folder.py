@@ -84,13 +84,28 @@ def test_reports_that_nobody_heard_are_taken_once_and_a_torn_one_not(tmp_path: P
     member = MemberFolder(tmp_path)
     member.keep_report(10, {"train/loss": 0.5})
     member.keep_report(20, {"train/loss": 0.25})
-    with (tmp_path / "reports.jsonl").open("a") as file:
+    with (tmp_path / "metrics.jsonl").open("a") as file:
         file.write("[30, {")
     assert [(step, metrics) for step, metrics, _ in member.take_reports()] == [
         (10, {"train/loss": 0.5}),
         (20, {"train/loss": 0.25}),
     ]
     assert member.take_reports() == []
+    member.keep_report(40, {"train/loss": 0.125})
+    assert [step for step, _, _ in member.take_reports()] == [40]
+    assert [step for step, _, _ in member.series()] == [10, 20, 40]
+
+
+def test_a_launcher_killed_while_it_takes_reports_loses_and_repeats_no_line_of_the_series(tmp_path: Path):
+    member = MemberFolder(tmp_path)
+    member.keep_report(10, {"train/loss": 0.5})
+    member.take_reports()
+    before = (tmp_path / "metrics.taken").read_text()
+    member.keep_report(20, {"train/loss": 0.25})
+    member.take_reports()
+    (tmp_path / "metrics.taken").write_text(before)  # as if it had not come to that
+    assert [step for step, _, _ in member.take_reports()] == [20]
+    assert [step for step, _, _ in member.series()] == [10, 20]
 
 
 def test_a_damaged_record_is_one_line(tmp_path: Path):

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from jobs import pack as job
-from jobs.train import prepare_data
+from jobs.pack import prepare_data
 from platform.cluster.connect import connect, disconnect
 from platform.config.checks import ConfigError
 from platform.config.cluster import ClusterConfig

@@ -18,7 +18,8 @@ from platform.checkout import ROOT
 from platform.config.checks import ConfigError
 from platform.kubernetes.client import Patience
 from platform.kubernetes.follow import LOST
-from platform.kubernetes.submit import INTERRUPTED, submit
+from platform.kubernetes.submit import submit
+from platform.signals import INTERRUPTED
 from tests.kube.apiserver import TOKEN, ApiServer
 from tests.kube.apistore import ApiStore, Checks, Object
 

@@ -16,8 +16,11 @@ from platform.training.progress import COMPUTING, WAITING
 class NoRuns:
     """Takes what MLflow would be told."""
 
-    def ended(self, name: str, at: float) -> None:
-        pass
+    def __init__(self) -> None:
+        self.reasons: list[str] = []
+
+    def ended(self, name: str, at: float, said: str) -> None:
+        self.reasons.append(said)
 
 
 NO_RUNS: Any = NoRuns()
@@ -95,6 +98,8 @@ def test_a_worker_that_outlives_its_trial_by_a_second_is_not_missed_later(tmp_pa
     assert warned(made) == []
     made._take_beat(replace(beat("p003-s0", 1, ago_s=39), started=ended + 1))  # another start of it
     assert warned(made) == ["p003-s0: rank 1 on node1 has not been heard of at step 7"]
+    made._take_message(replace(message, text="failed: ShardError: train-0: 3 bytes"))
+    assert NO_RUNS.reasons == ["", "ShardError: train-0: 3 bytes"]
 
 
 def test_every_beat_is_looked_at_once():
