@@ -9,7 +9,7 @@ from dataclasses import asdict, fields
 from typing import Any
 
 from platform.config.identity import flatten
-from platform.config.sections import Config, Experiment
+from platform.config.sections import Config
 from platform.data.storage import is_remote
 
 Parameters = dict[str, Any]
@@ -75,7 +75,7 @@ def of_ensemble(config: Config, members: Iterable[Config]) -> Parameters:
 
 def of_sweep(config: Config) -> Parameters:
     """What the trials of a sweep have in common, and how the sweep chose them."""
-    swept = [str(key) for key in config.sweep.space]
+    swept = [*map(str, config.sweep.space), *(["seed"] if config.sweep.seeds > 1 else [])]
     common = {
         key: value
         for key, value in parameters(config).items()
@@ -84,14 +84,17 @@ def of_sweep(config: Config) -> Parameters:
     return common | _in_use(flatten({"sweep": asdict(config.sweep)}), set())
 
 
-def differing(experiment: Experiment) -> list[str]:
-    """The parameters by which a sweep's trials or an ensemble's members differ, the telling ones first."""
-    if experiment.config.job == "sweep":
-        return [f"point.{key}" for key in experiment.config.sweep.space]
-    each = [parameters(member) for member in experiment.members.values()]
-    common = set.intersection(*(set(values) for values in each)) if each else set()
-    keys = sorted(key for key in common if any(values[key] != each[0][key] for values in each))
-    return sorted(keys, key=lambda key: (not key.endswith(".name"), key.startswith(("seed", "order_seed"))))
+def of_trial(config: Config, sweep: Config) -> Parameters:
+    """The settings of a sweep's trial that its sweep's run has not, or has otherwise. MLflow's pages load those of
+    hundreds of trials at once."""
+    shared = of_sweep(sweep)
+    return {key: value for key, value in parameters(config).items() if key not in shared or shared[key] != value}
+
+
+def is_used(key: str, config: Config) -> bool:
+    """Whether a key, or a section, is of the settings that a training uses."""
+    section = key.partition(".")[0]
+    return section in OF_TRAINING and not any(key == each or key.startswith(f"{each}.") for each in _dropped(config))
 
 
 def ranges_apart(values: Parameters, keys: Iterable[str] | None = None) -> Parameters:

@@ -20,7 +20,7 @@ from platform.experiment.folder import FINISHED, ExperimentFolder, MemberState, 
 from platform.experiment.goodput import read_attempts
 from platform.experiment.origin import FILE as ORIGIN
 from platform.text import first_line
-from platform.tracking import parameters, run_tags
+from platform.tracking import parameters, run_tags, varied
 from platform.tracking.ends import Ends
 from platform.tracking.figures import datasets
 from platform.tracking.journal import Journal
@@ -78,13 +78,13 @@ class Runs:
         values = {
             run_tags.SWEEP: lambda: parameters.of_sweep(config),
             run_tags.ENSEMBLE: lambda: parameters.of_ensemble(config, experiment.members.values()),
-            run_tags.TRAINING: lambda: parameters.parameters(config),
+            run_tags.TRAINING: lambda: parameters.parameters(config) | varied.of_member(experiment, experiment.name),
         }[kind]()
         tags = run_tags.of_parent(experiment, parent, self._data)
         self._tracker.start(experiment.name, _whole(config), again=parent, parameters=values, tags=tags)
         self._note_inputs(parent)
         group = parent if kind == run_tags.ENSEMBLE else ""
-        shown = parameters.differing(experiment)[:SHOWN_PARAMS]
+        shown = varied.columns(experiment)[:SHOWN_PARAMS]
         self._tracker.view(View(parent, self.view_key, experiment.name, shown, group, int(time.time() * 1000)))
 
     def _end_left_open(self) -> None:
@@ -117,7 +117,8 @@ class Runs:
             return
         config = self._experiment.members[name]
         number = list(self._experiment.members).index(name)
-        self._start_child(name, config, parameters.parameters(config), number, at)
+        values = parameters.parameters(config) | varied.of_member(self._experiment, name)
+        self._start_child(name, config, values, number, at)
 
     def open(self, name: str, config: Config, params: dict[str, Any]) -> None:
         """Start or resume the run of a sweep's trial.
@@ -132,7 +133,8 @@ class Runs:
         self._record.configs[name] = asdict(config)
         self._record.reported = [each for each in self._record.reported if each != name]  # it failed in a launch before
         self._folder.note_run(self._record, name)
-        self._start_child(name, config, parameters.parameters(config) | params, len(self._record.member_runs) - 1)
+        values = parameters.of_trial(config, self._experiment.config) | params
+        self._start_child(name, config, values, len(self._record.member_runs) - 1)
 
     def _start_child(
         self, name: str, config: Config, values: parameters.Parameters, number: int, at: float | None = None

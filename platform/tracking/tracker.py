@@ -255,8 +255,10 @@ class Tracker:
         """The thread's loop: deliver batches, with growing pauses between attempts while MLflow is away."""
         replica: Replica | None = None
         pause_s = FIRST_PAUSE_S
+        entries: list[Entry] = []  # read, and not delivered: reading them again for each batch would take longer
         while not self._closing.is_set():
-            batch = _first_batch(self._journal.read(ENTRIES_PER_BATCH))
+            entries = entries or self._journal.read(ENTRIES_PER_BATCH)
+            batch = _first_batch(entries)
             if not batch:
                 self._wait_for_more()
                 continue
@@ -268,7 +270,7 @@ class Tracker:
                 self._pause(pause_s)
                 pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
                 continue
-            pause_s, self._failures = FIRST_PAUSE_S, 0
+            pause_s, self._failures, entries = FIRST_PAUSE_S, 0, entries[len(batch) :]
             runs = {entry.content.get("run") for entry in batch}
             self._note(batch[-1].number, {run: known for run, known in replica.runs.items() if run in runs})
 

@@ -16,7 +16,7 @@ from platform.evaluation.table import EnsembleScores
 from platform.experiment.folder import ExperimentFolder
 from platform.sweep.trial_store import FINISHED, STOPPED, Trial
 from platform.text import first_line
-from platform.tracking.parameters import ranges_apart
+from platform.tracking import varied
 from platform.tracking.runs import Runs
 
 AGAIN = "the same command evaluates it again"
@@ -43,8 +43,8 @@ class Results:
     views: list[int]  # evaluation.views
 
     def begin(self, runs: Runs, trial: Trial, config: Config) -> None:
-        """Open the MLflow run of a trial, with its values as `point.KEY`; of a range as `point.KEY.min` and `.max`."""
-        runs.open(trial.name, config, ranges_apart({f"point.{key}": value for key, value in trial.values.items()}))
+        """Open the MLflow run of a trial, with its values as `changed.KEY`; of a range as `changed.KEY.min`, `.max`."""
+        runs.open(trial.name, config, varied.of_point(trial.values))
 
     def scored(self, trial: Trial) -> Scored:
         """Its figures; never raises: one trial's damaged files are not the sweep's end."""

@@ -225,6 +225,7 @@ def _check_runs(sweep: Sweep, trials: dict[str, Trial], finalist: str) -> None:
     """In MLflow: each trial once, ended as what it was, with its settings and every point of its curves once."""
     parent, runs = sweep.runs()
     assert parent.info.status == "FINISHED"
+    assert parent.data.params["model.width"] == "0.1"
     assert {"report.html", "ranking.md", "ranking.csv", "curves.png"} <= sweep.artifacts(parent, "report")
     assert parent.data.metrics["trials/finished"] + parent.data.metrics["trials/stopped"] == 5
     assert parent.data.metrics["best/seeds"] == 2
@@ -234,10 +235,10 @@ def _check_runs(sweep: Sweep, trials: dict[str, Trial], finalist: str) -> None:
         data = runs[name].data
         assert runs[name].info.status == "FINISHED"
         assert data.tags["outcome"] == (FINISHED if trial.state == FINISHED else STOPPED_EARLY)
-        assert float(data.params["point.optim.lr"]) == float(data.params["optim.lr"]) == trial.values["optim.lr"]
-        assert data.params["point.sampling"] == trial.values["sampling"]
+        assert float(data.params["changed.optim.lr"]) == float(data.params["optim.lr"]) == trial.values["optim.lr"]
+        assert data.params["changed.sampling"] == trial.values["sampling"]
         assert data.params["seed"] == str(trial.seed)
-        assert data.params["model.width"] == "0.1"
+        assert "model.width" not in data.params  # which all trials share
         if trial.state == STOPPED:
             assert data.tags["reason"].startswith("by asha, as number ")
             assert not [key for key in data.metrics if key.startswith("accuracy/")]

@@ -5,8 +5,8 @@ from dataclasses import asdict, replace
 import pytest
 
 from platform.config.identity import flatten
-from platform.config.sections import Config, Experiment, SamplingConfig
-from platform.tracking.parameters import UNUSED, differing, of_ensemble, of_sweep, parameters, ranges_apart
+from platform.config.sections import Config, SamplingConfig
+from platform.tracking.parameters import UNUSED, of_ensemble, of_sweep, of_trial, parameters, ranges_apart
 
 
 @pytest.fixture
@@ -38,11 +38,13 @@ def test_ranges_are_numbers(config: Config):
     assert (found["cluster.workers.min"], found["cluster.workers.max"]) == (2, 8)
     assert "sampling.area" not in found
     assert found["evaluation.views"] == [1, 10, 144]
-    assert ranges_apart({"point.sampling.area": [0.08, 0.5], "point.sampling": "plain", "point.x": [1, 2, 3]}) == {
-        "point.sampling.area.min": 0.08,
-        "point.sampling.area.max": 0.5,
-        "point.sampling": "plain",
-        "point.x": [1, 2, 3],
+    assert ranges_apart(
+        {"changed.sampling.area": [0.08, 0.5], "changed.sampling": "plain", "changed.x": [1, 2, 3]}
+    ) == {
+        "changed.sampling.area.min": 0.08,
+        "changed.sampling.area.max": 0.5,
+        "changed.sampling": "plain",
+        "changed.x": [1, 2, 3],
     }
 
 
@@ -74,7 +76,6 @@ def test_the_parent_of_an_ensemble_has_what_its_members_share(config: Config):
     assert not {"order_seed", "sampling.name"} & found.keys()
     assert found["sampling.method"] == "area_aspect"
     assert found["ensemble.members.two"] == ["order_seed=2", "sampling=photometric"]
-    assert differing(Experiment(config, {"one": one, "two": two})) == ["sampling.name", "order_seed"]
 
 
 def test_the_parent_of_a_sweep_has_the_search_and_none_of_what_is_swept(config: Config):
@@ -85,4 +86,16 @@ def test_the_parent_of_a_sweep_has_the_search_and_none_of_what_is_swept(config: 
     assert found["sweep.search"] == "grid"
     assert "sweep.reduction" not in found
     assert found["optim.momentum"] == 0.9
-    assert differing(Experiment(config, {})) == ["point.optim.lr", "point.sampling"]
+    assert found["seed"] == 0
+    config.sweep.seeds = 2
+    assert "seed" not in of_sweep(config)
+
+
+def test_a_trial_has_what_its_sweep_has_not_or_has_otherwise(config: Config):
+    config.job, config.sweep.space = "sweep", {"optim.lr": {"low": 0.01, "high": 0.1}, "sampling": ["plain"]}
+    trial = replace(config, optim=replace(config.optim, lr=0.05, momentum=0.8), seed=3)
+    found = of_trial(trial, config)
+    assert (found["optim.lr"], found["optim.momentum"], found["seed"]) == (0.05, 0.8, 3)
+    assert not {"optim.name", "training.batch_size", "checkchanged.keep"} & found.keys()
+    whole = {key: value for key, value in (of_sweep(config) | found).items() if not key.startswith("sweep.")}
+    assert whole == parameters(trial)

@@ -1,0 +1,76 @@
+"""By what the runs of one experiment differ, as parameters that MLflow's pages find first.
+
+In: an experiment. Out: `changed.KEY` -> value, with the keys as somebody wrote them: what is swept, the overrides of an
+ensemble's members, those of a single training's command line. MLflow's pages that compare runs open on the parameters
+whose names sort first, and no setting sorts before these.
+"""
+
+from collections.abc import Iterable
+from typing import Any
+
+import yaml
+
+from platform.config.sections import Config, Experiment
+from platform.overrides import is_of_section, key_of, value_of
+from platform.tracking.parameters import Parameters, is_used, parameters, ranges_apart
+
+PREFIX = "changed."
+LAST = ("order_seed", "seed")  # say least
+
+
+def of_point(values: dict[str, Any]) -> Parameters:
+    """Of a sweep's trial: its values in the search space."""
+    return ranges_apart({f"{PREFIX}{key}": value for key, value in values.items()})
+
+
+def of_member(experiment: Experiment, name: str) -> Parameters:
+    """Of an ensemble's member: the value of each key that any of its members overrides; of a single training: the
+    settings that its command line overrides."""
+    members = experiment.config.ensemble.members
+    if not members:
+        own = {
+            key_of(each): value_of(each)
+            for each in experiment.overrides
+            if is_used(key_of(each), experiment.config) and not is_of_section(each, "tracking")
+        }
+        return ranges_apart({f"{PREFIX}{key}": _read(value) for key, value in own.items()})
+    written = {key_of(each): value_of(each) for each in members.get(name, [])}
+    found = {}
+    for key in _keys(members.values()):
+        value = _read(written[key]) if key in written else _shared(experiment, experiment.members[name], key)
+        found |= {} if value is None else {f"{PREFIX}{key}": value}
+    return ranges_apart(found)
+
+
+def columns(experiment: Experiment) -> list[str]:
+    """The names of these parameters, the telling ones first."""
+    if experiment.config.job == "sweep":
+        values = {key: _any_value(space) for key, space in experiment.config.sweep.space.items()}
+        return list(of_point(values))
+    names = {key: None for name in experiment.members for key in of_member(experiment, name)}
+    return sorted(names, key=lambda key: key.removeprefix(PREFIX) in LAST)
+
+
+def _keys(members: Iterable[list[str]]) -> list[str]:
+    return list({key_of(each): None for overrides in members for each in overrides})
+
+
+def _shared(experiment: Experiment, config: Config, key: str) -> Any:
+    """What a member has that does not override the key; None: nothing that is a parameter."""
+    values = parameters(config)
+    pair = [values[f"{key}.{end}"] for end in ("min", "max") if f"{key}.{end}" in values]
+    return experiment.choices.get(key, values.get(key, pair or None))
+
+
+def _any_value(space: Any) -> Any:
+    """One of those that are swept: whether they are ranges is what counts."""
+    choices = space.get("choices") if isinstance(space, dict) else space
+    return choices[0] if isinstance(choices, list | tuple) and choices else None
+
+
+def _read(value: str) -> Any:
+    """As what it is: numbers and lists of an override are written as in YAML."""
+    try:
+        return yaml.safe_load(value)
+    except yaml.YAMLError:
+        return value
