@@ -4,7 +4,7 @@ predict, serve."""
 from dataclasses import dataclass, field
 from typing import Any
 
-from platform.config.checks import require, require_at_least, require_choice, require_views, seal
+from platform.config.checks import VIEW_COUNTS, require, require_at_least, require_choice, require_views, seal
 
 PACK_ACTIONS = ("write", "verify", "index")
 
@@ -227,7 +227,8 @@ class ServeConfig:
     """How `job=serve` answers over HTTP, and with which model."""
 
     model: str | None = None  # as predict.model
-    views: int | None = None  # as predict.views
+    views: int | None = None  # as predict.views; a request may ask for another number
+    max_views: int = 144  # that a request may ask for: 144 views of an image take 14 times as long as 10
     host: str = "127.0.0.1"  # address it listens on; 0.0.0.0: every machine that reaches this one may ask
     port: int = 8000  # 0: any free one
     replicas: int = 1  # processes with the model, each with cluster.cpus_per_worker CPUs and a GPU if there are any
@@ -240,6 +241,8 @@ class ServeConfig:
     def __post_init__(self) -> None:
         seal(self, "serve.")
         require_views("serve.views", self.views)
+        choices = ", ".join(map(str, VIEW_COUNTS))
+        require(self.max_views in VIEW_COUNTS, f"serve.max_views is {self.max_views}; give one of {choices}")
         require(0 <= self.port <= 65535, f"serve.port is {self.port}; give 1 to 65535, or 0 for any free one")
         for key in ("replicas", "batch", "max_waiting"):
             require_at_least(f"serve.{key}", getattr(self, key), 1)

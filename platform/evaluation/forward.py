@@ -17,24 +17,22 @@ def view_probabilities(
     *,
     mirror: bool,
     dtype: torch.dtype = torch.float32,
-    memory_format: torch.memory_format = torch.channels_last,
 ) -> Tensor:
     """Softmax probabilities of all views of some images, `[N, V, K]` float32, on the network's device.
 
     Args:
-        network: images `[N, 3, H, W]` -> logits `[N, K]`; not in training.
+        network: images `[N, 3, H, W]`, in channels_last, -> logits `[N, K]`; not in training.
         normalise: uint8 `[N, H, W, 3]` -> the network's input, on its device.
         crops: uint8 `[N, U, H, W, 3]` as `render` makes them, on any device.
         views: 1, 10 or 144.
         mirror: whether mirror images are views; without them each crop stands for its mirror image, too.
         dtype: of matrix products and convolutions; float32: without autocast.
-        memory_format: of the network's input.
     """
     n, rendered = crops.shape[:2]
     views_NV = normalise(crops.flatten(0, 1)).unflatten(0, (n, rendered))
     if mirror:
         views_NV = with_mirrors(views_NV, views)
-    flat = views_NV.flatten(0, 1).contiguous(memory_format=memory_format)
+    flat = views_NV.flatten(0, 1).contiguous(memory_format=torch.channels_last)
     with torch.autocast(flat.device.type, dtype, enabled=dtype != torch.float32):
         logits = network(flat)
     probs = logits.float().softmax(-1).unflatten(0, (n, -1))

@@ -54,7 +54,7 @@ class Classifier:
         self.device = device
         self._networks = [networks[name] for name in self.members]
         self._threads = ThreadPoolExecutor(max(1, torch.get_num_threads()), "decode")  # each keeps its decoder
-        self._normalise = Normaliser(description.mean, description.std, device, torch.contiguous_format)
+        self._normalise = Normaliser(description.mean, description.std, device)
 
     @classmethod
     def load(cls, folder: Path, device: str = "cpu") -> Self:
@@ -109,12 +109,5 @@ class Classifier:
     def _probabilities(self, crops: Tensor, views: int) -> Iterator[NDArray[np.float32]]:
         """Each member's mean over views, `[N, K]`."""
         for network in self._networks:
-            probs_NVK = view_probabilities(
-                network,
-                self._normalise,
-                crops,
-                views,
-                mirror=self.description.mirror,
-                memory_format=torch.contiguous_format,  # in which the programs were exported
-            )
+            probs_NVK = view_probabilities(network, self._normalise, crops, views, mirror=self.description.mirror)
             yield probs_NVK.mean(1).cpu().numpy()

@@ -23,7 +23,7 @@ class Description:
     mean: list[float]  # per channel, of values 0..1
     std: list[float]  # per channel, too
     mirror: bool  # whether a mirror image is of the same class, and so a view
-    views: int  # of each image, unless somebody asks for another number
+    views: int  # of each image, unless somebody asks for another number: as many as were evaluated, but not 144
     named: bool = True  # false: nobody named the classes, and `classes` are their numbers
     experiment: str = ""
     data_digest: dict[str, str] = field(default_factory=dict)  # split -> samples, shards and their digest
@@ -41,6 +41,7 @@ class Description:
         found = {
             "experiment": self.experiment,
             "members": ", ".join(self.members),
+            "views": f"{self.views} of each image, unless the parameter views says 1, 10 or 144",
             "data": "; ".join(f"{split}: {what}" for split, what in self.data_digest.items()),
             "class names": "of the data" if self.named else "numbers: the data has no names",
             "commit": self.commit or "",

@@ -14,7 +14,8 @@ from platform.export import ExportError
 from platform.export.program import load_program
 
 TOLERANCE = 1e-4  # of logits, by their largest: both are sums in float32, which may differ in their order
-BATCHES = (1, 2, 5)  # of the check; the export is made with two images
+# Batches of the check, in the formats that images may have; the export is made with two images.
+BATCHES = ((1, torch.channels_last), (2, torch.contiguous_format), (5, torch.channels_last))
 
 
 def write_program(network: nn.Module, image_size: int, path: Path) -> float:
@@ -52,8 +53,8 @@ def _checked(network: nn.Module, program: Callable[[Tensor], Tensor], image_size
     largest = 0.0
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        for images in BATCHES:
-            noise = torch.randn(images, 3, image_size, image_size)
+        for images, memory_format in BATCHES:
+            noise = torch.randn(images, 3, image_size, image_size).contiguous(memory_format=memory_format)
             expected, found = network(noise), program(noise)
             scale = expected.abs().max().clamp(min=1)
             largest = max(largest, float((found - expected).abs().max() / scale))

@@ -73,6 +73,7 @@ def served(
         name=model.title,
         folder=model.folder,
         views=views,
+        max_views=max(views, config.max_views),
         device=device,
         max_waiting=-(-config.max_waiting // config.replicas),
         max_body=round(config.max_body_mb * 1e6),

@@ -18,6 +18,7 @@ from typing import Any
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
 
+from platform.evaluation.views import RENDERED
 from platform.export.classifier import Classifier
 from platform.prediction.rows import Opinions, opinions_of
 from platform.serving.bodies import Refusal, image_in, read_body
@@ -40,14 +41,23 @@ class Settings:
 
     name: str  # of the model, for people
     folder: Path  # of the model
-    views: int
+    views: int  # of each image, where a request does not say
+    max_views: int  # that a request may ask for
     device: str
     max_waiting: int
     max_body: int  # bytes
     timeout_s: float
 
 
-Asked = tuple[bytes, int]  # bytes of an image file, number of classes
+@dataclass(frozen=True)
+class Asked:
+    """An image file, how many views of it are averaged, and how many classes are answered."""
+
+    image: bytes
+    views: int
+    top_k: int
+
+
 Answer = Opinions | str  # or why the image cannot be read
 
 
@@ -129,7 +139,7 @@ class Service:
 
     async def _predict(self, request: Request) -> Response:
         """Classes of the image in the body."""
-        top_k = self._top_k(request)
+        top_k, views = self._top_k(request), self._views(request)
         if self._waiting >= self._settings.max_waiting:
             again_s = math.ceil(self._waiting * self._seconds_per_image)
             raise Refusal(
@@ -141,12 +151,12 @@ class Service:
         try:
             body = await self._in_time(self._body(request), 408, "the body did not come")
             image = image_in(body, request.headers.get("content-type", ""))
-            said = await self._in_time(self._together((image, top_k)), 503, "there was no answer")
+            said = await self._in_time(self._together(Asked(image, views, top_k)), 503, "there was no answer")
         finally:
             self._waiting -= 1
         if isinstance(said, str):
             raise Refusal(400, f"the image cannot be read: {said}")
-        return JSONResponse(self._answer(said))
+        return JSONResponse(self._answer(said, views))
 
     def _top_k(self, request: Request) -> int:
         given, classes = request.query_params.get("top_k", ""), len(self._classifier.classes)
@@ -154,6 +164,15 @@ class Service:
             return min(TOP_K, classes)
         if not given.isdecimal() or not 1 <= int(given) <= classes:
             raise Refusal(400, f"top_k is {given[:20]!r}; give 1 to {classes}, the number of classes")
+        return int(given)
+
+    def _views(self, request: Request) -> int:
+        given, most = request.query_params.get("views", ""), self._settings.max_views
+        if not given:
+            return self._settings.views
+        answered = [str(views) for views in RENDERED if views <= most]
+        if given not in answered:
+            raise Refusal(400, f"views is {given[:20]!r}; give {' or '.join(answered)}")
         return int(given)
 
     async def _body(self, request: Request) -> bytes:
@@ -166,13 +185,13 @@ class Service:
             reason = f"{failed} within {self._settings.timeout_s:g} s (serve.timeout_s)"
             raise Refusal(status, reason, retry_after_s=1 if status == 503 else None) from None
 
-    def _answer(self, said: Opinions) -> dict[str, Any]:
+    def _answer(self, said: Opinions, views: int) -> dict[str, Any]:
         members = self._classifier.members
         return {
             "classes": [_json(opinion) for opinion in said.top],
             "members": {name: _json(each) for name, each in zip(members, said.members, strict=True)},
             "disagreement": round(said.disagreement, 4),
-            "views": self._settings.views,
+            "views": views,
             "model": self._settings.name,
         }
 
@@ -184,15 +203,24 @@ class Service:
         return await asyncio.get_running_loop().run_in_executor(self._thread, self._classified, asked)
 
     def _classified(self, asked: list[Asked]) -> list[Answer]:
+        """The answers in their order; images of the same number of views are one batch."""
+        answers: dict[int, Answer] = {}
+        for views in sorted({each.views for each in asked}):
+            places = [place for place, each in enumerate(asked) if each.views == views]
+            answers |= zip(places, self._batch([asked[place] for place in places], views), strict=True)
+        return [answers[place] for place in range(len(asked))]
+
+    def _batch(self, asked: list[Asked], views: int) -> list[Answer]:
         began = time.monotonic()
-        found = self._classifier.predict([image for image, _ in asked], self._settings.views)
+        found = self._classifier.predict([each.image for each in asked], views)
         self._seconds_per_image = (time.monotonic() - began) / len(asked)
         self._images, self._batches = self._images + len(asked), self._batches + 1
+        about = self._classifier.description
         return [
-            error
-            if error is not None
-            else opinions_of(found.probs_NK[place], found.members_MNK[:, place], self._classifier.description, top_k)
-            for place, ((_, top_k), error) in enumerate(zip(asked, found.errors, strict=True))
+            opinions_of(found.probs_NK[place], found.members_MNK[:, place], about, each.top_k)
+            if error is None
+            else error
+            for place, (each, error) in enumerate(zip(asked, found.errors, strict=True))
         ]
 
 

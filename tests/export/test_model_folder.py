@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +21,7 @@ from platform.export import ExportError
 from platform.export import folder as folders
 from platform.export.classifier import Classifier
 from platform.export.description import Description
-from platform.export.folder import export_ensemble, export_member
+from platform.export.folder import export_ensemble, export_member, member_description
 from platform.files import remove_unfinished
 from tests.export.exported import CLASSES, network
 
@@ -168,6 +169,16 @@ def test_what_is_there_is_not_made_again_until_it_should_say_something_else(
     ensemble = (runs / "model" / "MLmodel").stat().st_mtime_ns
     export_ensemble({name: runs / "members" / name / "model" for name in ("m1", "m2")}, runs / "model")
     assert (runs / "model" / "MLmodel").stat().st_mtime_ns == ensemble
+
+
+@pytest.mark.parametrize(("evaluated", "usual"), [([1], 1), ([1, 10], 10), ([1, 10, 144], 10), ([144], 10)])
+def test_as_many_views_are_usual_as_were_evaluated_but_not_144(
+    runs: Path, config: Config, digits: Index, evaluated: list[int], usual: int
+) -> None:
+    settings = replace(config, evaluation=replace(config.evaluation, views=evaluated))
+    found = member_description("m1", settings, MemberFolder(runs / "members" / "m1"), digits)
+    assert found.views == usual
+    assert found.metadata()["views"] == f"{usual} of each image, unless the parameter views says 1, 10 or 144"
 
 
 def test_the_ensemble_shares_its_members_files(runs: Path) -> None:

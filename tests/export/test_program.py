@@ -51,6 +51,12 @@ def test_the_program_of_a_network_takes_batches_of_any_size(written: Path) -> No
         noise = torch.randn(images, 3, 32, 32)
         with torch.inference_mode():
             torch.testing.assert_close(program(noise), model(noise), rtol=1e-5, atol=1e-5)
+            fast = noise.contiguous(memory_format=torch.channels_last)
+            torch.testing.assert_close(program(fast), model(fast), rtol=1e-6, atol=1e-6)
+    assert isinstance(program, nn.Module)
+    kernels = [each for each in program.parameters() if each.dim() == 4 and each.shape[1] > 1 and each.shape[2] > 1]
+    assert kernels
+    assert all(each.is_contiguous(memory_format=torch.channels_last) for each in kernels)
 
 
 def test_rewriting_alone_does_not_spoil_a_program(written: Path, tmp_path: Path) -> None:

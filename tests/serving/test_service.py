@@ -10,8 +10,10 @@ import pytest
 from starlette.requests import Request
 from starlette.responses import Response
 
-from platform.serving.service import Service, Settings
-from tests.prediction.colours import picture, write_model
+from platform.export.classifier import Classifier
+from platform.prediction.rows import Opinions
+from platform.serving.service import Asked, Service, Settings
+from tests.prediction.colours import CLASSES, picture, write_model
 
 pytestmark = pytest.mark.slow  # exporting and loading programs takes seconds
 MOST = 100_000
@@ -20,7 +22,7 @@ MOST = 100_000
 @pytest.fixture(scope="module")
 def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
     folder = write_model(tmp_path_factory.mktemp("colours") / "model")
-    return Settings("colours", folder, 1, "cpu", 8, MOST, 30.0)
+    return Settings("colours", folder, 1, 10, "cpu", 8, MOST, 30.0)
 
 
 @pytest.fixture(scope="module")
@@ -89,6 +91,23 @@ def test_an_image_gets_its_classes_and_the_members_opinions(ask: Run):
     assert [each["class"] for each in content(response)["classes"]] == ["blue"]
 
 
+def test_a_request_may_ask_for_more_views_and_those_of_other_requests_stay(ask: Run, loop: asyncio.Runner):
+    answers = ask(*[request(picture("red"), query=query) for query in ("views=10", "views=1&top_k=1", "")])
+    assert [content(answer)["views"] for answer in answers] == [10, 1, 1]
+    assert [len(content(answer)["classes"]) for answer in answers] == [3, 1, 3]
+
+
+def test_images_of_several_numbers_of_views_are_answered_in_their_order(settings: Settings):
+    asked = [Asked(picture(colour), views, 3) for colour, views in zip(CLASSES * 2, (10, 1, 10, 1, 1, 10), strict=True)]
+    service = Service(settings)
+    answers = service._classified([*asked, Asked(b"torn", 1, 3)])
+    assert [isinstance(answer, str) or answer.top[0].name for answer in answers] == [*CLASSES * 2, True]
+    alone = Classifier.load(settings.folder).predict([each.image for each in asked[:1]], views=10)
+    assert isinstance(answers[0], Opinions)
+    assert answers[0].top[0].probability == pytest.approx(float(alone.probs_NK.max()), abs=1e-6)
+    assert (service._images, service._batches) == (7, 2)
+
+
 def test_beyond_the_limit_requests_are_sent_away_with_when_to_come_again(ask: Run):
     answers = ask(*[request(picture("red")) for _ in range(5)], request(path="/health", method="GET"), max_waiting=2)
     assert [answer.status_code for answer in answers] == [200, 200, 503, 503, 503, 200]
@@ -116,6 +135,8 @@ def test_those_that_were_refused_or_failed_do_not_count_as_waiting(ask: Run, loo
         (request(bytes(MOST + 1), length=False), 413, "at most 100,000 are taken"),
         (request(picture("red"), query="top_k=4"), 400, "top_k is '4'; give 1 to 3"),
         (request(picture("red"), query="top_k=x"), 400, "top_k is 'x'; give 1 to 3"),
+        (request(picture("red"), query="views=7"), 400, "views is '7'; give 1 or 10"),
+        (request(picture("red"), query="views=144"), 400, "views is '144'; give 1 or 10"),
         (request(method="GET"), 405, "GET is not answered here; use POST"),
         (request(path="/nowhere"), 404, "there is no such address; there are /, /health, /predict"),
     ],
