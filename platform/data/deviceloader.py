@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from platform.data.decode import Box, CorruptImage, EncodedImage, new_decoder
-from platform.data.loader import Batch, TrainLoader
+from platform.data.loader import Batch, Part, TrainLoader
 from platform.data.reader import Sample
 from platform.data.sampling import Crop
 
@@ -28,8 +28,8 @@ class DeviceTrainLoader(TrainLoader):
         super().__init__(*args, **(options | {"threads": BATCHES_AT_ONCE, "pin": device.type == "cuda"}), device=device)
         self._thread = threading.local()
 
-    def _submit(self, batch: Batch) -> list[Future[list[str]]]:
-        return [self._pool.submit(self._fill, batch, list(range(len(batch.ids_N))))]
+    def _submit(self, batch: Batch) -> list[Future[Part]]:
+        return [self._pool.submit(self._timed_fill, batch, list(range(len(batch.ids_N))))]
 
     def _fill(self, batch: Batch, places: list[int]) -> list[str]:
         errors: list[str] = []

@@ -83,6 +83,14 @@ class CorruptCount:
             )
 
 
+@dataclass(frozen=True)
+class Part:
+    """Samples of a batch that a thread has decoded."""
+
+    errors: list[str]  # messages of those that cannot be
+    seconds: float  # by the loader's clock
+
+
 # What a decoding thread does with one sample: fill images[place] of the batch, given the encoded image.
 Render = Callable[[Batch, int, EncodedImage], None]
 
@@ -125,6 +133,13 @@ class Loader:
         self._device = device
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="decode")
         self.corrupt = CorruptCount(max_corrupt)
+        self.clock = time.thread_time  # of decoding: without waiting for shards or for a core
+        self.decode_s = 0.0  # of the threads together, for the batches that were handed out
+
+    @property
+    def threads(self) -> int:
+        """How many threads decode."""
+        return self._threads
 
     def batches(self, requests: Iterable[Batch]) -> Iterator[Batch]:
         """Fill each batch made by `request`, and yield them in order.
@@ -132,7 +147,7 @@ class Loader:
         Raises:
             ShardError: a shard is missing or torn, a label impossible, or too many samples are corrupt.
         """
-        waiting: deque[tuple[Batch, list[Future[list[str]]]]] = deque()
+        waiting: deque[tuple[Batch, list[Future[Part]]]] = deque()
         requests = iter(requests)
         for batch in requests:
             waiting.append((batch, self._submit(batch)))
@@ -165,16 +180,23 @@ class Loader:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _submit(self, batch: Batch) -> list[Future[list[str]]]:
+    def _submit(self, batch: Batch) -> list[Future[Part]]:
         """Cut the batch into about three parts a thread: enough to balance, few enough to be cheap."""
         parts = np.array_split(np.arange(len(batch.ids_N)), min(len(batch.ids_N), 3 * self._threads))
-        return [self._pool.submit(self._fill, batch, part.tolist()) for part in parts]
+        return [self._pool.submit(self._timed_fill, batch, part.tolist()) for part in parts]
 
-    def _finish(self, batch: Batch, parts: list[Future[list[str]]]) -> Batch:
+    def _finish(self, batch: Batch, parts: list[Future[Part]]) -> Batch:
         for part in parts:
-            for error in part.result():
+            done = part.result()
+            self.decode_s += done.seconds
+            for error in done.errors:
                 self.corrupt.add(error)
         return batch
+
+    def _timed_fill(self, batch: Batch, places: list[int]) -> Part:
+        began = self.clock()
+        errors = self._fill(batch, places)
+        return Part(errors, self.clock() - began)
 
     def _fill(self, batch: Batch, places: list[int]) -> list[str]:
         """Decode the samples at `places`; the messages of those that cannot be."""

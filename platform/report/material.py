@@ -17,6 +17,7 @@ from platform.evaluation.images import ImageResults, read_images
 from platform.evaluation.table import EnsembleScores
 from platform.experiment.folder import ExperimentFolder
 from platform.experiment.goodput import Attempt, read_attempts
+from platform.report.budget import Series
 from platform.report.colours import Lines, lines_of
 from platform.report.section import Absent
 from platform.text import first_line
@@ -75,6 +76,11 @@ class Material:
     def curves(self) -> dict[str, list[EvaluationPoint]]:
         """Member -> its evaluations during training."""
         return {name: learning_curve.read(self._path(name)) for name in self.members}
+
+    @property
+    def series(self) -> dict[str, Series]:
+        """Member -> the metrics of its log steps, which may be large."""
+        return {name: self.folder.member(name).series() for name in self.members}
 
     @functools.cached_property
     def attempts(self) -> dict[str, Sequence[Attempt]]:

@@ -74,7 +74,7 @@ PARTS: dict[str, tuple[str, Part]] = {  # anchor -> title and function, in the p
     "hardest": (hardest.TITLE, _hardest),
     "crops": (crops.TITLE, lambda of: crops.section(of.images_of("train"), of.members)),
     "timeline": (timeline.TITLE, lambda of: timeline.section(of.attempts)),
-    "steps": (steps.TITLE, lambda of: steps.section(of.curves, of.batch_sizes)),
+    "steps": (steps.TITLE, lambda of: steps.section(of.series, of.curves, of.batch_sizes)),
 }
 
 

@@ -19,6 +19,8 @@ COUNTERS = (
     "time/repeated_s",
     "time/evaluation_s",
     "time/idle_s",
+    "step/exchange_ms",
+    "step/checkpoint_ms",
 )
 
 FIRST = ("val/top1", "train/top1", "train/loss")  # of metrics logged together

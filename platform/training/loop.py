@@ -1,5 +1,6 @@
 """The training of one member on one worker: batches in, averaged weights out, reports and checkpoints on the way."""
 
+import time
 import traceback
 from collections.abc import Callable
 from pathlib import Path
@@ -31,6 +32,8 @@ from platform.training.progress import COMPUTING, EVALUATING, WAITING, Progress
 from platform.training.saver import Saver
 from platform.training.state import TrainingState
 from platform.training.step import StepConfig, StepResult, autocast_dtype, train_step
+from platform.training.step_parts import LOGGING, REST, WAIT
+from platform.training.step_time import StepTimer
 from platform.training.timetable import Timetable
 from platform.training.validation import evaluate
 from platform.training.worker import Worker
@@ -84,7 +87,8 @@ def train(
     average = WeightAverage(module, cfg.training, order.steps_per_epoch, last_step)
     state = TrainingState(module, optimizer, average)
     checkpoints = Checkpoints(folder / "checkpoints", cfg.checkpoint, cfg.storage, copy_to)
-    saver = Saver(cfg.checkpoint, worker, checkpoints, state, progress)
+    timer = StepTimer.on(worker.device)
+    saver = Saver(cfg.checkpoint, worker, checkpoints, state, progress, timer)
     step = saver.restore()
     model = _replicated(module, worker)
     pixels = Pixels(cfg.data, worker.device, channels_last=cfg.training.channels_last)
@@ -99,14 +103,19 @@ def train(
 
     def evaluate_and_save() -> None:
         progress.at(step, EVALUATING)
+        timer.mark(REST)
+        began = time.monotonic()
         rates = evaluate(averaged.after(step), predict_cfg, validation_split, worker, pixels, dtype, progress).rates()
-        report(step, {f"val/{name}": value for name, value in rates.items()})
+        took = {"step/evaluation_s": time.monotonic() - began}  # a log step came before, which waited for the device
+        report(step, {f"val/{name}": value for name, value in rates.items()} | took)
+        timer.leave_out()
         saver.save_if_due(step, meter, rates["top1"], log_step=True, last=step == last_step)
         if on_evaluation and step < last_step and worker.rank == 0:
             with progress.excused():
                 on_evaluation()
         meet(worker, progress.moved)  # rank 0 may have waited for a copy of its checkpoint, or in on_evaluation
         meter.restart_clock()
+        timer.leave_out()
 
     with checkpoints, loader, _sample_log(folder, worker, wanted=cfg.loader.log_samples) as samples:
         progress.restored(step, lambda: samples_of(order, progress.step, worker))
@@ -114,7 +123,9 @@ def train(
             # It was killed between the checkpoint and the evaluation, before which there is a log step otherwise.
             report(step, {"train/epoch": step / order.steps_per_epoch, "progress": step / last_step})
             evaluate_and_save()
+        timer.begin()
         for batch in loader.steps(step, last_step):
+            timer.mark(WAIT)
             progress.at(step, COMPUTING)
             samples.add(step, batch.ids_N)
             torch.manual_seed(draws.key(cfg.seed, cfg.order_seed, step, worker.rank))  # of what draws besides dropout
@@ -122,17 +133,19 @@ def train(
             for group in optimizer.param_groups:
                 group["lr"] = lr
             module.train()
-            result = _train_step(model, state, batch, pixels, step_cfg, dtype, worker)
+            result = _train_step(model, state, batch, pixels, step_cfg, dtype, worker, timer)
             average.update(module, step)
             meter.add(result, step)
             step += 1
             if timetable.is_log_step(step):
-                metrics = meter.read(step, last_step, loader)  # sync point
-                report(step, metrics | {"train/lr": lr, "train/epoch": step / order.steps_per_epoch})
+                with timer.apart(LOGGING):
+                    metrics = meter.read(step, last_step, loader, timer)  # sync point
+                    report(step, metrics | {"train/lr": lr, "train/epoch": step / order.steps_per_epoch})
             saver.save_if_due(step, meter, log_step=timetable.is_log_step(step))  # sync point, where it saves
             if timetable.evaluates(step):
                 evaluate_and_save()  # sync point
             progress.at(step, WAITING)
+            timer.begin()
     return averaged.after(step)
 
 
@@ -148,6 +161,7 @@ def _train_step(
     cfg: StepConfig,
     dtype: torch.dtype,
     worker: Worker,
+    timer: StepTimer,
 ) -> StepResult:
     """One step.
 
@@ -155,7 +169,7 @@ def _train_step(
         OutOfMemory: of the GPU, with what would fit.
     """
     try:
-        return train_step(model, state.optimizer, batch, pixels, cfg, dtype, world=worker.world)
+        return train_step(model, state.optimizer, batch, pixels, cfg, dtype, world=worker.world, timer=timer)
     except torch.OutOfMemoryError as error:
         traceback.clear_frames(error.__traceback__)  # of what the step had in memory
         raise OutOfMemory(memory.advice(state.module, state.optimizer, batch, pixels, cfg, dtype)) from error

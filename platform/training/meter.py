@@ -13,6 +13,8 @@ from platform.config.sections import TrainingConfig
 from platform.data.loader import TrainLoader
 from platform.data.order import Order
 from platform.training.step import StepResult
+from platform.training.step_parts import DECODE, PARTS
+from platform.training.step_time import StepTimer
 from platform.training.worker import Worker
 
 NAMED_SAMPLES = 8
@@ -36,7 +38,7 @@ class Meter:
     def __init__(self, training: TrainingConfig, lr: float, worker: Worker, order: Order, start_step: int) -> None:
         self._training, self._lr, self._worker, self._order = training, lr, worker, order
         self._last_step = start_step
-        self._waited_s = 0.0
+        self._waited_s = self._decode_s = 0.0
         self._sums = torch.zeros(4, device=worker.device)
         self._bad_steps = 0  # left out since the last log step
         self._bad_in_a_row = 0
@@ -100,7 +102,7 @@ class Meter:
             dist.all_gather_object(all_found, found if bool(self._own_loss_is_bad) else None)
         return "; ".join(each for each in all_found if each) or "in the gradient, on every rank"
 
-    def read(self, step: int, total_steps: int, loader: TrainLoader) -> dict[str, float]:
+    def read(self, step: int, total_steps: int, loader: TrainLoader, timer: StepTimer) -> dict[str, float]:
         """The metrics of a log step: means since the last one over all workers; of the data, sums over them.
 
         Every worker calls this at the same step.
@@ -109,6 +111,7 @@ class Meter:
             step: global steps done.
             total_steps: of the whole run.
             loader: knows how long it was waited for, and what it could not read.
+            timer: knows what the steps' time went into.
 
         Raises:
             NonFiniteLoss: a step since the last one was bad.
@@ -116,7 +119,7 @@ class Meter:
         self.check_finite()
         elapsed = time.monotonic() - self._since
         waited = (loader.waited_s - self._waited_s) / elapsed
-        counts = loader.counts() | {"data/wait_share": waited / self._worker.world}
+        counts = loader.counts() | {"data/wait_share": waited / self._worker.world} | self._parts(step, loader, timer)
         sums = torch.cat([self._sums, torch.tensor(list(counts.values()), device=self._sums.device)])
         if self._worker.world > 1:
             dist.all_reduce(sums)
@@ -129,7 +132,7 @@ class Meter:
         self._sums.zero_()
         self._bad_steps = 0
         self._last_step = step
-        self._waited_s = loader.waited_s
+        self._waited_s, self._decode_s = loader.waited_s, loader.decode_s
         self.restart_clock()
         means: dict[str, float] = {}
         if steps:  # not all left out
@@ -140,6 +143,15 @@ class Meter:
                 "train/gradient_norm": norm / steps,
             }
         return counts | bad_steps | means | {"train/images_per_s": images_per_s, "progress": step / total_steps}
+
+    def _parts(self, step: int, loader: TrainLoader, timer: StepTimer) -> dict[str, float]:
+        """Milliseconds of a step by part: this worker's share in the mean over all, who measure the same steps."""
+        seconds = timer.take()
+        if not seconds:
+            return {}
+        decode_s = (loader.decode_s - self._decode_s) / (step - self._last_step) / loader.threads
+        parts = {part: seconds[part] for part in PARTS} | {DECODE: decode_s}
+        return {f"step/{part}_ms": 1000 * each / self._worker.world for part, each in parts.items()}
 
 
 def samples_of(order: Order, step: int, worker: Worker) -> str:

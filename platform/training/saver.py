@@ -12,6 +12,8 @@ from platform.training.meter import Meter
 from platform.training.peers import from_rank_0
 from platform.training.progress import Progress
 from platform.training.state import TrainingState
+from platform.training.step_parts import CHECKPOINT
+from platform.training.step_time import NOT_TIMED, StepTimer
 from platform.training.worker import Worker
 
 log = logging.getLogger("platform.training")
@@ -27,6 +29,7 @@ class Saver:
         checkpoints: where they are written to and read from.
         state: what is saved, and what is loaded into.
         progress: passes on requests for a checkpoint, and is told when they are met.
+        timer: is told what saving takes.
     """
 
     def __init__(
@@ -36,8 +39,9 @@ class Saver:
         checkpoints: Checkpoints,
         state: TrainingState,
         progress: Progress,
+        timer: StepTimer = NOT_TIMED,
     ) -> None:
-        self._config, self._worker = config, worker
+        self._config, self._worker, self._timer = config, worker, timer
         self._checkpoints, self._state, self._progress = checkpoints, state, progress
         self._saved_at, self._saved_step, self._due = time.monotonic(), -1, False
 
@@ -85,6 +89,10 @@ class Saver:
         self._due |= required or urgent or (step != self._saved_step and self._is_time(step))  # until it can be
         if self._worker.rank != 0 or not self._may_save(log_step=log_step):
             return
+        with self._timer.apart(CHECKPOINT):
+            self._save(step, meter, required=required, urgent=urgent)
+
+    def _save(self, step: int, meter: Meter, *, required: bool, urgent: bool) -> None:
         if meter.first_bad_step() is not None:  # sync point; every worker raises at the next log step
             return
         best_step = int(self._state.best["step"]) if self._config.keep_best else None

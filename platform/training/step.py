@@ -16,6 +16,8 @@ from platform.data.pixels import Pixels
 from platform.models import dropout
 from platform.models.build import logits_and_auxiliary
 from platform.training.optim import clip
+from platform.training.step_parts import COPY, FORWARD, OPTIMISER, REST
+from platform.training.step_time import NOT_TIMED, StepTimer
 
 
 @dataclass(frozen=True)
@@ -55,6 +57,7 @@ def train_step(
     dtype: torch.dtype,
     *,
     world: int,
+    timer: StepTimer = NOT_TIMED,
 ) -> StepResult:
     """Train on one worker's share of a global batch. Samples weigh alike on every worker: replicas average their
     gradients, which are then those of the mean over the global batch.
@@ -70,6 +73,7 @@ def train_step(
         cfg: how the batch is cut, the loss weighted and the gradient clipped.
         dtype: of matrix products and convolutions; float32: without autocast.
         world: number of workers.
+        timer: is told where the parts of the step end.
 
     Returns:
         sums and norms, still on the device: nothing here waits for it unless bad steps are skipped.
@@ -86,20 +90,24 @@ def train_step(
     optimizer.zero_grad(set_to_none=True)
     for start, stop in zip(bounds[:-1], bounds[1:], strict=True):
         share = slice(start, stop)
+        timer.mark(REST)
         images = pixels.training(
             batch.images[share], batch.mirrored_N[share], batch.colour_draws_N8[share], cfg.sampling
         )
         labels_N = batch.labels_N[share].to(device, non_blocking=True)
         dropout.set_keys(dropouts, batch.dropout_keys_N[share].to(device, non_blocking=True))
+        timer.mark(COPY)
         with _gradient_sync(model, last=stop == total):
             with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
-                main, auxiliary = logits_and_auxiliary(model(images))
+                main, auxiliary = logits_and_auxiliary(timer.forward(model, images))
             main_loss = _loss(main, labels_N, weight)
             loss = main_loss + cfg.auxiliary_weight * sum(_loss(a, labels_N, weight) for a in auxiliary)
-            loss.backward()
+            timer.mark(FORWARD)
+            timer.backward(model, loss)
         correct = (main.detach().argmax(1) == labels_N).sum()
         sums += torch.stack([loss.detach(), main_loss.detach(), correct])
     dropout.set_keys(dropouts, None)
+    timer.mark(REST)
     norm = clip(model, cfg.clip_norm)
     longest = cfg.training.max_gradient_norm or math.inf
     result = StepResult(*sums.unbind(), gradient_norm=norm, bad=~torch.isfinite(norm) | (norm > longest))
@@ -109,6 +117,7 @@ def train_step(
             buffer.copy_(before)
     else:
         optimizer.step()
+    timer.mark(OPTIMISER)
     return result
 
 

@@ -100,10 +100,23 @@ def write_member(folder: Path, number: int, evaluations: int = 12) -> None:
         top1, loss = 1 - 0.9 * 0.7**epoch - 0.002 * number, 2.0 * 0.7**epoch
         point = EvaluationPoint(epoch, 44 * epoch, top1, 1.0, loss, 800.0, epoch == evaluations, loss, 0.1)
         learning_curve.append(folder, point)
+    _write_series(folder, number, evaluations)
     began = BEGAN + 30 * number
     first = Attempt(began, began + 1, 0, 200, began + 5, began + 25, began + 27, reason="its workers died")
     again = Attempt(began + 27, began + 28, 100, 440, began + 31, began + 71, began + 90, reason="finished")
     write_attempts(folder, [first, again])
+
+
+def _write_series(folder: Path, number: int, evaluations: int) -> None:
+    """What the steps went into, with a kill's half line at the end."""
+    parts = {"wait": 3.0 + 4 * number, "copy": 1.5, "forward": 6.0, "backward": 11.0, "exchange": 2.5, "optimiser": 1.2}
+    parts |= {"rest": 0.8, "logging": 0.4, "checkpoint": 0.1, "decode": 5.0 + 7 * number}
+    lines = []
+    for epoch in range(1, evaluations + 1):
+        metrics = {f"step/{part}_ms": ms for part, ms in parts.items()} | {"progress": epoch / evaluations}
+        lines += [[44 * epoch, metrics, BEGAN], [44 * epoch, {"val/top1": 0.5, "step/evaluation_s": 0.1}, BEGAN]]
+    text = "".join(f"{json.dumps(line)}\n" for line in lines)
+    (folder / "metrics.jsonl").write_text(f"{text}[45, {{")
 
 
 def finished(

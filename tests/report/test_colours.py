@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from platform.checkout import ROOT
 from platform.report.colours import COLOURS, DASHES, lines_of
+from platform.training.step_parts import PARTS
 
 CSS = (ROOT / "platform" / "report" / "theme.css").read_text()
 LIGHT, DARK = CSS.split("@media")
@@ -71,3 +72,10 @@ def test_both_themes_have_the_same_variables():
 def test_as_many_members_as_an_ensemble_ever_had_look_different():
     members = COLOURS * len(DASHES)
     assert len(set(lines_of(map(str, range(members))).values())) == members
+
+
+@pytest.mark.parametrize("css", [LIGHT, DARK], ids=["light", "dark"])
+def test_what_is_written_on_the_parts_of_a_step_can_be_read(css: str):
+    background = linear_rgb(css, "background")
+    for part in (*PARTS, "computing", "evaluation", "decode"):
+        assert contrast(linear_rgb(css, f"step-{part}"), background) >= 4.5, part

@@ -214,15 +214,49 @@ def point(epoch: float, speed: float, wait: float | None) -> EvaluationPoint:
     return EvaluationPoint(epoch, round(epoch), 0.5, 0.9, 1.0, speed, wait_share=wait)
 
 
+def log_step(step: int, **parts: float) -> tuple[int, dict[str, float], float]:
+    return step, {f"step/{part}_ms": ms for part, ms in parts.items()} | {"progress": 0.1}, T
+
+
 def test_a_steps_time_is_told_apart_as_far_as_it_is_measured():
-    measured = {"new": [point(1, 320, 0.25), point(2, 320, 0.25)], "old": [point(1, 160, None)], "none": []}
-    section = steps.section(measured, dict.fromkeys(measured, 32))
-    assert [list(row) for row in section.tables[0].rows] == [
-        ["new", "320", "100.0", "25.0 ms (25%)", "75.0 ms"], ["old", "160", "200.0", "", ""],
-    ]  # fmt: skip
-    assert any("Left out: the waiting" in note for note in section.notes)
+    curves = {"new": [point(1, 320, 0.25)], "old": [point(1, 320, 0.25)], "oldest": [point(1, 160, None)], "none": []}
+    series = {name: [] for name in curves} | {
+        "new": [
+            (1, {"progress": 0.1}, T),
+            log_step(10, wait=1.0, forward=50.0, backward=900.0, decode=4.0),  # trained again after a restart
+            log_step(10, wait=1.0, forward=50.0, backward=90.0, decode=4.0),
+            log_step(19, wait=3.0, forward=70.0, backward=90.0, decode=8.0),
+            (19, {"val/top1": 0.5, "step/evaluation_s": 0.38}, T),
+        ]
+    }
+    section = steps.section(series, curves, dict.fromkeys(curves, 32))
+    table = section.tables[0]
+    assert list(table.columns[3:]) == ["wait", "forward", "backward", "computing", "evaluation", "decode"]
+    assert [list(row) for row in table.rows] == [
+        ["new", "320", "172.0", "2.0", "60.0", "90.0", "", "20.0", "6.0"],
+        ["old", "320", "100.0", "25.0", "", "", "75.0", "", ""],
+        ["oldest", "160", "200.0", "", "", "", "200.0", "", ""],
+    ]
+    assert any(
+        "Not told apart" in note and note.endswith("of old, oldest. They are computing.") for note in section.notes
+    )
+    assert section.notes[-1].endswith("in computing: oldest.")
     with pytest.raises(Absent):
-        steps.section({"none": []}, {"none": 32})
+        steps.section({"none": []}, {"none": []}, {"none": 32})
+
+
+def test_the_bars_of_steps_are_as_long_as_their_parts():
+    series = {"a": [log_step(10, wait=10.0, forward=30.0, exchange=40.0, optimiser=20.0, decode=50.0)]}
+    picture = str(steps.section(series, {"a": []}, {"a": 32}).pictures[0].drawing.markup)
+    found = re.findall(r'width="([\d.]+)" height="(?:15|4)" style="fill:var\(--step-(\w+)\)', picture)
+    widths = {part: float(width) for width, part in found}
+    assert list(widths) == ["wait", "forward", "exchange", "optimiser", "decode"]
+    per_ms = widths["decode"] / 50
+    assert {part: round(width / per_ms) for part, width in widths.items()} == {
+        "wait": 10, "forward": 30, "exchange": 40, "optimiser": 20, "decode": 50,
+    }  # fmt: skip
+    assert "100.0 ms" in picture
+    assert "exchange 40%" in picture
 
 
 def test_curves_of_any_length_make_small_pictures_with_every_name():
