@@ -135,8 +135,8 @@ def test_what_is_not_there_any_more_is_left_out_with_a_line(tmp_path: Path, warn
     experiment, folder, scores = finished(tmp_path)
     shutil.rmtree(tmp_path / "data")
     for name in experiment.members:
-        (folder.member(name).path / "attempts.json").unlink()
-        (folder.member(name).path / "curve.jsonl").unlink()
+        for file in ("attempts.json", "curve.jsonl", "metrics.jsonl"):
+            (folder.member(name).path / file).unlink()
     scores.images = None
     page = Page(write_report(experiment, folder, scores)[0])
     said = "\n".join(left_out(page))
