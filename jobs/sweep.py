@@ -32,6 +32,8 @@ from platform.signals import INTERRUPTED, Interrupted, signals
 from platform.sweep.plan import SweepPlan, plan_sweep
 from platform.sweep.report import artifacts, ranking, table
 from platform.sweep.report.outcome import Curves, Ranked
+from platform.sweep.report.right_images import RightImages, right_images
+from platform.sweep.report.verdict import cautions, verdict
 from platform.sweep.search import search_of
 from platform.sweep.trial_config import composed, overrides_of
 from platform.sweep.trial_queue import TrialQueue
@@ -98,6 +100,7 @@ class _Sweep:
             if trial.state not in OVER:  # a new launch gives it new attempts
                 member = folder.member(trial.name)
                 member.set_state(MemberState(error=member.state().error))
+        self._ranked: ranking.Ranking | None = None
         search = search_of(sweep, planned.space, self._store.points)
         self.queue = TrialQueue(sweep, self._store, search, folder.path, partial(overrides_of, self._config))
 
@@ -222,7 +225,7 @@ class _Sweep:
         status = "FINISHED" if any(trial.state == FINISHED for trial in self._store.trials) else "FAILED"
         if found.best and self._config.export.models:
             self._export(found.best, runs)
-        runs.close_sweep(status, artifacts.metrics(found), files, found.verdict)
+        runs.close_sweep(status, artifacts.metrics(found), files, verdict(found))
 
     def _export(self, best: Ranked, runs: Runs) -> None:
         """Make the model of the best point's best trial; those of others can be had by promoting them."""
@@ -233,7 +236,28 @@ class _Sweep:
             runs.log_best(trial.name)
 
     def _ranking(self, curves: Curves) -> ranking.Ranking:
-        return ranking.rank(self._store, curves, self._config.sweep.objectives, self._planned.base.val_samples)
+        """All have ended: it is made once, as bootstraps of many trials take seconds."""
+        if self._ranked is None:
+            objectives, samples = self._config.sweep.objectives, self._planned.base.val_samples
+            self._ranked = ranking.rank(self._store, curves, objectives, samples, self._right_images())
+        return self._ranked
+
+    def _right_images(self) -> RightImages:
+        """Of finished trials. What a sweep of an earlier version has not kept is made anew of their probabilities."""
+        finished = [trial for trial in self._store.trials if trial.state == FINISHED]
+        found = right_images(self._folder, [trial.name for trial in finished])
+        late = [trial for trial in finished if trial.name in found.missing and self._has_probabilities(trial)]
+        if not late:
+            return found
+        print(f"scoring {len(late)} trial(s), image by image ...")
+        results = Results(self._folder, self._config.evaluation.views)
+        for trial in late:
+            if error := results.scored(trial).error:
+                log.warning("%s is not compared image by image: %s", trial.name, error)
+        return right_images(self._folder, [trial.name for trial in finished])
+
+    def _has_probabilities(self, trial: Trial) -> bool:
+        return self._folder.member(trial.name).is_finished(views=1)
 
     def _curves(self) -> Curves:
         """The learning curve of each trial, by its name. All have ended, so that none is read twice."""
@@ -244,7 +268,7 @@ class _Sweep:
         print()
         print("\n".join(table.lines(found)))
         print()
-        print("\n".join([found.verdict, *found.cautions]))
+        print("\n".join([verdict(found), *cautions(found)]))
         for trial in self._store.trials:
             if trial.state in (FAILED, DIVERGED):
                 print(f"{trial.name} {trial.state}: {trial.reason}")

@@ -185,6 +185,39 @@ def read_images(file: Path, digest: str | None = None) -> ImageResults | None:
         ) from error
 
 
+@dataclass(frozen=True)
+class KeptRight:
+    """Whether the ensemble, or the single network, of a file is right about each image."""
+
+    view_counts: list[int]  # that were scored
+    right_N: NDArray[np.bool_]  # false for corrupt images
+    valid_N: NDArray[np.bool_]
+
+
+def read_right(file: Path, views: int) -> KeptRight | None:
+    """That alone, out of what `write_images` left: a sweep has many files; None where there is no such file, or nothing
+    with so many views in it.
+
+    Args:
+        file: images.npz.
+        views: how many.
+
+    Raises:
+        ConfigError: it is damaged.
+    """
+    try:
+        with file.open("rb") as opened, np.load(opened, allow_pickle=False) as content:
+            counts, valid = [int(each) for each in content["view_counts"]], content["valid_N"]
+            if views not in counts or "right_CN" not in content.files:
+                return None
+            right = content["right_CN"][counts.index(views)]
+    except FileNotFoundError:
+        return None
+    except DAMAGE as error:
+        raise ConfigError(f"{file} is damaged ({type(error).__name__}: {first_line(error)}); remove it") from error
+    return None if (right[valid] == UNKNOWN).any() else KeptRight(counts, right == 1, valid)
+
+
 def has_images(file: Path, digest: str) -> bool:
     """Whether the file is there with this digest; reads only that of it."""
     try:

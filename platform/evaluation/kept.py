@@ -34,6 +34,7 @@ def kept_scores(
     file: Path,
     say: Callable[[str], None] = print,
     images_file: Path | None = None,
+    remedy: str = AGAIN,
 ) -> EnsembleScores:
     """The scores of members, by name, from their folders of probabilities; computed only where `file` has not these.
 
@@ -43,6 +44,7 @@ def kept_scores(
         file: where scores are kept.
         say: told before it is computed, which can take minutes.
         images_file: where what was said of each image is kept (`images.npz`); None: nowhere.
+        remedy: what an error says to do.
 
     Raises:
         ConfigError: probabilities are missing or damaged, or the members' do not go together.
@@ -51,13 +53,13 @@ def kept_scores(
         digest = digest_of(members, view_counts)
     except OSError as error:
         raise ConfigError(
-            f"the probabilities of {', '.join(members)} cannot be read ({first_line(error)}); {AGAIN}"
+            f"the probabilities of {', '.join(members)} cannot be read ({first_line(error)}); {remedy}"
         ) from error
     found = _read(file, digest)
     if found is not None and (images_file is None or has_images(images_file, digest)):
         return found
     say(f"scoring {len(members)} member(s) with up to {max(view_counts)} view(s) ...")
-    scores = scored(members, view_counts)
+    scores = scored(members, view_counts, remedy)
     try:
         if images_file is not None and scores.images is not None:
             write_images(images_file, scores.images, digest)

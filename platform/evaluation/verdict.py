@@ -6,7 +6,7 @@ In: the summary of an ensemble's or a single model's scores. Out: text for termi
 import math
 
 from platform.evaluation.statistics.intervals import Interval
-from platform.evaluation.statistics.paired import Paired, p_text
+from platform.evaluation.statistics.paired import Paired, PairedMeans, p_text
 from platform.evaluation.summary import Summary
 
 
@@ -30,12 +30,12 @@ def interval_text(interval: Interval) -> str:
     return f"{100 * interval.low:.2f} to {100 * interval.high:.2f}%"
 
 
-def sureness(found: Paired) -> str:
+def sureness(found: Paired | PairedMeans) -> str:
     """`95% CI -0.56 to 1.39, exact McNemar p = 0.63`: of a difference in percentage points."""
     ends = f"{100 * found.interval.low:.2f} to {100 * found.interval.high:.2f}"
     correction = f", corrected p {p_text(found.p_holm)}" if found.p_holm != found.p else ""
     interval = "unknown" if math.isnan(found.interval.low) else ends
-    return f"95% CI {interval}, exact McNemar p {p_text(found.p)}{correction}"
+    return f"95% CI {interval}, {found.test} p {p_text(found.p)}{correction}"
 
 
 def comparing(one: str, other: str, found: Paired, crops: str) -> str:

@@ -5,7 +5,8 @@ runs/NAME/experiment.json      resolved config, identity, keys of the runs in tr
 runs/NAME/origin.json          what it was begun with: command, commit, packages, CPU and GPUs
 runs/NAME/members/MEMBER/      checkpoints/, weights.pt, probabilities/ (of test: probabilities-test/), state.json,
                                attempts.json, curve.jsonl, metrics.jsonl: every metric of every log step (and
-                               metrics.taken: how many of its bytes a launcher has handed on)
+                               metrics.taken: how many of its bytes a launcher has handed on); of a sweep's
+                               trial also scores.json and images.npz
 runs/NAME/table.{md,csv,png}   the results; scores.json: what they were made from; images.npz: what was said of each
                                image; of test: table-test, scores-test, images-test
 runs/NAME/report.html          the report as one page, and its pictures/; of test: report-test, pictures-test
@@ -69,6 +70,7 @@ class MemberFolder:
         self.checkpoints = path / "checkpoints"
         self.weights = path / "weights.pt"
         self.probabilities = self.probabilities_of("val")
+        self.scores, self.images = path / "scores.json", path / "images.npz"  # of a sweep's trial, as an experiment has
         self._series, self._taken = path / "metrics.jsonl", path / "metrics.taken"
 
     def is_trained(self) -> bool:

@@ -11,7 +11,7 @@ from platform.config.checks import CannotGoOn, ConfigError
 from platform.config.sections import Config
 from platform.daemon_thread import Backlog
 from platform.evaluation import report
-from platform.evaluation.kept import scored
+from platform.evaluation.kept import kept_scores
 from platform.evaluation.table import EnsembleScores
 from platform.experiment.folder import ExperimentFolder
 from platform.sweep.trial_store import FINISHED, STOPPED, Trial
@@ -47,11 +47,16 @@ class Results:
         runs.open(trial.name, config, varied.of_point(trial.values))
 
     def scored(self, trial: Trial) -> Scored:
-        """Its figures; never raises: one trial's damaged files are not the sweep's end."""
+        """Its figures; what it says of each image is kept for the ranking, which compares trials image by image. Never
+        raises: one trial's damaged files are not the sweep's end."""
         if trial.state != FINISHED:
             return Scored(trial)
+        member = self.folder.member(trial.name)
+        views = sorted({1, *self.views})  # the ranking is by one view
         try:
-            scores = scored({trial.name: self.folder.member(trial.name).probabilities}, self.views, AGAIN)
+            scores = kept_scores(
+                {trial.name: member.probabilities}, views, member.scores, _quiet, member.images, remedy=AGAIN
+            )
         except Exception as error:
             cause = (
                 first_line(error) if isinstance(error, ConfigError) else f"{type(error).__name__}: {first_line(error)}"
@@ -93,6 +98,10 @@ class Scoring(Backlog[Trial, Scored]):
         if not self.thread.is_alive():
             raise CannotGoOn(f"the scoring thread has ended ({self.thread.error})")
         return super().take()
+
+
+def _quiet(said: str) -> None:
+    """The console shows how many trials are being scored."""
 
 
 def _tags(trial: Trial) -> dict[str, str]:

@@ -3,6 +3,7 @@
 import numpy as np
 
 from platform.sweep.report.outcome import Curves
+from platform.sweep.report.right_images import RightImages
 from platform.sweep.trial_store import FAILED, FINISHED, STOPPED, Point, Trial, TrialStore
 from platform.training.learning_curve import EvaluationPoint
 
@@ -62,3 +63,16 @@ def realistic(val_samples: int = 360, points: int = 14, seeds: int = 3) -> tuple
                 trial.reason = "the loss was not finite in 10 steps in a row; lower optim.lr" if seed else "worker died"
                 curves[trial.name] = curve(score, until=2, rise=rise)
     return store, curves
+
+
+def right_images(store: TrialStore, curves: Curves, val_samples: int = 360) -> RightImages:
+    """What the scores of finished trials come from: trainings find the same images hard, but for some."""
+    found = {}
+    for number, trial in enumerate(store.trials):
+        if trial.state == FINISHED and curves[trial.name][-1].last:
+            own = np.random.default_rng(number).normal(0, 0.1, val_samples)
+            right = np.zeros(val_samples, np.bool_)
+            easy = np.argsort(np.arange(val_samples) / val_samples + own)
+            right[easy[: round(curves[trial.name][-1].top1 * val_samples)]] = True
+            found[trial.name] = right
+    return RightImages(found)

@@ -12,6 +12,7 @@ from platform.config.checks import CannotGoOn
 from platform.config.sections import Config, Experiment, TrackingConfig
 from platform.evaluation.seal import SEAL
 from platform.experiment.folder import ExperimentFolder, Record
+from platform.sweep.report.right_images import kept_right
 from platform.sweep.trial_store import FINISHED, STOPPED, Trial, name_of
 from platform.tracking.runs import Runs
 from platform.tune.results import Results, Scored, Scoring
@@ -61,14 +62,19 @@ def test_scores_are_computed_beside_and_an_error_is_one_line_of_that_trial(tmp_p
         scoring.put(each)
     assert scoring.take() == []
     assert scoring.waiting == 4
-    seal.write_text(content)  # it hangs no more
+    whole = tmp_path / "whole"
+    whole.write_text(content)
+    with seal.open("w") as pipe:  # it hangs no more, and is read again
+        whole.replace(seal)
+        pipe.write(content)
     first, second, stopped, without = taken(scoring, 4)
     assert scoring.waiting == 0
     assert [each.trial for each in (first, second, stopped, without)] == trials
     assert set(first.figures) == NAMES | SURE
     assert first.error == second.error == stopped.error == ""
     assert stopped.figures == without.figures == {}
-    assert without.error.startswith("the probabilities of p003-s0 in ")
+    assert [kept_right(folder, each.name) is not None for each in trials] == [False, True, False, False]
+    assert without.error.startswith("the probabilities of p003-s0 cannot be read ")
     assert "\n" not in without.error
 
 
@@ -88,7 +94,7 @@ def test_a_trial_without_its_scores_is_reported_by_the_next_launch(experiment: E
     results.begin(runs, found, experiment.config)
     results.end(runs, results.scored(found), warnings.append)
     assert len(warnings) == 1
-    assert warnings[0].startswith("p001-s0 has no final scores in MLflow: the probabilities of p001-s0 in")
+    assert warnings[0].startswith("p001-s0 has no final scores in MLflow: the probabilities of p001-s0 cannot")
     assert warnings[0].endswith("; the same command evaluates it again")
     assert folder.record().reported == []
     evaluated(folder, found)

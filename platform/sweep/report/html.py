@@ -16,6 +16,7 @@ from platform.report.frame import template
 from platform.sweep.report.importance import Importance
 from platform.sweep.report.ranking import Ranking
 from platform.sweep.report.table import cells, column_names, footnotes, table_lines, title
+from platform.sweep.report.verdict import cautions, verdict
 from platform.sweep.trial_store import TrialStore
 
 TEMPLATE = Path(__file__).with_name("report.html.jinja")
@@ -65,7 +66,9 @@ def page(ranking: Ranking, shares: Importance, store: TrialStore, origin: Origin
     drawn = {path.name: Plot(CAPTIONS[path.name], base64.b64encode(path.read_bytes()).decode()) for path in plots}
     return template(TEMPLATE).render(
         name=origin.name,
-        ranking=ranking,
+        verdict=verdict(ranking),
+        has_seeds=ranking.has_seeds,
+        cautions=cautions(ranking),
         title=title(ranking),
         columns=list(_columns(ranking)),
         rows=list(_rows(ranking)),
@@ -85,7 +88,7 @@ def _columns(ranking: Ranking) -> Iterator[Column]:
 
 
 def _rows(ranking: Ranking) -> Iterator[Row]:
-    contenders = {point.name for point in ranking.contenders} if ranking.noise.freedom else set[str]()
+    contenders = {point.name for point in ranking.contenders} if ranking.is_tested else set[str]()
     for line in table_lines(ranking):
         kind = "contender" if line.name in contenders else "" if line.rank else "rest"
         yield Row(kind, cells(line, ranking))

@@ -8,6 +8,8 @@ import math
 from dataclasses import dataclass
 from statistics import fmean, stdev
 
+from platform.evaluation.statistics.intervals import Interval
+from platform.evaluation.statistics.paired import PairedMeans
 from platform.sweep.report.labels import point_name
 from platform.sweep.trial_store import FINISHED, Point, Trial
 from platform.text import printable
@@ -30,7 +32,11 @@ class Ranked:
     sampling_error: float  # standard error of the mean score, as the validation images are a sample
     rank: int = 0  # from 1; equal means share a rank
     p_above: float | None = None  # p-value against the point above; None: the first, or unknown
+    p_above_holm: float | None = None  # the same, corrected for the comparisons of all points with the next (Holm)
     p_best: float | None = None  # p-value against the first, corrected for the number of comparisons (Holm)
+    interval: Interval | None = None  # of the mean, over images; None: not computed
+    images_above: PairedMeans | None = None  # the point above less this one, on the same images; None: not known
+    images_best: PairedMeans | None = None  # the first less this one
     contender: bool = False  # not distinguishable from the first, or the first itself
     front: bool = False  # no other point is as good in both objectives and better in one
 

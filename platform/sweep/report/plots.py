@@ -36,18 +36,26 @@ def draw_ranking(ranking: Ranking, path: Path) -> None:
         scores = [100 * score for score in point.scores]
         places = [place + 0.13 * (seed - (point.n - 1) / 2) for seed in range(point.n)]  # equal ones beside each other
         axes.plot(scores, places, "o", color=colour, markersize=4, alpha=0.5, markeredgewidth=0)
+        if point.interval:
+            ends = [100 * point.interval.low, 100 * point.interval.high]
+            axes.plot(ends, [place, place], color=colour, linewidth=6, alpha=0.18, solid_capstyle="butt")
         sd = 100 * point.sd if point.sd is not None else None
         axes.errorbar(100 * point.mean, place, xerr=sd, fmt="D", color=colour, markersize=6, capsize=3, linewidth=1.5)
     labels = [_label(point, ranking) for point in points]
     axes.set_yticks(range(len(points)), labels, parse_math=False, fontsize="small")
     axes.invert_yaxis()
     axes.margins(y=0.5 / len(points) + 0.02)
-    axes.set_xlabel("final validation top-1, %: each seed, their mean ± sd")
+    axes.set_xlabel(_score_axis(ranking))
     axes.grid(axis="x", alpha=0.3)
     shown = f"the best {len(points)} of {len(ranking.points)} points" if len(ranking.points) > len(points) else ""
-    known = "blue: not distinguishable from the best" if ranking.noise.freedom else "one seed a point: noise unknown"
+    known = "blue: not distinguishable from the best" if ranking.is_tested else "one seed a point: noise unknown"
     axes.set_title("; ".join(part for part in (shown, known) if part), fontsize="medium")
     _save(figure, path)
+
+
+def _score_axis(ranking: Ranking) -> str:
+    seeds = ": each seed, their mean ± sd;" if ranking.has_seeds else ","
+    return f"final validation top-1, %{seeds} pale: 95% interval over images"
 
 
 def draw_importance(importance: Importance, path: Path) -> None:

@@ -7,6 +7,7 @@ import csv
 import io
 import json
 import re
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -16,15 +17,23 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from platform.evaluation.member_table import short_p
+from platform.evaluation.verdict import interval_text
 from platform.sweep.report.labels import ABSENT, headings, shortened, value_text
 from platform.sweep.report.outcome import Ranked, Unranked
 from platform.sweep.report.ranking import Ranking
+from platform.sweep.report.verdict import cautions, verdict
 from platform.text import printable
 
 WIDTH = 120
-KEYS_SHOWN, VALUES_WIDTH = 6, 58  # on a terminal: keys shown, and characters for all of them with their gaps
+KEYS_SHOWN = 6  # on a terminal
+LEAST_ENDED = len("stopped …")  # characters of the last column that are always shown
+GAP = 2  # between columns
 MARKDOWN_SIGNS = re.compile(r"[\\`*{}\[\]<>|#~&$]|(?<!\w)_|_(?!\w)")  # an underscore within a word needs no escape
+CSV_TESTS = ("images_lead", "images_lead_low", "images_lead_high", "images_p_above", "images_p_above_holm")
+CSV_TESTS += ("images_p_best_holm", "p_above", "p_above_holm", "p_best")
 CONTENDER, FRONT = "*", "F"
+HOLM = "Against the line above, with Holm's correction; under 0.05 it is more than noise."
 
 
 @dataclass(frozen=True)
@@ -35,11 +44,18 @@ class Line:
     name: str
     values: list[str]
     top1: str  # mean in %; in brackets the score of an unfinished trial
+    interval: str  # of it over images, in %
+    p_images: str  # p-value against the line above on the same images, corrected
     sd: str  # in percentage points
     seeds: str
-    p: str  # p-value against the line above
+    p_seeds: str  # p-value against the line above over seeds, corrected
     images_per_s: str
     ended: str
+
+
+HEADINGS = {"top1": "top-1 %", "interval": "95% interval", "p_images": "p images"}
+OF_SEEDS = {"sd": "± sd", "seeds": "seeds", "p_seeds": "p seeds"}
+OF_SPEED = {"images_per_s": "images/s"}
 
 
 def table_lines(ranking: Ranking) -> list[Line]:
@@ -49,51 +65,75 @@ def table_lines(ranking: Ranking) -> list[Line]:
 
 def column_names(ranking: Ranking) -> list[str]:
     """The headings of the columns that `cells` fills."""
-    speed = ["images/s"] if len(ranking.objectives) > 1 else []
-    return ["rank", "point", *headings(ranking.keys).values(), "top-1 %", "± sd", "seeds", "p", *speed, "ended"]
+    return ["rank", "point", *headings(ranking.keys).values(), *_figures(ranking).values(), "ended"]
 
 
 def cells(line: Line, ranking: Ranking) -> list[str]:
     """The cells of a line, one for each of `column_names`."""
-    speed = [line.images_per_s] if len(ranking.objectives) > 1 else []
-    return [line.rank, line.name, *line.values, line.top1, line.sd, line.seeds, line.p, *speed, line.ended]
+    return [line.rank, line.name, *line.values, *(getattr(line, each) for each in _figures(ranking)), line.ended]
+
+
+def _figures(ranking: Ranking) -> dict[str, str]:
+    """Field of `Line` -> heading, of the figures that this ranking has."""
+    figures = HEADINGS | (OF_SEEDS if ranking.has_seeds else {})
+    return figures | (OF_SPEED if len(ranking.objectives) > 1 else {})
 
 
 def lines(ranking: Ranking) -> list[str]:
     """The table and its footnotes for a terminal, at most 120 characters wide; without the verdict."""
     keys = list(headings(ranking.keys).values())
     shown = [replace(line, values=line.values[:KEYS_SHOWN]) for line in table_lines(ranking)]
-    width = _value_width([keys[:KEYS_SHOWN], *(line.values for line in shown)])
+    names = ["rank", "point", *keys[:KEYS_SHOWN], *_figures(ranking).values(), "ended"]
+    columns = list(zip(names, *(cells(line, ranking) for line in shown), strict=True))
+    of_values = range(2, 2 + len(keys[:KEYS_SHOWN]))
+    widths = [max(map(len, column)) + GAP for column in columns]
+    widths[-1] = min(widths[-1], LEAST_ENDED + GAP)
+    left = WIDTH - sum(width for place, width in enumerate(widths) if place not in of_values)
+    width = _value_width([columns[place] for place in of_values], left)
+    columns = [
+        [shortened(cell, width) for cell in column] if place in of_values else list(column)
+        for place, column in enumerate(columns)
+    ]
+    room = WIDTH - sum(max(map(len, column)) + GAP for column in columns[:-1]) - GAP
+    columns[-1] = [shortened(cell, room) for cell in columns[-1]]
     table = Table(box=box.SIMPLE_HEAD, title=Text(title(ranking)), title_justify="left", padding=(0, 1, 0, 0))
-    for name in column_names(ranking):
-        if name not in keys[KEYS_SHOWN:]:
-            table.add_column(Text(shortened(name, width)), justify="left" if name in (*keys, "ended") else "right")
-    for line in shown:
-        *fixed, ended = cells(replace(line, values=[shortened(value, width) for value in line.values]), ranking)
-        table.add_row(*map(Text, fixed), Text(ended, no_wrap=True, overflow="ellipsis"))
+    for place, (name, *_) in enumerate(columns):
+        justify = "left" if place in of_values or place == len(columns) - 1 else "right"
+        table.add_column(Text(name), justify=justify, no_wrap=True)
+    for row in list(zip(*columns, strict=True))[1:]:
+        table.add_row(*map(Text, row))
     text = io.StringIO()
     Console(file=text, width=WIDTH, color_system=None).print(table)
     notes = [f"Not shown: {shortened(', '.join(keys[KEYS_SHOWN:]), 80)}; see ranking.csv."] if keys[KEYS_SHOWN:] else []
     notes += ["What is cut short here (…) is whole in ranking.md."] if "…" in text.getvalue() else []
-    return [line.rstrip() for line in text.getvalue().rstrip().splitlines()] + footnotes(ranking) + notes
+    below = [line for note in footnotes(ranking) + notes for line in textwrap.wrap(note, WIDTH)]
+    return [line.rstrip() for line in text.getvalue().rstrip().splitlines()] + below
 
 
 def footnotes(ranking: Ranking) -> list[str]:
     """What the signs and figures in the table mean; only those that occur in it."""
     notes = []
+    if ranking.points:
+        means = "; of a mean over seeds a bootstrap's" if ranking.has_seeds else ""
+        notes.append(f"95% interval: of top-1 over images, Wilson's{means}.")
+    if any(point.images_above for point in ranking.points):
+        means = "; of means over seeds the exact sign-flip test" if ranking.has_seeds else ""
+        notes.append(f"p images: exact McNemar test on the same images{means}. {HOLM}")
     if ranking.points and ranking.noise.freedom:
-        notes.append(
-            "± sd: between seeds. p: t-test over seeds against the line above; below 0.05 it is more than noise."
-        )
-        notes.append(f"{CONTENDER} not distinguishable from the best (Holm's correction for all comparisons with it).")
+        notes.append(f"± sd: between seeds. p seeds: t-test over seeds. {HOLM}")
     elif ranking.points:
-        notes.append("One seed a point: which differences are more than noise is unknown.")
+        notes.append("One seed a point: which differences are more than noise between seeds is unknown.")
+    if ranking.points and ranking.is_tested:
+        notes.append(f"{CONTENDER} not distinguishable from the best (Holm's correction for all comparisons with it).")
     if len(ranking.points) > 1:
-        notes.append("job=compare compare.runs=[SWEEP/TRIAL,SWEEP/TRIAL] compares trials image by image.")
+        notes.append("job=compare compare.runs=[SWEEP/TRIAL,SWEEP/TRIAL] compares any two trials image by image.")
     if ranking.front:
         notes.append(f"{FRONT} a best trade-off: no other point is as good in top-1 and images/s, and better in one.")
     if any(point.top1 is not None for point in ranking.rest):
-        notes.append("(In brackets: the score where the training ended early. It does not compare with the others.)")
+        notes.append(
+            "(In brackets: the score where the training ended early, after fewer epochs. It does not compare with the "
+            "others: no test has it.)"
+        )
     return notes
 
 
@@ -110,8 +150,8 @@ def markdown(ranking: Ranking) -> str:
         for row in [column_names(ranking), *(cells(line, ranking) for line in table_lines(ranking))]
     ]
     table = [names, ["---"] * len(names), *rows]
-    parts = [f"**{markdown_text(ranking.verdict)}**"]
-    parts += [f"- {markdown_text(caution)}" for caution in ranking.cautions]
+    parts = [f"**{markdown_text(verdict(ranking))}**"]
+    parts += [f"- {markdown_text(caution)}" for caution in cautions(ranking)]
     parts += [markdown_text(title(ranking)), "\n".join(f"| {' | '.join(row)} |" for row in table)]
     parts += [markdown_text(note) for note in footnotes(ranking)]
     return "\n\n".join(parts) + "\n"
@@ -125,32 +165,44 @@ def markdown_text(text: str) -> str:
 def csv_text(ranking: Ranking) -> str:
     """The ranking as CSV, every figure unrounded; scores are 0 to 1. Values that are no text are written as JSON."""
     text = io.StringIO()
-    figures = ["top1_mean", "top1_sd", "top1_min", "top1_max", "sampling_error", "seeds", "trials", "images_per_s"]
-    tests = ["p_above", "p_best", "contender", "front", "stopped_epoch", "stopped_top1", "ended"]
+    figures = ["top1_mean", "top1_low", "top1_high", "top1_sd", "top1_min", "top1_max", "sampling_error"]
+    counts = ["seeds", "trials", "images_per_s"]
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["rank", "point", *map(printable, ranking.keys), *figures, *tests])
+    ends = ["contender", "front", "stopped_epoch", "stopped_top1", "ended"]
+    writer.writerow(["rank", "point", *map(printable, ranking.keys), *figures, *counts, *CSV_TESTS, *ends])
     for point in ranking.points:
-        scores = [point.mean, point.sd, min(point.scores), max(point.scores), point.sampling_error]
-        counts = [point.n, point.trials, point.images_per_s]
-        compared = [point.p_above, point.p_best, int(point.contender), int(point.front), None, None, point.ended]
-        writer.writerow([point.rank, point.name, *_csv_values(point, ranking), *scores, *counts, *compared])
+        low, high = (point.interval.low, point.interval.high) if point.interval else (None, None)
+        scores = [point.mean, low, high, point.sd, min(point.scores), max(point.scores), point.sampling_error]
+        marks = [int(point.contender), int(point.front), None, None, point.ended]
+        own = [*scores, point.n, point.trials, point.images_per_s, *_csv_tests(point), *marks]
+        writer.writerow([point.rank, point.name, *_csv_values(point, ranking), *own])
     for point in ranking.rest:
-        empty = [None] * 5 + [0, point.trials, None] + [None] * 4
+        empty = [None] * len(figures) + [0, point.trials, None] + [None] * (len(CSV_TESTS) + 2)
         row = [None, point.name, *_csv_values(point, ranking), *empty, point.epoch, point.top1, point.ended]
         writer.writerow(row)
     return text.getvalue()
 
 
+def _csv_tests(point: Ranked) -> list[float | None]:
+    """The values of `CSV_TESTS`."""
+    above, best = point.images_above, point.images_best
+    ahead = [above.difference, above.interval.low, above.interval.high, above.p, above.p_holm] if above else [None] * 5
+    return [*ahead, best.p_holm if best else None, point.p_above, point.p_above_holm, point.p_best]
+
+
 def _ranked(point: Ranked, ranking: Ranking) -> Line:
-    marks = (CONTENDER if point.contender and ranking.noise.freedom else "") + (FRONT if point.front else "")
+    marks = (CONTENDER if point.contender and ranking.is_tested else "") + (FRONT if point.front else "")
+    ends = point.interval
     return Line(
         rank=f"{marks} {point.rank}".strip(),
         name=point.name,
         values=_values(point, ranking),
         top1=f"{100 * point.mean:.2f}",
+        interval=interval_text(ends).removesuffix("%") if ends else "",
+        p_images=short_p(point.images_above.p_holm) if point.images_above else "",
         sd="" if point.sd is None else f"{100 * point.sd:.2f}",
         seeds=str(point.n) if point.n == point.trials else f"{point.n} of {point.trials}",
-        p="" if point.p_above is None else "<0.001" if point.p_above < 0.001 else f"{point.p_above:.3f}",
+        p_seeds="" if point.p_above_holm is None else short_p(point.p_above_holm),
         images_per_s="" if point.images_per_s is None else f"{point.images_per_s:,.0f}",
         ended=point.ended,
     )
@@ -158,13 +210,14 @@ def _ranked(point: Ranked, ranking: Ranking) -> Line:
 
 def _unranked(point: Unranked, ranking: Ranking) -> Line:
     top1 = "" if point.top1 is None else f"({100 * point.top1:.2f})"
-    return Line("", point.name, _values(point, ranking), top1, "", f"0 of {point.trials}", "", "", point.ended)
+    seeds = f"0 of {point.trials}"
+    return Line("", point.name, _values(point, ranking), top1, "", "", "", seeds, "", "", point.ended)
 
 
-def _value_width(rows: Sequence[Sequence[str]]) -> int:
-    """The most characters that a value may have for all columns to fit: the widest are cut first."""
-    natural = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    fits = (width for width in range(VALUES_WIDTH, 1, -1) if sum(min(n, width) + 2 for n in natural) <= VALUES_WIDTH)
+def _value_width(columns: Sequence[Sequence[str]], room: int) -> int:
+    """The most characters that a value may have for all columns to fit in the room: the widest are cut first."""
+    natural = [max(map(len, column)) for column in columns]
+    fits = (width for width in range(room, 1, -1) if sum(min(n, width) + GAP for n in natural) <= room)
     return next(fits, 1)
 
 

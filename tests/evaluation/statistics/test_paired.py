@@ -8,7 +8,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from platform.evaluation.statistics.paired import Paired, corrected, holm, mcnemar, paired
+from platform.evaluation.statistics.paired import (
+    MCNEMAR,
+    SIGN_FLIP,
+    Paired,
+    corrected,
+    holm,
+    mcnemar,
+    paired,
+    paired_means,
+    sign_flip,
+)
 
 RIGHT = st.lists(st.tuples(st.booleans(), st.booleans()), max_size=60)
 
@@ -110,3 +120,48 @@ def test_comparisons_made_together_are_corrected_together():
     assert [each.p for each in three] == [one.p] * 3
     assert [each.p_holm for each in three] == pytest.approx([6 / 128] * 3)
     assert corrected([one] * 4)[0].is_significant is False
+
+
+def flipped(differences: list[int]) -> float:
+    """The share of all signs whose sum is at least as far from 0 as what was seen."""
+    sums = [
+        abs(sum(map(int.__mul__, differences, signs))) for signs in itertools.product((1, -1), repeat=len(differences))
+    ]
+    return sum(each >= abs(sum(differences)) for each in sums) / len(sums)
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.lists(st.integers(-4, 4), min_size=1, max_size=9))
+def test_the_sign_flip_test_is_all_signs_counted(differences: list[int]):
+    values, counts = np.unique(differences, return_counts=True)
+    assert sign_flip(values.tolist(), counts.tolist()) == pytest.approx(flipped(differences), abs=1e-12)
+
+
+@settings(deadline=None, max_examples=40)
+@given(st.integers(0, 3000), st.integers(0, 3000))
+def test_the_sign_flip_test_of_differences_of_one_is_mcnemars(first: int, second: int):
+    assert sign_flip([-1, 0, 1], [second, 7, first]) == pytest.approx(mcnemar(first, second), abs=1e-11)
+
+
+def test_means_over_seeds_are_compared_image_by_image():
+    """Three trainings against two: 1/3 and 1/2 are 2 and 3 of 6 parts."""
+    first = np.array([[1, 1, 0, 1, 0], [1, 0, 0, 1, 0], [1, 0, 0, 1, 1]], np.bool_)
+    second = np.array([[1, 0, 0, 0, 1], [1, 1, 0, 0, 0]], np.bool_)
+    found = paired_means(first, second)
+    assert (found.samples, found.differ, found.test) == (5, 3, SIGN_FLIP)
+    assert found.difference == pytest.approx(first.mean() - second.mean())
+    assert found.p == pytest.approx(flipped([0, 2 - 3, 0, 6, 2 - 3]))
+    assert found.interval.low <= found.difference <= found.interval.high
+    one, other = paired_means(first[:1], second[:1]), paired(first[0], second[0])
+    assert (one.test, one.p, one.interval, one.difference) == (MCNEMAR, other.p, other.interval, other.difference)
+    assert paired_means(first, first).p == 1
+    with pytest.raises(ValueError, match="5 images are compared with 4"):
+        paired_means(first, second[:, 1:])
+
+
+def test_equal_settings_differ_by_more_than_noise_in_one_of_twenty_cases():
+    draws, false = np.random.default_rng(3), 0
+    for _ in range(400):
+        hard = draws.random(300)  # of an image, for every training alike
+        false += paired_means(draws.random((3, 300)) < hard, draws.random((3, 300)) < hard).is_significant
+    assert false / 400 == pytest.approx(0.05, abs=0.035)

@@ -10,8 +10,9 @@ from platform.config.jobs import SweepConfig
 from platform.sweep.report.artifacts import metrics, write
 from platform.sweep.report.outcome import Curves
 from platform.sweep.report.ranking import rank
+from platform.sweep.report.verdict import cautions, verdict
 from platform.sweep.trial_store import FAILED, STOPPED, WAITING, TrialStore
-from tests.sweep.stores import curve, realistic, store_of
+from tests.sweep.stores import curve, realistic, right_images, store_of
 
 DATE = datetime(2026, 11, 22, 12, 30, tzinfo=UTC)
 
@@ -45,7 +46,9 @@ def report(
     store: TrialStore, curves: Curves, folder: Path, *, objectives: tuple[str, ...] = ("top1",), name: str = "s"
 ) -> list[str]:
     sweep = SweepConfig(space={"optim.lr": [0.01, 0.1]}, seeds=3, search="tpe", points=14, objectives=list(objectives))
-    files = write(rank(store, curves, objectives, 360), store, curves, sweep, name, folder, DATE)
+    files = write(
+        rank(store, curves, objectives, 360, right_images(store, curves)), store, curves, sweep, name, folder, DATE
+    )
     assert all(path.stat().st_size for path in files)
     assert sorted(files) == sorted(folder.iterdir())
     return sorted(path.name for path in files)
@@ -69,11 +72,11 @@ def test_the_page_says_what_one_needs(tmp_path: Path):
     store, curves = realistic()
     report(store, curves, tmp_path, name="first-sweep")
     page = page_of(tmp_path)
-    ranking = rank(store, curves, ["top1"], 360)
-    for text in (ranking.verdict, *ranking.cautions, "p013", "first-sweep", "796c801f3c2b", "2026-11-22 12:30 UTC",
+    ranking = rank(store, curves, ["top1"], 360, right_images(store, curves))
+    for text in (verdict(ranking), *cautions(ranking), "p013", "first-sweep", "796c801f3c2b", "2026-11-22 12:30 UTC",
                  "optim.lr", "3 a point", "29 finished, 9 stopped, 4 failed of 42", "How to read it"):  # fmt: skip
         assert text in page.text
-    assert page.text.index(ranking.verdict) < page.text.index("Ranking") < page.text.index("How to read it")
+    assert page.text.index(verdict(ranking)) < page.text.index("Ranking") < page.text.index("How to read it")
 
 
 @pytest.mark.slow
@@ -143,11 +146,12 @@ def test_metrics():
     ranking = rank(*realistic(), ["top1"], 360)
     assert metrics(ranking) == {
         "best/top1": ranking.points[0].mean, "best/sd": ranking.points[0].sd, "best/seeds": 3,
-        "best/lead": ranking.lead, "best/p": ranking.points[1].p_above,
+        "best/top1_low": pytest.approx(0.936, abs=1e-3), "best/top1_high": pytest.approx(0.976, abs=1e-3),
+        "best/lead": ranking.lead, "best/lead_p_seeds": ranking.points[1].p_best,
         "trials/finished": 29, "trials/stopped": 9, "trials/diverged": 0, "trials/failed": 4,
     }  # fmt: skip
     ends = ("finished", "stopped", "diverged", "failed")
     assert metrics(rank(TrialStore(), {}, ["top1"], 360)) == {f"trials/{end}": 0 for end in ends}
     one = metrics(rank(*store_of([0.9], [0.8]), ["top1"], 360))
     assert "best/sd" not in one  # not known, which is not 0
-    assert "best/p" not in one
+    assert not [key for key in one if "lead_p" in key]
