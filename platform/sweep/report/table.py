@@ -123,7 +123,7 @@ def footnotes(ranking: Ranking) -> list[str]:
         notes.append(f"± sd: between seeds. p seeds: t-test over seeds. {HOLM}")
     elif ranking.points:
         notes.append("One seed a point: which differences are more than noise between seeds is unknown.")
-    if ranking.points and ranking.is_tested:
+    if len(ranking.points) > 1 and ranking.is_tested:
         notes.append(f"{CONTENDER} not distinguishable from the best (Holm's correction for all comparisons with it).")
     if len(ranking.points) > 1:
         notes.append("job=compare compare.runs=[SWEEP/TRIAL,SWEEP/TRIAL] compares any two trials image by image.")
@@ -191,7 +191,9 @@ def _csv_tests(point: Ranked) -> list[float | None]:
 
 
 def _ranked(point: Ranked, ranking: Ranking) -> Line:
-    marks = (CONTENDER if point.contender and ranking.is_tested else "") + (FRONT if point.front else "")
+    marks = (CONTENDER if point.contender and ranking.is_tested and len(ranking.points) > 1 else "") + (
+        FRONT if point.front else ""
+    )
     ends = point.interval
     return Line(
         rank=f"{marks} {point.rank}".strip(),

@@ -378,7 +378,7 @@ def test_the_terminal_table():
     table = lines(ranking)
     text = "\n".join(table)
     assert max(map(len, table)) <= 120
-    for word in ("rand…", "*F 1", "96.02", "94.44 to 97.50", "2 of 3", "3 fail…", "29 finished, 9 stopped, 4 failed"):
+    for word in ("rand…", "*F 1", "96.02", "94.44 to 97.50", "2 of 3", "3 faile…", "29 finished, 9 stopped, 4 failed"):
         assert word in text
     assert next(line for line in table if "p010" in line).split()[6] == "-"  # a key that the point does not have
 
