@@ -7,6 +7,7 @@ import logging
 import shutil
 import sys
 import time
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from importlib import import_module
 from typing import TYPE_CHECKING
@@ -183,7 +184,7 @@ def run_members(planned: Plan, folder: ExperimentFolder, record: Record, names: 
 
         lanes = start_lanes(planned, folder, record, names, resources)
         with Console(planned, names, lanes.count) as console:
-            console.say(_headline(planned.experiment, len(names), lanes.count, resources))
+            console.say(_headline(planned.experiment, names, lanes.count, resources))
             follower = Follower(lanes.mailbox, folder.live, config.cluster.stall_timeout_s, runs, console, attempts)
             try:
                 follower.follow(lanes.futures)
@@ -280,7 +281,7 @@ def show(experiment: Experiment, outcome: Outcome) -> None:
         left = len(outcome.states) - len(outcome.failed)
         print(f"{left} of {len(outcome.states)} members finished; the same command tries the others again")
     if outcome.trained_now:
-        print(f"\n{len(outcome.trained_now)} member(s) in {duration(outcome.seconds)}")
+        print(f"\n{_of_all(outcome.trained_now, outcome.states)} in {duration(outcome.seconds)}")
     print(f"results   {experiment.folder}")
     if (model := experiment.folder / MODEL).exists():
         print(f"model     {model}")
@@ -289,9 +290,14 @@ def show(experiment: Experiment, outcome: Outcome) -> None:
     say_pages(experiment)
 
 
-def _headline(experiment: Experiment, members: int, lanes: int, resources: "Resources") -> str:
+def _of_all(names: Collection[str], members: Collection[str]) -> str:
+    """How many members these are, and of how many where others were finished before."""
+    return f"{len(names)} of {len(members)} members" if len(names) < len(members) else f"{len(names)} member(s)"
+
+
+def _headline(experiment: Experiment, names: list[str], lanes: int, resources: "Resources") -> str:
     now = " so far" if experiment.config.cluster.autoscaled else ""
     return (
-        f"{experiment.name}: {members} member(s) in {lanes} lane(s) on {resources.nodes} node(s), "
+        f"{experiment.name}: {_of_all(names, experiment.members)} in {lanes} lane(s) on {resources.nodes} node(s), "
         f"{resources.cpus} CPUs, {resources.gpus} GPUs{now}; fork server {fork_server(experiment.config.cluster)}"
     )

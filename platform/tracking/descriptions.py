@@ -57,8 +57,12 @@ def of_member(name: str, scores: EnsembleScores | None, attempts: Sequence[Attem
             for views, each in rates.items()
         ]
         by_views = "\n".join(["| crops | top-1 error | top-5 error | loss |", "|--:|--:|--:|--:|", *lines])
-    spent = _spent(Times.of(attempts)) if attempts else ""
-    return "\n\n".join(part for part in (first, by_views, spent, table(attempts) if attempts else "") if part)
+    return "\n\n".join(part for part in (first, by_views, *spent(attempts)) if part)
+
+
+def spent(attempts: Sequence[Attempt]) -> list[str]:
+    """How the wall time of a member was spent, and its attempts; empty before the first."""
+    return [_spent(Times.of(attempts)), table(attempts)] if attempts else []
 
 
 def _error(figures: Figures, crops: int) -> str:
@@ -86,17 +90,20 @@ def _first_lines(text: str) -> str:
     return "\n".join([*lines[:MOST_LINES], *(more if len(lines) > MOST_LINES else [])])
 
 
-def commands_of(command: str, folder: Path, *, several: bool) -> list[str]:
+def commands_of(command: str, folder: Path, *, several: bool, trained: bool = True) -> list[str]:
     """The commands that a reader may want next.
 
     Args:
         command: of the run.
         folder: its results.
         several: a sweep's: what was trained is in its trials.
+        trained: whether anything is.
     """
     where = shlex.quote(str(folder))
     launch = "python -m platform.launch"
-    if several:
+    if not trained:
+        commands = {"go on": command}
+    elif several:
         commands = {"again, or go on": command, "as an experiment": f"{launch} job=promote promote.sweep={where}"}
     else:
         commands = {

@@ -46,7 +46,8 @@ class Ends:
         run, member = self._record.member_runs[name], self._folder.member(name)
         self.spent(name, scores)
         metrics = report.final_metrics(scores, name, self._split)
-        self._tracker.summary(run, {key: value for key, value in metrics.items() if not key.startswith(COMPARISON)})
+        if run != self._record.parent_run:  # which gets its scores with the rest
+            self._tracker.summary(run, {key: value for key, value in metrics.items() if not key.startswith(COMPARISON)})
         self._tracker.artifact(run, member.weights, "model")
         self._models.member(name, metrics)
         self._upload_probabilities(run, member.probabilities_of(self._split))
@@ -107,7 +108,7 @@ class Ends:
         self._files(parent, files)
         several = run_tags.kind_of(self._experiment) == run_tags.SWEEP
         again, folder = run_tags.command(self._experiment), _near(self._folder.path)
-        commands = descriptions.commands_of(again, folder, several=several)
+        commands = descriptions.commands_of(again, folder, several=several, trained=bool(files))
         notes = [f"Member {name} failed: {error}." for name, error in (failed or {}).items()] + self._notes(parent)
         told = [file for file in files if file.name in TABLES]
         validated = self._folder.path / TABLES[0]
@@ -127,6 +128,8 @@ class Ends:
         if between := interruptions(attempts_of):
             self._tracker.tag(parent, "interruptions", between)
             notes.append(f"Interrupted on the way: {between}.")
+        if parent in self._record.member_runs.values():  # a training of one network is one run
+            notes += [each for attempts in attempts_of.values() for each in descriptions.spent(attempts)]
         if promoted := run_tags.lineage(self._experiment):
             notes.append(f"{promoted[:1].upper()}{promoted[1:]}.")
         return notes

@@ -3,6 +3,7 @@
 In: the series of its metrics, its attempts, the index of its data. Out: metrics, data sets, and a line of text.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 
 from platform.config.sections import Config
@@ -13,7 +14,7 @@ from platform.tracking.operations import DatasetInput
 SPEED = "train/images_per_s"
 CONTEXTS = {"train": "training", "val": "validation", "test": "test"}  # MLflow's words for splits
 # How attempts end that nothing interrupted, as workers and schedulers say it.
-ORDINARY = ("finished", "stopped", "diverged", "failed", "left by ")
+ORDINARY = re.compile(r"(finished|diverged|failed|left by )|stopped$")
 SHOWN = 20  # interruptions in a tag
 
 Series = Sequence[tuple[int, dict[str, float], float]]
@@ -60,7 +61,7 @@ def interruptions(attempts_of: Mapping[str, Sequence[Attempt]]) -> str:
         f"{member}, attempt {number}: {attempt.reason}"
         for member, attempts in attempts_of.items()
         for number, attempt in enumerate(attempts, 1)
-        if attempt.reason and not attempt.reason.startswith(ORDINARY)
+        if attempt.reason and not ORDINARY.match(attempt.reason)
     ]
     left_out = f"; and {len(found) - SHOWN} more" if len(found) > SHOWN else ""
     return "; ".join(found[:SHOWN]) + left_out

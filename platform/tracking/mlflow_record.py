@@ -19,6 +19,7 @@ from platform.experiment.origin import FILE, UNKNOWN, Origin
 from platform.experiment.recorded import Recorded
 from platform.text import first_line
 from platform.tracking.mlflow_connection import connect
+from platform.tracking.run_tags import TRAINING
 
 PARENT, COMMIT = "mlflow.parentRunId", "mlflow.source.git.commit"
 
@@ -33,7 +34,10 @@ def recorded_by(tracking: TrackingConfig, run_id: str) -> Recorded:
     try:
         run = client.get_run(run_id)
         whole = client.get_run(run.data.tags[PARENT]) if PARENT in run.data.tags else run
-        members = {_name(run): run} if whole is not run else _members(client, run)
+        if run.data.tags.get("kind") == TRAINING:
+            members = {SINGLE: run}
+        else:
+            members = {_name(run): run} if whole is not run else _members(client, run)
         configs = {name: _config(client, each) for name, each in members.items()}
         origin = _origin(client, whole)
     except (MlflowException, OSError) as error:

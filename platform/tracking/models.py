@@ -49,7 +49,7 @@ class ModelLog:
         assert parent
         if len(members) > 1:
             self._log(ENSEMBLE, parent, metrics)
-        elif key := self._record.models.get(members[0]):
+        elif (key := self._record.models.get(members[0])) and self._record.member_runs[members[0]] != parent:
             self._tracker.model_output(parent, key, metrics, self._dataset)
 
     def _log(self, name: str, run: str, metrics: dict[str, float]) -> None:

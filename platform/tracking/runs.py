@@ -63,9 +63,11 @@ class Runs:
         self._tracker = Tracker(experiment.config.tracking, Journal(folder.tracking))
         self._ends = Ends(self._tracker, experiment, folder, record, data)
         self._scoring: Backlog[str, tuple[str, EnsembleScores | None]] | None = None
-        is_new, record.parent_run = record.parent_run is None, record.parent_run or new_key()
-        for name in names:
-            record.member_runs.setdefault(name, new_key())
+        kind, is_new = run_tags.kind_of(experiment), record.parent_run is None
+        record.parent_run = record.parent_run or new_key()
+        for name in names:  # a training of one network is one run; an earlier version made two
+            alone = kind == run_tags.TRAINING
+            record.member_runs.setdefault(name, record.parent_run if alone and is_new else new_key())
         folder.write(record)  # first: if this process dies, the next one resumes these runs
         self._start_parent()
         if is_new and (origin := folder.path / ORIGIN).exists():
@@ -83,7 +85,7 @@ class Runs:
         tags = run_tags.of_parent(experiment, parent, self._data)
         self._tracker.start(experiment.name, _whole(config), again=parent, parameters=values, tags=tags)
         self._note_inputs(parent)
-        group = parent if kind == run_tags.ENSEMBLE else ""
+        group = "" if kind == run_tags.SWEEP else parent
         shown = varied.columns(experiment)[:SHOWN_PARAMS]
         self._tracker.view(View(parent, self.view_key, experiment.name, shown, group, int(time.time() * 1000)))
 
@@ -91,8 +93,8 @@ class Runs:
         """A launcher that was killed left its members' runs RUNNING: they ended with their attempts, until they begin
         again."""
         for name in self._members:
-            if attempts := read_attempts(self._folder.member(name).path):
-                run = self._record.member_runs[name]
+            attempts, run = read_attempts(self._folder.member(name).path), self._record.member_runs[name]
+            if attempts and run != self._parent():
                 self._tracker.finish(run, "KILLED", at=attempts[-1].ended or None, if_running=True)
 
     @property
@@ -141,6 +143,9 @@ class Runs:
     ) -> None:
         self._begun.add(name)
         run, parent = self._record.member_runs[name], self._parent()
+        if run == parent:
+            self._log_kept(name)
+            return
         tags = run_tags.of_child(self._experiment, config, parent, number, self._data)
         self._tracker.start(name, _whole(config), parent=parent, again=run, parameters=values, tags=tags, began=at)
         self._note_inputs(run)
@@ -223,7 +228,8 @@ class Runs:
         """End a run as of when its workers left it."""
         ended = self._ended_at.pop(name, None) or self._folder.member(name).state().times.get("ended")
         self._names.remove(name)
-        self._tracker.finish(self._record.member_runs[name], status, at=ended)
+        if (run := self._record.member_runs[name]) != self._parent():
+            self._tracker.finish(run, status, at=ended)
 
     def end(
         self,
@@ -303,14 +309,15 @@ class Runs:
 
     def interrupt(self, status: str, reason: str) -> None:
         """End every open run as `status` (KILLED or FAILED), finished members as FINISHED; tag them with `reason`."""
-        said = f"Interrupted: {reason}. The same command goes on."
+        said = f"{'Interrupted' if status == 'KILLED' else 'Stopped by an error'}: {reason}. The same command goes on."
         for name in [name for name in self._names if name in self._begun]:
             done = self._folder.member(name).state().state == FINISHED or self._is_done_but_for_test(name)
             if not done:
                 self._tracker.tag(self._record.member_runs[name], "interrupted", reason)
             self._ends.spent(name, said="" if done else said)
             run, ended = self._record.member_runs[name], self._ended_at.get(name)
-            self._tracker.finish(run, "FINISHED" if done else status, at=ended if done else None)
+            if run != self._parent():
+                self._tracker.finish(run, "FINISHED" if done else status, at=ended if done else None)
         self._tracker.tag(self._parent(), "interrupted", reason)
         self._ends.whole(self._parent(), None, [], said)
         self._tracker.finish(self._parent(), status)

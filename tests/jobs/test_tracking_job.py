@@ -42,9 +42,8 @@ def test_a_run_without_a_server_and_with_a_killed_launcher_arrives_later(launch,
         assert f"{waiting} entries queued for MLflow at {uri} are delivered" in output
         client = MlflowClient(uri)
         ids = mlflow_ids(journal)
-        assert len(ids) == 2
         assert {client.get_run(run).info.status for run in ids.values()} == {"FINISHED"}
-        (member,) = [run for run in ids.values() if "mlflow.parentRunId" in client.get_run(run).data.tags]
+        (member,) = ids.values()  # a training of one network is one run
         points = [point.step for point in client.get_metric_history(member, "progress")]
         assert points == sorted(set(points))
         assert client.get_run(member).data.metrics["progress"] == 1.0

@@ -127,7 +127,7 @@ def test_the_ensemble_survives_a_lost_node_and_a_lost_attempt(launch: Runner, tr
         assert "rayjob platform/pods is submitted" in printed
         assert "Retrying: attempt 1 of 2 failed" in printed
         left = len(names) - len(written)
-        assert f"pods: {left} member(s) in 2 lane(s) on 3 node(s), 2 CPUs, 0 GPUs" in printed
+        assert f"pods: {left} of {len(names)} members in 2 lane(s) on 3 node(s), 2 CPUs, 0 GPUs" in printed
         assert "Complete: the job succeeded" in printed
         assert written.items() <= {name: folder.member(name).weights.stat().st_mtime_ns for name in names}.items()
     for name in names:

@@ -45,11 +45,11 @@ def test_data_sets_have_digest_and_counts(digits_data: DataConfig):
 
 
 def test_what_came_between_is_told_and_ordinary_ends_are_not():
-    ends = ["rank 1 died", "the launcher died", "finished"]
+    ends = ["rank 1 died", "stopped by SIGINT", "finished"]
     attempts = [Attempt(0, 0, reason=reason) for reason in ends]
     stopped = [Attempt(0, 0, reason="left by hyperband"), Attempt(0, 0, reason="stopped")]
     assert interruptions({"one": attempts, "p000-s0": stopped, "new": [Attempt(0, 0)]}) == (
-        "one, attempt 1: rank 1 died; one, attempt 2: the launcher died"
+        "one, attempt 1: rank 1 died; one, attempt 2: stopped by SIGINT"
     )
     assert interruptions({"two": attempts[2:]}) == ""
     assert interruptions({f"m{n}": attempts[:1] for n in range(23)}).endswith("; and 3 more")
