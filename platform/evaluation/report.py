@@ -16,7 +16,7 @@ from platform.evaluation.statistics.intervals import wilson
 from platform.evaluation.summary import Summary
 from platform.evaluation.table import EnsembleScores, Row, rows
 from platform.evaluation.text_table import WIDTH, markdown, terminal
-from platform.evaluation.verdict import interval_text, verdict
+from platform.evaluation.verdict import interval_text, verdict_of
 
 HEADINGS = ["models", "crops", "cost", "top-1 error", "95% interval", "top-5 error", "loss", "paper", ""]
 
@@ -36,7 +36,7 @@ def terminal_table(scores: EnsembleScores, split: str = "val") -> str:
     summary, text = scores.summary, io.StringIO()
     console = Console(file=text, width=WIDTH)
     if summary:
-        console.print(f"{verdict(summary)}\n", markup=False, highlight=False)
+        console.print(f"{verdict_of(scores)}\n", markup=False, highlight=False)
     console.print(terminal(_title(scores, split), HEADINGS, [_cells(row) for row in rows(scores)], text_columns=[-1]))
     if summary and len(scores.names) > 1:
         heads, lines = headings(summary, list(scores.ensemble)), member_lines(scores, summary)
@@ -174,7 +174,7 @@ def _cells(row: Row) -> list[str]:
 
 def _markdown(scores: EnsembleScores, split: str) -> str:
     summary = scores.summary
-    parts = [f"**{verdict(summary)}**"] if summary else []
+    parts = [f"**{verdict_of(scores)}**"] if summary else []
     parts += [_title(scores, split), markdown([HEADINGS, *map(_cells, rows(scores))], text_columns=[-1])]
     if summary and len(scores.names) > 1:
         lines = [cells(line, summary) for line in member_lines(scores, summary)]

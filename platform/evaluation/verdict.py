@@ -5,9 +5,18 @@ In: the summary of an ensemble's or a single model's scores. Out: text for termi
 
 import math
 
+from platform.evaluation.metrics import Scores
 from platform.evaluation.statistics.intervals import Interval
 from platform.evaluation.statistics.paired import Paired, PairedMeans, p_text
 from platform.evaluation.summary import Summary
+from platform.evaluation.table import EnsembleScores
+
+
+def verdict_of(scores: EnsembleScores) -> str:
+    """`verdict`, and whether fewer crops do better; empty where nothing was computed of how sure the scores are."""
+    if scores.summary is None:
+        return ""
+    return " ".join(filter(None, [verdict(scores.summary), fewer_crops(scores.ensemble, len(scores.names))]))
 
 
 def verdict(summary: Summary) -> str:
@@ -50,11 +59,30 @@ def comparing(one: str, other: str, found: Paired, crops: str) -> str:
     points = f"{100 * found.difference:.2f} points of top-1 {crops} ({sureness(found)})"
     if not found.first + found.second:
         return f"{one} is right on the same images as {other}, {crops}."
-    if not found.is_significant:
+    if not found.is_significant and found.difference > 0:
         return f"{one} is not better than {other} beyond noise: {points}."
+    if not found.is_significant:
+        return f"{one} is not better than {other}: {points}, which may be noise."
     if found.difference > 0:
         return f"{one} is better than {other} by {points}."
     return f"{one} is worse than {other}: {points}."
+
+
+def fewer_crops(by_views: dict[int, Scores], models: int) -> str:
+    """A sentence on the number of crops with the lowest top-1 error, if it is not the largest; else nothing.
+
+    Args:
+        by_views: number of crops -> scores.
+        models: how many see each crop.
+    """
+    errors = {views: 1 - scores.rates()["top1"] for views, scores in by_views.items()}
+    most, lowest = max(errors), min(errors, key=lambda views: (errors[views], views))
+    if not errors[lowest] < errors[most]:
+        return ""
+    return (
+        f"With {lowest} crop{'s' * (lowest > 1)} the error is lower (not tested): {100 * errors[lowest]:.2f}% instead of "
+        f"{100 * errors[most]:.2f}%, with {lowest * models:,} forward passes an image instead of {most * models:,}."
+    )
 
 
 def _lead(summary: Summary) -> str:

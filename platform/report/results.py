@@ -8,8 +8,7 @@ from collections.abc import Mapping
 from platform.evaluation.member_table import NOTES, cells, headings, member_lines
 from platform.evaluation.report import IMAGES_OF, INTERVAL, percent
 from platform.evaluation.table import EnsembleScores, Row, rows
-from platform.evaluation.verdict import interval_text
-from platform.evaluation.verdict import verdict as verdict_of
+from platform.evaluation.verdict import interval_text, verdict_of
 from platform.report.section import Section, Table
 from platform.text import one_line
 
@@ -31,7 +30,7 @@ def verdict(scores: EnsembleScores | None) -> str:
     """What came of the experiment, and how sure that is."""
     if scores is None:
         return "No member is finished, so there are no scores."
-    return verdict_of(scores.summary) if scores.summary else "How sure the scores are was not computed."
+    return verdict_of(scores) if scores.summary else "How sure the scores are was not computed."
 
 
 def cautions(scores: EnsembleScores | None, errors: Mapping[str, str]) -> list[str]:
