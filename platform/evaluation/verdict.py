@@ -80,8 +80,8 @@ def fewer_crops(by_views: dict[int, Scores], models: int) -> str:
     if not errors[lowest] < errors[most]:
         return ""
     return (
-        f"With {lowest} crop{'s' * (lowest > 1)} the error is lower (not tested): {100 * errors[lowest]:.2f}% instead of "
-        f"{100 * errors[most]:.2f}%, with {lowest * models:,} forward passes an image instead of {most * models:,}."
+        f"With {lowest} crop{'s' * (lowest > 1)} the error is lower (not tested): {100 * errors[lowest]:.2f}% instead "
+        f"of {100 * errors[most]:.2f}%, with {lowest * models:,} forward passes an image instead of {most * models:,}."
     )
 
 

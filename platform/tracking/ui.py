@@ -17,8 +17,8 @@ from platform.tracking.sqlite_store import newest_view, require_usable
 from platform.tracking.views import link
 
 HOST = "127.0.0.1"
-# One process for one reader instead of 14, of which 8 wait for work of MLflow's that nothing here asks for: they took 2.5 GB,
-# and from a training on few cores the time in which they start.
+# Two processes for one reader instead of 14, of which 8 wait for jobs of MLflow's that nothing here asks for: they took
+# 2.5 GB, and much of what a training on few cores needs while they started.
 LEAN = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "PYTHONWARNINGS": "ignore"}
 OPTIONS = ["--workers", "1", "--uvicorn-opts", "--log-level warning"]
 
