@@ -90,10 +90,10 @@ def write(scores: EnsembleScores, folder: Path, split: str = "val") -> list[Path
 def metrics(by_views: dict[int, Scores], split: str) -> dict[str, float]:
     """Scores as MLflow metrics of their own names, the same for members, trials, single trainings and ensembles.
 
-    `accuracy/val_top1`, `accuracy/val_top5` and `loss/val` are at the largest number of views; by it are
-    `accuracy/val_top1_1_view`, `accuracy/val_top1_10_views`, `loss/val_10_views` ...; of the test split with `test`.
+    `accuracy_val_top1`, `accuracy_val_top5` and `loss_val` are at the largest number of views; by it are
+    `accuracy_val_top1_1_view`, `accuracy_val_top1_10_views`, `loss_val_10_views` ...; of the test split with `test`.
     """
-    names = {"top1": f"accuracy/{split}_top1", "top5": f"accuracy/{split}_top5", "loss": f"loss/{split}"}
+    names = {"top1": f"accuracy_{split}_top1", "top5": f"accuracy_{split}_top5", "loss": f"loss_{split}"}
     found = {names[kind]: value for kind, value in by_views[max(by_views)].rates().items()}  # MLflow keeps the order
     for views, scores in by_views.items():
         suffix = f"_{views}_view{'s' * (views > 1)}"
@@ -110,9 +110,9 @@ def final_metrics(scores: EnsembleScores, member: str | None, split: str) -> dic
 def certainty(summary: Summary, member: str | None, split: str) -> dict[str, float]:
     """How sure final scores are, as MLflow metrics; what is no number is left out.
 
-    `accuracy/val_top1_low` and `_high` are the ends of the 95% interval, `calibration/val_ece`, `_brier` and `_nll` the
-    calibration. In an ensemble also `comparison/val_gain` and `_gain_p` (a member: what the ensemble has by it), and
-    `comparison/val_lead` and `_lead_p` (the ensemble: over its best member). Gains and leads are shares of one.
+    `accuracy_val_top1_low` and `_high` are the ends of the 95% interval, `calibration_val_ece`, `_brier` and `_nll` the
+    calibration. In an ensemble also `comparison_val_gain` and `_gain_p` (a member: what the ensemble has by it), and
+    `comparison_val_lead` and `_lead_p` (the ensemble: over its best member). Gains and leads are shares of one.
 
     Args:
         summary: of the scores.
@@ -121,15 +121,15 @@ def certainty(summary: Summary, member: str | None, split: str) -> dict[str, flo
     """
     figures = summary.ensemble if member is None else summary.members[member]
     found = {
-        f"accuracy/{split}_top1_low": 1 - figures.interval.high,
-        f"accuracy/{split}_top1_high": 1 - figures.interval.low,
-        f"calibration/{split}_ece": figures.ece,
-        f"calibration/{split}_brier": figures.brier,
-        f"calibration/{split}_nll": figures.nll,
+        f"accuracy_{split}_top1_low": 1 - figures.interval.high,
+        f"accuracy_{split}_top1_high": 1 - figures.interval.low,
+        f"calibration_{split}_ece": figures.ece,
+        f"calibration_{split}_brier": figures.brier,
+        f"calibration_{split}_nll": figures.nll,
     }
     name, compared = ("lead", summary.against_best) if member is None else ("gain", summary.gains.get(member))
     if compared is not None:
-        found |= {f"comparison/{split}_{name}": compared.difference, f"comparison/{split}_{name}_p": compared.p_holm}
+        found |= {f"comparison_{split}_{name}": compared.difference, f"comparison_{split}_{name}_p": compared.p_holm}
     return {key: value for key, value in found.items() if math.isfinite(value)}
 
 

@@ -88,12 +88,12 @@ class Goodput:
         return "; ".join(numbered[-SHOWN:])
 
     def metrics(self) -> dict[str, float]:
-        """The metrics goodput/... for MLflow."""
+        """The metrics goodput_... for MLflow."""
         return {
-            "goodput/attempts": self.attempts,
-            "goodput/repeated_steps": self.repeated_steps,
-            "goodput/lost_s": self.lost_s,
-            "goodput/training_share": self.training_share,
+            "goodput_attempts": self.attempts,
+            "goodput_repeated_steps": self.repeated_steps,
+            "goodput_lost_s": self.lost_s,
+            "goodput_training_share": self.training_share,
         }
 
 
@@ -133,8 +133,8 @@ class Times:
         )
 
     def metrics(self) -> dict[str, float]:
-        """The metrics time/... for MLflow, in seconds."""
-        return {f"time/{name}": seconds for name, seconds in asdict(self).items()}
+        """The metrics time_... for MLflow, in seconds."""
+        return {f"time_{name}": seconds for name, seconds in asdict(self).items()}
 
 
 def table(attempts: Sequence[Attempt]) -> str:

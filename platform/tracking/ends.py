@@ -21,7 +21,7 @@ from platform.tracking.tracker import Tracker
 
 DESCRIPTION = "mlflow.note.content"  # what MLflow's page of a run shows as its description, in Markdown
 SMALL_ENOUGH_TO_UPLOAD = 100_000_000  # bytes; larger probabilities stay where they are, and the run says where
-COMPARISON = "comparison/"  # metrics that all members together tell, when the last has ended
+COMPARISON = "comparison_"  # metrics that all members together tell, when the last has ended
 TABLES = ("table.md", "table-test.md", "ranking.md")
 
 

@@ -33,7 +33,7 @@ def speed(series: Series) -> dict[str, float]:
         images += step - before  # in batches, as all are of one size
         seconds += (step - before) / speeds[step]
         before = step
-    return {"speed/images_per_s": images / seconds} if seconds else {}
+    return {"speed_images_per_s": images / seconds} if seconds else {}
 
 
 def datasets(config: Config, data: Index, split: str) -> list[DatasetInput]:

@@ -17,19 +17,16 @@ from platform.tracking.operations import View
 TAG = "mlflow.sharedViewState."
 GROUP_TAG = "platform.experiment"  # of a parent and its children: the parent's key
 COLUMN_WIDTH = 150  # pixels
-BEST = "accuracy/val_top1"
-COLUMNS = (BEST, "accuracy/val_top5", "loss/val", "speed/images_per_s", "time/training_s", "progress")
+BEST = "accuracy_val_top1"
+COLUMNS = (BEST, "accuracy_val_top5", "loss_val", "speed_images_per_s", "time_training_s", "progress")
 # Sections in their order, and their charts: (metric, kind of chart). Others follow, folded.
 CHARTS: dict[str, tuple[tuple[str, str], ...]] = {
-    "accuracy": ((BEST, "BAR"), ("accuracy/val_top5", "BAR")),
+    "accuracy": ((BEST, "BAR"), ("accuracy_val_top5", "BAR")),
     "val": (("val/top1", "LINE"), ("val/loss", "LINE"), ("val/top5", "LINE")),
     "train": (("train/loss", "LINE"), ("train/top1", "LINE"), ("train/lr", "LINE"), ("train/images_per_s", "LINE")),
-    "time": (("time/training_s", "BAR"), ("time/evaluation_s", "BAR"), ("time/queue_s", "BAR")),
+    "time": (("time_training_s", "BAR"), ("time_evaluation_s", "BAR"), ("time_queue_s", "BAR")),
 }
-VIEWS = ("1_view", "10_views", "144_views")
-# Of the same section, in the table only.
-NOT_SHOWN = ("top1_low", "top1_high", *(f"{kind}_{views}" for kind in ("top1", "top5") for views in VIEWS))
-FOLDED = ("calibration", "comparison", "loss", "speed", "data", "goodput", "Model metrics", "System metrics")
+FOLDED = ("data", "Model metrics", "System metrics")  # where metrics without a slash are, and system/...
 NAMESPACE = uuid.UUID("5e0b7a3c-6e0f-4c53-9e63-0d5b3f3d2f11")  # of the ids of charts: the same view has the same
 
 
@@ -71,10 +68,7 @@ def state(view: View, parent: str) -> dict[str, Any]:
             {"uuid": _id(name), "name": name, "display": name in CHARTS, "isReordered": True, "isGenerated": True}
             for name in (*CHARTS, *FOLDED)
         ],
-        "compareRunCharts": [
-            *(_chart(section, *chart) for section, charts in CHARTS.items() for chart in charts),
-            *(_chart("accuracy", f"accuracy/val_{each}", "BAR", deleted=True) for each in NOT_SHOWN),
-        ],
+        "compareRunCharts": [_chart(section, *chart) for section, charts in CHARTS.items() for chart in charts],
     }
 
 
@@ -97,7 +91,7 @@ def _column(kind: str, key: str) -> str:
     return f"{kind}.`{key}`"
 
 
-def _chart(section: str, metric: str, kind: str, *, deleted: bool = False) -> dict[str, Any]:
+def _chart(section: str, metric: str, kind: str) -> dict[str, Any]:
     own = {
         "BAR": {},
         "LINE": {"lineSmoothness": 0, "scaleType": "linear", "xAxisKey": "step", "useGlobalXaxisKey": True},
@@ -107,7 +101,7 @@ def _chart(section: str, metric: str, kind: str, *, deleted: bool = False) -> di
         "type": kind,
         "runsCountToCompare": 20,
         "metricSectionId": _id(section),
-        "deleted": deleted,
+        "deleted": False,
         "isGenerated": True,
         "metricKey": metric,
         "displayName": metric.rpartition("/")[2],

@@ -137,11 +137,11 @@ def test_corrupt_samples_are_said():
 def test_metrics_are_named_by_split_and_views_and_the_best_sorts_first():
     found = metrics({1: Scores(4, 2, 4, 4.0), 10: Scores(4, 3, 4, 2.0)}, "test")
     assert found == {
-        "accuracy/test_top1": 0.75, "accuracy/test_top5": 1.0, "loss/test": 0.5,
-        "accuracy/test_top1_1_view": 0.5, "accuracy/test_top5_1_view": 1.0, "loss/test_1_view": 1.0,
-        "accuracy/test_top1_10_views": 0.75, "accuracy/test_top5_10_views": 1.0, "loss/test_10_views": 0.5,
+        "accuracy_test_top1": 0.75, "accuracy_test_top5": 1.0, "loss_test": 0.5,
+        "accuracy_test_top1_1_view": 0.5, "accuracy_test_top5_1_view": 1.0, "loss_test_1_view": 1.0,
+        "accuracy_test_top1_10_views": 0.75, "accuracy_test_top5_10_views": 1.0, "loss_test_10_views": 0.5,
     }  # fmt: skip
-    assert min(found) == "accuracy/test_top1"
+    assert min(found) == "accuracy_test_top1"
 
 
 def test_how_sure_scores_are_has_metrics_of_its_own():
@@ -149,19 +149,19 @@ def test_how_sure_scores_are_has_metrics_of_its_own():
     assert summary is not None
     own, whole = certainty(summary, "one", "val"), certainty(summary, None, "test")
     ends = wilson(18, 200)
-    assert (own["accuracy/val_top1_low"], own["accuracy/val_top1_high"]) == (1 - ends.high, 1 - ends.low)
-    assert own["comparison/val_gain"] == pytest.approx(0.95)
-    assert whole["comparison/test_lead"] == pytest.approx(0.04)
-    assert whole["comparison/test_lead_p"] == pytest.approx(mcnemar(8, 0))
-    assert whole["calibration/test_brier"] == pytest.approx(0.05 * 1.28 + 0.95 * 0.08)
+    assert (own["accuracy_val_top1_low"], own["accuracy_val_top1_high"]) == (1 - ends.high, 1 - ends.low)
+    assert own["comparison_val_gain"] == pytest.approx(0.95)
+    assert whole["comparison_test_lead"] == pytest.approx(0.04)
+    assert whole["comparison_test_lead_p"] == pytest.approx(mcnemar(8, 0))
+    assert whole["calibration_test_brier"] == pytest.approx(0.05 * 1.28 + 0.95 * 0.08)
     assert set(own) == {
-        "accuracy/val_top1_low", "accuracy/val_top1_high", "calibration/val_ece", "calibration/val_brier",
-        "calibration/val_nll", "comparison/val_gain", "comparison/val_gain_p",
+        "accuracy_val_top1_low", "accuracy_val_top1_high", "calibration_val_ece", "calibration_val_brier",
+        "calibration_val_nll", "comparison_val_gain", "comparison_val_gain_p",
     }  # fmt: skip
     alone = single().summary
     assert alone is not None
     assert not any(
-        key.startswith("comparison/") for key in certainty(alone, None, "val") | certainty(alone, "one", "val")
+        key.startswith("comparison_") for key in certainty(alone, None, "val") | certainty(alone, "one", "val")
     )
     nothing = Summary.of(results({"a": range(1)}, range(1), corrupt=200), {10: Scores()}, {})
     assert certainty(nothing, None, "val") == {}

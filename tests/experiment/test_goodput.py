@@ -35,10 +35,10 @@ def test_steps_made_twice_and_starting_again_are_lost() -> None:
     assert got.training_s == pytest.approx(50 + 20)
     assert got.reasons == ("rank 1 died", "finished")
     assert got.metrics() == {
-        "goodput/attempts": 2,
-        "goodput/repeated_steps": 40,
-        "goodput/lost_s": pytest.approx(35),
-        "goodput/training_share": pytest.approx(70 / 125),
+        "goodput_attempts": 2,
+        "goodput_repeated_steps": 40,
+        "goodput_lost_s": pytest.approx(35),
+        "goodput_training_share": pytest.approx(70 / 125),
     }
 
 

@@ -31,7 +31,7 @@ def test_one_failing_member_does_not_lose_the_others_and_nothing_is_done_twice(l
         assert runs[name].data.tags["mlflow.parentRunId"] == runs["parent"].info.run_id
     assert runs["two"].data.params["sampling.name"] == "photometric"
     assert runs["one"].data.metrics["progress"] == 1.0
-    assert 0 <= runs["one"].data.metrics["accuracy/val_top1_10_views"] <= 1
+    assert 0 <= runs["one"].data.metrics["accuracy_val_top1_10_views"] <= 1
 
     table = list(csv.DictReader((tmp_path / "runs" / "three" / "table.csv").open()))
     assert [(row["models"], row["crops"], row["cost"]) for row in table[:4]] == [
@@ -137,11 +137,11 @@ def _test_part_is_evaluated_apart(launch, *words: str) -> None:
     data = launch.runs("single")["model"].data
     metrics = data.metrics
     assert "evaluation.split" not in data.params  # which nobody could change any more
-    of_val = [key for key in validated if key.startswith(("val/", "accuracy/val", "loss/val"))]
-    assert "accuracy/val_top1" in of_val
+    of_val = [key for key in validated if key.startswith(("val/", "accuracy_val", "loss_val"))]
+    assert "accuracy_val_top1" in of_val
     assert {key: metrics[key] for key in of_val} == {key: validated[key] for key in of_val}
     (right,) = [row["top1_error"] for row in csv.DictReader((folder / "table-test.csv").open())][:1]
-    assert metrics["accuracy/test_top1_1_view"] == pytest.approx(1 - float(right))
+    assert metrics["accuracy_test_top1_1_view"] == pytest.approx(1 - float(right))
     status, again = launch.here(*words)
     assert "nothing to train" in again
     assert "359 validation images" in again

@@ -39,9 +39,9 @@ def test_a_run_leaves_models_that_say_what_it_reported_and_makes_missing_ones_la
 
     logged = _logged(launch)
     assert logged == {
-        "pair": ("ensemble", "accuracy/val_top1", ["model.py", "one.pt2", "two.pt2"]),
-        "pair-one": ("member", "accuracy/val_top1", ["model.py", "one.pt2", "one.safetensors"]),
-        "pair-two": ("member", "accuracy/val_top1", ["model.py", "two.pt2", "two.safetensors"]),
+        "pair": ("ensemble", "accuracy_val_top1", ["model.py", "one.pt2", "two.pt2"]),
+        "pair-one": ("member", "accuracy_val_top1", ["model.py", "one.pt2", "one.safetensors"]),
+        "pair-two": ("member", "accuracy_val_top1", ["model.py", "two.pt2", "two.safetensors"]),
     }
     before = {name: (model / "MLmodel").read_bytes() for name, model in models.items()}
     shutil.rmtree(place / "model")
@@ -76,11 +76,11 @@ def _logged(launch) -> dict[str, tuple[str, str, list[str]]]:
         assert run.outputs
         assert [each.model_id for each in run.outputs.model_outputs] == [model.model_id]
         scores = {metric.key: metric.value for metric in model.metrics or []}
-        assert scores["accuracy/val_top1"] == run.data.metrics["accuracy/val_top1"]
+        assert scores["accuracy_val_top1"] == run.data.metrics["accuracy_val_top1"]
         assert {metric.dataset_name for metric in model.metrics or []} == {"digits val"}
         files = [each.path for each in client.list_logged_model_artifacts(model.model_id, "artifacts")]
         names = [Path(each).name for each in files if each.endswith((".pt2", ".safetensors"))]
-        found[model.name] = (model.tags["kind"], "accuracy/val_top1", ["model.py", *sorted(names)])
+        found[model.name] = (model.tags["kind"], "accuracy_val_top1", ["model.py", *sorted(names)])
         with pytest.MonkeyPatch.context() as patch:
             patch.setenv("MLFLOW_TRACKING_URI", launch.uri)
             loaded = mlflow.pyfunc.load_model(f"models:/{model.model_id}")

@@ -241,9 +241,9 @@ def _check_runs(sweep: Sweep, trials: dict[str, Trial], finalist: str) -> None:
         assert "model.width" not in data.params  # which all trials share
         if trial.state == STOPPED:
             assert data.tags["reason"].startswith("by asha, as number ")
-            assert not [key for key in data.metrics if key.startswith("accuracy/")]
+            assert not [key for key in data.metrics if key.startswith("accuracy_")]
         else:
-            assert data.metrics["accuracy/val_top1_1_view"] == pytest.approx(sweep.top1(name)[-1], abs=0.01)
+            assert data.metrics["accuracy_val_top1_1_view"] == pytest.approx(sweep.top1(name)[-1], abs=0.01)
         for key in ("val/top1", "progress", "train/loss"):
             steps = sweep.history(runs[name], key)
             assert steps == sorted(set(steps))
@@ -387,8 +387,8 @@ def test_tpe_weighs_two_objectives_survives_a_dead_process_and_leaves_out_what_d
     assert runs[diverged[0]].data.tags["outcome"] == DIVERGED
     assert "front.png" in sweep.artifacts(parent, "report")
     (best,) = [name for name in trials if (sweep.member(name).path / "model").exists()]
-    assert runs[best].data.metrics["accuracy/val_top1"] == max(
-        run.data.metrics["accuracy/val_top1"] for name, run in runs.items() if name not in diverged
+    assert runs[best].data.metrics["accuracy_val_top1"] == max(
+        run.data.metrics["accuracy_val_top1"] for name, run in runs.items() if name not in diverged
     )
     assert Description.read(sweep.folder / "model").members == [best]
     of_sweep, of_best = parent.outputs, runs[best].outputs

@@ -47,7 +47,7 @@ def test_a_run_without_a_server_and_with_a_killed_launcher_arrives_later(launch,
         points = [point.step for point in client.get_metric_history(member, "progress")]
         assert points == sorted(set(points))
         assert client.get_run(member).data.metrics["progress"] == 1.0
-        assert 0 <= client.get_run(member).data.metrics["accuracy/val_top1_10_views"] <= 1
+        assert 0 <= client.get_run(member).data.metrics["accuracy_val_top1_10_views"] <= 1
         assert "weights.pt" in {Path(file.path).name for file in client.list_artifacts(member, "model")}
 
         status, output = launch(*words)

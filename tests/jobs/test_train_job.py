@@ -47,7 +47,7 @@ def test_a_terminated_run_ends_as_an_undisturbed_one_and_a_killed_launcher_leave
     runs = launch.runs("stopped")
     assert {run.info.status for run in runs.values()} == {"FINISHED"}
     assert runs["model"].data.metrics["progress"] == 1.0
-    assert runs["model"].data.metrics["goodput/attempts"] == 2
+    assert runs["model"].data.metrics["goodput_attempts"] == 2
     assert runs["model"].data.tags["attempts"] == "1: stopped by SIGTERM; 2: finished"
     first, second = read_attempts(folder.path)
     assert second.from_step == reached <= first.reached

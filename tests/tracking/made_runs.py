@@ -1,4 +1,4 @@
-"""Large experiments in MLflow without training: a sweep of many trials, an ensemble of long trainings.
+"""Experiments in MLflow without training: a sweep of many trials, an ensemble or a single network of many steps.
 
 In: how many. Out: what a real launch leaves in the store, told by the code of one (`Runs`, with scores from made-up
 probabilities). For the pages in a browser: `python -m tests.tracking.made_runs FOLDER` makes FOLDER/mlflow.db and says
@@ -29,7 +29,7 @@ from platform.tracking.runs import Runs
 from platform.tune.results import Results
 from tests.composing import experiment_of
 
-IMAGES, CLASSES = 500, 10
+CLASSES = 10
 BEGAN = 1_800_000_000.0  # seconds since the epoch
 STEP_S = 0.05
 LOGGED_EVERY = 10  # steps, as `training.log_every_steps`
@@ -44,7 +44,9 @@ def packed_digits(folder: Path) -> DataConfig:
     return data
 
 
-def made_sweep(place: Path, tracking: TrackingConfig, data: DataConfig, *, trials: int, steps: int) -> Experiment:
+def made_sweep(
+    place: Path, tracking: TrackingConfig, data: DataConfig, *, trials: int, steps: int, images: int = 500
+) -> Experiment:
     """A sweep of so many trials of so many steps, a third of which goes on to the end."""
     experiment = _placed(experiment_of("+experiment=sampling_schedule_sweep")[0], place, tracking, data)
     experiment.config.sweep.space = {
@@ -75,16 +77,18 @@ def made_sweep(place: Path, tracking: TrackingConfig, data: DataConfig, *, trial
         results.begin(runs, trial, config)
         trained = steps if whole else steps // 3
         _log(runs, folder.member(trial.name), trained, steps, skill, at)
-        _left(folder.member(trial.name), trained, skill, number, at, scored_views=1 if whole else 0)
+        _left(folder.member(trial.name), trained, skill, number, at, views=1 if whole else 0, images=images)
         results.end(runs, results.scored(trial), print)
     runs.close_sweep("FINISHED", {"trials/finished": trials // 3}, [], f"p000-s0 is the best of {trials} trials.")
     assert runs.close() == 0
     return experiment
 
 
-def made_ensemble(place: Path, tracking: TrackingConfig, data: DataConfig, *, steps: int) -> Experiment:
-    """The seven members of the paper, each trained for so many steps."""
-    experiment = _placed(experiment_of("+experiment=googlenet_ens")[0], place, tracking, data)
+def made_training(
+    place: Path, tracking: TrackingConfig, data: DataConfig, *overrides: str, steps: int, images: int = 500
+) -> Experiment:
+    """The members of an experiment that these overrides compose, each trained for so many steps."""
+    experiment = _placed(experiment_of(*overrides)[0], place, tracking, data)
     folder = ExperimentFolder(experiment.folder)
     record, names, index = Record({}, {}), list(experiment.members), read_index(data.shards)
     views = max(experiment.config.evaluation.views)
@@ -94,7 +98,7 @@ def made_ensemble(place: Path, tracking: TrackingConfig, data: DataConfig, *, st
         runs.begin(name, at)
         skill = 1.2 + 0.15 * number
         _log(runs, folder.member(name), steps, steps, skill, at)
-        _left(folder.member(name), steps, skill, number, at, scored_views=views)
+        _left(folder.member(name), steps, skill, number, at, views=views, images=images)
     scores = scored({name: folder.member(name).probabilities for name in names}, experiment.config.evaluation.views)
     tables = report.write(scores, folder.path)
     runs.report({name: folder.member(name).state() for name in names}, scores, tables)
@@ -131,22 +135,22 @@ def _log(runs: Runs, member: MemberFolder, trained: int, steps: int, skill: floa
             runs.log(member.path.name, step, scores, at + step * STEP_S)
 
 
-def _left(member: MemberFolder, steps: int, skill: float, seed: int, at: float, *, scored_views: int) -> None:
-    """The files of a member that has ended: its attempt, state, and probabilities if it is scored."""
+def _left(member: MemberFolder, steps: int, skill: float, seed: int, at: float, *, views: int, images: int) -> None:
+    """The files of a member that has ended: its attempt, state, and probabilities of so many views, if any."""
     ended = at + steps * STEP_S
     attempt = Attempt(at - 5, at, 0, steps, at + 1, ended, ended + 5, 1, ["node0"], "finished", 2.0, ended)
     write_attempts(member.path, [attempt])
     member.set_state(MemberState(FINISHED, device="CPU", times={"started": at, "ended": ended + 5}))
-    if not scored_views:
+    if not views:
         return
     member.weights.write_bytes(b"weights")
     shared, own = np.random.default_rng(7), np.random.default_rng(100 + seed)
-    labels = shared.integers(0, CLASSES, IMAGES)
-    logits = shared.normal(size=(IMAGES, 1, CLASSES)) + own.normal(size=(IMAGES, scored_views, CLASSES))
+    labels = shared.integers(0, CLASSES, images)
+    logits = shared.normal(size=(images, 1, CLASSES)) + own.normal(size=(images, views, CLASSES))
     logits = torch.from_numpy(logits + (2 + skill) * (np.arange(CLASSES) == labels[:, None, None]))
-    everything = Predictions(np.arange(IMAGES), labels, np.ones(IMAGES, np.bool_), logits.softmax(-1).float())
-    write_part(member.probabilities, 0, range(IMAGES), scored_views, CLASSES, "float32", iter([everything]))
-    seal(member.probabilities, IMAGES, scored_views, 1)
+    everything = Predictions(np.arange(images), labels, np.ones(images, np.bool_), logits.softmax(-1).float())
+    write_part(member.probabilities, 0, range(images), views, CLASSES, "float32", iter([everything]))
+    seal(member.probabilities, images, views, 1)
 
 
 def main() -> None:
@@ -161,7 +165,7 @@ def main() -> None:
     place, tracking = Path.cwd(), TrackingConfig(uri=f"sqlite:///{Path.cwd() / 'mlflow.db'}")
     data, began = packed_digits(place), time.monotonic()
     if given.steps:
-        made_ensemble(place, tracking, data, steps=given.steps)
+        made_training(place, tracking, data, "+experiment=googlenet_ens", steps=given.steps)
         print(f"seven members of {given.steps:,} steps: {time.monotonic() - began:.0f} s", flush=True)
     if given.trials:
         made_sweep(place, tracking, data, trials=given.trials, steps=given.trial_steps)

@@ -93,8 +93,9 @@ def compare(base: str, experiment: str, runs: list[str]) -> str:
 
 def metric(base: str, experiment: str, runs: list[str], key: str) -> str:
     """MLflow's page of one metric of some runs."""
-    given = {"runs": json.dumps(runs), "metric": json.dumps(key), "experiments": json.dumps([experiment])}
-    return f"{base}/#/metric?{'&'.join(f'{name}={quote(value)}' for name, value in given.items())}"
+    given = {"runs": runs, "metric": key, "experiments": [experiment], "plot_metric_keys": [key], "plot_layout": {}}
+    query = "&".join(f"{name}={quote(json.dumps(value))}" for name, value in given.items())
+    return f"{base}/#/metric?{query}&x_axis=step&y_axis_scale=linear&line_smoothness=1&show_point=false"
 
 
 def measured(page: Page, address: str) -> Taken:
@@ -123,7 +124,7 @@ def measured(page: Page, address: str) -> Taken:
 
 
 def _accuracy(run: Run) -> float:
-    return -run.data.metrics.get("accuracy/val_top1", 0.0)
+    return -run.data.metrics.get("accuracy_val_top1", 0.0)
 
 
 def main() -> None:

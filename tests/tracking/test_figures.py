@@ -16,9 +16,9 @@ def at(step: int, images_per_s: float) -> tuple[int, dict[str, float], float]:
 
 
 def test_the_mean_speed_is_all_images_over_all_seconds_and_steps_trained_again_count_once():
-    assert speed([at(10, 100.0), at(20, 50.0)]) == {"speed/images_per_s": pytest.approx(20 / (10 / 100 + 10 / 50))}
+    assert speed([at(10, 100.0), at(20, 50.0)]) == {"speed_images_per_s": pytest.approx(20 / (10 / 100 + 10 / 50))}
     assert speed([at(10, 1.0), at(20, 50.0), at(10, 100.0), (15, {"val/top1": 0.5}, 0.0)]) == {
-        "speed/images_per_s": pytest.approx(20 / (10 / 100 + 10 / 50))
+        "speed_images_per_s": pytest.approx(20 / (10 / 100 + 10 / 50))
     }
     assert speed([(10, {"val/top1": 0.5}, 0.0), at(10, 0.0)]) == {}
 

@@ -67,8 +67,8 @@ def filled(tracker: Tracker) -> dict[str, str]:
             tags = {GROUP_TAG: "x", "mlflow.runColor": COLOURS[number]}
             keys[name] = tracker.start(name, config, parent=parent, tags=tags)
             curves(tracker, keys[name], ACCURACY[name])
-        final = {"accuracy/val_top1": ACCURACY[name], "accuracy/val_top1_1_view": 0.5, "accuracy/val_top5": 0.99}
-        others = {"loss/val": 1 - ACCURACY[name], "goodput/attempts": 1, "time/training_s": 60}
+        final = {"accuracy_val_top1": ACCURACY[name], "accuracy_val_top1_1_view": 0.5, "accuracy_val_top5": 0.99}
+        others = {"loss_val": 1 - ACCURACY[name], "goodput_attempts": 1, "time_training_s": 60}
         tracker.summary(keys[name], final | others)
     tracker.tag(parent, "mlflow.note.content", NOTE)
     for key in reversed(keys.values()):
@@ -93,23 +93,23 @@ def test_the_link_opens_the_members_the_best_first_with_our_columns(shown: Shown
     best_first = sorted(ACCURACY, key=lambda name: -ACCURACY[name])
     assert [name.strip() for name in names] == best_first
     heads = shown.page.evaluate(HEADS)
-    assert heads.index("accuracy/val_top1") < heads.index("sampling.name") < heads.index("order_seed")
+    assert heads.index("accuracy_val_top1") < heads.index("sampling.name") < heads.index("order_seed")
     assert "checkpoint.keep" not in text
 
 
 def test_the_charts_are_scores_and_curves_and_the_rest_is_folded(shown: Shown):
     shown.page.open(shown.pages.runs + "&compareRunsMode=CHART")
-    text = shown.page.wait_for("accuracy/val_top1", "accuracy/val_top5", "\ngoodput\n")
+    text = shown.page.wait_for("accuracy_val_top1", "accuracy_val_top5", "\ngoodput\n")
     order = [text.index(f"\n{section}\n") for section in ("accuracy", "val", "train", "time", "loss", "goodput")]
     assert order == sorted(order)
-    assert "accuracy/val_top1_1_view" not in text
-    assert "goodput/attempts" not in text
+    assert "accuracy_val_top1_1_view" not in text
+    assert "goodput_attempts" not in text
 
 
 def test_the_page_of_the_parent_has_the_verdict_first_and_its_pictures(shown: Shown):
     shown.page.open(shown.pages.parent)
-    text = shown.page.wait_for("Description", "accuracy/val_top1")
-    assert text.index(VERDICT) < text.index("accuracy/val_top1")
+    text = shown.page.wait_for("Description", "accuracy_val_top1")
+    assert text.index(VERDICT) < text.index("accuracy_val_top1")
     source = shown.page.wait_until("document.querySelector('img[src*=get-artifact]')?.getAttribute('src')")
     assert source == f"/get-artifact?path=table.png&run_uuid={shown.ids['seven']}"
 
@@ -124,7 +124,7 @@ def test_comparing_opens_on_what_differs_and_an_accuracy(shown: Shown):
 
 
 def test_a_search_for_a_score_finds_it(shown: Shown):
-    found = MlflowClient(shown.uri).search_runs(["1"], "metrics.`accuracy/val_top1` > 0.96")
+    found = MlflowClient(shown.uri).search_runs(["1"], "metrics.`accuracy_val_top1` > 0.96")
     assert {run.info.run_name for run in found} == {"seven", "wider"}
 
 

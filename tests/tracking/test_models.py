@@ -47,7 +47,7 @@ def test_a_model_is_there_once_though_its_entries_are_delivered_again(uri: str, 
     path = tmp_path / "tracking.jsonl"
     tracker = tracker_of(uri, path)
     run = tracker.start("run", {})
-    tracker.model(run, "name", model, {"kind": "member"}, {"accuracy/val_top1": 0.5}, IMAGES, leave_out=".safetensors")
+    tracker.model(run, "name", model, {"kind": "member"}, {"accuracy_val_top1": 0.5}, IMAGES, leave_out=".safetensors")
     tracker.finish(run, "FINISHED")
     assert tracker.close() == 0
     path.with_suffix(".delivered.json").unlink()  # as if the process had died before it noted anything
@@ -60,7 +60,7 @@ def test_a_model_is_there_once_though_its_entries_are_delivered_again(uri: str, 
     assert linked.outputs
     assert [(each.model_id, each.step) for each in linked.outputs.model_outputs] == [(found.model_id, 0)]
     assert [(each.key, each.value, each.dataset_name) for each in found.metrics or []] == [
-        ("accuracy/val_top1", 0.5, "digits val")
+        ("accuracy_val_top1", 0.5, "digits val")
     ]
     files = [each.path for each in client.list_logged_model_artifacts(found.model_id, "artifacts")]
     assert files == ["artifacts/m.pt2"]
@@ -82,12 +82,12 @@ def test_a_model_that_a_killed_launcher_has_begun_is_finished_by_the_next(
     assert [each.status for each in models(uri)] == ["PENDING"]
     again = tracker_of(uri, path)
     again.start("run", {}, again=run)
-    again.model(run, "name", model, {}, {"accuracy/val_top1": 0.5}, None)
-    again.model_output(run, model_key(model), {"accuracy/val_top1": 0.5, "accuracy/test_top1": 0.25}, None)
+    again.model(run, "name", model, {}, {"accuracy_val_top1": 0.5}, None)
+    again.model_output(run, model_key(model), {"accuracy_val_top1": 0.5, "accuracy_test_top1": 0.25}, None)
     assert again.close() == 0
     (found,) = models(uri)
     assert found.status == "READY"
     assert {each.key: each.value for each in found.metrics or []} == {
-        "accuracy/val_top1": 0.5, "accuracy/test_top1": 0.25,
+        "accuracy_val_top1": 0.5, "accuracy_test_top1": 0.25,
     }  # fmt: skip
     assert len(found.metrics or []) == 2

@@ -48,4 +48,4 @@ def test_counters_begin_with_the_first_that_is_not_zero():
     assert is_kept("data/corrupt_samples", 2.0, 20, None, 100)
     assert is_kept("data/corrupt_samples", 0.0, 30, 20, 100)
     assert is_kept("train/loss", 0.0, 10, None, 100)
-    assert without_zeros({"time/idle_s": 0.0, "time/training_s": 0.0}) == {"time/training_s": 0.0}
+    assert without_zeros({"time_idle_s": 0.0, "time_training_s": 0.0}) == {"time_training_s": 0.0}

@@ -107,10 +107,10 @@ def test_a_member_ends_with_scores_files_and_its_own_times_while_another_trains(
     metrics = one.data.metrics
     right = scored({"one": folder.member("one").probabilities}, [1, 10]).members["one"]
     assert {key: metrics[key] for key in report.metrics(right, "val")} == pytest.approx(report.metrics(right, "val"))
-    assert {key: value for key, value in metrics.items() if key.startswith("time/")} == {
-        "time/queue_s": 5, "time/starting_s": 22, "time/training_s": 50, "time/evaluation_s": 8,
+    assert {key: value for key, value in metrics.items() if key.startswith("time_")} == {
+        "time_queue_s": 5, "time_starting_s": 22, "time_training_s": 50, "time_evaluation_s": 8,
     }  # fmt: skip
-    assert metrics["speed/images_per_s"] == pytest.approx(100 / (10 / 100 + 90 / 50))
+    assert metrics["speed_images_per_s"] == pytest.approx(100 / (10 / 100 + 90 / 50))
     assert "data/corrupt_samples" not in metrics
     tags = one.data.tags
     assert (tags["kind"], tags["device"], tags["host"]) == ("member", "a GPU", "node0")
@@ -148,10 +148,10 @@ def test_the_next_launch_tells_what_a_killed_one_did_not(experiment: Experiment,
     assert (found["one"].info.start_time, found["one"].info.end_time) == (BEGAN * 1000, (BEGAN + 60) * 1000)
     assert found["two"].info.end_time == (BEGAN + 260) * 1000
     for name in ("one", "two"):
-        assert found[name].data.metrics["accuracy/val_top1"] == scores.members[name][10].rates()["top1"]
-        assert found[name].data.metrics["comparison/val_gain"] == scores.summary.gains[name].difference
+        assert found[name].data.metrics["accuracy_val_top1"] == scores.members[name][10].rates()["top1"]
+        assert found[name].data.metrics["comparison_val_gain"] == scores.summary.gains[name].difference
     parent = found["parent"].data
-    assert parent.metrics["accuracy/val_top1"] == scores.ensemble[10].rates()["top1"]
+    assert parent.metrics["accuracy_val_top1"] == scores.ensemble[10].rates()["top1"]
     note = parent.tags["mlflow.note.content"]
     assert note.startswith("**The ensemble of 2 ")
     assert f"![table](/get-artifact?path=table.png&run_uuid={found['parent'].info.run_id})" in note

@@ -19,10 +19,10 @@ from platform.tune.results import Results, Scored, Scoring
 from tests.counting import Cost, cost_of
 from tests.evaluation.test_ensemble import member
 
-KINDS = ("accuracy/val_top1", "accuracy/val_top5", "loss/val")
+KINDS = ("accuracy_val_top1", "accuracy_val_top5", "loss_val")
 NAMES = {f"{kind}{views}" for kind in KINDS for views in ("", "_1_view", "_10_views")}
-SURE = {f"accuracy/val_top1_{end}" for end in ("low", "high")} | {
-    f"calibration/val_{kind}" for kind in ("ece", "brier", "nll")
+SURE = {f"accuracy_val_top1_{end}" for end in ("low", "high")} | {
+    f"calibration_val_{kind}" for kind in ("ece", "brier", "nll")
 }
 
 
