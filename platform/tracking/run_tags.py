@@ -10,16 +10,13 @@ from pathlib import Path
 from platform.checkout import ROOT
 from platform.config.sections import Config, Experiment
 from platform.data.index import Index
+from platform.evaluation.report import COLOURS
 from platform.overrides import key_of, value_of
 from platform.redaction import redacted
 from platform.tracking.views import GROUP_TAG
 
 TRAINING, ENSEMBLE, MEMBER, SWEEP, TRIAL = "training", "ensemble", "member", "sweep", "trial"  # values of `kind`
-# Colours of the page's lines that stay apart, also for people who see fewer: Okabe and Ito's, then darker ones.
-COLOURS = (
-    "#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#8C6BB1",
-    "#7F7F7F", "#00468B", "#A65628", "#006D2C", "#C51B7D",
-)  # fmt: skip
+COLOUR_TAG, OF_THE_WHOLE = "mlflow.runColor", "#777777"  # of an ensemble: seen on light and dark pages
 PROMOTED = re.compile(r"^# Written by job=promote on \S+ from (?P<sweep>.+), run at (?P<commit>.+)\.$", re.MULTILINE)
 
 
@@ -33,6 +30,7 @@ def kind_of(experiment: Experiment) -> str:
 def of_parent(experiment: Experiment, group: str, data: Index | None) -> dict[str, str]:
     """The tags of the parent run; `group` is its key."""
     tags = {"kind": kind_of(experiment), GROUP_TAG: group, "seed": str(experiment.config.seed)}
+    tags[COLOUR_TAG] = COLOURS[0] if tags["kind"] == TRAINING else OF_THE_WHOLE
     tags["command"] = command(experiment)
     if data:
         tags["data"] = data_digests(data)
@@ -42,10 +40,10 @@ def of_parent(experiment: Experiment, group: str, data: Index | None) -> dict[st
 
 
 def of_child(experiment: Experiment, config: Config, group: str, number: int, data: Index | None) -> dict[str, str]:
-    """The tags of a member's or trial's run; `number` counts them, for its colour."""
+    """The tags of a member's or trial's run; `number` counts them, for its colour: that of the report."""
     own = TRIAL if kind_of(experiment) == SWEEP else MEMBER
     shared = of_parent(experiment, group, data)
-    return shared | {"kind": own, "seed": str(config.seed), "mlflow.runColor": COLOURS[number % len(COLOURS)]}
+    return shared | {"kind": own, "seed": str(config.seed), COLOUR_TAG: COLOURS[number % len(COLOURS)]}
 
 
 def command(experiment: Experiment) -> str:

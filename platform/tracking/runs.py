@@ -135,7 +135,7 @@ class Runs:
         self._record.configs[name] = asdict(config)
         self._record.reported = [each for each in self._record.reported if each != name]  # it failed in a launch before
         self._folder.note_run(self._record, name)
-        values = parameters.of_trial(config, self._experiment.config) | params
+        values = varied.once(params, parameters.of_trial(config, self._experiment.config))
         self._start_child(name, config, values, len(self._record.member_runs) - 1)
 
     def _start_child(

@@ -23,6 +23,12 @@ def of_point(values: dict[str, Any]) -> Parameters:
     return ranges_apart({f"{PREFIX}{key}": value for key, value in values.items()})
 
 
+def once(changed: Parameters, settings: Parameters) -> Parameters:
+    """Both, without the settings that stand there as `changed.KEY`: MLflow's contour plot opens on the first two
+    numbers, which would be the same."""
+    return changed | {key: value for key, value in settings.items() if f"{PREFIX}{key}" not in changed}
+
+
 def of_member(experiment: Experiment, name: str) -> Parameters:
     """Of an ensemble's member: the value of each key that any of its members overrides; of a single training: the
     settings that its command line overrides."""

@@ -30,7 +30,7 @@ from platform.tune.results import Results
 from tests.composing import experiment_of
 
 CLASSES = 10
-BEGAN = 1_800_000_000.0  # seconds since the epoch
+BEGAN = 1_750_000_000.0  # seconds since the epoch
 STEP_S = 0.05
 LOGGED_EVERY = 10  # steps, as `training.log_every_steps`
 EVALUATED = 20  # times in a training

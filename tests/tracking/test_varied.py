@@ -27,6 +27,11 @@ def test_a_trial_has_its_values_and_ranges_are_numbers():
     }
 
 
+def test_a_trial_has_nothing_twice():
+    values = varied.once({"changed.optim.lr": 0.1, "changed.sampling": "a"}, {"optim.lr": 0.1, "sampling.name": "a"})
+    assert values == {"changed.optim.lr": 0.1, "changed.sampling": "a", "sampling.name": "a"}
+
+
 def test_a_member_has_a_value_for_each_key_that_any_member_overrides(config: Config):
     config.ensemble.members = {"one": ["order_seed=1"], "two": ["sampling=photometric", "model.width=1.25"]}
     two = replace(config, model=replace(config.model, width=1.25), sampling=SamplingConfig(name="photometric"))
