@@ -21,7 +21,7 @@ from platform.changes import append_change, read_changes
 from platform.files import write_atomically
 from platform.text import first_line
 
-log = logging.getLogger("platform.tracking.tracker")
+log = logging.getLogger("platform")
 EMPTIED_ABOVE = 1_000_000  # bytes of delivered lines after which the journal is emptied
 SHORTENED_ABOVE = 100_000  # bytes of the file beside it after which that is rewritten as one line
 

@@ -26,7 +26,7 @@ from platform.text import first_line
 from platform.tracking.sqlite_store import deleted, moved
 from platform.tracking.views import BEST
 
-log = logging.getLogger("platform.tracking.tracker")
+log = logging.getLogger("platform")
 MODEL_TRAINING = "custom_model_development"  # kind of experiment whose MLflow page opens on runs, not on traces
 AUTH_STATUSES = (401, 403, 407)  # the credentials are wrong, not the operation: retried until somebody mends them
 RETRYABLE_STATUSES = (*AUTH_STATUSES, 408, 425, 429, 499)

@@ -37,7 +37,7 @@ from platform.tracking.operations import (
 )
 from platform.tracking.views import GROUP_TAG, tag
 
-log = logging.getLogger("platform.tracking.tracker")
+log = logging.getLogger("platform")
 METRICS_PER_BATCH, PARAMS_PER_BATCH, PARAM_LENGTH, TAG_LENGTH = 1000, 100, 6000, 8000  # MLflow's limits
 KEY_TAG = "platform.run"  # our key of a run, as a tag of it
 NO_END = 0  # milliseconds since the epoch: MLflow and its page take it as no end at all

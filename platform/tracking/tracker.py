@@ -1,4 +1,4 @@
-"""Tracking that never waits: runs and metrics are queued in a journal on disk, and a daemon thread delivers it.
+"""Tracking that never waits: runs and metrics are queued in a journal on disk, which `delivery` delivers.
 
 In: runs, metrics, files and ends, from the launcher. Out: the same in MLflow, in order and once. MLflow may be away at
 any time (refusing, failing, hanging), and the launcher may be killed: then the next one delivers.
@@ -6,24 +6,19 @@ any time (refusing, failing, hanging), and the launcher may be killed: then the 
 
 import contextlib
 import getpass
-import logging
-import threading
 import time
 import uuid
-from dataclasses import asdict
-from itertools import takewhile
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from omegaconf import OmegaConf
 
 from platform.config.identity import flatten
 from platform.config.sections import TrackingConfig
-from platform.daemon_thread import DaemonThread
 from platform.experiment.origin import environment, git_commit
 from platform.redaction import redacted
-from platform.text import first_line
-from platform.tracking.journal import Entry, Journal
+from platform.tracking.delivery import AWAY_S, Delivery
+from platform.tracking.journal import Journal
 from platform.tracking.operations import (
     Artifact,
     DatasetInput,
@@ -39,21 +34,9 @@ from platform.tracking.operations import (
     Tag,
     Text,
     View,
-    decode,
     encode,
 )
 from platform.tracking.points import SYSTEM, in_order, is_kept
-
-if TYPE_CHECKING:
-    from platform.tracking.mlflow_store import DeliveredRun, Replica
-
-log = logging.getLogger("platform.tracking.tracker")
-ENTRIES_PER_BATCH = 1000
-GATHER_S = 0.2  # between batches, so that they are worth their transaction
-FIRST_PAUSE_S, LONGEST_PAUSE_S = 1.0, 30.0  # between attempts while MLflow is away
-STUCK_AFTER = 8  # failures (about two minutes) of one operation while MLflow answers others: it is skipped
-SAID_AFTER_S = 5.0  # without progress in `close`, before the wait is reported
-AWAY_S, STALLED_S = 10.0, 60.0  # without progress in `close`, before it gives up: while MLflow is away, and otherwise
 
 
 class Tracker:
@@ -61,18 +44,11 @@ class Tracker:
 
     def __init__(self, tracking: TrackingConfig, journal: Journal) -> None:
         """Start the thread, which first delivers what is queued from earlier launches."""
-        self._tracking, self._journal = tracking, journal
+        self._journal = journal
         self._began: dict[str, float] = {}  # run -> seconds since the epoch
         self._newest: dict[tuple[str, str], int] = {}  # (run, metric) -> step of its newest point in the journal
         self._remember()
-        self._more = threading.Event()  # something to deliver, or the end
-        self._hurry, self._closing = threading.Event(), threading.Event()
-        self._progress = threading.Condition()
-        self._away = False
-        self._failures = 0  # of the operation in hand, while MLflow answers others
-        self._said: set[str] = set()
-        self._more.set()
-        self._thread = DaemonThread("tracking", self._deliver_all)
+        self._delivery = Delivery(tracking, journal)
 
     def start(
         self,
@@ -203,7 +179,7 @@ class Tracker:
         self._put(Finish(run, status, int((at or time.time()) * 1000), if_running))
 
     def close(self, wait_s: float = AWAY_S) -> int:
-        """Wait for the delivery as long as it makes progress, then end the thread.
+        """Wait for the delivery as long as it makes progress, then end it.
 
         Args:
             wait_s: seconds without progress after which to give up while MLflow is away.
@@ -211,22 +187,7 @@ class Tracker:
         Returns:
             number of entries still queued in the journal.
         """
-        self._hurry.set()
-        self._more.set()
-        waiting, since, said = self._journal.waiting, time.monotonic(), False
-        with self._progress:
-            while (
-                waiting and self._thread.is_alive() and time.monotonic() - since < (wait_s if self._away else STALLED_S)
-            ):
-                self._progress.wait(0.2)
-                if self._journal.waiting < waiting:
-                    waiting, since = self._journal.waiting, time.monotonic()
-                elif not said and not self._away and time.monotonic() - since > SAID_AFTER_S:
-                    said = True
-                    log.warning("waiting for MLflow at %s, %s", self._tracking.uri, self._thread.where())
-        self._closing.set()
-        self._more.set()
-        self._thread.join(1)  # it may hang in a request, which the next launch repeats: it is a daemon thread
+        self._delivery.close(wait_s)
         self._journal.close()
         return self._journal.waiting
 
@@ -249,96 +210,7 @@ class Tracker:
 
     def _put(self, operation: Operation) -> None:
         self._journal.append(encode(operation))
-        self._more.set()
-
-    def _deliver_all(self) -> None:
-        """The thread's loop: deliver batches, with growing pauses between attempts while MLflow is away."""
-        replica: Replica | None = None
-        pause_s = FIRST_PAUSE_S
-        entries: list[Entry] = []  # read, and not delivered: reading them again for each batch would take longer
-        while not self._closing.is_set():
-            entries = entries or self._journal.read(ENTRIES_PER_BATCH)
-            batch = _first_batch(entries)
-            if not batch:
-                self._wait_for_more()
-                continue
-            try:
-                replica = replica or self._replica()
-                self._deliver(replica, batch)
-            except Exception as error:  # MLflow raises what SQLAlchemy, requests and its own code raise
-                self._say_away(error)
-                self._pause(pause_s)
-                pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
-                continue
-            pause_s, self._failures, entries = FIRST_PAUSE_S, 0, entries[len(batch) :]
-            runs = {entry.content.get("run") for entry in batch}
-            self._note(batch[-1].number, {run: known for run, known in replica.runs.items() if run in runs})
-
-    def _replica(self) -> "Replica":
-        from platform.tracking.mlflow_store import DeliveredRun, Replica  # MLflow takes seconds to import
-
-        return Replica(self._tracking, {run: DeliveredRun(**known) for run, known in self._journal.notes.items()})
-
-    def _deliver(self, replica: "Replica", batch: list[Entry]) -> None:
-        """Deliver a batch without what MLflow refuses for good, which is reported."""
-        try:
-            replica.deliver([decode(entry.content) for entry in batch])
-        except Exception as error:  # of any of MLflow's libraries
-            if not self._leaves_out(replica, error):
-                raise
-            if len(batch) > 1:  # find out which of them
-                for entry in batch:
-                    self._deliver(replica, [entry])
-            else:
-                self._say_refused(batch[0], error)
-
-    def _leaves_out(self, replica: "Replica", error: Exception) -> bool:
-        from platform.tracking.mlflow_connection import Unreachable, refuses
-
-        if refuses(error):
-            return True
-        if isinstance(error, Unreachable) or not replica.answers():
-            self._failures = 0
-        else:
-            self._failures += 1
-        return self._failures >= STUCK_AFTER
-
-    def _note(self, number: int, runs: dict[str, "DeliveredRun"]) -> None:
-        if self._away:
-            self._away = False
-            log.warning("MLflow at %s is back", self._tracking.uri)
-        if not self._closing.is_set():  # else the journal may be another's by now
-            self._journal.delivered(number, {run: asdict(known) for run, known in runs.items()})
-        with self._progress:
-            self._progress.notify_all()
-
-    def _wait_for_more(self) -> None:
-        self._more.wait()
-        self._more.clear()
-        self._hurry.wait(GATHER_S)
-
-    def _pause(self, seconds: float) -> None:
-        if self._hurry.wait(seconds):
-            self._closing.wait(FIRST_PAUSE_S)
-
-    def _say_away(self, error: Exception) -> None:
-        if not self._away:
-            self._away = True
-            log.warning(
-                "MLflow at %s does not answer (%s); training goes on, metrics are queued in %s",
-                self._tracking.uri,
-                first_line(error),
-                self._journal.path,
-            )
-
-    def _say_refused(self, entry: Entry, error: Exception) -> None:
-        """Once for each reason."""
-        content = entry.content
-        message = f"MLflow at {self._tracking.uri} refuses {content.get('do')} of run {content.get('run')}"
-        message += f" ({first_line(error)}); it is left out"
-        if message not in self._said:
-            self._said.add(message)
-            log.warning("%s", message)
+        self._delivery.go_on()
 
 
 def model_key(folder: Path) -> str:
@@ -367,11 +239,6 @@ def require_answer(tracking: TrackingConfig) -> None:
     from platform.tracking.mlflow_connection import ask  # MLflow takes seconds to import
 
     ask(tracking)
-
-
-def _first_batch(entries: list[Entry]) -> list[Entry]:
-    """The metrics up to the first operation of another kind, or that one operation."""
-    return list(takewhile(lambda entry: entry.content.get("do") == "metrics", entries)) or entries[:1]
 
 
 def _tags() -> dict[str, str]:

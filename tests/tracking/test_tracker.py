@@ -2,6 +2,7 @@
 
 import contextlib
 import http.server
+import logging
 import random
 import re
 import shutil
@@ -165,7 +166,7 @@ def test_what_mlflow_refuses_is_said_once_and_blocks_nothing(
 def test_a_server_that_fails_at_one_operation_for_ever_gets_the_others(
     store: str, path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ):
-    monkeypatch.setattr("platform.tracking.tracker.FIRST_PAUSE_S", 0.01)
+    monkeypatch.setattr("platform.tracking.delivery.FIRST_PAUSE_S", 0.01)
     monkeypatch.setattr(
         MlflowClient, "log_artifact", lambda *_: (_ for _ in ()).throw(RuntimeError("the artifact store is broken"))
     )
@@ -201,10 +202,10 @@ def test_calls_return_while_a_server_never_answers(path: Path, caplog: pytest.Lo
         tracker.tag(run, "a", "b")
         tracker.finish(run, "FINISHED")
         assert tracker._journal.waiting == 1006  # all of them returned; the server still holds the first call
-        tracker._away = True
+        tracker._delivery._away = True
         assert tracker.close(wait_s=0.5) == 1006
         again = Tracker(TrackingConfig(uri=f"http://127.0.0.1:{port}"), Journal(path))
-        again._away = True
+        again._delivery._away = True
         for _ in range(2):  # a member that started again repeats steps: first of the launch before, then of this one
             for step in range(900, 1010):
                 again.log(run, step, {"loss": 1.0})
@@ -217,13 +218,15 @@ def test_calls_return_while_a_server_never_answers(path: Path, caplog: pytest.Lo
 def test_a_thread_that_stands_still_is_named_with_its_place(
     path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ):
-    monkeypatch.setattr("platform.tracking.tracker.SAID_AFTER_S", 0.1)
-    monkeypatch.setattr("platform.tracking.tracker.STALLED_S", 1.0)
+    monkeypatch.setattr("platform.tracking.delivery.SAID_AFTER_S", 0.1)
+    monkeypatch.setattr("platform.tracking.delivery.STALLED_S", 1.0)
+    caplog.set_level(logging.DEBUG, "platform")
     with hanging_port() as port:
         tracker = Tracker(TrackingConfig(uri=f"http://127.0.0.1:{port}"), Journal(path))
         tracker.start("member", {"seed": 1})
         assert tracker.close() == 4
-    assert re.search(rf"waiting for MLflow at http://127.0.0.1:{port}, in \w+ \(\S+, line \d+\)\n", caplog.text)
+    assert f"waiting for MLflow at http://127.0.0.1:{port} to take 4 entries" in caplog.text
+    assert re.search(r"the delivery is in \w+ \(\S+, line \d+\)\n", caplog.text)
 
 
 def test_a_thread_that_has_died_is_not_waited_for(
@@ -233,7 +236,7 @@ def test_a_thread_that_has_died_is_not_waited_for(
         raise KeyError("getpwuid(): uid not found: 12345")
 
     monkeypatch.setattr(Journal, "delivered", none)
-    monkeypatch.setattr("platform.tracking.tracker.STALLED_S", 1e9)  # as long as the test may take
+    monkeypatch.setattr("platform.tracking.delivery.STALLED_S", 1e9)  # as long as the test may take
     tracker = Tracker(TrackingConfig(uri=store), Journal(path))
     tracker.start("member", {"seed": 1})
     assert tracker.close() == 4
@@ -255,8 +258,8 @@ def test_mlflow_that_cannot_be_imported_is_said_as_one_that_is_away(
 def test_an_absent_server_is_said_once_and_everything_waits(
     answer: str, path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ):
-    monkeypatch.setattr("platform.tracking.tracker.FIRST_PAUSE_S", 0.01)
-    monkeypatch.setattr("platform.tracking.tracker.LONGEST_PAUSE_S", 0.05)
+    monkeypatch.setattr("platform.tracking.delivery.FIRST_PAUSE_S", 0.01)
+    monkeypatch.setattr("platform.tracking.delivery.LONGEST_PAUSE_S", 0.05)
     with contextlib.ExitStack() as stack:
         status = {"failing": 500, "another": 404}
         port = free_port() if answer == "refused" else stack.enter_context(answering_port(status[answer]))
