@@ -15,6 +15,7 @@ from importlib import import_module
 from pathlib import Path
 
 from jobs.pack import prepare_data
+from jobs.register import register_at_end
 from platform.cluster.runtime_env import fork_server
 from platform.config.checks import CannotGoOn, ConfigError, stopped
 from platform.config.sections import Config, Experiment
@@ -26,9 +27,11 @@ from platform.experiment.goodput import LAUNCHER_LOST
 from platform.experiment.origin import git_commit
 from platform.experiment.plan import Plan
 from platform.export.experiment import export_experiment
+from platform.export.folder import MODEL
 from platform.lanes.attempts import Attempts
 from platform.lanes.console import Console
 from platform.signals import INTERRUPTED, Interrupted, signals
+from platform.sweep.best_trial import best_seed
 from platform.sweep.plan import SweepPlan, plan_sweep
 from platform.sweep.report import artifacts, ranking, table
 from platform.sweep.report.outcome import Curves, Ranked
@@ -74,7 +77,7 @@ def run(experiment: Experiment) -> int:
             if not planned.base.packed:  # as in jobs/train.py
                 planned = plan_sweep(experiment)
             record = folder.open(experiment, data, identity)
-            return _Sweep(planned, folder, record, data).run()
+            status = _Sweep(planned, folder, record, data).run()
     except Interrupted as interrupted:
         again = "the same command without fresh=true" if config.fresh else "the same command"
         print(f"\n{interrupted}: {again} goes on: finished trials stay, the others from their newest checkpoints")
@@ -84,6 +87,7 @@ def run(experiment: Experiment) -> int:
         return 1
     finally:
         disconnect()
+    return 0 if register_at_end(experiment, whole=status == 0) and status == 0 else 1
 
 
 class _Sweep:
@@ -229,8 +233,7 @@ class _Sweep:
 
     def _export(self, best: Ranked, runs: Runs) -> None:
         """Make the model of the best point's best trial; those of others can be had by promoting them."""
-        seed = best.seeds[best.scores.index(max(best.scores))]
-        (trial,) = [each for each in self._store.trials if (each.point, each.seed) == (best.point, seed)]
+        trial = self._store.trial(best_seed(best))
         config = self._composed(trial.values, trial.seed)
         if export_experiment({trial.name: config}, self._folder, self._data):
             runs.log_best(trial.name)
@@ -274,6 +277,8 @@ class _Sweep:
                 print(f"{trial.name} {trial.state}: {trial.reason}")
         if trials:
             print(f"\n{trials} trial(s) in {duration(seconds)}")
+        if found.best and (model := self._folder.path / MODEL).exists():
+            print(f"model     {model} (of {best_seed(found.best)})")
         print(f"report    {self._folder.path / 'report' / 'report.html'}")
         say_pages(self._experiment)
         if found.points:

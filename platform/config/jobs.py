@@ -169,7 +169,9 @@ class ReproduceConfig:
 class RegisterConfig:
     """Which finished run `job=register` puts into MLflow's registry, as `registry.name`."""
 
-    run: str | None = None  # runs/NAME, runs/NAME/MEMBER, runs/SWEEP/TRIAL; None: the experiment of the command line
+    run: str | None = (
+        None  # runs/NAME, runs/NAME/MEMBER, runs/SWEEP (its best trial) or runs/SWEEP/TRIAL; None: the command line's experiment
+    )
 
     def __post_init__(self) -> None:
         seal(self, "register.")

@@ -426,12 +426,7 @@ class Config:
             "job=serve answers on this machine or a Ray cluster that it joins; leave out cluster=kuberay",
         )
         require(
-            self.registry.name is None or self.job != "sweep",
-            f"registry.name is {self.registry.name}, and a sweep is not registered as a whole; leave it out, and "
-            "register its best trial: job=register register.run=runs/SWEEP/TRIAL",
-        )
-        require(
-            self.registry.name is None or self.export.models or self.job not in ("train", "ensemble"),
+            self.registry.name is None or self.export.models or self.job not in ("train", "ensemble", "sweep"),
             f"registry.name is {self.registry.name}, and export.models=false leaves no model to register; leave one "
             "out",
         )

@@ -31,13 +31,15 @@ class Candidate:
     validation: str  # which images these are, with their digest; empty: not known
     data: str  # the same of all splits
     commit: str
+    tried: int = 1  # among how many it was chosen by these images: the points of its sweep
 
 
-def candidate(then: Recorded) -> Candidate:
+def candidate(then: Recorded, tried: int = 1) -> Candidate:
     """The candidate of a run.
 
     Args:
         then: what its folder says.
+        tried: among how many it was chosen, of a sweep's trial.
 
     Raises:
         ConfigError: it is not finished, has no model, or MLflow has not got all of it.
@@ -46,7 +48,8 @@ def candidate(then: Recorded) -> Candidate:
     folder, names = ExperimentFolder(then.folder), list(then.configs)
     record, journal = folder.record(), Journal(folder.tracking, for_reading=True)
     label = then.name if then.name == folder.name else f"{folder.name}/{names[0]}"
-    images = read_images(folder.images(SPLIT))
+    is_trial = "sweep" in record.identity
+    images = read_images(folder.member(names[0]).images if is_trial else folder.images(SPLIT))
     _require_whole(label, folder, names, images, journal.waiting)
     is_part = label != folder.name
     key = record.member_runs[names[0]] if is_part else record.parent_run
@@ -65,6 +68,7 @@ def candidate(then: Recorded) -> Candidate:
         validation=data.get(SPLIT, ""),
         data="; ".join(f"{split}: {what}" for split, what in data.items()),
         commit=origin.commit if origin else "",
+        tried=tried,
     )
 
 
@@ -92,7 +96,7 @@ def _model(record: Record, name: str, label: str) -> str:
         whose = f"of {name} " if name and name != label.rpartition("/")[2] else ""
         raise ConfigError(
             f"{label} has no model {whose}in MLflow; its own command with export.models=true makes it (of a sweep the "
-            "best trial has one: promote others)"
+            "best trial has one; promote others)"
         )
     return record.models[name]
 

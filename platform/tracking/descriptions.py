@@ -90,7 +90,7 @@ def _first_lines(text: str) -> str:
     return "\n".join([*lines[:MOST_LINES], *(more if len(lines) > MOST_LINES else [])])
 
 
-def commands_of(command: str, folder: Path, *, several: bool, trained: bool = True) -> list[str]:
+def commands_of(command: str, folder: Path, *, several: bool, trained: bool = True, has_model: bool = True) -> list[str]:
     """The commands that a reader may want next.
 
     Args:
@@ -98,17 +98,20 @@ def commands_of(command: str, folder: Path, *, several: bool, trained: bool = Tr
         folder: its results.
         several: a sweep's: what was trained is in its trials.
         trained: whether anything is.
+        has_model: whether the sweep has its best trial's.
     """
     where = shlex.quote(str(folder))
     launch = "python -m platform.launch"
+    predict = f"{launch} job=predict predict.model={where} predict.images=FILE"
     if not trained:
         commands = {"go on": command}
     elif several:
         commands = {"again, or go on": command, "as an experiment": f"{launch} job=promote promote.sweep={where}"}
+        commands |= {"classify an image by the best trial": predict} if has_model else {}
     else:
         commands = {
             "again, or go on": command,
-            "classify an image": f"{launch} job=predict predict.model={where} predict.images=FILE",
+            "classify an image": predict,
             "repeat and compare": f"{launch} job=reproduce reproduce.run={where}",
         }
     return [line for what, each in commands.items() for line in (f"# {what}", *_folded(each))]

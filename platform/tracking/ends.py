@@ -13,6 +13,7 @@ from platform.evaluation import report
 from platform.evaluation.table import EnsembleScores
 from platform.experiment.folder import ExperimentFolder, Record
 from platform.experiment.goodput import Goodput, Times, read_attempts
+from platform.export.folder import MODEL
 from platform.tracking import descriptions, run_tags
 from platform.tracking.figures import datasets, interruptions, speed
 from platform.tracking.models import ModelLog, is_new
@@ -108,7 +109,8 @@ class Ends:
         self._files(parent, files)
         several = run_tags.kind_of(self._experiment) == run_tags.SWEEP
         again, folder = run_tags.command(self._experiment), _near(self._folder.path)
-        commands = descriptions.commands_of(again, folder, several=several, trained=bool(files))
+        there = {"trained": bool(files), "has_model": (self._folder.path / MODEL).exists()}
+        commands = descriptions.commands_of(again, folder, several=several, **there)
         notes = [f"Member {name} failed: {error}." for name, error in (failed or {}).items()] + self._notes(parent)
         told = [file for file in files if file.name in TABLES]
         validated = self._folder.path / TABLES[0]

@@ -22,6 +22,7 @@ class Contender:
     images: ImageResults | None  # None: not known
     data: str = ""  # what the validation images are, with their digest; empty: not known
     missing: str = ""  # why there are no images
+    tried: int = 1  # among how many it was chosen by these images
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,7 @@ class Decision:
 
     alias: str
     said: str
-    p: float | None = None  # of the comparison alone; None: nothing was compared
+    p: float | None = None  # before it is corrected for `earlier`; None: nothing was compared
 
 
 def decide(newcomer: Contender, champion: Contender | None, earlier: Sequence[float]) -> Decision:
@@ -40,7 +41,8 @@ def decide(newcomer: Contender, champion: Contender | None, earlier: Sequence[fl
         newcomer: with its images.
         champion: None: there is none.
         earlier: p of the other versions that were compared with this champion: of twenty that are no better, one has
-            a p below 0.05, so that all are corrected together (Holm).
+            a p below 0.05, so that all are corrected together (Holm). So is one that was chosen among several by these
+            images: its p is multiplied by their number before.
     """
     if champion is None:
         return Decision(CHAMPION, FIRST)
@@ -54,17 +56,20 @@ def decide(newcomer: Contender, champion: Contender | None, earlier: Sequence[fl
     assert new_N is not None
     assert old_N is not None
     found = paired(new_N[valid_N], old_N[valid_N])
-    found = replace(found, p_holm=holm([found.p, *earlier])[0])
+    p = min(1.0, newcomer.tried * found.p)
+    found = replace(found, p_holm=holm([p, *earlier])[0])
     crops = f"with {views} crop{'s' * (views > 1)}"
     said = comparing(newcomer.label, f"the champion {champion.label}", found, crops)
-    count = f"On {found.samples:,} images that both could read{_holm_text(len(earlier))}."
+    count = f"On {found.samples:,} images that both could read{_correction(len(earlier), newcomer.tried)}."
     is_better = found.is_significant and found.difference > 0
-    return Decision(CHAMPION if is_better else CHALLENGER, f"{said} {count}", found.p)
+    return Decision(CHAMPION if is_better else CHALLENGER, f"{said} {count}", p)
 
 
-def _holm_text(earlier: int) -> str:
-    others = f"{earlier} other version{'s' * (earlier > 1)}"
-    return f"; p is corrected (Holm) for {others} compared with the same champion" if earlier else ""
+def _correction(earlier: int, tried: int) -> str:
+    others = f"{earlier} other version{'s' * (earlier > 1)} compared with the same champion"
+    reasons = [f"the {tried} points of the sweep that it is the best of"] if tried > 1 else []
+    reasons += [others] if earlier else []
+    return f"; p is corrected (Holm) for {' and '.join(reasons)}" if reasons else ""
 
 
 def _not_comparable(newcomer: Contender, champion: Contender) -> str:

@@ -163,7 +163,8 @@ class _Registry:
     def _decided(self, found: Candidate, version: ModelVersion, members: dict[str, str]) -> list[str]:
         """Decide the alias, and write down why; the tag `gate` comes last, and says that this is done."""
         champion = self._champion()
-        newcomer = Contender(f"version {version.version} ({found.label})", found.images, found.validation)
+        label = f"version {version.version} ({found.label})"
+        newcomer = Contender(label, found.images, found.validation, tried=found.tried)
         said = decide(newcomer, self._contender(champion), self._earlier(champion, version) if champion else [])
         number = str(version.version)
         self._client.update_model_version(self._name, number, description(found, said, members))

@@ -18,13 +18,16 @@ from platform.config.jobs import RegisterConfig
 from platform.config.registry import RegistryConfig
 from platform.config.sections import SINGLE, Config, DataConfig, Experiment, TrackingConfig
 from platform.data.index import Index
+from platform.evaluation.kept import kept_scores
 from platform.experiment.folder import ExperimentFolder
+from platform.sweep.trial_store import FINISHED, Trial, TrialStore
 from platform.tracking.journal import Journal
 from platform.tracking.mlflow_models import KEY_TAG
 from platform.tracking.models import ENSEMBLE
 from platform.tracking.tracker import Tracker, new_key
 from tests.jobs.test_compare_job import Runs
 from tests.launching import launched
+from tests.sweep.handmade import write_curve
 
 pytestmark = pytest.mark.slow  # MLflow makes its database
 ROOM = "one"  # MLflow's experiment
@@ -150,6 +153,47 @@ def test_a_member_alone_is_registered_as_what_it_said(registry: Registry, weak: 
     assert registry.aliases("alone") == {"champion": "2"}
 
 
+def swept(registry: Registry, name: str, wrong: dict[str, range]) -> Path:
+    """A sweep whose trials are wrong on some images; the best has a model, as `job=sweep` leaves it."""
+    place = registry.add(name, wrong)
+    folder = ExperimentFolder(place)
+    for file in (folder.scores("val"), folder.images("val")):
+        file.unlink()  # which only an experiment has
+    trials = [Trial(each, number, {"optim.lr": number}, 0, [], FINISHED) for number, each in enumerate(wrong)]
+    TrialStore(trials=trials).write(place)
+    for trial, images in wrong.items():
+        member = folder.member(trial)
+        write_curve(place, trial, 1 - len(images) / 120)
+        kept_scores({trial: member.probabilities}, [1, 10], member.scores, lambda said: None, member.images)
+    record, best = folder.record(), min(wrong, key=lambda trial: len(wrong[trial]))
+    record.identity["sweep"], record.models = {}, {best: record.models[best]}
+    folder.write(record)
+    return place
+
+
+def test_a_sweep_is_registered_by_its_best_trial_which_must_be_better_than_by_luck(registry: Registry):
+    """Six images fewer wrong and none the other way: p is 0.03, but these images have chosen the best of three."""
+    sweep = swept(registry, "swept", {"p000-s0": range(90), "p001-s0": range(17), "p002-s0": range(50)})
+    lucky = swept(registry, "lucky", {"p000-s0": range(60), "p001-s0": range(90), "p002-s0": range(40)})
+    registry.register("sweeps", "swept")
+    version = registry.versions("sweeps")["1"]
+    assert version.tags["experiment"] == "swept/p001-s0"
+    assert registry.client.get_run(version.tags["run"]).info.run_name == "p001-s0"
+    assert "Chosen among 3 points of a sweep by these images" in (version.description or "")
+    assert "swept/p001-s0 is sweeps version 1 already" in registry.register("sweeps", f"{sweep}/p001-s0")
+
+    better = registry.add("better", {SINGLE: range(11)})
+    assert "version 2, champion" in registry.register("sweeps", better)
+    best = swept(registry, "bestof", {"p000-s0": range(5), "p001-s0": range(60), "p002-s0": range(50)})
+    output = registry.register("sweeps", best)
+    assert "exact McNemar p = 0.031, corrected p = 0.094)" in output
+    assert "p is corrected (Holm) for the 3 points of the sweep that it is the best of" in output
+    assert registry.aliases("sweeps") == {"champion": "2", "challenger": "3"}
+    assert registry.versions("sweeps")["3"].tags["gate.p"] == "0.09375"
+    with pytest.raises(ConfigError, match="lucky/p000-s0 has no model in MLflow"):
+        registry.register("sweeps", f"{lucky}/p000-s0")
+
+
 def test_other_images_move_nothing(registry: Registry, weak: Path):
     other = registry.add("other", {SINGLE: range(0)})
     folder = ExperimentFolder(other)
@@ -254,8 +298,8 @@ def test_a_command_line_registers(registry: Registry, weak: Path):
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
-        ({"job": "sweep"}, "a sweep is not registered as a whole"),
-        ({"job": "train", "export": ExportConfig(models=False)}, "export.models=false leaves no model to register"),
+        ({"job": job, "export": ExportConfig(models=False)}, "export.models=false leaves no model to register")
+        for job in ("train", "ensemble", "sweep")
     ],
 )
 def test_what_is_never_registered_is_said_before_it_is_trained(settings: dict, said: str):
