@@ -29,6 +29,7 @@ from platform.sweep.promote import selection
 from platform.sweep.promote.experiment_file import Sweep, experiment_text
 from platform.sweep.report.ranking import rank
 from platform.sweep.trial_store import FILE, Trial, TrialStore, name_of
+from platform.tracking.lineage import run_of
 from platform.training import learning_curve
 
 if TYPE_CHECKING:
@@ -202,7 +203,8 @@ def _comments(settings: PromoteConfig, folder: ExperimentFolder, store: TrialSto
     return [
         f"{what} ({settings.choose}): {_headline(chosen)}.",
         f"  {_command(settings)}",
-        f"Written by job=promote on {time.strftime('%F')} from {_shown(folder.path)}, run at {_commit(store)}.",
+        f"Written by job=promote on {time.strftime('%F')} from {_shown(folder.path)}, run at {_commit(store)}"
+        f"{f', MLflow run {run.id}' if (run := run_of(folder)) else ''}.",
         f"Chosen: {chosen.how}.",
         "Top-1 on the validation images at the end of the training (1 view), mean ± standard deviation over seeds:",
         *(f"  {each.trial.name:<{width}}  {each.text:<{score_width}}  {_tried(each)}" for each in chosen.winners),

@@ -169,9 +169,8 @@ class ReproduceConfig:
 class RegisterConfig:
     """Which finished run `job=register` puts into MLflow's registry, as `registry.name`."""
 
-    run: str | None = (
-        None  # runs/NAME, runs/NAME/MEMBER, runs/SWEEP (its best trial) or runs/SWEEP/TRIAL; None: the command line's experiment
-    )
+    # runs/NAME, runs/NAME/MEMBER, runs/SWEEP (its best trial), runs/SWEEP/TRIAL; None: the command line's experiment
+    run: str | None = None
 
     def __post_init__(self) -> None:
         seal(self, "register.")

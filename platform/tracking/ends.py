@@ -16,6 +16,7 @@ from platform.experiment.goodput import Goodput, Times, read_attempts
 from platform.export.folder import MODEL
 from platform.tracking import descriptions, run_tags
 from platform.tracking.figures import datasets, interruptions, speed
+from platform.tracking.lineage import promotion
 from platform.tracking.models import ModelLog, is_new
 from platform.tracking.points import without_zeros
 from platform.tracking.tracker import Tracker
@@ -132,8 +133,8 @@ class Ends:
             notes.append(f"Interrupted on the way: {between}.")
         if parent in self._record.member_runs.values():  # a training of one network is one run
             notes += [each for attempts in attempts_of.values() for each in descriptions.spent(attempts)]
-        if promoted := run_tags.lineage(self._experiment):
-            notes.append(f"{promoted[:1].upper()}{promoted[1:]}.")
+        if promoted := promotion(self._experiment):
+            notes.append(promoted.sentence())
         return notes
 
     def _upload_probabilities(self, run: str, folder: Path) -> None:

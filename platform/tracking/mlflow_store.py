@@ -18,6 +18,7 @@ from platform.redaction import redacted, without_secrets
 from platform.text import first_line
 from platform.tracking.mlflow_connection import NoRun, Unreachable, connect, experiment_id, refuses
 from platform.tracking.mlflow_inputs import log_inputs
+from platform.tracking.mlflow_lineage import note_promoted
 from platform.tracking.mlflow_models import Models
 from platform.tracking.operations import (
     RUN_ID,
@@ -30,6 +31,7 @@ from platform.tracking.operations import (
     NewModel,
     Operation,
     Params,
+    Promoted,
     Start,
     Tag,
     Text,
@@ -125,6 +127,8 @@ class Replica:
                 client.log_artifact(self._id(run), path, folder)
             case Inputs(run, datasets):
                 log_inputs(client, self._id(run), datasets)
+            case Promoted(run, name, sweep):
+                note_promoted(client, sweep, name, self._experiment_id, self._id(run))
             case View() as view:
                 self._show(client, view)
             case NewModel(run) as model:

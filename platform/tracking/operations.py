@@ -85,6 +85,15 @@ class Inputs:
 
 
 @dataclass(frozen=True)
+class Promoted:
+    """Note on the run of a sweep that a run trains its winners; nothing where this MLflow has no such run."""
+
+    run: str
+    name: str  # of the promoted experiment
+    sweep: str  # MLflow's id of the sweep's run
+
+
+@dataclass(frozen=True)
 class View:
     """Have MLflow's page of the experiment show the runs of one parent; written again, it is replaced."""
 
@@ -138,7 +147,19 @@ class Finish:
 
 
 Operation = (
-    Start | Params | Text | Metrics | Tag | Artifact | Inputs | View | NewModel | ModelFile | ModelReady | Finish
+    Start
+    | Params
+    | Text
+    | Metrics
+    | Tag
+    | Artifact
+    | Inputs
+    | Promoted
+    | View
+    | NewModel
+    | ModelFile
+    | ModelReady
+    | Finish
 )
 KINDS: dict[str, type[Operation]] = {
     "start": Start,
@@ -148,6 +169,7 @@ KINDS: dict[str, type[Operation]] = {
     "tag": Tag,
     "artifact": Artifact,
     "inputs": Inputs,
+    "promoted": Promoted,
     "view": View,
     "new_model": NewModel,
     "model_file": ModelFile,

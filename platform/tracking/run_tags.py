@@ -3,21 +3,17 @@
 In: an experiment. Out: tags for its parent run and for each member or trial.
 """
 
-import re
 import shlex
-from pathlib import Path
 
-from platform.checkout import ROOT
 from platform.config.sections import Config, Experiment
 from platform.data.index import Index
 from platform.evaluation.report import COLOURS
-from platform.overrides import key_of, value_of
 from platform.redaction import redacted
+from platform.tracking.lineage import promotion
 from platform.tracking.views import GROUP_TAG
 
 TRAINING, ENSEMBLE, MEMBER, SWEEP, TRIAL = "training", "ensemble", "member", "sweep", "trial"  # values of `kind`
 COLOUR_TAG, OF_THE_WHOLE = "mlflow.runColor", "#777777"  # of an ensemble: seen on light and dark pages
-PROMOTED = re.compile(r"^# Written by job=promote on \S+ from (?P<sweep>.+), run at (?P<commit>.+)\.$", re.MULTILINE)
 
 
 def kind_of(experiment: Experiment) -> str:
@@ -34,8 +30,8 @@ def of_parent(experiment: Experiment, group: str, data: Index | None) -> dict[st
     tags["command"] = command(experiment)
     if data:
         tags["data"] = data_digests(data)
-    if promoted := lineage(experiment):
-        tags["lineage"] = promoted
+    if promoted := promotion(experiment):
+        tags["lineage"] = promoted.text
     return tags
 
 
@@ -54,13 +50,3 @@ def command(experiment: Experiment) -> str:
 def data_digests(data: Index) -> str:
     """Which images they are: for each split a digest of its shards."""
     return ", ".join(f"{name} {split.digest}" for name, split in data.splits.items())
-
-
-def lineage(experiment: Experiment) -> str | None:
-    """The sweep that a promoted experiment comes from, as `job=promote` has noted it in the experiment's file."""
-    chosen = [value_of(each) for each in experiment.overrides if key_of(each).lstrip("+") == "experiment"]
-    for name in chosen:
-        file = ROOT / "conf" / "experiment" / f"{Path(str(name)).name}.yaml"
-        if file.is_file() and (found := PROMOTED.search(file.read_text(encoding="utf-8"))):
-            return f"promoted from the sweep {found['sweep']}, run at {found['commit']}"
-    return None

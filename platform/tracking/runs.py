@@ -24,6 +24,7 @@ from platform.tracking import parameters, run_tags, varied
 from platform.tracking.ends import Ends
 from platform.tracking.figures import datasets
 from platform.tracking.journal import Journal
+from platform.tracking.lineage import promotion
 from platform.tracking.links import Pages, pages
 from platform.tracking.operations import View
 from platform.tracking.tracker import Tracker, new_key
@@ -85,6 +86,8 @@ class Runs:
         tags = run_tags.of_parent(experiment, parent, self._data)
         self._tracker.start(experiment.name, _whole(config), again=parent, parameters=values, tags=tags)
         self._note_inputs(parent)
+        if (promoted := promotion(experiment)) and (sweep := promoted.run()):
+            self._tracker.promoted(parent, experiment.name, sweep.id)
         group = "" if kind == run_tags.SWEEP else parent
         shown = varied.columns(experiment)[:SHOWN_PARAMS]
         self._tracker.view(View(parent, self.view_key, experiment.name, shown, group, int(time.time() * 1000)))

@@ -30,6 +30,7 @@ from platform.tracking.operations import (
     NewModel,
     Operation,
     Params,
+    Promoted,
     Start,
     Tag,
     Text,
@@ -122,6 +123,10 @@ class Tracker:
     def inputs(self, run: str, datasets: list[DatasetInput]) -> None:
         """Note the data sets that a run reads."""
         self._put(Inputs(run, datasets))
+
+    def promoted(self, run: str, name: str, sweep: str) -> None:
+        """Have the run of a sweep point to a run that trains its winners; `sweep` is MLflow's id of that run."""
+        self._put(Promoted(run, name, sweep))
 
     def view(self, view: View) -> None:
         """Have MLflow's page show the runs of a parent as the link that is printed opens it."""

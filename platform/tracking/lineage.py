@@ -1,0 +1,76 @@
+"""Where a promoted experiment comes from: the sweep whose winners it trains, and that sweep's run in MLflow.
+
+In: an experiment whose file `job=promote` has written. Out: a `Promotion`.
+"""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from platform.checkout import ROOT
+from platform.config.checks import ConfigError
+from platform.config.sections import Experiment
+from platform.experiment.folder import ExperimentFolder
+from platform.overrides import key_of, value_of
+from platform.tracking.journal import Journal
+
+PROMOTED = re.compile(
+    r"^# Written by job=promote on \S+ from (?P<sweep>.+), run at (?P<commit>.+?)"
+    r"(?:, MLflow run (?P<run>[0-9a-f]{32}))?\.$",
+    re.MULTILINE,
+)
+
+
+@dataclass(frozen=True)
+class MlflowRun:
+    """A run as MLflow knows it."""
+
+    id: str
+    experiment: str  # MLflow's id; empty: not known
+
+
+@dataclass(frozen=True)
+class Promotion:
+    """As `job=promote` has noted it in the experiment's file."""
+
+    sweep: str  # its folder
+    commit: str
+    noted: str | None  # MLflow's id of the sweep's run; None: an earlier version did not note it
+
+    @property
+    def text(self) -> str:
+        """For a tag."""
+        return f"promoted from the sweep {self.sweep}, run at {self.commit}"
+
+    def run(self) -> MlflowRun | None:
+        """The sweep's run; None: not known. Another sweep may have taken the folder since."""
+        there = run_of(ExperimentFolder(ROOT / self.sweep))
+        if self.noted and (there is None or there.id != self.noted):
+            return MlflowRun(self.noted, "")
+        return there
+
+    def sentence(self) -> str:
+        """For a description, with a link to the sweep's run."""
+        run = self.run()
+        known = f" ([its run](#/experiments/{run.experiment}/runs/{run.id}))" if run and run.experiment else ""
+        return f"P{self.text[1:]}{known}."
+
+
+def promotion(experiment: Experiment) -> Promotion | None:
+    """What the experiment's file says; None: it was not promoted."""
+    chosen = [value_of(each) for each in experiment.overrides if key_of(each).lstrip("+") == "experiment"]
+    for name in chosen:
+        file = ROOT / "conf" / "experiment" / f"{Path(str(name)).name}.yaml"
+        if file.is_file() and (found := PROMOTED.search(file.read_text(encoding="utf-8"))):
+            return Promotion(found["sweep"], found["commit"], found["run"])
+    return None
+
+
+def run_of(folder: ExperimentFolder) -> MlflowRun | None:
+    """The parent run in MLflow of an experiment or sweep; None: it has none, or the folder is not there any more."""
+    try:
+        parent = folder.record().parent_run if folder.exists() else None
+    except ConfigError:  # damaged
+        return None
+    known = Journal(folder.tracking, for_reading=True).notes.get(parent or "")
+    return MlflowRun(known["id"], known.get("experiment", "")) if known else None
