@@ -90,7 +90,9 @@ def _first_lines(text: str) -> str:
     return "\n".join([*lines[:MOST_LINES], *(more if len(lines) > MOST_LINES else [])])
 
 
-def commands_of(command: str, folder: Path, *, several: bool, trained: bool = True, has_model: bool = True) -> list[str]:
+def commands_of(
+    command: str, folder: Path, *, several: bool, trained: bool = True, has_model: bool = True
+) -> list[str]:
     """The commands that a reader may want next.
 
     Args:
