@@ -336,7 +336,7 @@ class TrackingConfig:
 
     uri: str = "sqlite:///mlflow.db"  # sqlite:///FILE, http://HOST:PORT, or any that MLflow takes
     experiment: str = "platform"  # MLflow's: the runs of all our experiments are in it
-    system_metrics_every_s: float = 10.0  # CPU, memory and GPU of each node
+    system_metrics_every_s: float = 10.0  # CPU, memory, disk, network and GPU of every worker and its node
     required: bool = False  # where MLflow does not answer, true: stop before training; false: queue metrics in a file
 
     def __post_init__(self) -> None:

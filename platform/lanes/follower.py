@@ -26,6 +26,7 @@ from platform.files import write_atomically
 from platform.lanes.attempts import Attempts
 from platform.lanes.console import Console
 from platform.lanes.mailbox import Beat, GroupEvent, Message
+from platform.lanes.system_series import SystemSeries
 from platform.text import first_line
 from platform.tracking.runs import Runs
 from platform.training.progress import COMPUTING
@@ -73,6 +74,7 @@ class Follower:
         self._received = 0  # number of the newest message that has come
         self._live_at = 0.0
         self._alive_at = time.monotonic()  # when a worker was last heard of
+        self._system = SystemSeries()
         self._said: set[str] = set()
         self._pages_said = False
         self._unforked = Unforked()
@@ -123,11 +125,20 @@ class Follower:
                     self._take_message(message)
                 case GroupEvent():
                     self._take_event(message)
+        self._log_sums()
         self._after()
         self._attempts.write()
         self._runs.end_scored()
         self._say_pages()
         self._write_live()
+
+    def _log_sums(self) -> None:
+        """What all workers use together, on the parent's run."""
+        now = time.time()
+        if metrics := self._system.sums(now):
+            self._runs.log_sums(metrics, now)
+        while self._system.warnings:
+            self._console.warn(self._system.warnings.pop(0))
 
     def _say_pages(self) -> None:
         """Once MLflow has the runs, which takes seconds: where they can be watched."""
@@ -140,6 +151,8 @@ class Follower:
         self._alive_at = time.monotonic()
         if beat.started > self._ended_at.get(beat.member, 0.0):
             self._beats[beat.member, beat.rank] = beat
+            if metrics := self._system.take(beat):
+                self._runs.log(beat.member, 0, metrics, beat.at)
             self._failed_starts[beat.lane] = 0
 
     def _drain(self) -> tuple[list[Message | GroupEvent], list[Beat]]:
@@ -199,6 +212,7 @@ class Follower:
         self._ended_at[member] = ended_at
         for key in [key for key in self._beats if key[0] == member]:
             del self._beats[key]
+        self._system.forget(member)
 
     def _warn_of_stalls(self) -> None:
         """Name who has stalled, before it is ended: of several, those that do not only wait for a peer's gradients."""

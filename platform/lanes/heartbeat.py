@@ -4,17 +4,21 @@ In: the training's progress, the launcher's requests for checkpoints, Ray's pree
 """
 
 import contextlib
+import functools
 import os
+import tempfile
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, Self
 
 import ray
 
-from platform.config.sections import Config
+from platform.config.sections import MEMORY, Config
 from platform.lanes.mailbox import Beat, Sender
-from platform.lanes.system_metrics import Gpu, system_metrics
+from platform.lanes.system_metrics import SystemMeter
+from platform.lanes.usage import Usage
 from platform.text import first_line
 from platform.training.progress import COMPUTING, Progress
 from platform.training.worker import Worker
@@ -52,15 +56,16 @@ class Heartbeat:
         self._started = time.time()
         self._asked, self._ticket, self._answered = 0, 0, 0
         self._saved_at = time.monotonic()
+        self._usage: Usage | None = None
         self._said: set[str] = set()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
-        self._measuring = threading.Thread(target=self._measure, name="system metrics", daemon=True)
+        measure = functools.partial(self._try, "measuring", self._measure)
+        self._measuring = threading.Thread(target=measure, name="system metrics", daemon=True)
 
     def __enter__(self) -> Self:
         self._thread.start()
-        if self._worker.rank == 0:
-            self._measuring.start()
+        self._measuring.start()
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -80,22 +85,12 @@ class Heartbeat:
 
     def _measure(self) -> None:
         """In a thread of its own: what it asks may fail, or hang."""
-        gpu: list[Gpu] = []
-
-        def send(found: dict[str, float]) -> None:
-            if not self._stop.is_set():
-                self._sender.send("metrics", metrics=found)
-
-        def measure_gpu() -> None:
-            if not gpu:
-                gpu.append(Gpu(self._worker.device))
-            send(gpu[0].metrics())
-
-        self._try("measuring", system_metrics)  # the first CPU figure has no interval
-        while not self._stop.wait(self._config.tracking.system_metrics_every_s):
-            self._try("measuring", lambda: send(system_metrics()))
-            if self._worker.device.type == "cuda":
-                self._try("measuring the GPU", measure_gpu)
+        every_s, cache = self._config.tracking.system_metrics_every_s, self._config.storage.cache
+        disk = Path(tempfile.gettempdir() if cache == MEMORY else cache)
+        meter = SystemMeter(self._worker.device, disk, every_s)
+        meter.measure()  # from here on
+        while not self._stop.wait(every_s):
+            self._usage = meter.measure()
 
     def _try(self, what: str, act: Callable[[], object]) -> None:
         """What goes wrong here is said once, and ends nothing else."""
@@ -161,6 +156,7 @@ class Heartbeat:
             progress.stalled_s(),
             self._answered,
             progress.last_step_at,
+            self._usage,
         )
 
 

@@ -13,6 +13,7 @@ from ray.exceptions import RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from platform.cluster.fork_server.client import FORKED, STATE
+from platform.lanes.usage import Usage
 from platform.redaction import redacted, shared_secrets, trust
 
 log = logging.getLogger("platform")
@@ -53,6 +54,7 @@ class Beat:
     stalled_s: float  # since anything moved
     answered: int = 0  # the newest question for a checkpoint that has its answer on disk
     last_step_at: float = 0.0  # 0: none yet
+    usage: Usage | None = None  # the newest measurement
 
     @property
     def moved_at(self) -> float:

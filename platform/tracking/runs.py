@@ -165,6 +165,10 @@ class Runs:
             self._steps[name] = round(step / progress)
         self._tracker.log(self._record.member_runs[name], step, metrics, at, total=self._steps.get(name))
 
+    def log_sums(self, metrics: dict[str, float], at: float) -> None:
+        """Log what all members use together; `at` is the time in seconds since the epoch."""
+        self._tracker.log(self._parent(), 0, metrics, at)
+
     def _log_kept(self, name: str) -> None:
         """Log the metrics that workers have kept while no launcher was alive; known points are left out."""
         for step, metrics, at in self._folder.member(name).take_reports():

@@ -15,6 +15,8 @@ from platform.checkout import ROOT
 from platform.config.sections import Config
 from platform.lanes import heartbeat
 from platform.lanes.mailbox import Beat
+from platform.lanes.system_metrics import SystemMeter
+from platform.lanes.usage import Usage
 from platform.training.progress import Progress
 from platform.training.worker import Worker
 
@@ -139,7 +141,7 @@ class Listener:
         self.warnings += [text] * (kind == "warning")
 
 
-def _fails() -> dict[str, float]:
+def _fails(_: SystemMeter) -> Usage:
     raise RuntimeError("the driver is gone")
 
 
@@ -148,7 +150,7 @@ def _fails() -> dict[str, float]:
 def test_a_heartbeat_survives_what_is_measured_however_that_fails(hangs: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     released, listener, config = threading.Event(), Listener(), Config()
     config.tracking.system_metrics_every_s = 0.01
-    monkeypatch.setattr(heartbeat, "system_metrics", released.wait if hangs else _fails)
+    monkeypatch.setattr(SystemMeter, "measure", (lambda _: released.wait()) if hangs else _fails)
     monkeypatch.setattr(heartbeat, "BEAT_EVERY_S", 0.05)
     monkeypatch.setattr(heartbeat, "JOIN_TIMEOUT_S", 1.0)
     monkeypatch.setattr(heartbeat.ray, "get_runtime_context", lambda: SimpleNamespace(get_node_id=lambda: "id"))
@@ -159,3 +161,26 @@ def test_a_heartbeat_survives_what_is_measured_however_that_fails(hangs: bool, m
     said = ["rank 0 on node7: a heartbeat failed (RuntimeError: no Ray yet); the rest goes on"]
     failed = ["rank 0 on node7: measuring failed (RuntimeError: the driver is gone); the rest goes on"]
     assert sorted(listener.warnings) == said + ([] if hangs else failed)
+
+
+@pytest.mark.slow
+def test_every_worker_measures_and_its_beats_carry_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    config, beats, measured = Config(), list[Beat](), threading.Event()
+    config.tracking.system_metrics_every_s = 0.02
+
+    class Heard(Listener):
+        def beat(self, beat: Beat, wait_s: float = 0) -> int:
+            beats.append(beat)
+            if beat.usage and beat.usage.number > 1:
+                measured.set()
+            return 0
+
+    monkeypatch.setattr(heartbeat, "BEAT_EVERY_S", 0.02)
+    monkeypatch.setattr(heartbeat.ray, "get_runtime_context", lambda: SimpleNamespace(get_node_id=lambda: "id"))
+    sender: Any = Heard()
+    with heartbeat.Heartbeat(config, sender, Worker(rank=1, world=2), Progress(), 0, lambda: False):
+        assert measured.wait(30)
+    usage = beats[-1].usage
+    assert usage
+    assert usage.process["process_memory_megabytes"] > 10
+    assert usage.node["disk_available_megabytes"] > 0
