@@ -3,13 +3,21 @@
 In: an experiment. Out: the plan on the terminal, or the first error.
 """
 
-from platform.config.sections import Experiment
+import urllib.error
+import urllib.request
+
+from platform.config.sections import Experiment, TrackingConfig
 from platform.experiment.destinations import require_places
+from platform.experiment.folder import ExperimentFolder
 from platform.experiment.plan import lines, plan
 from platform.sweep.plan import lines as sweep_lines
 from platform.sweep.plan import plan_sweep
+from platform.text import first_line
+from platform.tracking.links import server_of
 from platform.tracking.sqlite_store import require_usable
 from platform.tracking.tracker import require_answer
+
+TIMEOUT_S = 5.0
 
 
 def run(experiment: Experiment) -> int:
@@ -24,7 +32,48 @@ def run(experiment: Experiment) -> int:
         require_places(experiment, packed=packed)
         if said := require_usable(experiment.config.tracking):
             text.append(f"warning: {said}")
-        if experiment.config.tracking.required:
-            require_answer(experiment.config.tracking)
+        text += _answers(experiment.config.tracking)
+        text += _so_far(experiment)
     print("\n".join(text))
     return 0
+
+
+def _answers(tracking: TrackingConfig) -> list[str]:
+    """A line where the MLflow server does not answer. MLflow itself takes seconds to import.
+
+    Raises:
+        ConfigError: it does not, and `tracking.required`.
+    """
+    if tracking.required:
+        require_answer(tracking)
+    if not (server := server_of(tracking.uri)):
+        return []
+    try:
+        urllib.request.urlopen(f"{server}/health", timeout=TIMEOUT_S).close()
+    except urllib.error.HTTPError:  # it answers, if only to those whom it knows
+        pass
+    except (OSError, ValueError) as error:
+        why = first_line(error.reason) if isinstance(error, urllib.error.URLError) else first_line(error)
+        return [f"warning: no MLflow answers at {server} ({why}); until one does, metrics wait in the run's folder"]
+    return []
+
+
+def _so_far(experiment: Experiment) -> list[str]:
+    """What is there of the experiment already.
+
+    Raises:
+        ConfigError: another experiment is.
+    """
+    folder = ExperimentFolder(experiment.folder)
+    if not folder.exists():
+        return []
+    if experiment.config.fresh:
+        return [f"fresh=true moves what is in {folder.path} aside"]
+    folder.require_same(experiment)
+    if holder := folder.holder():
+        return [f"it is being run by {holder}"]
+    if experiment.config.sweep.space:
+        return ["it was begun before: the same command goes on"]
+    views, members = max(experiment.config.evaluation.views), experiment.members
+    finished = sum(folder.member(name).is_finished(views) for name in members)
+    return [f"{finished} of {len(members)} member(s) are finished already; the others are trained, or go on"]

@@ -1,6 +1,7 @@
 """`job=evaluate`: the members' trained weights evaluated again, e.g. with more views; nothing is trained."""
 
 from jobs import train
+from platform.config.checks import require
 from platform.config.sections import VIEW_COUNTS, Experiment
 from platform.evaluation.seal import is_complete
 from platform.experiment.folder import ExperimentFolder
@@ -10,14 +11,19 @@ def run(experiment: Experiment) -> int:
     """Evaluate `evaluation.split` with the views given, and never fewer than before: more views hold the fewer.
 
     Raises:
-        ConfigError: a member is not trained.
+        ConfigError: a member is not trained, or `fresh` would move its weights aside.
     """
+    require(not experiment.config.fresh, "fresh=true trains anew, and job=evaluate trains nothing; leave it out")
     folder, split = ExperimentFolder(experiment.folder), experiment.config.evaluation.split
     stored = [
         views
         for views in VIEW_COUNTS
         if any(is_complete(folder.member(name).probabilities_of(split), views) for name in experiment.members)
     ]
+    wanted = experiment.config.evaluation.views
+    if more := sorted({*stored} - {*wanted}):
+        had = ", ".join(map(str, more))
+        print(f"evaluation.views is {wanted}; of {had} views there are results already, and they are made again, too")
     for config in (experiment.config, *experiment.members.values()):
         config.evaluation.views = sorted({*config.evaluation.views, *stored})
     return train.run(experiment, evaluate_again=True)

@@ -1,10 +1,6 @@
 """`job=report`: the report of what is trained, written anew from the files of its folder; nothing is trained."""
 
-import json
-from dataclasses import asdict
-
 from platform.config.checks import ConfigError
-from platform.config.identity import differences, identity
 from platform.config.sections import Experiment
 from platform.evaluation.kept import kept_scores
 from platform.experiment.folder import ExperimentFolder
@@ -40,11 +36,4 @@ def _require_same(experiment: Experiment, folder: ExperimentFolder) -> None:
     """
     if not folder.exists():
         raise ConfigError(f"{folder.path} has no experiment; run it first, or give its output_dir and name")
-    known = folder.record().identity
-    wanted = json.loads(json.dumps({name: identity(asdict(config)) for name, config in experiment.members.items()}))
-    changed = differences({name: known[name] for name in wanted if name in known}, wanted)
-    if changed:
-        raise ConfigError(
-            f"{experiment.name} was run with another config ({'; '.join(changed[:5])}); give the command that "
-            "it was run with, and job=report"
-        )
+    folder.require_same(experiment)

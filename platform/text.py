@@ -12,6 +12,9 @@ _COLOUR = re.compile(r"\x1b\[[0-9;:]*m")
 _SEQUENCE = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b[\]PX^_].*?(?:\x07|\x1b\\|$)|\x1b[ -/]*[0-~]")
 _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1a\x1c-\x1f\x7f-\x9f]|\x1b(?!\[[0-9;:]*m)")  # all but tab and colours
 _RESET = "\x1b[0m"
+_POOL = re.compile(
+    r"HTTPS?ConnectionPool\(host='(?P<host>[^']+)', port=(?P<port>\d+)\).*\[Errno -?\d+\] (?P<why>[^\"')]+)"
+)
 
 
 def printable(text: str) -> str:
@@ -23,6 +26,8 @@ def printable(text: str) -> str:
 def first_line(error: BaseException) -> str:
     """What another library says, short enough for a line: without the secrets of URLs and the addresses of objects."""
     line = (str(error).splitlines() or [type(error).__name__])[0]
+    if pool := _POOL.search(line):  # urllib3 says the same three times over
+        return f"{pool['host']}:{pool['port']}: {pool['why']}"
     return redacted(re.sub(r" ?<_io\.\w+[^<>]*>", "", line))  # Pillow names the buffer that it could not identify
 
 

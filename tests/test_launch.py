@@ -11,6 +11,9 @@ import pytest
 
 from platform.checkout import ROOT
 from platform.config.sections import DataConfig
+from platform.data.index import read_index
+from platform.experiment.folder import ExperimentFolder
+from tests.composing import experiment_of
 from tests.launching import launched
 
 EXPERIMENTS = sorted(file.stem for file in (ROOT / "conf" / "experiment").glob("*.yaml"))
@@ -129,6 +132,24 @@ def test_what_cannot_work_is_one_line(words: list[str], said: str, tmp_path: Pat
     assert len(done.stderr.strip().splitlines()) == 1, done.stderr
 
 
+def test_check_says_what_is_there_and_what_does_not_answer(tmp_path: Path, digits_data: DataConfig):
+    words = ["job=check", f"data.shards={digits_data.shards}", f"output_dir={tmp_path}", "name=mine"]
+    done = launched("+experiment=googlenet", *words, "tracking.uri=http://me:hunter2@127.0.0.1:9")
+    assert done.returncode == 0, done.stderr
+    assert "warning: no MLflow answers at http://127.0.0.1:9 ([Errno 111] Connection refused); until one" in done.stdout
+    assert "finished already" not in done.stdout
+    experiment, _ = experiment_of("+experiment=googlenet", *words)
+    ExperimentFolder(experiment.folder).open(experiment, read_index(digits_data.shards))
+    assert "\n0 of 1 member(s) are finished already" in launched("+experiment=googlenet", *words).stdout
+    other = launched("+experiment=googlenet", *words, "optim.lr=0.5")
+    assert other.returncode == 2
+    assert other.stderr == (
+        "error: mine was run with another config (optim.lr: 0.03 -> 0.5); give it another name=, or fresh=true to "
+        "start anew\n"
+    )
+    assert "moves what is in" in launched("+experiment=googlenet", *words, "optim.lr=0.5", "fresh=true").stdout
+
+
 @pytest.mark.slow
 def test_errors_of_every_job_come_before_torch_ray_and_mlflow(tmp_path: Path):
     places = [f"data.shards={tmp_path / 'none'}", f"output_dir={tmp_path / 'runs'}"]
@@ -220,15 +241,16 @@ def test_a_missing_shard_is_named(digits_data, tmp_path: Path):
 
 
 @pytest.mark.slow
-def test_mlflows_own_variables_are_obeyed_and_said_unless_something_is_chosen():
+def test_mlflows_own_variables_are_obeyed_and_said_unless_something_is_chosen(tmp_path: Path):
+    place = f"output_dir={tmp_path}"
     own = {"MLFLOW_TRACKING_URI": "http://me:hunter2@mlflow:5000", "MLFLOW_EXPERIMENT_NAME": "theirs"}
-    done = launched("job=check", MLFLOW_EXPERIMENT_ID="7", **own)
+    done = launched("job=check", place, MLFLOW_EXPERIMENT_ID="7", **own)
     assert done.returncode == 0, done.stderr
     assert "MLFLOW_EXPERIMENT_ID is not used: tracking.experiment is theirs; give the experiment's name" in done.stdout
     assert "tracking.uri is http://me:***@mlflow:5000, of MLFLOW_TRACKING_URI; tracking.uri=... on the" in done.stdout
     assert "tracking    http://me:***@mlflow:5000, MLflow experiment theirs" in done.stdout
     assert "hunter2" not in done.stdout + done.stderr
-    done = launched("job=check", "tracking.uri=sqlite:///mine.db", "tracking.experiment=mine", **own)
+    done = launched("job=check", place, "tracking.uri=sqlite:///mine.db", "tracking.experiment=mine", **own)
     assert "tracking    sqlite:///mine.db, MLflow experiment mine" in done.stdout
     assert "MLFLOW_" not in done.stdout
 

@@ -8,7 +8,7 @@ from platform.console import clock
 from platform.kubernetes.difference import differences, summary
 from platform.kubernetes.logs import _lines, _time
 from platform.kubernetes.pods import situation
-from platform.text import as_on_terminal, one_line
+from platform.text import as_on_terminal, first_line, one_line
 
 
 @pytest.mark.parametrize(
@@ -107,3 +107,15 @@ def test_pods_that_wait_say_why_and_those_that_are_on_their_way_are_counted():
         "1 pending: ray-worker ended with 137 (OOMKilled))"
     )
     assert situation(pods[:1], [], {"ens"}) == ""
+
+
+def test_an_address_without_a_server_is_said_once():
+    said = (
+        "API request to http://host:1/get failed with exception HTTPConnectionPool(host='host', port=1): Max retries "
+        "exceeded with url: /get (Caused by NewConnectionError(\"HTTPConnection(host='host', port=1): Failed to "
+        'establish a new connection: [Errno 111] Connection refused"))'
+    )
+    assert first_line(OSError(said)) == "host:1: Connection refused"
+    assert first_line(OSError("HTTPConnectionPool(host='host', port=1): Read timed out.")).startswith(
+        "HTTPConnectionPool"
+    )

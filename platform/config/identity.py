@@ -4,6 +4,7 @@ In: `dataclasses.asdict` of a config. Out: its identity, the same with dotted ke
 """
 
 import dataclasses
+from collections.abc import Collection
 from typing import Any
 
 # Settings that do not change what an experiment is, only where and how it runs; the others are its identity.
@@ -94,3 +95,37 @@ def differences(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
         for key in sorted(old_flat.keys() | new_flat.keys())
         if old_flat.get(key, missing) != new_flat.get(key, missing)
     ]
+
+
+def changes(old: dict[str, Any], new: dict[str, Any], members: Collection[str]) -> list[str]:
+    """How the identities of two experiments of one folder differ, in the keys of the command line.
+
+    What differs alike in several members is one line: `optim.lr: 0.03 -> 0.02 (all 7 members)`. What the experiment is
+    called is left out: the folder is.
+
+    Args:
+        old: name -> identity of a member; other parts have other names.
+        new: the same of the other experiment.
+        members: which names are members.
+    """
+    found = [
+        f"member {name}: {'new' if name in new else 'not there now'}"
+        for name in members
+        if name not in old or name not in new
+    ]
+    shared = [name for name in members if name in old and name in new]
+    whose: dict[str, list[str]] = {}
+    for name in shared:
+        for each in differences(old[name] | {"name": None}, new[name] | {"name": None}):
+            whose.setdefault(each, []).append(name)
+    for each, names in whose.items():
+        if len(shared) > 1:
+            each += f" (all {len(names)} members)" if len(names) == len(shared) else f" ({', '.join(names)})"
+        found.append(each)
+    others = ({key: value for key, value in part.items() if key not in members} for part in (old, new))
+    return [*found, *differences(*others)]
+
+
+def shown(changed: list[str], at_most: int = 5) -> str:
+    """The first of several changes as one line."""
+    return "; ".join(changed[:at_most]) + (f"; and {len(changed) - at_most} more" if len(changed) > at_most else "")

@@ -27,7 +27,7 @@ from typing import Any
 
 from platform.changes import append_change, forget_changes, read_changes, read_with_changes
 from platform.config.checks import ConfigError
-from platform.config.identity import differences, identity
+from platform.config.identity import changes, identity, shown
 from platform.config.sections import Experiment
 from platform.data.index import Index
 from platform.evaluation.seal import SEAL, is_complete
@@ -40,6 +40,7 @@ from platform.text import first_line
 log = logging.getLogger("platform")
 
 FINISHED, FAILED, UNFINISHED = "finished", "failed", "unfinished"
+ANEW = "give it another name=, or fresh=true to start anew"
 
 
 @dataclass
@@ -223,9 +224,7 @@ class ExperimentFolder:
             ConfigError: the folder holds an experiment of another identity; the message has the differences.
         """
         new = Record(
-            identity={name: identity(asdict(member)) for name, member in experiment.members.items()}
-            | {"data": fingerprint(index)}
-            | (more or {}),
+            identity=_member_identities(experiment) | {"data": fingerprint(index)} | (more or {}),
             configs={name: asdict(member) for name, member in experiment.members.items()},
         )
         new.copies = f"{self.name}-{_short_digest(new.identity)}"
@@ -238,15 +237,39 @@ class ExperimentFolder:
             self.write(new)
             return new
         old = self.record()
-        changed = differences(old.identity, json.loads(json.dumps(new.identity)))
-        if changed:
-            shown = "; ".join(changed[:5]) + (f"; and {len(changed) - 5} more" if len(changed) > 5 else "")
-            raise ConfigError(
-                f"{self.name} was run with another config ({shown}); give it another name=, or fresh=true to start anew"
-            )
+        self._require_same(old, new, experiment.config.job)
         old.configs |= new.configs
         old.copies = old.copies or new.copies
         return old
+
+    def require_same(self, experiment: Experiment) -> None:
+        """Refuse an experiment that is not the one of this folder, as far as that is known without its data.
+
+        Raises:
+            ConfigError: it was run with another config; the message has the differences.
+        """
+        old = self.record()
+        members = _member_identities(experiment)
+        others = {key: value for key, value in old.identity.items() if key not in old.configs}
+        self._require_same(old, Record(members | others, members), experiment.config.job)
+
+    def _require_same(self, old: Record, new: Record, job: str) -> None:
+        wanted = json.loads(json.dumps(new.identity))
+        members = dict.fromkeys(name for record in (old, new) for name in record.configs if name in record.identity)
+        if changed := changes(old.identity, wanted, members):
+            only_reads = job in ("evaluate", "report", "register")
+            remedy = f"give the command that it was run with, and job={job}" if only_reads else ANEW
+            raise ConfigError(f"{self.name} was run with another config ({shown(changed)}); {remedy}")
+
+    def holder(self) -> str:
+        """The process that runs it just now; empty: none does."""
+        try:
+            with locked(self.path / ".lock") if self.exists() else contextlib.nullcontext():
+                return ""
+        except Held:
+            return (self.path / ".holder").read_text().strip()
+        except OSError:
+            return ""
 
     def exists(self) -> bool:
         """Whether there is a record."""
@@ -298,6 +321,10 @@ class ExperimentFolder:
         files = [file for file in self.path.iterdir() if file.name not in (".lock", f".lock{SUFFIX}", ".holder")]
         for file in sorted(files, key=lambda file: file == self._file):  # the record last: it says that they are there
             file.rename(aside / file.name)
+
+
+def _member_identities(experiment: Experiment) -> dict[str, Any]:
+    return {name: identity(asdict(member)) for name, member in experiment.members.items()}
 
 
 def fingerprint(index: Index) -> dict[str, str]:

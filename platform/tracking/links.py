@@ -38,8 +38,8 @@ def pages(tracking: TrackingConfig, experiment: str, parent: str, view: str) -> 
         parent: MLflow's id of the parent run.
         view: key of the saved view.
     """
-    base = _server(tracking.uri) or LOCAL
-    starts = "" if _server(tracking.uri) else start_command(tracking)
+    base = server_of(tracking.uri) or LOCAL
+    starts = "" if server_of(tracking.uri) else start_command(tracking)
     run = f"{base}/#/experiments/{experiment}/runs/{parent}?workflowType=machine_learning"
     return Pages(link(base, experiment, view), run, starts)
 
@@ -50,10 +50,11 @@ def start_command(tracking: TrackingConfig) -> str:
     if file == ROOT / "mlflow.db" and Path.cwd() == ROOT:
         return "make ui"
     uri = f"sqlite:///{file}" if file else tracking.uri
-    return f"{ROOT / '.venv' / 'bin' / 'mlflow'} ui --backend-store-uri {shlex.quote(uri)}"
+    mlflow = shlex.quote(str(ROOT / ".venv" / "bin" / "mlflow"))
+    return f"{mlflow} ui --backend-store-uri {shlex.quote(uri)}"
 
 
-def _server(uri: str) -> str:
+def server_of(uri: str) -> str:
     """The address of a server, without name and password; empty: it is none."""
     parts = urlsplit(uri)
     if parts.scheme not in ("http", "https"):

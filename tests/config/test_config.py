@@ -16,7 +16,7 @@ from PIL import Image
 
 from platform.config.checks import ConfigError
 from platform.config.cluster import ClusterConfig
-from platform.config.identity import differences, flatten, identity, replaced
+from platform.config.identity import changes, differences, flatten, identity, replaced
 from platform.config.jobs import BenchConfig, ChaosConfig, PackConfig, SweepConfig
 from platform.config.kubernetes import KubeConfig
 from platform.config.models import GoogLeNetConfig, ModelConfig
@@ -389,3 +389,15 @@ def test_what_one_test_knows_of_an_address_no_other_does(password: str) -> None:
 
 def test_names_of_files_take_one_line():
     assert printable("a/new\nline\t\x1b[31m.jpg: é 猫 \udcff") == r"a/new\nline\t\x1b[31m.jpg: é 猫 ?"
+
+
+def test_changes_are_told_in_the_keys_of_the_command_line() -> None:
+    one, two = ({"lr": lr, "seed": lr, "name": f"n{lr}"} for lr in (1, 2))
+    assert changes({"model": one}, {"model": two}, ["model"]) == ["lr: 1 -> 2", "seed: 1 -> 2"]
+    assert changes({"model": one}, {"model": one | {"name": None}}, ["model"]) == []
+    old, new = {"a": one, "b": one, "data": {"train": "x"}}, {"a": two, "b": two | {"seed": 1}, "data": {"train": "y"}}
+    assert changes(old, new, ["a", "b"]) == [
+        "lr: 1 -> 2 (all 2 members)", "seed: 1 -> 2 (a)", "data.train: x -> y"
+    ]  # fmt: skip
+    assert changes({"a": one}, {"a": one, "b": two}, ["a", "b"]) == ["member b: new"]
+    assert changes({"a": one, "b": two}, {"a": one}, ["a", "b"]) == ["member b: not there now"]

@@ -1,5 +1,6 @@
 """An experiment's folder: identity, lock, states."""
 
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -29,8 +30,28 @@ def test_the_same_config_is_taken_up_again(tmp_path: Path, digits: Index):
 def test_a_changed_config_is_refused_with_the_difference(tmp_path: Path, digits: Index):
     ExperimentFolder(experiment(tmp_path).folder).open(experiment(tmp_path), digits)
     changed = experiment(tmp_path, seed=5)
-    with pytest.raises(ConfigError, match=r"model\.seed: 0 -> 5.*name=.*fresh=true"):
+    with pytest.raises(ConfigError, match=r"another config \(seed: 0 -> 5\); .*name=.*fresh=true"):
         ExperimentFolder(changed.folder).open(changed, digits)
+
+
+def test_a_job_that_only_reads_asks_for_the_command_of_then(tmp_path: Path, digits: Index):
+    folder = ExperimentFolder(experiment(tmp_path).folder)
+    folder.open(experiment(tmp_path), digits)
+    folder.require_same(experiment(tmp_path, job="evaluate"))
+    folder.require_same(experiment(tmp_path, job="check", name=None))
+    with pytest.raises(ConfigError, match="give the command that it was run with, and job=evaluate"):
+        folder.open(experiment(tmp_path, seed=5, job="evaluate"), digits)
+    with pytest.raises(ConfigError, match=r"\(seed: 0 -> 5\); give it another name="):
+        folder.require_same(experiment(tmp_path, seed=5, job="check"))
+
+
+def test_who_runs_it_is_known(tmp_path: Path, digits: Index):
+    folder = ExperimentFolder(experiment(tmp_path).folder)
+    folder.open(experiment(tmp_path), digits)
+    assert folder.holder() == ""
+    with folder.held():
+        assert f"process {os.getpid()} on " in ExperimentFolder(folder.path).holder()
+    assert folder.holder() == ""
 
 
 def test_changed_data_is_refused(tmp_path: Path, digits: Index):

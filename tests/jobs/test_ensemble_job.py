@@ -87,6 +87,9 @@ def test_finished_runs_show_their_table_at_once_and_evaluate_again(launch, tmp_p
     status, refused = launch.here("job=evaluate", "name=never_trained")
     assert status == 2
     assert "no trained weights of model" in refused
+    status, refused = launch.here(*words, "job=evaluate", "fresh=true")
+    assert status == 2
+    assert "fresh=true trains anew, and job=evaluate trains nothing" in refused
     _its_report_is_written_anew(launch, words, tmp_path / "runs" / "single" / "report.html")
 
 
@@ -97,7 +100,7 @@ def _its_report_is_written_anew(launch, words: list[str], page: Path) -> None:
     assert "Top-1 error " in page.read_text()
     status, refused = launch.here(*words, "job=report", "optim.lr=0.5")
     assert status == 2
-    assert "was run with another config (model.optim.lr: " in refused
+    assert "was run with another config (optim.lr: " in refused
     status, refused = launch.here("job=report", "name=never_trained")
     assert status == 2
     assert "has no experiment; run it first" in refused

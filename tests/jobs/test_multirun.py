@@ -40,7 +40,7 @@ def test_one_name_for_different_runs_is_refused(launch: Runner):
     status, output = launch(*GRID, "name=quick", MULTIRUN)
     assert status == 2
     assert launch.state("quick", "model").state == "finished"
-    assert "quick was run with another config (model.optim.lr" in output
+    assert "quick was run with another config (optim.lr" in output
     assert "error: run 1 (optim.lr=0.02) ended with 2" in output
 
 
