@@ -10,9 +10,9 @@ from platform.config.sections import Experiment, TrackingConfig
 from platform.experiment.destinations import require_places
 from platform.experiment.folder import ExperimentFolder
 from platform.experiment.plan import lines, plan
+from platform.redaction import redacted
 from platform.sweep.plan import lines as sweep_lines
 from platform.sweep.plan import plan_sweep
-from platform.text import first_line
 from platform.tracking.links import server_of
 from platform.tracking.sqlite_store import require_usable
 from platform.tracking.tracker import require_answer
@@ -53,7 +53,7 @@ def _answers(tracking: TrackingConfig) -> list[str]:
     except urllib.error.HTTPError:  # it answers, if only to those whom it knows
         pass
     except (OSError, ValueError) as error:
-        why = first_line(error.reason) if isinstance(error, urllib.error.URLError) else first_line(error)
+        why = redacted(str(getattr(error, "reason", error)))
         return [f"warning: no MLflow answers at {server} ({why}); until one does, metrics wait in the run's folder"]
     return []
 
