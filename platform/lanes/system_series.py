@@ -119,7 +119,9 @@ class SystemSeries:
         place = f"node_{node}/" if len(nodes) > 1 else ""
         metrics = _named(found, place)
         if beat.rank == 0 and beat.world > 1:
-            metrics |= _named(_sums([each for each in group if each.usage]))
+            sums = _sums([each for each in group if each.usage])
+            alone = len(nodes) == 1  # then what the node uses is there already
+            metrics |= _named({name: each for name, each in sums.items() if not (alone and name.startswith("nodes"))})
         return metrics
 
 

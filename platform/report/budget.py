@@ -65,11 +65,11 @@ def _means(series: Series) -> dict[str, float]:
         newest[step] = newest.get(step, {}) | metrics
     sums, measured, before, evaluating_s = dict.fromkeys((*PARTS, DECODE), 0.0), 0, 0, 0.0
     for step, metrics in sorted(newest.items()):
-        evaluating_s += metrics.get("step/evaluation_s", 0.0)
-        if "step/forward_ms" in metrics:
+        evaluating_s += metrics.get("val/seconds", 0.0)
+        if "within_step/forward_ms" in metrics:
             measured += step - before
             for part in sums:
-                sums[part] += metrics.get(f"step/{part}_ms", 0.0) * (step - before)
+                sums[part] += metrics.get(f"within_step/{part}_ms", 0.0) * (step - before)
         before = step
     if not measured:
         return {}

@@ -19,8 +19,8 @@ COUNTERS = (
     "time_repeated_s",
     "time_evaluation_s",
     "time_idle_s",
-    "step/exchange_ms",
-    "step/checkpoint_ms",
+    "within_step/exchange_ms",
+    "within_step/checkpoint_ms",
 )
 
 FIRST = ("val/top1", "train/top1", "train/loss")  # of metrics logged together

@@ -166,8 +166,10 @@ class Runs:
         self._tracker.log(self._record.member_runs[name], step, metrics, at, total=self._steps.get(name))
 
     def log_sums(self, metrics: dict[str, float], at: float) -> None:
-        """Log what all members use together; `at` is the time in seconds since the epoch."""
-        self._tracker.log(self._parent(), 0, metrics, at)
+        """Log what all members use together, at a time in seconds since the epoch. The run of a single training is also
+        its parent's, and has what its workers use."""
+        if self._parent() not in self._record.member_runs.values():
+            self._tracker.log(self._parent(), 0, metrics, at)
 
     def _log_kept(self, name: str) -> None:
         """Log the metrics that workers have kept while no launcher was alive; known points are left out."""

@@ -106,7 +106,7 @@ def train(
         timer.mark(REST)
         began = time.monotonic()
         rates = evaluate(averaged.after(step), predict_cfg, validation_split, worker, pixels, dtype, progress).rates()
-        took = {"step/evaluation_s": time.monotonic() - began}  # a log step came before, which waited for the device
+        took = {"val/seconds": time.monotonic() - began}  # a log step came before, which waited for the device
         report(step, {f"val/{name}": value for name, value in rates.items()} | took)
         timer.leave_out()
         saver.save_if_due(step, meter, rates["top1"], log_step=True, last=step == last_step)

@@ -151,7 +151,7 @@ class Meter:
             return {}
         decode_s = (loader.decode_s - self._decode_s) / (step - self._last_step) / loader.threads
         parts = {part: seconds[part] for part in PARTS} | {DECODE: decode_s}
-        return {f"step/{part}_ms": 1000 * each / self._worker.world for part, each in parts.items()}
+        return {f"within_step/{part}_ms": 1000 * each / self._worker.world for part, each in parts.items()}
 
 
 def samples_of(order: Order, step: int, worker: Worker) -> str:

@@ -1,4 +1,4 @@
-"""The parts of a training step, in its order, as metrics are called by them: step/PART_ms."""
+"""The parts of a training step, in its order, as metrics are called by them: within_step/PART_ms."""
 
 WAIT, COPY, FORWARD, BACKWARD = "wait", "copy", "forward", "backward"
 EXCHANGE, OPTIMISER, REST = "exchange", "optimiser", "rest"

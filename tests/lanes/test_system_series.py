@@ -152,7 +152,7 @@ def test_eight_workers_for_ten_thousand_measurements_are_some_ten_thousand_point
     for number in (1, 2):
         for rank in range(8):
             names |= set(series.take(beat(rank, 8, usage=usage(number, gpu=rank))))
-    assert len(names) == 3 + 8 * 4 + 9
+    assert len(names) == 3 + 8 * 4 + 6
     newest, kept = None, 0
     for number in range(10_000):
         place = 10 * number

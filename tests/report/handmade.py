@@ -113,8 +113,8 @@ def _write_series(folder: Path, number: int, evaluations: int) -> None:
     parts |= {"rest": 0.8, "logging": 0.4, "checkpoint": 0.1, "decode": 5.0 + 7 * number}
     lines = []
     for epoch in range(1, evaluations + 1):
-        metrics = {f"step/{part}_ms": ms for part, ms in parts.items()} | {"progress": epoch / evaluations}
-        lines += [[44 * epoch, metrics, BEGAN], [44 * epoch, {"val/top1": 0.5, "step/evaluation_s": 0.1}, BEGAN]]
+        metrics = {f"within_step/{part}_ms": ms for part, ms in parts.items()} | {"progress": epoch / evaluations}
+        lines += [[44 * epoch, metrics, BEGAN], [44 * epoch, {"val/top1": 0.5, "val/seconds": 0.1}, BEGAN]]
     text = "".join(f"{json.dumps(line)}\n" for line in lines)
     (folder / "metrics.jsonl").write_text(f"{text}[45, {{")
 

@@ -215,7 +215,7 @@ def point(epoch: float, speed: float, wait: float | None) -> EvaluationPoint:
 
 
 def log_step(step: int, **parts: float) -> tuple[int, dict[str, float], float]:
-    return step, {f"step/{part}_ms": ms for part, ms in parts.items()} | {"progress": 0.1}, T
+    return step, {f"within_step/{part}_ms": ms for part, ms in parts.items()} | {"progress": 0.1}, T
 
 
 def test_a_steps_time_is_told_apart_as_far_as_it_is_measured():
@@ -226,7 +226,7 @@ def test_a_steps_time_is_told_apart_as_far_as_it_is_measured():
             log_step(10, wait=1.0, forward=50.0, backward=900.0, decode=4.0),  # trained again after a restart
             log_step(10, wait=1.0, forward=50.0, backward=90.0, decode=4.0),
             log_step(19, wait=3.0, forward=70.0, backward=90.0, decode=8.0),
-            (19, {"val/top1": 0.5, "step/evaluation_s": 0.38}, T),
+            (19, {"val/top1": 0.5, "val/seconds": 0.38}, T),
         ]
     }
     section = steps.section(series, curves, dict.fromkeys(curves, 32))

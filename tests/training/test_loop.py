@@ -236,7 +236,7 @@ def test_reports_carry_the_schedule_and_the_place_in_the_run(
     assert trained[1][1]["train/epoch"] == pytest.approx(5 / per_epoch)
     assert all(metrics["data/corrupt_samples"] == 0 for _, metrics in trained)
     assert [(step, set(metrics)) for step, metrics in recorder.reports if "val/loss" in metrics] == [
-        (STEPS, {"val/top1", "val/top5", "val/loss", "step/evaluation_s"})
+        (STEPS, {"val/top1", "val/top5", "val/loss", "val/seconds"})
     ]
 
 
