@@ -13,6 +13,7 @@ from jobs import train
 from jobs.pack import prepare_data
 from platform.config.checks import ConfigError, require
 from platform.config.sections import SINGLE, Config, Experiment
+from platform.data.storage import is_remote
 from platform.evaluation import report
 from platform.experiment.folder import ExperimentFolder, fingerprint
 from platform.experiment.origin import changes, origin_here
@@ -96,19 +97,20 @@ def repeated(then: Recorded, experiment: Experiment) -> Experiment:
     """The experiment of the record, to be run here, by default as NAME-reproduced."""
     here = experiment.config
     name = here.name or f"{then.name}-reproduced"
-    members = {member: _here(config, experiment, name) for member, config in then.configs.items()}
+    members = {member: _here(config, experiment, name, then.folder) for member, config in then.configs.items()}
     base = next(iter(members.values()))
     if list(members) != [SINGLE]:
         base = replace(base, job="ensemble")
     return Experiment(base, members, experiment.overrides, experiment.choices, experiment.composer)
 
 
-def _here(config: Config, experiment: Experiment, name: str) -> Config:
+def _here(config: Config, experiment: Experiment, name: str, folder: Path | None) -> Config:
     """A member's config with this command line's places; the workers are as many as they were unless it says so."""
     here, given = experiment.config, {key_of(override) for override in experiment.overrides}
     of_cluster = {} if "cluster" in given else {key: getattr(config.cluster, key) for key in OF_THE_RUN}
     cluster = replace(here.cluster, **{k: v for k, v in of_cluster.items() if f"cluster.{k}" not in given})
-    places = {key: getattr(here.data, key) for key in ("shards", "source") if f"data.{key}" in given}
+    places = {"shards": moved_along(config, folder)}
+    places |= {key: getattr(here.data, key) for key in ("shards", "source") if f"data.{key}" in given}
     return replace(
         config,
         name=name,
@@ -125,6 +127,19 @@ def _here(config: Config, experiment: Experiment, name: str) -> Config:
     )
 
 
+def moved_along(config: Config, folder: Path | None) -> str:
+    """Where the shards are: if they were in the project's folder and that was moved, they have gone with it.
+
+    Args:
+        config: of the record.
+        folder: the run's, as it is called now; None: it is on another machine.
+    """
+    shards, project = Path(config.data.shards), Path(config.output_dir).parent
+    if folder is None or is_remote(config.data.shards) or shards.exists() or not shards.is_relative_to(project):
+        return config.data.shards
+    return str(folder.parent.parent / shards.relative_to(project))
+
+
 def describe(then: Recorded) -> str:
     """Which run it is, when and with which command it was made, as far as that is known."""
     if then.origin is None:
@@ -139,13 +154,12 @@ def different_here(then: Recorded, again: Experiment) -> list[str]:
         old, new = (getattr(next(iter(configs.values())).cluster, key) for configs in (then.configs, again.members))
         if old != new:
             found.append(f"cluster.{key}: {old} -> {new}")
+    old, new = (next(iter(configs.values())).data.shards for configs in (then.configs, again.members))
+    place = [f"data.shards is {new}, not {old} as then"] if old != new else []
     if not found:
-        return (
-            ["the same code, packages and devices as then: it comes out the same to the last bit"]
-            if then.origin
-            else []
-        )
-    return [f"differs here  {line}" for line in found]
+        same = ["the same code, packages and devices as then: it comes out the same to the last bit"]
+        return place + (same if then.origin else [])
+    return place + [f"differs here  {line}" for line in found]
 
 
 def require_same_data(then: Recorded, config: Config) -> None:

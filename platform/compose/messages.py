@@ -17,6 +17,7 @@ from platform.overrides import key_of
 from platform.redaction import redacted
 from platform.text import first_line, printable
 
+KINDS = {"Float": "a number", "Integer": "an integer", "bool": "true or false"}  # OmegaConf's words, and ours
 UNQUOTED = re.compile(r"[A-Za-z0-9_/\\+.$%*@?|:\t -]")  # what Hydra takes without quotes
 
 
@@ -48,6 +49,8 @@ def _message_of(error: BaseException) -> str:
         if keys := sections().get(match[1]):
             return f"{match[1]} is {match[2]!r}, and a section of settings; give one of {_listed(match[1], keys)}"
         reason = first_line(cause) if cause else "it is of the wrong type"
+        if kind := re.search(r"(?:could not be converted to|is not a valid) (Float|Integer|bool)\b", reason):
+            return f"{match[1]} is {match[2]!r}; give {KINDS[kind[1]]}"
         return f"{match[1]} is {match[2]!r}: {reason}; --cfg job shows its kind"
     return "; ".join(line.strip() for line in text.splitlines()[:3] if line.strip())
 

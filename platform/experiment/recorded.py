@@ -17,6 +17,8 @@ from platform.evaluation.kept import read_scores
 from platform.experiment.folder import ExperimentFolder
 from platform.experiment.origin import Origin
 
+SHOWN = 6  # experiments that are named where none is meant
+
 
 @dataclass(frozen=True)
 class Recorded:
@@ -75,8 +77,12 @@ def _found(place: Path, output_dir: Path) -> tuple[ExperimentFolder, str]:
         if parent.exists():
             return ExperimentFolder(parent.path.absolute()), place.name
     there = sorted(path.parent.name for path in output_dir.glob("*/experiment.json"))
-    near = difflib.get_close_matches(place.name, there, 1) or there[:1]
-    remedy = f"did you mean {output_dir / near[0]}?" if near else f"there is none in {output_dir}"
+    if near := difflib.get_close_matches(place.name, there, 1):
+        remedy = f"did you mean {output_dir / near[0]}?"
+    elif there:
+        remedy = f"in {output_dir} are {', '.join(there[:SHOWN])}{' and more' if len(there) > SHOWN else ''}"
+    else:
+        remedy = f"there is none in {output_dir}"
     raise ConfigError(f"no experiment.json in {place}; {remedy}")
 
 

@@ -22,7 +22,7 @@ from platform.tracking.sqlite_store import require_there
 from platform.tracking.tracker import require_answer
 
 MLFLOWS = re.compile(r"models:/[^/@]+(@[^/@]+|/[^/@]+)?|runs:/[0-9a-f]+/.+")
-FORMS = "runs/NAME, runs/NAME/members/MEMBER, a model's folder, or models:/NAME@ALIAS, models:/NAME/VERSION of MLflow"
+FORMS = "runs/NAME, runs/NAME/MEMBER, a model's folder, or models:/NAME@ALIAS, models:/NAME/VERSION of MLflow"
 
 
 @dataclass(frozen=True)
@@ -74,9 +74,25 @@ def open_model(key: str, given: str | None, experiment: Experiment) -> Iterator[
             yield _in_folder(key, folder, given)
     else:
         require(not is_remote(given), f"{key} is {given}, and models are not read from URLs; give {FORMS}")
-        folder = Path(given).expanduser().absolute()
-        require(folder.is_dir(), f"{key} is {given}, which is no folder; give {FORMS}")
+        folder = folder_of(Path(given).expanduser(), Path(experiment.config.output_dir))
+        require(folder is not None, f"{key} is {given}, which is no folder; give {FORMS}")
+        assert folder is not None
         yield _in_folder(key, folder, given)
+
+
+def folder_of(given: Path, output_dir: Path) -> Path | None:
+    """The folder that is meant, written as for the jobs that read runs: NAME alone is one in `output_dir`, and a member
+    or trial is behind its experiment.
+
+    Args:
+        given: a folder; runs/NAME, NAME, runs/NAME/MEMBER or NAME/MEMBER.
+        output_dir: where experiments are.
+    """
+    for path in (given, output_dir / given):
+        for folder in (path, path.parent / "members" / path.name):
+            if folder.is_dir():
+                return folder.absolute()
+    return None
 
 
 def _in_folder(key: str, folder: Path, name: str) -> Model:
@@ -86,7 +102,12 @@ def _in_folder(key: str, folder: Path, name: str) -> Model:
     if not has_model and ExperimentFolder(folder).exists():
         raise ConfigError(
             f"{folder} has no model yet: its run is not finished; let it finish with the command that began it, or "
-            f"give {key}={folder}/members/MEMBER of a member that is"
+            f"give {key}={folder}/MEMBER of a member that is"
+        )
+    if not has_model and folder.parent.name == "members" and ExperimentFolder(folder.parent.parent).exists():
+        raise ConfigError(
+            f"{key}: {folder} has no model; let its run finish with the command that began it and export.models=true "
+            f"(of a sweep the best trial has one: promote others), or give {FORMS}"
         )
     require(has_model, f"{key}: {folder} holds no model; give {FORMS}")
     try:

@@ -91,9 +91,12 @@ def moved(database: Path, experiment: str, place: str, *, has_runs: bool) -> str
     if not beside.exists() and not has_runs:
         return None
     there = f" ({beside} is not used)" if beside.exists() else ""
+    link = f"ln -s {shlex.quote(str(beside))} {shlex.quote(str(noted))}"
+    if not noted.parent.is_dir():
+        link = f"mkdir -p {shlex.quote(str(noted.parent))} && {link}"
     return (
         f"the MLflow database {database} was moved: experiment {experiment} keeps its files in {noted}{there}, "
-        f"where new ones go, too; move them back, put a link there (ln -s {beside} {noted}), "
+        f"where new ones go, too; move them back, put a link there ({link}), "
         "or give another tracking.experiment"
     )
 

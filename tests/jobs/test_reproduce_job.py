@@ -62,6 +62,22 @@ def test_the_record_decides_but_for_the_places(experiment: Experiment, folder: E
     assert (again.name, again.config.cluster.workers, again.config.data.shards) == ("mine", 1, "x")
 
 
+def test_shards_have_moved_with_the_project(experiment: Experiment, folder: ExperimentFolder, tmp_path: Path):
+    then = recorded_in("first", folder.path.parent)
+    assert then.folder
+    config, moved = then.configs["one"], tmp_path / "new place" / "runs" / "first"
+    assert reproduce.moved_along(config, then.folder) == config.data.shards  # they are there
+    gone = replace(config, output_dir="/old/runs", data=replace(config.data, shards="/old/data/digits"))
+    assert reproduce.moved_along(gone, moved) == str(tmp_path / "new place" / "data" / "digits")
+    assert reproduce.moved_along(gone, None) == "/old/data/digits"
+    elsewhere = replace(gone, data=replace(gone.data, shards="/nfs/digits"))
+    assert reproduce.moved_along(elsewhere, moved) == "/nfs/digits"
+    again = reproduce.repeated(replace(then, folder=moved, configs={"one": gone, "two": gone}), here(experiment))
+    assert f"data.shards is {again.config.data.shards}, not /old/data/digits as then" in reproduce.different_here(
+        replace(then, configs={"one": gone, "two": gone}), again
+    )
+
+
 def test_a_member_alone(experiment: Experiment, folder: ExperimentFolder):
     then = recorded_in("first/two", folder.path.parent)
     assert (then.name, list(then.configs), then.configs["two"].order_seed) == ("first-two", ["two"], 3)
@@ -71,6 +87,7 @@ def test_a_member_alone(experiment: Experiment, folder: ExperimentFolder):
     ("place", "said"),
     [
         ("frist", "no experiment.json in frist; did you mean .*runs/first"),
+        ("another", "no experiment.json in another; in .*runs are first$"),
         ("first/tow", "has no tow; did you mean .*runs/first/two"),
     ],
 )
