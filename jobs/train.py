@@ -23,6 +23,7 @@ from platform.evaluation import report
 from platform.evaluation.kept import kept_scores
 from platform.evaluation.table import EnsembleScores
 from platform.experiment.destinations import require_copies
+from platform.experiment.disk_use import disk_use
 from platform.experiment.folder import FAILED, FINISHED, ExperimentFolder, MemberState, Record
 from platform.experiment.plan import Plan, plan
 from platform.export.experiment import export_experiment
@@ -158,11 +159,15 @@ def _run_and_report(
 
 
 def _outcome_with_models(planned: Plan, folder: ExperimentFolder, data: Index) -> Outcome:
-    """Make the models that are missing, of members and the ensemble, unless `export.models` is false."""
+    """Make the models that are missing, of members and the ensemble, unless `export.models` is false. Checkpoints of
+    an earlier launch go, if they should not be kept."""
     outcome, experiment = _outcome(folder, planned), planned.experiment
+    finished = [name for name, state in outcome.states.items() if state.state == FINISHED]
     if experiment.config.export.models:
-        finished = [name for name, state in outcome.states.items() if state.state == FINISHED]
         export_experiment({name: experiment.members[name] for name in finished}, folder, data)
+    if not experiment.config.checkpoint.keep_finished:
+        for name in finished:
+            folder.member(name).remove_checkpoints()
     return outcome
 
 
@@ -282,7 +287,7 @@ def show(experiment: Experiment, outcome: Outcome) -> None:
         print(f"{left} of {len(outcome.states)} members finished; the same command tries the others again")
     if outcome.trained_now:
         print(f"\n{_of_all(outcome.trained_now, outcome.states)} in {duration(outcome.seconds)}")
-    print(f"results   {experiment.folder}")
+    print(f"results   {experiment.folder}  ({disk_use(experiment.folder)})")
     if (model := experiment.folder / MODEL).exists():
         print(f"model     {model}")
     if (page := report_page(experiment.folder, experiment.config.evaluation.split)).exists():

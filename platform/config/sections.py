@@ -258,6 +258,7 @@ class CheckpointConfig:
     with_evaluations: bool = False  # as well, with every single-view evaluation, and on disk before training goes on
     keep: int = 2  # newest ones
     keep_best: bool = True  # and the one of the best single-view score so far (evaluation.every_epochs)
+    keep_finished: bool = True  # false: those of a finished member are removed, most of what a run takes on disk
     copy_to: str | None = None  # folder or URL for a copy of each; a run whose machine is lost resumes from there
     max_failures: int = 3  # in a row that could not be written, before the member stops
     grace_s: float = 20.0  # after Ctrl-C, SIGTERM or before a resize, for a last one

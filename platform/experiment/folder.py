@@ -18,8 +18,10 @@ import hashlib
 import json
 import logging
 import os
+import shutil
 import socket
 import time
+import zipfile
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -77,6 +79,19 @@ class MemberFolder:
     def is_trained(self) -> bool:
         """Whether the training is finished."""
         return self.weights.exists()
+
+    def remove_checkpoints(self) -> None:
+        """Remove the checkpoints of a member that is trained; they stay where the weights' own checksums do not match,
+        as the newest one has the same weights."""
+        try:
+            with zipfile.ZipFile(self.weights) as weights:
+                torn = weights.testzip()
+        except (OSError, zipfile.BadZipFile) as error:
+            torn = first_line(error)
+        if torn is None:
+            shutil.rmtree(self.checkpoints, ignore_errors=True)
+        else:
+            log.warning("%s is unusable (%s), so the checkpoints beside it stay", self.weights, torn)
 
     def probabilities_of(self, split: str) -> Path:
         """The folder of a split's probabilities: each split has its own."""

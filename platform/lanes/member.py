@@ -101,6 +101,8 @@ def run_member(
             if lane.export and worker.rank == 0:
                 sender.send("state", text="exporting its model")
                 _export(member, folder, data)
+            if worker.rank == 0 and not cfg.checkpoint.keep_finished:
+                folder.remove_checkpoints()
         state.state = FINISHED
     except Exception as error:
         state.error = f"{type(error).__name__}: {error}"

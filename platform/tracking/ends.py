@@ -17,7 +17,7 @@ from platform.export.folder import MODEL
 from platform.tracking import descriptions, run_tags
 from platform.tracking.figures import datasets, interruptions, speed
 from platform.tracking.lineage import promotion
-from platform.tracking.models import ModelLog, is_new
+from platform.tracking.models import ModelLog, is_new, place_of
 from platform.tracking.points import without_zeros
 from platform.tracking.tracker import Tracker
 
@@ -50,7 +50,8 @@ class Ends:
         metrics = report.final_metrics(scores, name, self._split)
         if run != self._record.parent_run:  # which gets its scores with the rest
             self._tracker.summary(run, {key: value for key, value in metrics.items() if not key.startswith(COMPARISON)})
-        self._tracker.artifact(run, member.weights, "model")
+        if not (place_of(self._folder, name) / "MLmodel").exists():  # it has them as safetensors
+            self._tracker.artifact(run, member.weights, "model")
         self._models.member(name, metrics)
         self._upload_probabilities(run, member.probabilities_of(self._split))
 

@@ -9,10 +9,13 @@ from pathlib import Path
 import yaml
 from mlflow.entities import LoggedModel, LoggedModelOutput, LoggedModelStatus, Metric
 from mlflow.tracking import MlflowClient
+from mlflow.utils.file_utils import local_file_uri_to_path
+from mlflow.utils.uri import is_local_uri
 
 from platform.tracking.mlflow_inputs import DIGEST_LENGTH
 from platform.tracking.operations import ModelFile, ModelReady, NewModel
 
+LINKED_FROM = 2**20  # bytes; programs and weights, which are written once and never changed
 KEY_TAG = "platform.model"  # our key of a model, as a tag of it
 MLMODEL = "MLmodel"
 
@@ -36,6 +39,7 @@ class Models:
 
     def upload(self, client: MlflowClient, experiment: str, run: str, file: ModelFile) -> None:
         """Upload a file, unless the model is ready: then it has it. MLmodel gets MLflow's ids of the model and the run.
+        Programs and weights become hard links where MLflow keeps files on the disk of the run.
 
         Raises:
             NoModel: there is no such model.
@@ -45,7 +49,8 @@ class Models:
         if model.status == LoggedModelStatus.READY:
             return
         if Path(file.path).name != MLMODEL:
-            client.log_model_artifact(model.model_id, file.path, file.folder)
+            if not linked(file, model.artifact_location):
+                client.log_model_artifact(model.model_id, file.path, file.folder)
             return
         with tempfile.TemporaryDirectory(prefix="model-") as scratch:
             content = yaml.safe_load(Path(file.path).read_text())
@@ -89,3 +94,17 @@ class Models:
                 return None
             self._ids[key] = found[0].model_id
         return client.get_logged_model(self._ids[key])
+
+
+def linked(file: ModelFile, location: str) -> bool:
+    """Whether a large file could be linked into a model's folder, so that the disk has it once."""
+    if not is_local_uri(location) or Path(file.path).stat().st_size < LINKED_FROM:
+        return False
+    place = Path(local_file_uri_to_path(location), file.folder or "", Path(file.path).name)
+    try:
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.unlink(missing_ok=True)  # of an earlier try: MLflow would write into the very file, if it was linked
+        place.hardlink_to(file.path)
+    except OSError:  # another disk, or no links there
+        return False
+    return True

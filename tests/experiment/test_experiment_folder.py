@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 
 from platform.config.checks import ConfigError
 from platform.config.sections import Config, Experiment
@@ -175,3 +176,19 @@ def test_a_place_that_takes_no_folder_is_one_line_with_the_setting(tmp_path: Pat
         folder.held(),
     ):
         pass
+
+
+def test_checkpoints_go_only_where_the_weights_are_whole(tmp_path: Path, caplog: pytest.LogCaptureFixture):
+    folder = MemberFolder(tmp_path / "m")
+    folder.checkpoints.mkdir(parents=True)
+    torch.save({"weight": torch.arange(1000.0)}, folder.weights)
+    content = bytearray(folder.weights.read_bytes())
+    content[len(content) // 2] ^= 1
+    for unusable in (content, content[:3000]):
+        folder.weights.write_bytes(unusable)
+        folder.remove_checkpoints()
+        assert folder.checkpoints.exists()
+    assert caplog.text.count("so the checkpoints beside it stay") == 2
+    torch.save({"weight": torch.arange(1000.0)}, folder.weights)
+    folder.remove_checkpoints()
+    assert not folder.checkpoints.exists()

@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 from mlflow.entities import LoggedModel
 from mlflow.tracking import MlflowClient
+from mlflow.utils.file_utils import local_file_uri_to_path
 
 from platform.data.index import read_index
 from platform.evaluation.probabilities import MemberProbabilities
@@ -43,6 +44,7 @@ def test_a_run_leaves_models_that_say_what_it_reported_and_makes_missing_ones_la
         "pair-one": ("member", "accuracy_val_top1", ["model.py", "one.pt2", "one.safetensors"]),
         "pair-two": ("member", "accuracy_val_top1", ["model.py", "two.pt2", "two.safetensors"]),
     }
+    _kept_once(launch, place)
     before = {name: (model / "MLmodel").read_bytes() for name, model in models.items()}
     shutil.rmtree(place / "model")
     shutil.rmtree(models["two"])
@@ -59,6 +61,18 @@ def test_a_run_leaves_models_that_say_what_it_reported_and_makes_missing_ones_la
     _say_what_was_reported(launch, Classifier.load(place / "model"), models)
     assert not list(place.rglob("*.unfinished"))
     assert len(_models(launch)) == 5  # the two that were made anew are other models, with other bytes perhaps
+
+
+def _kept_once(launch, place: Path) -> None:
+    """MLflow's models are hard links of the run's, and a member's weights are not there a second time."""
+    client, runs = MlflowClient(launch.uri), launch.runs("pair")
+    assert "model" not in {file.path for file in client.list_artifacts(runs["one"].info.run_id)}
+    for model in _models(launch):
+        own = place if model.name == "pair" else place / "members" / model.name.removeprefix("pair-")
+        location = Path(local_file_uri_to_path(model.artifact_location))
+        for file in location.glob("artifacts/*.pt2"):
+            assert file.samefile(own / "model" / "artifacts" / file.name)
+        assert not (location / "MLmodel").samefile(own / "model" / "MLmodel")  # it has ids of MLflow's
 
 
 def _models(launch) -> list[LoggedModel]:

@@ -1,5 +1,6 @@
 """Models reach MLflow once, ready and linked to their run, however often their entries are delivered."""
 
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,8 @@ from mlflow.tracking import MlflowClient
 
 from platform.config.sections import TrackingConfig
 from platform.tracking.journal import Journal
-from platform.tracking.operations import DatasetInput, NewModel, encode
+from platform.tracking.mlflow_models import LINKED_FROM, linked
+from platform.tracking.operations import DatasetInput, ModelFile, NewModel, encode
 from platform.tracking.tracker import Tracker, model_key
 
 pytestmark = pytest.mark.slow  # MLflow makes its database
@@ -71,7 +73,8 @@ def test_a_model_is_there_once_though_its_entries_are_delivered_again(uri: str, 
 def test_a_model_that_a_killed_launcher_has_begun_is_finished_by_the_next(
     uri: str, tmp_path: Path, model: Path
 ) -> None:
-    path = tmp_path / "tracking.jsonl"
+    path, large = tmp_path / "tracking.jsonl", model / "artifacts" / "m.pt2"
+    large.write_bytes(bytes(LINKED_FROM))
     tracker = tracker_of(uri, path)
     run = tracker.start("run", {})
     assert tracker.close() == 0
@@ -91,3 +94,20 @@ def test_a_model_that_a_killed_launcher_has_begun_is_finished_by_the_next(
         "accuracy_val_top1": 0.5, "accuracy_test_top1": 0.25,
     }  # fmt: skip
     assert len(found.metrics or []) == 2
+    place = Path(found.artifact_location.removeprefix("file://")) / "artifacts"
+    assert (place / "m.pt2").samefile(large)  # the disk has it once
+    assert not (place / "m.safetensors").samefile(model / "artifacts" / "m.safetensors")
+
+
+@pytest.mark.skipif(not Path("/dev/shm").is_dir(), reason="there is no second file system")
+def test_a_large_file_of_another_disk_is_not_a_link_and_what_was_there_is_not_written_into(tmp_path: Path) -> None:
+    old, link = tmp_path / "old.pt2", tmp_path / "artifacts" / "m.pt2"
+    old.write_bytes(b"old")
+    link.parent.mkdir()
+    link.hardlink_to(old)
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as elsewhere:
+        file = Path(elsewhere, "m.pt2")
+        file.write_bytes(bytes(LINKED_FROM))
+        assert not linked(ModelFile("run", "model", str(file), "artifacts"), tmp_path.as_uri())
+    assert not link.exists()
+    assert old.read_bytes() == b"old"
