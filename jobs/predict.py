@@ -115,8 +115,7 @@ def _on_ray(config: Config, prediction: "Prediction") -> Iterator[int]:
         workers, gpus = workers_of(config.cluster, resources, len(prediction.unfinished))
         on = f"{gpus} GPU(s)" if gpus else f"{config.cluster.cpus_per_worker} CPU(s)"
         print(f"on Ray: {workers} worker(s) with {on} each, {resources.nodes} node(s)", flush=True)
-        task, unfinished = prediction.task, prediction.unfinished
-        yield from write_blocks(task, prediction.folder, unfinished, config.cluster, resources)
+        yield from write_blocks(prediction.task, prediction.folder, prediction.unfinished, config.cluster)
     finally:
         disconnect()
 

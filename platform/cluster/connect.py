@@ -74,8 +74,14 @@ def connect(cluster: ClusterConfig, meanwhile: Callable[[], object] = lambda: No
     if terminated is not signal.SIG_DFL and threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, terminated)  # Ray has put its own handler in the place of the job's
     _have_a_process_started(meanwhile)
+    return resources_now()
+
+
+def resources_now() -> Resources:
+    """Nodes, CPUs and GPUs of the cluster that this process is connected to, as far as it knows that they live."""
     total = ray.cluster_resources()
-    return Resources(len(ray.nodes()), int(total.get("CPU", 0)), int(total.get("GPU", 0)))
+    nodes = sum(node["Alive"] for node in ray.nodes())
+    return Resources(nodes, int(total.get("CPU", 0)), int(total.get("GPU", 0)))
 
 
 def _have_a_process_started(meanwhile: Callable[[], object]) -> None:

@@ -256,9 +256,10 @@ class Storage:
             )
 
     def _files(self, url: str) -> tuple[Any, str]:
-        """(file system, the path it knows the file by)"""
+        """(file system, the path it knows the file by). Without fsspec's memory of listings: in a folder that was once
+        listed it does not find what other processes have written since."""
         with _unknown_of(url):
-            return fsspec.core.url_to_fs(unsealed(url))
+            return fsspec.core.url_to_fs(unsealed(url), use_listings_cache=False)
 
     def _connected(self, url: str, get: Callable[[Any, str], T]) -> T:
         """Call `get` on the connection that fsspec keeps; after a failure the next attempt makes a new one."""
@@ -383,7 +384,7 @@ def _found(
     return [
         (name.removeprefix(above), name, int(entry["size"]) if entry.get("size") else None)
         for name, entry in files.find(path, detail=True, **strict, **limit).items()
-        if name.endswith(suffix)
+        if name.endswith(suffix) and not name.endswith("/")  # an empty object of a store stands for a folder
     ]
 
 

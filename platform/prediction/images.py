@@ -155,7 +155,8 @@ def find_images(sources: list[str], split: str | None, storage: StorageConfig) -
     parts: list[Files | Shards] = []
     for source in sources:
         try:
-            found = _remote(source, split, store) if is_remote(source) else _local(source, split, store, left_out)
+            find = _remote if is_remote(source) else _local
+            found = find(source, split, store, left_out)
         except (StorageError, ShardError) as error:
             raise ConfigError(f"predict.images: {error}") from error
         parts += [part for part in found if len(part)]
@@ -183,10 +184,7 @@ def _local(source: str, split: str | None, storage: Storage, left_out: list[str]
 def _folder(source: str, path: str, split: str | None, storage: Storage, left_out: list[str]) -> list[Files | Shards]:
     if has_index(path, storage.config):
         return _splits(path, split, storage)
-    walked = sorted(_walk(path, source))
-    names = [name for name in walked if not is_tool_made(name)]
-    if hidden := len(walked) - len(names):
-        left_out.append(f"{hidden} hidden file(s) and files of tools in {source}")
+    names = _kept(sorted(_walk(path, source)), source, left_out)
     shards = sum(name.endswith(TAR) for name in names)
     require(
         not names or shards < len(names),
@@ -195,6 +193,14 @@ def _folder(source: str, path: str, split: str | None, storage: Storage, left_ou
     )
     require(bool(names), f"predict.images is {source}, a folder without any image; give {KINDS}")
     return [Files(names, path)]
+
+
+def _kept(names: list[str], source: str, left_out: list[str]) -> list[str]:
+    """All but hidden files and those of tools, which are counted."""
+    kept = [name for name in names if not is_tool_made(name)]
+    if hidden := len(names) - len(kept):
+        left_out.append(f"{hidden} hidden file(s) and files of tools in {source}")
+    return kept
 
 
 def _walk(top: str, source: str) -> Iterator[str]:
@@ -245,7 +251,7 @@ def _shard_files(paths: list[str], split: str | None, storage: Storage) -> list[
     return found
 
 
-def _remote(source: str, split: str | None, storage: Storage) -> list[Files | Shards]:
+def _remote(source: str, split: str | None, storage: Storage, left_out: list[str]) -> list[Files | Shards]:
     storage.know(source)
     base, name = source.rstrip("/").rpartition("/")[::2]
     if source.lower().partition("?")[0].endswith(REMOTE_IMAGES) and not PATTERN.search(source.partition("?")[0]):
@@ -261,7 +267,7 @@ def _remote(source: str, split: str | None, storage: Storage) -> list[Files | Sh
         return _splits(source, split, storage)
     if source.startswith(("http://", "https://")) and not source.endswith("/"):
         return [Files([source])]  # an image whose address says nothing of that
-    names = [each for each, _ in storage.list(source, "") if not is_tool_made(each)]
+    names = _kept([each for each, _ in storage.list(source, "")], redacted(source), left_out)
     require(bool(names), f"predict.images is {redacted(source)}, where no file is; check the address")
     return [Files(names, source.rstrip("/"))]
 

@@ -5,6 +5,8 @@ workers read the images and write the rows, so that memory is bounded by a batch
 """
 
 import logging
+import textwrap
+import time
 import warnings
 from collections.abc import Iterator
 from typing import Any
@@ -14,6 +16,7 @@ from ray.data import ActorPoolStrategy, DataContext, from_items
 from ray.exceptions import RayError
 from ray.util.annotations import RayDeprecationWarning
 
+from platform.cluster.connect import resources_now
 from platform.cluster.resources import Resources, gpus_per_worker
 from platform.config.checks import CannotGoOn, ConfigError
 from platform.config.cluster import ClusterConfig
@@ -27,7 +30,10 @@ from platform.text import first_line
 
 log = logging.getLogger("platform")
 BLOCKS_PER_TASK, TASKS_AHEAD = 1, 2  # of an actor
-STARTS = 3  # in a row without a finished block
+# After a worker's death, before the next start; so many in a row without a finished block are all. That a node is lost
+# is known up to half a minute later, and workers that are started on it until then die as well.
+PAUSES_S = (1.0, 5.0, 15.0, 30.0)
+LONGEST = 120  # characters of Ray's reasons, which hold addresses and ids
 
 
 class BlockWriter:
@@ -58,9 +64,7 @@ def workers_of(cluster: ClusterConfig, resources: Resources, blocks: int) -> tup
     return max(1, min(room, blocks)), gpus
 
 
-def write_blocks(
-    task: Task, parts: InFolder, unfinished: list[int], cluster: ClusterConfig, resources: Resources
-) -> Iterator[int]:
+def write_blocks(task: Task, parts: InFolder, unfinished: list[int], cluster: ClusterConfig) -> Iterator[int]:
     """Classify blocks on the Ray that this process is connected to.
 
     Args:
@@ -68,7 +72,6 @@ def write_blocks(
         parts: where workers write, which all of them see.
         unfinished: numbers of blocks.
         cluster: CPUs and GPUs of each worker.
-        resources: of the cluster.
 
     Yields:
         the number of images of each block that is written, in any order; at the start 0.
@@ -81,38 +84,38 @@ def write_blocks(
     yield 0
     while left:
         try:
-            for block, images in _written(task, parts, sorted(left), cluster, resources):
+            for block, images in _written(task, parts, sorted(left), cluster):
                 left.discard(block)
                 starts = 0
                 yield images
         except RayError as error:
-            starts += 1
             cause = getattr(error, "cause", None)
             if isinstance(cause, ConfigError | StorageError | ShardError):
                 raise cause from None
-            if starts == STARTS or cause is not None:
+            if starts == len(PAUSES_S) or cause is not None:
                 raise CannotGoOn(
                     f"Ray has given up ({first_line(cause or error)}); finished blocks stay, and the same command goes "
                     "on from them"
                 ) from error
-            log.warning(
-                "a worker has died (%s); going on with the %d blocks that are left", first_line(error), len(left)
-            )
-            left -= parts.finished()
+            finished = left & parts.finished()  # what the dead one had written, and not told
+            left -= finished
+            yield sum(len(task.blocks[number]) for number in finished)
+            why = textwrap.shorten(first_line(error), LONGEST, placeholder=" ...")
+            log.warning("a worker has died (%s); going on with the %d blocks that are left", why, len(left))
+            time.sleep(PAUSES_S[starts])
+            starts += 1
 
 
-def _written(
-    task: Task, parts: InFolder, blocks: list[int], cluster: ClusterConfig, resources: Resources
-) -> Iterator[tuple[int, int]]:
+def _written(task: Task, parts: InFolder, blocks: list[int], cluster: ClusterConfig) -> Iterator[tuple[int, int]]:
     """(number, images) of each block, as they are written; RayError where a worker dies.
 
     Workers are not restarted by Ray Data, which would do it without end, and prints lines of its own about it.
     """
-    actors, gpus = workers_of(cluster, resources, len(blocks))
+    actors, gpus = workers_of(cluster, resources_now(), len(blocks))
     context = DataContext.get_current()
     context.enable_progress_bars = False  # we show our own
     context.print_on_execution_start = False
-    logging.getLogger("ray.data").setLevel(logging.ERROR)
+    _say_only_in_the_log_file()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RayDeprecationWarning)  # of max_restarts, for which 2.60 has no other place
         written = from_items([{"block": number} for number in blocks], override_num_blocks=len(blocks)).map_batches(
@@ -127,3 +130,12 @@ def _written(
         )
     for row in written.iter_rows():
         yield int(row["block"]), int(row["images"])
+
+
+def _say_only_in_the_log_file() -> None:
+    """Of a worker's death Ray Data prints several tracebacks; what of it matters is said here."""
+    logger = logging.getLogger("ray.data")
+    logger.setLevel(logging.ERROR)
+    for handler in logger.handlers:
+        if isinstance(handler, logging.StreamHandler):
+            handler.setLevel(logging.CRITICAL)

@@ -8,12 +8,14 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 import psutil
 import pyarrow.parquet as parquet
 import pytest
 
+from platform.chaos.nodes import LocalCluster
 from platform.checkout import ROOT
 from platform.config.sections import DataConfig, StorageConfig
 from platform.data.index import Index
@@ -194,10 +196,32 @@ def test_an_interrupted_command_goes_on_on_ray(many: Path, model: Path, tmp_path
         assert len(list(csv.DictReader(file))) == IMAGES
 
 
-def command(*words: str) -> "subprocess.Popen[str]":
+@pytest.mark.long
+def test_a_node_that_is_lost_costs_no_row(many: Path, model: Path, tmp_path: Path):
+    """Two workers on two nodes of three (the head has none); one of the nodes is killed in the middle."""
+    there, here = tmp_path / "there.parquet", tmp_path / "here.parquet"
+    words = [f"predict.model={model}", f"predict.images={many}/00[0-3]*", "predict.views=144"]  # three blocks
+    with LocalCluster(tmp_path, nodes=3, cpus=1, head_cpus=0) as nodes:
+        joined = [f"cluster.address={nodes.address}", f"predict.output={there}"]
+        process = command(*words, *joined, environment=nodes.environment)
+        while not list((tmp_path / "there.parquet.parts").glob("*.parquet")):
+            assert process.poll() is None, process.communicate()[0]
+            time.sleep(0.05)
+        nodes.kill_node(2)
+        text, _ = process.communicate(timeout=400)
+    assert process.returncode == 0, text
+    assert "on Ray: 2 worker(s) with 1 CPU(s) each, 3 node(s)" in text
+    assert "a worker has died" in text
+    assert "Traceback" not in text
+    assert predicted(model, *words[1:], f"predict.output={here}").returncode == 0
+    assert parquet.read_table(there).equals(parquet.read_table(here))
+
+
+def command(*words: str, environment: Mapping[str, str] | None = None) -> "subprocess.Popen[str]":
     return subprocess.Popen(
         [sys.executable, "-m", "platform.launch", "job=predict", *words],
         cwd=ROOT, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True,
+        env={**os.environ, **(environment or {})},
     )  # fmt: skip
 
 
