@@ -33,6 +33,7 @@ from platform.signals import INTERRUPTED
 
 OWN_CONFIG = ("hydra", "main", "schema")  # what Hydra calls the places of configs, less those of --config-dir
 MLFLOWS_OWN = {"MLFLOW_TRACKING_URI": "uri", "MLFLOW_EXPERIMENT_NAME": "experiment"}  # variable -> of tracking
+HYDRAS_OPTIONS = ("cfg", "package", "config-path", "config-name", "config-dir", "info", "experimental-rerun")
 
 
 def main() -> None:
@@ -41,9 +42,8 @@ def main() -> None:
     _hide_secrets()
     try:
         sys.exit(launch(sys.argv[1:]))
-    except BrokenPipeError:  # whoever reads our output (`| head`) has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(1)
+    except BrokenPipeError:
+        sys.exit(_unread())
 
 
 def launch(arguments: list[str]) -> int:
@@ -51,6 +51,10 @@ def launch(arguments: list[str]) -> int:
     for variable in MLFLOWS_OWN:
         if not os.environ.get(variable):  # empty is unset, as it is to MLflow
             os.environ.pop(variable, None)
+    for word in arguments:
+        option, given, _ = word.removeprefix("--").partition("=")
+        if word.startswith("--") and given and option not in HYDRAS_OPTIONS:
+            return _refused(f"{word} is no option; write {word.removeprefix('--')}")
     sys.argv[1:] = map(as_typed, arguments)
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra hands its errors to us instead of printing them over many lines
     store_schemas()
@@ -152,6 +156,8 @@ def _run(composed: DictConfig, overrides: list[str]) -> int:
         return import_module(f"jobs.{experiment.config.job}").run(experiment)
     except (ConfigError, HydraException, OmegaConfBaseException) as error:
         return _refused(message_of(error))
+    except BrokenPipeError:  # here, as Hydra would tell of it
+        return _unread()
     except CannotGoOn as error:  # of jobs that leave nothing to say more about
         print(f"error: {error}", file=sys.stderr, flush=True)
         return 1
@@ -221,6 +227,12 @@ def _described(experiment_file: Path) -> list[str]:
     comments = [line[2:] for line in experiment_file.read_text(encoding="utf-8").splitlines() if line.startswith("# ")]
     own = [comment for comment in comments if not comment.startswith("@package")]
     return own[:1] + [comment for comment in own[1:] if comment.startswith("Needs: ")]
+
+
+def _unread() -> int:
+    """Whoever reads our output (`| head`) has seen enough: what is left of it goes nowhere."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 1
 
 
 def _refused(message: str) -> int:

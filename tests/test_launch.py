@@ -105,6 +105,7 @@ def test_help_names_jobs_and_groups():
             ["data.source=a,b"],
             """a,b, where ',' parts several values for --multirun; add that, or write "data.source='""",
         ),
+        (["--optim.lr=0.1"], "--optim.lr=0.1 is no option; write optim.lr=0.1"),
         (["optim.lr=fast"], "optim.lr is 'fast'; give a number"),
         (["training.batch_size=1.5"], "training.batch_size is '1.5'; give an integer"),
         (["data.mirror=maybe"], "data.mirror is 'maybe'; give true or false"),
