@@ -8,6 +8,7 @@ from platform.config.sections import Config, Experiment
 from platform.console import Counter, duration
 from platform.experiment.plan import MemberPlan, Plan
 from platform.lanes.console import Console
+from platform.text import as_on_terminal
 
 
 def plan_of(*names: str) -> Plan:
@@ -33,6 +34,42 @@ def test_a_line_of_training_says_everything(capsys: pytest.CaptureFixture[str]):
     (line,) = capsys.readouterr().out.splitlines()
     for word in ("25%", "epoch   1.0", "loss  2.500", "val top-1 50.00%", "96 images/s", "10s left"):
         assert word in line
+
+
+@pytest.fixture
+def terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("COLUMNS", "160")
+
+
+TRAINED = {"train/loss": 2.5, "train/epoch": 1.0, "train/images_per_s": 96.0, "val/top1": 0.5}
+
+
+def last_bars(output: str, count: int) -> list[str]:
+    lines = [as_on_terminal(line, colours=False).rstrip() for line in output.splitlines()]
+    return [line for line in lines if "━" in line][-count:]
+
+
+def test_bars_say_what_was_stopped_and_how_good_the_finished_are(terminal: None, capsys: pytest.CaptureFixture[str]):
+    with Console(plan_of("one", "two", "three"), ["one", "two", "three"], 1, plain=False) as console:
+        console.metrics("one", 10, TRAINED)
+        console.metrics("two", 40, TRAINED)
+        console.state("two", "finished")
+        console.stopped()
+    one, two, three, whole = last_bars(capsys.readouterr().out, 4)
+    assert one.endswith("25% stopped at epoch 1.0")
+    assert two.endswith("100% finished  val top-1 50.00%")
+    assert three.endswith("0% waiting")
+    assert whole.startswith("all ")
+    assert "images/s" not in whole  # nothing is trained now
+
+
+def test_a_single_member_has_one_bar(terminal: None, capsys: pytest.CaptureFixture[str]):
+    with Console(plan_of("one"), ["one"], 1, plain=False) as console:
+        console.metrics("one", 10, TRAINED)
+    output = capsys.readouterr().out
+    assert "96 images/s" in output
+    assert "all " not in output
 
 
 def test_warnings_go_to_stderr(capsys: pytest.CaptureFixture[str]):

@@ -71,7 +71,8 @@ class Console:
         if not self._plain:
             for name, member in self._members.items():
                 self._tasks[name] = self._bars.add_task(name, total=member.steps, text="waiting")
-            self._tasks[""] = self._bars.add_task("all", total=1.0, text="")
+            if self._has_several:
+                self._tasks[""] = self._bars.add_task("all", total=1.0, text="")
             self._bars.start()
         return self
 
@@ -106,7 +107,7 @@ class Console:
             self._ended += 1
         if not self._plain and name in self._tasks:
             self._bars.remove_task(self._tasks.pop(name))
-            self._bars.update(self._tasks[""], completed=self._share_done(), text=self._whole())
+            self._show_whole()
         self.say(f"{name:<12} {text}")
 
     def metrics(self, name: str, step: int, metrics: dict[str, float]) -> None:
@@ -135,6 +136,13 @@ class Console:
             member.done = member.steps
         self._show(name, now=True)
 
+    def stopped(self) -> None:
+        """Have the bars say that nothing runs any more: what was interrupted would look as if it went on."""
+        for name, member in self._members.items() if not self._plain else []:
+            if not member.state.startswith(("waiting", "finished", "failed")):
+                member.state = f"stopped at epoch {member.epoch:.1f}"
+                self._show(name)
+
     def _show(self, name: str, *, now: bool = False) -> None:
         member = self._members[name]
         if self._plain:
@@ -142,18 +150,26 @@ class Console:
             if now or due:
                 member.printed_at = time.monotonic()
                 print(f"{name:<22} {100 * member.done // member.steps:>3}%  {self._text(member)}", flush=True)
-            if max(len(self._members), self._expected) > 1 and time.monotonic() - self._printed_at > WHOLE_LINE_EVERY_S:
+            if self._has_several and time.monotonic() - self._printed_at > WHOLE_LINE_EVERY_S:
                 self._printed_at = time.monotonic()
                 print(f"{'all':<22} {100 * self._share_done():>3.0f}%  {self._whole()}", flush=True)
             return
         self._bars.update(self._tasks[name], completed=member.done, text=self._text(member))
-        self._bars.update(self._tasks[""], completed=self._share_done(), text=self._whole())
+        self._show_whole()
+
+    def _show_whole(self) -> None:
+        if "" in self._tasks:
+            self._bars.update(self._tasks[""], completed=self._share_done(), text=self._whole())
+
+    @property
+    def _has_several(self) -> bool:
+        return max(len(self._members), self._expected) > 1
 
     def _text(self, member: _Member) -> str:
-        if member.state != "training":
-            return member.state
-        left = (member.steps - member.done) * member.batch_size / member.speed if member.speed else float("nan")
         top1 = "" if member.top1 != member.top1 else f"  val top-1 {100 * member.top1:5.2f}%"
+        if member.state != "training":
+            return member.state + (top1 if member.state == "finished" else "")
+        left = (member.steps - member.done) * member.batch_size / member.speed if member.speed else float("nan")
         return f"epoch {member.epoch:5.1f}  loss {member.loss:6.3f}{top1}  {member.speed:6.0f} images/s" + (
             "" if left != left else f"  {duration(left)} left"
         )
@@ -168,8 +184,9 @@ class Console:
 
     def _whole(self) -> str:
         elapsed, share = time.monotonic() - self._started, self._share_done()
-        speed = sum(member.speed for member in self._members.values() if member.state == "training")
+        images_per_s = sum(member.speed for member in self._members.values() if member.state == "training")
+        speed = f"  {images_per_s:6.0f} images/s" if images_per_s else ""
         now = share - self._share_before  # of the work, done by this launch
         left = f"  about {duration(elapsed / now * (1 - share))} left" if now > 0.02 and share < 1 else ""
         where = f"{self._ended} of {self._expected} trials" if self._expected else f"{self._lanes} lane(s)"
-        return f"{duration(elapsed)}  {speed:6.0f} images/s  {where}{left}"
+        return f"{duration(elapsed)}{speed}  {where}{left}"
