@@ -53,7 +53,7 @@ class Console:
         self._expected, self._ended = expected, 0
         self._printed_at = time.monotonic()
         self._share_before = 0.0  # done by earlier launches
-        self._lanes = lanes
+        self._lanes, self._is_over = lanes, False
         self._rich = RichConsole(highlight=False)
         self._plain = not self._rich.is_terminal if plain is None else plain
         self._bars = Progress(
@@ -138,6 +138,7 @@ class Console:
 
     def stopped(self) -> None:
         """Have the bars say that nothing runs any more: what was interrupted would look as if it went on."""
+        self._is_over = True
         for name, member in self._members.items() if not self._plain else []:
             if not member.state.startswith(("waiting", "finished", "failed")):
                 member.state = f"stopped at epoch {member.epoch:.1f}"
@@ -187,6 +188,10 @@ class Console:
         images_per_s = sum(member.speed for member in self._members.values() if member.state == "training")
         speed = f"  {images_per_s:6.0f} images/s" if images_per_s else ""
         now = share - self._share_before  # of the work, done by this launch
-        left = f"  about {duration(elapsed / now * (1 - share))} left" if now > 0.02 and share < 1 else ""
+        left = (
+            f"  about {duration(elapsed / now * (1 - share))} left"
+            if now > 0.02 and share < 1 and not self._is_over
+            else ""
+        )
         where = f"{self._ended} of {self._expected} trials" if self._expected else f"{self._lanes} lane(s)"
         return f"{duration(elapsed)}{speed}  {where}{left}"
