@@ -1,4 +1,4 @@
-"""`job=compare`: experiments, members or trials side by side on the same validation images.
+"""`job=compare`: experiments, members or trials side by side on the same images, of validation or of test.
 
 In: the folders of runs, `compare.runs`. Out: the comparison on the terminal, `compare.md` and `changed.csv`. Nothing is
 trained; neither Ray nor MLflow is used.
@@ -30,7 +30,7 @@ def run(experiment: Experiment) -> int:
     """
     _require_nothing_else(experiment.overrides)
     settings, output_dir = experiment.config.compare, Path(experiment.config.output_dir)
-    runs = entrants(settings.runs, output_dir)
+    runs = entrants(settings.runs, output_dir, settings.split)
     found = Comparison.of(runs)
     print("\n".join(text.lines(found)))
     folder = _folder(settings, output_dir, [each.label for each in runs])
@@ -60,9 +60,11 @@ def _folder(settings: CompareConfig, output_dir: Path, labels: list[str]) -> Pat
     """Where the files go: a folder named by the runs, a short one where they are many."""
     if settings.output is not None:
         return Path(settings.output)
-    name = "-".join(["compare", *(label.replace("/", "-") for label in labels)])
+    of_split = [] if settings.split == "val" else [settings.split]
+    name = "-".join(["compare", *of_split, *(label.replace("/", "-") for label in labels)])
     if len(name.encode()) > NAME_BYTES:
-        name = f"compare-{len(labels)}-{hashlib.sha256(name.encode()).hexdigest()[:12]}"
+        digest = hashlib.sha256(name.encode()).hexdigest()[:12]
+        name = "-".join(["compare", *of_split, str(len(labels)), digest])
     return output_dir / name
 
 

@@ -14,7 +14,7 @@ from platform.compare.entrants import Entrant
 from platform.evaluation.statistics.intervals import Interval, wilson
 from platform.evaluation.statistics.paired import Paired, corrected, p_text, paired
 from platform.evaluation.summary import Figures, figures_of
-from platform.evaluation.verdict import comparing
+from platform.evaluation.verdict import comparing, interval_text
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,9 @@ class Comparison:
             return comparing(self.labels[0], self.labels[1], self.pairs[0, 1], crops)
         better = [self._against(other) for other in range(1, len(self.sides)) if self.pairs[0, other].is_significant]
         unsure = [self._against(o) for o in range(1, len(self.sides)) if not self.pairs[0, o].is_significant]
-        error = f"{self.labels[0]} has the lowest top-1 error, {100 * self.sides[0].figures.error:.2f}% {crops}."
+        best = self.sides[0].figures
+        error = f"{self.labels[0]} has the lowest top-1 error, {100 * best.error:.2f}% {crops} (95% CI "
+        error += f"{interval_text(best.interval)})."
         said = [f"Better beyond noise than {', '.join(better)}."] if better else []
         said += [f"Not distinguishable from {', '.join(unsure)}."] if unsure else []
         return " ".join([error, *said])

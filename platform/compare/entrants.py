@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from platform.compare.lacking import reason
 from platform.config.checks import ConfigError, require
 from platform.config.identity import flatten, identity
 from platform.config.sections import VIEW_COUNTS, Config
@@ -19,9 +20,9 @@ from platform.evaluation.kept import digest_of, scored
 from platform.evaluation.seal import is_complete
 from platform.experiment.folder import ExperimentFolder
 from platform.experiment.recorded import Recorded, recorded_in
+from platform.sweep.best_trial import points_tried, with_best_trial
 from platform.text import printable
 
-SPLIT = "val"
 SHORT = 12  # characters of a commit
 
 
@@ -36,6 +37,8 @@ class Entrant:
     members: int
     unfinished: list[str]  # members that are not in it
     config: Config  # of the first member
+    split: str = "val"
+    tried: int = 1  # points of the sweep that it was chosen from, or could have been
 
 
 @dataclass(frozen=True)
@@ -47,26 +50,40 @@ class _Run:
     folder: ExperimentFolder
     finished: list[str]
     unfinished: list[str]
-    kept: ImageResults | None  # what the run itself kept of each image
+    split: str
+    kept_in: Path  # what the run itself kept of each image
+    kept: ImageResults | None  # what it is; None: nothing
+    tried: int  # points of its sweep
 
     @property
     def is_member(self) -> bool:
         return self.then.name != self.folder.name
 
 
-def entrants(places: Sequence[str], output_dir: Path, say: Callable[[str], None] = print) -> list[Entrant]:
+@dataclass(frozen=True)
+class _Lacking:
+    """A run that has nothing to compare."""
+
+    label: str
+    reason: str
+
+
+def entrants(
+    places: Sequence[str], output_dir: Path, split: str = "val", say: Callable[[str], None] = print
+) -> list[Entrant]:
     """Read the runs.
 
     Args:
-        places: `compare.runs`.
+        places: `compare.runs`; a sweep is its best trial.
         output_dir: where experiments are.
-        say: told what takes its time.
+        split: of which images: val or test.
+        say: told what takes its time, and which trial a sweep is.
 
     Raises:
         ConfigError: fewer than two runs, one is not there, not finished, or given twice, or they are of other images.
     """
     require(len(places) > 1, f"compare.runs has {len(places)} run(s); give two or more: compare.runs=[runs/A,runs/B]")
-    runs = [_run(place, output_dir) for place in places]
+    runs = _runs([_of_sweep(place, output_dir, say) for place in places], output_dir, split)
     for number, run in enumerate(runs):
         same = [place for place, each in zip(places, runs[:number], strict=False) if _place(each) == _place(run)]
         require(not same, f"compare.runs has {run.label} twice; give each run once")
@@ -85,23 +102,47 @@ def entrants(places: Sequence[str], output_dir: Path, say: Callable[[str], None]
     return found
 
 
-def _run(place: str, output_dir: Path) -> _Run:
+def _of_sweep(place: str, output_dir: Path, say: Callable[[str], None]) -> str:
+    """The place, where that is a sweep of its best trial, which is said."""
+    trial = with_best_trial(place, output_dir)
+    if trial != place:
+        say(f"{printable(place)} is a sweep: its best trial {Path(trial).name} stands for it")
+    return trial
+
+
+def _runs(places: Sequence[str], output_dir: Path, split: str) -> list[_Run]:
+    """The runs, all of which have results.
+
+    Raises:
+        ConfigError: names those that have none, with what makes them.
+    """
+    found = [_run(place, output_dir, split) for place in places]
+    lacking = [each for each in found if isinstance(each, _Lacking)]
+    if lacking:
+        reasons = "; ".join(f"{each.label}: {each.reason}" for each in lacking)
+        images = "validation" if split == "val" else split
+        raise ConfigError(f"{len(lacking)} of {len(found)} runs have no results on the {images} images: {reasons}")
+    return [each for each in found if isinstance(each, _Run)]
+
+
+def _run(place: str, output_dir: Path, split: str) -> _Run | _Lacking:
     then = recorded_in(place, output_dir)
     assert then.folder is not None
     folder = ExperimentFolder(then.folder)
     names = list(then.configs)
-    kept = read_images(folder.images(SPLIT))
-    finished = [name for name in names if _is_evaluated(folder, name) or (kept and name in kept.names)]
+    is_trial = "sweep" in folder.record().identity
+    kept_in = folder.member(names[0]).images if is_trial and split == "val" else folder.images(split)
+    kept = read_images(kept_in)
+    finished = [name for name in names if _is_evaluated(folder, name, split) or (kept and name in kept.names)]
     label = f"{folder.name}/{names[0]}" if then.name != folder.name else folder.name
     if not finished:
-        state = folder.member(names[0]).state()
-        why = f" ({state.error})" if state.error else ""
-        raise ConfigError(f"{label} is not finished{printable(why)}: it has no scores; its own command goes on with it")
-    return _Run(label, then, folder, finished, [name for name in names if name not in finished], kept)
+        return _Lacking(label, reason(then, folder, split))
+    unfinished = [name for name in names if name not in finished]
+    return _Run(label, then, folder, finished, unfinished, split, kept_in, kept, points_tried(place, output_dir))
 
 
-def _is_evaluated(folder: ExperimentFolder, name: str) -> bool:
-    return is_complete(folder.member(name).probabilities_of(SPLIT), 1)
+def _is_evaluated(folder: ExperimentFolder, name: str, split: str) -> bool:
+    return is_complete(folder.member(name).probabilities_of(split), 1)
 
 
 def _place(run: _Run) -> tuple[Path, bool, list[str]]:
@@ -109,12 +150,12 @@ def _place(run: _Run) -> tuple[Path, bool, list[str]]:
 
 
 def _require_same_data(runs: list[_Run]) -> None:
-    """Refuse validation sets of other digests; records of earlier versions have none, and their labels decide.
+    """Refuse images of other digests; records of earlier versions have none, and their labels decide.
 
     Raises:
         ConfigError: with both.
     """
-    known = [(run, run.then.data[SPLIT]) for run in runs if run.then.data and SPLIT in run.then.data]
+    known = [(run, run.then.data[run.split]) for run in runs if run.then.data and run.split in run.then.data]
     for run, data in known[1:]:
         first, wanted = known[0]
         require(
@@ -126,13 +167,13 @@ def _require_same_data(runs: list[_Run]) -> None:
 
 def _views(run: _Run) -> int:
     """The most views that all its members have; those of what was kept where probabilities were removed."""
-    places = _probabilities(run.folder, run.finished).values()
+    places = _probabilities(run, run.finished).values()
     found = [views for views in VIEW_COUNTS if all(is_complete(place, views) for place in places)]
     return max(found) if found or run.kept is None else run.kept.views
 
 
-def _probabilities(folder: ExperimentFolder, names: Sequence[str]) -> dict[str, Path]:
-    return {name: folder.member(name).probabilities_of(SPLIT) for name in names}
+def _probabilities(run: _Run, names: Sequence[str]) -> dict[str, Path]:
+    return {name: run.folder.member(name).probabilities_of(run.split) for name in names}
 
 
 def _entrant(run: _Run, views: int, say: Callable[[str], None]) -> Entrant:
@@ -140,11 +181,12 @@ def _entrant(run: _Run, views: int, say: Callable[[str], None]) -> Entrant:
     images = _kept(run, views, wanted)
     if images is None:
         say(f"reading the probabilities of {run.label} ...")
-        images = scored(_probabilities(run.folder, run.finished), [views]).images
+        images = scored(_probabilities(run, run.finished), [views]).images
         assert images is not None
     number = images.names.index(wanted) if wanted else images.ensemble
     configs = [run.then.configs[name] for name in run.finished]
-    return Entrant(run.label, images, number, _settings(run, configs), len(configs), run.unfinished, configs[0])
+    settings = _settings(run, configs)
+    return Entrant(run.label, images, number, settings, len(configs), run.unfinished, configs[0], run.split, run.tried)
 
 
 def _kept(run: _Run, views: int, member: str | None) -> ImageResults | None:
@@ -155,10 +197,10 @@ def _kept(run: _Run, views: int, member: str | None) -> ImageResults | None:
     if images.names != run.finished if member is None else member not in images.names:
         return None
     try:
-        digest = digest_of(_probabilities(run.folder, images.names), images.view_counts)
+        digest = digest_of(_probabilities(run, images.names), images.view_counts)
     except OSError:  # probabilities were removed, which are large: nothing says that these are not theirs
         return images
-    return images if has_images(run.folder.images(SPLIT), digest) else None
+    return images if has_images(run.kept_in, digest) else None
 
 
 def _settings(run: _Run, configs: list[Config]) -> dict[str, str]:

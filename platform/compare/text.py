@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from rich.console import Console
 
 from platform.compare.comparison import Comparison
+from platform.evaluation.report import IMAGES_OF
 from platform.evaluation.statistics.paired import Paired, p_text
 from platform.evaluation.text_table import WIDTH, markdown, terminal
 from platform.evaluation.verdict import interval_text
@@ -41,7 +42,7 @@ def lines(found: Comparison) -> list[str]:
         cells = [[key, *(shortened(value, width) for value in values)] for key, values in shown]
         columns = list(range(len(found.labels) + 1))
         console.print(terminal("Settings that differ", ["", *found.labels], cells, text_columns=columns))
-    notes = [f"{changed_text(found)}", *_unfinished(found), *NOTES]
+    notes = [f"{changed_text(found)}", *_cautions(found), *NOTES]
     if len(found.settings) > len(shown):
         notes.insert(0, f"{len(found.settings) - len(shown)} more settings differ: see compare.md.")
     for note in notes:
@@ -60,7 +61,7 @@ def markdown_page(found: Comparison) -> str:
         parts += ["Settings that differ:", markdown([heads, *cells], text_columns=range(len(heads)))]
     else:
         parts += ["No setting differs."]
-    notes = [changed_text(found), *_unfinished(found), *NOTES]
+    notes = [changed_text(found), *_cautions(found), *NOTES]
     return "\n\n".join([*parts, *map(markdown_text, notes)]) + "\n"
 
 
@@ -85,7 +86,8 @@ def title(found: Comparison) -> str:
     images = found.sides[0].entrant.images
     left_out = int((~found.valid_N).sum())
     skipped = f", {left_out} corrupt left out" if left_out else ""
-    return f"{len(found.valid_N):,} validation images{skipped}, {images.views} crop{'s' * (images.views > 1)} of each"
+    kind = IMAGES_OF[found.sides[0].entrant.split]
+    return f"{len(found.valid_N):,} {kind} images{skipped}, {images.views} crop{'s' * (images.views > 1)} of each"
 
 
 def changed_text(found: Comparison) -> str:
@@ -127,9 +129,20 @@ def _counts(each: Paired) -> list[str]:
     return [*counts, *difference, p_text(each.p).removeprefix("= "), p_text(each.p_holm).removeprefix("= ")]
 
 
-def _unfinished(found: Comparison) -> list[str]:
-    sides = [side.entrant for side in found.sides if side.entrant.unfinished]
-    return [f"{each.label} is compared without what is not finished: {', '.join(each.unfinished)}." for each in sides]
+def _cautions(found: Comparison) -> list[str]:
+    """What is not in it, and what was chosen by the same images."""
+    runs = [side.entrant for side in found.sides]
+    said = [
+        f"{each.label} is compared without members that have no results on these images: {', '.join(each.unfinished)}."
+        for each in runs
+        if each.unfinished
+    ]
+    chosen = [f"{each.label} (of {each.tried} points)" for each in runs if each.tried > 1 and each.split == "val"]
+    if chosen:
+        said.append(
+            f"Of sweeps: {', '.join(chosen)}. What was chosen among several by these images looks better than it is."
+        )
+    return said
 
 
 def _escaped(rows: list[list[str]]) -> list[list[str]]:

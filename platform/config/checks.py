@@ -48,6 +48,7 @@ def require_at_least(key: str, value: float, limit: float) -> None:
 
 
 VIEW_COUNTS = (1, 10, 144)  # crops of an image: see `platform/evaluation/views.py`
+EVALUATED_SPLITS = ("val", "test")
 
 
 def require_views(key: str, views: int | None) -> None:

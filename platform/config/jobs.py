@@ -4,7 +4,15 @@ predict, serve."""
 from dataclasses import dataclass, field
 from typing import Any
 
-from platform.config.checks import VIEW_COUNTS, require, require_at_least, require_choice, require_views, seal
+from platform.config.checks import (
+    EVALUATED_SPLITS,
+    VIEW_COUNTS,
+    require,
+    require_at_least,
+    require_choice,
+    require_views,
+    seal,
+)
 
 PACK_ACTIONS = ("write", "verify", "index")
 
@@ -181,9 +189,11 @@ class CompareConfig:
     """Which runs `job=compare` sets side by side."""
 
     runs: list[str] = field(default_factory=list)  # two or more of runs/NAME, runs/NAME/MEMBER, a trial, or NAME
+    split: str = "val"  # on which images: val, or test where all runs were evaluated on it
     output: str | None = None  # folder for the table and the changed images; None: output_dir/compare-NAMES
 
     def __post_init__(self) -> None:
+        require_choice("compare.split", self.split, EVALUATED_SPLITS)
         seal(self, "compare.")
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from platform.config.checks import (
+    EVALUATED_SPLITS,
     VIEW_COUNTS,
     require,
     require_at_least,
@@ -275,9 +276,6 @@ class CheckpointConfig:
         )
         require_at_least("checkpoint.max_failures", self.max_failures, 1)
         require_at_least("checkpoint.grace_s", self.grace_s, 0)
-
-
-EVALUATED_SPLITS = ("val", "test")
 
 
 @dataclass

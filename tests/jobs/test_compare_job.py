@@ -14,8 +14,9 @@ from platform.data.index import Index
 from platform.evaluation.kept import kept_scores
 from platform.evaluation.statistics.paired import mcnemar
 from platform.experiment.folder import ExperimentFolder
+from platform.sweep.trial_store import FINISHED, STOPPED, Trial, TrialStore, name_of
 from tests.launching import launched
-from tests.sweep.handmade import write_probabilities
+from tests.sweep.handmade import write_curve, write_probabilities
 from tests.test_launch import in_a_process_of_their_own
 
 N, K = 120, 10
@@ -99,7 +100,7 @@ def test_an_ensemble_its_member_and_a_third_are_corrected_together(runs: Runs, t
     runs.add("other", {SINGLE: range(12)})
     status, output = runs.compare(ensemble, f"{ensemble}/c", "other", **{"compare.output": str(tmp_path / "here")})
     assert status == 0, output
-    assert output.startswith("three has the lowest top-1 error, 0.00% with 10 crops.")
+    assert output.startswith("three has the lowest top-1 error, 0.00% with 10 crops (95% CI 0.00 to 3.13%).")
     assert "Better beyond noise than other (p = 0.001). Not distinguishable from three/c (p = 0.062)." in " ".join(
         output.split()
     )
@@ -147,7 +148,7 @@ def test_a_run_that_is_partly_finished_is_compared_and_said(runs: Runs):
         (part / file).unlink()
     status, output = runs.compare("whole", "part")
     assert status == 0, output
-    assert "part is compared without what is not finished: b." in output
+    assert "part is compared without members that have no results on these images: b." in output
     assert "is right on the same images as" in output
     assert whole.exists()
 
@@ -157,7 +158,7 @@ def test_a_run_that_is_partly_finished_is_compared_and_said(runs: Runs):
     [
         (["good", "goot"], "no experiment.json in goot; did you mean "),
         (["good", "good/modle"], " has no modle; did you mean "),
-        (["good", "bare"], "bare is not finished: it has no scores"),
+        (["good", "bare"], "1 of 2 runs have no results on the validation images: bare: it is not finished: its own"),
         (["good"], "compare.runs has 1 run(s); give two or more"),
         (["good", "bad", "good"], "compare.runs has good twice"),
         (["good", "elsewhere"], "good and elsewhere were evaluated on other images (good: 359 samples in "),
@@ -197,3 +198,74 @@ def test_neither_torch_nor_ray_nor_mlflow_is_imported(runs: Runs):
     assert status == 0, stderr
     assert stdout.startswith("fast is not better than slow beyond noise: 4.20 points")
     assert imported == []
+
+
+def sweep(runs: Runs) -> Path:
+    """Three trials: two that have finished, the second of them is better, and one that was stopped."""
+    place = runs.add("sweep", {"p000-s0": range(30), "p001-s0": range(10), "p002-s0": range(9)}, keep=False)
+    folder = ExperimentFolder(place)
+    record = folder.record()
+    record.identity["sweep"], record.member_runs = {}, dict.fromkeys(record.configs, "")
+    folder.write(record)
+    trials = [Trial(name_of(number, 0), number, {"optim.lr": number}, 0, [], FINISHED) for number in range(3)]
+    trials[2].state, trials[2].reason = STOPPED, "by asha, as number 3 of 3 trials there"
+    TrialStore(trials=trials).write(place)
+    for trial, top1 in zip(trials, (0.75, 0.92, 0.95), strict=True):
+        write_curve(place, trial.name, top1)
+    for trial in trials[:2]:
+        member = folder.member(trial.name)
+        kept_scores({trial.name: member.probabilities}, [1, 10], member.scores, lambda said: None, member.images)
+    shutil.rmtree(folder.member("p002-s0").probabilities)
+    return place
+
+
+def test_a_sweep_is_its_best_trial_and_a_stopped_trial_does_not_compare(runs: Runs):
+    place = sweep(runs)
+    runs.add("slow", {"a": range(20), "b": range(25)})
+    status, output = runs.compare("slow/b", "sweep")
+    assert status == 0, output
+    said, verdict, *_ = output.splitlines()
+    assert said == "sweep is a sweep: its best trial p001-s0 stands for it"
+    assert verdict.startswith("sweep/p001-s0 is better than slow/b by 12.61 points")
+    assert "reading" not in output  # of what the trial has kept
+    assert "Of sweeps: sweep/p001-s0 (of 3 points). What was chosen among several" in output
+    shutil.rmtree(place / "members" / "p001-s0" / "probabilities")
+    assert runs.compare("slow/b", "sweep") == (0, output)
+
+    status, output = runs.compare("slow", "sweep/p002-s0", "sweep/p001-s0")
+    assert status == 2
+    assert output == (
+        "error: 1 of 3 runs have no results on the validation images: sweep/p002-s0: it was stopped early at epoch 2 "
+        "(by asha, as number 3 of 3 trials there), so that nothing is known of single images; it would not compare "
+        "with trials of more epochs either\n"
+    )
+
+
+def test_runs_are_compared_on_the_test_images_where_all_have_been_evaluated_on_them(runs: Runs):
+    sweep(runs)
+    for name, wrong in (("one", range(20)), ("two", range(8))):
+        folder = ExperimentFolder(runs.add(name, {SINGLE: wrong}))
+        record = folder.record()
+        record.identity["data"]["test"] = "120 samples in 1 shards, sha256 0123"
+        folder.write(record)
+        write_probabilities(folder.path, SINGLE, probabilities(range(60)), LABELS)  # of validation: others
+        folder.member(SINGLE).weights.write_bytes(b"")
+    swept = ExperimentFolder(runs.folder / "sweep")
+    swept.write(
+        replace(swept.record(), identity=ExperimentFolder(runs.folder / "one").record().identity | {"sweep": {}})
+    )
+    status, output = runs.compare("one", "two", "sweep/p000-s0", **{"compare.split": "test"})
+    assert status == 2
+    assert output.startswith("error: 3 of 3 runs have no results on the test images: one: it was not evaluated on the ")
+    assert "job=evaluate evaluation.split=test does that; two: it was not" in output
+    assert "sweep/p000-s0: trials of a sweep are evaluated on the validation images alone: job=promote" in output
+
+    for name, wrong in (("one", range(20)), ("two", range(8))):
+        member = runs.folder / name / "members" / SINGLE
+        write_probabilities(runs.folder / name, SINGLE, probabilities(wrong), LABELS)
+        (member / "probabilities").rename(member / "probabilities-test")
+    status, output = runs.compare("one", "two", **{"compare.split": "test"})
+    assert status == 0, output
+    assert "two is better than one by 10.00 points" in output
+    assert "120 test images, 10 crops of each" in output
+    assert (runs.folder / "compare-test-one-two" / "compare.md").exists()

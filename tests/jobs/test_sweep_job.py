@@ -354,6 +354,7 @@ def test_tpe_weighs_two_objectives_survives_a_dead_process_and_leaves_out_what_d
     overrides = ["sweep.search=tpe", "sweep.points=4", "sweep.objectives=[top1,images_per_s]", "optim.clip_norm=0"]
     sweep = Sweep(launch, "tpe", space, *overrides, "training.epochs=2", "checkpoint.every_s=0.3", TWO_BESIDE)
     sweep.add("export.models=true")
+    sweep.add("registry.name=tpe")
     process = sweep.start()
     (worker,) = _wait(lambda: sweep.workers().get("p000-s0") if "p000-s0" in sweep.saved() else None, process)
     reached = newest_step(sweep.member("p000-s0").checkpoints)
@@ -376,8 +377,11 @@ def test_tpe_weighs_two_objectives_survives_a_dead_process_and_leaves_out_what_d
     assert f"{diverged[0]} diverged: NonFiniteLoss: the loss is not finite at step 1" in output
     assert "3 finished, 1 diverged" in output
     assert "F a best trade-off: no other point is as good in top-1 and images/s" in output
-    assert "\n  F 1" in output
+    assert "*F 1" in output
+    assert "images), " in output
+    assert "exact McNemar p " in output
     assert "promote.count=3" in output
+    assert "registry  registered as tpe version 1, champion (models:/tpe@champion)" in output
     assert "completed" not in output  # Tune's own word
     parent, runs = sweep.runs()
     assert parent.info.status == "FINISHED"
@@ -386,6 +390,11 @@ def test_tpe_weighs_two_objectives_survives_a_dead_process_and_leaves_out_what_d
     }
     assert runs[diverged[0]].data.tags["outcome"] == DIVERGED
     assert "front.png" in sweep.artifacts(parent, "report")
+    assert (
+        parent.data.metrics["best/top1_low"] < parent.data.metrics["best/top1"] < parent.data.metrics["best/top1_high"]
+    )
+    assert 0 <= parent.data.metrics["best/lead_p"] <= 1
+    assert "predict.model=" in parent.data.tags["mlflow.note.content"]
     (best,) = [name for name in trials if (sweep.member(name).path / "model").exists()]
     assert runs[best].data.metrics["accuracy_val_top1"] == max(
         run.data.metrics["accuracy_val_top1"] for name, run in runs.items() if name not in diverged
@@ -396,7 +405,9 @@ def test_tpe_weighs_two_objectives_survives_a_dead_process_and_leaves_out_what_d
     assert of_best
     assert of_sweep.model_outputs == of_best.model_outputs
 
-    assert "every trial is over; nothing to train" in sweep.run()
+    output = sweep.run()
+    assert "every trial is over; nothing to train" in output
+    assert f"tpe/{best} is tpe version 1 already" in output
     assert sweep.trials() == trials
 
 
