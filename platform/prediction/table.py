@@ -9,6 +9,8 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from platform.evaluation.statistics.intervals import wilson
+from platform.evaluation.verdict import interval_text
 from platform.export.description import Description
 from platform.prediction.rows import Accuracy, Opinion, Row, Summary
 from platform.text import printable
@@ -150,8 +152,12 @@ def _where(split: str) -> str:
 
 
 def _accuracy(counts: Accuracy) -> str:
+    """The shares with Wilson's intervals."""
     labelled = counts.labelled
-    top1, top5 = (f"{count / labelled:.2%} ({count:,} of {labelled:,})" for count in (counts.top1, counts.top5))
+    top1, top5 = (
+        f"{count / labelled:.2%} ({count:,} of {labelled:,}, 95% CI {interval_text(wilson(count, labelled))})"
+        for count in (counts.top1, counts.top5)
+    )
     return f"top-1 {top1}, top-5 {top5}"
 
 

@@ -7,6 +7,8 @@ import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
+from platform.evaluation.metrics import Scores
+from platform.evaluation.statistics.intervals import wilson
 from platform.evaluation.summary import Figures
 from platform.evaluation.table import EnsembleScores
 from platform.evaluation.verdict import interval_text
@@ -51,13 +53,24 @@ def of_member(name: str, scores: EnsembleScores | None, attempts: Sequence[Attem
         crops = max(scores.members[name])
         figures = scores.summary.members.get(name) if scores.summary else None
         first = _error(figures, crops) if figures else said
-        rates = {views: sums.rates() for views, sums in scores.members[name].items()}
-        lines = [
-            f"| {views} | {100 * (1 - each['top1']):.2f}% | {100 * (1 - each['top5']):.2f}% | {each['loss']:.4f} |"
-            for views, each in rates.items()
-        ]
-        by_views = "\n".join(["| crops | top-1 error | top-5 error | loss |", "|--:|--:|--:|--:|", *lines])
+        head = "| crops | top-1 error | 95% interval | top-5 error | 95% interval | loss |"
+        lines = [_line(views, sums) for views, sums in scores.members[name].items()]
+        by_views = "\n".join([head, "|--:|--:|--:|--:|--:|--:|", *lines])
     return "\n\n".join(part for part in (first, by_views, *spent(attempts)) if part)
+
+
+def _line(views: int, sums: Scores) -> str:
+    """Of the table by number of crops; intervals are Wilson's."""
+    errors = [
+        cell
+        for right in (sums.top1, sums.top5)
+        for cell in (
+            f"{100 * (1 - right / sums.samples):.2f}%" if sums.samples else "unknown",
+            interval_text(wilson(sums.samples - right, sums.samples)),
+        )
+    ]
+    cells = [str(views), *errors, f"{sums.rates()['loss']:.4f}"]
+    return f"| {' | '.join(cells)} |"
 
 
 def spent(attempts: Sequence[Attempt]) -> list[str]:

@@ -69,7 +69,9 @@ def test_a_folder_is_classified_and_what_is_no_image_is_said(model: Path, photog
     assert "not classified: notes.txt: no image format known here" in done.stdout
     assert "not classified: torn.jpg: " in done.stdout
     assert "classified 4 of 6 images, 2 could not be" in done.stdout
-    assert "top-1 75.00% (3 of 4), top-5 100.00% (4 of 4)" in done.stdout
+    assert (
+        "top-1 75.00% (3 of 4, 95% CI 30.06 to 95.44%), top-5 100.00% (4 of 4, 95% CI 51.01 to 100.00%)" in done.stdout
+    )
     with open(output, newline="") as file:
         rows = list(csv.DictReader(file))
     said = {"blue/1.webp": "blue", "green/1.png": "green", "red/1.jpeg": "red", "red/wrong.jpg": "blue"}

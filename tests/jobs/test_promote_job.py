@@ -153,7 +153,8 @@ def test_greedy_says_what_it_is_worth_on_other_images(
     _, text = run(sweep, experiments, count=2, choose="greedy")
     assert "p001-s0: [" not in text
     how = (
-        "greedily on 40 validation images; on the 40 others top-1 is 75.00% (1 view), of the best single point 100.00%"
+        "greedily on 40 validation images; on the 40 others top-1 is 75.00% (95% CI 59.81 to 85.81%) with 1 view, "
+        "of the best single point 100.00% (95% CI 91.24 to 100.00%)"
     )
     assert f"# Chosen: {how}." in text
     assert "(greedy): top-1 75.00% as an ensemble, on images that did not choose it." in text.splitlines()[1]

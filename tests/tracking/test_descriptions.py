@@ -32,6 +32,6 @@ def test_of_a_long_table_the_first_lines_are_shown(tmp_path: Path):
 def test_of_a_member_its_error_comes_first_and_without_scores_what_became_of_it():
     attempts = [Attempt(0, 5, first_step_at=10, last_step_at=50, ended=70, reason="finished", queued_s=30)]
     text = of_member("one", scores(), attempts, "")
-    assert "| 10 | 9.00% | 0.50% | 0.1900 |" in text
+    assert "| 10 | 9.00% | 5.77 to 13.78% | 0.50% | 0.09 to 2.78% | 0.1900 |" in text
     assert "Time: 30 s in the queue, 10 s starting, 40 s training, 20 s evaluating." in text
     assert of_member("one", None, [], "Failed: no.") == "Failed: no."
