@@ -227,8 +227,8 @@ def _check_runs(sweep: Sweep, trials: dict[str, Trial], finalist: str) -> None:
     assert parent.info.status == "FINISHED"
     assert parent.data.params["model.width"] == "0.1"
     assert {"report.html", "ranking.md", "ranking.csv", "curves.png"} <= sweep.artifacts(parent, "report")
-    assert parent.data.metrics["trials/finished"] + parent.data.metrics["trials/stopped"] == 5
-    assert parent.data.metrics["best/seeds"] == 2
+    assert parent.data.metrics["trials_finished"] + parent.data.metrics["trials_stopped"] == 5
+    assert parent.data.metrics["best_seeds"] == 2
     assert "is best" in parent.data.tags["mlflow.note.content"]
     assert set(runs) == set(trials)
     for name, trial in trials.items():
@@ -391,9 +391,9 @@ def test_tpe_weighs_two_objectives_survives_a_dead_process_and_leaves_out_what_d
     assert runs[diverged[0]].data.tags["outcome"] == DIVERGED
     assert "front.png" in sweep.artifacts(parent, "report")
     assert (
-        parent.data.metrics["best/top1_low"] < parent.data.metrics["best/top1"] < parent.data.metrics["best/top1_high"]
+        parent.data.metrics["best_top1_low"] < parent.data.metrics["best_top1"] < parent.data.metrics["best_top1_high"]
     )
-    assert 0 <= parent.data.metrics["best/lead_p"] <= 1
+    assert 0 <= parent.data.metrics["best_lead_p"] <= 1
     assert "predict.model=" in parent.data.tags["mlflow.note.content"]
     (best,) = [name for name in trials if (sweep.member(name).path / "model").exists()]
     assert runs[best].data.metrics["accuracy_val_top1"] == max(

@@ -79,7 +79,7 @@ def made_sweep(
         _log(runs, folder.member(trial.name), trained, steps, skill, at)
         _left(folder.member(trial.name), trained, skill, number, at, views=1 if whole else 0, images=images)
         results.end(runs, results.scored(trial), print)
-    runs.close_sweep("FINISHED", {"trials/finished": trials // 3}, [], f"p000-s0 is the best of {trials} trials.")
+    runs.close_sweep("FINISHED", {"trials_finished": trials // 3}, [], f"p000-s0 is the best of {trials} trials.")
     assert runs.close() == 0
     return experiment
 

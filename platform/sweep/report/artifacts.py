@@ -56,26 +56,26 @@ def write(
 def metrics(ranking: Ranking) -> dict[str, float]:
     """Metrics for the sweep's MLflow run; scores are 0 to 1. What is not known is left out.
 
-    `best/top1` is of one view, `_low` and `_high` are the ends of its 95% interval over images, `_expected` is what is
-    to be expected of it on new images. `best/lead` is over the next point, with its p on the same images (`_p`) and
+    `best_top1` is of one view, `_low` and `_high` are the ends of its 95% interval over images, `_expected` is what is
+    to be expected of it on new images. `best_lead` is over the next point, with its p on the same images (`_p`) and
     between seeds (`_p_seeds`), both corrected for all comparisons with the best (Holm).
     """
     best, second = ranking.best, ranking.points[1] if len(ranking.points) > 1 else None
     lead = second and second.images_best
     figures = {
-        "best/top1": best and best.mean,
-        "best/top1_low": best and best.interval and best.interval.low,
-        "best/top1_high": best and best.interval and best.interval.high,
-        "best/top1_expected": ranking.expected,
-        "best/sd": best and best.sd,
-        "best/seeds": best and best.n,
-        "best/lead": ranking.lead,
-        "best/lead_p": lead and lead.p_holm,
-        "best/lead_p_seeds": second and second.p_best,
-        "trials/finished": ranking.tally.finished,
-        "trials/stopped": ranking.tally.stopped,
-        "trials/diverged": ranking.tally.diverged,
-        "trials/failed": ranking.tally.failed,
+        "best_top1": best and best.mean,
+        "best_top1_low": best and best.interval and best.interval.low,
+        "best_top1_high": best and best.interval and best.interval.high,
+        "best_top1_expected": ranking.expected,
+        "best_sd": best and best.sd,
+        "best_seeds": best and best.n,
+        "best_lead": ranking.lead,
+        "best_lead_p": lead and lead.p_holm,
+        "best_lead_p_seeds": second and second.p_best,
+        "trials_finished": ranking.tally.finished,
+        "trials_stopped": ranking.tally.stopped,
+        "trials_diverged": ranking.tally.diverged,
+        "trials_failed": ranking.tally.failed,
     }
     return {key: float(value) for key, value in figures.items() if value is not None}
 

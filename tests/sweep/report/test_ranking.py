@@ -125,7 +125,7 @@ def test_who_is_chosen_among_many_equals_is_expected_to_be_worse():
     assert said.startswith(
         f"Chosen among 30 points by these images, {ranking.best.name} looks better than it is: top-1 of"
     )
-    assert metrics(ranking)["best/top1_expected"] == ranking.expected
+    assert metrics(ranking)["best_top1_expected"] == ranking.expected
 
 
 def test_trials_without_a_record_of_images_have_no_test_and_that_is_said():

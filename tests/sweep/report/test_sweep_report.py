@@ -145,13 +145,13 @@ def test_many_points(tmp_path: Path):
 def test_metrics():
     ranking = rank(*realistic(), ["top1"], 360)
     assert metrics(ranking) == {
-        "best/top1": ranking.points[0].mean, "best/sd": ranking.points[0].sd, "best/seeds": 3,
-        "best/top1_low": pytest.approx(0.936, abs=1e-3), "best/top1_high": pytest.approx(0.976, abs=1e-3),
-        "best/lead": ranking.lead, "best/lead_p_seeds": ranking.points[1].p_best,
-        "trials/finished": 29, "trials/stopped": 9, "trials/diverged": 0, "trials/failed": 4,
+        "best_top1": ranking.points[0].mean, "best_sd": ranking.points[0].sd, "best_seeds": 3,
+        "best_top1_low": pytest.approx(0.936, abs=1e-3), "best_top1_high": pytest.approx(0.976, abs=1e-3),
+        "best_lead": ranking.lead, "best_lead_p_seeds": ranking.points[1].p_best,
+        "trials_finished": 29, "trials_stopped": 9, "trials_diverged": 0, "trials_failed": 4,
     }  # fmt: skip
     ends = ("finished", "stopped", "diverged", "failed")
-    assert metrics(rank(TrialStore(), {}, ["top1"], 360)) == {f"trials/{end}": 0 for end in ends}
+    assert metrics(rank(TrialStore(), {}, ["top1"], 360)) == {f"trials_{end}": 0 for end in ends}
     one = metrics(rank(*store_of([0.9], [0.8]), ["top1"], 360))
-    assert "best/sd" not in one  # not known, which is not 0
+    assert "best_sd" not in one  # not known, which is not 0
     assert not [key for key in one if "lead_p" in key]
