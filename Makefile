@@ -3,6 +3,7 @@
 # make test    set up, then the tests
 # make long    the tests that take minutes each
 # make endure  the tests that take many minutes, for a quiet machine
+# make pages   the tests in a browser
 # make docs    the pages of docs/ as a site, in site/
 # make check   format, lint, types, then the tests: what CI runs
 PYTHON ?= python3
@@ -10,7 +11,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 UV := 0.13.9
 
-.PHONY: run test long endure fast lint check format docs setup constraints manifests ui clean
+.PHONY: run test long endure pages fast lint check format docs setup constraints manifests ui clean
 
 run: setup
 	$(BIN)/python -m platform.launch +experiment=googlenet_ens
@@ -26,6 +27,9 @@ long: setup  ## whole runs that take minutes: killed again and again, measured, 
 
 endure: setup  ## the tests that take many minutes: twenty kills, shrinking and growing clusters
 	$(BIN)/python -m pytest -m endurance --timeout 1800
+
+pages: setup  ## what people see in a browser: MLflow's pages, that of job=serve; needs Debian's chromium
+	$(BIN)/python -m pytest $$(grep -rl --include='test_*.py' 'from tests.browser' tests)
 
 fast: setup  ## without the tests that start Ray
 	$(BIN)/python -m pytest $(SIDE_BY_SIDE) -m "not slow and not long and not endurance"

@@ -13,6 +13,7 @@ from platform.experiment.plan import lines, plan
 from platform.redaction import redacted
 from platform.sweep.plan import lines as sweep_lines
 from platform.sweep.plan import plan_sweep
+from platform.tracking.accounts import require_account
 from platform.tracking.links import server_of
 from platform.tracking.sqlite_store import require_usable
 from platform.tracking.tracker import require_answer
@@ -32,6 +33,7 @@ def run(experiment: Experiment) -> int:
         require_places(experiment, packed=packed)
         if said := require_usable(experiment.config.tracking):
             text.append(f"warning: {said}")
+        require_account(experiment.config.tracking)
         text += _answers(experiment.config.tracking)
         text += _so_far(experiment)
     print("\n".join(text))

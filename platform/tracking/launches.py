@@ -8,6 +8,7 @@ import logging
 from platform.config.sections import Experiment, TrackingConfig
 from platform.evaluation import report
 from platform.experiment.folder import ExperimentFolder
+from platform.tracking.accounts import require_account
 from platform.tracking.journal import Journal
 from platform.tracking.runs import pages_of
 from platform.tracking.sqlite_store import require_usable
@@ -20,9 +21,11 @@ def check_tracking(tracking: TrackingConfig) -> None:
     """Check MLflow before anything is trained.
 
     Raises:
-        ConfigError: its database cannot be used as it is, or nothing answers although `tracking.required`.
+        ConfigError: its database cannot be used as it is, its server refuses the account, or nothing answers although
+            `tracking.required`.
     """
     require_usable(tracking)
+    require_account(tracking)
     if tracking.required:
         require_answer(tracking)
 

@@ -62,6 +62,18 @@ def ask(tracking: TrackingConfig) -> None:
         raise ConfigError(deleted(experiment.name, experiment.experiment_id))
 
 
+def takes_account(tracking: TrackingConfig) -> bool:
+    """Whether the server takes the account that MLflow finds, which may be in ~/.mlflow/credentials; also true of one
+    that is away."""
+    try:
+        connect(tracking).get_experiment_by_name(tracking.experiment)
+    except MlflowException as error:
+        return error.get_http_status_code() not in AUTH_STATUSES
+    except Exception as error:  # as in `deliver`
+        log.debug("asking for an account: %s", first_line(error))
+    return True
+
+
 def connect(tracking: TrackingConfig) -> MlflowClient:
     """Make a client for `tracking.uri`, without retries of its own: the journal's reader retries.
 

@@ -91,12 +91,6 @@ def of_trial(config: Config, sweep: Config) -> Parameters:
     return {key: value for key, value in parameters(config).items() if key not in shared or shared[key] != value}
 
 
-def is_used(key: str, config: Config) -> bool:
-    """Whether a key, or a section, is of the settings that a training uses."""
-    section = key.partition(".")[0]
-    return section in OF_TRAINING and not any(key == each or key.startswith(f"{each}.") for each in _dropped(config))
-
-
 def ranges_apart(values: Parameters, keys: Iterable[str] | None = None) -> Parameters:
     """The same with KEY.min and KEY.max in the place of two numbers in a list.
 

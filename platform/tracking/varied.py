@@ -12,15 +12,16 @@ import yaml
 
 from platform.config.sections import Config, Experiment
 from platform.overrides import is_of_section, key_of, value_of
-from platform.tracking.parameters import Parameters, is_used, parameters, ranges_apart
+from platform.tracking.parameters import RANGES, Parameters, parameters, ranges_apart
 
 PREFIX = "changed."
+RECIPE = ("model", "optim", "sampling", "schedule", "training", "order_seed", "seed")  # what one varies by hand
 LAST = ("order_seed", "seed")  # say least
 
 
 def of_point(values: dict[str, Any]) -> Parameters:
     """Of a sweep's trial: its values in the search space."""
-    return ranges_apart({f"{PREFIX}{key}": value for key, value in values.items()})
+    return _ranges_apart({f"{PREFIX}{key}": value for key, value in values.items()})
 
 
 def once(changed: Parameters, settings: Parameters) -> Parameters:
@@ -34,18 +35,14 @@ def of_member(experiment: Experiment, name: str) -> Parameters:
     settings that its command line overrides."""
     members = experiment.config.ensemble.members
     if not members:
-        own = {
-            key_of(each): value_of(each)
-            for each in experiment.overrides
-            if is_used(key_of(each), experiment.config) and not is_of_section(each, "tracking")
-        }
-        return ranges_apart({f"{PREFIX}{key}": _read(value) for key, value in own.items()})
+        own = {key_of(each): _read(value_of(each)) for each in experiment.overrides if _is_of_recipe(each)}
+        return _ranges_apart({f"{PREFIX}{key}": value for key, value in own.items()})
     written = {key_of(each): value_of(each) for each in members.get(name, [])}
     found = {}
     for key in _keys(members.values()):
         value = _read(written[key]) if key in written else _shared(experiment, experiment.members[name], key)
         found |= {} if value is None else {f"{PREFIX}{key}": value}
-    return ranges_apart(found)
+    return _ranges_apart(found)
 
 
 def columns(experiment: Experiment) -> list[str]:
@@ -55,6 +52,14 @@ def columns(experiment: Experiment) -> list[str]:
         return list(of_point(values))
     names = {key: None for name in experiment.members for key in of_member(experiment, name)}
     return sorted(names, key=lambda key: key.removeprefix(PREFIX) in LAST)
+
+
+def _is_of_recipe(override: str) -> bool:
+    return any(is_of_section(override, section) for section in RECIPE)
+
+
+def _ranges_apart(values: Parameters) -> Parameters:
+    return ranges_apart(values, [f"{PREFIX}{key}" for key in RANGES])
 
 
 def _keys(members: Iterable[list[str]]) -> list[str]:

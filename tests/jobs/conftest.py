@@ -47,10 +47,10 @@ class Runner:
         assert "without the fork server" not in output
         return process.returncode, output
 
-    def bare(self, *words: str) -> tuple[int, str]:
+    def bare(self, *words: str, environment: Mapping[str, str] | None = None) -> tuple[int, str]:
         """Just these words, without the small network and the places."""
-        command = [sys.executable, "-m", "platform.launch", *words]
-        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=1800)
+        command, environment = [sys.executable, "-m", "platform.launch", *words], os.environ | (environment or {})
+        done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=1800)
         return done.returncode, done.stdout + done.stderr
 
     def here(self, *words: str) -> tuple[int, str]:

@@ -47,7 +47,7 @@ def test_a_member_has_a_value_for_each_key_that_any_member_overrides(config: Con
     assert varied.columns(experiment) == ["changed.sampling", "changed.model.width", "changed.order_seed"]
 
 
-def test_a_single_training_has_what_its_command_line_changes_of_the_training(config: Config):
+def test_a_single_training_has_what_its_command_line_changes_of_the_recipe(config: Config):
     overrides = [
         "+experiment=googlenet",
         "optim.lr=0.1",
@@ -55,10 +55,12 @@ def test_a_single_training_has_what_its_command_line_changes_of_the_training(con
         "name=x",
         "tracking.uri=sqlite:///x",
     ]
-    overrides += ["export.models=false", "fresh=true", "data=imagenet"]
+    overrides += ["export.models=false", "fresh=true", "data=imagenet", "evaluation.views=[1,10]", "cluster=ray"]
+    overrides += ["schedule=cosine", "seed=3", "training.betas=[0.9,0.99]"]
     experiment = Experiment(config, {SINGLE: config}, overrides)
     expected = {"changed.optim.lr": 0.1, "changed.sampling.area.min": 0.08, "changed.sampling.area.max": 1}
-    assert varied.of_member(experiment, SINGLE) == expected | {"changed.data": "imagenet"}
+    expected |= {"changed.schedule": "cosine", "changed.seed": 3, "changed.training.betas": [0.9, 0.99]}
+    assert varied.of_member(experiment, SINGLE) == expected
 
 
 def test_a_sweeps_columns_are_what_it_sweeps(config: Config):

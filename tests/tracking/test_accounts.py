@@ -1,0 +1,66 @@
+"""An MLflow server's accounts, asked before anything is trained: a small real HTTP server that wants one."""
+
+import base64
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from urllib.parse import urlsplit
+
+import pytest
+
+from platform.config.checks import ConfigError
+from platform.config.sections import TrackingConfig
+from platform.tracking.accounts import require_account
+from tests.tracking.test_tracker import free_port
+
+ACCOUNT = base64.b64encode("me:p/ss wörd".encode()).decode()
+
+
+class Asks(BaseHTTPRequestHandler):
+    """401 without the account, 404 for its experiments, and 403 for those of others."""
+
+    def do_GET(self) -> None:
+        known = self.headers.get("Authorization") in (f"Basic {ACCOUNT}", "Bearer token-of-mine")
+        assert urlsplit(self.path).path == "/base/api/2.0/mlflow/experiments/get-by-name"
+        status = 401 if not known else 403 if self.path.endswith("=theirs") else 404
+        self.send_response(status)
+        self.end_headers()
+
+    def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
+        pass
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    for name in ("USERNAME", "PASSWORD", "TOKEN"):
+        monkeypatch.delenv(f"MLFLOW_TRACKING_{name}", raising=False)
+    with HTTPServer(("127.0.0.1", 0), Asks) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"127.0.0.1:{server.server_port}/base"
+        server.shutdown()
+
+
+def test_the_account_may_be_in_the_address_or_in_the_environment(server: str, monkeypatch: pytest.MonkeyPatch):
+    require_account(TrackingConfig(uri=f"http://me:p%2Fss%20w%C3%B6rd@{server}"))
+    monkeypatch.setenv("MLFLOW_TRACKING_TOKEN", "token-of-mine")
+    require_account(TrackingConfig(uri=f"http://{server}"))
+    monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", "me")
+    monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "p/ss wörd")
+    require_account(TrackingConfig(uri=f"http://{server}"))
+
+
+def test_a_wrong_one_is_one_line_without_it(server: str, monkeypatch: pytest.MonkeyPatch):
+    with pytest.raises(ConfigError) as error:
+        require_account(TrackingConfig(uri=f"http://me:wrong-password@{server}"))
+    assert str(error.value) == (
+        f"MLflow at http://me:***@{server} refuses user and password (status 401); give user and password in "
+        "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD"
+    )
+    monkeypatch.setenv("MLFLOW_TRACKING_TOKEN", "token-of-mine")
+    with pytest.raises(ConfigError, match=r"does not let this user read its experiment theirs \(status 403\)"):
+        require_account(TrackingConfig(uri=f"http://{server}", experiment="theirs"))
+
+
+def test_who_is_away_is_waited_for_and_a_database_has_no_accounts():
+    require_account(TrackingConfig(uri=f"http://me:password@127.0.0.1:{free_port()}"))
+    require_account(TrackingConfig(uri="sqlite:///nowhere.db"))
