@@ -20,7 +20,9 @@ import pytest
 import websocket
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
-needs_chromium = pytest.mark.skipif(CHROMIUM is None, reason="there is no chromium on PATH; on Debian: apt-get install chromium")
+needs_chromium = pytest.mark.skipif(
+    CHROMIUM is None, reason="there is no chromium on PATH; on Debian: apt-get install chromium"
+)
 WAIT_S = 60.0
 
 
