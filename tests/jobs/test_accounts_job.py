@@ -91,7 +91,7 @@ def test_a_server_with_accounts_gets_everything_and_no_password_is_kept(
     assert status == 0, output
     assert f"compare   {server.url}/#/" in output  # neither name nor password
     register = ["job=register", f"register.run={tmp_path / 'runs' / 'other'}", "registry.name=digits"]
-    status, output = said(*register, by_address)
+    status, output = bare(*register, by_address)
     assert status == 0, output
     assert "registered as digits version" in output
 
