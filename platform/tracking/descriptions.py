@@ -33,7 +33,7 @@ def of_experiment(
         notes: more sentences, such as what interrupted it.
         commands: to go on, to predict.
     """
-    shown = [_first_lines(path.read_text(encoding="utf-8")) for path in tables]
+    shown = [_first_lines(path.read_text(encoding="utf-8"), path.name) for path in tables]
     links = [f"![{path.stem}](/get-artifact?path={path}&run_uuid={RUN_ID})" for path in pictures[:MOST_PICTURES]]
     code = "\n".join(["```", *commands, "```"])
     return "\n\n".join(part for part in (said, *shown, *notes, code, *links) if part)
@@ -97,9 +97,9 @@ def _spent(times: Times) -> str:
     return "Time: " + ", ".join(f"{seconds:.0f} s {what}" for what, seconds in parts.items() if seconds >= 0.5) + "."
 
 
-def _first_lines(text: str) -> str:
+def _first_lines(text: str, name: str) -> str:
     lines = text.strip().splitlines()
-    more = ["", f"... and {len(lines) - MOST_LINES} lines more, in the file among the artifacts"]
+    more = ["", f"... and {len(lines) - MOST_LINES} lines more, in {name} among the artifacts"]
     return "\n".join([*lines[:MOST_LINES], *(more if len(lines) > MOST_LINES else [])])
 
 

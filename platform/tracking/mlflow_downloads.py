@@ -33,12 +33,18 @@ def download_model(key: str, address: str, tracking: TrackingConfig, folder: Pat
     try:
         os.environ["MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR"] = "false"
         with _tracking_uri(unsealed(tracking.uri)):
-            return Path(download_artifacts(artifact_uri=address, dst_path=str(folder)))
+            found = Path(download_artifacts(artifact_uri=address, dst_path=str(folder)))
     except (MlflowException, OSError) as error:
         raise ConfigError(
             f"{key} is {address}, which MLflow at tracking.uri={redacted(tracking.uri)} does not give "
             f"({first_line(error)}); check its name and alias, and tracking.uri"
         ) from without_secrets(error)
+    if found.is_dir() and not any(found.iterdir()):  # MLflow copies what is not there without an error
+        raise ConfigError(
+            f"{key} is {address}, which MLflow at tracking.uri={redacted(tracking.uri)} knows, but its files are "
+            "not where it looks for them; job=check says where that is if the project was moved"
+        )
+    return found
 
 
 @contextlib.contextmanager

@@ -257,3 +257,7 @@ def test_a_model_of_the_registry_is_fetched_and_removed_again(model: Path, photo
     assert (done.returncode, len(done.stderr.splitlines())) == (2, 1)
     assert "predict.model is models:/colours@challenger, which MLflow at tracking.uri=sqlite:///" in done.stderr
     assert "check its name and alias, and tracking.uri" in done.stderr
+    client.create_model_version("colours", str(tmp_path / "moved away"))
+    done = predicted(Path("models:/colours/2"), *words)
+    assert done.returncode == 2
+    assert "its files are not where it looks for them; job=check says where" in done.stderr

@@ -24,7 +24,7 @@ def test_of_a_long_table_the_first_lines_are_shown(tmp_path: Path):
     table.write_text("\n".join(f"line {n}" for n in range(500)))
     text = of_experiment("The verdict.", [table], [Path("report/curves.png")], ["A note."], ["python"])
     assert text.startswith("The verdict.\n\nline 0\n")
-    assert f"line {MOST_LINES - 1}\n\n... and {500 - MOST_LINES} lines more" in text
+    assert f"line {MOST_LINES - 1}\n\n... and {500 - MOST_LINES} lines more, in ranking.md among the artifacts" in text
     assert "line 499" not in text
     assert text.index("A note.") < text.index("```") < text.index("![curves](/get-artifact?path=report/curves.png&")
 
