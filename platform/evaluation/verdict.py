@@ -79,10 +79,10 @@ def fewer_crops(by_views: dict[int, Scores], models: int) -> str:
     most, lowest = max(errors), min(errors, key=lambda views: (errors[views], views))
     if not errors[lowest] < errors[most]:
         return ""
-    whose = "the ensemble's" if models > 1 else "the"
+    whose, crops = "the ensemble's" if models > 1 else "the", f"{lowest} crop{'s' * (lowest > 1)}"
     return (
-        f"With {lowest} crop{'s' * (lowest > 1)} {whose} top-1 error is lower (not tested): {100 * errors[lowest]:.2f}% "
-        f"instead of {100 * errors[most]:.2f}%, with {lowest * models:,} forward passes an image instead of {most * models:,}."
+        f"With {crops} {whose} top-1 error is lower (not tested): {100 * errors[lowest]:.2f}% instead of "
+        f"{100 * errors[most]:.2f}%, with {lowest * models:,} forward passes an image instead of {most * models:,}."
     )
 
 

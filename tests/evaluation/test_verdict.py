@@ -57,8 +57,8 @@ def test_a_single_model_and_no_image():
 
 def test_fewer_crops_are_named_where_they_do_better():
     assert fewer_crops({1: Scores(50, 48), 10: Scores(50, 48), 144: Scores(50, 45)}, models=7) == (
-        "With 1 crop the ensemble's top-1 error is lower (not tested): 4.00% instead of 10.00%, with 7 forward passes an "
-        "image instead of 1,008."
+        "With 1 crop the ensemble's top-1 error is lower (not tested): 4.00% instead of 10.00%, with 7 forward passes "
+        "an image instead of 1,008."
     )
     assert fewer_crops({1: Scores(50, 45), 10: Scores(50, 45)}, models=1) == ""
     assert fewer_crops({1: Scores(0, 0), 10: Scores(0, 0)}, models=1) == ""
