@@ -51,8 +51,9 @@ class SystemSeries:
             known.measured_at = beat.at
             self._count(beat, beat.usage)
         known.beat = beat
-        group = self._group(beat)
-        if beat.usage is None or beat.usage.number == known.told or len(group) < beat.world:
+        if beat.usage is None or beat.usage.number == known.told:
+            return {}
+        if len(group := self._group(beat)) < beat.world:
             return {}
         known.told = beat.usage.number
         return self._of_worker(beat, beat.usage, [worker.beat for worker in group])

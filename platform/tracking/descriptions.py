@@ -15,7 +15,7 @@ from platform.evaluation.verdict import interval_text
 from platform.experiment.goodput import Attempt, Times, table
 from platform.tracking.operations import RUN_ID
 
-MOST_PICTURES = 6
+MOST_PICTURES = 12  # more than a report has; their page is folded until somebody opens it
 MOST_LINES = 40  # of a table
 WIDTH = 90  # characters of a line of code
 PICTURES = (".png", ".svg")  # PNG: light ones; a report's SVG follow the browser, with a background of their own

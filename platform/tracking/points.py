@@ -6,7 +6,7 @@ steps give the same points, however often a run is interrupted. The whole is in 
 
 MOST = 1000  # of a metric of one run, evenly over its steps
 SYSTEM = "system/"  # metrics that stand at seconds instead of steps
-SPACING = 128  # of those: the next stands later by at least this fraction of their time: some hundred a day
+SPACING = 100  # of those: the next stands later by at least this fraction of their time: some hundred a day
 # Metrics that count what should not happen, or what only some runs have: from the first that is not zero on.
 COUNTERS = (
     "data/corrupt_samples",
