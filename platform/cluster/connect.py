@@ -107,12 +107,15 @@ def _have_a_process_started(meanwhile: Callable[[], object]) -> None:
 
 def prepare(cluster: ClusterConfig) -> None:
     """Start the folder and the fork server of a local Ray early, beside the launcher's other work. `connect` uses them,
-    `disconnect` ends them.
+    `disconnect` ends them. Of a cluster it is only asked whether it answers, before anything is written.
 
     Raises:
-        ConfigError: no folder can be made for it.
+        ConfigError: no folder can be made for it, or no cluster answers.
     """
-    if cluster.address is not None or _scratch:
+    if cluster.address is not None:
+        _require_answer(cluster.address)
+        return
+    if _scratch:
         return
     if os.pathsep in str(ROOT):
         raise ConfigError(
@@ -155,10 +158,8 @@ def _start_local(cluster: ClusterConfig) -> None:
 
 
 def _join(cluster: ClusterConfig, address: str) -> None:
+    _require_answer(address)
     try:
-        host, _, port = address.rpartition(":")
-        if host and port.isdigit() and "/" not in host:  # Ray itself would try for minutes
-            socket.create_connection((host, int(port)), timeout=10).close()
         ray.init(
             address=address,
             runtime_env=joined(cluster),
@@ -166,10 +167,29 @@ def _join(cluster: ClusterConfig, address: str) -> None:
             logging_level=logging.ERROR,
         )
     except (OSError, RuntimeError, ValueError) as error:
-        reason = str(error).splitlines()[0]
-        raise ConfigError(
-            f"no Ray cluster answers at cluster.address={address} ({reason}); check the address, or use cluster=local"
-        ) from error
+        raise _no_cluster(address, error) from error
+
+
+def _require_answer(address: str) -> None:
+    """Check that something listens there: Ray itself would try for minutes.
+
+    Raises:
+        ConfigError: nothing does.
+    """
+    host, _, port = address.rpartition(":")
+    if not host or not port.isdigit() or "/" in host:
+        return
+    try:
+        socket.create_connection((host, int(port)), timeout=10).close()
+    except OSError as error:
+        raise _no_cluster(address, error) from error
+
+
+def _no_cluster(address: str, error: Exception) -> ConfigError:
+    reason = str(error).splitlines()[0]
+    return ConfigError(
+        f"no Ray cluster answers at cluster.address={address} ({reason}); check the address, or use cluster=local"
+    )
 
 
 def disconnect() -> None:

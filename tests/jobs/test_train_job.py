@@ -103,6 +103,7 @@ def test_no_cluster_at_the_address_is_one_line(launch):
     status, output = launch("job=train", "name=nowhere", f"cluster.address={address}")
     assert status == 2
     assert f"no Ray cluster answers at cluster.address={address}" in output
+    assert not list((launch.folder / "runs").glob("*/experiment.json"))  # nothing was begun
 
 
 def test_a_store_that_is_gone_is_said_before_ray_starts(launch):
