@@ -8,6 +8,7 @@ import contextlib
 import logging
 import shutil
 import sys
+import textwrap
 import time
 from dataclasses import asdict, replace
 from functools import partial
@@ -268,10 +269,9 @@ class _Sweep:
 
     def _show(self, trials: int, seconds: float) -> None:
         found = self._ranking(self._curves())
-        print()
-        print("\n".join(table.lines(found)))
-        print()
-        print("\n".join([verdict(found), *cautions(found)]))
+        said = [verdict(found), *cautions(found)]
+        lines = [line for each in said for line in textwrap.wrap(each, table.WIDTH)]
+        print("\n".join(["", *lines, "", *table.lines(found)]))
         for trial in self._store.trials:
             if trial.state in (FAILED, DIVERGED):
                 print(f"{trial.name} {trial.state}: {trial.reason}")
@@ -282,7 +282,7 @@ class _Sweep:
         print(f"report    {self._folder.path / 'report' / 'report.html'}")
         say_pages(self._experiment)
         if found.points:
-            count = f"promote.count={min(PROMOTED, len(found.points))}"
+            count = f"promote.count={min(PROMOTED, len(found.contenders))}"
             print(f"promote   python -m platform.launch job=promote promote.sweep={_near(self._folder.path)} {count}")
 
 

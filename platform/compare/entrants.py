@@ -22,7 +22,9 @@ from platform.experiment.folder import ExperimentFolder
 from platform.experiment.recorded import Recorded, recorded_in
 from platform.sweep.best_trial import points_tried, with_best_trial
 from platform.text import printable
+from platform.tracking.parameters import without_effect
 
+NOT_USED = "(not used)"
 SHORT = 12  # characters of a commit
 
 
@@ -204,8 +206,11 @@ def _kept(run: _Run, views: int, member: str | None) -> ImageResults | None:
 
 
 def _settings(run: _Run, configs: list[Config]) -> dict[str, str]:
-    """What makes the run what it is, as text; the names of runs are none of it."""
+    """What makes the run what it is, as text; the names of runs are none of it. Settings that are without effect, such
+    as the area of crops of a method that has none, are all alike."""
     flat = [flatten(identity(asdict(config))) for config in configs]
+    for each in flat:
+        each |= dict.fromkeys(without_effect(each) & each.keys(), NOT_USED)
     keys = dict.fromkeys(key for each in flat for key in each if key != "name")
     settings = {key: _values([each.get(key) for each in flat]) for key in keys}
     commit = run.then.origin.commit[:SHORT] if run.then.origin else "unknown"

@@ -17,15 +17,18 @@ from platform.evaluation.verdict import interval_text
 from platform.sweep.report.labels import shortened
 from platform.sweep.report.table import markdown_text
 
-FIGURES = ["run", "members", "top-1 error", "95% interval", "top-5 error", "95% interval", "ECE", "Brier", "NLL"]
-PAIRS = ["A", "B", "both right", "only A", "only B", "both wrong", "A - B", "95% interval", "p", "Holm"]
+FIGURES = ["", "run", "members", "top-1 error", "95% interval", "top-5 error", "95% interval", "ECE", "Brier", "NLL"]
+PAIRS = ["first", "second", "both right", "only first", "only second", "both wrong", "difference", "95% interval"]
+PAIRS += ["p", "Holm"]
 NOTES = (
-    "95% interval: Wilson's of rates over images, a bootstrap's of differences; differences are points of top-1.",
+    "95% interval: Wilson's of rates over images, a bootstrap's of differences.",
+    "difference: of top-1, first less second, in points.",
     "p: exact McNemar test on the same images; Holm: p corrected for all pairs, under 0.05 it is more than noise.",
     "ECE: 15 bins of equal width; Brier: sum over classes, 0 to 2; NLL: mean negative log-likelihood.",
 )
 SETTINGS_SHOWN = 15  # on a terminal
 LEAST_WIDTH = 12  # of a value
+LETTERS = 26
 
 
 def lines(found: Comparison) -> list[str]:
@@ -33,7 +36,7 @@ def lines(found: Comparison) -> list[str]:
     text = io.StringIO()
     console = Console(file=text, width=WIDTH, color_system=None, highlight=False, markup=False)
     console.print(f"{found.verdict}\n")
-    console.print(terminal(title(found), FIGURES, _figures(found), text_columns=[0]))
+    console.print(terminal(title(found), FIGURES, _figures(found), text_columns=[1]))
     console.print(terminal("Pairs: numbers of images, and the difference", PAIRS, _pairs(found), text_columns=[0, 1]))
     shown = found.settings[:SETTINGS_SHOWN]
     if shown:
@@ -41,7 +44,8 @@ def lines(found: Comparison) -> list[str]:
         width = max(LEAST_WIDTH, room // len(found.labels) - 2)
         cells = [[key, *(shortened(value, width) for value in values)] for key, values in shown]
         columns = list(range(len(found.labels) + 1))
-        console.print(terminal("Settings that differ", ["", *found.labels], cells, text_columns=columns))
+        heads = ["", *(shortened(f"{_letter(place)} {label}", width) for place, label in enumerate(found.labels))]
+        console.print(terminal("Settings that differ", heads, cells, text_columns=columns))
     notes = [f"{changed_text(found)}", *_cautions(found), *NOTES]
     if len(found.settings) > len(shown):
         notes.insert(0, f"{len(found.settings) - len(shown)} more settings differ: see compare.md.")
@@ -53,7 +57,7 @@ def lines(found: Comparison) -> list[str]:
 def markdown_page(found: Comparison) -> str:
     """All of it as Markdown."""
     parts = [f"**{markdown_text(found.verdict)}**", title(found)]
-    parts += [markdown([FIGURES, *_escaped(_figures(found))], text_columns=[0])]
+    parts += [markdown([FIGURES, *_escaped(_figures(found))], text_columns=[0, 1])]
     parts += [markdown([PAIRS, *_escaped(_pairs(found))], text_columns=[0, 1])]
     if found.settings:
         heads = ["setting", *map(markdown_text, found.labels)]
@@ -105,6 +109,7 @@ def _class(number: int, classes: Sequence[str]) -> str:
 def _figures(found: Comparison) -> list[list[str]]:
     return [
         [
+            _letter(place),
             side.entrant.label,
             str(side.entrant.members),
             f"{100 * side.figures.error:.2f}%",
@@ -115,12 +120,17 @@ def _figures(found: Comparison) -> list[list[str]]:
             f"{side.figures.brier:.3f}",
             f"{side.figures.nll:.3f}",
         ]
-        for side in found.sides
+        for place, side in enumerate(found.sides)
     ]
 
 
+def _letter(place: int) -> str:
+    """What a run is called in the tables: A for the best."""
+    return chr(ord("A") + place) if place < LETTERS else str(place + 1)
+
+
 def _pairs(found: Comparison) -> list[list[str]]:
-    return [[found.labels[one], found.labels[other], *_counts(each)] for (one, other), each in found.pairs.items()]
+    return [[_letter(one), _letter(other), *_counts(each)] for (one, other), each in found.pairs.items()]
 
 
 def _counts(each: Paired) -> list[str]:

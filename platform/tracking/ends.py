@@ -56,9 +56,12 @@ class Ends:
         self._upload_probabilities(run, member.probabilities_of(self._split))
 
     def model_of_trial(self, name: str, scores: EnsembleScores) -> None:
-        """Of the trial that stands for its sweep."""
-        self._models.member(name, report.final_metrics(scores, name, self._split))
-        self._models.ensemble([name], {})  # the sweep has metrics of its own
+        """Of the trial that stands for its sweep, whose run has its final scores, too."""
+        metrics = report.final_metrics(scores, name, self._split)
+        assert self._record.parent_run
+        self._tracker.summary(self._record.parent_run, metrics)
+        self._models.member(name, metrics)
+        self._models.ensemble([name], {})
 
     def spent(self, name: str, scores: EnsembleScores | None = None, said: str = "") -> None:
         """How a member's or trial's wall time was spent, where and on what, and why each of its attempts ended.

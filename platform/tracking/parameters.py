@@ -117,11 +117,19 @@ def _dropped(config: Config) -> set[str]:
     return {*NOT_OF_THE_RESULT, *CHANGING} | of_other_jobs | of_cluster | caches | packing
 
 
+def without_effect(flat: Parameters) -> set[str]:
+    """The keys that others make unused, such as the area of crops of a method that has none."""
+    return {
+        f"{setting.partition('.')[0]}.{key}"
+        for (setting, value), unused in UNUSED.items()
+        if setting in flat and flat[setting] == value
+        for key in unused
+    }
+
+
 def _in_use(flat: Parameters, dropped: set[str]) -> Parameters:
     """Without sections and keys in `dropped`, what is without effect, and what has no value."""
-    for (setting, value), unused in UNUSED.items():
-        if setting in flat and flat[setting] == value:
-            dropped = dropped | {f"{setting.partition('.')[0]}.{key}" for key in unused}
+    dropped = dropped | without_effect(flat)
     kept = {
         key: value
         for key, value in flat.items()

@@ -280,10 +280,11 @@ class Runs:
             self._ends.model_of_trial(name, scores)
 
     def close_sweep(self, status: str, figures: dict[str, float], files: list[Path], verdict: str) -> None:
-        """End the parent run of a sweep whose trials have ended, with its figures and the files of its report."""
-        parent = self._parent()
+        """End the parent run of a sweep whose trials have ended, with its figures and the files of its report. Its
+        table begins with the verdict."""
+        parent, has_table = self._parent(), any(file.name == "ranking.md" for file in files)
         self._tracker.summary(parent, figures)
-        self._ends.whole(parent, None, files, verdict)
+        self._ends.whole(parent, None, files, "" if has_table else verdict)
         self._tracker.finish(parent, status)
         self._record.whole = True
         self._folder.write(self._record)

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from platform.config.sections import SINGLE, Config, DataConfig, Experiment
+from platform.config.sections import SINGLE, Config, DataConfig, Experiment, SamplingConfig
 from platform.data.index import Index
 from platform.evaluation.kept import kept_scores
 from platform.evaluation.statistics.paired import mcnemar
@@ -72,7 +72,7 @@ def test_two_runs_side_by_side(runs: Runs):
     assert "reading" not in output  # of what the runs kept
     assert output.startswith("fast is better than slow by 10.08 points of top-1 with 10 crops (95% CI ")
     assert "120 validation images, 1 corrupt left out, 10 crops of each" in output
-    row = next(line.split() for line in output.splitlines() if line.split()[:2] == ["fast", "slow"])
+    row = next(line.split() for line in output.splitlines() if line.split()[:2] == ["A", "B"])
     assert row[2:7] == ["96", "15", "3", "5", "+10.08"]
     assert row[-2:] == [f"{mcnemar(15, 3):.3f}"] * 2
     settings = output[output.index("Settings that differ") :].splitlines()
@@ -104,7 +104,7 @@ def test_an_ensemble_its_member_and_a_third_are_corrected_together(runs: Runs, t
     assert "Better beyond noise than other (p = 0.001). Not distinguishable from three/c (p = 0.062)." in " ".join(
         output.split()
     )
-    row = next(line.split() for line in output.splitlines() if line.split()[:2] == ["three", "other"])
+    row = next(line.split() for line in output.splitlines() if line.split()[:2] == ["A", "C"])
     assert float(row[-1]) == pytest.approx(3 * mcnemar(12, 0), abs=6e-4)
     assert "order_seed" in output  # 0, 1, 2 against 2
     assert {file.name for file in (tmp_path / "here").iterdir()} == {"compare.md", "changed.csv"}
@@ -269,3 +269,13 @@ def test_runs_are_compared_on_the_test_images_where_all_have_been_evaluated_on_t
     assert "two is better than one by 10.00 points" in output
     assert "120 test images, 10 crops of each" in output
     assert (runs.folder / "compare-test-one-two" / "compare.md").exists()
+
+
+def test_settings_without_effect_do_not_differ(runs: Runs):
+    """The area is of crops of random size, which neither method has."""
+    for name, method, area in (("one", "centre_square", [0.08, 1.0]), ("two", "random_square", [0.5, 1.0])):
+        runs.add(name, {SINGLE: range(9)}, sampling=SamplingConfig(name, method=method, area=area))
+    status, output = runs.compare("one", "two")
+    assert status == 0, output
+    assert "sampling.method" in output
+    assert "sampling.area" not in output
