@@ -26,6 +26,7 @@ from platform.serving.bodies import Refusal, image_in, read_body
 log = logging.getLogger("platform")
 PAGE = Path(__file__).with_name("page.html")
 TOP_K = 5
+PARAMETERS = ("top_k", "views")  # of a request
 LONGEST_RETRY_S = 60
 HEADERS = {
     "Cache-Control": "no-store",
@@ -139,6 +140,8 @@ class Service:
 
     async def _predict(self, request: Request) -> Response:
         """Classes of the image in the body."""
+        if unknown := sorted({*request.query_params} - {*PARAMETERS}):
+            raise Refusal(400, f"{unknown[0][:20]!r} is not known here; there are {' and '.join(PARAMETERS)}")
         top_k, views = self._top_k(request), self._views(request)
         if self._waiting >= self._settings.max_waiting:
             again_s = math.ceil(self._waiting * self._seconds_per_image)

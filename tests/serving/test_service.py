@@ -134,6 +134,7 @@ def test_those_that_were_refused_or_failed_do_not_count_as_waiting(ask: Run, loo
         (request(bytes(MOST + 1)), 413, "the body has 100,001 bytes or more, at most 100,000 are taken"),
         (request(bytes(MOST + 1), length=False), 413, "at most 100,000 are taken"),
         (request(picture("red"), query="top_k=4"), 400, "top_k is '4'; give 1 to 3"),
+        (request(picture("red"), query="topk=1"), 400, "'topk' is not known here; there are top_k and views"),
         (request(picture("red"), query="top_k=x"), 400, "top_k is 'x'; give 1 to 3"),
         (request(picture("red"), query="views=7"), 400, "views is '7'; give 1 or 10"),
         (request(picture("red"), query="views=144"), 400, "views is '144'; give 1 or 10"),
