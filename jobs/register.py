@@ -13,7 +13,7 @@ from platform.experiment.folder import ExperimentFolder
 from platform.experiment.recorded import recorded_in
 from platform.overrides import is_of_section
 from platform.redaction import redacted
-from platform.sweep.best_trial import points_tried, with_best_trial
+from platform.sweep.best_trial import trials_tried, with_best_trial
 from platform.tracking.candidates import candidate
 from platform.tracking.sqlite_store import require_there
 
@@ -65,7 +65,7 @@ def registered(config: Config, place: str) -> list[str]:
     """
     output_dir = Path(config.output_dir)
     place = with_best_trial(place, output_dir)
-    found = candidate(recorded_in(place, output_dir), points_tried(place, output_dir))
+    found = candidate(recorded_in(place, output_dir), trials_tried(place, output_dir))
     require_there(config.tracking, f"the run to register is {place}")
     from platform.tracking.mlflow_registry import register  # MLflow takes seconds to import
 

@@ -20,7 +20,7 @@ from platform.evaluation.kept import digest_of, scored
 from platform.evaluation.seal import is_complete
 from platform.experiment.folder import ExperimentFolder
 from platform.experiment.recorded import Recorded, recorded_in
-from platform.sweep.best_trial import points_tried, with_best_trial
+from platform.sweep.best_trial import trials_tried, with_best_trial
 from platform.text import printable
 from platform.tracking.parameters import without_effect
 
@@ -40,7 +40,7 @@ class Entrant:
     unfinished: list[str]  # members that are not in it
     config: Config  # of the first member
     split: str = "val"
-    tried: int = 1  # points of the sweep that it was chosen from, or could have been
+    tried: int = 1  # trials of the sweep that it was chosen from, or could have been
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ class _Run:
     split: str
     kept_in: Path  # what the run itself kept of each image
     kept: ImageResults | None  # what it is; None: nothing
-    tried: int  # points of its sweep
+    tried: int  # trials of its sweep
 
     @property
     def is_member(self) -> bool:
@@ -140,7 +140,7 @@ def _run(place: str, output_dir: Path, split: str) -> _Run | _Lacking:
     if not finished:
         return _Lacking(label, reason(then, folder, split))
     unfinished = [name for name in names if name not in finished]
-    return _Run(label, then, folder, finished, unfinished, split, kept_in, kept, points_tried(place, output_dir))
+    return _Run(label, then, folder, finished, unfinished, split, kept_in, kept, trials_tried(place, output_dir))
 
 
 def _is_evaluated(folder: ExperimentFolder, name: str, split: str) -> bool:

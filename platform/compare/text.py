@@ -147,7 +147,7 @@ def _cautions(found: Comparison) -> list[str]:
         for each in runs
         if each.unfinished
     ]
-    chosen = [f"{each.label} (of {each.tried} points)" for each in runs if each.tried > 1 and each.split == "val"]
+    chosen = [f"{each.label} (of {each.tried} trials)" for each in runs if each.tried > 1 and each.split == "val"]
     if chosen:
         said.append(
             f"Of sweeps: {', '.join(chosen)}. What was chosen among several by these images looks better than it is."

@@ -9,7 +9,7 @@ from platform.config.checks import ConfigError
 from platform.experiment.folder import ExperimentFolder
 from platform.sweep.report.outcome import Curves, Ranked
 from platform.sweep.report.ranking import outcomes
-from platform.sweep.trial_store import FILE, TrialStore, name_of
+from platform.sweep.trial_store import FILE, FINISHED, STOPPED, TrialStore, name_of
 from platform.training import learning_curve
 
 
@@ -59,8 +59,12 @@ def with_best_trial(place: str, output_dir: Path) -> str:
     return f"{place.rstrip('/')}/{best}"
 
 
-def points_tried(place: str, output_dir: Path) -> int:
-    """Among how many points a trial was, or could have been, chosen; 1 for what is none of a sweep.
+def trials_tried(place: str, output_dir: Path) -> int:
+    """Among how many trials one was, or could have been, chosen by the validation images; 1 for what is none of a
+    sweep.
+
+    Seeds count, as the best point's best seed is chosen by the same images, and so do trials that a scheduler stopped
+    by their scores. Those that failed or diverged had nothing to be chosen by.
 
     Args:
         place: runs/SWEEP/TRIAL, or another run.
@@ -68,4 +72,5 @@ def points_tried(place: str, output_dir: Path) -> int:
     """
     path = Path(place).expanduser()
     sweep = sweep_at(str(path.parent), output_dir) if path.name else None
-    return max(1, TrialStore.read(sweep.path).points) if sweep else 1
+    trials = TrialStore.read(sweep.path).trials if sweep else []
+    return max(1, sum(trial.state in (FINISHED, STOPPED) for trial in trials))

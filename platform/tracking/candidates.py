@@ -31,7 +31,7 @@ class Candidate:
     validation: str  # which images these are, with their digest; empty: not known
     data: str  # the same of all splits
     commit: str
-    tried: int = 1  # among how many it was chosen by these images: the points of its sweep
+    tried: int = 1  # among how many it was chosen by these images: the trials of its sweep
 
 
 def candidate(then: Recorded, tried: int = 1) -> Candidate:

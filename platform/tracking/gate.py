@@ -67,7 +67,7 @@ def decide(newcomer: Contender, champion: Contender | None, earlier: Sequence[fl
 
 def _correction(earlier: int, tried: int) -> str:
     others = f"{earlier} other version{'s' * (earlier > 1)} compared with the same champion"
-    reasons = [f"the {tried} points of the sweep that it is the best of"] if tried > 1 else []
+    reasons = [f"the {tried} trials of the sweep that it is the best of"] if tried > 1 else []
     reasons += [others] if earlier else []
     return f"; p is corrected (Holm) for {' and '.join(reasons)}" if reasons else ""
 

@@ -47,7 +47,7 @@ def description(found: Candidate, said: Decision, members: Mapping[str, str]) ->
         crops = f"{images.views} crop{'s' * (images.views > 1)}"
         lines.append(f"Top-1 error {error:.2f}% (95% CI {interval}) with {crops} of {count:,} validation images.")
     if found.tried > 1:
-        lines.append(f"Chosen among {found.tried} points of a sweep by these images: on others expect a little less.")
+        lines.append(f"Chosen among {found.tried} trials of a sweep by these images: on others expect a little less.")
     lines.append(f"Of {found.label}, MLflow run {found.run}, commit {found.commit or 'unknown'}; data {found.data}.")
     if members:
         lines.append(f"Members: {', '.join(f'{name} {address}' for name, address in members.items())}.")

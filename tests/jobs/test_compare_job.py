@@ -228,7 +228,7 @@ def test_a_sweep_is_its_best_trial_and_a_stopped_trial_does_not_compare(runs: Ru
     assert said == "sweep is a sweep: its best trial p001-s0 stands for it"
     assert verdict.startswith("sweep/p001-s0 is better than slow/b by 12.61 points")
     assert "reading" not in output  # of what the trial has kept
-    assert "Of sweeps: sweep/p001-s0 (of 3 points). What was chosen among several" in output
+    assert "Of sweeps: sweep/p001-s0 (of 3 trials). What was chosen among several" in output
     shutil.rmtree(place / "members" / "p001-s0" / "probabilities")
     assert runs.compare("slow/b", "sweep") == (0, output)
 

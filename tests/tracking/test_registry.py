@@ -179,7 +179,7 @@ def test_a_sweep_is_registered_by_its_best_trial_which_must_be_better_than_by_lu
     version = registry.versions("sweeps")["1"]
     assert version.tags["experiment"] == "swept/p001-s0"
     assert registry.client.get_run(version.tags["run"]).info.run_name == "p001-s0"
-    assert "Chosen among 3 points of a sweep by these images" in (version.description or "")
+    assert "Chosen among 3 trials of a sweep by these images" in (version.description or "")
     assert "swept/p001-s0 is sweeps version 1 already" in registry.register("sweeps", f"{sweep}/p001-s0")
 
     better = registry.add("better", {SINGLE: range(11)})
@@ -187,7 +187,7 @@ def test_a_sweep_is_registered_by_its_best_trial_which_must_be_better_than_by_lu
     best = swept(registry, "bestof", {"p000-s0": range(5), "p001-s0": range(60), "p002-s0": range(50)})
     output = registry.register("sweeps", best)
     assert "exact McNemar p = 0.031, corrected p = 0.094)" in output
-    assert "p is corrected (Holm) for the 3 points of the sweep that it is the best of" in output
+    assert "p is corrected (Holm) for the 3 trials of the sweep that it is the best of" in output
     assert registry.aliases("sweeps") == {"champion": "2", "challenger": "3"}
     assert registry.versions("sweeps")["3"].tags["gate.p"] == "0.09375"
     with pytest.raises(ConfigError, match="lucky/p000-s0 has no model in MLflow"):
