@@ -16,8 +16,11 @@ from platform.checkout import ROOT
 from platform.config.checks import ConfigError
 from platform.config.jobs import PromoteConfig
 from platform.config.sections import Config, Experiment
+from platform.experiment.folder import ExperimentFolder, Record
 from platform.sweep.promote.greedy import selecting_half
 from platform.sweep.trial_store import FAILED, FINISHED, STOPPED, Trial
+from platform.tracking.journal import Journal
+from platform.tracking.lineage import PROMOTED
 from tests.composing import Remembering, composing
 from tests.jobs.conftest import Runner
 from tests.sweep.handmade import COMMIT, store, trained, trial, write_curve, write_probabilities
@@ -70,6 +73,19 @@ def run(folder: Path | str | None, experiments: Path, **settings: object) -> tup
     config = Config(output_dir=str(experiments.parent.parent / "runs"), promote=chosen)
     status = promote.run(Experiment(config, {"model": config}, composer=Remembering()))
     return status, (experiments / "won.yaml").read_text()
+
+
+@pytest.mark.slow
+def test_the_file_names_the_run_of_the_sweep_so_that_the_two_find_each_other(sweep: Path, experiments: Path):
+    folder, run_id = ExperimentFolder(sweep), "0123456789abcdef" * 2
+    _, text = run(sweep, experiments)
+    assert (found := PROMOTED.search(text))
+    assert (found["commit"], found["run"]) == (f"commit {COMMIT}", None)
+    folder.write(Record({}, {}, parent_run="key"))
+    Journal(folder.tracking).delivered(0, {"key": {"id": run_id, "experiment": "1"}})
+    _, text = run(sweep, experiments, replace=True)
+    assert (found := PROMOTED.search(text))
+    assert (found["sweep"], found["commit"], found["run"]) == (str(sweep), f"commit {COMMIT}", run_id)
 
 
 @pytest.mark.slow
