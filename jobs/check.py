@@ -12,7 +12,7 @@ from platform.experiment.folder import ExperimentFolder
 from platform.experiment.plan import lines, plan
 from platform.redaction import redacted
 from platform.sweep.plan import lines as sweep_lines
-from platform.sweep.plan import plan_sweep
+from platform.sweep.plan import plan_sweep, sweep_identity
 from platform.tracking.accounts import require_account
 from platform.tracking.links import server_of
 from platform.tracking.sqlite_store import require_usable
@@ -71,7 +71,7 @@ def _so_far(experiment: Experiment) -> list[str]:
         return []
     if experiment.config.fresh:
         return [f"fresh=true moves what is in {folder.path} aside"]
-    folder.require_same(experiment)
+    folder.require_same(experiment, sweep_identity(experiment.config.sweep))
     if holder := folder.holder():
         return [f"it is being run by {holder}"]
     if experiment.config.sweep.space:

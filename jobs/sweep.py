@@ -33,7 +33,7 @@ from platform.lanes.attempts import Attempts
 from platform.lanes.console import Console
 from platform.signals import INTERRUPTED, Interrupted, signals
 from platform.sweep.best_trial import best_seed
-from platform.sweep.plan import SweepPlan, plan_sweep
+from platform.sweep.plan import SweepPlan, plan_sweep, sweep_identity
 from platform.sweep.report import artifacts, ranking, table
 from platform.sweep.report.outcome import Curves, Ranked
 from platform.sweep.report.right_images import RightImages, right_images
@@ -49,7 +49,6 @@ from platform.tune.results import Results
 
 log = logging.getLogger("platform")
 PROMOTED = 7  # as many networks as the paper's ensemble has
-IDENTITY = ("space", "search", "objectives", "scheduler", "grace_epochs", "reduction", "mutate", "seed")
 
 
 def run(experiment: Experiment) -> int:
@@ -73,11 +72,10 @@ def run(experiment: Experiment) -> int:
             prepare(config.cluster)
             if config.fresh:
                 end_runs_of_before(experiment, folder)
-            identity = {"sweep": {key: asdict(config.sweep)[key] for key in IDENTITY}}
             data = prepare_data(config)
             if not planned.base.packed:  # as in jobs/train.py
                 planned = plan_sweep(experiment)
-            record = folder.open(experiment, data, identity)
+            record = folder.open(experiment, data, sweep_identity(config.sweep))
             status = _Sweep(planned, folder, record, data).run()
     except Interrupted as interrupted:
         again = "the same command without fresh=true" if config.fresh else "the same command"

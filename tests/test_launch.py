@@ -13,6 +13,7 @@ from platform.checkout import ROOT
 from platform.config.sections import DataConfig
 from platform.data.index import read_index
 from platform.experiment.folder import ExperimentFolder
+from platform.sweep.plan import sweep_identity
 from tests.composing import experiment_of
 from tests.launching import launched
 
@@ -152,6 +153,20 @@ def test_check_says_what_is_there_and_what_does_not_answer(tmp_path: Path, digit
         "start anew\n"
     )
     assert "moves what is in" in launched("+experiment=googlenet", *words, "optim.lr=0.5", "fresh=true").stdout
+
+
+def test_check_refuses_another_sweep_than_the_one_that_was_begun(tmp_path: Path, digits_data: DataConfig):
+    words = ["+experiment=googlenet", f"data.shards={digits_data.shards}", f"output_dir={tmp_path}", "name=swept"]
+    space = "+sweep.space={optim.lr:[0.01,0.02]}"
+    experiment, _ = experiment_of(*words, "job=sweep", space)
+    index, identity = read_index(digits_data.shards), sweep_identity(experiment.config.sweep)
+    ExperimentFolder(experiment.folder).open(experiment, index, identity)
+    same = launched(*words, "job=check", space)
+    assert "it was begun before: the same command goes on" in same.stdout, same.stderr
+    for others in ([space.replace("0.02", "0.03")], []):
+        refused = launched(*words, "job=check", *others)
+        assert refused.returncode == 2
+        assert "swept was run with another config (sweep" in refused.stderr
 
 
 @pytest.mark.slow

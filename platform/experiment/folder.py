@@ -257,8 +257,12 @@ class ExperimentFolder:
         old.copies = old.copies or new.copies
         return old
 
-    def require_same(self, experiment: Experiment) -> None:
+    def require_same(self, experiment: Experiment, more: dict[str, Any] | None = None) -> None:
         """Refuse an experiment that is not the one of this folder, as far as that is known without its data.
+
+        Args:
+            experiment: its config and members.
+            more: further parts of its identity, as of `open`; None: not asked about.
 
         Raises:
             ConfigError: it was run with another config; the message has the differences.
@@ -266,6 +270,8 @@ class ExperimentFolder:
         old = self.record()
         members = _member_identities(experiment)
         others = {key: value for key, value in old.identity.items() if key not in old.configs}
+        if more is not None:
+            others = {key: value for key, value in others.items() if key == "data"} | more
         self._require_same(old, Record(members | others, members), experiment.config.job)
 
     def _require_same(self, old: Record, new: Record, job: str) -> None:

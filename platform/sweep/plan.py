@@ -3,7 +3,8 @@
 In: an experiment with `sweep.space`. Out: its parameters, how many points and trials, how many trials side by side.
 """
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 from platform.cluster.resources import cpus_here
 from platform.config.checks import require
@@ -12,6 +13,8 @@ from platform.config.sections import Config, Experiment
 from platform.experiment.plan import Plan, open_data, plan
 from platform.sweep.checks import PointChecks, check_keys, check_scheduler, refuse_without_effect
 from platform.sweep.space import Parameter, grid_size, parameters
+
+IDENTITY = ("space", "search", "objectives", "scheduler", "grace_epochs", "reduction", "mutate", "seed")
 
 
 @dataclass(frozen=True)
@@ -23,6 +26,11 @@ class SweepPlan:
     points: int
     trials: int
     side_by_side: int | None  # None: the cluster's size is not known yet
+
+
+def sweep_identity(sweep: SweepConfig) -> dict[str, Any]:
+    """What makes a sweep the one that it is, beside its experiment and data; empty: there is no sweep."""
+    return {"sweep": {key: asdict(sweep)[key] for key in IDENTITY}} if sweep.space else {}
 
 
 def plan_sweep(experiment: Experiment) -> SweepPlan:
