@@ -196,7 +196,6 @@ def run_members(planned: Plan, folder: ExperimentFolder, record: Record, names: 
             except Interrupted:
                 console.say("saving ...")
                 follower.save(config.checkpoint.grace_s)
-                console.stopped()
                 raise
         attempts.close("its workers ended")
     except BaseException as error:

@@ -1,5 +1,6 @@
 """What is printed, on a terminal and where there is none."""
 
+import contextlib
 import time
 
 import pytest
@@ -8,6 +9,7 @@ from platform.config.sections import Config, Experiment
 from platform.console import Counter, duration
 from platform.experiment.plan import MemberPlan, Plan
 from platform.lanes.console import Console
+from platform.signals import Interrupted
 from platform.text import as_on_terminal
 
 
@@ -51,17 +53,29 @@ def last_bars(output: str, count: int) -> list[str]:
 
 
 def test_bars_say_what_was_stopped_and_how_good_the_finished_are(terminal: None, capsys: pytest.CaptureFixture[str]):
-    with Console(plan_of("one", "two", "three"), ["one", "two", "three"], 1, plain=False) as console:
+    names = ["one", "two", "three"]
+    with contextlib.suppress(Interrupted), Console(plan_of(*names), names, 1, plain=False) as console:
         console.metrics("one", 10, TRAINED)
         console.metrics("two", 40, TRAINED)
         console.state("two", "finished")
-        console.stopped()
+        raise Interrupted("stopped by SIGINT")
     one, two, three, whole = last_bars(capsys.readouterr().out, 4)
     assert one.endswith("25% stopped at epoch 1.0")
     assert two.endswith("100% finished  val top-1 50.00%")
     assert three.endswith("0% waiting")
     assert whole.startswith("all ")
     assert "images/s" not in whole  # nothing is trained now
+
+
+def test_a_sweeps_bars_say_what_was_stopped(terminal: None, capsys: pytest.CaptureFixture[str]):
+    trial = plan_of("p000-s0").members[0]
+    with contextlib.suppress(Interrupted), Console(plan_of(), [], 1, expected=3, plain=False) as console:
+        console.add(trial)
+        console.metrics("p000-s0", 10, TRAINED)
+        raise Interrupted("stopped by SIGINT")
+    whole, one = last_bars(capsys.readouterr().out, 2)
+    assert one.endswith("25% stopped at epoch 1.0")
+    assert whole.endswith("0 of 3 trials")  # and no time left
 
 
 def test_a_single_member_has_one_bar(terminal: None, capsys: pytest.CaptureFixture[str]):

@@ -76,7 +76,9 @@ class Console:
             self._bars.start()
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind:
+            self._say_stopped()
         self._bars.stop()
 
     def say(self, text: str) -> None:
@@ -136,7 +138,7 @@ class Console:
             member.done = member.steps
         self._show(name, now=True)
 
-    def stopped(self) -> None:
+    def _say_stopped(self) -> None:
         """Have the bars say that nothing runs any more: what was interrupted would look as if it went on."""
         self._is_over = True
         for name, member in self._members.items() if not self._plain else []:
