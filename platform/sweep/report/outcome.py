@@ -11,6 +11,7 @@ from statistics import fmean, stdev
 from platform.evaluation.statistics.intervals import Interval
 from platform.evaluation.statistics.paired import PairedMeans
 from platform.sweep.report.labels import point_name
+from platform.sweep.report.significance import LEVEL
 from platform.sweep.trial_store import FINISHED, Point, Trial
 from platform.text import printable
 from platform.training.learning_curve import EvaluationPoint
@@ -37,7 +38,7 @@ class Ranked:
     interval: Interval | None = None  # of the mean, over images; None: not computed
     images_above: PairedMeans | None = None  # the point above less this one, on the same images; None: not known
     images_best: PairedMeans | None = None  # the first less this one
-    contender: bool = False  # not distinguishable from the first, or the first itself
+    contender: bool = False  # not worse than the first beyond noise, or the first itself
     front: bool = False  # no other point is as good in both objectives and better in one
 
     @property
@@ -56,6 +57,12 @@ class Ranked:
     def sd(self) -> float | None:
         """The sample standard deviation of its scores (n - 1); None for one seed."""
         return stdev(self.scores) if self.n > 1 else None
+
+    @property
+    def differs(self) -> bool:
+        """Whether every test that there is, between seeds or over images, tells it apart from the first."""
+        ps = [p for p in (self.p_best, self.images_best and self.images_best.p_holm) if p is not None]
+        return bool(ps) and max(ps) < LEVEL
 
 
 @dataclass(frozen=True)

@@ -48,7 +48,7 @@ def draw_ranking(ranking: Ranking, path: Path) -> None:
     axes.set_xlabel(_score_axis(ranking))
     axes.grid(axis="x", alpha=0.3)
     shown = f"the best {len(points)} of {len(ranking.points)} points" if len(ranking.points) > len(points) else ""
-    known = "blue: not distinguishable from the best" if ranking.is_tested else "one seed a point: noise unknown"
+    known = "blue: not worse than the best beyond noise" if ranking.is_tested else "one seed a point: noise unknown"
     axes.set_title("; ".join(part for part in (shown, known) if part), fontsize="medium")
     _save(figure, path)
 

@@ -13,7 +13,7 @@ from platform.evaluation.statistics.paired import holm
 from platform.sweep.report.outcome import Curves, Ranked, Unranked, of_point
 from platform.sweep.report.over_images import compared_on_images, expected
 from platform.sweep.report.right_images import RightImages
-from platform.sweep.report.significance import LEVEL, Noise
+from platform.sweep.report.significance import Noise
 from platform.sweep.trial_store import DIVERGED, FAILED, FINISHED, STOPPED, WAITING, TrialStore
 
 DIGITS = 12  # decimals of a mean; means that differ only beyond them are equal but for rounding
@@ -60,7 +60,7 @@ class Ranking:
 
     @property
     def contenders(self) -> list[Ranked]:
-        """The best point and those not distinguishable from it, by seeds or by images; all points if neither is
+        """The best point and those not worse beyond noise, between seeds or over images; all points if neither is
         known."""
         return [point for point in self.points if point.contender]
 
@@ -152,14 +152,13 @@ def _compared(points: list[Ranked], noise: Noise, two_objectives: bool) -> list[
     compared = []
     for place, point in enumerate(points):
         tied = place > 0 and round(points[place - 1].mean, DIGITS) == round(point.mean, DIGITS)
+        tested = replace(point, p_above=above[place], p_above_holm=above_holm[place], p_best=best[place])
         compared.append(
             replace(
-                point,
+                tested,
                 rank=compared[-1].rank if tied else place + 1,
-                p_above=above[place],
-                p_above_holm=above_holm[place],
-                p_best=best[place],
-                contender=_is_contender(best[place], point),
+                # One seed may be higher than the first: tests are two-sided, and it is no worse for differing.
+                contender=not tested.differs or tested.mean > points[0].mean,
                 front=two_objectives and not any(_dominates(other, point) for other in points),
             )
         )
@@ -170,13 +169,6 @@ def _corrected(ps: Sequence[float | None]) -> list[float | None]:
     """Corrected together (Holm), those that are known."""
     known = iter(holm([p for p in ps if p is not None]))
     return [None if p is None else next(known) for p in ps]
-
-
-def _is_contender(p_best: float | None, point: Ranked) -> bool:
-    """Whether it may be as good as the first: a test, between seeds or over images, does not tell them apart, or there
-    is none."""
-    ps = [p for p in (p_best, point.images_best and point.images_best.p_holm) if p is not None]
-    return not ps or max(ps) >= LEVEL
 
 
 def _dominates(one: Ranked, other: Ranked) -> bool:

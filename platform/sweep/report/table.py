@@ -124,7 +124,9 @@ def footnotes(ranking: Ranking) -> list[str]:
     elif ranking.points:
         notes.append("One seed a point: which differences are more than noise between seeds is unknown.")
     if len(ranking.points) > 1 and ranking.is_tested:
-        notes.append(f"{CONTENDER} not distinguishable from the best (Holm's correction for all comparisons with it).")
+        notes.append(
+            f"{CONTENDER} not worse than the best beyond noise (Holm's correction for all comparisons with it)."
+        )
     if len(ranking.points) > 1:
         notes.append("job=compare compare.runs=[SWEEP/TRIAL,SWEEP/TRIAL] compares any two trials image by image.")
     if ranking.front:

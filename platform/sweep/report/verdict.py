@@ -85,7 +85,7 @@ def _luck(ranking: Ranking) -> str:
 
 
 def _contenders(ranking: Ranking) -> str:
-    others = [point for point in ranking.contenders if point is not ranking.best]
+    others = [point for point in ranking.contenders if point is not ranking.best and not point.differs]
     if not others or not ranking.is_tested:
         return ""
     count = len(ranking.points) - 1

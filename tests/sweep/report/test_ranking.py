@@ -285,6 +285,18 @@ def test_finalists_were_chosen_by_their_first_seed():
     assert "Higher with one seed, which may be luck: p001 93.00%" in verdict(lucky)
 
 
+def test_a_seed_that_is_higher_beyond_noise_is_a_contender():
+    """Tests are two-sided: it differs from the best of several seeds by being better."""
+    ranking = ranked([0.90, 0.91, 0.905], [0.99], [0.80])
+    best, lucky, weak = ranking.points
+    assert (best.point, lucky.point, weak.point) == (0, 1, 2)
+    assert lucky.differs
+    assert weak.differs
+    assert ranking.contenders == [best, lucky]
+    assert "Higher with one seed, which may be luck: p001 99.00%" in verdict(ranking)
+    assert "Not distinguishable" not in verdict(ranking)
+
+
 def test_changes_on_the_way_are_said():
     store, curves = store_of([0.9], [0.8])
     store.trials[0].changes = [[3, "optim.lr", 0.1]]
