@@ -58,9 +58,12 @@ def metrics(ranking: Ranking) -> dict[str, float]:
 
     `best_top1` is of one view, `_low` and `_high` are the ends of its 95% interval over images, `_expected` is what is
     to be expected of it on new images. `best_lead` is over the next point, with its p on the same images (`_p`) and
-    between seeds (`_p_seeds`), both corrected for all comparisons with the best (Holm).
+    between seeds (`_p_seeds`), both corrected for all comparisons with the best (Holm); it has none over a point of
+    one seed if it has several, as that is not ranked by its score.
     """
     best, second = ranking.best, ranking.points[1] if len(ranking.points) > 1 else None
+    if best and second and second.n == 1 < best.n:
+        second = None
     lead = second and second.images_best
     figures = {
         "best_top1": best and best.mean,
@@ -69,7 +72,7 @@ def metrics(ranking: Ranking) -> dict[str, float]:
         "best_top1_expected": ranking.expected,
         "best_sd": best and best.sd,
         "best_seeds": best and best.n,
-        "best_lead": ranking.lead,
+        "best_lead": ranking.lead if second else None,
         "best_lead_p": lead and lead.p_holm,
         "best_lead_p_seeds": second and second.p_best,
         "trials_finished": ranking.tally.finished,

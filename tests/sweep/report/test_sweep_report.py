@@ -155,3 +155,10 @@ def test_metrics():
     one = metrics(rank(*store_of([0.9], [0.8]), ["top1"], 360))
     assert "best_sd" not in one  # not known, which is not 0
     assert not [key for key in one if "lead_p" in key]
+
+
+def test_no_lead_over_a_point_that_is_not_ranked_by_its_score():
+    """One seed that is higher would make it negative, with the p of being worse."""
+    found = metrics(rank(*store_of([0.90, 0.91, 0.905], [0.99]), ["top1"], 360))
+    assert found["best_top1"] == pytest.approx(0.905)
+    assert not [key for key in found if "lead" in key]
