@@ -7,6 +7,7 @@ import codecs
 import io
 import locale
 import os
+import select
 import sys
 from importlib import import_module
 from pathlib import Path
@@ -157,6 +158,8 @@ def _run(composed: DictConfig, overrides: list[str]) -> int:
     except (ConfigError, HydraException, OmegaConfBaseException) as error:
         return _refused(message_of(error))
     except BrokenPipeError:  # here, as Hydra would tell of it
+        if _is_read():
+            raise  # a connection's
         return _unread()
     except CannotGoOn as error:  # of jobs that leave nothing to say more about
         print(f"error: {error}", file=sys.stderr, flush=True)
@@ -227,6 +230,13 @@ def _described(experiment_file: Path) -> list[str]:
     comments = [line[2:] for line in experiment_file.read_text(encoding="utf-8").splitlines() if line.startswith("# ")]
     own = [comment for comment in comments if not comment.startswith("@package")]
     return own[:1] + [comment for comment in own[1:] if comment.startswith("Needs: ")]
+
+
+def _is_read() -> bool:
+    """Whether our output still goes somewhere."""
+    output = select.poll()
+    output.register(sys.stdout.fileno(), 0)  # an error or a hang-up is told unasked
+    return not output.poll(0)
 
 
 def _unread() -> int:

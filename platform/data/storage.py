@@ -259,7 +259,9 @@ class Storage:
         """(file system, the path it knows the file by). Without fsspec's memory of listings: in a folder that was once
         listed it does not find what other processes have written since."""
         with _unknown_of(url):
-            return fsspec.core.url_to_fs(unsealed(url), use_listings_cache=False)
+            files, path = fsspec.core.url_to_fs(unsealed(url))
+        files.invalidate_cache()  # the setting for that is not known to every kind of store
+        return files, path
 
     def _connected(self, url: str, get: Callable[[Any, str], T]) -> T:
         """Call `get` on the connection that fsspec keeps; after a failure the next attempt makes a new one."""

@@ -75,6 +75,7 @@ class MemberFolder:
         self.probabilities = self.probabilities_of("val")
         self.scores, self.images = path / "scores.json", path / "images.npz"  # of a sweep's trial, as an experiment has
         self._series, self._taken = path / "metrics.jsonl", path / "metrics.taken"
+        self._left = path / "reports.jsonl"  # by an earlier version: the end of its series, which nobody has taken
 
     def is_trained(self) -> bool:
         """Whether the training is finished."""
@@ -120,6 +121,7 @@ class MemberFolder:
     def take_reports(self) -> list[tuple[int, dict[str, float], float]]:
         """The metrics of `keep_report` since the last time: (step, metrics, seconds since the epoch). A launcher that
         was killed meanwhile may have taken some of them, too."""
+        self._take_left()
         try:
             start = int(self._taken.read_text())
         except (OSError, ValueError):
@@ -135,6 +137,17 @@ class MemberFolder:
             with contextlib.suppress(OSError):  # a full disk: they are taken again, and no point is logged twice
                 write_atomically(self._taken, f"{start + len(whole)}\n")
         return _parsed(whole.decode(errors="replace"))
+
+    def _take_left(self) -> None:
+        """Make what an earlier version kept apart a part of the series; what comes before it has been taken."""
+        with contextlib.suppress(FileNotFoundError):
+            kept = _parsed(self._left.read_text(errors="replace"))
+            with contextlib.suppress(OSError):  # a full disk: the next launch does it
+                if not self._taken.exists():
+                    write_atomically(self._taken, f"{self._series.stat().st_size if self._series.exists() else 0}\n")
+                for step, metrics, at in kept:
+                    append_line(self._series, json.dumps([step, metrics, at]))
+                self._left.unlink()
 
     def series(self) -> list[tuple[int, dict[str, float], float]]:
         """All that `keep_report` was given, in order: of MLflow's long series this is the whole. Steps that a restart
@@ -287,10 +300,10 @@ class ExperimentFolder:
         try:
             with locked(self.path / ".lock") if self.exists() else contextlib.nullcontext():
                 return ""
-        except Held:
-            return (self.path / ".holder").read_text().strip()
-        except OSError:
-            return ""
+        except (Held, OSError):
+            with contextlib.suppress(OSError):  # it may end, or begin, just now
+                return (self.path / ".holder").read_text().strip()
+        return ""
 
     def exists(self) -> bool:
         """Whether there is a record."""

@@ -26,7 +26,7 @@ FIRST_PAUSE_S, LONGEST_PAUSE_S = 1.0, 30.0  # between attempts while MLflow is a
 STUCK_AFTER = 8  # failures (about two minutes) of one operation while MLflow answers others: it is skipped
 SAID_AFTER_S = 5.0  # without progress in `close`, before the wait is reported
 AWAY_S, STALLED_S = 10.0, 60.0  # without progress in `close`, before it gives up: while MLflow is away, and otherwise
-POLL_S = 0.05  # for progress; no lock, which an interrupted main thread could leave held
+POLL_S = 0.05  # for progress; a Condition that Ctrl-C interrupts could keep its lock
 
 
 class Delivery:

@@ -114,7 +114,7 @@ class Ends:
         self._files(parent, files)
         several = run_tags.kind_of(self._experiment) == run_tags.SWEEP
         again, folder = run_tags.command(self._experiment), _near(self._folder.path)
-        there = {"trained": bool(files), "has_model": (self._folder.path / MODEL).exists()}
+        there = {"trained": self._is_anything_trained(), "has_model": (self._folder.path / MODEL).exists()}
         commands = descriptions.commands_of(again, folder, several=several, **there)
         notes = [f"Member {name} failed: {error}." for name, error in (failed or {}).items()] + self._notes(parent)
         told = [file for file in files if file.name in TABLES]
@@ -122,6 +122,9 @@ class Ends:
         told += [validated] if told and self._split != "val" and validated.exists() else []
         pictures = [file.relative_to(self._folder.path) for file in files if file.suffix in descriptions.PICTURES]
         self._tracker.tag(parent, DESCRIPTION, descriptions.of_experiment(said, told, pictures, notes, commands))
+
+    def _is_anything_trained(self) -> bool:
+        return any(self._folder.member(name).is_trained() for name in self._record.member_runs)
 
     def _files(self, parent: str, files: Sequence[Path]) -> None:
         for file in files:

@@ -118,6 +118,15 @@ def test_reports_that_nobody_heard_are_taken_once_and_a_torn_one_not(tmp_path: P
     assert [step for step, _, _ in member.series()] == [10, 20, 40]
 
 
+def test_what_an_earlier_version_kept_apart_is_the_end_of_the_series(tmp_path: Path):
+    member = MemberFolder(tmp_path)
+    (tmp_path / "metrics.jsonl").write_text('[10, {"train/loss": 0.5}, 1.0]\n')
+    (tmp_path / "reports.jsonl").write_text('[20, {"train/loss": 0.25}, 2.0]\n[30, {')
+    assert [step for step, _, _ in member.take_reports()] == [20]
+    assert [step for step, _, _ in member.series()] == [10, 20]
+    assert member.take_reports() == []
+
+
 def test_a_launcher_killed_while_it_takes_reports_loses_and_repeats_no_line_of_the_series(tmp_path: Path):
     member = MemberFolder(tmp_path)
     member.keep_report(10, {"train/loss": 0.5})

@@ -196,4 +196,12 @@ def test_a_member_that_failed_ends_as_that_at_once(experiment: Experiment, folde
     assert one.data.tags["error"] == "NonFiniteLoss: the loss is not finite"
     assert one.data.tags["mlflow.note.content"].startswith("Failed: NonFiniteLoss")
     assert folder.record().reported == []
+    states = {name: MemberState("failed", error="NonFiniteLoss") for name in ("one", "two")}
+    page = folder.path / "report.html"  # which is there of failed runs, too
+    page.write_text("")
+    runs.report(states, None, [page])
     runs.close()
+    note = runs_of(experiment, folder)["parent"].data.tags["mlflow.note.content"]
+    assert note.startswith("No member has finished.")
+    assert "# go on" in note
+    assert "predict" not in note
