@@ -20,6 +20,7 @@ from platform.tracking.runs import pages_of
 from tests.browser import Page, browser, needs_chromium
 from tests.tracking.made_runs import made_sweep, made_training
 from tests.tracking.measure_pages import compare, metric
+from tests.tracking.page_pictures import CLOSES_ASSISTANT
 
 pytestmark = [pytest.mark.slow, pytest.mark.long, needs_chromium, pytest.mark.timeout(600)]
 NAMES = "[...document.querySelectorAll('[role=row] a[href*=\"/runs/\"]')].map(a => a.innerText.trim())"
@@ -27,11 +28,6 @@ HEADS = """[...document.querySelectorAll("[role=columnheader]")]
     .map(each => [each.getBoundingClientRect().x, each.innerText.trim()])
     .sort((one, other) => one[0] - other[0]).map(each => each[1])"""
 CHOSEN = "[...document.querySelectorAll('[class*=selection-item-content]')].map(each => each.innerText).join()"
-CLOSES_ASSISTANT = """(() => {
-    const close = document.querySelector('[aria-label="Close"], [aria-label="close"]');
-    close?.click();
-    return !!close;
-})()"""
 SELECTED = "[...document.querySelectorAll('select, [role=combobox]')].map(each => each.value || each.innerText.trim())"
 PARAMETERS = ["changed.sampling", "changed.model.width", "changed.order_seed"]
 TAB = """(() => {{
@@ -77,7 +73,7 @@ def shown(tmp_path_factory: pytest.TempPathFactory, digits_data: DataConfig) -> 
         for run in client.search_runs(["1"], order_by=["metrics.accuracy_val_top1 DESC"]):
             runs.setdefault(run.data.tags["kind"], []).append(run)
         page.open(server.url)
-        page.wait_until(CLOSES_ASSISTANT)  # it opens by itself in a browser that was never here, once
+        page.wait_until(CLOSES_ASSISTANT)
         yield Shown(page, server.url, pages, runs)
 
 
