@@ -1,4 +1,4 @@
-"""The pictures of MLflow's pages in the docs: `python -m tests.tracking.page_pictures` writes docs/screens/mlflow-*.png.
+"""The pictures of MLflow's pages in the docs: `python -m tests.tracking.page_pictures` writes them to docs/screens.
 
 In: an experiment that `made_runs` makes up. Out: what its link shows in Chromium.
 """
