@@ -84,10 +84,12 @@ class MemberFolder:
     def remove_checkpoints(self) -> None:
         """Remove the checkpoints of a member that is trained; they stay where the weights' own checksums do not match,
         as the newest one has the same weights."""
+        if not self.checkpoints.exists():  # at an earlier launch: reading all weights once more may take minutes
+            return
         try:
             with zipfile.ZipFile(self.weights) as weights:
                 torn = weights.testzip()
-        except (OSError, zipfile.BadZipFile) as error:
+        except Exception as error:  # of the disk, and whatever zipfile and zlib say of damaged bytes
             torn = first_line(error)
         if torn is None:
             shutil.rmtree(self.checkpoints, ignore_errors=True)
