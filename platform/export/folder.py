@@ -142,9 +142,11 @@ def joined(members: list[Description]) -> Description:
 
 
 def is_current(folder: Path, wanted: Description) -> bool:
-    """Whether the folder holds the model of this description. The commit may be another: what it reads is the same."""
+    """Whether the folder holds the model of this description. The commit may be another: what it reads is the same. And
+    a model keeps the views that it was made with: they are a default, and a later `job=evaluate` with other views would
+    make a new model of the same weights, for MLflow and its registry as well."""
     try:
-        return replace(Description.read(folder), commit=wanted.commit) == wanted
+        return replace(Description.read(folder), commit=wanted.commit, views=wanted.views) == wanted
     except ValueError:
         return False
 
