@@ -70,7 +70,10 @@ class Classifier:
         folder = Path(folder)
         description, place = Description.read(folder), torch.device(device)
         programs = {name: artifacts_of(folder) / f"{name}.pt2" for name in description.members}
-        return cls(description, {name: load_program(path, place) for name, path in programs.items()}, place)
+        networks = {name: load_program(path, place) for name, path in programs.items()}
+        for name, network in networks.items():
+            _require_logits(programs[name], network, description, place)
+        return cls(description, networks, place)
 
     def predict(self, images: Sequence[bytes | memoryview], views: int | None = None) -> Predictions:
         """Probabilities of every class for every image.
@@ -104,10 +107,31 @@ class Classifier:
         try:
             return render(EncodedImage(data), self.description.image_size, views)
         except Exception as error:  # whatever a decoder or a resize says of bytes from anywhere
-            return (str(error).splitlines() or [type(error).__name__])[0]
+            return _first_line(error)
 
     def _probabilities(self, crops: Tensor, views: int) -> Iterator[NDArray[np.float32]]:
         """Each member's mean over views, `[N, K]`."""
         for network in self._networks:
             probs_NVK = view_probabilities(network, self._normalise, crops, views, mirror=self.description.mirror)
             yield probs_NVK.mean(1).cpu().numpy()
+
+
+@torch.inference_mode()
+def _require_logits(
+    path: Path, network: Callable[[Tensor], Tensor], description: Description, device: torch.device
+) -> None:
+    """Raise ValueError where a program does not give a logit for each class of an image of the size described."""
+    size, classes = description.image_size, len(description.classes)
+    image = torch.zeros(1, 3, size, size, device=device).contiguous(memory_format=torch.channels_last)
+    try:
+        shape = tuple(network(image).shape)
+    except Exception as error:  # whatever operators say of a tensor that they do not take
+        raise ValueError(
+            f"{path} takes no images of {size} px ({_first_line(error)}); export the model again"
+        ) from None
+    if shape != (1, classes):
+        raise ValueError(f"{path} gives logits {list(shape)} for {classes} classes; export the model again")
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]

@@ -4,12 +4,15 @@ This file is also part of the package in each model's folder: it imports the sta
 """
 
 import json
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
 FILE_NAME = "classifier.json"
 ARTIFACTS = "artifacts"  # where MLflow's model folders have it
+MOST_PIXELS, MOST_CLASSES = 4096, 1_000_000  # of a network's input, along each side; of a classifier
+MOST_FLOAT = 1e6  # of values 0..1 a mean is far below; NaN is not below
 FORMAT = 1  # raise it when an older package cannot read what a newer one writes
 
 
@@ -62,7 +65,7 @@ class Description:
         path = artifacts_of(folder) / FILE_NAME
         try:
             content = json.loads(path.read_text())
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RecursionError) as error:
             raise ValueError(f"{folder} has no {FILE_NAME} that can be read; give the folder of a model") from error
         found = content.get("format") if isinstance(content, dict) else None
         if found != FORMAT:
@@ -73,18 +76,43 @@ class Description:
     def _checked(cls, path: Path, content: dict[str, Any]) -> Self:
         try:
             found = cls(**content)
-            plain = all(_is_file_name(name) for name in found.members) and found.members
-            numbers = [*found.mean, *found.std, found.image_size, found.views]
-            if not plain or not all(isinstance(number, int | float) for number in numbers):
-                raise ValueError("it names no members, or numbers that are none")
+            found._require_plain()
         except (TypeError, ValueError) as error:
             raise ValueError(f"{path} does not describe a classifier ({error}); export the model again") from error
         return found
+
+    def _require_plain(self) -> None:
+        """Raise ValueError for what no export has written: a file from elsewhere could name any path, or any size."""
+        plain = {
+            "members": _are(self.members, _is_file_name) and len(set(self.members)) == len(self.members),
+            "classes": _are(self.classes, lambda name: isinstance(name, str)) and len(self.classes) <= MOST_CLASSES,
+            "image_size": _is_whole(self.image_size) and 1 <= self.image_size <= MOST_PIXELS,
+            "views": _is_whole(self.views) and self.views in (1, 10, 144),
+            "mean": _are(self.mean, _is_finite) and len(self.mean) == 3,
+            "std": _are(self.std, lambda each: _is_finite(each) and each > 0) and len(self.std) == 3,
+            "mirror": isinstance(self.mirror, bool),
+            "experiment": isinstance(self.experiment, str),
+            "data_digest": isinstance(self.data_digest, dict),
+        }
+        if wrong := [name for name, right in plain.items() if not right]:
+            raise ValueError(f"{wrong[0]} is {str(getattr(self, wrong[0]))[:40]}")
 
 
 def artifacts_of(folder: Path) -> Path:
     """The folder of the members' files: inside a model's folder, or the one given."""
     return folder / ARTIFACTS if (folder / ARTIFACTS / FILE_NAME).exists() else folder
+
+
+def _are(values: object, right: Callable[[Any], bool]) -> bool:
+    return isinstance(values, list) and bool(values) and all(map(right, values))
+
+
+def _is_whole(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _is_finite(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < MOST_FLOAT
 
 
 def _is_file_name(name: object) -> bool:

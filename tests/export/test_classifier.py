@@ -1,6 +1,9 @@
 """The classifier gives an image the probabilities that evaluation gave it; what is no image is an error of its own."""
 
+import json
+import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -25,12 +28,17 @@ def networks() -> dict[str, nn.Module]:
 
 
 @pytest.fixture(scope="module")
-def classifier(
+def described(
     tmp_path_factory: pytest.TempPathFactory, networks: dict[str, nn.Module], digits_data: DataConfig
-) -> Classifier:
+) -> Path:
     folder = tmp_path_factory.mktemp("model")
     write_members(folder, networks, digits_data, views=10)
-    return Classifier.load(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def classifier(described: Path) -> Classifier:
+    return Classifier.load(described)
 
 
 @pytest.mark.parametrize("views", [1, 10, 144])
@@ -109,4 +117,43 @@ def test_a_folder_without_a_model_is_one_line(tmp_path: Path) -> None:
         Classifier.load(tmp_path)
     (tmp_path / "classifier.json").write_text('{"format": 1, "members": ["../../etc"]}')
     with pytest.raises(ValueError, match="does not describe a classifier"):
+        Classifier.load(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"members": ["../../etc"]}, "members is ['../../etc']"),
+        ({"members": ["m1", "m1"]}, "members is ['m1', 'm1']"),
+        ({"image_size": 10**9}, "image_size is 1000000000"),
+        ({"image_size": True}, "image_size is True"),
+        ({"views": 10**30}, f"views is {10**30}"),
+        ({"mean": [float("nan")] * 3}, "mean is [nan, nan, nan]"),
+        ({"std": [0.5, 0.5]}, "std is [0.5, 0.5]"),
+        ({"std": [0, 1, 1]}, "std is [0, 1, 1]"),
+        ({"mean": "x"}, "mean is x"),
+        ({"classes": []}, "classes is []"),
+        ({"classes": [["a"]] * 10}, "classes is [['a']"),
+        ({"mirror": "no"}, "mirror is no"),
+        ({"data_digest": 1}, "data_digest is 1"),
+        ({"__class__": "os"}, "unexpected keyword argument"),
+        ({"classes": ["a", "b"]}, "m1.pt2 gives logits [1, 10] for 2 classes; export the model again"),
+    ],
+)
+def test_a_description_that_no_export_has_written_is_one_line(
+    tmp_path: Path, described: Path, changes: dict[str, Any], said: str
+) -> None:
+    content = json.loads((described / "classifier.json").read_text()) | changes
+    (tmp_path / "classifier.json").write_text(json.dumps(content))
+    for name in ("m1.pt2", "m2.pt2"):
+        (tmp_path / name).symlink_to(described / name)
+    with pytest.raises(ValueError, match=re.escape(said)) as error:
+        Classifier.load(tmp_path)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, '{"format": ' + "9" * 5000 + "}", "\xff", ""])
+def test_a_description_that_is_none_is_one_line(tmp_path: Path, text: str) -> None:
+    (tmp_path / "classifier.json").write_text(text)
+    with pytest.raises(ValueError, match=r"has no classifier\.json that can be read; give the folder of a model"):
         Classifier.load(tmp_path)

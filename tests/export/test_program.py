@@ -120,7 +120,31 @@ def _operator(program: dict[str, Any]) -> None:
     program["graph_module"]["graph"]["nodes"][0]["target"] = "torch.ops.mine.anything.default"
 
 
+def _no_program(records: dict[str, bytes]) -> None:
+    del records[PROGRAM]
+
+
+def _path(records: dict[str, bytes]) -> None:
+    records["data/weights/../../../ran"] = b""
+
+
+def _path_of_weight(records: dict[str, bytes]) -> None:
+    config = json.loads(records[WEIGHTS])
+    next(iter(config["config"].values()))["path_name"] = "../../../etc/passwd"
+    records[WEIGHTS] = json.dumps(config).encode()
+
+
+def _size(records: dict[str, bytes]) -> None:
+    config = json.loads(records[WEIGHTS])
+    next(iter(config["config"].values()))["tensor_meta"]["sizes"][0]["as_int"] = 2**62
+    records[WEIGHTS] = json.dumps(config).encode()
+
+
 CHANGES = {
+    "no program": _no_program,
+    "a path": _path,
+    "a path of a weight": _path_of_weight,
+    "a huge size": _size,
     "pickled weight": _pickled_weight,
     "pickled examples": _pickled_examples,
     "weights as in earlier versions": _old_weights,
@@ -142,6 +166,7 @@ def test_what_could_run_code_is_refused(
     with pytest.raises(ValueError, match="is not a program that is loaded here"):
         load_program(path, CPU)
     assert not (tmp_path / "ran").exists()
+    assert not list(tmp_path.parent.glob("ran"))
 
 
 def test_a_missing_or_torn_file_is_one_line(written: Path, tmp_path: Path) -> None:
