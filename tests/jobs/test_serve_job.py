@@ -1,6 +1,8 @@
 """`job=serve` as it is typed: a real server of Ray Serve, asked over HTTP and by a browser, ended by Ctrl-C."""
 
+import asyncio
 import json
+import os
 import re
 import signal
 import socket
@@ -16,10 +18,12 @@ from typing import Any
 import psutil
 import pytest
 
+from platform.chaos.nodes import LocalCluster
 from platform.checkout import ROOT
 from tests.browser import Page, browser, needs_chromium
 from tests.launching import launched
 from tests.prediction.colours import picture, write_model
+from tests.serving.load import load
 
 
 @pytest.mark.slow
@@ -129,6 +133,49 @@ def test_under_load_all_are_answered_or_sent_away(address: str):
     assert images == len(answered) + 1
     assert batches < images  # some were classified together
     assert after["waiting"] == 0
+
+
+@pytest.mark.long
+def test_64_clients_again_and_again_lose_no_answer(address: str):
+    before = health(address)
+    seen = asyncio.run(load(address, [picture("green"), picture("green", kind="PNG")], clients=64, seconds=4))
+    after = health(address)
+    assert set(seen.statuses) == {200, 503}, seen.text()
+    assert set(seen.classes) == {"green"}
+    assert after["images"] - before["images"] == seen.statuses[200] > 8
+    assert after["batches"] - before["batches"] < seen.statuses[200]
+    assert (after["waiting"], after["max_waiting"]) == (0, 8)
+
+
+@pytest.mark.long
+def test_a_lost_node_costs_no_answer_and_sigterm_ends_it(tmp_path: Path):
+    """Two processes with the model on two nodes of three; the head has none."""
+    write_model(tmp_path / "model")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    with LocalCluster(tmp_path, nodes=3, cpus=1, head_cpus=0) as nodes:
+        words = [f"serve.model={tmp_path / 'model'}", f"serve.port={port}", "serve.replicas=2"]
+        process = subprocess.Popen(
+            [sys.executable, "-m", "platform.launch", "job=serve", *words, f"cluster.address={nodes.address}"],
+            cwd=ROOT, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=os.environ | nodes.environment,
+        )  # fmt: skip
+        assert process.stdout
+        said = ""
+        try:
+            while "Ctrl-C ends it" not in said:
+                line = process.stdout.readline()
+                assert line, said
+                said += line
+            nodes.kill_node(2)
+            seen = asyncio.run(load(f"http://127.0.0.1:{port}", [picture("blue")], clients=8, seconds=10))
+        finally:
+            process.terminate()
+            rest, _ = process.communicate(timeout=60)
+    assert process.returncode == 130, said + rest
+    assert "stopped by SIGTERM: the server has ended" in rest
+    assert set(seen.statuses) == {200}, seen.text()
+    assert set(seen.classes) == {"blue"}
 
 
 def choose(page: Page, file: Path) -> None:
