@@ -66,14 +66,16 @@ def _means(series: Series) -> dict[str, float]:
     sums, measured, before, evaluating_s = dict.fromkeys((*PARTS, DECODE), 0.0), 0, 0, 0.0
     for step, metrics in sorted(newest.items()):
         evaluating_s += metrics.get("val/seconds", 0.0)
-        if "within_step/forward_ms" in metrics:
+        is_reading = "within_step/forward_ms" in metrics
+        if is_reading:
             measured += step - before
             for part in sums:
                 sums[part] += metrics.get(f"within_step/{part}_ms", 0.0) * (step - before)
-        before = step
+        if is_reading or not measured:  # a reading is of all steps since the one before; an earlier version had none
+            before = step
     if not measured:
         return {}
-    return {part: each / measured for part, each in sums.items()} | {EVALUATION: 1000 * evaluating_s / before}
+    return {part: each / measured for part, each in sums.items()} | {EVALUATION: 1000 * evaluating_s / max(newest)}
 
 
 def _from_curve(points: Sequence[EvaluationPoint], ms: float) -> dict[str, float]:

@@ -94,13 +94,15 @@ class StepTimer:
             self._last = self._stamp()
 
     def take(self) -> dict[str, float]:
-        """Seconds a step by part, means since the last call; empty: none was measured. The device must have been waited
-        for since the last mark."""
+        """Seconds a step by part, means since the last call that had any; empty: no step was measured since. The device
+        must have been waited for since the last mark."""
         self._read()
+        if not self._measured:  # what logging and checkpoints took meanwhile is in the next one
+            return {}
         steps = {part: self._steps if part in (LOGGING, CHECKPOINT) else self._measured for part in PARTS}
-        sums, measured = self._sums, self._measured
+        sums = self._sums
         self._sums, self._measured, self._steps = {}, 0, 0
-        return {part: sums.get(part, 0.0) / steps[part] for part in PARTS} if measured else {}
+        return {part: sums.get(part, 0.0) / steps[part] for part in PARTS}
 
     def _read(self) -> None:
         for part, start, stop in self._spans:

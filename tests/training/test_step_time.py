@@ -127,6 +127,24 @@ def test_logging_and_checkpoints_are_spread_over_all_steps() -> None:
     assert timer.take() == dict.fromkeys(PARTS, 0.0) | {FORWARD: 0.5, REST: 0.25, LOGGING: 1.0, CHECKPOINT: 1.0}
 
 
+def test_what_came_while_no_step_was_measured_is_in_the_next_reading() -> None:
+    """A log step every two steps, and every fourth is measured."""
+    clock = Clock()
+    timer = StepTimer(clock, every=4)
+    timer.begin()
+    timer.begin()
+    with timer.apart(CHECKPOINT):
+        clock.work(4.0)
+    timer.begin()
+    assert timer.take() == {}
+    timer.begin()
+    timer.begin()
+    clock.work(2.0)
+    timer.mark(FORWARD)
+    assert timer.take() == dict.fromkeys(PARTS, 0.0) | {FORWARD: 2.0, CHECKPOINT: 1.0}
+    assert timer.take() == {}
+
+
 def test_an_evaluation_is_left_out() -> None:
     clock = Clock()
     timer = StepTimer(clock)
