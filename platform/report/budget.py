@@ -52,7 +52,8 @@ class Budget:
         images_per_s = statistics.median(speeds) if speeds else 0.0
         if found := _means(series):
             decode_ms = found.pop(DECODE)
-            return cls(name, images_per_s or 1000 * batch_size / sum(found.values()), found, decode_ms)
+            training_ms = sum(found.values()) - found[EVALUATION]
+            return cls(name, images_per_s or 1000 * batch_size / training_ms, found, decode_ms)
         if not speeds:
             return None
         return cls(name, images_per_s, _from_curve(points, 1000 * batch_size / images_per_s))

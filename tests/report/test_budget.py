@@ -24,3 +24,11 @@ def test_steps_of_a_version_that_measured_none_count_for_nothing() -> None:
     found = Budget.of("one", series, [], 8)
     assert found is not None
     assert found.parts[FORWARD] == 6.0
+
+
+def test_the_speed_leaves_evaluations_out() -> None:
+    """Where the curve has none yet, too: 8 images in 5 ms, beside evaluations that take twice as long."""
+    found = Budget.of("one", [reading(10, forward=5.0), (10, {"val/seconds": 0.1}, 0.0)], [], 8)
+    assert found is not None
+    assert found.parts[EVALUATION] == pytest.approx(10.0)
+    assert found.images_per_s == pytest.approx(8 / 0.005)
