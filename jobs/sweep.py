@@ -27,6 +27,7 @@ from platform.experiment.folder import ExperimentFolder, MemberState, Record
 from platform.experiment.goodput import LAUNCHER_LOST
 from platform.experiment.origin import git_commit
 from platform.experiment.plan import Plan
+from platform.export.description import Description
 from platform.export.experiment import export_experiment
 from platform.export.folder import MODEL
 from platform.lanes.attempts import Attempts
@@ -276,12 +277,21 @@ class _Sweep:
         if trials:
             print(f"\n{trials} trial(s) in {duration(seconds)}")
         if found.best and (model := self._folder.path / MODEL).exists():
-            print(f"model     {model} (of {best_seed(found.best)})")
+            print(f"model     {model} ({whose(model, best_seed(found.best))})")
         print(f"report    {self._folder.path / 'report' / 'report.html'}")
         say_pages(self._experiment)
         if found.points:
             count = f"promote.count={min(PROMOTED, len(found.contenders))}"
             print(f"promote   python -m platform.launch job=promote promote.sweep={_near(self._folder.path)} {count}")
+
+
+def whose(model: Path, best: str) -> str:
+    """Of which trial a sweep's model is: where that of the best could not be made, a former best's is still there."""
+    try:
+        trial = ", ".join(Description.read(model).members)
+    except ValueError as error:
+        return first_line(error)
+    return f"of {trial}" if trial == best else f"of {trial}; of the best, {best}, there is none"
 
 
 def _near(path: Path) -> Path:

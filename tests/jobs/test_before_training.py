@@ -6,16 +6,26 @@ from typing import Any
 import pytest
 
 from jobs import train
+from jobs.sweep import whose
 from jobs.train import Outcome
 from platform.config.sections import Config, Experiment, LoaderConfig, TrackingConfig, TrainingConfig
 from platform.experiment.folder import MemberState
 from platform.experiment.plan import Plan
+from platform.export.description import FILE_NAME, Description
 from tests.packing.packed import config, write_files
 from tests.packing.test_duplicates import twice
 
 
 def test_an_outcome_names_every_member_that_did_not_finish():
     assert Outcome({"a": MemberState("finished"), "b": MemberState("failed")}).failed == ["b"]
+
+
+def test_a_sweeps_model_is_said_to_be_of_the_trial_that_it_is_of(tmp_path: Path):
+    """The export of a new best may fail; that of the former best stays."""
+    about = Description(["cat", "dog"], ["p000-s0"], 32, [0.5] * 3, [0.5] * 3, mirror=True, views=1)
+    (tmp_path / FILE_NAME).write_text(about.text())
+    assert whose(tmp_path, "p000-s0") == "of p000-s0"
+    assert whose(tmp_path, "p001-s0") == "of p000-s0; of the best, p001-s0, there is none"
 
 
 def test_the_plan_is_made_anew_once_packing_has_dropped_images(
