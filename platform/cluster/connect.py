@@ -23,7 +23,7 @@ from platform.checkout import ROOT
 from platform.cluster.cleanup import MARK, guard
 from platform.cluster.fork_server.command import SETUP_WORKER
 from platform.cluster.ray_internals import log_folder, settle, start_workers_by, wait_by
-from platform.cluster.resources import Resources
+from platform.cluster.resources import Resources, require_fit_here
 from platform.cluster.runtime_env import SET_BY_RAY, fork_server, joined, local, start_fork_server
 from platform.cluster.scratch import have_a_token, last_words, logs_of, scratch_folder
 from platform.cluster.threads import LEAVING_S, get_in_turns, have_threads_leave, wait_in_turns
@@ -110,13 +110,14 @@ def prepare(cluster: ClusterConfig) -> None:
     `disconnect` ends them. Of a cluster it is only asked whether it answers, before anything is written.
 
     Raises:
-        ConfigError: no folder can be made for it, or no cluster answers.
+        ConfigError: no folder can be made for it, its workers do not fit here, or no cluster answers.
     """
     if cluster.address is not None:
         _require_answer(cluster.address)
         return
     if _scratch:
         return
+    require_fit_here(cluster)
     if os.pathsep in str(ROOT):
         raise ConfigError(
             f"{ROOT} has a {os.pathsep!r} in its path, which parts the entries of PYTHONPATH; move the checkout"

@@ -24,6 +24,30 @@ def cpus_here() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def gpus_here() -> int:
+    """Number of GPUs of this machine that this process may use, by NVML; parts of them (MIG) do not count apart."""
+    import pynvml  # where there is no driver it raises
+
+    if os.environ.get("CUDA_VISIBLE_DEVICES") in ("", "-1"):
+        return 0
+    try:
+        pynvml.nvmlInit()
+        return pynvml.nvmlDeviceGetCount()
+    except pynvml.NVMLError:
+        return 0
+
+
+def require_fit_here(cluster: ClusterConfig) -> None:
+    """Refuse workers that this machine has no place for, before its Ray says so. Parts of GPUs are left to Ray.
+
+    Raises:
+        ConfigError: not even one of the fewest workers fits.
+    """
+    gpus = gpus_here()
+    wanted = cluster.min_workers * (cluster.gpus_per_worker or 0)
+    lane_count(cluster, Resources(1, cpus_here(), max(gpus, wanted) if gpus else 0), members=1)
+
+
 def gpus_per_worker(cluster: ClusterConfig, resources: Resources) -> int:
     """Number of GPUs that each worker gets.
 
@@ -58,8 +82,8 @@ def lane_count(cluster: ClusterConfig, resources: Resources, members: int) -> in
         fits = min(fits, resources.gpus // gpus)
     if fits < cluster.min_workers:
         raise ConfigError(
-            f"{cluster.min_workers} workers of {cluster.cpus_per_worker} CPUs and {gpus} GPUs do not fit into "
-            f"{resources.cpus} CPUs and {resources.gpus} GPUs; "
+            f"{cluster.min_workers} worker(s) of {cluster.cpus_per_worker} CPU(s) and {gpus} GPU(s) do not fit into "
+            f"{resources.cpus} CPU(s) and {resources.gpus} GPU(s); "
             "lower cluster.workers, cluster.cpus_per_worker or cluster.gpus_per_worker"
         )
     return min(members, max(1, fits // cluster.max_workers), cluster.lanes or members)

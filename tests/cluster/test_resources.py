@@ -4,7 +4,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from platform.cluster.resources import Resources, deal, gpus_per_worker, lane_count
+from platform.cluster.resources import (
+    Resources,
+    cpus_here,
+    deal,
+    gpus_here,
+    gpus_per_worker,
+    lane_count,
+    require_fit_here,
+)
 from platform.config.checks import ConfigError
 from platform.config.cluster import ClusterConfig
 
@@ -34,9 +42,9 @@ def test_lanes_that_fit(cluster: ClusterConfig, resources: Resources, members: i
 
 
 def test_what_does_not_fit_says_so():
-    with pytest.raises(ConfigError, match="4 workers of 1 CPUs and 0 GPUs do not fit into 2 CPUs"):
+    with pytest.raises(ConfigError, match=r"4 worker\(s\) of 1 CPU\(s\) and 0 GPU\(s\) do not fit into 2 CPU\(s\)"):
         lane_count(ClusterConfig(workers=4), Resources(1, 2, 0), 7)
-    with pytest.raises(ConfigError, match="2 workers of 1 CPUs and 0 GPUs do not fit into 1 CPUs"):
+    with pytest.raises(ConfigError, match=r"2 worker\(s\) of 1 CPU\(s\) and 0 GPU\(s\) do not fit into 1 CPU\(s\)"):
         lane_count(ClusterConfig(workers=TWO_TO_EIGHT), Resources(1, 1, 0), 7)
 
 
@@ -54,3 +62,15 @@ def test_every_member_is_dealt_once_and_lanes_are_balanced(costs: list[float], l
     assert sorted(name for lane in dealt for name in lane) == sorted(by_name)
     loads = [sum(by_name[name] for name in lane) for lane in dealt]
     assert max(loads) - min(loads) <= max(costs) + 1e-9
+
+
+def test_workers_that_this_machine_has_no_place_for_are_refused_before_anything_is_started(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    assert gpus_here() == 0
+    with pytest.raises(ConfigError, match=r"1 worker\(s\) of 1 CPU\(s\) and 1 GPU\(s\) do not fit into"):
+        require_fit_here(ClusterConfig(gpus_per_worker=1))
+    with pytest.raises(ConfigError, match="do not fit into"):
+        require_fit_here(ClusterConfig(cpus_per_worker=cpus_here() + 1))
+    require_fit_here(ClusterConfig())
