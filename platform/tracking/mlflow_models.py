@@ -1,20 +1,26 @@
 """Models of runs as MLflow's LoggedModels, each made once, whatever dies in between.
 
-In: operations on a model, in order: new, its files, ready. Out: a model on MLflow's page, READY, linked to its run.
+In: operations on a model, in order: new, its files, ready. Out: a model on MLflow's page, READY, linked to its run;
+where MLflow takes none, the weights among the run's files.
 """
 
+import logging
 import tempfile
 from pathlib import Path
 
 import yaml
 from mlflow.entities import LoggedModel, LoggedModelOutput, LoggedModelStatus, Metric
+from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 from mlflow.utils.file_utils import local_file_uri_to_path
 from mlflow.utils.uri import is_local_uri
 
+from platform.text import first_line
+from platform.tracking.mlflow_connection import refuses
 from platform.tracking.mlflow_inputs import DIGEST_LENGTH
 from platform.tracking.operations import ModelFile, ModelReady, NewModel
 
+log = logging.getLogger("platform")
 LINKED_FROM = 2**20  # bytes; programs and weights, which are written once and never changed
 KEY_TAG = "platform.model"  # our key of a model, as a tag of it
 MLMODEL = "MLmodel"
@@ -29,6 +35,47 @@ class Models:
 
     def __init__(self) -> None:
         self._ids: dict[str, str] = {}  # our key -> MLflow's id
+        self._refused: set[str] = set()  # our keys; of these it was said
+
+    def deliver(
+        self, client: MlflowClient, experiment: str, run: str, operation: NewModel | ModelFile | ModelReady
+    ) -> None:
+        """Apply an operation. Where MLflow takes no such model, its run gets the weights as a file.
+
+        Args:
+            client: of MLflow.
+            experiment: MLflow's id.
+            run: MLflow's id.
+            operation: on a model of this run.
+
+        Raises:
+            NoModel: there is no such model.
+            Exception: whatever MLflow, requests and SQLAlchemy raise.
+        """
+        if operation.model in self._refused:
+            return
+        try:
+            match operation:
+                case NewModel():
+                    self.make(client, experiment, run, operation)
+                case ModelFile():
+                    self.upload(client, experiment, run, operation)
+                case ModelReady():
+                    self.ready(client, experiment, run, operation)
+        except MlflowException as error:
+            if not _takes_none(client, run, error):
+                raise
+            if not isinstance(operation, NewModel):  # which an earlier process has delivered
+                raise NoModel("MLflow takes no models") from error
+            self._log_weights(client, run, operation, error)
+
+    def _log_weights(self, client: MlflowClient, run: str, new: NewModel, error: MlflowException) -> None:
+        instead = ""
+        if new.weights:
+            client.log_artifact(run, new.weights, "model")
+            instead = f"; its run has {Path(new.weights).name} instead"
+        log.warning("MLflow takes no model %s (%s)%s", new.name, first_line(error), instead)
+        self._refused.add(new.model)
 
     def make(self, client: MlflowClient, experiment: str, run: str, new: NewModel) -> None:
         """Make a model in MLflow's experiment of this id, of MLflow's run of this id."""
@@ -94,6 +141,17 @@ class Models:
                 return None
             self._ids[key] = found[0].model_id
         return client.get_logged_model(self._ids[key])
+
+
+def _takes_none(client: MlflowClient, run: str, error: MlflowException) -> bool:
+    """Whether MLflow has refused an operation on a model of a run that it has. Servers before 3.0 know of no models,
+    and answer as somebody else at this address would."""
+    if not refuses(error) and error.error_code != "ENDPOINT_NOT_FOUND":
+        return False
+    try:
+        return client.get_run(run).info.lifecycle_stage == "active"
+    except MlflowException:
+        return False
 
 
 def linked(file: ModelFile, location: str) -> bool:

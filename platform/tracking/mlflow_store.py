@@ -131,12 +131,8 @@ class Replica:
                 note_promoted(client, sweep, name, self._experiment_id, self._id(run))
             case View() as view:
                 self._show(client, view)
-            case NewModel(run) as model:
-                self._models.make(client, self._experiment_id, self._id(run), model)
-            case ModelFile(run) as file:
-                self._models.upload(client, self._experiment_id, self._id(run), file)
-            case ModelReady(run) as ready:
-                self._models.ready(client, self._experiment_id, self._id(run), ready)
+            case NewModel(run) | ModelFile(run) | ModelReady(run) as of_model:
+                self._models.deliver(client, self._experiment_id, self._id(run), of_model)
             case Finish(run, status, at_ms, if_running):
                 if if_running and run not in self.runs:
                     return  # it never began

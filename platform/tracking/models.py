@@ -57,9 +57,9 @@ class ModelLog:
         if is_new(self._folder, self._record, name):
             tags = {"kind": "member" if name else "ensemble", **Description.read(place).metadata()}
             shown = "-".join([self._folder.name, *([name] if name else [])]).translate(NOT_IN_NAMES)
-            leave_out = "" if name else WEIGHTS
+            leave_out, weights = ("", self._folder.member(name).weights) if name else (WEIGHTS, None)
             self._record.models[name] = self._tracker.model(
-                run, shown, place, tags, metrics, self._dataset, leave_out=leave_out
+                run, shown, place, tags, metrics, self._dataset, leave_out=leave_out, weights=weights
             )
         elif key := self._record.models.get(name):
             self._tracker.model_output(run, key, metrics, self._dataset)

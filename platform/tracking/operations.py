@@ -113,6 +113,7 @@ class NewModel:
     model: str  # our key
     name: str
     tags: dict[str, str]
+    weights: str = ""  # a file for the run where MLflow takes no models; empty: none
 
 
 @dataclass(frozen=True)

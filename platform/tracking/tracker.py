@@ -142,6 +142,7 @@ class Tracker:
         dataset: DatasetInput | None,
         *,
         leave_out: str = "",
+        weights: Path | None = None,
     ) -> str:
         """Log a model folder as a model of a run, with its scores; once, however often this is called.
 
@@ -153,12 +154,13 @@ class Tracker:
             scores: final metrics of the model.
             dataset: the images that were scored; None: not known.
             leave_out: ending of files that are not uploaded; empty: all are.
+            weights: a file that the run gets where MLflow takes no models, as before 3.0; None: none.
 
         Returns:
             our key of the model: another folder has another one.
         """
         key = model_key(folder)
-        self._put(NewModel(run, key, name, tags))
+        self._put(NewModel(run, key, name, tags, str(weights.absolute()) if weights else ""))
         files = [file for file in sorted(folder.rglob("*")) if file.is_file()]
         for file in files:
             if not (leave_out and file.name.endswith(leave_out)):

@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 import yaml
 from mlflow.entities import LoggedModel
+from mlflow.exceptions import MlflowException
+from mlflow.protos.databricks_pb2 import ENDPOINT_NOT_FOUND
 from mlflow.tracking import MlflowClient
 
 from platform.config.sections import TrackingConfig
@@ -97,6 +99,32 @@ def test_a_model_that_a_killed_launcher_has_begun_is_finished_by_the_next(
     place = Path(found.artifact_location.removeprefix("file://")) / "artifacts"
     assert (place / "m.pt2").samefile(large)  # the disk has it once
     assert not (place / "m.safetensors").samefile(model / "artifacts" / "m.safetensors")
+
+
+def test_a_server_that_knows_of_no_models_gets_the_weights_and_the_rest_of_the_run(
+    uri: str, tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def unknown(*arguments: object, **more: object) -> None:  # as the client says of MLflow 2's answer 404
+        raise MlflowException("failed with error code 404 != 200", error_code=ENDPOINT_NOT_FOUND)
+
+    weights = tmp_path / "weights.pt"
+    weights.write_text("trained")
+    with monkeypatch.context() as patch:
+        for name in ("search_logged_models", "create_logged_model"):
+            patch.setattr(MlflowClient, name, unknown)
+        tracker = tracker_of(uri, tmp_path / "tracking.jsonl")
+        run = tracker.start("run", {})
+        tracker.model(run, "experiment-m", model, {}, {"accuracy_val_top1": 0.5}, IMAGES, weights=weights)
+        tracker.finish(run, "FINISHED")
+        assert tracker.close() == 0
+    client = MlflowClient(uri)
+    (there,) = client.search_runs([experiment.experiment_id for experiment in client.search_experiments()])
+    assert there.info.status == "FINISHED"
+    assert [file.path for file in client.list_artifacts(there.info.run_id, "model")] == ["model/weights.pt"]
+    (said,) = [record.getMessage() for record in caplog.records if record.name == "platform"]
+    assert said == (
+        "MLflow takes no model experiment-m (failed with error code 404 != 200); its run has weights.pt instead"
+    )
 
 
 @pytest.mark.skipif(not Path("/dev/shm").is_dir(), reason="there is no second file system")
