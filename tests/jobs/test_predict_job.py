@@ -202,8 +202,8 @@ def test_an_interrupted_command_goes_on_on_ray(many: Path, model: Path, tmp_path
 def test_a_node_that_is_lost_costs_no_row(many: Path, model: Path, tmp_path: Path):
     """Two workers on two nodes of three (the head has none); one of the nodes is killed in the middle."""
     there, here = tmp_path / "there.parquet", tmp_path / "here.parquet"
-    images = ",".join(f"{many}/00{hundred}*" for hundred in range(3))
-    words = [f"predict.model={model}", f"predict.images=[{images}]", "predict.views=144"]  # three blocks
+    images = ",".join(f"{many}/00{hundred}*" for hundred in range(5))
+    words = [f"predict.model={model}", f"predict.images=[{images}]", "predict.views=144"]  # four blocks, two a worker
     with LocalCluster(tmp_path, nodes=3, cpus=1, head_cpus=0) as nodes:
         joined = [f"cluster.address={nodes.address}", f"predict.output={there}"]
         process = command(*words, *joined, environment=nodes.environment)
