@@ -3,9 +3,6 @@
 In: an experiment. Out: the plan on the terminal, or the first error.
 """
 
-import urllib.error
-import urllib.request
-
 from platform.config.sections import Experiment, TrackingConfig
 from platform.experiment.destinations import require_places
 from platform.experiment.folder import ExperimentFolder
@@ -14,11 +11,10 @@ from platform.redaction import redacted
 from platform.sweep.plan import lines as sweep_lines
 from platform.sweep.plan import plan_sweep, sweep_identity
 from platform.tracking.accounts import require_account
+from platform.tracking.answers import status_of
 from platform.tracking.links import server_of
 from platform.tracking.sqlite_store import require_usable
 from platform.tracking.tracker import require_answer
-
-TIMEOUT_S = 5.0
 
 
 def run(experiment: Experiment) -> int:
@@ -51,11 +47,9 @@ def _answers(tracking: TrackingConfig) -> list[str]:
     if not (server := server_of(tracking.uri)):
         return []
     try:
-        urllib.request.urlopen(f"{server}/health", timeout=TIMEOUT_S).close()
-    except urllib.error.HTTPError:  # it answers, if only to those whom it knows
-        pass
-    except (OSError, ValueError) as error:
-        why = redacted(str(getattr(error, "reason", error)))
+        status_of(f"{server}/health")  # any status will do: it may answer only those whom it knows
+    except OSError as error:
+        why = redacted(str(error))
         return [f"warning: no MLflow answers at {server} ({why}); until one does, metrics wait in the run's folder"]
     return []
 

@@ -3,6 +3,7 @@
 import dataclasses
 from collections.abc import Collection
 from typing import Any
+from urllib.parse import urlsplit
 
 from platform.redaction import sealed_deeply, unsealed
 
@@ -34,6 +35,20 @@ def require(condition: bool, message: str) -> None:
 def require_choice(key: str, value: str, choices: Collection[str]) -> None:
     """`value` is one of `choices`."""
     require(value in choices, f"{key} is {value!r}; choose one of {', '.join(choices)}")
+
+
+def require_address(key: str, url: str) -> None:
+    """`url`, if it is one of HTTP, has a host, and no port or a number."""
+    if url.partition("://")[0] not in ("http", "https"):
+        return
+    try:
+        parts = urlsplit(url)
+        is_whole = bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        is_whole = False
+    require(
+        is_whole, f"{key} is {url!r}, which has no host, or a port that is not one of 1-65535; give http://HOST:PORT"
+    )
 
 
 def require_range(key: str, value: list[float], low: float, high: float) -> None:

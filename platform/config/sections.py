@@ -14,6 +14,7 @@ from platform.config.checks import (
     EVALUATED_SPLITS,
     VIEW_COUNTS,
     require,
+    require_address,
     require_at_least,
     require_choice,
     require_name,
@@ -347,6 +348,7 @@ class TrackingConfig:
             not found or known or scheme in _mlflow_plugins(),
             f"tracking.uri is {self.uri!r}; give sqlite:///FILE or http://HOST:PORT",
         )
+        require_address("tracking.uri", self.uri)
         every = self.system_metrics_every_s
         require(every > 0, f"tracking.system_metrics_every_s is {every}; give more than 0")
 

@@ -7,15 +7,14 @@ waits for it.
 import base64
 import contextlib
 import os
-from urllib.error import HTTPError, URLError
-from urllib.parse import quote, unquote, urlsplit, urlunsplit
-from urllib.request import Request, urlopen
+from urllib.parse import quote, unquote, urlsplit
 
 from platform.config.checks import ConfigError
 from platform.config.sections import TrackingConfig
 from platform.redaction import unsealed
+from platform.tracking.answers import status_of
+from platform.tracking.links import server_of
 
-TIMEOUT_S = 5.0
 NO_USER, NO_PERMISSION = 401, 403
 USER, PASSWORD, TOKEN = "MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_TOKEN"
 
@@ -45,17 +44,11 @@ def require_account(tracking: TrackingConfig) -> None:
 
 def _status(tracking: TrackingConfig) -> int | None:
     """What the server answers; None: nothing, or it is no server."""
-    parts = urlsplit(unsealed(tracking.uri))
-    if parts.scheme not in ("http", "https"):
+    if not (server := server_of(tracking.uri)):
         return None
-    address = urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path.rstrip("/"), "", ""))
-    asked = f"{address}/api/2.0/mlflow/experiments/get-by-name?experiment_name={quote(tracking.experiment, safe='')}"
-    with contextlib.suppress(URLError, OSError, ValueError):
-        try:
-            with urlopen(Request(asked, headers=_headers(tracking)), timeout=TIMEOUT_S) as answer:
-                return answer.status
-        except HTTPError as error:
-            return error.code
+    asked = f"{server}/api/2.0/mlflow/experiments/get-by-name?experiment_name={quote(tracking.experiment, safe='')}"
+    with contextlib.suppress(OSError):
+        return status_of(asked, _headers(tracking))
     return None
 
 
