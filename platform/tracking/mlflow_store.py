@@ -18,7 +18,7 @@ from platform.redaction import redacted, without_secrets
 from platform.text import first_line
 from platform.tracking.mlflow_connection import NoRun, Unreachable, connect, experiment_id, refuses
 from platform.tracking.mlflow_inputs import log_inputs
-from platform.tracking.mlflow_lineage import note_promoted
+from platform.tracking.mlflow_lineage import DESCRIPTION, note_promoted, with_promoted
 from platform.tracking.mlflow_models import Models
 from platform.tracking.operations import (
     RUN_ID,
@@ -122,13 +122,14 @@ class Replica:
                 self._log(client, [each for each in operations if isinstance(each, Metrics)])
             case Tag(run, key, value):
                 run_id = self._id(run)
-                client.set_tag(run_id, key, _shortened(value.replace(RUN_ID, run_id), TAG_LENGTH))
+                text = _shortened(value.replace(RUN_ID, run_id), TAG_LENGTH)
+                client.set_tag(run_id, key, with_promoted(client, run_id, text) if key == DESCRIPTION else text)
             case Artifact(run, path, folder):
                 client.log_artifact(self._id(run), path, folder)
             case Inputs(run, datasets):
                 log_inputs(client, self._id(run), datasets)
             case Promoted(run, name, sweep):
-                note_promoted(client, sweep, name, self._experiment_id, self._id(run))
+                note_promoted(client, sweep, name, self._id(run))
             case View() as view:
                 self._show(client, view)
             case NewModel(run) | ModelFile(run) | ModelReady(run) as of_model:

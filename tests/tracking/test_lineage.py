@@ -91,7 +91,22 @@ def test_a_sweep_and_what_was_promoted_from_it_point_to_each_other(place: Place)
     assert len([key for key in tags if key.startswith("promoted.")]) == 2
 
 
-def test_a_sweep_that_is_gone_stops_nothing(place: Place):
+def test_the_links_stay_when_the_sweep_goes_on(place: Place, caplog: pytest.LogCaptureFixture):
+    place.promote("better", run=place.run.id)
+    own = place.run_of(place.train("better"))
+    link = f"Promoted and trained as [better](#/experiments/{place.run.experiment}/runs/{own})."
+    for said, expected in (("p001 is best.", True), ("x" * 7990, False)):
+        runs = place.runs(place.sweep)
+        runs.close_sweep("FINISHED", {}, [], said)
+        assert runs.close() == 0
+        note = place.tags(place.run.id)[NOTE]
+        assert note.startswith(said[:7000])
+        assert (note.count(link) == 1) is expected
+    assert "no room for a link to better in the description" in caplog.text
+
+
+def test_a_sweep_that_is_gone_stops_nothing(place: Place, caplog: pytest.LogCaptureFixture):
+    caplog.set_level("INFO", "platform")
     MlflowClient(place.tracking.uri).delete_run(place.run.id)
     place.promote("deleted", run=place.run.id)
     place.promote("elsewhere", run="0" * 32)
@@ -101,6 +116,8 @@ def test_a_sweep_that_is_gone_stops_nothing(place: Place):
         assert place.tags(own)["lineage"].startswith("promoted from the sweep runs/swept")
         assert "its run" not in place.tags(own)[NOTE]
     assert not [key for key in place.tags(place.run.id) if key.startswith("promoted.")]
+    told = [record for record in caplog.records if "it does not point to elsewhere" in record.message]
+    assert [record.name for record in told] == ["platform"]  # where the launcher's log is
 
 
 def test_a_folder_that_another_sweep_has_taken_is_not_taken_for_the_one_that_was_promoted(place: Place):
