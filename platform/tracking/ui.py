@@ -5,13 +5,14 @@ In: `--uri` and `--port`. Out: the link on the terminal once it can be opened; t
 
 import argparse
 import os
+import signal
 import socket
 import sys
 import time
 from pathlib import Path
 
 from platform.cluster.submission import database_file
-from platform.config.checks import ConfigError
+from platform.config.checks import ConfigError, require
 from platform.config.sections import TrackingConfig
 from platform.tracking.sqlite_store import newest_view, require_usable
 from platform.tracking.views import link
@@ -29,15 +30,18 @@ def main() -> None:
     parser.add_argument("--uri", default=os.environ.get("MLFLOW_TRACKING_URI") or TrackingConfig().uri)
     parser.add_argument("--port", type=int, default=5000)
     given = parser.parse_args()
+    mlflow = Path(sys.executable).parent / "mlflow"
     try:
+        require(os.access(mlflow, os.X_OK), f"{mlflow} is not there; install what is needed: make setup")
         opened = opening(given.uri, given.port)
     except ConfigError as error:
         sys.exit(f"error: {error}")
     print("MLflow's pages are starting ...", flush=True)
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends both processes without a word, from now on
+    server = os.getpid()
     if not os.fork():
-        _say_when_it_answers(opened, given.port, os.getppid())
+        _say_when_it_answers(opened, given.port, server)
         os._exit(0)
-    mlflow = Path(sys.executable).parent / "mlflow"
     where = ["--backend-store-uri", given.uri, "--host", HOST, "--port", str(given.port)]
     os.execve(mlflow, [str(mlflow), "ui", *where, *OPTIONS], LEAN | os.environ)
 
