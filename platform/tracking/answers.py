@@ -3,11 +3,16 @@
 In: an address. Out: the status. MLflow itself takes seconds to import.
 """
 
+import os
+import warnings
 from http.client import HTTPException
+from typing import Any
 
 from platform.text import printable
 
 TIMEOUT_S = 5.0
+INSECURE, TRUSTED = "MLFLOW_TRACKING_INSECURE_TLS", "MLFLOW_TRACKING_SERVER_CERT_PATH"
+OWN = "MLFLOW_TRACKING_CLIENT_CERT_PATH"
 
 
 def status_of(address: str, headers: dict[str, str] | None = None) -> int:
@@ -24,10 +29,16 @@ def status_of(address: str, headers: dict[str, str] | None = None) -> int:
 
     asked = {"headers": headers, "timeout": TIMEOUT_S, "allow_redirects": False, "stream": True}
     try:
-        with requests.get(address, **asked) as answer:
+        with warnings.catch_warnings(action="ignore"), requests.get(address, **asked, **_tls()) as answer:
             return answer.status_code
     except (OSError, ValueError) as error:  # ValueError: no address at all
         raise OSError(_reason(error)) from None
+
+
+def _tls() -> dict[str, Any]:
+    """Whose certificates are trusted, and our own, by MLflow's variables; `requests` reads REQUESTS_CA_BUNDLE."""
+    is_checked = os.environ.get(INSECURE, "").lower() not in ("true", "1")
+    return {"verify": os.environ.get(TRUSTED) or is_checked, "cert": os.environ.get(OWN) or None}
 
 
 def _reason(error: BaseException) -> str:

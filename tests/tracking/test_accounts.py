@@ -2,9 +2,12 @@
 
 import base64
 import socket
+import ssl
+import subprocess
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
 from typing import ClassVar
 from urllib.parse import urlsplit
 
@@ -109,6 +112,32 @@ def test_the_account_is_not_taken_to_where_a_redirect_leads(server: str, monkeyp
         require_account(TrackingConfig(uri=f"http://me:password@127.0.0.1:{elsewhere.server_port}"))
         elsewhere.shutdown()
     assert Asks.seen == []
+
+
+def test_certificates_are_trusted_as_mlflow_trusts_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    for name in ("MLFLOW_TRACKING_INSECURE_TLS", "MLFLOW_TRACKING_SERVER_CERT_PATH", "REQUESTS_CA_BUNDLE"):
+        monkeypatch.delenv(name, raising=False)
+    key, own = str(tmp_path / "key.pem"), str(tmp_path / "own.pem")
+    made = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
+    names = ["-subj", "/CN=mine", "-addext", "subjectAltName=IP:127.0.0.1"]
+    subprocess.run([*made, *names, "-keyout", key, "-out", own], check=True, capture_output=True)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(own, key)
+    with HTTPServer(("127.0.0.1", 0), Asks) as private:
+        private.socket = context.wrap_socket(private.socket, server_side=True)
+        threading.Thread(target=private.serve_forever, daemon=True).start()
+        address = f"https://127.0.0.1:{private.server_port}/base/api/2.0/mlflow/experiments/get-by-name"
+        with pytest.raises(OSError, match="certificate verify failed"):
+            status_of(address)
+        for name, value in (
+            ("MLFLOW_TRACKING_INSECURE_TLS", "True"),
+            ("MLFLOW_TRACKING_SERVER_CERT_PATH", own),
+            ("REQUESTS_CA_BUNDLE", own),
+        ):
+            with monkeypatch.context() as patch:
+                patch.setenv(name, value)
+                assert status_of(address) == 401
+        private.shutdown()
 
 
 def test_who_is_away_is_waited_for_and_a_database_has_no_accounts():
