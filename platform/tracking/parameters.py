@@ -4,6 +4,7 @@ In: a config. Out: dotted key -> value, without lists of two numbers that mean a
 so that they can be sorted and plotted. What is left out stands in `config.yaml` among the artifacts.
 """
 
+import re
 from collections.abc import Iterable
 from dataclasses import asdict, fields
 from typing import Any
@@ -32,6 +33,7 @@ OF_PACKING = (
 )
 OF_CLUSTERS = ("workers", "cpus_per_worker", "gpus_per_worker", "lanes")  # what of `cluster` is a parameter
 RANGES = ("sampling.area", "sampling.aspect", "sampling.photometric_range")
+_NOT_IN_NAMES = re.compile(r"[^\w ./-]")
 
 # (setting, value) -> settings that are without effect then. Of a value that is not here all count as used.
 UNUSED: dict[tuple[str, object], tuple[str, ...]] = {
@@ -64,6 +66,12 @@ def parameters(config: Config) -> Parameters:
     if config.sampling.method != "area_aspect":
         del flat["data.min_crop_area"]
     return _in_use(flat, _dropped(config))
+
+
+def name_of(key: str) -> str:
+    """A key as MLflow takes it for the name of a parameter: it refuses the @ of `GROUP@PACKAGE`, and with it all that
+    are sent at once."""
+    return _NOT_IN_NAMES.sub("_", key)
 
 
 def of_ensemble(config: Config, members: Iterable[Config]) -> Parameters:

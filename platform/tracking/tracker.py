@@ -37,6 +37,7 @@ from platform.tracking.operations import (
     View,
     encode,
 )
+from platform.tracking.parameters import name_of
 from platform.tracking.points import SYSTEM, in_order, is_kept
 
 
@@ -80,7 +81,7 @@ class Tracker:
         began = self._began.setdefault(run, began or time.time())
         values = flatten(config) if parameters is None else parameters
         self._put(Start(run, name, parent, began, _tags() | (tags or {})))
-        self._put(Params(run, {key: redacted(str(value)) for key, value in values.items()}))
+        self._put(Params(run, {name_of(key): redacted(str(value)) for key, value in values.items()}))
         self._put(Text(run, "config.yaml", OmegaConf.to_yaml(OmegaConf.create(config))))
         self._put(Text(run, "environment.txt", environment()))
         return run

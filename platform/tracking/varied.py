@@ -6,13 +6,12 @@ whose names sort first, and no setting sorts before these.
 """
 
 from collections.abc import Iterable
+from dataclasses import is_dataclass
 from typing import Any
-
-import yaml
 
 from platform.config.sections import Config, Experiment
 from platform.overrides import is_of_section, key_of, value_of
-from platform.tracking.parameters import RANGES, Parameters, parameters, ranges_apart
+from platform.tracking.parameters import RANGES, Parameters, name_of, parameters, ranges_apart
 
 PREFIX = "changed."
 RECIPE = ("model", "optim", "sampling", "schedule", "training", "order_seed", "seed")  # what one varies by hand
@@ -35,12 +34,14 @@ def of_member(experiment: Experiment, name: str) -> Parameters:
     settings that its command line overrides."""
     members = experiment.config.ensemble.members
     if not members:
-        own = {key_of(each): _read(value_of(each)) for each in experiment.overrides if _is_of_recipe(each)}
+        config = experiment.members[name]
+        own = {key_of(each): _value(config, each) for each in experiment.overrides if _is_of_recipe(each)}
         return _ranges_apart({f"{PREFIX}{key}": value for key, value in own.items()})
-    written = {key_of(each): value_of(each) for each in members.get(name, [])}
+    written = {key_of(each): each for each in members.get(name, [])}
     found = {}
     for key in _keys(members.values()):
-        value = _read(written[key]) if key in written else _shared(experiment, experiment.members[name], key)
+        config = experiment.members[name]
+        value = _value(config, written[key]) if key in written else _shared(experiment, config, key)
         found |= {} if value is None else {f"{PREFIX}{key}": value}
     return _ranges_apart(found)
 
@@ -59,7 +60,8 @@ def _is_of_recipe(override: str) -> bool:
 
 
 def _ranges_apart(values: Parameters) -> Parameters:
-    return ranges_apart(values, [f"{PREFIX}{key}" for key in RANGES])
+    named = {name_of(key): value for key, value in values.items()}
+    return ranges_apart(named, [f"{PREFIX}{key}" for key in RANGES])
 
 
 def _keys(members: Iterable[list[str]]) -> list[str]:
@@ -79,9 +81,16 @@ def _any_value(space: Any) -> Any:
     return choices[0] if isinstance(choices, list | tuple) and choices else None
 
 
-def _read(value: str) -> Any:
-    """As what it is: numbers and lists of an override are written as in YAML."""
-    try:
-        return yaml.safe_load(value)
-    except yaml.YAMLError:
-        return value
+def _value(config: Config, override: str) -> Any:
+    """What Hydra has made of an override: of a setting the config's value, of a group the choice as it is written."""
+    found: Any = config
+    for part in key_of(override).split("."):
+        inner = found if isinstance(found, dict) else vars(found) if is_dataclass(found) else {}
+        if part not in inner:
+            return _unquoted(override)
+        found = inner[part]
+    return _unquoted(override) if is_dataclass(found) else found
+
+
+def _unquoted(override: str) -> str:
+    return value_of(override).strip("'\"")

@@ -56,11 +56,35 @@ def test_a_single_training_has_what_its_command_line_changes_of_the_recipe(confi
         "tracking.uri=sqlite:///x",
     ]
     overrides += ["export.models=false", "fresh=true", "data=imagenet", "evaluation.views=[1,10]", "cluster=ray"]
-    overrides += ["schedule=cosine", "seed=3", "training.betas=[0.9,0.99]"]
+    overrides += ["schedule=cosine", "seed=3", "model@model='plain'"]
+    config = replace(config, seed=3, optim=replace(config.optim, lr=0.1))
+    config = replace(config, sampling=replace(config.sampling, area=[0.08, 1]))
     experiment = Experiment(config, {SINGLE: config}, overrides)
     expected = {"changed.optim.lr": 0.1, "changed.sampling.area.min": 0.08, "changed.sampling.area.max": 1}
-    expected |= {"changed.schedule": "cosine", "changed.seed": 3, "changed.training.betas": [0.9, 0.99]}
+    expected |= {"changed.schedule": "cosine", "changed.seed": 3, "changed.model_model": "plain"}
     assert varied.of_member(experiment, SINGLE) == expected
+
+
+def test_a_value_is_what_hydra_reads_not_yaml(config: Config):
+    """YAML 1.1 makes False of `off`, None of `{min:2}`'s value and text of 1e-4."""
+    config.ensemble.members = {"one": ["cluster.workers={min:2,max:8}", "schedule.name=off", "optim.lr=1e-4"]}
+    one = replace(config, cluster=replace(config.cluster, workers={"min": 2, "max": 8}))
+    one.optim.lr, one.schedule.name = 1e-4, "off"
+    assert varied.of_member(Experiment(config, {"one": one}), "one") == {
+        "changed.cluster.workers": {"min": 2, "max": 8},
+        "changed.schedule.name": "off",
+        "changed.optim.lr": 0.0001,
+    }
+
+
+def test_every_name_is_one_that_mlflow_takes(config: Config):
+    from mlflow.utils.validation import _validate_param_name  # a second
+
+    config.ensemble.members = {"one": ["sampling@sampling=plain"], "two": ["+model/heads@model.x:y=a"]}
+    names = varied.columns(Experiment(config, {"one": config, "two": config}))
+    assert "changed.sampling_sampling" in names
+    for name in names:
+        _validate_param_name(name)
 
 
 def test_a_sweeps_columns_are_what_it_sweeps(config: Config):
