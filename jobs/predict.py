@@ -108,14 +108,16 @@ def _headlines(prediction: "Prediction") -> Iterator[str]:
 def _on_ray(config: Config, prediction: "Prediction") -> Iterator[int]:
     """Classify on the cluster; yields the number of images of each block."""
     from platform.cluster.connect import connect, disconnect
+    from platform.cluster.resources import gpus_per_worker
     from platform.prediction.on_ray import workers_of, write_blocks
 
     try:
         resources = connect(config.cluster)
-        workers, gpus = workers_of(config.cluster, resources, len(prediction.unfinished))
+        gpus = gpus_per_worker(config.cluster, resources)
+        workers = workers_of(config.cluster, resources, len(prediction.unfinished), gpus)
         on = f"{gpus} GPU(s)" if gpus else f"{config.cluster.cpus_per_worker} CPU(s)"
         print(f"on Ray: {workers} worker(s) with {on} each, {resources.nodes} node(s)", flush=True)
-        yield from write_blocks(prediction.task, prediction.folder, prediction.unfinished, config.cluster)
+        yield from write_blocks(prediction.task, prediction.folder, prediction.unfinished, config.cluster, gpus)
     finally:
         disconnect()
 

@@ -17,7 +17,7 @@ from ray.exceptions import RayError
 from ray.util.annotations import RayDeprecationWarning
 
 from platform.cluster.connect import resources_now
-from platform.cluster.resources import Resources, gpus_per_worker
+from platform.cluster.resources import Resources
 from platform.config.checks import CannotGoOn, ConfigError
 from platform.config.cluster import ClusterConfig
 from platform.data.cache import ShardError
@@ -57,34 +57,38 @@ class BlockWriter:
         return {"block": numbers["block"], "images": np.array(images)}
 
 
-def workers_of(cluster: ClusterConfig, resources: Resources, blocks: int) -> tuple[int, int]:
-    """(actors, GPUs of each): as many as the cluster has room for, at most one for each block."""
-    gpus = gpus_per_worker(cluster, resources)
+def workers_of(cluster: ClusterConfig, resources: Resources, blocks: int, gpus: int) -> int:
+    """Number of actors with so many GPUs each: as many as the cluster has room for, at most one for each block. One at
+    least where an autoscaler makes room."""
     room = resources.gpus // gpus if gpus else resources.cpus // cluster.cpus_per_worker
-    return max(1, min(room, blocks)), gpus
+    return max(int(cluster.autoscaled), min(room, blocks))
 
 
-def write_blocks(task: Task, parts: InFolder, unfinished: list[int], cluster: ClusterConfig) -> Iterator[int]:
+def write_blocks(
+    task: Task, parts: InFolder, unfinished: list[int], cluster: ClusterConfig, gpus: int
+) -> Iterator[int]:
     """Classify blocks on the Ray that this process is connected to.
 
     Args:
         task: what is classified by what.
         parts: where workers write, which all of them see.
         unfinished: numbers of blocks.
-        cluster: CPUs and GPUs of each worker.
+        cluster: CPUs of each worker.
+        gpus: of each worker, whatever is lost on the way: CPUs are many times slower, and their last digits are others.
 
     Yields:
         the number of images of each block that is written, in any order; at the start 0.
 
     Raises:
-        CannotGoOn: workers die again and again, or cannot load the model; blocks that are written stay.
+        CannotGoOn: workers die again and again, cannot load the model, or have no room; blocks that are written stay.
         ConfigError, StorageError, ShardError: what a worker has raised.
     """
     left, starts = set(unfinished), 0
     yield 0
     while left:
+        actors = _actors_with_room(cluster, len(left), gpus)
         try:
-            for block, images in _written(task, parts, sorted(left), cluster):
+            for block, images in _written(task, parts, sorted(left), cluster, actors, gpus):
                 left.discard(block)
                 starts = 0
                 yield images
@@ -106,12 +110,32 @@ def write_blocks(task: Task, parts: InFolder, unfinished: list[int], cluster: Cl
             starts += 1
 
 
-def _written(task: Task, parts: InFolder, blocks: list[int], cluster: ClusterConfig) -> Iterator[tuple[int, int]]:
+def _actors_with_room(cluster: ClusterConfig, blocks: int, gpus: int) -> int:
+    """Number of actors for which there is room: for a node that is lost another may come.
+
+    Raises:
+        CannotGoOn: none has come.
+    """
+    wanted = f"a worker of {gpus} GPU(s)" if gpus else f"a worker of {cluster.cpus_per_worker} CPU(s)"
+    for pause in PAUSES_S:
+        if actors := workers_of(cluster, resources_now(), blocks, gpus):
+            return actors
+        log.warning("the cluster has no room for %s; looking again in %g s", wanted, pause)
+        time.sleep(pause)
+    if actors := workers_of(cluster, resources_now(), blocks, gpus):
+        return actors
+    raise CannotGoOn(
+        f"the cluster has no room for {wanted}; finished blocks stay, and the same command goes on from them"
+    )
+
+
+def _written(
+    task: Task, parts: InFolder, blocks: list[int], cluster: ClusterConfig, actors: int, gpus: int
+) -> Iterator[tuple[int, int]]:
     """(number, images) of each block, as they are written; RayError where a worker dies.
 
     Workers are not restarted by Ray Data, which would do it without end, and prints lines of its own about it.
     """
-    actors, gpus = workers_of(cluster, resources_now(), len(blocks))
     context = DataContext.get_current()
     context.enable_progress_bars = False  # we show our own
     context.print_on_execution_start = False
