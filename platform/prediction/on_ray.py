@@ -104,6 +104,8 @@ def write_blocks(
             finished = left & parts.finished()  # what the dead one had written, and not told
             left -= finished
             yield sum(len(task.blocks[number]) for number in finished)
+            if not left:  # it had written the last one, and only not told
+                return
             why = textwrap.shorten(first_line(error), LONGEST, placeholder=" ...")
             log.warning("a worker has died (%s); going on with the %d blocks that are left", why, len(left))
             time.sleep(PAUSES_S[starts])

@@ -52,6 +52,14 @@ def test_blocks_begun_on_a_gpu_wait_for_one_and_do_not_go_on_without(monkeypatch
     assert told.slept == [1.0, 1.0, 5.0]  # after the death, and twice for a GPU
 
 
+def test_after_a_death_with_nothing_left_nothing_is_waited_for_or_said(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    told = Told(monkeypatch, [WITH_GPU], written={0, 1, 2})
+    assert sum(told.classify(3)) == 15
+    assert (len(told.starts), told.slept, caplog.text) == (1, [], "")
+
+
 def test_where_no_gpu_comes_the_reason_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     told = Told(monkeypatch, [WITH_GPU, WITHOUT], written=set())
     with pytest.raises(CannotGoOn, match=r"no room for a worker of 1 GPU\(s\); finished blocks stay"):
