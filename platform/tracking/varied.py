@@ -34,8 +34,7 @@ def of_member(experiment: Experiment, name: str) -> Parameters:
     settings that its command line overrides."""
     members = experiment.config.ensemble.members
     if not members:
-        config = experiment.members[name]
-        own = {key_of(each): _value(config, each) for each in experiment.overrides if _is_of_recipe(each)}
+        own = {key_of(each): _value(experiment.config, each) for each in experiment.overrides if _is_of_recipe(each)}
         return _ranges_apart({f"{PREFIX}{key}": value for key, value in own.items()})
     written = {key_of(each): each for each in members.get(name, [])}
     found = {}

@@ -62,7 +62,7 @@ def test_a_single_training_has_what_its_command_line_changes_of_the_recipe(confi
     experiment = Experiment(config, {SINGLE: config}, overrides)
     expected = {"changed.optim.lr": 0.1, "changed.sampling.area.min": 0.08, "changed.sampling.area.max": 1}
     expected |= {"changed.schedule": "cosine", "changed.seed": 3, "changed.model_model": "plain"}
-    assert varied.of_member(experiment, SINGLE) == expected
+    assert varied.of_member(experiment, SINGLE) == varied.of_member(experiment, "the run's name") == expected
 
 
 def test_a_value_is_what_hydra_reads_not_yaml(config: Config):
