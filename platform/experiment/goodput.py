@@ -132,6 +132,12 @@ class Times:
             idle_s=idle_s,
         )
 
+    @classmethod
+    def at_work(cls, each: Sequence["Times"]) -> "Times":
+        """What several members cost together: the seconds in which their workers were there."""
+        parts = ("starting_s", "training_s", "repeated_s", "evaluation_s")
+        return cls(**{part: sum(getattr(times, part) for times in each) for part in parts})
+
     def metrics(self) -> dict[str, float]:
         """The metrics time_... for MLflow, in seconds."""
         return {f"time_{name}": seconds for name, seconds in asdict(self).items()}

@@ -75,7 +75,7 @@ def _line(views: int, sums: Scores) -> str:
 
 def spent(attempts: Sequence[Attempt]) -> list[str]:
     """How the wall time of a member was spent, and its attempts; empty before the first."""
-    return [_spent(Times.of(attempts)), table(attempts)] if attempts else []
+    return [f"Time: {times_text(Times.of(attempts))}.", table(attempts)] if attempts else []
 
 
 def _error(figures: Figures, crops: int) -> str:
@@ -85,7 +85,8 @@ def _error(figures: Figures, crops: int) -> str:
     )
 
 
-def _spent(times: Times) -> str:
+def times_text(times: Times) -> str:
+    """`20 s starting, 50 s training, 8 s evaluating`."""
     parts = {
         "in the queue": times.queue_s,
         "starting": times.starting_s,
@@ -94,7 +95,7 @@ def _spent(times: Times) -> str:
         "evaluating": times.evaluation_s,
         "idle": times.idle_s,
     }
-    return "Time: " + ", ".join(f"{seconds:.0f} s {what}" for what, seconds in parts.items() if seconds >= 0.5) + "."
+    return ", ".join(f"{seconds:.0f} s {what}" for what, seconds in parts.items() if seconds >= 0.5) or "under a second"
 
 
 def _first_lines(text: str, name: str) -> str:

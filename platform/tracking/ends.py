@@ -132,7 +132,8 @@ class Ends:
             self._tracker.artifact(parent, file, None if within == "." else within)
 
     def _notes(self, parent: str) -> list[str]:
-        """What came between in any member, which is also a tag of the parent, and where the experiment comes from."""
+        """What came between in any member, what all of them cost, and where the experiment comes from; of the first two
+        the parent has a tag and metrics as well."""
         attempts_of = {name: read_attempts(self._folder.member(name).path) for name in self._record.member_runs}
         notes = []
         if between := interruptions(attempts_of):
@@ -140,6 +141,10 @@ class Ends:
             notes.append(f"Interrupted on the way: {between}.")
         if parent in self._record.member_runs.values():  # a training of one network is one run
             notes += [each for attempts in attempts_of.values() for each in descriptions.spent(attempts)]
+        else:
+            cost = Times.at_work([Times.of(attempts) for attempts in attempts_of.values() if attempts])
+            self._tracker.summary(parent, without_zeros(cost.metrics()))
+            notes.append(f"All together took their workers {descriptions.times_text(cost)}.")
         if promoted := promotion(self._experiment):
             notes.append(promoted.sentence())
         return notes

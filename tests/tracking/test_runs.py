@@ -152,7 +152,10 @@ def test_the_next_launch_tells_what_a_killed_one_did_not(experiment: Experiment,
         assert found[name].data.metrics["comparison_val_gain"] == scores.summary.gains[name].difference
     parent = found["parent"].data
     assert parent.metrics["accuracy_val_top1"] == scores.ensemble[10].rates()["top1"]
+    assert parent.metrics["time_training_s"] == 100  # of both
+    assert "time_queue_s" not in parent.metrics
     note = parent.tags["mlflow.note.content"]
+    assert "All together took their workers 44 s starting, 100 s training, 16 s evaluating." in note
     assert note.startswith("**The ensemble of 2 ")
     assert f"![table](/get-artifact?path=table.png&run_uuid={found['parent'].info.run_id})" in note
     assert "job=predict predict.model=runs/two predict.images=FILE" in note
