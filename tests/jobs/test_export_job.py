@@ -36,7 +36,7 @@ def test_a_run_leaves_models_that_say_what_it_reported_and_makes_missing_ones_la
     sees = ["job=predict", "name=pair", f"predict.images={launch.shards}", "predict.split=val", "predict.views=1"]
     status, output = launch.here(*sees, TWO, "data.source=null", "data.shards=/nowhere")  # the images alone are needed
     assert status == 0, output
-    assert f"top-1 {scores['top1'] / 359:.2%} ({scores['top1']} of 359)" in output
+    assert f"top-1 {scores['top1'] / 359:.2%} ({scores['top1']} of 359, 95% CI " in output
 
     logged = _logged(launch)
     assert logged == {

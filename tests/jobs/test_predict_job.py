@@ -1,5 +1,6 @@
 """`job=predict` as it is typed: files of any kind, a model of known answers, another process that goes on."""
 
+import contextlib
 import csv
 import json
 import os
@@ -234,8 +235,9 @@ def _child(process: "subprocess.Popen[str]", name: str) -> psutil.Process:
     while time.monotonic() < end:
         assert process.poll() is None
         for each in psutil.Process(process.pid).children(recursive=True):
-            if name in each.name() or name in " ".join(each.cmdline()):
-                return each
+            with contextlib.suppress(psutil.NoSuchProcess):  # some live for a second only
+                if name in each.name() or name in " ".join(each.cmdline()):
+                    return each
         time.sleep(0.05)
     raise AssertionError(f"no {name} in {psutil.Process(process.pid).children(recursive=True)}")
 
