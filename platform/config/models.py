@@ -70,8 +70,38 @@ class GoogLeNetConfig(ModelConfig):
         return not (self.batch_norm and smallest_part == 1)
 
 
+@dataclass
+class BNInceptionConfig(ModelConfig):
+    """BN-Inception (Ioffe and Szegedy, ICML 2015)."""
+
+    name: str = "bn_inception"
+    dropout: float = 0.0  # in front of the classifier, a share in [0, 1)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require(0 <= self.dropout < 1, f"model.dropout is {self.dropout}; give a share in [0, 1)")
+
+
+@dataclass
+class InceptionV3Config(ModelConfig):
+    """Inception-v3 (Szegedy et al., CVPR 2016), for images of 299 pixels; with other first layers for smaller ones."""
+
+    name: str = "inception_v3"
+    first_stride: int = 2  # of the first convolution; 1 for images of 151 and of 79 pixels
+    first_pool: bool = True  # the stem's first max pooling; false for images of 79 pixels
+    auxiliary_batch_norm: bool = True  # of the auxiliary head's hidden layer; Inception-v2 has none there
+    dropout: float = 0.2  # in front of the main classifier, a share in [0, 1)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require(self.first_stride in (1, 2), f"model.first_stride is {self.first_stride}; give 1 or 2")
+        require(0 <= self.dropout < 1, f"model.dropout is {self.dropout}; give a share in [0, 1)")
+
+
 MODELS: dict[str, type[ModelConfig]] = {
     "googlenet": GoogLeNetConfig,
+    "bn_inception": BNInceptionConfig,
+    "inception_v3": InceptionV3Config,
     "torchvision/": ModelConfig,  # and the name of one of its classifiers
 }
 
