@@ -10,14 +10,13 @@ from pathlib import Path
 from platform.compare import text
 from platform.compare.comparison import Comparison
 from platform.compare.entrants import Entrant, entrants
-from platform.config.checks import NAME_BYTES, ConfigError
+from platform.config.checks import NAME_BYTES, ConfigError, require_effect
 from platform.config.jobs import CompareConfig
 from platform.config.sections import Experiment
 from platform.data.cache import ShardError
 from platform.data.index import read_index
 from platform.data.storage import StorageError
 from platform.files import write_atomically
-from platform.overrides import is_of_section
 
 WITH_EFFECT = ("job", "compare", "output_dir")
 
@@ -28,7 +27,7 @@ def run(experiment: Experiment) -> int:
     Raises:
         ConfigError: a run is not there or not finished, or they are of other images; or the files cannot be written.
     """
-    _require_nothing_else(experiment.overrides)
+    require_effect(experiment.overrides, WITH_EFFECT, ": job=compare reads what was run")
     settings, output_dir = experiment.config.compare, Path(experiment.config.output_dir)
     runs = entrants(settings.runs, output_dir, settings.split)
     found = Comparison.of(runs)
@@ -43,17 +42,6 @@ def run(experiment: Experiment) -> int:
         raise ConfigError(f"{folder} cannot be written ({error.strerror}); give another compare.output") from error
     print("\n".join(f"written   {folder / name}" for name in pages))
     return 0
-
-
-def _require_nothing_else(overrides: list[str]) -> None:
-    """Refuse overrides that would be without effect.
-
-    Raises:
-        ConfigError: it names one.
-    """
-    for override in overrides:
-        if not any(is_of_section(override, known) for known in WITH_EFFECT):
-            raise ConfigError(f"{override} has no effect: job=compare reads what was run; leave it out")
 
 
 def _folder(settings: CompareConfig, output_dir: Path, labels: list[str]) -> Path:

@@ -7,11 +7,10 @@ import shlex
 import sys
 from pathlib import Path
 
-from platform.config.checks import ConfigError, require
+from platform.config.checks import ConfigError, require, require_effect
 from platform.config.sections import Config, Experiment
 from platform.experiment.folder import ExperimentFolder
 from platform.experiment.recorded import recorded_in
-from platform.overrides import is_of_section
 from platform.redaction import redacted
 from platform.sweep.best_trial import trials_tried, with_best_trial
 from platform.tracking.candidates import candidate
@@ -39,22 +38,10 @@ def run(experiment: Experiment) -> int:
         )
         place = str(experiment.folder)
     else:
-        _require_nothing_else(experiment.overrides)
+        why = " beside register.run, which names a run as it was"
+        require_effect(experiment.overrides, WITH_EFFECT, why)
     print("\n".join(registered(config, place)))
     return 0
-
-
-def _require_nothing_else(overrides: list[str]) -> None:
-    """Refuse overrides that would be without effect.
-
-    Raises:
-        ConfigError: it names one.
-    """
-    for override in overrides:
-        if not any(is_of_section(override, known) for known in WITH_EFFECT):
-            raise ConfigError(
-                f"{override} has no effect beside register.run, which names a run as it was; leave it out"
-            )
 
 
 def registered(config: Config, place: str) -> list[str]:

@@ -11,14 +11,14 @@ from pathlib import Path
 
 from jobs import train
 from jobs.pack import prepare_data
-from platform.config.checks import ConfigError, require
+from platform.config.checks import ConfigError, require, require_effect
 from platform.config.sections import SINGLE, Config, Experiment
 from platform.data.storage import is_remote
 from platform.evaluation import report
 from platform.experiment.folder import ExperimentFolder, fingerprint
 from platform.experiment.origin import changes, origin_here
 from platform.experiment.recorded import Recorded, recorded_in
-from platform.overrides import is_of_section, key_of
+from platform.overrides import key_of
 from platform.text import printable
 from platform.tracking.sqlite_store import require_there
 
@@ -85,12 +85,8 @@ def require_nothing_else(overrides: list[str]) -> None:
     Raises:
         ConfigError: one that would be without effect.
     """
-    for override in overrides:
-        if not any(is_of_section(override, known) for known in HERE):
-            raise ConfigError(
-                f"{override} has no effect: job=reproduce repeats a run as it was; leave it out, "
-                f"or train with it under another name"
-            )
+    remedy = "leave it out, or train with it under another name"
+    require_effect(overrides, HERE, ": job=reproduce repeats a run as it was", remedy)
 
 
 def repeated(then: Recorded, experiment: Experiment) -> Experiment:

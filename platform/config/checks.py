@@ -5,6 +5,7 @@ from collections.abc import Collection
 from typing import Any
 from urllib.parse import urlsplit
 
+from platform.overrides import is_of_section
 from platform.redaction import sealed_deeply, unsealed
 
 
@@ -30,6 +31,13 @@ def require(condition: bool, message: str) -> None:
     """Raise ConfigError with the message unless the condition holds, as all functions here do."""
     if not condition:
         raise ConfigError(message)
+
+
+def require_effect(overrides: list[str], sections: Collection[str], why: str, remedy: str = "leave it out") -> None:
+    """Every override is of one of `sections`: those of others would be without effect, and `why` says the reason."""
+    for override in overrides:
+        used = any(is_of_section(override, section) for section in sections)
+        require(used, f"{override} has no effect{why}; {remedy}")
 
 
 def require_choice(key: str, value: str, choices: Collection[str]) -> None:
