@@ -121,7 +121,8 @@ def test_a_server_that_knows_of_no_models_gets_the_weights_and_the_rest_of_the_r
     (there,) = client.search_runs([experiment.experiment_id for experiment in client.search_experiments()])
     assert there.info.status == "FINISHED"
     assert [file.path for file in client.list_artifacts(there.info.run_id, "model")] == ["model/weights.pt"]
-    (said,) = [record.getMessage() for record in caplog.records if record.name == "platform"]
+    # of the models only: on a busy machine the delivery says that it waits for MLflow
+    (said,) = [record.getMessage() for record in caplog.records if record.module == "mlflow_models"]
     assert said == (
         "MLflow takes no model experiment-m (failed with error code 404 != 200); its run has weights.pt instead"
     )
