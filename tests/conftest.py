@@ -26,7 +26,7 @@ import sklearn  # noqa: E402
 from PIL import Image  # noqa: E402
 
 from platform import redaction  # noqa: E402  # pyright: ignore[reportAttributeAccessIssue]
-from platform.config.sections import DataConfig  # noqa: E402
+from platform.config.data import DataConfig  # noqa: E402
 from platform.data.index import Index, read_index  # noqa: E402
 from platform.packing.pack import pack  # noqa: E402
 from tests.data.handmade import MakeShards, write_index, write_tar  # noqa: E402

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from platform.checkout import ROOT
-from platform.config.sections import DataConfig
+from platform.config.data import DataConfig
 from platform.data.index import read_index
 from platform.experiment.folder import ExperimentFolder
 from platform.sweep.plan import sweep_identity

@@ -13,10 +13,14 @@ from platform import redaction  # pyright: ignore[reportAttributeAccessIssue]
 from platform.checkout import ROOT
 from platform.config.checks import ConfigError
 from platform.config.cluster import ClusterConfig
+from platform.config.data import DataConfig
+from platform.config.ensemble import EnsembleConfig
 from platform.config.identity import identity
 from platform.config.jobs import SweepConfig
 from platform.config.kubernetes import KubeConfig
-from platform.config.sections import CheckpointConfig, Config, DataConfig, EnsembleConfig, TrackingConfig
+from platform.config.sections import Config
+from platform.config.tracking import TrackingConfig
+from platform.config.training import CheckpointConfig
 from platform.lanes.mailbox import Mailbox
 from platform.redaction import (
     MASK,

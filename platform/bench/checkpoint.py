@@ -9,7 +9,8 @@ import torch
 
 from platform.bench.figures import Figures
 from platform.bench.step import loop_seconds
-from platform.config.sections import CheckpointConfig, Config
+from platform.config.sections import Config
+from platform.config.training import CheckpointConfig
 from platform.data.index import Index
 from platform.training.progress import Progress
 

@@ -23,7 +23,9 @@ from PIL import Image
 
 from platform.bench.figures import Figures
 from platform.config.checks import ConfigError
-from platform.config.sections import Config, DataConfig, SamplingConfig
+from platform.config.data import DataConfig
+from platform.config.sampling import SamplingConfig
+from platform.config.sections import Config
 from platform.data import draws
 from platform.data.decode import EncodedImage
 from platform.data.index import Split, read_index

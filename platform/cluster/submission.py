@@ -16,8 +16,10 @@ from pathlib import Path
 
 from platform.config.checks import ConfigError, require
 from platform.config.cluster import ClusterConfig
+from platform.config.data import MEMORY
 from platform.config.identity import identity
-from platform.config.sections import MEMORY, MLFLOW_SCHEMES, Config, Experiment
+from platform.config.sections import Config, Experiment
+from platform.config.tracking import MLFLOW_SCHEMES
 from platform.overrides import key_of
 from platform.redaction import holds_secret
 

@@ -10,8 +10,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from platform.config.checks import ConfigError
+from platform.config.data import MEMORY
 from platform.config.identity import replaced
-from platform.config.sections import MEMORY, Config
+from platform.config.sections import Config
 
 # Settings that are paths (or addresses) of the machine that the command runs on.
 PATHS = (

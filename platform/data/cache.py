@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Protocol
 
 from platform.config.checks import ConfigError
-from platform.config.sections import MEMORY
+from platform.config.data import MEMORY
 from platform.data.room import Room
 from platform.data.storage import Storage, StorageError, is_remote
 from platform.locks import NoLocks, require_locks, share

@@ -14,7 +14,8 @@ from torch.utils.data import IterableDataset, get_worker_info
 
 from platform.cluster.resources import cpus_here
 from platform.config.checks import ConfigError, require
-from platform.config.sections import DataConfig, LoaderConfig, SamplingConfig, StorageConfig
+from platform.config.data import DataConfig, LoaderConfig, StorageConfig
+from platform.config.sampling import SamplingConfig
 from platform.data.index import read_index
 from platform.data.loader import Batch, TrainLoader
 from platform.data.order import member_order

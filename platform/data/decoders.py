@@ -8,7 +8,8 @@ from typing import Any
 
 import torch
 
-from platform.config.sections import DataConfig, SamplingConfig
+from platform.config.data import DataConfig
+from platform.config.sampling import SamplingConfig
 from platform.data.deviceloader import DeviceTrainLoader
 from platform.data.index import Split
 from platform.data.loader import TrainLoader

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from platform.config.sections import StorageConfig
+from platform.config.data import StorageConfig
 from platform.data.cache import ShardError, ShardFile, check_inside, open_cache
 from platform.data.reader import CLS, OpenShards, Sample, SampleRule
 from platform.data.storage import NoSuchFile, Storage, StorageError, is_remote, join

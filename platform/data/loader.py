@@ -18,7 +18,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from platform.config.sections import DataConfig, SamplingConfig
+from platform.config.data import DataConfig
+from platform.config.sampling import SamplingConfig
 from platform.data import draws
 from platform.data.cache import ShardError
 from platform.data.decode import CorruptImage, EncodedImage

@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from platform.config.checks import require
-from platform.config.sections import Config, LoaderConfig
+from platform.config.data import LoaderConfig
+from platform.config.sections import Config
 from platform.data import draws
 from platform.data.index import Split
 

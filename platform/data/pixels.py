@@ -10,7 +10,8 @@ import itertools
 import torch
 from torch import Tensor
 
-from platform.config.sections import DataConfig, SamplingConfig
+from platform.config.data import DataConfig
+from platform.config.sampling import SamplingConfig
 from platform.data.normalise import Normaliser, channels_first
 
 # Principal components of ImageNet's RGB covariance, values in 0..1 (AlexNet; Howard keeps them).

@@ -9,7 +9,8 @@ import math
 from dataclasses import dataclass
 
 from platform.config.choices import SAMPLING_METHODS, chosen
-from platform.config.sections import DataConfig, SamplingConfig
+from platform.config.data import DataConfig
+from platform.config.sampling import SamplingConfig
 from platform.data.decode import Box
 
 ATTEMPTS = 10

@@ -29,7 +29,7 @@ from tenacity import (
     wait_random_exponential,
 )
 
-from platform.config.sections import StorageConfig
+from platform.config.data import StorageConfig
 from platform.data.limits import TimeLimit, TimeLimitPassed
 from platform.files import replacing, write_atomically
 from platform.redaction import redacted, unsealed, without_secrets

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from platform.config.sections import TrackingConfig
+from platform.config.tracking import TrackingConfig
 from platform.evaluation.member_table import NOTES, cells, csv_rows, disagreement_cells, headings, member_lines
 from platform.evaluation.metrics import Scores
 from platform.evaluation.statistics.intervals import wilson

@@ -15,7 +15,8 @@ from pathlib import Path
 
 from platform.cluster.submission import database_file
 from platform.config.checks import ConfigError
-from platform.config.sections import MEMORY, Config, Experiment
+from platform.config.data import MEMORY
+from platform.config.sections import Config, Experiment
 from platform.data.cache import require_cache
 from platform.data.storage import is_remote
 

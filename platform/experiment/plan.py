@@ -14,7 +14,8 @@ from platform.cluster.resources import cpus_here
 from platform.cluster.runtime_env import fork_server
 from platform.config.checks import ConfigError, require
 from platform.config.cluster import ClusterConfig
-from platform.config.sections import MEMORY, Config, Experiment
+from platform.config.data import MEMORY
+from platform.config.sections import Config, Experiment
 from platform.data.cache import ShardError
 from platform.data.index import INDEX_NAME, Index, has_index, read_index
 from platform.data.order import steps_per_epoch, total_steps, training_order

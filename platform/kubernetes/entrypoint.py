@@ -11,8 +11,9 @@ from dataclasses import asdict
 from platform.cluster.submission import COMMAND, HERE_ONLY, refuse_passwords
 from platform.config.checks import require
 from platform.config.cluster import ClusterConfig
+from platform.config.data import MEMORY
 from platform.config.kubernetes import KubeConfig
-from platform.config.sections import MEMORY, Config
+from platform.config.sections import Config
 from platform.data.storage import is_remote
 from platform.overrides import is_of_section, override
 

@@ -15,7 +15,8 @@ from typing import Any, Self
 
 import ray
 
-from platform.config.sections import MEMORY, Config
+from platform.config.data import MEMORY
+from platform.config.sections import Config
 from platform.lanes.mailbox import Beat, Sender
 from platform.lanes.system_metrics import SystemMeter
 from platform.lanes.usage import Usage

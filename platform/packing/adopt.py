@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from platform.config.checks import ConfigError
-from platform.config.sections import DataConfig, StorageConfig
+from platform.config.data import DataConfig, StorageConfig
 from platform.data.index import INDEX_NAME, KIND, has_index
 from platform.data.reader import SampleRule
 from platform.data.storage import Storage, is_remote, join

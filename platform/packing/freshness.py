@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from platform.config.sections import DataConfig
+from platform.config.data import DataConfig
 from platform.data.index import INDEX_NAME
 from platform.data.storage import is_remote
 from platform.packing.items import SPLIT_NAMES

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from platform.config.checks import ConfigError
-from platform.config.sections import DataConfig
+from platform.config.data import DataConfig
 from platform.packing.foldernames import called_like_parts, is_annotations, is_images, part_like
 from platform.packing.items import SPLIT_NAMES, Item, Parts, is_list
 from platform.packing.parts import few

@@ -15,7 +15,7 @@ import pyarrow as pa
 from pyarrow import csv, parquet
 
 from platform.config.checks import ConfigError
-from platform.config.sections import StorageConfig
+from platform.config.data import StorageConfig
 from platform.data.storage import Storage, StorageError, is_remote, join
 from platform.packing.items import SPLIT_NAMES, Item, Parts, file_stamp, read_file
 from platform.text import first_line

@@ -18,7 +18,7 @@ from typing import Any
 
 from platform.cluster.resources import cpus_here
 from platform.config.checks import ConfigError
-from platform.config.sections import DataConfig, StorageConfig
+from platform.config.data import DataConfig, StorageConfig
 from platform.data.index import KIND
 from platform.packing import duplicates, recipe
 from platform.packing.encode import by_range

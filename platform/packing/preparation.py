@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from platform.config.checks import ConfigError
-from platform.config.sections import DataConfig, StorageConfig
+from platform.config.data import DataConfig, StorageConfig
 from platform.data import draws
 from platform.data.order import steps_of
 from platform.packing.datasets import TorchvisionSource

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from platform.config.checks import ConfigError
-from platform.config.sections import DataConfig
+from platform.config.data import DataConfig
 
 DIGEST = "sha256"
 EQUAL = "equal_images"  # that were kept, if any

@@ -7,7 +7,7 @@ do not fit `data.classes`.
 from collections import Counter
 
 from platform.config.checks import ConfigError
-from platform.config.sections import DataConfig
+from platform.config.data import DataConfig
 from platform.packing.items import natural
 from platform.packing.parts import few
 

@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from platform.config.checks import ConfigError
-from platform.config.sections import StorageConfig
+from platform.config.data import StorageConfig
 from platform.data.storage import is_remote
 from platform.data.tar import CIRCULAR, TOOL_MADE, LeftOut, Place, members_of, what_is_wrong
 from platform.data.toolmade import is_tool_made

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from platform.config.checks import ConfigError
-from platform.config.sections import StorageConfig
+from platform.config.data import StorageConfig
 from platform.data.cache import ShardError
 from platform.data.index import INDEX_NAME, read_entries
 from platform.data.storage import NoSuchFile, Storage, is_remote, join

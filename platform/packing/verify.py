@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 
 from platform.cluster.resources import cpus_here
-from platform.config.sections import DataConfig, StorageConfig
+from platform.config.data import DataConfig, StorageConfig
 from platform.data.cache import Bytes, ShardError, ShardFile, map_file
 from platform.data.index import read_entries
 from platform.data.links import plain

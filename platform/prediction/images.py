@@ -16,7 +16,7 @@ from pathlib import Path
 from stat import S_ISREG
 
 from platform.config.checks import ConfigError, require
-from platform.config.sections import StorageConfig
+from platform.config.data import StorageConfig
 from platform.data.cache import ShardError
 from platform.data.index import INDEX_NAME, Split, has_index, read_index
 from platform.data.storage import Storage, StorageError, is_remote, join

@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from platform.config.sections import Config, DataConfig, SamplingConfig
+from platform.config.data import DataConfig
+from platform.config.sampling import SamplingConfig
+from platform.config.sections import Config
 from platform.data.index import Split
 from platform.data.storage import is_remote
 from platform.report.drawing import WIDTH, Drawing, shortened

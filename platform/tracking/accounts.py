@@ -10,7 +10,7 @@ import os
 from urllib.parse import quote, unquote, urlsplit
 
 from platform.config.checks import ConfigError
-from platform.config.sections import TrackingConfig
+from platform.config.tracking import TrackingConfig
 from platform.redaction import unsealed
 from platform.tracking.answers import status_of
 from platform.tracking.links import server_of

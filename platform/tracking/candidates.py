@@ -5,8 +5,7 @@ In: the folder of a run, or of one of its members or trials. Out: a `Candidate`,
 
 from dataclasses import dataclass
 
-from platform.config.checks import ConfigError, require
-from platform.config.sections import VIEW_COUNTS
+from platform.config.checks import VIEW_COUNTS, ConfigError, require
 from platform.evaluation.images import ImageResults, read_images
 from platform.evaluation.kept import scored
 from platform.evaluation.seal import is_complete

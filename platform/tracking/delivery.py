@@ -10,7 +10,7 @@ from dataclasses import asdict
 from itertools import takewhile
 from typing import TYPE_CHECKING
 
-from platform.config.sections import TrackingConfig
+from platform.config.tracking import TrackingConfig
 from platform.daemon_thread import DaemonThread
 from platform.text import first_line
 from platform.tracking.journal import Entry, Journal

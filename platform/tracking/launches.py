@@ -5,7 +5,8 @@ In: an experiment and its folder. Out: lines for the terminal: what waits for ML
 
 import logging
 
-from platform.config.sections import Experiment, TrackingConfig
+from platform.config.sections import Experiment
+from platform.config.tracking import TrackingConfig
 from platform.evaluation import report
 from platform.experiment.folder import ExperimentFolder
 from platform.tracking.accounts import require_account

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 from platform.checkout import ROOT
 from platform.cluster.submission import database_file
-from platform.config.sections import TrackingConfig
+from platform.config.tracking import TrackingConfig
 from platform.tracking.views import link
 
 LOCAL = "http://127.0.0.1:5000"  # of `make ui` and `mlflow ui`

@@ -19,7 +19,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from platform.cluster.submission import database_file
 from platform.config.checks import ConfigError, require
-from platform.config.sections import TrackingConfig
+from platform.config.tracking import TrackingConfig
 from platform.files import SUFFIX
 from platform.redaction import unsealed, without_secrets
 from platform.text import first_line

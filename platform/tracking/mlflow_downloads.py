@@ -13,7 +13,7 @@ from mlflow.artifacts import download_artifacts
 from mlflow.exceptions import MlflowException
 
 from platform.config.checks import ConfigError
-from platform.config.sections import TrackingConfig
+from platform.config.tracking import TrackingConfig
 from platform.redaction import redacted, unsealed, without_secrets
 from platform.text import first_line
 

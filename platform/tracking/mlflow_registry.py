@@ -17,7 +17,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
 from platform.config.checks import ConfigError, require
-from platform.config.sections import TrackingConfig
+from platform.config.tracking import TrackingConfig
 from platform.evaluation.images import ImageResults, read_images, write_images
 from platform.redaction import redacted, unsealed, without_secrets
 from platform.text import first_line

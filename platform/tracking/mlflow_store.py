@@ -13,7 +13,7 @@ from mlflow.entities import Metric, Param, RunStatus
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
-from platform.config.sections import TrackingConfig
+from platform.config.tracking import TrackingConfig
 from platform.redaction import redacted, without_secrets
 from platform.text import first_line
 from platform.tracking.mlflow_connection import NoRun, Unreachable, connect, experiment_id, refuses

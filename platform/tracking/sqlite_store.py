@@ -15,7 +15,7 @@ from urllib.parse import unquote
 
 from platform.cluster.submission import database_file
 from platform.config.checks import ConfigError
-from platform.config.sections import TrackingConfig
+from platform.config.tracking import TrackingConfig
 from platform.tracking.views import TAG
 
 REVISION = re.compile(r"^(?P<kind>revision|down_revision)\b[^=\n]*=\s*(?P<names>.*)$", re.MULTILINE)

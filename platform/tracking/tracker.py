@@ -14,7 +14,7 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from platform.config.identity import flatten
-from platform.config.sections import TrackingConfig
+from platform.config.tracking import TrackingConfig
 from platform.experiment.origin import environment, git_commit
 from platform.redaction import redacted
 from platform.tracking.delivery import AWAY_S, Delivery

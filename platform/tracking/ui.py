@@ -13,7 +13,7 @@ from pathlib import Path
 
 from platform.cluster.submission import database_file
 from platform.config.checks import ConfigError, require
-from platform.config.sections import TrackingConfig
+from platform.config.tracking import TrackingConfig
 from platform.tracking.sqlite_store import newest_view, require_usable
 from platform.tracking.views import link
 

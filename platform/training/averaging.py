@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from platform.config.choices import AVERAGINGS, chosen
-from platform.config.sections import TrainingConfig
+from platform.config.training import TrainingConfig
 from platform.data.order import steps_of
 
 Weight = Callable[[int], float]  # global step, from 0 -> what its parameters count for in the average, in (0, 1]

@@ -21,7 +21,8 @@ from typing import Any, Self
 import torch
 from torch import Tensor
 
-from platform.config.sections import CheckpointConfig, StorageConfig
+from platform.config.data import StorageConfig
+from platform.config.training import CheckpointConfig
 from platform.data.storage import NoSuchFile, Storage, StorageError, is_remote, join
 from platform.files import remove_unfinished, write_atomically
 from platform.text import first_line

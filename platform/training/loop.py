@@ -11,7 +11,9 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from platform.config.choices import DECODERS, chosen
-from platform.config.sections import Config, DataConfig, LoaderConfig, SamplingConfig
+from platform.config.data import DataConfig, LoaderConfig
+from platform.config.sampling import SamplingConfig
+from platform.config.sections import Config
 from platform.data import draws, samplelog
 from platform.data.index import Index, Split
 from platform.data.loader import Batch, TrainLoader

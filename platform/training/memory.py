@@ -5,7 +5,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from platform.config.sections import SamplingConfig
+from platform.config.sampling import SamplingConfig
 from platform.data.loader import Batch
 from platform.data.pixels import Pixels
 from platform.models import dropout

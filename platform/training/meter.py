@@ -9,7 +9,7 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
-from platform.config.sections import TrainingConfig
+from platform.config.training import TrainingConfig
 from platform.data.loader import TrainLoader
 from platform.data.order import Order
 from platform.training.step import StepResult

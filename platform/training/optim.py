@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from platform.config.choices import OPTIMISERS, chosen
-from platform.config.sections import OptimConfig
+from platform.config.optim import OptimConfig
 
 
 def optimiser(model: nn.Module, optim: OptimConfig) -> torch.optim.Optimizer:

@@ -6,7 +6,7 @@ In: what the training loop has just done. Out: checkpoints on rank 0; at the sta
 import logging
 import time
 
-from platform.config.sections import CheckpointConfig
+from platform.config.training import CheckpointConfig
 from platform.training.checkpoints import Checkpoints
 from platform.training.meter import Meter
 from platform.training.peers import from_rank_0

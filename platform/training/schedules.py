@@ -8,7 +8,7 @@ import math
 from collections.abc import Callable
 
 from platform.config.choices import SCHEDULES, chosen
-from platform.config.sections import ScheduleConfig
+from platform.config.optim import ScheduleConfig
 from platform.data.order import steps_of
 
 Schedule = Callable[[int], float]

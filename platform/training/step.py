@@ -10,7 +10,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from platform.config.sections import Config, SamplingConfig, TrainingConfig
+from platform.config.sampling import SamplingConfig
+from platform.config.sections import Config
+from platform.config.training import TrainingConfig
 from platform.data.loader import Batch
 from platform.data.pixels import Pixels
 from platform.models import dropout

@@ -2,7 +2,8 @@
 
 from dataclasses import dataclass
 
-from platform.config.sections import CheckpointConfig, EvaluationConfig, TrainingConfig
+from platform.config.evaluation import EvaluationConfig
+from platform.config.training import CheckpointConfig, TrainingConfig
 from platform.data.order import total_steps
 
 

@@ -8,7 +8,7 @@ import pytest
 from mlflow.tracking import MlflowClient
 
 from platform.chaos.servers import Absences, MlflowServer, ShardServer
-from platform.config.sections import DataConfig, StorageConfig
+from platform.config.data import DataConfig, StorageConfig
 from platform.data.cache import MemoryCache
 from platform.data.index import read_index
 from platform.data.storage import Storage, StorageError

@@ -7,8 +7,11 @@ import pytest
 
 from platform.cluster.submission import FOLDER, JOB, NAME, Submission, difference, entrypoint, submission
 from platform.config.checks import ConfigError
+from platform.config.data import DataConfig, StorageConfig
 from platform.config.jobs import PredictionConfig
-from platform.config.sections import CheckpointConfig, Config, DataConfig, Experiment, StorageConfig, TrackingConfig
+from platform.config.sections import Config, Experiment
+from platform.config.tracking import TrackingConfig
+from platform.config.training import CheckpointConfig
 
 THERE = Config(
     name="mine",

@@ -3,7 +3,8 @@
 import pytest
 
 from platform.compose.paths import at_home
-from platform.config.sections import Config, DataConfig
+from platform.config.data import DataConfig
+from platform.config.sections import Config
 
 
 def test_home_is_in_the_place_of_its_sign_in_front_alone(monkeypatch: pytest.MonkeyPatch):

@@ -16,24 +16,17 @@ from PIL import Image
 
 from platform.config.checks import ConfigError
 from platform.config.cluster import ClusterConfig
+from platform.config.data import DataConfig, LoaderConfig, StorageConfig
+from platform.config.evaluation import EvaluationConfig
 from platform.config.identity import changes, differences, flatten, identity, replaced
 from platform.config.jobs import BenchConfig, ChaosConfig, PackConfig, SweepConfig
 from platform.config.kubernetes import KubeConfig
 from platform.config.models import GoogLeNetConfig, ModelConfig
-from platform.config.sections import (
-    CheckpointConfig,
-    Config,
-    DataConfig,
-    EvaluationConfig,
-    Experiment,
-    LoaderConfig,
-    OptimConfig,
-    SamplingConfig,
-    ScheduleConfig,
-    StorageConfig,
-    TrackingConfig,
-    TrainingConfig,
-)
+from platform.config.optim import OptimConfig, ScheduleConfig
+from platform.config.sampling import SamplingConfig
+from platform.config.sections import Config, Experiment
+from platform.config.tracking import TrackingConfig
+from platform.config.training import CheckpointConfig, TrainingConfig
 from platform.redaction import VARIABLE
 from platform.text import first_line, printable
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from platform.config.sections import MEMORY, StorageConfig
+from platform.config.data import MEMORY, StorageConfig
 from platform.data import cache as cache_module
 from platform.data.cache import Bytes, Cache, ShardError, ShardFile, open_cache
 from platform.data.storage import Storage, StorageError

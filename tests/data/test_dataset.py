@@ -16,7 +16,10 @@ from torch.utils.data import DataLoader
 
 from platform.checkout import ROOT
 from platform.config.checks import ConfigError
-from platform.config.sections import Config, DataConfig, LoaderConfig, SamplingConfig, TrainingConfig
+from platform.config.data import DataConfig, LoaderConfig
+from platform.config.sampling import SamplingConfig
+from platform.config.sections import Config
+from platform.config.training import TrainingConfig
 from platform.data.dataset import ImageBatch, ShardDataset
 from platform.data.index import Index, read_index
 from platform.data.loader import Batch, TrainLoader

@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from platform.config.checks import ConfigError
-from platform.config.sections import DataConfig, LoaderConfig, SamplingConfig
+from platform.config.data import DataConfig, LoaderConfig
+from platform.config.sampling import SamplingConfig
 from platform.data.deviceloader import DeviceTrainLoader, resize_on_device
 from platform.data.index import Index, Split, read_index
 from platform.data.loader import Batch, TrainLoader

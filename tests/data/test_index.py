@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from platform.config.sections import StorageConfig
+from platform.config.data import StorageConfig
 from platform.data.cache import ShardError, ShardFile
 from platform.data.index import Index, Split, has_index, read_index
 from tests.data.handmade import MakeShards, edit_entry, two_shards, write_index, write_tar

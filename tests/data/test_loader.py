@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 import torch
 
-from platform.config.sections import DataConfig, SamplingConfig
+from platform.config.data import DataConfig
+from platform.config.sampling import SamplingConfig
 from platform.data.cache import ShardError
 from platform.data.decode import EncodedImage
 from platform.data.draws import uniforms

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from PIL import Image, ImageEnhance
 from torch import Tensor
 
-from platform.config.sections import DataConfig, SamplingConfig
+from platform.config.data import DataConfig
+from platform.config.sampling import SamplingConfig
 from platform.data import draws
 from platform.data.pixels import LIGHTING_EIGENVALUES, LIGHTING_EIGENVECTORS, Pixels, distort
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from platform.config.checks import ConfigError
-from platform.config.sections import StorageConfig
+from platform.config.data import StorageConfig
 from platform.data.cache import ShardError
 from platform.data.index import Index, Split, read_index
 from platform.data.order import Order

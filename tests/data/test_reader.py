@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from platform.config.sections import StorageConfig
+from platform.config.data import StorageConfig
 from platform.data import reader as reader_module
 from platform.data.cache import Bytes, ShardError, ShardFile
 from platform.data.index import Index, read_index

@@ -10,7 +10,8 @@ from scipy import stats
 from torchvision.transforms import RandomResizedCrop
 
 from platform.config.choices import SAMPLING_METHODS
-from platform.config.sections import INTERPOLATIONS, DataConfig, SamplingConfig
+from platform.config.data import DataConfig
+from platform.config.sampling import INTERPOLATIONS, SamplingConfig
 from platform.data import draws as draws_module
 from platform.data.sampling import (
     BOX_DRAWS,

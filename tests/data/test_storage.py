@@ -18,7 +18,7 @@ import s3fs
 from fsspec.asyn import AsyncFileSystem
 
 import platform.files as files
-from platform.config.sections import StorageConfig
+from platform.config.data import StorageConfig
 from platform.data import limits
 from platform.data import storage as storage_module
 from platform.data.storage import NoSuchFile, Storage, StorageError, is_remote, join

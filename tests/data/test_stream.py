@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from platform.config.checks import ConfigError
-from platform.config.sections import MEMORY, DataConfig, SamplingConfig, StorageConfig
+from platform.config.data import MEMORY, DataConfig, StorageConfig
+from platform.config.sampling import SamplingConfig
 from platform.data import samplelog
 from platform.data import storage as storage_module
 from platform.data.cache import ShardError

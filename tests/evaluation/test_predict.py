@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 from torch import nn
 
-from platform.config.sections import DataConfig, LoaderConfig
+from platform.config.data import DataConfig, LoaderConfig
 from platform.data.cache import ShardError, ShardFile
 from platform.data.decode import EncodedImage
 from platform.data.index import Index, Split

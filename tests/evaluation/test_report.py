@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from platform.config.sections import TrackingConfig
+from platform.config.tracking import TrackingConfig
 from platform.evaluation.metrics import Scores
 from platform.evaluation.report import COLOURS, certainty, metrics, mlflow_command, terminal_table, write
 from platform.evaluation.statistics.intervals import wilson

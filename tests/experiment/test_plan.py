@@ -8,16 +8,10 @@ import pytest
 
 from platform.config.checks import ConfigError
 from platform.config.cluster import ClusterConfig
+from platform.config.data import MEMORY, DataConfig, LoaderConfig, StorageConfig
+from platform.config.evaluation import EvaluationConfig
 from platform.config.models import ModelConfig
-from platform.config.sections import (
-    MEMORY,
-    Config,
-    DataConfig,
-    EvaluationConfig,
-    Experiment,
-    LoaderConfig,
-    StorageConfig,
-)
+from platform.config.sections import Config, Experiment
 from platform.data.index import Index, read_index
 from platform.data.order import Order, training_order
 from platform.data.readahead import OrderAhead

@@ -5,8 +5,8 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from platform.config.data import DataConfig
 from platform.config.models import model_of
-from platform.config.sections import DataConfig
 from platform.export.description import FILE_NAME, Description
 from platform.export.networks import write_program, write_weights
 from platform.models.build import build

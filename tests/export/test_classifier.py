@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import nn
 
-from platform.config.sections import DataConfig
+from platform.config.data import DataConfig
 from platform.data.index import Index
 from platform.data.pixels import Pixels
 from platform.evaluation.predict import PredictConfig, predict

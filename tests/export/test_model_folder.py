@@ -14,7 +14,8 @@ import pytest
 import torch
 import yaml
 
-from platform.config.sections import Config, DataConfig
+from platform.config.data import DataConfig
+from platform.config.sections import Config
 from platform.data.index import Index
 from platform.experiment.folder import MemberFolder
 from platform.export import ExportError

@@ -13,7 +13,7 @@ from mlflow.entities import Run
 from mlflow.tracking import MlflowClient
 
 from platform.checkout import ROOT
-from platform.config.sections import DataConfig
+from platform.config.data import DataConfig
 from platform.experiment.folder import MemberFolder, MemberState
 from platform.experiment.goodput import Attempt, read_attempts
 from platform.tracking.tracker import mlflow_ids

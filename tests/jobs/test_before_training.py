@@ -8,7 +8,10 @@ import pytest
 from jobs import train
 from jobs.sweep import whose
 from jobs.train import Outcome
-from platform.config.sections import Config, Experiment, LoaderConfig, TrackingConfig, TrainingConfig
+from platform.config.data import LoaderConfig
+from platform.config.sections import Config, Experiment
+from platform.config.tracking import TrackingConfig
+from platform.config.training import TrainingConfig
 from platform.experiment.folder import MemberState
 from platform.experiment.plan import Plan
 from platform.export.description import FILE_NAME, Description

@@ -8,8 +8,10 @@ import pytest
 from platform.bench import sweep
 from platform.bench.figures import Figures
 from platform.config.cluster import ClusterConfig
+from platform.config.data import DataConfig
 from platform.config.models import GoogLeNetConfig
-from platform.config.sections import Config, DataConfig, TrainingConfig
+from platform.config.sections import Config
+from platform.config.training import TrainingConfig
 from platform.data.index import Index
 
 pytestmark = pytest.mark.slow

@@ -9,7 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from platform.config.sections import SINGLE, Config, DataConfig, Experiment, SamplingConfig
+from platform.config.data import DataConfig
+from platform.config.sampling import SamplingConfig
+from platform.config.sections import SINGLE, Config, Experiment
 from platform.data.index import Index
 from platform.evaluation.kept import kept_scores
 from platform.evaluation.statistics.paired import mcnemar

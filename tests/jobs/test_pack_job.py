@@ -14,7 +14,8 @@ from jobs.pack import prepare_data
 from platform.cluster.connect import connect, disconnect
 from platform.config.checks import ConfigError
 from platform.config.cluster import ClusterConfig
-from platform.config.sections import Config, DataConfig
+from platform.config.data import DataConfig
+from platform.config.sections import Config
 from platform.data.index import read_index
 from platform.packing import pack as packing
 from platform.packing.pack import pack

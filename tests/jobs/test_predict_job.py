@@ -18,7 +18,7 @@ import pytest
 
 from platform.chaos.nodes import LocalCluster
 from platform.checkout import ROOT
-from platform.config.sections import DataConfig, StorageConfig
+from platform.config.data import DataConfig, StorageConfig
 from platform.data.index import Index
 from platform.export.description import Description
 from platform.prediction.images import find_images

@@ -8,9 +8,11 @@ import pytest
 
 from jobs import reproduce
 from platform.config.checks import ConfigError
+from platform.config.data import DataConfig
 from platform.config.jobs import ReproduceConfig
 from platform.config.recorded import config_of
-from platform.config.sections import SINGLE, Config, DataConfig, Experiment, TrackingConfig
+from platform.config.sections import SINGLE, Config, Experiment
+from platform.config.tracking import TrackingConfig
 from platform.data.index import Index
 from platform.experiment.folder import ExperimentFolder
 from platform.experiment.origin import FILE, Origin

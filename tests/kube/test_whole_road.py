@@ -15,7 +15,7 @@ from mlflow.tracking import MlflowClient
 from platform.chaos import compare
 from platform.chaos.servers import MlflowServer
 from platform.checkout import ROOT
-from platform.config.sections import DataConfig
+from platform.config.data import DataConfig
 from platform.experiment.folder import FINISHED, ExperimentFolder
 from tests.jobs.conftest import Runner
 from tests.kube.apiserver import ApiServer

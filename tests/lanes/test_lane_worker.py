@@ -16,7 +16,7 @@ import torch
 from torch.multiprocessing.spawn import start_processes
 
 from platform.config.checks import ConfigError
-from platform.config.sections import DataConfig
+from platform.config.data import DataConfig
 from platform.data.index import Split
 from platform.experiment.folder import FAILED, FINISHED, MemberFolder, MemberState
 from platform.lanes import member as member_module

@@ -8,8 +8,10 @@ import torch
 
 from platform.config.checks import ConfigError
 from platform.config.cluster import ClusterConfig
+from platform.config.data import LoaderConfig
 from platform.config.models import GoogLeNetConfig, ModelConfig
-from platform.config.sections import Config, LoaderConfig, TrainingConfig
+from platform.config.sections import Config
+from platform.config.training import TrainingConfig
 from platform.models.build import build, logits_and_auxiliary
 from platform.models.rehearsal import _refusal, rehearse
 

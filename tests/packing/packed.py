@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from platform.config.sections import DataConfig
+from platform.config.data import DataConfig
 from platform.data.index import Index, Sample
 
 CLASSES = ("cat", "dog", "eel")

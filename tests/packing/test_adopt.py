@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from platform.config.checks import ConfigError
-from platform.config.sections import DataConfig, StorageConfig
+from platform.config.data import DataConfig, StorageConfig
 from platform.data.index import read_index
 from platform.packing import recipe
 from platform.packing.adopt import _Found, _held_out_less, index_shards

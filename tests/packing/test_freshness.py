@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from platform.config.sections import DataConfig
+from platform.config.data import DataConfig
 from platform.packing.freshness import changed_since
 from platform.packing.pack import pack
 from tests.data.handmade import write_tar

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from platform.config.checks import ConfigError
-from platform.config.sections import DataConfig, StorageConfig
+from platform.config.data import DataConfig, StorageConfig
 from platform.packing.adopt import index_shards
 from tests.data.handmade import write_tar
 

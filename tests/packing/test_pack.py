@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from platform.config.checks import ConfigError
-from platform.config.sections import DataConfig, StorageConfig
+from platform.config.data import DataConfig, StorageConfig
 from platform.data.index import Index, read_index
 from platform.packing import pack as packing
 from platform.packing import recipe

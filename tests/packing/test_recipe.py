@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from platform.config.checks import ConfigError
-from platform.config.sections import Config, DataConfig, StorageConfig
+from platform.config.data import DataConfig, StorageConfig
+from platform.config.sections import Config
 from platform.data.index import read_index
 from platform.experiment.plan import _say_once, open_data
 from platform.packing import recipe

@@ -21,7 +21,7 @@ from PIL import Image
 from pyarrow import parquet
 
 from platform.config.checks import ConfigError
-from platform.config.sections import StorageConfig
+from platform.config.data import StorageConfig
 from platform.data.index import Index, read_index
 from platform.packing.items import Item
 from platform.packing.pack import pack

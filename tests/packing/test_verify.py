@@ -8,7 +8,7 @@ from pathlib import Path
 import fsspec
 import pytest
 
-from platform.config.sections import DataConfig, StorageConfig
+from platform.config.data import DataConfig, StorageConfig
 from platform.data.cache import ShardError
 from platform.data.index import read_index
 from platform.data.storage import Storage, StorageError

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from platform.config.checks import ConfigError
-from platform.config.sections import DataConfig, StorageConfig
+from platform.config.data import DataConfig, StorageConfig
 from platform.data.index import Index
 from platform.prediction.images import MOST_BYTES, Image, Images, find_images
 from tests.data.servers import http_server, status

@@ -10,7 +10,7 @@ import pyarrow.parquet as parquet
 import pytest
 
 from platform.config.checks import ConfigError
-from platform.config.sections import StorageConfig
+from platform.config.data import StorageConfig
 from platform.data.storage import Storage
 from platform.prediction.output import require_output, write_output
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from platform.config.checks import ConfigError
-from platform.config.sections import StorageConfig
+from platform.config.data import StorageConfig
 from platform.data.storage import Storage
 from platform.export.description import Description
 from platform.prediction.parts import Columns, InFolder, InMemory, Work

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from platform.config.sections import StorageConfig
+from platform.config.data import StorageConfig
 from platform.data.storage import Storage
 from platform.export.description import Description
 from platform.prediction.images import Files, Image, Images

@@ -10,7 +10,7 @@ import pytest
 
 from platform.checkout import ROOT
 from platform.config.checks import ConfigError
-from platform.config.sections import StorageConfig
+from platform.config.data import StorageConfig
 from platform.data.storage import Storage
 from platform.prediction.images import Images, find_images
 

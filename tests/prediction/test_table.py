@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from PIL import Image as Pillow
 
-from platform.config.sections import StorageConfig
+from platform.config.data import StorageConfig
 from platform.data.storage import Storage
 from platform.export.description import Description
 from platform.prediction.images import Files, Images

@@ -8,7 +8,11 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from platform.config.sections import Config, DataConfig, EnsembleConfig, Experiment, SamplingConfig, TrainingConfig
+from platform.config.data import DataConfig
+from platform.config.ensemble import EnsembleConfig
+from platform.config.sampling import SamplingConfig
+from platform.config.sections import Config, Experiment
+from platform.config.training import TrainingConfig
 from platform.evaluation.images import ImageResults
 from platform.evaluation.metrics import Scores
 from platform.evaluation.summary import Summary

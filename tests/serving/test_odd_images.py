@@ -10,7 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
-from platform.config.sections import StorageConfig
+from platform.config.data import StorageConfig
 from platform.data.decode import CorruptImage, EncodedImage
 from platform.data.normalise import Normaliser
 from platform.evaluation.forward import view_probabilities

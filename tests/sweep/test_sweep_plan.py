@@ -12,7 +12,8 @@ import pytest
 from platform.checkout import ROOT
 from platform.compose.composer import HydraComposer
 from platform.config.checks import ConfigError
-from platform.config.sections import Config, DataConfig
+from platform.config.data import DataConfig
+from platform.config.sections import Config
 from platform.sweep.checks import refuse_without_effect
 from platform.sweep.plan import SweepPlan, lines, plan_sweep
 from platform.sweep.space import parameters

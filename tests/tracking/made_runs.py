@@ -15,7 +15,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from platform.config.sections import Config, DataConfig, Experiment, TrackingConfig
+from platform.config.data import DataConfig
+from platform.config.sections import Config, Experiment
+from platform.config.tracking import TrackingConfig
 from platform.data.index import read_index
 from platform.evaluation import report
 from platform.evaluation.kept import scored

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from platform.chaos.servers import MlflowServer
 from platform.checkout import ROOT
-from platform.config.sections import TrackingConfig
+from platform.config.tracking import TrackingConfig
 from platform.tracking.runs import pages_of
 from tests.browser import browser
 from tests.tracking.made_runs import made_training, packed_digits

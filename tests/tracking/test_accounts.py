@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from platform.config.checks import ConfigError
-from platform.config.sections import TrackingConfig
+from platform.config.tracking import TrackingConfig
 from platform.tracking.accounts import require_account
 from platform.tracking.answers import status_of
 from tests.tracking.test_tracker import free_port

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from platform.config.sections import Config, DataConfig
+from platform.config.data import DataConfig
+from platform.config.sections import Config
 from platform.data.index import read_index
 from platform.experiment.folder import MemberFolder
 from platform.experiment.goodput import Attempt

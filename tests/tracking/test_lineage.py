@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 from mlflow.tracking import MlflowClient
 
-from platform.config.sections import Config, Experiment, TrackingConfig
+from platform.config.sections import Config, Experiment
+from platform.config.tracking import TrackingConfig
 from platform.experiment.folder import ExperimentFolder, Record
 from platform.tracking import lineage
 from platform.tracking.lineage import MlflowRun, promotion, run_of

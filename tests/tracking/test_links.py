@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from platform.checkout import ROOT
-from platform.config.sections import TrackingConfig
+from platform.config.tracking import TrackingConfig
 from platform.tracking.links import pages, start_command
 
 

@@ -13,7 +13,8 @@ from mlflow.entities import Run
 from mlflow.tracking import MlflowClient
 
 from platform.chaos.servers import MlflowServer
-from platform.config.sections import DataConfig, TrackingConfig
+from platform.config.data import DataConfig
+from platform.config.tracking import TrackingConfig
 from platform.evaluation.report import COLOURS
 from platform.tracking.links import Pages
 from platform.tracking.runs import pages_of

@@ -10,7 +10,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import ENDPOINT_NOT_FOUND
 from mlflow.tracking import MlflowClient
 
-from platform.config.sections import TrackingConfig
+from platform.config.tracking import TrackingConfig
 from platform.tracking.journal import Journal
 from platform.tracking.mlflow_models import LINKED_FROM, linked
 from platform.tracking.operations import DatasetInput, ModelFile, NewModel, encode

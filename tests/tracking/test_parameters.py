@@ -5,7 +5,8 @@ from dataclasses import asdict, replace
 import pytest
 
 from platform.config.identity import flatten
-from platform.config.sections import Config, SamplingConfig
+from platform.config.sampling import SamplingConfig
+from platform.config.sections import Config
 from platform.tracking.parameters import UNUSED, of_ensemble, of_sweep, of_trial, parameters, ranges_apart
 
 

@@ -13,10 +13,12 @@ from mlflow.tracking import MlflowClient
 
 from jobs import register
 from platform.config.checks import ConfigError
+from platform.config.data import DataConfig
 from platform.config.export import ExportConfig
 from platform.config.jobs import RegisterConfig
 from platform.config.registry import RegistryConfig
-from platform.config.sections import SINGLE, Config, DataConfig, Experiment, TrackingConfig
+from platform.config.sections import SINGLE, Config, Experiment
+from platform.config.tracking import TrackingConfig
 from platform.data.index import Index
 from platform.evaluation.kept import kept_scores
 from platform.experiment.folder import ExperimentFolder

@@ -9,7 +9,9 @@ import pytest
 from mlflow.entities import Run
 from mlflow.tracking import MlflowClient
 
-from platform.config.sections import Config, DataConfig, Experiment, TrackingConfig
+from platform.config.data import DataConfig
+from platform.config.sections import Config, Experiment
+from platform.config.tracking import TrackingConfig
 from platform.data.index import Index, read_index
 from platform.evaluation import report
 from platform.evaluation.kept import scored

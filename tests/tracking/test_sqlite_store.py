@@ -12,7 +12,7 @@ from mlflow.tracking import MlflowClient
 
 from platform.checkout import ROOT
 from platform.config.checks import ConfigError
-from platform.config.sections import TrackingConfig
+from platform.config.tracking import TrackingConfig
 from platform.tracking import ui, views
 from platform.tracking.mlflow_connection import connect
 from platform.tracking.operations import View

@@ -23,7 +23,7 @@ from mlflow.tracking import MlflowClient
 from platform.chaos.servers import MlflowServer
 from platform.checkout import ROOT
 from platform.config.checks import ConfigError
-from platform.config.sections import TrackingConfig
+from platform.config.tracking import TrackingConfig
 from platform.tracking.journal import Journal
 from platform.tracking.mlflow_connection import connect
 from platform.tracking.operations import Params, Start, Text, encode

@@ -4,7 +4,8 @@ from dataclasses import replace
 
 import pytest
 
-from platform.config.sections import SINGLE, Config, Experiment, SamplingConfig
+from platform.config.sampling import SamplingConfig
+from platform.config.sections import SINGLE, Config, Experiment
 from platform.tracking import varied
 from platform.tracking.parameters import parameters
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from platform.config.sections import TrainingConfig
+from platform.config.training import TrainingConfig
 from platform.training.averaging import WeightAverage
 
 STEPS = 12

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import update_bn
 
-from platform.config.sections import Config, DataConfig
+from platform.config.data import DataConfig
+from platform.config.sections import Config
 from platform.data.index import Index
 from platform.data.loader import TrainLoader
 from platform.data.order import Order, training_order

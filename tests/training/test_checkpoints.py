@@ -18,7 +18,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from platform.config.sections import CheckpointConfig, StorageConfig
+from platform.config.data import StorageConfig
+from platform.config.training import CheckpointConfig
 from platform.data.storage import Storage, StorageError
 from platform.training import checkpoints
 from platform.training.checkpoints import CheckpointError, Checkpoints, Saved, newest_step

@@ -14,17 +14,13 @@ from torch import Tensor, nn
 from torch.multiprocessing.spawn import start_processes
 
 from platform.config.checks import ConfigError
+from platform.config.data import DataConfig
+from platform.config.evaluation import EvaluationConfig
 from platform.config.models import GoogLeNetConfig
-from platform.config.sections import (
-    CheckpointConfig,
-    Config,
-    DataConfig,
-    EvaluationConfig,
-    OptimConfig,
-    SamplingConfig,
-    ScheduleConfig,
-    TrainingConfig,
-)
+from platform.config.optim import OptimConfig, ScheduleConfig
+from platform.config.sampling import SamplingConfig
+from platform.config.sections import Config
+from platform.config.training import CheckpointConfig, TrainingConfig
 from platform.data import samplelog
 from platform.data.cache import ShardError
 from platform.data.index import Index, Split, read_index

@@ -10,8 +10,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from platform.config.data import DataConfig, LoaderConfig
+from platform.config.evaluation import EvaluationConfig
 from platform.config.models import GoogLeNetConfig
-from platform.config.sections import Config, DataConfig, EvaluationConfig, LoaderConfig, TrainingConfig
+from platform.config.sections import Config
+from platform.config.training import TrainingConfig
 from platform.data.index import Index
 from platform.data.loader import Batch
 from platform.data.pixels import Pixels

@@ -13,7 +13,8 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.multiprocessing.spawn import start_processes
 
-from platform.config.sections import Config, DataConfig
+from platform.config.data import DataConfig
+from platform.config.sections import Config
 from platform.data.index import Index, Split, read_index
 from platform.data.order import training_order
 from platform.models.build import build

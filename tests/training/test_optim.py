@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from platform.config.models import GoogLeNetConfig
-from platform.config.sections import OptimConfig
+from platform.config.optim import OptimConfig
 from platform.models.build import build
 from platform.training.optim import clip, sgd
 

@@ -9,7 +9,8 @@ import pytest
 import torch
 from torch import nn
 
-from platform.config.sections import CheckpointConfig, OptimConfig, TrainingConfig
+from platform.config.optim import OptimConfig
+from platform.config.training import CheckpointConfig, TrainingConfig
 from platform.training.averaging import WeightAverage
 from platform.training.checkpoints import Checkpoints
 from platform.training.optim import sgd

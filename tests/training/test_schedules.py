@@ -11,7 +11,7 @@ from torch.optim.lr_scheduler import LRScheduler, OneCycleLR, PolynomialLR
 
 from platform.config.checks import ConfigError
 from platform.config.choices import SCHEDULES
-from platform.config.sections import ScheduleConfig
+from platform.config.optim import ScheduleConfig
 from platform.training.schedules import lr_factor
 
 STEPS_PER_EPOCH = 10

@@ -9,15 +9,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from platform.config.data import DataConfig, LoaderConfig
 from platform.config.models import GoogLeNetConfig
-from platform.config.sections import (
-    Config,
-    DataConfig,
-    LoaderConfig,
-    OptimConfig,
-    SamplingConfig,
-    TrainingConfig,
-)
+from platform.config.optim import OptimConfig
+from platform.config.sampling import SamplingConfig
+from platform.config.sections import Config
+from platform.config.training import TrainingConfig
 from platform.data.loader import Batch
 from platform.data.pixels import Pixels
 from platform.data.sampling import DRAWS

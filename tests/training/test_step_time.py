@@ -13,7 +13,9 @@ from torch import Tensor, nn
 from torch._C._distributed_c10d import GradBucket, HashStore
 from torch.nn.parallel import DistributedDataParallel
 
-from platform.config.sections import Config, DataConfig, OptimConfig
+from platform.config.data import DataConfig
+from platform.config.optim import OptimConfig
+from platform.config.sections import Config
 from platform.data.index import Index, Split
 from platform.data.loader import Batch, TrainLoader
 from platform.data.pixels import Pixels

@@ -1,6 +1,7 @@
 """What is due after which step, against steps counted by hand."""
 
-from platform.config.sections import CheckpointConfig, EvaluationConfig, TrainingConfig
+from platform.config.evaluation import EvaluationConfig
+from platform.config.training import CheckpointConfig, TrainingConfig
 from platform.training.timetable import Timetable
 
 STEPS_PER_EPOCH = 7

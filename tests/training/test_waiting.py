@@ -13,8 +13,11 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from platform.config.data import DataConfig
 from platform.config.models import GoogLeNetConfig
-from platform.config.sections import Config, DataConfig, SamplingConfig, TrainingConfig
+from platform.config.sampling import SamplingConfig
+from platform.config.sections import Config
+from platform.config.training import TrainingConfig
 from platform.data.index import Index
 from platform.data.loader import Batch, TrainLoader
 from platform.data.order import Order

@@ -1,0 +1,111 @@
+"""`data`, `loader` and `storage`: which images, in what order they are read, and how their shards get here."""
+
+import math
+from dataclasses import dataclass, field
+
+from platform.config.checks import (
+    require,
+    require_at_least,
+    require_choice,
+    seal,
+)
+from platform.config.choices import DECODERS
+
+
+@dataclass
+class DataConfig:
+    """Which images, where their shards are, and what is particular to them."""
+
+    name: str = "digits"  # what it is called, in names of experiments
+    shards: str = "data/digits"  # folder or URL of index.json and the tar shards; packed from `source` where absent
+    source: str | None = None  # folder, tar, .csv, .tsv or .parquet list, torchvision:NAME, sklearn:digits
+    classes: int = 10  # as many as the shards have
+    image_size: int = 32  # height and width in pixels the network sees
+    mean: list[float] = field(default_factory=lambda: [0.485, 0.456, 0.406])  # per channel, of values 0..1
+    std: list[float] = field(default_factory=lambda: [0.229, 0.224, 0.225])  # per channel, too
+    mirror: bool = True  # a mirror image is of the same class; false: none in training, and in testing views repeat
+    min_crop_area: float = 0.08  # the smallest share of an image that still shows its class; maps 8% to this
+    val_fraction: float = 0.2  # held out of each class when the source has no parts of its own
+    samples_per_shard: int = 1000  # at most; all shards of a split are of the same size, give or take one
+    shorter_side: int | None = None  # pixels; larger images are shrunk to it when packed. None: bytes as they are
+    jpeg_quality: int = 95  # of images that are not JPEG yet or are shrunk
+    # Of grey of more than 8 bits, the values packed as black and white, such as [0, 4095] of a camera's 12 bits in 16.
+    # None: of 16 bits the smallest and largest there are; integers of 32 bits and floating-point numbers are refused
+    value_range: list[float] | None = None
+    duplicates: str = "keep"  # images of equal bytes, in packing, which reports them: keep, drop all but one, refuse
+    max_corrupt: int = 100  # unreadable images allowed, in a packing, and for each worker in an epoch of training
+
+    def __post_init__(self) -> None:
+        seal(self, "data.")
+        plain = self.name.isprintable() and not set(self.name) & set("/\\") and not self.name.startswith(".")
+        require(plain, f"data.name is {self.name!r}; give a word (it names a folder)")
+        require_at_least("data.classes", self.classes, 2)
+        require_at_least("data.image_size", self.image_size, 32)
+        require(self.image_size <= 65535, f"data.image_size is {self.image_size}; give at most 65535, as JPEG has")
+        require_at_least("data.samples_per_shard", self.samples_per_shard, 1)
+        require_at_least("data.max_corrupt", self.max_corrupt, 0)
+        require(
+            self.shorter_side is None or self.shorter_side >= self.image_size,
+            f"data.shorter_side is {self.shorter_side}, less than data.image_size ({self.image_size}); "
+            "give at least that, or null to pack the images as they are",
+        )
+        require_choice("data.duplicates", self.duplicates, ("keep", "drop", "refuse"))
+        require(1 <= self.jpeg_quality <= 100, f"data.jpeg_quality is {self.jpeg_quality}; give 1 to 100")
+        require(
+            self.value_range is None
+            or (len(self.value_range) == 2 and -math.inf < self.value_range[0] < self.value_range[1] < math.inf),
+            f"data.value_range is {self.value_range}; give [BLACK,WHITE] with BLACK < WHITE, or null",
+        )
+        require(0 < self.val_fraction < 1, f"data.val_fraction is {self.val_fraction}; give a share between 0 and 1")
+        require(0 < self.min_crop_area <= 1, f"data.min_crop_area is {self.min_crop_area}; give a share in (0, 1]")
+        for key, values in (("mean", self.mean), ("std", self.std)):
+            require(len(values) == 3, f"data.{key} has {len(values)} values; give one for each of R, G, B")
+        require(min(self.std) > 0, f"data.std is {self.std}; every channel needs more than 0")
+
+
+@dataclass
+class LoaderConfig:
+    """How samples are ordered and read. `streams` and `block` define the order, the others only the speed."""
+
+    streams: int = 8  # canonical streams; any number of workers up to it sees the same global batches
+    block: int = 4096  # samples shuffled together within a stream
+    threads: int = 0  # decoding threads per worker; 0: one per CPU of the worker
+    prefetch_batches: int = 4  # ready ahead of the training
+    decoder: str = "cpu"  # of DECODERS; gpu: crops are decoded by the workers' GPUs, and pixels differ by rounding
+    log_samples: bool = False  # write the sample ids of every step beside the member's checkpoints
+
+    def __post_init__(self) -> None:
+        require_at_least("loader.streams", self.streams, 1)
+        require_at_least("loader.block", self.block, 1)
+        require_at_least("loader.threads", self.threads, 0)
+        require_at_least("loader.prefetch_batches", self.prefetch_batches, 1)
+        require_choice("loader.decoder", self.decoder, DECODERS)
+
+    def require_gpu(self, *, available: bool) -> None:
+        """Refuse a decoder that needs a GPU where the workers have none."""
+        require(
+            available or self.decoder == "cpu",
+            f"loader.decoder is {self.decoder}, but the workers have no GPU; give loader.decoder=cpu",
+        )
+
+
+MEMORY = "memory"
+
+
+@dataclass
+class StorageConfig:
+    """How shards at a URL reach this machine. Credentials come from where each store's own tools look for them."""
+
+    cache: str = "data/cache"  # folder on a disk of each node, shared by its processes; memory: no disk
+    cache_gb: float = 50.0  # of 1e9 bytes; beyond it the least recently used shards are removed
+    threads: int = 4  # shards fetched at a time by each worker
+    attempts: int = 8  # at each piece of a shard (8 MiB), with exponential backoff, before the run stops
+    timeout_s: float = 60.0  # for one piece, read or written; for a removal
+
+    def __post_init__(self) -> None:
+        seal(self, "storage.")
+        require(bool(self.cache), f"storage.cache is empty; give a folder, or {MEMORY}")
+        require(self.cache_gb > 0, f"storage.cache_gb is {self.cache_gb}; give more than 0")
+        require_at_least("storage.threads", self.threads, 1)
+        require_at_least("storage.attempts", self.attempts, 1)
+        require(self.timeout_s > 0, f"storage.timeout_s is {self.timeout_s}; give more than 0")

@@ -1,0 +1,74 @@
+"""`training` and `checkpoint`: how long, in what batches and precision; when the state is saved."""
+
+from dataclasses import dataclass
+
+from platform.config.checks import (
+    require,
+    require_at_least,
+    require_choice,
+    seal,
+)
+from platform.config.choices import AVERAGINGS
+
+PRECISIONS = ("auto", "float32", "bfloat16")
+
+
+@dataclass
+class TrainingConfig:
+    """How long, in what batches, in what precision; which average of the weights is evaluated."""
+
+    epochs: float = 12.0  # may be a fraction
+    batch_size: int = 32  # global, over all workers and accumulated micro-batches; a multiple of loader.streams
+    max_batch_per_worker: int = 256  # images in one forward pass; more than this is accumulated
+    precision: str = "auto"  # auto: bfloat16 where the CPU or GPU has it in hardware
+    channels_last: bool = True  # memory format of images and weights: faster convolutions
+    averaging: str = "polyak"  # of AVERAGINGS
+    averaging_start: float = 0.5  # polyak: share of the run after which the uniform average begins
+    averaging_epochs: float = 1.0  # ema: horizon, epochs after which a step has faded to 1/e
+    log_every_steps: int = 10  # metrics are read and logged, which waits for the device
+    max_attempts: int = 3  # starts in a row without progress, before a member is given up
+    bad_steps: str = "stop"  # at a loss or gradient that is not finite, or above the limit; skip: without the update
+    max_bad_steps: int = 10  # skip: so many in a row stop the member after all
+    max_gradient_norm: float = 0.0  # a gradient of a larger L2 norm is a bad step, too; 0: no limit
+
+    def __post_init__(self) -> None:
+        require(0 < self.epochs < 1e6, f"training.epochs is {self.epochs}; give more than 0, less than a million")
+        require_at_least("training.batch_size", self.batch_size, 1)
+        require_at_least("training.max_batch_per_worker", self.max_batch_per_worker, 1)
+        require_choice("training.precision", self.precision, PRECISIONS)
+        require_choice("training.averaging", self.averaging, AVERAGINGS)
+        require(0 <= self.averaging_start < 1, f"training.averaging_start is {self.averaging_start}; give [0, 1)")
+        require(self.averaging_epochs > 0, f"training.averaging_epochs is {self.averaging_epochs}; give more than 0")
+        require_at_least("training.log_every_steps", self.log_every_steps, 1)
+        require_at_least("training.max_attempts", self.max_attempts, 1)
+        require_choice("training.bad_steps", self.bad_steps, ("stop", "skip"))
+        require_at_least("training.max_bad_steps", self.max_bad_steps, 1)
+        require_at_least("training.max_gradient_norm", self.max_gradient_norm, 0)
+
+
+@dataclass
+class CheckpointConfig:
+    """When the training state is saved, where to, and how many are kept. A killed run resumes from the newest."""
+
+    every_s: float = 300.0  # between checkpoints
+    every_steps: int = 0  # as well; 0: by time alone
+    with_evaluations: bool = False  # as well, with every single-view evaluation, and on disk before training goes on
+    keep: int = 2  # newest ones
+    keep_best: bool = True  # and the one of the best single-view score so far (evaluation.every_epochs)
+    keep_finished: bool = True  # false: those of a finished member are removed, most of what a run takes on disk
+    copy_to: str | None = None  # folder or URL for a copy of each; a run whose machine is lost resumes from there
+    max_failures: int = 3  # in a row that could not be written, before the member stops
+    grace_s: float = 20.0  # after Ctrl-C, SIGTERM or before a resize, for a last one
+
+    def __post_init__(self) -> None:
+        seal(self, "checkpoint.")
+        require(self.every_s > 0, f"checkpoint.every_s is {self.every_s}; give more than 0")
+        require_at_least("checkpoint.every_steps", self.every_steps, 0)
+        require_at_least("checkpoint.keep", self.keep, 1)
+        require(self.copy_to != "", "checkpoint.copy_to is empty; give a folder or URL, or null for no copies")
+        require(
+            not (self.copy_to or "").startswith(("http://", "https://")),
+            f"checkpoint.copy_to is {self.copy_to}, which cannot be written to; give a folder, or s3://, gs:// ...",
+        )
+        require_at_least("checkpoint.max_failures", self.max_failures, 1)
+        require_at_least("checkpoint.grace_s", self.grace_s, 0)
