@@ -1,8 +1,8 @@
 """`job=evaluate`: the members' trained weights evaluated again, e.g. with more views; nothing is trained."""
 
 from jobs import train
-from platform.config.checks import VIEW_COUNTS
-from platform.config.sections import Experiment, require
+from platform.config.checks import VIEW_COUNTS, require
+from platform.config.sections import Experiment
 from platform.evaluation.seal import is_complete
 from platform.experiment.folder import ExperimentFolder
 

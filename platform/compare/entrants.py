@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 
 from platform.compare.lacking import reason
-from platform.config.checks import VIEW_COUNTS
+from platform.config.checks import VIEW_COUNTS, ConfigError, require
 from platform.config.identity import flatten, identity
-from platform.config.sections import Config, ConfigError, require
+from platform.config.sections import Config
 from platform.evaluation.images import ImageResults, has_images, read_images
 from platform.evaluation.kept import digest_of, scored
 from platform.evaluation.seal import is_complete
