@@ -151,6 +151,6 @@ assert launched("job=check", "model=vgg", "model.width=2").stderr == (
     "error: model.width is a setting of googlenet, and another network is chosen here; leave it out\\n"
 )
 assert launched("job=check", "model=vgg", "model.widths=[]").stderr.startswith("error: model.widths is []; give")
-assert "give googlenet, vgg, or torchvision/NAME" in launched("job=check", "model.name=lenet").stderr
+assert ", vgg, or torchvision/NAME" in launched("job=check", "model.name=lenet").stderr
 """
     ran(copy, refused)
