@@ -19,6 +19,7 @@ SCHEDULES = {
     "cosine": "platform.training.schedules:cosine",
     "polynomial": "platform.training.schedules:polynomial",
     "one_cycle": "platform.training.schedules:one_cycle",
+    "cosine_restarts": "platform.training.schedules:cosine_restarts",
 }
 
 # (training, steps per epoch, total steps) -> a function: step -> weight of the newest parameters in the average

@@ -39,7 +39,7 @@ NOT_IDENTITY_NESTED = {
 }
 # Settings that are newer than some experiments, with what these had: of that value they are left out, so that an
 # experiment that was begun without them is still the same.
-NEWER = {"optim": {"name": "sgd"}}
+NEWER = {"optim": {"name": "sgd"}, "schedule": {"cycles": 5, "cycle_growth": 1.0}}
 
 
 # What networks of torchvision had as well, without any effect, before each network had settings of its own.

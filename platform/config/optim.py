@@ -38,10 +38,15 @@ class ScheduleConfig:
     name: str = "step_decay"  # of SCHEDULES
     factor: float = 0.96  # step_decay: the learning rate is multiplied by this ...
     every_epochs: float = 8.0  # ... every 8 epochs (GoogLeNet)
-    final: float = 0.0  # linear, cosine, polynomial, one_cycle: multiple of optim.lr at the end
+    # linear, cosine, polynomial, one_cycle: multiple of optim.lr at the end; cosine_restarts: of every cycle
+    final: float = 0.0
     power: float = 2.0  # polynomial: exponent of the share of the run that is left; 1: linear
     initial: float = 0.04  # one_cycle: multiple of optim.lr at the start
     rise: float = 0.3  # one_cycle: share of the run, after the warm-up, until optim.lr is reached
+    cycles: int = (
+        5  # cosine_restarts: the run, after the warm-up, is cut into so many; each ends in a snapshot of its own
+    )
+    cycle_growth: float = 1.0  # cosine_restarts: each cycle is so many times as long as the one before
     warmup_epochs: float = 0.0  # linear from 0 to where the schedule starts, before any schedule
 
     def __post_init__(self) -> None:
@@ -55,4 +60,7 @@ class ScheduleConfig:
         require(0 < self.power < math.inf, f"schedule.power is {self.power}; give more than 0, such as 0.5, 1 or 2")
         require(0 <= self.initial <= 1, f"schedule.initial is {self.initial}; give a share in [0, 1]")
         require(0 < self.rise < 1, f"schedule.rise is {self.rise}; give a share between 0 and 1")
+        require_at_least("schedule.cycles", self.cycles, 1)
+        growth = self.cycle_growth
+        require(0.1 <= growth <= 10, f"schedule.cycle_growth is {growth}; give 0.1 to 10, such as 1 or 2")
         require(0 <= warmup < math.inf, f"schedule.warmup_epochs is {warmup}; give at least 0, and not infinitely many")

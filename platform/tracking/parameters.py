@@ -35,14 +35,16 @@ OF_CLUSTERS = ("workers", "cpus_per_worker", "gpus_per_worker", "lanes")  # what
 RANGES = ("sampling.area", "sampling.aspect", "sampling.photometric_range")
 _NOT_IN_NAMES = re.compile(r"[^\w ./-]")
 
+OF_CYCLES = ("cycles", "cycle_growth")  # of schedule
 # (setting, value) -> settings that are without effect then. Of a value that is not here all count as used.
 UNUSED: dict[tuple[str, object], tuple[str, ...]] = {
-    ("schedule.name", "constant"): ("factor", "every_epochs", "final", "power", "initial", "rise"),
-    ("schedule.name", "step_decay"): ("final", "power", "initial", "rise"),
-    ("schedule.name", "linear"): ("factor", "every_epochs", "power", "initial", "rise"),
-    ("schedule.name", "cosine"): ("factor", "every_epochs", "power", "initial", "rise"),
-    ("schedule.name", "polynomial"): ("factor", "every_epochs", "initial", "rise"),
-    ("schedule.name", "one_cycle"): ("factor", "every_epochs", "power"),
+    ("schedule.name", "constant"): ("factor", "every_epochs", "final", "power", "initial", "rise", *OF_CYCLES),
+    ("schedule.name", "step_decay"): ("final", "power", "initial", "rise", *OF_CYCLES),
+    ("schedule.name", "linear"): ("factor", "every_epochs", "power", "initial", "rise", *OF_CYCLES),
+    ("schedule.name", "cosine"): ("factor", "every_epochs", "power", "initial", "rise", *OF_CYCLES),
+    ("schedule.name", "polynomial"): ("factor", "every_epochs", "initial", "rise", *OF_CYCLES),
+    ("schedule.name", "one_cycle"): ("factor", "every_epochs", "power", *OF_CYCLES),
+    ("schedule.name", "cosine_restarts"): ("factor", "every_epochs", "power", "initial", "rise"),
     ("sampling.method", "random_square"): ("area", "aspect"),
     ("sampling.method", "centre_square"): ("area", "aspect"),
     ("sampling.photometric", False): ("photometric_range", "lighting_std"),

@@ -4,6 +4,7 @@ A new one is a function here, and its line in `platform/config/choices.py`. Each
 epoch and the steps it has: those of the run after the warm-up.
 """
 
+import bisect
 import math
 from collections.abc import Callable
 
@@ -74,6 +75,35 @@ def one_cycle(schedule: ScheduleConfig, steps_per_epoch: int, total_steps: int) 
         return _half_wave(1.0, schedule.final, (done - schedule.rise) / (1 - schedule.rise))
 
     return at
+
+
+def cosine_restarts(schedule: ScheduleConfig, steps_per_epoch: int, total_steps: int) -> Schedule:
+    """Half a cosine from 1 to `final` in each of `cycles` (SGDR, arXiv 1608.03983).
+
+    Of equal cycles it is the schedule of snapshot ensembles (Huang et al., arXiv 1704.00109): the network at the end of
+    each is a member.
+    """
+    ends = _cycle_ends(schedule, total_steps)
+
+    def at(step: int) -> float:
+        cycle = bisect.bisect_right(ends, min(step, total_steps - 1))
+        start = ends[cycle - 1] if cycle else 0
+        return _half_wave(1.0, schedule.final, min(1.0, (step - start) / (ends[cycle] - start)))
+
+    return at
+
+
+def cycle_ends(schedule: ScheduleConfig, steps_per_epoch: int, total_steps: int) -> list[int]:
+    """How many global steps of the run are done when each cycle of `cosine_restarts` is; the last at `total_steps`."""
+    warmup = round(steps_of(schedule.warmup_epochs, steps_per_epoch))
+    return [warmup + end for end in _cycle_ends(schedule, max(1, total_steps - warmup))]
+
+
+def _cycle_ends(schedule: ScheduleConfig, total_steps: int) -> list[int]:
+    """The same without the warm-up. Where there are more cycles than steps, some are of no step, and left out."""
+    lengths = [schedule.cycle_growth**cycle for cycle in range(schedule.cycles)]
+    ends = {round(total_steps * sum(lengths[: cycle + 1]) / sum(lengths)) for cycle in range(schedule.cycles)}
+    return sorted(ends - {0})
 
 
 def _half_wave(start: float, end: float, done: float) -> float:

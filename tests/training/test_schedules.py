@@ -2,17 +2,18 @@
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from torch.optim.lr_scheduler import LRScheduler, OneCycleLR, PolynomialLR
+from torch.optim.lr_scheduler import CosineAnnealingWarmRestarts, LRScheduler, OneCycleLR, PolynomialLR
 
 from platform.config.checks import ConfigError
 from platform.config.choices import SCHEDULES
 from platform.config.optim import ScheduleConfig
-from platform.training.schedules import lr_factor
+from platform.training.schedules import cycle_ends, lr_factor
 
 STEPS_PER_EPOCH = 10
 
@@ -140,7 +141,22 @@ def test_one_cycle_is_highest_where_its_rise_ends_and_lowest_at_its_last_step() 
     assert rates[30:] == sorted(rates[30:], reverse=True)
 
 
-@pytest.mark.parametrize("name", ["linear", "cosine", "polynomial", "one_cycle"])
+def test_restarts_are_as_many_cosines_of_equal_length() -> None:
+    schedule = ScheduleConfig(name="cosine_restarts", cycles=3, final=0.1)
+    found = at_epochs(schedule, 12, [0, 1, 2, 3, 4, 6, 8, 10, 12])
+    assert found == pytest.approx([1, 0.868198, 0.55, 0.231802, 1, 0.55, 1, 0.55, 0.1], abs=1e-6)
+    assert cycle_ends(schedule, STEPS_PER_EPOCH, 120) == [40, 80, 120]
+    assert cycle_ends(replace(schedule, warmup_epochs=3), STEPS_PER_EPOCH, 120) == [60, 90, 120]
+    assert cycle_ends(replace(schedule, cycles=200), STEPS_PER_EPOCH, 4) == [1, 2, 3, 4]
+
+
+def test_restarts_whose_cycles_grow_are_torchs() -> None:
+    ours = lr_factor(ScheduleConfig(name="cosine_restarts", cycles=3, cycle_growth=2.0), STEPS_PER_EPOCH, 70)
+    theirs = of_torch(70, lambda sgd: CosineAnnealingWarmRestarts(sgd, T_0=10, T_mult=2))
+    assert [ours(step) for step in range(70)] == pytest.approx(theirs, abs=1e-9)
+
+
+@pytest.mark.parametrize("name", ["linear", "cosine", "polynomial", "one_cycle", "cosine_restarts"])
 def test_the_end_is_the_step_after_the_last(name: str) -> None:
     at = lr_factor(ScheduleConfig(name=name, final=0.2, warmup_epochs=0.5), STEPS_PER_EPOCH, 40)
     assert at(39) > at(40) == at(50) == pytest.approx(0.2)
@@ -169,6 +185,8 @@ schedules = st.builds(
     power=st.floats(0.01, 100),
     initial=shares,
     rise=st.floats(0.001, 0.999),
+    cycles=st.integers(1, 600),
+    cycle_growth=st.floats(0.1, 10),
     warmup_epochs=st.one_of(st.just(0.0), st.floats(0, 20)),
 )
 
