@@ -43,9 +43,7 @@ class ScheduleConfig:
     power: float = 2.0  # polynomial: exponent of the share of the run that is left; 1: linear
     initial: float = 0.04  # one_cycle: multiple of optim.lr at the start
     rise: float = 0.3  # one_cycle: share of the run, after the warm-up, until optim.lr is reached
-    cycles: int = (
-        5  # cosine_restarts: the run, after the warm-up, is cut into so many; each ends in a snapshot of its own
-    )
+    cycles: int = 5  # cosine_restarts: parts of the run after the warm-up, each a cosine of its own
     cycle_growth: float = 1.0  # cosine_restarts: each cycle is so many times as long as the one before
     warmup_epochs: float = 0.0  # linear from 0 to where the schedule starts, before any schedule
 
