@@ -1,4 +1,4 @@
-"""Draws are uniform, and a function of (seed, epoch, sample) alone."""
+"""Draws are uniform, and a function of (seed, epoch, sample, showing) alone."""
 
 import numpy as np
 import pytest
@@ -36,6 +36,27 @@ def test_asking_for_fewer_draws_gives_the_first_of_them(seed: int, epoch: int, c
 def test_another_seed_or_epoch_draws_others(seed: int, epoch: int) -> None:
     ids = np.arange(1000)
     assert (draws.uniforms(0, 0, ids, 8) != draws.uniforms(seed, epoch, ids, 8)).all()
+
+
+@given(INTEGERS, st.lists(st.tuples(EPOCHS, st.integers(0, 2**40), st.integers(0, 5)), min_size=1, max_size=30))
+@settings(max_examples=50, deadline=None)
+def test_each_sample_has_an_epoch_and_a_showing_of_its_own(seed: int, samples: list[tuple[int, int, int]]) -> None:
+    epochs, ids, showings = (np.array(column) for column in zip(*samples, strict=True))
+    together = draws.uniforms(seed, epochs, ids, 7, showings)
+    for place, (epoch, sample, showing) in enumerate(samples):
+        alone = draws.uniforms(seed, epoch, np.array([sample]), 7, showing)
+        np.testing.assert_array_equal(alone[0], together[place])
+    first = draws.uniforms(seed, epochs, ids, 7)
+    assert ((together == first).all(1) == (showings == 0)).all()  # the first showing draws what there was before
+
+
+def test_showings_of_a_sample_are_uncorrelated() -> None:
+    ids = np.arange(20_000)
+    values = np.column_stack([draws.uniforms(0, 3, ids, 1, showing) for showing in range(5)])
+    values = np.column_stack([values, draws.uniforms(0, 3, ids + 1, 1)])  # nor with those of the next sample
+    assert np.abs(np.corrcoef(values.T) - np.eye(6)).max() < 0.035
+    for column in values.T:
+        assert stats.kstest(column, "uniform").pvalue > 1e-4
 
 
 def test_seed_and_epoch_are_not_interchangeable() -> None:
