@@ -17,6 +17,7 @@ from platform.sweep.plan import sweep_identity
 from tests.composing import experiment_of
 from tests.launching import launched
 
+NETWORKS = sorted(file.stem for file in (ROOT / "conf" / "model").glob("*.yaml"))
 EXPERIMENTS = sorted(file.stem for file in (ROOT / "conf" / "experiment").glob("*.yaml"))
 
 
@@ -80,8 +81,8 @@ def test_help_names_jobs_and_groups():
         (["sampling=foo/bar"], "sampling=foo/bar does not exist; choose one of alexnet"),
         (
             ["model=torchvision/vgg11"],
-            "model=torchvision/vgg11 does not exist; choose one of bn_inception, googlenet, googlenet_bn, "
-            "googlenet_naive, inception_v3, resnet50, or give model.name=torchvision/vgg11",
+            f"model=torchvision/vgg11 does not exist; choose one of {', '.join(NETWORKS)}, or give "
+            "model.name=torchvision/vgg11",
         ),
         (["tracking.uri=http://127.0.0.1:9", "tracking.required=true"], "no MLflow at tracking.uri=http://127.0.0.1:9"),
         (["sampling.method=foo"], "sampling.method is 'foo'; choose one of"),
@@ -97,7 +98,7 @@ def test_help_names_jobs_and_groups():
         (["model.name=torchvision/resnet51", "ensemble=none"], "torchvision has"),
         (["model.name=torchvision/resnet18"], "member wider: model.width: torchvision/resnet18 has no such setting"),
         (["model=resnet50", "ensemble=none", "model.width=2"], "model.width is a setting of googlenet, and another"),
-        (["model.name=alexnet"], "give googlenet, bn_inception, inception_v3, or torchvision/NAME"),
+        (["model.name=alexnet"], "model.name is 'alexnet'; give googlenet, bn_inception, "),
         (["+ensemble.members.x=['model.widht=2']"], "ensemble member x: model.widht does not exist"),
         (["+ensemble.members.x=[model.width=2]"], "quote values that hold ="),
         (["bench=foo"], "bench is 'foo', and a section of settings; give one of bench.json, bench.photos, bench."),

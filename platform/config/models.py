@@ -83,6 +83,13 @@ class BNInceptionConfig(ModelConfig):
 
 
 @dataclass
+class CifarFastConfig(ModelConfig):
+    """The small network of airbench94 (Jordan, arXiv 2404.00498), for images of 32 pixels."""
+
+    name: str = "cifar_fast"
+
+
+@dataclass
 class InceptionV3Config(ModelConfig):
     """Inception-v3 (Szegedy et al., CVPR 2016), for images of 299 pixels; with other first layers for smaller ones."""
 
@@ -101,6 +108,7 @@ class InceptionV3Config(ModelConfig):
 MODELS: dict[str, type[ModelConfig]] = {
     "googlenet": GoogLeNetConfig,
     "bn_inception": BNInceptionConfig,
+    "cifar_fast": CifarFastConfig,
     "inception_v3": InceptionV3Config,
     "torchvision/": ModelConfig,  # and the name of one of its classifiers
 }
