@@ -347,6 +347,7 @@ def _watched(process: subprocess.Popen[str], over) -> str:
     return process.communicate()[0]
 
 
+@pytest.mark.long
 def test_tpe_weighs_two_objectives_survives_a_dead_process_and_leaves_out_what_diverges(launch: Runner):
     """With its seed the search tries the absurd rate once, at the end."""
     space = "+sweep.space={optim.lr:[1e6,0.04],schedule:[googlenet,cosine],"

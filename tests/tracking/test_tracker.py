@@ -275,7 +275,7 @@ def test_an_absent_server_is_said_once_and_everything_waits(
     assert "\n" not in record.getMessage()
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_server_that_comes_after_the_launch_and_goes_in_the_middle_gets_everything_in_order(
     path: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ):
