@@ -216,7 +216,7 @@ def _packed(config: Config, folder: Path, **packing: Any) -> Photos:
     """The photographs as shards; at least two, so that two DataLoader workers have one each."""
     source = folder / "photos"
     if not source.exists():
-        for number, jpeg in enumerate(_photographs(config.bench.photos)):
+        for number, jpeg in enumerate(photographs(config.bench.photos)):
             path = source / f"class{number % 2}" / f"{number:05d}.jpg"
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(jpeg)
@@ -236,7 +236,7 @@ def _packed(config: Config, folder: Path, **packing: Any) -> Photos:
     return Photos(split, replace(data, source=None), config.sampling, order)
 
 
-def _photographs(path: str | None) -> list[bytes]:
+def photographs(path: str | None) -> list[bytes]:
     """JPEG files of a tar, or variations of scikit-learn's two photographs at ImageNet's usual size."""
     if path is not None:
         if not Path(path).exists():

@@ -70,7 +70,7 @@ def require_at_least(key: str, value: float, limit: float) -> None:
     require(value >= limit, f"{key} is {value}; give at least {limit:g}")
 
 
-VIEW_COUNTS = (1, 10, 144)  # crops of an image: see `platform/evaluation/views.py`
+VIEW_COUNTS = (1, 10, 12, 144)  # crops of an image: see `platform/evaluation/views.py`
 EVALUATED_SPLITS = ("val", "test")
 
 

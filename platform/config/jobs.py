@@ -39,7 +39,7 @@ class PackConfig:
         )
 
 
-BENCH_PARTS = ("loader", "order", "step", "launch", "actors", "checkpoint", "restart", "sweep")
+BENCH_PARTS = ("loader", "order", "step", "launch", "actors", "checkpoint", "restart", "sweep", "views")
 
 
 @dataclass
@@ -208,7 +208,7 @@ class PredictionConfig:
     # A file, a folder, a pattern such as photos/*.jpg, a URL, or shards (a folder or URL with an index.json); or a list
     images: Any = None
     model: str | None = None  # runs/NAME, a model's folder, or models:/NAME@ALIAS of MLflow; None: this experiment's
-    views: int | None = None  # crops of each image: 1, 10 or 144; None: as many as the model was made for
+    views: int | None = None  # crops of each image: 1, 10, 12 or 144; None: as many as the model was made for
     top_k: int = 5  # the most probable classes of each image in the results
     split: str | None = None  # of shards: train, val or test; None: all there are
     output: str | None = None  # FILE.csv, .parquet or .jsonl: one row for each image

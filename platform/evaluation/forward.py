@@ -24,7 +24,7 @@ def view_probabilities(
         network: images `[N, 3, H, W]`, in channels_last, -> logits `[N, K]`; not in training.
         normalise: uint8 `[N, H, W, 3]` -> the network's input, on its device.
         crops: uint8 `[N, U, H, W, 3]` as `render` makes them, on any device.
-        views: 1, 10 or 144.
+        views: 1, 10, 12 or 144.
         mirror: whether mirror images are views; without them each crop stands for its mirror image, too.
         dtype: of matrix products and convolutions; float32: without autocast.
     """

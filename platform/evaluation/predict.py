@@ -61,7 +61,7 @@ def predict(
         model: on the device of `pixels`; is put into evaluation mode.
         split: the images.
         share: the ids of those to predict.
-        views: 1, 10 or 144 of each.
+        views: 1, 10, 12 or 144 of each.
         cfg: how images are read and batched.
         pixels: normalises images on its device.
         dtype: of matrix products and convolutions; float32: without autocast.

@@ -1,7 +1,8 @@
 """A member's probabilities on disk: one part for each worker that evaluated, each sample in exactly one part.
 
 float16 has no numbers below 6e-8, and probabilities of a thousand classes are often smaller: their logarithms are kept
-instead, which `log` in the part's labels file says. Parts without it, of earlier versions, hold probabilities.
+instead, which `log` in the part's labels file says. Parts without it, of earlier versions, hold probabilities. Those
+have the 144 views in another order, too: `order` in the seal says which.
 """
 
 import json
@@ -17,7 +18,10 @@ from torch import Tensor
 
 from platform.evaluation.predict import Predictions
 from platform.evaluation.seal import SEAL
+from platform.evaluation.views import BEFORE_12
 from platform.files import write_atomically
+
+ORDER = 2  # of the views in a set
 
 
 def write_part(
@@ -86,7 +90,7 @@ def seal(folder: Path, samples: int, views: int, parts: int) -> None:
             stop += len(part["labels"])
     if stop != samples:
         raise ValueError(f"{folder} holds {stop} samples, the split {samples}; evaluate again")
-    content = {"samples": samples, "views": views, "parts": parts}
+    content = {"samples": samples, "views": views, "parts": parts, "order": ORDER}
     write_atomically(folder / SEAL, json.dumps(content) + "\n")
 
 
@@ -107,14 +111,16 @@ class MemberProbabilities:
         self.labels_N = torch.from_numpy(np.concatenate(labels))
         self.valid_N = torch.from_numpy(np.concatenate(valid))
         self.views, self.classes = self._parts[0][0].shape[1:]
+        is_older = "order" not in seal_content and self.views == len(BEFORE_12)
+        self._places: list[int] | slice = BEFORE_12 if is_older else slice(None)
 
     def read(self, start: int, stop: int) -> Tensor:
-        """`[stop - start, V, K]` float32."""
+        """`[stop - start, V, K]` float32, the views in the order of `platform.evaluation.views`."""
         pieces, first = [], 0
         for part, logarithms in self._parts:
             low, high = max(start - first, 0), min(stop - first, len(part))
             if low < high:
-                values = torch.from_numpy(part[low:high].astype(np.float32))
+                values = torch.from_numpy(part[low:high].astype(np.float32))[:, self._places]
                 pieces.append(values.exp_() if logarithms else values)
             first += len(part)
         return torch.cat(pieces)

@@ -1,8 +1,12 @@
 """The views of a validation image, as the paper tests: 4 scales x 3 squares x 6 crops x 2 mirror images = 144.
 
 Views are numbered so that the first is the centre crop, the first 10 are AlexNet's ten of the smallest scale's centre
-square, and all 144 are GoogLeNet's: a number of views is a prefix. Mirror images are made on the device, so an image
-is rendered into half as many crops (one for a single view).
+square, the first 12 have that square resized and its mirror image as well, and all 144 are GoogLeNet's: a number of
+views is a prefix. Mirror images are made on the device, so an image is rendered into half as many crops (one for a
+single view).
+
+The paper of Inception-v3 gives a figure for 12 crops and does not say which. Assumed are the six of one square, and
+their mirror images.
 """
 
 from functools import lru_cache
@@ -17,7 +21,9 @@ from platform.data.resize import resize
 
 SCALES = (256 / 224, 288 / 224, 320 / 224, 352 / 224)  # shorter side of the image to the side of the input
 CORNERS_AND_CENTRE = ("centre", "top left", "top right", "bottom left", "bottom right")
-RENDERED = {1: 1, 10: 5, 144: 72}  # views -> crops without mirror images
+RENDERED = {1: 1, 10: 5, 12: 6, 144: 72}  # views -> crops without mirror images
+RUNS = ((0, 5), (5, 6), (6, 72))  # of rendered crops, each followed by its mirror images
+BEFORE_12 = [*range(11), 77, *range(11, 77), *range(78, 144)]  # where each of the 144 was before there were 12
 LONG = 32  # times the shorter side: from there on an image is enlarged in strips, for it never to be there whole
 STRIP_PIXELS = 2**22
 
@@ -28,7 +34,7 @@ def render(image: EncodedImage, size: int, views: int) -> Tensor:
     Args:
         image: as it is in the shard.
         size: height and width in pixels of each crop.
-        views: 1, 10 or 144.
+        views: 1, 10, 12 or 144.
     """
     pixels = image.decode()
     crops: list[Tensor] = []
@@ -36,7 +42,7 @@ def render(image: EncodedImage, size: int, views: int) -> Tensor:
         short = round(size * scale)
         for square in _squares(pixels, short, centre_only=views < 144):
             crops += _crops(square, size, corners=views > 1)
-            if views == 144:
+            if views >= 12:
                 crops.append(resize(square.numpy(), (size, size)))
     return torch.stack(crops)
 
@@ -50,8 +56,8 @@ def in_order(own: Tensor, mirrored: Tensor, views: int) -> Tensor:
     """What belongs to the rendered crops and to their mirror images, `[N, RENDERED[views], ...]` each, by view."""
     if views == 1:
         return own
-    first_ten = [own[:, :5], mirrored[:, :5]]
-    return torch.cat(first_ten if views == 10 else [*first_ten, own[:, 5:], mirrored[:, 5:]], dim=1)
+    runs = [slice(first, last) for first, last in RUNS if last <= RENDERED[views]]
+    return torch.cat([images[:, run] for run in runs for images in (own, mirrored)], dim=1)
 
 
 @lru_cache(maxsize=256)

@@ -80,7 +80,7 @@ class Classifier:
 
         Args:
             images: the bytes of image files.
-            views: 1, 10 or 144 of each image; None: the usual number.
+            views: 1, 10, 12 or 144 of each image; None: the usual number.
 
         Raises:
             ValueError: another number of views.

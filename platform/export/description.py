@@ -44,7 +44,7 @@ class Description:
         found = {
             "experiment": self.experiment,
             "members": ", ".join(self.members),
-            "views": f"{self.views} of each image, unless the parameter views says 1, 10 or 144",
+            "views": f"{self.views} of each image, unless the parameter views says 1, 10, 12 or 144",
             "data": "; ".join(f"{split}: {what}" for split, what in self.data_digest.items()),
             "class names": "of the data" if self.named else "numbers: the data has no names",
             "commit": self.commit or "",
@@ -87,7 +87,7 @@ class Description:
             "members": _are(self.members, _is_file_name) and len(set(self.members)) == len(self.members),
             "classes": _are(self.classes, lambda name: isinstance(name, str)) and len(self.classes) <= MOST_CLASSES,
             "image_size": _is_whole(self.image_size) and 1 <= self.image_size <= MOST_PIXELS,
-            "views": _is_whole(self.views) and self.views in (1, 10, 144),
+            "views": _is_whole(self.views) and self.views in (1, 10, 12, 144),
             "mean": _are(self.mean, _is_finite) and len(self.mean) == 3,
             "std": _are(self.std, lambda each: _is_finite(each) and each > 0) and len(self.std) == 3,
             "mirror": isinstance(self.mirror, bool),

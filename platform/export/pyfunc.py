@@ -39,7 +39,7 @@ class ImageClassifier(PythonModel):
             context: not used.
             model_input: its first column has the bytes of a JPEG, PNG or WebP file in each row, or these in base64:
                 over HTTP MLflow itself decodes `dataframe_split`, and leaves `inputs` and `instances` as they come.
-            params: `views` of each image (1, 10 or 144), `top_k` classes in the lists.
+            params: `views` of each image (1, 10, 12 or 144), `top_k` classes in the lists.
 
         Returns:
             a row an image: `class` and its `probability`; the `top_k` best `classes` with their `probabilities`;

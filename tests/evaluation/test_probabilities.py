@@ -12,6 +12,7 @@ from platform.evaluation.metrics import Scores
 from platform.evaluation.predict import Predictions
 from platform.evaluation.probabilities import MemberProbabilities, seal, write_part
 from platform.evaluation.seal import is_complete
+from platform.evaluation.views import in_order
 
 SAMPLES, VIEWS, CLASSES = 23, 10, 6
 
@@ -129,3 +130,17 @@ def test_parts_of_an_earlier_larger_world_do_not_count(tmp_path: Path) -> None:
     write(tmp_path, shares_of(2))
     seal(tmp_path, SAMPLES, VIEWS, 2)
     assert torch.equal(MemberProbabilities(tmp_path).read(0, SAMPLES), everything().probs_NVK)
+
+
+def test_144_views_of_an_earlier_version_are_read_in_todays_order(tmp_path: Path) -> None:
+    """It had the first ten, then the other crops, then their mirror images."""
+    torch.manual_seed(1)
+    own, mirrored = torch.rand(2, 3, 72, CLASSES)
+    before = torch.cat([own[:, :5], mirrored[:, :5], own[:, 5:], mirrored[:, 5:]], 1)
+    found = Predictions(np.arange(3), np.zeros(3, np.int64), np.ones(3, bool), before)
+    write_part(tmp_path, 0, range(3), 144, CLASSES, "float32", iter([found]))
+    (tmp_path / "complete.json").write_text('{"samples": 3, "views": 144, "parts": 1}')
+    assert torch.equal(MemberProbabilities(tmp_path).read(0, 3), in_order(own, mirrored, 144))
+    assert torch.equal(MemberProbabilities(tmp_path).read(1, 2)[0, 10:12, 0], torch.stack([own, mirrored])[:, 1, 5, 0])
+    seal(tmp_path, 3, 144, 1)  # as this version writes it
+    assert torch.equal(MemberProbabilities(tmp_path).read(0, 3), before)

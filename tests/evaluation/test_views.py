@@ -80,7 +80,9 @@ def test_the_first_ten_are_exact_pixels_of_the_centre_square(height: int, width:
 
 
 @pytest.mark.parametrize(
-    ("height", "width"), [(73, 120), (80, 73), (70, 70), (60, 110)], ids=["landscape", "portrait", "square", "enlarged"]
+    ("height", "width"),
+    [(73, 120), (80, 73), (70, 70), (60, 110), (10, 120), (84, 8)],
+    ids=["landscape", "portrait", "square", "enlarged", "long", "tall"],
 )
 def test_all_144_lie_where_the_paper_has_them(height: int, width: int) -> None:
     crops = render(encoded(gradient(height, width)), SIZE, 144)
@@ -157,20 +159,21 @@ def test_a_very_long_image_is_never_there_whole(monkeypatch: pytest.MonkeyPatch)
 
 def test_fewer_views_are_the_first_of_more() -> None:
     image = encoded(noise(50, 70))
-    views = {n: with_mirrors(render(image, 32, n).permute(0, 3, 1, 2)[None], n) for n in (1, 10, 144)}
+    views = {n: with_mirrors(render(image, 32, n).permute(0, 3, 1, 2)[None], n) for n in (1, 10, 12, 144)}
     assert {n: tuple(images.shape) for n, images in views.items()} == {n: (1, n, 3, 32, 32) for n in views}
     assert torch.equal(views[1], views[144][:, :1])
     assert torch.equal(views[10], views[144][:, :10])
+    assert torch.equal(views[12], views[144][:, :12])
 
 
-@pytest.mark.parametrize("views", [10, 144])
+@pytest.mark.parametrize("views", [10, 12, 144])
 def test_half_of_the_views_are_the_mirror_images_of_the_others(views: int) -> None:
     images = torch.rand(2, RENDERED[views], 3, 8, 8)
     every = with_mirrors(images, views)
     assert every.shape == (2, views, 3, 8, 8)
     pairs = [(view, view + 5) for view in range(5)]
-    if views == 144:
-        pairs += [(view, view + 67) for view in range(10, 77)]
+    pairs += [(10, 11)] if views >= 12 else []
+    pairs += [(view, view + 66) for view in range(12, 78)] if views == 144 else []
     assert sorted(view for pair in pairs for view in pair) == list(range(views))
     for plain, mirrored in pairs:
         assert torch.equal(every[:, mirrored], every[:, plain].flip(-1))

@@ -41,7 +41,7 @@ def classifier(described: Path) -> Classifier:
     return Classifier.load(described)
 
 
-@pytest.mark.parametrize("views", [1, 10, 144])
+@pytest.mark.parametrize("views", [1, 10, 12, 144])
 def test_validation_images_get_the_probabilities_of_evaluation(
     classifier: Classifier, networks: dict[str, nn.Module], digits: Index, digits_data: DataConfig, views: int
 ) -> None:
@@ -93,7 +93,7 @@ def test_the_usual_number_of_views_is_that_of_the_description(classifier: Classi
     assert (classifier.classes, classifier.members, classifier.views) == (CLASSES, ["m1", "m2"], 10)
     usual, ten = classifier.predict(small_jpegs[:1]), classifier.predict(small_jpegs[:1], views=10)
     np.testing.assert_array_equal(usual.probs_NK, ten.probs_NK)
-    with pytest.raises(ValueError, match="views is 7; give 1, 10, 144"):
+    with pytest.raises(ValueError, match="views is 7; give 1, 10, 12, 144"):
         classifier.predict(small_jpegs[:1], views=7)
 
 

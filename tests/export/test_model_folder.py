@@ -125,7 +125,7 @@ def test_without_any_image_the_reason_is_mlflows_error_of_a_client(runs: Path) -
     with pytest.raises(MlflowException, match="no image can be decoded: no image format known here") as error:
         model.predict(pd.DataFrame({"image": [b"no image"]}))
     assert error.value.get_http_status_code() == 400
-    with pytest.raises(MlflowException, match="views is 2; give 1, 10, 144") as error:
+    with pytest.raises(MlflowException, match="views is 2; give 1, 10, 12, 144") as error:
         model.predict(pd.DataFrame({"image": [b"no image"]}), params={"views": 2})
     assert error.value.get_http_status_code() == 400
 
@@ -181,7 +181,7 @@ def test_as_many_views_are_usual_as_were_evaluated_but_not_144(
     settings = replace(config, evaluation=replace(config.evaluation, views=evaluated))
     found = member_description("m1", settings, MemberFolder(runs / "members" / "m1"), digits)
     assert found.views == usual
-    assert found.metadata()["views"] == f"{usual} of each image, unless the parameter views says 1, 10 or 144"
+    assert found.metadata()["views"] == f"{usual} of each image, unless the parameter views says 1, 10, 12 or 144"
 
 
 def test_the_ensemble_shares_its_members_files(runs: Path) -> None:

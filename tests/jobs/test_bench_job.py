@@ -1,18 +1,23 @@
 """`job=bench`: the figures are there and mean something; how large they are is not a test's business."""
 
+import io
 import json
 from pathlib import Path
 
 import pytest
+import torch
+from PIL import Image
 
-from platform.bench import sweep
+from platform.bench import sweep, views
 from platform.bench.figures import Figures
 from platform.config.cluster import ClusterConfig
 from platform.config.data import DataConfig
 from platform.config.models import GoogLeNetConfig
 from platform.config.sections import Config
 from platform.config.training import TrainingConfig
+from platform.data.decode import EncodedImage
 from platform.data.index import Index
+from platform.evaluation.views import render
 
 pytestmark = pytest.mark.slow
 
@@ -22,7 +27,7 @@ def test_loader_and_step_figures(launch, tmp_path: Path):
     out = tmp_path / "figures.json"
     words = [
         "job=bench",
-        "bench.parts=[loader,order,step,checkpoint]",
+        "bench.parts=[loader,order,step,checkpoint,views]",
         "bench.repeats=1",
         "bench.image_size=64",
         f"bench.json={out}",
@@ -33,6 +38,7 @@ def test_loader_and_step_figures(launch, tmp_path: Path):
     loader = {"cpu_ratio", "wall_ratio_2cores", "preshrunk_ratio", "mean_abs_error", "bias", "overhead_share"}
     expected = {"step.platform_over_bare", "train.platform_over_bare", "order.plan_s", "shuffle.neighbours.platform"}
     expected |= {"checkpoint.save_s", "checkpoint.bytes_mb", "checkpoint.cost_share"}
+    expected |= {"views.images_per_cpu_s", "views.ratio", "views.ratio_decoded_once"}
     assert expected | {f"loader.{name}" for name in loader} <= figures.keys()
     assert all(isinstance(value, float) for value in figures.values())
     signed = ("loader.bias", "loader.overhead_share", "loader.memory_growth_mb")
@@ -42,6 +48,13 @@ def test_loader_and_step_figures(launch, tmp_path: Path):
     assert abs(figures["loader.bias"]) <= 0.01
     assert figures["shuffle.neighbours.platform"] < figures["shuffle.neighbours.webdataset"]
     assert "loader.cpu_ratio" in output
+
+
+def test_crops_made_one_by_one_are_those_made_together():
+    buffer = io.BytesIO()
+    Image.radial_gradient("L").convert("RGB").resize((200, 150)).save(buffer, "JPEG")
+    image = EncodedImage(buffer.getvalue())
+    assert torch.equal(torch.stack(list(views.views(image.decode, 96))), render(image, 96, 144))
 
 
 def test_overhead_is_what_is_not_between_steps():

@@ -94,7 +94,7 @@ def test_base64_is_read_however_it_is_sent(address: str):
     [
         (rows(b"no image"), "no image can be decoded: no image format known here"),
         (rows(picture("red")[:300]), "no image can be decoded: "),
-        (rows(picture("red"), views=7), "views is 7; give 1, 10, 144"),
+        (rows(picture("red"), views=7), "views is 7; give 1, 10, 12, 144"),
         (rows(picture("red"), top_k=0), "top_k is 0; give at least 1"),
     ],
 )
