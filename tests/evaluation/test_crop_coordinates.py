@@ -61,8 +61,10 @@ def corners(crop: torch.Tensor, width: int) -> tuple[tuple[int, int], tuple[int,
 
 
 @pytest.mark.parametrize(
-    ("portrait", "short", "long", "centre", "last", "middle", "end"), [each[1:] for each in SHAPES], ids=[each[0] for each in SHAPES]
-)  # fmt: skip
+    ("portrait", "short", "long", "centre", "last", "middle", "end"),
+    [each[1:] for each in SHAPES],
+    ids=[each[0] for each in SHAPES],
+)
 def test_the_five_crops_of_each_square_begin_and_end_where_the_paper_says(
     portrait: bool, short: int, long: int, centre: int, last: int, middle: int, end: int
 ):
