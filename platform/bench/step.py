@@ -9,7 +9,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
-import torch.nn.functional as F
 
 from platform.bench.figures import Figures
 from platform.config.sections import Config
@@ -20,6 +19,7 @@ from platform.data.pixels import Pixels
 from platform.models.build import build, logits_and_auxiliary
 from platform.training.averaging import WeightAverage
 from platform.training.loop import train
+from platform.training.loss import losses
 from platform.training.optim import optimiser
 from platform.training.progress import Progress
 from platform.training.step import StepConfig, autocast_dtype, train_step
@@ -56,6 +56,7 @@ class _Bare:
         self._data = [(pixels.evaluation(batch.images), batch.labels_N.to(device)) for batch in batches]
         self._model, self._device = _model(config, device), device
         self._dtype = autocast_dtype(config.training.precision, device)
+        self._loss = config.loss
         self._weight, self._clip_norm = config.model.auxiliary_weight, config.optim.clip_norm
         self._optimizer = torch.optim.SGD(self._model.parameters(), lr=1e-3, momentum=0.9, weight_decay=2e-4)
 
@@ -63,9 +64,9 @@ class _Bare:
         for images, labels in self._data:
             with torch.autocast(self._device.type, self._dtype, enabled=self._dtype != torch.float32):
                 main, auxiliary = logits_and_auxiliary(self._model(images))
-            loss = F.cross_entropy(main.float(), labels)
+            loss = losses(main, labels, self._loss).mean()
             for logits in auxiliary:
-                loss = loss + self._weight * F.cross_entropy(logits.float(), labels)
+                loss = loss + self._weight * losses(logits, labels, self._loss).mean()
             self._optimizer.zero_grad(set_to_none=True)
             loss.backward()
             if self._clip_norm:

@@ -5,7 +5,10 @@ In: `dataclasses.asdict` of a config. Out: its identity, the same with dotted ke
 
 import dataclasses
 from collections.abc import Collection
+from dataclasses import asdict
 from typing import Any
+
+from platform.config.loss import LossConfig
 
 # Settings that do not change what an experiment is, only where and how it runs; the others are its identity.
 NOT_IDENTITY = (
@@ -38,8 +41,12 @@ NOT_IDENTITY_NESTED = {
     "training": ("max_attempts", "max_batch_per_worker", "log_every_steps"),
 }
 # Settings that are newer than some experiments, with what these had: of that value they are left out, so that an
-# experiment that was begun without them is still the same.
-NEWER = {"optim": {"name": "sgd"}, "schedule": {"cycles": 5, "cycle_growth": 1.0}}
+# experiment that was begun without them is still the same. A section of which nothing is left goes, too.
+NEWER: dict[str, dict[str, Any]] = {
+    "loss": asdict(LossConfig()),
+    "optim": {"name": "sgd"},
+    "schedule": {"cycles": 5, "cycle_growth": 1.0},
+}
 
 
 # What networks of torchvision had as well, without any effect, before each network had settings of its own.
@@ -59,7 +66,9 @@ def as_before(config: dict[str, Any]) -> dict[str, Any]:
     with those of this one."""
     config = dict(config)
     for section, before in NEWER.items():
-        config[section] = {key: value for key, value in config[section].items() if before.get(key, ...) != value}
+        settings = config.pop(section, {})
+        if kept := {key: value for key, value in settings.items() if before.get(key, ...) != value}:
+            config[section] = kept
     if config["model"]["name"].startswith("torchvision/"):
         config["model"] = FORMERLY | config["model"]
     return config

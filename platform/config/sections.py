@@ -33,6 +33,7 @@ from platform.config.jobs import (
     ServeConfig,
     SweepConfig,
 )
+from platform.config.loss import LossConfig
 from platform.config.models import GoogLeNetConfig, ModelConfig
 from platform.config.optim import OptimConfig, ScheduleConfig
 from platform.config.registry import RegistryConfig
@@ -76,6 +77,7 @@ class Config:
     loader: LoaderConfig = field(default_factory=LoaderConfig)
     sampling: SamplingConfig = field(default_factory=SamplingConfig)
     model: ModelConfig = field(default_factory=GoogLeNetConfig)
+    loss: LossConfig = field(default_factory=LossConfig)
     optim: OptimConfig = field(default_factory=OptimConfig)
     schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
     training: TrainingConfig = field(default_factory=TrainingConfig)
@@ -119,6 +121,7 @@ class Config:
             f"registry.name is {self.registry.name}, and export.models=false leaves no model to register; leave one "
             "out",
         )
+        self.loss.require_classes(self.data.classes)
         streams, batch = self.loader.streams, self.training.batch_size
         require(
             self.cluster.max_workers <= streams,

@@ -16,7 +16,7 @@ from platform.data.storage import is_remote
 Parameters = dict[str, Any]
 
 OF_TRAINING = (
-    "seed", "order_seed", "data", "storage", "loader", "sampling", "model", "optim", "schedule", "training",
+    "seed", "order_seed", "data", "storage", "loader", "sampling", "model", "loss", "optim", "schedule", "training",
     "checkpoint", "evaluation", "cluster", "tracking",
 )  # fmt: skip
 NOT_OF_THE_RESULT = ("tracking.required", "tracking.system_metrics_every_s")
@@ -48,6 +48,9 @@ UNUSED: dict[tuple[str, object], tuple[str, ...]] = {
     ("sampling.method", "random_square"): ("area", "aspect"),
     ("sampling.method", "centre_square"): ("area", "aspect"),
     ("sampling.photometric", False): ("photometric_range", "lighting_std"),
+    ("loss.name", "cross_entropy"): ("over_classes", "present_above"),
+    ("loss.smoothing", 0.0): ("smoothing_over", "distribution"),
+    ("loss.smoothing_over", "uniform"): ("distribution",),
     ("training.averaging", "polyak"): ("averaging_epochs",),
     ("training.averaging", "ema"): ("averaging_start",),
     ("training.averaging", "none"): ("averaging_start", "averaging_epochs"),

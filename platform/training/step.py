@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from typing import Self
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from platform.config.loss import LossConfig
 from platform.config.sampling import SamplingConfig
 from platform.config.sections import Config
 from platform.config.training import TrainingConfig
@@ -17,6 +17,7 @@ from platform.data.loader import Batch
 from platform.data.pixels import Pixels
 from platform.models import dropout
 from platform.models.build import logits_and_auxiliary
+from platform.training.loss import losses
 from platform.training.optim import clip
 from platform.training.step_parts import COPY, FORWARD, OPTIMISER, REST
 from platform.training.step_time import NOT_TIMED, StepTimer
@@ -28,13 +29,14 @@ class StepConfig:
 
     training: TrainingConfig
     sampling: SamplingConfig
+    loss: LossConfig  # of every classifier
     auxiliary_weight: float  # of each auxiliary head's loss
     clip_norm: float  # largest norm of the whole gradient; 0: not clipped
 
     @classmethod
     def of(cls, config: Config) -> Self:
         """Take it from the whole config."""
-        return cls(config.training, config.sampling, config.model.auxiliary_weight, config.optim.clip_norm)
+        return cls(config.training, config.sampling, config.loss, config.model.auxiliary_weight, config.optim.clip_norm)
 
 
 @dataclass
@@ -102,8 +104,9 @@ def train_step(
         with _gradient_sync(model, last=stop == total):
             with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
                 main, auxiliary = logits_and_auxiliary(timer.forward(model, images))
-            main_loss = _loss(main, labels_N, weight)
-            loss = main_loss + cfg.auxiliary_weight * sum(_loss(a, labels_N, weight) for a in auxiliary)
+            main_loss = (losses(main, labels_N, cfg.loss) * weight).sum()
+            auxiliary_losses = [(losses(logits, labels_N, cfg.loss) * weight).sum() for logits in auxiliary]
+            loss = main_loss + cfg.auxiliary_weight * sum(auxiliary_losses)
             timer.mark(FORWARD)
             timer.backward(model, loss)
         correct = (main.detach().argmax(1) == labels_N).sum()
@@ -121,10 +124,6 @@ def train_step(
         optimizer.step()
     timer.mark(OPTIMISER)
     return result
-
-
-def _loss(logits_NK: Tensor, labels_N: Tensor, weight: float) -> Tensor:
-    return (F.cross_entropy(logits_NK.float(), labels_N, reduction="none") * weight).sum()
 
 
 def _gradient_sync(model: nn.Module, *, last: bool) -> contextlib.AbstractContextManager[None]:

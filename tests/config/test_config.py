@@ -274,6 +274,7 @@ def test_where_and_how_it_runs_is_not_an_experiments_identity(key: str, value: A
         ("loader.block", 1),
         ("sampling.mirror", False),
         ("model.width", 2.0),
+        ("loss.smoothing", 0.1),
         ("optim.lr", 1.0),
         ("schedule.factor", 0.5),
         ("training.batch_size", 64),

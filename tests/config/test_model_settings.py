@@ -77,6 +77,10 @@ def test_an_experiment_of_before_there_were_other_optimisers_is_still_the_same()
     assert found["optim"]["momentum"] == 0.9
 
 
+def test_an_experiment_of_before_there_were_other_losses_is_still_the_same():
+    assert "loss" not in identity(asdict(Config()))
+
+
 FORMER = {"width": 1.0, "batch_norm": False, "naive": False, "local_response_norm": False, "dropout": 0.4}
 
 

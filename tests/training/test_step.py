@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from platform.config.data import DataConfig, LoaderConfig
+from platform.config.loss import LossConfig
 from platform.config.models import GoogLeNetConfig
 from platform.config.optim import OptimConfig
 from platform.config.sampling import SamplingConfig
@@ -18,6 +19,7 @@ from platform.config.training import TrainingConfig
 from platform.data.loader import Batch
 from platform.data.pixels import Pixels
 from platform.data.sampling import DRAWS
+from platform.training.loss import losses
 from platform.training.optim import sgd
 from platform.training.step import StepConfig, StepResult, autocast_dtype, train_step
 
@@ -146,6 +148,17 @@ def test_the_loss_is_the_mains_plus_weighted_auxiliary_ones(weight: float) -> No
     torch.testing.assert_close(result.loss, expected.detach())
     torch.testing.assert_close(result.main_loss, main.detach())
     torch.testing.assert_close(gradients, [p.grad for p in model.parameters()])
+
+
+def test_auxiliary_heads_have_the_loss_of_the_main_one() -> None:
+    samples, cfg = batch(), config()
+    cfg.loss = LossConfig("bce", smoothing=0.1)
+    images = Pixels(cfg.data, CPU).training(samples.images, samples.mirrored_N, samples.colour_draws_N8, cfg.sampling)
+    main, *auxiliary = (losses(logits, samples.labels_N, cfg.loss).mean() for logits in network()(images))
+    result = step(cfg, samples)[0]
+    torch.testing.assert_close(result.main_loss, main.detach())
+    torch.testing.assert_close(result.loss, (main + 0.3 * (auxiliary[0] + auxiliary[1])).detach())
+    assert abs(result.main_loss - step(config(), samples)[0].main_loss) > 0.1
 
 
 def test_correct_counts_the_main_classifier() -> None:
