@@ -5,6 +5,7 @@ from platform.config.sections import Experiment
 from platform.evaluation.kept import kept_scores
 from platform.experiment.folder import ExperimentFolder
 from platform.report.artifacts import write_report
+from platform.weights.initial import initial_weights
 
 
 def run(experiment: Experiment) -> int:
@@ -13,6 +14,7 @@ def run(experiment: Experiment) -> int:
     Raises:
         ConfigError: the folder has no such experiment, or its probabilities are damaged.
     """
+    experiment = initial_weights(experiment).experiment
     folder, evaluation = ExperimentFolder(experiment.folder), experiment.config.evaluation
     _require_same(experiment, folder)
     finished = {

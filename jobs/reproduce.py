@@ -12,10 +12,11 @@ from pathlib import Path
 from jobs import train
 from jobs.pack import prepare_data
 from platform.config.checks import ConfigError, require, require_effect
+from platform.config.models import ModelConfig
 from platform.config.sections import SINGLE, Config, Experiment
 from platform.data.storage import is_remote
 from platform.evaluation import report
-from platform.experiment.folder import ExperimentFolder, fingerprint
+from platform.experiment.folder import ExperimentFolder, fingerprint, initial_weights
 from platform.experiment.origin import changes, origin_here
 from platform.experiment.recorded import Recorded, recorded_in
 from platform.overrides import key_of
@@ -109,6 +110,7 @@ def _here(config: Config, experiment: Experiment, name: str, folder: Path | None
     places |= {key: getattr(here.data, key) for key in ("shards", "source") if f"data.{key}" in given}
     return replace(
         config,
+        model=_kept_weights(config, folder),
         name=name,
         job="train",
         fresh=here.fresh,
@@ -121,6 +123,13 @@ def _here(config: Config, experiment: Experiment, name: str, folder: Path | None
         registry=here.registry,
         reproduce=here.reproduce,
     )
+
+
+def _kept_weights(config: Config, folder: Path | None) -> ModelConfig:
+    """The model with the weights that the run itself has kept of those that it began with."""
+    model = config.model
+    kept = initial_weights(folder, model.init_digest) if folder and model.init else None
+    return replace(model, init=str(kept)) if kept and kept.exists() else model
 
 
 def moved_along(config: Config, folder: Path | None) -> str:

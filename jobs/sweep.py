@@ -47,6 +47,7 @@ from platform.text import first_line
 from platform.tracking.launches import check_tracking, deliver, end_runs_of_before, say_pages, say_waiting
 from platform.tracking.runs import Runs
 from platform.tune.results import Results
+from platform.weights.initial import initial_weights
 
 log = logging.getLogger("platform")
 PROMOTED = 7  # as many networks as the paper's ensemble has
@@ -61,6 +62,8 @@ def run(experiment: Experiment) -> int:
     Raises:
         ConfigError: the sweep cannot be run as it is configured.
     """
+    begin = initial_weights(experiment)
+    experiment = begin.experiment
     planned = plan_sweep(experiment)
     require_copies(experiment)
     config = experiment.config
@@ -77,6 +80,8 @@ def run(experiment: Experiment) -> int:
             if not planned.base.packed:  # as in jobs/train.py
                 planned = plan_sweep(experiment)
             record = folder.open(experiment, data, sweep_identity(config.sweep))
+            for line in begin.keep(folder, data):
+                print(line)
             status = _Sweep(planned, folder, record, data).run()
     except Interrupted as interrupted:
         again = "the same command without fresh=true" if config.fresh else "the same command"

@@ -36,6 +36,7 @@ from platform.text import first_line
 from platform.tracking.launches import check_tracking, deliver, end_runs_of_before, say_pages, say_waiting
 from platform.tracking.models import log_missing
 from platform.tracking.runs import Runs
+from platform.weights.initial import initial_weights
 
 if TYPE_CHECKING:
     from platform.cluster.resources import Resources
@@ -71,6 +72,8 @@ def run(experiment: Experiment, *, evaluate_again: bool = False) -> int:
     Raises:
         ConfigError: the experiment cannot be run as it is configured.
     """
+    begin = initial_weights(experiment)
+    experiment = begin.experiment
     planned = plan(experiment)
     if not evaluate_again:
         require_copies(experiment)
@@ -91,6 +94,8 @@ def run(experiment: Experiment, *, evaluate_again: bool = False) -> int:
             if not planned.packed:  # now there are shards, without the images that cannot be read and those dropped
                 planned = plan(experiment)
             record = folder.open(experiment, data)
+            for line in begin.keep(folder, data):
+                print(line)
             if evaluate_again:
                 _forget_evaluations(folder, record, planned)
             _give_new_attempts(folder, planned)

@@ -12,7 +12,7 @@ from platform.checkout import ROOT
 
 # Each may import those below it.
 ROOMS = (
-    "launch", "jobs", "compose", "serving", "prediction", "tune", "lanes", "compare", "sweep",
+    "launch", "jobs", "compose", "serving", "weights", "prediction", "tune", "lanes", "compare", "sweep",
     "bench", "chaos", "tracking", "kubernetes", "export", "report",
     "experiment",
     "training", "evaluation", "packing", "models", "data", "cluster", "daemon_thread", "config", "console", "changes",

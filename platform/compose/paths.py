@@ -26,6 +26,7 @@ PATHS = (
     "bench.photos",
     "promote.sweep",
     "compare.output",
+    "model.init",
     "predict.images",
     "predict.model",
     "predict.output",

@@ -16,10 +16,20 @@ class ModelConfig:
 
     name: str  # of MODELS, or torchvision/NAME
     auxiliary_weight: float = 0.3  # of each auxiliary head's loss, in networks with such heads
+    # Weights to begin with: runs/NAME/members/MEMBER, models:/NAME@ALIAS, FILE.safetensors, FILE.pt, timm:pretrained or
+    # torchvision:WEIGHTS. None: all are drawn from the seed
+    init: str | None = None
+    init_digest: str = ""  # of these weights, which the launcher fills in; where it is given, others are refused
 
     def __post_init__(self) -> None:
         model_class(self.name)
         require_at_least("model.auxiliary_weight", self.auxiliary_weight, 0)
+        digest = self.init_digest
+        require(not digest or bool(self.init), f"model.init_digest is {digest}, and model.init is null; give both")
+        require(
+            not digest or (len(digest) == 16 and set(digest) <= set("0123456789abcdef")),
+            f"model.init_digest is {digest!r}; give the 16 hexadecimal digits that the launcher says, or leave it out",
+        )
 
     @property
     def label(self) -> str:

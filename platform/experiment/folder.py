@@ -7,6 +7,7 @@ runs/NAME/members/MEMBER/      checkpoints/, weights.pt, probabilities/ (of test
                                attempts.json, curve.jsonl, metrics.jsonl: every metric of every log step (and
                                metrics.taken: how many of its bytes a launcher has handed on); of a sweep's
                                trial also scores.json and images.npz
+runs/NAME/init/DIGEST.safetensors   weights that members begin with; of each initial.json: what fits
 runs/NAME/table.{md,csv,png}   the results; scores.json: what they were made from; images.npz: what was said of each
                                image; of test: table-test, scores-test, images-test
 runs/NAME/report.html          the report as one page, and its pictures/; of test: report-test, pictures-test
@@ -41,6 +42,7 @@ from platform.text import first_line
 
 log = logging.getLogger("platform")
 
+RECORD = "experiment.json"
 FINISHED, FAILED, UNFINISHED = "finished", "failed", "unfinished"
 ANEW = "give it another name=, or fresh=true to start anew"
 
@@ -63,6 +65,11 @@ class MemberState:
 def suffix_of(split: str) -> str:
     """The suffix of the names of a split's results: none for val, otherwise -SPLIT."""
     return "" if split == "val" else f"-{split}"
+
+
+def initial_weights(experiment: Path, digest: str) -> Path:
+    """The file in an experiment's folder of the weights of that digest, which members begin with."""
+    return experiment / "init" / f"{digest}.safetensors"
 
 
 class MemberFolder:
@@ -196,7 +203,11 @@ class ExperimentFolder:
         self.path, self.name = path, path.name
         self.live = self.path / "live.json"  # workers with node, process and step, while it runs
         self.tracking = self.path / "tracking.jsonl"
-        self._file, self._changes = self.path / "experiment.json", self.path / "experiment.jsonl"
+        self._file, self._changes = self.path / RECORD, self.path / "experiment.jsonl"
+
+    def initial_weights(self, digest: str) -> Path:
+        """The weights of that digest, which members begin with."""
+        return initial_weights(self.path, digest)
 
     def member(self, name: str) -> MemberFolder:
         return MemberFolder(self.path / "members" / name)

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from platform.config.sections import Config
+from platform.experiment.folder import initial_weights
 from platform.training.learning_curve import EvaluationPoint
 
 
@@ -17,6 +18,12 @@ class LaneMember:
     config: Config
     folder: Path
     copy_to: str | None  # folder or URL for copies of its checkpoints
+
+    @property
+    def initial_weights(self) -> Path | None:
+        """The file of the weights that it begins with; None: all are drawn from the seed."""
+        model = self.config.model
+        return initial_weights(self.folder.parents[1], model.init_digest) if model.init else None
 
 
 @dataclass(frozen=True)

@@ -90,7 +90,8 @@ def run_member(
                 progress.restored(_last_step(cfg, data), lambda: "")
             else:
                 hook = on_evaluation if lane.on_evaluation else None
-                model = train(cfg, data, worker, folder.path, report, progress, member.copy_to, hook)
+                begin = member.initial_weights
+                model = train(cfg, data, worker, folder.path, report, progress, member.copy_to, hook, begin)
                 if worker.rank == 0:
                     save_whole(folder.weights, model.state_dict())
             state.times["trained"] = time.time()

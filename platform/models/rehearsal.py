@@ -58,7 +58,7 @@ def _key(model: ModelConfig) -> str:
 def _refusal(settings: str, classes: int, image_size: int, images: int) -> str | None:
     """The error that PyTorch raises, in a line; None: none, or an operation is not known on the meta device."""
     try:
-        network = _on_meta(model_of(json.loads(settings)), classes, image_size).train()
+        network = on_meta(model_of(json.loads(settings)), classes, image_size).train()
         main, auxiliary = logits_and_auxiliary(network(torch.empty(images, 3, image_size, image_size, device=META)))
         (main.sum() + sum(logits.sum() for logits in auxiliary)).backward()
     except NotImplementedError:
@@ -70,7 +70,8 @@ def _refusal(settings: str, classes: int, image_size: int, images: int) -> str |
     return None
 
 
-def _on_meta(model: ModelConfig, classes: int, image_size: int) -> nn.Module:
+def on_meta(model: ModelConfig, classes: int, image_size: int) -> nn.Module:
+    """The network with shapes and no numbers, which takes no memory."""
     with _NothingDrawn():
         try:
             with META:

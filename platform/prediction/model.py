@@ -70,7 +70,7 @@ def open_model(key: str, given: str | None, experiment: Experiment) -> Iterator[
         yield _in_folder(key, folder, experiment.name)
     elif given.startswith(("models:", "runs:")):
         require(bool(MLFLOWS.fullmatch(given)), f"{key} is {given!r}; give {FORMS}")
-        with _fetched(key, given, experiment) as folder:
+        with fetched(key, given, experiment) as folder:
             yield _in_folder(key, folder, given)
     else:
         require(not is_remote(given), f"{key} is {given}, and models are not read from URLs; give {FORMS}")
@@ -117,8 +117,17 @@ def _in_folder(key: str, folder: Path, name: str) -> Model:
 
 
 @contextlib.contextmanager
-def _fetched(key: str, address: str, experiment: Experiment) -> Iterator[Path]:
-    """A copy of a model of MLflow, in the output folder, which all machines of a cluster see."""
+def fetched(key: str, address: str, experiment: Experiment) -> Iterator[Path]:
+    """A copy of a model of MLflow for the time of the block, in the output folder, which all machines of a cluster see.
+
+    Args:
+        key: of the setting that names it, for messages.
+        address: models:/NAME@ALIAS, models:/NAME/VERSION, models:/ID or runs:/ID/PATH.
+        experiment: whose tracking and output folder are used.
+
+    Raises:
+        ConfigError: there is none, or no MLflow.
+    """
     tracking = experiment.config.tracking
     require_there(tracking, f"{key} is {address}")
     if database_file(tracking.uri) is None:

@@ -28,6 +28,7 @@ from platform.sweep.trial_store import Point
 NOT_SWEPT = ("job", "name", "seed", "order_seed", "output_dir", "fresh", "storage", "pack", "tracking", "ensemble")
 NOT_SWEPT += ("bench", "chaos", "sweep", "promote", "predict", "serve", "evaluation", "checkpoint", "data")
 NOT_SWEPT += ("cluster.address", "cluster.lanes", "cluster.dashboard", "cluster.ship_code", "experiment", "hydra")
+READ_BEFORE = ("model.init", "model.init_digest")  # by the launcher, once
 COMPARABLE = ("data.image_size", "data.mirror", "data.min_crop_area")  # of `data`: the images stay the same ones
 MAX_COMPOSED = 40  # choices of one key; of a key with more only the first and the last are composed
 MAX_CHECKED = 10_000  # points
@@ -62,7 +63,12 @@ def check_keys(space: list[Parameter]) -> None:
     for parameter in space:
         key = parameter.key
         own = any(key == each or key.startswith(f"{each}.") for each in NOT_SWEPT) and key not in COMPARABLE
-        own = own or key.startswith("hydra/") or any(each.startswith(f"{key}.") for each in NOT_SWEPT)
+        own = (
+            own
+            or key in READ_BEFORE
+            or key.startswith("hydra/")
+            or any(each.startswith(f"{key}.") for each in NOT_SWEPT)
+        )
         require(not own, f"sweep.space.{key} cannot be swept: {_why(key)}")
         found = getattr(Config(), key, None) if "/" not in key and not is_group(key) else None
         require(

@@ -1,6 +1,6 @@
 """Where a promoted experiment comes from: the sweep whose winners it trains, and that sweep's run in MLflow.
 
-In: an experiment whose file `job=promote` has written. Out: a `Promotion`.
+In: an experiment whose file `job=promote` has written. Out: a `Promotion`. Or a config with weights to begin with.
 """
 
 import re
@@ -9,9 +9,10 @@ from pathlib import Path
 
 from platform.checkout import ROOT
 from platform.config.checks import ConfigError
-from platform.config.sections import Experiment
-from platform.experiment.folder import ExperimentFolder
+from platform.config.sections import Config, Experiment
+from platform.experiment.folder import RECORD, ExperimentFolder
 from platform.overrides import key_of, value_of
+from platform.redaction import redacted
 from platform.tracking.journal import Journal
 
 PROMOTED = re.compile(
@@ -64,6 +65,19 @@ def promotion(experiment: Experiment) -> Promotion | None:
         if file.is_file() and (found := PROMOTED.search(file.read_text(encoding="utf-8"))):
             return Promotion(found["sweep"], found["commit"], found["run"])
     return None
+
+
+def begun_with(config: Config) -> dict[str, str]:
+    """Tags of a run whose network begins with the weights of another: where they are from, and MLflow's id of the run
+    that trained them where it is one of ours; none of other runs."""
+    init = config.model.init
+    if not init:
+        return {}
+    tags = {"initialised_from": redacted(f"{init}, digest {config.model.init_digest}")}
+    places = [Path(init), Path(config.output_dir) / init]
+    folders = [folder for place in places for folder in (place, *place.parents) if (folder / RECORD).is_file()]
+    run = run_of(ExperimentFolder(folders[0])) if folders else None
+    return tags | ({"initialised_from_run": run.id} if run else {})
 
 
 def run_of(folder: ExperimentFolder) -> MlflowRun | None:

@@ -9,7 +9,7 @@ from platform.config.sections import Config, Experiment
 from platform.data.index import Index
 from platform.evaluation.report import COLOURS
 from platform.redaction import redacted
-from platform.tracking.lineage import promotion
+from platform.tracking.lineage import begun_with, promotion
 from platform.tracking.views import GROUP_TAG
 
 TRAINING, ENSEMBLE, MEMBER, SWEEP, TRIAL = "training", "ensemble", "member", "sweep", "trial"  # values of `kind`
@@ -32,14 +32,15 @@ def of_parent(experiment: Experiment, group: str, data: Index | None) -> dict[st
         tags["data"] = data_digests(data)
     if promoted := promotion(experiment):
         tags["lineage"] = promoted.text
-    return tags
+    return tags | begun_with(experiment.config)
 
 
 def of_child(experiment: Experiment, config: Config, group: str, number: int, data: Index | None) -> dict[str, str]:
     """The tags of a member's or trial's run; `number` counts them, for its colour: that of the report."""
     own = TRIAL if kind_of(experiment) == SWEEP else MEMBER
     shared = of_parent(experiment, group, data)
-    return shared | {"kind": own, "seed": str(config.seed), COLOUR_TAG: COLOURS[number % len(COLOURS)]}
+    shared |= {"kind": own, "seed": str(config.seed), COLOUR_TAG: COLOURS[number % len(COLOURS)]}
+    return shared | begun_with(config)
 
 
 def command(experiment: Experiment) -> str:

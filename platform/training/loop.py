@@ -26,6 +26,7 @@ from platform.training import memory, schedules
 from platform.training.averaged_network import AveragedNetwork
 from platform.training.averaging import WeightAverage
 from platform.training.checkpoints import Checkpoints
+from platform.training.initial import begin_with
 from platform.training.memory import OutOfMemory
 from platform.training.meter import Meter, samples_of
 from platform.training.optim import optimiser
@@ -52,6 +53,7 @@ def train(
     progress: Progress | None = None,
     copy_to: str | None = None,
     on_evaluation: Callable[[], None] | None = None,
+    initial: Path | None = None,
 ) -> nn.Module:
     """Train one member, from its newest checkpoint if there is one, to the end.
 
@@ -65,6 +67,7 @@ def train(
         copy_to: folder or URL for copies of the checkpoints.
         on_evaluation: called on rank 0 after each evaluation but the last, once it is saved; what it raises ends the
             training.
+        initial: safetensors of the weights that a new training begins with; None: all are drawn from the seed.
 
     Returns:
         the network with the averaged weights, in evaluation mode; the same on every rank.
@@ -92,6 +95,8 @@ def train(
     timer = StepTimer.on(worker.device)
     saver = Saver(cfg.checkpoint, worker, checkpoints, state, progress, timer)
     step = saver.restore()
+    if step == 0 and initial:
+        begin_with(initial, state, cfg, index.classes, worker, progress)
     model = _replicated(module, worker)
     pixels = Pixels(cfg.data, worker.device, channels_last=cfg.training.channels_last)
     step_cfg, predict_cfg = StepConfig.of(cfg), PredictConfig.of(cfg)
