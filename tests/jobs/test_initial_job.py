@@ -16,6 +16,7 @@ def other(classes: int, seed: int) -> nn.Module:
     return build(GoogLeNetConfig(width=0.25), classes, 32, seed)
 
 
+@pytest.mark.long
 def test_members_begin_with_weights_of_their_own(launch):
     """Two of them on two workers each; the learning rate is too small to change a bit."""
     one, two = launch.folder / "one.pt", launch.folder / "two.pt"
