@@ -11,6 +11,7 @@ from omegaconf import DictConfig
 
 from platform.checkout import ROOT
 from platform.compose.composer import HydraComposer, store_schemas
+from platform.compose.quoting import as_typed
 from platform.config.sections import Config, Experiment
 
 
@@ -53,7 +54,7 @@ def composing() -> Iterator[HydraComposer]:
 @functools.cache
 def _composed(overrides: tuple[str, ...]) -> tuple[Experiment, DictConfig]:
     with composing() as composer:
-        return composer.experiment(list(overrides)), hydra.compose("config", list(overrides))
+        return composer.experiment(list(overrides)), hydra.compose("config", list(map(as_typed, overrides)))
 
 
 def experiment_of(*overrides: str) -> tuple[Experiment, DictConfig]:

@@ -12,6 +12,7 @@ from omegaconf.errors import MissingMandatoryValue
 from platform.checkout import ROOT
 from platform.compose.quoting import in_quotes
 from platform.config.checks import ConfigError
+from platform.config.models import MODELS, family
 from platform.config.settings import lists, sections, strings, unknown_key
 from platform.overrides import key_of
 from platform.redaction import redacted
@@ -45,7 +46,7 @@ def _message_of(error: BaseException) -> str:
         return unknown_key(match[1])
     if match := re.search(r"Could not find '([\w/]+)/([^/']+)'", text):
         return _no_such_choice(match[1], match[2])
-    if match := re.match(r"Error merging override ([^=]+)=(.*)", text):
+    if match := re.match(r"Error merging override \+*([^=]+)=(.*)", text):
         if keys := sections().get(match[1]):
             return f"{match[1]} is {match[2]!r}, and a section of settings; give one of {_listed(match[1], keys)}"
         reason = first_line(cause) if cause else "it is of the wrong type"
@@ -95,7 +96,7 @@ def _no_such_choice(group: str, name: str) -> str:
         group, _, below = group.rpartition("/")
         name = f"{below}/{name}"
     said = f"{group}={name} does not exist; choose one of {', '.join(_choices(group))}"
-    return f"{said}, or give model.name={name}" if group == "model" and name.startswith("torchvision/") else said
+    return f"{said}, or give model.name={name}" if group == "model" and family(name) in MODELS else said
 
 
 def _choices(group: str) -> Iterable[str]:

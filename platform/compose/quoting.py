@@ -23,8 +23,11 @@ PLAIN = (*NO_STRINGS, OverrideLexer.ID, OverrideLexer.NULL, OverrideLexer.UNQUOT
 
 def as_typed(override: str) -> str:
     """An override whose setting is a string, so quoted that Hydra neither reads a number or a list out of it
-    (`name=1.10` is not 1.1, `name=2024_11_28` not 20241128) nor stumbles over a `~`. Any other word as it is."""
+    (`name=1.10` is not 1.1, `name=2024_11_28` not 20241128) nor stumbles over a `~`. Any other word as it is, but for
+    entries of `model.settings`, which Hydra wants to be told to add."""
     key, found, value = override.partition("=")
+    if found and f"{key}.".startswith("model.settings."):  # a mapping, of which Hydra knows no entries beforehand
+        return f"++{override}"
     if not found or key_of(override) not in strings():
         return override
     if value[:1] in ("[", "{"):

@@ -44,7 +44,7 @@ NOT_IDENTITY_NESTED = {
 # experiment that was begun without them is still the same. A section of which nothing is left goes, too.
 NEWER: dict[str, dict[str, Any]] = {
     "loss": asdict(LossConfig()),
-    "model": {"init": None, "init_digest": ""},
+    "model": {"init": None, "init_digest": "", "settings": {}},
     "optim": {"name": "sgd"},
     "schedule": {"cycles": 5, "cycle_growth": 1.0},
 }

@@ -4,7 +4,7 @@ In: nothing. Out: `ModelConfig`, which every function takes that does not ask wh
 is `build(settings, classes, image_size)` in `platform/models/NAME.py`, imported to make one: settings need no PyTorch.
 """
 
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 from platform.config.checks import require, require_at_least
@@ -12,17 +12,18 @@ from platform.config.checks import require, require_at_least
 
 @dataclass
 class ModelConfig:
-    """What every network has; all that those of torchvision have."""
+    """What every network has; all that those of torchvision and timm have."""
 
-    name: str  # of MODELS, or torchvision/NAME
+    name: str  # of MODELS, torchvision/NAME or timm/NAME
     auxiliary_weight: float = 0.3  # of each auxiliary head's loss, in networks with such heads
+    settings: dict[str, Any] = field(default_factory=dict)  # what torchvision's or timm's class of it takes
     # Weights to begin with: runs/NAME/members/MEMBER, models:/NAME@ALIAS, FILE.safetensors, FILE.pt, timm:pretrained or
     # torchvision:WEIGHTS. None: all are drawn from the seed
     init: str | None = None
     init_digest: str = ""  # of these weights, which the launcher fills in; where it is given, others are refused
 
     def __post_init__(self) -> None:
-        model_class(self.name)
+        kind = model_class(self.name)
         require_at_least("model.auxiliary_weight", self.auxiliary_weight, 0)
         digest = self.init_digest
         require(not digest or bool(self.init), f"model.init_digest is {digest}, and model.init is null; give both")
@@ -30,11 +31,16 @@ class ModelConfig:
             not digest or (len(digest) == 16 and set(digest) <= set("0123456789abcdef")),
             f"model.init_digest is {digest!r}; give the 16 hexadecimal digits that the launcher says, or leave it out",
         )
+        own = ", ".join(f"model.{each.name}" for each in fields(kind) if each.name not in SHARED)
+        require(
+            not self.settings or not own,
+            f"model.settings is of networks of torchvision and timm; {self.name} has {own}: give those",
+        )
 
     @property
     def label(self) -> str:
         """For tables: the name, and what is not as usual."""
-        return self.name
+        return " ".join([self.name, *(f"{key}={value}" for key, value in self.settings.items())])
 
     @property
     def relative_cost(self) -> float:
@@ -121,7 +127,9 @@ MODELS: dict[str, type[ModelConfig]] = {
     "cifar_fast": CifarFastConfig,
     "inception_v3": InceptionV3Config,
     "torchvision/": ModelConfig,  # and the name of one of its classifiers
+    "timm/": ModelConfig,  # and that of one of its networks
 }
+SHARED = [each.name for each in fields(ModelConfig)]
 
 
 def family(name: str) -> str:
@@ -133,10 +141,13 @@ def model_class(name: str) -> type[ModelConfig]:
     """The dataclass of a network's settings.
 
     Raises:
-        ConfigError: there is no network of that name. Those of torchvision are looked up when one is built.
+        ConfigError: there is no network of that name. Those of torchvision and timm are looked up when one is built.
     """
     own = ", ".join(each for each in MODELS if not each.endswith("/"))
-    require(family(name) in MODELS, f"model.name is {name!r}; give {own}, or torchvision/NAME for one of torchvision's")
+    require(
+        family(name) in MODELS,
+        f"model.name is {name!r}; give {own}, or torchvision/NAME or timm/NAME",
+    )
     return MODELS[family(name)]
 
 

@@ -137,7 +137,8 @@ def _check_network(member: Config) -> None:
         return
     from platform.models.rehearsal import rehearse  # torch takes seconds, which GoogLeNet's plan need not
 
-    rehearse(model, member.data.classes, member.data.image_size, member.smallest_part)
+    if said := rehearse(model, member.data.classes, member.data.image_size, member.smallest_part):
+        _say_once(said)
 
 
 def is_packed(config: Config) -> bool:

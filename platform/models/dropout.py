@@ -1,9 +1,11 @@
 """Dropout whose masks follow from the samples: any number of workers, with any accumulation, drops the same features.
 
-PyTorch's own draws from one generator for each process, so that its masks depend on the number of workers.
+PyTorch's own draws from one generator for each process, so that its masks depend on the number of workers. Stochastic
+depth (Huang et al., ECCV 2016), which drops whole residual branches, is one as well.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -19,7 +21,8 @@ class SampleDropout(nn.Module):
         p: probability, in [0, 1).
         number: of the layer in its network, which makes its masks independent of other layers'.
 
-    Without keys (see `set_keys`) it draws from PyTorch's generator.
+    Without keys (see `set_keys`), and of what is not one row or several for each sample, it draws from PyTorch's
+    generator.
     """
 
     def __init__(self, p: float, number: int) -> None:
@@ -31,23 +34,78 @@ class SampleDropout(nn.Module):
         """`[N, ...]` -> the same shape."""
         if not self.training or self.p == 0:
             return x
-        if self.keys_N is None:
-            return nn.functional.dropout(x, self.p)
-        kept = _uniforms(self.keys_N ^ (self.number << 53), x[0].numel()) >= self.p
-        return x * (kept.view(x.shape).to(x.dtype) / (1 - self.p))
+        if self.keys_N is None or len(x) % len(self.keys_N):
+            return self._unkeyed(x)
+        kept = self._kept(x, self.keys_N)
+        return x * (kept.to(x.dtype) / (1 - self.p))
+
+    def _kept(self, x: Tensor, keys_N: Tensor) -> Tensor:
+        """Of windows, which Swin and its kin have in place of images, those of a sample stand one after another."""
+        return (_uniforms(keys_N ^ (self.number << 53), x.numel() // len(keys_N)) >= self.p).view(x.shape)
+
+    def _unkeyed(self, x: Tensor) -> Tensor:
+        return nn.functional.dropout(x, self.p)
 
     def extra_repr(self) -> str:
         return f"p={self.p}"
 
 
+class SampleDropPath(SampleDropout):
+    """Zeroes whole samples with probability `p` and scales the others by 1 / (1 - p), in training: what stands at the
+    end of a residual branch, and is stochastic depth there.
+
+    Args:
+        p: probability, in [0, 1).
+        number: of the layer in its network.
+        scaled: whether the others are scaled.
+    """
+
+    def __init__(self, p: float, number: int, *, scaled: bool = True) -> None:
+        super().__init__(p, number)
+        self.scaled = scaled
+
+    def forward(self, x: Tensor) -> Tensor:
+        """`[N, ...]` -> the same shape."""
+        dropped = super().forward(x)
+        return dropped if self.scaled or dropped is x else dropped * (1 - self.p)
+
+    def _kept(self, x: Tensor, keys_N: Tensor) -> Tensor:
+        kept_N = _uniforms(keys_N ^ (self.number << 53), 1) >= self.p
+        return kept_N.repeat_interleave(len(x) // len(keys_N)).view(-1, *[1] * (x.dim() - 1))
+
+    def _unkeyed(self, x: Tensor) -> Tensor:
+        kept = torch.rand([len(x), *[1] * (x.dim() - 1)], device=x.device) >= self.p
+        return x * (kept.to(x.dtype) / (1 - self.p))
+
+
 def by_sample(model: nn.Module) -> nn.Module:
-    """Replace every plain Dropout of `model` by a SampleDropout, in place; returns `model`."""
+    """Replace every plain Dropout of `model`, and torchvision's and timm's layers of stochastic depth, by those above,
+    in place; returns `model`."""
     for path, module in list(model.named_modules(remove_duplicate=False)):  # one used twice becomes two, of other masks
-        if type(module) is nn.Dropout:
-            model.set_submodule(path, SampleDropout(module.p, 0))
+        if (ours := _of_samples(module)) is not None:
+            model.set_submodule(path, ours)
     for number, layer in enumerate(layers(model)):
         layer.number = number
     return model
+
+
+def _of_samples(module: nn.Module) -> SampleDropout | None:
+    """Of what a layer of another library becomes; None: it stays. The libraries are not imported for that: of a network
+    that has their layers they are there."""
+    kind = type(module)
+    make = OF_OTHERS.get(f"{kind.__module__}.{kind.__name__}")
+    return make(module) if make else None
+
+
+OF_OTHERS: dict[str, Callable[[Any], SampleDropout | None]] = {
+    "torch.nn.modules.dropout.Dropout": lambda layer: SampleDropout(layer.p, 0),
+    "torchvision.ops.stochastic_depth.StochasticDepth": lambda layer: (
+        SampleDropPath(layer.p, 0) if layer.mode == "row" and layer.p < 1 else None
+    ),
+    "timm.layers.drop.DropPath": lambda layer: (
+        SampleDropPath(layer.drop_prob, 0, scaled=layer.scale_by_keep) if (layer.drop_prob or 0) < 1 else None
+    ),
+}
 
 
 def layers(model: nn.Module) -> list[SampleDropout]:

@@ -1,19 +1,22 @@
-"""Whether a network trains on images of a size: a forward and backward pass on PyTorch's meta device.
+"""Whether a network trains on images of a size, and what it draws: a pass each way on PyTorch's meta device.
 
 Tensors have a shape and no memory there, so that it takes a second or two whatever the network's size.
+In: settings of a network. Out: a `ConfigError`, or a line about random numbers that do not follow from the images.
 """
 
 import functools
 import json
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from platform.config.checks import ConfigError
 from platform.config.models import ModelConfig, model_of
+from platform.models import dropout
 from platform.models.build import build, logits_and_auxiliary
 from platform.text import first_line
 
@@ -22,17 +25,21 @@ SIZES = (32, 48, 64, 75, 96, 112, 128, 160, 192, 224, 240, 256, 260, 288, 299, 3
 DRAWS = ("normal_", "uniform_", "trunc_normal_")
 
 
-def rehearse(model: ModelConfig, classes: int, image_size: int, images: int) -> None:
+def rehearse(model: ModelConfig, classes: int, image_size: int, images: int) -> str | None:
     """Refuse a network that cannot train on `images` (the fewest in one pass) of `image_size` pixels each way.
 
+    Returns:
+        a line about what it draws in training that depends on the number of workers; None: nothing.
+
     Raises:
-        ConfigError: there is none of that name; or with what PyTorch says, and with the nearest size or number of
-            images that works.
+        ConfigError: there is none of that name, its settings or outputs are wrong; or with what PyTorch says, and with
+            the nearest size or number of images that works.
     """
-    why = _refusal(_key(model), classes, image_size, min(images, 2))
-    if why is None:
-        return
-    if images == 1 and _refusal(_key(model), classes, image_size, 2) is None:
+    found = _rehearsed(_key(model), classes, image_size, min(images, 2))
+    if found.refusal is None:
+        return _about_draws(model, found.draws)
+    why = found.refusal
+    if images == 1 and _rehearsed(_key(model), classes, image_size, 2).refusal is None:
         raise ConfigError(
             f"{model.name} cannot train on one image at a time ({why}), which is the smallest share of a worker; raise "
             "training.batch_size or training.max_batch_per_worker, or lower cluster.workers"
@@ -42,9 +49,19 @@ def rehearse(model: ModelConfig, classes: int, image_size: int, images: int) -> 
     raise ConfigError(f"{model.name} does not train on images of data.image_size={image_size} ({why}); {remedy}")
 
 
+def _about_draws(model: ModelConfig, draws: tuple[str, ...]) -> str | None:
+    """Dropout and stochastic depth as layers follow from the images, see `platform/models/dropout.py`."""
+    if not draws:
+        return None
+    return (
+        f"{model.name} draws random numbers of its own in training ({', '.join(draws)}), which follow from the step "
+        "and the worker and not from the images: with another number of workers they are others"
+    )
+
+
 def _nearest_size(model: ModelConfig, classes: int, image_size: int) -> int | None:
     for size in sorted(SIZES, key=lambda size: abs(size - image_size)):
-        if _refusal(_key(model), classes, size, 2) is None:
+        if _rehearsed(_key(model), classes, size, 2).refusal is None:
             return size
     return None
 
@@ -54,20 +71,56 @@ def _key(model: ModelConfig) -> str:
     return json.dumps(asdict(model))
 
 
+@dataclass(frozen=True)
+class Rehearsed:
+    """What came of it."""
+
+    refusal: str | None = None  # the error that PyTorch raises, in a line
+    draws: tuple[str, ...] = ()  # PyTorch's names of the random operations of the forward pass
+
+
 @functools.cache
-def _refusal(settings: str, classes: int, image_size: int, images: int) -> str | None:
-    """The error that PyTorch raises, in a line; None: none, or an operation is not known on the meta device."""
+def _rehearsed(settings: str, classes: int, image_size: int, images: int) -> Rehearsed:
+    """Nothing is refused where an operation is not known on the meta device.
+
+    Raises:
+        ConfigError: there is no such network, or it gives something else than logits.
+    """
+    model, drawn = model_of(json.loads(settings)), _Draws()
     try:
-        network = on_meta(model_of(json.loads(settings)), classes, image_size).train()
-        main, auxiliary = logits_and_auxiliary(network(torch.empty(images, 3, image_size, image_size, device=META)))
+        network = on_meta(model, classes, image_size).train()
+        batch = torch.empty(images, 3, image_size, image_size, device=META)
+        dropout.set_keys(dropout.layers(network), torch.empty(images, dtype=torch.int64, device=META))
+        with drawn:
+            outputs = network(batch)
+        main, auxiliary = logits_and_auxiliary(_logits(model, outputs, (images, classes), "training"))
         (main.sum() + sum(logits.sum() for logits in auxiliary)).backward()
+        with torch.no_grad():
+            _logits(model, (network.eval()(batch),), (images, classes), "evaluation")
     except NotImplementedError:
-        return None
-    except ConfigError:  # there is no such network
+        return Rehearsed()
+    except ConfigError:
         raise
     except Exception as error:  # whatever torch and torchvision raise: RuntimeError, ValueError, AssertionError ...
-        return first_line(error).rstrip(".")
-    return None
+        return Rehearsed(first_line(error).rstrip("."))
+    return Rehearsed(draws=tuple(sorted(drawn.names)))
+
+
+def _logits(model: ModelConfig, outputs: Any, shape: tuple[int, int], mode: str) -> Tensor | tuple[Tensor | None, ...]:
+    """What a network gives, if it is logits, or a tuple of them in training.
+
+    Raises:
+        ConfigError: it is something else.
+    """
+    found = outputs if isinstance(outputs, tuple) else (outputs,)
+    for each in found:
+        if not (isinstance(each, Tensor) and each.shape == shape) and not (each is None and each is not found[0]):
+            what = f"a tensor {list(each.shape)}" if isinstance(each, Tensor) else f"a {type(each).__name__}"
+            raise ConfigError(
+                f"{model.name} gives {what} in {mode}, where logits [images, classes] = {list(shape)} belong; "
+                "change its settings, or give another model.name"
+            )
+    return outputs
 
 
 def on_meta(model: ModelConfig, classes: int, image_size: int) -> nn.Module:
@@ -76,7 +129,9 @@ def on_meta(model: ModelConfig, classes: int, image_size: int) -> nn.Module:
         try:
             with META:
                 return build(model, classes, image_size, seed=0)
-        except NotImplementedError:  # RegNet's widths are computed with tensors
+        except (NotImplementedError, RuntimeError) as error:  # RegNet's widths are computed with tensors
+            if not isinstance(error, NotImplementedError) and "meta" not in str(error):
+                raise
             return build(model, classes, image_size, seed=0).to(META)
 
 
@@ -86,4 +141,19 @@ class _NothingDrawn(TorchFunctionMode):
     def __torch_function__(self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None) -> Any:
         if getattr(func, "__name__", "") in DRAWS:
             return args[0] if args else kwargs["tensor"]
+        return func(*args, **(kwargs or {}))
+
+
+class _Draws(TorchDispatchMode):
+    """Notes the random operations, attention without dropout not among them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.names: set[str] = set()
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None) -> Any:
+        if torch.Tag.nondeterministic_seeded in func.tags:
+            given = dict(zip((each.name for each in func._schema.arguments), args, strict=False)) | (kwargs or {})
+            if given.get("dropout_p", 1) > 0:
+                self.names.add(func._schema.name.removeprefix("aten::").rstrip("_"))
         return func(*args, **(kwargs or {}))

@@ -58,6 +58,14 @@ def test_another_network_keeps_what_both_have():
         (["model=resnet50", "model.name=googlenet"], GoogLeNetConfig()),
         (["model=googlenet_bn", "model.width=0.25"], GoogLeNetConfig(batch_norm=True, width=0.25)),
         (["model.batch_norm=true"], GoogLeNetConfig(batch_norm=True)),
+        (
+            ["model.name=timm/resnet18", "model.settings={drop_rate:0.1,channels:[8,16,32,64]}"],
+            ModelConfig("timm/resnet18", settings={"drop_rate": 0.1, "channels": [8, 16, 32, 64]}),
+        ),
+        (
+            ["model=resnet50", "model.settings.zero_init_residual=true", "+model.settings.width_per_group=32"],
+            ModelConfig("torchvision/resnet50", settings={"zero_init_residual": True, "width_per_group": 32}),
+        ),
     ],
 )
 def test_a_network_is_chosen_by_its_file_or_its_name(overrides: list[str], model: ModelConfig):
@@ -69,6 +77,22 @@ def test_a_network_is_chosen_by_its_file_or_its_name(overrides: list[str], model
 def test_a_setting_of_another_network_is_told_whose_it_is():
     assert unknown_key("model.width").startswith("model.width is a setting of googlenet, and another")
     assert "did you mean model.width" in unknown_key("model.widht")
+
+
+def test_settings_of_a_library_are_refused_of_our_own_networks_with_those_they_have():
+    with pytest.raises(ConfigError, match=r"^model.settings is of .*; bn_inception has model.dropout: give those"):
+        model_of({"name": "bn_inception", "settings": {"drop_rate": 0.1}})
+    with pytest.raises(ConfigError, match=r"model.settings is of networks of torchvision and timm"):
+        experiment_of("model.settings.drop_rate=0.1")
+    with pytest.raises(ConfigError, match=r"^model.settings is '3': Cannot assign int"):
+        experiment_of("model.name=timm/resnet18", "model.settings=3")
+
+
+def test_settings_of_a_library_are_part_of_the_experiment_where_there_are_some():
+    plain, other = (ModelConfig("timm/resnet18", settings=settings) for settings in ({}, {"drop_rate": 0.1}))
+    assert "settings" not in identity(asdict(Config(model=plain)))["model"]
+    assert identity(asdict(Config(model=other)))["model"]["settings"] == {"drop_rate": 0.1}
+    assert (plain.label, other.label) == ("timm/resnet18", "timm/resnet18 drop_rate=0.1")
 
 
 def test_an_experiment_of_before_there_were_other_optimisers_is_still_the_same():

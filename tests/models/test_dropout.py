@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from platform.config.models import model_of
 from platform.models.build import build
-from platform.models.dropout import SampleDropout, by_sample, layers, set_keys
+from platform.models.dropout import SampleDropout, SampleDropPath, by_sample, layers, set_keys
 
 P = 0.4
 SAMPLES, FEATURES = 64, 4096
@@ -126,3 +126,59 @@ def test_a_copy_drops_as_its_original_and_follows_its_own_keys() -> None:
     assert torch.equal(copied(x), network(x))
     set_keys(layers(copied), KEYS_N + 1)
     assert not torch.equal(copied(x), network(x))
+
+
+def paths(keys_N: Tensor | None, *, rows: int = 1, scaled: bool = True) -> Tensor:
+    """What becomes of ones that stochastic depth drops, `rows` of them for each sample."""
+    layer = SampleDropPath(P, 3, scaled=scaled).train()
+    set_keys([layer], keys_N)
+    return layer(torch.ones(SAMPLES * rows, 5, 2))
+
+
+def test_stochastic_depth_drops_whole_samples_by_their_keys() -> None:
+    keys_N = torch.randint(2**53, (SAMPLES,), generator=torch.Generator().manual_seed(2))
+    dropped = paths(keys_N)
+    assert set(dropped.unique().tolist()) == {0.0, float(torch.tensor(1 / (1 - P)))}
+    assert (dropped == dropped[:, :1, :1]).all()
+    assert float((dropped == 0).float().mean()) == pytest.approx(P, abs=4 * (P * (1 - P) / SAMPLES) ** 0.5)
+    parts = [paths_of(part) for part in keys_N.split([1, 20, 43])]
+    assert torch.equal(torch.cat(parts), dropped)
+    assert set(paths(keys_N, scaled=False).unique().tolist()) == {0.0, 1.0}
+    assert torch.equal(paths(keys_N, rows=4).view(SAMPLES, 4, 5, 2)[:, 3], dropped)
+    torch.manual_seed(0)
+    assert not torch.equal(paths(None), paths(None))
+
+
+def paths_of(keys_N: Tensor) -> Tensor:
+    layer = SampleDropPath(P, 3).train()
+    set_keys([layer], keys_N)
+    return layer(torch.ones(len(keys_N), 5, 2))
+
+
+def test_windows_of_a_sample_follow_from_its_key() -> None:
+    """Swin drops in windows of all images, those of an image one after another."""
+    layer = SampleDropout(P, 0).train()
+    set_keys([layer], KEYS_N)
+    whole = layer(torch.ones(SAMPLES * 4, 8)).view(SAMPLES, 4, 8)
+    set_keys([layer], KEYS_N[5:7])
+    assert torch.equal(layer(torch.ones(2 * 4, 8)).view(2, 4, 8), whole[5:7])
+
+
+def test_what_has_no_samples_is_dropped_by_pytorchs_generator() -> None:
+    layer = SampleDropout(P, 0).train()
+    set_keys([layer], KEYS_N)
+    torch.manual_seed(0)
+    found = layer(torch.ones(1, 8))
+    torch.manual_seed(0)
+    assert torch.equal(found, nn.functional.dropout(torch.ones(1, 8), P))
+
+
+def test_stochastic_depth_of_torchvision_and_timm_becomes_ours() -> None:
+    from timm.layers.drop import DropPath
+    from torchvision.ops import StochasticDepth
+
+    of_batch = StochasticDepth(0.2, "batch")  # one draw for all images: it stays
+    network = by_sample(nn.Sequential(StochasticDepth(0.1, "row"), of_batch, DropPath(0.3, scale_by_keep=False)))
+    found = [(type(layer), layer.p, layer.scaled) for layer in layers(network) if isinstance(layer, SampleDropPath)]
+    assert found == [(SampleDropPath, 0.1, True), (SampleDropPath, 0.3, False)]
+    assert of_batch in network.children()
