@@ -33,8 +33,9 @@ class ModelConfig:
         )
         own = ", ".join(f"model.{each.name}" for each in fields(kind) if each.name not in SHARED)
         require(
-            not self.settings or not own,
-            f"model.settings is of networks of torchvision and timm; {self.name} has {own}: give those",
+            not self.settings or self.name != family(self.name),
+            f"model.settings is of networks of torchvision and timm; {self.name} has {own or 'none'}: "
+            f"{'give those' if own else 'leave it out'}",
         )
 
     @property
