@@ -9,6 +9,7 @@ from dataclasses import asdict
 from typing import Any
 
 from platform.config.loss import LossConfig
+from platform.config.transforms import TransformsConfig
 
 # Settings that do not change what an experiment is, only where and how it runs; the others are its identity.
 NOT_IDENTITY = (
@@ -43,6 +44,7 @@ NOT_IDENTITY_NESTED = {
 # Settings that are newer than some experiments, with what these had: of that value they are left out, so that an
 # experiment that was begun without them is still the same. A section of which nothing is left goes, too.
 NEWER: dict[str, dict[str, Any]] = {
+    "transforms": asdict(TransformsConfig()),
     "loss": asdict(LossConfig()),
     "model": {"init": None, "init_digest": "", "settings": {}},
     "optim": {"name": "sgd"},

@@ -40,6 +40,7 @@ from platform.config.registry import RegistryConfig
 from platform.config.sampling import SamplingConfig
 from platform.config.tracking import TrackingConfig
 from platform.config.training import CheckpointConfig, TrainingConfig
+from platform.config.transforms import TransformsConfig
 from platform.overrides import join
 
 JOBS = (
@@ -76,6 +77,7 @@ class Config:
     pack: PackConfig = field(default_factory=PackConfig)
     loader: LoaderConfig = field(default_factory=LoaderConfig)
     sampling: SamplingConfig = field(default_factory=SamplingConfig)
+    transforms: TransformsConfig = field(default_factory=TransformsConfig)
     model: ModelConfig = field(default_factory=GoogLeNetConfig)
     loss: LossConfig = field(default_factory=LossConfig)
     optim: OptimConfig = field(default_factory=OptimConfig)
@@ -132,6 +134,11 @@ class Config:
             batch % streams == 0,
             f"training.batch_size is {batch}, not a multiple of loader.streams ({streams}); "
             f"use {' or '.join(str(n * streams) for n in (batch // streams, batch // streams + 1) if n)}",
+        )
+        require(
+            not self.transforms.mixes or batch >= 2 * streams,
+            f"training.batch_size is {batch}: one image from each of loader.streams={streams}, and images mix with "
+            f"those of their stream; raise training.batch_size to {2 * streams}, or lower loader.streams",
         )
 
     def shares(self, world: int) -> list[int]:

@@ -10,7 +10,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Self
 
 import numpy as np
@@ -44,6 +44,8 @@ class Batch:
     valid_N: Tensor  # bool
     mirrored_N: Tensor  # bool
     draws_ND: NDArray[np.float64]  # uniform in [0, 1), `sampling.DRAWS` a sample; none in evaluation
+    per_stream: int = 1  # so many in a row are of one stream
+    step_draws: NDArray[np.float64] = field(default_factory=lambda: np.empty(0))  # `sampling.DRAWS` of a global batch
 
     @property
     def colour_draws_N8(self) -> Tensor:
@@ -314,7 +316,10 @@ class TrainLoader(Loader):
         self._ahead.at(step)
         ids = self._order.batch(step, self._rank, self._world)
         epoch = step // self._order.steps_per_epoch
-        return self.request(ids, draws.uniforms(self._order.seed, epoch, ids, DRAWS))
+        batch = self.request(ids, draws.uniforms(self._order.seed, epoch, ids, DRAWS))
+        batch.per_stream = self._order.per_stream
+        batch.step_draws = draws.uniforms(draws.key(self._order.seed, 0), epoch, np.array([step]), DRAWS)[0]
+        return batch
 
     def _crop(self, batch: Batch, place: int, image: EncodedImage) -> Crop:
         return crop(self._sampling, self._data, image.width, image.height, batch.draws_ND[place].tolist())

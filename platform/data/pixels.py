@@ -56,6 +56,11 @@ class Pixels:
         return self._normaliser.normalised(distort(images / 255, draws_N8, sampling), scale=1)
 
 
+def on_device(values: Tensor, device: torch.device) -> Tensor:
+    """A copy of a few values that the host made, without waiting."""
+    return values.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else values
+
+
 @functools.cache
 def _constant(values: tuple[object, ...], device: torch.device, dtype: torch.dtype) -> Tensor:
     """Copied to the device once: every copy from pageable memory makes the host wait."""

@@ -19,7 +19,8 @@ BOX_DRAWS = slice(0, 2 * ATTEMPTS)  # area and aspect of each attempt
 LEFT, TOP, MIRROR, INTERPOLATION = range(2 * ATTEMPTS, 2 * ATTEMPTS + 4)
 COLOUR_DRAWS = slice(2 * ATTEMPTS + 4, 2 * ATTEMPTS + 12)
 DROPOUT_DRAW = 2 * ATTEMPTS + 12
-DRAWS = 2 * ATTEMPTS + 13
+MIXING_DRAWS = slice(2 * ATTEMPTS + 13, 2 * ATTEMPTS + 18)  # see `mixing`
+DRAWS = 2 * ATTEMPTS + 18
 
 INTERPOLATION_CHOICES = ("bilinear", "area", "nearest", "bicubic")
 PAPER_MIN_AREA = 0.08

@@ -16,8 +16,8 @@ from platform.data.storage import is_remote
 Parameters = dict[str, Any]
 
 OF_TRAINING = (
-    "seed", "order_seed", "data", "storage", "loader", "sampling", "model", "loss", "optim", "schedule", "training",
-    "checkpoint", "evaluation", "cluster", "tracking",
+    "seed", "order_seed", "data", "storage", "loader", "sampling", "transforms", "model", "loss", "optim", "schedule",
+    "training", "checkpoint", "evaluation", "cluster", "tracking",
 )  # fmt: skip
 NOT_OF_THE_RESULT = ("tracking.required", "tracking.system_metrics_every_s")
 # Later evaluations may use another split, and MLflow does not change a parameter: the metrics' names tell it.
@@ -32,6 +32,7 @@ OF_PACKING = (
     "duplicates",
 )
 OF_CLUSTERS = ("workers", "cpus_per_worker", "gpus_per_worker", "lanes")  # what of `cluster` is a parameter
+MIXING = ("transforms.mixing_probability", "transforms.cutmix_share", "transforms.mixing_per")
 RANGES = ("sampling.area", "sampling.aspect", "sampling.photometric_range")
 _NOT_IN_NAMES = re.compile(r"[^\w ./-]")
 
@@ -48,6 +49,8 @@ UNUSED: dict[tuple[str, object], tuple[str, ...]] = {
     ("sampling.method", "random_square"): ("area", "aspect"),
     ("sampling.method", "centre_square"): ("area", "aspect"),
     ("sampling.photometric", False): ("photometric_range", "lighting_std"),
+    ("transforms.mixup_alpha", 0.0): ("cutmix_share",),
+    ("transforms.cutmix_alpha", 0.0): ("cutmix_share",),
     ("loss.name", "cross_entropy"): ("over_classes", "present_above"),
     ("loss.smoothing", 0.0): ("smoothing_over", "distribution"),
     ("loss.smoothing_over", "uniform"): ("distribution",),
@@ -70,6 +73,8 @@ def parameters(config: Config) -> Parameters:
     flat["sampling.mirror"] = config.sampling.mirror and config.data.mirror
     if config.sampling.method != "area_aspect":
         del flat["data.min_crop_area"]
+    if not config.transforms.mixes:
+        flat = {key: value for key, value in flat.items() if key not in MIXING}
     return _in_use(flat, _dropped(config))
 
 

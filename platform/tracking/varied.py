@@ -14,7 +14,17 @@ from platform.overrides import is_of_section, key_of, value_of
 from platform.tracking.parameters import RANGES, Parameters, name_of, parameters, ranges_apart
 
 PREFIX = "changed."
-RECIPE = ("model", "loss", "optim", "sampling", "schedule", "training", "order_seed", "seed")  # what one varies by hand
+RECIPE = (
+    "model",
+    "loss",
+    "optim",
+    "sampling",
+    "transforms",
+    "schedule",
+    "training",
+    "order_seed",
+    "seed",
+)  # what one varies by hand
 LAST = ("order_seed", "seed")  # say least
 
 

@@ -9,6 +9,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from platform.config.sampling import SamplingConfig
+from platform.config.transforms import TransformsConfig
 from platform.data.loader import TrainLoader
 from platform.data.order import Order
 from platform.data.pixels import Pixels
@@ -28,6 +29,7 @@ class AveragedNetwork:
     open_loader: Callable[[], TrainLoader]  # of training images, for the statistics
     pixels: Pixels
     sampling: SamplingConfig
+    transforms: TransformsConfig
     dtype: torch.dtype  # of matrix products and convolutions
     progress: Progress
 
@@ -38,7 +40,9 @@ class AveragedNetwork:
         network.load_state_dict(self.state.average.state)
         if self.state.average.is_of_several(step) and batch_norm.layers(network):
             with self.open_loader() as loader:
-                images = batch_norm.newest_images(loader, self.order, step, self.worker, self.pixels, self.sampling)
+                images = batch_norm.newest_images(
+                    loader, self.order, step, self.worker, self.pixels, self.sampling, self.transforms
+                )
                 watched = _watched(images, self.progress)
                 batch_norm.recompute(network, watched, self.order.streams, self.worker, self.dtype)
         return network

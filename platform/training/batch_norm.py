@@ -14,11 +14,14 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from platform.config.sampling import SamplingConfig
+from platform.config.transforms import TransformsConfig
+from platform.data.inputs import inputs
 from platform.data.loader import TrainLoader
 from platform.data.order import Order
 from platform.data.pixels import Pixels
 from platform.training.worker import Worker
 
+UNTRANSFORMED = TransformsConfig()
 IMAGES = 1024
 IMAGES_PER_STREAM = 32  # at least: statistics of a few images are of little worth
 IMAGES_AT_ONCE = 128  # at most: a stream's go through the network together, and have to fit on the device
@@ -30,7 +33,13 @@ def layers(network: nn.Module) -> list[_BatchNorm]:
 
 
 def newest_images(
-    loader: TrainLoader, order: Order, step: int, worker: Worker, pixels: Pixels, sampling: SamplingConfig
+    loader: TrainLoader,
+    order: Order,
+    step: int,
+    worker: Worker,
+    pixels: Pixels,
+    sampling: SamplingConfig,
+    transforms: TransformsConfig = UNTRANSFORMED,
 ) -> Iterator[Tensor]:
     """The network's input for the newest training images of each of the worker's streams.
 
@@ -43,6 +52,7 @@ def newest_images(
         worker: whose streams.
         pixels: mirrors, distorts and normalises the images on its device.
         sampling: how their colours are changed.
+        transforms: how they are mixed.
 
     Yields:
         float32 `[N, 3, H, W]` on the device for each stream, N from IMAGES_PER_STREAM to IMAGES_AT_ONCE.
@@ -53,10 +63,7 @@ def newest_images(
     batches = list(loader.steps(start, start + steps))
     for number in range(len(order.streams_of(worker.rank, worker.world))):
         share = slice(number * order.per_stream, (number + 1) * order.per_stream)
-        parts = [
-            pixels.training(each.images[share], each.mirrored_N[share], each.colour_draws_N8[share], sampling)
-            for each in batches
-        ]
+        parts = [inputs(each, share, pixels, sampling, transforms).images for each in batches]
         yield torch.cat(parts)[-wanted:]
 
 

@@ -106,7 +106,7 @@ def train(
         return training_loader(split, order, cfg.data, cfg.sampling, cfg.loader, worker)
 
     loader = open_loader()
-    averaged = AveragedNetwork(state, worker, order, open_loader, pixels, cfg.sampling, dtype, progress)
+    averaged = AveragedNetwork(state, worker, order, open_loader, pixels, cfg.sampling, cfg.transforms, dtype, progress)
 
     def evaluate_and_save() -> None:
         progress.at(step, EVALUATING)

@@ -13,6 +13,8 @@ from platform.config.loss import LossConfig
 from platform.config.sampling import SamplingConfig
 from platform.config.sections import Config
 from platform.config.training import TrainingConfig
+from platform.config.transforms import TransformsConfig
+from platform.data.inputs import inputs
 from platform.data.loader import Batch
 from platform.data.pixels import Pixels
 from platform.models import dropout
@@ -29,6 +31,7 @@ class StepConfig:
 
     training: TrainingConfig
     sampling: SamplingConfig
+    transforms: TransformsConfig
     loss: LossConfig  # of every classifier
     auxiliary_weight: float  # of each auxiliary head's loss
     clip_norm: float  # largest norm of the whole gradient; 0: not clipped
@@ -36,7 +39,14 @@ class StepConfig:
     @classmethod
     def of(cls, config: Config) -> Self:
         """Take it from the whole config."""
-        return cls(config.training, config.sampling, config.loss, config.model.auxiliary_weight, config.optim.clip_norm)
+        return cls(
+            config.training,
+            config.sampling,
+            config.transforms,
+            config.loss,
+            config.model.auxiliary_weight,
+            config.optim.clip_norm,
+        )
 
 
 @dataclass
@@ -46,7 +56,7 @@ class StepResult:
 
     loss: Tensor  # auxiliary losses included
     main_loss: Tensor  # main classifier alone
-    correct: Tensor  # samples the main classifier has right
+    correct: Tensor  # samples the main classifier has right; of mixed ones the label of the larger share counts
     gradient_norm: Tensor  # of the averaged gradient, before clipping; the same on every worker
     bad: Tensor  # whether that is not finite, or longer than `training.max_gradient_norm`
     skipped: bool = False  # bad, and left out
@@ -95,21 +105,19 @@ def train_step(
     for start, stop in zip(bounds[:-1], bounds[1:], strict=True):
         share = slice(start, stop)
         timer.mark(REST)
-        images = pixels.training(
-            batch.images[share], batch.mirrored_N[share], batch.colour_draws_N8[share], cfg.sampling
-        )
-        labels_N = batch.labels_N[share].to(device, non_blocking=True)
+        shown = inputs(batch, share, pixels, cfg.sampling, cfg.transforms)
         dropout.set_keys(dropouts, batch.dropout_keys_N[share].to(device, non_blocking=True))
         timer.mark(COPY)
         with _gradient_sync(model, last=stop == total):
             with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
-                main, auxiliary = logits_and_auxiliary(timer.forward(model, images))
-            main_loss = (losses(main, labels_N, cfg.loss) * weight).sum()
-            auxiliary_losses = [(losses(logits, labels_N, cfg.loss) * weight).sum() for logits in auxiliary]
+                main, auxiliary = logits_and_auxiliary(timer.forward(model, shown.images))
+            targets = shown.targets(main.shape[1])
+            main_loss = (losses(main, targets, cfg.loss) * weight).sum()
+            auxiliary_losses = [(losses(logits, targets, cfg.loss) * weight).sum() for logits in auxiliary]
             loss = main_loss + cfg.auxiliary_weight * sum(auxiliary_losses)
             timer.mark(FORWARD)
             timer.backward(model, loss)
-        correct = (main.detach().argmax(1) == labels_N).sum()
+        correct = (main.detach().argmax(1) == shown.main_labels_N).sum()
         sums += torch.stack([loss.detach(), main_loss.detach(), correct])
     dropout.set_keys(dropouts, None)
     timer.mark(REST)

@@ -21,6 +21,7 @@ from platform.config.optim import OptimConfig, ScheduleConfig
 from platform.config.sampling import SamplingConfig
 from platform.config.sections import Config
 from platform.config.training import CheckpointConfig, TrainingConfig
+from platform.config.transforms import TransformsConfig
 from platform.data import samplelog
 from platform.data.cache import ShardError
 from platform.data.index import Index, Split, read_index
@@ -331,10 +332,11 @@ HANDED_AT = 3  # the step at which one worker leaves a run to several
 
 def _run_of_replicas(data: DataConfig, *, batch_norm: bool = False, **training: Any) -> Config:
     """Two samples of each of eight streams, four at a time: three
-    workers have shares of 6, 6 and 4 in two, two and one parts."""
+    workers have shares of 6, 6 and 4 in two, two and one parts, which cut pairs of mixed images apart."""
     training |= {"epochs": RUNS_EPOCHS, "batch_size": 16, "max_batch_per_worker": 4}
     cfg = config(data, batch_norm=batch_norm, **training)
-    return replace(cfg, loader=replace(cfg.loader, log_samples=True))
+    mixing = TransformsConfig(mixup_alpha=0.4, cutmix_alpha=1.0, mixing_per="sample")
+    return replace(cfg, loader=replace(cfg.loader, log_samples=True), transforms=mixing)
 
 
 def _replica(rank: int, world: int, data: DataConfig, val: Split, folder: str) -> None:
@@ -433,7 +435,7 @@ def test_statistics_of_the_averaged_network_are_the_same_at_any_number_of_worker
     before = copy.deepcopy(network.eval().state_dict())
     with training_loader(split, order, cfg.data, cfg.sampling, cfg.loader, worker) as loader:
         pixels = Pixels(cfg.data, worker.device)
-        images = batch_norm.newest_images(loader, order, RUNS_STEPS, worker, pixels, cfg.sampling)
+        images = batch_norm.newest_images(loader, order, RUNS_STEPS, worker, pixels, cfg.sampling, cfg.transforms)
         batch_norm.recompute(network, images, order.streams, worker, torch.float32)
     for name, value in network.state_dict().items():
         torch.testing.assert_close(value, before[name], rtol=1e-5, atol=1e-6, msg=name)

@@ -1,0 +1,81 @@
+"""A network's input for a part of a batch: the images as it gets them, and the labels they count for.
+
+In: a worker's share of a global batch, and the part of it that goes through the network at once. Out: float32 images
+on the device, mixed where drawn. Pairs are made before the share is cut: the parts' sizes do not matter.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from platform.config.sampling import SamplingConfig
+from platform.config.transforms import TransformsConfig
+from platform.data.loader import Batch
+from platform.data.mixing import Mixes, mixes
+from platform.data.pixels import Pixels, on_device
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """On the device."""
+
+    images: Tensor  # float32 [N, 3, H, W]
+    labels_N: Tensor  # int64; of a mixed image its own, whose share may be the smaller one
+    partner_labels_N: Tensor | None = None  # int64; None: nothing is mixed
+    shares_N: Tensor | None = None  # float32, of the own label
+
+    def targets(self, classes: int) -> Tensor:
+        """Labels `[N]`; where images are mixed, the share of each class: float32 `[N, classes]`."""
+        if self.partner_labels_N is None or self.shares_N is None:
+            return self.labels_N
+        own, other = (F.one_hot(labels, classes) for labels in (self.labels_N, self.partner_labels_N))
+        return own * self.shares_N[:, None] + other * (1 - self.shares_N[:, None])
+
+    @property
+    def main_labels_N(self) -> Tensor:
+        """The label of the larger share, by which the accuracy in training is counted."""
+        if self.partner_labels_N is None or self.shares_N is None:
+            return self.labels_N
+        return torch.where(self.shares_N >= 0.5, self.labels_N, self.partner_labels_N)
+
+
+def inputs(batch: Batch, part: slice, pixels: Pixels, sampling: SamplingConfig, transforms: TransformsConfig) -> Inputs:
+    """The network's input for the samples at `part` of a worker's share of a global batch.
+
+    Args:
+        batch: the whole share, images uint8 `[N, H, W, 3]`.
+        part: start and stop of those wanted.
+        pixels: mirrors, distorts and normalises the images on its device.
+        sampling: how their colours are changed.
+        transforms: how they are mixed.
+    """
+    own = _prepared(batch, part, pixels, sampling)
+    labels_N = batch.labels_N[part].to(pixels.device, non_blocking=True)
+    mixed = mixes(batch, transforms)
+    if mixed is None or (mixed.shares_N[part] == 1).all():
+        return Inputs(own, labels_N)
+    weights = mixed.weights(part, pixels.device, (own.shape[2], own.shape[3]))
+    images = torch.lerp(_partners(batch, part, own, mixed, pixels, sampling), own, weights)
+    partner_labels = batch.labels_N[torch.from_numpy(mixed.partners_N[part])]
+    shares = torch.from_numpy(mixed.shares_N[part])
+    return Inputs(images, labels_N, on_device(partner_labels, pixels.device), on_device(shares, pixels.device))
+
+
+def _partners(batch: Batch, part: slice, own: Tensor, mixed: Mixes, pixels: Pixels, sampling: SamplingConfig) -> Tensor:
+    """The partners' images. Few are not in the part themselves: of each stream that it cuts."""
+    wanted = mixed.partners_N[part]
+    outside = np.unique(wanted[(wanted < part.start) | (wanted >= part.stop)])
+    known = torch.cat([own, _prepared(batch, torch.from_numpy(outside), pixels, sampling)]) if len(outside) else own
+    places = np.where(
+        (wanted >= part.start) & (wanted < part.stop),
+        wanted - part.start,
+        len(own) + np.searchsorted(outside, wanted),
+    )
+    return known[on_device(torch.from_numpy(places), pixels.device)]
+
+
+def _prepared(batch: Batch, part: slice | Tensor, pixels: Pixels, sampling: SamplingConfig) -> Tensor:
+    return pixels.training(batch.images[part], batch.mirrored_N[part], batch.colour_draws_N8[part], sampling)
