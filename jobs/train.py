@@ -25,6 +25,7 @@ from platform.evaluation.table import EnsembleScores
 from platform.experiment.destinations import require_copies
 from platform.experiment.disk_use import disk_use
 from platform.experiment.folder import FAILED, FINISHED, ExperimentFolder, MemberState, Record
+from platform.experiment.methods import methods_of
 from platform.experiment.plan import Plan, plan
 from platform.export.experiment import export_experiment
 from platform.export.folder import MODEL
@@ -265,6 +266,7 @@ def _outcome(folder: ExperimentFolder, planned: Plan) -> Outcome:
     if not finished:
         return Outcome(states)
     scores = kept_scores(finished, view_counts, folder.scores(split), images_file=folder.images(split))
+    scores.methods = methods_of(folder, finished, planned.experiment.config.evaluation)
     return Outcome(states, scores)
 
 

@@ -10,6 +10,8 @@ from platform.config.checks import (
     require_choice,
 )
 
+DENSE_NETWORKS = ("googlenet", "bn_inception", "inception_v3")  # an average over the last maps, and a linear layer
+
 
 @dataclass
 class EvaluationConfig:
@@ -17,6 +19,9 @@ class EvaluationConfig:
 
     split: str = "val"  # job=evaluate: which part is evaluated; test: images that nothing was chosen by
     views: list[int] = field(default_factory=lambda: [1, 10, 144])  # crops of an image, out of these
+    # whole images as well, at every position of the last maps: their shorter sides in pixels, as [256,320]; none
+    dense: list[int] = field(default_factory=list)
+    blends: bool = False  # weighted and greedy averaging, and temperature, from the kept probabilities
     every_epochs: int = 1  # single-view evaluation while training; 0: only at the end
     batch_size: int = 512  # views in one forward pass
     stored_dtype: str = (
@@ -27,6 +32,33 @@ class EvaluationConfig:
         require_choice("evaluation.split", self.split, EVALUATED_SPLITS)
         known = bool(self.views) and self.views == sorted(set(self.views) & set(VIEW_COUNTS))
         require(known, f"evaluation.views is {self.views}; give rising numbers out of {list(VIEW_COUNTS)}")
+        rising = self.dense == sorted(set(self.dense))
+        require(rising, f"evaluation.dense is {self.dense}; give rising shorter sides in pixels, such as [256,320]")
         require_at_least("evaluation.every_epochs", self.every_epochs, 0)
         require_at_least("evaluation.batch_size", self.batch_size, 1)
         require_choice("evaluation.stored_dtype", self.stored_dtype, ("float32", "float16"))
+
+    def require_dense(self, model: str, image_size: int, job: str) -> None:
+        """Whether whole images, if they are asked for, can be evaluated.
+
+        Args:
+            model: name of the network.
+            image_size: that it is trained with.
+            job: what is done.
+
+        Raises:
+            ConfigError: they cannot.
+        """
+        if not self.dense:
+            return
+        sides = f"evaluation.dense is {self.dense}"
+        require(job != "sweep", f"{sides}, which a sweep's trials are not scored by; leave it out")
+        require(
+            self.dense[0] >= image_size,
+            f"{sides}, and the network is trained with data.image_size={image_size}; give at least that",
+        )
+        require(
+            model in DENSE_NETWORKS,
+            f"{sides}, and model.name={model} is not known to end in an average over its last maps and a linear layer, "
+            f"as {', '.join(DENSE_NETWORKS)} do; leave it out",
+        )

@@ -124,6 +124,7 @@ class Config:
             "out",
         )
         self.loss.require_classes(self.data.classes)
+        self.evaluation.require_dense(self.model.name, self.data.image_size, self.job)
         streams, batch = self.loader.streams, self.training.batch_size
         require(
             self.cluster.max_workers <= streams,

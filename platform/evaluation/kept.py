@@ -63,7 +63,7 @@ def kept_scores(
     try:
         if images_file is not None and scores.images is not None:
             write_images(images_file, scores.images, digest)
-        content = {"digest": digest, "scores": asdict(replace(scores, images=None))}
+        content = {"digest": digest, "scores": asdict(replace(scores, images=None, methods=[]))}
         write_atomically(file, json.dumps(content, indent=1) + "\n")
     except OSError as error:
         log.warning("%s cannot be written (%s); the next launch scores again", file, first_line(error))

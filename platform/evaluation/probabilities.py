@@ -114,6 +114,14 @@ class MemberProbabilities:
         is_older = "order" not in seal_content and self.views == len(BEFORE_12)
         self._places: list[int] | slice = BEFORE_12 if is_older else slice(None)
 
+    def means(self, views: int, chunk: int = 1024) -> Tensor:
+        """`[N, K]` float32: of every sample the mean of the first `views` views; reads `chunk` samples at a time."""
+        means_NK = torch.empty(self.samples, self.classes)
+        for start in range(0, self.samples, chunk):
+            stop = min(start + chunk, self.samples)
+            means_NK[start:stop] = self.read(start, stop)[:, :views].mean(1)
+        return means_NK
+
     def read(self, start: int, stop: int) -> Tensor:
         """`[stop - start, V, K]` float32, the views in the order of `platform.evaluation.views`."""
         pieces, first = [], 0

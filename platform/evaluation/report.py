@@ -10,6 +10,7 @@ from pathlib import Path
 from rich.console import Console
 
 from platform.config.tracking import TrackingConfig
+from platform.evaluation import method, method_table
 from platform.evaluation.member_table import NOTES, cells, csv_rows, disagreement_cells, headings, member_lines
 from platform.evaluation.metrics import Scores
 from platform.evaluation.statistics.intervals import wilson
@@ -41,12 +42,22 @@ def terminal_table(scores: EnsembleScores, split: str = "val") -> str:
     if summary and len(scores.names) > 1:
         heads, lines = headings(summary, list(scores.ensemble)), member_lines(scores, summary)
         console.print(terminal(MEMBERS, heads, [cells(line, summary) for line in lines], text_columns=[1]))
+    if scores.methods:
+        console.print(
+            terminal(
+                method_table.TITLE, method_table.HEADINGS, [*map(method_table.cells, scores.methods)], text_columns=[0]
+            )
+        )
     notes = "\n".join(_notes(scores))
     return "\n".join(line.rstrip() for line in f"{text.getvalue().rstrip()}\n\n{notes}".rstrip().splitlines())
 
 
 def _notes(scores: EnsembleScores) -> list[str]:
     """What the figures mean; of a single model also those that the members' table has of several."""
+    return [*_notes_of_models(scores), *(method_table.notes(scores.methods) if scores.methods else [])]
+
+
+def _notes_of_models(scores: EnsembleScores) -> list[str]:
     notes, summary = [PAPER] if any(row.paper_top5_error for row in rows(scores)) else [], scores.summary
     if summary is None:
         return notes
@@ -66,6 +77,8 @@ def write(scores: EnsembleScores, folder: Path, split: str = "val") -> list[Path
             so on.
         split: val or test.
 
+    Where there are methods beyond the paper's table, they are in `methods.csv`, too.
+
     Returns:
         the paths of the files.
     """
@@ -79,12 +92,17 @@ def write(scores: EnsembleScores, folder: Path, split: str = "val") -> list[Path
             errors = [row.top1_error, row.interval.low, row.interval.high, row.top5_error, row.loss]
             writer.writerow([row.models, row.crops, row.cost, *errors, row.paper_top5_error, row.note])
     _picture(scores, picture, split)
+    files = [markdown, comma_separated, picture]
+    if scores.methods:
+        files.append(folder / f"{name.replace('table', 'methods')}.csv")
+        with files[-1].open("w", newline="") as file:
+            csv.writer(file).writerows(method_table.csv_rows(scores.methods))
     if scores.summary is None or len(scores.names) == 1:
-        return [markdown, comma_separated, picture]
+        return files
     members = folder / f"{name.replace('table', 'members')}.csv"
     with members.open("w", newline="") as file:
         csv.writer(file).writerows(csv_rows(scores, scores.summary))
-    return [markdown, comma_separated, picture, members]
+    return [*files, members]
 
 
 def metrics(by_views: dict[int, Scores], split: str) -> dict[str, float]:
@@ -104,7 +122,8 @@ def metrics(by_views: dict[int, Scores], split: str) -> dict[str, float]:
 def final_metrics(scores: EnsembleScores, member: str | None, split: str) -> dict[str, float]:
     """The final scores of a member, or of the ensemble (None), and how sure they are, as MLflow metrics."""
     sums = scores.ensemble if member is None else scores.members[member]
-    return metrics(sums, split) | (certainty(scores.summary, member, split) if scores.summary else {})
+    methods = method.metrics(scores.methods, split) if member is None else {}
+    return metrics(sums, split) | methods | (certainty(scores.summary, member, split) if scores.summary else {})
 
 
 def certainty(summary: Summary, member: str | None, split: str) -> dict[str, float]:
@@ -181,6 +200,9 @@ def _markdown(scores: EnsembleScores, split: str) -> str:
         parts += [MEMBERS, markdown([headings(summary, list(scores.ensemble)), *lines], text_columns=[1])]
         parts += ["Images for which two members predict different classes, in per cent:"]
         parts += [markdown(disagreement_cells(summary), text_columns=[0])]
+    if scores.methods:
+        parts += [method_table.TITLE]
+        parts += [markdown([method_table.HEADINGS, *map(method_table.cells, scores.methods)], text_columns=[0])]
     return "\n\n".join([*parts, *_notes(scores)]) + "\n"
 
 

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 
 from platform.evaluation.images import ImageResults
+from platform.evaluation.method import Method
 from platform.evaluation.metrics import Scores
 from platform.evaluation.statistics.intervals import UNKNOWN, Interval
 from platform.evaluation.summary import Summary
@@ -29,6 +30,7 @@ class EnsembleScores:
     alternatives: dict[str, Scores] = field(default_factory=dict)  # at the largest number of views
     summary: Summary | None = None  # how sure they are; None: not computed
     images: ImageResults | None = field(default=None, compare=False, repr=False)  # None: in images.npz only
+    methods: list[Method] = field(default_factory=list, compare=False)  # beyond the paper's; empty: not asked for
 
 
 @dataclass(frozen=True)

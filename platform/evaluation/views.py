@@ -61,7 +61,7 @@ def in_order(own: Tensor, mirrored: Tensor, views: int) -> Tensor:
 
 
 @lru_cache(maxsize=256)
-def _scaled(height: int, width: int, short: int) -> tuple[int, int]:
+def scaled_size(height: int, width: int, short: int) -> tuple[int, int]:
     """(height, width) with the shorter side `short`, the other in proportion."""
     if height <= width:
         return short, max(short, round(width * short / height))
@@ -71,7 +71,7 @@ def _scaled(height: int, width: int, short: int) -> tuple[int, int]:
 def _squares(pixels: NDArray[np.uint8], side: int, *, centre_only: bool) -> list[Tensor]:
     """Of an image resized to the shorter side `side`: the centre square, then left and right (top and bottom of a
     portrait)."""
-    height, width = _scaled(*pixels.shape[:2], side)
+    height, width = scaled_size(*pixels.shape[:2], side)
     slack = max(height, width) - side
     offsets = [slack // 2] if centre_only else [slack // 2, 0, slack]
     if slack > LONG * side:

@@ -9,7 +9,8 @@ runs/NAME/members/MEMBER/      checkpoints/, weights.pt, probabilities/ (of test
                                trial also scores.json and images.npz
 runs/NAME/init/DIGEST.safetensors   weights that members begin with; of each initial.json: what fits
 runs/NAME/table.{md,csv,png}   the results; scores.json: what they were made from; images.npz: what was said of each
-                               image; of test: table-test, scores-test, images-test
+                               image; of test: table-test, scores-test, images-test; methods.{json,csv}: what is beyond
+                               the paper's table
 runs/NAME/report.html          the report as one page, and its pictures/; of test: report-test, pictures-test
 runs/NAME/tracking.jsonl       the queue for MLflow; tracking.delivered.json: how much of it is delivered
 """
@@ -106,6 +107,10 @@ class MemberFolder:
     def probabilities_of(self, split: str) -> Path:
         """The folder of a split's probabilities: each split has its own."""
         return self.path / f"probabilities{suffix_of(split)}"
+
+    def whole_images_of(self, split: str) -> Path:
+        """The folder of the probabilities of a split's whole images (`evaluation.dense`)."""
+        return self.path / f"probabilities-whole{suffix_of(split)}"
 
     def is_finished(self, views: int, split: str = "val") -> bool:
         """Whether it is trained, and evaluated on that split with at least so many views."""
@@ -215,6 +220,10 @@ class ExperimentFolder:
     def scores(self, split: str) -> Path:
         """The members' scores, with the digest of what they were computed from."""
         return self.path / f"scores{suffix_of(split)}.json"
+
+    def methods(self, split: str) -> Path:
+        """What there is beyond the paper's table, with the digest of what it was computed from."""
+        return self.path / f"methods{suffix_of(split)}.json"
 
     def images(self, split: str) -> Path:
         """What each member and the ensemble said of every image."""

@@ -293,7 +293,9 @@ def lines(plan: Plan) -> list[str]:
         f"{'a GPU if there is one' if cluster.gpus_per_worker is None else f'{cluster.gpus_per_worker} GPU(s)'}; "
         f"fork server {fork_server(cluster)}",
         f"evaluation  {plan.evaluated_samples} images{_of_test(config)} x {max(config.evaluation.views)} "
-        "views for each member" + ("" if config.data.mirror else " (no mirror images: their originals count twice)"),
+        "views for each member"
+        + ("" if config.data.mirror else " (no mirror images: their originals count twice)")
+        + (f", and whole at {', '.join(map(str, config.evaluation.dense))} px" if config.evaluation.dense else ""),
         f"checkpoints every {config.checkpoint.every_s:g} s"
         + (f" and {config.checkpoint.every_steps} steps" if config.checkpoint.every_steps else "")
         + f", the newest {config.checkpoint.keep}{' and the best' if config.checkpoint.keep_best else ''} kept"

@@ -11,11 +11,13 @@ import torch
 from torch import Tensor, nn
 
 from platform.config.sections import Config
-from platform.data.index import Index
+from platform.data.index import Index, Split
 from platform.data.order import evaluation_share, steps_per_epoch, total_steps
 from platform.data.pixels import Pixels
 from platform.evaluation import probabilities
+from platform.evaluation.cost import Cost, write_cost
 from platform.evaluation.predict import PredictConfig, Predictions, predict
+from platform.evaluation.whole_images import predict_whole
 from platform.experiment.folder import FAILED, FINISHED, MemberFolder
 from platform.lanes import member_state
 from platform.lanes.group_callback import lost_a_peer
@@ -155,6 +157,8 @@ def _evaluate(
     share = evaluation_share(split.samples, worker.rank, worker.world)
     pixels = Pixels(cfg.data, worker.device, channels_last=cfg.training.channels_last)
     dtype = autocast_dtype(cfg.training.precision, worker.device)
+    if cfg.evaluation.dense:  # first, as the crops' seal says that a member is evaluated
+        _evaluate_whole(model, cfg, folder, split, worker, progress)
     predicted = predict(model, split, share, views, PredictConfig.of(cfg), pixels, dtype, worker.threads)
     probabilities.write_part(
         place,
@@ -168,6 +172,24 @@ def _evaluate(
     barrier(worker, progress.moved)
     if worker.rank == 0:
         probabilities.seal(place, split.samples, views, worker.world)
+
+
+def _evaluate_whole(
+    model: nn.Module, cfg: Config, folder: MemberFolder, split: Split, worker: Worker, progress: Progress
+) -> None:
+    """This worker's share of the images as a whole, to disk."""
+    place = folder.whole_images_of(cfg.evaluation.split)
+    share = evaluation_share(split.samples, worker.rank, worker.world)
+    pixels = Pixels(cfg.data, worker.device, channels_last=cfg.training.channels_last)
+    dtype, cost = autocast_dtype(cfg.training.precision, worker.device), Cost(cfg.evaluation.dense)
+    predicted = predict_whole(model, split, share, cost, PredictConfig.of(cfg), pixels, dtype, worker.threads)
+    scales, stored = len(cost.sides), cfg.evaluation.stored_dtype
+    watched = _watched(predicted, progress)
+    probabilities.write_part(place, worker.rank, share, scales, cfg.data.classes, stored, watched)
+    write_cost(place, worker.rank, cost)
+    barrier(worker, progress.moved)
+    if worker.rank == 0:
+        probabilities.seal(place, split.samples, scales, worker.world)
 
 
 def _export(member: LaneMember, folder: MemberFolder, index: Index) -> None:

@@ -5,6 +5,7 @@ In: scores with their summary. Out: text and tables.
 
 from collections.abc import Mapping
 
+from platform.evaluation import method_table
 from platform.evaluation.member_table import NOTES, cells, headings, member_lines
 from platform.evaluation.report import IMAGES_OF, INTERVAL, percent
 from platform.evaluation.table import EnsembleScores, Row, rows
@@ -57,6 +58,9 @@ def section(scores: EnsembleScores, split: str) -> Section:
         notes.append(f"Members are best first with {summary.views} crop{'s' * (summary.views > 1)}. {said}")
     else:
         notes.append(INTERVAL)
+    if scores.methods:
+        tables.append(Table(method_table.HEADINGS, [*map(method_table.cells, scores.methods)]))
+        notes += method_table.notes(scores.methods)
     return Section("results", TITLE, notes, tables)
 
 

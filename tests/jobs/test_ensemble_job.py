@@ -80,8 +80,13 @@ def test_finished_runs_show_their_table_at_once_and_evaluate_again(launch, tmp_p
     assert (folder.path / "table.csv").exists()
     assert folder.record().whole
 
-    status, again = launch(*words, "job=evaluate", "evaluation.views=[1,10]")
+    more = ["evaluation.views=[1,10]", "evaluation.dense=[32,48]", "evaluation.blends=true"]
+    status, again = launch(*words, "job=evaluate", *more)
     assert status == 0, again
+    assert "whole images, 2 scales" in again
+    assert "plain mean at a temperature" in again
+    (run,) = launch.runs("single").values()
+    assert run.data.metrics["method_val_whole_images_cost"] == pytest.approx(1 + 48**2 / 32**2)  # squares, no mirror
     assert " 10 " in again
     assert _table(first).splitlines()[2] in again  # the single view's numbers are as before
     status, refused = launch.here("job=evaluate", "name=never_trained")

@@ -16,8 +16,8 @@ from platform.checkout import ROOT
 from platform.config.checks import ConfigError
 from platform.config.jobs import PromoteConfig
 from platform.config.sections import Config, Experiment
+from platform.evaluation.statistics.halves import selecting_half
 from platform.experiment.folder import ExperimentFolder, Record
-from platform.sweep.promote.greedy import selecting_half
 from platform.sweep.trial_store import FAILED, FINISHED, STOPPED, Trial
 from platform.tracking.journal import Journal
 from platform.tracking.lineage import PROMOTED
@@ -148,7 +148,7 @@ def write_complementary(folder: Path) -> None:
     """Points 0 and 1 err on the same images; point 2 errs more, elsewhere, and knows what they do not.
     On the half that does not select, point 2 spoils what was right."""
     labels, classes = np.arange(80) % 10, 10
-    selecting = np.flatnonzero(selecting_half(80).numpy())
+    selecting = np.flatnonzero(selecting_half(80))
     others = np.setdiff1d(np.arange(80), selecting)
     wrong = {"p000-s0": selecting[:4], "p001-s0": selecting[:5], "p002-s1": np.append(selecting[10:18], others[:10])}
     for name, places in wrong.items():

@@ -7,17 +7,15 @@ after each addition. Pure but for reading files.
 import math
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from platform.config.checks import ConfigError, require
-from platform.data.draws import uniforms
 from platform.evaluation.metrics import Scores
 from platform.evaluation.probabilities import MemberProbabilities
+from platform.evaluation.statistics.halves import selecting_half
 
-CHUNK = 1024  # samples read or scored at a time
-SPLIT_SEED = 0x5E1EC7  # fixed: every sweep over the same images selects on the same half of them
+CHUNK = 1024  # samples scored at a time
 
 
 @dataclass(frozen=True)
@@ -60,7 +58,7 @@ def greedy(candidates: dict[int, MemberProbabilities], count: int) -> Selection:
     """
     _require_same_images(candidates)
     views = min(member.views for member in candidates.values())
-    left = {point: _mean_over_views(member, views) for point, member in candidates.items()}
+    left = {point: member.means(views) for point, member in candidates.items()}
     images = _Images.of(list(candidates.values()))
     path: list[Addition] = []
     sum_NK = torch.zeros_like(next(iter(left.values())))
@@ -84,15 +82,6 @@ def _require_same_images(candidates: dict[int, MemberProbabilities]) -> None:
         )
 
 
-def _mean_over_views(member: MemberProbabilities, views: int) -> Tensor:
-    """`[N, K]` float32: the mean of the first `views` views."""
-    means_NK = torch.empty(member.samples, member.classes)
-    for start in range(0, member.samples, CHUNK):
-        stop = min(start + CHUNK, member.samples)
-        means_NK[start:stop] = member.read(start, stop)[:, :views].mean(1)
-    return means_NK
-
-
 def _merit(scores: Scores) -> tuple[int, float]:
     """What candidates are compared by, larger is better: top-1, then low loss; NaN is the worst loss."""
     return scores.top1, -math.inf if math.isnan(scores.loss) else -scores.loss
@@ -111,7 +100,7 @@ class _Images:
         valid_N = torch.stack([member.valid_N for member in members]).all(0)
         if int(valid_N.sum()) < 2:
             raise ConfigError("fewer than two validation images are readable; give promote.choose=best")
-        return cls(members[0].labels_N, valid_N, selecting_half(len(valid_N)))
+        return cls(members[0].labels_N, valid_N, torch.from_numpy(selecting_half(len(valid_N))))
 
     def score(self, sum_NK: Tensor, added_NK: Tensor, half_N: Tensor) -> Scores:
         """The scores of the ensemble with one more point, on one half. The sum ranks as the mean does, and `Scores`
@@ -121,11 +110,3 @@ class _Images:
             here = slice(start, start + CHUNK)
             total += Scores.of(sum_NK[here] + added_NK[here], self.labels_N[here], counted_N[here])
         return total
-
-
-def selecting_half(samples: int) -> Tensor:
-    """`[N]` bool: the half of the images that selects, rounded up. A pure function of their number."""
-    order_N = uniforms(SPLIT_SEED, 0, np.arange(samples, dtype=np.int64), 1)[:, 0].argsort(kind="stable")
-    half_N = torch.zeros(samples, dtype=torch.bool)
-    half_N[torch.from_numpy(order_N[: (samples + 1) // 2])] = True
-    return half_N

@@ -1,0 +1,172 @@
+"""What there is beyond the paper's table, on the same images: whole images, blends of the members; kept in a file.
+
+In: the members' folders of probabilities. Out: for each method its scores, how sure they are, what it costs, and
+whether it is better than the plain mean of all members and crops.
+"""
+
+import hashlib
+import json
+import logging
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from platform.config.checks import ConfigError
+from platform.evaluation.kept import DAMAGE, digest_of
+from platform.evaluation.method import PLAIN, WHOLE, Method
+from platform.evaluation.metrics import Scores
+from platform.evaluation.statistics import calibration
+from platform.evaluation.statistics.intervals import wilson
+from platform.evaluation.statistics.paired import Paired, corrected, paired
+from platform.files import write_atomically
+from platform.text import first_line
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+log = logging.getLogger("platform")
+SAID = {
+    "weighted": "weighted mean",
+    "greedy": "greedy selection",
+    "temperature": "plain mean at a temperature",
+}
+RULES = 1  # raise it when other numbers are made of the same probabilities
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What is compared with the plain mean."""
+
+    views: int  # crops of each image
+    blends: bool
+    whole: dict[str, Path]  # member -> folder of its probabilities of whole images; empty: not asked for
+
+    def __bool__(self) -> bool:
+        return self.blends or bool(self.whole)
+
+
+def kept_methods(
+    members: dict[str, Path], wanted: Wanted, file: Path, say: Callable[[str], None] = print
+) -> list[Method]:
+    """The methods, computed only where `file` has not these; none where none are wanted.
+
+    Args:
+        members: name -> folder of probabilities.
+        wanted: what is compared.
+        file: where they are kept.
+        say: told before they are computed.
+
+    Raises:
+        ConfigError: probabilities are missing or damaged, or do not go together.
+    """
+    if not wanted:
+        return []
+    try:
+        digest = _digest(members, wanted)
+        found = _read(file, digest)
+        if found is None:
+            say("comparing with the plain mean: " + ", ".join(_kinds(wanted)) + " ...")
+            found = methods_of(members, wanted)
+            write_atomically(
+                file, json.dumps({"digest": digest, "methods": [asdict(each) for each in found]}, indent=1) + "\n"
+            )
+    except DAMAGE as error:
+        raise ConfigError(
+            f"no methods of {', '.join(members)}: {type(error).__name__}: {first_line(error)}; evaluate again with "
+            "job=evaluate"
+        ) from error
+    return found
+
+
+def methods_of(members: dict[str, Path], wanted: Wanted) -> list[Method]:
+    """The methods, the plain mean first. Holds the members' means of all images in memory: members x images x classes x
+    4 bytes, and half of it again.
+
+    Raises:
+        ValueError: or another of `DAMAGE`: probabilities are missing or damaged, or do not go together.
+    """
+    import torch  # takes a second, which kept methods need not
+
+    from platform.evaluation.blends import blends
+    from platform.evaluation.probabilities import MemberProbabilities
+
+    opened = {name: MemberProbabilities(folder) for name, folder in members.items()}
+    first, names = next(iter(opened.values())), list(members)
+    valid_N = torch.stack([each.valid_N for each in opened.values()]).all(0)
+    means_MNK = torch.stack([each.means(wanted.views) for each in opened.values()])
+    crops, images = f"{wanted.views} crop{'s' * (wanted.views > 1)}", _Images(first.labels_N, valid_N)
+    found = [images.method(PLAIN, f"plain mean, {crops}", len(names), len(names) * wanted.views, means_MNK.mean(0))]
+    if wanted.blends:
+        for each in blends(means_MNK, first.labels_N, valid_N, names):
+            cost, said = each.networks * wanted.views, SAID[each.name]
+            found.append(replace(images.method(each.name, said, each.networks, cost, each.probs_NK), detail=each.said))
+    if wanted.whole:
+        found.append(_whole_images(images, wanted.whole))
+    tested = corrected([images.against(each) for each in found[1:]])
+    return [found[0], *(replace(each, against=test) for each, test in zip(found[1:], tested, strict=True))]
+
+
+def _whole_images(images: "_Images", folders: dict[str, Path]) -> Method:
+    from platform.evaluation.cost import read_cost
+    from platform.evaluation.probabilities import MemberProbabilities
+
+    opened = [MemberProbabilities(folder) for folder in folders.values()]
+    cost = read_cost(next(iter(folders.values())))
+    probs_NK = sum(each.means(each.views) for each in opened) / len(opened)
+    said = f"whole images, {len(cost.sides)} scale{'s' * (len(cost.sides) > 1)}"
+    found = images.method(WHOLE, said, len(opened), len(opened) * cost.of_image, probs_NK)  # pyright: ignore[reportArgumentType]
+    detail = f"whole images: shorter side {', '.join(map(str, cost.sides))} px"
+    return replace(found, detail=detail + (f"; of {cost.cut} longer than 4 to 1 the middle" if cost.cut else ""))
+
+
+class _Images:
+    """The labels that methods are scored by, and which images each is right about."""
+
+    def __init__(self, labels_N: "Tensor", valid_N: "Tensor") -> None:
+        self._labels, self._valid = labels_N, valid_N
+        self._right: dict[str, NDArray[np.bool_]] = {}
+
+    def method(self, name: str, said: str, networks: int, cost: float, probs_NK: "Tensor") -> Method:
+        """Score it; what it is compared with comes later."""
+        from platform.evaluation.metrics import rank_of_label
+
+        scores = Scores.of(probs_NK, self._labels, self._valid)
+        kept_NK = probs_NK[self._valid]
+        right = (rank_of_label(kept_NK, self._labels[self._valid]) < 1).numpy()
+        self._right[name] = right
+        confidence = (kept_NK.amax(1) / kept_NK.sum(1)).numpy()
+        interval = wilson(scores.samples - scores.top1, scores.samples)
+        return Method(name, said, networks, float(cost), scores, interval, calibration.ece(confidence, right), None)
+
+    def against(self, method: Method) -> Paired:
+        """It and the plain mean, on the same images."""
+        return paired(self._right[method.name], self._right[PLAIN])
+
+
+def _kinds(wanted: Wanted) -> Iterator[str]:
+    if wanted.blends:
+        yield "blends"
+    if wanted.whole:
+        yield "whole images"
+
+
+def _digest(members: dict[str, Path], wanted: Wanted) -> str:
+    parts = [RULES, wanted.blends, digest_of(members, [wanted.views])]
+    parts += [digest_of(wanted.whole, [])] if wanted.whole else []
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+
+
+def _read(file: Path, digest: str) -> list[Method] | None:
+    """None: it has none, or those of something else."""
+    try:
+        content = json.loads(file.read_text())
+        return [Method.of_json(each) for each in content["methods"]] if content["digest"] == digest else None
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        log.warning("%s is damaged (%s); methods are compared again", file, first_line(error))
+        return None

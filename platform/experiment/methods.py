@@ -1,0 +1,46 @@
+"""What an experiment's members are worth beyond the paper's table, as `evaluation` asks for it.
+
+In: the folder of an experiment and its finished members. Out: methods, computed or as they were kept.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from platform.config.evaluation import EvaluationConfig
+from platform.evaluation.cost import read_cost
+from platform.evaluation.method import Method
+from platform.evaluation.methods import Wanted, kept_methods
+from platform.evaluation.seal import is_complete
+from platform.experiment.folder import ExperimentFolder
+
+
+def methods_of(
+    folder: ExperimentFolder, members: dict[str, Path], evaluation: EvaluationConfig, say: Callable[[str], None] = print
+) -> list[Method]:
+    """The methods that are asked for; whole images that were not evaluated are named, and left out.
+
+    Args:
+        folder: of the experiment.
+        members: the finished ones: name -> folder of probabilities.
+        evaluation: what is asked for.
+        say: told what is left out, and before something is computed.
+
+    Raises:
+        ConfigError: probabilities are missing or damaged.
+    """
+    whole = (
+        {name: folder.member(name).whole_images_of(evaluation.split) for name in members} if evaluation.dense else {}
+    )
+    missing = [name for name, place in whole.items() if not _has(place, evaluation.dense)]
+    if missing:
+        say(f"whole images at {evaluation.dense} px were not evaluated by {', '.join(missing)}; job=evaluate does that")
+        whole = {}
+    wanted = Wanted(max(evaluation.views), evaluation.blends, whole)
+    return kept_methods(members, wanted, folder.methods(evaluation.split), say)
+
+
+def _has(place: Path, sides: list[int]) -> bool:
+    try:
+        return is_complete(place, len(sides)) and read_cost(place).sides == sides
+    except (OSError, ValueError, TypeError, KeyError):
+        return False
