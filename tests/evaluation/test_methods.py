@@ -132,7 +132,7 @@ def test_the_tables_have_them(folder: ExperimentFolder, tmp_path: Path):
     assert lines[start + 2] == "networks cost top-1 error 95% interval top-5 error NLL ECE vs plain p"
     assert lines[start + 4].startswith("plain mean, 10 crops 3 30 ")
     assert any(line.startswith("whole images, 2 scales 3 22.5 ") for line in lines)
-    assert "weighted: m0 0." in text
+    assert "weighted: m0 1.00, m1 0.00, m2 0.00." in text
     assert "no image has chosen" in text
     assert f"| greedy selection | {scores.methods[2].networks} |" in write(scores, tmp_path)[0].read_text()
     rows = list(csv.DictReader((tmp_path / "methods.csv").open()))
