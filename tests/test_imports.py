@@ -15,8 +15,8 @@ ROOMS = (
     "launch", "jobs", "compose", "serving", "weights", "prediction", "tune", "lanes", "compare", "sweep",
     "bench", "chaos", "tracking", "kubernetes", "export", "report",
     "experiment",
-    "training", "evaluation", "packing", "models", "data", "cluster", "daemon_thread", "config", "console", "changes",
-    "files", "signals", "text", "redaction", "locks", "overrides", "checkout",
+    "training", "evaluation", "packing", "models", "data", "cluster", "drawing", "daemon_thread", "config", "console",
+    "changes", "files", "signals", "text", "redaction", "locks", "overrides", "checkout",
 )  # fmt: skip
 KNOWN_TO = {
     "mlflow": ("platform.tracking.mlflow_", "platform.export.pyfunc"),  # the latter is copied into models, for MLflow

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from platform.drawing.drawing import WIDTH, Drawing, shortened
 from platform.evaluation.statistics.calibration import Bin, ece, reliability
 from platform.report.colours import ENSEMBLE, Lines
-from platform.report.drawing import WIDTH, Drawing, shortened
 from platform.report.section import Absent, Picture, Section
 
 TITLE = "Reliability of the probabilities"

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from platform.report.drawing import WIDTH, Drawing, shortened
+from platform.drawing.drawing import WIDTH, Drawing, shortened
 from platform.report.matrices import matrix
 from platform.report.section import Absent, Picture, Section, Table
 from platform.report.thumbnails import uri_of

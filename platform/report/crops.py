@@ -16,7 +16,7 @@ from platform.config.sampling import SamplingConfig
 from platform.config.sections import Config
 from platform.data.index import Split
 from platform.data.storage import is_remote
-from platform.report.drawing import WIDTH, Drawing, shortened
+from platform.drawing.drawing import WIDTH, Drawing, shortened
 from platform.report.section import Picture, Section
 from platform.report.thumbnails import EXACT_UP_TO, uri_of
 

@@ -6,8 +6,8 @@ In: evaluation points. Out: two pictures.
 import math
 from collections.abc import Callable, Mapping, Sequence
 
+from platform.drawing.drawing import WIDTH, Drawing, shortened
 from platform.report.colours import Line, Lines
-from platform.report.drawing import WIDTH, Drawing, shortened
 from platform.report.scales import Scale, linear, logarithmic, spread, thinned, toward_one
 from platform.report.section import Absent, Picture, Section
 from platform.training.learning_curve import EvaluationPoint

@@ -3,11 +3,11 @@
 In: scores. Out: a picture in which every member has a row of its own, so that none hides another.
 """
 
+from platform.drawing.drawing import WIDTH, Drawing, shortened
 from platform.evaluation.metrics import Scores
 from platform.evaluation.statistics.intervals import Interval, wilson
 from platform.evaluation.table import EnsembleScores
 from platform.report.colours import ENSEMBLE, Lines
-from platform.report.drawing import WIDTH, Drawing, shortened
 from platform.report.scales import Scale, linear
 from platform.report.section import Absent, Picture, Section
 

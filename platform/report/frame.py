@@ -11,13 +11,14 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 from platform.text import printable
 
 HERE = Path(__file__).parent
+COLOURS = HERE.with_name("drawing")  # the style sheets that pictures have, too
 
 
 @functools.cache
 def template(path: Path) -> Template:
-    """The template in the file `path`; it may extend and include those beside this module."""
+    """The template in the file `path`; it may include those beside this module and of the pictures."""
     environment = Environment(
-        loader=FileSystemLoader([path.parent, HERE]),
+        loader=FileSystemLoader([path.parent, HERE, COLOURS]),
         autoescape=True,
         finalize=_shown,
         undefined=StrictUndefined,

@@ -9,8 +9,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from platform.data.index import Split
+from platform.drawing.drawing import shortened
 from platform.evaluation.images import ImageResults
-from platform.report.drawing import shortened
 from platform.report.section import Absent, Card, Section
 from platform.report.thumbnails import EXACT_UP_TO, uri_of
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from platform.report.drawing import WIDTH, Drawing, shortened
+from platform.drawing.drawing import WIDTH, Drawing, shortened
 
 LEAST_CELL = 27.0  # units, for a number to be read
 NAME = 16

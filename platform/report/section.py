@@ -8,7 +8,7 @@ import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from platform.report.drawing import Drawing
+from platform.drawing.drawing import Drawing
 from platform.text import first_line, printable
 
 log = logging.getLogger("platform")

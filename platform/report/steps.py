@@ -5,8 +5,8 @@ In: metrics of log steps, learning curves, batch sizes. Out: a picture and a tab
 
 from collections.abc import Mapping, Sequence
 
+from platform.drawing.drawing import WIDTH, Drawing, shortened
 from platform.report.budget import COMPUTING, EVALUATION, Budget, Series
-from platform.report.drawing import WIDTH, Drawing, shortened
 from platform.report.scales import Scale, linear
 from platform.report.section import Absent, Picture, Section, Table
 from platform.training.learning_curve import EvaluationPoint

@@ -8,9 +8,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from platform.console import duration
+from platform.drawing.drawing import WIDTH, Drawing, shortened
 from platform.experiment.folder import FINISHED
 from platform.experiment.goodput import Attempt, Goodput
-from platform.report.drawing import WIDTH, Drawing, shortened
 from platform.report.scales import round_step
 from platform.report.section import Absent, Picture, Section, Table
 

@@ -11,7 +11,7 @@ from platform.checkout import ROOT
 from platform.report.colours import COLOURS, DASHES, lines_of
 from platform.training.step_parts import PARTS
 
-CSS = (ROOT / "platform" / "report" / "theme.css").read_text()
+CSS = (ROOT / "platform" / "drawing" / "theme.css").read_text()
 LIGHT, DARK = CSS.split("@media")
 # Machado, Oliveira and Fernandes 2009, severity 1; on linear RGB.
 SIGHT = {

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from platform.report.drawing import Drawing, shortened
+from platform.drawing.drawing import Drawing, shortened
 from platform.report.scales import linear, logarithmic, spread, thinned, toward_one
 
 FINITE = st.floats(-1e6, 1e6)

@@ -1,0 +1,1 @@
+"""Pictures as SVG and the colours they share with pages, light and dark."""
