@@ -15,7 +15,8 @@ ROOMS = (
     "launch", "jobs", "compose", "serving", "weights", "prediction", "tune", "lanes", "compare", "sweep",
     "bench", "chaos", "tracking", "kubernetes", "export", "report",
     "experiment",
-    "training", "evaluation", "packing", "models", "data", "cluster", "drawing", "daemon_thread", "config", "console",
+    "summary", "training", "evaluation", "packing", "models", "data", "cluster", "drawing",
+    "daemon_thread", "config", "console",
     "changes", "files", "signals", "text", "redaction", "locks", "overrides", "checkout",
 )  # fmt: skip
 KNOWN_TO = {
@@ -86,7 +87,7 @@ def test_a_library_is_known_where_it_belongs(library: str):
 @pytest.mark.slow
 def test_the_numerical_rooms_know_neither_ray_nor_mlflow_nor_hydra():
     """Nor does anything that they import."""
-    rooms = ("data", "models", "training", "evaluation", "export", "packing", "sweep")
+    rooms = ("data", "models", "training", "evaluation", "export", "packing", "summary", "sweep")
     modules = [module for module in MODULES if _room(module) in rooms and module != "platform.export.pyfunc"]
     code = f"""import importlib, sys
 for module in {modules}:

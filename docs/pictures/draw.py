@@ -1,7 +1,7 @@
 """The pictures of the README and the pages, each in a light and a dark variant: `python -m docs.pictures.draw`.
 
-In: resume.json, speed.json and table.json beside this file, which say where their figures come from, and
-road-light.svg, which is drawn by hand. Out: NAME-light.svg and NAME-dark.svg, the same bytes each time.
+In: resume.json, speed.json and table.json beside this file, which say where their figures come from,
+road-light.svg, which is drawn by hand, and GoogLeNet itself. Out: NAME-light.svg and NAME-dark.svg, the same bytes each time.
 """
 
 import json
@@ -15,6 +15,10 @@ from typing import Any
 import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+
+from platform.config.models import GoogLeNetConfig
+from platform.summary.network import network_of
+from platform.summary.picture.draw import picture_of
 
 HERE = Path(__file__).parent
 WIDTH = 800  # of every picture, in pixels
@@ -73,7 +77,16 @@ def draw_all(folder: Path) -> list[Path]:
         path = folder / f"road-{name}.svg"
         path.write_text(text)
         drawn.append(path)
-    return drawn
+    return drawn + googlenet(folder)
+
+
+def googlenet(folder: Path) -> list[Path]:
+    """The network of the paper, as `job=summary data=imagenet` draws it."""
+    picture = picture_of(network_of(GoogLeNetConfig(), classes=1000, image_size=224))
+    paths = {theme: folder / f"googlenet-{theme}.svg" for theme in ("light", "dark")}
+    for theme, path in paths.items():
+        path.write_text(picture.file_in(theme))
+    return list(paths.values())
 
 
 def road_in_the_dark(light: str) -> str:

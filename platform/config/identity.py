@@ -34,6 +34,7 @@ NOT_IDENTITY = (
     "predict",
     "serve",
     "register",
+    "summary",
 )
 # What the shards hold is part of the identity (see `experiment.fingerprint`); where they are is not.
 NOT_IDENTITY_NESTED = {

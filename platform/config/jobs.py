@@ -1,5 +1,6 @@
 """The settings of the jobs that are no training: pack, bench, chaos, sweep, promote, reproduce, register, compare,
-predict, serve."""
+predict, serve,
+summary."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -260,3 +261,15 @@ class ServeConfig:
         require_at_least("serve.batch_wait_s", self.batch_wait_s, 0)
         require(self.max_body_mb > 0, f"serve.max_body_mb is {self.max_body_mb}; give more than 0")
         require(self.timeout_s > 0, f"serve.timeout_s is {self.timeout_s}; give more than 0")
+
+
+@dataclass
+class SummaryConfig:
+    """Where `job=summary` writes, and how long it measures."""
+
+    output: str | None = None  # folder for the table and the picture; None: output_dir/summary-NAME
+    seconds: float = 4.0  # of measuring images/s, forward and with backward; 0: nothing is measured
+
+    def __post_init__(self) -> None:
+        seal(self, "summary.")
+        require_at_least("summary.seconds", self.seconds, 0)

@@ -31,6 +31,7 @@ from platform.config.jobs import (
     RegisterConfig,
     ReproduceConfig,
     ServeConfig,
+    SummaryConfig,
     SweepConfig,
 )
 from platform.config.loss import LossConfig
@@ -59,6 +60,7 @@ JOBS = (
     "reproduce",
     "compare",
     "register",
+    "summary",
 )
 
 
@@ -99,6 +101,7 @@ class Config:
     predict: PredictionConfig = field(default_factory=PredictionConfig)
     serve: ServeConfig = field(default_factory=ServeConfig)
     register: RegisterConfig = field(default_factory=RegisterConfig)
+    summary: SummaryConfig = field(default_factory=SummaryConfig)
 
     def __post_init__(self) -> None:
         require_numbers(self)

@@ -16,7 +16,7 @@ HERE = Path(__file__).parent
 
 
 class Drawing:
-    """Collects shapes; y grows downwards, angles and links there are none.
+    """Collects shapes; y grows downwards.
 
     Args:
         height: in units.
@@ -53,6 +53,31 @@ class Drawing:
                 *_short(x, y, max(width, 0.0), max(height, 0.0)), colour, _opacity(opacity), _tip(tip)
             )
         )
+
+    def box(
+        self, x: float, y: float, width: float, height: float, fill: str, stroke: str = "none", radius: float = 4.0,
+        dash: str = "", tip: str = "",
+    ) -> None:  # fmt: skip
+        """A rectangle with round corners and an edge, colours in CSS; `tip` is shown under the pointer."""
+        dashed = Markup(' stroke-dasharray="{}"').format(dash) if dash else ""
+        self._parts.append(
+            Markup('<rect x="{}" y="{}" width="{}" height="{}" rx="{}" style="fill:{};stroke:{}"{}>{}</rect>').format(
+                *_short(x, y, width, height, radius), fill, stroke, dashed, _tip(tip)
+            )
+        )
+
+    def curve(self, x1: float, y1: float, x2: float, y2: float, kind: str = "flow") -> None:
+        """A line of a CSS class that leaves one point and comes to another downwards."""
+        middle = (y1 + y2) / 2
+        self._parts.append(
+            Markup('<path d="M{} {}C{} {} {} {} {} {}" class="{}"/>').format(
+                *_short(x1, y1, x1, middle, x2, middle, x2, y2), kind
+            )
+        )
+
+    def arrowhead(self, x: float, y: float) -> None:
+        """The tip of an arrow that points downwards to here."""
+        self._parts.append(Markup('<path d="M{} {}l-3.5 -6h7z" class="arrowhead"/>').format(*_short(x, y)))
 
     def dot(self, x: float, y: float, radius: float, colour: str, tip: str = "", *, hollow: bool = False) -> None:
         """A disc; a hollow one has the page's colour inside."""
@@ -103,12 +128,22 @@ class Drawing:
     @property
     def file(self) -> str:
         """The content of an SVG file that looks the same by itself, light or dark as its viewer asks for."""
-        style = Markup("<style>{}</style>").format(
-            Markup((HERE / "theme.css").read_text() + (HERE / "drawing.css").read_text())
-        )
-        background = Markup('<rect width="100%" height="100%" style="fill:var(--background)"/>')
+        return self._file((HERE / "theme.css").read_text())
+
+    def file_in(self, theme: str) -> str:
+        """The same, always light or always dark, for pages whose reader chooses; without a background.
+
+        Args:
+            theme: light or dark.
+        """
+        light, _, dark = (HERE / "theme.css").read_text().partition("@media (prefers-color-scheme: dark) {")
+        return self._file(light + (dark.rstrip().removesuffix("}") if theme == "dark" else ""), "none")
+
+    def _file(self, colours: str, background: str = "var(--background)") -> str:
+        style = Markup("<style>{}</style>").format(Markup(colours + (HERE / "drawing.css").read_text()))
+        behind = Markup('<rect width="100%" height="100%" style="fill:{}"/>').format(background)
         size = Markup(' width="{}" height="{}"').format(*_short(1.5 * self.width, 1.5 * self.height))
-        return str(self._element(size, style + background)) + "\n"
+        return str(self._element(size, style + behind)) + "\n"
 
     def _element(self, attributes: Markup, first: Markup) -> Markup:
         head = Markup(

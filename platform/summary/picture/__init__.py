@@ -1,0 +1,1 @@
+"""The picture of a network: blocks, branches, widths on the arrows, costs as areas."""
