@@ -1,7 +1,8 @@
 """The pictures of the README and the pages, each in a light and a dark variant: `python -m docs.pictures.draw`.
 
 In: resume.json, speed.json and table.json beside this file, which say where their figures come from,
-road-light.svg, which is drawn by hand, and GoogLeNet itself. Out: NAME-light.svg and NAME-dark.svg, the same bytes each time.
+road-light.svg, which is drawn by hand, and GoogLeNet itself. Out: NAME-light.svg and NAME-dark.svg, the same bytes
+each time.
 """
 
 import json

@@ -73,10 +73,12 @@ class Operation:
 
     @property
     def is_attention(self) -> bool:
+        """Whether it is all of attention in one operation."""
         return "scaled_dot_product" in self.name or "multi_head_attention" in self.name
 
     @property
     def is_pooling(self) -> bool:
+        """Whether it takes means or maxima of windows, or of whole maps."""
         if self.window is not None and self.window.kernel == (1, 1):  # an adaptive one of the size that is there
             return False
         return self.name in MAX_POOLS + AVERAGE_POOLS or self.is_reduction

@@ -42,7 +42,7 @@ def measure(model: ModelConfig, classes: int, image_size: int, seconds: float) -
     on_gpu = torch.cuda.is_available()
     device = torch.device("cuda" if on_gpu else "cpu")
     batch = BATCH_ON_GPU if on_gpu else BATCH_ON_CPU
-    network = build(model, classes, image_size, seed=0).to(device, memory_format=torch.channels_last)
+    network = build(model, classes, image_size, seed=0).to(memory_format=torch.channels_last).to(device)
     images = torch.rand(batch, 3, image_size, image_size, device=device).contiguous(memory_format=torch.channels_last)
 
     def forward() -> None:

@@ -151,7 +151,7 @@ def _sums(network: Network) -> list[str]:
 
 
 def _notes(network: Network, speed: Speed | None) -> list[str]:
-    said = list(NOTES)
+    said: list[str] = [*NOTES]
     fields = {field_text(stage) for stage in network.stages}
     if words := [f"{sign}: {why}" for sign, why in NO_PIXELS.items() if sign in fields]:
         said[-1] += f" {'; '.join(words)}."

@@ -44,7 +44,7 @@ def test_told_in_a_line(name: str):
 
 def test_what_is_no_series_of_branches_is_one_block_of_its_layers():
     """Each layer reads all before it."""
-    given = layers((CONV, [], True), (CONV, [0], True), (CONCAT, [0, 1], False), (CONV, [0, 2], True))
+    given = layers((CONV, [], True), (CONV, [0], True), (CONCAT, [0, 1], False), (CONV, [0, 2], False))
     tangle, last = series_of(given).items
     assert isinstance(tangle, Tangle)
     assert [layer.number for layer in tangle.layers] == [0, 1, 2]

@@ -63,9 +63,9 @@ def test_squeeze_and_excitation_sees_the_whole_map():
 
 @pytest.mark.slow
 def test_googlenets_and_vggs_are_those_computed_by_hand():
-    found = {stage.name: stage.receptive_field for stage in googlenet().stages}
+    found = {stage.name: stage.receptive_field.text for stage in googlenet().stages if stage.receptive_field}
     wanted = {"stem.0": 7, "stem.1": 11, "stem.3": 19, "stem.4": 27, "3a": 27 + 4 * 8, "3b": 91, "4a": 171, "5b": 715}
-    assert {name: found[name].text for name in wanted} == {name: str(size) for name, size in wanted.items()}
+    assert {name: found[name] for name in wanted} == {name: str(size) for name, size in wanted.items()}
     last_pool = [stage for stage in torchvisions("vgg16").stages if "features" in stage.name][-1]
     assert last_pool.receptive_field is not None
     assert last_pool.receptive_field.text == "212"

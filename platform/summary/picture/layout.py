@@ -159,9 +159,9 @@ def _place_branches(plan: Plan, item: Branches, x: float, y: float) -> _End:
 
 def _join(plan: Plan, item: Branches, x: float, bottom: float, ends: list[tuple[float, _End]]) -> None:
     """Arrows from the branches to what brings them together."""
-    is_bar = item.joint is not None and item.joint.kind == CONCAT
+    bar = item.joint if item.joint is not None and item.joint.kind == CONCAT else None
     for middle, end in ends:
-        if is_bar:
+        if bar:
             plan.arrows.append(Arrow(middle, end.y, middle, bottom, end.label))
             continue
         turn, label = bottom - FORK, end.label
@@ -169,9 +169,9 @@ def _join(plan: Plan, item: Branches, x: float, bottom: float, ends: list[tuple[
             plan.arrows.append(Arrow(middle, end.y, middle, turn, label, has_head=False))
             label = ""
         plan.arrows.append(Arrow(middle, max(turn, end.y), x, bottom, label))
-    if is_bar:
+    if bar:
         first, last = ends[0][0], ends[-1][0]
         reach = BLOCK_WIDTH / 2
-        plan.bars.append(Bar((first + last) / 2, bottom, last - first + 2 * reach, item.joint))
+        plan.bars.append(Bar((first + last) / 2, bottom, last - first + 2 * reach, bar))
     elif item.joint is not None:
         plan.knots.append(Knot(x, bottom + KNOT, item.joint))
