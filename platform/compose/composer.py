@@ -5,21 +5,23 @@ been started (`hydra.main`, or `hydra.initialize_config_dir` in tests): it keeps
 """
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import Any
 
 import hydra
 from hydra.core.config_store import ConfigStore
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
-from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf import MISSING, DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from platform.compose.messages import message_of
 from platform.compose.paths import absolute, at_home
 from platform.compose.quoting import as_typed
+from platform.config import models, optim
 from platform.config.checks import ConfigError, NotComposed
-from platform.config.models import MODELS, ModelConfig, converted, model_class
+from platform.config.models import MODELS, ModelConfig, model_class
+from platform.config.optim import OPTIMISERS, OptimConfig, optimiser_class
 from platform.config.sections import SINGLE, Config, Experiment
 from platform.config.settings import refuse_empty
 from platform.overrides import join, key_of
@@ -27,14 +29,27 @@ from platform.redaction import sealed_deeply
 
 
 def store_schemas() -> None:
-    """Tell Hydra which settings there are: `schema`, and `model/settings/NAME` for those of each network.
+    """Tell Hydra which settings there are: `schema`, `model/settings/NAME` for those of each network, and
+    `optim/settings/NAME` for those of each optimiser.
 
-    The schema has only what all networks have: no setting is left of a network that is not chosen.
+    The schema has only what all networks and all optimisers have: no setting is left of one that is not chosen. What an
+    optimiser's file does not give of that stays as a data set has it.
     """
     store = ConfigStore.instance()
-    store.store("schema", Config(model=ModelConfig("googlenet")))
+    store.store("schema", Config(model=ModelConfig("googlenet"), optim=OptimConfig("sgd")))
     for name, settings in MODELS.items():
         store.store(name.rstrip("/"), settings, group="model/settings")
+    for name, settings in OPTIMISERS.items():
+        store.store(name, _without_common(settings), group="optim/settings")
+
+
+def _without_common(settings: type[OptimConfig]) -> DictConfig:
+    """An optimiser's settings as a node that leaves the common ones as they are when it is merged."""
+    node = OmegaConf.structured(settings)
+    for each in fields(OptimConfig):
+        if each.name != "name":
+            node[each.name] = MISSING
+    return node
 
 
 class HydraComposer:
@@ -136,9 +151,11 @@ def as_given(composed: DictConfig) -> Config:
     """A composed config as dataclasses, interpolations resolved, paths as they are."""
     config = OmegaConf.to_object(composed)
     assert isinstance(config, Config)
-    model = config.model
+    model, optimiser = config.model, config.optim
     if type(model) is not model_class(model.name):  # model.name=... in place of model=...
-        return replace(config, model=converted(model, model.name))
+        config = replace(config, model=models.converted(model, model.name))
+    if type(optimiser) is not optimiser_class(optimiser.name):
+        config = replace(config, optim=optim.converted(optimiser, optimiser.name))
     return config
 
 

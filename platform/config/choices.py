@@ -1,15 +1,13 @@
 """What is chosen by a name, and where its function is: one plain dict a kind. Names stand here and nowhere else.
 
 In: nothing. Out: dicts name -> `module:function`, which `chosen` imports at the first use: the settings are checked
-without PyTorch. A new one is a function and a line here; networks, which have settings of their own, are in `models`.
+without PyTorch. A new one is a function and a line here; networks and
+optimisers, which have settings of their own, are in `models` and `optim`.
 """
 
 import functools
 import pkgutil
 from typing import Any
-
-# (network, optim) -> a torch.optim.Optimizer
-OPTIMISERS = {"sgd": "platform.training.optim:sgd"}
 
 # (schedule, steps per epoch, total steps) -> a function: step -> multiple of optim.lr
 SCHEDULES = {

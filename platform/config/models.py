@@ -4,9 +4,10 @@ In: nothing. Out: `ModelConfig`, which every function takes that does not ask wh
 is `build(settings, classes, image_size)` in `platform/models/NAME.py`, imported to make one: settings need no PyTorch.
 """
 
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, field
 from typing import Any
 
+from platform.config import named
 from platform.config.checks import require, require_at_least
 
 
@@ -159,9 +160,7 @@ def model_of(settings: dict[str, Any]) -> ModelConfig:
     Raises:
         ConfigError: one that cannot work.
     """
-    kind = model_class(settings["name"])
-    known = {field.name for field in fields(kind)}
-    return kind(**{key: value for key, value in settings.items() if key in known})
+    return named.known(model_class(settings["name"]), settings)
 
 
 def converted(model: ModelConfig, name: str) -> ModelConfig:
@@ -170,12 +169,4 @@ def converted(model: ModelConfig, name: str) -> ModelConfig:
     Raises:
         ConfigError: it does not have a setting that is not as usual.
     """
-    wanted, usual = model_class(name), type(model)(model.name)
-    theirs = {each.name for each in fields(wanted)}
-    lost = [each.name for each in fields(model) if each.name not in theirs and _differs(model, usual, each.name)]
-    require(not lost, f"{', '.join(f'model.{key}' for key in lost)}: {name} has no such setting; leave it out")
-    return model_of({key: value for key, value in asdict(model).items() if key in theirs} | {"name": name})
-
-
-def _differs(model: ModelConfig, usual: ModelConfig, key: str) -> bool:
-    return getattr(model, key) != getattr(usual, key)
+    return named.converted(model, model_class(name), name, "model")

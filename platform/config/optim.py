@@ -1,34 +1,182 @@
-"""`optim` and `schedule`: the optimiser, and the learning rate over the run."""
+"""`optim` and `schedule`: which optimiser, with its settings, and the learning rate over the run.
+
+In: nothing. Out: `OptimConfig`, which every function takes that does not ask which optimiser it is. Each optimiser has
+a dataclass of its own, and a line in `OPTIMISERS`.
+"""
 
 import math
 from dataclasses import dataclass
 
+from platform.config import named
 from platform.config.checks import (
     require,
     require_at_least,
     require_choice,
 )
-from platform.config.choices import OPTIMISERS, SCHEDULES
+from platform.config.choices import SCHEDULES
 
 
 @dataclass
 class OptimConfig:
-    """The optimiser."""
+    """What every optimiser has."""
 
-    name: str = "sgd"  # of OPTIMISERS
+    name: str  # of OPTIMISERS
     lr: float = 0.01  # learning rate, which `schedule` multiplies
-    momentum: float = 0.9  # 0: plain gradient descent
-    nesterov: bool = False  # Nesterov's momentum
-    weight_decay: float = 2e-4  # of weights; biases and normalisation have none
+    weight_decay: float = 2e-4  # of weights; biases, normalisation and positions have none
     clip_norm: float = 0.0  # largest norm of the whole gradient; 0: not clipped
 
     def __post_init__(self) -> None:
         require_choice("optim.name", self.name, OPTIMISERS)
         require(self.lr > 0, f"optim.lr is {self.lr}; give more than 0")
-        require(0 <= self.momentum < 1, f"optim.momentum is {self.momentum}; give a share in [0, 1)")
-        require(not self.nesterov or self.momentum > 0, "optim.nesterov needs optim.momentum above 0; it is 0")
         require_at_least("optim.weight_decay", self.weight_decay, 0)
         require_at_least("optim.clip_norm", self.clip_norm, 0)
+
+
+@dataclass
+class SGDConfig(OptimConfig):
+    """Stochastic gradient descent with momentum."""
+
+    name: str = "sgd"
+    momentum: float = 0.9  # 0: plain gradient descent
+    nesterov: bool = False  # Nesterov's momentum
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _require_share("momentum", self.momentum)
+        require(not self.nesterov or self.momentum > 0, "optim.nesterov needs optim.momentum above 0; it is 0")
+
+
+@dataclass
+class RMSPropConfig(OptimConfig):
+    """RMSProp as TensorFlow has it, with epsilon inside the square root (Szegedy et al., CVPR 2016, section 8)."""
+
+    name: str = "rmsprop"
+    decay: float = 0.9  # of the mean square of gradients, which begins at 1
+    epsilon: float = 1.0  # added to the mean square, under the root
+    momentum: float = 0.9  # of the steps, learning rate included
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _require_share("decay", self.decay)
+        _require_above_0("epsilon", self.epsilon)
+        _require_share("momentum", self.momentum)
+
+
+@dataclass
+class AdagradConfig(OptimConfig):
+    """Adagrad (Duchi et al., 2011)."""
+
+    name: str = "adagrad"
+    initial_sum: float = 0.0  # of squared gradients; TensorFlow's is 0.1
+    epsilon: float = 1e-10  # added to the root of the sum
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require_at_least("optim.initial_sum", self.initial_sum, 0)
+        _require_above_0("epsilon", self.epsilon)
+
+
+@dataclass
+class AdamWConfig(OptimConfig):
+    """Adam with decoupled weight decay (Loshchilov and Hutter, arXiv 1711.05101)."""
+
+    name: str = "adamw"
+    beta1: float = 0.9  # decay of the mean of gradients
+    beta2: float = 0.999  # decay of the mean of their squares
+    epsilon: float = 1e-8  # added to the root of the mean square
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _require_share("beta1", self.beta1)
+        _require_share("beta2", self.beta2)
+        _require_above_0("epsilon", self.epsilon)
+
+
+@dataclass
+class LARSConfig(OptimConfig):
+    """SGD with a rate for each layer, for large batches (You et al., arXiv 1708.03888)."""
+
+    name: str = "lars"
+    momentum: float = 0.9  # 0: none
+    trust_coefficient: float = 0.001  # a layer's step is this share of its weights' norm, times the learning rate
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _require_share("momentum", self.momentum)
+        _require_above_0("trust_coefficient", self.trust_coefficient)
+
+
+@dataclass
+class LAMBConfig(OptimConfig):
+    """Adam with a rate for each layer, for large batches (You et al., arXiv 1904.00962)."""
+
+    name: str = "lamb"
+    beta1: float = 0.9  # decay of the mean of gradients
+    beta2: float = 0.999  # decay of the mean of their squares
+    epsilon: float = 1e-6  # added to the root of the mean square
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _require_share("beta1", self.beta1)
+        _require_share("beta2", self.beta2)
+        _require_above_0("epsilon", self.epsilon)
+
+
+@dataclass
+class MuonConfig(OptimConfig):
+    """Muon (Jordan et al., 2024) for matrices and the kernels of convolutions, flattened; AdamW for all others."""
+
+    name: str = "muon"
+    momentum: float = 0.95  # of Muon
+    nesterov: bool = True  # Nesterov's momentum, also of AdamW, which is NAdamW then
+    iterations: int = 5  # of Newton and Schulz, which make the step orthogonal
+    beta1: float = 0.9  # AdamW: decay of the mean of gradients
+    beta2: float = 0.95  # AdamW: decay of the mean of their squares
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for key in ("momentum", "beta1", "beta2"):
+            _require_share(key, getattr(self, key))
+        require(1 <= self.iterations <= 20, f"optim.iterations is {self.iterations}; give 1 to 20, such as 5")
+
+
+# A new one is a dataclass and a line here, and the function of its name in `platform/training/optim.py`.
+OPTIMISERS: dict[str, type[OptimConfig]] = {
+    "sgd": SGDConfig,
+    "rmsprop": RMSPropConfig,
+    "adagrad": AdagradConfig,
+    "adamw": AdamWConfig,
+    "lars": LARSConfig,
+    "lamb": LAMBConfig,
+    "muon": MuonConfig,
+}
+
+
+def optimiser_class(name: str) -> type[OptimConfig]:
+    """The dataclass of an optimiser's settings.
+
+    Raises:
+        ConfigError: there is no optimiser of that name.
+    """
+    require_choice("optim.name", name, OPTIMISERS)
+    return OPTIMISERS[name]
+
+
+def converted(optim: OptimConfig, name: str) -> OptimConfig:
+    """The settings of the optimiser `name` for those of another, with all that both have.
+
+    Raises:
+        ConfigError: it does not have a setting that is not as usual.
+    """
+    return named.converted(optim, optimiser_class(name), name, "optim")
+
+
+def _require_share(key: str, value: float) -> None:
+    require(0 <= value < 1, f"optim.{key} is {value}; give a share in [0, 1)")
+
+
+def _require_above_0(key: str, value: float) -> None:
+    require(value > 0, f"optim.{key} is {value}; give more than 0")
 
 
 @dataclass

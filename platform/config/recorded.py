@@ -11,6 +11,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from platform.config.checks import ConfigError
 from platform.config.models import model_of
+from platform.config.optim import optimiser_class
 from platform.config.sections import Config
 from platform.text import first_line
 
@@ -25,7 +26,9 @@ def config_of(settings: dict[str, Any]) -> Config:
         raise ConfigError("a value of the record has ${, which would be looked up here; it is not used")
     try:
         others = {key: value for key, value in settings.items() if key != "model"}
-        config = OmegaConf.to_object(OmegaConf.merge(Config(model=model_of(settings["model"])), others))
+        optimiser = optimiser_class(settings["optim"].get("name", "sgd"))  # once the only one, without a name
+        typed = Config(model=model_of(settings["model"]), optim=optimiser())  # pyright: ignore[reportCallIssue]
+        config = OmegaConf.to_object(OmegaConf.merge(typed, others))
     except (OmegaConfBaseException, KeyError, TypeError) as error:
         reason = f"{error.full_key} " if isinstance(error, OmegaConfBaseException) and error.full_key else ""
         raise ConfigError(f"{reason}cannot be taken from the record ({first_line(error)})") from error

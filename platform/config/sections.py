@@ -36,7 +36,7 @@ from platform.config.jobs import (
 )
 from platform.config.loss import LossConfig
 from platform.config.models import GoogLeNetConfig, ModelConfig
-from platform.config.optim import OptimConfig, ScheduleConfig
+from platform.config.optim import OptimConfig, ScheduleConfig, SGDConfig
 from platform.config.registry import RegistryConfig
 from platform.config.sampling import SamplingConfig
 from platform.config.tracking import TrackingConfig
@@ -82,7 +82,7 @@ class Config:
     transforms: TransformsConfig = field(default_factory=TransformsConfig)
     model: ModelConfig = field(default_factory=GoogLeNetConfig)
     loss: LossConfig = field(default_factory=LossConfig)
-    optim: OptimConfig = field(default_factory=OptimConfig)
+    optim: OptimConfig = field(default_factory=SGDConfig)
     schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
     training: TrainingConfig = field(default_factory=TrainingConfig)
     checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)

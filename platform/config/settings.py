@@ -6,7 +6,7 @@ In: nothing, or a key. Out: keys, read off the dataclasses of `sections`.
 import dataclasses
 import difflib
 import functools
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from typing import Any, get_args, get_origin, get_type_hints
 
@@ -15,7 +15,11 @@ from platform.config.cluster import ClusterConfig
 from platform.config.identity import flatten
 from platform.config.kubernetes import KubeConfig
 from platform.config.models import MODELS, ModelConfig
+from platform.config.optim import OPTIMISERS, OptimConfig
 from platform.config.sections import Config
+
+# Sections whose settings depend on their name
+BY_NAME: dict[type, Mapping[str, type]] = {ModelConfig: MODELS, OptimConfig: OPTIMISERS}
 
 
 @functools.cache
@@ -40,13 +44,12 @@ def sections() -> dict[str, list[str]]:
 
 
 def _settings(section: type, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """(dotted key, type) of each, those of every network that there is among them."""
+    """(dotted key, type) of each, those of every network and every optimiser that there is among them."""
     for name, kind in get_type_hints(section).items():
         inner = [each for each in (kind, *get_args(kind)) if dataclasses.is_dataclass(each)]
-        if kind is ModelConfig:
-            yield from {
-                key: of for model in MODELS.values() for key, of in _settings(model, f"{prefix}{name}.")
-            }.items()
+        if kind in BY_NAME:
+            kinds = BY_NAME[kind].values()
+            yield from {key: of for each in kinds for key, of in _settings(each, f"{prefix}{name}.")}.items()
         elif inner:
             yield from _settings(inner[0], f"{prefix}{name}.")  # pyright: ignore[reportArgumentType]
         else:
@@ -55,10 +58,11 @@ def _settings(section: type, prefix: str = "") -> Iterator[tuple[str, Any]]:
 
 def unknown_key(key: str) -> str:
     """The error message for a key that Hydra does not find, with the nearest keys that exist."""
-    of_networks = [key for model in MODELS.values() for key in sorted(_own_settings(model))]
-    known = list(dict.fromkeys([*flatten(asdict(Config(cluster=ClusterConfig(kube=KubeConfig())))), *of_networks]))
-    if owners := [name for name, model in MODELS.items() if key in _own_settings(model)]:
-        return f"{key} is a setting of {' and '.join(owners)}, and another network is chosen here; leave it out"
+    usual = flatten(asdict(Config(cluster=ClusterConfig(kube=KubeConfig()))))
+    known = list(dict.fromkeys([*usual, *(key for _, key in sorted(_special_settings()))]))
+    if owners := [name for name, each in _special_settings() if each == key]:
+        what = "network" if key.startswith("model.") else "optimiser"
+        return f"{key} is a setting of {' and '.join(owners)}, and another {what} is chosen here; leave it out"
     if key in known:
         return f"{key} gets entries it does not have yet; write +{key}=..."
     near = difflib.get_close_matches(key, known, n=3, cutoff=0.6)
@@ -66,11 +70,15 @@ def unknown_key(key: str) -> str:
     return f"{key} does not exist; {remedy}"
 
 
-def _own_settings(model: type[ModelConfig]) -> set[str]:
-    """Dotted keys of what not every network has."""
-    return {f"model.{each.name}" for each in dataclasses.fields(model)} - {
-        f"model.{each.name}" for each in dataclasses.fields(ModelConfig)
-    }
+def _special_settings() -> list[tuple[str, str]]:
+    """(name, dotted key) of what not every network has, or not every optimiser."""
+    return [
+        (name, f"{section}.{each.name}")
+        for section, kind in (("model", ModelConfig), ("optim", OptimConfig))
+        for name, special in BY_NAME[kind].items()
+        for each in dataclasses.fields(special)
+        if each.name not in {common.name for common in dataclasses.fields(kind)}
+    ]
 
 
 def refuse_empty(config: Config) -> None:

@@ -11,9 +11,11 @@ from typing import Any
 
 from platform.checkout import ROOT
 from platform.cluster.resources import cpus_here
+from platform.config import models, optim
 from platform.config.checks import ConfigError, require
 from platform.config.jobs import SweepConfig
-from platform.config.models import ModelConfig, converted
+from platform.config.models import ModelConfig
+from platform.config.optim import OptimConfig
 from platform.config.sections import Config
 from platform.config.settings import unknown_key
 from platform.data.index import Index
@@ -243,14 +245,16 @@ def _changes(before: Config, after: Config) -> dict[str, dict[str, Any]]:
         old, new = getattr(before, section.name), getattr(after, section.name)
         if is_dataclass(old) and old != new:
             values = {each.name: getattr(new, each.name) for each in fields(new)}
-            other = type(new) is not type(old)  # of another network, which has settings of its own
+            other = type(new) is not type(old)  # of another network or optimiser, which has settings of its own
             found[section.name] = {key: value for key, value in values.items() if other or value != getattr(old, key)}
     return found
 
 
 def _changed(section: Any, values: dict[str, Any]) -> Any:
     if isinstance(section, ModelConfig) and "name" in values:
-        section = converted(section, values["name"])
+        section = models.converted(section, values["name"])
+    if isinstance(section, OptimConfig) and "name" in values:
+        section = optim.converted(section, values["name"])
     return replace(section, **values)
 
 

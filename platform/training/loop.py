@@ -1,5 +1,6 @@
 """The training of one member on one worker: batches in, averaged weights out, reports and checkpoints on the way."""
 
+import logging
 import time
 import traceback
 from collections.abc import Callable
@@ -22,7 +23,7 @@ from platform.data.pixels import Pixels
 from platform.data.samplelog import SampleLog
 from platform.evaluation.predict import PredictConfig
 from platform.models.build import build
-from platform.training import memory, schedules
+from platform.training import memory, schedules, weight_decay
 from platform.training.averaged_network import AveragedNetwork
 from platform.training.averaging import WeightAverage
 from platform.training.checkpoints import Checkpoints
@@ -41,6 +42,7 @@ from platform.training.timetable import Timetable
 from platform.training.validation import evaluate
 from platform.training.worker import Worker
 
+log = logging.getLogger("platform.training")
 Report = Callable[[int, dict[str, float]], None]  # (global steps done, metrics)
 
 
@@ -88,6 +90,7 @@ def train(
     module = build(cfg.model, cfg.data.classes, cfg.data.image_size, cfg.seed).to(worker.device)
     module = module.to(memory_format=torch.channels_last if cfg.training.channels_last else torch.contiguous_format)
     optimizer = optimiser(module, cfg.optim)
+    log.info(weight_decay.summary(module))
     lr_factor = schedules.lr_factor(cfg.schedule, order.steps_per_epoch, last_step)
     average = WeightAverage(module, cfg.training, order.steps_per_epoch, last_step)
     state = TrainingState(module, optimizer, average)

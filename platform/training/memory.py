@@ -10,6 +10,7 @@ from platform.data.loader import Batch
 from platform.data.pixels import Pixels
 from platform.models import dropout
 from platform.models.build import logits_and_auxiliary
+from platform.training.optim import held_tensors
 from platform.training.step import StepConfig
 
 
@@ -74,14 +75,11 @@ def _largest_that_fits(train: Callable[[int], None], clean_up: Callable[[], None
 
 def _momentum(module: nn.Module, optimizer: torch.optim.Optimizer) -> list[Tensor]:
     """As much as the optimiser is going to hold and does not yet."""
-    if not any(group.get("momentum", 1) for group in optimizer.param_groups):
-        return []
-    copies = 2 if "betas" in optimizer.defaults else 1  # Adam and its like hold two tensors
     return [
         torch.empty_like(parameter)
         for parameter in module.parameters()
         if parameter.requires_grad and not optimizer.state.get(parameter)
-        for _ in range(copies)
+        for _ in range(held_tensors(optimizer))
     ]
 
 

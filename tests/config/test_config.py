@@ -22,7 +22,7 @@ from platform.config.identity import changes, differences, flatten, identity, re
 from platform.config.jobs import BenchConfig, ChaosConfig, PackConfig, SweepConfig
 from platform.config.kubernetes import KubeConfig
 from platform.config.models import GoogLeNetConfig, ModelConfig
-from platform.config.optim import OptimConfig, ScheduleConfig
+from platform.config.optim import ScheduleConfig, SGDConfig
 from platform.config.sampling import SamplingConfig
 from platform.config.sections import Config, Experiment
 from platform.config.tracking import TrackingConfig
@@ -77,12 +77,12 @@ REFUSED: list[tuple[Callable[[], Any], str, str, str]] = [
     (lambda: GoogLeNetConfig(dropout=1.0), "model.dropout", "1.0", "[0, 1)"),
     (lambda: GoogLeNetConfig(dropout=-0.1), "model.dropout", "-0.1", "[0, 1)"),
     (lambda: GoogLeNetConfig(auxiliary_weight=-0.3), "model.auxiliary_weight", "-0.3", "at least 0"),
-    (lambda: OptimConfig(lr=0.0), "optim.lr", "0.0", "more than 0"),
-    (lambda: OptimConfig(lr=float("nan")), "optim.lr", "nan", "more than 0"),
-    (lambda: OptimConfig(momentum=1.0), "optim.momentum", "1.0", "[0, 1)"),
-    (lambda: OptimConfig(nesterov=True, momentum=0.0), "optim.nesterov", "0", "optim.momentum above 0"),
-    (lambda: OptimConfig(weight_decay=-1.0), "optim.weight_decay", "-1.0", "at least 0"),
-    (lambda: OptimConfig(clip_norm=-2.0), "optim.clip_norm", "-2.0", "at least 0"),
+    (lambda: SGDConfig(lr=0.0), "optim.lr", "0.0", "more than 0"),
+    (lambda: SGDConfig(lr=float("nan")), "optim.lr", "nan", "more than 0"),
+    (lambda: SGDConfig(momentum=1.0), "optim.momentum", "1.0", "[0, 1)"),
+    (lambda: SGDConfig(nesterov=True, momentum=0.0), "optim.nesterov", "0", "optim.momentum above 0"),
+    (lambda: SGDConfig(weight_decay=-1.0), "optim.weight_decay", "-1.0", "at least 0"),
+    (lambda: SGDConfig(clip_norm=-2.0), "optim.clip_norm", "-2.0", "at least 0"),
     (lambda: ScheduleConfig(name="staircase"), "schedule.name", "'staircase'", "step_decay"),
     (lambda: ScheduleConfig(factor=0.0), "schedule.factor", "0.0", "(0, 1]"),
     (lambda: ScheduleConfig(factor=1.1), "schedule.factor", "1.1", "(0, 1]"),
@@ -170,7 +170,7 @@ def test_a_batch_smaller_than_the_streams_is_told_the_smallest_that_works() -> N
         ),
         lambda: SamplingConfig(area=[1.0, 1.0], aspect=[1.0, 1.0], lighting_std=0.0),
         lambda: GoogLeNetConfig(width=0.1, dropout=0.0, auxiliary_weight=0.0),
-        lambda: OptimConfig(momentum=0.0, weight_decay=0.0, clip_norm=0.0),
+        lambda: SGDConfig(momentum=0.0, weight_decay=0.0, clip_norm=0.0),
         lambda: ScheduleConfig(factor=1.0, final=1.0, power=0.01, initial=0.0, rise=0.99),
         lambda: TrainingConfig(batch_size=1, averaging_start=0.0, epochs=0.01),
         lambda: EvaluationConfig(views=[144], every_epochs=0),
@@ -190,6 +190,7 @@ def test_the_papers_recipe_is_the_default() -> None:
     cfg = Config()
     assert isinstance(cfg.model, GoogLeNetConfig)
     assert (cfg.schedule.name, cfg.schedule.factor, cfg.schedule.every_epochs) == ("step_decay", 0.96, 8)
+    assert isinstance(cfg.optim, SGDConfig)
     assert (cfg.optim.momentum, cfg.model.dropout, cfg.model.auxiliary_weight) == (0.9, 0.4, 0.3)
     assert cfg.sampling.area == [0.08, 1.0]
     assert cfg.sampling.aspect == [3 / 4, 4 / 3]

@@ -115,7 +115,7 @@ def ran(copy: Path, script: str, *overrides: str) -> str:
     ("name", "script", "overrides", "shown"),
     [
         ("model", MODEL, ["model=vgg", "model.widths=[8,16,32]", "model.dropout=0.1"], "multi_scale           vgg  "),
-        ("optimiser", OPTIMISER, ["optim=adamw", "optim.lr=0.01"], "googlenet"),
+        ("optimiser", OPTIMISER, ["optim=radam", "optim.lr=0.01", "optim.beta2=0.99"], "googlenet"),
         ("schedule", SCHEDULE, ["schedule=inverse_root", "schedule.every_epochs=4"], "googlenet"),
         ("sampling", SAMPLING, ["sampling=scale_jitter"], "scale_jitter          googlenet"),
     ],
@@ -144,8 +144,8 @@ def test_all_of_them_go_together(copy: Path):
     """And what a network does not have is refused, also in the command line of an ensemble."""
     applied(copy, *sorted(file.stem for file in DIFFS.glob("*.diff")))
     settings = "import json\nprint(json.dumps([config.model.name, config.optim.name, config.schedule.name]))"
-    words = ["model=vgg", "optim=adamw", "optim.lr=0.001", "schedule=inverse_root", "sampling=scale_jitter"]
-    assert '["vgg", "adamw", "inverse_root"]' in ran(copy, settings, *words)
+    words = ["model=vgg", "optim=radam", "schedule=inverse_root", "sampling=scale_jitter"]
+    assert '["vgg", "radam", "inverse_root"]' in ran(copy, settings, *words)
     refused = """
 assert launched("job=check", "model=vgg", "model.width=2").stderr == (
     "error: model.width is a setting of googlenet, and another network is chosen here; leave it out\\n"

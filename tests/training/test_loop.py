@@ -17,7 +17,7 @@ from platform.config.checks import ConfigError
 from platform.config.data import DataConfig
 from platform.config.evaluation import EvaluationConfig
 from platform.config.models import GoogLeNetConfig
-from platform.config.optim import OptimConfig, ScheduleConfig
+from platform.config.optim import ScheduleConfig, SGDConfig
 from platform.config.sampling import SamplingConfig
 from platform.config.sections import Config
 from platform.config.training import CheckpointConfig, TrainingConfig
@@ -65,7 +65,7 @@ def config(
             dropout=0.4 if dropout else 0.0,
             auxiliary_weight=0.3 if dropout else 0.0,  # the heads' own dropout is always there
         ),
-        optim=OptimConfig(lr=lr),
+        optim=SGDConfig(lr=lr),
         schedule=ScheduleConfig(name="cosine", warmup_epochs=0.017),
         training=TrainingConfig(**settings | training),
         checkpoint=checkpoint,

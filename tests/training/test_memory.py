@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from platform.config.data import DataConfig, LoaderConfig
 from platform.config.evaluation import EvaluationConfig
 from platform.config.models import GoogLeNetConfig
+from platform.config.optim import SGDConfig
 from platform.config.sections import Config
 from platform.config.training import TrainingConfig
 from platform.data.index import Index
@@ -23,7 +24,7 @@ from platform.models.dropout import by_sample, layers, set_keys
 from platform.training import loop
 from platform.training.loop import train
 from platform.training.memory import OutOfMemory, advice
-from platform.training.optim import sgd
+from platform.training.optim import optimiser
 from platform.training.step import StepConfig
 from platform.training.worker import Worker
 
@@ -91,7 +92,7 @@ def test_the_largest_part_that_fits_is_found(
 ) -> None:
     network, cfg = Small(most), config(digits_data, images, per_worker)
     text = advice(
-        network, sgd(network, cfg.optim), batch(images), Pixels(cfg.data, CPU), StepConfig.of(cfg), torch.float32
+        network, optimiser(network, cfg.optim), batch(images), Pixels(cfg.data, CPU), StepConfig.of(cfg), torch.float32
     )
     assert said in text
     assert f"training.batch_size={images}, {images} of them on this worker" in text
@@ -130,7 +131,9 @@ def test_a_network_with_dropout_by_sample_gets_advice_too(digits: Index, digits_
     cfg = config(digits_data, 32, 16)
     model = by_sample(nn.Sequential(Small(4), nn.Dropout(0.5))).train()
     set_keys(layers(model), torch.arange(16))
-    said = advice(model, sgd(model, cfg.optim), batch(32), Pixels(cfg.data, CPU), StepConfig.of(cfg), torch.float32)
+    said = advice(
+        model, optimiser(model, cfg.optim), batch(32), Pixels(cfg.data, CPU), StepConfig.of(cfg), torch.float32
+    )
     assert "training.max_batch_per_worker=4 fits" in said
 
 
@@ -160,9 +163,9 @@ def test_what_is_advised_fits_beside_momentum_and_the_gradients_of_another_part(
 ) -> None:
     """The first step, which makes the momentum, is where memory runs out; the second is the one that must fit."""
     cfg = config(digits_data, 16, 256)
-    cfg.optim.momentum = momentum
+    cfg.optim = SGDConfig(momentum=momentum)
     network = Wide(10**12)
-    optimizer = sgd(network, cfg.optim)
+    optimizer = optimiser(network, cfg.optim)
     if stepped:
         network(torch.zeros(1, 3, 8, 8)).sum().backward()
         optimizer.step()

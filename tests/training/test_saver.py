@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from platform.config.optim import OptimConfig
+from platform.config.optim import SGDConfig
 from platform.config.training import CheckpointConfig, TrainingConfig
 from platform.training.averaging import WeightAverage
 from platform.training.checkpoints import Checkpoints
@@ -39,7 +39,7 @@ class Training:
         cfg = CheckpointConfig(every_s=NEVER_S, **settings)
         module = nn.Linear(2, 2)
         average = WeightAverage(module, TrainingConfig(), 10, 100)
-        state = TrainingState(module, sgd(module, OptimConfig()), average)
+        state = TrainingState(module, sgd(module, SGDConfig()), average)
         self.folder, self.meter, self.progress = folder, FakeMeter(), Progress()
         self.checkpoints = Checkpoints(folder, cfg)
         self.saver = Saver(cfg, Worker(rank), self.checkpoints, state, self.progress)

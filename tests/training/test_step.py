@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from platform.config.data import DataConfig, LoaderConfig
 from platform.config.loss import LossConfig
 from platform.config.models import GoogLeNetConfig
-from platform.config.optim import OptimConfig
+from platform.config.optim import SGDConfig
 from platform.config.sampling import SamplingConfig
 from platform.config.sections import Config
 from platform.config.training import TrainingConfig
@@ -20,7 +20,7 @@ from platform.data.loader import Batch
 from platform.data.pixels import Pixels
 from platform.data.sampling import DRAWS
 from platform.training.loss import losses
-from platform.training.optim import sgd
+from platform.training.optim import optimiser
 from platform.training.step import StepConfig, StepResult, autocast_dtype, train_step
 
 CPU = torch.device("cpu")
@@ -58,7 +58,7 @@ def config(
         loader=LoaderConfig(streams=1),
         sampling=SamplingConfig(**sampling),
         model=GoogLeNetConfig(auxiliary_weight=auxiliary_weight),
-        optim=OptimConfig(clip_norm=clip_norm),
+        optim=SGDConfig(clip_norm=clip_norm),
         training=TrainingConfig(batch_size=batch_size, max_batch_per_worker=per_worker),
     )
 
@@ -92,7 +92,13 @@ def step(
     """The result and the gradients left behind."""
     model = model or network()
     result = train_step(
-        model, sgd(model, cfg.optim), samples, Pixels(cfg.data, CPU), StepConfig.of(cfg), torch.float32, world=world
+        model,
+        optimiser(model, cfg.optim),
+        samples,
+        Pixels(cfg.data, CPU),
+        StepConfig.of(cfg),
+        torch.float32,
+        world=world,
     )
     gradients = [p.grad for p in model.parameters() if p.grad is not None]
     assert len(gradients) == len(list(model.parameters()))
@@ -189,7 +195,7 @@ def test_bfloat16_computes_in_it_and_keeps_weights_and_loss_in_float32() -> None
     model, cfg, kinds = network(), config(), []
     model.heads[0].register_forward_hook(lambda _, __, output: kinds.append(output.dtype))
     result = train_step(
-        model, sgd(model, cfg.optim), batch(), Pixels(cfg.data, CPU), StepConfig.of(cfg), torch.bfloat16, world=1
+        model, optimiser(model, cfg.optim), batch(), Pixels(cfg.data, CPU), StepConfig.of(cfg), torch.bfloat16, world=1
     )
     assert kinds == [torch.bfloat16]
     assert result.loss.dtype == torch.float32
@@ -220,7 +226,7 @@ def run_of(cfg: Config, spoilt: list[bool]) -> tuple[list[StepResult], dict[str,
     """Several steps; the results, and everything that training changes."""
     torch.manual_seed(0)
     model = Normalised()
-    optimizer, pixels, results = sgd(model, cfg.optim), Pixels(cfg.data, CPU), []
+    optimizer, pixels, results = optimiser(model, cfg.optim), Pixels(cfg.data, CPU), []
     for model.spoilt in spoilt:
         results.append(train_step(model, optimizer, batch(), pixels, StepConfig.of(cfg), torch.float32, world=1))
     momentum = {f"momentum {key}": value["momentum_buffer"] for key, value in optimizer.state_dict()["state"].items()}

@@ -14,7 +14,7 @@ from torch._C._distributed_c10d import GradBucket, HashStore
 from torch.nn.parallel import DistributedDataParallel
 
 from platform.config.data import DataConfig
-from platform.config.optim import OptimConfig
+from platform.config.optim import SGDConfig
 from platform.config.sections import Config
 from platform.data.index import Index, Split
 from platform.data.loader import Batch, TrainLoader
@@ -302,7 +302,7 @@ def replica_steps(cfg: Config, timer: StepTimer, hook: Callable[..., Any] | None
     model = DistributedDataParallel(module)
     if hook:
         model.register_comm_hook(None, hook)
-    optimizer = optimiser(module, OptimConfig(lr=0.1))
+    optimizer = optimiser(module, SGDConfig(lr=0.1))
     generator = torch.Generator().manual_seed(0)
     timer.begin() if timer is not NOT_TIMED else None
     for _ in range(3):

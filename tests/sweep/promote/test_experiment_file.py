@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from platform.checkout import ROOT
 from platform.config.checks import ConfigError
 from platform.config.identity import flatten, identity
+from platform.config.optim import SGDConfig
 from platform.config.sections import SINGLE, Config, Experiment
 from platform.overrides import join, override
 from platform.sweep.promote.experiment_file import Sweep, experiment_text
@@ -162,6 +163,7 @@ def test_what_pbt_changed_has_its_last_value(tmp_path: Path):
         for configs in ({}, {mutated.name: trained(["optim.lr=0.03"])}):
             text = text_of(Sweep(store([]), configs), [mutated, *others], ["PBT."])
             member = next(iter(composed(text, tmp_path).members.values()))
+            assert isinstance(member.optim, SGDConfig)
             assert (member.optim.lr, member.optim.momentum) == (0.016, 0.8)
 
 
