@@ -149,7 +149,7 @@ def test_muon_is_torchs_on_matrices_and_on_flattened_kernels(channels_last: bool
     for own, other, was in zip(weights, matrices, before, strict=True):
         one, two = (own.reshape(16, -1) - was).flatten(), (other - was).flatten()
         assert torch.dot(one, two) > 0.98 * one.norm() * two.norm()  # other coefficients of the iteration, in bfloat16
-        assert one.norm().item() == pytest.approx(two.norm().item(), rel=0.1)
+        assert one.norm().item() == pytest.approx(two.norm().item(), rel=0.2)
 
 
 class Tiny(nn.Module):
