@@ -4,7 +4,7 @@ In: nothing. Out: `ModelConfig`, which every function takes that does not ask wh
 is `build(settings, classes, image_size)` in `platform/models/NAME.py`, imported to make one: settings need no PyTorch.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 from platform.config import named
