@@ -48,7 +48,7 @@ NEWER: dict[str, dict[str, Any]] = {
     "transforms": asdict(TransformsConfig()),
     "loss": asdict(LossConfig()),
     "model": {"init": None, "init_digest": "", "settings": {}},
-    "optim": {"name": "sgd"},
+    "optim": {"name": "sgd", "scaling": "none", "reference_batch": None},
     "schedule": {"cycles": 5, "cycle_growth": 1.0},
 }
 

@@ -15,6 +15,8 @@ from platform.config.checks import (
 )
 from platform.config.choices import SCHEDULES
 
+SCALINGS = {"none": 0.0, "linear": 1.0, "sqrt": 0.5}  # exponents of the batch size
+
 
 @dataclass
 class OptimConfig:
@@ -24,12 +26,30 @@ class OptimConfig:
     lr: float = 0.01  # learning rate, which `schedule` multiplies
     weight_decay: float = 2e-4  # of weights; biases, normalisation and positions have none
     clip_norm: float = 0.0  # largest norm of the whole gradient; 0: not clipped
+    scaling: str = "none"  # how lr follows training.batch_size: linear (Goyal et al., arXiv 1706.02677), or by its root
+    reference_batch: int | None = None  # images; linear, sqrt: the batch size for which lr is meant
 
     def __post_init__(self) -> None:
         require_choice("optim.name", self.name, OPTIMISERS)
         require(self.lr > 0, f"optim.lr is {self.lr}; give more than 0")
         require_at_least("optim.weight_decay", self.weight_decay, 0)
         require_at_least("optim.clip_norm", self.clip_norm, 0)
+        require_choice("optim.scaling", self.scaling, SCALINGS)
+        reference = self.reference_batch
+        require(reference is None or reference >= 1, f"optim.reference_batch is {reference}; give at least 1")
+        require(
+            reference is None or self.scaling != "none",
+            f"optim.reference_batch is {reference}, without effect with optim.scaling=none; give linear or sqrt, "
+            "or leave it out",
+        )
+        require(
+            reference is not None or self.scaling == "none",
+            f"optim.scaling is {self.scaling}; give optim.reference_batch, the batch size for which optim.lr is meant",
+        )
+
+    def lr_of(self, batch_size: int) -> float:
+        """The learning rate that `schedule` multiplies, with global batches of so many images."""
+        return self.lr * (batch_size / (self.reference_batch or batch_size)) ** SCALINGS[self.scaling]
 
 
 @dataclass

@@ -292,6 +292,7 @@ def lines(plan: Plan) -> list[str]:
         f"each worker {cluster.cpus_per_worker} CPU(s), "
         f"{'a GPU if there is one' if cluster.gpus_per_worker is None else f'{cluster.gpus_per_worker} GPU(s)'}; "
         f"fork server {fork_server(cluster)}",
+        f"optimiser   {_optimiser(list(experiment.members.values()))}",
         f"evaluation  {plan.evaluated_samples} images{_of_test(config)} x {max(config.evaluation.views)} "
         "views for each member"
         + ("" if config.data.mirror else " (no mirror images: their originals count twice)")
@@ -310,6 +311,23 @@ def lines(plan: Plan) -> list[str]:
             f"{member.name:<22}{member.config.sampling.name:<22}{member.config.model.label:<22}"
             f"{member.config.training.epochs:>8g}{member.steps:>9}{member.images:>13,}"
         )
+    return text
+
+
+def _optimiser(members: list[Config]) -> str:
+    """Its name and its learning rate; members that differ in it are counted."""
+    found = list(dict.fromkeys(map(_learning_rate, members)))
+    more = f"; and {len(found) - 1} other(s) of members" if len(found) > 1 else ""
+    return found[0] + more
+
+
+def _learning_rate(member: Config) -> str:
+    optim, batch = member.optim, member.training.batch_size
+    text = f"{optim.name}, learning rate {optim.lr_of(batch):g} x schedule {member.schedule.name}"
+    if optim.scaling != "none":
+        text += f" ({optim.lr:g} for {optim.reference_batch} images, {optim.scaling} scaling)"
+    if optim.lr_of(batch) > optim.lr and not member.schedule.warmup_epochs:
+        text += "; larger rates want schedule.warmup_epochs, such as 5"
     return text
 
 

@@ -71,6 +71,8 @@ def parameters(config: Config) -> Parameters:
     """The settings that a training with this config uses; `sampling.mirror` as it really was: `data.mirror` rules."""
     flat = flatten(asdict(config))
     flat["sampling.mirror"] = config.sampling.mirror and config.data.mirror
+    if config.optim.scaling != "none":
+        flat["optim.effective_lr"] = config.optim.lr_of(config.training.batch_size)
     if config.sampling.method != "area_aspect":
         del flat["data.min_crop_area"]
     if not config.transforms.mixes:

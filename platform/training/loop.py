@@ -103,7 +103,8 @@ def train(
     model = _replicated(module, worker)
     pixels = Pixels(cfg.data, worker.device, channels_last=cfg.training.channels_last)
     step_cfg, predict_cfg = StepConfig.of(cfg), PredictConfig.of(cfg)
-    meter = Meter(cfg.training, cfg.optim.lr, worker, order, start_step=step)
+    whole_lr = cfg.optim.lr_of(cfg.training.batch_size)
+    meter = Meter(cfg.training, whole_lr, worker, order, start_step=step)
 
     def open_loader() -> TrainLoader:
         return training_loader(split, order, cfg.data, cfg.sampling, cfg.loader, worker)
@@ -139,7 +140,7 @@ def train(
             progress.at(step, COMPUTING)
             samples.add(step, batch.ids_N)
             torch.manual_seed(draws.key(cfg.seed, cfg.order_seed, step, worker.rank))  # of what draws besides dropout
-            lr = cfg.optim.lr * lr_factor(step)
+            lr = whole_lr * lr_factor(step)
             for group in optimizer.param_groups:
                 group["lr"] = lr
             module.train()

@@ -29,7 +29,7 @@ class Meter:
 
     Args:
         training: the batch size, and which steps are bad.
-        lr: `optim.lr`, for the message of a loss that is not finite.
+        lr: the whole learning rate, for the message of a loss that is not finite.
         worker: this one.
         order: of the samples, to name those of a bad step.
         start_step: global steps done before.

@@ -13,10 +13,12 @@ from platform.config.optim import OPTIMISERS, AdamWConfig, MuonConfig, OptimConf
 from platform.config.recorded import config_of
 from platform.config.sections import Config
 from platform.config.settings import unknown_key
-from platform.experiment.plan import plan
+from platform.config.training import TrainingConfig
+from platform.experiment import plan
 from platform.overrides import override
 from platform.sweep import checks
 from platform.sweep.space import parameters
+from platform.tracking.parameters import parameters as recorded_parameters
 from platform.training import optim
 from tests.composing import composing, experiment_of
 
@@ -71,12 +73,33 @@ def test_a_setting_of_another_optimiser_is_told_whose_it_is() -> None:
         (lambda: RMSPropConfig(decay=1.0), r"optim\.decay is 1\.0; give a share in \[0, 1\)"),
         (lambda: RMSPropConfig(epsilon=0.0), r"optim\.epsilon is 0\.0; give more than 0"),
         (lambda: AdamWConfig(beta2=-0.1), r"optim\.beta2 is -0\.1; give a share"),
+        (lambda: SGDConfig(scaling="cubic"), r"optim\.scaling is 'cubic'; choose one of none, linear, sqrt"),
+        (lambda: SGDConfig(scaling="linear"), r"optim\.scaling is linear; give optim\.reference_batch"),
+        (
+            lambda: SGDConfig(reference_batch=256),
+            r"reference_batch is 256, without effect with optim\.scaling=none",
+        ),
+        (lambda: SGDConfig(scaling="sqrt", reference_batch=0), r"optim\.reference_batch is 0; give at least 1"),
         (lambda: MuonConfig(iterations=0), r"optim\.iterations is 0; give 1 to 20"),
     ],
 )
 def test_what_cannot_work_is_refused(settings: Any, said: str) -> None:
     with pytest.raises(ConfigError, match=said):
         settings()
+
+
+@pytest.mark.parametrize(("scaling", "rate"), [("none", 0.1), ("linear", 3.2), ("sqrt", 0.1 * 32**0.5)])
+def test_the_rate_follows_the_batch_size(scaling: str, rate: float) -> None:
+    """0.1 for 256 images is 3.2 for 8,192 (Goyal et al.)."""
+    optim = SGDConfig(lr=0.1, scaling=scaling, reference_batch=None if scaling == "none" else 256)
+    assert optim.lr_of(8192) == pytest.approx(rate)
+    assert optim.lr_of(256) == pytest.approx(0.1)
+    config = Config(optim=optim, training=TrainingConfig(batch_size=8192))
+    said = f"sgd, learning rate {rate:g} x schedule step_decay"
+    if scaling != "none":
+        said += f" (0.1 for 256 images, {scaling} scaling); larger rates want schedule.warmup_epochs, such as 5"
+    assert plan._learning_rate(config) == said
+    assert recorded_parameters(config).get("optim.effective_lr") == (rate if scaling != "none" else None)
 
 
 def test_another_optimiser_keeps_what_both_have() -> None:
@@ -108,7 +131,7 @@ def test_a_sweep_over_optimisers_has_settings_of_each(digits_data: DataConfig) -
         "optim.momentum": {"choices": [0.8, 0.9], "when": {"optim": ["sgd", "rmsprop"]}},
         "optim.beta2": {"choices": [0.99, 0.999], "when": {"optim": ["adamw"]}},
     }
-    base = plan(experiment_of(*overrides, override("+sweep.space", space))[0])
+    base = plan.plan(experiment_of(*overrides, override("+sweep.space", space))[0])
     with composing():
         found = checks.PointChecks(parameters(space), base, None)
         found.run()
