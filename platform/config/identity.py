@@ -50,6 +50,7 @@ NEWER: dict[str, dict[str, Any]] = {
     "model": {"init": None, "init_digest": "", "settings": {}},
     "optim": {"name": "sgd", "scaling": "none", "reference_batch": None},
     "schedule": {"cycles": 5, "cycle_growth": 1.0},
+    "training": {"also_average": [], "snapshots": False},
 }
 
 

@@ -127,6 +127,16 @@ class Config:
             "out",
         )
         self.loss.require_classes(self.data.classes)
+        require(
+            not self.training.snapshots or self.schedule.name == "cosine_restarts",
+            "training.snapshots=true keeps the weights at the end of each cycle, and "
+            f"schedule.name={self.schedule.name} has none; give schedule=cosine_restarts",
+        )
+        require(
+            self.job != "sweep" or not (self.training.snapshots or self.training.also_average),
+            "training.snapshots and training.also_average evaluate several networks of one training, which a sweep's "
+            "trials are not scored by; leave them out",
+        )
         self.evaluation.require_dense(self.model.name, self.data.image_size, self.job)
         streams, batch = self.loader.streams, self.training.batch_size
         require(

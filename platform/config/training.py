@@ -1,6 +1,6 @@
 """`training` and `checkpoint`: how long, in what batches and precision; when the state is saved."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from platform.config.checks import (
     require,
@@ -25,6 +25,9 @@ class TrainingConfig:
     averaging: str = "polyak"  # of AVERAGINGS
     averaging_start: float = 0.5  # polyak: share of the run after which the uniform average begins
     averaging_epochs: float = 1.0  # ema: horizon, epochs after which a step has faded to 1/e
+    # other averages of the same training that are evaluated as well, of AVERAGINGS; none: its newest weights
+    also_average: list[str] = field(default_factory=list)
+    snapshots: bool = False  # the weights at the end of each cycle of schedule=cosine_restarts are evaluated as well
     log_every_steps: int = 10  # metrics are read and logged, which waits for the device
     max_attempts: int = 3  # starts in a row without progress, before a member is given up
     bad_steps: str = "stop"  # at a loss or gradient that is not finite, or above the limit; skip: without the update
@@ -39,6 +42,13 @@ class TrainingConfig:
         require_choice("training.averaging", self.averaging, AVERAGINGS)
         require(0 <= self.averaging_start < 1, f"training.averaging_start is {self.averaging_start}; give [0, 1)")
         require(self.averaging_epochs > 0, f"training.averaging_epochs is {self.averaging_epochs}; give more than 0")
+        for each in self.also_average:
+            require_choice("training.also_average", each, AVERAGINGS)
+        distinct = len({self.averaging, *self.also_average}) == 1 + len(self.also_average)
+        require(
+            distinct,
+            f"training.also_average is {self.also_average}, and training.averaging={self.averaging}; give each once",
+        )
         require_at_least("training.log_every_steps", self.log_every_steps, 1)
         require_at_least("training.max_attempts", self.max_attempts, 1)
         require_choice("training.bad_steps", self.bad_steps, ("stop", "skip"))

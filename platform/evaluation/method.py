@@ -11,7 +11,7 @@ from platform.evaluation.metrics import Scores
 from platform.evaluation.statistics.intervals import Interval
 from platform.evaluation.statistics.paired import Paired
 
-PLAIN, WHOLE = "plain", "whole_images"
+PLAIN, WHOLE, SNAPSHOTS = "plain", "whole_images", "snapshots"
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ In: methods. Out: cells for a terminal, Markdown and HTML, lines of `methods.csv
 from collections.abc import Iterator
 
 from platform.evaluation.member_table import short_p
-from platform.evaluation.method import WHOLE, Method
+from platform.evaluation.method import SNAPSHOTS, WHOLE, Method
 from platform.evaluation.verdict import interval_text
 
 TITLE = "Beyond the paper's table"
@@ -17,6 +17,7 @@ RULES = {
     "weighted": "weighted: the weights with the highest likelihood (EM).",
     "greedy": "greedy: members are added with replacement, each time that of the best top-1 (Caruana et al. 2004).",
     "temperature": "temperature: of the lowest NLL (Guo et al. 2017); it changes no class.",
+    SNAPSHOTS: "snapshots: the weights at the end of each cycle of the learning rate (Huang et al. 2017), their mean.",
     WHOLE: "whole images: the network at every position of the whole image and its mirror image, the mean of all.",
 }
 CHOSEN = "What is chosen is chosen on one half of the images and scored on the other, both ways: no image has chosen."
@@ -45,7 +46,7 @@ def notes(methods: list[Method]) -> list[str]:
     """What the figures mean, and what was chosen."""
     names = [each.name for each in methods]
     rules = [rule for name, rule in RULES.items() if name in names]
-    chosen = [CHOSEN] if any(name in names for name in RULES if name != WHOLE) else []
+    chosen = [CHOSEN] if any(name in names for name in RULES if name not in (SNAPSHOTS, WHOLE)) else []
     details = [f"{each.detail}." for each in methods if each.detail]
     return [*rules, *chosen, COST, VS_PLAIN, *details]
 

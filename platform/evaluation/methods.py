@@ -8,7 +8,7 @@ import hashlib
 import json
 import logging
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from platform.config.checks import ConfigError
 from platform.evaluation.kept import DAMAGE, digest_of
-from platform.evaluation.method import PLAIN, WHOLE, Method
+from platform.evaluation.method import PLAIN, SNAPSHOTS, WHOLE, Method
 from platform.evaluation.metrics import Scores
 from platform.evaluation.statistics import calibration
 from platform.evaluation.statistics.intervals import wilson
@@ -32,7 +32,11 @@ log = logging.getLogger("platform")
 SAID = {
     "weighted": "weighted mean",
     "greedy": "greedy selection",
-    "temperature": "plain mean at a temperature",
+    "temperature": "plain mean, tempered",
+    "last": "newest weights",
+    "ema": "exponential average",
+    "polyak": "uniform average (SWA)",
+    SNAPSHOTS: "snapshots of each cycle",
 }
 RULES = 1  # raise it when other numbers are made of the same probabilities
 
@@ -43,10 +47,11 @@ class Wanted:
 
     views: int  # crops of each image
     blends: bool
-    whole: dict[str, Path]  # member -> folder of its probabilities of whole images; empty: not asked for
+    whole: dict[str, Path] = field(default_factory=dict)  # member -> folder of its whole images; empty: not asked for
+    kept: dict[str, dict[str, Path]] = field(default_factory=dict)  # method -> network -> folder: of the same trainings
 
     def __bool__(self) -> bool:
-        return self.blends or bool(self.whole)
+        return self.blends or bool(self.whole) or bool(self.kept)
 
 
 def kept_methods(
@@ -106,6 +111,7 @@ def methods_of(members: dict[str, Path], wanted: Wanted) -> list[Method]:
             found.append(replace(images.method(each.name, said, each.networks, cost, each.probs_NK), detail=each.said))
     if wanted.whole:
         found.append(_whole_images(images, wanted.whole))
+    found += [_kept_networks(images, name, folders, wanted.views) for name, folders in wanted.kept.items()]
     tested = corrected([images.against(each) for each in found[1:]])
     return [found[0], *(replace(each, against=test) for each, test in zip(found[1:], tested, strict=True))]
 
@@ -121,6 +127,21 @@ def _whole_images(images: "_Images", folders: dict[str, Path]) -> Method:
     found = images.method(WHOLE, said, len(opened), len(opened) * cost.of_image, probs_NK)  # pyright: ignore[reportArgumentType]
     detail = f"whole images: shorter side {', '.join(map(str, cost.sides))} px"
     return replace(found, detail=detail + (f"; of {cost.cut} longer than 4 to 1 the middle" if cost.cut else ""))
+
+
+def _kept_networks(images: "_Images", name: str, folders: dict[str, Path], views: int) -> Method:
+    """The plain mean of further networks of the same trainings."""
+    from platform.evaluation.probabilities import MemberProbabilities
+
+    errors, sum_NK = [], None
+    for network, folder in folders.items():
+        means_NK = MemberProbabilities(folder).means(views)
+        alone = images.method(network, network, 1, views, means_NK)
+        errors.append(f"{network} {100 * (1 - alone.scores.rates()['top1']):.2f}%")
+        sum_NK = means_NK if sum_NK is None else sum_NK + means_NK
+    assert sum_NK is not None
+    found = images.method(name, SAID[name], len(folders), len(folders) * views, sum_NK / len(folders))
+    return replace(found, detail=f"{name}, top-1 errors: {', '.join(errors)}" if len(folders) > 1 else "")
 
 
 class _Images:
@@ -152,11 +173,14 @@ def _kinds(wanted: Wanted) -> Iterator[str]:
         yield "blends"
     if wanted.whole:
         yield "whole images"
+    if wanted.kept:
+        yield "further networks of the same training"
 
 
 def _digest(members: dict[str, Path], wanted: Wanted) -> str:
     parts = [RULES, wanted.blends, digest_of(members, [wanted.views])]
     parts += [digest_of(wanted.whole, [])] if wanted.whole else []
+    parts += [[name, digest_of(folders, [])] for name, folders in wanted.kept.items()]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 

@@ -112,6 +112,15 @@ class MemberFolder:
         """The folder of the probabilities of a split's whole images (`evaluation.dense`)."""
         return self.path / f"probabilities-whole{suffix_of(split)}"
 
+    @property
+    def networks(self) -> Path:
+        """The folder of further networks of the same training, `NAME.pt` (`training.also_average`, `.snapshots`)."""
+        return self.path / "networks"
+
+    def probabilities_of_network(self, name: str, split: str) -> Path:
+        """The folder of a split's probabilities by one of these."""
+        return self.path / f"probabilities-{name}{suffix_of(split)}"
+
     def is_finished(self, views: int, split: str = "val") -> bool:
         """Whether it is trained, and evaluated on that split with at least so many views."""
         return self.is_trained() and is_complete(self.probabilities_of(split), views)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from platform.config.evaluation import EvaluationConfig
 from platform.evaluation.cost import read_cost
-from platform.evaluation.method import Method
+from platform.evaluation.method import SNAPSHOTS, Method
 from platform.evaluation.methods import Wanted, kept_methods
 from platform.evaluation.seal import is_complete
 from platform.experiment.folder import ExperimentFolder
@@ -35,8 +35,26 @@ def methods_of(
     if missing:
         say(f"whole images at {evaluation.dense} px were not evaluated by {', '.join(missing)}; job=evaluate does that")
         whole = {}
-    wanted = Wanted(max(evaluation.views), evaluation.blends, whole)
+    kept = _kept(folder, list(members), evaluation, say)
+    wanted = Wanted(max(evaluation.views), evaluation.blends, whole, kept)
     return kept_methods(members, wanted, folder.methods(evaluation.split), say)
+
+
+def _kept(
+    folder: ExperimentFolder, members: list[str], evaluation: EvaluationConfig, say: Callable[[str], None]
+) -> dict[str, dict[str, Path]]:
+    """Further networks of the members' trainings: kind -> network -> folder of its probabilities."""
+    found: dict[str, dict[str, Path]] = {}
+    views, split = max(evaluation.views), evaluation.split
+    for member in members:
+        for network in sorted(file.stem for file in folder.member(member).networks.glob("*.pt")):
+            place = folder.member(member).probabilities_of_network(network, split)
+            if not is_complete(place, views):
+                say(f"{network} of {member} was not evaluated in {views} crops; job=evaluate does that")
+                continue
+            name = f"{member} {network}" if len(members) > 1 else network
+            found.setdefault(SNAPSHOTS if network.startswith("cycle") else network, {})[name] = place
+    return found
 
 
 def _has(place: Path, sides: list[int]) -> bool:

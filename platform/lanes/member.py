@@ -3,9 +3,11 @@
 In: a config, a folder, the data set. Out: weights and probabilities in the folder, messages to the launcher.
 """
 
+import copy
 import logging
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
@@ -28,6 +30,7 @@ from platform.lanes.system_metrics import device_name
 from platform.models.build import build
 from platform.text import first_line
 from platform.training.checkpoints import save_whole
+from platform.training.kept_networks import read_networks
 from platform.training.learning_curve import CurveWriter
 from platform.training.loop import train
 from platform.training.meter import NonFiniteLoss
@@ -100,6 +103,7 @@ def run_member(
             progress.at(progress.step, TESTING)
             if worker.rank == 0:
                 sender.send("state", text=f"evaluating {max(cfg.evaluation.views)} views")
+            _evaluate_kept(model, cfg, folder, data, worker, progress)
             _evaluate(model, cfg, folder, data, worker, progress)
             if lane.export and worker.rank == 0:
                 sender.send("state", text="exporting its model")
@@ -151,14 +155,33 @@ def _last_step(cfg: Config, index: Index) -> int:
 def _evaluate(
     model: nn.Module, cfg: Config, folder: MemberFolder, index: Index, worker: Worker, progress: Progress
 ) -> None:
-    """All views of this worker's share of the images of `evaluation.split`, to disk."""
-    split, views = index.split(cfg.evaluation.split), max(cfg.evaluation.views)
-    place = folder.probabilities_of(cfg.evaluation.split)
-    share = evaluation_share(split.samples, worker.rank, worker.world)
-    pixels = Pixels(cfg.data, worker.device, channels_last=cfg.training.channels_last)
-    dtype = autocast_dtype(cfg.training.precision, worker.device)
+    """All that is asked for of this worker's share of the images of `evaluation.split`, to disk."""
+    split = index.split(cfg.evaluation.split)
     if cfg.evaluation.dense:  # first, as the crops' seal says that a member is evaluated
         _evaluate_whole(model, cfg, folder, split, worker, progress)
+    _evaluate_crops(model, cfg, folder.probabilities_of(cfg.evaluation.split), split, worker, progress)
+
+
+def _evaluate_kept(
+    model: nn.Module, cfg: Config, folder: MemberFolder, index: Index, worker: Worker, progress: Progress
+) -> None:
+    """The same of the further networks of this training, as rank 0 finds them; before the member's own."""
+    if not (cfg.training.also_average or cfg.training.snapshots):
+        return
+    network = copy.deepcopy(model)
+    for name, weights in from_rank_0(worker, lambda: read_networks(folder.networks), progress.moved).items():
+        network.load_state_dict(weights)
+        place = folder.probabilities_of_network(name, cfg.evaluation.split)
+        _evaluate_crops(network, cfg, place, index.split(cfg.evaluation.split), worker, progress)
+
+
+def _evaluate_crops(
+    model: nn.Module, cfg: Config, place: Path, split: Split, worker: Worker, progress: Progress
+) -> None:
+    """All views of this worker's share of a split, to `place`."""
+    views, share = max(cfg.evaluation.views), evaluation_share(split.samples, worker.rank, worker.world)
+    pixels = Pixels(cfg.data, worker.device, channels_last=cfg.training.channels_last)
+    dtype = autocast_dtype(cfg.training.precision, worker.device)
     predicted = predict(model, split, share, views, PredictConfig.of(cfg), pixels, dtype, worker.threads)
     probabilities.write_part(
         place,

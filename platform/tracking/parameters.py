@@ -36,6 +36,7 @@ MIXING = ("transforms.mixing_probability", "transforms.cutmix_share", "transform
 RANGES = ("sampling.area", "sampling.aspect", "sampling.photometric_range")
 _NOT_IN_NAMES = re.compile(r"[^\w ./-]")
 
+AVERAGING, SEVERAL = ("training.averaging",), "training.also_average"  # of which each has settings
 OF_CYCLES = ("cycles", "cycle_growth")  # of schedule
 # (setting, value) -> settings that are without effect then. Of a value that is not here all count as used.
 UNUSED: dict[tuple[str, object], tuple[str, ...]] = {
@@ -142,7 +143,7 @@ def without_effect(flat: Parameters) -> set[str]:
     return {
         f"{setting.partition('.')[0]}.{key}"
         for (setting, value), unused in UNUSED.items()
-        if setting in flat and flat[setting] == value
+        if setting in flat and flat[setting] == value and not (setting in AVERAGING and flat.get(SEVERAL))
         for key in unused
     }
 

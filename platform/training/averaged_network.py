@@ -35,10 +35,21 @@ class AveragedNetwork:
 
     def after(self, step: int) -> nn.Module:
         """The network after `step` global steps, in evaluation mode; every rank calls this, and has the same."""
-        self._share_statistics()
+        average = self.state.average
+        return self.of(average.state, step, several=average.is_of_several(step))
+
+    def of(self, weights: dict[str, Tensor], step: int, *, several: bool) -> nn.Module:
+        """The network with other weights of the same training, in the same way.
+
+        Args:
+            weights: its state.
+            step: global steps that are done.
+            several: whether they are an average of the weights after several steps.
+        """
+        self._share_statistics(weights)
         network = copy.deepcopy(self.state.module).eval()
-        network.load_state_dict(self.state.average.state)
-        if self.state.average.is_of_several(step) and batch_norm.layers(network):
+        network.load_state_dict(weights)
+        if several and batch_norm.layers(network):
             with self.open_loader() as loader:
                 images = batch_norm.newest_images(
                     loader, self.order, step, self.worker, self.pixels, self.sampling, self.transforms
@@ -47,11 +58,11 @@ class AveragedNetwork:
                 batch_norm.recompute(network, watched, self.order.streams, self.worker, self.dtype)
         return network
 
-    def _share_statistics(self) -> None:
+    def _share_statistics(self, weights: dict[str, Tensor]) -> None:
         """Average over rank 0's batch norm statistics on every rank: each replica's are of its own share of batches."""
         if self.worker.world > 1:
             for name, _ in self.state.module.named_buffers():
-                dist.broadcast(self.state.average.state[name], src=0)
+                dist.broadcast(weights[name], src=0)
 
 
 def _watched(images: Iterable[Tensor], progress: Progress) -> Iterator[Tensor]:

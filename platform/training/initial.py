@@ -36,3 +36,5 @@ def begin_with(
     found.require_enough(str(cfg.model.init), cfg.model.name)
     for name, value in state.module.state_dict().items():
         state.average.state[name].copy_(value)
+    if state.kept:
+        state.kept.begin(state.module)

@@ -28,6 +28,7 @@ from platform.training.averaged_network import AveragedNetwork
 from platform.training.averaging import WeightAverage
 from platform.training.checkpoints import Checkpoints
 from platform.training.initial import begin_with
+from platform.training.kept_networks import KeptNetworks
 from platform.training.memory import OutOfMemory
 from platform.training.meter import Meter, samples_of
 from platform.training.optim import optimiser
@@ -93,7 +94,8 @@ def train(
     log.info(weight_decay.summary(module))
     lr_factor = schedules.lr_factor(cfg.schedule, order.steps_per_epoch, last_step)
     average = WeightAverage(module, cfg.training, order.steps_per_epoch, last_step)
-    state = TrainingState(module, optimizer, average)
+    kept = KeptNetworks(module, cfg.training, cfg.schedule, order.steps_per_epoch, last_step)
+    state = TrainingState(module, optimizer, average, kept)
     checkpoints = Checkpoints(folder / "checkpoints", cfg.checkpoint, cfg.storage, copy_to)
     timer = StepTimer.on(worker.device)
     saver = Saver(cfg.checkpoint, worker, checkpoints, state, progress, timer)
@@ -146,6 +148,7 @@ def train(
             module.train()
             result = _train_step(model, state, batch, pixels, step_cfg, dtype, worker, timer)
             average.update(module, step)
+            kept.update(module, step)
             meter.add(result, step)
             step += 1
             if timetable.is_log_step(step):
@@ -157,6 +160,8 @@ def train(
                 evaluate_and_save()  # sync point
             progress.at(step, WAITING)
             timer.begin()
+    as_network = lambda weights, several: averaged.of(weights, step, several=several)  # noqa: E731
+    kept.save(folder / "networks", step, as_network, write=worker.rank == 0)
     return averaged.after(step)
 
 

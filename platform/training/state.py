@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from platform.training.averaging import WeightAverage
 from platform.training.checkpoints import State
+from platform.training.kept_networks import KeptNetworks
 
 
 @dataclass
@@ -19,6 +20,7 @@ class TrainingState:
     module: nn.Module  # the network itself, without the wrapper that makes it a replica
     optimizer: torch.optim.Optimizer
     average: WeightAverage
+    kept: KeptNetworks | None = None  # further networks of the same training
     best: dict[str, float] = field(default_factory=lambda: {"step": -1, "score": -1.0})  # single-view top-1
     evaluated: int = 0  # step of the newest evaluation
 
@@ -31,7 +33,7 @@ class TrainingState:
             "average": self.average.state,
             "best": self.best,
             "evaluated": self.evaluated,
-        }
+        } | ({"kept": kept} if self.kept and (kept := self.kept.state()) else {})
 
     def load(self, saved: State) -> None:
         """Go on from a saved state, with the optimiser's settings as they are configured now: PBT changes them."""
@@ -41,6 +43,8 @@ class TrainingState:
         for group, own in zip(self.optimizer.param_groups, settings, strict=True):
             group.update(own)
         self.best, self.evaluated = saved["best"], saved["evaluated"]
+        if self.kept:
+            self.kept.load(saved.get("kept", {}))
         average: dict[str, Tensor] = saved["average"]
         for name, value in self.average.state.items():
             value.copy_(average[name])

@@ -89,6 +89,27 @@ def test_whole_images_are_scored_by_their_own_probabilities_and_cost(folder: Exp
     assert whole.detail == "whole images: shorter side 40, 64 px; of 3 longer than 4 to 1 the middle"
 
 
+def test_further_networks_of_the_same_trainings_are_averaged(folder: ExperimentFolder):
+    for number in range(3):
+        member = folder.member(f"m{number}")
+        member.networks.mkdir()
+        for place, network in enumerate(["cycle01", "cycle02", "ema"]):
+            (member.networks / f"{network}.pt").touch()
+            write_probs(member.probabilities_of_network(network, "val"), 20 + 3 * number + place, 10, 1.0)
+    plain, snapshots, ema = found(folder)
+    assert (plain.name, snapshots.name, ema.name) == ("plain", "snapshots", "ema")
+    assert (snapshots.networks, snapshots.cost) == (6, 60)
+    assert (ema.networks, ema.cost) == (3, 30)
+    of = [folder.member(f"m{number}").probabilities_of_network("ema", "val") for number in range(3)]
+    mean = torch.stack([MemberProbabilities(place).means(10) for place in of]).mean(0)
+    assert ema.scores.top1 == int((mean.argmax(1) == LABELS)[VALID].sum())
+    assert snapshots.detail.startswith("snapshots, top-1 errors: m0 cycle01 ")
+    said: list[str] = []
+    more = EvaluationConfig(views=[144])
+    assert of_experiment.methods_of(folder, {"m0": places(folder)["m0"]}, more, said.append) == []
+    assert said[0] == "cycle01 of m0 was not evaluated in 144 crops; job=evaluate does that"
+
+
 def test_they_are_kept_while_nothing_changes(folder: ExperimentFolder, tmp_path: Path):
     said, file = [], tmp_path / "methods.json"
     wanted = Wanted(10, blends=True, whole={})

@@ -59,6 +59,7 @@ def test_one_failing_member_does_not_lose_the_others_and_nothing_is_done_twice(l
 
 def test_finished_runs_show_their_table_at_once_and_evaluate_again(launch, tmp_path: Path):
     words = ["job=train", "name=single", "training.epochs=0.3", "evaluation.views=[1]"]
+    words += ["schedule=cosine_restarts", "schedule.cycles=2", "training.snapshots=true", "training.also_average=[ema]"]
     status, first = launch(*words)
     assert status == 0, first
     assert "359 validation images" in first
@@ -84,7 +85,13 @@ def test_finished_runs_show_their_table_at_once_and_evaluate_again(launch, tmp_p
     status, again = launch(*words, "job=evaluate", *more)
     assert status == 0, again
     assert "whole images, 2 scales" in again
-    assert "plain mean at a temperature" in again
+    assert {f"{name}.pt" for name in ("ema", "cycle01", "cycle02")} == {
+        file.name for file in folder.member("model").networks.iterdir()
+    }
+    for output in (first, again):
+        assert "snapshots of each cycle" in output
+        assert "exponential average" in output
+    assert "plain mean, tempered" in again
     (run,) = launch.runs("single").values()
     assert run.data.metrics["method_val_whole_images_cost"] == pytest.approx(1 + 48**2 / 32**2)  # squares, no mirror
     assert " 10 " in again
