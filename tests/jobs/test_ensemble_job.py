@@ -92,7 +92,7 @@ def test_finished_runs_show_their_table_at_once_and_evaluate_again(launch, tmp_p
         assert "snapshots of each cycle" in output
         assert "exponential average" in output
     assert "plain mean, tempered" in again
-    (run,) = launch.runs("single").values()
+    run = launch.runs("single")["parent"]
     assert run.data.metrics["method_val_whole_images_cost"] == pytest.approx(1 + 48**2 / 32**2)  # squares, no mirror
     assert " 10 " in again
     assert _table(first).splitlines()[2] in again  # the single view's numbers are as before
