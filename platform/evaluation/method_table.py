@@ -43,12 +43,16 @@ def cells(method: Method) -> list[str]:
 
 
 def notes(methods: list[Method]) -> list[str]:
-    """What the figures mean, and what was chosen."""
+    """What the figures mean."""
     names = [each.name for each in methods]
     rules = [rule for name, rule in RULES.items() if name in names]
     chosen = [CHOSEN] if any(name in names for name in RULES if name not in (SNAPSHOTS, WHOLE)) else []
-    details = [f"{each.detail}." for each in methods if each.detail]
-    return [*rules, *chosen, COST, VS_PLAIN, *details]
+    return [*rules, *chosen, COST, VS_PLAIN]
+
+
+def details(methods: list[Method]) -> list[str]:
+    """What was chosen, and of what a row is the mean."""
+    return [f"{each.detail}." for each in methods if each.detail]
 
 
 def csv_rows(methods: list[Method]) -> Iterator[list[object]]:

@@ -54,7 +54,9 @@ def terminal_table(scores: EnsembleScores, split: str = "val") -> str:
 
 def _notes(scores: EnsembleScores) -> list[str]:
     """What the figures mean; of a single model also those that the members' table has of several."""
-    return [*_notes_of_models(scores), *(method_table.notes(scores.methods) if scores.methods else [])]
+    methods = scores.methods
+    beyond = [*method_table.notes(methods), *method_table.details(methods)] if methods else []
+    return [*_notes_of_models(scores), *beyond]
 
 
 def _notes_of_models(scores: EnsembleScores) -> list[str]:

@@ -25,7 +25,7 @@ from platform.evaluation.views import scaled_size
 
 LONGEST = 4  # times the shorter side; of longer images the middle is taken: there is no end to what they would cost
 CROPS = 8  # that an image at a scale is about as large as, with its mirror image
-WAITING = 8  # batches of images that wait for others of their size
+WAITING = 3  # batches of images that wait for others of their size
 
 
 @dataclass(frozen=True)

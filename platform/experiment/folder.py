@@ -269,7 +269,8 @@ class ExperimentFolder:
 
     def _sweep(self) -> None:
         """Remove half-written files of killed processes, but checkpoints, which `Checkpoints` removes."""
-        remove_unfinished(self.path, *self.path.glob("members/*"), *self.path.glob("members/*/probabilities*"))
+        parts = (*self.path.glob("members/*/probabilities*"), *self.path.glob("members/*/networks"))
+        remove_unfinished(self.path, *self.path.glob("members/*"), *parts)
 
     def open(self, experiment: Experiment, index: Index, more: dict[str, Any] | None = None) -> Record:
         """Read the record of this experiment, or write a new one; with `fresh=true` an old one is moved aside.

@@ -60,7 +60,8 @@ def section(scores: EnsembleScores, split: str) -> Section:
         notes.append(INTERVAL)
     if scores.methods:
         tables.append(Table(method_table.HEADINGS, [*map(method_table.cells, scores.methods)]))
-        notes += method_table.notes(scores.methods)
+        notes.append(f"{method_table.TITLE}: {' '.join(method_table.notes(scores.methods))}")
+        notes += [" ".join(found)] if (found := method_table.details(scores.methods)) else []
     return Section("results", TITLE, notes, tables)
 
 

@@ -30,6 +30,7 @@ from platform.data.pixels import Pixels
 from platform.models.build import build
 from platform.training import batch_norm
 from platform.training.checkpoints import Checkpoints, State
+from platform.training.kept_networks import read_networks
 from platform.training.loop import train, training_loader
 from platform.training.meter import NonFiniteLoss
 from platform.training.progress import Progress
@@ -326,6 +327,7 @@ def test_a_split_whose_images_are_all_corrupt_has_no_scores(tmp_path: Path, smal
 
 
 RUNS = {"plain": False, "batch norm": True}
+ALSO = ["ema", "none"]  # averages that are kept as well
 RUNS_EPOCHS, RUNS_STEPS = 0.06, 6
 HANDED_AT = 3  # the step at which one worker leaves a run to several
 
@@ -333,7 +335,7 @@ HANDED_AT = 3  # the step at which one worker leaves a run to several
 def _run_of_replicas(data: DataConfig, *, batch_norm: bool = False, **training: Any) -> Config:
     """Two samples of each of eight streams, four at a time: three
     workers have shares of 6, 6 and 4 in two, two and one parts, which cut pairs of mixed images apart."""
-    training |= {"epochs": RUNS_EPOCHS, "batch_size": 16, "max_batch_per_worker": 4}
+    training |= {"epochs": RUNS_EPOCHS, "batch_size": 16, "max_batch_per_worker": 4, "also_average": ALSO}
     cfg = config(data, batch_norm=batch_norm, **training)
     mixing = TransformsConfig(mixup_alpha=0.4, cutmix_alpha=1.0, mixing_per="sample")
     return replace(cfg, loader=replace(cfg.loader, log_samples=True), transforms=mixing)
@@ -407,6 +409,16 @@ def test_any_number_of_workers_ends_where_one_does(alone: Alone, replicas: Repli
     for name in ("train/loss", "train/top1"):
         assert left[name] == pytest.approx(alone.recorder.curve(name)[-steps:], rel=1e-4), name
     assert left["val/loss"] == pytest.approx(alone.recorder.curve("val/loss"), rel=1e-4)
+
+
+@pytest.mark.parametrize("run", ["plain", "handed"])
+def test_any_number_of_workers_keeps_the_same_further_networks(alone: Alone, replicas: Replicas, run: str) -> None:
+    expected, found = (read_networks(folder / "networks") for folder in (alone.folder, replicas.folder / run))
+    assert list(expected) == list(found) == ["ema", "last"]
+    for name, weights in expected.items():
+        for key, value in weights.items():
+            torch.testing.assert_close(found[name][key], value, rtol=1e-4, atol=1e-6, msg=f"{name} {key}")
+    assert not torch.equal(found["ema"]["classifier.weight"], found["last"]["classifier.weight"])
 
 
 @pytest.mark.parametrize("run", ["plain", "handed"])
