@@ -41,6 +41,7 @@ from platform.weights.initial import initial_weights
 
 if TYPE_CHECKING:
     from platform.cluster.resources import Resources
+    from platform.summary.files import Summaries
 
 log = logging.getLogger("platform")
 
@@ -146,15 +147,19 @@ def _run_and_report(
     Raises:
         Interrupted: by a signal, with every run closed as what it was.
     """
+    from platform.summary.files import Summaries  # with torch, which checks need not import
+
     runs = Runs(planned.experiment, folder, record, unreported, data)
+    summaries = Summaries(planned.experiment.members, folder.path / "summary")
     try:
         if unfinished:
-            run_members(planned, folder, record, unfinished, runs)
+            run_members(planned, folder, record, unfinished, runs, summaries)
         outcome = _outcome_with_models(planned, folder, data)
         split = planned.experiment.config.evaluation.split
         tables = report.write(outcome.scores, folder.path, split) if outcome.scores else []
         tables += write_report(planned.experiment, folder, outcome.scores, split)
-        runs.report(outcome.states, outcome.scores, tables)
+        summaries.wait()
+        runs.report(outcome.states, outcome.scores, tables, summaries)
     except BaseException as error:
         runs.interrupt("KILLED" if isinstance(error, Interrupted) else "FAILED", first_line(error))
         say_waiting(planned.experiment, folder, runs.close())
@@ -177,7 +182,9 @@ def _outcome_with_models(planned: Plan, folder: ExperimentFolder, data: Index) -
     return outcome
 
 
-def run_members(planned: Plan, folder: ExperimentFolder, record: Record, names: list[str], runs: Runs) -> None:
+def run_members(
+    planned: Plan, folder: ExperimentFolder, record: Record, names: list[str], runs: Runs, summaries: "Summaries"
+) -> None:
     """Run members in lanes; returns when all of them have ended one way or another.
 
     Raises:
@@ -196,6 +203,7 @@ def run_members(planned: Plan, folder: ExperimentFolder, record: Record, names: 
         lanes = start_lanes(planned, folder, record, names, resources)
         with Console(planned, names, lanes.count) as console:
             console.say(_headline(planned.experiment, names, lanes.count, resources))
+            summaries.start()  # the launcher has nothing else to compute from here on
             follower = Follower(lanes.mailbox, folder.live, config.cluster.stall_timeout_s, runs, console, attempts)
             try:
                 follower.follow(lanes.futures)

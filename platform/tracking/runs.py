@@ -9,7 +9,7 @@ import logging
 import time
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from platform.config.sections import Config, Experiment
 from platform.daemon_thread import Backlog
@@ -28,6 +28,9 @@ from platform.tracking.lineage import promotion
 from platform.tracking.links import Pages, pages
 from platform.tracking.operations import View
 from platform.tracking.tracker import Tracker, new_key
+
+if TYPE_CHECKING:
+    from platform.summary.files import Summaries
 
 log = logging.getLogger("platform")
 KEY_LENGTH = 12  # of a view's, in the link
@@ -289,13 +292,20 @@ class Runs:
         self._record.whole = True
         self._folder.write(self._record)
 
-    def report(self, states: dict[str, MemberState], scores: EnsembleScores | None, tables: list[Path]) -> None:
+    def report(
+        self,
+        states: dict[str, MemberState],
+        scores: EnsembleScores | None,
+        tables: list[Path],
+        networks: "Summaries | None" = None,
+    ) -> None:
         """End every open run by its member's state, with scores and files.
 
         Args:
             states: of all members.
             scores: of the evaluation; None if there was none.
             tables: files of the experiment's folder for the parent run.
+            networks: what the members' networks are made of; None: that is not told.
         """
         for name in list(self._names):
             state = states[name]
@@ -304,6 +314,8 @@ class Runs:
                 self._end_finished(name, scores)
             else:
                 self._end_failed(name, state)
+        if networks:
+            self._log_networks(networks)
         parent = self._parent()
         failed = {
             name: state.error or "its workers died without a message"
@@ -316,6 +328,14 @@ class Runs:
         if self._split == "val":
             self._record.whole = True
         self._folder.write(self._record)
+
+    def _log_networks(self, networks: "Summaries") -> None:
+        """The files on the parent run, and on each member's its parameters, multiply-adds and memory of activations."""
+        for file in networks.files:
+            self._tracker.artifact(self._parent(), file, networks.folder.name)
+        for name in self._members:
+            if figures := networks.figures.get(name):
+                self._tracker.summary(self._record.member_runs[name], figures)
 
     def interrupt(self, status: str, reason: str) -> None:
         """End every open run as `status` (KILLED or FAILED), finished members as FINISHED; tag them with `reason`."""

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from mlflow.tracking import MlflowClient
+from safetensors.torch import load_file
 
 from platform.data.index import read_index
 from platform.experiment.folder import ExperimentFolder
@@ -44,7 +45,12 @@ def test_one_failing_member_does_not_lose_the_others_and_nothing_is_done_twice(l
     assert "Without wild, which is not finished: NonFiniteLoss" in page.read_text()
     client = MlflowClient(launch.uri)
     artifacts = {file.path for file in client.list_artifacts(runs["parent"].info.run_id)}
-    assert {"report.html", "table.md", "pictures"} <= artifacts
+    assert {"report.html", "table.md", "pictures", "summary"} <= artifacts
+    told = {file.path for file in client.list_artifacts(runs["parent"].info.run_id, "summary")}
+    assert told == {"summary/summary.md", "summary/summary.csv", "summary/network.svg"}
+    (weights,) = (tmp_path / "runs" / "three" / "members" / "one" / "model").rglob("*.safetensors")
+    sizes = [weight.numel() for weight in load_file(weights).values()]
+    assert {run.data.metrics["parameters"] for name, run in runs.items() if name != "parent"} == {sum(sizes)}
 
     written = {name: launch.member("three", name).weights.stat().st_mtime_ns for name in ("one", "two")}
     status, output = launch(*words)
