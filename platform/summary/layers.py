@@ -141,7 +141,12 @@ def _size(kernel: tuple[int, int]) -> str:
 
 def _width(operation: Operation) -> int:
     """Channels of maps, features of tokens."""
-    if not operation.shape:
-        return 1
-    is_map = len(operation.shape) == 3 and (operation.window is not None or operation.name in CONVOLUTIONS)
-    return operation.shape[0] if is_map or len(operation.shape) == 3 else operation.shape[-1]
+    shape = channels_first(operation.shape)
+    return 1 if not shape else shape[0] if len(shape) == 3 else shape[-1]
+
+
+def channels_first(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """Channels, height, width of a map that may have its channels last, as its sides are of one length."""
+    if len(shape) == 3 and shape[0] == shape[1] != shape[2]:
+        return shape[2], shape[0], shape[1]
+    return shape

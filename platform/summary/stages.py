@@ -7,7 +7,7 @@ an Inception module, a residual block or a transformer's block is one stage.
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from platform.summary.layers import Layer, layers_of
+from platform.summary.layers import Layer, channels_first, layers_of
 from platform.summary.operations import IMAGES, Operation, Recording, Scope
 from platform.summary.receptive_field import Field
 
@@ -102,7 +102,7 @@ def _stage(recording: Recording, unit: _Unit, name: str, number: int, depths: Se
         number,
         name,
         unit.scope.kind if unit.scope else last.name,
-        shape,
+        channels_first(shape),
         max(depths[each] for each in inside) - before,
         layers_of(operations, recording.sizes),
         sum(recording.sizes[each] for each in used),

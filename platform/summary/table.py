@@ -32,7 +32,7 @@ NOTES = (
     "memory: what training keeps of an image for the backward pass, in float32.",
     "field: pixels each way that a value depends on through windows, beyond the image's edge too.",
 )
-NO_PIXELS = {"all": "the whole image, by attention", "?": "not followed"}
+NO_PIXELS = {"all": "the whole image, by attention or other layers over all places", "?": "not followed"}
 
 
 def lines(network: Network, speed: Speed | None = None) -> list[str]:

@@ -96,6 +96,23 @@ def test_where_a_head_reads_is_known():
     assert [stage.name for stage in googlenet().auxiliary] == ["auxiliary.4a", "auxiliary.4d"]
 
 
+def test_maps_with_their_channels_last_are_told_alike():
+    class Last(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.linear = nn.Linear(8, 24)
+
+        def forward(self, x: Tensor) -> Tensor:
+            x = x.permute(0, 2, 3, 1)
+            return torch.cat([x, self.linear(x)], -1)
+
+    conv, last = stages(nn.Sequential(nn.Conv2d(3, 8, 4, stride=4), Last()))
+    assert (conv.shape, last.shape) == ((8, 8, 8), (32, 8, 8))
+    assert [layer.width for layer in last.layers] == [24, 32]
+    assert last.receptive_field is not None
+    assert last.receptive_field.text == "4"
+
+
 def test_googlenets_modules_are_told_by_the_widths_of_their_branches():
     found = {stage.name: text_of(series_of(stage.layers)) for stage in googlenet().stages}
     assert found["3a"] == "64 | 96-128 | 16-32 | pool-32"
