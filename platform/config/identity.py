@@ -50,7 +50,13 @@ NEWER: dict[str, dict[str, Any]] = {
     "model": {"init": None, "init_digest": "", "settings": {}},
     "optim": {"name": "sgd", "scaling": "none", "reference_batch": None},
     "schedule": {"cycles": 5, "cycle_growth": 1.0},
-    "training": {"also_average": [], "snapshots": False},
+    "training": {
+        "also_average": [],
+        "snapshots": False,
+        "patience_epochs": 0.0,
+        "min_delta": 0.0,
+        "weights": "last",
+    },
 }
 
 

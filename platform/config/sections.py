@@ -155,6 +155,31 @@ class Config:
             f"those of their stream; raise training.batch_size to {2 * streams}, or lower loader.streams",
         )
 
+        self._require_evaluations()
+
+    def _require_evaluations(self) -> None:
+        """What chooses by validation scores on the way needs some."""
+        training, every = self.training, self.evaluation.every_epochs
+        for asked, key in ((training.patience_epochs > 0, "patience_epochs"), (training.weights == "best", "weights")):
+            require(
+                not asked or every > 0,
+                f"training.{key} is {getattr(training, key)}, and evaluation.every_epochs is 0: nothing is evaluated "
+                "on the way; give evaluation.every_epochs=1, or leave it out",
+            )
+        require(
+            training.weights == "last" or self.job != "sweep",
+            "training.weights is best, and a sweep ranks its trials by their last evaluations; leave it out",
+        )
+        require(
+            not (training.snapshots and training.patience_epochs),
+            "training.snapshots keeps a network of every cycle, and training.patience_epochs may end before the last; "
+            "leave one out",
+        )
+        require(
+            training.weights == "last" or self.checkpoint.keep_best,
+            "training.weights is best, and checkpoint.keep_best is false: they would not be there; leave one out",
+        )
+
     def shares(self, world: int) -> list[int]:
         """Images of a global batch for each of `world` workers, which read whole streams; the largest first."""
         per_stream = self.training.batch_size // self.loader.streams

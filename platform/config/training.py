@@ -32,6 +32,9 @@ class TrainingConfig:
     max_attempts: int = 3  # starts in a row without progress, before a member is given up
     bad_steps: str = "stop"  # at a loss or gradient that is not finite, or above the limit; skip: without the update
     max_bad_steps: int = 10  # skip: so many in a row stop the member after all
+    patience_epochs: float = 0.0  # training ends when validation top-1 has not risen for so many epochs; 0: at its end
+    min_delta: float = 0.0  # patience_epochs: a rise of top-1, a share, that is not larger is none
+    weights: str = "last"  # which are evaluated and exported; best: of the evaluation with the highest top-1
     max_gradient_norm: float = 0.0  # a gradient of a larger L2 norm is a bad step, too; 0: no limit
 
     def __post_init__(self) -> None:
@@ -53,6 +56,14 @@ class TrainingConfig:
         require_at_least("training.max_attempts", self.max_attempts, 1)
         require_choice("training.bad_steps", self.bad_steps, ("stop", "skip"))
         require_at_least("training.max_bad_steps", self.max_bad_steps, 1)
+        patience, delta = self.patience_epochs, self.min_delta
+        require(0 <= patience < 1e6, f"training.patience_epochs is {patience}; give 0 (off), or epochs below a million")
+        require(0 <= delta < 1, f"training.min_delta is {delta}; give a share of top-1 in [0, 1)")
+        require(
+            not delta or patience > 0,
+            f"training.min_delta is {delta}, without effect with training.patience_epochs=0; give both",
+        )
+        require_choice("training.weights", self.weights, ("last", "best"))
         require_at_least("training.max_gradient_norm", self.max_gradient_norm, 0)
 
 

@@ -301,6 +301,7 @@ def lines(plan: Plan) -> list[str]:
         + (f" and {config.checkpoint.every_steps} steps" if config.checkpoint.every_steps else "")
         + f", the newest {config.checkpoint.keep}{' and the best' if config.checkpoint.keep_best else ''} kept"
         + (f", copies in {config.checkpoint.copy_to}" if config.checkpoint.copy_to else ""),
+        *_stopping(config),
         f"results     {experiment.folder}",
         f"tracking    {config.tracking.uri}, MLflow experiment {config.tracking.experiment}",
         "",
@@ -311,6 +312,21 @@ def lines(plan: Plan) -> list[str]:
             f"{member.name:<22}{member.config.sampling.name:<22}{member.config.model.label:<22}"
             f"{member.config.training.epochs:>8g}{member.steps:>9}{member.images:>13,}"
         )
+    return text
+
+
+def _stopping(config: Config) -> list[str]:
+    """What patience and the choice of the best weights make of the epochs."""
+    training = config.training
+    text = []
+    if training.patience_epochs:
+        more = f" by more than {training.min_delta:g}" if training.min_delta else ""
+        text.append(
+            f"stopping    {training.patience_epochs:g} epochs after validation top-1 last rose{more}: epochs and steps "
+            "are at most so many"
+        )
+    if training.weights == "best":
+        text.append("weights     of the evaluation with the highest validation top-1, whose scores are optimistic")
     return text
 
 

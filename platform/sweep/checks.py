@@ -106,6 +106,12 @@ def check_scheduler(config: Config, space: list[Parameter]) -> None:
     sweep, epochs = config.sweep, config.training.epochs
     if sweep.scheduler == "none":
         return
+    patience = config.training.patience_epochs
+    require(
+        patience == 0,
+        f"training.patience_epochs is {patience:g}, and sweep.scheduler={sweep.scheduler} ends trials early, too, by "
+        "comparing what is equally long; leave one out",
+    )
     looks = f"sweep.scheduler={sweep.scheduler} looks at trials"
     require(config.evaluation.every_epochs == 1, f"{looks} after every epoch; give evaluation.every_epochs=1")
     require(

@@ -158,6 +158,22 @@ class Checkpoints:
             )
         return None
 
+    def load_step(self, step: int) -> State:
+        """The checkpoint of this very step.
+
+        Raises:
+            CheckpointError: it is not there, or not whole.
+            StorageError: it cannot be read now.
+        """
+        for saved, place in self._all():
+            if saved.step == step:
+                with contextlib.suppress(Exception):  # whatever torch says of bytes from anywhere
+                    return _state(self._storage.read(join(place, saved.name)), saved)
+        raise CheckpointError(
+            f"the checkpoint of step {step}, which training.weights=best asks for, is not in "
+            f"{' and '.join(self._places)}, or not whole; give training.weights=last under another name"
+        )
+
     def _all(self) -> list[tuple[Saved, str]]:
         """Every checkpoint and its place. A store that does not answer matters only where the folder has none."""
         here, *copies = self._places

@@ -27,12 +27,13 @@ from platform.training import memory, schedules, weight_decay
 from platform.training.averaged_network import AveragedNetwork
 from platform.training.averaging import WeightAverage
 from platform.training.checkpoints import Checkpoints
+from platform.training.early_stopping import Patience
 from platform.training.initial import begin_with
 from platform.training.kept_networks import KeptNetworks
 from platform.training.memory import OutOfMemory
 from platform.training.meter import Meter, samples_of
 from platform.training.optim import optimiser
-from platform.training.peers import meet
+from platform.training.peers import from_rank_0, meet
 from platform.training.progress import COMPUTING, EVALUATING, WAITING, Progress
 from platform.training.saver import Saver
 from platform.training.state import TrainingState
@@ -107,6 +108,7 @@ def train(
     step_cfg, predict_cfg = StepConfig.of(cfg), PredictConfig.of(cfg)
     whole_lr = cfg.optim.lr_of(cfg.training.batch_size)
     meter = Meter(cfg.training, whole_lr, worker, order, start_step=step)
+    patience = Patience.of(cfg.training, order.steps_per_epoch)
 
     def open_loader() -> TrainLoader:
         return training_loader(split, order, cfg.data, cfg.sampling, cfg.loader, worker)
@@ -120,10 +122,15 @@ def train(
         began = time.monotonic()
         rates = evaluate(averaged.after(step), predict_cfg, validation_split, worker, pixels, dtype, progress).rates()
         took = {"val/seconds": time.monotonic() - began}  # a log step came before, which waited for the device
+        is_best = state.scored(step, rates["top1"], cfg.training.min_delta)
+        last = step == last_step or patience.is_over(state, step)
+        if patience.is_over(state, step) and step < last_step:
+            took |= {"train/stopped_epoch": step / order.steps_per_epoch, "progress": 1.0}
+            log.log(logging.WARNING if worker.rank == 0 else logging.DEBUG, patience.reason(state, step))
         report(step, {f"val/{name}": value for name, value in rates.items()} | took)
         timer.leave_out()
-        saver.save_if_due(step, meter, rates["top1"], log_step=True, last=step == last_step)
-        if on_evaluation and step < last_step and worker.rank == 0:
+        saver.save_if_due(step, meter, is_best, log_step=True, last=last)
+        if on_evaluation and not last and worker.rank == 0:
             with progress.excused():
                 on_evaluation()
         meet(worker, progress.moved)  # rank 0 may have waited for a copy of its checkpoint, or in on_evaluation
@@ -137,7 +144,8 @@ def train(
             report(step, {"train/epoch": step / order.steps_per_epoch, "progress": step / last_step})
             evaluate_and_save()
         timer.begin()
-        for batch in loader.steps(step, last_step):
+        stopped = patience.is_over(state, step)  # before a restart, perhaps
+        for batch in loader.steps(step, step if stopped else last_step):
             timer.mark(WAIT)
             progress.at(step, COMPUTING)
             samples.add(step, batch.ids_N)
@@ -158,11 +166,36 @@ def train(
             saver.save_if_due(step, meter, log_step=timetable.is_log_step(step))  # sync point, where it saves
             if timetable.evaluates(step):
                 evaluate_and_save()  # sync point
+                if patience.is_over(state, step):
+                    break
             progress.at(step, WAITING)
             timer.begin()
     as_network = lambda weights, several: averaged.of(weights, step, several=several)  # noqa: E731
     kept.save(folder / "networks", step, as_network, write=worker.rank == 0)
+    if cfg.training.weights == "best":
+        step = _load_best(state, checkpoints, worker, progress, order.steps_per_epoch)
+        report(last_step, {"val/best_epoch": step / order.steps_per_epoch})
     return averaged.after(step)
+
+
+def _load_best(
+    state: TrainingState, checkpoints: Checkpoints, worker: Worker, progress: Progress, steps_per_epoch: int
+) -> int:
+    """Bring back the state of the evaluation with the highest top-1 on every rank; returns its step.
+
+    Raises:
+        CheckpointError: it is not there, or not whole.
+    """
+    step, score = int(state.best["step"]), state.best["score"]
+    state.load(from_rank_0(worker, lambda: checkpoints.load_step(step), progress.moved))
+    if worker.rank == 0:
+        log.warning(
+            "the weights of epoch %g are evaluated, whose single-view validation top-1 was the highest (%.2f%%): "
+            "chosen by these images, they score better on them than on others",
+            step / steps_per_epoch,
+            100 * score,
+        )
+    return step
 
 
 def _report_nothing(step: int, metrics: dict[str, float]) -> None:

@@ -68,14 +68,14 @@ class Saver:
         return self._state.evaluated
 
     def save_if_due(
-        self, step: int, meter: Meter, score: float | None = None, *, log_step: bool, last: bool = False
+        self, step: int, meter: Meter, is_best: bool | None = None, *, log_step: bool, last: bool = False
     ) -> None:
         """Save if it is time.
 
         Args:
             step: global steps done.
             meter: knows of bad steps.
-            score: top-1 of the evaluation after this step, if there was one.
+            is_best: whether the evaluation after this step had the best score so far; None: there was none.
             log_step: whether the meter was just read. Means that begin anywhere else would be others after a restart,
                 so checkpoints wait for a log step; only a request does not wait long.
             last: whether training ends here.
@@ -83,9 +83,8 @@ class Saver:
         Raises:
             CheckpointError: too many could not be written.
         """
-        is_best = score is not None and self._note(step, score)
-        required = last or (score is not None and self._config.with_evaluations)
-        urgent = is_best and self._config.keep_best
+        required = last or (is_best is not None and self._config.with_evaluations)
+        urgent = bool(is_best) and self._config.keep_best
         self._due |= required or urgent or (step != self._saved_step and self._is_time(step))  # until it can be
         if self._worker.rank != 0 or not self._may_save(log_step=log_step):
             return
@@ -105,14 +104,6 @@ class Saver:
             waiting=self._progress.moved,
         ):
             self._saved_at, self._saved_step, self._due = time.monotonic(), step, False
-
-    def _note(self, step: int, score: float) -> bool:
-        """Whether it is the best score so far."""
-        self._state.evaluated = step
-        if score <= self._state.best["score"]:
-            return False
-        self._state.best = {"step": step, "score": score}
-        return True
 
     def _may_save(self, *, log_step: bool) -> bool:
         requested_for_s = self._progress.checkpoint_asked_for_s()

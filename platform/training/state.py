@@ -22,6 +22,7 @@ class TrainingState:
     average: WeightAverage
     kept: KeptNetworks | None = None  # further networks of the same training
     best: dict[str, float] = field(default_factory=lambda: {"step": -1, "score": -1.0})  # single-view top-1
+    improved: dict[str, float] = field(default_factory=lambda: {"step": 0, "score": -1.0})  # by more than min_delta
     evaluated: int = 0  # step of the newest evaluation
 
     def at(self, step: int) -> State:
@@ -32,8 +33,19 @@ class TrainingState:
             "optimizer": self.optimizer.state_dict(),
             "average": self.average.state,
             "best": self.best,
+            "improved": self.improved,
             "evaluated": self.evaluated,
         } | ({"kept": kept} if self.kept and (kept := self.kept.state()) else {})
+
+    def scored(self, step: int, score: float, min_delta: float) -> bool:
+        """Take in the score of the evaluation after `step`; whether it is the best so far."""
+        self.evaluated = step
+        if score > self.improved["score"] + min_delta:
+            self.improved = {"step": step, "score": score}
+        if score <= self.best["score"]:
+            return False
+        self.best = {"step": step, "score": score}
+        return True
 
     def load(self, saved: State) -> None:
         """Go on from a saved state, with the optimiser's settings as they are configured now: PBT changes them."""
@@ -45,6 +57,7 @@ class TrainingState:
         self.best, self.evaluated = saved["best"], saved["evaluated"]
         if self.kept:
             self.kept.load(saved.get("kept", {}))
+        self.improved = saved.get("improved", saved["best"])  # earlier versions had no patience
         average: dict[str, Tensor] = saved["average"]
         for name, value in self.average.state.items():
             value.copy_(average[name])

@@ -39,7 +39,7 @@ class Training:
         cfg = CheckpointConfig(every_s=NEVER_S, **settings)
         module = nn.Linear(2, 2)
         average = WeightAverage(module, TrainingConfig(), 10, 100)
-        state = TrainingState(module, sgd(module, SGDConfig()), average)
+        self.state = state = TrainingState(module, sgd(module, SGDConfig()), average)
         self.folder, self.meter, self.progress = folder, FakeMeter(), Progress()
         self.checkpoints = Checkpoints(folder, cfg)
         self.saver = Saver(cfg, Worker(rank), self.checkpoints, state, self.progress)
@@ -49,7 +49,8 @@ class Training:
         self, step: int, score: float | None = None, *, log_step: bool = True, last: bool = False, written: bool = True
     ) -> None:
         self.progress.at(step, COMPUTING)
-        self.saver.save_if_due(step, self.meter, score, log_step=log_step, last=last)  # pyright: ignore[reportArgumentType]
+        is_best = None if score is None else self.state.scored(step, score, min_delta=0.0)
+        self.saver.save_if_due(step, self.meter, is_best, log_step=log_step, last=last)  # pyright: ignore[reportArgumentType]
         self.progress.at(step, WAITING)
         if written:
             self.checkpoints._finish_write()
