@@ -133,15 +133,18 @@ def _kept_networks(images: "_Images", name: str, folders: dict[str, Path], views
     """The plain mean of further networks of the same trainings."""
     from platform.evaluation.probabilities import MemberProbabilities
 
-    errors, sum_NK = [], None
+    errors: dict[str, list[float]] = {}  # network of a training -> of each member
+    sum_NK = None
     for network, folder in folders.items():
         means_NK = MemberProbabilities(folder).means(views)
         alone = images.method(network, network, 1, views, means_NK)
-        errors.append(f"{network} {100 * (1 - alone.scores.rates()['top1']):.2f}%")
+        errors.setdefault(network.rpartition(" ")[2], []).append(1 - alone.scores.rates()["top1"])
         sum_NK = means_NK if sum_NK is None else sum_NK + means_NK
     assert sum_NK is not None
     found = images.method(name, SAID[name], len(folders), len(folders) * views, sum_NK / len(folders))
-    return replace(found, detail=f"{name}, top-1 errors: {', '.join(errors)}" if len(folders) > 1 else "")
+    of_members = ", means of the members" if len(next(iter(errors.values()))) > 1 else ""
+    each = ", ".join(f"{network} {100 * sum(some) / len(some):.2f}%" for network, some in errors.items())
+    return replace(found, detail=f"{name}, top-1 error of one{of_members}: {each}" if len(folders) > 1 else "")
 
 
 class _Images:

@@ -103,7 +103,7 @@ def test_further_networks_of_the_same_trainings_are_averaged(folder: ExperimentF
     of = [folder.member(f"m{number}").probabilities_of_network("ema", "val") for number in range(3)]
     mean = torch.stack([MemberProbabilities(place).means(10) for place in of]).mean(0)
     assert ema.scores.top1 == int((mean.argmax(1) == LABELS)[VALID].sum())
-    assert snapshots.detail.startswith("snapshots, top-1 errors: m0 cycle01 ")
+    assert snapshots.detail.startswith("snapshots, top-1 error of one, means of the members: cycle01 ")
     said: list[str] = []
     more = EvaluationConfig(views=[144])
     assert of_experiment.methods_of(folder, {"m0": places(folder)["m0"]}, more, said.append) == []
