@@ -18,7 +18,7 @@ RULES = {
     "greedy": "greedy: members are added with replacement, each time that of the best top-1 (Caruana et al. 2004).",
     "temperature": "temperature: of the lowest NLL (Guo et al. 2017); it changes no class.",
     SNAPSHOTS: "snapshots: the weights at the end of each cycle of the learning rate (Huang et al. 2017), their mean.",
-    WHOLE: "whole images: the network at every position of the image, and of its mirror image if those count; the mean.",
+    WHOLE: "whole images: the mean of the network at every position, also of the mirror image where those count.",
 }
 CHOSEN = "What is chosen is chosen on one half of the images and scored on the other, both ways: no image has chosen."
 COST = "cost: forward passes of a crop for an image, of whole images by their pixels (multiply-adds)."
