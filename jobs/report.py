@@ -3,6 +3,7 @@
 from platform.config.checks import ConfigError
 from platform.config.sections import Experiment
 from platform.evaluation.kept import kept_scores
+from platform.evaluation.table import with_table
 from platform.experiment.folder import ExperimentFolder
 from platform.experiment.methods import methods_of
 from platform.report.artifacts import write_report
@@ -26,6 +27,7 @@ def run(experiment: Experiment) -> int:
     scores_file, images_file = folder.scores(evaluation.split), folder.images(evaluation.split)
     scores = kept_scores(finished, evaluation.views, scores_file, images_file=images_file) if finished else None
     if scores:
+        scores = with_table(scores, experiment.config.table, list(experiment.members), images_file)
         scores.methods = methods_of(folder, finished, evaluation)
     written = write_report(experiment, folder, scores, evaluation.split)
     if written:

@@ -21,7 +21,7 @@ from platform.console import duration
 from platform.data.index import Index
 from platform.evaluation import report
 from platform.evaluation.kept import kept_scores
-from platform.evaluation.table import EnsembleScores
+from platform.evaluation.table import EnsembleScores, with_table
 from platform.experiment.destinations import require_copies
 from platform.experiment.disk_use import disk_use
 from platform.experiment.folder import FAILED, FINISHED, ExperimentFolder, MemberState, Record
@@ -175,7 +175,8 @@ def _outcome_with_models(planned: Plan, folder: ExperimentFolder, data: Index) -
     outcome, experiment = _outcome(folder, planned), planned.experiment
     finished = [name for name, state in outcome.states.items() if state.state == FINISHED]
     if experiment.config.export.models:
-        export_experiment({name: experiment.members[name] for name in finished}, folder, data)
+        configs = {name: experiment.members[name] for name in finished}
+        export_experiment(configs, folder, data, together=not experiment.config.table.has_rows)
     if not experiment.config.checkpoint.keep_finished:
         for name in finished:
             folder.member(name).remove_checkpoints()
@@ -274,6 +275,7 @@ def _outcome(folder: ExperimentFolder, planned: Plan) -> Outcome:
     if not finished:
         return Outcome(states)
     scores = kept_scores(finished, view_counts, folder.scores(split), images_file=folder.images(split))
+    scores = with_table(scores, planned.experiment.config.table, list(states), folder.images(split))
     scores.methods = methods_of(folder, finished, planned.experiment.config.evaluation)
     return Outcome(states, scores)
 

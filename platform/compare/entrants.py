@@ -137,6 +137,7 @@ def _run(place: str, output_dir: Path, split: str) -> _Run | _Lacking:
     kept = read_images(kept_in)
     finished = [name for name in names if _is_evaluated(folder, name, split) or (kept and name in kept.names)]
     label = f"{folder.name}/{names[0]}" if then.name != folder.name else folder.name
+    then.require_one(label)
     if not finished:
         return _Lacking(label, reason(then, folder, split))
     unfinished = [name for name in names if name not in finished]

@@ -19,7 +19,8 @@ from platform.compose.messages import message_of
 from platform.compose.paths import absolute, at_home
 from platform.compose.quoting import as_typed
 from platform.config import models, optim
-from platform.config.checks import ConfigError, NotComposed
+from platform.config.checks import ConfigError, NotComposed, require
+from platform.config.ensemble import EnsembleConfig
 from platform.config.models import MODELS, ModelConfig, model_class
 from platform.config.optim import OPTIMISERS, OptimConfig, optimiser_class
 from platform.config.sections import SINGLE, Config, Experiment
@@ -124,13 +125,20 @@ def experiment_of(composed: DictConfig, overrides: list[str], chosen: dict[str, 
         ConfigError: one line with the value, the limit and the remedy.
     """
     config, composer = typed(composed), HydraComposer()
+    rows = config.ensemble.members
+    require(
+        not config.table.has_rows or len(rows) > 1,
+        f"table.against is {config.table.against}, and ensemble.members has {len(rows)} row(s) to compare; name two or "
+        "more, or leave it out",
+    )
+    config = replace(config, ensemble=EnsembleConfig(config.table.members(rows, config.seed)))
     members = {}
     for name, own in config.ensemble.members.items():
         try:
             members[name] = composer.config(join(overrides, own))
         except ConfigError as error:
             raise ConfigError(f"ensemble member {name}: {error}") from error
-    _refuse_without_effect(overrides, list(config.ensemble.members.values()))
+    _refuse_without_effect(overrides, list(rows.values()))
     return Experiment(config, members or {SINGLE: config}, overrides, chosen, composer)
 
 

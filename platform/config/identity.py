@@ -21,6 +21,7 @@ NOT_IDENTITY = (
     "checkpoint",
     "evaluation",
     "ensemble",
+    "table",
     "export",
     "registry",
     "cluster",

@@ -39,6 +39,7 @@ from platform.config.models import GoogLeNetConfig, ModelConfig
 from platform.config.optim import OptimConfig, ScheduleConfig, SGDConfig
 from platform.config.registry import RegistryConfig
 from platform.config.sampling import SamplingConfig
+from platform.config.table import TableConfig
 from platform.config.tracking import TrackingConfig
 from platform.config.training import CheckpointConfig, TrainingConfig
 from platform.config.transforms import TransformsConfig
@@ -88,6 +89,7 @@ class Config:
     checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
     ensemble: EnsembleConfig = field(default_factory=EnsembleConfig)
+    table: TableConfig = field(default_factory=TableConfig)
     export: ExportConfig = field(default_factory=ExportConfig)
     registry: RegistryConfig = field(default_factory=RegistryConfig)
     cluster: ClusterConfig = field(default_factory=ClusterConfig)
@@ -107,6 +109,7 @@ class Config:
         require_numbers(self)
         require_seed("seed", self.seed)
         require_seed("seed + sweep.seeds - 1", self.seed + self.sweep.seeds - 1)  # of a point's last training
+        require_seed("seed + table.seeds - 1", self.seed + self.table.seeds - 1)  # of a row's last training
         require_seed("order_seed", self.order_seed)
         require_choice("job", self.job, JOBS)
         if self.name is not None:
@@ -138,6 +141,11 @@ class Config:
             "trials are not scored by; leave them out",
         )
         self.evaluation.require_dense(self.model.name, self.data.image_size, self.job)
+        averaged = "evaluation.blends" if self.evaluation.blends else "evaluation.dense" if self.evaluation.dense else ""
+        require(
+            not averaged or not self.table.has_rows,
+            f"table.against is {self.table.against}, which compares members, and {averaged} averages them; leave one out",
+        )
         streams, batch = self.loader.streams, self.training.batch_size
         require(
             self.cluster.max_workers <= streams,

@@ -63,7 +63,7 @@ def kept_scores(
     try:
         if images_file is not None and scores.images is not None:
             write_images(images_file, scores.images, digest)
-        content = {"digest": digest, "scores": asdict(replace(scores, images=None, methods=[]))}
+        content = {"digest": digest, "scores": _content(scores)}
         write_atomically(file, json.dumps(content, indent=1) + "\n")
     except OSError as error:
         log.warning("%s cannot be written (%s); the next launch scores again", file, first_line(error))
@@ -139,6 +139,12 @@ def _scores(content: dict[str, Any]) -> EnsembleScores:
         alternatives={note: _sums(each) for note, each in content["alternatives"].items()},
         summary=Summary.of_json(content["summary"]),
     )
+
+
+def _content(scores: EnsembleScores) -> dict[str, Any]:
+    """As plain dicts, without what is kept elsewhere and what the paper says."""
+    content = asdict(replace(scores, images=None, methods=[]))
+    return {key: value for key, value in content.items() if key not in ("images", "methods", "table", "compared")}
 
 
 def _by_views(content: dict[str, Any]) -> dict[int, Scores]:

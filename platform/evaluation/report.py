@@ -1,35 +1,47 @@
-"""The table as text, Markdown, CSV and a picture."""
+"""The table as text, Markdown, CSV and a picture: of an ensemble and its members, or of rows that are compared."""
 
 import csv
 import io
 import math
 import shlex
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 from rich.console import Console
 
 from platform.config.tracking import TrackingConfig
-from platform.evaluation import method, method_table
+from platform.evaluation import method, method_table, row_text
 from platform.evaluation.member_table import NOTES, cells, csv_rows, disagreement_cells, headings, member_lines
 from platform.evaluation.metrics import Scores
+from platform.evaluation.row_picture import row_picture
+from platform.evaluation.rows import RowTable
 from platform.evaluation.statistics.intervals import wilson
 from platform.evaluation.summary import Summary
-from platform.evaluation.table import EnsembleScores, Row, rows
+from platform.evaluation.table import EnsembleScores, Row, paper_columns, rows
 from platform.evaluation.text_table import WIDTH, markdown, terminal
-from platform.evaluation.verdict import interval_text, verdict_of
+from platform.evaluation.verdict import fewer_crops, interval_text, verdict
 
-HEADINGS = ["models", "crops", "cost", "top-1 error", "95% interval", "top-5 error", "loss", "paper", ""]
-
+HEADINGS = ["models", "crops", "cost", "top-1 error", "95% interval", "top-5 error", "loss"]
 CSV_HEADINGS = ["models", "crops", "cost", "top1_error", "top1_error_low", "top1_error_high", "top5_error", "loss"]
-CSV_HEADINGS += ["paper_top5_error", "note"]
+CSV_HEADINGS += ["paper_top1_error", "paper_top5_error", "note"]
 MEMBERS = "Members, best first by the largest number of crops: top-1 error"
 INTERVAL = "95% interval: of the top-1 error over images, Wilson's."
-PAPER = "paper: GoogLeNet's top-5 errors on ImageNet."
+PAPER = "paper: its errors, on its images."
 # Of members: far apart, for the colour-blind too, as in a report's pictures; more than seven have other markers.
 COLOURS = ("#0000e0", "#e06000", "#40a0a0", "#a060e0", "#802000", "#600080", "#c08060")
 MARKERS = ("o", "v", "D")
 IMAGES_OF = {"val": "validation", "test": "test"}
+
+
+def verdict_of(scores: EnsembleScores) -> str:
+    """What the scores say in a sentence or two, of an ensemble or a single model also whether fewer crops do better;
+    empty where nothing was computed of how sure they are."""
+    if scores.compared is not None:
+        return row_text.verdict(scores.compared)
+    if scores.summary is None:
+        return ""
+    return " ".join(filter(None, [verdict(scores.summary), fewer_crops(scores.ensemble, len(scores.names))]))
 
 
 def terminal_table(scores: EnsembleScores, split: str = "val") -> str:
@@ -38,8 +50,10 @@ def terminal_table(scores: EnsembleScores, split: str = "val") -> str:
     console = Console(file=text, width=WIDTH)
     if summary:
         console.print(f"{verdict_of(scores)}\n", markup=False, highlight=False)
-    console.print(terminal(_title(scores, split), HEADINGS, [_cells(row) for row in rows(scores)], text_columns=[-1]))
-    if summary and len(scores.names) > 1:
+    heads, *lines = paper_table(scores)
+    text_columns = [0] if scores.compared else [-1]
+    console.print(terminal(_title(scores, split), heads, lines, text_columns))
+    if summary and _is_ensemble(scores):
         heads, lines = headings(summary, list(scores.ensemble)), member_lines(scores, summary)
         console.print(terminal(MEMBERS, heads, [cells(line, summary) for line in lines], text_columns=[1]))
     if scores.methods:
@@ -52,15 +66,35 @@ def terminal_table(scores: EnsembleScores, split: str = "val") -> str:
     return "\n".join(line.rstrip() for line in f"{text.getvalue().rstrip()}\n\n{notes}".rstrip().splitlines())
 
 
+def paper_table(scores: EnsembleScores) -> list[list[str]]:
+    """Head and lines of the table, the paper's figures in the columns for which it has some."""
+    if table := scores.compared:
+        return [row_text.headings(table), *(row_text.cells(row, table) for row in table.rows)]
+    found = rows(scores)
+    shown = paper_columns(found)
+    lines = [
+        [*_cells(row), *(percent(errors[number]) for errors in shown.values()), row.note]
+        for number, row in enumerate(found)
+    ]
+    return [[*HEADINGS, *shown, ""], *lines]
+
+
+def _is_ensemble(scores: EnsembleScores) -> bool:
+    """Several members that are averaged."""
+    return len(scores.names) > 1 and scores.compared is None
+
+
 def _notes(scores: EnsembleScores) -> list[str]:
     """What the figures mean; of a single model also those that the members' table has of several."""
+    if scores.compared:
+        return row_text.notes(scores.compared)
     methods = scores.methods
     beyond = [*method_table.notes(methods), *method_table.details(methods)] if methods else []
     return [*_notes_of_models(scores), *beyond]
 
 
 def _notes_of_models(scores: EnsembleScores) -> list[str]:
-    notes, summary = [PAPER] if any(row.paper_top5_error for row in rows(scores)) else [], scores.summary
+    notes, summary = [PAPER] if paper_columns(rows(scores)) else [], scores.summary
     if summary is None:
         return notes
     if len(scores.names) > 1:
@@ -88,23 +122,30 @@ def write(scores: EnsembleScores, folder: Path, split: str = "val") -> list[Path
     markdown, comma_separated, picture = (folder / f"{name}.{kind}" for kind in ("md", "csv", "png"))
     markdown.write_text(_markdown(scores, split))
     with comma_separated.open("w", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(CSV_HEADINGS)
-        for row in rows(scores):
-            errors = [row.top1_error, row.interval.low, row.interval.high, row.top5_error, row.loss]
-            writer.writerow([row.models, row.crops, row.cost, *errors, row.paper_top5_error, row.note])
-    _picture(scores, picture, split)
+        csv.writer(file).writerows(row_text.csv_rows(scores.compared) if scores.compared else _csv_rows(scores))
+    if scores.compared:
+        row_picture(scores.compared, picture, _title(scores, split))
+    else:
+        _picture(scores, picture, split)
     files = [markdown, comma_separated, picture]
     if scores.methods:
         files.append(folder / f"{name.replace('table', 'methods')}.csv")
         with files[-1].open("w", newline="") as file:
             csv.writer(file).writerows(method_table.csv_rows(scores.methods))
-    if scores.summary is None or len(scores.names) == 1:
+    if scores.summary is None or not _is_ensemble(scores):
         return files
     members = folder / f"{name.replace('table', 'members')}.csv"
     with members.open("w", newline="") as file:
         csv.writer(file).writerows(csv_rows(scores, scores.summary))
     return [*files, members]
+
+
+def _csv_rows(scores: EnsembleScores) -> Iterator[list[object]]:
+    yield list(CSV_HEADINGS)
+    for row in rows(scores):
+        errors = [row.top1_error, row.interval.low, row.interval.high, row.top5_error, row.loss]
+        paper = [row.paper.top1_error, row.paper.top5_error]
+        yield [row.models, row.crops, row.cost, *errors, *paper, row.note]
 
 
 def metrics(by_views: dict[int, Scores], split: str) -> dict[str, float]:
@@ -122,10 +163,29 @@ def metrics(by_views: dict[int, Scores], split: str) -> dict[str, float]:
 
 
 def final_metrics(scores: EnsembleScores, member: str | None, split: str) -> dict[str, float]:
-    """The final scores of a member, or of the ensemble (None), and how sure they are, as MLflow metrics."""
+    """The final scores of a member, or of the ensemble (None), and how sure they are, as MLflow metrics. Rows that are
+    compared are no ensemble: of them (None) each has its own."""
+    if member is None and scores.compared:
+        return row_metrics(scores.compared, split)
     sums = scores.ensemble if member is None else scores.members[member]
     methods = method.metrics(scores.methods, split) if member is None else {}
-    return metrics(sums, split) | methods | (certainty(scores.summary, member, split) if scores.summary else {})
+    sure = certainty(scores.summary, member, split) if scores.summary else {}
+    if scores.compared:  # what it adds to an ensemble that nobody makes
+        sure = {key: value for key, value in sure.items() if not key.startswith("comparison_")}
+    return metrics(sums, split) | methods | sure
+
+
+def row_metrics(table: RowTable, split: str) -> dict[str, float]:
+    """The rows' scores, means over their seeds, and how each compares, as MLflow metrics: `accuracy_val_top1_ROW`,
+    `accuracy_val_top5_ROW`, `comparison_val_better_ROW` (a share of one) and `comparison_val_p_ROW` (over images)."""
+    found = {}
+    for row in table.rows:
+        found[f"accuracy_{split}_top1_{row.name}"] = 1 - row.top1_error
+        found[f"accuracy_{split}_top5_{row.name}"] = 1 - row.top5_error
+        if row.against:
+            found[f"comparison_{split}_better_{row.name}"] = row.against.images.difference
+            found[f"comparison_{split}_p_{row.name}"] = row.against.images.p_holm
+    return {key: value for key, value in found.items() if math.isfinite(value)}
 
 
 def certainty(summary: Summary, member: str | None, split: str) -> dict[str, float]:
@@ -165,9 +225,9 @@ def mlflow_command(tracking: TrackingConfig) -> str:
     return f".venv/bin/mlflow ui {store}  then http://127.0.0.1:5000"
 
 
-def percent(share: float) -> str:
-    """A share of one as percent with two decimals."""
-    return f"{100 * share:.2f}%"
+def percent(share: float | None) -> str:
+    """A share of one as percent with two decimals; empty of None."""
+    return f"{100 * share:.2f}%" if share is not None else ""
 
 
 def _title(scores: EnsembleScores, split: str) -> str:
@@ -175,11 +235,12 @@ def _title(scores: EnsembleScores, split: str) -> str:
     skipped = f", {corrupt} corrupt left out" if corrupt else ""
     if corrupt == scores.samples:
         skipped = ", none of which can be decoded: there are no scores"
-    return f"{len(scores.names)} model(s), {scores.samples:,} {IMAGES_OF[split]} images{skipped}"
+    whole = f"{len(scores.names)} model(s), {scores.samples:,} {IMAGES_OF[split]} images{skipped}"
+    views = scores.compared.views if scores.compared else 0
+    return f"{whole}, {views} crop{'s' * (views > 1)}" if views else whole
 
 
 def _cells(row: Row) -> list[str]:
-    paper = percent(row.paper_top5_error) if row.paper_top5_error is not None else ""
     return [
         str(row.models),
         str(row.crops),
@@ -188,16 +249,15 @@ def _cells(row: Row) -> list[str]:
         interval_text(row.interval),
         percent(row.top5_error),
         f"{row.loss:.4f}",
-        paper,
-        row.note,
     ]
 
 
 def _markdown(scores: EnsembleScores, split: str) -> str:
     summary = scores.summary
     parts = [f"**{verdict_of(scores)}**"] if summary else []
-    parts += [_title(scores, split), markdown([HEADINGS, *map(_cells, rows(scores))], text_columns=[-1])]
-    if summary and len(scores.names) > 1:
+    text_columns = [0] if scores.compared else [-1]
+    parts += [_title(scores, split), markdown(paper_table(scores), text_columns)]
+    if summary and _is_ensemble(scores):
         lines = [cells(line, summary) for line in member_lines(scores, summary)]
         parts += [MEMBERS, markdown([headings(summary, list(scores.ensemble)), *lines], text_columns=[1])]
         parts += ["Images for which two members predict different classes, in per cent:"]

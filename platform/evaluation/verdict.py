@@ -9,14 +9,6 @@ from platform.evaluation.metrics import Scores
 from platform.evaluation.statistics.intervals import Interval
 from platform.evaluation.statistics.paired import Paired, PairedMeans, p_text
 from platform.evaluation.summary import Summary
-from platform.evaluation.table import EnsembleScores
-
-
-def verdict_of(scores: EnsembleScores) -> str:
-    """`verdict`, and whether fewer crops do better; empty where nothing was computed of how sure the scores are."""
-    if scores.summary is None:
-        return ""
-    return " ".join(filter(None, [verdict(scores.summary), fewer_crops(scores.ensemble, len(scores.names))]))
 
 
 def verdict(summary: Summary) -> str:

@@ -7,7 +7,7 @@ import functools
 import logging
 import os
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from platform.cluster.resources import cpus_here
@@ -44,7 +44,7 @@ class MemberPlan:
     @property
     def cost(self) -> float:
         """Relative, to balance lanes."""
-        return self.images * self.config.model.relative_cost
+        return self.images * self.config.model.relative_cost * self.config.data.image_size**2
 
 
 @dataclass(frozen=True)
@@ -85,10 +85,7 @@ def plan(experiment: Experiment) -> Plan:
     _check_copies(config)
     members = []
     for name, member in experiment.members.items():
-        require(
-            member.data == config.data,
-            f"ensemble member {name} changes data.*; members differ in sampling, order and model, not in their images",
-        )
+        _check_images(name, member, config)
         for section in ("cluster", "evaluation", "tracking", "loader", "storage"):
             require(
                 getattr(member, section) == getattr(config, section),
@@ -96,6 +93,24 @@ def plan(experiment: Experiment) -> Plan:
             )
         members.append(plan_member(name, member, train_samples, index))
     return Plan(experiment, train_samples, val_samples, packed, members, shrunk_to, counts.get("test", 0))
+
+
+def _check_images(name: str, member: Config, config: Config) -> None:
+    """Members are of the same images; rows of a table may see them in another size.
+
+    Raises:
+        ConfigError: names the member.
+    """
+    same = replace(member.data, image_size=config.data.image_size)
+    require(
+        same == config.data,
+        f"ensemble member {name} changes data.*; members differ in sampling, order and model, not in their images",
+    )
+    require(
+        member.data == same or config.table.has_rows,
+        f"ensemble member {name} changes data.image_size, and an ensemble takes one size; compare such members as the "
+        "rows of a table with table.against=first",
+    )
 
 
 def plan_member(name: str, member: Config, train_samples: int, index: Index | None) -> MemberPlan:
@@ -283,7 +298,7 @@ def lines(plan: Plan) -> list[str]:
     text = [
         f"experiment  {experiment.name}",
         f"data        {config.data.name}: {_parts(plan)}, "
-        f"{config.data.classes} classes, {config.data.image_size} px"
+        f"{config.data.classes} classes, {_sizes(plan)} px"
         + (f", shrunk to {plan.shrunk_to} px when packed" if plan.shrunk_to else ""),
         f"shards      {shards}",
         f"batch       {config.training.batch_size} images: {cluster.workers_text} worker(s)"
@@ -355,6 +370,12 @@ def _parts(plan: Plan) -> str:
     )
     drops = not plan.packed and plan.experiment.config.data.duplicates == "drop"
     return counted + (" (less those equal to another, which packing drops)" if drops else "")
+
+
+def _sizes(plan: Plan) -> str:
+    """What the networks see, in pixels: `32`, of rows of several sizes `79, 151 and 299`."""
+    *others, last = sorted({member.config.data.image_size for member in plan.members})
+    return f"{', '.join(map(str, others))} and {last}" if others else str(last)
 
 
 def _of_test(config: Config) -> str:

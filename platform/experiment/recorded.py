@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from platform.config.checks import ConfigError
+from platform.config.checks import ConfigError, require
 from platform.config.recorded import config_of
 from platform.config.sections import Config
 from platform.evaluation import report
@@ -30,6 +30,16 @@ class Recorded:
     origin: Origin | None  # None: an earlier version did not write it
     folder: Path | None = None  # None: it is on another machine
     figures: dict[str, dict[str, float]] = field(default_factory=dict)  # final ones of each member, where known
+
+    def require_one(self, label: str) -> None:
+        """It is one classifier: a network, or an ensemble of several; rows of a table are compared, and none.
+
+        Raises:
+            ConfigError: names the rows.
+        """
+        rows = len(self.configs) > 1 and next(iter(self.configs.values())).table.has_rows
+        names = ", ".join(self.configs)
+        require(not rows, f"{label} is a table whose rows are compared, and no ensemble; give {label}/ROW, of {names}")
 
 
 def recorded_in(place: str, output_dir: Path) -> Recorded:

@@ -17,7 +17,12 @@ LATER = "the weights stay, and the same command tries again"
 
 
 def export_experiment(
-    finished: dict[str, Config], folder: ExperimentFolder, index: Index, say: Callable[[str], None] = print
+    finished: dict[str, Config],
+    folder: ExperimentFolder,
+    index: Index,
+    say: Callable[[str], None] = print,
+    *,
+    together: bool = True,
 ) -> list[str]:
     """Make what models are missing: of experiments of earlier versions, and of workers that died in between.
 
@@ -26,6 +31,7 @@ def export_experiment(
         folder: the experiment's.
         index: the data set.
         say: told before something is exported, which takes seconds.
+        together: whether they are an ensemble, which has a model of its own; rows that are compared are none.
 
     Returns:
         the members that have a model; the ensemble has one of them all if there are any.
@@ -43,7 +49,7 @@ def export_experiment(
     try:
         if done and len(done) < len(finished):
             log.warning("no model of %s: %d of %d members have one; %s", folder.name, len(done), len(finished), LATER)
-        elif done:
+        elif done and together:
             export_ensemble({name: folder.member(name).path / MODEL for name in done}, folder.path / MODEL)
     except Exception as error:
         log.warning("the model of %s is not made (%s); %s", folder.name, first_line(error), LATER)

@@ -43,7 +43,7 @@ def section(scores: EnsembleScores, lines: Lines) -> Section:
 def _rows(scores: EnsembleScores, lines: Lines) -> list[tuple[str, str, dict[int, Scores]]]:
     """Name, colour and scores of the ensemble, then of each member."""
     members = [(name, lines[name].colour, by_views) for name, by_views in scores.members.items()]
-    if len(members) == 1:
+    if len(members) == 1 or scores.compared:  # rows that are compared are no ensemble
         return members
     return [(f"ensemble of {len(members)}", ENSEMBLE, scores.ensemble), *members]
 

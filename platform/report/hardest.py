@@ -20,13 +20,14 @@ LONGEST_S = 20.0  # for reading them, which may mean to fetch shards
 NAME = 32
 
 
-def section(images: ImageResults, split: Split, classes: Sequence[str]) -> Section:
+def section(images: ImageResults, split: Split, classes: Sequence[str], member: str | None = None) -> Section:
     """The section of the hardest images.
 
     Args:
         images: what was said of each.
         split: that holds them.
         classes: names, in the order of the labels.
+        member: for which they are hard; None: for the ensemble.
 
     Raises:
         Absent: there is no image, or other ones than were evaluated.
@@ -37,19 +38,20 @@ def section(images: ImageResults, split: Split, classes: Sequence[str]) -> Secti
     places = np.flatnonzero(images.valid_N)
     if not len(places):
         raise Absent("no image could be decoded")
-    hardest = places[np.argsort(images.label_probability_EN[images.ensemble, places], kind="stable")][:SHOWN].tolist()
+    number = images.names.index(member) if member else images.ensemble
+    hardest = places[np.argsort(images.label_probability_EN[number, places], kind="stable")][:SHOWN].tolist()
     cards, until = [], time.monotonic() + LONGEST_S
     for place in hardest:
         if time.monotonic() < until:
-            cards.append(_card(place, images, split, classes))
-    whose = "the ensemble" if len(images.names) > 1 else "the model"
+            cards.append(_card(place, number, images, split, classes))
+    whose = member or ("the ensemble" if len(images.names) > 1 else "the model")
     notes = [f"The images to whose label {whose} gives the lowest probability, in %. The label may be wrong, too."]
     if len(cards) < len(hardest):
         notes.append(f"Reading stopped after {LONGEST_S:.0f} s: {len(cards)} of {len(hardest)} are shown.")
     return Section("hardest", TITLE, notes, cards=cards)
 
 
-def _card(place: int, images: ImageResults, split: Split, classes: Sequence[str]) -> Card:
+def _card(place: int, number: int, images: ImageResults, split: Split, classes: Sequence[str]) -> Card:
     from platform.data.decode import EncodedImage
 
     sample = split.read(place)
@@ -57,7 +59,7 @@ def _card(place: int, images: ImageResults, split: Split, classes: Sequence[str]
     if sample.label != label:
         raise Absent("the shards do not hold the images that were evaluated")
     pixels = EncodedImage(sample.image).decode()
-    own, said = images.label_probability_EN[images.ensemble, place], int(images.predicted_EN[images.ensemble, place])
+    own, said = images.label_probability_EN[number, place], int(images.predicted_EN[number, place])
     title = f"{_name(label, classes)}: {100 * float(own):.2g}%"
     lines = [f"taken for {_name(said, classes)}" if said != label else "recognised all the same"]
     if len(images.names) > 1:

@@ -72,6 +72,17 @@ class Material:
             raise Absent("what was said of each image was not kept; the same command with job=evaluate keeps it")
         return found
 
+    @property
+    def best_row(self) -> str | None:
+        """Where the members are rows that are compared, a member of the best one; None: they are an ensemble."""
+        compared = self.known_scores.compared
+        return compared.best.members[0] if compared else None
+
+    @property
+    def shown(self) -> int:
+        """Place in `images` of the classifier that one looks at closely: the ensemble, or the best row."""
+        return self.images.names.index(self.best_row) if self.best_row else self.images.ensemble
+
     @functools.cached_property
     def curves(self) -> dict[str, list[EvaluationPoint]]:
         """Member -> its evaluations during training."""

@@ -5,7 +5,7 @@ In: material. Out: HTML by `report.html.jinja`, with all text from outside escap
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from platform.evaluation.images import ImageResults
@@ -43,8 +43,9 @@ def _disagreement(of: Material) -> Section:
 
 def _confusion(of: Material) -> Section:
     images = of.images
-    predicted_N = images.predicted_EN[images.ensemble, images.valid_N]
-    return confusion.section(images.labels_N[images.valid_N], predicted_N, of.classes)
+    predicted_N = images.predicted_EN[of.shown, images.valid_N]
+    section = confusion.section(images.labels_N[images.valid_N], predicted_N, of.classes)
+    return replace(section, notes=[f"Of {of.best_row}, the best row.", *section.notes]) if of.best_row else section
 
 
 def _reliability(of: Material) -> Section:
@@ -52,8 +53,8 @@ def _reliability(of: Material) -> Section:
     members = [_confidence(images, number, name) for number, name in enumerate(images.names)]
     if len(members) == 1:
         return calibration.section(members[0], [], of.lines)
-    ensemble = _confidence(images, images.ensemble, f"ensemble of {len(members)}")
-    return calibration.section(ensemble, members, of.lines)
+    shown = _confidence(images, of.shown, of.best_row or f"ensemble of {len(members)}")
+    return calibration.section(shown, members, of.lines)
 
 
 def _confidence(images: ImageResults, number: int, name: str) -> Confidence:
@@ -61,7 +62,7 @@ def _confidence(images: ImageResults, number: int, name: str) -> Confidence:
 
 
 def _hardest(of: Material) -> Section:
-    return hardest.section(of.images, of.images_of(of.split), of.classes)
+    return hardest.section(of.images, of.images_of(of.split), of.classes, of.best_row)
 
 
 PARTS: dict[str, tuple[str, Part]] = {  # anchor -> title and function, in the page's order

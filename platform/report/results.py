@@ -5,11 +5,11 @@ In: scores with their summary. Out: text and tables.
 
 from collections.abc import Mapping
 
-from platform.evaluation import method_table
+from platform.evaluation import method_table, row_text
 from platform.evaluation.member_table import NOTES, cells, headings, member_lines
-from platform.evaluation.report import IMAGES_OF, INTERVAL, percent
-from platform.evaluation.table import EnsembleScores, Row, rows
-from platform.evaluation.verdict import interval_text, verdict_of
+from platform.evaluation.report import IMAGES_OF, INTERVAL, percent, verdict_of
+from platform.evaluation.table import EnsembleScores, Row, paper_columns, rows
+from platform.evaluation.verdict import interval_text
 from platform.report.section import Section, Table
 from platform.text import one_line
 
@@ -23,7 +23,6 @@ COLUMNS = (
     "95% interval",
     "top-5 error",
     "loss",
-    "paper (top-5, ImageNet)",
 )
 
 
@@ -48,8 +47,19 @@ def cautions(scores: EnsembleScores | None, errors: Mapping[str, str]) -> list[s
 
 def section(scores: EnsembleScores, split: str) -> Section:
     """The section of the tables."""
+    if table := scores.compared:
+        lines = [row_text.cells(row, table) for row in table.rows]
+        said = [f"{scores.samples:,} {IMAGES_OF[split]} images, {table.views} crop{'s' * (table.views > 1)}."]
+        said += [f"{note[0].upper()}{note[1:]}" if not note.startswith("p") else note for note in row_text.notes(table)]
+        return Section("results", TITLE, said, [Table(row_text.headings(table), lines)])
     notes = [f"{scores.samples:,} {IMAGES_OF[split]} images; cost: forward passes for an image."]
-    tables = [Table(COLUMNS, [_cells(row, scores) for row in rows(scores)])]
+    found = rows(scores)
+    shown = paper_columns(found)
+    lines = [
+        [*_cells(row, scores), *(percent(errors[number]) for errors in shown.values())]
+        for number, row in enumerate(found)
+    ]
+    tables = [Table((*COLUMNS, *shown), lines)]
     if scores.summary and len(scores.names) > 1:
         summary = scores.summary
         lines = [cells(line, summary) for line in member_lines(scores, summary)]
@@ -66,7 +76,6 @@ def section(scores: EnsembleScores, split: str) -> Section:
 
 
 def _cells(row: Row, scores: EnsembleScores) -> list[str]:
-    paper = percent(row.paper_top5_error) if row.paper_top5_error is not None else ""
     said = row.note or ("ensemble" if row.models > 1 else scores.names[0])
-    errors = [percent(row.top1_error), interval_text(row.interval), percent(row.top5_error), f"{row.loss:.4f}", paper]
+    errors = [percent(row.top1_error), interval_text(row.interval), percent(row.top5_error), f"{row.loss:.4f}"]
     return [said, str(row.models), str(row.crops), str(row.cost), *errors]

@@ -47,6 +47,7 @@ def candidate(then: Recorded, tried: int = 1) -> Candidate:
     folder, names = ExperimentFolder(then.folder), list(then.configs)
     record, journal = folder.record(), Journal(folder.tracking, for_reading=True)
     label = then.name if then.name == folder.name else f"{folder.name}/{names[0]}"
+    then.require_one(label)
     is_trial = "sweep" in record.identity
     images = read_images(folder.member(names[0]).images if is_trial else folder.images(SPLIT))
     _require_whole(label, folder, names, images, journal.waiting)

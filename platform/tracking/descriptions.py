@@ -105,7 +105,7 @@ def _first_lines(text: str, name: str) -> str:
 
 
 def commands_of(
-    command: str, folder: Path, *, several: bool, trained: bool = True, has_model: bool = True
+    command: str, folder: Path, *, several: bool, trained: bool = True, has_model: bool = True, model: str = ""
 ) -> list[str]:
     """The commands that a reader may want next.
 
@@ -115,10 +115,12 @@ def commands_of(
         several: a sweep's: what was trained is in its trials.
         trained: whether anything is.
         has_model: whether the sweep has its best trial's.
+        model: the model's folder within `folder`, where that has none of its own.
     """
     where = shlex.quote(str(folder))
     launch = "python -m platform.launch"
-    predict = f"{launch} job=predict predict.model={where} predict.images=FILE"
+    of = shlex.quote(str(folder / model))
+    predict = f"{launch} job=predict predict.model={of} predict.images=FILE"
     if not trained:
         commands = {"go on": command}
     elif several:

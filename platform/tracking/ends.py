@@ -115,7 +115,9 @@ class Ends:
         several = run_tags.kind_of(self._experiment) == run_tags.SWEEP
         again, folder = run_tags.command(self._experiment), _near(self._folder.path)
         there = {"trained": self._is_anything_trained(), "has_model": (self._folder.path / MODEL).exists()}
-        commands = descriptions.commands_of(again, folder, several=several, **there)
+        best = scores.compared.best.members[0] if scores and scores.compared else ""
+        model = place_of(self._folder, best).relative_to(self._folder.path).as_posix() if best else ""
+        commands = descriptions.commands_of(again, folder, several=several, **there, model=model)
         notes = [f"Member {name} failed: {error}." for name, error in (failed or {}).items()] + self._notes(parent)
         told = [file for file in files if file.name in TABLES]
         validated = self._folder.path / TABLES[0]

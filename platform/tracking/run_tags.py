@@ -12,14 +12,17 @@ from platform.redaction import redacted
 from platform.tracking.lineage import begun_with, promotion
 from platform.tracking.views import GROUP_TAG
 
-TRAINING, ENSEMBLE, MEMBER, SWEEP, TRIAL = "training", "ensemble", "member", "sweep", "trial"  # values of `kind`
+TRAINING, ENSEMBLE, TABLE, MEMBER = "training", "ensemble", "table", "member"  # values of `kind`
+SWEEP, TRIAL = "sweep", "trial"
 COLOUR_TAG, OF_THE_WHOLE = "mlflow.runColor", "#777777"  # of an ensemble: seen on light and dark pages
 
 
 def kind_of(experiment: Experiment) -> str:
-    """What the parent run is: a training of one network, an ensemble or a sweep."""
+    """What the parent run is: a training of one network, an ensemble, a table whose rows are compared, or a sweep."""
     if experiment.config.job == "sweep":
         return SWEEP
+    if experiment.config.ensemble.members and experiment.config.table.has_rows:
+        return TABLE
     return ENSEMBLE if experiment.config.ensemble.members else TRAINING
 
 

@@ -83,6 +83,7 @@ class Runs:
         kind, config = run_tags.kind_of(experiment), experiment.config
         values = {
             run_tags.SWEEP: lambda: parameters.of_sweep(config),
+            run_tags.TABLE: lambda: parameters.of_ensemble(config, experiment.members.values()),
             run_tags.ENSEMBLE: lambda: parameters.of_ensemble(config, experiment.members.values()),
             run_tags.TRAINING: lambda: parameters.parameters(config) | varied.of_member(experiment, experiment.name),
         }[kind]()

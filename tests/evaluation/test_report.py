@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from platform.config.table import TableConfig
 from platform.config.tracking import TrackingConfig
 from platform.evaluation.metrics import Scores
 from platform.evaluation.report import COLOURS, certainty, metrics, mlflow_command, terminal_table, write
@@ -26,7 +27,8 @@ def scores() -> EnsembleScores:
     images = results({"two": range(28), "one": range(20, 38)}, range(20, 30))
     summary = Summary.of(images, both, {"max over crops": both[10]})
     members = {"two": two, "one": one}
-    return EnsembleScores(["two", "one"], 200, members, both, {"max over crops": both[10]}, summary)
+    table = TableConfig(paper={"1x1": [None, 10.07], "2x10": [20.1, 4.9]})
+    return EnsembleScores(["two", "one"], 200, members, both, {"max over crops": both[10]}, summary, table=table)
 
 
 def single() -> EnsembleScores:
@@ -44,7 +46,9 @@ def test_the_terminal_shows_every_row_and_member():
     assert text.startswith(
         "The ensemble of 2 is better than its best member one by 4.00 points of top-1 with 10 crops (95"
     )
+    assert "paper: its errors, on its images." in text
     row = next(line for line in text.splitlines() if line.split()[:3] == ["2", "10", "20"])
+    assert row.split()[-2:] == ["20.10%", "4.90%"]
     assert "5.00%   2.74 to 8.96%" in row  # Wilson's of 10 in 200
 
 

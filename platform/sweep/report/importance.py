@@ -12,8 +12,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from platform.evaluation.statistics.seeds import LEVEL, Noise
 from platform.sweep.report.outcome import Curves, final_top1
-from platform.sweep.report.significance import LEVEL, Noise
 from platform.sweep.trial_store import Point, TrialStore
 
 if TYPE_CHECKING:

@@ -10,8 +10,8 @@ from statistics import fmean, stdev
 
 from platform.evaluation.statistics.intervals import Interval
 from platform.evaluation.statistics.paired import PairedMeans
+from platform.evaluation.statistics.seeds import LEVEL
 from platform.sweep.report.labels import point_name
-from platform.sweep.report.significance import LEVEL
 from platform.sweep.trial_store import FINISHED, Point, Trial
 from platform.text import printable
 from platform.training.learning_curve import EvaluationPoint

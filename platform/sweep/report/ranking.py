@@ -10,10 +10,10 @@ from dataclasses import dataclass, replace
 
 from platform.config.checks import require_at_least
 from platform.evaluation.statistics.paired import holm
+from platform.evaluation.statistics.seeds import Noise
 from platform.sweep.report.outcome import Curves, Ranked, Unranked, of_point
 from platform.sweep.report.over_images import compared_on_images, expected
 from platform.sweep.report.right_images import RightImages
-from platform.sweep.report.significance import Noise
 from platform.sweep.trial_store import DIVERGED, FAILED, FINISHED, STOPPED, WAITING, TrialStore
 
 DIGITS = 12  # decimals of a mean; means that differ only beyond them are equal but for rounding

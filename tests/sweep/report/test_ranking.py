@@ -15,11 +15,11 @@ from scipy import stats
 from platform.config.checks import ConfigError
 from platform.evaluation.statistics.intervals import wilson
 from platform.evaluation.statistics.paired import mcnemar
+from platform.evaluation.statistics.seeds import LEVEL, Noise
 from platform.sweep.report.artifacts import metrics
 from platform.sweep.report.outcome import Curves, sampling_error
 from platform.sweep.report.ranking import Ranking, rank
 from platform.sweep.report.right_images import RightImages
-from platform.sweep.report.significance import LEVEL, Noise
 from platform.sweep.report.table import csv_text, lines, markdown
 from platform.sweep.report.verdict import cautions, verdict
 from platform.sweep.trial_store import FAILED, STOPPED, WAITING, TrialStore

@@ -1,0 +1,92 @@
+"""`table`: whether the members are rows that are compared, and the paper's figures, which stand beside ours.
+
+In: nothing. Out: `TableConfig`, the members of its rows, and `PaperFigures`, a line of the paper's table.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from platform.config.checks import require, require_at_least, require_choice
+from platform.overrides import join, override
+
+FIGURES = "[top-1 error, top-5 error, billions of multiply-adds], errors in per cent, null for one that it has not"
+
+
+@dataclass
+class TableConfig:
+    """What the table at the end of an experiment compares, and the paper's figures beside ours."""
+
+    against: str = "none"  # none: the members are an ensemble; else they are rows, each compared with this row
+    cumulative: bool = False  # rows: each has the overrides of the rows above it as well, as in a ladder
+    seeds: int = 1  # rows: trainings of each, with the seeds seed, seed + 1, ...
+    paper: dict[str, list[float | None]] = field(
+        default_factory=dict
+    )  # row, or MODELSxCROPS as 7x144 -> the paper's top-1 and top-5 error in %, multiply-adds in billions
+
+    def __post_init__(self) -> None:
+        require_choice("table.against", self.against, ("none", "previous", "first"))
+        require_at_least("table.seeds", self.seeds, 1)
+        for what, has in (("cumulative=true", self.cumulative), (f"seeds={self.seeds}", self.seeds > 1)):
+            require(
+                self.has_rows or not has,
+                f"table.{what} has no effect on members that are an ensemble; give table.against=previous or first, "
+                "which makes them rows, or leave it out",
+            )
+        for row, figures in self.paper.items():
+            require(1 <= len(figures) <= 3, f"table.paper.{row} is {figures}; give {FIGURES}")
+            errors = [figure for figure in figures[:2] if figure is not None]
+            require(all(0 <= error <= 100 for error in errors), f"table.paper.{row} is {figures}; give {FIGURES}")
+
+    @property
+    def has_rows(self) -> bool:
+        """Whether the members are rows of a table, and no ensemble."""
+        return self.against != "none"
+
+    def members(self, rows: dict[str, list[str]], seed: int) -> dict[str, list[str]]:
+        """The members of an experiment, with what differs in each: of rows one for each of their seeds.
+
+        Args:
+            rows: `ensemble.members`.
+            seed: of the experiment.
+        """
+        if not self.has_rows:
+            return rows
+        found, above = {}, []
+        for name, own in rows.items():
+            above = join(above, own) if self.cumulative else own
+            for number in range(self.seeds):
+                more = [override("seed", seed + number)] if number else []
+                found[_member(name, number)] = join(above, more)
+        return found
+
+    def rows(self, members: Sequence[str]) -> dict[str, list[str]]:
+        """Row -> its members, one a seed, in their order.
+
+        Args:
+            members: all of them, as `members` names them.
+        """
+        firsts = range(0, len(members), self.seeds)
+        return {members[first]: list(members[first : first + self.seeds]) for first in firsts}
+
+    def figures(self, row: str) -> "PaperFigures":
+        """The paper's figures of a row, or of models x crops."""
+        top1, top5, multiply_adds = [*self.paper.get(row, []), None, None, None][:3]
+        return PaperFigures(_share(top1), _share(top5), multiply_adds)
+
+
+@dataclass(frozen=True)
+class PaperFigures:
+    """What a paper's table has of a row; None: nothing. Errors are shares."""
+
+    top1_error: float | None = None
+    top5_error: float | None = None
+    multiply_adds: float | None = None  # billions
+
+
+def _member(row: str, number: int) -> str:
+    """The first has the row's name, so that more seeds are more members."""
+    return f"{row}-seed{number}" if number else row
+
+
+def _share(percent: float | None) -> float | None:
+    return percent / 100 if percent is not None else None

@@ -1,0 +1,68 @@
+"""Rows of a table: their members, and what is refused."""
+
+from dataclasses import astuple
+
+import pytest
+
+from platform.config.checks import ConfigError
+from platform.config.table import PaperFigures, TableConfig
+from tests.composing import experiment_of
+
+ROWS = {"plain": ["model=googlenet"], "bn": ["model=googlenet_bn"], "clip": ["optim.clip_norm=2", "model.width=0.5"]}
+
+
+def test_members_of_an_ensemble_stay_as_they_are():
+    assert TableConfig().members(ROWS, seed=3) == ROWS
+
+
+def test_a_row_has_a_member_a_seed_and_the_first_has_its_name():
+    table = TableConfig(against="first", seeds=3)
+    members = table.members(ROWS, seed=5)
+    assert list(members)[:4] == ["plain", "plain-seed1", "plain-seed2", "bn"]
+    assert members["plain"] == ["model=googlenet"]
+    assert members["plain-seed2"] == ["model=googlenet", "seed=7"]
+    assert table.rows(list(members)) == {row: [row, f"{row}-seed1", f"{row}-seed2"] for row in ROWS}
+
+
+def test_a_ladder_keeps_what_the_rows_above_changed():
+    members = TableConfig(against="previous", cumulative=True, seeds=2).members(ROWS, seed=0)
+    assert members["clip"] == ["model=googlenet_bn", "optim.clip_norm=2", "model.width=0.5"]
+    assert members["bn-seed1"] == ["model=googlenet_bn", "seed=1"]
+
+
+def test_the_papers_figures_are_shares():
+    table = TableConfig(paper={"7x144": [None, 6.67], "v3": [21.2, 5.6, 4.8]})
+    assert astuple(table.figures("7x144")) == (None, pytest.approx(0.0667), None)
+    assert astuple(table.figures("v3")) == (pytest.approx(0.212), pytest.approx(0.056), 4.8)
+    assert table.figures("other") == PaperFigures()
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"against": "last"}, "choose one of none, previous, first"),
+        ({"seeds": 3}, "table.seeds=3 has no effect"),
+        ({"cumulative": True}, "table.cumulative=true has no effect"),
+        ({"against": "first", "seeds": 0}, "table.seeds is 0"),
+        ({"paper": {"a": [200.0]}}, "errors in per cent"),
+        ({"paper": {"a": []}}, "errors in per cent"),
+    ],
+)
+def test_what_cannot_be_is_refused(settings: dict, said: str):
+    with pytest.raises(ConfigError, match=said):
+        TableConfig(**settings)
+
+
+def test_rows_are_composed_with_their_seeds():
+    members = "ensemble.members={a:['model.width=0.25'],b:['model=googlenet_bn','model.width=0.25']}"
+    words = ("job=ensemble", f"+{members}", "table.against=first", "table.seeds=2", "seed=4")
+    experiment, _ = experiment_of(*words)
+    assert {name: (config.seed, config.model.label) for name, config in experiment.members.items()} == {
+        "a": (4, "googlenet x0.25"), "a-seed1": (5, "googlenet x0.25"),
+        "b": (4, "googlenet x0.25 bn"), "b-seed1": (5, "googlenet x0.25 bn"),
+    }  # fmt: skip
+
+
+def test_one_row_is_no_table():
+    with pytest.raises(ConfigError, match=r"table.against is first, and ensemble.members has 1 row\(s\) to compare"):
+        experiment_of("+ensemble.members={a:['seed=1']}", "table.against=first")
