@@ -141,10 +141,11 @@ class Config:
             "trials are not scored by; leave them out",
         )
         self.evaluation.require_dense(self.model.name, self.data.image_size, self.job)
-        averaged = "evaluation.blends" if self.evaluation.blends else "evaluation.dense" if self.evaluation.dense else ""
+        averaged = [key for key in ("blends", "dense") if getattr(self.evaluation, key)]
         require(
             not averaged or not self.table.has_rows,
-            f"table.against is {self.table.against}, which compares members, and {averaged} averages them; leave one out",
+            f"table.against is {self.table.against}, which compares members, and evaluation.{''.join(averaged[:1])} "
+            "averages them; leave one out",
         )
         streams, batch = self.loader.streams, self.training.batch_size
         require(

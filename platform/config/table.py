@@ -26,11 +26,11 @@ class TableConfig:
     def __post_init__(self) -> None:
         require_choice("table.against", self.against, ("none", "previous", "first"))
         require_at_least("table.seeds", self.seeds, 1)
-        for what, has in (("cumulative=true", self.cumulative), (f"seeds={self.seeds}", self.seeds > 1)):
+        for what, has in (("cumulative is true", self.cumulative), (f"seeds is {self.seeds}", self.seeds > 1)):
             require(
                 self.has_rows or not has,
-                f"table.{what} has no effect on members that are an ensemble; give table.against=previous or first, "
-                "which makes them rows, or leave it out",
+                f"table.{what}, which has no effect on members that are an ensemble; give table.against=previous or "
+                "first, which makes them rows, or leave it out",
             )
         for row, figures in self.paper.items():
             require(1 <= len(figures) <= 3, f"table.paper.{row} is {figures}; give {FIGURES}")

@@ -41,8 +41,8 @@ def test_the_papers_figures_are_shares():
     ("settings", "said"),
     [
         ({"against": "last"}, "choose one of none, previous, first"),
-        ({"seeds": 3}, "table.seeds=3 has no effect"),
-        ({"cumulative": True}, "table.cumulative=true has no effect"),
+        ({"seeds": 3}, "table.seeds is 3, which has no effect"),
+        ({"cumulative": True}, "table.cumulative is true, which has no effect"),
         ({"against": "first", "seeds": 0}, "table.seeds is 0"),
         ({"paper": {"a": [200.0]}}, "errors in per cent"),
         ({"paper": {"a": []}}, "errors in per cent"),

@@ -12,6 +12,7 @@ from platform.config.data import MEMORY, DataConfig, LoaderConfig, StorageConfig
 from platform.config.evaluation import EvaluationConfig
 from platform.config.models import ModelConfig
 from platform.config.sections import Config, Experiment
+from platform.config.table import TableConfig
 from platform.data.index import Index, read_index
 from platform.data.order import Order, training_order
 from platform.data.readahead import OrderAhead
@@ -74,9 +75,17 @@ def test_a_test_part_is_in_the_plan_and_no_sample_of_training(tmp_path: Path, sm
 
 def test_members_may_not_differ_in_their_images(digits_data: DataConfig):
     one = experiment(digits_data)
-    other = replace(one.config, data=replace(digits_data, image_size=64))
+    larger = replace(one.config, data=replace(digits_data, image_size=64))
     with pytest.raises(ConfigError, match=r"member b changes data\.\*"):
-        plan(Experiment(one.config, {"a": one.config, "b": other}))
+        plan(
+            Experiment(one.config, {"a": one.config, "b": replace(one.config, data=replace(digits_data, mirror=False))})
+        )
+    with pytest.raises(ConfigError, match=r"member b changes data\.image_size, and an ensemble takes one size"):
+        plan(Experiment(one.config, {"a": one.config, "b": larger}))
+    rows = replace(one.config, table=TableConfig(against="first"))
+    made = plan(Experiment(rows, {"a": rows, "b": replace(larger, table=rows.table)}))
+    assert "32 and 64 px" in "\n".join(lines(made))
+    assert made.members[1].cost == 4 * made.members[0].cost
 
 
 def test_a_network_that_does_not_take_the_images_is_refused_before_anything_starts(digits_data: DataConfig):
