@@ -234,7 +234,9 @@ def test_check_prints_the_plan_and_writes_nothing(tmp_path: Path):
 @pytest.mark.slow
 def test_check_imports_neither_torch_nor_ray_but_for_networks_of_torchvision(digits_data: DataConfig, tmp_path: Path):
     places = (digits_data.shards, str(tmp_path / "none"))
-    lines = [["job=check", f"data.shards={place}", f"+experiment={name}"] for place in places for name in OF_OWN_NETWORKS]
+    lines = [
+        ["job=check", f"data.shards={place}", f"+experiment={name}"] for place in places for name in OF_OWN_NETWORKS
+    ]
     for line, status, stdout, stderr, imported in in_a_process_of_their_own(*lines, ["job=check", "model=resnet50"]):
         assert status == 0, (line, stderr)
         assert "multi_scale           googlenet  " in stdout or "googlenet_ens" not in line[-1], line
