@@ -41,7 +41,7 @@ NOT_IDENTITY = (
 NOT_IDENTITY_NESTED = {
     "data": ("shards", "source", "value_range", "duplicates", "max_corrupt"),
     "loader": ("threads", "prefetch_batches", "log_samples"),
-    "training": ("max_attempts", "max_batch_per_worker", "log_every_steps"),
+    "training": ("max_attempts", "max_batch_per_worker", "log_every_steps", "profile_steps"),
 }
 # Settings that are newer than some experiments, with what these had: of that value they are left out, so that an
 # experiment that was begun without them is still the same. A section of which nothing is left goes, too.

@@ -29,6 +29,8 @@ class TrainingConfig:
     also_average: list[str] = field(default_factory=list)
     snapshots: bool = False  # the weights at the end of each cycle of schedule=cosine_restarts are evaluated as well
     log_every_steps: int = 10  # metrics are read and logged, which waits for the device
+    # [first, last] steps, counted from 1, of which rank 0 writes a trace of PyTorch's profiler; at most 50
+    profile_steps: list[int] = field(default_factory=list)
     max_attempts: int = 3  # starts in a row without progress, before a member is given up
     bad_steps: str = "stop"  # at a loss or gradient that is not finite, or above the limit; skip: without the update
     max_bad_steps: int = 10  # skip: so many in a row stop the member after all
@@ -53,6 +55,11 @@ class TrainingConfig:
             f"training.also_average is {self.also_average}, and training.averaging={self.averaging}; give each once",
         )
         require_at_least("training.log_every_steps", self.log_every_steps, 1)
+        steps = self.profile_steps
+        require(
+            not steps or (len(steps) == 2 and 1 <= steps[0] <= steps[1] < steps[0] + 50),
+            f"training.profile_steps is {steps}; give [first, last], from 1, at most 50 steps, such as [100,110]",
+        )
         require_at_least("training.max_attempts", self.max_attempts, 1)
         require_choice("training.bad_steps", self.bad_steps, ("stop", "skip"))
         require_at_least("training.max_bad_steps", self.max_bad_steps, 1)

@@ -6,7 +6,7 @@ runs/NAME/origin.json          what it was begun with: command, commit, packages
 runs/NAME/members/MEMBER/      checkpoints/, weights.pt, probabilities/ (of test: probabilities-test/), state.json,
                                attempts.json, curve.jsonl, metrics.jsonl: every metric of every log step (and
                                metrics.taken: how many of its bytes a launcher has handed on); of a sweep's
-                               trial also scores.json and images.npz
+                               trial also scores.json and images.npz; with training.profile_steps profile/
 runs/NAME/init/DIGEST.safetensors   weights that members begin with; of each initial.json: what fits
 runs/NAME/table.{md,csv,png}   the results; scores.json: what they were made from; images.npz: what was said of each
                                image; of test: table-test, scores-test, images-test; methods.{json,csv}: what is beyond

@@ -133,12 +133,17 @@ def plan_member(name: str, member: Config, train_samples: int, index: Index | No
         f"training.batch_size is {batch}, more than the {train_samples} training images of {member.data.name} "
         "fill; lower it",
     )
+    steps, profiled = total_steps(member.training.epochs, per_epoch), member.training.profile_steps
+    require(
+        not profiled or profiled[1] <= steps,
+        f"training.profile_steps is {profiled}, and {name} has {steps} steps; give earlier ones",
+    )
     if index:
         train = index.split("train")
         fewest = member.cluster.min_workers  # each of them reads most
         check_room(train, training_order(member, train), fewest)
     _check_network(member)
-    return MemberPlan(name, member, per_epoch, total_steps(member.training.epochs, per_epoch))
+    return MemberPlan(name, member, per_epoch, steps)
 
 
 def _check_network(member: Config) -> None:

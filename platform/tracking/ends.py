@@ -23,6 +23,7 @@ from platform.tracking.tracker import Tracker
 
 DESCRIPTION = "mlflow.note.content"  # what MLflow's page of a run shows as its description, in Markdown
 SMALL_ENOUGH_TO_UPLOAD = 100_000_000  # bytes; larger probabilities stay where they are, and the run says where
+PROFILE = "profile"  # folder of traces, of the member's and of the run's artifacts
 COMPARISON = "comparison_"  # metrics that all members together tell, when the last has ended
 TABLES = ("table.md", "table-test.md", "ranking.md")
 
@@ -52,6 +53,8 @@ class Ends:
             self._tracker.summary(run, {key: value for key, value in metrics.items() if not key.startswith(COMPARISON)})
         if not (place_of(self._folder, name) / "MLmodel").exists():  # it has them as safetensors
             self._tracker.artifact(run, member.weights, "model")
+        for trace in sorted((member.path / PROFILE).glob("*")):
+            self._tracker.artifact(run, trace, PROFILE)
         self._models.member(name, metrics)
         self._upload_probabilities(run, member.probabilities_of(self._split))
 

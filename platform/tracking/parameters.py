@@ -19,7 +19,7 @@ OF_TRAINING = (
     "seed", "order_seed", "data", "storage", "loader", "sampling", "transforms", "model", "loss", "optim", "schedule",
     "training", "checkpoint", "evaluation", "cluster", "tracking",
 )  # fmt: skip
-NOT_OF_THE_RESULT = ("tracking.required", "tracking.system_metrics_every_s")
+NOT_OF_THE_RESULT = ("tracking.required", "tracking.system_metrics_every_s", "training.profile_steps")
 # Later evaluations may use another split, and MLflow does not change a parameter: the metrics' names tell it.
 CHANGING = ("evaluation.split",)
 OF_PACKING = (

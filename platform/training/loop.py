@@ -34,6 +34,7 @@ from platform.training.memory import OutOfMemory
 from platform.training.meter import Meter, samples_of
 from platform.training.optim import optimiser
 from platform.training.peers import from_rank_0, meet
+from platform.training.profiler import StepProfiler
 from platform.training.progress import COMPUTING, EVALUATING, WAITING, Progress
 from platform.training.saver import Saver
 from platform.training.state import TrainingState
@@ -108,6 +109,7 @@ def train(
     step_cfg, predict_cfg = StepConfig.of(cfg), PredictConfig.of(cfg)
     whole_lr = cfg.optim.lr_of(cfg.training.batch_size)
     meter = Meter(cfg.training, whole_lr, worker, order, start_step=step)
+    profiler = StepProfiler(cfg.training.profile_steps, folder, worker)
     patience = Patience.of(cfg.training, order.steps_per_epoch)
 
     def open_loader() -> TrainLoader:
@@ -137,7 +139,7 @@ def train(
         meter.restart_clock()
         timer.leave_out()
 
-    with checkpoints, loader, _sample_log(folder, worker, wanted=cfg.loader.log_samples) as samples:
+    with checkpoints, loader, _sample_log(folder, worker, wanted=cfg.loader.log_samples) as samples, profiler:
         progress.restored(step, lambda: samples_of(order, progress.step, worker))
         if saver.evaluated_step < step and timetable.evaluates(step):
             # It was killed between the checkpoint and the evaluation, before which there is a log step otherwise.
@@ -149,6 +151,7 @@ def train(
             timer.mark(WAIT)
             progress.at(step, COMPUTING)
             samples.add(step, batch.ids_N)
+            profiler.begin(step + 1)
             torch.manual_seed(draws.key(cfg.seed, cfg.order_seed, step, worker.rank))  # of what draws besides dropout
             lr = whole_lr * lr_factor(step)
             for group in optimizer.param_groups:
@@ -159,6 +162,9 @@ def train(
             kept.update(module, step)
             meter.add(result, step)
             step += 1
+            if profiler.end(step):
+                meter.restart_clock()
+                timer.leave_out()
             if timetable.is_log_step(step):
                 with timer.apart(LOGGING):
                     metrics = meter.read(step, last_step, loader, timer)  # sync point
