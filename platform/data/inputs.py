@@ -4,6 +4,7 @@ In: a worker's share of a global batch, and the part of it that goes through the
 on the device, mixed where drawn. Pairs are made before the share is cut: the parts' sizes do not matter.
 """
 
+import functools
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,6 +17,7 @@ from platform.config.transforms import TransformsConfig
 from platform.data.loader import Batch
 from platform.data.mixing import Mixes, mixes
 from platform.data.pixels import Pixels, on_device
+from platform.data.policies import applied, erased
 
 
 @dataclass(frozen=True)
@@ -50,25 +52,35 @@ def inputs(batch: Batch, part: slice, pixels: Pixels, sampling: SamplingConfig, 
         part: start and stop of those wanted.
         pixels: mirrors, distorts and normalises the images on its device.
         sampling: how their colours are changed.
-        transforms: how they are mixed.
+        transforms: what else is done to them, and how they are mixed.
     """
-    own = _prepared(batch, part, pixels, sampling)
+    own = _prepared(batch, part, pixels, sampling, transforms)
     labels_N = batch.labels_N[part].to(pixels.device, non_blocking=True)
     mixed = mixes(batch, transforms)
     if mixed is None or (mixed.shares_N[part] == 1).all():
         return Inputs(own, labels_N)
     weights = mixed.weights(part, pixels.device, (own.shape[2], own.shape[3]))
-    images = torch.lerp(_partners(batch, part, own, mixed, pixels, sampling), own, weights)
+    images = torch.lerp(_partners(batch, part, own, mixed, pixels, sampling, transforms), own, weights)
     partner_labels = batch.labels_N[torch.from_numpy(mixed.partners_N[part])]
     shares = torch.from_numpy(mixed.shares_N[part])
     return Inputs(images, labels_N, on_device(partner_labels, pixels.device), on_device(shares, pixels.device))
 
 
-def _partners(batch: Batch, part: slice, own: Tensor, mixed: Mixes, pixels: Pixels, sampling: SamplingConfig) -> Tensor:
+def _partners(
+    batch: Batch,
+    part: slice,
+    own: Tensor,
+    mixed: Mixes,
+    pixels: Pixels,
+    sampling: SamplingConfig,
+    transforms: TransformsConfig,
+) -> Tensor:
     """The partners' images. Few are not in the part themselves: of each stream that it cuts."""
     wanted = mixed.partners_N[part]
     outside = np.unique(wanted[(wanted < part.start) | (wanted >= part.stop)])
-    known = torch.cat([own, _prepared(batch, torch.from_numpy(outside), pixels, sampling)]) if len(outside) else own
+    known = own
+    if len(outside):
+        known = torch.cat([own, _prepared(batch, torch.from_numpy(outside), pixels, sampling, transforms)])
     places = np.where(
         (wanted >= part.start) & (wanted < part.stop),
         wanted - part.start,
@@ -77,5 +89,12 @@ def _partners(batch: Batch, part: slice, own: Tensor, mixed: Mixes, pixels: Pixe
     return known[on_device(torch.from_numpy(places), pixels.device)]
 
 
-def _prepared(batch: Batch, part: slice | Tensor, pixels: Pixels, sampling: SamplingConfig) -> Tensor:
-    return pixels.training(batch.images[part], batch.mirrored_N[part], batch.colour_draws_N8[part], sampling)
+def _prepared(
+    batch: Batch, part: slice | Tensor, pixels: Pixels, sampling: SamplingConfig, transforms: TransformsConfig
+) -> Tensor:
+    draws_ND = batch.draws_ND[part] if isinstance(part, slice) else batch.draws_ND[part.numpy()]
+    change = functools.partial(applied, transforms=transforms, draws_ND=draws_ND) if transforms.name != "none" else None
+    images = pixels.training(
+        batch.images[part], batch.mirrored_N[part], batch.colour_draws_N8[part], sampling, change=change
+    )
+    return erased(images, transforms, draws_ND) if transforms.erase_probability > 0 else images

@@ -6,6 +6,7 @@ Nothing here waits for the device: constants are copied there once, a batch (fro
 
 import functools
 import itertools
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -34,15 +35,21 @@ class Pixels:
         return self._normaliser(images_NHWC)
 
     def training(
-        self, images_NHWC: Tensor, mirrored_N: Tensor, colour_draws_N8: Tensor, sampling: SamplingConfig
+        self,
+        images_NHWC: Tensor,
+        mirrored_N: Tensor,
+        colour_draws_N8: Tensor,
+        sampling: SamplingConfig,
+        change: Callable[[Tensor], Tensor] | None = None,
     ) -> Tensor:
-        """Mirror where drawn, distort colours if `sampling.photometric`, and normalise.
+        """Mirror where drawn, change, distort colours if `sampling.photometric`, and normalise.
 
         Args:
             images_NHWC: uint8.
             mirrored_N: bool.
             colour_draws_N8: float32, see `distort`.
             sampling: the method.
+            change: what else is done to the mirrored images, uint8 `[N, 3, H, W]` in and out; may do it in place.
 
         Returns:
             float32 `[N, 3, H, W]` on the device.
@@ -50,6 +57,8 @@ class Pixels:
         images_NHWC = images_NHWC.to(self.device, non_blocking=True)
         mirrored = mirrored_N.to(self.device, non_blocking=True).view(-1, 1, 1, 1)
         images = channels_first(torch.where(mirrored, images_NHWC.flip(2), images_NHWC))
+        if change:
+            images = change(images)
         if not sampling.photometric:
             return self._normaliser.normalised(images, scale=255)
         draws_N8 = colour_draws_N8.to(self.device, non_blocking=True)

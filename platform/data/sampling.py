@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from platform.config.choices import SAMPLING_METHODS, chosen
 from platform.config.data import DataConfig
 from platform.config.sampling import SamplingConfig
+from platform.config.transforms import MOST_OPS
 from platform.data.decode import Box
 
 ATTEMPTS = 10
@@ -20,7 +21,9 @@ LEFT, TOP, MIRROR, INTERPOLATION = range(2 * ATTEMPTS, 2 * ATTEMPTS + 4)
 COLOUR_DRAWS = slice(2 * ATTEMPTS + 4, 2 * ATTEMPTS + 12)
 DROPOUT_DRAW = 2 * ATTEMPTS + 12
 MIXING_DRAWS = slice(2 * ATTEMPTS + 13, 2 * ATTEMPTS + 18)  # see `mixing`
-DRAWS = 2 * ATTEMPTS + 18
+OPERATION_DRAWS = slice(2 * ATTEMPTS + 18, 2 * ATTEMPTS + 18 + 5 * MOST_OPS)  # see `policies`
+ERASING_DRAWS = slice(OPERATION_DRAWS.stop, OPERATION_DRAWS.stop + 3 + 2 * ATTEMPTS)
+DRAWS = ERASING_DRAWS.stop
 
 INTERPOLATION_CHOICES = ("bilinear", "area", "nearest", "bicubic")
 PAPER_MIN_AREA = 0.08

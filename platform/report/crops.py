@@ -11,9 +11,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from platform.config.data import DataConfig
-from platform.config.sampling import SamplingConfig
 from platform.config.sections import Config
+from platform.config.transforms import TransformsConfig
 from platform.data.index import Split
 from platform.data.storage import is_remote
 from platform.drawing.drawing import WIDTH, Drawing, shortened
@@ -43,7 +42,9 @@ def section(split: Split, members: Mapping[str, Config]) -> Section:
     ids = _ids(split)
     groups: dict[str, list[str]] = {}
     for name, config in members.items():
-        groups.setdefault(str(asdict(config.sampling)) + str(config.data.mirror), []).append(name)
+        groups.setdefault(str((asdict(config.sampling), asdict(config.transforms), config.data.mirror)), []).append(
+            name
+        )
     rows = [(names, members[names[0]], _crops(split, members[names[0]], ids)) for names in groups.values()]
     drawing = _sheet(_stored(split, ids), rows)
     notes = [
@@ -83,18 +84,23 @@ def _crops(split: Split, config: Config, ids: NDArray[np.int64]) -> list[list[ND
     order = training_order(config, split)
     with TrainLoader(split, order, config.data, config.sampling, prefetch=1) as loader:
         asked = (loader.request(ids.copy(), draws.uniforms(order.seed, epoch, ids, DRAWS)) for epoch in range(EPOCHS))
-        epochs = [_as_fed(batch, config) for batch in loader.batches(asked)]
+        epochs = [_as_fed(batch, config, epoch) for epoch, batch in enumerate(loader.batches(asked))]
     return [list(crops) for crops in zip(*epochs, strict=True)]
 
 
-def _as_fed(batch: "Batch", config: Config) -> NDArray[np.uint8]:
-    """`[N, H, W, 3]`: mirrored and with their colours changed, as `Pixels` hands them to the network."""
+def _as_fed(batch: "Batch", config: Config, epoch: int) -> NDArray[np.uint8]:
+    """`[N, H, W, 3]`: as they are handed to the network; those of the sheet mix with each other."""
     import torch
 
+    from platform.data import draws
+    from platform.data.inputs import inputs
     from platform.data.pixels import Pixels
+    from platform.data.sampling import DRAWS
 
+    shown = len(batch.ids_N)
+    batch.per_stream, batch.step_draws = shown, draws.uniforms(0, epoch, np.array([0]), DRAWS)[0]
     pixels = Pixels(config.data, torch.device("cpu"))
-    images = pixels.training(batch.images, batch.mirrored_N, batch.colour_draws_N8, config.sampling)
+    images = inputs(batch, slice(0, shown), pixels, config.sampling, config.transforms).images
     mean, std = (torch.tensor(values).view(1, 3, 1, 1) for values in (config.data.mean, config.data.std))
     shown = ((images * std + mean) * 255).round().clamp(0, 255).to(torch.uint8)
     return np.ascontiguousarray(shown.permute(0, 2, 3, 1).numpy())
@@ -119,7 +125,7 @@ def _sheet(
     for row, (names, config, images) in enumerate(rows):
         y = top + (cell + LINE + 16) * row
         drawing.text(0, y, shortened(", ".join(names), 60), "small strong")
-        drawing.text(0, y + 12, shortened(_described(config.sampling, config.data), 92), "quiet tiny")
+        drawing.text(0, y + 12, shortened(_described(config), 92), "quiet tiny")
         for number, crops in enumerate(images):
             for turn, crop in enumerate(crops):
                 x = slot * number + (cell + GAP) * turn
@@ -127,14 +133,27 @@ def _sheet(
     return drawing
 
 
-def _described(sampling: SamplingConfig, data: DataConfig) -> str:
+def _described(config: Config) -> str:
     """The settings that matter to what is seen, as they are on this data set."""
     from platform.data.sampling import area_range
 
+    sampling, data = config.sampling, config.data
     parts = [sampling.method.replace("_", " ")]
     if sampling.method == "area_aspect":
         low, high = (f"{100 * area:.3g}" for area in area_range(sampling, data))
         parts.append(f"area {low} to {high}%, aspect {sampling.aspect[0]:.3g} to {sampling.aspect[1]:.3g}")
     parts += ["colours distorted"] if sampling.photometric else []
     parts.append(f"interpolation {sampling.interpolation}")
-    return ", ".join([*parts, "mirrored at random" if data.mirror and sampling.mirror else "never mirrored"])
+    parts.append("mirrored at random" if data.mirror and sampling.mirror else "never mirrored")
+    return ", ".join([*parts, *_transformed(config.transforms)])
+
+
+def _transformed(transforms: TransformsConfig) -> list[str]:
+    policies = {
+        "none": [],
+        "trivial": ["TrivialAugment"],
+        "rand": [f"RandAugment {transforms.rand_ops} x {transforms.rand_magnitude:g}"],
+    }
+    boxes = ["boxes erased"] if transforms.erase_probability > 0 else []
+    mixed = [name for name, alpha in (("mixup", transforms.mixup_alpha), ("CutMix", transforms.cutmix_alpha)) if alpha]
+    return policies[transforms.name] + boxes + (mixed if transforms.mixes else [])

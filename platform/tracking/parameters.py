@@ -33,7 +33,13 @@ OF_PACKING = (
 )
 OF_CLUSTERS = ("workers", "cpus_per_worker", "gpus_per_worker", "lanes")  # what of `cluster` is a parameter
 MIXING = ("transforms.mixing_probability", "transforms.cutmix_share", "transforms.mixing_per")
-RANGES = ("sampling.area", "sampling.aspect", "sampling.photometric_range")
+RANGES = (
+    "sampling.area",
+    "sampling.aspect",
+    "sampling.photometric_range",
+    "transforms.erase_area",
+    "transforms.erase_aspect",
+)
 _NOT_IN_NAMES = re.compile(r"[^\w ./-]")
 
 AVERAGING, SEVERAL = ("training.averaging",), "training.also_average"  # of which each has settings
@@ -50,6 +56,9 @@ UNUSED: dict[tuple[str, object], tuple[str, ...]] = {
     ("sampling.method", "random_square"): ("area", "aspect"),
     ("sampling.method", "centre_square"): ("area", "aspect"),
     ("sampling.photometric", False): ("photometric_range", "lighting_std"),
+    ("transforms.name", "none"): ("rand_ops", "rand_magnitude", "rand_std", "rand_probability"),
+    ("transforms.name", "trivial"): ("rand_ops", "rand_magnitude", "rand_std", "rand_probability"),
+    ("transforms.erase_probability", 0.0): ("erase_area", "erase_aspect", "erase_value"),
     ("transforms.mixup_alpha", 0.0): ("cutmix_share",),
     ("transforms.cutmix_alpha", 0.0): ("cutmix_share",),
     ("loss.name", "cross_entropy"): ("over_classes", "present_above"),

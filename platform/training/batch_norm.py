@@ -14,14 +14,13 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from platform.config.sampling import SamplingConfig
-from platform.config.transforms import TransformsConfig
+from platform.config.transforms import UNTRANSFORMED, TransformsConfig
 from platform.data.inputs import inputs
 from platform.data.loader import TrainLoader
 from platform.data.order import Order
 from platform.data.pixels import Pixels
 from platform.training.worker import Worker
 
-UNTRANSFORMED = TransformsConfig()
 IMAGES = 1024
 IMAGES_PER_STREAM = 32  # at least: statistics of a few images are of little worth
 IMAGES_AT_ONCE = 128  # at most: a stream's go through the network together, and have to fit on the device
@@ -52,7 +51,7 @@ def newest_images(
         worker: whose streams.
         pixels: mirrors, distorts and normalises the images on its device.
         sampling: how their colours are changed.
-        transforms: how they are mixed.
+        transforms: what else is done to them.
 
     Yields:
         float32 `[N, 3, H, W]` on the device for each stream, N from IMAGES_PER_STREAM to IMAGES_AT_ONCE.

@@ -30,7 +30,10 @@ CPU = torch.device("cpu")
 SAMPLING = SamplingConfig(photometric=True)
 BOTH: dict[str, Any] = {"mixup_alpha": 0.4, "cutmix_alpha": 1.0}
 Shown = dict[tuple[int, int], tuple[Tensor, Tensor]]
-PER = [TransformsConfig(**BOTH, mixing_per=per, mixing_probability=0.8) for per in ("batch", "sample")]
+PER = [
+    TransformsConfig(policy, erase_probability=0.5, **BOTH, mixing_per=per, mixing_probability=0.8)
+    for policy, per in (("trivial", "batch"), ("rand", "sample"))
+]
 
 
 def batch(n: int = 4000, side: int = 8, per_stream: int = 4) -> Batch:
