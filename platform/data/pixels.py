@@ -56,9 +56,10 @@ class Pixels:
         """
         images_NHWC = images_NHWC.to(self.device, non_blocking=True)
         mirrored = mirrored_N.to(self.device, non_blocking=True).view(-1, 1, 1, 1)
-        images = channels_first(torch.where(mirrored, images_NHWC.flip(2), images_NHWC))
+        images_NHWC = torch.where(mirrored, images_NHWC.flip(2), images_NHWC)
         if change:
-            images = change(images)
+            images_NHWC = change(images_NHWC.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
+        images = channels_first(images_NHWC)
         if not sampling.photometric:
             return self._normaliser.normalised(images, scale=255)
         draws_N8 = colour_draws_N8.to(self.device, non_blocking=True)
