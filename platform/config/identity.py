@@ -48,8 +48,8 @@ NOT_IDENTITY_NESTED = {
 NEWER: dict[str, dict[str, Any]] = {
     "transforms": asdict(TransformsConfig()),
     "loss": asdict(LossConfig()),
-    "model": {"init": None, "init_digest": "", "settings": {}},
-    "optim": {"name": "sgd", "scaling": "none", "reference_batch": None},
+    "model": {"init": None, "init_digest": "", "freeze": [], "settings": {}},
+    "optim": {"name": "sgd", "scaling": "none", "reference_batch": None, "head_lr": 1.0, "layer_decay": 1.0},
     "schedule": {"cycles": 5, "cycle_growth": 1.0},
     "training": {
         "also_average": [],

@@ -28,6 +28,8 @@ class OptimConfig:
     clip_norm: float = 0.0  # largest norm of the whole gradient; 0: not clipped
     scaling: str = "none"  # how lr follows training.batch_size: linear (Goyal et al., arXiv 1706.02677), or by its root
     reference_batch: int | None = None  # images; linear, sqrt: the batch size for which lr is meant
+    head_lr: float = 1.0  # learning rate of the classifiers, auxiliary ones too, as a multiple of lr
+    layer_decay: float = 1.0  # each block's learning rate is this share of that of the block after it; 1: all are alike
 
     def __post_init__(self) -> None:
         require_choice("optim.name", self.name, OPTIMISERS)
@@ -46,6 +48,8 @@ class OptimConfig:
             reference is not None or self.scaling == "none",
             f"optim.scaling is {self.scaling}; give optim.reference_batch, the batch size for which optim.lr is meant",
         )
+        require(0 < self.head_lr <= 1e6, f"optim.head_lr is {self.head_lr}; give a multiple of optim.lr above 0")
+        require(0 < self.layer_decay <= 1, f"optim.layer_decay is {self.layer_decay}; give a share in (0, 1]")
 
     def lr_of(self, batch_size: int) -> float:
         """The learning rate that `schedule` multiplies, with global batches of so many images."""

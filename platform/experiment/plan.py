@@ -36,6 +36,7 @@ class MemberPlan:
     config: Config
     steps_per_epoch: int
     steps: int
+    frozen: str = ""  # how much of the network; empty: nothing
 
     @property
     def images(self) -> int:
@@ -143,7 +144,23 @@ def plan_member(name: str, member: Config, train_samples: int, index: Index | No
         fewest = member.cluster.min_workers  # each of them reads most
         check_room(train, training_order(member, train), fewest)
     _check_network(member)
-    return MemberPlan(name, member, per_epoch, steps)
+    return MemberPlan(name, member, per_epoch, steps, _frozen(member))
+
+
+def _frozen(member: Config) -> str:
+    """How much of the network is frozen; empty: nothing.
+
+    Raises:
+        ConfigError: `model.freeze` names what the network does not have, or all of it.
+    """
+    if not member.model.freeze:
+        return ""
+    from platform.models.frozen import counts, freeze
+    from platform.models.rehearsal import on_meta
+
+    network = on_meta(member.model, member.data.classes, member.data.image_size)
+    freeze(network, member.model.freeze)
+    return counts(network)
 
 
 def _check_network(member: Config) -> None:
@@ -332,6 +349,7 @@ def lines(plan: Plan) -> list[str]:
             f"{member.name:<22}{member.config.sampling.name:<22}{member.config.model.label:<22}"
             f"{member.config.training.epochs:>8g}{member.steps:>9}{member.images:>13,}"
         )
+    text += [f"{member.name}: {member.frozen}" for member in plan.members if member.frozen]
     return text
 
 

@@ -1,7 +1,7 @@
 """The network that is evaluated: a copy with the averaged weights, and batch norm statistics that are its own."""
 
 import copy
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -32,6 +32,7 @@ class AveragedNetwork:
     transforms: TransformsConfig
     dtype: torch.dtype  # of matrix products and convolutions
     progress: Progress
+    frozen: Sequence[str] = ()  # beginnings of the names of layers that keep their statistics
 
     def after(self, step: int) -> nn.Module:
         """The network after `step` global steps, in evaluation mode; every rank calls this, and has the same."""
@@ -49,13 +50,13 @@ class AveragedNetwork:
         self._share_statistics(weights)
         network = copy.deepcopy(self.state.module).eval()
         network.load_state_dict(weights)
-        if several and batch_norm.layers(network):
+        if several and batch_norm.layers(network, self.frozen):
             with self.open_loader() as loader:
                 images = batch_norm.newest_images(
                     loader, self.order, step, self.worker, self.pixels, self.sampling, self.transforms
                 )
                 watched = _watched(images, self.progress)
-                batch_norm.recompute(network, watched, self.order.streams, self.worker, self.dtype)
+                batch_norm.recompute(network, watched, self.order.streams, self.worker, self.dtype, self.frozen)
         return network
 
     def _share_statistics(self, weights: dict[str, Tensor]) -> None:

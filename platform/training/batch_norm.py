@@ -6,7 +6,7 @@ over all): with a small GoogLeNet on the digits the loss falls by 7% at a consta
 """
 
 import contextlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 import torch
 import torch.distributed as dist
@@ -19,6 +19,7 @@ from platform.data.inputs import inputs
 from platform.data.loader import TrainLoader
 from platform.data.order import Order
 from platform.data.pixels import Pixels
+from platform.models.frozen import frozen_norms
 from platform.training.worker import Worker
 
 IMAGES = 1024
@@ -26,9 +27,11 @@ IMAGES_PER_STREAM = 32  # at least: statistics of a few images are of little wor
 IMAGES_AT_ONCE = 128  # at most: a stream's go through the network together, and have to fit on the device
 
 
-def layers(network: nn.Module) -> list[_BatchNorm]:
-    """Those that keep statistics."""
-    return [each for each in network.modules() if isinstance(each, _BatchNorm) and each.running_mean is not None]
+def layers(network: nn.Module, frozen: Sequence[str] = ()) -> list[_BatchNorm]:
+    """Those that keep statistics, but for frozen ones, whose names begin with one of `frozen`."""
+    still = set(map(id, frozen_norms(network, frozen)))
+    found = [each for each in network.modules() if isinstance(each, _BatchNorm) and each.running_mean is not None]
+    return [each for each in found if id(each) not in still]
 
 
 def newest_images(
@@ -66,7 +69,14 @@ def newest_images(
         yield torch.cat(parts)[-wanted:]
 
 
-def recompute(network: nn.Module, images: Iterable[Tensor], total: int, worker: Worker, dtype: torch.dtype) -> None:
+def recompute(
+    network: nn.Module,
+    images: Iterable[Tensor],
+    total: int,
+    worker: Worker,
+    dtype: torch.dtype,
+    frozen: Sequence[str] = (),
+) -> None:
     """Take the statistics of `network` anew, as means over batches of images; every worker calls this.
 
     The network is in evaluation mode, and batch norm alone is not meanwhile: no dropout, no auxiliary heads.
@@ -77,8 +87,9 @@ def recompute(network: nn.Module, images: Iterable[Tensor], total: int, worker: 
         total: batches on all workers together.
         worker: this one.
         dtype: of matrix products and convolutions.
+        frozen: beginnings of the names of layers that keep theirs.
     """
-    kept = layers(network)
+    kept = layers(network, frozen)
     with _cumulative(kept), torch.no_grad():
         batches = 0
         for batch in images:

@@ -23,6 +23,7 @@ from platform.data.pixels import Pixels
 from platform.data.samplelog import SampleLog
 from platform.evaluation.predict import PredictConfig
 from platform.models.build import build
+from platform.models.frozen import freeze, frozen_norms
 from platform.training import memory, schedules, weight_decay
 from platform.training.averaged_network import AveragedNetwork
 from platform.training.averaging import WeightAverage
@@ -30,6 +31,7 @@ from platform.training.checkpoints import Checkpoints
 from platform.training.early_stopping import Patience
 from platform.training.initial import begin_with
 from platform.training.kept_networks import KeptNetworks
+from platform.training.lr_scales import scale_lr, set_lr
 from platform.training.memory import OutOfMemory
 from platform.training.meter import Meter, samples_of
 from platform.training.optim import optimiser
@@ -92,7 +94,9 @@ def train(
     dtype = autocast_dtype(cfg.training.precision, worker.device)
     module = build(cfg.model, cfg.data.classes, cfg.data.image_size, cfg.seed).to(worker.device)
     module = module.to(memory_format=torch.channels_last if cfg.training.channels_last else torch.contiguous_format)
+    freeze(module, cfg.model.freeze)
     optimizer = optimiser(module, cfg.optim)
+    scale_lr(optimizer, module, cfg.optim, cfg.model, cfg.data.classes, cfg.data.image_size)
     log.info(weight_decay.summary(module))
     lr_factor = schedules.lr_factor(cfg.schedule, order.steps_per_epoch, last_step)
     average = WeightAverage(module, cfg.training, order.steps_per_epoch, last_step)
@@ -104,7 +108,7 @@ def train(
     step = saver.restore()
     if step == 0 and initial:
         begin_with(initial, state, cfg, index.classes, worker, progress)
-    model = _replicated(module, worker)
+    model, still = _replicated(module, worker), frozen_norms(module, cfg.model.freeze)
     pixels = Pixels(cfg.data, worker.device, channels_last=cfg.training.channels_last)
     step_cfg, predict_cfg = StepConfig.of(cfg), PredictConfig.of(cfg)
     whole_lr = cfg.optim.lr_of(cfg.training.batch_size)
@@ -116,7 +120,10 @@ def train(
         return training_loader(split, order, cfg.data, cfg.sampling, cfg.loader, worker)
 
     loader = open_loader()
-    averaged = AveragedNetwork(state, worker, order, open_loader, pixels, cfg.sampling, cfg.transforms, dtype, progress)
+    transforms, frozen = cfg.transforms, cfg.model.freeze
+    averaged = AveragedNetwork(
+        state, worker, order, open_loader, pixels, cfg.sampling, transforms, dtype, progress, frozen
+    )
 
     def evaluate_and_save() -> None:
         progress.at(step, EVALUATING)
@@ -156,7 +163,11 @@ def train(
             lr = whole_lr * lr_factor(step)
             for group in optimizer.param_groups:
                 group["lr"] = lr
+            lr = cfg.optim.lr * lr_factor(step)
+            set_lr(optimizer, lr)
             module.train()
+            for norm in still:
+                norm.eval()
             result = _train_step(model, state, batch, pixels, step_cfg, dtype, worker, timer)
             average.update(module, step)
             kept.update(module, step)

@@ -62,6 +62,6 @@ def test_another_network_is_refused_before_anything_starts(launch):
     assert (status, output.count("\n")) == (2, 1)
     assert "give weights of the same network" in output
     assert not (launch.folder / "runs").exists()
-    status, output = launch.here("job=sweep", "sweep.space={model.init:[a,b]}", "job=check")
+    status, output = launch.here("job=sweep", "+sweep.space={model.init:[a,b]}", "job=check")
     assert status == 2
     assert "sweep.space.model.init cannot be swept" in output
