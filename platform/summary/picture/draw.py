@@ -51,7 +51,7 @@ class _Placed:
 
 def picture_of(network: Network) -> Drawing:
     """Draw a network."""
-    main = _placed(groups_of(network.main), TOP + DOWN)
+    main = _placed(groups_of(network.main), TOP + DOWN + 12)
     centre_width = max([LEAST_CENTRE, *(each.plan.width + 2 * each.padding for each in main)])
     auxiliary = _beside(main, groups_of(network.auxiliary))
     auxiliary_width = max((each.plan.width + 2 * each.padding for each in auxiliary), default=0.0)
@@ -123,8 +123,8 @@ def _head(drawing: Drawing, network: Network, main: Sequence[_Placed], width: fl
 def _chain(drawing: Drawing, network: Network, main: Sequence[_Placed], middle: float) -> None:
     """The arrows between the stages, from the images to the classes."""
     size = network.image_size
-    drawing.text(16, TOP + 4, "images", "strong")
-    drawing.text(16, TOP + 17, signed(f"{size}x{size}x3"), "small")
+    drawing.text(16, TOP + 3, "images", "strong")
+    drawing.text(16, TOP + 16, signed(f"{size}x{size}x3"), "small")
     begin, edge, label = TOP + 2, TOP + 2, "3"
     before: Group | None = None
     for each in main:
