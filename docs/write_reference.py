@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
 from platform.config.identity import NOT_IDENTITY, NOT_IDENTITY_NESTED
+from platform.config.models import OwnModelConfig
 from platform.config.sections import Config
 
 PAGE = Path(__file__).with_name("reference.md")
@@ -87,7 +88,8 @@ def sections(of: type, prefix: str = "") -> Iterator[Section]:
         yield from sections(kind, name)
         ours = [each for each in kind.__subclasses__() if each.__module__.startswith("platform.")]  # not a test's
         for special in ours:
-            title = f"{name.rstrip('.')} of {getattr(special(), 'name', special.__name__)}"
+            called = getattr(special, "name", "MODULE:FUNCTION" if special is OwnModelConfig else special.__name__)
+            title = f"{name.rstrip('.')} of {called}"
             yield _section(special, name, title, without={each.name for each in dataclasses.fields(kind)})[0]
 
 

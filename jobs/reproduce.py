@@ -5,14 +5,14 @@ comparison to the last bit. Where it runs and where results go is said by this c
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from jobs import train
 from jobs.pack import prepare_data
 from platform.config.checks import ConfigError, require, require_effect
-from platform.config.models import ModelConfig
+from platform.config.models import ModelConfig, OwnModelConfig
 from platform.config.sections import SINGLE, Config, Experiment
 from platform.data.storage import is_remote
 from platform.evaluation import report
@@ -51,8 +51,9 @@ def run(experiment: Experiment) -> int:
     Raises:
         ConfigError: there is no such run, its data are not here, or it cannot be run by this version.
     """
-    require_nothing_else(experiment.overrides)
     then = recorded(experiment.config)
+    require_nothing_else(experiment.overrides, own_networks(then))
+    require_said(experiment, then)
     again = repeated(then, experiment)
     print("\n".join(["reproduces " + describe(then), *map(printable, different_here(then, again))]), flush=True)
     require_same_data(then, again.config)
@@ -80,14 +81,34 @@ def recorded(config: Config) -> Recorded:
     return recorded_in(place, Path(config.output_dir))
 
 
-def require_nothing_else(overrides: list[str]) -> None:
-    """Refuse overrides of what the record says.
+def require_nothing_else(overrides: list[str], own: Sequence[str] = ()) -> None:
+    """Refuse overrides of what the record says, but for the name of a network of one's own, `own`.
 
     Raises:
         ConfigError: one that would be without effect.
     """
     remedy = "leave it out, or train with it under another name"
-    require_effect(overrides, HERE, ": job=reproduce repeats a run as it was", remedy)
+    allowed = (*HERE, "model.name") if own else HERE
+    require_effect(overrides, allowed, ": job=reproduce repeats a run as it was", remedy)
+
+
+def require_said(experiment: Experiment, then: Recorded) -> None:
+    """A network of one's own is code that is imported by its name: not by the word of a record, which may be anybody's.
+
+    Raises:
+        ConfigError: this command line does not name it.
+    """
+    for name in own_networks(then):
+        require(
+            experiment.config.model.name == name,
+            f"the network of {then.name} is {name}, code that is run by importing it; give model.name={name} as well",
+        )
+
+
+def own_networks(then: Recorded) -> list[str]:
+    """Names of the networks that are nobody's but the user's."""
+    found = (config.model.name for config in then.configs.values() if isinstance(config.model, OwnModelConfig))
+    return list(dict.fromkeys(found))
 
 
 def repeated(then: Recorded, experiment: Experiment) -> Experiment:

@@ -28,6 +28,7 @@ from platform.compose.paths import home_paths
 from platform.compose.quoting import as_typed, has_several_values
 from platform.config.checks import CannotGoOn, ConfigError, require
 from platform.config.sections import Config, Experiment
+from platform.models.sources import require_shipped
 from platform.overrides import key_of, quoted
 from platform.redaction import Redacting, sealed_overrides
 from platform.signals import INTERRUPTED
@@ -185,6 +186,8 @@ def _overrides_of_environment(composed: DictConfig, config: Config) -> list[str]
 def _run_elsewhere(experiment: Experiment, given: Config, overrides: list[str]) -> int:
     """Have another cluster run the same command; returns the status of that."""
     _require_own_configs()
+    for member in experiment.members.values():
+        require_shipped(member)
     for key, value in home_paths(given):
         raise ConfigError(f"{key} is {value}, a home folder of this machine; write the path that the cluster sees")
     if experiment.config.cluster.kube is not None:

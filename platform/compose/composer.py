@@ -25,6 +25,7 @@ from platform.config.models import MODELS, ModelConfig, model_class
 from platform.config.optim import OPTIMISERS, OptimConfig, optimiser_class
 from platform.config.sections import SINGLE, Config, Experiment
 from platform.config.settings import refuse_empty
+from platform.models.sources import with_sources
 from platform.overrides import join, key_of
 from platform.redaction import sealed_deeply
 
@@ -39,7 +40,7 @@ def store_schemas() -> None:
     store = ConfigStore.instance()
     store.store("schema", Config(model=ModelConfig("googlenet"), optim=OptimConfig("sgd")))
     for name, settings in MODELS.items():
-        store.store(name.rstrip("/"), settings, group="model/settings")
+        store.store(name.rstrip("/:"), settings, group="model/settings")
     for name, settings in OPTIMISERS.items():
         store.store(name, _without_common(settings), group="optim/settings")
 
@@ -171,4 +172,4 @@ def typed(composed: DictConfig) -> Config:
     """The same with absolute paths: workers have other directories."""
     config = at_home(as_given(composed))
     refuse_empty(config)
-    return absolute(config)
+    return absolute(with_sources(config))

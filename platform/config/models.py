@@ -4,6 +4,7 @@ In: nothing. Out: `ModelConfig`, which every function takes that does not ask wh
 is `build(settings, classes, image_size)` in `platform/models/NAME.py`, imported to make one: settings need no PyTorch.
 """
 
+import re
 from dataclasses import dataclass, field, fields
 from typing import Any
 
@@ -15,9 +16,9 @@ from platform.config.checks import require, require_at_least
 class ModelConfig:
     """What every network has; all that those of torchvision and timm have."""
 
-    name: str  # of MODELS, torchvision/NAME or timm/NAME
+    name: str  # of MODELS, torchvision/NAME, timm/NAME, or MODULE:FUNCTION of one's own
     auxiliary_weight: float = 0.3  # of each auxiliary head's loss, in networks with such heads
-    settings: dict[str, Any] = field(default_factory=dict)  # what torchvision's or timm's class of it takes
+    settings: dict[str, Any] = field(default_factory=dict)  # what torchvision's or timm's class, or one's own, takes
     # Weights to begin with: runs/NAME/members/MEMBER, models:/NAME@ALIAS, FILE.safetensors, FILE.pt, timm:pretrained or
     # torchvision:WEIGHTS. None: all are drawn from the seed
     init: str | None = None
@@ -39,7 +40,7 @@ class ModelConfig:
         own = ", ".join(f"model.{each.name}" for each in fields(kind) if each.name not in SHARED)
         require(
             not self.settings or self.name != family(self.name),
-            f"model.settings is of networks of torchvision and timm; {self.name} has {own or 'none'}: "
+            f"model.settings is of networks of torchvision, of timm and of your own; {self.name} has {own or 'none'}: "
             f"{'give those' if own else 'leave it out'}",
         )
 
@@ -127,6 +128,30 @@ class InceptionV3Config(ModelConfig):
         require(0 <= self.dropout < 1, f"model.dropout is {self.dropout}; give a share in [0, 1)")
 
 
+@dataclass
+class OwnModelConfig(ModelConfig):
+    """A network of one's own: `model.name=MODULE:FUNCTION`, a function of the arguments (classes, image_size) and of
+    `model.settings` by their names."""
+
+    sources: dict[str, str] = field(default_factory=dict)  # its files and their digests, which the launcher fills in
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require(
+            OWN_NAME.fullmatch(self.name) is not None,
+            f"model.name is {self.name!r}; write MODULE:FUNCTION, such as {_as_module(self.name)}",
+        )
+
+
+def _as_module(name: str) -> str:
+    """What may have been meant: a path is written as a module is imported."""
+    file, _, function = name.rpartition(":")
+    module = file.removesuffix(".py").strip("./").replace("/", ".")
+    meant = f"{module}:{function}"
+    return meant if OWN_NAME.fullmatch(meant) else "my_models.small:build"
+
+
+OWN_NAME = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*")
 MODELS: dict[str, type[ModelConfig]] = {
     "googlenet": GoogLeNetConfig,
     "bn_inception": BNInceptionConfig,
@@ -134,13 +159,14 @@ MODELS: dict[str, type[ModelConfig]] = {
     "inception_v3": InceptionV3Config,
     "torchvision/": ModelConfig,  # and the name of one of its classifiers
     "timm/": ModelConfig,  # and that of one of its networks
+    "own:": OwnModelConfig,  # MODULE:FUNCTION
 }
 SHARED = [each.name for each in fields(ModelConfig)]
 
 
 def family(name: str) -> str:
-    """Key of `MODELS`: `torchvision/` of `torchvision/resnet50`, any name without a slash itself."""
-    return name[: name.find("/") + 1] or name
+    """Key of `MODELS`: `torchvision/` of `torchvision/resnet50`, `own:` of one with a colon, any other name itself."""
+    return "own:" if ":" in name else name[: name.find("/") + 1] or name
 
 
 def model_class(name: str) -> type[ModelConfig]:
@@ -149,10 +175,10 @@ def model_class(name: str) -> type[ModelConfig]:
     Raises:
         ConfigError: there is no network of that name. Those of torchvision and timm are looked up when one is built.
     """
-    own = ", ".join(each for each in MODELS if not each.endswith("/"))
+    own = ", ".join(each for each in MODELS if not each.endswith(("/", ":")))
     require(
         family(name) in MODELS,
-        f"model.name is {name!r}; give {own}, or torchvision/NAME or timm/NAME",
+        f"model.name is {name!r}; give {own}, or torchvision/NAME, timm/NAME, or MODULE:FUNCTION of your own",
     )
     return MODELS[family(name)]
 

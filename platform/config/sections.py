@@ -243,7 +243,9 @@ class Experiment:
 
     @property
     def name(self) -> str:
-        return self.config.name or f"{self.config.model.name.replace('/', '-')}-{self.config.data.name}"
+        return (
+            self.config.name or f"{self.config.model.name.replace('/', '-').replace(':', '-')}-{self.config.data.name}"
+        )
 
     @property
     def folder(self) -> Path:

@@ -21,6 +21,7 @@ from platform.data.index import INDEX_NAME, Index, has_index, read_index
 from platform.data.order import steps_per_epoch, total_steps, training_order
 from platform.data.readahead import check_room
 from platform.data.storage import Storage, StorageError, is_remote
+from platform.models.sources import require_shipped
 from platform.packing import preparation, recipe
 from platform.packing.freshness import changed_since
 from platform.packing.sources import source_name
@@ -170,6 +171,7 @@ def _check_network(member: Config) -> None:
         ConfigError: the network does not exist or does not train on such images.
     """
     model = member.model
+    require_shipped(member)
     if model.is_known_to_train(member.smallest_part):
         return
     from platform.models.rehearsal import rehearse  # torch takes seconds, which GoogLeNet's plan need not

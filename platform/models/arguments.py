@@ -43,6 +43,8 @@ def require_arguments(model: ModelConfig, made_by: Callable[..., nn.Module]) -> 
     for key, value in model.settings.items():
         said = f"model.settings.{key}"
         require(key not in GIVEN, f"{said} is {value!r}, and {GIVEN.get(key)} says so already; leave it out")
+        if key not in known and _takes_any(made_by):
+            continue
         require(key in known, f"{said}: {model.name} has no such setting; {_instead(key, list(known))}")
         require(takes(known[key], value), f"{said} is {value!r}; {model.name} takes {described(known[key])}")
 
@@ -121,6 +123,13 @@ def made(model: ModelConfig, build: Callable[..., nn.Module], *args: Any, **know
 def nearest(name: str, names: list[str]) -> list[str]:
     """Up to three names that resemble it, the most alike first."""
     return difflib.get_close_matches(name, names, n=3, cutoff=0.5)
+
+
+def _takes_any(made_by: Callable[..., Any]) -> bool:
+    """Whether it is a function that names not all it takes: it will say itself what it does not know."""
+    return not isinstance(made_by, type) and any(
+        each.kind is each.VAR_KEYWORD for each in inspect.signature(made_by).parameters.values()
+    )
 
 
 def _instead(key: str, known: list[str]) -> str:

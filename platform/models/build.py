@@ -25,7 +25,7 @@ def build(model: ModelConfig, classes: int, image_size: int, seed: int) -> nn.Mo
     Raises:
         ConfigError: torchvision has no classifier of that name.
     """
-    module = import_module(f"platform.models.{family(model.name).rstrip('/')}")
+    module = import_module(f"platform.models.{family(model.name).rstrip('/:')}")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return by_sample(module.build(model, classes, image_size))
