@@ -243,9 +243,8 @@ class Experiment:
 
     @property
     def name(self) -> str:
-        return (
-            self.config.name or f"{self.config.model.name.replace('/', '-').replace(':', '-')}-{self.config.data.name}"
-        )
+        model = self.config.model.name.replace("/", "-").replace(":", "-")
+        return self.config.name or f"{model}-{self.config.data.name}"
 
     @property
     def folder(self) -> Path:
