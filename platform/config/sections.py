@@ -4,6 +4,7 @@ In: nothing. Out: the tree that Hydra fills from `conf/` and the command line. T
 `ConfigError` with the value, the limit and the remedy.
 """
 
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -243,8 +244,7 @@ class Experiment:
 
     @property
     def name(self) -> str:
-        model = self.config.model.name.replace("/", "-").replace(":", "-")
-        return self.config.name or f"{model}-{self.config.data.name}"
+        return self.config.name or re.sub("[/:]", "-", f"{self.config.model.name}-{self.config.data.name}")
 
     @property
     def folder(self) -> Path:
