@@ -145,7 +145,7 @@ def _described(config: Config) -> str:
     parts += ["colours distorted"] if sampling.photometric else []
     parts.append(f"interpolation {sampling.interpolation}")
     parts.append("mirrored at random" if data.mirror and sampling.mirror else "never mirrored")
-    return ", ".join([*parts, *_transformed(config.transforms)])
+    return ", ".join([*_transformed(config.transforms), *parts])  # what does not fit is cut off
 
 
 def _transformed(transforms: TransformsConfig) -> list[str]:
