@@ -45,7 +45,7 @@ def test_an_ensemble_has_a_summary_for_each_network(tmp_path: Path):
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["model.name=torchvision/inception_v3"], "data.image_size=32"),
+        pytest.param(["model.name=torchvision/inception_v3"], "data.image_size=32", marks=pytest.mark.long),
         (["model.name=torchvision/nobody"], "torchvision has alexnet"),
         (["summary.seconds=-1"], "summary.seconds is -1"),
         (["summary.output=/dev/null/x"], "give another summary.output"),
