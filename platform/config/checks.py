@@ -1,6 +1,7 @@
 """What settings are checked by: `ConfigError`, and functions that raise it with the value, the limit and the remedy."""
 
 import dataclasses
+import itertools
 from collections.abc import Collection
 from typing import Any
 from urllib.parse import urlsplit
@@ -68,6 +69,20 @@ def require_range(key: str, value: list[float], low: float, high: float) -> None
 def require_at_least(key: str, value: float, limit: float) -> None:
     """`value` is `limit` or more; NaN is not."""
     require(value >= limit, f"{key} is {value}; give at least {limit:g}")
+
+
+def require_image_sizes(key: str, sizes: list[list[float]]) -> None:
+    """`sizes` are [share of the run, pixels], the shares rising from 0."""
+    form = "give [[0,PIXELS],[SHARE,PIXELS],...] with shares that rise from 0 and stay below 1"
+    require(all(len(each) == 2 for each in sizes), f"{key} is {sizes}; {form}")
+    shares = [share for share, _ in sizes]
+    require(not shares or shares[0] == 0, f"{key} begins at {shares[:1]} of the run; {form}")
+    rising = all(before < share < 1 for before, share in itertools.pairwise(shares))
+    require(rising, f"{key} has the shares {shares}; {form}")
+    for _, size in sizes:
+        require(size == int(size) and 32 <= size <= 65535, f"{key} has {size:g} pixels; give a whole number from 32 on")
+    for (_, before), (share, size) in itertools.pairwise(sizes):
+        require(before != size, f"{key} has {size:g} pixels from {share:g} on and before it; leave one of them out")
 
 
 VIEW_COUNTS = (1, 10, 12, 144)  # crops of an image: see `platform/evaluation/views.py`

@@ -34,7 +34,7 @@ SAMPLING_METHODS = {
     "centre_square": "platform.data.sampling:centre_square",
 }
 
-# (split, order, data, sampling, device, rank=, world=, threads=, prefetch=) -> a TrainLoader
+# (split, order, data, sampling, device, rank=, world=, threads=, prefetch=, sizes=) -> a TrainLoader
 DECODERS = {
     "cpu": "platform.data.decoders:on_cpu",
     "gpu": "platform.data.decoders:on_gpu",

@@ -53,6 +53,7 @@ NEWER: dict[str, dict[str, Any]] = {
     "schedule": {"cycles": 5, "cycle_growth": 1.0},
     "training": {
         "also_average": [],
+        "sizes": [],
         "snapshots": False,
         "patience_epochs": 0.0,
         "min_delta": 0.0,

@@ -148,6 +148,12 @@ class Config:
             f"table.against is {self.table.against}, which compares members, and evaluation.{''.join(averaged[:1])} "
             "averages them; leave one out",
         )
+        largest, shrunk_to = max((int(size) for _, size in self.training.sizes), default=0), self.data.shorter_side
+        require(
+            shrunk_to is None or largest <= shrunk_to,
+            f"training.sizes has {largest} px, more than data.shorter_side ({shrunk_to}); lower it, or pack "
+            "larger images",
+        )
         streams, batch = self.loader.streams, self.training.batch_size
         require(
             self.cluster.max_workers <= streams,

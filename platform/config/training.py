@@ -6,6 +6,7 @@ from platform.config.checks import (
     require,
     require_at_least,
     require_choice,
+    require_image_sizes,
     seal,
 )
 from platform.config.choices import AVERAGINGS
@@ -38,6 +39,9 @@ class TrainingConfig:
     min_delta: float = 0.0  # patience_epochs: a rise of top-1, a share, that is not larger is none
     weights: str = "last"  # which are evaluated and exported; best: of the evaluation with the highest top-1
     max_gradient_norm: float = 0.0  # a gradient of a larger L2 norm is a bad step, too; 0: no limit
+    # Pixels of the images in training, each size from a share of the run on, such as [[0,160],[0.5,192],[0.8,224]].
+    # Empty: data.image_size throughout. Testing always has that, and so has batch norm's recomputing for averages
+    sizes: list[list[float]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         require(0 < self.epochs < 1e6, f"training.epochs is {self.epochs}; give more than 0, less than a million")
@@ -72,6 +76,7 @@ class TrainingConfig:
         )
         require_choice("training.weights", self.weights, ("last", "best"))
         require_at_least("training.max_gradient_norm", self.max_gradient_norm, 0)
+        require_image_sizes("training.sizes", self.sizes)
 
 
 @dataclass

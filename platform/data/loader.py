@@ -23,6 +23,7 @@ from platform.config.sampling import SamplingConfig
 from platform.data import draws
 from platform.data.cache import ShardError
 from platform.data.decode import CorruptImage, EncodedImage
+from platform.data.image_sizes import ImageSizes
 from platform.data.index import Split
 from platform.data.order import Order
 from platform.data.readahead import OrderAhead
@@ -159,12 +160,20 @@ class Loader:
         while waiting:
             yield self._finish(*waiting.popleft())
 
-    def request(self, ids: NDArray[np.int64], draws_ND: NDArray[np.float64] | None = None) -> Batch:
-        """An empty batch for these sample ids."""
+    def request(
+        self,
+        ids: NDArray[np.int64],
+        draws_ND: NDArray[np.float64] | None = None,
+        shape: tuple[int, ...] | None = None,
+    ) -> Batch:
+        """An empty batch for these sample ids; `shape` is that of one sample's images, by default the loader's."""
         n = len(ids)
         return Batch(
             images=torch.empty(
-                (n, *self._shape), dtype=torch.uint8, pin_memory=self._pin and self._device == CPU, device=self._device
+                (n, *(shape or self._shape)),
+                dtype=torch.uint8,
+                pin_memory=self._pin and self._device == CPU,
+                device=self._device,
             ),
             labels_N=torch.zeros(n, dtype=torch.int64, pin_memory=self._pin),
             ids_N=torch.from_numpy(ids),
@@ -251,6 +260,7 @@ class TrainLoader(Loader):
         prefetch: batches decoded ahead.
         pin: batches in page-locked memory.
         device: where the images are.
+        sizes: of the images at each step; None: `data.image_size`.
 
     Raises:
         ConfigError: the shards that are read at the same time do not fit into the cache.
@@ -269,7 +279,9 @@ class TrainLoader(Loader):
         prefetch: int = 4,
         pin: bool = False,
         device: torch.device = CPU,
+        sizes: ImageSizes | None = None,
     ) -> None:
+        self._sizes = sizes or ImageSizes.of([], data.image_size, 1)
         size = data.image_size
         super().__init__(
             split,
@@ -316,7 +328,8 @@ class TrainLoader(Loader):
         self._ahead.at(step)
         ids = self._order.batch(step, self._rank, self._world)
         epoch = step // self._order.steps_per_epoch
-        batch = self.request(ids, draws.uniforms(self._order.seed, epoch, ids, DRAWS))
+        size = self._sizes.at(step)
+        batch = self.request(ids, draws.uniforms(self._order.seed, epoch, ids, DRAWS), (size, size, 3))
         batch.per_stream = self._order.per_stream
         batch.step_draws = draws.uniforms(draws.key(self._order.seed, 0), epoch, np.array([step]), DRAWS)[0]
         return batch

@@ -17,6 +17,7 @@ from platform.config.cluster import ClusterConfig
 from platform.config.data import MEMORY
 from platform.config.sections import Config, Experiment
 from platform.data.cache import ShardError
+from platform.data.image_sizes import ImageSizes
 from platform.data.index import INDEX_NAME, Index, has_index, read_index
 from platform.data.order import steps_per_epoch, total_steps, training_order
 from platform.data.readahead import check_room
@@ -46,7 +47,13 @@ class MemberPlan:
     @property
     def cost(self) -> float:
         """Relative, to balance lanes."""
-        return self.images * self.config.model.relative_cost * self.config.data.image_size**2
+        size = self.config.data.image_size
+        return self.images * self.config.model.relative_cost * size**2 * self.image_sizes.work(size, self.steps)
+
+    @property
+    def image_sizes(self) -> ImageSizes:
+        """Of the training's steps."""
+        return ImageSizes.of(self.config.training.sizes, self.config.data.image_size, self.steps)
 
 
 @dataclass(frozen=True)
@@ -170,13 +177,13 @@ def _check_network(member: Config) -> None:
     Raises:
         ConfigError: the network does not exist or does not train on such images.
     """
-    model = member.model
+    model, sizes = member.model, [int(size) for _, size in member.training.sizes]
     require_shipped(member)
-    if model.is_known_to_train(member.smallest_part):
+    if not sizes and model.is_known_to_train(member.smallest_part):
         return
     from platform.models.rehearsal import rehearse  # torch takes seconds, which GoogLeNet's plan need not
 
-    if said := rehearse(model, member.data.classes, member.data.image_size, member.smallest_part):
+    if said := rehearse(model, member.data.classes, member.data.image_size, member.smallest_part, sizes):
         _say_once(said)
 
 
@@ -346,6 +353,7 @@ def lines(plan: Plan) -> list[str]:
         "",
         f"{'member':<22}{'sampling':<22}{'model':<22}{'epochs':>8}{'steps':>9}{'images':>13}",
     ]
+    text[3:3] = _size_schedules(plan)
     for member in plan.members:
         text.append(
             f"{member.name:<22}{member.config.sampling.name:<22}{member.config.model.label:<22}"
@@ -401,6 +409,19 @@ def _sizes(plan: Plan) -> str:
     """What the networks see, in pixels: `32`, of rows of several sizes `79, 151 and 299`."""
     *others, last = sorted({member.config.data.image_size for member in plan.members})
     return f"{', '.join(map(str, others))} and {last}" if others else str(last)
+
+
+def _size_schedules(plan: Plan) -> list[str]:
+    """A line for each schedule of image sizes among the members."""
+    members: dict[str, list[str]] = {}
+    for member in plan.members:
+        said = f"{member.image_sizes.text()}; tested at {member.config.data.image_size} px"
+        members.setdefault(said if member.config.training.sizes else "", []).append(member.name)
+    return [
+        f"sizes       {text}" + ("" if len(members) == 1 else f" ({', '.join(names)})")
+        for text, names in members.items()
+        if text
+    ]
 
 
 def _of_test(config: Config) -> str:

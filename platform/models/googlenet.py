@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from platform.config.models import GoogLeNetConfig
+from platform.models.grid_pool import GridPool
 
 
 @dataclass(frozen=True)
@@ -111,15 +112,14 @@ class AuxiliaryHead(nn.Module):
     """Classifier on the output of 4a or 4d: average pool 5x5/3, 1x1 convolution, two linear layers, dropout 70%.
 
     `[N, c_in, H, W]` -> logits `[N, classes]`. The pooled grid (4x4 at 224 px) fixes the first linear layer's size, so
-    the head is built for one image size; maps smaller than 5x5 (images under 80 px) are averaged whole.
+    the head is built for one image size; maps smaller than 5x5 (images under 80 px) are averaged whole (`GridPool`).
     """
 
     def __init__(self, c_in: int, map_size: int, classes: int, *, width: float, batch_norm: bool) -> None:
         super().__init__()
-        pool = min(5, map_size)
-        grid = (map_size - pool) // 3 + 1
         channels, hidden = scaled_width(128, width), scaled_width(1024, width)
-        self.pool = nn.AvgPool2d(pool, stride=3)
+        self.pool = GridPool(map_size)
+        grid = self.pool.grid
         self.conv = ConvReLU(c_in, channels, 1, batch_norm=batch_norm)
         self.hidden = nn.Sequential(nn.Flatten(), nn.Linear(channels * grid * grid, hidden), nn.ReLU(inplace=True))
         self.dropout = nn.Dropout(0.7)

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from platform.config.models import InceptionV3Config
 from platform.models.branches import Branch, Branches, Conv, ConvNormReLU, Pool, Split
 from platform.models.googlenet import initialise
+from platform.models.grid_pool import GridPool
 
 
 def factorised_5x5(pool: int) -> list[Branch]:
@@ -83,9 +84,8 @@ class AuxiliaryHead(nn.Module):
 
     def __init__(self, c_in: int, map_size: int, classes: int, *, batch_norm: bool) -> None:
         super().__init__()
-        pool = min(5, map_size)
-        kernel = min(5, (map_size - pool) // 3 + 1)
-        self.pool = nn.AvgPool2d(pool, stride=3)
+        self.pool = GridPool(map_size)
+        kernel = min(5, self.pool.grid)
         self.reduce = ConvNormReLU(c_in, Conv(128))
         self.hidden = (
             ConvNormReLU(128, Conv(768, kernel, padded=False))

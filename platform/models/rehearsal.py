@@ -6,6 +6,7 @@ In: settings of a network. Out: a `ConfigError`, or a line about random numbers 
 
 import functools
 import json
+from collections.abc import Collection
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -25,8 +26,17 @@ SIZES = (32, 48, 64, 75, 96, 112, 128, 160, 192, 224, 240, 256, 260, 288, 299, 3
 DRAWS = ("normal_", "uniform_", "trunc_normal_")
 
 
-def rehearse(model: ModelConfig, classes: int, image_size: int, images: int) -> str | None:
+def rehearse(
+    model: ModelConfig, classes: int, image_size: int, images: int, trained_on: Collection[int] = ()
+) -> str | None:
     """Refuse a network that cannot train on `images` (the fewest in one pass) of `image_size` pixels each way.
+
+    Args:
+        model: its settings.
+        classes: outputs of each classifier.
+        image_size: that it is built for, and tested with.
+        images: the fewest in one pass.
+        trained_on: sizes of `training.sizes`; empty: `image_size`.
 
     Returns:
         a line about what it draws in training that depends on the number of workers; None: nothing.
@@ -35,14 +45,27 @@ def rehearse(model: ModelConfig, classes: int, image_size: int, images: int) -> 
         ConfigError: there is none of that name, its settings or outputs are wrong; or with what PyTorch says, and with
             the nearest size or number of images that works.
     """
-    found = _rehearsed(_key(model), classes, image_size, min(images, 2))
+    drawn: set[str] = set()
+    for size in trained_on or [image_size]:
+        drawn |= set(_draws(model, classes, image_size, images, size))
+    return _about_draws(model, tuple(sorted(drawn)))
+
+
+def _draws(model: ModelConfig, classes: int, image_size: int, images: int, size: int) -> tuple[str, ...]:
+    """What it draws when it trains on images of `size`; raises what `rehearse` does."""
+    found = _rehearsed(_key(model), classes, image_size, min(images, 2), size)
     if found.refusal is None:
-        return _about_draws(model, found.draws)
+        return found.draws
     why = found.refusal
-    if images == 1 and _rehearsed(_key(model), classes, image_size, 2).refusal is None:
+    if images == 1 and _rehearsed(_key(model), classes, image_size, 2, size).refusal is None:
         raise ConfigError(
             f"{model.name} cannot train on one image at a time ({why}), which is the smallest share of a worker; raise "
             "training.batch_size or training.max_batch_per_worker, or lower cluster.workers"
+        )
+    if size != image_size:
+        raise ConfigError(
+            f"{model.name}, built for images of data.image_size={image_size}, does not train on those of {size} px in "
+            f"training.sizes ({why}); leave that size out, or give another model.name"
         )
     fitting = _nearest_size(model, classes, image_size)
     remedy = f"give data.image_size={fitting}, or another model.name" if fitting else "give another model.name"
@@ -61,7 +84,7 @@ def _about_draws(model: ModelConfig, draws: tuple[str, ...]) -> str | None:
 
 def _nearest_size(model: ModelConfig, classes: int, image_size: int) -> int | None:
     for size in sorted(SIZES, key=lambda size: abs(size - image_size)):
-        if _rehearsed(_key(model), classes, size, 2).refusal is None:
+        if _rehearsed(_key(model), classes, size, 2, size).refusal is None:
             return size
     return None
 
@@ -80,8 +103,9 @@ class Rehearsed:
 
 
 @functools.cache
-def _rehearsed(settings: str, classes: int, image_size: int, images: int) -> Rehearsed:
-    """Nothing is refused where an operation is not known on the meta device.
+def _rehearsed(settings: str, classes: int, image_size: int, images: int, size: int) -> Rehearsed:
+    """Trained on images of `size`, tested on those of `image_size`. Nothing is refused where an operation is not known
+    on the meta device.
 
     Raises:
         ConfigError: there is no such network, or it gives something else than logits.
@@ -89,14 +113,15 @@ def _rehearsed(settings: str, classes: int, image_size: int, images: int) -> Reh
     model, drawn = model_of(json.loads(settings)), _Draws()
     try:
         network = on_meta(model, classes, image_size).train()
-        batch = torch.empty(images, 3, image_size, image_size, device=META)
+        batch = torch.empty(images, 3, size, size, device=META)
         dropout.set_keys(dropout.layers(network), torch.empty(images, dtype=torch.int64, device=META))
         with drawn:
             outputs = network(batch)
         main, auxiliary = logits_and_auxiliary(_logits(model, outputs, (images, classes), "training"))
         (main.sum() + sum(logits.sum() for logits in auxiliary)).backward()
+        tested = torch.empty(images, 3, image_size, image_size, device=META)
         with torch.no_grad():
-            _logits(model, (network.eval()(batch),), (images, classes), "evaluation")
+            _logits(model, (network.eval()(tested),), (images, classes), "evaluation")
     except NotImplementedError:
         return Rehearsed()
     except ConfigError:

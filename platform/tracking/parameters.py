@@ -163,7 +163,7 @@ def _in_use(flat: Parameters, dropped: set[str]) -> Parameters:
     kept = {
         key: value
         for key, value in flat.items()
-        if value is not None and value != {} and not any(key == each or key.startswith(f"{each}.") for each in dropped)
+        if value not in (None, {}, []) and not any(key == each or key.startswith(f"{each}.") for each in dropped)
     }
     return ranges_apart(kept, RANGES)
 

@@ -26,7 +26,7 @@ class AveragedNetwork:
     state: TrainingState
     worker: Worker
     order: Order
-    open_loader: Callable[[], TrainLoader]  # of training images, for the statistics
+    open_loader: Callable[[], TrainLoader]  # of training images as large as in testing, for the statistics
     pixels: Pixels
     sampling: SamplingConfig
     transforms: TransformsConfig

@@ -16,6 +16,7 @@ from platform.config.data import DataConfig, LoaderConfig
 from platform.config.sampling import SamplingConfig
 from platform.config.sections import Config
 from platform.data import draws, samplelog
+from platform.data.image_sizes import ImageSizes
 from platform.data.index import Index, Split
 from platform.data.loader import Batch, TrainLoader
 from platform.data.order import Order, training_order
@@ -116,10 +117,10 @@ def train(
     profiler = StepProfiler(cfg.training.profile_steps, folder, worker)
     patience = Patience.of(cfg.training, order.steps_per_epoch)
 
-    def open_loader() -> TrainLoader:
-        return training_loader(split, order, cfg.data, cfg.sampling, cfg.loader, worker)
+    def open_loader(sizes: ImageSizes | None = None) -> TrainLoader:
+        return training_loader(split, order, cfg.data, cfg.sampling, cfg.loader, worker, sizes)
 
-    loader = open_loader()
+    loader = open_loader(ImageSizes.of(cfg.training.sizes, cfg.data.image_size, last_step))
     transforms, frozen = cfg.transforms, cfg.model.freeze
     averaged = AveragedNetwork(
         state, worker, order, open_loader, pixels, cfg.sampling, transforms, dtype, progress, frozen
@@ -242,7 +243,13 @@ def _train_step(
 
 
 def training_loader(
-    split: Split, order: Order, data: DataConfig, sampling: SamplingConfig, loader: LoaderConfig, worker: Worker
+    split: Split,
+    order: Order,
+    data: DataConfig,
+    sampling: SamplingConfig,
+    loader: LoaderConfig,
+    worker: Worker,
+    sizes: ImageSizes | None = None,
 ) -> TrainLoader:
     """The worker's batches of training images, decoded where `loader.decoder` says.
 
@@ -253,6 +260,7 @@ def training_loader(
         sampling: how they are cropped.
         loader: where they are decoded, and how far ahead.
         worker: whose share.
+        sizes: of the images at each step; None: `data.image_size`.
 
     Raises:
         ConfigError: by a GPU that the worker does not have.
@@ -260,7 +268,7 @@ def training_loader(
     loader.require_gpu(available=worker.device.type == "cuda")
     share = {"rank": worker.rank, "world": worker.world, "threads": worker.threads}
     made = chosen(DECODERS[loader.decoder])
-    return made(split, order, data, sampling, worker.device, prefetch=loader.prefetch_batches, **share)
+    return made(split, order, data, sampling, worker.device, prefetch=loader.prefetch_batches, sizes=sizes, **share)
 
 
 def _sample_log(folder: Path, worker: Worker, *, wanted: bool) -> SampleLog:

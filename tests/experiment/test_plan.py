@@ -114,6 +114,23 @@ def test_accumulation_is_in_the_plan(digits_data: DataConfig):
     assert any("1 worker(s) x 32, in up to 3 accumulated parts of at most 12" in line for line in lines(made))
 
 
+def test_image_sizes_of_training_are_in_the_plan_and_in_its_cost(digits_data: DataConfig):
+    training = replace(Config().training, sizes=[[0, 64], [0.25, 32]])
+    made = plan(experiment(digits_data, training=training))
+    steps = made.members[0].steps
+    assert f"sizes       64 px, 32 px from step {steps // 4}; tested at 32 px" in lines(made)
+    assert made.members[0].cost == pytest.approx(1.75 * 32**2 * made.members[0].images)
+    whole = experiment(digits_data)
+    with_both = plan(Experiment(whole.config, {"a": whole.config, "b": replace(whole.config, training=training)}))
+    assert any(line.endswith("; tested at 32 px (b)") for line in lines(with_both))
+
+
+def test_a_size_that_the_network_does_not_train_on_is_refused_before_anything_starts(digits_data: DataConfig):
+    training, data = replace(Config().training, sizes=[[0, 32], [0.5, 64]]), replace(digits_data, image_size=64)
+    with pytest.raises(ConfigError, match=r"alexnet, built for .*image_size=64, does not train on those of 32 px"):
+        plan(experiment(data, training=training, model=ModelConfig(name="torchvision/alexnet")))
+
+
 @pytest.mark.parametrize(
     ("workers", "limit", "line"),
     [

@@ -52,6 +52,17 @@ def test_what_trains_is_not_refused(name: str, image_size: int) -> None:
 
 
 @pytest.mark.slow
+def test_every_size_that_training_changes_to_is_tried_with_the_network_of_the_tested_one() -> None:
+    adaptive, fixed = GoogLeNetConfig(width=0.1), ModelConfig(name="torchvision/vit_b_32")
+    rehearse(adaptive, 10, 224, 2, [160, 192, 224, 256])
+    with pytest.raises(
+        ConfigError,
+        match=r"built for images of data\.image_size=224, does not train on those of 192 px in training",
+    ):
+        rehearse(fixed, 10, 224, 2, [224, 192])
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "model", [GoogLeNetConfig(batch_norm=True, width=0.1), ModelConfig(name="torchvision/regnet_x_400mf")]
 )
@@ -69,7 +80,7 @@ def test_googlenet_takes_every_size_that_its_config_allows(image_size: int, batc
     """Which is why it is not rehearsed."""
     for naive in (False, True):
         model = GoogLeNetConfig(batch_norm=batch_norm, naive=naive, width=0.25, local_response_norm=not batch_norm)
-        assert _rehearsed(json.dumps(asdict(model)), 10, image_size, 2).refusal is None
+        assert _rehearsed(json.dumps(asdict(model)), 10, image_size, 2, image_size).refusal is None
 
 
 @pytest.mark.parametrize(

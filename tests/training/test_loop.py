@@ -130,6 +130,23 @@ def test_a_resumed_run_ends_bitwise_as_an_uninterrupted_one(
 
 
 @pytest.mark.slow
+def test_a_run_whose_images_grow_and_is_cut_after_it_ends_as_an_uninterrupted_one(
+    index: Index, digits_data: DataConfig, tmp_path: Path
+) -> None:
+    """Batch norm's statistics of the averaged weights among it, which are those of images as in testing."""
+    cfg = config(digits_data, batch_norm=True, sizes=[[0, 40], [0.5, 48]], averaging_start=0.25, every_s=1e-9)
+    cfg = replace(cfg, loader=replace(cfg.loader, log_samples=True))
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    expected = train(cfg, index, Worker(), whole, nothing)
+    with pytest.raises(KeyboardInterrupt):
+        train(cfg, index, Worker(), cut, Recorder(8))
+    assert_same(train(cfg, index, Worker(), cut, nothing), expected)
+    order = training_order(cfg, index.split("train"))
+    ids = {step: sorted(order.batch(step).tolist()) for step in range(STEPS)}
+    assert samplelog.read(cut) == samplelog.read(whole) == ids
+
+
+@pytest.mark.slow
 def test_a_finished_run_started_again_trains_no_further(index: Index, digits_data: DataConfig, tmp_path: Path) -> None:
     cfg = config(digits_data)
     first, again = train(cfg, index, Worker(), tmp_path, nothing), Recorder()
@@ -329,13 +346,15 @@ def test_a_split_whose_images_are_all_corrupt_has_no_scores(tmp_path: Path, smal
 RUNS = {"plain": False, "batch norm": True}
 ALSO = ["ema", "none"]  # averages that are kept as well
 RUNS_EPOCHS, RUNS_STEPS = 0.06, 6
+RUNS_SIZES = [[0, 40], [0.5, 32], [0.8, 48]]  # of the images, from steps 0, 3 and 5 on
 HANDED_AT = 3  # the step at which one worker leaves a run to several
 
 
 def _run_of_replicas(data: DataConfig, *, batch_norm: bool = False, **training: Any) -> Config:
     """Two samples of each of eight streams, four at a time: three
     workers have shares of 6, 6 and 4 in two, two and one parts, which cut pairs of mixed images apart."""
-    training |= {"epochs": RUNS_EPOCHS, "batch_size": 16, "max_batch_per_worker": 4, "also_average": ALSO}
+    training |= {"epochs": RUNS_EPOCHS, "batch_size": 16, "max_batch_per_worker": 4}
+    training |= {"also_average": ALSO, "sizes": RUNS_SIZES}
     cfg = config(data, batch_norm=batch_norm, **training)
     mixing = TransformsConfig(mixup_alpha=0.4, cutmix_alpha=1.0, mixing_per="sample")
     return replace(cfg, loader=replace(cfg.loader, log_samples=True), transforms=mixing)
