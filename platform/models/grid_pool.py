@@ -20,6 +20,7 @@ class GridPool(nn.AvgPool2d):
         self.map_size, self.grid = map_size, (map_size - size) // 3 + 1
 
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002  # the name it has in PyTorch
+        """`[N, C, H, W]` -> `[N, C, grid, grid]`."""
         if input.shape[-2:] == (self.map_size, self.map_size):
             return super().forward(input)
         return F.adaptive_avg_pool2d(input, self.grid)
