@@ -14,10 +14,12 @@ from platform.cluster.fork_server.client import FORKED, STATE
 from platform.cluster.resources import cpus_here
 from platform.cluster.runtime_env import Unforked, fork_server
 from platform.config.checks import ConfigError
+from platform.config.data import NOT_BALANCED
 from platform.config.sections import Config, Experiment
 from platform.console import Counter as Progress
 from platform.data.cache import ShardError
 from platform.data.index import Index, read_entries
+from platform.data.labels import are_kept, labels_of
 from platform.data.storage import Storage, StorageError, is_remote
 from platform.experiment.destinations import require_cache_folder
 from platform.experiment.plan import is_packed, open_data
@@ -71,7 +73,26 @@ def prepare_data(config: Config) -> Index:
         with locked(shards.with_name(f".{shards.name}.lock"), wait=True):  # another launch may be packing the same
             if not is_packed(config):
                 write(config)
-    return open_data(config)
+    index = open_data(config)
+    if config.data.balance != NOT_BALANCED:
+        _read_labels(index)
+    return index
+
+
+def _read_labels(index: Index) -> None:
+    """Have the labels of the training images beside the cache: workers of this machine find them there.
+
+    Raises:
+        ConfigError: a shard is torn, or cannot be fetched.
+    """
+    train = index.split("train")
+    if are_kept(train):
+        return
+    try:
+        with Progress("read the labels of", "shards") as counter:
+            labels_of(train, counter)
+    except (ShardError, StorageError) as error:
+        raise ConfigError(f"data.balance: {error}") from error
 
 
 def _write(config: Config) -> int:

@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass, field
+from typing import Any
 
 from platform.config.checks import (
     require,
@@ -10,6 +11,19 @@ from platform.config.checks import (
     seal,
 )
 from platform.config.choices import DECODERS
+
+NOT_BALANCED, BALANCED, SQRT = BALANCES = ("none", "balanced", "sqrt")
+
+
+def require_balance(balance: Any) -> None:
+    """`balance` is one of BALANCES, or weights by class."""
+    if isinstance(balance, dict):
+        for name, weight in balance.items():
+            known = isinstance(weight, int | float) and not isinstance(weight, bool) and 0 < weight <= 1e6
+            require(known, f"data.balance.{name} is {weight}; give a weight above 0, at most 1e6")
+    choices = ", ".join(BALANCES)
+    known = balance in BALANCES or (isinstance(balance, dict) and bool(balance))
+    require(known, f"data.balance is {balance!r}; give one of {choices}, or {{CLASS: WEIGHT, ...}}")
 
 
 @dataclass
@@ -33,6 +47,9 @@ class DataConfig:
     # None: of 16 bits the smallest and largest there are; integers of 32 bits and floating-point numbers are refused
     value_range: list[float] | None = None
     duplicates: str = "keep"  # images of equal bytes, in packing, which reports them: keep, drop all but one, refuse
+    # How often an epoch, which keeps its number of images, shows each class. none: as often as it has images; balanced:
+    # all classes alike; sqrt: by the square root of their images; {CLASS: WEIGHT}: times so many, the others times 1
+    balance: Any = "none"
     max_corrupt: int = 100  # unreadable images allowed, in a packing, and for each worker in an epoch of training
 
     def __post_init__(self) -> None:
@@ -49,6 +66,9 @@ class DataConfig:
             f"data.shorter_side is {self.shorter_side}, less than data.image_size ({self.image_size}); "
             "give at least that, or null to pack the images as they are",
         )
+        require_balance(self.balance)
+        if isinstance(self.balance, dict):
+            self.balance = {str(name): weight for name, weight in self.balance.items()}
         require_choice("data.duplicates", self.duplicates, ("keep", "drop", "refuse"))
         require(1 <= self.jpeg_quality <= 100, f"data.jpeg_quality is {self.jpeg_quality}; give 1 to 100")
         require(

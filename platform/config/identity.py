@@ -51,6 +51,7 @@ NEWER: dict[str, dict[str, Any]] = {
     "model": {"init": None, "init_digest": "", "freeze": [], "settings": {}},
     "optim": {"name": "sgd", "scaling": "none", "reference_batch": None, "head_lr": 1.0, "layer_decay": 1.0},
     "schedule": {"cycles": 5, "cycle_growth": 1.0},
+    "data": {"balance": "none"},
     "training": {
         "also_average": [],
         "sizes": [],

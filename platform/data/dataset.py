@@ -78,7 +78,7 @@ class ShardDataset(IterableDataset[ImageBatch]):
         self._rank, self._world = rank, world
         self._check(batch_size, normalised=normalised)
         self._split = read_index(data.shards, storage).split(split)
-        self._order = member_order(self._split, self._loader, batch_size, seed, order_seed)
+        self._order = member_order(self._split, self._loader, batch_size, seed, order_seed, data.balance)
         self._pixels = Pixels(data, CPU) if normalised else None
         self.step = 0  # global step of the next batch, counted over all epochs
         self._identity = {  # what a state must agree with, by the argument's name

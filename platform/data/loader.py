@@ -326,11 +326,10 @@ class TrainLoader(Loader):
 
     def _step(self, step: int) -> Batch:
         self._ahead.at(step)
-        ids = self._order.batch(step, self._rank, self._world)
-        epoch = step // self._order.steps_per_epoch
-        size = self._sizes.at(step)
-        batch = self.request(ids, draws.uniforms(self._order.seed, epoch, ids, DRAWS), (size, size, 3))
-        batch.per_stream = self._order.per_stream
+        shown, size = self._order.showings(step, self._rank, self._world), self._sizes.at(step)
+        drawn = draws.uniforms(self._order.seed, shown.epochs, shown.ids, DRAWS, shown.showings)
+        batch = self.request(shown.ids, drawn, (size, size, 3))
+        batch.per_stream, epoch = self._order.per_stream, step // self._order.steps_per_epoch
         batch.step_draws = draws.uniforms(draws.key(self._order.seed, 0), epoch, np.array([step]), DRAWS)[0]
         return batch
 

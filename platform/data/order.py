@@ -1,25 +1,27 @@
 """Which sample comes when: a pure function of (seed, epoch, streams) over the index, computed as it is asked for.
 
-Each epoch permutes the shards, lays their samples end to end in a ring, cuts that at a drawn place into `streams` equal
-canonical streams and shuffles each stream in blocks. Global batch k takes an equal share from every stream, at
-positions that follow from k alone: the position in the data is one integer, and any number of workers up to that of
-the streams, dealt whole streams, sees the same global batches.
+Each epoch permutes the shards, lays their samples end to end in a ring (`line`; as often as they are due where classes
+are weighted: `balance`), cuts that at a drawn place into `streams` equal canonical streams and shuffles each stream in
+blocks. Global batch k takes an equal share from every stream, at positions that follow from k alone: the position in
+the data is one integer, and any number of workers up to that of the streams, dealt whole streams, sees the same global
+batches.
 """
 
 import math
 from dataclasses import dataclass
 from fractions import Fraction
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from platform.config.checks import require
-from platform.config.data import LoaderConfig
+from platform.config.data import NOT_BALANCED, LoaderConfig
 from platform.config.sections import Config
 from platform.data import draws
+from platform.data.balance import Balance, weights_of
 from platform.data.index import Split
-
-Ids = NDArray[np.int64]
+from platform.data.labels import labels_of
+from platform.data.line import Ids, Line, Showings
 
 
 class Order:
@@ -31,20 +33,26 @@ class Order:
         batch_size: global; a multiple of `streams`.
         block: samples shuffled together within a stream.
         seed: of shards, blocks and epochs.
+        balance: how often each sample is shown; None: once an epoch.
     """
 
-    def __init__(self, sizes: Ids, streams: int, batch_size: int, block: int, seed: int) -> None:
+    def __init__(
+        self, sizes: Ids, streams: int, batch_size: int, block: int, seed: int, balance: Balance | None = None
+    ) -> None:
         self.sizes = np.asarray(sizes, np.int64)
         self.streams, self.batch_size, self.block, self.seed = streams, batch_size, block, seed
         self.samples = int(self.sizes.sum())
         self.per_stream = batch_size // streams  # samples each stream gives to a global batch
         self.steps_per_epoch = steps_per_epoch(self.samples, streams, batch_size)
-        self._first_ids = np.concatenate([[0], np.cumsum(self.sizes)[:-1]])
-        self._lines: dict[int, _Line] = {}  # of the newest epochs
+        self.balance = balance
+        self._length = (balance.shown if balance else self.samples) // streams  # of a stream
+        self._lines: dict[int, Line] = {}  # of the newest epochs
         self._permutations: dict[int, tuple[tuple[int, int], Ids]] = {}  # stream -> ((epoch, block), its permutation)
 
     @classmethod
-    def of(cls, split: Split, streams: int, batch_size: int, block: int, seed: int) -> "Order":
+    def of(
+        cls, split: Split, streams: int, batch_size: int, block: int, seed: int, balance: Balance | None = None
+    ) -> "Order":
         """The order of a split.
 
         Raises:
@@ -54,7 +62,7 @@ class Order:
             split.samples >= batch_size,
             f"{split.name} has {split.samples} samples, fewer than training.batch_size ({batch_size}); lower that",
         )
-        return cls(split.sizes, streams, batch_size, block, seed)
+        return cls(split.sizes, streams, batch_size, block, seed, balance)
 
     def batch(self, step: int, rank: int = 0, world: int = 1) -> Ids:
         """Sample ids of a rank's share of one global batch: equal numbers from each of its streams.
@@ -70,10 +78,16 @@ class Order:
         Returns:
             int64 `[N]`.
         """
+        return self.showings(step, rank, world).ids
+
+    def showings(self, step: int, rank: int = 0, world: int = 1) -> Showings:
+        """The same share, with each sample's epoch and how often that has shown it before: what crops are drawn by."""
         epoch, place = divmod(step, self.steps_per_epoch)
         first = place * self.per_stream
         stop = first + self.per_stream
-        return np.concatenate([self._stream(epoch, stream, first, stop) for stream in self.streams_of(rank, world)])
+        found = [self._stream(epoch, stream, first, stop) for stream in self.streams_of(rank, world)]
+        ids, showings = (np.concatenate(parts) for parts in zip(*found, strict=True))
+        return Showings(ids, np.full(len(ids), epoch), showings)
 
     def streams_of(self, rank: int, world: int) -> range:
         """The streams that `rank` reads: every `world`-th one, so that the first ranks may have one more."""
@@ -95,15 +109,10 @@ class Order:
         """Numbers of the shards that hold the samples of a block."""
         low, high = self._block_bounds(block.stream, block.number)
         first, last = self._on_line(block.epoch, block.stream, np.array([low, high - 1])).tolist()
-        return self._between(block.epoch, first, last)
+        return self._line(block.epoch).between(first, last)
 
-    @property
-    def _length(self) -> int:
-        """Samples of a stream."""
-        return self.samples // self.streams
-
-    def _stream(self, epoch: int, stream: int, start: int, stop: int) -> Ids:
-        """Sample ids at positions start .. stop - 1 of one stream."""
+    def _stream(self, epoch: int, stream: int, start: int, stop: int) -> tuple[Ids, Ids]:
+        """Sample ids at positions start .. stop - 1 of one stream, and how often the epoch's line has each before."""
         positions = np.arange(start, stop)
         places = np.empty(stop - start, np.int64)
         for block in range(self._block_of(stream, start), self._block_of(stream, stop - 1) + 1):
@@ -111,10 +120,7 @@ class Order:
             permutation = self._permutation(epoch, stream, block, high - low)
             inside = slice(max(low - start, 0), high - start)
             places[inside] = low + permutation[positions[inside] - low]
-        line = self._on_line(epoch, stream, places)
-        on = self._line(epoch)
-        slot = np.searchsorted(on.starts, line, side="right") - 1
-        return self._first_ids[on.shards[slot]] + line - on.starts[slot]
+        return self._line(epoch).at(self._on_line(epoch, stream, places))
 
     def _block_of(self, stream: int, position: int) -> int:
         """Streams start at different places of a block, so that they do not all open new shards at the same step."""
@@ -136,23 +142,17 @@ class Order:
 
     def _on_line(self, epoch: int, stream: int, positions: Ids) -> Ids:
         """Positions in a stream -> positions on the epoch's line of shards, which is a ring."""
-        return (self._line(epoch).cut + stream * self._length + positions) % self.samples
+        line = self._line(epoch)
+        return (line.cut + stream * self._length + positions) % line.length
 
-    def _line(self, epoch: int) -> "_Line":
+    def _line(self, epoch: int) -> Line:
         if epoch not in self._lines:
             shards = _permutation(len(self.sizes), draws.key(self.seed, epoch, 0))
-            starts = np.concatenate([[0], np.cumsum(self.sizes[shards])[:-1]])
+            counts = self.balance.counts(epoch) if self.balance else None
             for old in [known for known in self._lines if abs(known - epoch) > 1]:
                 del self._lines[old]
-            self._lines[epoch] = _Line(shards, starts, draws.key(self.seed, epoch, 0, 0) % self.samples)
+            self._lines[epoch] = Line.of(shards, self.sizes, draws.key(self.seed, epoch, 0, 0), counts)
         return self._lines[epoch]
-
-    def _between(self, epoch: int, first: int, last: int) -> list[int]:
-        """The shards with samples that lie on the ring from position `first` to `last`."""
-        line = self._line(epoch)
-        low, high = (np.searchsorted(line.starts, [first, last], side="right") - 1).tolist()
-        slots = range(low, high + 1) if first <= last else [*range(low, len(line.shards)), *range(high + 1)]
-        return [int(line.shards[slot]) for slot in dict.fromkeys(slots) if self.sizes[line.shards[slot]]]
 
 
 @dataclass(frozen=True)
@@ -164,31 +164,41 @@ class Block:
     number: int
 
 
-@dataclass(frozen=True)
-class _Line:
-    """An epoch's shards end to end."""
-
-    shards: Ids  # the shard in each slot
-    starts: Ids  # where each slot starts
-    cut: int  # where the first stream starts; drawn, so that each epoch leaves out other samples
-
-
-def training_order(cfg: Config, split: Split) -> Order:
+def training_order(cfg: Config, split: Split, labels: Ids | None = None) -> Order:
     """The order of a config's training images, from its seeds, streams, block and batch size.
 
+    Args:
+        cfg: the training's.
+        split: its images.
+        labels: theirs, where somebody has them; None: they are read if `data.balance` needs them.
+
     Raises:
-        ConfigError: an epoch holds no whole batch.
+        ConfigError: an epoch holds no whole batch, or `data.balance` does not fit the classes.
     """
-    return member_order(split, cfg.loader, cfg.training.batch_size, cfg.seed, cfg.order_seed)
+    return member_order(split, cfg.loader, cfg.training.batch_size, cfg.seed, cfg.order_seed, cfg.data.balance, labels)
 
 
-def member_order(split: Split, loader: LoaderConfig, batch_size: int, seed: int, order_seed: int) -> Order:
+def member_order(
+    split: Split,
+    loader: LoaderConfig,
+    batch_size: int,
+    seed: int,
+    order_seed: int,
+    balance: Any = NOT_BALANCED,
+    labels: Ids | None = None,
+) -> Order:
     """The order of one training: streams and block of `loader`, in global batches of `batch_size`.
 
     Raises:
-        ConfigError: an epoch holds no whole batch.
+        ConfigError: an epoch holds no whole batch, or `balance` does not fit the classes.
     """
-    return Order.of(split, loader.streams, batch_size, loader.block, draws.key(seed, order_seed))
+    key = draws.key(seed, order_seed)
+    if balance == NOT_BALANCED or split.samples < batch_size:
+        return Order.of(split, loader.streams, batch_size, loader.block, key)
+    labels = labels_of(split) if labels is None else labels
+    shown = steps_per_epoch(split.samples, loader.streams, batch_size) * batch_size
+    counts = Balance(labels, weights_of(balance, labels, split.opened.rule.numbers), shown, key)
+    return Order.of(split, loader.streams, batch_size, loader.block, key, counts)
 
 
 def steps_per_epoch(samples: int, streams: int, batch_size: int) -> int:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from platform.data.cache import Bytes, Cache, ShardError, ShardFile, check_inside
 from platform.data.storage import is_remote
@@ -145,6 +146,11 @@ class ShardReader:
         self._keys = list(samples)
         self.used = time.monotonic()
 
+    @property
+    def labels(self) -> NDArray[np.int64]:
+        """Of all samples, in their order."""
+        return self._places[:, 2].copy()
+
     def read(self, place: int) -> Sample:
         """The sample at that place of the shard, counted from 0."""
         offset, size, label = self._places[place].tolist()
@@ -171,6 +177,11 @@ class OpenShards:
         self._open: dict[ShardFile, ShardReader] = {}
         self._opening: dict[ShardFile, Future[ShardReader]] = {}
         self._lock = threading.Lock()
+
+    @property
+    def rule(self) -> SampleRule:
+        """Which members of a sample are its image and its label."""
+        return self._label
 
     def __reduce__(self) -> tuple[Any, ...]:
         return OpenShards, (self.cache, self._label, self._folder)  # another process opens its own

@@ -14,18 +14,20 @@ from platform.cluster.resources import cpus_here
 from platform.cluster.runtime_env import fork_server
 from platform.config.checks import ConfigError, require
 from platform.config.cluster import ClusterConfig
-from platform.config.data import MEMORY
+from platform.config.data import MEMORY, NOT_BALANCED
 from platform.config.sections import Config, Experiment
 from platform.data.cache import ShardError
 from platform.data.image_sizes import ImageSizes
-from platform.data.index import INDEX_NAME, Index, has_index, read_index
-from platform.data.order import steps_per_epoch, total_steps, training_order
+from platform.data.index import INDEX_NAME, Index, Split, has_index, read_index
+from platform.data.labels import are_at_hand
+from platform.data.order import Order, steps_per_epoch, total_steps, training_order
 from platform.data.readahead import check_room
 from platform.data.storage import Storage, StorageError, is_remote
 from platform.models.sources import require_shipped
 from platform.packing import preparation, recipe
 from platform.packing.freshness import changed_since
 from platform.packing.sources import source_name
+from platform.text import printable
 
 log = logging.getLogger("platform")
 
@@ -67,6 +69,7 @@ class Plan:
     members: list[MemberPlan]
     shrunk_to: int | None = None  # shorter side in pixels of the larger images; None: as they were
     test_samples: int = 0  # 0: there is no test part
+    showings: str = ""  # how often images are shown, where their labels are known
 
     @property
     def evaluated_samples(self) -> int:
@@ -101,7 +104,8 @@ def plan(experiment: Experiment) -> Plan:
                 f"ensemble member {name} changes {section}.*, which is the experiment's; give it beside the members",
             )
         members.append(plan_member(name, member, train_samples, index))
-    return Plan(experiment, train_samples, val_samples, packed, members, shrunk_to, counts.get("test", 0))
+    shown = _showings(config, index.split("train")) if index else ""
+    return Plan(experiment, train_samples, val_samples, packed, members, shrunk_to, counts.get("test", 0), shown)
 
 
 def _check_images(name: str, member: Config, config: Config) -> None:
@@ -150,7 +154,7 @@ def plan_member(name: str, member: Config, train_samples: int, index: Index | No
     if index:
         train = index.split("train")
         fewest = member.cluster.min_workers  # each of them reads most
-        check_room(train, training_order(member, train), fewest)
+        check_room(train, _order(member, train), fewest)
     _check_network(member)
     return MemberPlan(name, member, per_epoch, steps, _frozen(member))
 
@@ -169,6 +173,16 @@ def _frozen(member: Config) -> str:
     network = on_meta(member.model, member.data.classes, member.data.image_size)
     freeze(network, member.model.freeze)
     return counts(network)
+
+
+def _order(member: Config, train: Split) -> Order:
+    """Of the training; without its balance where labels would have to be fetched for it: it reads the same shards."""
+    if member.data.balance != NOT_BALANCED and not are_at_hand(train):
+        member = replace(member, data=replace(member.data, balance=NOT_BALANCED))
+    try:
+        return training_order(member, train)
+    except (ShardError, StorageError) as error:  # of labels
+        raise ConfigError(f"data.balance: {error}") from error
 
 
 def _check_network(member: Config) -> None:
@@ -353,7 +367,7 @@ def lines(plan: Plan) -> list[str]:
         "",
         f"{'member':<22}{'sampling':<22}{'model':<22}{'epochs':>8}{'steps':>9}{'images':>13}",
     ]
-    text[3:3] = _size_schedules(plan)
+    text[3:3] = [*_balance(plan), *_size_schedules(plan)]
     for member in plan.members:
         text.append(
             f"{member.name:<22}{member.config.sampling.name:<22}{member.config.model.label:<22}"
@@ -409,6 +423,32 @@ def _sizes(plan: Plan) -> str:
     """What the networks see, in pixels: `32`, of rows of several sizes `79, 151 and 299`."""
     *others, last = sorted({member.config.data.image_size for member in plan.members})
     return f"{', '.join(map(str, others))} and {last}" if others else str(last)
+
+
+def _showings(config: Config, train: Split) -> str:
+    """How often an epoch shows images of a class: least and most."""
+    if config.data.balance == NOT_BALANCED or not are_at_hand(train):
+        return ""
+    balance = _order(config, train).balance
+    assert balance is not None
+    names = {number: name for name, number in train.opened.rule.numbers.items()}
+    classes = [label for label, samples in enumerate(balance.samples_K) if samples]
+    times = {label: balance.due_K[label] / balance.samples_K[label] for label in classes}
+    least, most = min(classes, key=times.__getitem__), max(classes, key=times.__getitem__)
+    said = [
+        f"{times[label]:.3g} times ({names.get(label, f'class {label}')}, {balance.samples_K[label]} images)"
+        for label in (least, most)
+    ]
+    return f"an epoch shows an image {' to '.join(said)}"
+
+
+def _balance(plan: Plan) -> list[str]:
+    balance = plan.experiment.config.data.balance
+    if balance == NOT_BALANCED:
+        return []
+    unknown = "its labels are read from the shards before it trains"
+    by = balance if isinstance(balance, str) else ", ".join(f"{name} x {weight:g}" for name, weight in balance.items())
+    return [f"balance     {printable(by)}: {plan.showings or unknown}"]
 
 
 def _size_schedules(plan: Plan) -> list[str]:

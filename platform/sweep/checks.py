@@ -31,7 +31,8 @@ NOT_SWEPT = ("job", "name", "seed", "order_seed", "output_dir", "fresh", "storag
 NOT_SWEPT += ("bench", "chaos", "sweep", "promote", "predict", "serve", "evaluation", "checkpoint", "data")
 NOT_SWEPT += ("cluster.address", "cluster.lanes", "cluster.dashboard", "cluster.ship_code", "experiment", "hydra")
 READ_BEFORE = ("model.init", "model.init_digest")  # by the launcher, once
-COMPARABLE = ("data.image_size", "data.mirror", "data.min_crop_area")  # of `data`: the images stay the same ones
+# Of `data`: the images that are evaluated stay the same ones.
+COMPARABLE = ("data.image_size", "data.mirror", "data.min_crop_area", "data.balance")
 MAX_COMPOSED = 40  # choices of one key; of a key with more only the first and the last are composed
 MAX_CHECKED = 10_000  # points
 

@@ -12,12 +12,13 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from platform.config.choices import DECODERS, chosen
-from platform.config.data import DataConfig, LoaderConfig
+from platform.config.data import NOT_BALANCED, DataConfig, LoaderConfig
 from platform.config.sampling import SamplingConfig
 from platform.config.sections import Config
 from platform.data import draws, samplelog
 from platform.data.image_sizes import ImageSizes
 from platform.data.index import Index, Split
+from platform.data.labels import labels_of
 from platform.data.loader import Batch, TrainLoader
 from platform.data.order import Order, training_order
 from platform.data.pixels import Pixels
@@ -89,7 +90,9 @@ def train(
     progress = progress or Progress()
     report = report if worker.rank == 0 else _report_nothing
     split, validation_split = index.split("train"), index.split("val")
-    order = training_order(cfg, split)
+    balanced, moved = cfg.data.balance != NOT_BALANCED, progress.moved
+    labels = from_rank_0(worker, lambda: labels_of(split, lambda *_: moved()), moved) if balanced else None
+    order = training_order(cfg, split, labels)
     timetable = Timetable.of(cfg.training, cfg.checkpoint, cfg.evaluation, order.steps_per_epoch)
     last_step = timetable.last_step
     dtype = autocast_dtype(cfg.training.precision, worker.device)

@@ -1,5 +1,6 @@
 """The plan's arithmetic and its checks."""
 
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -123,6 +124,20 @@ def test_image_sizes_of_training_are_in_the_plan_and_in_its_cost(digits_data: Da
     whole = experiment(digits_data)
     with_both = plan(Experiment(whole.config, {"a": whole.config, "b": replace(whole.config, training=training)}))
     assert any(line.endswith("; tested at 32 px (b)") for line in lines(with_both))
+
+
+def test_how_often_classes_are_shown_is_in_the_plan(
+    digits_data: DataConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.chdir(tmp_path)  # where labels are kept
+    found = "\n".join(lines(plan(experiment(replace(digits_data, balance={"3": 10})))))
+    assert re.search(
+        r"balance     3 x 10: an epoch shows an image 0\.\d+ times \(\d, \d+ images\) to 5\.\d+ times \(3, 1", found
+    )
+    with pytest.raises(ConfigError, match=r"data\.balance names the class eight, of which there is no training image"):
+        plan(experiment(replace(digits_data, balance={"eight": 10})))
+    unpacked = replace(digits_data, shards=f"{digits_data.shards}-none", balance="sqrt")
+    assert "balance     sqrt: its labels are read" in "\n".join(lines(plan(experiment(unpacked))))
 
 
 def test_a_size_that_the_network_does_not_train_on_is_refused_before_anything_starts(digits_data: DataConfig):
