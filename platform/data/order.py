@@ -93,6 +93,10 @@ class Order:
         """The streams that `rank` reads: every `world`-th one, so that the first ranks may have one more."""
         return range(rank, self.streams, world)
 
+    def blocks_at(self, step: int, stream: int) -> list["Block"]:
+        """All blocks that `stream` reads at global step `step`."""
+        return [self.block_at(step, stream)]
+
     def block_at(self, step: int, stream: int) -> "Block":
         """The block that `stream` reads at global step `step`."""
         epoch, place = divmod(step, self.steps_per_epoch)
@@ -162,6 +166,7 @@ class Block:
     epoch: int
     stream: int
     number: int
+    of_set: int = 0  # of a blend
 
 
 def training_order(cfg: Config, split: Split, labels: Ids | None = None) -> Order:

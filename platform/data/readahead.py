@@ -86,7 +86,7 @@ def check_room(split: Split, order: Order, world: int) -> None:
 
 def _shards_at_once(order: Order, world: int) -> set[int]:
     """The shards of the blocks that rank 0, who has most, reads at the start of a run, and of the next ones."""
-    reading = [order.block_at(0, stream) for stream in order.streams_of(0, world)]
+    reading = [block for stream in order.streams_of(0, world) for block in order.blocks_at(0, stream)]
     blocks = [*reading, *map(order.block_after, reading)]
     return {shard for block in blocks for shard in order.shards_of(block)}
 
@@ -101,18 +101,20 @@ class OrderAhead:
     def __init__(self, split: Split, order: Order, rank: int, world: int) -> None:
         self._order = order
         self._streams = order.streams_of(rank, world)
-        self._reached: dict[int, Block] = {}
+        self._reached: dict[tuple[int, int], Block] = {}  # by stream and set
         check_room(split, order, world)
         split.opened.most = max(split.opened.most, 2 * len(_shards_at_once(order, world)))
         self._ahead = ReadAhead(split)
 
     def at(self, step: int) -> None:
         """Queue the shards of the blocks after those that the worker reads at global step `step`."""
-        entered = [block for block in self._blocks(step) if self._reached.get(block.stream) != block]
+        entered = [block for block in self._blocks(step) if self._reached.get((block.stream, block.of_set)) != block]
         for block in entered:
-            if self._reached.get(block.stream) is None:  # the first step: this block is not fetched either
+            if (
+                self._reached.get((block.stream, block.of_set)) is None
+            ):  # the first step: this block is not fetched either
                 self._ahead.soon(self._order.shards_of(block))
-            self._reached[block.stream] = block
+            self._reached[block.stream, block.of_set] = block
         for block in entered:
             self._ahead.soon(self._order.shards_of(self._order.block_after(block)))
 
@@ -120,4 +122,4 @@ class OrderAhead:
         self._ahead.close()
 
     def _blocks(self, step: int) -> list[Block]:
-        return [self._order.block_at(step, stream) for stream in self._streams]
+        return [block for stream in self._streams for block in self._order.blocks_at(step, stream)]
