@@ -1,13 +1,16 @@
 """Training that ends before its last step, and the best weights: whole and resumed runs with scores as written."""
 
 import copy
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+import torch.distributed as dist
 from torch import Tensor, nn
+from torch.multiprocessing.spawn import start_processes
 
 from platform.config.checks import ConfigError
 from platform.config.data import DataConfig
@@ -15,7 +18,7 @@ from platform.config.evaluation import EvaluationConfig
 from platform.config.optim import SGDConfig
 from platform.config.sections import Config
 from platform.config.training import CheckpointConfig, TrainingConfig
-from platform.data.index import Index, Split
+from platform.data.index import Index, Split, read_index
 from platform.evaluation.metrics import Scores
 from platform.training import loop
 from platform.training.averaging import WeightAverage
@@ -45,17 +48,19 @@ class Small(nn.Module):
 class Run:
     """A member whose validation scores are `RISES`, and what it reported."""
 
-    def __init__(self, data: DataConfig, index: Index, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def __init__(
+        self, data: DataConfig, index: Index, folder: Path, patch: Callable[..., None], worker: Worker | None = None
+    ) -> None:
         train_split = Split("train", index.split("train").shards[:1])
         self.index = replace(index, splits={"train": train_split, "val": index.split("val")})
         self.batch = train_split.samples // STEPS_PER_EPOCH // 8 * 8
-        self.data, self.folder = data, folder
+        self.data, self.folder, self.worker = data, folder, worker or Worker()
         self.steps: list[int] = []
         self.reports: list[tuple[int, dict[str, float]]] = []
         self.evaluated: dict[int, nn.Module] = {}
         self.interrupt_at = -1
-        monkeypatch.setattr(loop, "build", lambda *_: seeded())
-        monkeypatch.setattr(loop, "evaluate", self._evaluate)
+        patch(loop, "build", lambda *_: seeded())
+        patch(loop, "evaluate", self._evaluate)
 
     def train(self, name: str = "one", **training: Any) -> nn.Module:
         self.steps, self.reports, self.evaluated = [], [], {}
@@ -67,7 +72,7 @@ class Run:
             checkpoint=CheckpointConfig(every_steps=2),
             evaluation=EvaluationConfig(views=[1], every_epochs=1),
         )
-        return train(cfg, self.index, Worker(), self.folder / name, self._report)
+        return train(cfg, self.index, self.worker, self.folder / name, self._report)
 
     def _report(self, step: int, metrics: dict[str, float]) -> None:
         self.reports.append((step, metrics))
@@ -77,7 +82,10 @@ class Run:
             raise KeyboardInterrupt
 
     def _evaluate(self, network: nn.Module, *_: object) -> Scores:
-        step = self.steps[-1] if self.steps else self.resumed_at()
+        if self.worker.rank > 0:  # which reports nothing
+            step = (len(self.evaluated) + 1) * STEPS_PER_EPOCH
+        else:
+            step = self.steps[-1] if self.steps else self.resumed_at()
         self.evaluated[step] = copy.deepcopy(network)
         return Scores(samples=1000, top1=round(1000 * RISES[step // STEPS_PER_EPOCH - 1]))
 
@@ -97,7 +105,7 @@ def seeded() -> Small:
 
 @pytest.fixture
 def run(digits: Index, digits_data: DataConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
-    return Run(digits_data, digits, tmp_path, monkeypatch)
+    return Run(digits_data, digits, tmp_path, monkeypatch.setattr)
 
 
 def same(one: nn.Module, other: nn.Module) -> bool:
@@ -115,6 +123,7 @@ def test_training_ends_when_the_score_has_not_risen_for_so_long(
     run.train(patience_epochs=patience, min_delta=delta)
     assert run.steps[-1] == last_epoch * STEPS_PER_EPOCH
     stopped = last_epoch < len(RISES)
+    assert run.reports[-1][1].get("progress", 1.0) == 1.0  # by which a sweep knows the end of a trial
     assert run.reported("train/stopped_epoch") == ([last_epoch] if stopped else [])
     said = f"training stopped at epoch {last_epoch}, before the last: validation top-1 has not risen"
     assert any(said in text and f"since epoch {since}" in text for text in caplog.messages) == stopped
@@ -147,6 +156,27 @@ def test_the_best_weights_are_those_that_were_evaluated_then(
     assert any(f"the weights of epoch {best} are evaluated" in text for text in caplog.messages)
     assert same(run.train(weights="best", patience_epochs=patience), network)  # started again: nothing is trained
     assert run.steps == []
+
+
+def _replica(rank: int, world: int, data: DataConfig, folder: str) -> None:
+    dist.init_process_group("gloo", init_method=f"file://{folder}/rendezvous", rank=rank, world_size=world)
+    torch.set_num_threads(1)
+    run = Run(data, read_index(data.shards), Path(folder), setattr, Worker(rank, world))
+    network = run.train(patience_epochs=2.0, weights="best")
+    torch.save((network.state_dict(), sorted(run.evaluated)), f"{folder}/{rank}.pt")
+    dist.destroy_process_group()
+
+
+@pytest.mark.long
+def test_two_workers_stop_alike_and_end_with_the_same_best_weights(
+    run: Run, digits_data: DataConfig, tmp_path: Path
+) -> None:
+    """Batch norm has others in training, of half a batch each; what is chosen is the same."""
+    start_processes(_replica, (2, digits_data, str(tmp_path)), nprocs=2, start_method="forkserver")
+    (first, evaluated), (second, also) = (torch.load(tmp_path / f"{rank}.pt") for rank in range(2))
+    assert all(torch.equal(first[name], second[name]) for name in first)
+    run.train("alone", patience_epochs=2.0, weights="best")
+    assert evaluated == also == sorted(run.evaluated) == [3, 6, 9, 12, 15, 18]
 
 
 def test_scores_of_before_there_was_patience_are_taken_over() -> None:
