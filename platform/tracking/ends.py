@@ -15,7 +15,7 @@ from platform.experiment.folder import ExperimentFolder, Record
 from platform.experiment.goodput import Goodput, Times, read_attempts
 from platform.export.folder import MODEL
 from platform.tracking import descriptions, run_tags
-from platform.tracking.figures import datasets, interruptions, speed
+from platform.tracking.figures import datasets, ended_by_scores, interruptions, speed
 from platform.tracking.lineage import promotion
 from platform.tracking.models import ModelLog, is_new, place_of
 from platform.tracking.points import without_zeros
@@ -150,6 +150,8 @@ class Ends:
             cost = Times.at_work([Times.of(attempts) for attempts in attempts_of.values() if attempts])
             self._tracker.summary(parent, without_zeros(cost.metrics()))
             notes.append(f"All together took their workers {descriptions.times_text(cost)}.")
+        members = {name: self._folder.member(name) for name in self._experiment.members}
+        notes += filter(None, (ended_by_scores(name, member.series()) for name, member in members.items()))
         if promoted := promotion(self._experiment):
             notes.append(promoted.sentence())
         return notes

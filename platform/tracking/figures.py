@@ -11,6 +11,7 @@ from platform.data.index import Index
 from platform.experiment.goodput import Attempt
 from platform.tracking.operations import DatasetInput
 
+STOPPED, BEST = "train/stopped_epoch", "val/best_epoch"  # of early stopping, and of training.weights=best
 SPEED = "train/images_per_s"
 CONTEXTS = {"train": "training", "val": "validation", "test": "test"}  # MLflow's words for splits
 # How attempts end that nothing interrupted, as workers and schedulers say it.
@@ -34,6 +35,16 @@ def speed(series: Series) -> dict[str, float]:
         seconds += (step - before) / speeds[step]
         before = step
     return {"speed_images_per_s": images / seconds} if seconds else {}
+
+
+def ended_by_scores(name: str, series: Series) -> str:
+    """A sentence on a member whose end, or whose weights, were chosen by validation scores; empty of others."""
+    found = {key: value for _, metrics, _ in series for key, value in metrics.items() if key in (STOPPED, BEST)}
+    stopped = f"stopped early at epoch {found[STOPPED]:g}" if STOPPED in found else ""
+    best = f"has the weights of epoch {found[BEST]:g}, the best on validation" if BEST in found else ""
+    if not found:
+        return ""
+    return f"{name} {' and '.join(filter(None, [stopped, best]))}: validation scores are optimistic where they choose."
 
 
 def datasets(config: Config, data: Index, split: str) -> list[DatasetInput]:

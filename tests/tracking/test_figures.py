@@ -9,7 +9,7 @@ from platform.config.sections import Config
 from platform.data.index import read_index
 from platform.experiment.folder import MemberFolder
 from platform.experiment.goodput import Attempt
-from platform.tracking.figures import datasets, interruptions, speed
+from platform.tracking.figures import datasets, ended_by_scores, interruptions, speed
 
 
 def at(step: int, images_per_s: float) -> tuple[int, dict[str, float], float]:
@@ -54,3 +54,13 @@ def test_what_came_between_is_told_and_ordinary_ends_are_not():
     )
     assert interruptions({"two": attempts[2:]}) == ""
     assert interruptions({f"m{n}": attempts[:1] for n in range(23)}).endswith("; and 3 more")
+
+
+def test_what_scores_have_chosen_is_said() -> None:
+    series = [(8, {"train/loss": 1.0}, 0.0), (9, {"val/top1": 0.5, "train/stopped_epoch": 3.0}, 1.0)]
+    assert ended_by_scores("wide", series[:1]) == ""
+    assert ended_by_scores("wide", series) == (
+        "wide stopped early at epoch 3: validation scores are optimistic where they choose."
+    )
+    said = ended_by_scores("wide", [*series, (12, {"val/best_epoch": 2.0}, 2.0)])
+    assert "stopped early at epoch 3 and has the weights of epoch 2, the best on validation: " in said
