@@ -9,6 +9,7 @@ import locale
 import os
 import select
 import sys
+import textwrap
 from importlib import import_module
 from pathlib import Path
 
@@ -215,9 +216,8 @@ def _require_own_configs() -> None:
 def _choices() -> str:
     """Each group of `conf/` with its choices. Hydra's own list has settings of networks too, which nobody chooses."""
     groups = sorted(folder for folder in (ROOT / "conf").iterdir() if folder.is_dir() and folder.name != "hydra")
-    return "\n".join(
-        f"{group.name}: {', '.join(sorted(file.stem for file in group.glob('*.yaml')))}" for group in groups
-    )
+    lines = [f"{group.name}: {', '.join(sorted(file.stem for file in group.glob('*.yaml')))}" for group in groups]
+    return "\n".join(textwrap.fill(line, 120, subsequent_indent="    ", break_on_hyphens=False) for line in lines)
 
 
 def _experiments() -> str:

@@ -1,4 +1,4 @@
-"""Every experiment composes as it is and as its file says for the paper's size, says what it is, and is in the table."""
+"""Every experiment composes as it is and in the paper's size, says what it is, and is in the table of recipes."""
 
 import re
 import shlex
