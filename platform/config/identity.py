@@ -47,6 +47,7 @@ NOT_IDENTITY_NESTED = {
 # experiment that was begun without them is still the same. A section of which nothing is left goes, too.
 NEWER: dict[str, dict[str, Any]] = {
     "transforms": asdict(TransformsConfig()),
+    "sampling": {"repeats": 1},
     "loss": asdict(LossConfig()),
     "model": {"init": None, "init_digest": "", "freeze": [], "settings": {}},
     "optim": {"name": "sgd", "scaling": "none", "reference_batch": None, "head_lr": 1.0, "layer_decay": 1.0},

@@ -166,9 +166,10 @@ class Config:
             f"use {' or '.join(str(n * streams) for n in (batch // streams, batch // streams + 1) if n)}",
         )
         require(
-            not self.transforms.mixes or batch >= 2 * streams,
-            f"training.batch_size is {batch}: one image from each of loader.streams={streams}, and images mix with "
-            f"those of their stream; raise training.batch_size to {2 * streams}, or lower loader.streams",
+            not self.transforms.mixes or batch > self.sampling.repeats * streams,
+            f"training.batch_size is {batch}: one sample from each of loader.streams={streams}, and images mix with "
+            f"those of their stream; raise training.batch_size to {(1 + self.sampling.repeats) * streams}, or lower "
+            "loader.streams",
         )
 
         self._require_evaluations()

@@ -155,6 +155,7 @@ class ShardDataset(IterableDataset[ImageBatch]):
             normalised or not self._sampling.photometric,
             "sampling.photometric is true, but bytes are not distorted; give normalised=True or photometric=False",
         )
+        require(self._sampling.repeats == 1, "sampling.repeats is of the platform's own training; give 1")
         require(
             (self._rank is None) == (self._world is None),
             f"rank is {self._rank} and world is {self._world}; give both or neither",

@@ -47,6 +47,7 @@ class Batch:
     draws_ND: NDArray[np.float64]  # uniform in [0, 1), `sampling.DRAWS` a sample; none in evaluation
     per_stream: int = 1  # so many in a row are of one stream
     step_draws: NDArray[np.float64] = field(default_factory=lambda: np.empty(0))  # `sampling.DRAWS` of a global batch
+    repeats: int = 1  # so many in a row show the same sample
 
     @property
     def colour_draws_N8(self) -> Tensor:
@@ -329,7 +330,8 @@ class TrainLoader(Loader):
         shown, size = self._order.showings(step, self._rank, self._world), self._sizes.at(step)
         drawn = draws.uniforms(self._order.seed, shown.epochs, shown.ids, DRAWS, shown.showings)
         batch = self.request(shown.ids, drawn, (size, size, 3))
-        batch.per_stream, epoch = self._order.per_stream, step // self._order.steps_per_epoch
+        batch.per_stream, batch.repeats = self._order.per_stream, self._order.repeats
+        epoch = step // self._order.steps_per_epoch
         batch.step_draws = draws.uniforms(draws.key(self._order.seed, 0), epoch, np.array([step]), DRAWS)[0]
         return batch
 

@@ -58,14 +58,14 @@ def mixes(batch: Batch, transforms: TransformsConfig) -> Mixes | None:
     boxes = np.where(is_cutmix[:, None], _boxes(shares, rows_N5[:, TOP], rows_N5[:, LEFT], height, width), 0)
     areas = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
     shares = np.where(is_cutmix, 1 - areas / (height * width), shares)
-    return Mixes(partners(n, batch.per_stream), shares.astype(np.float32), boxes, is_cutmix)
+    return Mixes(partners(n, batch.per_stream, batch.repeats), shares.astype(np.float32), boxes, is_cutmix)
 
 
-def partners(images: int, per_stream: int) -> NDArray[np.int64]:
-    """The place of each image's partner: the next one of its stream's in this batch, the last's is the first."""
+def partners(images: int, per_stream: int, repeats: int = 1) -> NDArray[np.int64]:
+    """The place of each image's partner: the next sample's of its stream in this batch, the last's is the first."""
     places = np.arange(images)
     first = places - places % per_stream
-    return first + (places - first + 1) % per_stream
+    return first + (places - first + repeats) % per_stream
 
 
 def _share_of_cutmix(transforms: TransformsConfig) -> float:

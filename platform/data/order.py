@@ -34,13 +34,23 @@ class Order:
         block: samples shuffled together within a stream.
         seed: of shards, blocks and epochs.
         balance: how often each sample is shown; None: once an epoch.
+        repeats: how often a stream gives each sample in a row (repeated augmentation). An epoch has as many steps with
+            it, and a share of 1 / repeats of the samples, others each time: so does timm's RepeatAugSampler.
     """
 
     def __init__(
-        self, sizes: Ids, streams: int, batch_size: int, block: int, seed: int, balance: Balance | None = None
+        self,
+        sizes: Ids,
+        streams: int,
+        batch_size: int,
+        block: int,
+        seed: int,
+        balance: Balance | None = None,
+        repeats: int = 1,
     ) -> None:
         self.sizes = np.asarray(sizes, np.int64)
         self.streams, self.batch_size, self.block, self.seed = streams, batch_size, block, seed
+        self.repeats = repeats
         self.samples = int(self.sizes.sum())
         self.per_stream = batch_size // streams  # samples each stream gives to a global batch
         self.steps_per_epoch = steps_per_epoch(self.samples, streams, batch_size)
@@ -51,7 +61,14 @@ class Order:
 
     @classmethod
     def of(
-        cls, split: Split, streams: int, batch_size: int, block: int, seed: int, balance: Balance | None = None
+        cls,
+        split: Split,
+        streams: int,
+        batch_size: int,
+        block: int,
+        seed: int,
+        balance: Balance | None = None,
+        repeats: int = 1,
     ) -> "Order":
         """The order of a split.
 
@@ -62,7 +79,7 @@ class Order:
             split.samples >= batch_size,
             f"{split.name} has {split.samples} samples, fewer than training.batch_size ({batch_size}); lower that",
         )
-        return cls(split.sizes, streams, batch_size, block, seed, balance)
+        return cls(split.sizes, streams, batch_size, block, seed, balance, repeats)
 
     def batch(self, step: int, rank: int = 0, world: int = 1) -> Ids:
         """Sample ids of a rank's share of one global batch: equal numbers from each of its streams.
@@ -85,7 +102,7 @@ class Order:
         epoch, place = divmod(step, self.steps_per_epoch)
         first = place * self.per_stream
         stop = first + self.per_stream
-        found = [self._stream(epoch, stream, first, stop) for stream in self.streams_of(rank, world)]
+        found = [self._repeated(epoch, stream, first, stop) for stream in self.streams_of(rank, world)]
         ids, showings = (np.concatenate(parts) for parts in zip(*found, strict=True))
         return Showings(ids, np.full(len(ids), epoch), showings)
 
@@ -100,11 +117,11 @@ class Order:
     def block_at(self, step: int, stream: int) -> "Block":
         """The block that `stream` reads at global step `step`."""
         epoch, place = divmod(step, self.steps_per_epoch)
-        return Block(epoch, stream, self._block_of(stream, place * self.per_stream))
+        return Block(epoch, stream, self._block_of(stream, place * self.per_stream // self.repeats))
 
     def block_after(self, block: "Block") -> "Block":
         """The block that the stream reads next, perhaps in the next epoch."""
-        last = self._block_of(block.stream, self.steps_per_epoch * self.per_stream - 1)
+        last = self._block_of(block.stream, (self.steps_per_epoch * self.per_stream - 1) // self.repeats)
         if block.number < last:
             return Block(block.epoch, block.stream, block.number + 1)
         return Block(block.epoch + 1, block.stream, 0)
@@ -114,6 +131,15 @@ class Order:
         low, high = self._block_bounds(block.stream, block.number)
         first, last = self._on_line(block.epoch, block.stream, np.array([low, high - 1])).tolist()
         return self._line(block.epoch).between(first, last)
+
+    def _repeated(self, epoch: int, stream: int, start: int, stop: int) -> tuple[Ids, Ids]:
+        """What one stream gives at positions start .. stop - 1, each sample `repeats` times: ids, and how often the
+        epoch has shown each before."""
+        positions = np.arange(start, stop)
+        first = start // self.repeats
+        ids, showings = self._stream(epoch, stream, first, (stop - 1) // self.repeats + 1)
+        of = positions // self.repeats - first
+        return ids[of], showings[of] * self.repeats + positions % self.repeats
 
     def _stream(self, epoch: int, stream: int, start: int, stop: int) -> tuple[Ids, Ids]:
         """Sample ids at positions start .. stop - 1 of one stream, and how often the epoch's line has each before."""
@@ -180,7 +206,16 @@ def training_order(cfg: Config, split: Split, labels: Ids | None = None) -> Orde
     Raises:
         ConfigError: an epoch holds no whole batch, or `data.balance` does not fit the classes.
     """
-    return member_order(split, cfg.loader, cfg.training.batch_size, cfg.seed, cfg.order_seed, cfg.data.balance, labels)
+    return member_order(
+        split,
+        cfg.loader,
+        cfg.training.batch_size,
+        cfg.seed,
+        cfg.order_seed,
+        cfg.data.balance,
+        labels,
+        cfg.sampling.repeats,
+    )
 
 
 def member_order(
@@ -191,6 +226,7 @@ def member_order(
     order_seed: int,
     balance: Any = NOT_BALANCED,
     labels: Ids | None = None,
+    repeats: int = 1,
 ) -> Order:
     """The order of one training: streams and block of `loader`, in global batches of `batch_size`.
 
@@ -199,11 +235,11 @@ def member_order(
     """
     key = draws.key(seed, order_seed)
     if balance == NOT_BALANCED or split.samples < batch_size:
-        return Order.of(split, loader.streams, batch_size, loader.block, key)
+        return Order.of(split, loader.streams, batch_size, loader.block, key, repeats=repeats)
     labels = labels_of(split) if labels is None else labels
     shown = steps_per_epoch(split.samples, loader.streams, batch_size) * batch_size
     counts = Balance(labels, weights_of(balance, labels, split.opened.rule.numbers), shown, key)
-    return Order.of(split, loader.streams, batch_size, loader.block, key, counts)
+    return Order.of(split, loader.streams, batch_size, loader.block, key, counts, repeats)
 
 
 def steps_per_epoch(samples: int, streams: int, batch_size: int) -> int:

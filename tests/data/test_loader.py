@@ -317,3 +317,13 @@ def test_real_photographs_are_loaded(tmp_path: Path, make_shards: MakeShards, ph
     batches = load(split, DataConfig(classes=3, image_size=96), 0, 3, batch=2, streams=1, threads=2)
     assert {tuple(batch.images.shape) for batch in batches} == {(2, 96, 96, 3)}
     assert all(batch.valid_N.all() and batch.images.float().std() > 20 for batch in batches)
+
+
+def test_a_sample_that_is_repeated_is_another_crop_each_time(digits: Index, digits_data: DataConfig) -> None:
+    order = Order.of(digits.split("train"), 4, 16, 64, 7, repeats=2)
+    with TrainLoader(digits.split("train"), order, digits_data, SAMPLING) as loader:
+        (batch,) = loader.steps(3, 4)
+    assert (batch.ids_N[0::2] == batch.ids_N[1::2]).all()
+    assert len(batch.ids_N.unique()) == 8
+    assert not (batch.draws_ND[0::2] == batch.draws_ND[1::2]).any()
+    assert not torch.equal(batch.images[0::2], batch.images[1::2])

@@ -148,5 +148,5 @@ def test_without_mixing_nothing_is_drawn() -> None:
 
 def test_a_stream_of_one_image_a_batch_has_no_pairs() -> None:
     cfg = Config(training=TrainingConfig(batch_size=8))
-    with pytest.raises(ConfigError, match=r"training\.batch_size is 8: one image from each .* raise .* to 16"):
+    with pytest.raises(ConfigError, match=r"training\.batch_size is 8: one sample from each .* raise .* to 16"):
         replace(cfg, transforms=PER[0])

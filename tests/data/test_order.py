@@ -1,6 +1,7 @@
 """The order deals no sample twice an epoch and the same global batches at any world size, from the step alone."""
 
 import tracemalloc
+from collections import Counter
 from fractions import Fraction
 
 import numpy as np
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 
 from platform.config.checks import ConfigError
 from platform.data.index import Index
-from platform.data.order import Order, evaluation_share, steps_of, total_steps
+from platform.data.order import Order, Showings, evaluation_share, steps_of, total_steps
 
 
 @st.composite
@@ -206,3 +207,28 @@ def test_durations_are_decimals_and_not_floats(digits: int, places: int, per_epo
 @given(st.integers(1, 10**7), st.integers(1, 10**7))
 def test_a_quotient_of_steps_is_so_many_steps(steps: int, per_epoch: int) -> None:
     assert total_steps(steps / per_epoch, per_epoch) == steps
+
+
+def shown_of(showings: Showings) -> list[tuple[int, int]]:
+    return list(zip(showings.ids.tolist(), showings.showings.tolist(), strict=True))
+
+
+@pytest.mark.parametrize("repeats", [2, 3])
+def test_repeated_samples_come_in_a_row_and_once_more_each_time(repeats: int) -> None:
+    """Whatever cuts them: steps, or any number of workers; with a share of the samples in as many steps."""
+    sizes = np.array([130, 70, 100])
+    order = Order(sizes, 4, 16, 20, 7, repeats=repeats)
+    assert order.steps_per_epoch == Order(sizes, 4, 16, 20, 7).steps_per_epoch
+    for epoch in (0, 1):
+        steps = range(epoch * order.steps_per_epoch, (epoch + 1) * order.steps_per_epoch)
+        seen = Counter[tuple[int, int]]()
+        for step in steps:
+            seen.update(shown_of(order.showings(step)))
+        assert set(seen.values()) == {1}
+        shown = Counter(sample for sample, _ in seen)
+        assert sum(1 for times in shown.values() if times < repeats) <= 4  # the last of each stream
+        assert len(shown) <= -(-4 * order.per_stream * order.steps_per_epoch // repeats) + 4
+    whole = set(shown_of(order.showings(5)))
+    parts = [set(shown_of(order.showings(5, r, 3))) for r in range(3)]
+    assert set.union(*parts) == whole
+    assert sum(map(len, parts)) == len(whole) == 16
