@@ -49,7 +49,7 @@ NEWER: dict[str, dict[str, Any]] = {
     "transforms": asdict(TransformsConfig()),
     "sampling": {"repeats": 1},
     "loss": asdict(LossConfig()),
-    "model": {"init": None, "init_digest": "", "freeze": [], "settings": {}},
+    "model": {"init": None, "init_digest": "", "freeze": [], "settings": {}, "auxiliary": "both"},
     "optim": {"name": "sgd", "scaling": "none", "reference_batch": None, "head_lr": 1.0, "layer_decay": 1.0},
     "schedule": {"cycles": 5, "cycle_growth": 1.0},
     "data": {"balance": "none"},

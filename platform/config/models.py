@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any
 
 from platform.config import named
-from platform.config.checks import require, require_at_least
+from platform.config.checks import require, require_at_least, require_choice
 
 
 @dataclass
@@ -72,10 +72,12 @@ class GoogLeNetConfig(ModelConfig):
     batch_norm: bool = False  # after every convolution
     naive: bool = False  # modules without reductions (Fig. 2a)
     local_response_norm: bool = False  # the two that Fig. 3 draws in the stem, and Table 1 leaves out
+    auxiliary: str = "both"  # heads, on 4a and 4d: none, first, second or both
     dropout: float = 0.4  # in front of the main classifier, a share in [0, 1)
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        require_choice("model.auxiliary", self.auxiliary, AUXILIARY_HEADS)
         require(0.1 <= self.width <= 16, f"model.width is {self.width}; give 0.1 to 16")
         require(0 <= self.dropout < 1, f"model.dropout is {self.dropout}; give a share in [0, 1)")
 
@@ -129,6 +131,34 @@ class InceptionV3Config(ModelConfig):
 
 
 @dataclass
+class InceptionV2Config(ModelConfig):
+    """Inception-v2 (Szegedy et al., CVPR 2016, Table 1), for images of 299 pixels."""
+
+    name: str = "inception_v2"
+    factorised_stem: bool = True  # three 3x3 convolutions at the beginning, as Table 1 has; false: one of 7x7
+    auxiliary_batch_norm: bool = False  # of the auxiliary head's hidden layer, what Inception-v3 adds
+    dropout: float = 0.2  # in front of the main classifier, a share in [0, 1)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require(0 <= self.dropout < 1, f"model.dropout is {self.dropout}; give a share in [0, 1)")
+
+
+@dataclass
+class NINConfig(ModelConfig):
+    """Network in Network (Lin, Chen and Yan, ICLR 2014)."""
+
+    name: str = "nin"
+    version: str = "cifar"  # the paper's of three blocks; imagenet: the authors' of four
+    dropout: float = 0.5  # behind the poolings, a share in [0, 1)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require_choice("model.version", self.version, ("cifar", "imagenet"))
+        require(0 <= self.dropout < 1, f"model.dropout is {self.dropout}; give a share in [0, 1)")
+
+
+@dataclass
 class OwnModelConfig(ModelConfig):
     """A network of one's own: `model.name=MODULE:FUNCTION`, a function of the arguments (classes, image_size) and of
     `model.settings` by their names."""
@@ -151,12 +181,15 @@ def _as_module(name: str) -> str:
     return meant if OWN_NAME.fullmatch(meant) else "my_models.small:build"
 
 
+AUXILIARY_HEADS = {"none": (), "first": ("4a",), "second": ("4d",), "both": ("4a", "4d")}
 OWN_NAME = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*")
 MODELS: dict[str, type[ModelConfig]] = {
     "googlenet": GoogLeNetConfig,
     "bn_inception": BNInceptionConfig,
     "cifar_fast": CifarFastConfig,
+    "inception_v2": InceptionV2Config,
     "inception_v3": InceptionV3Config,
+    "nin": NINConfig,
     "torchvision/": ModelConfig,  # and the name of one of its classifiers
     "timm/": ModelConfig,  # and that of one of its networks
     "own:": OwnModelConfig,  # MODULE:FUNCTION

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from platform.config.models import GoogLeNetConfig
+from platform.config.models import AUXILIARY_HEADS, GoogLeNetConfig
 from platform.models.grid_pool import GridPool
 
 
@@ -139,6 +139,7 @@ class GoogLeNet(nn.Module):
         batch_norm: normalise between convolution and ReLU (the BN-GoogLeNet of the Inception-v2/v3 paper).
         naive: build from the modules of Fig. 2a instead.
         local_response_norm: the two normalisations that Fig. 3 draws in the stem and Table 1 leaves out.
+        auxiliary: heads: none, first (on 4a), second (on 4d) or both; weights of the rest do not depend on it.
         dropout: probability before the main classifier (paper: 0.4).
 
     Raises:
@@ -154,6 +155,7 @@ class GoogLeNet(nn.Module):
         batch_norm: bool = False,
         naive: bool = False,
         local_response_norm: bool = False,
+        auxiliary: str = "both",
         dropout: float = 0.4,
     ) -> None:
         super().__init__()
@@ -186,6 +188,9 @@ class GoogLeNet(nn.Module):
         self.dropout = nn.Dropout(dropout)
         self.classifier = nn.Linear(channels, classes)
         initialise(self)
+        for name in AUXILIARY_HEADS["both"]:
+            if name not in AUXILIARY_HEADS[auxiliary]:  # only now, so that all else has drawn the same weights
+                del self.auxiliary[name]
 
     def forward(self, images: Tensor) -> Tensor | tuple[Tensor, ...]:
         """`[N, 3, H, W]` -> logits `[N, classes]`; in training a tuple of them and the auxiliary heads' logits."""
@@ -208,6 +213,7 @@ def build(model: GoogLeNetConfig, classes: int, image_size: int) -> GoogLeNet:
         batch_norm=model.batch_norm,
         naive=model.naive,
         local_response_norm=model.local_response_norm,
+        auxiliary=model.auxiliary,
         dropout=model.dropout,
     )
 

@@ -126,7 +126,7 @@ class InceptionV3(nn.Module):
     ) -> None:
         super().__init__()
         self.stem = _stem(first_stride, first_pool=first_pool)
-        map_size = _map_size(image_size, first_stride, first_pool=first_pool)
+        map_size = auxiliary_map_size(image_size, first_stride, first_pool=first_pool)
         self.stages, self.auxiliary, channels = nn.ModuleDict(), nn.ModuleDict(), STEM_CHANNELS
         for name, branches in MODULES.items():
             module = Branches(channels, branches)
@@ -164,7 +164,7 @@ def _stem(first_stride: int, *, first_pool: bool) -> nn.Sequential:
     )
 
 
-def _map_size(image_size: int, first_stride: int, *, first_pool: bool) -> int:
+def auxiliary_map_size(image_size: int, first_stride: int, *, first_pool: bool) -> int:
     """Pixels each way of the maps that the auxiliary head reads.
 
     Raises:
