@@ -1,8 +1,8 @@
 """What is chosen by a name, and where its function is: one plain dict a kind. Names stand here and nowhere else.
 
 In: nothing. Out: dicts name -> `module:function`, which `chosen` imports at the first use: the settings are checked
-without PyTorch. A new one is a function and a line here; networks and
-optimisers, which have settings of their own, are in `models` and `optim`.
+without PyTorch. A new one is a function and a line here; networks and optimisers, which have settings of their own, are
+in `models` and `optim`.
 """
 
 import functools
