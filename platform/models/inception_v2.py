@@ -36,6 +36,7 @@ MODULES: dict[str, list[Branch]] = {
 }
 AUXILIARY_AFTER = "17e"
 STEM_CHANNELS = 288
+MIN_IMAGE_SIZE = 75
 
 
 class InceptionV2(nn.Module):
@@ -63,6 +64,8 @@ class InceptionV2(nn.Module):
         dropout: float = 0.2,
     ) -> None:
         super().__init__()
+        if image_size < MIN_IMAGE_SIZE:
+            raise ValueError(f"image_size is {image_size}; Inception-v2 needs at least {MIN_IMAGE_SIZE} pixels")
         map_size = auxiliary_map_size(image_size, 2, first_pool=True)  # of the same sizes as Inception-v3's
         self.stem = _stem(factorised=factorised_stem)
         self.stages, self.auxiliary, channels = nn.ModuleDict(), nn.ModuleDict(), STEM_CHANNELS
