@@ -237,7 +237,8 @@ def member_order(
     if balance == NOT_BALANCED or split.samples < batch_size:
         return Order.of(split, loader.streams, batch_size, loader.block, key, repeats=repeats)
     labels = labels_of(split) if labels is None else labels
-    shown = steps_per_epoch(split.samples, loader.streams, batch_size) * batch_size
+    given = steps_per_epoch(split.samples, loader.streams, batch_size) * (batch_size // loader.streams)  # by a stream
+    shown = -(-given // repeats) * loader.streams  # all that it goes through, so that the classes have their shares
     counts = Balance(labels, weights_of(balance, labels, split.opened.rule.numbers), shown, key)
     return Order.of(split, loader.streams, batch_size, loader.block, key, counts, repeats)
 

@@ -433,7 +433,7 @@ def _showings(config: Config, train: Split) -> str:
     assert balance is not None
     names = {number: name for name, number in train.opened.rule.numbers.items()}
     classes = [label for label, samples in enumerate(balance.samples_K) if samples]
-    times = {label: balance.due_K[label] / balance.samples_K[label] for label in classes}
+    times = {label: config.sampling.repeats * balance.due_K[label] / balance.samples_K[label] for label in classes}
     least, most = min(classes, key=times.__getitem__), max(classes, key=times.__getitem__)
     said = [
         f"{times[label]:.3g} times ({names.get(label, f'class {label}')}, {balance.samples_K[label]} images)"

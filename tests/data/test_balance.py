@@ -193,6 +193,21 @@ def test_an_image_that_comes_again_in_its_epoch_is_another_crop(digits: Index, t
     assert all(counts[sample] == 1 for sample in counts if labels[sample] != 3)
 
 
+def test_classes_have_their_shares_of_samples_that_are_repeated(digits: Index, threes: DataConfig) -> None:
+    """11 steps of 16 images of a stream are 88 samples twice."""
+    cfg = Config(data=threes, training=TrainingConfig(batch_size=8 * 16), sampling=SamplingConfig(repeats=2))
+    order, labels = training_order(cfg, digits.split("train")), labels_of(digits.split("train"))
+    assert order.balance
+    for epoch in (0, 3):
+        seen = Counter[tuple[int, int]]()
+        for step in range(epoch * order.steps_per_epoch, (epoch + 1) * order.steps_per_epoch):
+            found = order.showings(step)
+            seen.update(zip(found.ids.tolist(), (found.showings // 2).tolist(), strict=True))
+        assert set(seen.values()) == {2}
+        of_classes = np.bincount([labels[sample] for sample, _ in seen.elements()])
+        assert of_classes.tolist() == (2 * order.balance.due_K).tolist()
+
+
 def test_any_number_of_ranks_goes_on_with_a_balanced_stream_from_its_one_integer(threes: DataConfig) -> None:
     def ids(rank: int, world: int, start: int) -> list[list[int]]:
         dataset = ShardDataset(threes, 64, rank=rank, world=world)

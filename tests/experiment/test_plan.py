@@ -12,6 +12,7 @@ from platform.config.cluster import ClusterConfig
 from platform.config.data import MEMORY, DataConfig, LoaderConfig, StorageConfig
 from platform.config.evaluation import EvaluationConfig
 from platform.config.models import ModelConfig
+from platform.config.sampling import SamplingConfig
 from platform.config.sections import Config, Experiment
 from platform.config.table import TableConfig
 from platform.data.index import Index, read_index
@@ -130,10 +131,10 @@ def test_how_often_classes_are_shown_is_in_the_plan(
     digits_data: DataConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.chdir(tmp_path)  # where labels are kept
-    found = "\n".join(lines(plan(experiment(replace(digits_data, balance={"3": 10})))))
-    assert re.search(
-        r"balance     3 x 10: an epoch shows an image 0\.\d+ times \(\d, \d+ images\) to 5\.\d+ times \(3, 1", found
-    )
+    for repeats in (1, 2):
+        threes = experiment(replace(digits_data, balance={"3": 10}), sampling=SamplingConfig(repeats=repeats))
+        said = r"3 x 10: an epoch shows an image 0\.\d+ times \(\d, \d+ images\) to 5\.\d+ times \(3, 1"
+        assert re.search(f"balance     {said}", "\n".join(lines(plan(threes))))
     with pytest.raises(ConfigError, match=r"data\.balance names the class eight, of which there is no training image"):
         plan(experiment(replace(digits_data, balance={"eight": 10})))
     unpacked = replace(digits_data, shards=f"{digits_data.shards}-none", balance="sqrt")
