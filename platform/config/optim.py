@@ -24,7 +24,7 @@ class OptimConfig:
 
     name: str  # of OPTIMISERS
     lr: float = 0.01  # learning rate, which `schedule` multiplies
-    weight_decay: float = 2e-4  # of weights; biases, normalisation and positions have none
+    weight_decay: float = 2e-4  # of weights; biases and normalisation have none
     clip_norm: float = 0.0  # largest norm of the whole gradient; 0: not clipped
     scaling: str = "none"  # how lr follows training.batch_size: linear (Goyal et al., arXiv 1706.02677), or by its root
     reference_batch: int | None = None  # images; linear, sqrt: the batch size for which lr is meant

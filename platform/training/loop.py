@@ -165,9 +165,6 @@ def train(
             profiler.begin(step + 1)
             torch.manual_seed(draws.key(cfg.seed, cfg.order_seed, step, worker.rank))  # of what draws besides dropout
             lr = whole_lr * lr_factor(step)
-            for group in optimizer.param_groups:
-                group["lr"] = lr
-            lr = cfg.optim.lr * lr_factor(step)
             set_lr(optimizer, lr)
             module.train()
             for norm in still:

@@ -1,4 +1,4 @@
-"""Which parameters weight decay pulls on: weights do, biases, normalisation and positions do not.
+"""Which parameters weight decay pulls on: weights do, biases and normalisation do not.
 
 In: a network. Out: parameter groups for an optimiser, and how many parameters are in each.
 """
@@ -9,10 +9,6 @@ from typing import Any, cast
 from torch import nn
 
 from platform.config.optim import OptimConfig
-
-# Learnt positions and tokens of transformers, by the last part of their names in torchvision and timm
-POSITIONS = ("pos_embed", "pos_embedding", "relative_position_bias_table", "cls_token", "class_token", "dist_token")
-
 
 def decay_groups(model: nn.Module, optim: OptimConfig) -> list[dict[str, Any]]:
     """Two parameter groups: those with weight decay, and those that are exempt. What needs no gradient is in none."""
@@ -26,14 +22,14 @@ def decay_groups(model: nn.Module, optim: OptimConfig) -> list[dict[str, Any]]:
 def exempt(model: nn.Module) -> set[str]:
     """Names of the parameters without weight decay.
 
-    Biases, scales and shifts have one dimension; besides them learnt positions, and what a network names itself in
-    `no_weight_decay()`, as timm's do.
+    Biases, scales and shifts have one dimension; besides them what a network names itself in `no_weight_decay()`, as
+    timm's do with their positions. Torchvision's name none.
     """
     named = {f"{prefix}.{name}".lstrip(".") for prefix, module in model.named_modules() for name in _named_by(module)}
     return {
         name
         for name, parameter in model.named_parameters()
-        if parameter.ndim <= 1 or name in named or name.rpartition(".")[2] in POSITIONS
+        if parameter.ndim <= 1 or name in named
     }
 
 
@@ -50,5 +46,5 @@ def summary(model: nn.Module) -> str:
     decayed = sum(trained.values()) - sum(without.values())
     return (
         f"weight decay pulls on {decayed:,} parameters in {len(trained) - len(without)} tensors, "
-        f"and not on {sum(without.values()):,} in {len(without)} (biases, normalisation, positions)"
+        f"and not on {sum(without.values()):,} in {len(without)} (biases, normalisation, what the network names)"
     )

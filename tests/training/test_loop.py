@@ -256,6 +256,20 @@ def test_reports_carry_the_schedule_and_the_place_in_the_run(
 
 
 @pytest.mark.slow
+def test_a_learning_rate_that_follows_the_batch_size_is_trained_with(
+    index: Index, digits_data: DataConfig, tmp_path: Path
+) -> None:
+    plain = config(digits_data, lr=0.04, epochs=0.03)
+    scaled = replace(plain, optim=SGDConfig(lr=0.02, scaling="linear", reference_batch=plain.training.batch_size // 2))
+    ends, recorder = [], Recorder()
+    for name, cfg in (("plain", plain), ("scaled", scaled)):
+        ends.append(train(cfg, index, Worker(), tmp_path / name, recorder))
+    assert_same(*ends)
+    rates = recorder.curve("train/lr")
+    assert rates[: len(rates) // 2] == rates[len(rates) // 2 :]
+
+
+@pytest.mark.slow
 def test_reported_losses_are_means_since_the_last_report(index: Index, digits_data: DataConfig, tmp_path: Path) -> None:
     each, some = Recorder(), Recorder()
     train(config(digits_data), index, Worker(), tmp_path / "each", each)
