@@ -10,6 +10,7 @@ from torch import nn
 
 from platform.config.optim import OptimConfig
 
+
 def decay_groups(model: nn.Module, optim: OptimConfig) -> list[dict[str, Any]]:
     """Two parameter groups: those with weight decay, and those that are exempt. What needs no gradient is in none."""
     spared = exempt(model)
@@ -26,11 +27,7 @@ def exempt(model: nn.Module) -> set[str]:
     timm's do with their positions. Torchvision's name none.
     """
     named = {f"{prefix}.{name}".lstrip(".") for prefix, module in model.named_modules() for name in _named_by(module)}
-    return {
-        name
-        for name, parameter in model.named_parameters()
-        if parameter.ndim <= 1 or name in named
-    }
+    return {name for name, parameter in model.named_parameters() if parameter.ndim <= 1 or name in named}
 
 
 def _named_by(module: nn.Module) -> Iterable[str]:
