@@ -10,7 +10,7 @@ from fractions import Fraction
 import numpy as np
 
 from platform.config.checks import ConfigError, require
-from platform.config.data import BALANCED, NOT_BALANCED, SQRT
+from platform.config.data import BALANCED, SQRT
 from platform.data import draws
 from platform.data.line import Ids
 
@@ -80,11 +80,6 @@ def weights_of(balance: object, labels: Ids, names: dict[str, int]) -> dict[int,
             )
         given[label] = Fraction(str(weight))
     return {label: count * given.get(label, Fraction(1)) for label, count in samples.items()}
-
-
-def is_balanced(balance: object) -> bool:
-    """Whether samples are shown otherwise than once an epoch."""
-    return balance != NOT_BALANCED
 
 
 def largest_remainders(total: int, weights: list[Fraction]) -> list[int]:

@@ -72,8 +72,8 @@ def on_device(values: Tensor, device: torch.device) -> Tensor:
 
 
 @functools.cache
-def _constant(values: tuple[object, ...], device: torch.device, dtype: torch.dtype) -> Tensor:
-    """Copied to the device once: every copy from pageable memory makes the host wait."""
+def constant(values: tuple[object, ...], device: torch.device, dtype: torch.dtype) -> Tensor:
+    """Numbers as a tensor that is copied to the device once: every copy from pageable memory makes the host wait."""
     return torch.tensor(values, device=device, dtype=dtype)
 
 
@@ -88,7 +88,7 @@ def distort(images: Tensor, draws_N8: Tensor, sampling: SamplingConfig) -> Tenso
     Returns:
         images in 0..1.
     """
-    orders = _constant(_ORDERS, images.device, torch.int64)
+    orders = constant(_ORDERS, images.device, torch.int64)
     order_N3 = orders[(draws_N8[:, 0] * len(_ORDERS)).long()]
     low, high = sampling.photometric_range
     factors_N3 = low + (high - low) * draws_N8[:, 1:4]
@@ -102,7 +102,7 @@ def distort(images: Tensor, draws_N8: Tensor, sampling: SamplingConfig) -> Tenso
 
 def _anchor(images: Tensor, operation: Tensor) -> Tensor:
     """What each image is blended with: black (brightness), its mean grey (contrast), its own grey (colour)."""
-    luma = _constant(LUMA, images.device, images.dtype).view(1, 3, 1, 1)
+    luma = constant(LUMA, images.device, images.dtype).view(1, 3, 1, 1)
     grey = (images * luma).sum(1, keepdim=True)
     mean = grey.mean((2, 3), keepdim=True)
     return torch.where(operation == 0, torch.zeros_like(grey), torch.where(operation == 1, mean, grey))
@@ -113,6 +113,6 @@ def _lighting(draws_N4: Tensor, std: float) -> Tensor:
     radius = torch.sqrt(-2 * torch.log1p(-draws_N4[:, 0::2]))  # Box-Muller: two uniforms make two normals
     angle = 2 * torch.pi * draws_N4[:, 1::2]
     normals_N3 = torch.cat([radius * torch.cos(angle), radius * torch.sin(angle)], 1)[:, :3] * std
-    eigenvalues = _constant(LIGHTING_EIGENVALUES, draws_N4.device, draws_N4.dtype)
-    eigenvectors = _constant(LIGHTING_EIGENVECTORS, draws_N4.device, draws_N4.dtype)
+    eigenvalues = constant(LIGHTING_EIGENVALUES, draws_N4.device, draws_N4.dtype)
+    eigenvectors = constant(LIGHTING_EIGENVECTORS, draws_N4.device, draws_N4.dtype)
     return (normals_N3 * eigenvalues) @ eigenvectors.T

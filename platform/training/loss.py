@@ -4,13 +4,12 @@ In: logits `[N, K]`, and targets: labels `[N]`, or probabilities `[N, K]` as mix
 Out: float32 `[N]`. Every classifier of a network, auxiliary ones too, has the same loss.
 """
 
-import functools
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from platform.config.loss import LossConfig
+from platform.data.pixels import constant
 
 
 def losses(logits_NK: Tensor, targets: Tensor, cfg: LossConfig) -> Tensor:
@@ -50,11 +49,5 @@ def smoothed(shares_NK: Tensor, cfg: LossConfig) -> Tensor:
         return shares_NK
     if cfg.smoothing_over == "uniform":
         return shares_NK * (1 - cfg.smoothing) + cfg.smoothing / shares_NK.shape[1]
-    over_K = _constant(tuple(cfg.distribution), shares_NK.device)
+    over_K = constant(tuple(cfg.distribution), shares_NK.device, torch.float32)
     return shares_NK * (1 - cfg.smoothing) + cfg.smoothing * over_K
-
-
-@functools.cache
-def _constant(values: tuple[float, ...], device: torch.device) -> Tensor:
-    """Copied to the device once: every copy from pageable memory makes the host wait."""
-    return torch.tensor(values, device=device)
