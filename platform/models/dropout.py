@@ -80,11 +80,12 @@ class SampleDropPath(SampleDropout):
 
 def by_sample(model: nn.Module) -> nn.Module:
     """Replace every plain Dropout of `model`, and torchvision's and timm's layers of stochastic depth, by those above,
-    in place; returns `model`."""
-    for path, module in list(model.named_modules(remove_duplicate=False)):  # one used twice becomes two, of other masks
-        if (ours := _of_samples(module)) is not None:
-            model.set_submodule(path, ours)
-    for number, layer in enumerate(layers(model)):
+    in place; returns `model`. Where there is nothing to replace, layers keep the numbers that they have."""
+    found = model.named_modules(remove_duplicate=False)  # one used twice becomes two, of other masks
+    replaced = [(path, ours) for path, module in found if (ours := _of_samples(module)) is not None]
+    for path, ours in replaced:
+        model.set_submodule(path, ours)
+    for number, layer in enumerate(layers(model) if replaced else []):
         layer.number = number
     return model
 

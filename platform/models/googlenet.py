@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from platform.config.models import AUXILIARY_HEADS, GoogLeNetConfig
+from platform.models.dropout import by_sample
 from platform.models.grid_pool import GridPool
 
 
@@ -188,8 +189,9 @@ class GoogLeNet(nn.Module):
         self.dropout = nn.Dropout(dropout)
         self.classifier = nn.Linear(channels, classes)
         initialise(self)
+        by_sample(self)
         for name in AUXILIARY_HEADS["both"]:
-            if name not in AUXILIARY_HEADS[auxiliary]:  # only now, so that all else has drawn the same weights
+            if name not in AUXILIARY_HEADS[auxiliary]:  # only now: all else has the same weights and dropout masks
                 del self.auxiliary[name]
 
     def forward(self, images: Tensor) -> Tensor | tuple[Tensor, ...]:

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from platform.config.checks import ConfigError
 from platform.config.models import GoogLeNetConfig, NINConfig, model_of
 from platform.models.build import build
+from platform.models.dropout import layers
 from platform.models.googlenet import GoogLeNet
 from platform.models.inception_v2 import InceptionV2
 from platform.models.nin import NIN
@@ -114,6 +115,7 @@ def test_googlenets_heads_are_chosen_and_the_rest_stays_as_it_was() -> None:
         assert isinstance(network, GoogLeNet)
         assert list(network.auxiliary) == heads
         assert all(torch.equal(weights, whole[name]) for name, weights in network.state_dict().items())
+        assert layers(network)[-1].number == 2  # of the main classifier's dropout: it has the same masks
         assert len(network.train()(torch.rand(2, 3, 32, 32))) == 1 + len(heads)
     with pytest.raises(ConfigError, match=r"model\.auxiliary is 'third'; choose one of none, first, second, both"):
         GoogLeNetConfig(auxiliary="third")
