@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from platform.models.dropout import SampleDropout
 from platform.models.googlenet import TABLE_1, AuxiliaryHead, ConvReLU, GoogLeNet, InceptionWidths, scaled_width
 
 # Exact weights without biases, by the widths of Table 1, and multiply-adds in millions as it prints them.
@@ -173,7 +174,7 @@ def test_relu_follows_every_convolution(network: GoogLeNet, trace: Trace) -> Non
 
 
 def test_dropout_is_40_percent_before_the_classifier_and_70_in_the_heads(network: GoogLeNet) -> None:
-    shares = {name: layer.p for name, layer in network.named_modules() if isinstance(layer, nn.Dropout)}
+    shares = {name: layer.p for name, layer in network.named_modules() if isinstance(layer, SampleDropout)}
     assert shares == {"dropout": 0.4, "auxiliary.4a.dropout": 0.7, "auxiliary.4d.dropout": 0.7}
     assert GoogLeNet(10, 32, width=0.1, dropout=0.0).dropout.p == 0
 
