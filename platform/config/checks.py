@@ -71,10 +71,15 @@ def require_at_least(key: str, value: float, limit: float) -> None:
     require(value >= limit, f"{key} is {value}; give at least {limit:g}")
 
 
-def require_image_sizes(key: str, sizes: list[list[float]]) -> None:
-    """`sizes` are [share of the run, pixels], the shares rising from 0."""
+def _is_pair(value: Any) -> bool:
+    return isinstance(value, list) and len(value) == 2 and all(type(each) in (int, float) for each in value)
+
+
+def require_image_sizes(key: str, sizes: list[Any]) -> None:
+    """`sizes` are [share of the run, pixels], the shares rising from 0. Of `list[list[float]]` OmegaConf would take no
+    whole numbers."""
     form = "give [[0,PIXELS],[SHARE,PIXELS],...] with shares that rise from 0 and stay below 1"
-    require(all(len(each) == 2 for each in sizes), f"{key} is {sizes}; {form}")
+    require(all(_is_pair(each) for each in sizes), f"{key} is {sizes}; {form}")
     shares = [share for share, _ in sizes]
     require(not shares or shares[0] == 0, f"{key} begins at {shares[:1]} of the run; {form}")
     rising = all(before < share < 1 for before, share in itertools.pairwise(shares))

@@ -5,6 +5,8 @@ In: nothing. Out: `TableConfig`, the members of its rows, and `PaperFigures`, a 
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from types import NoneType
+from typing import Any
 
 from platform.config.checks import require, require_at_least, require_choice
 from platform.overrides import join, override
@@ -19,7 +21,7 @@ class TableConfig:
     against: str = "none"  # none: the members are an ensemble; else they are rows, each compared with this row
     cumulative: bool = False  # rows: each has the overrides of the rows above it as well, as in a ladder
     seeds: int = 1  # rows: trainings of each, with the seeds seed, seed + 1, ...
-    paper: dict[str, list[float | None]] = field(
+    paper: dict[str, Any] = field(
         default_factory=dict
     )  # row, or MODELSxCROPS as 7x144 -> the paper's top-1 and top-5 error in %, multiply-adds in billions
 
@@ -33,7 +35,8 @@ class TableConfig:
                 "first, which makes them rows, or leave it out",
             )
         for row, figures in self.paper.items():
-            require(1 <= len(figures) <= 3, f"table.paper.{row} is {figures}; give {FIGURES}")
+            numbers = isinstance(figures, list) and all(type(each) in (int, float, NoneType) for each in figures)
+            require(numbers and 1 <= len(figures) <= 3, f"table.paper.{row} is {figures}; give {FIGURES}")
             errors = [figure for figure in figures[:2] if figure is not None]
             require(all(0 <= error <= 100 for error in errors), f"table.paper.{row} is {figures}; give {FIGURES}")
 

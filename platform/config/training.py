@@ -1,6 +1,7 @@
 """`training` and `checkpoint`: how long, in what batches and precision; when the state is saved."""
 
 from dataclasses import dataclass, field
+from typing import Any
 
 from platform.config.checks import (
     require,
@@ -41,7 +42,7 @@ class TrainingConfig:
     max_gradient_norm: float = 0.0  # a gradient of a larger L2 norm is a bad step, too; 0: no limit
     # Pixels of the images in training, each size from a share of the run on, such as [[0,160],[0.5,192],[0.8,224]].
     # Empty: data.image_size throughout. Testing always has that, and so has batch norm's recomputing for averages
-    sizes: list[list[float]] = field(default_factory=list)
+    sizes: list[Any] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         require(0 < self.epochs < 1e6, f"training.epochs is {self.epochs}; give more than 0, less than a million")
@@ -77,6 +78,7 @@ class TrainingConfig:
         require_choice("training.weights", self.weights, ("last", "best"))
         require_at_least("training.max_gradient_norm", self.max_gradient_norm, 0)
         require_image_sizes("training.sizes", self.sizes)
+        self.sizes = [[float(share), float(size)] for share, size in self.sizes]
 
 
 @dataclass

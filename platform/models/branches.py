@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
 NORM_EPSILON = 1e-3  # of batch norm, as the papers' authors have it
@@ -37,7 +38,7 @@ class Pool:
     Args:
         kind: max or average.
         stride: each way.
-        whole: with a stride, over the edges of the map too, as a padded convolution beside it is.
+        whole: of the maximum, with a stride: over the edges of the map too, as a padded convolution beside it is.
     """
 
     kind: str
@@ -86,6 +87,15 @@ class Branches(nn.Module):
         return torch.cat([branch(x) for branch in self.branches], dim=1)
 
 
+class PaddedOdd(nn.Module):
+    """A map of an odd height or breadth, padded by nothing: a pooling with a stride then gives one of the size of a
+    padded convolution's, half of it rounded up. `[N, C, H, W]` -> `[N, C, H or H + 2, W or W + 2]`."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        height, breadth = (side % 2 for side in x.shape[2:])
+        return F.pad(x, (breadth, breadth, height, height), value=-torch.inf) if height or breadth else x
+
+
 def width_of(branch: Branch, c_in: int) -> int:
     """The output channels of a branch; poolings keep those that come in."""
     width = c_in
@@ -109,8 +119,10 @@ def _sequence(c_in: int, branch: Branch) -> nn.Sequential:
                 layers.append(ConvNormReLU(width, layer))
             case Split(convs):
                 layers.append(Branches(width, [[conv] for conv in convs]))
-            case Pool("max", stride, whole):
-                layers.append(nn.MaxPool2d(3, stride, padding=int(stride == 1), ceil_mode=whole))
-            case Pool(_, stride, whole):
-                layers.append(nn.AvgPool2d(3, stride, padding=int(stride == 1), ceil_mode=whole))
+            case Pool("max", stride, True):
+                layers += [PaddedOdd(), nn.MaxPool2d(3, stride, ceil_mode=True)]
+            case Pool("max", stride):
+                layers.append(nn.MaxPool2d(3, stride, padding=int(stride == 1)))
+            case Pool(_, stride):
+                layers.append(nn.AvgPool2d(3, stride, padding=int(stride == 1)))
     return nn.Sequential(*layers)

@@ -58,7 +58,7 @@ def test_it_stands_in_the_table_of_recipes(name: str):
         ("googlenet", 224, {"1x144": 0.0789}), ("googlenet_ens", 224, {"7x144": 0.0667}),
         ("bn_inception", 224, {"1x144": 0.0582}), ("bn_inception_ens", 224, {"6x144": 0.049}),
         ("inception_v3", 299, {"1x12": 0.0448}), ("inception_v3_ens", 299, {"4x144": 0.0358}),
-        ("crops", 224, {"1x10": 0.0915}),
+        ("crops", 224, {"1x10": 0.0915}), ("alexnet", 224, {"1x10": 0.182}),
     ],
 )  # fmt: skip
 def test_the_papers_size_and_figures(name: str, size: int, paper: dict[str, float]):
@@ -85,3 +85,41 @@ def test_the_rows_of_the_resolution_table():
     assert [size for size, _ in rows.values()] == [299, 151, 79]
     assert [model["first_stride"] for _, model in rows.values()] == [2, 1, 1]
     assert [model["first_pool"] for _, model in rows.values()] == [True, True, False]
+
+
+def test_each_row_of_the_ladder_adds_one_change():
+    experiment = paper_size("inception_ladder")
+    rows = list(experiment.members.values())
+    assert [(config.data.image_size, config.training.batch_size) for config in rows] == 8 * [(299, 50 * 32)]
+    networks = [(config.model.name, vars(config.model).get("batch_norm")) for config in rows[:4]]
+    assert networks == [("googlenet", False), ("googlenet", True), ("bn_inception", None), ("inception_v2", None)]
+    assert [config.optim.name for config in rows] == 4 * ["sgd"] + 4 * ["rmsprop"]
+    assert [config.loss.smoothing for config in rows] == 5 * [0.0] + 3 * [0.1]
+    assert [vars(config.model)["factorised_stem"] for config in rows[3:]] == 3 * [False] + 2 * [True]
+    assert [vars(config.model)["auxiliary_batch_norm"] for config in rows[3:]] == 4 * [False] + [True]
+    assert {(config.optim.lr, config.optim.clip_norm) for config in rows} == {(0.045, 2.0)}
+    errors = [experiment.config.table.figures(name).top1_error for name in experiment.members]
+    assert errors == pytest.approx([0.29, 0.268, 0.252, 0.234, 0.231, 0.228, 0.216, 0.212])
+
+
+def test_the_auxiliary_heads_that_are_compared():
+    rows = paper_size("aux_heads").members.values()
+    assert [vars(config.model)["auxiliary"] for config in rows] == ["none", "first", "second", "both"]
+
+
+def test_resnet50_is_trained_by_procedure_a3():
+    config = paper_size("resnet50_a3").config
+    assert (config.model.name, config.data.image_size, config.training.sizes) == ("torchvision/resnet50", 224, [[0, 160]])
+    assert (config.optim.name, config.optim.weight_decay, config.training.batch_size) == ("lamb", 0.02, 2048)
+    assert config.optim.lr_of(config.training.batch_size) == pytest.approx(8e-3)
+    assert (config.schedule.name, config.schedule.warmup_epochs, config.training.epochs) == ("cosine", 5, 100)
+    assert (config.loss.name, config.transforms.rand_magnitude, config.transforms.mixup_alpha) == ("bce", 6, 0.1)
+    assert (config.transforms.cutmix_alpha, config.sampling.repeats, config.training.averaging) == (1.0, 1, "none")
+
+
+@pytest.mark.parametrize("name", ["inception_v2", "inception_v3", "inception_v3_ens", "inception_ladder", "resolution"])
+def test_the_second_papers_rate_follows_the_batch(name: str):
+    for config in experiment_of(f"+experiment={name}")[0].members.values():
+        assert config.optim.lr_of(config.training.batch_size) == pytest.approx(0.045 * 32 / 1600)
+    for config in paper_size(name).members.values():
+        assert config.optim.lr_of(config.training.batch_size) == pytest.approx(0.045)

@@ -46,6 +46,7 @@ def test_the_papers_figures_are_shares():
         ({"against": "first", "seeds": 0}, "table.seeds is 0"),
         ({"paper": {"a": [200.0]}}, "errors in per cent"),
         ({"paper": {"a": []}}, "errors in per cent"),
+        ({"paper": {"a": 29}}, "errors in per cent"),
     ],
 )
 def test_what_cannot_be_is_refused(settings: dict, said: str):
@@ -61,6 +62,11 @@ def test_rows_are_composed_with_their_seeds():
         "a": (4, "googlenet x0.25"), "a-seed1": (5, "googlenet x0.25"),
         "b": (4, "googlenet x0.25 bn"), "b-seed1": (5, "googlenet x0.25 bn"),
     }  # fmt: skip
+
+
+def test_the_papers_figures_may_be_whole_numbers():
+    experiment, _ = experiment_of("+table.paper={1x1:[29,null]}")
+    assert experiment.config.table.figures("1x1").top1_error == pytest.approx(0.29)
 
 
 def test_one_row_is_no_table():

@@ -3,6 +3,8 @@
 from itertools import pairwise
 
 import numpy as np
+from typing import Any
+
 import pytest
 import torch
 from hypothesis import given
@@ -48,12 +50,14 @@ def test_the_work_is_that_of_all_steps(percents: list[int], last_step: int) -> N
         ([[0, 160], [1, 224]], r"has the shares \[0, 1\]; give .* below 1"),
         ([[0, 160], [0.5, 192], [0.5, 224]], r"has the shares .* rise from 0"),
         ([[0, 160], [0.5]], r"is \[\[0, 160\], \[0\.5\]\]; give"),
+        ([160], r"is \[160\]; give"),
+        ([[0, "160"]], r"is \[\[0, '160'\]\]; give"),
         ([[0, 16]], r"has 16 pixels; give a whole number from 32 on"),
         ([[0, 160.5]], r"has 160\.5 pixels"),
         ([[0, 160], [0.5, 160]], r"has 160 pixels from 0\.5 on and before it; leave one"),
     ],
 )
-def test_what_is_no_schedule_is_refused(sizes: list[list[float]], said: str) -> None:
+def test_what_is_no_schedule_is_refused(sizes: list[Any], said: str) -> None:
     with pytest.raises(ConfigError, match=rf"training\.sizes {said}"):
         TrainingConfig(sizes=sizes)
 

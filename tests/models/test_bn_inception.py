@@ -65,6 +65,12 @@ def test_it_takes_images_from_32_pixels_on() -> None:
         on_meta(31)
 
 
+@pytest.mark.parametrize(("size", "sides"), [(79, [10, 5, 3]), (151, [19, 10, 5]), (299, [38, 19, 10])])
+def test_maps_of_odd_sides_are_halved_and_rounded_up(size: int, sides: list[int]) -> None:
+    shapes, _ = traced(on_meta(size), size)
+    assert [shapes[f"stages.{name}"][1] for name in ("3b", "3c", "5b")] == sides
+
+
 def test_the_last_module_pools_by_the_maximum_as_printed() -> None:
     kinds = {name: {type(layer) for layer in stage.modules()} for name, stage in on_meta(32).stages.items()}
     assert {name for name, found in kinds.items() if nn.MaxPool2d in found} == {"3c", "4e", "5b"}
