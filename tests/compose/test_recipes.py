@@ -109,7 +109,11 @@ def test_the_auxiliary_heads_that_are_compared():
 
 def test_resnet50_is_trained_by_procedure_a3():
     config = paper_size("resnet50_a3").config
-    assert (config.model.name, config.data.image_size, config.training.sizes) == ("torchvision/resnet50", 224, [[0, 160]])
+    assert (config.model.name, config.data.image_size, config.training.sizes) == (
+        "torchvision/resnet50",
+        224,
+        [[0, 160]],
+    )
     assert (config.optim.name, config.optim.weight_decay, config.training.batch_size) == ("lamb", 0.02, 2048)
     assert config.optim.lr_of(config.training.batch_size) == pytest.approx(8e-3)
     assert (config.schedule.name, config.schedule.warmup_epochs, config.training.epochs) == ("cosine", 5, 100)

@@ -1,10 +1,9 @@
 """Images change their size at the exact step, whatever is decoded ahead; samples, crops and draws do not."""
 
 from itertools import pairwise
-
-import numpy as np
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
