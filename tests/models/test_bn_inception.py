@@ -65,7 +65,7 @@ def test_it_takes_images_from_32_pixels_on() -> None:
         on_meta(31)
 
 
-@pytest.mark.parametrize(("size", "sides"), [(79, [10, 5, 3]), (151, [19, 10, 5]), (299, [38, 19, 10])])
+@pytest.mark.parametrize(("size", "sides"), [(79, [10, 5, 3]), (151, [19, 10, 5]), (299, [37, 19, 10])])
 def test_maps_of_odd_sides_are_halved_and_rounded_up(size: int, sides: list[int]) -> None:
     shapes, _ = traced(on_meta(size), size)
     assert [shapes[f"stages.{name}"][1] for name in ("3b", "3c", "5b")] == sides
