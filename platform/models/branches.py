@@ -89,9 +89,10 @@ class Branches(nn.Module):
 
 class PaddedOdd(nn.Module):
     """A map of an odd height or breadth, padded by nothing: a pooling with a stride then gives one of the size of a
-    padded convolution's, half of it rounded up. `[N, C, H, W]` -> `[N, C, H or H + 2, W or W + 2]`."""
+    padded convolution's, half of it rounded up."""
 
     def forward(self, x: Tensor) -> Tensor:
+        """`[N, C, H, W]` -> `[N, C, H or H + 2, W or W + 2]`."""
         height, breadth = (side % 2 for side in x.shape[2:])
         return F.pad(x, (breadth, breadth, height, height), value=-torch.inf) if height or breadth else x
 
