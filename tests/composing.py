@@ -11,7 +11,6 @@ from omegaconf import DictConfig
 
 from platform.checkout import ROOT
 from platform.compose.composer import HydraComposer, store_schemas
-from platform.compose.quoting import as_typed
 from platform.config.sections import Config, Experiment
 
 
@@ -26,6 +25,10 @@ class Remembering(HydraComposer):
 
     def usual_choices(self) -> dict[str, str]:
         return dict(_usual_choices())
+
+    def _compose(self, overrides: list[str], *, with_hydra: bool = False) -> DictConfig:
+        self.composed = super()._compose(overrides, with_hydra=with_hydra)
+        return self.composed
 
 
 @functools.cache
@@ -44,7 +47,7 @@ def _usual_choices() -> dict[str, str]:
 
 
 @contextmanager
-def composing() -> Iterator[HydraComposer]:
+def composing() -> Iterator[Remembering]:
     """Hydra as the launcher starts it."""
     store_schemas()
     with hydra.initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
@@ -54,7 +57,7 @@ def composing() -> Iterator[HydraComposer]:
 @functools.cache
 def _composed(overrides: tuple[str, ...]) -> tuple[Experiment, DictConfig]:
     with composing() as composer:
-        return composer.experiment(list(overrides)), hydra.compose("config", list(map(as_typed, overrides)))
+        return composer.experiment(list(overrides)), composer.composed
 
 
 def experiment_of(*overrides: str) -> tuple[Experiment, DictConfig]:

@@ -53,7 +53,7 @@ def epoch_of(order: Order, epoch: int) -> np.ndarray:
 
 @pytest.mark.slow
 @given(balanced(), st.integers(0, 1000))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=25, deadline=None)
 def test_an_epoch_shows_every_class_exactly_as_often_as_it_is_due(order: Order, epoch: int) -> None:
     assert order.balance
     ids = epoch_of(order, epoch)
@@ -64,7 +64,7 @@ def test_an_epoch_shows_every_class_exactly_as_often_as_it_is_due(order: Order, 
 
 @pytest.mark.slow
 @given(balanced(), st.integers(0, 50), st.integers(1, 4))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=25, deadline=None)
 def test_samples_of_a_class_are_shown_equally_often_or_once_more(order: Order, first: int, epochs: int) -> None:
     """In an epoch, and over any number of them from the first on."""
     assert order.balance
@@ -78,7 +78,7 @@ def test_samples_of_a_class_are_shown_equally_often_or_once_more(order: Order, f
 
 @pytest.mark.slow
 @given(balanced(), st.integers(0, 1000))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=20, deadline=None)
 def test_workers_together_see_the_global_batches_and_number_what_comes_again(order: Order, epoch: int) -> None:
     seen = []
     for step in range(epoch * order.steps_per_epoch, (epoch + 1) * order.steps_per_epoch):
@@ -96,7 +96,7 @@ def test_workers_together_see_the_global_batches_and_number_what_comes_again(ord
 
 @pytest.mark.slow
 @given(balanced(), st.randoms(use_true_random=False))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=15, deadline=None)
 def test_a_batch_depends_on_the_step_alone(order: Order, random: Any) -> None:
     steps = list(range(min(3 * order.steps_per_epoch, 30)))
     forwards = [order.batch(step) for step in steps]
@@ -107,7 +107,7 @@ def test_a_batch_depends_on_the_step_alone(order: Order, random: Any) -> None:
 
 
 @given(balanced(), st.integers(0, 1000))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=20, deadline=None)
 def test_what_is_read_ahead_holds_what_is_shown(order: Order, epoch: int) -> None:
     ends = np.cumsum(order.sizes)
     for stream in range(order.streams):
@@ -122,7 +122,7 @@ def test_what_is_read_ahead_holds_what_is_shown(order: Order, epoch: int) -> Non
 
 
 @given(st.integers(0, 10**6), st.lists(st.integers(1, 10**6), min_size=1, max_size=30))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=50, deadline=None)
 def test_a_division_is_less_than_one_from_the_exact_shares(total: int, weights: list[int]) -> None:
     found = largest_remainders(total, [Fraction(weight) for weight in weights])
     assert sum(found) == total

@@ -32,7 +32,7 @@ def set_of(order: BlendedOrder, ids: np.ndarray) -> np.ndarray:
 
 @pytest.mark.slow
 @given(blends(), st.integers(0, 10**9))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=25, deadline=None)
 def test_after_any_step_each_set_has_had_its_weight(order: BlendedOrder, step: int) -> None:
     """To half a sample where there are two of them, to less than one a stream where there are more."""
     shown = sum(order.shown(stream, np.array([step * order.per_stream]))[:, 0] for stream in range(order.streams))
@@ -44,7 +44,7 @@ def test_after_any_step_each_set_has_had_its_weight(order: BlendedOrder, step: i
 
 @pytest.mark.slow
 @given(blends(), st.integers(0, 10**6))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=20, deadline=None)
 def test_batches_have_what_is_counted_and_are_the_same_at_any_number_of_workers(
     order: BlendedOrder, first: int
 ) -> None:
@@ -64,7 +64,7 @@ def test_batches_have_what_is_counted_and_are_the_same_at_any_number_of_workers(
 
 @pytest.mark.slow
 @given(blends())
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=20, deadline=None)
 def test_no_sample_of_a_set_is_lost_or_seen_twice_in_its_epoch(order: BlendedOrder) -> None:
     steps = min(4 * order.steps_per_epoch, 60)
     seen = [order.showings(step) for step in range(steps)]
@@ -84,7 +84,7 @@ def test_no_sample_of_a_set_is_lost_or_seen_twice_in_its_epoch(order: BlendedOrd
 
 @pytest.mark.slow
 @given(blends(), st.randoms(use_true_random=False))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=15, deadline=None)
 def test_a_batch_depends_on_the_step_alone(order: BlendedOrder, random: Any) -> None:
     steps = list(range(min(3 * order.steps_per_epoch, 20)))
     forwards = [order.batch(step) for step in steps]
@@ -96,7 +96,7 @@ def test_a_batch_depends_on_the_step_alone(order: BlendedOrder, random: Any) -> 
 
 
 @given(blends(), st.integers(0, 10**4))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=20, deadline=None)
 def test_what_is_read_ahead_holds_what_is_shown(order: BlendedOrder, first: int) -> None:
     ends = np.cumsum(order.sizes)
     for stream in range(order.streams):

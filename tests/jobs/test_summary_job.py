@@ -33,7 +33,12 @@ print(*(sys.modules.keys() & {"ray", "mlflow", "triton"}), "loaded", status)"""
 
 @pytest.mark.slow
 def test_an_ensemble_has_a_summary_for_each_network(tmp_path: Path):
-    words = (*HERE, "ensemble=googlenet_seven", f"summary.output={tmp_path}/out", f"output_dir={tmp_path}")
+    words = (
+        *HERE,
+        "+ensemble.members={one:['seed=1'],two:['seed=2'],three:['model=googlenet_bn']}",
+        f"summary.output={tmp_path}/out",
+        f"output_dir={tmp_path}",
+    )
     done = launched(*words)
     assert done.returncode == 0
     assert done.stdout.count("layers deep") == 2

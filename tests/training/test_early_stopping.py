@@ -29,7 +29,7 @@ from platform.training.optim import sgd
 from platform.training.state import TrainingState
 from platform.training.worker import Worker
 
-pytestmark = pytest.mark.usefixtures("one_thread")
+pytestmark = pytest.mark.usefixtures("one_thread", "few_images")
 STEPS_PER_EPOCH = 3
 RISES = [0.5, 0.7, 0.6, 0.705, 0.7, 0.7, 0.9, 0.9]  # after each epoch
 

@@ -18,7 +18,7 @@ from platform.training.loop import train
 from platform.training.worker import Worker
 from tests.training.test_loop import Recorder, config, nothing, saved_state
 
-pytestmark = pytest.mark.usefixtures("one_thread")
+pytestmark = pytest.mark.usefixtures("one_thread", "few_images")
 CYCLES = ScheduleConfig(name="cosine_restarts", cycles=3)  # of 2 steps each
 
 

@@ -62,7 +62,7 @@ def test_groups_are_split_by_their_scales_and_follow_the_schedule():
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("one_thread")
+@pytest.mark.usefixtures("one_thread", "few_images")
 def test_frozen_parts_stay_as_begun_and_a_resumed_run_ends_as_an_undisturbed_one(
     index: Index, digits_data: DataConfig, tmp_path: Path
 ):
