@@ -1,0 +1,50 @@
+"""Every experiment of `conf/experiment/` through the real job: two steps of its own networks, on ten dozen digits."""
+
+from pathlib import Path
+
+import pytest
+from PIL import Image
+from sklearn.datasets import load_digits
+
+from platform.checkout import ROOT
+from tests.jobs.conftest import Runner
+
+pytestmark = pytest.mark.long
+
+ELSEWHERE = "sampling_schedule_sweep"  # test_sweep_job.py
+RECIPES = sorted(file.stem for file in (ROOT / "conf" / "experiment").glob("*.yaml"))
+RUN = [name for name in RECIPES if name != ELSEWHERE and not name.endswith("_from_sweep")]
+TWO_STEPS = ["training.epochs=0.2", "training.batch_size=8", "loader.streams=8", "schedule.warmup_epochs=0.1"]
+FEW_VIEWS = ["evaluation.views=[1]", "evaluation.every_epochs=0"]
+SMALL = [*TWO_STEPS, *FEW_VIEWS, "training.precision=float32", "export.models=false", "checkpoint.keep_finished=false"]
+OWN = {
+    "cifar10_fast": ["data=digits"],
+    "flowers17": ["data=digits"],  # from scratch, the stem as it was drawn
+    "resnet50_a3": ["training.sizes=[[0,32]]", "data.image_size=48"],
+}
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Class folders of ten digits each, of which a fifth is held out."""
+    folder, digits = tmp_path_factory.mktemp("images"), load_digits()
+    for number, (pixels, label) in enumerate(zip(digits.images[:120], digits.target, strict=False)):
+        path = folder / str(label) / f"{number:03d}.png"
+        path.parent.mkdir(exist_ok=True)
+        Image.fromarray((pixels * 15.9).astype("uint8")).resize((32, 32)).save(path)
+    return folder
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("name", RUN)
+def test_an_experiment_runs(name: str, images: Path, tmp_path: Path) -> None:
+    runner = Runner(tmp_path, str(images.parent / "shards-of-recipes"))
+    places = [f"data.source={images}", *runner.words()[-3:], f"name={name}"]
+    status, output = runner.bare(f"+experiment={name}", *OWN.get(name, []), *SMALL, *places)
+    assert status == 0, output
+    members = list((tmp_path / "runs" / name / "members").iterdir())
+    assert members
+    for member in members:
+        assert runner.state(name, member.name).state == "finished", member.name
+        assert runner.attempts(name, member.name)[-1].reached == 2, member.name
+    assert (tmp_path / "runs" / name / "table.csv").exists()
