@@ -1,4 +1,4 @@
-"""Every experiment of `conf/experiment/` through the real job: two steps of its own networks, on ten dozen digits."""
+"""Every experiment of `conf/experiment/` through the real job: three steps of its own networks, on ten dozen digits."""
 
 from pathlib import Path
 
@@ -14,9 +14,15 @@ pytestmark = pytest.mark.long
 ELSEWHERE = "sampling_schedule_sweep"  # test_sweep_job.py
 RECIPES = sorted(file.stem for file in (ROOT / "conf" / "experiment").glob("*.yaml"))
 RUN = [name for name in RECIPES if name != ELSEWHERE and not name.endswith("_from_sweep")]
-TWO_STEPS = ["training.epochs=0.2", "training.batch_size=8", "loader.streams=8", "schedule.warmup_epochs=0.1"]
+THREE_STEPS = ["training.epochs=0.2", "training.batch_size=8", "loader.streams=8", "schedule.warmup_epochs=0.1"]
 FEW_VIEWS = ["evaluation.views=[1]", "evaluation.every_epochs=0"]
-SMALL = [*TWO_STEPS, *FEW_VIEWS, "training.precision=float32", "export.models=false", "checkpoint.keep_finished=false"]
+SMALL = [
+    *THREE_STEPS,
+    *FEW_VIEWS,
+    "training.precision=float32",
+    "export.models=false",
+    "checkpoint.keep_finished=false",
+]
 OWN = {
     "cifar10_fast": ["data=digits"],
     "flowers17": ["data=digits"],  # from scratch, the stem as it was drawn
@@ -46,5 +52,5 @@ def test_an_experiment_runs(name: str, images: Path, tmp_path: Path) -> None:
     assert members
     for member in members:
         assert runner.state(name, member.name).state == "finished", member.name
-        assert runner.attempts(name, member.name)[-1].reached == 2, member.name
+        assert runner.attempts(name, member.name)[-1].reached == 3, member.name
     assert (tmp_path / "runs" / name / "table.csv").exists()
