@@ -14,7 +14,7 @@ pytestmark = pytest.mark.long
 ELSEWHERE = "sampling_schedule_sweep"  # test_sweep_job.py
 RECIPES = sorted(file.stem for file in (ROOT / "conf" / "experiment").glob("*.yaml"))
 RUN = [name for name in RECIPES if name != ELSEWHERE and not name.endswith("_from_sweep")]
-THREE_STEPS = ["training.epochs=0.2", "training.batch_size=8", "loader.streams=8", "schedule.warmup_epochs=0.1"]
+THREE_STEPS = ["training.epochs=0.2", "training.batch_size=8", "loader.streams=4", "schedule.warmup_epochs=0.1"]
 FEW_VIEWS = ["evaluation.views=[1]", "evaluation.every_epochs=0"]
 SMALL = [
     *THREE_STEPS,
