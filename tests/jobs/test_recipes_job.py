@@ -33,11 +33,12 @@ OWN = {
 @pytest.fixture(scope="module")
 def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Class folders of ten digits each, of which a fifth is held out."""
-    folder, digits = tmp_path_factory.mktemp("images"), load_digits()
-    for number, (pixels, label) in enumerate(zip(digits.images[:120], digits.target, strict=False)):
+    folder = tmp_path_factory.mktemp("images")
+    pixels_NP, labels_N = load_digits(return_X_y=True)
+    for number, (pixels, label) in enumerate(zip(pixels_NP[:120], labels_N[:120], strict=True)):
         path = folder / str(label) / f"{number:03d}.png"
         path.parent.mkdir(exist_ok=True)
-        Image.fromarray((pixels * 15.9).astype("uint8")).resize((32, 32)).save(path)
+        Image.fromarray((pixels.reshape(8, 8) * 15.9).astype("uint8")).resize((32, 32)).save(path)
     return folder
 
 
