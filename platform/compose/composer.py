@@ -132,6 +132,7 @@ def experiment_of(composed: DictConfig, overrides: list[str], chosen: dict[str, 
         f"table.against is {config.table.against}, and ensemble.members has {len(rows)} row(s) to compare; name two or "
         "more, or leave it out",
     )
+    config.table.require_figures_of(rows)
     config = replace(config, ensemble=EnsembleConfig(config.table.members(rows, config.seed)))
     members = {}
     for name, own in config.ensemble.members.items():

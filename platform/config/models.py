@@ -199,7 +199,10 @@ SHARED = [each.name for each in fields(ModelConfig)]
 
 def family(name: str) -> str:
     """Key of `MODELS`: `torchvision/` of `torchvision/resnet50`, `own:` of one with a colon, any other name itself."""
-    return "own:" if ":" in name else name[: name.find("/") + 1] or name
+    prefix = name[: name.find("/") + 1]
+    if ":" in name and prefix not in ("torchvision/", "timm/"):
+        return "own:"
+    return prefix or name
 
 
 def model_class(name: str) -> type[ModelConfig]:

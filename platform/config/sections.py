@@ -141,13 +141,12 @@ class Config:
             "training.snapshots and training.also_average evaluate several networks of one training, which a sweep's "
             "trials are not scored by; leave them out",
         )
-        self.evaluation.require_dense(self.model.name, self.data.image_size, self.job)
-        averaged = [key for key in ("blends", "dense") if getattr(self.evaluation, key)]
         require(
-            not averaged or not self.table.has_rows,
-            f"table.against is {self.table.against}, which compares members, and evaluation.{''.join(averaged[:1])} "
-            "averages them; leave one out",
+            self.job != "sweep" or not self.evaluation.blends,
+            "evaluation.blends averages the members of an ensemble, and a sweep's trials are none; leave it out",
         )
+        self.evaluation.require_dense(self.model.name, self.data.image_size, self.job)
+        self._require_apart()
         largest, shrunk_to = max((int(size) for _, size in self.training.sizes), default=0), self.data.shorter_side
         require(
             shrunk_to is None or largest <= shrunk_to,
@@ -173,6 +172,28 @@ class Config:
         )
 
         self._require_evaluations()
+
+    def _require_apart(self) -> None:
+        """The rows of a table are compared; nothing is made of all of them."""
+        if not self.table.has_rows:
+            return
+        averaging = {
+            "evaluation.blends": self.evaluation.blends,
+            "evaluation.dense": self.evaluation.dense,
+            "training.snapshots": self.training.snapshots,
+            "training.also_average": self.training.also_average,
+        }
+        for key, given in averaging.items():
+            require(
+                not given,
+                f"table.against is {self.table.against}, which compares members, and {key} averages them; leave one "
+                "out",
+            )
+        require(
+            self.registry.name is None or self.job not in ("train", "ensemble", "check"),
+            f"registry.name is {self.registry.name}, and table.against={self.table.against} compares rows, none of "
+            "which is the model; leave it out, and register one with job=register register.run=runs/NAME/ROW",
+        )
 
     def _require_evaluations(self) -> None:
         """What chooses by validation scores on the way needs some."""

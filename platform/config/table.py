@@ -3,14 +3,16 @@
 In: nothing. Out: `TableConfig`, the members of its rows, and `PaperFigures`, a line of the paper's table.
 """
 
-from collections.abc import Sequence
+import re
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from types import NoneType
 from typing import Any
 
 from platform.config.checks import require, require_at_least, require_choice
-from platform.overrides import join, override
+from platform.overrides import join, key_of, override
 
+MODELS_BY_CROPS = re.compile(r"\d+x\d+")
 FIGURES = "[top-1 error, top-5 error, billions of multiply-adds], errors in per cent, null for one that it has not"
 
 
@@ -51,9 +53,13 @@ class TableConfig:
         Args:
             rows: `ensemble.members`.
             seed: of the experiment.
+
+        Raises:
+            ConfigError: a row has its own seed or the name of another's member, with several seeds.
         """
         if not self.has_rows:
             return rows
+        self._require_seeds_apart(rows)
         found, above = {}, []
         for name, own in rows.items():
             above = join(above, own) if self.cumulative else own
@@ -61,6 +67,34 @@ class TableConfig:
                 more = [override("seed", seed + number)] if number else []
                 found[_member(name, number)] = join(above, more)
         return found
+
+    def _require_seeds_apart(self, rows: dict[str, list[str]]) -> None:
+        for name, own in rows.items() if self.seeds > 1 else ():
+            require(
+                "seed" not in map(key_of, own),
+                f"row {name} sets seed, and table.seeds={self.seeds} trains each row with the experiment's seed and "
+                "those after it; leave one out",
+            )
+            taken = [made for number in range(1, self.seeds) if (made := _member(name, number)) in rows]
+            require(
+                not taken,
+                f"{''.join(taken[:1])} is a row, and what table.seeds={self.seeds} calls a training of row {name}; "
+                "name the row otherwise",
+            )
+
+    def require_figures_of(self, rows: Collection[str]) -> None:
+        """Refuse figures of the paper that no line of the table would show.
+
+        Args:
+            rows: names of the rows; of an ensemble or a single training they are not asked for.
+
+        Raises:
+            ConfigError: names the figures.
+        """
+        for key in self.paper:
+            known = key in rows if self.has_rows else MODELS_BY_CROPS.fullmatch(key) is not None
+            wanted = f"rows are {', '.join(rows)}" if self.has_rows else "lines are MODELSxCROPS as 7x144"
+            require(known, f"table.paper.{key} is no line of this table, whose {wanted}; leave it out, or name one")
 
     def rows(self, members: Sequence[str]) -> dict[str, list[str]]:
         """Row -> its members, one a seed, in their order.
@@ -87,7 +121,7 @@ class PaperFigures:
 
 
 def _member(row: str, number: int) -> str:
-    """The first has the row's name, so that more seeds are more members."""
+    """The first has the row's name, by which the row is known."""
     return f"{row}-seed{number}" if number else row
 
 

@@ -144,4 +144,7 @@ def _needed(against: Against, table: RowTable) -> str:
 def _one_seed(table: RowTable) -> list[str]:
     if table.noise.freedom:
         return []
-    return ["One training stands for each row: another seed may change this, and table.seeds=3 would show by how much."]
+    return [
+        "One training stands for each row: another seed may change this, and table.seeds=3 under another name would "
+        "show by how much."
+    ]

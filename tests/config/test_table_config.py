@@ -1,5 +1,6 @@
 """Rows of a table: their members, and what is refused."""
 
+import re
 from dataclasses import astuple
 
 import pytest
@@ -72,3 +73,54 @@ def test_the_papers_figures_may_be_whole_numbers():
 def test_one_row_is_no_table():
     with pytest.raises(ConfigError, match=r"table.against is first, and ensemble.members has 1 row\(s\) to compare"):
         experiment_of("+ensemble.members={a:['seed=1']}", "table.against=first")
+
+
+MEMBERS = "+ensemble.members={a:['model.width=0.25'],b:['model=googlenet_bn','model.width=0.25']}"
+TABLE = (MEMBERS, "table.against=first")
+    "+ensemble.members={a:['model.width=0.25'],b:['model=googlenet_bn','model.width=0.25']}",
+    "table.against=first",
+)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ([*TABLE, "evaluation.blends=true"], "compares members, and evaluation.blends averages them"),
+        ([*TABLE, "evaluation.dense=[40]"], "compares members, and evaluation.dense averages them"),
+        ([*TABLE, "training.also_average=[ema]"], "compares members, and training.also_average averages them"),
+        (
+            [*TABLE, "schedule=cosine_restarts", "training.snapshots=true"],
+            "compares members, and training.snapshots averages them",
+        ),
+        (
+            [TABLE[0].replace("0.25']}", "0.25','training.also_average=[ema]']}"), TABLE[1]],
+            "member b: table.against is first, which compares members, and training.also_average",
+        ),
+        ([*TABLE, "registry.name=net"], "registry.name is net, and table.against=first compares rows"),
+        ([*TABLE, "+table.paper={plian:[20.0]}"], "table.paper.plian is no line of this table, whose rows are a, b;"),
+        ([*TABLE, "+table.paper={7x144:[20.0]}"], "table.paper.7x144 is no line of this table"),
+        (["+table.paper={7x:[20.0]}"], "table.paper.7x is no line of this table, whose lines are MODELSxCROPS"),
+        (["job=sweep", "evaluation.blends=true"], "evaluation.blends averages the members of an ensemble"),
+    ],
+)
+def test_what_would_be_lost_at_the_end_is_refused_before_it_begins(words: list[str], said: str):
+    with pytest.raises(ConfigError, match=re.escape(said)):
+        experiment_of("job=check", *words) if words[0] != "job=sweep" else experiment_of(*words)
+
+
+def test_a_row_is_registered_with_the_tables_own_command():
+    experiment, _ = experiment_of("job=register", *TABLE, "registry.name=net", "+table.paper={a:[20.0]}")
+    assert experiment.config.registry.name == "net"
+
+
+@pytest.mark.parametrize(
+    ("rows", "said"),
+    [
+        ({"a": [], "a-seed1": []}, "a-seed1 is a row, and what table.seeds=2 calls a training of row a"),
+        ({"a": ["seed=7"], "b": []}, "row a sets seed, and table.seeds=2 trains each row"),
+    ],
+)
+def test_no_training_is_lost_to_another_of_its_name_or_seed(rows: dict[str, list[str]], said: str):
+    with pytest.raises(ConfigError, match=said):
+        TableConfig(against="first", seeds=2).members(rows, seed=0)
+    assert TableConfig(against="first").members(rows, seed=0) == rows

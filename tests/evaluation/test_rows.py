@@ -82,7 +82,7 @@ def test_the_first_sentence_says_which_row_is_better_and_the_rest_what_one_canno
     assert text.startswith("bn is better than base by 15.00 points of top-1 with 10 crops (95% CI ")
     assert "exact McNemar p < 0.001" in text
     assert "One cannot tell apart more and bn (+0.00 points, p = 1.00)." in text
-    assert text.endswith("another seed may change this, and table.seeds=3 would show by how much.")
+    assert text.endswith("another seed may change this, and table.seeds=3 under another name would show by how much.")
 
 
 def test_what_it_would_take_is_said():

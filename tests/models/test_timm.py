@@ -34,7 +34,7 @@ def test_the_seed_decides_the_weights_and_settings_arrive(monkeypatch: pytest.Mo
     ("name", "settings", "said"),
     [
         ("resnett18", {}, r"'timm/resnett18', which timm [\d.]+ has not; did you mean resnet18 or"),
-        ("hf-hub:somebody/net", {}, r"'timm/hf-hub:somebody/net'; write MODULE:FUNCTION"),
+        ("hf-hub:somebody/net", {}, r"'timm/hf-hub:somebody/net', which timm"),
         ("resnet18.xyz", {}, r"no weights 'xyz' of resnet18, only .*a1_in1k.*; give timm/resnet18$"),
         (
             "resnet18",
