@@ -76,15 +76,21 @@ def kept_methods(
         if found is None:
             say("comparing with the plain mean: " + ", ".join(_kinds(wanted)) + " ...")
             found = methods_of(members, wanted)
-            write_atomically(
-                file, json.dumps({"digest": digest, "methods": [asdict(each) for each in found]}, indent=1) + "\n"
-            )
+            _keep(found, digest, file)
     except DAMAGE as error:
         raise ConfigError(
             f"no methods of {', '.join(members)}: {type(error).__name__}: {first_line(error)}; evaluate again with "
             "job=evaluate"
         ) from error
     return found
+
+
+def _keep(methods: list[Method], digest: str, file: Path) -> None:
+    content = {"digest": digest, "methods": [asdict(each) for each in methods]}
+    try:
+        write_atomically(file, json.dumps(content, indent=1) + "\n")
+    except OSError as error:
+        log.warning("%s cannot be written (%s); the next launch compares again", file, first_line(error))
 
 
 def methods_of(members: dict[str, Path], wanted: Wanted) -> list[Method]:

@@ -131,10 +131,11 @@ def _undecided(row: TableRow, against: Against, table: RowTable) -> str:
 
 def _needed(against: Against, table: RowTable) -> str:
     """What would tell them apart if the difference is what it seems: more images, or more seeds."""
-    images = against.images
-    wanted = []
-    if not images.is_significant and (count := images_needed(images.differ / images.samples, images.difference)):
-        wanted.append(f"{count:,} images")
+    images, wanted = against.images, []
+    if not images.is_significant:
+        comparisons = sum(row.against is not None for row in table.rows)
+        count = images_needed(images.square, images.difference, comparisons)
+        wanted += [f"{count:,} images"] if count and count > images.samples else []
     if against.seeds_p_holm is not None and not against.is_significant:
         count = seeds_needed(table.noise.sd, images.difference)
         wanted += [f"{count:,} seeds"] if count and count > max(len(row.members) for row in table.rows) else []

@@ -16,6 +16,7 @@ from platform.config.checks import ConfigError, require
 from platform.config.sections import Experiment
 from platform.data.storage import is_remote
 from platform.experiment.folder import ExperimentFolder
+from platform.experiment.recorded import recorded_in
 from platform.export.description import Description, artifacts_of
 from platform.text import first_line
 from platform.tracking.sqlite_store import require_there
@@ -100,6 +101,7 @@ def _in_folder(key: str, folder: Path, name: str) -> Model:
     place = folder / "model" if (folder / "model").is_dir() else folder
     has_model = (artifacts_of(place) / "classifier.json").exists()
     if not has_model and ExperimentFolder(folder).exists():
+        _require_no_table(folder)
         raise ConfigError(
             f"{folder} has no model yet: its run is not finished; let it finish with the command that began it, or "
             f"give {key}={folder}/MEMBER of a member that is"
@@ -114,6 +116,14 @@ def _in_folder(key: str, folder: Path, name: str) -> Model:
         return Model(name, place, Description.read(place))
     except ValueError as error:
         raise ConfigError(f"{key}: {first_line(error)}") from error
+
+
+def _require_no_table(folder: Path) -> None:
+    try:
+        then = recorded_in(str(folder), folder.parent)
+    except ConfigError:  # damaged, or a sweep
+        return
+    then.require_one(str(folder))
 
 
 @contextlib.contextmanager

@@ -11,7 +11,7 @@ from platform.data.index import Index
 from platform.experiment.goodput import Attempt
 from platform.tracking.operations import DatasetInput
 
-STOPPED, BEST = "train/stopped_epoch", "val/best_epoch"  # of early stopping, and of training.weights=best
+STOPPED, BEST = "stopped_epoch", "best_epoch"  # of early stopping, and of training.weights=best
 SPEED = "train/images_per_s"
 CONTEXTS = {"train": "training", "val": "validation", "test": "test"}  # MLflow's words for splits
 # How attempts end that nothing interrupted, as workers and schedulers say it.

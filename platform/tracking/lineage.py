@@ -74,17 +74,27 @@ def begun_with(config: Config) -> dict[str, str]:
     if not init:
         return {}
     tags = {"initialised_from": redacted(f"{init}, digest {config.model.init_digest}")}
-    places = [Path(init), Path(config.output_dir) / init]
-    folders = [folder for place in places for folder in (place, *place.parents) if (folder / RECORD).is_file()]
-    run = run_of(ExperimentFolder(folders[0])) if folders else None
+    run = _run_that_trained(init, config.output_dir)
     return tags | ({"initialised_from_run": run.id} if run else {})
 
 
-def run_of(folder: ExperimentFolder) -> MlflowRun | None:
-    """The parent run in MLflow of an experiment or sweep; None: it has none, or the folder is not there any more."""
+def _run_that_trained(init: str, output_dir: str) -> MlflowRun | None:
+    """Of a member its own; None of weights that an experiment keeps as those it began with, or of none of ours."""
+    for place in (Path(init), Path(output_dir) / init):
+        for folder in (place, *place.parents):
+            if (folder / RECORD).is_file():
+                below = [part for part in place.relative_to(folder).parts if part != "members"]
+                return None if below[:1] == ["init"] else run_of(ExperimentFolder(folder), "".join(below[:1]))
+    return None
+
+
+def run_of(folder: ExperimentFolder, member: str = "") -> MlflowRun | None:
+    """The run in MLflow of a member or trial, otherwise the parent run of the experiment or sweep; None: it has none, or
+    the folder is not there any more."""
     try:
-        parent = folder.record().parent_run if folder.exists() else None
+        record = folder.record() if folder.exists() else None
     except ConfigError:  # damaged
         return None
-    known = Journal(folder.tracking, for_reading=True).notes.get(parent or "")
+    key = (record.member_runs.get(member) or record.parent_run) if record else None
+    known = Journal(folder.tracking, for_reading=True).notes.get(key or "")
     return MlflowRun(known["id"], known.get("experiment", "")) if known else None

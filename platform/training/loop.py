@@ -138,7 +138,7 @@ def train(
         is_best = state.scored(step, rates["top1"], cfg.training.min_delta)
         last = step == last_step or patience.is_over(state, step)
         if patience.is_over(state, step) and step < last_step:
-            took |= {"train/stopped_epoch": step / order.steps_per_epoch, "progress": 1.0}
+            took |= {"stopped_epoch": step / order.steps_per_epoch, "progress": 1.0}
             log.log(logging.WARNING if worker.rank == 0 else logging.DEBUG, patience.reason(state, step))
         report(step, {f"val/{name}": value for name, value in rates.items()} | took)
         timer.leave_out()
@@ -192,7 +192,7 @@ def train(
     kept.save(folder / "networks", step, as_network, write=worker.rank == 0)
     if cfg.training.weights == "best":
         step = _load_best(state, checkpoints, worker, progress, order.steps_per_epoch)
-        report(last_step, {"val/best_epoch": step / order.steps_per_epoch})
+        report(last_step, {"best_epoch": step / order.steps_per_epoch})
     return averaged.after(step)
 
 

@@ -78,7 +78,7 @@ def initial_weights(experiment: Experiment) -> InitialWeights:
         return InitialWeights(experiment)
     found = InitialWeights(experiment)
     members = {name: _resolved(config, found, name) for name, config in experiment.members.items()}
-    config = members[SINGLE] if SINGLE in members else _resolved(experiment.config, found, "")
+    config = members[SINGLE] if SINGLE in members else _of_all(members, found)
     found.experiment = replace(experiment, config=config, members=members)
     if experiment.config.sweep.space:  # whose trials are composed of the overrides
         found.experiment.overrides = [*experiment.overrides, f"model.init_digest={config.model.init_digest}"]
@@ -129,11 +129,25 @@ def _resolved(config: Config, found: InitialWeights, name: str) -> Config:
     return _with_digest(config, digest)
 
 
+def _of_all(members: dict[str, Config], found: InitialWeights) -> Config:
+    """The config of an experiment of several members with the digest of those that begin as it says. Where none does,
+    and nothing is trained, nobody needs its weights."""
+    config = found.experiment.config
+    same = [each for each in members.values() if _source(each) == _source(config) and config.model.init]
+    if same and not config.model.init_digest:
+        return _with_digest(config, same[0].model.init_digest)
+    return config if config.job in READING else _resolved(config, found, "")
+
+
+def _source(config: Config) -> tuple[str, str]:
+    return str(config.model.init), config.model.name
+
+
 def _read(config: Config, found: InitialWeights) -> str:
     """Add the weights of a config to those that were found, once; returns their digest."""
     from platform.weights import sources
 
-    source = str(config.model.init), config.model.name
+    source = _source(config)
     if source not in found.digests:
         try:
             weights = sources.read(source[0], config.model, found.experiment)

@@ -77,9 +77,6 @@ def test_one_row_is_no_table():
 
 MEMBERS = "+ensemble.members={a:['model.width=0.25'],b:['model=googlenet_bn','model.width=0.25']}"
 TABLE = (MEMBERS, "table.against=first")
-    "+ensemble.members={a:['model.width=0.25'],b:['model=googlenet_bn','model.width=0.25']}",
-    "table.against=first",
-)
 
 
 @pytest.mark.parametrize(

@@ -127,6 +127,15 @@ def test_they_are_kept_while_nothing_changes(folder: ExperimentFolder, tmp_path:
     assert len(said) == 4
 
 
+def test_a_disk_that_takes_no_file_costs_only_the_next_launch(
+    folder: ExperimentFolder, tmp_path: Path, caplog: pytest.LogCaptureFixture
+):
+    (tmp_path / "taken").touch()  # where a folder would have to be
+    wanted, file = Wanted(10, blends=True, whole={}), tmp_path / "taken" / "methods.json"
+    assert kept_methods(places(folder), wanted, file, lambda said: None)[0].name == "plain"
+    assert "methods.json cannot be written" in caplog.text
+
+
 def test_damage_is_one_line(folder: ExperimentFolder, tmp_path: Path):
     (places(folder)["m1"] / "part-0000.npy").write_bytes(b"torn")
     with pytest.raises(ConfigError, match=r"^no methods of m0, m1, m2: .*; evaluate again with job=evaluate$"):

@@ -91,6 +91,30 @@ def test_what_it_would_take_is_said():
     assert f"b and a (+1.00 points, p = 0.81; about {needed:,} images would be needed)" in row_text.verdict(table)
 
 
+def test_images_needed_count_every_seed_and_every_comparison():
+    """b is right in one of two trainings about 24 images and wrong about 20: differences of a half. With more rows the
+    same difference asks for more images, by the level 0.05 / rows."""
+    wrong = {"a": range(24), "a-seed1": range(24), "b": range(24, 44), "b-seed1": range(24)}
+    (found,) = [row.against for row in compared(wrong, TableConfig(against="first", seeds=2)).rows if row.against]
+    assert (found.images.differ, found.images.square) == (44, pytest.approx(44 / 4 / N))
+    needed = images_needed(44 / 4 / N, found.images.difference)
+    assert needed
+    assert f"about {needed:,} images" in row_text.verdict(compared(wrong, TableConfig(against="first", seeds=2)))
+    one, ten = images_needed(0.25, 0.10), images_needed(0.25, 0.10, comparisons=10)
+    assert (one, ten) == (194, 330)  # ((2.807 x 0.5 + 0.8416 x 0.24^0.5) / 0.1)^2 = 329.7
+
+
+def test_as_many_images_as_there_were_would_not_be_needed():
+    """Of eight rows one is better in 8 images: p 0.008, and 0.055 with Holm's correction."""
+    wrong = {"a": range(20), "b": range(12)} | {f"c{number}": range(20) for number in range(6)}
+    table = compared(wrong, TableConfig(against="first"))
+    alone, needed = images_needed(8 / N, 8 / N), images_needed(8 / N, 8 / N, comparisons=7)
+    assert alone
+    assert needed
+    assert alone < N < needed
+    assert f"b and a (+4.00 points, p = 0.055; about {needed:,} images would be needed)" in row_text.verdict(table)
+
+
 def test_a_worse_row_is_called_so():
     text = row_text.verdict(compared({"a": range(20), "b": range(50)}, TableConfig(against="first")))
     assert text.startswith("b is worse than a by 15.00 points of top-1 with 10 crops")

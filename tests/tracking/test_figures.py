@@ -57,10 +57,10 @@ def test_what_came_between_is_told_and_ordinary_ends_are_not():
 
 
 def test_what_scores_have_chosen_is_said() -> None:
-    series = [(8, {"train/loss": 1.0}, 0.0), (9, {"val/top1": 0.5, "train/stopped_epoch": 3.0}, 1.0)]
+    series = [(8, {"train/loss": 1.0}, 0.0), (9, {"val/top1": 0.5, "stopped_epoch": 3.0}, 1.0)]
     assert ended_by_scores("wide", series[:1]) == ""
     assert ended_by_scores("wide", series) == (
         "wide stopped early at epoch 3: validation scores are optimistic where they choose."
     )
-    said = ended_by_scores("wide", [*series, (12, {"val/best_epoch": 2.0}, 2.0)])
+    said = ended_by_scores("wide", [*series, (12, {"best_epoch": 2.0}, 2.0)])
     assert "stopped early at epoch 3 and has the weights of epoch 2, the best on validation: " in said

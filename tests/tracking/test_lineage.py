@@ -7,11 +7,13 @@ from pathlib import Path
 import pytest
 from mlflow.tracking import MlflowClient
 
+from platform.config.models import GoogLeNetConfig
 from platform.config.sections import Config, Experiment
 from platform.config.tracking import TrackingConfig
 from platform.experiment.folder import ExperimentFolder, Record
 from platform.tracking import lineage
-from platform.tracking.lineage import MlflowRun, promotion, run_of
+from platform.tracking.journal import Journal
+from platform.tracking.lineage import MlflowRun, begun_with, promotion, run_of
 from platform.tracking.mlflow_connection import connect
 from platform.tracking.runs import Runs, pages_of
 from platform.tracking.tracker import mlflow_ids
@@ -127,3 +129,25 @@ def test_a_folder_that_another_sweep_has_taken_is_not_taken_for_the_one_that_was
     assert found
     assert found.run() == MlflowRun("1" * 32, "")
     assert promotion(place.experiment("swept")) is None
+
+
+@pytest.mark.parametrize(
+    ("init", "run"),
+    [
+        ("ens/members/two", "2"), ("ens/two", "2"), ("ens/members/two/weights.pt", "2"), ("ens", "0"),
+        ("ens/init/0123.safetensors", None), ("gone", None),
+    ],
+)  # fmt: skip
+def test_weights_are_of_the_member_that_trained_them(init: str, run: str | None, tmp_path: Path):
+    """And those that an experiment keeps because it began with them are of another's training."""
+    folder = ExperimentFolder(tmp_path / "ens")
+    folder.path.mkdir()
+    folder.write(Record({}, {}, parent_run="k0", member_runs={"one": "k1", "two": "k2"}))
+    journal = Journal(folder.tracking)
+    journal.delivered(0, {key: {"id": key[1:], "experiment": "9"} for key in ("k0", "k1", "k2")})
+    journal.close()
+    for given in (init, str(tmp_path / init)):
+        config = Config(output_dir=str(tmp_path), model=GoogLeNetConfig(init=given, init_digest="0123456789abcdef"))
+        tags = begun_with(config)
+        assert tags["initialised_from"] == f"{given}, digest 0123456789abcdef"
+        assert tags.get("initialised_from_run") == run

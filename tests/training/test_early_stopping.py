@@ -124,7 +124,7 @@ def test_training_ends_when_the_score_has_not_risen_for_so_long(
     assert run.steps[-1] == last_epoch * STEPS_PER_EPOCH
     stopped = last_epoch < len(RISES)
     assert run.reports[-1][1].get("progress", 1.0) == 1.0  # by which a sweep knows the end of a trial
-    assert run.reported("train/stopped_epoch") == ([last_epoch] if stopped else [])
+    assert run.reported("stopped_epoch") == ([last_epoch] if stopped else [])
     said = f"training stopped at epoch {last_epoch}, before the last: validation top-1 has not risen"
     assert any(said in text and f"since epoch {since}" in text for text in caplog.messages) == stopped
 
@@ -152,7 +152,7 @@ def test_the_best_weights_are_those_that_were_evaluated_then(
     network = run.train(weights="best", patience_epochs=patience)
     assert same(network, run.evaluated[best * STEPS_PER_EPOCH])
     assert not same(network, run.evaluated[max(run.evaluated)])
-    assert run.reported("val/best_epoch") == [best]
+    assert run.reported("best_epoch") == [best]
     assert any(f"the weights of epoch {best} are evaluated" in text for text in caplog.messages)
     assert same(run.train(weights="best", patience_epochs=patience), network)  # started again: nothing is trained
     assert run.steps == []

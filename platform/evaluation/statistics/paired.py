@@ -58,6 +58,7 @@ class PairedMeans:
     p: float  # two-sided
     p_holm: float  # the same, corrected for the comparisons that were made with it
     test: str  # of p
+    square: float  # mean square of an image's difference, 0 to 1; of one training each the share that differs
 
     @property
     def is_significant(self) -> bool:
@@ -109,7 +110,8 @@ def paired_means(first_SN: NDArray[np.bool_], second_SN: NDArray[np.bool_]) -> P
         p, test = mcnemar(only.get(1, 0), only.get(-1, 0)), MCNEMAR
     else:
         p, test = sign_flip(values.tolist(), counts.tolist()), SIGN_FLIP
-    return PairedMeans(samples, differ, difference, interval, p, p, test)
+    square = float(values.astype(float) ** 2 @ counts) / parts**2 / (samples or 1)
+    return PairedMeans(samples, differ, difference, interval, p, p, test, square)
 
 
 def sign_flip(values: Sequence[int], counts: Sequence[int]) -> float:
