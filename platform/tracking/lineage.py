@@ -89,8 +89,8 @@ def _run_that_trained(init: str, output_dir: str) -> MlflowRun | None:
 
 
 def run_of(folder: ExperimentFolder, member: str = "") -> MlflowRun | None:
-    """The run in MLflow of a member or trial, otherwise the parent run of the experiment or sweep; None: it has none, or
-    the folder is not there any more."""
+    """The run in MLflow of a member or trial, otherwise the parent run of the experiment or sweep; None: it has none,
+    or the folder is not there any more."""
     try:
         record = folder.record() if folder.exists() else None
     except ConfigError:  # damaged
