@@ -125,7 +125,8 @@ def test_resnet50_is_trained_by_procedure_a3():
 
 @pytest.mark.parametrize("name", ["inception_v2", "inception_v3", "inception_v3_ens", "inception_ladder", "resolution"])
 def test_the_second_papers_rate_follows_the_batch(name: str):
-    for config in experiment_of(f"+experiment={name}")[0].members.values():
-        assert config.optim.lr_of(config.training.batch_size) == pytest.approx(0.045 * 32 / 1600)
+    with composing() as composer:
+        small = composer.config([f"+experiment={name}"])
+    assert small.optim.lr_of(small.training.batch_size) == pytest.approx(0.045 * 32 / 1600)
     for config in paper_size(name).members.values():
         assert config.optim.lr_of(config.training.batch_size) == pytest.approx(0.045)
