@@ -8,6 +8,7 @@ from platform.config.tracking import TrackingConfig
 from platform.experiment.destinations import require_places
 from platform.experiment.folder import ExperimentFolder
 from platform.experiment.plan import lines, plan
+from platform.experiment.teacher import with_teacher
 from platform.redaction import redacted
 from platform.sweep.plan import lines as sweep_lines
 from platform.sweep.plan import plan_sweep, sweep_identity
@@ -22,7 +23,7 @@ from platform.weights.initial import initial_weights
 def run(experiment: Experiment) -> int:
     """Check the experiment and print its plan; always 0, as what cannot work raises ConfigError."""
     if experiment.config.cluster.kube is None:  # pods read them from their volume
-        experiment = initial_weights(experiment).experiment
+        experiment = with_teacher(initial_weights(experiment).experiment)
     if experiment.config.sweep.space:
         planned = plan_sweep(experiment)
         text, packed = lines(planned.base) + sweep_lines(planned), planned.base.packed

@@ -6,6 +6,7 @@ from platform.evaluation.kept import kept_scores
 from platform.evaluation.table import with_table
 from platform.experiment.folder import ExperimentFolder
 from platform.experiment.methods import methods_of
+from platform.experiment.teacher import with_teacher
 from platform.report.artifacts import write_report
 from platform.weights.initial import initial_weights
 
@@ -16,7 +17,7 @@ def run(experiment: Experiment) -> int:
     Raises:
         ConfigError: the folder has no such experiment, or its probabilities are damaged.
     """
-    experiment = initial_weights(experiment).experiment
+    experiment = with_teacher(initial_weights(experiment).experiment)
     folder, evaluation = ExperimentFolder(experiment.folder), experiment.config.evaluation
     _require_same(experiment, folder)
     finished = {
@@ -28,7 +29,7 @@ def run(experiment: Experiment) -> int:
     scores = kept_scores(finished, evaluation.views, scores_file, images_file=images_file) if finished else None
     if scores:
         scores = with_table(scores, experiment.config.table, list(experiment.members), images_file)
-        scores.methods = methods_of(folder, finished, evaluation)
+        scores.methods = methods_of(folder, finished, experiment.config)
     written = write_report(experiment, folder, scores, evaluation.split)
     if written:
         print(f"report    {written[0]}")

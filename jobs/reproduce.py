@@ -133,7 +133,7 @@ def _here(config: Config, experiment: Experiment, name: str, folder: Path | None
         config,
         model=_kept_weights(config, folder),
         name=name,
-        job="train",
+        job="distill" if config.distill.teacher else "train",
         fresh=here.fresh,
         output_dir=here.output_dir,
         data=replace(config.data, **places),

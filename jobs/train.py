@@ -27,6 +27,7 @@ from platform.experiment.disk_use import disk_use
 from platform.experiment.folder import FAILED, FINISHED, ExperimentFolder, MemberState, Record
 from platform.experiment.methods import methods_of
 from platform.experiment.plan import Plan, plan
+from platform.experiment.teacher import TEACHING, Teacher, with_teacher
 from platform.export.experiment import export_experiment
 from platform.export.folder import MODEL
 from platform.lanes.attempts import Attempts
@@ -75,7 +76,7 @@ def run(experiment: Experiment, *, evaluate_again: bool = False) -> int:
         ConfigError: the experiment cannot be run as it is configured.
     """
     begin = initial_weights(experiment)
-    experiment = begin.experiment
+    experiment = with_teacher(begin.experiment)
     planned = plan(experiment)
     if not evaluate_again:
         require_copies(experiment)
@@ -95,6 +96,8 @@ def run(experiment: Experiment, *, evaluate_again: bool = False) -> int:
             data = prepare_data(experiment.config)
             if not planned.packed:  # now there are shards, without the images that cannot be read and those dropped
                 planned = plan(experiment)
+            if experiment.config.distill.teacher and experiment.config.job in TEACHING:
+                Teacher.of(experiment.config).require_data(data)
             record = folder.open(experiment, data)
             for line in begin.keep(folder, data):
                 print(line)
@@ -276,7 +279,7 @@ def _outcome(folder: ExperimentFolder, planned: Plan) -> Outcome:
         return Outcome(states)
     scores = kept_scores(finished, view_counts, folder.scores(split), images_file=folder.images(split))
     scores = with_table(scores, planned.experiment.config.table, list(states), folder.images(split))
-    scores.methods = methods_of(folder, finished, planned.experiment.config.evaluation)
+    scores.methods = methods_of(folder, finished, planned.experiment.config)
     return Outcome(states, scores)
 
 

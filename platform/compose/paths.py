@@ -26,6 +26,7 @@ PATHS = (
     "bench.photos",
     "promote.sweep",
     "compare.output",
+    "distill.teacher",
     "model.init",
     "predict.images",
     "predict.model",

@@ -8,6 +8,7 @@ from collections.abc import Collection
 from dataclasses import asdict
 from typing import Any
 
+from platform.config.distill import DistillConfig
 from platform.config.loss import LossConfig
 from platform.config.transforms import TransformsConfig
 
@@ -50,6 +51,7 @@ NEWER: dict[str, dict[str, Any]] = {
     "sampling": {"repeats": 1},
     "loss": asdict(LossConfig()),
     "model": {"init": None, "init_digest": "", "freeze": [], "settings": {}, "auxiliary": "both"},
+    "distill": asdict(DistillConfig()),
     "optim": {"name": "sgd", "scaling": "none", "reference_batch": None, "head_lr": 1.0, "layer_decay": 1.0},
     "schedule": {"cycles": 5, "cycle_growth": 1.0},
     "data": {"balance": "none"},

@@ -19,6 +19,7 @@ from platform.config.checks import (
 )
 from platform.config.cluster import ClusterConfig
 from platform.config.data import DataConfig, LoaderConfig, StorageConfig
+from platform.config.distill import DistillConfig
 from platform.config.ensemble import EnsembleConfig
 from platform.config.evaluation import EvaluationConfig
 from platform.config.export import ExportConfig
@@ -63,6 +64,7 @@ JOBS = (
     "compare",
     "register",
     "summary",
+    "distill",
 )
 
 
@@ -84,6 +86,7 @@ class Config:
     transforms: TransformsConfig = field(default_factory=TransformsConfig)
     model: ModelConfig = field(default_factory=GoogLeNetConfig)
     loss: LossConfig = field(default_factory=LossConfig)
+    distill: DistillConfig = field(default_factory=DistillConfig)
     optim: OptimConfig = field(default_factory=SGDConfig)
     schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
     training: TrainingConfig = field(default_factory=TrainingConfig)
@@ -126,11 +129,14 @@ class Config:
             "job=serve answers on this machine or a Ray cluster that it joins; leave out cluster=kuberay",
         )
         require(
-            self.registry.name is None or self.export.models or self.job not in ("train", "ensemble", "sweep"),
+            self.registry.name is None
+            or self.export.models
+            or self.job not in ("train", "ensemble", "sweep", "distill"),
             f"registry.name is {self.registry.name}, and export.models=false leaves no model to register; leave one "
             "out",
         )
         self.loss.require_classes(self.data.classes)
+        self.distill.require_fit(self.job, self.loss, several=bool(self.ensemble.members))
         require(
             not self.training.snapshots or self.schedule.name == "cosine_restarts",
             "training.snapshots=true keeps the weights at the end of each cycle, and "

@@ -28,6 +28,8 @@ class Inputs:
     labels_N: Tensor  # int64; of a mixed image its own, whose share may be the smaller one
     partner_labels_N: Tensor | None = None  # int64; None: nothing is mixed
     shares_N: Tensor | None = None  # float32, of the own label
+    teacher_logs_NK: Tensor | None = None  # float16, of a teacher's probabilities; None: there is no teacher
+    partner_teacher_logs_NK: Tensor | None = None  # None: nothing is mixed, or there is no teacher
 
     def targets(self, classes: int) -> Tensor:
         """Labels `[N]`; where images are mixed, the share of each class: float32 `[N, classes]`."""
@@ -35,6 +37,20 @@ class Inputs:
             return self.labels_N
         own, other = (F.one_hot(labels, classes) for labels in (self.labels_N, self.partner_labels_N))
         return own * self.shares_N[:, None] + other * (1 - self.shares_N[:, None])
+
+    def taught(self, temperature: float) -> Tensor | None:
+        """The teacher's probabilities at a temperature, mixed in the shares of the images: float32 `[N, K]`; None:
+        there is no teacher.
+
+        Args:
+            temperature: that divides their logarithms.
+        """
+        if self.teacher_logs_NK is None:
+            return None
+        own = (self.teacher_logs_NK.float() / temperature).softmax(1)
+        if self.partner_teacher_logs_NK is None or self.shares_N is None:
+            return own
+        return torch.lerp((self.partner_teacher_logs_NK.float() / temperature).softmax(1), own, self.shares_N[:, None])
 
     @property
     def main_labels_N(self) -> Tensor:
@@ -58,12 +74,24 @@ def inputs(batch: Batch, part: slice, pixels: Pixels, sampling: SamplingConfig, 
     labels_N = batch.labels_N[part].to(pixels.device, non_blocking=True)
     mixed = mixes(batch, transforms)
     if mixed is None or (mixed.shares_N[part] == 1).all():
-        return Inputs(own, labels_N)
+        return Inputs(own, labels_N, teacher_logs_NK=_teacher(batch, part, pixels))
     weights = mixed.weights(part, pixels.device, (own.shape[2], own.shape[3]))
     images = torch.lerp(_partners(batch, part, own, mixed, pixels, sampling, transforms), own, weights)
-    partner_labels = batch.labels_N[torch.from_numpy(mixed.partners_N[part])]
-    shares = torch.from_numpy(mixed.shares_N[part])
-    return Inputs(images, labels_N, on_device(partner_labels, pixels.device), on_device(shares, pixels.device))
+    partners_N = torch.from_numpy(mixed.partners_N[part])
+    return Inputs(
+        images,
+        labels_N,
+        partner_labels_N=on_device(batch.labels_N[partners_N], pixels.device),
+        shares_N=on_device(torch.from_numpy(mixed.shares_N[part]), pixels.device),
+        teacher_logs_NK=_teacher(batch, part, pixels),
+        partner_teacher_logs_NK=_teacher(batch, partners_N, pixels),
+    )
+
+
+def _teacher(batch: Batch, places: slice | Tensor, pixels: Pixels) -> Tensor | None:
+    """What the teacher says of the images at these places of the share, on the device."""
+    logs_NK = batch.teacher_logs_NK
+    return None if logs_NK is None else on_device(logs_NK[places], pixels.device)
 
 
 def _partners(

@@ -48,6 +48,7 @@ class Batch:
     per_stream: int = 1  # so many in a row are of one stream
     step_draws: NDArray[np.float64] = field(default_factory=lambda: np.empty(0))  # `sampling.DRAWS` of a global batch
     repeats: int = 1  # so many in a row show the same sample
+    teacher_logs_NK: Tensor | None = None  # float16, of a teacher's probabilities; None: there is no teacher
 
     @property
     def colour_draws_N8(self) -> Tensor:

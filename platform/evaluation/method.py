@@ -12,6 +12,7 @@ from platform.evaluation.statistics.intervals import Interval
 from platform.evaluation.statistics.paired import Paired
 
 PLAIN, WHOLE, SNAPSHOTS = "plain", "whole_images", "snapshots"
+TEACHER, TEACHERS_BEST, ONE_CROP = "teacher", "teachers_best", "one_crop"  # of what was distilled
 
 
 @dataclass(frozen=True)

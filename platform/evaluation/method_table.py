@@ -6,7 +6,7 @@ In: methods. Out: cells for a terminal, Markdown and HTML, lines of `methods.csv
 from collections.abc import Iterator
 
 from platform.evaluation.member_table import short_p
-from platform.evaluation.method import SNAPSHOTS, WHOLE, Method
+from platform.evaluation.method import SNAPSHOTS, TEACHER, TEACHERS_BEST, WHOLE, Method
 from platform.evaluation.verdict import interval_text
 
 TITLE = "Beyond the paper's table"
@@ -19,7 +19,10 @@ RULES = {
     "temperature": "temperature: of the lowest NLL (Guo et al. 2017); it changes no class.",
     SNAPSHOTS: "snapshots: the weights at the end of each cycle of the learning rate (Huang et al. 2017), their mean.",
     WHOLE: "whole images: the mean of the network at every position, also of the mirror image where those count.",
+    TEACHER: "teacher: the plain mean of the networks that were learnt from (Hinton et al. 2015).",
+    TEACHERS_BEST: "its best: the network chosen by these images, so that its error flatters it.",
 }
+NOT_CHOSEN = (SNAPSHOTS, WHOLE, TEACHER, TEACHERS_BEST)
 CHOSEN = "What is chosen is chosen on one half of the images and scored on the other, both ways: no image has chosen."
 COST = "cost: forward passes of a crop for an image, of whole images by their pixels (multiply-adds)."
 VS_PLAIN = "vs plain: points of top-1 over the plain mean; p: exact McNemar test of that, with Holm's correction."
@@ -46,7 +49,7 @@ def notes(methods: list[Method]) -> list[str]:
     """What the figures mean."""
     names = [each.name for each in methods]
     rules = [rule for name, rule in RULES.items() if name in names]
-    chosen = [CHOSEN] if any(name in names for name in RULES if name not in (SNAPSHOTS, WHOLE)) else []
+    chosen = [CHOSEN] if any(name in names for name in RULES if name not in NOT_CHOSEN) else []
     return [*rules, *chosen, COST, VS_PLAIN]
 
 

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from platform.config.checks import ConfigError
 from platform.evaluation.kept import DAMAGE, digest_of
-from platform.evaluation.method import PLAIN, SNAPSHOTS, WHOLE, Method
+from platform.evaluation.method import ONE_CROP, PLAIN, SNAPSHOTS, TEACHER, TEACHERS_BEST, WHOLE, Method
 from platform.evaluation.metrics import Scores
 from platform.evaluation.statistics import calibration
 from platform.evaluation.statistics.intervals import wilson
@@ -42,6 +42,14 @@ RULES = 1  # raise it when other numbers are made of the same probabilities
 
 
 @dataclass(frozen=True)
+class TeacherWanted:
+    """The networks that the members have learnt from."""
+
+    members: dict[str, Path]  # name -> folder of probabilities, of the same images
+    views: int  # crops of each image
+
+
+@dataclass(frozen=True)
 class Wanted:
     """What is compared with the plain mean."""
 
@@ -49,9 +57,10 @@ class Wanted:
     blends: bool
     whole: dict[str, Path] = field(default_factory=dict)  # member -> folder of its whole images; empty: not asked for
     kept: dict[str, dict[str, Path]] = field(default_factory=dict)  # method -> network -> folder: of the same trainings
+    teacher: TeacherWanted | None = None  # None: there is none, or it was not evaluated
 
     def __bool__(self) -> bool:
-        return self.blends or bool(self.whole) or bool(self.kept)
+        return self.blends or bool(self.whole) or bool(self.kept) or self.teacher is not None
 
 
 def kept_methods(
@@ -118,6 +127,11 @@ def methods_of(members: dict[str, Path], wanted: Wanted) -> list[Method]:
     if wanted.whole:
         found.append(_whole_images(images, wanted.whole))
     found += [_kept_networks(images, name, folders, wanted.views) for name, folders in wanted.kept.items()]
+    if wanted.teacher:
+        if wanted.views > 1:
+            one_NK = torch.stack([each.means(1) for each in opened.values()]).mean(0)
+            found.append(images.method(ONE_CROP, "plain mean, 1 crop", len(names), len(names), one_NK))
+        found += _teacher(images, wanted.teacher)
     tested = corrected([images.against(each) for each in found[1:]])
     return [found[0], *(replace(each, against=test) for each, test in zip(found[1:], tested, strict=True))]
 
@@ -153,6 +167,35 @@ def _kept_networks(images: "_Images", name: str, folders: dict[str, Path], views
     return replace(found, detail=f"{name}, top-1 error of one{of_members}: {each}" if len(folders) > 1 else "")
 
 
+def _teacher(images: "_Images", teacher: TeacherWanted) -> list[Method]:
+    """The mean of the teacher's networks, and the best of them where there are several.
+
+    Raises:
+        ValueError: it was evaluated on images with other labels.
+    """
+    from platform.evaluation.probabilities import MemberProbabilities
+
+    views, crops = teacher.views, f"{teacher.views} crop{'s' * (teacher.views > 1)}"
+    best, best_NK, sum_NK = None, None, None  # a teacher has a network
+    for name, folder in teacher.members.items():
+        opened = MemberProbabilities(folder)
+        images.require_same(opened.labels_N, opened.valid_N)
+        means_NK = opened.means(views)
+        each = images.method(TEACHERS_BEST, f"its best, {crops}", 1, views, means_NK)
+        each = replace(each, detail=f"its best: {name}")
+        if best is None or each.scores.top1 > best.scores.top1:
+            best, best_NK = each, means_NK
+        sum_NK = means_NK if sum_NK is None else sum_NK + means_NK
+    assert best is not None
+    assert best_NK is not None
+    assert sum_NK is not None
+    networks = len(teacher.members)
+    whole = images.method(TEACHER, f"teacher, {crops}", networks, networks * views, sum_NK / networks)
+    if networks == 1:
+        return [whole]
+    return [whole, replace(images.method(TEACHERS_BEST, best.said, 1, views, best_NK), detail=best.detail)]
+
+
 class _Images:
     """The labels that methods are scored by, and which images each is right about."""
 
@@ -172,6 +215,16 @@ class _Images:
         interval = wilson(scores.samples - scores.top1, scores.samples)
         return Method(name, said, networks, float(cost), scores, interval, calibration.ece(confidence, right), None)
 
+    def require_same(self, labels_N: "Tensor", valid_N: "Tensor") -> None:
+        """Whether other probabilities are of the same images.
+
+        Raises:
+            ValueError: they have other labels.
+        """
+        same = len(labels_N) == len(self._labels)
+        if not (same and bool((labels_N == self._labels)[self._valid & valid_N].all())):
+            raise ValueError("the teacher was evaluated on other images")
+
     def against(self, method: Method) -> Paired:
         """It and the plain mean, on the same images."""
         return paired(self._right[method.name], self._right[PLAIN])
@@ -184,12 +237,15 @@ def _kinds(wanted: Wanted) -> Iterator[str]:
         yield "whole images"
     if wanted.kept:
         yield "further networks of the same training"
+    if wanted.teacher:
+        yield "the teacher"
 
 
 def _digest(members: dict[str, Path], wanted: Wanted) -> str:
     parts = [RULES, wanted.blends, digest_of(members, [wanted.views])]
     parts += [digest_of(wanted.whole, [])] if wanted.whole else []
     parts += [[name, digest_of(folders, [])] for name, folders in wanted.kept.items()]
+    parts += [["teacher", digest_of(wanted.teacher.members, [wanted.teacher.views])]] if wanted.teacher else []
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 

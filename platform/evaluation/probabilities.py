@@ -47,7 +47,7 @@ def write_part(
     probs = np.lib.format.open_memmap(
         folder / f"part-{rank:04d}.npy", mode="w+", dtype=np.dtype(dtype), shape=(len(share), views, classes)
     )
-    _take_room(folder / f"part-{rank:04d}.npy")
+    take_room(folder / f"part-{rank:04d}.npy")
     logarithms = dtype == "float16"
     labels, valid = np.full(len(share), -1, np.int64), np.zeros(len(share), np.bool_)
     for some in predictions:
@@ -60,7 +60,7 @@ def write_part(
     )
 
 
-def _take_room(path: Path) -> None:
+def take_room(path: Path) -> None:
     """Have the file's blocks now: on a full disk, writing to a mapped hole ends the process with a bus error."""
     if hasattr(os, "posix_fallocate"):
         with path.open("r+b") as file:

@@ -8,6 +8,7 @@ runs/NAME/members/MEMBER/      checkpoints/, weights.pt, probabilities/ (of test
                                metrics.taken: how many of its bytes a launcher has handed on); of a sweep's
                                trial also scores.json and images.npz; with training.profile_steps profile/
 runs/NAME/init/DIGEST.safetensors   weights that members begin with; of each initial.json: what fits
+runs/NAME/teacher/targets.{npy,json}   what the teacher of job=distill says of each training image
 runs/NAME/table.{md,csv,png}   the results; scores.json: what they were made from; images.npz: what was said of each
                                image; of test: table-test, scores-test, images-test; methods.{json,csv}: what is beyond
                                the paper's table
@@ -71,6 +72,11 @@ def suffix_of(split: str) -> str:
 def initial_weights(experiment: Path, digest: str) -> Path:
     """The file in an experiment's folder of the weights of that digest, which members begin with."""
     return experiment / "init" / f"{digest}.safetensors"
+
+
+def targets(experiment: Path) -> Path:
+    """The folder in an experiment's folder of what its teacher says of the training images."""
+    return experiment / "teacher"
 
 
 class MemberFolder:

@@ -6,28 +6,32 @@ In: the folder of an experiment and its finished members. Out: methods, computed
 from collections.abc import Callable
 from pathlib import Path
 
+from platform.config.checks import ConfigError
 from platform.config.evaluation import EvaluationConfig
+from platform.config.sections import Config
 from platform.evaluation.cost import read_cost
 from platform.evaluation.method import SNAPSHOTS, Method
-from platform.evaluation.methods import Wanted, kept_methods
+from platform.evaluation.methods import TeacherWanted, Wanted, kept_methods
 from platform.evaluation.seal import is_complete
 from platform.experiment.folder import ExperimentFolder
+from platform.experiment.teacher import Teacher
 
 
 def methods_of(
-    folder: ExperimentFolder, members: dict[str, Path], evaluation: EvaluationConfig, say: Callable[[str], None] = print
+    folder: ExperimentFolder, members: dict[str, Path], config: Config, say: Callable[[str], None] = print
 ) -> list[Method]:
     """The methods that are asked for; whole images that were not evaluated are named, and left out.
 
     Args:
         folder: of the experiment.
         members: the finished ones: name -> folder of probabilities.
-        evaluation: what is asked for.
+        config: of the experiment: what is evaluated, and its teacher.
         say: told what is left out, and before something is computed.
 
     Raises:
         ConfigError: probabilities are missing or damaged.
     """
+    evaluation = config.evaluation
     whole = (
         {name: folder.member(name).whole_images_of(evaluation.split) for name in members} if evaluation.dense else {}
     )
@@ -36,7 +40,7 @@ def methods_of(
         say(f"whole images at {evaluation.dense} px were not evaluated by {', '.join(missing)}; job=evaluate does that")
         whole = {}
     kept = _kept(folder, list(members), evaluation, say)
-    wanted = Wanted(max(evaluation.views), evaluation.blends, whole, kept)
+    wanted = Wanted(max(evaluation.views), evaluation.blends, whole, kept, _teacher(config, say))
     return kept_methods(members, wanted, folder.methods(evaluation.split), say)
 
 
@@ -55,6 +59,24 @@ def _kept(
             name = f"{member} {network}" if len(members) > 1 else network
             found.setdefault(SNAPSHOTS if network.startswith("cycle") else network, {})[name] = place
     return found
+
+
+def _teacher(config: Config, say: Callable[[str], None]) -> TeacherWanted | None:
+    """The networks that the members have learnt from, where they were evaluated on the same images."""
+    if config.distill.teacher is None:
+        return None
+    try:
+        places, views = Teacher.of(config).evaluated(config.evaluation.split)
+    except ConfigError as error:
+        say(f"the teacher is not in the table: {error}")
+        return None
+    if not views:
+        say(
+            f"the teacher is not in the table: not all of {config.distill.teacher} was evaluated on "
+            f"{config.evaluation.split}; job=evaluate with the command that began it does that"
+        )
+        return None
+    return TeacherWanted(places, views)
 
 
 def _has(place: Path, sides: list[int]) -> bool:

@@ -323,6 +323,17 @@ def _check_local_resources(config: Config) -> None:
     )
 
 
+def _taught(config: Config, images: int) -> list[str]:
+    """Of a network that has a teacher: which, and what that says of how many images."""
+    distill = config.distill
+    if distill.teacher is None:
+        return []
+    kb = images * config.data.classes * 2 / 1e3
+    asked = f"asked once about {images} images x {distill.views} views, {kb:,.0f} kB"
+    how = f"weight {distill.weight:g}, temperature {distill.temperature:g}"
+    return [f"teacher     {distill.teacher}: {asked}; {how}"]
+
+
 def _where(cluster: ClusterConfig) -> str:
     if cluster.kube is not None:
         return f"a RayJob in Kubernetes' namespace {cluster.kube.namespace}"
@@ -362,6 +373,7 @@ def lines(plan: Plan) -> list[str]:
         + f", the newest {config.checkpoint.keep}{' and the best' if config.checkpoint.keep_best else ''} kept"
         + (f", copies in {config.checkpoint.copy_to}" if config.checkpoint.copy_to else ""),
         *_stopping(config),
+        *_taught(config, plan.train_samples),
         f"results     {experiment.folder}",
         f"tracking    {config.tracking.uri}, MLflow experiment {config.tracking.experiment}",
         "",

@@ -1,12 +1,13 @@
 """What every worker of a lane is given: the lane's members, and the way to the launcher."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from platform.config.sections import Config
-from platform.experiment.folder import initial_weights
+from platform.experiment.folder import initial_weights, targets
+from platform.experiment.teacher import TeacherMember
 from platform.training.learning_curve import EvaluationPoint
 
 
@@ -18,12 +19,18 @@ class LaneMember:
     config: Config
     folder: Path
     copy_to: str | None  # folder or URL for copies of its checkpoints
+    teacher: list[TeacherMember] = field(default_factory=list)  # whose networks are asked; none: nothing is
 
     @property
     def initial_weights(self) -> Path | None:
         """The file of the weights that it begins with; None: all are drawn from the seed."""
         model = self.config.model
         return initial_weights(self.folder.parents[1], model.init_digest) if model.init else None
+
+    @property
+    def targets(self) -> Path | None:
+        """The folder of what its teacher says of the training images; None: it has none."""
+        return targets(self.folder.parents[1]) if self.config.distill.teacher else None
 
 
 @dataclass(frozen=True)

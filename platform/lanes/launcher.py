@@ -19,6 +19,7 @@ from platform.config.cluster import ClusterConfig
 from platform.data.storage import join
 from platform.experiment.folder import ExperimentFolder, Record
 from platform.experiment.plan import Plan
+from platform.experiment.teacher import TEACHING, Teacher
 from platform.lanes.group_callback import GroupWatch
 from platform.lanes.lane import Lane, LaneMember
 from platform.lanes.mailbox import start_mailbox
@@ -61,6 +62,8 @@ def start_lanes(
     mailbox = start_mailbox()
     costs = {member.name: member.cost for member in planned.members if member.name in names}
     stamp = time.strftime("%Y%m%d-%H%M%S")
+    taught = config.distill.teacher is not None and config.job in TEACHING
+    teacher = Teacher.of(config).members if taught else []
     copies = join(config.checkpoint.copy_to, record.copies) if config.checkpoint.copy_to else None
 
     def fit(number: int, names: list[str]) -> None:
@@ -70,6 +73,7 @@ def start_lanes(
                 planned.experiment.members[name],
                 folder.member(name).path,
                 join(copies, name) if copies else None,
+                teacher,
             )
             for name in names
         ]

@@ -27,6 +27,7 @@ from platform.lanes.heartbeat import Heartbeat
 from platform.lanes.lane import Lane, LaneMember
 from platform.lanes.mailbox import Sender, WarningForwarder
 from platform.lanes.system_metrics import device_name
+from platform.lanes.teaching import prepare_targets
 from platform.models.build import build
 from platform.text import first_line
 from platform.training.checkpoints import save_whole
@@ -95,8 +96,10 @@ def run_member(
                 progress.restored(_last_step(cfg, data), lambda: "")
             else:
                 hook = on_evaluation if lane.on_evaluation else None
-                begin = member.initial_weights
-                model = train(cfg, data, worker, folder.path, report, progress, member.copy_to, hook, begin)
+                begin, targets = member.initial_weights, member.targets
+                if targets:
+                    prepare_targets(member, data, worker, progress, sender)
+                model = train(cfg, data, worker, folder.path, report, progress, member.copy_to, hook, begin, targets)
                 if worker.rank == 0:
                     save_whole(folder.weights, model.state_dict())
             state.times["trained"] = time.time()

@@ -28,7 +28,7 @@ from platform.sweep.trial_store import Point
 
 # Keys of the sweep as a whole, and keys whose values would make trials incomparable.
 NOT_SWEPT = ("job", "name", "seed", "order_seed", "output_dir", "fresh", "storage", "pack", "tracking", "ensemble")
-NOT_SWEPT += ("bench", "chaos", "sweep", "promote", "predict", "serve", "evaluation", "checkpoint", "data")
+NOT_SWEPT += ("distill", "bench", "chaos", "sweep", "promote", "predict", "serve", "evaluation", "checkpoint", "data")
 NOT_SWEPT += ("cluster.address", "cluster.lanes", "cluster.dashboard", "cluster.ship_code", "experiment", "hydra")
 READ_BEFORE = ("model.init", "model.init_digest")  # by the launcher, once
 # Of `data`: the images that are evaluated stay the same ones.

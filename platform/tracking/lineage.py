@@ -68,14 +68,17 @@ def promotion(experiment: Experiment) -> Promotion | None:
 
 
 def begun_with(config: Config) -> dict[str, str]:
-    """Tags of a run whose network begins with the weights of another: where they are from, and MLflow's id of the run
-    that trained them where it is one of ours; none of other runs."""
-    init = config.model.init
-    if not init:
-        return {}
-    tags = {"initialised_from": redacted(f"{init}, digest {config.model.init_digest}")}
-    run = _run_that_trained(init, config.output_dir)
-    return tags | ({"initialised_from_run": run.id} if run else {})
+    """Tags of a run whose network begins with the weights of another, or learns from others: where they are from, and
+    MLflow's id of the run that trained them where it is one of ours; none of other runs."""
+    init, teacher = config.model.init, config.distill.teacher
+    tags = _made_of("initialised_from", init, config.model.init_digest, config.output_dir) if init else {}
+    return tags | (_made_of("distilled_from", teacher, config.distill.digest, config.output_dir) if teacher else {})
+
+
+def _made_of(tag: str, place: str, digest: str, output_dir: str) -> dict[str, str]:
+    """Where weights are from, and which of our runs that is."""
+    run = _run_that_trained(place, output_dir)
+    return {tag: redacted(f"{place}, digest {digest}")} | ({f"{tag}_run": run.id} if run else {})
 
 
 def _run_that_trained(init: str, output_dir: str) -> MlflowRun | None:

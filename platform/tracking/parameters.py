@@ -16,7 +16,7 @@ from platform.data.storage import is_remote
 Parameters = dict[str, Any]
 
 OF_TRAINING = (
-    "seed", "order_seed", "data", "storage", "loader", "sampling", "transforms", "model", "loss", "optim", "schedule",
+    "seed", "order_seed", "data", "storage", "loader", "sampling", "transforms", "model", "loss", "distill", "optim", "schedule",
     "training", "checkpoint", "evaluation", "cluster", "tracking",
 )  # fmt: skip
 NOT_OF_THE_RESULT = ("tracking.required", "tracking.system_metrics_every_s", "training.profile_steps")
@@ -64,6 +64,7 @@ UNUSED: dict[tuple[str, object], tuple[str, ...]] = {
     ("loss.name", "cross_entropy"): ("over_classes", "present_above"),
     ("loss.smoothing", 0.0): ("smoothing_over", "distribution"),
     ("loss.smoothing_over", "uniform"): ("distribution",),
+    ("distill.teacher", None): ("teacher", "views", "weight", "temperature", "digest"),
     ("training.averaging", "polyak"): ("averaging_epochs",),
     ("training.averaging", "ema"): ("averaging_start",),
     ("training.averaging", "none"): ("averaging_start", "averaging_epochs"),

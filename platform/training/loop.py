@@ -24,6 +24,7 @@ from platform.data.order import Order, training_order
 from platform.data.pixels import Pixels
 from platform.data.samplelog import SampleLog
 from platform.evaluation.predict import PredictConfig
+from platform.evaluation.targets import Targets
 from platform.models.build import build
 from platform.models.frozen import freeze, frozen_norms
 from platform.training import memory, schedules, weight_decay
@@ -63,6 +64,7 @@ def train(
     copy_to: str | None = None,
     on_evaluation: Callable[[], None] | None = None,
     initial: Path | None = None,
+    teacher: Path | None = None,
 ) -> nn.Module:
     """Train one member, from its newest checkpoint if there is one, to the end.
 
@@ -77,6 +79,7 @@ def train(
         on_evaluation: called on rank 0 after each evaluation but the last, once it is saved; what it raises ends the
             training.
         initial: safetensors of the weights that a new training begins with; None: all are drawn from the seed.
+        teacher: folder of the targets that it learns from, of the same training images; None: labels alone.
 
     Returns:
         the network with the averaged weights, in evaluation mode; the same on every rank.
@@ -125,6 +128,7 @@ def train(
 
     loader = open_loader(ImageSizes.of(cfg.training.sizes, cfg.data.image_size, last_step))
     transforms, frozen = cfg.transforms, cfg.model.freeze
+    targets = Targets(teacher) if teacher else None
     averaged = AveragedNetwork(
         state, worker, order, open_loader, pixels, cfg.sampling, transforms, dtype, progress, frozen
     )
@@ -159,6 +163,7 @@ def train(
         timer.begin()
         stopped = patience.is_over(state, step)  # before a restart, perhaps
         for batch in loader.steps(step, step if stopped else last_step):
+            batch.teacher_logs_NK = targets.rows(batch.ids_N) if targets else None
             timer.mark(WAIT)
             progress.at(step, COMPUTING)
             samples.add(step, batch.ids_N)

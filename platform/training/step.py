@@ -2,13 +2,14 @@
 
 import contextlib
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Self
 
 import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from platform.config.distill import DistillConfig
 from platform.config.loss import LossConfig
 from platform.config.sampling import SamplingConfig
 from platform.config.sections import Config
@@ -19,7 +20,7 @@ from platform.data.loader import Batch
 from platform.data.pixels import Pixels
 from platform.models import dropout
 from platform.models.build import logits_and_auxiliary
-from platform.training.loss import losses
+from platform.training.distillation import taught_losses
 from platform.training.optim import clip
 from platform.training.step_parts import COPY, FORWARD, OPTIMISER, REST
 from platform.training.step_time import NOT_TIMED, StepTimer
@@ -35,6 +36,7 @@ class StepConfig:
     loss: LossConfig  # of every classifier
     auxiliary_weight: float  # of each auxiliary head's loss
     clip_norm: float  # largest norm of the whole gradient; 0: not clipped
+    distill: DistillConfig = field(default_factory=DistillConfig)  # how a teacher counts
 
     @classmethod
     def of(cls, config: Config) -> Self:
@@ -46,6 +48,7 @@ class StepConfig:
             config.loss,
             config.model.auxiliary_weight,
             config.optim.clip_norm,
+            config.distill,
         )
 
 
@@ -111,9 +114,11 @@ def train_step(
         with _gradient_sync(model, last=stop == total):
             with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
                 main, auxiliary = logits_and_auxiliary(timer.forward(model, shown.images))
-            targets = shown.targets(main.shape[1])
-            main_loss = (losses(main, targets, cfg.loss) * weight).sum()
-            auxiliary_losses = [(losses(logits, targets, cfg.loss) * weight).sum() for logits in auxiliary]
+            targets, taught = shown.targets(main.shape[1]), shown.taught(cfg.distill.temperature)
+            main_loss, *auxiliary_losses = (
+                (taught_losses(logits, targets, taught, cfg.loss, cfg.distill) * weight).sum()
+                for logits in (main, *auxiliary)
+            )
             loss = main_loss + cfg.auxiliary_weight * sum(auxiliary_losses)
             timer.mark(FORWARD)
             timer.backward(model, loss)

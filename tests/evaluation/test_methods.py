@@ -9,11 +9,12 @@ import torch
 
 from platform.config.checks import ConfigError
 from platform.config.evaluation import EvaluationConfig
+from platform.config.sections import Config
 from platform.evaluation.cost import Cost, write_cost
 from platform.evaluation.ensemble import score
 from platform.evaluation.kept import scored
 from platform.evaluation.method import Method, metrics
-from platform.evaluation.methods import Wanted, kept_methods
+from platform.evaluation.methods import TeacherWanted, Wanted, kept_methods
 from platform.evaluation.predict import Predictions
 from platform.evaluation.probabilities import MemberProbabilities, seal, write_part
 from platform.evaluation.report import final_metrics, terminal_table, write
@@ -55,7 +56,7 @@ def places(folder: ExperimentFolder) -> dict[str, Path]:
 
 def found(folder: ExperimentFolder, **settings) -> list[Method]:
     return of_experiment.methods_of(
-        folder, places(folder), EvaluationConfig(views=[1, 10], **settings), lambda said: None
+        folder, places(folder), Config(evaluation=EvaluationConfig(views=[1, 10], **settings)), lambda said: None
     )
 
 
@@ -105,9 +106,35 @@ def test_further_networks_of_the_same_trainings_are_averaged(folder: ExperimentF
     assert ema.scores.top1 == int((mean.argmax(1) == LABELS)[VALID].sum())
     assert snapshots.detail.startswith("snapshots, top-1 error of one, means of the members: cycle01 ")
     said: list[str] = []
-    more = EvaluationConfig(views=[144])
+    more = Config(evaluation=EvaluationConfig(views=[144]))
     assert of_experiment.methods_of(folder, {"m0": places(folder)["m0"]}, more, said.append) == []
     assert said[0] == "cycle01 of m0 was not evaluated in 144 crops; job=evaluate does that"
+
+
+def test_a_teacher_and_its_best_network_stand_beside_what_learnt_from_them(folder: ExperimentFolder, tmp_path: Path):
+    """The student is m1, of which one crop is a row as well."""
+    student, file = {"m1": places(folder)["m1"]}, tmp_path / "methods.json"
+    wanted = Wanted(10, blends=False, teacher=TeacherWanted(places(folder), 10))
+    plain, one, teacher, best = kept_methods(student, wanted, file, lambda said: None)
+    assert [each.name for each in (plain, one, teacher, best)] == ["plain", "one_crop", "teacher", "teachers_best"]
+    assert [(each.networks, each.cost) for each in (plain, one, teacher, best)] == [(1, 10), (1, 1), (3, 30), (1, 10)]
+    probs = [MemberProbabilities(place).means(10) for place in places(folder).values()]
+    right = {name: ((p.argmax(1) == LABELS) & VALID) for name, p in zip(["m0", "m1", "m2"], probs, strict=True)}
+    whole = (torch.stack(probs).mean(0).argmax(1) == LABELS) & VALID
+    assert plain.scores.top1 == int(right["m1"].sum())
+    assert teacher.scores.top1 == int(whole.sum())
+    assert best.scores.top1 == int(right["m0"].sum()) == max(int(each.sum()) for each in right.values())
+    assert best.detail == "its best: m0"
+    assert best.against
+    assert best.against.p == pytest.approx(
+        mcnemar(int((right["m0"] & ~right["m1"]).sum()), int((right["m1"] & ~right["m0"]).sum()))
+    )
+    assert metrics([plain, one, teacher, best], "val")["method_val_teacher_cost"] == 30
+    write_probs(places(folder)["m0"], 50, 10, 0.0)  # the teacher's alone: the table is made again
+    assert kept_methods(student, wanted, file, lambda said: None)[2].scores.top1 != teacher.scores.top1
+    alone = Wanted(10, blends=False, teacher=TeacherWanted(student, 1))
+    plain, one, teacher = kept_methods(student, alone, file, lambda said: None)
+    assert one.scores == teacher.scores
 
 
 def test_they_are_kept_while_nothing_changes(folder: ExperimentFolder, tmp_path: Path):
@@ -145,8 +172,8 @@ def test_damage_is_one_line(folder: ExperimentFolder, tmp_path: Path):
 @pytest.mark.parametrize("dense", [[40], [40, 128]])
 def test_whole_images_that_were_not_evaluated_are_named(folder: ExperimentFolder, dense: list[int]):
     said: list[str] = []
-    evaluation = EvaluationConfig(views=[1, 10], dense=dense)
-    assert of_experiment.methods_of(folder, places(folder), evaluation, said.append) == []
+    config = Config(evaluation=EvaluationConfig(views=[1, 10], dense=dense))
+    assert of_experiment.methods_of(folder, places(folder), config, said.append) == []
     assert said == [f"whole images at {dense} px were not evaluated by m0, m1, m2; job=evaluate does that"]
 
 

@@ -15,6 +15,7 @@ from torch.multiprocessing.spawn import start_processes
 
 from platform.config.checks import ConfigError
 from platform.config.data import DataConfig
+from platform.config.distill import DistillConfig
 from platform.config.evaluation import EvaluationConfig
 from platform.config.models import GoogLeNetConfig
 from platform.config.optim import ScheduleConfig, SGDConfig
@@ -37,6 +38,7 @@ from platform.training.progress import Progress
 from platform.training.worker import Worker
 from tests.data.handmade import write_index, write_tar
 from tests.data.test_loader import members
+from tests.training.teachers import random_targets
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 STEPS = 12
@@ -366,12 +368,14 @@ HANDED_AT = 3  # the step at which one worker leaves a run to several
 
 def _run_of_replicas(data: DataConfig, *, batch_norm: bool = False, **training: Any) -> Config:
     """Two samples of each of eight streams, four at a time: three
-    workers have shares of 6, 6 and 4 in two, two and one parts, which cut pairs of mixed images apart."""
+    workers have shares of 6, 6 and 4 in two, two and one parts, which cut pairs of mixed images apart. A teacher is
+    heard as well."""
     training |= {"epochs": RUNS_EPOCHS, "batch_size": 16, "max_batch_per_worker": 4}
     training |= {"also_average": ALSO, "sizes": RUNS_SIZES}
     cfg = config(data, batch_norm=batch_norm, **training)
     mixing = TransformsConfig(mixup_alpha=0.4, cutmix_alpha=1.0, mixing_per="sample")
-    return replace(cfg, loader=replace(cfg.loader, log_samples=True), transforms=mixing)
+    loader, teacher = replace(cfg.loader, log_samples=True), DistillConfig(teacher="t")
+    return replace(cfg, loader=loader, transforms=mixing, job="distill", distill=teacher)
 
 
 def _replica(rank: int, world: int, data: DataConfig, val: Split, folder: str) -> None:
@@ -383,7 +387,7 @@ def _replica(rank: int, world: int, data: DataConfig, val: Split, folder: str) -
     for run, normalised in (RUNS | {"handed": False}).items():
         recorder = Recorder()
         cfg = _run_of_replicas(data, batch_norm=normalised)
-        model = train(cfg, index, Worker(rank, world), Path(folder) / run, recorder)
+        model = train(cfg, index, Worker(rank, world), Path(folder) / run, recorder, teacher=Path(folder))
         curves = {name: recorder.curve(name) for name in ("train/loss", "train/top1", "val/loss")}
         torch.save({"weights": model.state_dict(), **curves}, Path(folder) / f"{run}-{rank}.pt")
     dist.destroy_process_group()
@@ -404,8 +408,9 @@ def replicas(
 ) -> Replicas:
     world, folder = request.param, tmp_path_factory.mktemp("replicas")
     often = _run_of_replicas(digits_data, every_s=1e-9)
+    random_targets(folder, index.split("train").samples, 10)
     with pytest.raises(KeyboardInterrupt):  # this process is the one worker that hands its run on
-        train(often, index, Worker(), folder / "handed", Recorder(HANDED_AT + 1))
+        train(often, index, Worker(), folder / "handed", Recorder(HANDED_AT + 1), teacher=folder)
     assert os.environ["PYTHONPATH"]  # the children find our `platform` by it
     multiprocessing.set_forkserver_preload([__name__])  # torch is imported once for all
     arguments = (world, digits_data, index.split("val"), str(folder))
@@ -427,7 +432,9 @@ class Alone:
 @pytest.fixture(scope="module")
 def alone(index: Index, digits_data: DataConfig, tmp_path_factory: pytest.TempPathFactory) -> Alone:
     folder, recorder = tmp_path_factory.mktemp("alone"), Recorder()
-    return Alone(folder, train(_run_of_replicas(digits_data), index, Worker(), folder, recorder).state_dict(), recorder)
+    random_targets(folder, index.split("train").samples, 10)
+    network = train(_run_of_replicas(digits_data), index, Worker(), folder, recorder, teacher=folder)
+    return Alone(folder, network.state_dict(), recorder)
 
 
 @pytest.mark.slow

@@ -1,0 +1,93 @@
+"""`job=distill` end to end: two networks teach one, which stands beside them; another teacher is another experiment."""
+
+import shutil
+
+import numpy as np
+import pytest
+import torch
+
+from platform.data.index import read_index
+from platform.evaluation.targets import Targets, are_whole
+from platform.experiment.recorded import recorded_in
+from platform.experiment.teacher import Teacher, targets_of
+
+pytestmark = pytest.mark.slow
+PAIR = ["job=ensemble", "name=pair", "+ensemble.members={one:['order_seed=1'],two:['order_seed=2']}"]
+STUDENT = ["job=distill", "name=student", "distill.teacher=pair", "distill.views=10", "model.width=0.1"]
+
+
+@pytest.mark.long
+def test_two_networks_teach_one(launch):
+    runs = launch.folder / "runs"
+    assert launch(*PAIR, "training.epochs=2")[0] == 0
+    status, output = launch.here(*STUDENT, "job=check")
+    assert status == 0, output
+    assert "teacher     pair: asked once about 1438 images x 10 views, 29 kB; weight 0.9, temperature 2" in output
+    status, output = launch(*STUDENT, "cluster.workers=2")
+    assert status == 0, output
+    assert "asking the teacher, network 2 of 2: 1,438 images x 10" in " ".join(output.split())
+    for said in ("teacher, 10 crops", "its best, 10 crops", "plain mean, 1 crop", "exact McNemar test"):
+        assert said in output
+    table = (runs / "student" / "table.md").read_text()
+    assert "teacher, 10 crops | 2 | 20 |" in table
+
+    config, index = recorded_in("student", runs).configs["model"], read_index(launch.shards)
+    teacher = Teacher.of(config)
+    assert config.distill.digest == teacher.digest()
+    assert are_whole(runs / "student" / "teacher", targets_of(config, index))
+    assert sorted(path.name for path in (runs / "student" / "teacher").iterdir()) == ["targets.json", "targets.npy"]
+    _require_what_they_say(runs, index, config)
+
+    parent, child = (launch.runs("student")[name] for name in ("parent", "model"))
+    assert parent.data.metrics["method_val_teacher_cost"] == 20
+    assert {"method_val_teacher_top1", "method_val_teachers_best_gain_p", "method_val_one_crop_cost"} <= set(
+        parent.data.metrics
+    )
+    known = launch.runs("pair")["parent"].info.run_id
+    for run in (parent, child):
+        assert run.data.tags["distilled_from"] == f"pair, digest {teacher.digest()}"
+        assert run.data.tags["distilled_from_run"] == known
+
+    assert "nothing to train" in launch(*STUDENT, "cluster.workers=2")[1]
+    status, output = launch(*STUDENT, "job=evaluate", "cluster.workers=2")
+    assert status == 0, output
+    assert "asking the teacher" not in output
+    assert "teacher, 10 crops" in output
+    weights = runs / "pair" / "members" / "two" / "weights.pt"
+    shutil.copy(runs / "pair" / "members" / "one" / "weights.pt", weights)  # another teacher
+    status, output = launch.here(*STUDENT, "job=check")
+    assert (status, output.count("\n")) == (2, 1)
+    assert "student was run with another config (distill.digest:" in output
+    assert launch.here(*STUDENT, "job=report")[0] == 0
+    weights.unlink()
+    status, output = launch.here(*STUDENT, "name=other", "job=check")
+    assert (status, output.count("\n")) == (2, 1)
+    assert "whose two is not trained; let it finish with the command that began it" in output
+
+
+def _require_what_they_say(runs, index, config) -> None:
+    """The rows of some images are the mean of both networks over ten crops, each made alone."""
+    from platform.data.pixels import Pixels
+    from platform.evaluation.predict import PredictConfig, predict
+    from platform.models.build import build
+
+    split, means = index.split("train"), []
+    for member in Teacher.of(config).members:
+        cfg = member.config
+        network = build(cfg.model, 10, cfg.data.image_size, cfg.seed)
+        network.load_state_dict(torch.load(member.weights, weights_only=True))
+        pixels = Pixels(cfg.data, torch.device("cpu"))
+        found = predict(network, split, range(700, 740), 10, PredictConfig.of(cfg), pixels, torch.float32, 1)
+        means.append(np.concatenate([some.probs_NVK.mean(1).numpy() for some in found]))
+    rows = Targets(runs / "student" / "teacher").rows(torch.arange(700, 740)).float().exp()
+    np.testing.assert_allclose(rows.numpy(), np.mean(means, 0), rtol=0.02, atol=1e-4)
+
+
+def test_a_teacher_that_is_not_there_is_one_line(launch):
+    status, output = launch.here(*STUDENT)
+    assert (status, output.count("\n")) == (2, 1)
+    assert "distill.teacher: no experiment.json in pair" in output
+    assert not (launch.folder / "runs").exists()
+    status, output = launch.here("job=distill", "distill.teacher=pair", PAIR[2])
+    assert status == 2
+    assert "leave out ensemble.members" in output
