@@ -16,8 +16,8 @@ from platform.data.storage import is_remote
 Parameters = dict[str, Any]
 
 OF_TRAINING = (
-    "seed", "order_seed", "data", "storage", "loader", "sampling", "transforms", "model", "loss", "distill", "optim", "schedule",
-    "training", "checkpoint", "evaluation", "cluster", "tracking",
+    "seed", "order_seed", "data", "storage", "loader", "sampling", "transforms", "model", "loss", "distill", "optim",
+    "schedule", "training", "checkpoint", "evaluation", "cluster", "tracking",
 )  # fmt: skip
 NOT_OF_THE_RESULT = ("tracking.required", "tracking.system_metrics_every_s", "training.profile_steps")
 # Later evaluations may use another split, and MLflow does not change a parameter: the metrics' names tell it.
