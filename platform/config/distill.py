@@ -6,6 +6,7 @@ from platform.config.checks import require, require_views
 from platform.config.loss import LossConfig
 
 NOT_TAUGHT = ("train", "ensemble", "sweep", "chaos")  # jobs that train without a teacher
+HOTTEST = 100
 
 
 @dataclass
@@ -21,7 +22,10 @@ class DistillConfig:
     def __post_init__(self) -> None:
         require_views("distill.views", self.views)
         require(0 < self.weight <= 1, f"distill.weight is {self.weight}; give a share in (0, 1]")
-        require(self.temperature > 0, f"distill.temperature is {self.temperature}; give a number above 0, such as 2")
+        fits = 0 < self.temperature <= HOTTEST
+        require(
+            fits, f"distill.temperature is {self.temperature}; give a number above 0 and at most {HOTTEST}, such as 2"
+        )
         given = (self.views, self.weight, self.temperature, self.digest)
         require(
             self.teacher is not None or given == (1, 0.9, 2.0, ""),

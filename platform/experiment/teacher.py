@@ -11,7 +11,6 @@ from platform.config.checks import VIEW_COUNTS, ConfigError, require
 from platform.config.sections import SINGLE, Config, Experiment
 from platform.data.index import Index
 from platform.evaluation.seal import is_complete
-from platform.evaluation.targets import TargetsOf
 from platform.experiment.folder import ExperimentFolder, fingerprint
 from platform.experiment.plan import is_packed, open_data
 from platform.experiment.recorded import Recorded, recorded_in
@@ -142,12 +141,6 @@ def with_teacher(experiment: Experiment) -> Experiment:
         )
     members = {name: _with_digest(member, digest) for name, member in experiment.members.items()}
     return replace(experiment, config=_with_digest(config, digest), members=members)
-
-
-def targets_of(config: Config, index: Index) -> TargetsOf:
-    """Which targets a member of this config learns from."""
-    train, distill = index.split("train"), config.distill
-    return TargetsOf(distill.digest, distill.views, fingerprint(index)["train"], train.samples, config.data.classes)
 
 
 def _recorded_digest(experiment: Experiment) -> str:

@@ -12,14 +12,16 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from platform.config.sections import Config
 from platform.data.index import Index, Split
 from platform.data.order import evaluation_share
 from platform.data.pixels import Pixels
 from platform.evaluation import probabilities
 from platform.evaluation.predict import PredictConfig, Predictions, predict
 from platform.evaluation.seal import is_complete
-from platform.evaluation.targets import are_whole, write_targets
-from platform.experiment.teacher import TeacherMember, targets_of
+from platform.evaluation.targets import TargetsOf, are_whole, write_targets
+from platform.experiment.folder import fingerprint
+from platform.experiment.teacher import TeacherMember
 from platform.lanes.lane import LaneMember
 from platform.lanes.mailbox import Sender
 from platform.models.build import build
@@ -65,6 +67,12 @@ def prepare_targets(member: LaneMember, index: Index, worker: Worker, progress: 
         for place in places:
             shutil.rmtree(place, ignore_errors=True)
     barrier(worker, progress.moved)
+
+
+def targets_of(config: Config, index: Index) -> TargetsOf:
+    """Which targets a member of this config learns from."""
+    train, distill = index.split("train"), config.distill
+    return TargetsOf(distill.digest, distill.views, fingerprint(index)["train"], train.samples, config.data.classes)
 
 
 def _ask(teacher: TeacherMember, views: int, split: Split, place: Path, worker: Worker, progress: Progress) -> None:

@@ -9,7 +9,8 @@ import torch
 from platform.data.index import read_index
 from platform.evaluation.targets import Targets, are_whole
 from platform.experiment.recorded import recorded_in
-from platform.experiment.teacher import Teacher, targets_of
+from platform.experiment.teacher import Teacher
+from platform.lanes.teaching import targets_of
 
 pytestmark = pytest.mark.slow
 PAIR = ["job=ensemble", "name=pair", "+ensemble.members={one:['order_seed=1'],two:['order_seed=2']}"]
