@@ -75,7 +75,15 @@ def identity(config: dict[str, Any]) -> dict[str, Any]:
     kept = {key: value for key, value in config.items() if key not in NOT_IDENTITY}
     for section, keys in NOT_IDENTITY_NESTED.items():
         kept[section] = {key: value for key, value in kept[section].items() if key not in keys}
-    return as_before(kept)
+    return as_before(kept) | evaluations_that_choose(config)
+
+
+def evaluations_that_choose(config: dict[str, Any]) -> dict[str, Any]:
+    """How often a training is evaluated, where its end or its weights depend on that; else nothing."""
+    training = config["training"]
+    if training.get("patience_epochs", 0) > 0 or training.get("weights", "last") == "best":
+        return {"evaluation": {"every_epochs": config["evaluation"]["every_epochs"]}}
+    return {}
 
 
 def as_before(config: dict[str, Any]) -> dict[str, Any]:
