@@ -167,8 +167,9 @@ class Checkpoints:
         """
         for saved, place in self._all():
             if saved.step == step:
+                content = self._storage.read(join(place, saved.name))
                 with contextlib.suppress(Exception):  # whatever torch says of bytes from anywhere
-                    return _state(self._storage.read(join(place, saved.name)), saved)
+                    return _state(content, saved)
         raise CheckpointError(
             f"the checkpoint of step {step}, which training.weights=best asks for, is not in "
             f"{' and '.join(self._places)}, or not whole; give training.weights=last under another name"

@@ -137,6 +137,8 @@ def test_a_file_that_cannot_be_read_now_is_neither_passed_over_nor_set_aside(tmp
         patch.setattr(Storage, "read", _unreachable)
         with pytest.raises(StorageError):
             loaded_step(tmp_path)
+        with Checkpoints(tmp_path, CheckpointConfig(), HASTY) as checkpoints, pytest.raises(StorageError):
+            checkpoints.load_step(1)
     assert loaded_step(tmp_path) == 2
 
 
