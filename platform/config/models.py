@@ -23,14 +23,19 @@ class ModelConfig:
     # torchvision:WEIGHTS. None: all are drawn from the seed
     init: str | None = None
     init_digest: str = ""  # of these weights, which the launcher fills in; where it is given, others are refused
-    # Beginnings of the names of parameters that are not trained, such as [stem,stages.3]; batch norms among them keep
-    # their statistics
+    # Beginnings of the names of parameters that are not trained, such as [stem,stages.3], a number being a whole one;
+    # batch norms whose scale and shift are among them keep their statistics. Needs model.init
     freeze: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         kind = model_class(self.name)
         require_at_least("model.auxiliary_weight", self.auxiliary_weight, 0)
         require("" not in self.freeze, "model.freeze has an empty name; give beginnings of parameters' names")
+        require(
+            not self.freeze or bool(self.init),
+            f"model.freeze is {self.freeze}, and model.init is null: what is drawn from the seed would stay as it is; "
+            "give model.init, or model.freeze=[]",
+        )
         digest = self.init_digest
         require(not digest or bool(self.init), f"model.init_digest is {digest}, and model.init is null; give both")
         require(

@@ -172,7 +172,7 @@ def _frozen(member: Config) -> str:
 
     network = on_meta(member.model, member.data.classes, member.data.image_size)
     freeze(network, member.model.freeze)
-    return counts(network) + ("" if member.model.init else ", as they are drawn: model.init is null")
+    return counts(network)
 
 
 def _order(member: Config, train: Split) -> Order:

@@ -3,6 +3,7 @@
 In: a network. Out: the same without gradients for those parameters, and the batch norms that keep their statistics.
 """
 
+import re
 from collections.abc import Sequence
 
 from torch import nn
@@ -24,7 +25,7 @@ def freeze(network: nn.Module, beginnings: Sequence[str]) -> None:
         tops = list(dict.fromkeys(".".join(name.split(".")[:2]) for name in names))
         more = f" and {len(tops) - SHOWN} more" if len(tops) > SHOWN else ""
         require(
-            any(name.startswith(beginning) for name in names),
+            any(is_frozen(name, [beginning]) for name in names),
             f"model.freeze has {beginning!r}, with which no parameter begins; there are "
             f"{', '.join(tops[:SHOWN])}{more}",
         )
@@ -38,14 +39,21 @@ def freeze(network: nn.Module, beginnings: Sequence[str]) -> None:
 
 
 def is_frozen(name: str, beginnings: Sequence[str]) -> bool:
-    """Whether the parameter or module of that name begins with one of these."""
-    return bool(beginnings) and name.startswith(tuple(beginnings))
+    """Whether the parameter or module of that name begins with one of these. A number at the end is a whole one:
+    `blocks.1` is no beginning of `blocks.10`, but `stages.3` is one of `stages.3a`."""
+    return any(re.match(re.escape(each) + (r"(?!\d)" if each[-1].isdigit() else ""), name) for each in beginnings)
 
 
 def frozen_norms(network: nn.Module, beginnings: Sequence[str]) -> list[_BatchNorm]:
-    """The batch norms that are frozen with their statistics: they stay in evaluation mode."""
+    """The batch norms that are frozen with their statistics, scale and shift alike: they stay in evaluation mode."""
     found = [(f"{name}.", module) for name, module in network.named_modules() if isinstance(module, _BatchNorm)]
-    return [module for name, module in found if is_frozen(name, beginnings)]
+    return [module for name, module in found if _is_wholly_frozen(name, module, beginnings)]
+
+
+def _is_wholly_frozen(prefix: str, norm: nn.Module, beginnings: Sequence[str]) -> bool:
+    """By a beginning of its own name, or of those of all its parameters."""
+    own = [prefix + name for name, _ in norm.named_parameters()]
+    return is_frozen(prefix, beginnings) or (bool(own) and all(is_frozen(name, beginnings) for name in own))
 
 
 def counts(network: nn.Module) -> str:

@@ -77,6 +77,7 @@ REFUSED: list[tuple[Callable[[], Any], str, str, str]] = [
     (lambda: GoogLeNetConfig(dropout=1.0), "model.dropout", "1.0", "[0, 1)"),
     (lambda: GoogLeNetConfig(dropout=-0.1), "model.dropout", "-0.1", "[0, 1)"),
     (lambda: GoogLeNetConfig(auxiliary_weight=-0.3), "model.auxiliary_weight", "-0.3", "at least 0"),
+    (lambda: GoogLeNetConfig(freeze=["stem"]), "model.freeze", "['stem']", "give model.init, or model.freeze=[]"),
     (lambda: SGDConfig(lr=0.0), "optim.lr", "0.0", "more than 0"),
     (lambda: SGDConfig(lr=float("nan")), "optim.lr", "nan", "more than 0"),
     (lambda: SGDConfig(momentum=1.0), "optim.momentum", "1.0", "[0, 1)"),
@@ -287,6 +288,18 @@ def test_what_changes_the_result_is(key: str, value: Any) -> None:
     changed, plain = identity(with_setting(key, value)), identity(asdict(Config()))
     assert changed != plain
     assert [line.partition(":")[0] for line in differences(plain, changed)] == [key]
+
+
+@pytest.mark.parametrize("training", [{"patience_epochs": 2.0}, {"weights": "best"}])
+def test_how_often_it_is_evaluated_is_identity_where_scores_choose_the_end_or_the_weights(
+    training: dict[str, Any],
+) -> None:
+    def evaluated(every_epochs: int, **settings: Any) -> dict[str, Any]:
+        evaluation = EvaluationConfig(every_epochs=every_epochs)
+        return identity(asdict(Config(training=TrainingConfig(**settings), evaluation=evaluation)))
+
+    assert differences(evaluated(1, **training), evaluated(5, **training)) == ["evaluation.every_epochs: 1 -> 5"]
+    assert evaluated(1) == evaluated(5)
 
 
 def test_identity_leaves_the_config_as_it_was() -> None:

@@ -1,6 +1,7 @@
 """What is frozen: parameters by the beginnings of their names, and the statistics of the batch norms among them."""
 
 import pytest
+from torch import nn
 
 from platform.config.checks import ConfigError
 from platform.config.models import GoogLeNetConfig
@@ -21,6 +22,22 @@ def test_what_begins_so_has_no_gradient_and_its_norms_are_known():
     still = sum(parameter.numel() for parameter in network.parameters() if not parameter.requires_grad)
     assert counts(network).startswith(f"{still:,} of {of:,} parameters frozen (")
     assert frozen_norms(network, []) == []
+
+
+def test_a_number_at_the_end_is_a_whole_one():
+    network = nn.Sequential(*(nn.BatchNorm1d(2) for _ in range(12)))
+    freeze(network, ["1", "3.w"])
+    assert [name for name, each in network.named_parameters() if not each.requires_grad] == [
+        "1.weight", "1.bias", "3.weight",
+    ]  # fmt: skip
+    with pytest.raises(ConfigError, match="'12', with which no parameter begins"):
+        freeze(network, ["12"])
+
+
+@pytest.mark.parametrize(("beginnings", "still"), [(["0.weight"], False), (["0.weight", "0.b"], True), (["0"], True)])
+def test_a_norm_keeps_its_statistics_where_scale_and_shift_are_frozen(beginnings: list[str], still: bool):
+    network = nn.Sequential(nn.BatchNorm1d(2), nn.Linear(2, 2))
+    assert frozen_norms(network, beginnings) == ([network[0]] if still else [])
 
 
 @pytest.mark.parametrize(
