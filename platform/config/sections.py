@@ -138,6 +138,11 @@ class Config:
         self.loss.require_classes(self.data.classes)
         self.distill.require_fit(self.job, self.loss, several=bool(self.ensemble.members))
         require(
+            not self.loss.present_above or self.transforms.mixes,
+            f"loss.present_above is {self.loss.present_above}, without effect where no images are mixed; give "
+            "transforms, such as transforms=mixup, or leave it out",
+        )
+        require(
             not self.training.snapshots or self.schedule.name == "cosine_restarts",
             "training.snapshots=true keeps the weights at the end of each cycle, and "
             f"schedule.name={self.schedule.name} has none; give schedule=cosine_restarts",
@@ -170,10 +175,12 @@ class Config:
             f"training.batch_size is {batch}, not a multiple of loader.streams ({streams}); "
             f"use {' or '.join(str(n * streams) for n in (batch // streams, batch // streams + 1) if n)}",
         )
+        needed = 2 * self.sampling.repeats * streams
         require(
-            not self.transforms.mixes or batch > self.sampling.repeats * streams,
-            f"training.batch_size is {batch}: one sample from each of loader.streams={streams}, and images mix with "
-            f"those of their stream; raise training.batch_size to {(1 + self.sampling.repeats) * streams}, or lower "
+            not self.transforms.mixes or batch >= needed,
+            f"training.batch_size is {batch}: fewer than two samples from each of loader.streams={streams}"
+            f"{f', with sampling.repeats={self.sampling.repeats}' if self.sampling.repeats > 1 else ''}, and images "
+            f"mix with those of another sample of their stream; raise training.batch_size to {needed}, or lower "
             "loader.streams",
         )
 

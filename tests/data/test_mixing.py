@@ -141,12 +141,25 @@ def test_targets_and_the_main_label() -> None:
 def test_without_mixing_nothing_is_drawn() -> None:
     samples = batch(8)
     assert mixes(samples, TransformsConfig()) is None
-    assert mixes(samples, TransformsConfig(**BOTH, mixing_probability=0)) is None
     shown = inputs(samples, slice(0, 8), Pixels(DataConfig(), CPU), SAMPLING, TransformsConfig())
     assert shown.partner_labels_N is None
 
 
 def test_a_stream_of_one_image_a_batch_has_no_pairs() -> None:
     cfg = Config(training=TrainingConfig(batch_size=8))
-    with pytest.raises(ConfigError, match=r"training\.batch_size is 8: one sample from each .* raise .* to 16"):
+    with pytest.raises(ConfigError, match=r"training\.batch_size is 8: fewer than two samples .* raise .* to 16"):
         replace(cfg, transforms=PER[0])
+
+
+def test_where_samples_are_repeated_none_mixes_with_itself() -> None:
+    def cfg(batch_size: int) -> Config:
+        return Config(
+            training=TrainingConfig(batch_size=batch_size), sampling=SamplingConfig(repeats=3), transforms=PER[0]
+        )
+
+    with pytest.raises(ConfigError, match=r"batch_size is 40: .*, with sampling\.repeats=3, .* raise .* to 48"):
+        cfg(40)
+    per_stream = cfg(48).training.batch_size // 8
+    for begun in range(3):  # the first sample of a stream's part may have been shown before
+        samples = (np.arange(2 * per_stream) + begun) // 3 + 100 * (np.arange(2 * per_stream) // per_stream)
+        assert (samples[partners(2 * per_stream, per_stream, 3)] != samples).all()
