@@ -83,6 +83,11 @@ class GoogLeNetConfig(ModelConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         require_choice("model.auxiliary", self.auxiliary, AUXILIARY_HEADS)
+        require(
+            self.auxiliary != "none" or self.auxiliary_weight == ModelConfig.auxiliary_weight,
+            f"model.auxiliary_weight is {self.auxiliary_weight}, without effect with model.auxiliary=none; leave one "
+            "out",
+        )
         require(0.1 <= self.width <= 16, f"model.width is {self.width}; give 0.1 to 16")
         require(0 <= self.dropout < 1, f"model.dropout is {self.dropout}; give a share in [0, 1)")
 

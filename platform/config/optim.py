@@ -126,6 +126,7 @@ class LARSConfig(OptimConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        _require_decay(self)
         _require_share("momentum", self.momentum)
         _require_above_0("trust_coefficient", self.trust_coefficient)
 
@@ -141,6 +142,7 @@ class LAMBConfig(OptimConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        _require_decay(self)
         _require_share("beta1", self.beta1)
         _require_share("beta2", self.beta2)
         _require_above_0("epsilon", self.epsilon)
@@ -199,6 +201,15 @@ def _require_share(key: str, value: float) -> None:
     require(0 <= value < 1, f"optim.{key} is {value}; give a share in [0, 1)")
 
 
+def _require_decay(optim: OptimConfig) -> None:
+    """timm's LARS and LAMB give parameters without weight decay no rate of their own, as biases shall have none."""
+    require(
+        optim.weight_decay > 0,
+        f"optim.weight_decay is {optim.weight_decay}, with which {optim.name} has no rate for each layer; give more "
+        "than 0, such as 1e-4",
+    )
+
+
 def _require_above_0(key: str, value: float) -> None:
     require(value > 0, f"optim.{key} is {value}; give more than 0")
 
@@ -233,4 +244,11 @@ class ScheduleConfig:
         require_at_least("schedule.cycles", self.cycles, 1)
         growth = self.cycle_growth
         require(0.1 <= growth <= 10, f"schedule.cycle_growth is {growth}; give 0.1 to 10, such as 1 or 2")
+        for key in ("cycles", "cycle_growth"):
+            value = getattr(self, key)
+            require(
+                self.name == "cosine_restarts" or value == getattr(ScheduleConfig, key),
+                f"schedule.{key} is {value}, without effect with schedule.name={self.name}; give cosine_restarts, or "
+                "leave it out",
+            )
         require(0 <= warmup < math.inf, f"schedule.warmup_epochs is {warmup}; give at least 0, and not infinitely many")

@@ -1,11 +1,16 @@
 """`transforms`: what is done to training images besides cropping: operations, erased boxes, pairs of them mixed."""
 
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import MISSING, Field, dataclass, field, fields
+from typing import Any
 
 from platform.config.checks import require, require_at_least, require_choice, require_range
 
 POLICIES = ("none", "trivial", "rand")
 MOST_OPS = 4  # for which there are draws
+OF_RAND = ("rand_ops", "rand_magnitude", "rand_std", "rand_probability")
+OF_ERASING = ("erase_area", "erase_aspect", "erase_value")
+OF_MIXING = ("mixing_probability", "mixing_per")
 
 
 @dataclass
@@ -40,11 +45,38 @@ class TransformsConfig:
             share = getattr(self, key)
             require(0 <= share <= 1, f"transforms.{key} is {share}; give a share in [0, 1]")
         require_choice("transforms.mixing_per", self.mixing_per, ("batch", "sample"))
+        self._check_effect()
+
+    def _check_effect(self) -> None:
+        """What is not used would make another experiment of the same training."""
+        alphas = [self.mixup_alpha, self.cutmix_alpha]
+        self._require_usual(OF_RAND, "transforms.name=rand", used=self.name == "rand")
+        self._require_usual(OF_ERASING, "transforms.erase_probability above 0", used=self.erase_probability > 0)
+        above_0 = "transforms.mixup_alpha {} transforms.cutmix_alpha above 0"
+        self._require_usual(OF_MIXING, above_0.format("or"), used=any(alphas))
+        self._require_usual(("cutmix_share",), above_0.format("and"), used=all(alphas))
+        require(
+            self.mixing_probability > 0 or not any(alphas),
+            "transforms.mixing_probability is 0: nothing is mixed; leave out mixup_alpha and cutmix_alpha instead",
+        )
+
+    def _require_usual(self, keys: Sequence[str], needed: str, *, used: bool) -> None:
+        """Settings without effect are as usual."""
+        for each in fields(self):
+            value = getattr(self, each.name)
+            require(
+                used or each.name not in keys or value == _usual(each),
+                f"transforms.{each.name} is {value}, without effect: it needs {needed}; give that, or leave it out",
+            )
 
     @property
     def mixes(self) -> bool:
         """Whether images may be mixed."""
         return self.mixing_probability > 0 and (self.mixup_alpha > 0 or self.cutmix_alpha > 0)
+
+
+def _usual(setting: "Field[Any]") -> Any:
+    return setting.default if setting.default_factory is MISSING else setting.default_factory()
 
 
 UNTRANSFORMED = TransformsConfig()

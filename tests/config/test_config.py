@@ -21,6 +21,7 @@ from platform.config.evaluation import EvaluationConfig
 from platform.config.identity import changes, differences, flatten, identity, replaced
 from platform.config.jobs import BenchConfig, ChaosConfig, PackConfig, SweepConfig
 from platform.config.kubernetes import KubeConfig
+from platform.config.loss import LossConfig
 from platform.config.models import GoogLeNetConfig, ModelConfig
 from platform.config.optim import ScheduleConfig, SGDConfig
 from platform.config.sampling import SamplingConfig
@@ -78,6 +79,7 @@ REFUSED: list[tuple[Callable[[], Any], str, str, str]] = [
     (lambda: GoogLeNetConfig(dropout=-0.1), "model.dropout", "-0.1", "[0, 1)"),
     (lambda: GoogLeNetConfig(auxiliary_weight=-0.3), "model.auxiliary_weight", "-0.3", "at least 0"),
     (lambda: GoogLeNetConfig(freeze=["stem"]), "model.freeze", "['stem']", "give model.init, or model.freeze=[]"),
+    (lambda: GoogLeNetConfig(auxiliary="none", auxiliary_weight=0.1), "model.auxiliary_weight", "0.1", "leave one out"),
     (lambda: SGDConfig(lr=0.0), "optim.lr", "0.0", "more than 0"),
     (lambda: SGDConfig(lr=float("nan")), "optim.lr", "nan", "more than 0"),
     (lambda: SGDConfig(momentum=1.0), "optim.momentum", "1.0", "[0, 1)"),
@@ -94,6 +96,9 @@ REFUSED: list[tuple[Callable[[], Any], str, str, str]] = [
     (lambda: ScheduleConfig(initial=-0.1), "schedule.initial", "-0.1", "[0, 1]"),
     (lambda: ScheduleConfig(rise=0.0), "schedule.rise", "0.0", "between 0 and 1"),
     (lambda: ScheduleConfig(rise=1.0), "schedule.rise", "1.0", "between 0 and 1"),
+    (lambda: ScheduleConfig(cycles=3), "schedule.cycles", "3", "without effect with schedule.name=step_decay"),
+    (lambda: ScheduleConfig(cycle_growth=2.0), "schedule.cycle_growth", "2.0", "give cosine_restarts"),
+    (lambda: Config(loss=LossConfig("bce", present_above=0.2)), "loss.present_above", "0.2", "transforms=mixup"),
     (lambda: ScheduleConfig(warmup_epochs=-1.0), "schedule.warmup_epochs", "-1.0", "at least 0"),
     (lambda: TrainingConfig(epochs=0.0), "training.epochs", "0.0", "more than 0"),
     (lambda: TrainingConfig(batch_size=0), "training.batch_size", "0", "at least 1"),

@@ -9,7 +9,17 @@ from platform.checkout import ROOT
 from platform.config.checks import ConfigError
 from platform.config.data import DataConfig
 from platform.config.identity import identity
-from platform.config.optim import OPTIMISERS, AdamWConfig, MuonConfig, OptimConfig, RMSPropConfig, SGDConfig, converted
+from platform.config.optim import (
+    OPTIMISERS,
+    AdamWConfig,
+    LAMBConfig,
+    LARSConfig,
+    MuonConfig,
+    OptimConfig,
+    RMSPropConfig,
+    SGDConfig,
+    converted,
+)
 from platform.config.recorded import config_of
 from platform.config.sections import Config
 from platform.config.settings import unknown_key
@@ -80,6 +90,8 @@ def test_a_setting_of_another_optimiser_is_told_whose_it_is() -> None:
             r"reference_batch is 256, without effect with optim\.scaling=none",
         ),
         (lambda: SGDConfig(scaling="sqrt", reference_batch=0), r"optim\.reference_batch is 0; give at least 1"),
+        (lambda: LARSConfig(weight_decay=0.0), r"optim\.weight_decay is 0\.0, with which lars has no rate for each"),
+        (lambda: LAMBConfig(weight_decay=0.0), r"with which lamb has no rate .*; give more than 0"),
         (lambda: MuonConfig(iterations=0), r"optim\.iterations is 0; give 1 to 20"),
     ],
 )
