@@ -34,7 +34,7 @@ class StepProfiler:
         self._first, self._last = steps if steps and worker.rank == 0 else (0, -1)
         self._folder, self._device = folder / FOLDER, worker.device
         self._running: profile | None = None
-        self._begun = 0
+        self._begun = self._done = 0  # steps
 
     def __enter__(self) -> Self:
         return self
@@ -42,8 +42,13 @@ class StepProfiler:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._running:  # training ends in between
+        if self._running is None:
+            return
+        if error is None:  # training ended early
+            self._finish(self._running)
+        else:
             self._running.stop()
+            log.warning("the trace from step %d on is not written: training stopped in between", self._begun)
 
     def begin(self, step: int) -> None:
         """Before step number `step`."""
@@ -54,17 +59,22 @@ class StepProfiler:
 
     def end(self, step: int) -> bool:
         """After step number `step`; whether a trace was written, which takes time."""
+        self._done = step
         if self._running is None or step < self._last:
             return False
+        self._finish(self._running)
+        return True
+
+    def _finish(self, found: profile) -> None:
+        """Write the trace up to the step that is done."""
         if self._device.type == "cuda":
             torch.cuda.synchronize(self._device)  # sync point, once
-        found, self._running = self._running, None
+        self._running = None
         found.stop()
         try:
-            self._write(found, self._folder / f"steps-{self._begun}-{step}")
+            self._write(found, self._folder / f"steps-{self._begun}-{self._done}")
         except (OSError, RuntimeError) as failed:  # of the disk, and of the profiler's own library
-            log.warning("the trace of steps %d to %d is not written (%s)", self._begun, step, first_line(failed))
-        return True
+            log.warning("the trace of steps %d to %d is not written (%s)", self._begun, self._done, first_line(failed))
 
     def _write(self, found: profile, path: Path) -> None:
         self._folder.mkdir(parents=True, exist_ok=True)
@@ -79,8 +89,8 @@ class StepProfiler:
             log.warning(
                 "the trace of steps %d to %d has %d MB, more than the %d that are kept; give fewer steps in "
                 "training.profile_steps",
-                self._begun, self._last, len(trace) // 10**6, LARGEST // 10**6,
+                self._begun, self._done, len(trace) // 10**6, LARGEST // 10**6,
             )  # fmt: skip
             return
         write_atomically(path.with_suffix(".json.gz"), trace)
-        log.info("the trace of steps %d to %d has %.1f MB: %s.json.gz", self._begun, self._last, len(trace) / 1e6, path)
+        log.info("the trace of steps %d to %d has %.1f MB: %s.json.gz", self._begun, self._done, len(trace) / 1e6, path)
