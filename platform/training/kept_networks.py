@@ -60,7 +60,7 @@ class KeptNetworks:
         for average in self._averages.values():
             average.update(module, step)
         if step + 1 in self._ends:
-            weights = {name: value.detach().clone() for name, value in module.state_dict().items()}
+            weights = _on_host(module.state_dict())  # where they never change, they take no memory of the device
             self._snapshots[f"cycle{self._ends.index(step + 1) + 1:02d}"] = weights
 
     def state(self) -> dict[str, Weights]:
@@ -71,7 +71,7 @@ class KeptNetworks:
         """Go on from what `state` gave."""
         for name, weights in saved.items():
             if name not in self._averages:
-                self._snapshots[name] = {key: value.to(self._devices[key]) for key, value in weights.items()}
+                self._snapshots[name] = _on_host(weights)
                 continue
             for key, value in self._averages[name].state.items():
                 value.copy_(weights[key])
@@ -91,9 +91,15 @@ class KeptNetworks:
         """
         for name, weights in self.state().items():
             average = self._averages.get(name)
-            found = network(weights, average is not None and average.is_of_several(step))
+            there = {key: value.to(self._devices[key]) for key, value in weights.items()}
+            found = network(there, average is not None and average.is_of_several(step))
             if write:
                 save_whole(folder / f"{name}.pt", found.state_dict())
+
+
+def _on_host(weights: Mapping[str, Tensor]) -> Weights:
+    """A copy on the CPU."""
+    return {name: value.detach().to("cpu", copy=True) for name, value in weights.items()}  # sync point
 
 
 def read_networks(folder: Path) -> dict[str, Weights]:
