@@ -1,6 +1,5 @@
 """The settings of the jobs that are no training: pack, bench, chaos, sweep, promote, reproduce, register, compare,
-predict, serve,
-summary."""
+predict, serve, summary."""
 
 from dataclasses import dataclass, field
 from typing import Any
