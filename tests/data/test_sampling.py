@@ -18,10 +18,13 @@ from platform.data.sampling import (
     COLOUR_DRAWS,
     DRAWS,
     DROPOUT_DRAW,
+    ERASING_DRAWS,
     INTERPOLATION,
     INTERPOLATION_CHOICES,
     LEFT,
     MIRROR,
+    MIXING_DRAWS,
+    OPERATION_DRAWS,
     TOP,
     Crop,
     area_range,
@@ -78,8 +81,9 @@ def test_boxes_lie_inside_the_image_and_are_not_empty(
 
 
 def test_places_of_the_draws_do_not_overlap() -> None:
-    places = [*range(DRAWS)[BOX_DRAWS], LEFT, TOP, MIRROR, INTERPOLATION, *range(DRAWS)[COLOUR_DRAWS], DROPOUT_DRAW]
-    assert sorted(places) == list(range(DRAWS))
+    several = (BOX_DRAWS, COLOUR_DRAWS, MIXING_DRAWS, OPERATION_DRAWS, ERASING_DRAWS)
+    places = [place for each in several for place in range(DRAWS)[each]]
+    assert sorted([*places, LEFT, TOP, MIRROR, INTERPOLATION, DROPOUT_DRAW]) == list(range(DRAWS))
     assert len(range(DRAWS)[COLOUR_DRAWS]) == 8
 
 
