@@ -5,6 +5,7 @@ epoch and the steps it has: those of the run after the warm-up.
 """
 
 import bisect
+import itertools
 import math
 from collections.abc import Callable
 
@@ -101,9 +102,10 @@ def cycle_ends(schedule: ScheduleConfig, steps_per_epoch: int, total_steps: int)
 
 def _cycle_ends(schedule: ScheduleConfig, total_steps: int) -> list[int]:
     """The same without the warm-up. Where there are more cycles than steps, some are of no step, and left out."""
-    lengths = [schedule.cycle_growth**cycle for cycle in range(schedule.cycles)]
-    ends = {round(total_steps * sum(lengths[: cycle + 1]) / sum(lengths)) for cycle in range(schedule.cycles)}
-    return sorted(ends - {0})
+    longest = schedule.cycles - 1 if schedule.cycle_growth > 1 else 0  # in units of which no length overflows
+    lengths = [schedule.cycle_growth ** (cycle - longest) for cycle in range(schedule.cycles)]
+    sums = list(itertools.accumulate(lengths))
+    return sorted({round(total_steps * done / sums[-1]) for done in sums} - {0})
 
 
 def _half_wave(start: float, end: float, done: float) -> float:
