@@ -52,7 +52,7 @@ class Threads(Generic[T, R]):
         numbered = enumerate(items)
         try:
             for thread in self._threads:
-                thread.start()
+                _start(thread)
             waiting = sum(map(self._add, islice(numbered, ahead)))
             while waiting:
                 result = self._results.get()
@@ -93,3 +93,16 @@ class Threads(Generic[T, R]):
                 result = _Result[R](number, error=error)
             self._results.put(result)
             del item, argument, result  # nothing of a call outlives it while the next is awaited
+
+
+def _start(thread: threading.Thread) -> None:
+    """Start a thread; an interruption of that is one.
+
+    Python's own code waits for the thread to run, and an interruption there can become `release unlocked lock`.
+    """
+    try:
+        thread.start()
+    except RuntimeError as error:
+        if isinstance(error.__context__, KeyboardInterrupt):
+            raise error.__context__ from None
+        raise
