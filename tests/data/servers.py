@@ -98,6 +98,18 @@ def status(code: int) -> Fault:
     return lambda handler, name, content: handler.send_error(code)
 
 
+def held(until: threading.Event) -> Fault:
+    """Sends a little, and the rest once the test says so."""
+
+    def fault(handler: Handler, name: str, content: bytes) -> None:
+        handler.answer(206, content[:10], length=len(content))
+        handler.wfile.flush()
+        until.wait(120)
+        handler.wfile.write(content[10:])
+
+    return fault
+
+
 def cut_short(handler: Handler, name: str, content: bytes) -> None:
     """Promises everything, sends half, hangs up."""
     handler.answer(206, content[: len(content) // 2], length=len(content))

@@ -263,16 +263,19 @@ def test_what_a_killed_process_left_is_removed_and_blocks_nobody(server: Server,
     assert first(cache(folder).open(shard(server, int(dead[0])))) == int(dead[0])
 
 
-@pytest.mark.slow
 def test_a_part_that_is_being_fetched_is_left_alone(server: Server, folder: Path) -> None:
-    server.faults["0.tar"] = [servers.stall]
-    slow = threading.Thread(target=cache(folder, timeout_s=3).open, args=(shard(server, 0),))
+    rest = threading.Event()
+    server.faults["0.tar"] = [servers.held(until=rest)]
+    slow = threading.Thread(target=cache(folder).open, args=(shard(server, 0),))
     slow.start()
-    wait_until(lambda: bool(leftovers(folder)))
-    for number in range(1, 4):
-        cache(folder, shards=1.5).open(shard(server, number))
-    assert leftovers(folder) != []
-    slow.join()
+    try:
+        wait_until(lambda: bool(leftovers(folder)))
+        for number in range(1, 4):
+            cache(folder, shards=1.5).open(shard(server, number))
+        assert leftovers(folder) != []
+    finally:
+        rest.set()
+        slow.join()
     assert 0 in cached(folder)
 
 

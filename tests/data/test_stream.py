@@ -162,7 +162,7 @@ def test_a_stream_outlives_faults_of_its_server(
     tmp_path: Path, digits: Index, digits_data: DataConfig, local: list[Batch], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(storage_module, "FIRST_PAUSE_S", 0.01)
-    storage = StorageConfig(cache=str(tmp_path / "cache"), attempts=5, timeout_s=0.5)
+    storage = StorageConfig(cache=str(tmp_path / "cache"), attempts=5, timeout_s=2)
     with http_server(Path(digits.url)) as server:
         kinds = [servers.status(503), servers.stall, servers.cut_short, servers.other_bytes, servers.too_little]
         for number, kind in enumerate(kinds):
