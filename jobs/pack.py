@@ -15,6 +15,7 @@ from platform.cluster.resources import cpus_here
 from platform.cluster.runtime_env import Unforked, fork_server
 from platform.config.checks import ConfigError
 from platform.config.data import NOT_BALANCED
+from platform.config.loss import PRIOR
 from platform.config.sections import Config, Experiment
 from platform.console import Counter as Progress
 from platform.data.cache import ShardError
@@ -75,11 +76,13 @@ def prepare_data(config: Config) -> Index:
                 write(config)
     index = open_data(config)
     if config.data.balance != NOT_BALANCED:
-        _read_labels(index)
+        _read_labels(index, "data.balance")
+    elif config.loss.smoothing_over == PRIOR:
+        _read_labels(index, "loss.smoothing_over")
     return index
 
 
-def _read_labels(index: Index) -> None:
+def _read_labels(index: Index, asked_by: str) -> None:
     """Have the labels of the training images beside the cache: workers of this machine find them there.
 
     Raises:
@@ -92,7 +95,7 @@ def _read_labels(index: Index) -> None:
         with Progress("read the labels of", "shards") as counter:
             labels_of(train, counter)
     except (ShardError, StorageError) as error:
-        raise ConfigError(f"data.balance: {error}") from error
+        raise ConfigError(f"{asked_by}: {error}") from error
 
 
 def _write(config: Config) -> int:

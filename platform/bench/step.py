@@ -11,15 +11,17 @@ from pathlib import Path
 import torch
 
 from platform.bench.figures import Figures
+from platform.config.loss import PRIOR
 from platform.config.sections import Config
 from platform.data.index import Index
+from platform.data.labels import labels_of
 from platform.data.loader import Batch, TrainLoader
 from platform.data.order import training_order
 from platform.data.pixels import Pixels
 from platform.models.build import build, logits_and_auxiliary
 from platform.training.averaging import WeightAverage
 from platform.training.loop import train
-from platform.training.loss import losses
+from platform.training.loss import losses, with_prior
 from platform.training.optim import optimiser
 from platform.training.progress import Progress
 from platform.training.step import StepConfig, autocast_dtype, train_step
@@ -36,6 +38,8 @@ def measure(config: Config, index: Index, folder: Path, figures: Figures) -> Non
     order = training_order(config, split)
     with TrainLoader(split, order, config.data, config.sampling) as loader:
         batches = list(loader.steps(0, STEPS))
+    if config.loss.smoothing_over == PRIOR:
+        config = replace(config, loss=with_prior(config.loss, labels_of(split), config.data.classes))
     images = STEPS * config.training.batch_size
     bare, ours = _Bare(config, device, batches), _Platform(config, device, batches, order.steps_per_epoch)
     bare.run()  # allocator, kernels

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from platform.config.checks import require, require_at_least, require_choice
 
 LOSSES = ("cross_entropy", "bce")
-DISTRIBUTIONS = ("uniform", "given")
+UNIFORM, PRIOR, GIVEN = DISTRIBUTIONS = ("uniform", "prior", "given")
 
 
 @dataclass
@@ -15,7 +15,9 @@ class LossConfig:
 
     name: str = "cross_entropy"  # of the softmax; bce: binary cross-entropy, each class against all others
     smoothing: float = 0.0  # eps: targets become (1 - eps) q(k) + eps u(k); the second paper has 0.1
-    smoothing_over: str = "uniform"  # u(k): uniform is 1 / classes; given: as `distribution` says
+    # u(k): uniform is 1 / classes; prior: each class's share of the training images, however often `data.balance` shows
+    # them; given: as `distribution` says
+    smoothing_over: str = UNIFORM
     distribution: list[float] = field(default_factory=list)  # given: u(k) of each class, summing to 1
     over_classes: str = "mean"  # bce: mean of the classes' losses, or their sum
     present_above: float | None = None  # bce: a class of a larger share of a mixed image has the target 1
@@ -29,7 +31,7 @@ class LossConfig:
         self._check_effect()
 
     def _check_distribution(self) -> None:
-        is_given = self.smoothing_over == "given"
+        is_given = self.smoothing_over == GIVEN
         require(
             is_given == bool(self.distribution),
             f"loss.smoothing_over is {self.smoothing_over} and loss.distribution has {len(self.distribution)} numbers; "
@@ -44,7 +46,7 @@ class LossConfig:
 
     def _check_effect(self) -> None:
         require(
-            self.smoothing > 0 or self.smoothing_over == "uniform",
+            self.smoothing > 0 or self.smoothing_over == UNIFORM,
             f"loss.smoothing_over={self.smoothing_over} has no effect with loss.smoothing=0; give both or neither",
         )
         require(

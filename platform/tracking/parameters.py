@@ -64,6 +64,7 @@ UNUSED: dict[tuple[str, object], tuple[str, ...]] = {
     ("loss.name", "cross_entropy"): ("over_classes", "present_above"),
     ("loss.smoothing", 0.0): ("smoothing_over", "distribution"),
     ("loss.smoothing_over", "uniform"): ("distribution",),
+    ("loss.smoothing_over", "prior"): ("distribution",),
     ("distill.teacher", None): ("teacher", "views", "weight", "temperature", "digest"),
     ("training.averaging", "polyak"): ("averaging_epochs",),
     ("training.averaging", "ema"): ("averaging_start",),

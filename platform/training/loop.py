@@ -4,6 +4,7 @@ import logging
 import time
 import traceback
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -13,6 +14,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from platform.config.choices import DECODERS, chosen
 from platform.config.data import NOT_BALANCED, DataConfig, LoaderConfig
+from platform.config.loss import PRIOR
 from platform.config.sampling import SamplingConfig
 from platform.config.sections import Config
 from platform.data import draws, samplelog
@@ -34,6 +36,7 @@ from platform.training.checkpoints import Checkpoints
 from platform.training.early_stopping import Patience
 from platform.training.initial import begin_with
 from platform.training.kept_networks import KeptNetworks
+from platform.training.loss import with_prior
 from platform.training.lr_scales import scale_lr, set_lr
 from platform.training.memory import OutOfMemory
 from platform.training.meter import Meter, samples_of
@@ -93,8 +96,8 @@ def train(
     progress = progress or Progress()
     report = report if worker.rank == 0 else _report_nothing
     split, validation_split = index.split("train"), index.split("val")
-    balanced, moved = cfg.data.balance != NOT_BALANCED, progress.moved
-    labels = from_rank_0(worker, lambda: labels_of(split, lambda *_: moved()), moved) if balanced else None
+    asked, moved = cfg.data.balance != NOT_BALANCED or cfg.loss.smoothing_over == PRIOR, progress.moved
+    labels = from_rank_0(worker, lambda: labels_of(split, lambda *_: moved()), moved) if asked else None
     order = training_order(cfg, split, labels)
     timetable = Timetable.of(cfg.training, cfg.checkpoint, cfg.evaluation, order.steps_per_epoch)
     last_step = timetable.last_step
@@ -118,6 +121,7 @@ def train(
     model, still = _replicated(module, worker), frozen_norms(module, cfg.model.freeze)
     pixels = Pixels(cfg.data, worker.device, channels_last=cfg.training.channels_last)
     step_cfg, predict_cfg = StepConfig.of(cfg), PredictConfig.of(cfg)
+    step_cfg = replace(step_cfg, loss=with_prior(cfg.loss, labels, cfg.data.classes))
     whole_lr = cfg.optim.lr_of(cfg.training.batch_size)
     meter = Meter(cfg.training, whole_lr, worker, order, start_step=step)
     profiler = StepProfiler(cfg.training.profile_steps, folder, worker)

@@ -4,12 +4,31 @@ In: logits `[N, K]`, and targets: labels `[N]`, or probabilities `[N, K]` as mix
 Out: float32 `[N]`. Every classifier of a network, auxiliary ones too, has the same loss.
 """
 
+from dataclasses import replace
+
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from platform.config.loss import LossConfig
+from platform.config.loss import GIVEN, PRIOR, UNIFORM, LossConfig
+from platform.data.line import Ids
 from platform.data.pixels import constant
+
+
+def with_prior(cfg: LossConfig, labels: Ids | None, classes: int) -> LossConfig:
+    """The loss with the training images' shares of the classes as numbers, where it is smoothed over them.
+
+    Args:
+        cfg: the loss; any other is returned as it is.
+        labels: of the training images, each once.
+        classes: how many there are; one without an image has the share 0.
+    """
+    if cfg.smoothing_over != PRIOR:
+        return cfg
+    assert labels is not None
+    shares_K = np.bincount(labels, minlength=classes) / len(labels)
+    return replace(cfg, smoothing_over=GIVEN, distribution=shares_K.tolist())
 
 
 def losses(logits_NK: Tensor, targets: Tensor, cfg: LossConfig) -> Tensor:
@@ -47,7 +66,7 @@ def smoothed(shares_NK: Tensor, cfg: LossConfig) -> Tensor:
     """q'(k) = (1 - eps) q(k) + eps u(k) (Szegedy et al., CVPR 2016, section 7)."""
     if cfg.smoothing == 0:
         return shares_NK
-    if cfg.smoothing_over == "uniform":
+    if cfg.smoothing_over == UNIFORM:
         return shares_NK * (1 - cfg.smoothing) + cfg.smoothing / shares_NK.shape[1]
     over_K = constant(tuple(cfg.distribution), shares_NK.device, torch.float32)
     return shares_NK * (1 - cfg.smoothing) + cfg.smoothing * over_K

@@ -17,6 +17,7 @@ from platform.config.checks import ConfigError
 from platform.config.data import DataConfig
 from platform.config.distill import DistillConfig
 from platform.config.evaluation import EvaluationConfig
+from platform.config.loss import LossConfig
 from platform.config.models import GoogLeNetConfig
 from platform.config.optim import ScheduleConfig, SGDConfig
 from platform.config.sampling import SamplingConfig
@@ -129,6 +130,26 @@ def test_a_resumed_run_ends_bitwise_as_an_uninterrupted_one(
     assert resumed.reports[0][0] == reached + 1
     assert resumed.curve("train/loss") == uninterrupted.curve("train/loss")[reached:]
     assert resumed.curve("val/loss") == uninterrupted.curve("val/loss")
+
+
+def test_a_loss_smoothed_over_the_prior_is_that_of_the_training_images_shares(
+    index: Index, digits_data: DataConfig, tmp_path: Path
+) -> None:
+    """Bit for bit the training that is given their shares, and no training with other shares."""
+    train_split = index.split("train")
+    labels = [train_split.read(sample).label for sample in range(train_split.samples)]
+    shares = [labels.count(label) / len(labels) for label in range(10)]
+    assert len(set(shares)) > 1
+    cfg, found = config(digits_data, epochs=0.011), {}
+    for name, loss in {
+        "prior": LossConfig(smoothing=0.3, smoothing_over="prior"),
+        "given": LossConfig(smoothing=0.3, smoothing_over="given", distribution=shares),
+        "uniform": LossConfig(smoothing=0.3),
+    }.items():
+        recorder = Recorder()
+        train(replace(cfg, loss=loss), index, Worker(), tmp_path / name, recorder)
+        found[name] = recorder.curve("train/loss")
+    assert found["prior"] == found["given"] != found["uniform"]
 
 
 @pytest.mark.slow

@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -10,7 +11,7 @@ from torch import Tensor
 from platform.config.checks import ConfigError
 from platform.config.loss import LossConfig
 from platform.config.sections import Config
-from platform.training.loss import losses
+from platform.training.loss import losses, with_prior
 
 LABELS = torch.tensor([2, 0, 1, 1])
 U = [0.5, 0.3, 0.2]
@@ -43,6 +44,33 @@ def test_smoothing_by_hand() -> None:
     assert losses(one, label, LossConfig(smoothing=0.1)).item() == pytest.approx(uniform)
     over = -(0.2 * 0.5 * logs[0] + (0.8 + 0.2 * 0.3) * logs[1] + 0.2 * 0.2 * logs[2])
     assert losses(one, label, given(0.2)).item() == pytest.approx(over)
+
+
+def test_smoothing_over_the_prior_by_hand() -> None:
+    """Of eight training images four are of the first class, three of the second, none of the third, one of the last."""
+    cfg = with_prior(LossConfig(smoothing=0.2, smoothing_over="prior"), np.array([0, 1, 0, 3, 1, 0, 1, 0]), 4)
+    assert cfg.distribution == [4 / 8, 3 / 8, 0, 1 / 8]
+    logs = [math.log(part / 10) for part in (1, 2, 3, 4)]
+    by_hand = -(0.2 * 4 / 8 * logs[0] + 0.2 * 3 / 8 * logs[1] + 0.8 * logs[2] + 0.2 * 1 / 8 * logs[3])
+    one = torch.tensor([[math.log(1), math.log(2), math.log(3), math.log(4)]])
+    assert losses(one, torch.tensor([2]), cfg).item() == pytest.approx(by_hand)
+    uniform = LossConfig(smoothing=0.2)
+    assert with_prior(uniform, None, 4) is uniform
+
+
+def test_binary_cross_entropy_of_a_mixed_image_smoothed_over_the_prior_by_hand() -> None:
+    """Both classes of a mixed image count as present, then all targets are smoothed: 0.8 x 1 + 0.2 u(k)."""
+    prior = with_prior(LossConfig("bce", 0.2, "prior", present_above=0.0), np.array([0, 0, 0, 1]), 3)
+    shares = with_prior(LossConfig("bce", 0.2, "prior"), np.array([0, 0, 0, 1]), 3)
+    one, mixed = torch.tensor([[0.0, math.log(3), math.log(1 / 4)]]), torch.tensor([[0.0, 0.7, 0.3]])
+    yes = [math.log(1 / 2), math.log(3 / 4), math.log(1 / 5)]
+    no = [math.log(1 / 2), math.log(1 / 4), math.log(4 / 5)]
+
+    def of(targets: list[float]) -> float:
+        return -sum(t * y + (1 - t) * n for t, y, n in zip(targets, yes, no, strict=True)) / 3
+
+    assert losses(one, mixed, prior).item() == pytest.approx(of([0.2 * 0.75, 0.8 + 0.2 * 0.25, 0.8]))
+    assert losses(one, mixed, shares).item() == pytest.approx(of([0.2 * 0.75, 0.8 * 0.7 + 0.2 * 0.25, 0.8 * 0.3]))
 
 
 def test_soft_targets_are_weighted_labels() -> None:
@@ -86,6 +114,8 @@ def test_the_loss_of_halves_is_taken_in_float32() -> None:
         (lambda: LossConfig(smoothing=1.0), r"loss\.smoothing is 1\.0; give a share in \[0, 1\)"),
         (lambda: LossConfig(smoothing=0.1, distribution=U), "give smoothing_over=given"),
         (lambda: LossConfig(smoothing=0.1, smoothing_over="given"), "give smoothing_over=given"),
+        (lambda: LossConfig(smoothing_over="prior"), r"no effect with loss\.smoothing=0"),
+        (lambda: LossConfig(smoothing=0.1, smoothing_over="prior", distribution=U), "give smoothing_over=given"),
         (lambda: LossConfig(smoothing_over="given", distribution=U), r"no effect with loss\.smoothing=0"),
         (lambda: LossConfig(smoothing=0.1, smoothing_over="given", distribution=[0.5, 0.4]), "sums to 0.9"),
         (lambda: LossConfig(smoothing=0.1, smoothing_over="given", distribution=[1.5, -0.5]), "give at least 0"),
