@@ -16,8 +16,8 @@ from platform.config.sections import Config
 from platform.data.index import Index
 from platform.data.labels import labels_of
 from platform.data.loader import Batch, TrainLoader
-from platform.data.order import training_order
 from platform.data.pixels import Pixels
+from platform.data.training_order import training_order
 from platform.models.build import build, logits_and_auxiliary
 from platform.training.averaging import WeightAverage
 from platform.training.loop import train

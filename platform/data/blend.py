@@ -49,10 +49,20 @@ class BlendedOrder(Order):
         self._first_shards = np.cumsum([0, *map(len, sets)])
         self._turns = [np.arange(streams), *(_spread(streams, turn) for turn in range(1, len(sets)))]
 
-    def showings(self, step: int, rank: int = 0, world: int = 1) -> Showings:
-        """A rank's share of a global batch; each sample's epoch is that of its own set."""
-        found = [self._of_stream(stream, step) for stream in self.streams_of(rank, world)]
-        return Showings(*(np.concatenate(parts) for parts in zip(*found, strict=True)))
+    def of_stream(self, stream: int, first: int, stop: int) -> Showings:
+        """What one stream gives from its sample number `first` to `stop` - 1; each sample's epoch is its own set's."""
+        shown = self.shown(stream, np.arange(first, stop + 1))
+        found = Showings(*np.zeros((3, stop - first), np.int64))
+        for number, order in enumerate(self.sets):
+            own_first, own_stop = shown[number, [0, -1]].tolist()
+            if own_first == own_stop:
+                continue
+            own = order.of_stream(stream, own_first, own_stop)
+            at = np.diff(shown[number]) > 0
+            found.ids[at] = own.ids + self._first_ids[number]
+            found.epochs[at] = own.epochs
+            found.showings[at] = own.showings
+        return found
 
     def blocks_at(self, step: int, stream: int) -> list[Block]:
         """The block of each set that `stream` reads at global step `step`."""
@@ -84,22 +94,6 @@ class BlendedOrder(Order):
             found.append(taken if parts < weight else left)
             left, weight = left - found[-1], weight - parts
         return np.stack(found)
-
-    def _of_stream(self, stream: int, step: int) -> tuple[Ids, Ids, Ids]:
-        """Ids, epochs and showings of a stream's places in a global batch, each set's in turn."""
-        places = step * self.per_stream + np.arange(self.per_stream + 1)
-        shown = self.shown(stream, places)
-        found = np.zeros((3, self.per_stream), np.int64)
-        for number, order in enumerate(self.sets):
-            first, stop = shown[number, [0, -1]].tolist()
-            if first == stop:
-                continue
-            own = [order.showings(place, stream, self.streams) for place in range(first, stop)]
-            at = np.diff(shown[number]) > 0
-            found[0, at] = np.concatenate([each.ids for each in own]) + self._first_ids[number]
-            found[1, at] = np.concatenate([each.epochs for each in own])
-            found[2, at] = np.concatenate([each.showings for each in own])
-        return found[0], found[1], found[2]
 
 
 def epochs_of(samples: list[int], parts: list[int], images: int) -> list[float]:

@@ -14,14 +14,15 @@ from torch.utils.data import IterableDataset, get_worker_info
 
 from platform.cluster.resources import cpus_here
 from platform.config.checks import ConfigError, require
-from platform.config.data import DataConfig, LoaderConfig, StorageConfig
+from platform.config.data import NOT_BALANCED, DataConfig, LoaderConfig, StorageConfig
 from platform.config.sampling import SamplingConfig
 from platform.data.index import read_index
 from platform.data.loader import Batch, TrainLoader
-from platform.data.order import member_order
 from platform.data.pixels import Pixels
+from platform.data.training_order import member_order
 
 CPU = torch.device("cpu")
+NEWER = {"data.balance": NOT_BALANCED}  # what states that were saved before there was a setting had of it
 
 
 class ImageBatch(NamedTuple):
@@ -88,6 +89,7 @@ class ShardDataset(IterableDataset[ImageBatch]):
             "order_seed": order_seed,
             "loader.streams": self._loader.streams,
             "loader.block": self._loader.block,
+            "data.balance": data.balance,
             "data.shards (digest)": self._split.digest,
         }
 
@@ -132,9 +134,10 @@ class ShardDataset(IterableDataset[ImageBatch]):
             ConfigError: it was saved with other data, seeds, streams, block or batch size, or it is no such state.
         """
         for key, here in self._identity.items():
+            saved = state.get(key, NEWER.get(key))
             require(
-                state.get(key) == here,
-                f"{key} is {here!r}, the state was saved with {state.get(key)!r}; use that value, or start at step 0",
+                saved == here,
+                f"{key} is {here!r}, the state was saved with {saved!r}; use that value, or start at step 0",
             )
         step = state.get("step")
         if type(step) is not int or step < 0:

@@ -20,6 +20,14 @@ class Showings:
     showings: Ids  # 0: for the first time
 
 
+def joined(parts: list[Showings]) -> Showings:
+    """All of them behind one another."""
+    if len(parts) == 1:
+        return parts[0]
+    found = ([getattr(part, name) for part in parts] for name in ("ids", "epochs", "showings"))
+    return Showings(*map(np.concatenate, found))
+
+
 @dataclass(frozen=True)
 class Line:
     """The shards of a split in an epoch's order.

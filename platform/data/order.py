@@ -10,18 +10,14 @@ batches.
 import math
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Any
 
 import numpy as np
 
 from platform.config.checks import require
-from platform.config.data import NOT_BALANCED, LoaderConfig
-from platform.config.sections import Config
 from platform.data import draws
-from platform.data.balance import Balance, weights_of
+from platform.data.balance import Balance
 from platform.data.index import Split
-from platform.data.labels import labels_of
-from platform.data.line import Ids, Line, Showings
+from platform.data.line import Ids, Line, Showings, joined
 
 
 class Order:
@@ -99,12 +95,22 @@ class Order:
 
     def showings(self, step: int, rank: int = 0, world: int = 1) -> Showings:
         """The same share, with each sample's epoch and how often that has shown it before: what crops are drawn by."""
-        epoch, place = divmod(step, self.steps_per_epoch)
-        first = place * self.per_stream
-        stop = first + self.per_stream
-        found = [self._repeated(epoch, stream, first, stop) for stream in self.streams_of(rank, world)]
-        ids, showings = (np.concatenate(parts) for parts in zip(*found, strict=True))
-        return Showings(ids, np.full(len(ids), epoch), showings)
+        first = step * self.per_stream
+        return joined(
+            [self.of_stream(stream, first, first + self.per_stream) for stream in self.streams_of(rank, world)]
+        )
+
+    def of_stream(self, stream: int, first: int, stop: int) -> Showings:
+        """What one stream gives from its sample number `first` to `stop` - 1, counted over all epochs."""
+        length = self.steps_per_epoch * self.per_stream  # of a stream in an epoch
+        found = []
+        while first < stop:
+            epoch, position = divmod(first, length)
+            end = min(position + stop - first, length)
+            ids, showings = self._repeated(epoch, stream, position, end)
+            found.append(Showings(ids, np.full(len(ids), epoch), showings))
+            first += end - position
+        return joined(found)
 
     def streams_of(self, rank: int, world: int) -> range:
         """The streams that `rank` reads: every `world`-th one, so that the first ranks may have one more."""
@@ -193,54 +199,6 @@ class Block:
     stream: int
     number: int
     of_set: int = 0  # of a blend
-
-
-def training_order(cfg: Config, split: Split, labels: Ids | None = None) -> Order:
-    """The order of a config's training images, from its seeds, streams, block and batch size.
-
-    Args:
-        cfg: the training's.
-        split: its images.
-        labels: theirs, where somebody has them; None: they are read if `data.balance` needs them.
-
-    Raises:
-        ConfigError: an epoch holds no whole batch, or `data.balance` does not fit the classes.
-    """
-    return member_order(
-        split,
-        cfg.loader,
-        cfg.training.batch_size,
-        cfg.seed,
-        cfg.order_seed,
-        cfg.data.balance,
-        labels,
-        cfg.sampling.repeats,
-    )
-
-
-def member_order(
-    split: Split,
-    loader: LoaderConfig,
-    batch_size: int,
-    seed: int,
-    order_seed: int,
-    balance: Any = NOT_BALANCED,
-    labels: Ids | None = None,
-    repeats: int = 1,
-) -> Order:
-    """The order of one training: streams and block of `loader`, in global batches of `batch_size`.
-
-    Raises:
-        ConfigError: an epoch holds no whole batch, or `balance` does not fit the classes.
-    """
-    key = draws.key(seed, order_seed)
-    if balance == NOT_BALANCED or split.samples < batch_size:
-        return Order.of(split, loader.streams, batch_size, loader.block, key, repeats=repeats)
-    labels = labels_of(split) if labels is None else labels
-    given = steps_per_epoch(split.samples, loader.streams, batch_size) * (batch_size // loader.streams)  # by a stream
-    shown = -(-given // repeats) * loader.streams  # all that it goes through, so that the classes have their shares
-    counts = Balance(labels, weights_of(balance, labels, split.opened.rule.numbers), shown, key)
-    return Order.of(split, loader.streams, batch_size, loader.block, key, counts, repeats)
 
 
 def steps_per_epoch(samples: int, streams: int, batch_size: int) -> int:

@@ -20,9 +20,10 @@ from platform.data.cache import ShardError
 from platform.data.image_sizes import ImageSizes
 from platform.data.index import INDEX_NAME, Index, Split, has_index, read_index
 from platform.data.labels import are_at_hand
-from platform.data.order import Order, steps_per_epoch, total_steps, training_order
+from platform.data.order import Order, steps_per_epoch, total_steps
 from platform.data.readahead import check_room
 from platform.data.storage import Storage, StorageError, is_remote
+from platform.data.training_order import training_order
 from platform.models.sources import require_shipped
 from platform.packing import preparation, recipe
 from platform.packing.freshness import changed_since

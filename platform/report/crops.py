@@ -78,8 +78,8 @@ def _crops(split: Split, config: Config, ids: NDArray[np.int64]) -> list[list[ND
     """The crops of each image, one an epoch."""
     from platform.data import draws
     from platform.data.loader import TrainLoader
-    from platform.data.order import training_order
     from platform.data.sampling import DRAWS
+    from platform.data.training_order import training_order
 
     order = training_order(config, split)
     with TrainLoader(split, order, config.data, config.sampling, prefetch=1) as loader:

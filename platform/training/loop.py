@@ -22,9 +22,10 @@ from platform.data.image_sizes import ImageSizes
 from platform.data.index import Index, Split
 from platform.data.labels import labels_of
 from platform.data.loader import Batch, TrainLoader
-from platform.data.order import Order, training_order
+from platform.data.order import Order
 from platform.data.pixels import Pixels
 from platform.data.samplelog import SampleLog
+from platform.data.training_order import training_order
 from platform.evaluation.predict import PredictConfig
 from platform.evaluation.targets import Targets
 from platform.models.build import build

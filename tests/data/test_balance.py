@@ -22,7 +22,8 @@ from platform.data.dataset import ShardDataset
 from platform.data.index import Index
 from platform.data.labels import FOLDER, are_kept, labels_of
 from platform.data.loader import TrainLoader
-from platform.data.order import Order, training_order
+from platform.data.order import Order
+from platform.data.training_order import training_order
 
 NAMES = {"cat": 0, "dog": 1}
 

@@ -95,6 +95,27 @@ def test_a_batch_depends_on_the_step_alone(order: BlendedOrder, random: Any) -> 
         np.testing.assert_array_equal(same.batch(step), forwards[step])
 
 
+def one_by_one(order: BlendedOrder, step: int) -> list[tuple[int, int, int]]:
+    """(id, epoch, showing) of a global batch: each place's set asked for one sample."""
+    firsts, found = np.cumsum([0, *(each.samples for each in order.sets)]).tolist(), []
+    for stream in range(order.streams):
+        for place in range(step * order.per_stream, (step + 1) * order.per_stream):
+            before, after = order.shown(stream, np.array([place, place + 1])).T.tolist()
+            (number,) = [number for number, (had, has) in enumerate(zip(before, after, strict=True)) if had != has]
+            one = order.sets[number].showings(before[number], stream, order.streams)
+            found.append((one.ids.item() + firsts[number], one.epochs.item(), one.showings.item()))
+    return found
+
+
+@given(blends(), st.integers(0, 10**6))
+@settings(max_examples=50, deadline=None)
+def test_a_batch_is_what_the_sets_give_sample_by_sample(order: BlendedOrder, first: int) -> None:
+    for step in range(first, first + 3):
+        shown = order.showings(step)
+        together = np.stack([shown.ids, shown.epochs, shown.showings], axis=1)
+        assert list(map(tuple, together.tolist())) == one_by_one(order, step)
+
+
 @given(blends(), st.integers(0, 10**4))
 @settings(max_examples=20, deadline=None)
 def test_what_is_read_ahead_holds_what_is_shown(order: BlendedOrder, first: int) -> None:

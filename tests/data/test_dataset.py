@@ -23,8 +23,8 @@ from platform.config.training import TrainingConfig
 from platform.data.dataset import ImageBatch, ShardDataset
 from platform.data.index import Index, read_index
 from platform.data.loader import Batch, TrainLoader
-from platform.data.order import training_order
 from platform.data.pixels import Pixels
+from platform.data.training_order import training_order
 from tests.data.handmade import write_index, write_tar
 
 pytestmark = [pytest.mark.timeout(60), pytest.mark.usefixtures("one_thread")]
@@ -206,6 +206,23 @@ def test_a_state_of_other_shards_is_refused(data: DataConfig, digits: Index) -> 
     state = dataset(replace(data, shards=digits.url, classes=10)).state_dict()
     with pytest.raises(ConfigError, match=r"data.shards \(digest\) is '[0-9a-f]{16}', the state was saved with '"):
         dataset(data).load_state_dict(state)
+
+
+@pytest.mark.parametrize(("balance", "other"), [("none", "sqrt"), ("sqrt", "none"), ("sqrt", {"0": 2, "1": 0.5})])
+def test_a_state_of_another_balance_is_refused(data: DataConfig, balance: Any, other: Any) -> None:
+    state, here = dataset(replace(data, balance=other)).state_dict(), dataset(replace(data, balance=balance))
+    with pytest.raises(
+        ConfigError, match=re.escape(f"data.balance is {balance!r}, the state was saved with {other!r}")
+    ):
+        here.load_state_dict(state)
+    dataset(replace(data, balance=other)).load_state_dict(state)
+
+
+def test_a_state_from_before_there_were_balances_is_of_none(data: DataConfig) -> None:
+    state = {key: value for key, value in dataset(data).state_dict().items() if key != "data.balance"}
+    dataset(data).load_state_dict(state | {"step": 3})
+    with pytest.raises(ConfigError, match=r"data\.balance is 'sqrt', the state was saved with 'none'"):
+        dataset(replace(data, balance="sqrt")).load_state_dict(state)
 
 
 @pytest.mark.parametrize("step", [-1, "7", 1.5, None, True])

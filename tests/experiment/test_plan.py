@@ -16,8 +16,9 @@ from platform.config.sampling import SamplingConfig
 from platform.config.sections import Config, Experiment
 from platform.config.table import TableConfig
 from platform.data.index import Index, read_index
-from platform.data.order import Order, training_order
+from platform.data.order import Order
 from platform.data.readahead import OrderAhead
+from platform.data.training_order import training_order
 from platform.experiment.plan import lines, open_data, plan
 from platform.packing.pack import pack
 from tests.data.servers import http_server

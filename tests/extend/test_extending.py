@@ -64,7 +64,7 @@ assert sizes == [(448, 448), (299, 299), (224, 224)], sizes
 DATASET = """
 from platform.data.loader import TrainLoader
 from platform.data.index import read_index
-from platform.data.order import training_order
+from platform.data.training_order import training_order
 from platform.packing.pack import pack
 pack(config.data)
 split = read_index(config.data.shards).split("train")

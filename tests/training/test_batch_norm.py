@@ -13,8 +13,9 @@ from platform.config.data import DataConfig
 from platform.config.sections import Config
 from platform.data.index import Index
 from platform.data.loader import TrainLoader
-from platform.data.order import Order, training_order
+from platform.data.order import Order
 from platform.data.pixels import Pixels
+from platform.data.training_order import training_order
 from platform.models.build import build
 from platform.training.batch_norm import layers, newest_images, recompute
 from platform.training.loop import train

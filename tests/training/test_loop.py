@@ -27,8 +27,9 @@ from platform.config.transforms import TransformsConfig
 from platform.data import samplelog
 from platform.data.cache import ShardError
 from platform.data.index import Index, Split, read_index
-from platform.data.order import total_steps, training_order
+from platform.data.order import total_steps
 from platform.data.pixels import Pixels
+from platform.data.training_order import training_order
 from platform.models.build import build
 from platform.training import batch_norm
 from platform.training.checkpoints import Checkpoints, State

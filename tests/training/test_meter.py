@@ -16,7 +16,7 @@ from torch.multiprocessing.spawn import start_processes
 from platform.config.data import DataConfig
 from platform.config.sections import Config
 from platform.data.index import Index, Split, read_index
-from platform.data.order import training_order
+from platform.data.training_order import training_order
 from platform.models.build import build
 from platform.training import loop
 from platform.training.loop import train

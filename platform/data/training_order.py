@@ -1,0 +1,63 @@
+"""The order of a training's images, from its config.
+
+In: a config, or what of it decides the order; the training split. Out: an `Order`.
+"""
+
+from typing import Any
+
+from platform.config.data import NOT_BALANCED, LoaderConfig
+from platform.config.sections import Config
+from platform.data import draws
+from platform.data.balance import Balance, weights_of
+from platform.data.index import Split
+from platform.data.labels import labels_of
+from platform.data.line import Ids
+from platform.data.order import Order, steps_per_epoch
+
+
+def training_order(cfg: Config, split: Split, labels: Ids | None = None) -> Order:
+    """The order of a config's training images, from its seeds, streams, block and batch size.
+
+    Args:
+        cfg: the training's.
+        split: its images.
+        labels: theirs, where somebody has them; None: they are read if `data.balance` needs them.
+
+    Raises:
+        ConfigError: an epoch holds no whole batch, or `data.balance` does not fit the classes.
+    """
+    return member_order(
+        split,
+        cfg.loader,
+        cfg.training.batch_size,
+        cfg.seed,
+        cfg.order_seed,
+        cfg.data.balance,
+        labels,
+        cfg.sampling.repeats,
+    )
+
+
+def member_order(
+    split: Split,
+    loader: LoaderConfig,
+    batch_size: int,
+    seed: int,
+    order_seed: int,
+    balance: Any = NOT_BALANCED,
+    labels: Ids | None = None,
+    repeats: int = 1,
+) -> Order:
+    """The order of one training: streams and block of `loader`, in global batches of `batch_size`.
+
+    Raises:
+        ConfigError: an epoch holds no whole batch, or `balance` does not fit the classes.
+    """
+    key = draws.key(seed, order_seed)
+    if balance == NOT_BALANCED or split.samples < batch_size:
+        return Order.of(split, loader.streams, batch_size, loader.block, key, repeats=repeats)
+    labels = labels_of(split) if labels is None else labels
+    given = steps_per_epoch(split.samples, loader.streams, batch_size) * (batch_size // loader.streams)  # by a stream
+    shown = -(-given // repeats) * loader.streams  # all that it goes through, so that the classes have their shares
+    counts = Balance(labels, weights_of(balance, labels, split.opened.rule.numbers), shown, key)
+    return Order.of(split, loader.streams, batch_size, loader.block, key, counts, repeats)
