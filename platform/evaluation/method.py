@@ -15,6 +15,11 @@ PLAIN, WHOLE, SNAPSHOTS = "plain", "whole_images", "snapshots"
 TEACHER, TEACHERS_BEST, ONE_CROP = "teacher", "teachers_best", "one_crop"  # of what was distilled
 
 
+def kind_of(network: str) -> str:
+    """The row that a further network of a training counts in: its own, or that of all snapshots."""
+    return SNAPSHOTS if network.startswith("cycle") else network
+
+
 @dataclass(frozen=True)
 class Method:
     """A way of getting from networks and images to classes, and how good it is."""

@@ -6,7 +6,9 @@ runs/NAME/origin.json          what it was begun with: command, commit, packages
 runs/NAME/members/MEMBER/      checkpoints/, weights.pt, probabilities/ (of test: probabilities-test/), state.json,
                                attempts.json, curve.jsonl, metrics.jsonl: every metric of every log step (and
                                metrics.taken: how many of its bytes a launcher has handed on); of a sweep's
-                               trial also scores.json and images.npz; with training.profile_steps profile/
+                               trial also scores.json and images.npz; with training.profile_steps profile/; with
+                               export.models model/, and of each of networks/*.pt a folder beside it
+runs/NAME/model/               of all members together; networks/KIND/: the same of their further networks
 runs/NAME/init/DIGEST.safetensors   weights that members begin with; of each initial.json: what fits
 runs/NAME/teacher/targets.{npy,json}   what the teacher of job=distill says of each training image
 runs/NAME/table.{md,csv,png}   the results; scores.json: what they were made from; images.npz: what was said of each
@@ -120,8 +122,13 @@ class MemberFolder:
 
     @property
     def networks(self) -> Path:
-        """The folder of further networks of the same training, `NAME.pt` (`training.also_average`, `.snapshots`)."""
+        """The folder of further networks of the same training, `NAME.pt` (`training.also_average`, `.snapshots`), and
+        of their models, `NAME/`."""
         return self.path / "networks"
+
+    def kept_networks(self) -> list[str]:
+        """Their names."""
+        return sorted(file.stem for file in self.networks.glob("*.pt"))
 
     def probabilities_of_network(self, name: str, split: str) -> Path:
         """The folder of a split's probabilities by one of these."""
@@ -223,6 +230,7 @@ class ExperimentFolder:
         self.path, self.name = path, path.name
         self.live = self.path / "live.json"  # workers with node, process and step, while it runs
         self.tracking = self.path / "tracking.jsonl"
+        self.networks = self.path / "networks"  # models of the members' further networks, each kind together
         self._file, self._changes = self.path / RECORD, self.path / "experiment.jsonl"
 
     def initial_weights(self, digest: str) -> Path:
@@ -276,7 +284,7 @@ class ExperimentFolder:
     def _sweep(self) -> None:
         """Remove half-written files of killed processes, but checkpoints, which `Checkpoints` removes."""
         parts = (*self.path.glob("members/*/probabilities*"), *self.path.glob("members/*/networks"))
-        remove_unfinished(self.path, *self.path.glob("members/*"), *parts)
+        remove_unfinished(self.path, self.networks, *self.path.glob("members/*"), *parts)
 
     def open(self, experiment: Experiment, index: Index, more: dict[str, Any] | None = None) -> Record:
         """Read the record of this experiment, or write a new one; with `fresh=true` an old one is moved aside.

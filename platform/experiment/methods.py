@@ -10,7 +10,7 @@ from platform.config.checks import ConfigError
 from platform.config.evaluation import EvaluationConfig
 from platform.config.sections import Config
 from platform.evaluation.cost import read_cost
-from platform.evaluation.method import SNAPSHOTS, Method
+from platform.evaluation.method import Method, kind_of
 from platform.evaluation.methods import TeacherWanted, Wanted, kept_methods
 from platform.evaluation.seal import is_complete
 from platform.experiment.folder import ExperimentFolder
@@ -51,13 +51,13 @@ def _kept(
     found: dict[str, dict[str, Path]] = {}
     views, split = max(evaluation.views), evaluation.split
     for member in members:
-        for network in sorted(file.stem for file in folder.member(member).networks.glob("*.pt")):
+        for network in folder.member(member).kept_networks():
             place = folder.member(member).probabilities_of_network(network, split)
             if not is_complete(place, views):
                 say(f"{network} of {member} was not evaluated in {views} crops; job=evaluate does that")
                 continue
             name = f"{member} {network}" if len(members) > 1 else network
-            found.setdefault(SNAPSHOTS if network.startswith("cycle") else network, {})[name] = place
+            found.setdefault(kind_of(network), {})[name] = place
     return found
 
 

@@ -27,7 +27,7 @@ MODEL = "model"
 MOST_USUAL_VIEWS = 10  # unless more are asked for: 144 views take 14 times as long, for a little more
 
 
-def member_description(name: str, config: Config, folder: MemberFolder, index: Index) -> Description:
+def member_description(name: str, config: Config, folder: MemberFolder, index: Index, network: str = "") -> Description:
     """What a member's model folder should say.
 
     Args:
@@ -35,7 +35,9 @@ def member_description(name: str, config: Config, folder: MemberFolder, index: I
         config: the member's.
         folder: the member's; its weights are trained.
         index: the data set, which knows the classes' names.
+        network: a further one of its training; empty: the member's own.
     """
+    label, weights = label_of(name, network), _weights_of(folder, network)
     experiment, data = folder.path.parents[1], config.data
     named = len(index.classes) == data.classes
     digest = hashlib.sha256(json.dumps(identity(asdict(config)), sort_keys=True).encode()).hexdigest()[:16]
@@ -43,7 +45,7 @@ def member_description(name: str, config: Config, folder: MemberFolder, index: I
     return Description(
         classes=list(index.classes) if named else [str(number) for number in range(data.classes)],
         named=named,
-        members=[name],
+        members=[label],
         image_size=data.image_size,
         mean=list(data.mean),
         std=list(data.std),
@@ -51,20 +53,21 @@ def member_description(name: str, config: Config, folder: MemberFolder, index: I
         views=min(max(config.evaluation.views), MOST_USUAL_VIEWS),
         experiment=experiment.name,
         data_digest=fingerprint(index),
-        config_digests={name: digest},
-        weights={name: _digest(folder.weights)},
+        config_digests={label: digest},
+        weights={label: _digest(weights)},
         commit=origin.commit if origin else git_commit(),
     )
 
 
-def export_member(name: str, config: Config, folder: MemberFolder, index: Index) -> Path:
-    """Make the model folder of a trained member, unless it is there.
+def export_member(name: str, config: Config, folder: MemberFolder, index: Index, network: str = "") -> Path:
+    """Make the model folder of a trained member, or of a further network of its training, unless it is there.
 
     Args:
         name: of the member.
         config: the member's.
         folder: the member's.
         index: the data set.
+        network: a further one of its training; empty: the member's own.
 
     Returns:
         the model's folder.
@@ -73,7 +76,8 @@ def export_member(name: str, config: Config, folder: MemberFolder, index: Index)
         ExportError: the network cannot be exported, or its program gives other logits; nothing is left.
         OSError: the disk is full.
     """
-    wanted, place = member_description(name, config, folder, index), folder.path / MODEL
+    wanted, weights = member_description(name, config, folder, index, network), _weights_of(folder, network)
+    place, (label,) = place_of(folder, network), wanted.members
     if is_current(place, wanted):
         return place
     import torch  # and what follows: seconds that need not be where every model is there
@@ -81,18 +85,32 @@ def export_member(name: str, config: Config, folder: MemberFolder, index: Index)
     from platform.export.networks import write_program, write_weights
     from platform.models.build import build
 
-    network = build(config.model, config.data.classes, config.data.image_size, config.seed)
+    module = build(config.model, config.data.classes, config.data.image_size, config.seed)
     try:
-        network.load_state_dict(torch.load(folder.weights, map_location="cpu", weights_only=True))
+        module.load_state_dict(torch.load(weights, map_location="cpu", weights_only=True))
     except Exception as error:  # whatever torch says of bytes from anywhere
-        raise ExportError(f"{folder.weights} is unusable ({first_line(error)})") from error
+        raise ExportError(f"{weights} is unusable ({first_line(error)})") from error
     with replacing_folder(place) as unfinished:
         artifacts = unfinished / ARTIFACTS
         artifacts.mkdir()
-        write_program(network, config.data.image_size, artifacts / f"{name}.pt2")
-        write_weights(network, artifacts / f"{name}.safetensors")
+        write_program(module, config.data.image_size, artifacts / f"{label}.pt2")
+        write_weights(module, artifacts / f"{label}.safetensors")
         _write_rest(unfinished, wanted)
     return place
+
+
+def place_of(folder: MemberFolder, network: str = "") -> Path:
+    """The model folder of a member, or of a further network of its training."""
+    return folder.networks / network if network else folder.path / MODEL
+
+
+def _weights_of(folder: MemberFolder, network: str) -> Path:
+    return folder.networks / f"{network}.pt" if network else folder.weights
+
+
+def label_of(name: str, network: str) -> str:
+    """What the network is called in a model: a member's name, or that and its own."""
+    return f"{name}-{network}" if network else name
 
 
 def export_ensemble(members: dict[str, Path], place: Path) -> Path:

@@ -110,7 +110,7 @@ def run_member(
             _evaluate(model, cfg, folder, data, worker, progress)
             if lane.export and worker.rank == 0:
                 sender.send("state", text="exporting its model")
-                _export(member, folder, data)
+                _export(member, folder, data, progress)
             if worker.rank == 0 and not cfg.checkpoint.keep_finished:
                 folder.remove_checkpoints()
         state.state = FINISHED
@@ -218,12 +218,15 @@ def _evaluate_whole(
         probabilities.seal(place, split.samples, scales, worker.world)
 
 
-def _export(member: LaneMember, folder: MemberFolder, index: Index) -> None:
-    """Make the member's model folder. It takes seconds, and what fails here is tried again by the launcher."""
+def _export(member: LaneMember, folder: MemberFolder, index: Index, progress: Progress) -> None:
+    """Make the member's model folder, and those of the further networks of its training. Each takes seconds, and what
+    fails here is tried again by the launcher."""
     from platform.export.folder import export_member  # torch.export takes two seconds to import
 
     try:
-        export_member(member.name, member.config, folder, index)
+        for network in ("", *folder.kept_networks()):
+            export_member(member.name, member.config, folder, index, network)
+            progress.moved()
     except Exception as error:  # of torch, of the disk: the member is trained and evaluated, with or without a model
         log.warning("its model is not exported (%s); the weights stay", first_line(error))
 

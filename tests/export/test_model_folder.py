@@ -15,15 +15,19 @@ import torch
 import yaml
 
 from platform.config.data import DataConfig
-from platform.config.sections import Config
+from platform.config.sections import Config, Experiment
 from platform.data.index import Index
-from platform.experiment.folder import MemberFolder
+from platform.experiment.folder import ExperimentFolder, MemberFolder
 from platform.export import ExportError
 from platform.export import folder as folders
 from platform.export.classifier import Classifier
 from platform.export.description import Description
+from platform.export.experiment import export_experiment
 from platform.export.folder import export_ensemble, export_member, member_description
 from platform.files import remove_unfinished
+from platform.models.initial import Weights
+from platform.prediction.model import open_model
+from platform.weights.sources import read as read_weights
 from tests.export.exported import CLASSES, network
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("one_thread")]  # exporting takes seconds
@@ -190,6 +194,48 @@ def test_the_ensemble_shares_its_members_files(runs: Path) -> None:
     found = Description.read(runs / "model")
     assert (found.members, found.experiment, found.views, found.named) == (["m1", "m2"], "pair", 10, True)
     assert found.weights.keys() == found.config_digests.keys() == {"m1", "m2"}
+
+
+def test_further_networks_of_a_training_have_models_alone_and_together(
+    tmp_path: Path, config: Config, digits: Index, small_jpegs: list[bytes], caplog: pytest.LogCaptureFixture
+) -> None:
+    """Those of a kind together are the table's row: the mean of all members' networks of that kind."""
+    folder, seeds = ExperimentFolder(tmp_path / "runs" / "pair"), {"ema": 10, "cycle01": 20, "cycle02": 30}
+    for seed, name in enumerate(("m1", "m2")):
+        networks = trained(folder.path, name, seed).networks
+        networks.mkdir()
+        for kept, first in seeds.items():
+            torch.save(network(first + seed).state_dict(), networks / f"{kept}.pt")
+    members = {"m1": config, "m2": config}
+    assert export_experiment(members, folder, digits, lambda text: None) == ["m1", "m2"]
+
+    def said_by(place: Path) -> np.ndarray:
+        return Classifier.load(place).predict(small_jpegs, views=1).probs_NK
+
+    alone = {name: said_by(folder.member("m1").networks / name) for name in seeds}
+    assert len({probs.tobytes() for probs in alone.values()}) == 3
+    others = {name: said_by(folder.member("m2").networks / name) for name in seeds}
+    np.testing.assert_allclose(said_by(folder.networks / "ema"), (alone["ema"] + others["ema"]) / 2, atol=1e-6)
+    cycles = [probs[name] for probs in (alone, others) for name in ("cycle01", "cycle02")]
+    np.testing.assert_allclose(said_by(folder.networks / "snapshots"), sum(cycles) / 4, atol=1e-6)
+    found = Description.read(folder.networks / "snapshots")
+    assert found.members == ["m1-cycle01", "m1-cycle02", "m2-cycle01", "m2-cycle02"]
+    assert Description.read(folder.path / "model").members == ["m1", "m2"]
+
+    cfg = replace(config, name="new", output_dir=str(folder.path.parent))
+    experiment, expected = Experiment(cfg, {"model": cfg}), Weights(network(10).state_dict()).digest()
+    with open_model("predict.model", "pair/networks/snapshots", experiment) as model:
+        assert model.description == found
+    for given in ("networks/ema", "networks/ema.pt"):
+        init = str(folder.member("m1").path / given)
+        assert read_weights(init, cfg.model, experiment).digest() == expected
+
+    shutil.rmtree(folder.networks)
+    shutil.rmtree(folder.member("m1").networks / "cycle01")
+    (folder.member("m1").networks / "cycle01.pt").write_bytes(b"torn")
+    export_experiment(members, folder, digits, lambda text: None)
+    assert "the model of m1's cycle01 is not exported" in caplog.text
+    assert [place.name for place in folder.networks.iterdir()] == ["ema"]  # no mean of three of four
 
 
 def test_other_weights_replace_the_model_and_a_failure_leaves_the_old_one(

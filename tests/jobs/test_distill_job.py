@@ -24,7 +24,7 @@ def test_two_networks_teach_one(launch):
     status, output = launch.here(*STUDENT, "job=check")
     assert status == 0, output
     assert "teacher     pair: asked once about 1438 images x 10 views, 29 kB; weight 0.9, temperature 2" in output
-    status, output = launch(*STUDENT, "cluster.workers=2")
+    status, output = launch(*STUDENT, "cluster.workers=2", "export.models=true")
     assert status == 0, output
     assert "asking the teacher, network 2 of 2: 1,438 images x 10" in " ".join(output.split())
     for said in ("teacher, 10 crops", "its best, 10 crops", "plain mean, 1 crop", "exact McNemar test"):
@@ -49,6 +49,7 @@ def test_two_networks_teach_one(launch):
         assert run.data.tags["distilled_from"] == f"pair, digest {teacher.digest()}"
         assert run.data.tags["distilled_from_run"] == known
 
+    _require_its_model(launch, runs, index)
     assert "nothing to train" in launch(*STUDENT, "cluster.workers=2")[1]
     status, output = launch(*STUDENT, "job=evaluate", "cluster.workers=2")
     assert status == 0, output
@@ -64,6 +65,20 @@ def test_two_networks_teach_one(launch):
     status, output = launch.here(*STUDENT, "name=other", "job=check")
     assert (status, output.count("\n")) == (2, 1)
     assert "whose two is not trained; let it finish with the command that began it" in output
+
+
+def _require_its_model(launch, runs, index) -> None:
+    """It is exported like any other, alone, and says of validation images what the run has kept."""
+    assert Description.read(runs / "student" / "model").members == ["model"]
+    key, records = launch.folder / "said.jsonl", []
+    status, output = launch.here("job=predict", "predict.model=student", f"predict.images={launch.shards}",
+                                 "predict.split=val", "predict.views=10", f"predict.output={key}")  # fmt: skip
+    assert status == 0, output
+    records = [json.loads(line) for line in key.read_text().splitlines()]
+    kept = probabilities.read(runs / "student" / "members" / "model" / "probabilities", 10)
+    means_NK = kept.mean(1)
+    assert len(records) == index.split("val").samples == len(means_NK)
+    np.testing.assert_allclose([row["probability"] for row in records], means_NK.max(1), atol=2e-3)
 
 
 def _require_what_they_say(runs, index, config) -> None:
