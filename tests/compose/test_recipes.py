@@ -73,6 +73,15 @@ def test_the_papers_size_and_figures(name: str, size: int, paper: dict[str, floa
         assert experiment.config.table.figures(row).top5_error == pytest.approx(error)
 
 
+def test_the_distilled_network_learns_from_the_ensemble_of_the_same_data():
+    """As GoogLeNet is trained, but for the teacher."""
+    student, alone = paper_size("googlenet_distilled").config, paper_size("googlenet").config
+    assert (student.job, student.distill.teacher) == ("distill", paper_size("googlenet_ens").config.name)
+    assert student.distill.teacher == "googlenet_ens-imagenet"
+    for part in ("model", "data", "sampling", "optim", "schedule", "loss", "training", "table"):
+        assert getattr(student, part) == getattr(alone, part), part
+
+
 def test_inception_v3_is_trained_as_the_second_paper_says():
     config = paper_size("inception_v3").config
     assert (config.optim.name, config.optim.lr, config.optim.clip_norm) == ("rmsprop", 0.045, 2.0)

@@ -1,5 +1,6 @@
 """`job=distill` end to end: two networks teach one, which stands beside them; another teacher is another experiment."""
 
+import json
 import shutil
 
 import numpy as np
@@ -7,9 +8,11 @@ import pytest
 import torch
 
 from platform.data.index import read_index
+from platform.evaluation.probabilities import MemberProbabilities
 from platform.evaluation.targets import Targets, are_whole
 from platform.experiment.recorded import recorded_in
 from platform.experiment.teacher import Teacher
+from platform.export.description import Description
 from platform.lanes.teaching import targets_of
 
 pytestmark = pytest.mark.slow
@@ -70,13 +73,12 @@ def test_two_networks_teach_one(launch):
 def _require_its_model(launch, runs, index) -> None:
     """It is exported like any other, alone, and says of validation images what the run has kept."""
     assert Description.read(runs / "student" / "model").members == ["model"]
-    key, records = launch.folder / "said.jsonl", []
+    said = launch.folder / "said.jsonl"
     status, output = launch.here("job=predict", "predict.model=student", f"predict.images={launch.shards}",
-                                 "predict.split=val", "predict.views=10", f"predict.output={key}")  # fmt: skip
+                                 "predict.split=val", "predict.views=10", f"predict.output={said}")  # fmt: skip
     assert status == 0, output
-    records = [json.loads(line) for line in key.read_text().splitlines()]
-    kept = probabilities.read(runs / "student" / "members" / "model" / "probabilities", 10)
-    means_NK = kept.mean(1)
+    records = [json.loads(line) for line in said.read_text().splitlines()]
+    means_NK = MemberProbabilities(runs / "student" / "members" / "model" / "probabilities").means(10).numpy()
     assert len(records) == index.split("val").samples == len(means_NK)
     np.testing.assert_allclose([row["probability"] for row in records], means_NK.max(1), atol=2e-3)
 
