@@ -1,16 +1,52 @@
-"""The weights that a training begins with in the place of those drawn from the seed.
+"""What a training begins with: the state before its first step, with weights drawn from the seed or read from a file.
 
-In: a file of the launcher's, which rank 0 reads. Out: network and average with them, the same on every rank.
+In: a member's config; a file of the launcher's, which rank 0 reads. Out: network, optimiser and averages, the same on
+every rank.
 """
 
+import logging
 from pathlib import Path
 
+import torch
+
 from platform.config.sections import Config
+from platform.models.build import build
+from platform.models.frozen import freeze
 from platform.models.initial import Weights, classifiers, start_from
+from platform.training import weight_decay
+from platform.training.averaging import WeightAverage
+from platform.training.kept_networks import KeptNetworks
+from platform.training.lr_scales import scale_lr
+from platform.training.optim import optimiser
 from platform.training.peers import from_rank_0
 from platform.training.progress import Progress
 from platform.training.state import TrainingState
+from platform.training.timetable import Timetable
 from platform.training.worker import Worker
+
+log = logging.getLogger("platform.training")
+
+
+def initial_state(cfg: Config, timetable: Timetable, device: torch.device) -> TrainingState:
+    """The state before the first step, all of it drawn from the member's seed.
+
+    Args:
+        cfg: the member's.
+        timetable: of the run, which averages and cycles of the schedule depend on.
+        device: that the network is on.
+
+    Raises:
+        ConfigError: `model.freeze` names no parameter, or all of them.
+    """
+    module = build(cfg.model, cfg.data.classes, cfg.data.image_size, cfg.seed).to(device)
+    module = module.to(memory_format=torch.channels_last if cfg.training.channels_last else torch.contiguous_format)
+    freeze(module, cfg.model.freeze)
+    optimizer = optimiser(module, cfg.optim)
+    scale_lr(optimizer, module, cfg.optim, cfg.model, cfg.data.classes, cfg.data.image_size)
+    log.info(weight_decay.summary(module))
+    average = WeightAverage(module, cfg.training, timetable.steps_per_epoch, timetable.last_step)
+    kept = KeptNetworks(module, cfg.training, cfg.schedule, timetable.steps_per_epoch, timetable.last_step)
+    return TrainingState(module, optimizer, average, kept)
 
 
 def begin_with(

@@ -62,10 +62,22 @@ class Saver:
         log.info("resumed at step %d", step)
         return step
 
-    @property
-    def evaluated_step(self) -> int:
-        """Of the newest evaluation that the state knows of; the same on every rank."""
-        return self._state.evaluated
+    def restore_best(self, steps_per_epoch: int) -> int:
+        """Bring back the state of the evaluation with the highest top-1 on every rank; returns its step.
+
+        Raises:
+            CheckpointError: it is not there, or not whole.
+        """
+        step, score = int(self._state.best["step"]), self._state.best["score"]
+        self._state.load(from_rank_0(self._worker, lambda: self._checkpoints.load_step(step), self._progress.moved))
+        if self._worker.rank == 0:
+            log.warning(
+                "the weights of epoch %g are evaluated, whose single-view validation top-1 was the highest (%.2f%%): "
+                "chosen by these images, they score better on them than on others",
+                step / steps_per_epoch,
+                100 * score,
+            )
+        return step
 
     def save_if_due(
         self, step: int, meter: Meter, is_best: bool | None = None, *, log_step: bool, last: bool = False

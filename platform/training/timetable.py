@@ -34,6 +34,10 @@ class Timetable:
             evaluate_every=evaluation.every_epochs * steps_per_epoch,
         )
 
+    def epoch(self, step: int) -> float:
+        """How many epochs `step` global steps are."""
+        return step / self.steps_per_epoch
+
     def is_log_step(self, step: int) -> bool:
         """Whether the figures are read and reported after `step`; so they are before every evaluation, too."""
         return step == 1 or step % self.log_every == 0 or _is_multiple(step, self.save_every) or self.evaluates(step)

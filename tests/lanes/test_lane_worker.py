@@ -24,7 +24,7 @@ from platform.lanes import worker
 from platform.lanes.lane import Lane, LaneMember
 from platform.lanes.mailbox import Message
 from platform.lanes.worker import _freeze_imported, run_lane
-from platform.training import loop
+from platform.training import learner
 from tests.lanes.ranks import LONG_S, Handle, Post, join, wait_at_most
 from tests.training.test_loop import config
 
@@ -62,11 +62,11 @@ def _worker(rank: int, folder: str, data: DataConfig, val: Split, address: Any) 
     member_module.predict = _PREDICT
     slow.folder.joinpath("probabilities", "complete.json").unlink(missing_ok=True)
     torch.distributed.barrier()
-    loop.train_step = member_module.train = _never  # pyright: ignore[reportAttributeAccessIssue]
+    learner.train_step = member_module.train = _never  # pyright: ignore[reportAttributeAccessIssue]
     _run(rank, slow, mailbox)  # is trained: rank 0 sees that, the file system of rank 1 does not
-    loop.train_step, member_module.train = _TRAIN_STEP, _TRAIN
+    learner.train_step, member_module.train = _TRAIN_STEP, _TRAIN
     if rank == 1:
-        loop.train_step = _refuse
+        learner.train_step = _refuse
     try:
         _run(rank, _member(folder, "refused", data), mailbox)
     except Exception as error:
@@ -74,7 +74,7 @@ def _worker(rank: int, folder: str, data: DataConfig, val: Split, address: Any) 
     os._exit(0)
 
 
-_TRAIN_STEP, _TRAIN, _PREDICT = loop.train_step, member_module.train, member_module.predict
+_TRAIN_STEP, _TRAIN, _PREDICT = learner.train_step, member_module.train, member_module.predict
 
 
 def _never(*args: Any, **options: Any) -> Any:

@@ -20,7 +20,7 @@ from platform.config.sections import Config
 from platform.config.training import CheckpointConfig, TrainingConfig
 from platform.data.index import Index, Split, read_index
 from platform.evaluation.metrics import Scores
-from platform.training import loop
+from platform.training import evaluations, initial
 from platform.training.averaging import WeightAverage
 from platform.training.checkpoints import Checkpoints
 from platform.training.early_stopping import Patience
@@ -59,8 +59,8 @@ class Run:
         self.reports: list[tuple[int, dict[str, float]]] = []
         self.evaluated: dict[int, nn.Module] = {}
         self.interrupt_at = -1
-        patch(loop, "build", lambda *_: seeded())
-        patch(loop, "evaluate", self._evaluate)
+        patch(initial, "build", lambda *_: seeded())
+        patch(evaluations, "evaluate", self._evaluate)
 
     def train(self, name: str = "one", **training: Any) -> nn.Module:
         self.steps, self.reports, self.evaluated = [], [], {}

@@ -33,8 +33,9 @@ from platform.data.training_order import training_order
 from platform.models.build import build
 from platform.training import batch_norm
 from platform.training.checkpoints import Checkpoints, State
+from platform.training.feed import training_loader
 from platform.training.kept_networks import read_networks
-from platform.training.loop import train, training_loader
+from platform.training.loop import train
 from platform.training.meter import NonFiniteLoss
 from platform.training.progress import Progress
 from platform.training.worker import Worker

@@ -21,7 +21,7 @@ from platform.data.loader import Batch
 from platform.data.pixels import Pixels
 from platform.data.sampling import DRAWS
 from platform.models.dropout import by_sample, layers, set_keys
-from platform.training import loop
+from platform.training import evaluations, initial
 from platform.training.loop import train
 from platform.training.memory import OutOfMemory, advice
 from platform.training.optim import optimiser
@@ -105,7 +105,7 @@ def test_training_stops_with_what_would_fit_and_that_does(
     digits: Index, digits_data: DataConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     network = Small(most=3)
-    monkeypatch.setattr(loop, "build", lambda *_: network)
+    monkeypatch.setattr(initial, "build", lambda *_: network)
     with pytest.raises(OutOfMemory, match=r"with 16 images .*training\.max_batch_per_worker=2 fits") as caught:
         train(config(digits_data, 16, 256), digits, Worker(), tmp_path, lambda step, metrics: None)
     assert isinstance(caught.value.__cause__, torch.OutOfMemoryError)
@@ -113,8 +113,8 @@ def test_training_stops_with_what_would_fit_and_that_does(
     assert not network.held_while_trying  # else less would fit than will
 
     fits = Small(most=3)
-    monkeypatch.setattr(loop, "build", lambda *_: fits)
-    monkeypatch.setattr(loop, "evaluate", _no_scores)
+    monkeypatch.setattr(initial, "build", lambda *_: fits)
+    monkeypatch.setattr(evaluations, "evaluate", _no_scores)
     train(config(digits_data, 16, 2), digits, Worker(), tmp_path, lambda step, metrics: None)
     assert set(fits.tried) == {2}
 

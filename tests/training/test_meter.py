@@ -18,7 +18,7 @@ from platform.config.sections import Config
 from platform.data.index import Index, Split, read_index
 from platform.data.training_order import training_order
 from platform.models.build import build
-from platform.training import loop
+from platform.training import initial
 from platform.training.loop import train
 from platform.training.meter import NonFiniteLoss
 from platform.training.worker import Worker
@@ -68,7 +68,7 @@ def test_skipped_steps_are_counted_and_training_goes_on(
     index: Index, digits_data: DataConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, log_every_steps: int
 ) -> None:
     cfg = run(digits_data, batch_norm=True, bad_steps="skip", max_bad_steps=2, log_every_steps=log_every_steps)
-    monkeypatch.setattr(loop, "build", poisoned({4, 6}))  # not in a row
+    monkeypatch.setattr(initial, "build", poisoned({4, 6}))  # not in a row
     recorder = Recorder()
     network = train(cfg, index, Worker(), tmp_path, recorder)
     assert all(bool(value.isfinite().all()) for value in network.state_dict().values())
@@ -87,7 +87,7 @@ def test_too_many_in_a_row_stop_after_all(
     index: Index, digits_data: DataConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cfg = run(digits_data, bad_steps="skip", max_bad_steps=3, log_every_steps=1000, every_s=1e-9)
-    monkeypatch.setattr(loop, "build", poisoned({2, 3, 5, 6, 7, 8}))
+    monkeypatch.setattr(initial, "build", poisoned({2, 3, 5, 6, 7, 8}))
     with pytest.raises(NonFiniteLoss, match=r"not finite at step 7 and 2 before it \(rank 0 on "):
         train(cfg, index, Worker(), tmp_path, nothing)
     saved = saved_state(tmp_path)
@@ -116,7 +116,7 @@ def test_a_bad_state_is_not_evaluated(
 ) -> None:
     cfg = run(digits_data, batch_size=136, epochs=3, log_every_steps=1000)  # two steps an epoch
     cfg = replace(cfg, evaluation=replace(cfg.evaluation, every_epochs=1))
-    monkeypatch.setattr(loop, "build", poisoned({2}))
+    monkeypatch.setattr(initial, "build", poisoned({2}))
     recorder = Recorder()
     with pytest.raises(NonFiniteLoss, match="at step 2 "):
         train(cfg, index, Worker(), tmp_path, recorder)
@@ -130,7 +130,7 @@ def _replica(rank: int, data: DataConfig, folder: str) -> None:
     """One of two workers; rank 1's share of a step is poisoned. Once it stops the run, once it is skipped."""
     torch.set_num_threads(1)
     dist.init_process_group("gloo", init_method=f"file://{folder}/rendezvous", rank=rank, world_size=2)
-    loop.build = poisoned({BAD_STEP} if rank == 1 else {})
+    initial.build = poisoned({BAD_STEP} if rank == 1 else {})
     worker = Worker(rank, 2, node=f"node{rank}")
     index, left = small(read_index(data.shards)), {}
     try:

@@ -21,7 +21,7 @@ from platform.data.loader import Batch, TrainLoader
 from platform.data.pixels import Pixels
 from platform.data.sampling import DRAWS
 from platform.models.build import build
-from platform.training import loop
+from platform.training import evaluations, feed, initial
 from platform.training.averaging import WeightAverage
 from platform.training.loop import train
 from platform.training.optim import optimiser
@@ -228,7 +228,7 @@ def test_a_training_reports_where_its_time_goes(
 ) -> None:
     """Each part moves the clock by its own amount, and the report finds it there."""
     clock, decoding, recorder = Clock(), threading.local(), Recorder()
-    made = loop.training_loader
+    made = feed.training_loader
 
     class Waiting(TrainLoader):
         """Half a second until each batch; a hundredth of a second of decoding for each image."""
@@ -258,9 +258,9 @@ def test_a_training_reports_where_its_time_goes(
 
     update = WeightAverage.update
     monkeypatch.setattr(StepTimer, "on", lambda device: StepTimer(clock))
-    monkeypatch.setattr(loop, "training_loader", opened)
-    monkeypatch.setattr(loop, "build", lambda *arguments: Slow(build(*arguments), clock))
-    monkeypatch.setattr(loop, "evaluate", lambda *arguments: clock.work(1000.0) or _scores())
+    monkeypatch.setattr(feed, "training_loader", opened)
+    monkeypatch.setattr(initial, "build", lambda *arguments: Slow(build(*arguments), clock))
+    monkeypatch.setattr(evaluations, "evaluate", lambda *arguments: clock.work(1000.0) or _scores())
     monkeypatch.setattr(WeightAverage, "update", lambda *arguments: clock.work(0.125) or update(*arguments))
     cfg = config(digits_data, log_every_steps=4)
     cfg = replace(cfg, model=replace(cfg.model, auxiliary_weight=0.0))

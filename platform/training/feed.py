@@ -1,0 +1,104 @@
+"""The training images that a worker takes in, with what a teacher says of them.
+
+In: a member's config and its training split. Out: their order, batches from any step on, a log of which came when.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+import torch
+import torch.distributed as dist
+
+from platform.config.choices import DECODERS, chosen
+from platform.config.data import NOT_BALANCED, DataConfig, LoaderConfig
+from platform.config.loss import PRIOR
+from platform.config.sampling import SamplingConfig
+from platform.config.sections import Config
+from platform.data import samplelog
+from platform.data.image_sizes import ImageSizes
+from platform.data.index import Split
+from platform.data.labels import labels_of
+from platform.data.line import Ids
+from platform.data.loader import Batch, TrainLoader
+from platform.data.order import Order
+from platform.data.samplelog import SampleLog
+from platform.data.training_order import training_order
+from platform.evaluation.targets import Targets
+from platform.training.peers import from_rank_0
+from platform.training.progress import Progress
+from platform.training.worker import Worker
+
+
+@dataclass(frozen=True)
+class Feed:
+    """A worker's share of the training images."""
+
+    cfg: Config
+    split: Split
+    order: Order  # of all workers' samples
+    worker: Worker
+    labels: Ids | None = None  # of all training images, where order or loss depend on them
+    targets: Targets | None = None  # a teacher's, of the same images
+
+    @classmethod
+    def of(cls, cfg: Config, split: Split, worker: Worker, progress: Progress, teacher: Path | None) -> Self:
+        """Every rank calls this; where labels of all images are needed rank 0 reads them for all.
+
+        Raises:
+            ShardError: labels cannot be read.
+        """
+        needed, moved = cfg.data.balance != NOT_BALANCED or cfg.loss.smoothing_over == PRIOR, progress.moved
+        labels = from_rank_0(worker, lambda: labels_of(split, lambda *_: moved()), moved) if needed else None
+        order = training_order(cfg, split, labels)
+        return cls(cfg, split, order, worker, labels, Targets(teacher) if teacher else None)
+
+    def open(self, sizes: ImageSizes | None = None) -> TrainLoader:
+        """A loader of images as large as in testing, or of `sizes`."""
+        cfg = self.cfg
+        return training_loader(self.split, self.order, cfg.data, cfg.sampling, cfg.loader, self.worker, sizes)
+
+    def batches(self, loader: TrainLoader, first: int, last: int) -> Iterator[Batch]:
+        """The worker's share of the global batches of steps `first` to `last`, this one not included."""
+        for batch in loader.steps(first, last):
+            batch.teacher_logs_NK = self.targets.rows(batch.ids_N) if self.targets else None
+            yield batch
+
+    def sample_log(self, folder: Path) -> SampleLog:
+        """All workers log under the number of this start that rank 0 finds."""
+        worker = self.worker
+        start = torch.tensor(samplelog.next_start(folder), device=worker.device)
+        if worker.world > 1:
+            dist.broadcast(start, src=0)
+        wanted = self.cfg.loader.log_samples
+        return SampleLog(folder, int(start), worker.rank, worker.world, wanted=wanted)  # sync point
+
+
+def training_loader(
+    split: Split,
+    order: Order,
+    data: DataConfig,
+    sampling: SamplingConfig,
+    loader: LoaderConfig,
+    worker: Worker,
+    sizes: ImageSizes | None = None,
+) -> TrainLoader:
+    """The worker's batches of training images, decoded where `loader.decoder` says.
+
+    Args:
+        split: the images.
+        order: which of them come when.
+        data: their size and classes.
+        sampling: how they are cropped.
+        loader: where they are decoded, and how far ahead.
+        worker: whose share.
+        sizes: of the images at each step; None: `data.image_size`.
+
+    Raises:
+        ConfigError: by a GPU that the worker does not have.
+    """
+    loader.require_gpu(available=worker.device.type == "cuda")
+    share = {"rank": worker.rank, "world": worker.world, "threads": worker.threads}
+    made = chosen(DECODERS[loader.decoder])
+    return made(split, order, data, sampling, worker.device, prefetch=loader.prefetch_batches, sizes=sizes, **share)

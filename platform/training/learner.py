@@ -1,0 +1,96 @@
+"""The network that learns: batches in, steps of its optimiser out, with the learning rate, averages and seeds of each.
+
+It begins once the state has the weights that training goes on from: replicas take rank 0's.
+"""
+
+import traceback
+from dataclasses import replace
+
+import torch
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+
+from platform.config.sections import Config
+from platform.data import draws
+from platform.data.loader import Batch
+from platform.data.pixels import Pixels
+from platform.models.frozen import frozen_norms
+from platform.training import memory, schedules
+from platform.training.feed import Feed
+from platform.training.loss import with_prior
+from platform.training.lr_scales import set_lr
+from platform.training.memory import OutOfMemory
+from platform.training.state import TrainingState
+from platform.training.step import StepConfig, StepResult, train_step
+from platform.training.step_time import StepTimer
+from platform.training.timetable import Timetable
+from platform.training.worker import Worker
+
+
+class Learner:
+    """Makes the steps of a training.
+
+    Args:
+        cfg: the member's.
+        state: the network, its optimiser and averages, as training goes on from them.
+        feed: knows this worker, and the labels where the loss depends on all of them.
+        timetable: of the run, which its schedule spans.
+        pixels: mirrors, distorts and normalises the images on the worker's device.
+        dtype: of matrix products and convolutions.
+        timer: is told where the parts of a step end.
+    """
+
+    def __init__(
+        self,
+        cfg: Config,
+        state: TrainingState,
+        feed: Feed,
+        timetable: Timetable,
+        pixels: Pixels,
+        dtype: torch.dtype,
+        timer: StepTimer,
+    ) -> None:
+        self._cfg, self._state, worker = cfg, state, feed.worker
+        self._step_cfg = replace(StepConfig.of(cfg), loss=with_prior(cfg.loss, feed.labels, cfg.data.classes))
+        self._worker, self._pixels, self._dtype, self._timer = worker, pixels, dtype, timer
+        self._model = _replica(state.module, worker)
+        self._still = frozen_norms(state.module, cfg.model.freeze)
+        self._lr_factor = schedules.lr_factor(cfg.schedule, timetable.steps_per_epoch, timetable.last_step)
+        self.whole_lr = cfg.optim.lr_of(cfg.training.batch_size)  # that the schedule multiplies
+        self.lr = 0.0  # of the newest step
+
+    def learn(self, batch: Batch, step: int) -> StepResult:
+        """Make global step `step`, counted from 0, with the worker's share of its batch.
+
+        Raises:
+            OutOfMemory: of the GPU, with what would fit.
+        """
+        state, cfg = self._state, self._cfg
+        torch.manual_seed(draws.key(cfg.seed, cfg.order_seed, step, self._worker.rank))  # of what draws besides dropout
+        self.lr = self.whole_lr * self._lr_factor(step)
+        set_lr(state.optimizer, self.lr)
+        state.module.train()
+        for norm in self._still:
+            norm.eval()
+        result = self._step(batch)
+        state.average.update(state.module, step)
+        if state.kept:
+            state.kept.update(state.module, step)
+        return result
+
+    def _step(self, batch: Batch) -> StepResult:
+        state, cfg, pixels, dtype = self._state, self._step_cfg, self._pixels, self._dtype
+        try:
+            return train_step(
+                self._model, state.optimizer, batch, pixels, cfg, dtype, world=self._worker.world, timer=self._timer
+            )
+        except torch.OutOfMemoryError as error:
+            traceback.clear_frames(error.__traceback__)  # of what the step had in memory
+            raise OutOfMemory(memory.advice(state.module, state.optimizer, batch, pixels, cfg, dtype)) from error
+
+
+def _replica(module: nn.Module, worker: Worker) -> nn.Module:
+    if worker.world == 1:
+        return module
+    on_gpu = worker.device.type == "cuda"
+    return DistributedDataParallel(module, device_ids=[worker.device.index] if on_gpu else None)
