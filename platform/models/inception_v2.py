@@ -5,20 +5,19 @@ widths inside of the modules: they are those of the released Inception-v3, which
 has 5. In: images `[N, 3, H, W]`, H, W >= 75. Out: logits `[N, classes]`, in training also those of the auxiliary head.
 """
 
-from torch import Tensor, nn
+from torch import nn
 
 from platform.config.models import InceptionV2Config
-from platform.models.branches import Branch, Branches, Conv, ConvNormReLU
-from platform.models.googlenet import initialise
-from platform.models.inception_v3 import (
+from platform.models.branches import Branch, Conv, ConvNormReLU
+from platform.models.inception import (
     REDUCTION_TO_8,
     REDUCTION_TO_17,
-    AuxiliaryHead,
-    auxiliary_map_size,
+    Inception,
     expanded,
     factorised_5x5,
     factorised_7x7,
 )
+from platform.models.inception_v3 import auxiliary_map_size
 
 MODULES: dict[str, list[Branch]] = {
     "35a": factorised_5x5(64),
@@ -39,7 +38,7 @@ STEM_CHANNELS = 288
 MIN_IMAGE_SIZE = 75
 
 
-class InceptionV2(nn.Module):
+class InceptionV2(Inception):
     """The network of Table 1, for images of 299 pixels.
 
     Args:
@@ -63,30 +62,18 @@ class InceptionV2(nn.Module):
         auxiliary_batch_norm: bool = False,
         dropout: float = 0.2,
     ) -> None:
-        super().__init__()
         if image_size < MIN_IMAGE_SIZE:
             raise ValueError(f"image_size is {image_size}; Inception-v2 needs at least {MIN_IMAGE_SIZE} pixels")
-        map_size = auxiliary_map_size(image_size, 2, first_pool=True)  # of the same sizes as Inception-v3's
-        self.stem = _stem(factorised=factorised_stem)
-        self.stages, self.auxiliary, channels = nn.ModuleDict(), nn.ModuleDict(), STEM_CHANNELS
-        for name, branches in MODULES.items():
-            module = Branches(channels, branches)
-            self.stages[name], channels = module, module.channels
-            if name == AUXILIARY_AFTER:
-                self.auxiliary[name] = AuxiliaryHead(channels, map_size, classes, batch_norm=auxiliary_batch_norm)
-        self.dropout = nn.Dropout(dropout)
-        self.classifier = nn.Linear(channels, classes)
-        initialise(self)
-
-    def forward(self, images: Tensor) -> Tensor | tuple[Tensor, Tensor]:
-        """`[N, 3, H, W]` -> logits `[N, classes]`; in training a tuple of them and the auxiliary head's."""
-        x, auxiliary_logits = self.stem(images), None
-        for name, module in self.stages.items():
-            x = module(x)
-            if self.training and name == AUXILIARY_AFTER:
-                auxiliary_logits = self.auxiliary[name](x)
-        logits = self.classifier(self.dropout(x.mean(dim=(2, 3))))
-        return logits if auxiliary_logits is None else (logits, auxiliary_logits)
+        super().__init__(
+            _stem(factorised=factorised_stem),
+            STEM_CHANNELS,
+            MODULES,
+            AUXILIARY_AFTER,
+            auxiliary_map_size(image_size, 2, first_pool=True),  # of the same sizes as Inception-v3's
+            classes,
+            auxiliary_batch_norm=auxiliary_batch_norm,
+            dropout=dropout,
+        )
 
 
 def _stem(*, factorised: bool) -> nn.Sequential:
