@@ -160,8 +160,8 @@ def _run_and_report(
         outcome = _outcome_with_models(planned, folder, data)
         split = planned.experiment.config.evaluation.split
         tables = report.write(outcome.scores, folder.path, split) if outcome.scores else []
+        summaries.wait()  # the report has them, too
         tables += write_report(planned.experiment, folder, outcome.scores, split)
-        summaries.wait()
         runs.report(outcome.states, outcome.scores, tables, summaries)
     except BaseException as error:
         runs.interrupt("KILLED" if isinstance(error, Interrupted) else "FAILED", first_line(error))

@@ -107,7 +107,7 @@ def _small(members: Sequence[Confidence], lines: Lines) -> Drawing:
             if each.count:
                 drawing.rect(x + SMALL * each.low + 1, y + SMALL + 22 - max(tall, 0.8), SMALL / BINS - 2,
                              max(tall, 0.8), "var(--strong-line)", 0.7, tip)  # fmt: skip
-    drawing.text(4, rows * step + 16, "axes as in the ensemble's; bars: images in each bin", "quiet tiny")
+    drawing.text(4, rows * step + 16, "axes as in the large diagram; bars: images in each bin", "quiet tiny")
     return drawing
 
 

@@ -19,6 +19,7 @@ from platform.report import (
     disagreement,
     errors,
     hardest,
+    networks,
     results,
     steps,
     timeline,
@@ -76,6 +77,7 @@ PARTS: dict[str, tuple[str, Part]] = {  # anchor -> title and function, in the p
     "crops": (crops.TITLE, lambda of: crops.section(of.images_of("train"), of.members)),
     "timeline": (timeline.TITLE, lambda of: timeline.section(of.attempts)),
     "steps": (steps.TITLE, lambda of: steps.section(of.series, of.curves, of.batch_sizes)),
+    "networks": (networks.TITLE, lambda of: networks.section(of.members)),
 }
 
 
@@ -100,7 +102,7 @@ class Page:
     @property
     def pictures(self) -> list[Picture]:
         """Of all sections."""
-        return [picture for section in self.sections for picture in section.pictures]
+        return [picture for section in self.sections for picture in section.all_pictures]
 
     def html(self) -> str:
         """The page as HTML."""

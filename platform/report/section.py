@@ -65,6 +65,13 @@ class Section:
     pictures: Sequence[Picture] = ()
     cards: Sequence[Card] = ()
     absent: str = ""
+    parts: Sequence["Section"] = ()  # beneath it, each with a title of its own
+    stacked: bool = False  # pictures one below the other, of the page's whole width
+
+    @property
+    def all_pictures(self) -> list[Picture]:
+        """Those of its parts, too."""
+        return [*self.pictures, *(picture for part in self.parts for picture in part.all_pictures)]
 
 
 @dataclass

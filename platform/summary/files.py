@@ -11,7 +11,7 @@ from pathlib import Path
 from platform.config.sections import Config
 from platform.daemon_thread import DaemonThread
 from platform.files import write_atomically
-from platform.summary.network import Network, key_of, network_of
+from platform.summary.network import Network, key_of, known_network
 from platform.summary.picture.draw import picture_of
 from platform.summary.speed import Speed
 from platform.summary.table import csv_table, markdown_page
@@ -73,6 +73,6 @@ class Summaries:
         firsts = different(self.members)
         for place, first in enumerate(dict.fromkeys(firsts.values())):
             config = self.members[first]
-            network = network_of(config.model, config.data.classes, config.data.image_size)
+            network = known_network(config)
             self.files += write_summary(network, self.folder, first if place else "")
             self.figures |= {name: network.figures() for name, same in firsts.items() if same == first}

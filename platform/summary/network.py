@@ -18,7 +18,11 @@ from platform.summary.operations import Recording
 from platform.summary.recorder import record
 from platform.summary.stages import Stage, depths_of, stages_of
 
+NOT_SEEN = ("init", "init_digest", "freeze", "auxiliary_weight")  # settings that change nothing that is told of it
 IMAGES = 2  # batch norm needs two where a map is of one pixel
+
+
+_known: "dict[str, Network]" = {}
 
 
 @dataclass(frozen=True)
@@ -117,6 +121,18 @@ def _recorded(model: ModelConfig, classes: int, image_size: int) -> Recording:
         return record(build(model, classes, image_size, seed=0), torch.zeros(shape))
 
 
+def known_network(config: Config) -> Network:
+    """The network of a config, taken apart once a process.
+
+    Raises:
+        ConfigError: as `network_of`.
+    """
+    if (key := key_of(config)) not in _known:
+        _known[key] = network_of(config.model, config.data.classes, config.data.image_size)
+    return _known[key]
+
+
 def key_of(config: Config) -> str:
-    """What two configs have in common if their networks are the same."""
-    return str((asdict(config.model), config.data.classes, config.data.image_size))
+    """What two configs have in common if their networks are the same, with whatever weights they begin."""
+    model = {key: value for key, value in asdict(config.model).items() if key not in NOT_SEEN}
+    return str((model, config.data.classes, config.data.image_size))

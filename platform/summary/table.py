@@ -50,19 +50,19 @@ def lines(network: Network, speed: Speed | None = None) -> list[str]:
     for group in groups_of(network.stages):
         table.add_row(*map(Text, cells(group)))
     table.add_section()
-    table.add_row(*map(Text, _sums(network)))
+    table.add_row(*map(Text, sums(network)))
     console.print(table)
-    for note in _notes(network, speed):
+    for note in (*NOTES, *own_notes(network, speed)):
         console.print(note)
     return [line.rstrip() for line in text.getvalue().rstrip().splitlines()]
 
 
 def markdown_page(network: Network, speed: Speed | None = None) -> str:
     """The same as Markdown."""
-    rows = [list(HEADS), *map(cells, groups_of(network.stages)), _sums(network)]
+    rows = [list(HEADS), *map(cells, groups_of(network.stages)), sums(network)]
     escaped = [[cell.replace("|", "\\|").replace("*", "\\*").replace("_", "\\_") for cell in row] for row in rows]
     parts = [f"# {network.label}", headline(network), markdown(escaped, text_columns=(0, 1))]
-    return "\n\n".join([*parts, *_notes(network, speed)]) + "\n"
+    return "\n\n".join([*parts, *NOTES, *own_notes(network, speed)]) + "\n"
 
 
 def csv_table(network: Network) -> str:
@@ -145,16 +145,18 @@ def field_text(stage: Stage) -> str:
     return stage.receptive_field.text if stage.receptive_field else "?"
 
 
-def _sums(network: Network) -> list[str]:
+def sums(network: Network) -> list[str]:
+    """The last row of the table: all stages together."""
     costs = [f"{network.parameters:,}", count(network.multiply_adds), bytes_text(network.activation_bytes)]
     return ["all", "", "", str(network.depth), *costs, ""]
 
 
-def _notes(network: Network, speed: Speed | None) -> list[str]:
-    said: list[str] = [*NOTES]
+def own_notes(network: Network, speed: Speed | None = None) -> list[str]:
+    """What signs in a network's table mean, and what the table does not say of it; besides NOTES."""
+    said: list[str] = []
     fields = {field_text(stage) for stage in network.stages}
     if words := [f"{sign}: {why}" for sign, why in NO_PIXELS.items() if sign in fields]:
-        said[-1] += f" {'; '.join(words)}."
+        said.append(f"field, {'; '.join(words)}.")
     if network.auxiliary:
         parameters = sum(stage.parameters for stage in network.auxiliary)
         said.append(

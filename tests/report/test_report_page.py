@@ -3,25 +3,29 @@
 import logging
 import re
 import shutil
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
 
+from platform.config.models import GoogLeNetConfig
 from platform.evaluation.images import write_images
 from platform.evaluation.verdict import verdict
+from platform.models.build import build
+from platform.report import networks
 from platform.report.artifacts import write_report
 from platform.report.page import PARTS
 from tests.report.handmade import finished
 
 PICTURES = {
     "errors", "curves-top1", "curves-loss", "disagreement", "confusion", "reliability", "reliability-members", "crops",
-    "timeline", "steps",
+    "timeline", "steps", "network",
 }  # fmt: skip
 ALLOWED = {
-    "html", "head", "meta", "title", "style", "body", "h1", "h2", "p", "a", "div", "table", "thead", "tbody", "tr",
-    "th", "td", "figure", "img", "b", "dl", "dt", "dd", "svg", "line", "path", "rect", "circle", "text", "image",
+    "html", "head", "meta", "title", "style", "body", "h1", "h2", "h3", "p", "a", "div", "table", "thead", "tbody",
+    "tr", "th", "td", "figure", "img", "b", "dl", "dt", "dd", "svg", "line", "path", "rect", "circle", "text", "image",
 }  # fmt: skip
 
 
@@ -73,6 +77,7 @@ def test_an_ensemble_has_every_part_and_the_answer_first(tmp_path: Path, warning
     assert [path.name for path in files if path.suffix == ".html"] == ["report.html"]
     page = Page(files[0])
     assert left_out(page) == []
+    assert "axes as in the large diagram" in page.text  # of the ensemble, or of the best of rows
     assert not warnings.records
     assert scores.summary is not None
     answer = verdict(scores.summary)
@@ -101,6 +106,23 @@ def test_a_single_model_has_a_report_without_the_parts_for_several(tmp_path: Pat
     assert left_out(page) == ["Left out: one model has nobody to disagree with."]
     assert scores.summary is not None
     assert verdict(scores.summary) in page.text
+
+
+def test_each_network_that_differs_has_its_table_and_picture(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    experiment, folder, scores = finished(tmp_path, members=4)
+    for name, model in {"member_1": GoogLeNetConfig(width=0.5), "member_3": GoogLeNetConfig(init="w.pt")}.items():
+        experiment.members[name] = replace(experiment.members[name], model=model)
+    files = write_report(experiment, folder, scores)
+    assert {path.stem for path in files[1:]} == PICTURES | {"network-member_1"}
+    _, parts = Page(files[0]).text.split("\nmember_0, member_2, member_3\n")
+    first, second = parts.split("\nmember_1\n")
+    for network, part in ((GoogLeNetConfig(), first), (GoogLeNetConfig(width=0.5), second)):
+        parameters = sum(each.numel() for each in build(network, 3, 32, 0).parameters())
+        assert f" {parameters:,}\n" in part
+    monkeypatch.setattr(networks, "MOST", len((folder.path / "pictures" / "network.svg").read_text()))
+    files = write_report(experiment, folder, scores)
+    assert {path.stem for path in files[1:]} == PICTURES
+    assert "in the folder summary beside it: the picture(s) of member_1." in Page(files[0]).text
 
 
 @pytest.mark.slow
