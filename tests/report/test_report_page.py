@@ -181,7 +181,7 @@ def test_images_repacked_since_are_not_shown_as_those_evaluated(tmp_path: Path):
 def test_an_experiment_without_a_finished_member_has_a_report_of_how_it_went(tmp_path: Path):
     experiment, folder, _ = finished(tmp_path)
     files = write_report(experiment, folder, None)
-    assert {path.stem for path in files[1:]} == {"curves-top1", "curves-loss", "crops", "timeline", "steps"}
+    assert {path.stem for path in files[1:]} == {"curves-top1", "curves-loss", "crops", "timeline", "steps", "network"}
     text = Page(files[0]).text
     assert "No member is finished" in text
     assert "Without member_1, which is not finished" in text
