@@ -14,13 +14,14 @@ from platform.cluster.fork_server.client import FORKED, STATE
 from platform.cluster.resources import cpus_here
 from platform.cluster.runtime_env import Unforked, fork_server
 from platform.config.checks import ConfigError
-from platform.config.data import NOT_BALANCED
+from platform.config.data import NOT_BALANCED, DataConfig
 from platform.config.loss import PRIOR
 from platform.config.sections import Config, Experiment
 from platform.console import Counter as Progress
 from platform.data.cache import ShardError
 from platform.data.index import Index, read_entries
 from platform.data.labels import are_kept, labels_of
+from platform.data.sets import training_split
 from platform.data.storage import Storage, StorageError, is_remote
 from platform.experiment.destinations import require_cache_folder
 from platform.experiment.plan import is_packed, open_data
@@ -76,19 +77,19 @@ def prepare_data(config: Config) -> Index:
                 write(config)
     index = open_data(config)
     if config.data.balance != NOT_BALANCED:
-        _read_labels(index, "data.balance")
+        _read_labels(index, config.data, "data.balance")
     elif config.loss.smoothing_over == PRIOR:
-        _read_labels(index, "loss.smoothing_over")
+        _read_labels(index, config.data, "loss.smoothing_over")
     return index
 
 
-def _read_labels(index: Index, asked_by: str) -> None:
+def _read_labels(index: Index, data: DataConfig, asked_by: str) -> None:
     """Have the labels of the training images beside the cache: workers of this machine find them there.
 
     Raises:
         ConfigError: a shard is torn, or cannot be fetched.
     """
-    train = index.split("train")
+    train = training_split(index, data)
     if are_kept(train):
         return
     try:

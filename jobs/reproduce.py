@@ -8,10 +8,12 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from jobs import train
 from jobs.pack import prepare_data
 from platform.config.checks import ConfigError, require, require_effect
+from platform.config.data import AlsoConfig
 from platform.config.models import ModelConfig, OwnModelConfig
 from platform.config.sections import SINGLE, Config, Experiment
 from platform.data.storage import is_remote
@@ -36,6 +38,7 @@ HERE = (
     "checkpoint.copy_to",
     "data.shards",
     "data.source",
+    "data.also",
 )
 OF_THE_RUN = ("workers", "cpus_per_worker", "gpus_per_worker", "lanes")  # of cluster: they change the last bits of sums
 SHOWN = 4  # lines of a member's comparison
@@ -127,7 +130,7 @@ def _here(config: Config, experiment: Experiment, name: str, folder: Path | None
     here, given = experiment.config, {key_of(override) for override in experiment.overrides}
     of_cluster = {} if "cluster" in given else {key: getattr(config.cluster, key) for key in OF_THE_RUN}
     cluster = replace(here.cluster, **{k: v for k, v in of_cluster.items() if f"cluster.{k}" not in given})
-    places = {"shards": moved_along(config, folder)}
+    places: dict[str, Any] = {"shards": moved_along(config, folder), "also": _also_here(config, here, folder)}
     places |= {key: getattr(here.data, key) for key in ("shards", "source") if f"data.{key}" in given}
     return replace(
         config,
@@ -153,16 +156,38 @@ def _kept_weights(config: Config, folder: Path | None) -> ModelConfig:
     return replace(model, init=str(kept)) if kept and kept.exists() else model
 
 
-def moved_along(config: Config, folder: Path | None) -> str:
-    """Where the shards are: if they were in the project's folder and that was moved, they have gone with it.
+def _also_here(config: Config, here: Config, folder: Path | None) -> dict[str, AlsoConfig]:
+    """The record's further sets, at the places that this command line has for them.
+
+    Raises:
+        ConfigError: this command line has other sets or weights.
+    """
+    then, given = config.data.others, here.data.others
+    for name, each in given.items():
+        require(
+            name in then and then[name].weight == each.weight,
+            f"data.also.{name} of weight {each.weight:g} is not of the run, which had "
+            f"{', '.join(f'{known} of {other.weight:g}' for known, other in then.items()) or 'no data.also'}; give the "
+            "same names and weights, and other shards",
+        )
+    return {
+        name: given.get(name) or replace(each, shards=moved_along(config, folder, each.shards))
+        for name, each in then.items()
+    }
+
+
+def moved_along(config: Config, folder: Path | None, place: str | None = None) -> str:
+    """Where shards are: if they were in the project's folder and that was moved, they have gone with it.
 
     Args:
         config: of the record.
         folder: the run's, as it is called now; None: it is on another machine.
+        place: where they were; None: those of `data.shards`.
     """
-    shards, project = Path(config.data.shards), Path(config.output_dir).parent
-    if folder is None or is_remote(config.data.shards) or shards.exists() or not shards.is_relative_to(project):
-        return config.data.shards
+    place = place or config.data.shards
+    shards, project = Path(place), Path(config.output_dir).parent
+    if folder is None or is_remote(place) or shards.exists() or not shards.is_relative_to(project):
+        return place
     return str(folder.parent.parent / shards.relative_to(project))
 
 
@@ -180,8 +205,8 @@ def different_here(then: Recorded, again: Experiment) -> list[str]:
         old, new = (getattr(next(iter(configs.values())).cluster, key) for configs in (then.configs, again.members))
         if old != new:
             found.append(f"cluster.{key}: {old} -> {new}")
-    old, new = (next(iter(configs.values())).data.shards for configs in (then.configs, again.members))
-    place = [f"data.shards is {new}, not {old} as then"] if old != new else []
+    old, new = (next(iter(configs.values())).data.places for configs in (then.configs, again.members))
+    place = [f"{key} is {new[key]}, not {old[key]} as then" for key in old if old[key] != new[key]]
     if not found:
         same = ["the same code, packages and devices as then: it comes out the same to the last bit"]
         return place + (same if then.origin else [])
@@ -200,7 +225,8 @@ def require_same_data(then: Recorded, config: Config) -> None:
     elif found != then.data:
         splits = [split for split in sorted(found | then.data) if found.get(split) != then.data.get(split)]
         said = "; ".join(f"{s}: {then.data.get(s, 'none')} then, {found.get(s, 'none')} here" for s in splits)
-        raise ConfigError(f"data.shards={config.data.shards} has other data ({said}); give data.shards=PLACE of those")
+        places = ", ".join(f"{key}={place}" for key, place in config.data.places.items())
+        raise ConfigError(f"{places} has other data ({said}); give data.shards=PLACE of those")
 
 
 def compared(then: Recorded, again: Experiment) -> tuple[list[str], bool]:

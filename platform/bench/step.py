@@ -17,6 +17,7 @@ from platform.data.index import Index
 from platform.data.labels import labels_of
 from platform.data.loader import Batch, TrainLoader
 from platform.data.pixels import Pixels
+from platform.data.sets import training_split
 from platform.data.training_order import training_order
 from platform.models.build import build, logits_and_auxiliary
 from platform.training.averaging import WeightAverage
@@ -34,7 +35,7 @@ def measure(config: Config, index: Index, folder: Path, figures: Figures) -> Non
     """Measure images a second of the three; `step.*` and `train.*` into `figures`."""
     torch.set_num_threads(config.cluster.cpus_per_worker)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    split = index.split("train")
+    split = training_split(index, config.data)
     order = training_order(config, split)
     with TrainLoader(split, order, config.data, config.sampling) as loader:
         batches = list(loader.steps(0, STEPS))
@@ -106,7 +107,7 @@ def loop_seconds(
     config: Config, index: Index, device: torch.device, folder: Path, steps: int, progress: Progress | None = None
 ) -> float:
     """Seconds that `training.loop.train` takes from the report of its first step to that of its last."""
-    order = training_order(config, index.split("train"))
+    order = training_order(config, training_split(index, config.data))
     short = replace(
         config,
         training=replace(config.training, epochs=steps / order.steps_per_epoch, log_every_steps=steps),

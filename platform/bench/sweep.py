@@ -18,6 +18,7 @@ from platform.cluster.resources import cpus_here
 from platform.config.sections import Config
 from platform.data.index import Index
 from platform.data.order import steps_per_epoch
+from platform.data.sets import training_split
 
 REPEATS = 3  # each takes about two minutes
 RATES = [0.01, 0.011, 0.012, 0.013]  # one a trial
@@ -69,7 +70,7 @@ def measure(config: Config, index: Index, folder: Path, figures: Figures) -> Non
 
 def _platform(config: Config, index: Index, side_by_side: int, folder: Path, rates: list[float]) -> Timing:
     streams = config.loader.streams
-    per_epoch = steps_per_epoch(index.split("train").samples, streams, config.training.batch_size)
+    per_epoch = steps_per_epoch(training_split(index, config.data).samples, streams, config.training.batch_size)
     overrides = [
         "job=sweep",
         "name=sweep",

@@ -128,9 +128,9 @@ def _refuse_relative(config: Config) -> None:
 def _local_paths(config: Config) -> Iterator[tuple[str, str]]:
     """The settings that this job uses and that are paths on a disk: (key, path)."""
     yield "output_dir", config.output_dir
-    if "://" not in config.data.shards:
-        yield "data.shards", config.data.shards
-    elif config.storage.cache != MEMORY:
+    shards = config.data.places
+    yield from ((key, place) for key, place in shards.items() if "://" not in place)
+    if config.storage.cache != MEMORY and any("://" in place for place in shards.values()):
         yield "storage.cache", config.storage.cache
     if config.data.source and ":" not in config.data.source:
         yield "data.source", config.data.source

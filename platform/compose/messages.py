@@ -13,7 +13,7 @@ from platform.checkout import ROOT
 from platform.compose.quoting import in_quotes
 from platform.config.checks import ConfigError
 from platform.config.models import MODELS, family
-from platform.config.settings import lists, sections, strings, unknown_key
+from platform.config.settings import is_string, lists, sections, unknown_key
 from platform.overrides import key_of
 from platform.redaction import redacted
 from platform.text import first_line, printable
@@ -65,11 +65,11 @@ def explained(error: OverrideParseException) -> str:
         return f"{key} has the character {unprintable[0]!r}, which no value needs; leave it out"
     refused = next((each for each in value if not UNQUOTED.match(each)), "")
     quoted = in_quotes(key, value)
-    is_string = key_of(key) in strings()
-    if (value[:1] in ("[", "{", "(") and not is_string) or not refused or not quoted:
+    is_text = is_string(key_of(key))
+    if (value[:1] in ("[", "{", "(") and not is_text) or not refused or not quoted:
         reason = str(error).splitlines()[0].removeprefix("LexerNoViableAltException: ")
         return f"{key} is {value}: {reason}; quote values that hold = , : [ or {{, e.g. \"KEY=['a=1']\""
-    if not is_string:
+    if not is_text:
         return f"{key} is {value}, where no {refused!r} can be; --cfg job shows its kind"
     return f"{key} is {value}, where {refused!r} needs quotes; write {quoted}"
 
@@ -78,7 +78,7 @@ def explained_ambiguity(override: str) -> str:
     """The same of commas."""
     key, _, value = override.partition("=")
     value = re.sub(r"'([^',\\]*)'", r"\1", value)  # which got its quotes here
-    if key_of(key) in strings():
+    if is_string(key_of(key)):
         meant = f"write {in_quotes(key, value)}"
     else:
         meant = f"write {key}=[{value}]" if key_of(key) in lists() else "give one of them"

@@ -52,8 +52,8 @@ def at_home(config: Config) -> Config:
 
 def home_paths(config: Config) -> Iterator[tuple[str, str]]:
     """(key, value) of the paths below a `~`."""
-    for key in PATHS:
-        value = functools.reduce(getattr, key.split("."), config)
+    paths = {key: functools.reduce(getattr, key.split("."), config) for key in PATHS} | config.data.places
+    for key, value in paths.items():
         if isinstance(value, str) and HOME.match(value):
             yield key, value
 
@@ -71,7 +71,11 @@ def absolute(config: Config) -> Config:
     return replace(
         config,
         output_dir=str(Path(config.output_dir).absolute()),
-        data=replace(config.data, shards=_absolute(config.data.shards)),
+        data=replace(
+            config.data,
+            shards=_absolute(config.data.shards),
+            also={name: replace(each, shards=_absolute(each.shards)) for name, each in config.data.others.items()},
+        ),
         checkpoint=replace(config.checkpoint, copy_to=_absolute(copy_to) if copy_to else None),
         storage=replace(config.storage, cache=cache if cache == MEMORY else _absolute(cache)),
     )

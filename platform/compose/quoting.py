@@ -13,22 +13,25 @@ from hydra.core.override_parser.overrides_visitor import HydraErrorListener
 from hydra.errors import HydraException
 from hydra.grammar.gen.OverrideLexer import InputStream, OverrideLexer
 
-from platform.config.settings import strings
+from platform.config.settings import is_string
 from platform.overrides import key_of, quoted
 
 NO_STRINGS = (OverrideLexer.INT, OverrideLexer.FLOAT, OverrideLexer.BOOL)
 NESTED = (OverrideLexer.POPEN, OverrideLexer.BRACKET_OPEN, OverrideLexer.BRACE_OPEN)
 PLAIN = (*NO_STRINGS, OverrideLexer.ID, OverrideLexer.NULL, OverrideLexer.UNQUOTED_CHAR, OverrideLexer.COLON)
 
+MAPPINGS = ("model.settings.", "data.also.")  # of which Hydra knows no entries beforehand
+
 
 def as_typed(override: str) -> str:
     """An override whose setting is a string, so quoted that Hydra neither reads a number or a list out of it
     (`name=1.10` is not 1.1, `name=2024_11_28` not 20241128) nor stumbles over a `~`. Any other word as it is, but for
-    entries of `model.settings`, which Hydra wants to be told to add."""
+    entries of `model.settings` and `data.also`, which Hydra wants to be told to add."""
     key, found, value = override.partition("=")
-    if found and f"{key}.".startswith("model.settings."):  # a mapping, of which Hydra knows no entries beforehand
-        return f"++{override}"
-    if not found or key_of(override) not in strings():
+    if found and f"{key}.".startswith(MAPPINGS):
+        key = f"++{key}"
+        override = f"{key}={value}"
+    if not found or not is_string(key_of(override)):
         return override
     if value[:1] in ("[", "{"):
         return _as_string(key, value) or override

@@ -1,8 +1,9 @@
 """`data`, `loader` and `storage`: which images, in what order they are read, and how their shards get here."""
 
 import math
-from dataclasses import dataclass, field
-from typing import Any
+import re
+from dataclasses import dataclass, field, fields
+from typing import Any, cast
 
 from platform.config.checks import (
     require,
@@ -24,6 +25,21 @@ def require_balance(balance: Any) -> None:
     choices = ", ".join(BALANCES)
     known = balance in BALANCES or (isinstance(balance, dict) and bool(balance))
     require(known, f"data.balance is {balance!r}; give one of {choices}, or {{CLASS: WEIGHT, ...}}")
+
+
+SET_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")  # a key of overrides, and a name in MLflow
+WEIGHT_DECIMALS = 4  # of a weight: counts are whole numbers of 1 / 10,000
+
+
+@dataclass
+class AlsoConfig:
+    """Another data set that the training images come from as well."""
+
+    shards: str  # folder or URL of its index.json and tar shards, which are packed already
+    weight: float  # its share of the images of a training, in (0, 1), with at most four decimals
+
+    def __post_init__(self) -> None:
+        seal(self, "data.also.")
 
 
 @dataclass
@@ -50,6 +66,9 @@ class DataConfig:
     # How often an epoch, which keeps its number of images, shows each class. none: as often as it has images; balanced:
     # all classes alike; sqrt: by the square root of their images; {CLASS: WEIGHT}: times so many, the others times 1
     balance: Any = "none"
+    # Further sets whose training images are blended in, {NAME: {shards: PATH_OR_URL, weight: SHARE}}: each has its
+    # share of the images trained on, and data.shards, which alone is validated on, what they leave
+    also: dict[str, Any] = field(default_factory=dict)
     max_corrupt: int = 100  # unreadable images allowed, in a packing, and for each worker in an epoch of training
 
     def __post_init__(self) -> None:
@@ -69,6 +88,8 @@ class DataConfig:
         require_balance(self.balance)
         if isinstance(self.balance, dict):
             self.balance = {str(name): weight for name, weight in self.balance.items()}
+        self.also = {name: _also(name, self.also[name]) for name in sorted(self.also)}  # one order, however written
+        self._require_weights()
         require_choice("data.duplicates", self.duplicates, ("keep", "drop", "refuse"))
         require(1 <= self.jpeg_quality <= 100, f"data.jpeg_quality is {self.jpeg_quality}; give 1 to 100")
         require(
@@ -81,6 +102,67 @@ class DataConfig:
         for key, values in (("mean", self.mean), ("std", self.std)):
             require(len(values) == 3, f"data.{key} has {len(values)} values; give one for each of R, G, B")
         require(min(self.std) > 0, f"data.std is {self.std}; every channel needs more than 0")
+
+    @property
+    def others(self) -> dict[str, AlsoConfig]:
+        """The sets of `also`, in the order in which they are numbered."""
+        return cast("dict[str, AlsoConfig]", self.also)
+
+    @property
+    def places(self) -> dict[str, str]:
+        """Key -> folder or URL of the shards of every set that is read."""
+        others = {f"data.also.{name}.shards": each.shards for name, each in self.others.items()}
+        return {"data.shards": self.shards, **others}
+
+    @property
+    def weights(self) -> list[float]:
+        """Of all sets, the first one's first."""
+        others = [each.weight for each in self.others.values()]
+        return [round(1 - sum(others), WEIGHT_DECIMALS), *others]
+
+    def _require_weights(self) -> None:
+        if not self.also:
+            return
+        require(
+            self.name not in self.also,
+            f"data.also.{self.name} is called as the first set is (data.name); name it otherwise",
+        )
+        total = sum(each.weight for each in self.others.values())
+        require(
+            self.weights[0] > 0,
+            f"the weights of data.also are {total:g} together, and data.shards has what they leave; give less than 1",
+        )
+        require(
+            self.balance == NOT_BALANCED,
+            f"data.balance is {self.balance}, and data.also has its own weights: both cannot hold; leave one out",
+        )
+
+
+def _also(name: str, given: Any) -> AlsoConfig:
+    """One entry of `data.also`, checked.
+
+    Raises:
+        ConfigError: it is no name, or not a place and a weight.
+    """
+    key, form = f"data.also.{name}", "give {shards: PATH_OR_URL, weight: SHARE}"
+    require(bool(SET_NAME.fullmatch(str(name))), f"{key}: {name!r} is no name; use letters, digits, '-' and '_'")
+    if isinstance(given, AlsoConfig):
+        given = {each.name: getattr(given, each.name) for each in fields(given)}
+    require(isinstance(given, dict), f"{key} is {given!r}; {form}")
+    known = [each.name for each in fields(AlsoConfig)]
+    for setting in given:
+        require(setting in known, f"{key}.{setting} does not exist; {form}")
+    for setting in known:
+        require(given.get(setting) not in (None, ""), f"{key} has no {setting}; {form}")
+    weight = given["weight"]
+    require(isinstance(given["shards"], str), f"{key}.shards is {given['shards']!r}; give a folder or URL")
+    is_share = isinstance(weight, int | float) and not isinstance(weight, bool) and 0 < weight < 1
+    require(is_share, f"{key}.weight is {weight!r}; give a share between 0 and 1")
+    require(
+        round(weight, WEIGHT_DECIMALS) == weight,
+        f"{key}.weight is {weight}; give at most {WEIGHT_DECIMALS} decimals: counts are exact to these",
+    )
+    return AlsoConfig(given["shards"], float(weight))
 
 
 @dataclass

@@ -54,7 +54,7 @@ NEWER: dict[str, dict[str, Any]] = {
     "distill": asdict(DistillConfig()),
     "optim": {"name": "sgd", "scaling": "none", "reference_batch": None, "head_lr": 1.0, "layer_decay": 1.0},
     "schedule": {"cycles": 5, "cycle_growth": 1.0},
-    "data": {"balance": "none"},
+    "data": {"balance": "none", "also": {}},
     "training": {
         "also_average": [],
         "sizes": [],
@@ -75,6 +75,8 @@ def identity(config: dict[str, Any]) -> dict[str, Any]:
     kept = {key: value for key, value in config.items() if key not in NOT_IDENTITY}
     for section, keys in NOT_IDENTITY_NESTED.items():
         kept[section] = {key: value for key, value in kept[section].items() if key not in keys}
+    if also := kept["data"].get("also"):  # what these shards hold counts as well, and where they are does not
+        kept["data"]["also"] = {name: {"weight": each["weight"]} for name, each in also.items()}
     return as_before(kept) | evaluations_that_choose(config)
 
 
@@ -117,6 +119,8 @@ def replaced(config: Any, key: str, value: Any) -> Any:
         ConfigError: the value cannot work.
     """
     first, _, rest = key.partition(".")
+    if isinstance(config, dict):
+        return config | {first: replaced(config[first], rest, value) if rest else value}
     return dataclasses.replace(config, **{first: replaced(getattr(config, first), rest, value) if rest else value})
 
 

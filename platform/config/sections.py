@@ -137,6 +137,7 @@ class Config:
         )
         self.loss.require_classes(self.data.classes)
         self.distill.require_fit(self.job, self.loss, several=bool(self.ensemble.members))
+        self._require_blend()
         require(
             not self.loss.present_above or self.transforms.mixes,
             f"loss.present_above is {self.loss.present_above}, without effect where no images are mixed; give "
@@ -185,6 +186,22 @@ class Config:
         )
 
         self._require_evaluations()
+
+    def _require_blend(self) -> None:
+        """What several data sets do not go together with."""
+        if not self.data.also:
+            return
+        names = f"data.also has {', '.join(self.data.also)}"
+        require(
+            self.sampling.repeats == 1,
+            f"{names}, and sampling.repeats is {self.sampling.repeats}: a set's share would be cut within the repeats "
+            "of a sample; leave one out",
+        )
+        require(
+            self.distill.teacher is None,
+            f"{names}, and distill.teacher is {self.distill.teacher}, which is asked about the images of data.shards "
+            "alone; leave one out",
+        )
 
     def _require_apart(self) -> None:
         """The rows of a table are compared; nothing is made of all of them."""

@@ -6,6 +6,7 @@ In: nothing, or a key. Out: keys, read off the dataclasses of `sections`.
 import dataclasses
 import difflib
 import functools
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from typing import Any, get_args, get_origin, get_type_hints
@@ -26,6 +27,11 @@ BY_NAME: dict[type, Mapping[str, type]] = {ModelConfig: MODELS, OptimConfig: OPT
 def strings() -> frozenset[str]:
     """Dotted keys of the settings that are strings."""
     return frozenset(key for key, kind in _settings(Config) if kind in (str, str | None))
+
+
+def is_string(key: str) -> bool:
+    """Whether a dotted key is of a setting that is a string; those of `data.also` are named by the user."""
+    return key in strings() or re.fullmatch(r"data\.also\.[^.]+\.shards", key) is not None
 
 
 @functools.cache

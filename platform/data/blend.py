@@ -8,7 +8,6 @@ from dataclasses import replace
 
 import numpy as np
 
-from platform.config.checks import require
 from platform.data import draws
 from platform.data.line import Ids, Showings
 from platform.data.order import Block, Order
@@ -22,25 +21,16 @@ class BlendedOrder(Order):
     Ids go through the first set, then the second ...; so do the numbers of shards.
 
     Args:
-        sets: shard sizes of each.
+        sets: shard sizes of each; at least as many samples of each as streams.
         parts: the weight of each, in PARTS of the whole.
         streams: canonical streams; at least one for each worker.
         batch_size: global; a multiple of `streams`.
         block: samples of a set that are shuffled together within a stream.
         seed: of everything drawn.
-
-    Raises:
-        ConfigError: a set has fewer samples than there are streams.
     """
 
     def __init__(self, sets: list[Ids], parts: list[int], streams: int, batch_size: int, block: int, seed: int) -> None:
         super().__init__(np.concatenate(sets), streams, batch_size, block, seed)
-        for number, sizes in enumerate(sets):
-            require(
-                int(sizes.sum()) >= streams,
-                f"set {number} of data.also has {int(sizes.sum())} samples, fewer than loader.streams ({streams}); "
-                "lower that",
-            )
         self.sets = [
             Order(sizes, streams, streams, block, draws.key(seed, number)) for number, sizes in enumerate(sets)
         ]

@@ -4,6 +4,7 @@ In: shards, seeds, a global batch size. Out: this rank's decoded batches, in the
 The position is one integer, saved and loaded by `state_dict` and `load_state_dict`.
 """
 
+import logging
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
@@ -16,13 +17,18 @@ from platform.cluster.resources import cpus_here
 from platform.config.checks import ConfigError, require
 from platform.config.data import NOT_BALANCED, DataConfig, LoaderConfig, StorageConfig
 from platform.config.sampling import SamplingConfig
-from platform.data.index import read_index
+from platform.data.index import Index
 from platform.data.loader import Batch, TrainLoader
 from platform.data.pixels import Pixels
+from platform.data.sets import TRAIN, read_sets, require_same_classes, training_split
 from platform.data.training_order import member_order
 
+log = logging.getLogger("platform.data")
 CPU = torch.device("cpu")
-NEWER = {"data.balance": NOT_BALANCED}  # what states that were saved before there was a setting had of it
+NEWER = {
+    "data.balance": NOT_BALANCED,
+    "data.also": {},
+}  # of states saved before there were these
 
 
 class ImageBatch(NamedTuple):
@@ -78,7 +84,14 @@ class ShardDataset(IterableDataset[ImageBatch]):
         self._data, self._loader, self._sampling = data, loader or LoaderConfig(), sampling or SamplingConfig()
         self._rank, self._world = rank, world
         self._check(batch_size, normalised=normalised)
-        self._split = read_index(data.shards, storage).split(split)
+        require(
+            split == TRAIN or not data.also,
+            f"split is {split}, and data.also blends training images; leave out data.also, or give split={TRAIN}",
+        )
+        index = read_sets(data, storage)
+        self._split = training_split(index, data) if data.also else index.split(split)
+        for said in require_same_classes(index):
+            log.warning(said)
         self._order = member_order(self._split, self._loader, batch_size, seed, order_seed, data.balance)
         self._pixels = Pixels(data, CPU) if normalised else None
         self.step = 0  # global step of the next batch, counted over all epochs
@@ -90,7 +103,8 @@ class ShardDataset(IterableDataset[ImageBatch]):
             "loader.streams": self._loader.streams,
             "loader.block": self._loader.block,
             "data.balance": data.balance,
-            "data.shards (digest)": self._split.digest,
+            "data.shards (digest)": index.split(split).digest,
+            "data.also": _also(index, data),
         }
 
     @property
@@ -196,3 +210,8 @@ class ShardDataset(IterableDataset[ImageBatch]):
         if self._pixels is not None:
             return self._pixels.training(batch.images, batch.mirrored_N, batch.colour_draws_N8, self._sampling)
         return torch.where(batch.mirrored_N.view(-1, 1, 1, 1), batch.images.flip(2), batch.images)
+
+
+def _also(index: Index, data: DataConfig) -> dict[str, list[Any]]:
+    """Of each further set, the weight and a digest of its shards."""
+    return {name: [each.weight, index.also[name].split(TRAIN).digest] for name, each in data.others.items()}

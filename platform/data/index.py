@@ -8,7 +8,7 @@ import hashlib
 import json
 import os
 from bisect import bisect_right
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import accumulate
 from pathlib import Path
 from typing import Any
@@ -46,6 +46,11 @@ class Split:
         shards = "".join(f"{shard.url.rpartition('/')[2]} {shard.md5} {shard.samples}\n" for shard in self.shards)
         return hashlib.sha256(shards.encode()).hexdigest()[:16]
 
+    @property
+    def of_sets(self) -> "list[Split]":
+        """The splits that this one consists of, in the order of their samples."""
+        return [self]
+
     def locate(self, sample_id: int) -> tuple[int, int]:
         """The shard that holds a sample, and the sample's place in it, both counted from 0."""
         shard = bisect_right(self.starts, sample_id) - 1
@@ -61,6 +66,14 @@ class Split:
         shard, place = self.locate(sample_id)
         return self.opened.reader(self.shards[shard]).read(place)
 
+    def others(self, sample_id: int) -> int:
+        """How many samples of its set there are besides one."""
+        return self.samples - 1
+
+    def after(self, sample_id: int, distance: int) -> int:
+        """The sample so many places after another; behind the last of its set comes the first."""
+        return (sample_id + distance) % self.samples
+
     def prepare(self, shard: int) -> None:
         """Fetch and open a shard that will be read soon; raises what `read` does."""
         self.opened.reader(self.shards[shard])
@@ -75,6 +88,7 @@ class Index:
     splits: dict[str, Split]
     packing: dict[str, Any]
     storage: Storage
+    also: dict[str, "Index"] = field(default_factory=dict)  # name -> further set to train on (`sets`)
 
     def split(self, name: str) -> Split:
         """The part of that name.
@@ -110,7 +124,9 @@ def has_index(url: str, storage: StorageConfig) -> bool:
     return True
 
 
-def read_index(url: str | Path, storage: StorageConfig | None = None, *, ask_all: bool = True) -> Index:
+def read_index(
+    url: str | Path, storage: StorageConfig | None = None, *, ask_all: bool = True, beside: Index | None = None
+) -> Index:
     """Read `index.json` at `url` and check it; local shards must be there in their full size.
 
     Args:
@@ -118,15 +134,18 @@ def read_index(url: str | Path, storage: StorageConfig | None = None, *, ask_all
         storage: how remote shards are fetched and cached.
         ask_all: check the size of every local shard now, as the launcher does. Its workers do without: a shard is
             checked when it is opened.
+        beside: another index, with which this one shares storage, cache and their limits.
 
     Raises:
         ShardError: no index, an index of another kind, a local shard missing or of another size.
     """
-    url, source = str(url), Storage(storage or StorageConfig())
+    url, source = str(url), beside.storage if beside else Storage(storage or StorageConfig())
     said = read_entries(url, source)
     if ask_all:
         _check_files([shard for _, shard in said.entries], url)
-    opened = OpenShards(open_cache(source), said.label, url)  # one for all parts: they share the cache's room
+    shared = next(iter(beside.splits.values())).opened if beside and beside.splits else None
+    cache = shared.cache if shared else open_cache(source)
+    opened = OpenShards(cache, said.label, url, beside=shared)  # one for all parts: they share the cache's room
     shards: dict[str, list[ShardFile]] = {}
     for split, shard in said.entries:
         shards.setdefault(split, []).append(shard)

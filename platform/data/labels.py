@@ -4,6 +4,7 @@ In: a split. Out: an array. It lies beside the cache of shards, under a digest o
 """
 
 import hashlib
+import itertools
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -32,14 +33,24 @@ def labels_of(split: Split, progress: Callable[[int, int], None] = lambda done, 
         ShardError: a shard is missing or torn.
         StorageError: a shard cannot be fetched.
     """
-    kept = _place(split)
-    if (known := _known(kept, split)) is not None:
-        return known
-    read = []
+    known = [_known(_place(each), each) for each in split.of_sets]
+    unread = [each for each, labels in zip(split.of_sets, known, strict=True) if labels is None]
+    count, read = sum(len(each.shards) for each in unread), itertools.count(1)
+    return np.concatenate(
+        [
+            _read(each, lambda: progress(next(read), count)) if labels is None else labels
+            for each, labels in zip(split.of_sets, known, strict=True)
+        ]
+    )
+
+
+def _read(split: Split, progress: Callable[[], None]) -> Ids:
+    """Read those of one set from its shards, and keep them."""
+    kept, read = _place(split), []
     with ThreadPoolExecutor(split.opened.cache.storage.config.threads, thread_name_prefix="labels") as pool:
         for found in pool.map(lambda shard: split.opened.reader(shard).labels, split.shards):
             read.append(found)
-            progress(len(read), len(split.shards))
+            progress()
     labels = np.concatenate(read)
     if kept is not None:
         kept.parent.mkdir(parents=True, exist_ok=True)
@@ -50,7 +61,7 @@ def labels_of(split: Split, progress: Callable[[int, int], None] = lambda done, 
 
 def are_kept(split: Split) -> bool:
     """Whether they were read before."""
-    return _known(_place(split), split) is not None
+    return all(_known(_place(each), each) is not None for each in split.of_sets)
 
 
 def are_at_hand(split: Split) -> bool:

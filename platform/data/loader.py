@@ -340,14 +340,15 @@ class TrainLoader(Loader):
         return crop(self._sampling, self._data, image.width, image.height, batch.draws_ND[place].tolist())
 
     def _left_out(self, batch: Batch, place: int, sample: Sample, error: CorruptImage) -> str:
-        """Put the next sample of the index that can be decoded in its place, with the crop and colours drawn for it.
+        """Put the next sample of its set that can be decoded in its place, with the crop and colours drawn for it.
 
         The index alone decides which one, so any number of workers trains on the same one. Every batch is whole: means,
         gradients and batch norm's statistics are those of real images.
         """
         first, limit = int(batch.ids_N[place]), self.corrupt.limit
-        for distance in range(1, min(limit + 2, self._split.samples)):
-            other_id = (first + distance) % self._split.samples
+        others = self._split.others(first)
+        for distance in range(1, min(limit + 1, others) + 1):
+            other_id = self._split.after(first, distance)
             other = self._read(other_id)
             try:
                 self._put(batch, place, other)
@@ -357,7 +358,7 @@ class TrainLoader(Loader):
             return f"{sample.key}: {error}; {other.key} takes its place"
         raise ShardError(
             f"sample {sample.key} cannot be decoded ({error}), and none of the next "
-            f"{min(limit + 1, self._split.samples - 1)} can take its place (data.max_corrupt={limit}); mend the shards "
+            f"{min(limit + 1, others)} can take its place (data.max_corrupt={limit}); mend the shards "
             "or raise the limit"
         )
 

@@ -71,10 +71,7 @@ class Order:
         Raises:
             ConfigError: it has fewer samples than a batch.
         """
-        require(
-            split.samples >= batch_size,
-            f"{split.name} has {split.samples} samples, fewer than training.batch_size ({batch_size}); lower that",
-        )
+        require_batch(split, batch_size)
         return cls(split.sizes, streams, batch_size, block, seed, balance, repeats)
 
     def batch(self, step: int, rank: int = 0, world: int = 1) -> Ids:
@@ -199,6 +196,14 @@ class Block:
     stream: int
     number: int
     of_set: int = 0  # of a blend
+
+
+def require_batch(split: Split, batch_size: int) -> None:
+    """Refuse a split that does not fill a global batch."""
+    require(
+        split.samples >= batch_size,
+        f"{split.name} has {split.samples} samples, fewer than training.batch_size ({batch_size}); lower that",
+    )
 
 
 def steps_per_epoch(samples: int, streams: int, batch_size: int) -> int:

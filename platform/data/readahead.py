@@ -103,7 +103,7 @@ class OrderAhead:
         self._streams = order.streams_of(rank, world)
         self._reached: dict[tuple[int, int], Block] = {}  # by stream and set
         check_room(split, order, world)
-        split.opened.most = max(split.opened.most, 2 * len(_shards_at_once(order, world)))
+        split.opened.allow(2 * len(_shards_at_once(order, world)))
         self._ahead = ReadAhead(split)
 
     def at(self, step: int) -> None:

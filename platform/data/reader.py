@@ -166,17 +166,39 @@ def _label(rule: SampleRule, member: bytes, key: str, shard: ShardFile) -> int:
         ) from error
 
 
-class OpenShards:
-    """The readers of an index's shards, opened on demand; the least recently used are closed. Thread-safe."""
+@dataclass
+class Held:
+    """The readers that are open at a time, of one index or of several that share a cache."""
 
-    def __init__(self, cache: Cache, label: SampleRule, folder: str = "") -> None:
+    open: dict["Key", ShardReader] = field(default_factory=dict)
+    opening: "dict[Key, Future[ShardReader]]" = field(default_factory=dict)
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    most: int = OPEN_SHARDS
+    sets: int = 0  # indexes that share this
+
+
+Key = tuple[int, ShardFile]  # number of the index among those that share, and a shard of it
+
+
+class OpenShards:
+    """The readers of an index's shards, opened on demand; the least recently used are closed. Thread-safe.
+
+    Args:
+        cache: of remote shards.
+        label: which members of a sample are its image and its label.
+        folder: of the index, in which local shards must lie; "": anywhere.
+        beside: of another index: both share the cache, its limit and that of open shards.
+    """
+
+    def __init__(
+        self, cache: Cache, label: SampleRule, folder: str = "", *, beside: "OpenShards | None" = None
+    ) -> None:
         self.cache = cache
-        self._folder = folder  # of the index, in which local shards must lie; "": anywhere
-        self.most = OPEN_SHARDS
+        self._folder = folder
         self._label = label
-        self._open: dict[ShardFile, ShardReader] = {}
-        self._opening: dict[ShardFile, Future[ShardReader]] = {}
-        self._lock = threading.Lock()
+        self._held = beside._held if beside else Held()
+        self._number = self._held.sets
+        self._held.sets += 1
 
     @property
     def rule(self) -> SampleRule:
@@ -186,6 +208,10 @@ class OpenShards:
     def __reduce__(self) -> tuple[Any, ...]:
         return OpenShards, (self.cache, self._label, self._folder)  # another process opens its own
 
+    def allow(self, most: int) -> None:
+        """Have at least so many shards open at a time, before the least recently used are closed."""
+        self._held.most = max(self._held.most, most)
+
     def reader(self, shard: ShardFile) -> ShardReader:
         """The reader of a shard, opened now or by a thread that is at it; raises what its opening does.
 
@@ -193,7 +219,7 @@ class OpenShards:
             ShardError: it is missing or torn, or the cache cannot take it.
             StorageError: it cannot be fetched.
         """
-        reader = self._open.get(shard)
+        reader = self._held.open.get((self._number, shard))
         if reader is None:
             reader = self._opened_once(shard)
         reader.used = time.monotonic()
@@ -201,23 +227,24 @@ class OpenShards:
 
     def _opened_once(self, shard: ShardFile) -> ShardReader:
         mine: Future[ShardReader] = Future()
-        with self._lock:
-            if shard in self._open:
-                return self._open[shard]
-            future = self._opening.setdefault(shard, mine)
+        held, key = self._held, (self._number, shard)
+        with held.lock:
+            if key in held.open:
+                return held.open[key]
+            future = held.opening.setdefault(key, mine)
             self._make_room()
         if future is not mine:
             return future.result()
         try:
             reader = self._opened(shard)
         except BaseException as error:
-            with self._lock:
-                del self._opening[shard]  # so that the next call tries again
+            with held.lock:
+                del held.opening[key]  # so that the next call tries again
             mine.set_exception(error)
             raise
-        with self._lock:
-            self._open[shard] = reader
-            del self._opening[shard]
+        with held.lock:
+            held.open[key] = reader
+            del held.opening[key]
         mine.set_result(reader)
         return reader
 
@@ -233,12 +260,14 @@ class OpenShards:
 
     def _make_room(self) -> None:
         """Close readers for the one to come; a reader's memory is freed once no thread uses it."""
-        held = sum(shard.bytes for shard in (*self._open, *self._opening) if is_remote(shard.url))
+        opened, opening = self._held.open, self._held.opening
+        held = sum(shard.bytes for _, shard in (*opened, *opening) if is_remote(shard.url))
         idle_since = time.monotonic() - IDLE_S
-        for shard in sorted(self._open, key=lambda shard: self._open[shard].used):
-            too_many = len(self._open) + len(self._opening) > self.most
+        for key in sorted(opened, key=lambda key: opened[key].used):
+            _, shard = key
+            too_many = len(opened) + len(opening) > self._held.most
             too_large = is_remote(shard.url) and held > self.cache.limit_bytes
-            idle = is_remote(shard.url) and self._open[shard].used < idle_since
+            idle = is_remote(shard.url) and opened[key].used < idle_since
             if too_many or too_large or idle:
-                del self._open[shard]
+                del opened[key]
                 held -= shard.bytes if is_remote(shard.url) else 0

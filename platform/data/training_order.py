@@ -5,14 +5,17 @@ In: a config, or what of it decides the order; the training split. Out: an `Orde
 
 from typing import Any
 
+from platform.config.checks import require
 from platform.config.data import NOT_BALANCED, LoaderConfig
 from platform.config.sections import Config
 from platform.data import draws
 from platform.data.balance import Balance, weights_of
+from platform.data.blend import BlendedOrder
 from platform.data.index import Split
 from platform.data.labels import labels_of
 from platform.data.line import Ids
-from platform.data.order import Order, steps_per_epoch
+from platform.data.order import Order, require_batch, steps_per_epoch
+from platform.data.sets import Blend
 
 
 def training_order(cfg: Config, split: Split, labels: Ids | None = None) -> Order:
@@ -20,12 +23,13 @@ def training_order(cfg: Config, split: Split, labels: Ids | None = None) -> Orde
 
     Args:
         cfg: the training's.
-        split: its images.
+        split: its images, as `sets.training_split` has them.
         labels: theirs, where somebody has them; None: they are read if `data.balance` needs them.
 
     Raises:
         ConfigError: an epoch holds no whole batch, or `data.balance` does not fit the classes.
     """
+    assert isinstance(split, Blend) == bool(cfg.data.also), "it is of all sets: `sets.training_split`"
     return member_order(
         split,
         cfg.loader,
@@ -48,16 +52,28 @@ def member_order(
     labels: Ids | None = None,
     repeats: int = 1,
 ) -> Order:
-    """The order of one training: streams and block of `loader`, in global batches of `batch_size`.
+    """The order of one training: streams and block of `loader`, in global batches of `batch_size`; of several sets, by
+    their weights.
 
     Raises:
-        ConfigError: an epoch holds no whole batch, or `balance` does not fit the classes.
+        ConfigError: an epoch holds no whole batch, a set has fewer samples than there are streams, or `balance` does
+            not fit the classes.
     """
-    key = draws.key(seed, order_seed)
+    seeds = draws.key(seed, order_seed)
+    if isinstance(split, Blend):
+        require_batch(split, batch_size)
+        for key, of_set in split.sets.items():
+            require(
+                of_set.samples >= loader.streams,
+                f"{key} has {of_set.samples} training images, fewer than loader.streams ({loader.streams}), which all "
+                "read of it; lower that",
+            )
+        sizes = [of_set.sizes for of_set in split.sets.values()]
+        return BlendedOrder(sizes, split.parts, loader.streams, batch_size, loader.block, seeds)
     if balance == NOT_BALANCED or split.samples < batch_size:
-        return Order.of(split, loader.streams, batch_size, loader.block, key, repeats=repeats)
+        return Order.of(split, loader.streams, batch_size, loader.block, seeds, repeats=repeats)
     labels = labels_of(split) if labels is None else labels
     given = steps_per_epoch(split.samples, loader.streams, batch_size) * (batch_size // loader.streams)  # by a stream
     shown = -(-given // repeats) * loader.streams  # all that it goes through, so that the classes have their shares
-    counts = Balance(labels, weights_of(balance, labels, split.opened.rule.numbers), shown, key)
-    return Order.of(split, loader.streams, batch_size, loader.block, key, counts, repeats)
+    counts = Balance(labels, weights_of(balance, labels, split.opened.rule.numbers), shown, seeds)
+    return Order.of(split, loader.streams, batch_size, loader.block, seeds, counts, repeats)

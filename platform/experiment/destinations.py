@@ -63,7 +63,8 @@ def require_cache_folder(config: Config) -> None:
     Raises:
         ConfigError: it cannot be made or written to, or has no locks.
     """
-    if config.cluster.address is None and is_remote(config.data.shards) and config.storage.cache != MEMORY:
+    is_fetched = any(map(is_remote, config.data.places.values()))
+    if config.cluster.address is None and is_fetched and config.storage.cache != MEMORY:
         require_folder("storage.cache", Path(config.storage.cache), require_cache)
 
 

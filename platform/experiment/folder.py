@@ -36,7 +36,7 @@ from platform.changes import append_change, forget_changes, read_changes, read_w
 from platform.config.checks import ConfigError
 from platform.config.identity import changes, identity, shown
 from platform.config.sections import Experiment
-from platform.data.index import Index
+from platform.data.index import Index, Split
 from platform.evaluation.seal import SEAL, is_complete
 from platform.experiment.origin import origin_here
 from platform.files import append_line, remove_unfinished, write_atomically
@@ -409,11 +409,19 @@ def _member_identities(experiment: Experiment) -> dict[str, Any]:
 
 def fingerprint(index: Index) -> dict[str, str]:
     """Identity of the data: for each split the number of samples and a digest of its shards' checksums; for shards that
-    others made also the extension of the images, where their index names it."""
-    return {
-        split.name: f"{split.samples} samples in {len(split.shards)} shards, sha256 {split.digest}"
-        for split in index.splits.values()
-    } | ({"image": str(index.packing["image"])} if "image" in index.packing else {})
+    others made also the extension of the images, where their index names it. Of further sets to train on the same of
+    their training images, as `also.NAME`."""
+    found = {split.name: _fingerprint(split) for split in index.splits.values()}
+    if "image" in index.packing:
+        found["image"] = str(index.packing["image"])
+    for name, other in index.also.items():
+        image = f", image {other.packing['image']}" if "image" in other.packing else ""
+        found[f"also.{name}"] = _fingerprint(other.split("train")) + image
+    return found
+
+
+def _fingerprint(split: Split) -> str:
+    return f"{split.samples} samples in {len(split.shards)} shards, sha256 {split.digest}"
 
 
 def _short_digest(content: dict[str, Any]) -> str:

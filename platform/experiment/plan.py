@@ -7,7 +7,7 @@ import functools
 import logging
 import os
 from collections import Counter
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from platform.cluster.resources import cpus_here
@@ -16,12 +16,14 @@ from platform.config.checks import ConfigError, require
 from platform.config.cluster import ClusterConfig
 from platform.config.data import MEMORY, NOT_BALANCED
 from platform.config.sections import Config, Experiment
+from platform.data.blend import PARTS, epochs_of, weights
 from platform.data.cache import ShardError
 from platform.data.image_sizes import ImageSizes
 from platform.data.index import INDEX_NAME, Index, Split, has_index, read_index
 from platform.data.labels import are_at_hand
 from platform.data.order import Order, steps_per_epoch, total_steps
 from platform.data.readahead import check_room
+from platform.data.sets import read_sets, require_same_classes, training_split
 from platform.data.storage import Storage, StorageError, is_remote
 from platform.data.training_order import training_order
 from platform.models.sources import require_shipped
@@ -64,13 +66,14 @@ class Plan:
     """The whole experiment."""
 
     experiment: Experiment
-    train_samples: int
+    train_samples: int  # of all sets
     val_samples: int
     packed: bool  # false: the shards are made from `data.source` first
     members: list[MemberPlan]
     shrunk_to: int | None = None  # shorter side in pixels of the larger images; None: as they were
     test_samples: int = 0  # 0: there is no test part
     showings: str = ""  # how often images are shown, where their labels are known
+    others: dict[str, int] = field(default_factory=dict)  # training images of each further set
 
     @property
     def evaluated_samples(self) -> int:
@@ -87,7 +90,9 @@ def plan(experiment: Experiment) -> Plan:
     packed = is_packed(config)
     index = open_data(config) if packed else None
     counts, shrunk_to = _contents(index) if index else _source_contents(config)
-    train_samples, val_samples, split = counts["train"], counts["val"], config.evaluation.split
+    others = _others(config, index)
+    train_samples = counts["train"] + sum(others.values())
+    val_samples, split = counts["val"], config.evaluation.split
     require(
         split in counts,
         f"evaluation.split is {split}, but the images in {config.data.shards} have no such part, only "
@@ -106,7 +111,8 @@ def plan(experiment: Experiment) -> Plan:
             )
         members.append(plan_member(name, member, train_samples, index))
     shown = _showings(config, index.split("train")) if index else ""
-    return Plan(experiment, train_samples, val_samples, packed, members, shrunk_to, counts.get("test", 0), shown)
+    test_samples = counts.get("test", 0)
+    return Plan(experiment, train_samples, val_samples, packed, members, shrunk_to, test_samples, shown, others)
 
 
 def _check_images(name: str, member: Config, config: Config) -> None:
@@ -153,7 +159,7 @@ def plan_member(name: str, member: Config, train_samples: int, index: Index | No
         f"training.profile_steps is {profiled}, and {name} has {steps} steps; give earlier ones",
     )
     if index:
-        train = index.split("train")
+        train = training_split(index, member.data)
         fewest = member.cluster.min_workers  # each of them reads most
         check_room(train, _order(member, train), fewest)
     _check_network(member)
@@ -221,11 +227,13 @@ def open_data(config: Config) -> Index:
         ConfigError: shards missing or torn, or of another number of classes.
     """
     try:
-        index = read_index(config.data.shards, config.storage)
+        index = read_sets(config.data, config.storage)
         for split in ("train", "val"):
             index.split(split)
     except ShardError as error:
         raise ConfigError(str(error)) from error
+    for said in require_same_classes(index):
+        _say_once(said)
     packed_from, wanted = index.packing.get("source"), source_name(config.data.source)
     require(
         None in (packed_from, wanted) or packed_from == wanted,
@@ -258,6 +266,22 @@ def open_data(config: Config) -> Index:
 def _say_once(message: str) -> None:
     """Warn once a process: the index is opened for the plan, and again for the training."""
     log.warning(message)
+
+
+def _others(config: Config, index: Index | None) -> dict[str, int]:
+    """Training images of each set of `data.also`, which are packed even where the first set is not yet.
+
+    Raises:
+        ConfigError: there is none, or its shards are missing or torn.
+    """
+    found = {}
+    for name, each in config.data.others.items():
+        try:
+            also = index.also[name] if index else read_index(each.shards, config.storage)
+            found[name] = also.split("train").samples
+        except ShardError as error:
+            raise ConfigError(f"data.also.{name}: {error}") from error
+    return found
 
 
 def _contents(index: Index) -> tuple[dict[str, int], int | None]:
@@ -347,9 +371,10 @@ def lines(plan: Plan) -> list[str]:
     fewer = ", and the equal ones of these images dropped" if config.data.duplicates == "drop" else ""
     shards = config.data.shards + ("" if plan.packed else f" (packed from {config.data.source} on first use{fewer})")
     storage = config.storage
-    if is_remote(config.data.shards) and storage.cache == MEMORY:
+    is_fetched = any(map(is_remote, config.data.places.values()))
+    if is_fetched and storage.cache == MEMORY:
         shards += f", held in memory, at most {storage.cache_gb:g} GB in each worker"
-    elif is_remote(config.data.shards):
+    elif is_fetched:
         shards += f", through {storage.cache} of at most {storage.cache_gb:g} GB on each node"
     cluster = config.cluster
     text = [
@@ -380,7 +405,7 @@ def lines(plan: Plan) -> list[str]:
         "",
         f"{'member':<22}{'sampling':<22}{'model':<22}{'epochs':>8}{'steps':>9}{'images':>13}",
     ]
-    text[3:3] = [*_balance(plan), *_size_schedules(plan)]
+    text[3:3] = [*_blend(plan), *_balance(plan), *_size_schedules(plan)]
     for member in plan.members:
         text.append(
             f"{member.name:<22}{member.config.sampling.name:<22}{member.config.model.label:<22}"
@@ -462,6 +487,24 @@ def _balance(plan: Plan) -> list[str]:
     unknown = "its labels are read from the shards before it trains"
     by = balance if isinstance(balance, str) else ", ".join(f"{name} x {weight:g}" for name, weight in balance.items())
     return [f"balance     {printable(by)}: {plan.showings or unknown}"]
+
+
+def _blend(plan: Plan) -> list[str]:
+    """Of several sets: the share of each, and how often the members' trainings show each image of it."""
+    data = plan.experiment.config.data
+    if not data.also:
+        return []
+    samples = [plan.train_samples - sum(plan.others.values()), *plan.others.values()]
+    names, parts = [data.name, *data.also], weights([each.weight for each in data.others.values()])
+    runs = [epochs_of(samples, parts, member.images) for member in plan.members]
+    text = []
+    for name, count, part, shown in zip(names, samples, parts, zip(*runs, strict=True), strict=True):
+        least, most = f"{min(shown):.3g}", f"{max(shown):.3g}"
+        times = least if least == most else f"{least} to {most}"
+        where = f" in {data.others[name].shards}" if name in data.also else ""
+        share = f"{100 * part / PARTS:.4g}%"
+        text.append(f"blend       {share} {name}: {count:,} training images{where}, each shown {times} times")
+    return text
 
 
 def _size_schedules(plan: Plan) -> list[str]:

@@ -58,7 +58,7 @@ def overrides_for_pods(config: Config, overrides: list[str]) -> list[str]:
 
 def needs_cache(config: Config) -> bool:
     """Whether shards are fetched to the disks of the pods."""
-    return is_remote(config.data.shards) and config.storage.cache != MEMORY
+    return any(map(is_remote, config.data.places.values())) and config.storage.cache != MEMORY
 
 
 def _cluster_overrides(cluster: ClusterConfig) -> list[str]:
@@ -81,7 +81,7 @@ def _is_server(uri: str) -> bool:
 def _refuse_local_paths(config: Config, kube: KubeConfig) -> None:
     paths = {
         "output_dir": config.output_dir,
-        "data.shards": config.data.shards,
+        **config.data.places,
         "checkpoint.copy_to": config.checkpoint.copy_to,
         "data.source": config.data.source,
         "bench.photos": config.bench.photos,

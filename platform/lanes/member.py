@@ -16,6 +16,7 @@ from platform.config.sections import Config
 from platform.data.index import Index, Split
 from platform.data.order import evaluation_share, steps_per_epoch, total_steps
 from platform.data.pixels import Pixels
+from platform.data.sets import training_split
 from platform.evaluation import probabilities
 from platform.evaluation.cost import Cost, write_cost
 from platform.evaluation.predict import PredictConfig, Predictions, predict
@@ -151,7 +152,7 @@ def _trained_network(cfg: Config, folder: MemberFolder, worker: Worker, progress
 
 def _last_step(cfg: Config, index: Index) -> int:
     """The global steps of the whole training."""
-    per_epoch = steps_per_epoch(index.split("train").samples, cfg.loader.streams, cfg.training.batch_size)
+    per_epoch = steps_per_epoch(training_split(index, cfg.data).samples, cfg.loader.streams, cfg.training.batch_size)
     return total_steps(cfg.training.epochs, per_epoch)
 
 

@@ -14,7 +14,8 @@ import ray.train.torch
 import torch
 
 from platform.cluster.fork_server.client import FORKED, STATE
-from platform.data.index import Index, read_index
+from platform.data.index import Index
+from platform.data.sets import read_sets
 from platform.experiment.folder import fingerprint
 from platform.lanes.heartbeat import preemption_notice
 from platform.lanes.lane import Lane
@@ -49,7 +50,7 @@ def run_lane(lane: Lane, rank: int, world: int, device: torch.device, preempted:
     _freeze_imported()
     take_secrets(lane.mailbox)
     _tell_if_unforked(Sender(lane.mailbox, lane.members[0].name))
-    index = functools.cache(lambda: _same_index(read_index(config.data.shards, config.storage, ask_all=False), worker))
+    index = functools.cache(lambda: _same_index(read_sets(config.data, config.storage, ask_all=False), worker))
     for member in lane.members:
         run_member(member, index, worker, lane, preempted)
 

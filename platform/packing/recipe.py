@@ -20,7 +20,7 @@ UNUSED = "unused"  # settings that this source made no use of, if any
 # Settings of `data` that change nothing of the shards' bytes; every other one, and those to come, does.
 NOT_PACKED = (
     "name", "shards", "source", "classes", "image_size", "mean", "std", "mirror", "min_crop_area", "balance",
-    "max_corrupt",
+    "also", "max_corrupt",
 )  # fmt: skip
 # These change the order of the samples only (the seed also a division that is made when packing), and training goes on
 # from the seed, too: several seeds on the same shards are everyday life. They are said, not refused.

@@ -12,6 +12,7 @@ from pathlib import Path
 from platform.config.sections import Config, Experiment
 from platform.data.cache import ShardError
 from platform.data.index import Index, Split, read_index
+from platform.data.sets import TRAIN, read_sets, training_split
 from platform.data.storage import StorageError
 from platform.evaluation.images import ImageResults, read_images
 from platform.evaluation.table import EnsembleScores
@@ -117,15 +118,27 @@ class Material:
         except (ShardError, StorageError, OSError) as error:
             return first_line(error)
 
+    @functools.cached_property
+    def _sets(self) -> Index | str:
+        """The same with the further sets that were trained on beside it, which scores and mistakes do without."""
+        config = self.experiment.config
+        if not config.data.also or isinstance(self._index, str):
+            return self._index
+        try:
+            return read_sets(config.data, config.storage, ask_all=False)
+        except (ShardError, StorageError, OSError) as error:
+            return first_line(error)
+
     def images_of(self, split: str) -> Split:
-        """The images of a split.
+        """The images of a split; to train on, those of all sets.
 
         Raises:
             Absent: the shards are not there any more.
         """
-        if isinstance(self._index, str):
-            raise Absent(f"the shards cannot be read ({self._index})")
-        return self._index.split(split)
+        index = self._sets if split == TRAIN else self._index
+        if isinstance(index, str):
+            raise Absent(f"the shards cannot be read ({index})")
+        return training_split(index, self.experiment.config.data) if split == TRAIN else index.split(split)
 
     @property
     def classes(self) -> list[str]:
@@ -139,7 +152,19 @@ class Material:
         if isinstance(self._index, str):
             return f"{self.experiment.config.data.shards}, which cannot be read any more"
         counts = ", ".join(f"{split.samples:,} {name} (digest {split.digest})" for name, split in self._splits())
-        return f"{self.experiment.config.data.shards}: {counts}"
+        return "; ".join([f"{self.experiment.config.data.shards}: {counts}", *self._also()])
+
+    def _also(self) -> list[str]:
+        """The further sets that were trained on."""
+        said = []
+        for name, also in self.experiment.config.data.others.items():
+            if isinstance(self._sets, str):
+                images = "which cannot be read any more"
+            else:
+                split = self._sets.also[name].split(TRAIN)
+                images = f"{split.samples:,} train (digest {split.digest})"
+            said.append(f"{100 * also.weight:g}% of the training from {name}, {also.shards}: {images}")
+        return said
 
     def _splits(self) -> list[tuple[str, Split]]:
         return [] if isinstance(self._index, str) else list(self._index.splits.items())

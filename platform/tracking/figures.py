@@ -5,6 +5,7 @@ In: the series of its metrics, its attempts, the index of its data. Out: metrics
 
 import re
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from platform.config.sections import Config
 from platform.data.index import Index
@@ -48,18 +49,25 @@ def ended_by_scores(name: str, series: Series) -> str:
 
 
 def datasets(config: Config, data: Index, split: str) -> list[DatasetInput]:
-    """The training images and those of the evaluated split as data sets of MLflow's."""
-    found = []
-    for name in ("train", split):
-        part = data.split(name)
-        profile = {
-            "images": part.samples,
-            "shards": len(part.shards),
-            "classes": config.data.classes,
-            "packed_from": data.packing.get("source"),
-        }
-        found.append(DatasetInput(f"{config.data.name} {name}", part.digest, data.url, profile, CONTEXTS[name]))
-    return found
+    """The training images, those of each further set, and those of the evaluated split as data sets of MLflow's."""
+    names = [config.data.name, *config.data.others]
+    indexes = [data, *(data.also[name] for name in config.data.others)]
+    found = [
+        _dataset(config, name, index, "train", {"weight": weight} if config.data.also else {})
+        for name, index, weight in zip(names, indexes, config.data.weights, strict=True)
+    ]
+    return [*found, _dataset(config, config.data.name, data, split, {})]
+
+
+def _dataset(config: Config, name: str, data: Index, split: str, more: dict[str, Any]) -> DatasetInput:
+    part = data.split(split)
+    profile = {
+        "images": part.samples,
+        "shards": len(part.shards),
+        "classes": config.data.classes,
+        "packed_from": data.packing.get("source"),
+    }
+    return DatasetInput(f"{name} {split}", part.digest, data.url, profile | more, CONTEXTS[split])
 
 
 def interruptions(attempts_of: Mapping[str, Sequence[Attempt]]) -> str:

@@ -143,7 +143,7 @@ def ranges_apart(values: Parameters, keys: Iterable[str] | None = None) -> Param
 def _dropped(config: Config) -> set[str]:
     """Sections and keys that a training does not use."""
     of_cluster = {f"cluster.{key}" for key in asdict(config.cluster) if key not in OF_CLUSTERS}
-    caches = {"storage"} if not is_remote(config.data.shards) else set()
+    caches = {"storage"} if not any(map(is_remote, config.data.places.values())) else set()
     of_other_jobs = {field.name for field in fields(config) if field.name not in OF_TRAINING}
     packing = {f"data.{key}" for key in OF_PACKING}
     return {*NOT_OF_THE_RESULT, *CHANGING} | of_other_jobs | of_cluster | caches | packing

@@ -53,4 +53,5 @@ def command(experiment: Experiment) -> str:
 
 def data_digests(data: Index) -> str:
     """Which images they are: for each split a digest of its shards."""
-    return ", ".join(f"{name} {split.digest}" for name, split in data.splits.items())
+    others = {f"also.{name}": other.split("train") for name, other in data.also.items()}
+    return ", ".join(f"{name} {split.digest}" for name, split in (data.splits | others).items())

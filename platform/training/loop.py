@@ -9,6 +9,7 @@ from platform.config.sections import Config
 from platform.data.image_sizes import ImageSizes
 from platform.data.index import Index
 from platform.data.pixels import Pixels
+from platform.data.sets import training_split
 from platform.training.averaged_network import AveragedNetwork
 from platform.training.checkpoints import Checkpoints
 from platform.training.evaluations import Evaluations, Report
@@ -64,7 +65,7 @@ def train(
     """
     progress, timer = progress or Progress(), StepTimer.on(worker.device)
     report = report if worker.rank == 0 else _report_nothing
-    feed = Feed.of(cfg, index.split("train"), worker, progress, teacher)
+    feed = Feed.of(cfg, training_split(index, cfg.data), worker, progress, teacher)
     timetable = Timetable.of(cfg.training, cfg.checkpoint, cfg.evaluation, feed.order.steps_per_epoch)
     last_step = timetable.last_step
 

@@ -200,7 +200,7 @@ def test_remote_shards_that_nobody_reads_are_let_go(monkeypatch: pytest.MonkeyPa
     opened.reader(shard(1))
     monkeypatch.setattr(reader_module, "IDLE_S", 0.0)
     opened.reader(shard(2))
-    assert set(opened._open) == {shard(2)}
+    assert {shard for _, shard in opened._held.open} == {shard(2)}
 
 
 def test_a_copy_gone_bad_is_discarded_and_fetched_again() -> None:
@@ -223,10 +223,10 @@ def test_a_local_shard_that_is_bad_is_refused_and_left_alone() -> None:
 
 def test_many_shards_are_not_all_kept_open(digits: Index) -> None:
     whole, narrow = digits.split("train"), read_index(digits.url).split("train")
-    narrow.opened.most = 1
+    narrow.opened._held.most = 1
     for sample_id in [0, whole.samples - 1, 1, 350, 2, 700, whole.samples - 2]:
         assert narrow.read(sample_id) == whole.read(sample_id)
-    assert len(narrow.opened._open) == 1
+    assert len(narrow.opened._held.open) == 1
 
 
 def header(name: bytes, size: bytes) -> bytes:

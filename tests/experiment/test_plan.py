@@ -9,7 +9,7 @@ import pytest
 
 from platform.config.checks import ConfigError
 from platform.config.cluster import ClusterConfig
-from platform.config.data import MEMORY, DataConfig, LoaderConfig, StorageConfig
+from platform.config.data import MEMORY, AlsoConfig, DataConfig, LoaderConfig, StorageConfig
 from platform.config.evaluation import EvaluationConfig
 from platform.config.models import ModelConfig
 from platform.config.sampling import SamplingConfig
@@ -37,6 +37,35 @@ def test_steps_and_images_follow_from_the_shards(digits_data: DataConfig):
     assert member.steps_per_epoch == 1438 // 8 // 4
     assert member.steps == 12 * member.steps_per_epoch
     assert member.images == member.steps * 32
+
+
+def test_a_blend_is_planned_with_how_often_each_set_is_shown(digits_data: DataConfig, tmp_path: Path):
+    more = replace(digits_data, shards=str(tmp_path / "more"), val_fraction=0.5)
+    pack(more)
+    also = {"more": AlsoConfig(more.shards, 0.3)}
+    unpacked = replace(digits_data, shards=str(tmp_path / "unpacked"))
+    for first in (digits_data, unpacked):
+        made = plan(experiment(replace(first, also=also)))
+        (member,) = made.members
+        assert (made.train_samples, made.val_samples) == (1438 + 899, 359)
+        assert (member.steps_per_epoch, member.images) == (2337 // 8 // 4, 12 * 73 * 32)
+        text = "\n".join(lines(made))
+        often = [f"{share * member.images / count:.3g}" for share, count in ((0.7, 1438), (0.3, 899))]
+        assert f"blend       70% digits: 1,438 training images, each shown {often[0]} times" in text
+        assert f"blend       30% more: 899 training images in {more.shards}, each shown {often[1]} times" in text
+    assert "blend" not in "\n".join(lines(plan(experiment(digits_data))))
+    nowhere = {"more": AlsoConfig(str(tmp_path / "nowhere"), 0.3)}
+    for first in (digits_data, unpacked):
+        with pytest.raises(ConfigError, match=r"data\.also\.more: no index\.json in .*nowhere"):
+            plan(experiment(replace(first, also=nowhere)))
+
+
+def test_a_blend_of_other_classes_is_refused(digits_data: DataConfig, tmp_path: Path, small_jpegs: list[bytes]):
+    write_files(tmp_path / "source", class_files(small_jpegs * 4))
+    other = DataConfig(source=str(tmp_path / "source"), shards=str(tmp_path / "shards"), classes=3)
+    pack(other)
+    with pytest.raises(ConfigError, match=r"data\.also\.more has 3 classes and data\.shards 10: it has also "):
+        plan(experiment(replace(digits_data, also={"more": AlsoConfig(other.shards, 0.3)})))
 
 
 def test_unpacked_data_is_planned_from_its_source(tmp_path: Path):

@@ -48,8 +48,8 @@ def _worker(rank: int, folder: str, data: DataConfig, val: Split, address: Any) 
     post = Post(address, authkey=b"test")
     post.connect()
     mailbox = Handle(post.mailbox())  # pyright: ignore[reportAttributeAccessIssue]
-    read = worker.read_index
-    worker.read_index = lambda *args, **options: (
+    read = worker.read_sets
+    worker.read_sets = lambda *args, **options: (
         (found := read(*args, **options)) and replace(found, splits=found.splits | {"val": val})
     )
     if rank == 1:

@@ -1,12 +1,14 @@
 """Speed, data sets and interruptions as MLflow gets them."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from platform.config.data import DataConfig
+from platform.config.data import AlsoConfig, DataConfig
 from platform.config.sections import Config
 from platform.data.index import read_index
+from platform.data.sets import read_sets
 from platform.experiment.folder import MemberFolder
 from platform.experiment.goodput import Attempt
 from platform.tracking.figures import datasets, ended_by_scores, interruptions, speed
@@ -43,6 +45,20 @@ def test_data_sets_have_digest_and_counts(digits_data: DataConfig):
     assert (train.digest, val.digest) == (data.split("train").digest, data.split("val").digest)
     assert val.profile["images"] == 359
     assert val.source == data.url
+
+
+def test_every_set_of_a_blend_is_a_data_set_with_its_weight(digits_data: DataConfig):
+    also = {name: AlsoConfig(digits_data.shards, weight) for name, weight in (("more", 0.25), ("few", 0.05))}
+    data = replace(digits_data, also=also)
+    *training, val = datasets(Config(data=data), read_sets(data), "val")
+    assert [(each.name, each.context, each.profile["weight"]) for each in training] == [
+        ("digits train", "training", 0.7),
+        ("few train", "training", 0.05),
+        ("more train", "training", 0.25),
+    ]
+    assert {each.digest for each in training} == {read_index(digits_data.shards).split("train").digest}
+    assert (val.name, val.context) == ("digits val", "validation")
+    assert "weight" not in val.profile
 
 
 def test_what_came_between_is_told_and_ordinary_ends_are_not():

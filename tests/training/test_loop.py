@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.multiprocessing.spawn import start_processes
 
 from platform.config.checks import ConfigError
-from platform.config.data import DataConfig
+from platform.config.data import AlsoConfig, DataConfig
 from platform.config.distill import DistillConfig
 from platform.config.evaluation import EvaluationConfig
 from platform.config.loss import LossConfig
@@ -29,6 +29,7 @@ from platform.data.cache import ShardError
 from platform.data.index import Index, Split, read_index
 from platform.data.order import total_steps
 from platform.data.pixels import Pixels
+from platform.data.sets import read_sets, training_split
 from platform.data.training_order import training_order
 from platform.models.build import build
 from platform.training import batch_norm
@@ -169,6 +170,28 @@ def test_a_run_whose_images_grow_and_is_cut_after_it_ends_as_an_uninterrupted_on
     order = training_order(cfg, index.split("train"))
     ids = {step: sorted(order.batch(step).tolist()) for step in range(STEPS)}
     assert samplelog.read(cut) == samplelog.read(whole) == ids
+
+
+@pytest.mark.slow
+def test_a_blend_that_is_cut_ends_as_an_uninterrupted_one(
+    digits: Index, digits_data: DataConfig, tmp_path: Path
+) -> None:
+    """Batch norm's statistics of the averaged weights among it, which are of images of all sets."""
+    data = replace(digits_data, also={"more": AlsoConfig(digits_data.shards, 0.3)})
+    index = read_sets(data)
+    index = replace(index, splits=index.splits | {"val": Split("val", digits.split("val").shards[-1:])})
+    cfg = config(data, batch_norm=True, averaging_start=0.25, epochs=0.0325, every_s=1e-9)
+    cfg = replace(cfg, loader=replace(cfg.loader, log_samples=True))
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    expected = train(cfg, index, Worker(), whole, nothing)
+    with pytest.raises(KeyboardInterrupt):
+        train(cfg, index, Worker(), cut, Recorder(8))
+    assert_same(train(cfg, index, Worker(), cut, nothing), expected)
+    order = training_order(cfg, training_split(index, data))
+    ids = {step: sorted(order.batch(step).tolist()) for step in range(STEPS)}
+    assert samplelog.read(cut) == samplelog.read(whole) == ids
+    of_more = sum(sample >= 1438 for step in ids.values() for sample in step)
+    assert of_more == round(0.3 * STEPS * 8)
 
 
 @pytest.mark.slow
