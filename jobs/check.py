@@ -17,13 +17,13 @@ from platform.tracking.answers import status_of
 from platform.tracking.links import server_of
 from platform.tracking.sqlite_store import require_usable
 from platform.tracking.tracker import require_answer
-from platform.weights.initial import initial_weights
+from platform.weights.initial import read_initial_weights
 
 
 def run(experiment: Experiment) -> int:
     """Check the experiment and print its plan; always 0, as what cannot work raises ConfigError."""
     if experiment.config.cluster.kube is None:  # pods read them from their volume
-        experiment = with_teacher(initial_weights(experiment).experiment)
+        experiment = with_teacher(read_initial_weights(experiment).experiment)
     if experiment.config.sweep.space:
         planned = plan_sweep(experiment)
         text, packed = lines(planned.base) + sweep_lines(planned), planned.base.packed

@@ -8,7 +8,7 @@ from platform.experiment.folder import ExperimentFolder
 from platform.experiment.methods import methods_of
 from platform.experiment.teacher import with_teacher
 from platform.report.artifacts import write_report
-from platform.weights.initial import initial_weights
+from platform.weights.initial import read_initial_weights
 
 
 def run(experiment: Experiment) -> int:
@@ -17,7 +17,7 @@ def run(experiment: Experiment) -> int:
     Raises:
         ConfigError: the folder has no such experiment, or its probabilities are damaged.
     """
-    experiment = with_teacher(initial_weights(experiment).experiment)
+    experiment = with_teacher(read_initial_weights(experiment).experiment)
     folder, evaluation = ExperimentFolder(experiment.folder), experiment.config.evaluation
     _require_same(experiment, folder)
     finished = {

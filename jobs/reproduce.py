@@ -18,7 +18,7 @@ from platform.config.models import ModelConfig, OwnModelConfig
 from platform.config.sections import SINGLE, Config, Experiment
 from platform.data.storage import is_remote
 from platform.evaluation import report
-from platform.experiment.folder import ExperimentFolder, fingerprint, initial_weights
+from platform.experiment.folder import ExperimentFolder, fingerprint, initial_weights_file
 from platform.experiment.origin import changes, origin_here
 from platform.experiment.recorded import Recorded, recorded_in
 from platform.overrides import key_of
@@ -152,7 +152,7 @@ def _here(config: Config, experiment: Experiment, name: str, folder: Path | None
 def _kept_weights(config: Config, folder: Path | None) -> ModelConfig:
     """The model with the weights that the run itself has kept of those that it began with."""
     model = config.model
-    kept = initial_weights(folder, model.init_digest) if folder and model.init else None
+    kept = initial_weights_file(folder, model.init_digest) if folder and model.init else None
     return replace(model, init=str(kept)) if kept and kept.exists() else model
 
 

@@ -47,7 +47,7 @@ from platform.text import first_line
 from platform.tracking.launches import check_tracking, deliver, end_runs_of_before, say_pages, say_waiting
 from platform.tracking.runs import Runs
 from platform.tune.results import Results
-from platform.weights.initial import initial_weights
+from platform.weights.initial import read_initial_weights
 
 log = logging.getLogger("platform")
 PROMOTED = 7  # as many networks as the paper's ensemble has
@@ -62,7 +62,7 @@ def run(experiment: Experiment) -> int:
     Raises:
         ConfigError: the sweep cannot be run as it is configured.
     """
-    begin = initial_weights(experiment)
+    begin = read_initial_weights(experiment)
     experiment = begin.experiment
     planned = plan_sweep(experiment)
     require_copies(experiment)

@@ -38,7 +38,7 @@ from platform.text import first_line
 from platform.tracking.launches import check_tracking, deliver, end_runs_of_before, say_pages, say_waiting
 from platform.tracking.models import log_missing
 from platform.tracking.runs import Runs
-from platform.weights.initial import initial_weights
+from platform.weights.initial import read_initial_weights
 
 if TYPE_CHECKING:
     from platform.cluster.resources import Resources
@@ -75,7 +75,7 @@ def run(experiment: Experiment, *, evaluate_again: bool = False) -> int:
     Raises:
         ConfigError: the experiment cannot be run as it is configured.
     """
-    begin = initial_weights(experiment)
+    begin = read_initial_weights(experiment)
     experiment = with_teacher(begin.experiment)
     planned = plan(experiment)
     if not evaluate_again:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from platform.config.transforms import TransformsConfig
+from platform.data.boxes import inside
 from platform.data.loader import Batch
 from platform.data.pixels import on_device
 from platform.data.sampling import MIXING_DRAWS
@@ -31,12 +32,7 @@ class Mixes:
 
     def weights(self, places: slice, device: torch.device, size: tuple[int, int]) -> Tensor:
         """The share of its own image in each pixel: float32 `[n, 1, H, W]`, of the images at `places`."""
-        height, width = size
-        boxes_N4 = on_device(torch.from_numpy(self.boxes_N4[places]), device)
-        top, left, bottom, right = (side.view(-1, 1, 1, 1) for side in boxes_N4.unbind(1))
-        y = torch.arange(height, device=device).view(1, 1, -1, 1)
-        x = torch.arange(width, device=device).view(1, 1, 1, -1)
-        is_outside = ~((y >= top) & (y < bottom) & (x >= left) & (x < right))
+        is_outside = ~inside(self.boxes_N4[places], size, device)
         is_cutmix_N, shares_N = (
             on_device(torch.from_numpy(each[places]), device) for each in (self.is_cutmix_N, self.shares_N)
         )

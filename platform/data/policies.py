@@ -14,6 +14,7 @@ from torch import Tensor
 
 from platform.config.transforms import MOST_OPS, TransformsConfig
 from platform.data import operations
+from platform.data.boxes import inside
 from platform.data.operations import Operation
 from platform.data.pixels import on_device
 from platform.data.sampling import ATTEMPTS, ERASING_DRAWS, OPERATION_DRAWS
@@ -110,12 +111,8 @@ def erased(images: Tensor, transforms: TransformsConfig, draws_ND: NDArray[np.fl
         draws_ND: rows of `sampling.DRAWS` uniform draws.
     """
     height, width = images.shape[2:]
-    boxes = on_device(torch.from_numpy(erased_boxes(transforms, draws_ND, height, width)), images.device)
-    top, left, bottom, right = (side.view(-1, 1, 1, 1) for side in boxes.unbind(1))
-    y = torch.arange(height, device=images.device).view(1, 1, -1, 1)
-    x = torch.arange(width, device=images.device).view(1, 1, 1, -1)
-    is_inside = (y >= top) & (y < bottom) & (x >= left) & (x < right)
-    return images.masked_fill(is_inside, transforms.erase_value)
+    boxes_N4 = erased_boxes(transforms, draws_ND, height, width)
+    return images.masked_fill(inside(boxes_N4, (height, width), images.device), transforms.erase_value)
 
 
 def erased_boxes(

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from platform.evaluation.metrics import Scores
+from platform.evaluation.selection import best_addition, merit
 from platform.evaluation.statistics.calibration import LEAST
 from platform.evaluation.statistics.halves import selecting_half
 
@@ -21,7 +21,6 @@ CHANGE = 1e-7  # of a weight, below which EM ends
 ROUNDS = 20  # of greedy selection
 UNUSED = 0.005  # a weight below it: the network can be left out
 TEMPERATURES = (0.05, 20.0)  # between which one is sought
-CHUNK = 1024  # images scored at a time
 
 Chosen = tuple[list[float], Callable[[Tensor], Tensor]]  # weights, and what makes [M, N, K] to [N, K]
 
@@ -101,25 +100,16 @@ def _greedy(means_MNK: Tensor, labels_N: Tensor) -> Chosen:
     """Forward selection with replacement (Caruana et al. 2004, "Ensemble selection from libraries of models", section
     2): again and again the member with which the mean has the best top-1, of equal ones the lowest loss, then the
     first. Of all rounds the best one by the same rule; a member's weight is its share of the additions."""
+    members, everything_N = dict(enumerate(means_MNK)), torch.ones(len(labels_N), dtype=torch.bool)
     counts = torch.zeros(len(means_MNK), dtype=torch.float64)
     best_merit, best_counts, sum_NK = (-1, -math.inf), counts + 1, torch.zeros_like(means_MNK[0])
     for _ in range(ROUNDS if len(labels_N) else 0):
-        merits = [_merit(sum_NK + probs_NK, labels_N) for probs_NK in means_MNK]
-        added = max(range(len(merits)), key=lambda member: merits[member])  # of equal ones the first
+        added, scores = best_addition(sum_NK, members, labels_N, everything_N)
         counts[added] += 1
         sum_NK = sum_NK + means_MNK[added]
-        if merits[added] > best_merit:
-            best_merit, best_counts = merits[added], counts.clone()
+        if merit(scores) > best_merit:
+            best_merit, best_counts = merit(scores), counts.clone()
     return _averaging(best_counts / best_counts.sum())
-
-
-def _merit(probs_NK: Tensor, labels_N: Tensor) -> tuple[int, float]:
-    """Larger is better; NaN is the worst loss."""
-    total, everything = Scores(), torch.ones(len(labels_N), dtype=torch.bool)
-    for start in range(0, len(labels_N), CHUNK):
-        here = slice(start, start + CHUNK)
-        total += Scores.of(probs_NK[here], labels_N[here], everything[here])
-    return total.top1, -math.inf if math.isnan(total.loss) else -total.loss
 
 
 def _tempered(means_MNK: Tensor, labels_N: Tensor) -> Chosen:

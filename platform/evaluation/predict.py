@@ -1,6 +1,5 @@
 """A network's probabilities for every sample of a worker's share, each sample exactly once."""
 
-import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Self
@@ -14,10 +13,10 @@ from platform.config.data import DataConfig
 from platform.config.sections import Config
 from platform.data.decode import EncodedImage
 from platform.data.index import Split
-from platform.data.loader import Batch, Loader
+from platform.data.loader import Batch
 from platform.data.pixels import Pixels
-from platform.data.readahead import ShareAhead
 from platform.evaluation.forward import view_probabilities
+from platform.evaluation.share import batches_of
 from platform.evaluation.views import RENDERED, render
 
 
@@ -76,33 +75,13 @@ def predict(
     def render_views(batch: Batch, place: int, image: EncodedImage) -> None:
         batch.images[place] = render(image, size, views)
 
-    per_batch = max(1, cfg.batch_size // views)
-    chunks = [
-        np.arange(first, min(first + per_batch, share.stop)) for first in range(share.start, share.stop, per_batch)
-    ]
+    together, shape = max(1, cfg.batch_size // views), (RENDERED[views], size, size, 3)
+    pin, read_ahead = pixels.device.type == "cuda", cfg.prefetch_batches
     seen = 0
     model.eval()
-    ahead = ShareAhead(split, share)
-
-    def requests(loader: Loader) -> Iterator[Batch]:
-        for ids in chunks:
-            ahead.at(int(ids[-1]))
-            yield loader.request(ids)
-
-    with (
-        contextlib.closing(ahead),
-        Loader(
-            split,
-            (RENDERED[views], size, size, 3),
-            render_views,
-            classes=cfg.data.classes,
-            threads=threads,
-            prefetch=cfg.prefetch_batches,
-            max_corrupt=cfg.data.max_corrupt,
-            pin=pixels.device.type == "cuda",
-        ) as loader,
-    ):
-        for batch in loader.batches(requests(loader)):
+    reading = batches_of(split, share, together, shape, render_views, cfg.data, read_ahead, threads, pin=pin)
+    with reading as batches:
+        for batch in batches:
             probs_NVK = view_probabilities(
                 model, pixels.evaluation, batch.images, views, mirror=cfg.data.mirror, dtype=dtype
             )

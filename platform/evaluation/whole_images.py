@@ -3,7 +3,6 @@
 In: a worker's share of a split. Out: probabilities by scale, images of equal sizes together; and what it cost.
 """
 
-import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -14,13 +13,13 @@ from torch import Tensor, nn
 
 from platform.data.decode import EncodedImage
 from platform.data.index import Split
-from platform.data.loader import Batch, Loader
+from platform.data.loader import Batch
 from platform.data.pixels import Pixels
-from platform.data.readahead import ShareAhead
 from platform.data.resize import resize
 from platform.evaluation.cost import Cost
 from platform.evaluation.dense import DenseNetwork
 from platform.evaluation.predict import PredictConfig, Predictions
+from platform.evaluation.share import batches_of
 from platform.evaluation.views import scaled_size
 
 LONGEST = 4  # times the shorter side; of longer images the middle is taken: there is no end to what they would cost
@@ -113,27 +112,9 @@ def _images(
             cut.append(number)
         scaled[number] = [whole(pixels, side) for side in cost.sides]
 
-    chunks = [np.arange(first, min(first + together, share.stop)) for first in range(share.start, share.stop, together)]
-    ahead = ShareAhead(split, share)
-
-    def requests(loader: Loader) -> Iterator[Batch]:
-        for ids in chunks:
-            ahead.at(int(ids[-1]))
-            yield loader.request(ids)
-
-    with (
-        contextlib.closing(ahead),
-        Loader(
-            split,
-            (0,),
-            render,
-            classes=cfg.data.classes,
-            threads=threads,
-            prefetch=cfg.prefetch_batches,
-            max_corrupt=cfg.data.max_corrupt,
-        ) as loader,
-    ):
-        for batch in loader.batches(requests(loader)):
+    reading = batches_of(split, share, together, (0,), render, cfg.data, cfg.prefetch_batches, threads)
+    with reading as batches:
+        for batch in batches:
             columns = batch.ids_N.tolist(), batch.labels_N.tolist(), batch.valid_N.tolist()
             for number, label, valid in zip(*columns, strict=True):
                 if valid:

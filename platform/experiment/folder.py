@@ -71,7 +71,7 @@ def suffix_of(split: str) -> str:
     return "" if split == "val" else f"-{split}"
 
 
-def initial_weights(experiment: Path, digest: str) -> Path:
+def initial_weights_file(experiment: Path, digest: str) -> Path:
     """The file in an experiment's folder of the weights of that digest, which members begin with."""
     return experiment / "init" / f"{digest}.safetensors"
 
@@ -233,9 +233,9 @@ class ExperimentFolder:
         self.networks = self.path / "networks"  # models of the members' further networks, each kind together
         self._file, self._changes = self.path / RECORD, self.path / "experiment.jsonl"
 
-    def initial_weights(self, digest: str) -> Path:
+    def initial_weights_file(self, digest: str) -> Path:
         """The weights of that digest, which members begin with."""
-        return initial_weights(self.path, digest)
+        return initial_weights_file(self.path, digest)
 
     def member(self, name: str) -> MemberFolder:
         return MemberFolder(self.path / "members" / name)

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from platform.config.sections import Config
-from platform.experiment.folder import initial_weights, targets
+from platform.experiment.folder import initial_weights_file, targets
 from platform.experiment.teacher import TeacherMember
 from platform.training.learning_curve import EvaluationPoint
 
@@ -22,10 +22,10 @@ class LaneMember:
     teacher: list[TeacherMember] = field(default_factory=list)  # whose networks are asked; none: nothing is
 
     @property
-    def initial_weights(self) -> Path | None:
+    def initial_weights_file(self) -> Path | None:
         """The file of the weights that it begins with; None: all are drawn from the seed."""
         model = self.config.model
-        return initial_weights(self.folder.parents[1], model.init_digest) if model.init else None
+        return initial_weights_file(self.folder.parents[1], model.init_digest) if model.init else None
 
     @property
     def targets(self) -> Path | None:

@@ -97,7 +97,7 @@ def run_member(
                 progress.restored(_last_step(cfg, data), lambda: "")
             else:
                 hook = on_evaluation if lane.on_evaluation else None
-                begin, targets = member.initial_weights, member.targets
+                begin, targets = member.initial_weights_file, member.targets
                 if targets:
                     prepare_targets(member, data, worker, progress, sender)
                 model = train(cfg, data, worker, folder.path, report, progress, member.copy_to, hook, begin, targets)

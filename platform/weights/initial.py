@@ -45,7 +45,7 @@ class InitialWeights:
             OSError: the disk does not take it.
         """
         for digest, weights in self.weights.items():
-            if not (place := folder.initial_weights(digest)).exists():
+            if not (place := folder.initial_weights_file(digest)).exists():
                 weights.write(place)
         kept = [self._keep_fit(folder, name, config, data) for name, config in _beginning(self.experiment)]
         return [line for line in kept if line]
@@ -63,10 +63,10 @@ class InitialWeights:
     def _weights(self, folder: ExperimentFolder, digest: str) -> "Weights":
         from platform.models.initial import Weights
 
-        return self.weights.get(digest) or Weights.read(folder.initial_weights(digest))
+        return self.weights.get(digest) or Weights.read(folder.initial_weights_file(digest))
 
 
-def initial_weights(experiment: Experiment) -> InitialWeights:
+def read_initial_weights(experiment: Experiment) -> InitialWeights:
     """Read the weights that members begin with, and check that they fit.
 
     A digest that is given is enough where the experiment's folder has these weights.
@@ -117,7 +117,7 @@ def _resolved(config: Config, found: InitialWeights, name: str) -> Config:
     if not model.init:
         return config
     known = model.init_digest or _recorded_digest(found.experiment, folder, name)
-    if known and folder.initial_weights(known).exists() and not config.fresh:
+    if known and folder.initial_weights_file(known).exists() and not config.fresh:
         return _with_digest(config, known)
     digest = _read(config, found)
     require(

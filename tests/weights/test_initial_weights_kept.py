@@ -11,15 +11,15 @@ from platform.config.models import GoogLeNetConfig
 from platform.config.sections import Config, Experiment
 from platform.experiment.folder import ExperimentFolder, Record
 from platform.models.build import build
-from platform.weights.initial import initial_weights
+from platform.weights.initial import read_initial_weights
 
 
 def begun(experiment: Experiment) -> ExperimentFolder:
     """As a training leaves its folder."""
-    found, folder = initial_weights(experiment), ExperimentFolder(experiment.folder)
+    found, folder = read_initial_weights(experiment), ExperimentFolder(experiment.folder)
     for digest, weights in found.weights.items():
-        folder.initial_weights(digest).parent.mkdir(parents=True, exist_ok=True)
-        weights.write(folder.initial_weights(digest))
+        folder.initial_weights_file(digest).parent.mkdir(parents=True, exist_ok=True)
+        weights.write(folder.initial_weights_file(digest))
     folder.write(Record({}, {name: asdict(member) for name, member in found.experiment.members.items()}))
     return folder
 
@@ -36,9 +36,9 @@ def test_a_job_that_trains_nothing_needs_no_source(where: str, tmp_path: Path):
     source.unlink()
     reading = replace(experiment, config=replace(config, job="report"))
     reading.members = {name: replace(each, job="report") for name, each in members.items()}
-    found = initial_weights(reading).experiment
+    found = read_initial_weights(reading).experiment
     (digest,) = {each.model.init_digest for each in found.members.values()}
     assert digest
     assert found.config.model.init_digest == (digest if where == "experiment" else "")
     with pytest.raises(ConfigError, match="which is no file"):
-        initial_weights(experiment)
+        read_initial_weights(experiment)

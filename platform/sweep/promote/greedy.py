@@ -4,7 +4,6 @@ In: validation probabilities of points, in any order. Out: point numbers in the 
 after each addition. Pure but for reading files.
 """
 
-import math
 from dataclasses import dataclass
 
 import torch
@@ -13,9 +12,8 @@ from torch import Tensor
 from platform.config.checks import ConfigError, require
 from platform.evaluation.metrics import Scores
 from platform.evaluation.probabilities import MemberProbabilities
+from platform.evaluation.selection import best_addition, score
 from platform.evaluation.statistics.halves import selecting_half
-
-CHUNK = 1024  # samples scored at a time
 
 
 @dataclass(frozen=True)
@@ -63,10 +61,9 @@ def greedy(candidates: dict[int, MemberProbabilities], count: int) -> Selection:
     path: list[Addition] = []
     sum_NK = torch.zeros_like(next(iter(left.values())))
     while left and len(path) < count:
-        scored = {point: images.score(sum_NK, probs_NK, images.selecting_N) for point, probs_NK in left.items()}
-        point = max(scored, key=lambda each: _merit(scored[each]))  # of equal ones the first
+        point, selecting = best_addition(sum_NK, left, images.labels_N, images.selecting_N)
         added_NK = left.pop(point)
-        path.append(Addition(point, scored[point], images.score(sum_NK, added_NK, ~images.selecting_N)))
+        path.append(Addition(point, selecting, score(sum_NK, added_NK, images.labels_N, images.held_out_N)))
         sum_NK += added_NK
     return Selection(path, views)
 
@@ -82,31 +79,18 @@ def _require_same_images(candidates: dict[int, MemberProbabilities]) -> None:
         )
 
 
-def _merit(scores: Scores) -> tuple[int, float]:
-    """What candidates are compared by, larger is better: top-1, then low loss; NaN is the worst loss."""
-    return scores.top1, -math.inf if math.isnan(scores.loss) else -scores.loss
-
-
 @dataclass(frozen=True)
 class _Images:
-    """The validation images: their labels, which of them all points could read, and which half selects."""
+    """The validation images: their labels, and the halves of those that all points could read."""
 
     labels_N: Tensor
-    valid_N: Tensor
     selecting_N: Tensor
+    held_out_N: Tensor
 
     @classmethod
     def of(cls, members: list[MemberProbabilities]) -> "_Images":
         valid_N = torch.stack([member.valid_N for member in members]).all(0)
         if int(valid_N.sum()) < 2:
             raise ConfigError("fewer than two validation images are readable; give promote.choose=best")
-        return cls(members[0].labels_N, valid_N, torch.from_numpy(selecting_half(len(valid_N))))
-
-    def score(self, sum_NK: Tensor, added_NK: Tensor, half_N: Tensor) -> Scores:
-        """The scores of the ensemble with one more point, on one half. The sum ranks as the mean does, and `Scores`
-        normalises it."""
-        total, counted_N = Scores(), self.valid_N & half_N
-        for start in range(0, len(half_N), CHUNK):
-            here = slice(start, start + CHUNK)
-            total += Scores.of(sum_NK[here] + added_NK[here], self.labels_N[here], counted_N[here])
-        return total
+        half_N = torch.from_numpy(selecting_half(len(valid_N)))
+        return cls(members[0].labels_N, valid_N & half_N, valid_N & ~half_N)
