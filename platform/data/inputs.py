@@ -60,69 +60,75 @@ class Inputs:
         return torch.where(self.shares_N >= 0.5, self.labels_N, self.partner_labels_N)
 
 
-def inputs(batch: Batch, part: slice, pixels: Pixels, sampling: SamplingConfig, transforms: TransformsConfig) -> Inputs:
-    """The network's input for the samples at `part` of a worker's share of a global batch.
+class BatchInputs:
+    """The network's inputs for a worker's share of a global batch, made part by part.
 
     Args:
         batch: the whole share, images uint8 `[N, H, W, 3]`.
-        part: start and stop of those wanted.
         pixels: mirrors, distorts and normalises the images on its device.
         sampling: how their colours are changed.
         transforms: what else is done to them, and how they are mixed.
     """
-    own = _prepared(batch, part, pixels, sampling, transforms)
-    labels_N = batch.labels_N[part].to(pixels.device, non_blocking=True)
-    mixed = mixes(batch, transforms)
-    if mixed is None or (mixed.shares_N[part] == 1).all():
-        return Inputs(own, labels_N, teacher_logs_NK=_teacher(batch, part, pixels))
-    weights = mixed.weights(part, pixels.device, (own.shape[2], own.shape[3]))
-    images = torch.lerp(_partners(batch, part, own, mixed, pixels, sampling, transforms), own, weights)
-    partners_N = torch.from_numpy(mixed.partners_N[part])
-    return Inputs(
-        images,
-        labels_N,
-        partner_labels_N=on_device(batch.labels_N[partners_N], pixels.device),
-        shares_N=on_device(torch.from_numpy(mixed.shares_N[part]), pixels.device),
-        teacher_logs_NK=_teacher(batch, part, pixels),
-        partner_teacher_logs_NK=_teacher(batch, partners_N, pixels),
-    )
+
+    def __init__(self, batch: Batch, pixels: Pixels, sampling: SamplingConfig, transforms: TransformsConfig) -> None:
+        self._batch, self._pixels, self._sampling, self._transforms = batch, pixels, sampling, transforms
+        self._mixes = mixes(batch, transforms)
+        self._colour_draws_N8 = batch.colour_draws_N8
+
+    def part(self, part: slice) -> Inputs:
+        """The input for the samples at `part`, whose start and stop are given."""
+        device, mixed, own = self._pixels.device, self._mixes, self._prepared(part)
+        labels_N = self._batch.labels_N[part].to(device, non_blocking=True)
+        if mixed is None or (mixed.shares_N[part] == 1).all():
+            return Inputs(own, labels_N, teacher_logs_NK=self._teacher(part))
+        weights = mixed.weights(part, device, (own.shape[2], own.shape[3]))
+        images = torch.lerp(self._partners(part, own, mixed), own, weights)
+        partners_N = torch.from_numpy(mixed.partners_N[part])
+        return Inputs(
+            images,
+            labels_N,
+            partner_labels_N=on_device(self._batch.labels_N[partners_N], device),
+            shares_N=on_device(torch.from_numpy(mixed.shares_N[part]), device),
+            teacher_logs_NK=self._teacher(part),
+            partner_teacher_logs_NK=self._teacher(partners_N),
+        )
+
+    def _teacher(self, places: slice | Tensor) -> Tensor | None:
+        """What the teacher says of the images at these places of the share, on the device."""
+        logs_NK = self._batch.teacher_logs_NK
+        return None if logs_NK is None else on_device(logs_NK[places], self._pixels.device)
+
+    def _partners(self, part: slice, own: Tensor, mixed: Mixes) -> Tensor:
+        """The partners' images. Few are not in the part themselves: of each stream that it cuts."""
+        wanted = mixed.partners_N[part]
+        outside = np.unique(wanted[(wanted < part.start) | (wanted >= part.stop)])
+        known = torch.cat([own, self._prepared(torch.from_numpy(outside))]) if len(outside) else own
+        places = np.where(
+            (wanted >= part.start) & (wanted < part.stop),
+            wanted - part.start,
+            len(own) + np.searchsorted(outside, wanted),
+        )
+        return known[on_device(torch.from_numpy(places), self._pixels.device)]
+
+    def _prepared(self, places: slice | Tensor) -> Tensor:
+        """The images at these places on the device, each changed by its own draws: float32 `[N, 3, H, W]`."""
+        batch, transforms = self._batch, self._transforms
+        draws_ND = batch.draws_ND[places if isinstance(places, slice) else places.numpy()]
+        change = functools.partial(applied, transforms=transforms, draws_ND=draws_ND)
+        images = self._pixels.training(
+            _picked(batch.images, places),
+            _picked(batch.mirrored_N, places),
+            _picked(self._colour_draws_N8, places),
+            self._sampling,
+            change=None if transforms.name == "none" else change,
+        )
+        return erased(images, transforms, draws_ND) if transforms.erase_probability > 0 else images
 
 
-def _teacher(batch: Batch, places: slice | Tensor, pixels: Pixels) -> Tensor | None:
-    """What the teacher says of the images at these places of the share, on the device."""
-    logs_NK = batch.teacher_logs_NK
-    return None if logs_NK is None else on_device(logs_NK[places], pixels.device)
-
-
-def _partners(
-    batch: Batch,
-    part: slice,
-    own: Tensor,
-    mixed: Mixes,
-    pixels: Pixels,
-    sampling: SamplingConfig,
-    transforms: TransformsConfig,
-) -> Tensor:
-    """The partners' images. Few are not in the part themselves: of each stream that it cuts."""
-    wanted = mixed.partners_N[part]
-    outside = np.unique(wanted[(wanted < part.start) | (wanted >= part.stop)])
-    known = own
-    if len(outside):
-        known = torch.cat([own, _prepared(batch, torch.from_numpy(outside), pixels, sampling, transforms)])
-    places = np.where(
-        (wanted >= part.start) & (wanted < part.stop),
-        wanted - part.start,
-        len(own) + np.searchsorted(outside, wanted),
-    )
-    return known[on_device(torch.from_numpy(places), pixels.device)]
-
-
-def _prepared(
-    batch: Batch, part: slice | Tensor, pixels: Pixels, sampling: SamplingConfig, transforms: TransformsConfig
-) -> Tensor:
-    draws_ND = batch.draws_ND[part] if isinstance(part, slice) else batch.draws_ND[part.numpy()]
-    change = functools.partial(applied, transforms=transforms, draws_ND=draws_ND) if transforms.name != "none" else None
-    images = pixels.training(
-        batch.images[part], batch.mirrored_N[part], batch.colour_draws_N8[part], sampling, change=change
-    )
-    return erased(images, transforms, draws_ND) if transforms.erase_probability > 0 else images
+def _picked(values: Tensor, places: slice | Tensor) -> Tensor:
+    """Some of a batch's values, in page-locked memory if all are: for any other the host waits until it is copied."""
+    if isinstance(places, slice):
+        return values[places]
+    if values.is_cuda:
+        return values[on_device(places, values.device)]
+    return values[places].pin_memory() if values.is_pinned() else values[places]

@@ -44,9 +44,9 @@ class Batch:
     ids_N: Tensor  # int64, places in the index
     valid_N: Tensor  # bool
     mirrored_N: Tensor  # bool
-    draws_ND: NDArray[np.float64]  # uniform in [0, 1), `sampling.DRAWS` a sample; none in evaluation
+    draws_ND: NDArray[np.float64]  # uniform in [0, 1), see `sampling`; none in evaluation
     per_stream: int = 1  # so many in a row are of one stream
-    step_draws: NDArray[np.float64] = field(default_factory=lambda: np.empty(0))  # `sampling.DRAWS` of a global batch
+    step_draws: NDArray[np.float64] = field(default_factory=lambda: np.empty(0))  # as many of a global batch
     repeats: int = 1  # so many in a row show the same sample
     teacher_logs_NK: Tensor | None = None  # float16, of a teacher's probabilities; None: there is no teacher
 
@@ -263,6 +263,7 @@ class TrainLoader(Loader):
         pin: batches in page-locked memory.
         device: where the images are.
         sizes: of the images at each step; None: `data.image_size`.
+        draw_count: how many draws each sample has, see `sampling.draws_used`.
 
     Raises:
         ConfigError: the shards that are read at the same time do not fit into the cache.
@@ -282,6 +283,7 @@ class TrainLoader(Loader):
         pin: bool = False,
         device: torch.device = CPU,
         sizes: ImageSizes | None = None,
+        draw_count: int = DRAWS,
     ) -> None:
         self._sizes = sizes or ImageSizes.of([], data.image_size, 1)
         size = data.image_size
@@ -297,7 +299,7 @@ class TrainLoader(Loader):
             device=device,
         )
         self._order, self._data, self._sampling = order, data, sampling
-        self._rank, self._world = rank, world
+        self._rank, self._world, self._draw_count = rank, world, draw_count
         self._ahead = OrderAhead(split, order, rank, world)
         self.waited_s = 0.0  # seconds that `steps` has waited for batches
 
@@ -329,11 +331,12 @@ class TrainLoader(Loader):
     def _step(self, step: int) -> Batch:
         self._ahead.at(step)
         shown, size = self._order.showings(step, self._rank, self._world), self._sizes.at(step)
-        drawn = draws.uniforms(self._order.seed, shown.epochs, shown.ids, DRAWS, shown.showings)
+        drawn = draws.uniforms(self._order.seed, shown.epochs, shown.ids, self._draw_count, shown.showings)
         batch = self.request(shown.ids, drawn, (size, size, 3))
         batch.per_stream, batch.repeats = self._order.per_stream, self._order.repeats
         epoch = step // self._order.steps_per_epoch
-        batch.step_draws = draws.uniforms(draws.key(self._order.seed, 0), epoch, np.array([step]), DRAWS)[0]
+        seed, drawn_for = draws.key(self._order.seed, 0), np.array([step])
+        batch.step_draws = draws.uniforms(seed, epoch, drawn_for, self._draw_count)[0]
         return batch
 
     def _crop(self, batch: Batch, place: int, image: EncodedImage) -> Crop:

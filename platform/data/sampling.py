@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from platform.config.choices import SAMPLING_METHODS, chosen
 from platform.config.data import DataConfig
 from platform.config.sampling import SamplingConfig
-from platform.config.transforms import MOST_OPS
+from platform.config.transforms import MOST_OPS, TransformsConfig
 from platform.data.decode import Box
 
 ATTEMPTS = 10
-# Places in a sample's row of uniform draws.
+# Places in a sample's row of uniform draws; what every training uses comes first.
 BOX_DRAWS = slice(0, 2 * ATTEMPTS)  # area and aspect of each attempt
 LEFT, TOP, MIRROR, INTERPOLATION = range(2 * ATTEMPTS, 2 * ATTEMPTS + 4)
 COLOUR_DRAWS = slice(2 * ATTEMPTS + 4, 2 * ATTEMPTS + 12)
@@ -40,13 +40,22 @@ class Crop:
 
 
 def crop(sampling: SamplingConfig, data: DataConfig, width: int, height: int, draws: list[float]) -> Crop:
-    """The crop of an image of `width` x `height` pixels for a row of `DRAWS` uniform draws in [0, 1)."""
+    """The crop of an image of `width` x `height` pixels for a row of uniform draws in [0, 1)."""
     box = chosen(SAMPLING_METHODS[sampling.method])(sampling, data, width, height, draws)
     if sampling.interpolation == "random":
         interpolation = INTERPOLATION_CHOICES[int(draws[INTERPOLATION] * len(INTERPOLATION_CHOICES))]
     else:
         interpolation = sampling.interpolation
     return Crop(box, interpolation, sampling.mirror and data.mirror and draws[MIRROR] < 0.5)
+
+
+def draws_used(transforms: TransformsConfig) -> int:
+    """How many draws a sample needs: all up to the last that is used. As many as there are changes none of them."""
+    if transforms.erase_probability > 0:
+        return ERASING_DRAWS.stop
+    if transforms.name != "none":
+        return OPERATION_DRAWS.stop
+    return MIXING_DRAWS.stop if transforms.mixes else DROPOUT_DRAW + 1
 
 
 def area_range(sampling: SamplingConfig, data: DataConfig) -> tuple[float, float]:

@@ -93,14 +93,14 @@ def _as_fed(batch: "Batch", config: Config, epoch: int) -> NDArray[np.uint8]:
     import torch
 
     from platform.data import draws
-    from platform.data.inputs import inputs
+    from platform.data.inputs import BatchInputs
     from platform.data.pixels import Pixels
     from platform.data.sampling import DRAWS
 
     shown = len(batch.ids_N)
     batch.per_stream, batch.step_draws = shown, draws.uniforms(0, epoch, np.array([0]), DRAWS)[0]
     pixels = Pixels(config.data, torch.device("cpu"))
-    images = inputs(batch, slice(0, shown), pixels, config.sampling, config.transforms).images
+    images = BatchInputs(batch, pixels, config.sampling, config.transforms).part(slice(0, shown)).images
     mean, std = (torch.tensor(values).view(1, 3, 1, 1) for values in (config.data.mean, config.data.std))
     shown = ((images * std + mean) * 255).round().clamp(0, 255).to(torch.uint8)
     return np.ascontiguousarray(shown.permute(0, 2, 3, 1).numpy())

@@ -15,7 +15,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from platform.config.sampling import SamplingConfig
 from platform.config.transforms import UNTRANSFORMED, TransformsConfig
-from platform.data.inputs import inputs
+from platform.data.inputs import BatchInputs
 from platform.data.loader import TrainLoader
 from platform.data.order import Order
 from platform.data.pixels import Pixels
@@ -62,11 +62,11 @@ def newest_images(
     wanted = min(IMAGES_AT_ONCE, max(IMAGES_PER_STREAM, -(-IMAGES // order.streams)))
     steps = -(-wanted // order.per_stream)
     start = max(0, step - steps)
-    batches = list(loader.steps(start, start + steps))
+    batches = loader.steps(start, start + steps)
+    given = [BatchInputs(batch, pixels, sampling, transforms) for batch in batches]
     for number in range(len(order.streams_of(worker.rank, worker.world))):
         share = slice(number * order.per_stream, (number + 1) * order.per_stream)
-        parts = [inputs(each, share, pixels, sampling, transforms).images for each in batches]
-        yield torch.cat(parts)[-wanted:]
+        yield torch.cat([each.part(share).images for each in given])[-wanted:]
 
 
 def recompute(

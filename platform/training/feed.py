@@ -12,9 +12,8 @@ import torch
 import torch.distributed as dist
 
 from platform.config.choices import DECODERS, chosen
-from platform.config.data import NOT_BALANCED, DataConfig, LoaderConfig
+from platform.config.data import NOT_BALANCED
 from platform.config.loss import PRIOR
-from platform.config.sampling import SamplingConfig
 from platform.config.sections import Config
 from platform.data import samplelog
 from platform.data.image_sizes import ImageSizes
@@ -24,6 +23,7 @@ from platform.data.line import Ids
 from platform.data.loader import Batch, TrainLoader
 from platform.data.order import Order
 from platform.data.samplelog import SampleLog
+from platform.data.sampling import draws_used
 from platform.data.training_order import training_order
 from platform.evaluation.targets import Targets
 from platform.training.peers import from_rank_0
@@ -56,8 +56,7 @@ class Feed:
 
     def open(self, sizes: ImageSizes | None = None) -> TrainLoader:
         """A loader of images as large as in testing, or of `sizes`."""
-        cfg = self.cfg
-        return training_loader(self.split, self.order, cfg.data, cfg.sampling, cfg.loader, self.worker, sizes)
+        return training_loader(self.cfg, self.split, self.order, self.worker, sizes)
 
     def batches(self, loader: TrainLoader, first: int, last: int) -> Iterator[Batch]:
         """The worker's share of the global batches of steps `first` to `last`, this one not included."""
@@ -76,29 +75,22 @@ class Feed:
 
 
 def training_loader(
-    split: Split,
-    order: Order,
-    data: DataConfig,
-    sampling: SamplingConfig,
-    loader: LoaderConfig,
-    worker: Worker,
-    sizes: ImageSizes | None = None,
+    cfg: Config, split: Split, order: Order, worker: Worker, sizes: ImageSizes | None = None
 ) -> TrainLoader:
     """The worker's batches of training images, decoded where `loader.decoder` says.
 
     Args:
+        cfg: the member's.
         split: the images.
         order: which of them come when.
-        data: their size and classes.
-        sampling: how they are cropped.
-        loader: where they are decoded, and how far ahead.
         worker: whose share.
         sizes: of the images at each step; None: `data.image_size`.
 
     Raises:
         ConfigError: by a GPU that the worker does not have.
     """
-    loader.require_gpu(available=worker.device.type == "cuda")
+    cfg.loader.require_gpu(available=worker.device.type == "cuda")
+    made = chosen(DECODERS[cfg.loader.decoder])
     share = {"rank": worker.rank, "world": worker.world, "threads": worker.threads}
-    made = chosen(DECODERS[loader.decoder])
-    return made(split, order, data, sampling, worker.device, prefetch=loader.prefetch_batches, sizes=sizes, **share)
+    share |= {"prefetch": cfg.loader.prefetch_batches, "draw_count": draws_used(cfg.transforms)}
+    return made(split, order, cfg.data, cfg.sampling, worker.device, sizes=sizes, **share)

@@ -15,7 +15,7 @@ from platform.config.sampling import SamplingConfig
 from platform.config.sections import Config
 from platform.config.training import TrainingConfig
 from platform.config.transforms import TransformsConfig
-from platform.data.inputs import inputs
+from platform.data.inputs import BatchInputs
 from platform.data.loader import Batch
 from platform.data.pixels import Pixels
 from platform.models import dropout
@@ -103,13 +103,14 @@ def train_step(
     sums = torch.zeros(3, device=device)
     skips = cfg.training.bad_steps == "skip"
     statistics = [buffer.clone() for buffer in model.buffers()] if skips else []  # a bad step spoils batch norm's
-    dropouts = dropout.layers(model)
+    dropouts, dropout_keys_N = dropout.layers(model), batch.dropout_keys_N
+    given = BatchInputs(batch, pixels, cfg.sampling, cfg.transforms)
     optimizer.zero_grad(set_to_none=True)
     for start, stop in zip(bounds[:-1], bounds[1:], strict=True):
         share = slice(start, stop)
         timer.mark(REST)
-        shown = inputs(batch, share, pixels, cfg.sampling, cfg.transforms)
-        dropout.set_keys(dropouts, batch.dropout_keys_N[share].to(device, non_blocking=True))
+        shown = given.part(share)
+        dropout.set_keys(dropouts, dropout_keys_N[share].to(device, non_blocking=True))
         timer.mark(COPY)
         with _gradient_sync(model, last=stop == total):
             with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):

@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import CancelledError
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +16,17 @@ import torch
 
 from platform.config.data import DataConfig
 from platform.config.sampling import SamplingConfig
+from platform.config.transforms import TransformsConfig
 from platform.data.cache import ShardError
 from platform.data.decode import EncodedImage
 from platform.data.draws import uniforms
 from platform.data.index import Index, Split, read_index
+from platform.data.inputs import BatchInputs
 from platform.data.loader import Batch, Loader, TrainLoader
 from platform.data.order import Order
+from platform.data.pixels import Pixels
 from platform.data.resize import resize
-from platform.data.sampling import DRAWS, crop
+from platform.data.sampling import DRAWS, crop, draws_used
 from tests.data.handmade import MakeShards
 
 pytestmark = pytest.mark.timeout(60)  # a hang fails
@@ -98,6 +102,33 @@ def test_a_batch_is_the_crops_of_its_samples(digits: Index, digits_data: DataCon
             assert torch.equal(batch.images[n], resize(image.decode(view.box), (32, 32), view.interpolation))
             assert batch.labels_N[n] == sample.label
             assert batch.mirrored_N[n] == view.mirrored
+
+
+@pytest.mark.parametrize(
+    "transforms",
+    [
+        TransformsConfig(),
+        TransformsConfig(mixup_alpha=0.2, cutmix_alpha=1.0),
+        TransformsConfig(cutmix_alpha=1.0, mixing_per="sample"),
+        TransformsConfig("rand", rand_ops=4, rand_std=0.5),
+        TransformsConfig("trivial", mixup_alpha=0.2, erase_probability=0.5),
+    ],
+    ids=["nothing", "both per batch", "cutmix per sample", "rand", "all"],
+)
+def test_draws_that_are_not_used_change_nothing(
+    digits: Index, digits_data: DataConfig, transforms: TransformsConfig
+) -> None:
+    split, sampling = digits.split("train"), replace(SAMPLING, photometric=True)
+    order, shown = Order.of(split, 4, 16, 64, 7), []
+    for count in (DRAWS, draws_used(transforms)):
+        with TrainLoader(split, order, digits_data, sampling, draw_count=count) as loader:
+            (batch,) = loader.steps(2, 3)
+        assert batch.draws_ND.shape == (16, count)
+        given = BatchInputs(batch, Pixels(digits_data, torch.device("cpu")), sampling, transforms)
+        part = given.part(slice(0, 16))
+        shown.append((part.images, part.targets(10), batch.dropout_keys_N))
+    for all_drawn, as_used in zip(*shown, strict=True):
+        assert torch.equal(all_drawn, as_used)
 
 
 def test_a_sample_is_cropped_anew_in_every_epoch(digits: Index, digits_data: DataConfig) -> None:

@@ -16,9 +16,9 @@ from platform.config.sampling import SamplingConfig
 from platform.config.sections import Config
 from platform.config.training import TrainingConfig
 from platform.config.transforms import TransformsConfig
-from platform.data import draws
+from platform.data import draws, inputs
 from platform.data.index import Index
-from platform.data.inputs import Inputs, inputs
+from platform.data.inputs import BatchInputs, Inputs
 from platform.data.loader import Batch, TrainLoader
 from platform.data.mixing import Mixes, mixes, partners
 from platform.data.order import Order
@@ -58,9 +58,10 @@ def epoch(digits: Index, data: DataConfig, transforms: TransformsConfig, world: 
     for rank in range(world):
         with TrainLoader(split, order, data, SAMPLING, rank=rank, world=world) as loader:
             for step, share in zip(range(start, 6), loader.steps(start, 6), strict=True):
+                given = BatchInputs(share, pixels, SAMPLING, transforms)
                 for first in range(0, len(share.ids_N), most):
                     part = slice(first, min(first + most, len(share.ids_N)))
-                    shown = inputs(share, part, pixels, SAMPLING, transforms)
+                    shown = given.part(part)
                     targets = as_shares(shown.targets(10), 10)
                     for number, sample in enumerate(share.ids_N[part].tolist()):
                         found[step, sample] = shown.images[number], targets[number]
@@ -104,7 +105,7 @@ def test_a_batch_shares_one_draw() -> None:
 def shown_own(transforms: TransformsConfig) -> tuple[NDArray[np.float64], NDArray[np.float32], Inputs]:
     """The share of its own image in each mixed image's pixels, what is said of it, and the whole."""
     samples, pixels = batch(), Pixels(DataConfig(mean=[0.0] * 3, std=[1.0] * 3), CPU)
-    shown = inputs(samples, slice(0, 4000), pixels, SamplingConfig(), transforms)
+    shown = BatchInputs(samples, pixels, SamplingConfig(), transforms).part(slice(0, 4000))
     assert shown.shares_N is not None
     own = (samples.images[:, 0, 0, 0] / 255).double()
     other = own[torch.from_numpy(partners(4000, 4))]
@@ -141,8 +142,17 @@ def test_targets_and_the_main_label() -> None:
 def test_without_mixing_nothing_is_drawn() -> None:
     samples = batch(8)
     assert mixes(samples, TransformsConfig()) is None
-    shown = inputs(samples, slice(0, 8), Pixels(DataConfig(), CPU), SAMPLING, TransformsConfig())
+    shown = BatchInputs(samples, Pixels(DataConfig(), CPU), SAMPLING, TransformsConfig()).part(slice(0, 8))
     assert shown.partner_labels_N is None
+
+
+def test_a_batch_is_asked_once_how_it_is_mixed_however_many_its_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+    monkeypatch.setattr(inputs, "mixes", lambda *given: asked.append(given) or mixes(*given))
+    samples = batch(16)
+    given = BatchInputs(samples, Pixels(DataConfig(), CPU), SAMPLING, TransformsConfig(**BOTH))
+    assert all(given.part(slice(first, first + 4)).shares_N is not None for first in range(0, 16, 4))
+    assert len(asked) == 1
 
 
 def test_a_stream_of_one_image_a_batch_has_no_pairs() -> None:

@@ -12,6 +12,7 @@ from torchvision.transforms import RandomResizedCrop
 from platform.config.choices import SAMPLING_METHODS
 from platform.config.data import DataConfig
 from platform.config.sampling import INTERPOLATIONS, SamplingConfig
+from platform.config.transforms import TransformsConfig
 from platform.data import draws as draws_module
 from platform.data.sampling import (
     BOX_DRAWS,
@@ -29,6 +30,7 @@ from platform.data.sampling import (
     Crop,
     area_range,
     crop,
+    draws_used,
 )
 
 LARGEST_DRAW = 1 - 2**-53
@@ -85,6 +87,36 @@ def test_places_of_the_draws_do_not_overlap() -> None:
     places = [place for each in several for place in range(DRAWS)[each]]
     assert sorted([*places, LEFT, TOP, MIRROR, INTERPOLATION, DROPOUT_DRAW]) == list(range(DRAWS))
     assert len(range(DRAWS)[COLOUR_DRAWS]) == 8
+
+
+RECORDED = {  # places -> draws of sample 3 in epoch 2 with the seed 7, from when every sample had all 81
+    0: "0x1.2463d0e169b04p-2",
+    DROPOUT_DRAW: "0x1.3b8e9ac222a57p-1",
+    MIXING_DRAWS.start: "0x1.f550821f75876p-1",
+    ERASING_DRAWS.start: "0x1.7418c252c76e7p-1",
+    DRAWS - 1: "0x1.9ecee25382f22p-2",
+}
+
+
+@pytest.mark.parametrize(
+    ("transforms", "count"),
+    [
+        (TransformsConfig(), 33),
+        (TransformsConfig(mixup_alpha=0.2), 38),
+        (TransformsConfig("trivial"), 58),
+        (TransformsConfig("rand", cutmix_alpha=1.0), 58),
+        (TransformsConfig(erase_probability=0.1), 81),
+    ],
+    ids=["nothing", "mixup", "trivial", "rand and cutmix", "erasing"],
+)
+def test_of_the_draws_only_those_are_made_that_are_used_and_they_stay_as_they_were(
+    transforms: TransformsConfig, count: int
+) -> None:
+    assert draws_used(transforms) == count
+    (row,) = draws_module.uniforms(7, 2, np.array([3]), count)
+    assert {place: row[place].hex() for place in RECORDED if place < count} == {
+        place: value for place, value in RECORDED.items() if place < count
+    }
 
 
 def test_area_is_uniform_and_aspect_log_uniform_where_every_box_fits() -> None:

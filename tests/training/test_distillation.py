@@ -19,7 +19,7 @@ from platform.config.loss import LossConfig
 from platform.config.sections import Config
 from platform.config.transforms import TransformsConfig
 from platform.data.index import Index
-from platform.data.inputs import inputs
+from platform.data.inputs import BatchInputs
 from platform.data.mixing import mixes
 from platform.data.pixels import Pixels
 from platform.evaluation.targets import FILE, Targets, are_whole, write_targets
@@ -70,7 +70,7 @@ def test_a_step_teaches_every_classifier_in_parts_of_any_size(per_worker: int) -
     samples, model = batch(), network()
     samples.teacher_logs_NK = torch.randn(13, CLASSES).log_softmax(1).half()
     cfg = replace(step_config(per_worker=per_worker), distill=TEACHER, job="distill")
-    images = inputs(samples, slice(0, 13), Pixels(cfg.data, CPU), cfg.sampling, cfg.transforms).images
+    images = BatchInputs(samples, Pixels(cfg.data, CPU), cfg.sampling, cfg.transforms).part(slice(0, 13)).images
     taught = (samples.teacher_logs_NK.float() / 3).softmax(1)
 
     def mean_of(logits: Tensor) -> Tensor:
@@ -92,7 +92,7 @@ def test_rows_are_mixed_in_the_shares_of_the_images() -> None:
     expected = rows * shares + rows[torch.from_numpy(mixed.partners_N)] * (1 - shares)
     pixels = Pixels(DataConfig(classes=CLASSES), CPU)
     for part in (slice(0, 12), slice(3, 7)):  # which cuts pairs apart
-        taught = inputs(samples, part, pixels, Config().sampling, mixing).taught(2.0)
+        taught = BatchInputs(samples, pixels, Config().sampling, mixing).part(part).taught(2.0)
         torch.testing.assert_close(taught, expected[part])
 
 

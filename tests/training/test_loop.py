@@ -531,7 +531,7 @@ def test_statistics_of_the_averaged_network_are_the_same_at_any_number_of_worker
     network = build(cfg.model, cfg.data.classes, cfg.data.image_size, cfg.seed)
     network.load_state_dict(replicas.left["batch norm"][0]["weights"])
     before = copy.deepcopy(network.eval().state_dict())
-    with training_loader(split, order, cfg.data, cfg.sampling, cfg.loader, worker) as loader:
+    with training_loader(cfg, split, order, worker) as loader:
         pixels = Pixels(cfg.data, worker.device)
         images = batch_norm.newest_images(loader, order, RUNS_STEPS, worker, pixels, cfg.sampling, cfg.transforms)
         batch_norm.recompute(network, images, order.streams, worker, torch.float32)
