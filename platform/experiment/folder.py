@@ -35,7 +35,7 @@ from typing import Any
 from platform.changes import append_change, forget_changes, read_changes, read_with_changes
 from platform.config.checks import ConfigError
 from platform.config.identity import changes, identity, shown
-from platform.config.sections import Experiment
+from platform.config.sections import Config, Experiment
 from platform.data.index import Index, Split
 from platform.evaluation.seal import SEAL, is_complete
 from platform.experiment.origin import origin_here
@@ -287,7 +287,8 @@ class ExperimentFolder:
         remove_unfinished(self.path, self.networks, *self.path.glob("members/*"), *parts)
 
     def open(self, experiment: Experiment, index: Index, more: dict[str, Any] | None = None) -> Record:
-        """Read the record of this experiment, or write a new one; with `fresh=true` an old one is moved aside.
+        """Read the record of this experiment, or write a new one; with `fresh=true` an old one is moved aside. A table
+        may have more rows or seeds than it had: what was trained of it stays.
 
         Args:
             experiment: its config and members.
@@ -311,7 +312,11 @@ class ExperimentFolder:
             self.write(new)
             return new
         old = self.record()
-        self._require_same(old, new, experiment.config.job)
+        self._require_same(old, new, experiment.config)
+        if gained := [name for name in new.configs if name not in old.identity]:
+            log.info("%s gains %s", self.name, ", ".join(gained))
+            origin_here(experiment.overrides, fingerprint(index)).write(self.path)  # a command that makes all of it
+            old.identity, old.configs, old.whole = new.identity, {}, False
         old.configs |= new.configs
         old.copies = old.copies or new.copies
         return old
@@ -331,14 +336,16 @@ class ExperimentFolder:
         others = {key: value for key, value in old.identity.items() if key not in old.configs}
         if more is not None:
             others = {key: value for key, value in others.items() if key == "data"} | more
-        self._require_same(old, Record(members | others, members), experiment.config.job)
+        self._require_same(old, Record(members | others, members), experiment.config)
 
-    def _require_same(self, old: Record, new: Record, job: str) -> None:
+    def _require_same(self, old: Record, new: Record, config: Config) -> None:
         wanted = json.loads(json.dumps(new.identity))
         members = dict.fromkeys(name for record in (old, new) for name in record.configs if name in record.identity)
-        if changed := changes(old.identity, wanted, members):
-            only_reads = job in ("evaluate", "report", "register")
-            remedy = f"give the command that it was run with, and job={job}" if only_reads else ANEW
+        only_reads = config.job in ("evaluate", "report", "register")
+        if config.table.has_rows and not only_reads:  # rows are of their own: more of them change none
+            wanted = {name: part for name, part in wanted.items() if name in old.identity or name not in members}
+        if changed := changes(old.identity, wanted, [name for name in members if name in old.identity | wanted]):
+            remedy = f"give the command that it was run with, and job={config.job}" if only_reads else ANEW
             raise ConfigError(f"{self.name} was run with another config ({shown(changed)}); {remedy}")
 
     def holder(self) -> str:

@@ -69,12 +69,13 @@ class Runs:
         self._scoring: Backlog[str, tuple[str, EnsembleScores | None]] | None = None
         kind, is_new = run_tags.kind_of(experiment), record.parent_run is None
         record.parent_run = record.parent_run or new_key()
+        gains = any(name in experiment.members and name not in record.member_runs for name in names)
         for name in names:  # a training of one network is one run; an earlier version made two
             alone = kind == run_tags.TRAINING
             record.member_runs.setdefault(name, record.parent_run if alone and is_new else new_key())
         folder.write(record)  # first: if this process dies, the next one resumes these runs
         self._start_parent()
-        if is_new and (origin := folder.path / ORIGIN).exists():
+        if (is_new or gains) and (origin := folder.path / ORIGIN).exists():
             self._tracker.artifact(record.parent_run, origin)
         self._end_left_open()
 

@@ -1,5 +1,6 @@
 """An experiment's folder: identity, lock, states."""
 
+import json
 import os
 from dataclasses import replace
 from pathlib import Path
@@ -8,9 +9,12 @@ import pytest
 import torch
 
 from platform.config.checks import ConfigError
+from platform.config.optim import SGDConfig
 from platform.config.sections import Config, Experiment
+from platform.config.table import TableConfig
 from platform.data.index import Index
 from platform.experiment.folder import FINISHED, ExperimentFolder, MemberFolder, MemberState, Record
+from platform.experiment.origin import FILE as ORIGIN
 from platform.locks import locked
 from tests.counting import cost_of
 
@@ -33,6 +37,42 @@ def test_a_changed_config_is_refused_with_the_difference(tmp_path: Path, digits:
     changed = experiment(tmp_path, seed=5)
     with pytest.raises(ConfigError, match=r"another config \(seed: 0 -> 5\); .*name=.*fresh=true"):
         ExperimentFolder(changed.folder).open(changed, digits)
+
+
+def rows(tmp_path: Path, *names: str, job: str = "ensemble", against: str = "first", lr: float = 0.1) -> Experiment:
+    config = replace(Config(name="one", output_dir=str(tmp_path)), job=job, table=TableConfig(against=against))
+    members = {name: replace(config, seed=number, optim=SGDConfig(lr=lr)) for number, name in enumerate(names)}
+    return Experiment(config, members, list(names))
+
+
+def test_a_table_gains_rows_and_keeps_the_runs_of_those_it_had(tmp_path: Path, digits: Index):
+    folder = ExperimentFolder(rows(tmp_path).folder)
+    record = folder.open(rows(tmp_path, "a", "b"), digits)
+    record.parent_run, record.member_runs, record.reported, record.whole = "run", {"a": "1", "b": "2"}, ["a", "b"], True
+    folder.write(record)
+    grown = rows(tmp_path, "a", "b", "more")
+    folder.require_same(grown)
+    for _ in range(2):  # again, it is the same
+        record = folder.open(grown, digits)
+        assert (record.parent_run, record.member_runs, record.reported) == ("run", {"a": "1", "b": "2"}, ["a", "b"])
+        assert list(record.configs) == ["a", "b", "more"]
+        assert set(record.identity) == {"a", "b", "more", "data"}
+        assert not record.whole
+        folder.write(record)
+    assert "a b more" in json.loads((folder.path / ORIGIN).read_text())["command"]
+    with pytest.raises(ConfigError, match=r"member more: not there now"):
+        folder.open(rows(tmp_path, "a", "b"), digits)
+
+
+def test_what_a_table_gains_changes_none_of_its_rows_and_no_ensemble_gains_members(tmp_path: Path, digits: Index):
+    folder = ExperimentFolder(rows(tmp_path).folder)
+    folder.write(folder.open(rows(tmp_path, "a", "b"), digits))
+    with pytest.raises(ConfigError, match=r"another config \(optim\.lr: 0\.1 -> 0\.2 \(all 2 members\)\)"):
+        folder.open(rows(tmp_path, "a", "b", "more", lr=0.2), digits)
+    with pytest.raises(ConfigError, match=r"another config \(member more: new\)"):
+        folder.open(rows(tmp_path, "a", "b", "more", against="none"), digits)
+    with pytest.raises(ConfigError, match=r"member more: new\); give the command that it was run with"):
+        folder.open(rows(tmp_path, "a", "b", "more", job="evaluate"), digits)
 
 
 def test_a_job_that_only_reads_asks_for_the_command_of_then(tmp_path: Path, digits: Index):

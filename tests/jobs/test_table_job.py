@@ -34,6 +34,8 @@ def test_rows_are_trained_over_seeds_and_compared_and_the_table_is_no_classifier
     assert not (folder / MODEL).exists()
     assert (folder / "members" / "batch_norm-seed1" / MODEL / "MLmodel").exists()
 
+    _gains_a_seed(launch, words, folder)
+
     register = ("job=register", f"register.run={folder}", "registry.name=digits", f"tracking.uri={launch.uri}")
     status, refused = launch.bare(*register)
     assert status == 2
@@ -46,6 +48,27 @@ def test_rows_are_trained_over_seeds_and_compared_and_the_table_is_no_classifier
     status, refused = launch.bare("job=compare", f"compare.runs=[{folder},{folder}/slow]")
     assert status == 2
     assert "is a table whose rows are compared" in refused
+
+
+def _gains_a_seed(launch: Runner, words: list[str], folder: Path) -> None:
+    """What was trained stays as it was, in the same runs."""
+    before, parent = launch.runs("rows"), launch.runs("rows")["parent"].info.run_id
+    weights = {name: (folder / "members" / name / "weights.pt").stat().st_mtime_ns for name in MEMBERS}
+    status, output = launch(*(word.replace("seeds=2", "seeds=3") for word in words))
+    assert status == 0, output
+    assert "2 of 6 members" in output
+    assert {name: (folder / "members" / name / "weights.pt").stat().st_mtime_ns for name in MEMBERS} == weights
+    runs = launch.runs("rows")
+    assert runs["parent"].info.run_id == parent
+    assert runs["parent"].info.status == "FINISHED"
+    assert {name: runs[name].info.run_id for name in MEMBERS} == {name: before[name].info.run_id for name in MEMBERS}
+    assert runs["slow-seed2"].data.params["seed"] == "2"
+    table = {row["row"]: row for row in csv.DictReader((folder / "table.csv").open())}
+    for name, row in table.items():
+        members = (name, f"{name}-seed1", f"{name}-seed2")
+        errors = [1 - runs[each].data.metrics["accuracy_val_top1"] for each in members]
+        assert float(row["top1_error"]) == pytest.approx(sum(errors) / 3)
+        assert row["seeds"] == "3"
 
 
 def _table_says_what_was_scored(launch: Runner, folder: Path, output: str) -> dict[str, dict[str, str]]:
