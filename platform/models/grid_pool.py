@@ -8,7 +8,7 @@ class GridPool(nn.AvgPool2d):
     """Average pool 5x5/3 of maps of the size that the head was built for: `[N, C, map, map]` -> `[N, C, grid, grid]`.
 
     Maps of another size, where training changes the size of its images (`training.sizes`), are averaged to a grid of as
-    many places. Maps of less than 5x5 are averaged whole.
+    many places; on CUDA PyTorch adds the gradient of that in no fixed order. Maps of less than 5x5 are averaged whole.
 
     Args:
         map_size: pixels each way of the maps that the head is built for; at least 1.

@@ -44,6 +44,16 @@ def test_what_cannot_be_served_is_one_line_before_ray_starts(tmp_path: Path):
     assert "where nothing can listen (Cannot assign requested address)" in done.stderr
 
 
+def _said_until_it_serves(process: subprocess.Popen[str]) -> str:
+    assert process.stdout
+    said = ""
+    while "Ctrl-C ends it" not in said:
+        line = process.stdout.readline()
+        assert line, said
+        said += line
+    return said
+
+
 @pytest.fixture(scope="module")
 def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Of a server with small limits; after its tests Ctrl-C ends it."""
@@ -54,13 +64,8 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         [sys.executable, "-m", "platform.launch", "job=serve", f"serve.model={folder / 'model'}", *limits],
         cwd=ROOT, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True,
     )  # fmt: skip
-    assert process.stdout
-    said = ""
     try:
-        while "Ctrl-C ends it" not in said:
-            line = process.stdout.readline()
-            assert line, said
-            said += line
+        said = _said_until_it_serves(process)
         yield re.findall(r"page +(http://127\.0\.0\.1:\d+)/", said)[0]
     finally:
         family = psutil.Process(process.pid).children(recursive=True)
@@ -160,13 +165,8 @@ def test_a_lost_node_costs_no_answer_and_sigterm_ends_it(tmp_path: Path):
             [sys.executable, "-m", "platform.launch", "job=serve", *words, f"cluster.address={nodes.address}"],
             cwd=ROOT, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=os.environ | nodes.environment,
         )  # fmt: skip
-        assert process.stdout
-        said = ""
         try:
-            while "Ctrl-C ends it" not in said:
-                line = process.stdout.readline()
-                assert line, said
-                said += line
+            said = _said_until_it_serves(process)
             nodes.kill_node(2)
             seen = asyncio.run(load(f"http://127.0.0.1:{port}", [picture("blue")], clients=8, seconds=10))
         finally:
