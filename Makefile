@@ -48,6 +48,7 @@ format: setup
 # -m puts this folder first on Python's path, where the pages that are made import our `platform`.
 docs: setup  ## a dead link or a page that nothing leads to is an error
 	$(BIN)/python -m docs.write_reference
+	$(BIN)/python -m docs.write_networks
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
 
 setup: $(VENV)/.installed

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from docs import write_networks
 from docs.write_reference import PAGE, comments_of, page, sections
 from platform.checkout import ROOT
 from platform.config.cluster import ClusterConfig
@@ -36,6 +37,13 @@ def test_the_readme_is_one_page():
 
 def test_the_reference_is_what_the_settings_say():
     assert PAGE.read_text(encoding="utf-8") == page(), "make docs writes it anew"
+
+
+def test_the_table_of_networks_is_what_they_are():
+    text = write_networks.PAGE.read_text(encoding="utf-8")
+    assert text == write_networks.page(text), "make docs writes it anew"
+    named = {row.choice for row in write_networks.ROWS}
+    assert named == {path.stem for path in (ROOT / "conf" / "model").glob("*.yaml")}, "a row for each choice"
 
 
 def test_every_setting_says_what_it_means():
