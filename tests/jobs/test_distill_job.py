@@ -1,7 +1,12 @@
 """`job=distill` end to end: two networks teach one, which stands beside them; another teacher is another experiment."""
 
+import contextlib
 import json
+import os
 import shutil
+import signal
+import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,6 +14,7 @@ import torch
 
 from platform.data.index import read_index
 from platform.evaluation.probabilities import MemberProbabilities
+from platform.evaluation.seal import is_complete
 from platform.evaluation.targets import Targets, are_whole
 from platform.experiment.recorded import recorded_in
 from platform.experiment.teacher import Teacher
@@ -99,6 +105,44 @@ def _require_what_they_say(runs, index, config) -> None:
         means.append(np.concatenate([some.probs_NVK.mean(1).numpy() for some in found]))
     rows = Targets(runs / "student" / "teacher").rows(torch.arange(700, 740)).float().exp()
     np.testing.assert_allclose(rows.numpy(), np.mean(means, 0), rtol=0.02, atol=1e-4)
+
+
+@pytest.mark.long
+def test_a_worker_that_is_killed_while_the_teacher_is_asked_changes_nothing(launch):
+    """In the middle of the second network: what the first has said is kept, the second is asked anew."""
+    short = ["training.epochs=0.2", "cluster.workers=2"]
+    assert launch(*PAIR, *short)[0] == 0
+    student = [*STUDENT, *short]
+    status, output = launch(*student)
+    assert status == 0, output
+    process = launch.start(*student, "name=cut")
+    teacher = launch.folder / "runs" / "cut" / "teacher"
+    while not (pid := _asked_in_the_middle(teacher / "1-two", launch.folder / "runs" / "cut" / "live.json")):
+        assert process.poll() is None, process.communicate()[0]
+        time.sleep(0.01)
+    os.kill(pid, signal.SIGKILL)
+    assert is_complete(teacher / "0-one", 1)
+    assert not (teacher / "targets.npy").exists()
+    output, _ = process.communicate(timeout=900)
+    assert process.returncode == 0, output
+    killed, again = launch.attempts("cut", "model")
+    assert (killed.reached, again.from_step, again.reason) == (0, 0, "finished")
+    assert output.count("asking the teacher, network 1 of 2") <= 1
+    for file in ("targets.npy", "targets.json"):
+        assert (teacher / file).read_bytes() == (launch.folder / "runs" / "student" / "teacher" / file).read_bytes()
+    ours, theirs = (torch.load(launch.member(name, "model").weights, weights_only=True) for name in ("cut", "student"))
+    assert ours.keys() == theirs.keys()
+    for name, value in ours.items():
+        assert torch.equal(value, theirs[name]), name
+
+
+def _asked_in_the_middle(place: Path, live: Path) -> int:
+    """The process of the second worker, if its part is begun and not done; 0: not now."""
+    with contextlib.suppress(OSError, ValueError):
+        said = np.load(place / "part-0001.npy", mmap_mode="r")[:, 0].any(1)
+        if said.any() and not said.all() and not (place / "part-0001-labels.npz").exists():
+            return next((each["pid"] for each in json.loads(live.read_text()) if each["rank"] == 1), 0)
+    return 0
 
 
 def test_a_teacher_that_is_not_there_is_one_line(launch):
