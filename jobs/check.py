@@ -7,7 +7,8 @@ from platform.config.sections import Experiment
 from platform.config.tracking import TrackingConfig
 from platform.experiment.destinations import require_places
 from platform.experiment.folder import ExperimentFolder
-from platform.experiment.plan import lines, plan
+from platform.experiment.plan import plan
+from platform.experiment.plan_text import lines
 from platform.experiment.teacher import with_teacher
 from platform.redaction import redacted
 from platform.sweep.plan import lines as sweep_lines

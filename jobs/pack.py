@@ -24,7 +24,7 @@ from platform.data.labels import are_kept, labels_of
 from platform.data.sets import training_split
 from platform.data.storage import Storage, StorageError, is_remote
 from platform.experiment.destinations import require_cache_folder
-from platform.experiment.plan import is_packed, open_data
+from platform.experiment.packed_data import is_packed, open_data
 from platform.locks import locked
 from platform.packing import adopt, pack, verify
 from platform.packing.preparation import prepare

@@ -12,7 +12,7 @@ from platform.config.sections import SINGLE, Config, Experiment
 from platform.data.index import Index
 from platform.evaluation.seal import is_complete
 from platform.experiment.folder import ExperimentFolder, fingerprint
-from platform.experiment.plan import is_packed, open_data
+from platform.experiment.packed_data import is_packed, open_data
 from platform.experiment.recorded import Recorded, recorded_in
 from platform.models.sources import require_shipped
 

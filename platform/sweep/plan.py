@@ -10,7 +10,8 @@ from platform.cluster.resources import cpus_here
 from platform.config.checks import require
 from platform.config.jobs import SweepConfig
 from platform.config.sections import Config, Experiment
-from platform.experiment.plan import Plan, open_data, plan
+from platform.experiment.packed_data import open_data
+from platform.experiment.plan import Plan, plan
 from platform.sweep.checks import PointChecks, check_keys, check_scheduler, refuse_without_effect
 from platform.sweep.space import Parameter, grid_size, parameters
 

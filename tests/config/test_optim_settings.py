@@ -24,7 +24,7 @@ from platform.config.recorded import config_of
 from platform.config.sections import Config
 from platform.config.settings import unknown_key
 from platform.config.training import TrainingConfig
-from platform.experiment import plan
+from platform.experiment import plan, plan_text
 from platform.overrides import override
 from platform.sweep import checks
 from platform.sweep.space import parameters
@@ -110,7 +110,7 @@ def test_the_rate_follows_the_batch_size(scaling: str, rate: float) -> None:
     said = f"sgd, learning rate {rate:g} x schedule step_decay"
     if scaling != "none":
         said += f" (0.1 for 256 images, {scaling} scaling); larger rates want schedule.warmup_epochs, such as 5"
-    assert plan._learning_rate(config) == said
+    assert plan_text._learning_rate(config) == said
     assert recorded_parameters(config).get("optim.effective_lr") == (rate if scaling != "none" else None)
 
 

@@ -19,7 +19,9 @@ from platform.data.index import Index, read_index
 from platform.data.order import Order
 from platform.data.readahead import OrderAhead
 from platform.data.training_order import training_order
-from platform.experiment.plan import lines, open_data, plan
+from platform.experiment.packed_data import open_data
+from platform.experiment.plan import plan
+from platform.experiment.plan_text import lines
 from platform.packing.pack import pack
 from tests.data.servers import http_server
 from tests.packing.packed import class_files, write_files

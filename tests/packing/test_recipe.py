@@ -11,7 +11,7 @@ from platform.config.checks import ConfigError
 from platform.config.data import DataConfig, StorageConfig
 from platform.config.sections import Config
 from platform.data.index import read_index
-from platform.experiment.plan import _say_once, open_data
+from platform.experiment.packed_data import open_data, say_once
 from platform.packing import recipe
 from platform.packing.adopt import index_shards
 from platform.packing.pack import pack
@@ -134,7 +134,7 @@ def test_another_seed_or_size_of_shards_is_said_once(
     """Several seeds on the same shards are everyday life."""
     data = config(tmp_path, class_folder)
     pack(data, seed=3)
-    _say_once.cache_clear()
+    say_once.cache_clear()
     with caplog.at_level(logging.WARNING):
         open_data(Config(data=data, seed=3))
         open_data(Config(data=replace(data, source=None), seed=4))
