@@ -7,7 +7,7 @@ import pytest
 
 from platform.cluster.submission import FOLDER, JOB, NAME, Submission, difference, entrypoint, submission
 from platform.config.checks import ConfigError
-from platform.config.data import DataConfig, StorageConfig
+from platform.config.data import AlsoConfig, DataConfig, StorageConfig
 from platform.config.jobs import PredictionConfig
 from platform.config.sections import Config, Experiment
 from platform.config.tracking import TrackingConfig
@@ -75,6 +75,8 @@ def test_work_in_another_folder_or_of_another_job_is_other_work():
         ({"output_dir": "~/runs"}, "output_dir=~/runs"),
         ({"data": DataConfig(shards="./data/d")}, "data.shards=./data/d: .*data.shards=/PATH/data/d$"),
         ({"data": DataConfig(shards="/d", source="images.tar")}, "data.source=images.tar"),
+        ({"data": replace(THERE.data, also={"m": AlsoConfig("m", 0.1)})}, "data.also.m.shards=m: .*/PATH/m$"),
+        ({"data": replace(THERE.data, also={"m": AlsoConfig("s3://m", 0.1)})}, "storage.cache=data/cache"),
         ({"data": DataConfig(shards="s3://b/d")}, "storage.cache=data/cache"),  # the shards' blocks on each node
         ({"checkpoint": CheckpointConfig(copy_to="copies")}, "checkpoint.copy_to=copies"),
         (

@@ -121,6 +121,10 @@ def test_shards_at_a_url_are_cached_on_the_pods_disks():
     assert [word for word in words if "storage" in word] == ["storage.cache=/cache"]
     in_memory = words_of(render("+experiment=googlenet", "data.shards=s3://bucket/x", "storage.cache=memory"))
     assert [word for word in in_memory if "storage" in word] == ["storage.cache=memory"]
+    also = ["data.also.more.shards=s3://bucket/more", "data.also.more.weight=0.1"]
+    blended = words_of(render("+experiment=googlenet", "storage.cache=/home/me/cache", *also))
+    assert [word for word in blended if "storage" in word] == ["storage.cache=/cache"]
+    assert [word for word in blended if "data.also" in word] == also
 
 
 @pytest.mark.slow
@@ -132,6 +136,10 @@ def test_shards_at_a_url_are_cached_on_the_pods_disks():
             "data.shards is /home/me/imagenet, which pods do not see; give a path below",
         ),
         (["data.shards=../imagenet"], "data.shards is ../imagenet, which pods do not see"),
+        (
+            ["data.also.more.shards=/home/me/more", "data.also.more.weight=0.1"],
+            "data.also.more.shards is /home/me/more, which pods do not see; give a path below",
+        ),
         (["output_dir=/home/me/runs"], "output_dir is /home/me/runs, which pods do not see"),
         (["checkpoint.copy_to=/home/me/runs"], "checkpoint.copy_to is /home/me/runs, which pods do not see"),
         (["data.source=/home/me/images"], "data.source is /home/me/images, which pods do not see"),
