@@ -68,10 +68,14 @@ class AveragedNetwork:
         batch_norm.recompute(network, watched, order.streams, worker, self.dtype, cfg.model.freeze)
 
     def _share_statistics(self, weights: dict[str, Tensor]) -> None:
-        """Average over rank 0's batch norm statistics on every rank: each replica's are of its own share of batches."""
+        """Average over rank 0's batch norm statistics on every rank: each replica's are of its own share of batches.
+
+        Buffers that no state has, such as Swin's indices, are what the network was built with.
+        """
         if self.feed.worker.world > 1:
             for name, _ in self.state.module.named_buffers():
-                dist.broadcast(weights[name], src=0)
+                if name in weights:
+                    dist.broadcast(weights[name], src=0)
 
 
 def _watched(images: Iterable[Tensor], progress: Progress) -> Iterator[Tensor]:
