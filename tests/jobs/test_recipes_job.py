@@ -3,10 +3,13 @@
 from pathlib import Path
 
 import pytest
+import torch
 from PIL import Image
 from sklearn.datasets import load_digits
 
 from platform.checkout import ROOT
+from platform.config.models import GoogLeNetConfig
+from platform.models.build import build
 from tests.jobs.conftest import Runner
 
 pytestmark = pytest.mark.long
@@ -24,9 +27,11 @@ SMALL = [
     "checkpoint.keep_finished=false",
 ]
 TEACHERS = {"googlenet_distilled": "googlenet_ens"}  # which a recipe finds under the name that it has by default
+SCRATCH = "flowers17 from scratch"
 OWN = {
     "cifar10_fast": ["data=digits"],
-    "flowers17": ["data=digits"],  # from scratch, the stem as it was drawn
+    "flowers17": ["data=digits", "model.width=0.25"],
+    SCRATCH: ["data=digits", "model.freeze=[]", "optim.head_lr=1"],  # as its head says
     "resolution": ["training.averaging=none"],  # whose batch norm's statistics are minutes in 299 px
     "resnet50_a3": ["training.sizes=[[0,32]]", "data.image_size=48"],
 }
@@ -44,15 +49,23 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture
+def weights(tmp_path: Path) -> Path:
+    """Of a GoogLeNet a quarter as wide, of classes of its own."""
+    torch.save(build(GoogLeNetConfig(width=0.25), 7, 32, seed=1).state_dict(), tmp_path / "weights.pt")
+    return tmp_path / "weights.pt"
+
+
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize("name", RUN)
-def test_an_experiment_runs(name: str, images: Path, tmp_path: Path) -> None:
-    runner = Runner(tmp_path, str(images.parent / "shards-of-recipes"))
+@pytest.mark.parametrize("case", [*RUN, SCRATCH])
+def test_an_experiment_runs(case: str, images: Path, weights: Path, tmp_path: Path) -> None:
+    runner, name = Runner(tmp_path, str(images.parent / "shards-of-recipes")), case.split()[0]
     places = [f"data.source={images}", *runner.words()[-3:]]
     if name in TEACHERS:
         status, output = runner.bare(f"+experiment={TEACHERS[name]}", *SMALL, *places)
         assert status == 0, output
-    status, output = runner.bare(f"+experiment={name}", *OWN.get(name, []), *SMALL, *places, f"name={name}")
+    begins = [f"model.init={weights}"] if case == "flowers17" else []
+    status, output = runner.bare(f"+experiment={name}", *OWN.get(case, []), *begins, *SMALL, *places, f"name={name}")
     assert status == 0, output
     members = list((tmp_path / "runs" / name / "members").iterdir())
     assert members
@@ -60,3 +73,4 @@ def test_an_experiment_runs(name: str, images: Path, tmp_path: Path) -> None:
         assert runner.state(name, member.name).state == "finished", member.name
         assert runner.attempts(name, member.name)[-1].reached == 3, member.name
     assert (tmp_path / "runs" / name / "table.csv").exists()
+    assert ("model begins with" in output) == bool(begins)
