@@ -10,7 +10,8 @@ from platform.config.checks import (
     require_choice,
 )
 
-DENSE_NETWORKS = ("googlenet", "bn_inception", "inception_v3")  # an average over the last maps, and a linear layer
+# An average over the last maps, and a linear layer; torchvision's VGG has linear layers of the last maps' positions
+DENSE_NETWORKS = ("googlenet", "bn_inception", "inception_v2", "inception_v3")
 
 
 @dataclass

@@ -109,7 +109,7 @@ def made(model: ModelConfig, build: Callable[..., nn.Module], *args: Any, **know
         ConfigError: the settings do not go together, in the words of whoever found out.
     """
     try:
-        return build(*args, **known, **{key: _tuples(value) for key, value in model.settings.items()})
+        return build(*args, **known, **given(model))
     except (ConfigError, NotImplementedError):
         raise
     except Exception as error:  # assertions, TypeErrors and whatever else a library raises
@@ -118,6 +118,11 @@ def made(model: ModelConfig, build: Callable[..., nn.Module], *args: Any, **know
         written = ", ".join(f"{key}: {value}" for key, value in model.settings.items())
         said = f"{model.name} cannot be made with model.settings={{{written}}} ({first_line(error)}); give others"
         raise ConfigError(said) from error
+
+
+def given(model: ModelConfig) -> dict[str, Any]:
+    """`model.settings` as a class takes them: tuples for lists."""
+    return {key: _tuples(value) for key, value in model.settings.items()}
 
 
 def nearest(name: str, names: list[str]) -> list[str]:

@@ -20,6 +20,7 @@ from platform.files import replacing
 ENOUGH = 0.5  # of a network's numbers outside its classifiers; of another family less fits
 SHOWN = 3  # names in a message
 CLASSES = "classes"  # key of the file's metadata
+Normalisation = tuple[list[float], list[float]]  # mean and standard deviation per channel, of values 0..1
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,7 @@ class Weights:
 
     tensors: dict[str, Tensor]  # on the CPU
     classes: list[str] | None = None  # names of its classes; None: not known
+    normalised: Normalisation | None = None  # its images; None: not known, and not kept in a file
 
     def digest(self) -> str:
         """16 hexadecimal digits of names, types, shapes and numbers, whatever file they came in."""

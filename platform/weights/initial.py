@@ -4,7 +4,9 @@ In: an experiment. Out: the same with `model.init_digest` filled in; in its fold
 workers read, and of each member initial.json: what fitted and what did not.
 """
 
+import functools
 import json
+import logging
 from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING
 
@@ -18,8 +20,11 @@ from platform.text import first_line
 if TYPE_CHECKING:  # torch takes seconds, which what begins with none need not
     from platform.models.initial import Fit, Weights
 
+log = logging.getLogger("platform")
 READING = ("evaluate", "report", "register", "predict", "serve", "compare")  # jobs that begin no training
 FIT = "initial.json"
+PUBLISHED = ("timm:", "torchvision:")
+ROUNDED = 0.005  # of values 0..1: means and deviations are written with more digits or fewer
 
 
 @dataclass
@@ -28,7 +33,7 @@ class InitialWeights:
 
     experiment: Experiment  # with the digests
     weights: "dict[str, Weights]" = field(default_factory=dict)  # digest -> those that were read just now
-    digests: dict[tuple[str, str], str] = field(default_factory=dict)  # (model.init, model.name) -> what was read of it
+    digests: dict[tuple[str, ...], str] = field(default_factory=dict)  # see _source() -> what was read of it
 
     def keep(self, folder: ExperimentFolder, data: Index) -> list[str]:
         """Keep the weights in the experiment's folder, and what fits of them with each member; once.
@@ -126,6 +131,8 @@ def _resolved(config: Config, found: InitialWeights, name: str) -> Config:
         "leave model.init_digest out to begin with this one",
     )
     fit_of(config, found.weights[digest], [])
+    if said := _other_normalisation(config, found.weights[digest]):
+        _say_once(said)
     return _with_digest(config, digest)
 
 
@@ -139,8 +146,30 @@ def _of_all(members: dict[str, Config], found: InitialWeights) -> Config:
     return config if config.job in READING else _resolved(config, found, "")
 
 
-def _source(config: Config) -> tuple[str, str]:
-    return str(config.model.init), config.model.name
+def _other_normalisation(config: Config, weights: "Weights") -> str:
+    """What is to be said where the weights have seen images of another mean and scale; empty: nothing."""
+    mean, std = weights.normalised or (config.data.mean, config.data.std)
+    differ = [abs(one - other) for one, other in zip([*mean, *std], [*config.data.mean, *config.data.std], strict=True)]
+    if max(differ) <= ROUNDED:
+        return ""
+    wanted, here = (
+        f"data.mean=[{','.join(f'{value:.4g}' for value in of)}] data.std=[{','.join(f'{value:.4g}' for value in by)}]"
+        for of, by in ((mean, std), (config.data.mean, config.data.std))
+    )
+    return f"the weights of model.init={config.model.init} were trained with {wanted}, and here is {here}; give theirs"
+
+
+@functools.cache
+def _say_once(message: str) -> None:
+    """Warn once a process: members begin with the same weights."""
+    log.warning(message)
+
+
+def _source(config: Config) -> tuple[str, ...]:
+    """What decides which weights are read: those of timm and torchvision are made for the network's settings."""
+    model = config.model
+    made_for = f"{config.data.image_size} {model.settings}" if str(model.init).startswith(PUBLISHED) else ""
+    return str(model.init), model.name, made_for
 
 
 def _read(config: Config, found: InitialWeights) -> str:
@@ -150,7 +179,7 @@ def _read(config: Config, found: InitialWeights) -> str:
     source = _source(config)
     if source not in found.digests:
         try:
-            weights = sources.read(source[0], config.model, found.experiment)
+            weights = sources.read(source[0], config.model, found.experiment, config.data.image_size)
         except ConfigError as error:
             raise _with_remedy(error, found.experiment) from error
         digest = weights.digest()

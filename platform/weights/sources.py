@@ -17,7 +17,8 @@ from platform.config.sections import Experiment
 from platform.data.storage import is_remote
 from platform.experiment.folder import ExperimentFolder, MemberFolder
 from platform.export.description import Description, artifacts_of
-from platform.models.initial import Weights
+from platform.models.arguments import given
+from platform.models.initial import Normalisation, Weights
 from platform.prediction.model import MLFLOWS, fetched, folder_of
 from platform.text import first_line
 
@@ -28,21 +29,26 @@ FORMS = "runs/NAME/members/MEMBER, models:/NAME@ALIAS, FILE.safetensors, FILE.pt
 # Where files of PyTorch have a network's state beside others: the averaged weights of our checkpoints come first.
 STATES = ("average", "state_dict", "model_state_dict", "model")
 PREFIXES = ("module.", "_orig_mod.")  # of DistributedDataParallel and torch.compile
+TRANSFORMING = (
+    "googlenet",
+    "inception_v3",
+)  # whose weights of TensorFlow want values -1..1, with transform_input or not
 
 
-def read(init: str, model: ModelConfig, experiment: Experiment) -> Weights:
+def read(init: str, model: ModelConfig, experiment: Experiment, image_size: int = 224) -> Weights:
     """The weights that are named.
 
     Args:
         init: the setting.
         model: the network that begins with them; torchvision and timm have weights for theirs only.
         experiment: whose folders and MLflow are used.
+        image_size: in pixels, that the network is made for: published weights of positions are resampled to it.
 
     Raises:
         ConfigError: there are none, or they cannot be read.
     """
     if init.startswith((TORCHVISION, TIMM)):
-        return _published(init, model)
+        return _published(init, model, image_size)
     if init.startswith(("models:", "runs:")):
         require(bool(MLFLOWS.fullmatch(init)), f"{KEY} is {init!r}; give {FORMS}")
         with fetched(KEY, init, experiment) as folder:
@@ -70,7 +76,7 @@ def _of_folder(init: str, folder: Path) -> Weights:
         folder = folder / "members" / members[0]
     member = MemberFolder(folder)
     if member.is_trained():
-        return Weights(_tensors(init, member.weights), _classes(folder / "model"))
+        return Weights(_tensors(init, member.weights), *_described(folder / "model"))
     if (artifacts_of(folder) / "classifier.json").exists():
         return _of_model(init, folder)
     raise ConfigError(f"{KEY} is {init}, which has no trained weights; let its training finish, or give {FORMS}")
@@ -86,16 +92,16 @@ def _of_model(init: str, folder: Path) -> Weights:
         len(members) == 1,
         f"{KEY} is {init}, a model of {len(members)} networks; give the model of one of them: {', '.join(members)}",
     )
-    return Weights(_tensors(init, artifacts_of(folder) / f"{members[0]}.safetensors"), _classes(folder))
+    return Weights(_tensors(init, artifacts_of(folder) / f"{members[0]}.safetensors"), *_described(folder))
 
 
-def _classes(model: Path) -> list[str] | None:
-    """The names of a model's classes, where it is there and has some."""
+def _described(model: Path) -> tuple[list[str] | None, Normalisation | None]:
+    """The names of a model's classes, where it is there and has some; and what its images were normalised with."""
     try:
         found = Description.read(model)
     except ValueError:
-        return None
-    return found.classes if found.named else None
+        return None, None
+    return found.classes if found.named else None, (found.mean, found.std)
 
 
 def _tensors(init: str, path: Path) -> dict[str, Any]:
@@ -138,7 +144,7 @@ def plain_names(tensors: dict[str, Any]) -> dict[str, Any]:
     return tensors
 
 
-def _published(init: str, model: ModelConfig) -> Weights:
+def _published(init: str, model: ModelConfig, image_size: int) -> Weights:
     """Weights that torchvision or timm have for the network.
 
     Raises:
@@ -147,11 +153,13 @@ def _published(init: str, model: ModelConfig) -> Weights:
     library, _, wanted = init.partition(":")
     owner, _, name = model.name.partition("/")
     require(owner == library, f"{KEY} is {init}, and {model.name} is not of {library}; give {FORMS}")
-    return _of_torchvision(init, name, wanted) if library == "torchvision" else _of_timm(init, name, wanted)
+    of = _of_torchvision if library == "torchvision" else _of_timm
+    return of(init, name, wanted, model, image_size)
 
 
-def _of_torchvision(init: str, name: str, wanted: str) -> Weights:
+def _of_torchvision(init: str, name: str, wanted: str, model: ModelConfig, image_size: int) -> Weights:
     import torchvision.models
+    from torchvision.models.vision_transformer import interpolate_embeddings
 
     known = {each.name: each for each in torchvision.models.get_model_weights(name)}
     require(wanted in known, f"{KEY} is {init}; torchvision has {', '.join(known) or 'none'} of {name}")
@@ -159,18 +167,38 @@ def _of_torchvision(init: str, name: str, wanted: str) -> Weights:
         tensors = known[wanted].get_state_dict(progress=False, check_hash=True, weights_only=True)
     except Exception as error:  # of the network, of the disk, of the checksum
         raise _not_fetched(init, error) from error
-    return Weights(dict(tensors), list(known[wanted].meta.get("categories", [])) or None)
+    if name.startswith("vit_"):
+        patch = tensors["conv_proj.weight"].shape[-1]
+        tensors = interpolate_embeddings(image_size, patch, tensors)
+    expected = known[wanted].transforms()
+    mean, std = expected.mean, expected.std
+    if name in TRANSFORMING and not model.settings.get("transform_input"):
+        mean = std = [0.5, 0.5, 0.5]
+    return Weights(dict(tensors), list(known[wanted].meta.get("categories", [])) or None, (list(mean), list(std)))
 
 
-def _of_timm(init: str, name: str, wanted: str) -> Weights:
+def _of_timm(init: str, name: str, wanted: str, model: ModelConfig, image_size: int) -> Weights:
     import timm
+
+    from platform.models.rehearsal import on_meta
+    from platform.models.timm import has_fixed_size
 
     require(wanted == "pretrained", f"{KEY} is {init}; give timm:pretrained, and the weights' tag in model.name")
     require(timm.is_model_pretrained(name), f"{KEY} is {init}, and timm has no weights of {name}")
+    if model.settings:
+        on_meta(model, 10, image_size)  # which says what is wrong with them
+    size: dict[str, Any] = {"img_size": image_size} if has_fixed_size(name) else {}
     try:
-        return Weights(dict(timm.create_model(name, pretrained=True).state_dict()))
+        try:
+            network = timm.create_model(name, pretrained=True, **size, **given(model))  # which resamples positions
+        except RuntimeError as error:
+            if not str(error).startswith("Error(s) in loading state_dict"):
+                raise
+            network = timm.create_model(name, pretrained=True, **size)  # of another network: what fits is seen later
     except Exception as error:  # of the network, of the disk, of the checksum
         raise _not_fetched(init, error) from error
+    expected: Any = network.pretrained_cfg
+    return Weights(dict(network.state_dict()), None, (list(expected["mean"]), list(expected["std"])))
 
 
 def _not_fetched(init: str, error: Exception) -> ConfigError:

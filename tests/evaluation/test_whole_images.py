@@ -25,7 +25,7 @@ from platform.evaluation.whole_images import predict_whole, whole
 from platform.models.build import build
 
 CPU = torch.device("cpu")
-SIZES = {"googlenet": 64, "bn_inception": 64, "inception_v3": 80}
+SIZES = {"googlenet": 64, "bn_inception": 64, "inception_v2": 80, "inception_v3": 80}
 
 
 def trained(name: str, size: int) -> nn.Module:

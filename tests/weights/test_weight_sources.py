@@ -6,14 +6,19 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import timm
 import torch
+import torch.nn.functional as F
 from safetensors.torch import save_file
+from timm.models import _registry as registry
 
 from platform.config.checks import ConfigError
+from platform.config.data import DataConfig
 from platform.config.models import GoogLeNetConfig, ModelConfig
 from platform.config.sections import Config, Experiment
 from platform.models.build import build
 from platform.models.initial import Weights
+from platform.weights.initial import initial_weights
 from platform.weights.sources import read
 
 NARROW = GoogLeNetConfig(width=0.1)
@@ -125,3 +130,62 @@ def test_published_weights_that_this_machine_does_not_get_are_one_line(
         read("torchvision:IMAGENET1K_V1", ModelConfig("torchvision/squeezenet1_1"), experiment)
     assert isinstance(error.value.__cause__, urllib.error.URLError)
     assert replace(NARROW, init="x").init == "x"
+
+
+SMALL_VIT = "test_vit"  # timm's own for tests: 160 px, patches of 16, 64 wide
+
+
+@pytest.fixture
+def published(monkeypatch: pytest.MonkeyPatch) -> dict[str, torch.Tensor]:
+    """What timm has for a Vision Transformer, as a state in its own list of weights: nothing is fetched."""
+    network, known = timm.create_model(SMALL_VIT), timm.get_pretrained_cfg(SMALL_VIT)
+    with torch.no_grad():
+        network.get_parameter("pos_embed").normal_()
+    assert known
+    state = network.state_dict()
+    for name in (SMALL_VIT, f"{SMALL_VIT}.{known.tag}"):
+        monkeypatch.setitem(registry._model_pretrained_cfgs, name, replace(known, state_dict=state))
+    return state
+
+
+def test_positions_of_published_weights_are_resampled_to_the_images(
+    published: dict[str, torch.Tensor], experiment: Experiment
+):
+    """As timm's own create_model does with img_size."""
+    model = ModelConfig(f"timm/{SMALL_VIT}")
+    same = read("timm:pretrained", model, experiment, 160).tensors
+    assert all(torch.equal(same[name], tensor) for name, tensor in published.items())
+    found = read("timm:pretrained", model, experiment, 96)
+    grid = published["pos_embed"][:, 1:].reshape(1, 10, 10, 64).permute(0, 3, 1, 2)
+    resampled = F.interpolate(grid, size=(6, 6), mode="bicubic", antialias=True, align_corners=False)
+    expected = torch.cat([published["pos_embed"][:, :1], resampled.permute(0, 2, 3, 1).reshape(1, 36, 64)], 1)
+    torch.testing.assert_close(found.tensors["pos_embed"], expected)
+    assert found.normalised == ([0.5] * 3, [0.5] * 3)
+    assert torch.equal(found.tensors["blocks.0.mlp.fc1.weight"], published["blocks.0.mlp.fc1.weight"])
+
+
+def test_published_weights_follow_the_settings_and_else_those_that_fit_are_taken(
+    published: dict[str, torch.Tensor], experiment: Experiment
+):
+    finer, deeper = (ModelConfig(f"timm/{SMALL_VIT}", settings=each) for each in ({"patch_size": 8}, {"depth": 7}))
+    found = read("timm:pretrained", finer, experiment, 160).tensors
+    assert found["patch_embed.proj.weight"].shape == (64, 3, 8, 8)
+    assert found["pos_embed"].shape == (1, 401, 64)
+    found = read("timm:pretrained", deeper, experiment, 96).tensors
+    assert found["pos_embed"].shape == (1, 37, 64)
+    assert torch.equal(found["blocks.5.mlp.fc1.weight"], published["blocks.5.mlp.fc1.weight"])
+    assert not any(name.startswith("blocks.6") for name in found)
+    with pytest.raises(ConfigError, match=r"model\.settings\.dept: .*did you mean depth"):
+        read("timm:pretrained", replace(deeper, settings={"dept": 7}), experiment)
+
+
+def test_weights_of_images_normalised_otherwise_say_so(
+    published: dict[str, torch.Tensor], experiment: Experiment, caplog: pytest.LogCaptureFixture
+):
+    model = ModelConfig(f"timm/{SMALL_VIT}", init="timm:pretrained")
+    theirs, imagenets = DataConfig(image_size=160, mean=[0.5] * 3, std=[0.5, 0.5, 0.501]), DataConfig(image_size=160)
+    for data, times in ((theirs, 0), (imagenets, 1)):
+        config = Config(name="new", output_dir=experiment.config.output_dir, model=model, data=data)
+        initial_weights(Experiment(config, {"model": config}))
+        said = "were trained with data.mean=[0.5,0.5,0.5] data.std=[0.5,0.5,0.5], and here is data.mean=[0.485,0.456,"
+        assert caplog.text.count(said) == times
