@@ -4,6 +4,7 @@ In: the setting. Out: tensors by their names, of which nothing was unpickled; or
 """
 
 import zipfile
+from collections import OrderedDict
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -169,7 +170,7 @@ def _of_torchvision(init: str, name: str, wanted: str, model: ModelConfig, image
         raise _not_fetched(init, error) from error
     if name.startswith("vit_"):
         patch = tensors["conv_proj.weight"].shape[-1]
-        tensors = interpolate_embeddings(image_size, patch, tensors)
+        tensors = interpolate_embeddings(image_size, patch, OrderedDict(tensors))
     expected = known[wanted].transforms()
     mean, std = expected.mean, expected.std
     if name in TRANSFORMING and not model.settings.get("transform_input"):
