@@ -9,9 +9,13 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+from platform.config.sections import Config
 from platform.config.training import TrainingConfig
+from platform.data.index import Split
 from platform.training.averaged_network import AveragedNetwork
 from platform.training.averaging import WeightAverage
+from platform.training.feed import Feed
+from platform.training.progress import Progress
 from platform.training.state import TrainingState
 from platform.training.worker import Worker
 
@@ -42,8 +46,9 @@ def test_a_buffer_that_the_state_has_not_is_as_built_at_any_number_of_workers() 
     network = Indexed()
     average = WeightAverage(network, TrainingConfig(averaging="none"), 4, 12)
     state = TrainingState(network, torch.optim.SGD(network.parameters(), lr=0.1), average)
-    rest: dict[str, Any] = dict.fromkeys(["order", "open_loader", "pixels", "sampling", "transforms", "progress"])
-    averaged = AveragedNetwork(state, Worker(0, 2), dtype=torch.float32, **rest)  # the rest is for batch norm
+    no_images: Any = None  # they are for batch norm
+    feed = Feed(Config(), Split("train", []), no_images, Worker(0, 2))
+    averaged = AveragedNetwork(feed.cfg, feed, state, no_images, torch.float32, Progress())
     with torch.no_grad():
         network.linear.weight.fill_(3.0)
         network.kept.fill_(5.0)
