@@ -20,6 +20,17 @@ def test_maps_and_weights_are_the_papers():
     assert sum(each.numel() for each in network.parameters()) == 24 * (12 + 1) + convolutions + batch_norms + 2560
 
 
+def test_its_layers_are_the_papers():
+    network = CifarFast()
+    block = ["Conv2d", "MaxPool2d", "BatchNorm2d", "GELU", "Conv2d", "BatchNorm2d", "GELU"]
+    assert [type(layer).__name__ for layer in network.first] == ["Conv2d", "GELU"]
+    assert [[type(layer).__name__ for layer in each] for each in network.blocks] == 3 * [block]
+    assert type(network.pool).__name__ == "AdaptiveMaxPool2d"
+    images = torch.rand(2, 3, 32, 32)
+    expected = network.classifier(network.blocks(network.first(images)).amax((2, 3))) / 9
+    torch.testing.assert_close(network(images), expected)
+
+
 def test_a_convolution_begins_by_passing_its_input_on():
     *_, second = [each for each in CifarFast().blocks[1].modules() if isinstance(each, nn.Conv2d)]
     images = torch.rand(1, 256, 7, 7)

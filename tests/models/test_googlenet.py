@@ -114,6 +114,20 @@ def weights_by_layer(network: nn.Module) -> Counter[str]:
     return counts
 
 
+@pytest.mark.parametrize("naive", [False, True])
+def test_modules_and_stages_pool_by_the_maximum(naive: bool) -> None:
+    """Only the auxiliary heads average, and the end."""
+    with torch.device("meta"):
+        network = GoogLeNet(naive=naive)
+    pools = {name: layer for name, layer in network.named_modules() if "Pool2d" in type(layer).__name__}
+    trunk = {name: layer for name, layer in pools.items() if not name.startswith("auxiliary")}
+    assert {type(layer) for layer in trunk.values()} == {nn.MaxPool2d}
+    within = [layer for name, layer in trunk.items() if name.startswith("stages")]
+    between = [layer for name, layer in trunk.items() if not name.startswith("stages")]
+    assert [(each.kernel_size, each.stride, each.padding) for each in within] == 9 * [(3, 1, 1)]
+    assert [(each.kernel_size, each.stride, each.padding) for each in between] == 3 * [(3, 2, 0)]
+
+
 def test_weights_of_every_layer_are_the_papers(network: GoogLeNet) -> None:
     counts = weights_by_layer(network)
     assert {layer: counts[layer] for layer in WEIGHTS} == WEIGHTS

@@ -1,12 +1,16 @@
 """Inception-v3 against the one that torchvision has, whose weights are its authors', and the paper's Table 2."""
 
+import io
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import torchvision
+from PIL import Image
 from torch import Tensor, nn
 
+from platform.config.models import InceptionV3Config
 from platform.models.inception_v3 import MODULES, InceptionV3
 
 SMALLER = [(151, {"first_stride": 1}), (79, {"first_stride": 1, "first_pool": False})]
@@ -78,7 +82,22 @@ def of_torchvision(theirs: nn.Module) -> InceptionV3:
     return ours
 
 
-def test_it_is_torchvisions_network() -> None:
+def test_a_fifth_is_dropped_in_front_of_the_classifier_in_training() -> None:
+    network, images = InceptionV3(7, 75), torch.rand(2, 3, 75, 75)
+    dropped: list[tuple[Tensor, Tensor]] = []  # before and behind
+    given: list[Tensor] = []
+    network.dropout.register_forward_hook(lambda _layer, inputs, output: dropped.append((inputs[0], output)))
+    network.classifier.register_forward_pre_hook(lambda _layer, inputs: given.append(inputs[0]))
+    assert network.dropout.p == InceptionV3Config().dropout == 0.2
+    with torch.no_grad():
+        network.train()(images)
+    ((before, behind),) = dropped
+    assert given[0] is behind
+    assert (behind[before != 0] == 0).float().mean().item() == pytest.approx(0.2, abs=0.05)
+
+
+def test_it_is_torchvisions_network(photos: list[bytes]) -> None:
+    """On photographs."""
     torch.manual_seed(1)
     theirs = torchvision.models.inception_v3(weights=None, init_weights=True)
     for module in theirs.modules():  # as trained: no two channels are alike
@@ -92,7 +111,8 @@ def test_it_is_torchvisions_network() -> None:
     ours = of_torchvision(theirs)
     ours.dropout.p = theirs.dropout.p = 0.0
     assert sum(weight.numel() for weight in ours.parameters()) == 27_161_264
-    images = torch.randn(2, 3, 299, 299)
+    rows = [np.asarray(Image.open(io.BytesIO(photo)).convert("RGB").resize((299, 299))) for photo in photos]
+    images = (torch.from_numpy(np.stack(rows)).permute(0, 3, 1, 2) / 255 - 0.5) / 0.5
     with torch.no_grad():
         torch.testing.assert_close(ours.eval()(images), theirs.eval()(images), rtol=1e-4, atol=1e-5)
         (main, auxiliary), expected = ours.train()(images), theirs.train()(images)

@@ -52,6 +52,21 @@ def test_the_maps_of_inception_v2_are_those_of_table_1(factorised: bool) -> None
     assert network.classifier.in_features == 2048
 
 
+def test_the_modules_of_inception_v2_have_the_released_widths() -> None:
+    """Outputs of each convolution, branch after branch; of the five modules at 17x17 the middle three are alike."""
+    with META:
+        stages = InceptionV2().stages
+    found = {
+        name: [layer.out_channels for layer in stage.modules() if isinstance(layer, nn.Conv2d)]
+        for name, stage in stages.items()
+    }
+    at_35, at_8 = [64, 48, 64, 64, 96, 96, 64], [320, 384, 384, 384, 448, 384, 384, 384, 192]
+    expected = {f"35{letter}": at_35 for letter in "abc"} | {"17": [384, 64, 96, 96]}
+    for letter, width in zip("abcde", (128, 160, 160, 160, 192), strict=True):
+        expected[f"17{letter}"] = [192, *[width] * 2, 192, *[width] * 4, 192, 192]
+    assert found == expected | {"8": [192, 320, *[192] * 4], "8a": at_8, "8b": at_8}
+
+
 def test_inception_v2_costs_more_than_its_paper_prints() -> None:
     """3.8 and, with the factorised stem, 4.8 billion; the printed figures do not follow from released widths either, of
     which Inception-v3 is 5.71 billion. The step of the stem is 0.41 billion here."""
@@ -73,6 +88,39 @@ def test_only_the_auxiliary_head_of_inception_v3_has_batch_norm_twice() -> None:
         InceptionV2(10, 74)
 
 
+NIN_CIFAR = """
+conv 3-192 5/1+2, conv 192-160 1/1+0, conv 160-96 1/1+0, MaxPool2d 3/2, Dropout 0.5,
+conv 96-192 5/1+2, conv 192-192 1/1+0, conv 192-192 1/1+0, AvgPool2d 3/2, Dropout 0.5,
+conv 192-192 3/1+1, conv 192-192 1/1+0, conv 192-1000 1/1+0
+"""
+NIN_IMAGENET = """
+conv 3-96 11/4+0, conv 96-96 1/1+0, conv 96-96 1/1+0, MaxPool2d 3/2,
+conv 96-256 5/1+2, conv 256-256 1/1+0, conv 256-256 1/1+0, MaxPool2d 3/2,
+conv 256-384 3/1+1, conv 384-384 1/1+0, conv 384-384 1/1+0, MaxPool2d 3/2, Dropout 0.5,
+conv 384-1024 3/1+1, conv 1024-1024 1/1+0, conv 1024-1000 1/1+0
+"""
+
+
+def written(layer: Any) -> str:
+    """A layer in a few words: inputs and outputs, kernel/stride, padding."""
+    if isinstance(layer, nn.Conv2d):
+        shape = f"{layer.in_channels}-{layer.out_channels} {layer.kernel_size[0]}/{layer.stride[0]}"
+        return f"conv {shape}+{layer.padding[0]}"
+    if isinstance(layer, nn.Dropout):
+        return f"Dropout {layer.p}"
+    return f"{type(layer).__name__} {layer.kernel_size}/{layer.stride}"
+
+
+@pytest.mark.parametrize(("version", "layers"), [("cifar", NIN_CIFAR), ("imagenet", NIN_IMAGENET)])
+def test_the_layers_of_network_in_network(version: str, layers: str) -> None:
+    with META:
+        network = NIN(1000, version)
+    found = [*network.features, network.classifier]
+    assert ", ".join(written(each) for each in found if not isinstance(each, nn.ReLU)) == " ".join(layers.split())
+    relus = [place for place, each in enumerate(found) if isinstance(each, nn.ReLU)]
+    assert relus == [place + 1 for place, each in enumerate(found[:-1]) if isinstance(each, nn.Conv2d)]
+
+
 def test_network_in_network_of_32_pixels() -> None:
     with META:
         network = NIN(10)
@@ -86,9 +134,8 @@ def test_network_in_network_of_32_pixels() -> None:
 def test_network_in_network_of_imagenet() -> None:
     with META:
         network = NIN(1000, "imagenet")
-    assert counted(network, 224)[0] == 7_595_176  # 29 MB, as Caffe's model zoo has it
-    sizes = [7_595_176 * 4 / 2**20]
-    assert sizes == pytest.approx([29], abs=0.1)
+    assert counted(network, 224) == (7_595_176, 1_100_188_800)
+    assert pytest.approx(29, abs=0.1) == 7_595_176 * 4 / 2**20  # MB, as Caffe's model zoo has it
     with pytest.raises(ConfigError, match=r"model\.version is 'svhn'; choose one of cifar, imagenet"):
         NINConfig(version="svhn")
 
