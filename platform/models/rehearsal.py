@@ -15,8 +15,8 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from platform.config.checks import ConfigError
-from platform.config.models import ModelConfig, model_of
+from platform.config.checks import ConfigError, require
+from platform.config.models import ModelConfig, OwnModelConfig, model_of
 from platform.models import dropout
 from platform.models.build import build, logits_and_auxiliary
 from platform.text import first_line
@@ -39,23 +39,27 @@ def rehearse(
         trained_on: sizes of `training.sizes`; empty: `image_size`.
 
     Returns:
-        a line about what it draws in training that depends on the number of workers; None: nothing.
+        a line about what it does in training that depends on the number of workers; None: nothing.
 
     Raises:
         ConfigError: there is none of that name, its settings or outputs are wrong; or with what PyTorch says, and with
-            the nearest size or number of images that works.
+            the nearest size or number of images that works; or it is one's own and has parameters that it does not use.
     """
     drawn: set[str] = set()
+    unused: dict[str, None] = {}
     for size in trained_on or [image_size]:
-        drawn |= set(_draws(model, classes, image_size, images, size))
-    return _about_draws(model, tuple(sorted(drawn)))
+        found = _tried(model, classes, image_size, images, size)
+        drawn |= set(found.draws)
+        unused |= dict.fromkeys(found.unused)
+    said = [_about_unused(model, list(unused)), _about_draws(model, tuple(sorted(drawn)))]
+    return "; ".join(filter(None, said)) or None
 
 
-def _draws(model: ModelConfig, classes: int, image_size: int, images: int, size: int) -> tuple[str, ...]:
-    """What it draws when it trains on images of `size`; raises what `rehearse` does."""
+def _tried(model: ModelConfig, classes: int, image_size: int, images: int, size: int) -> "Rehearsed":
+    """What it does when it trains on images of `size`; raises what `rehearse` does of its sizes."""
     found = _rehearsed(_key(model), classes, image_size, min(images, 2), size)
     if found.refusal is None:
-        return found.draws
+        return found
     why = found.refusal
     if images == 1 and _rehearsed(_key(model), classes, image_size, 2, size).refusal is None:
         raise ConfigError(
@@ -70,6 +74,25 @@ def _draws(model: ModelConfig, classes: int, image_size: int, images: int, size:
     fitting = _nearest_size(model, classes, image_size)
     remedy = f"give data.image_size={fitting}, or another model.name" if fitting else "give another model.name"
     raise ConfigError(f"{model.name} does not train on images of data.image_size={image_size} ({why}); {remedy}")
+
+
+def _about_unused(model: ModelConfig, names: list[str]) -> str | None:
+    """Parameters without a gradient, for which several workers would wait in vain: PyTorch ends such a training at its
+    second step. A network of one's own can be changed.
+
+    Raises:
+        ConfigError: it is one's own.
+    """
+    if not names:
+        return None
+    shown = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+    said = f"{model.name} has parameters that its training does not use ({shown})"
+    require(
+        not isinstance(model, OwnModelConfig),
+        f"{said}, with which it does not train on several workers; use them in forward, leave them out, or set their "
+        "requires_grad to False",
+    )
+    return f"{said}: it trains on one worker only, give cluster.workers=1"
 
 
 def _about_draws(model: ModelConfig, draws: tuple[str, ...]) -> str | None:
@@ -100,6 +123,7 @@ class Rehearsed:
 
     refusal: str | None = None  # the error that PyTorch raises, in a line
     draws: tuple[str, ...] = ()  # PyTorch's names of the random operations of the forward pass
+    unused: tuple[str, ...] = ()  # names of parameters that want a gradient and have none
 
 
 @functools.cache
@@ -119,6 +143,7 @@ def _rehearsed(settings: str, classes: int, image_size: int, images: int, size: 
             outputs = network(batch)
         main, auxiliary = logits_and_auxiliary(_logits(model, outputs, (images, classes), "training"))
         (main.sum() + sum(logits.sum() for logits in auxiliary)).backward()
+        unused = [name for name, each in network.named_parameters() if each.requires_grad and each.grad is None]
         tested = torch.empty(images, 3, image_size, image_size, device=META)
         with torch.no_grad():
             _logits(model, (network.eval()(tested),), (images, classes), "evaluation")
@@ -128,7 +153,7 @@ def _rehearsed(settings: str, classes: int, image_size: int, images: int, size: 
         raise
     except Exception as error:  # whatever torch and torchvision raise: RuntimeError, ValueError, AssertionError ...
         return Rehearsed(first_line(error).rstrip("."))
-    return Rehearsed(draws=tuple(sorted(drawn.names)))
+    return Rehearsed(draws=tuple(sorted(drawn.names)), unused=tuple(unused))
 
 
 def _logits(model: ModelConfig, outputs: Any, shape: tuple[int, int], mode: str) -> Tensor | tuple[Tensor | None, ...]:

@@ -31,6 +31,18 @@ def features(classes, image_size):
 def broken(classes, image_size):
     raise ValueError(f"no network for {{classes}} classes")
 
+class Spare(nn.Module):
+    def __init__(self, classes, trained):
+        super().__init__()
+        self.used = build(classes, 16)
+        self.spare = nn.Linear(2, 2, bias=False).requires_grad_(trained)
+
+    def forward(self, images):
+        return self.used(images)
+
+def spare(classes, image_size, *, trained: bool = True):
+    return Spare(classes, trained)
+
 def nothing(classes, image_size):
     return "a network"
 
@@ -91,6 +103,12 @@ def test_what_is_no_such_network_is_refused_in_one_line(package: str, function: 
     with pytest.raises(ConfigError, match=said) as error:
         rehearse(own(package, function), 10, 16, 2)
     assert "\n" not in str(error.value)
+
+
+def test_a_parameter_that_forward_does_not_use_is_refused_before_several_workers_wait_for_it(package: str) -> None:
+    with pytest.raises(ConfigError, match=r"that its training does not use \(spare\.weight\), .* several workers; use"):
+        rehearse(own(package, "spare"), 10, 16, 2)
+    assert rehearse(own(package, "spare", trained=False), 10, 16, 2) is None
 
 
 def test_settings_are_checked_against_the_function(package: str) -> None:
