@@ -1,6 +1,8 @@
 """BN-Inception (Ioffe and Szegedy, *Batch Normalization*, ICML 2015, Fig. 5), the base of the Inception-v2/v3 paper.
 
 GoogLeNet with batch norm, 5x5 convolutions as two of 3x3, other widths, and strided modules in place of two poolings.
+Fig. 5 contradicts itself in 4c and 4d: with the pool projection of 128 that it prints the widths add up to 608, not to
+the 576 printed beside them. Ports to Caffe have 608 channels; here the projection is 96, as in TensorFlow's slim.
 In: images `[N, 3, H, W]`, H, W >= 32. Out: logits `[N, classes]`; neither paper draws auxiliary heads for it.
 """
 
@@ -47,7 +49,7 @@ MODULES: dict[str, list[Branch]] = {
 
 
 class BNInception(nn.Module):
-    """The network of Fig. 5, with maps of 28, 14 and 7 pixels at 224.
+    """The network of Fig. 5, 4c and 4d as above, with maps of 28, 14 and 7 pixels at 224.
 
     Args:
         classes: outputs.
