@@ -49,7 +49,7 @@ MODULES: dict[str, list[Branch]] = {
 
 
 class BNInception(nn.Module):
-    """The network of Fig. 5, 4c and 4d as above, with maps of 28, 14 and 7 pixels at 224.
+    """The network of Fig. 5, with 4c and 4d of 576 channels, and with maps of 28, 14 and 7 pixels at 224.
 
     Args:
         classes: outputs.

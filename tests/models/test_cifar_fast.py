@@ -24,7 +24,7 @@ def test_its_layers_are_the_papers():
     network = CifarFast()
     block = ["Conv2d", "MaxPool2d", "BatchNorm2d", "GELU", "Conv2d", "BatchNorm2d", "GELU"]
     assert [type(layer).__name__ for layer in network.first] == ["Conv2d", "GELU"]
-    assert [[type(layer).__name__ for layer in each] for each in network.blocks] == 3 * [block]
+    assert [[type(layer).__name__ for layer in each.children()] for each in network.blocks] == 3 * [block]
     assert type(network.pool).__name__ == "AdaptiveMaxPool2d"
     images = torch.rand(2, 3, 32, 32)
     expected = network.classifier(network.blocks(network.first(images)).amax((2, 3))) / 9

@@ -18,7 +18,7 @@ from platform.config.models import GoogLeNetConfig, ModelConfig
 from platform.config.sections import Config, Experiment
 from platform.models.build import build
 from platform.models.initial import Weights
-from platform.weights.initial import initial_weights
+from platform.weights.initial import read_initial_weights
 from platform.weights.sources import read
 
 NARROW = GoogLeNetConfig(width=0.1)
@@ -186,6 +186,6 @@ def test_weights_of_images_normalised_otherwise_say_so(
     theirs, imagenets = DataConfig(image_size=160, mean=[0.5] * 3, std=[0.5, 0.5, 0.501]), DataConfig(image_size=160)
     for data, times in ((theirs, 0), (imagenets, 1)):
         config = Config(name="new", output_dir=experiment.config.output_dir, model=model, data=data)
-        initial_weights(Experiment(config, {"model": config}))
+        read_initial_weights(Experiment(config, {"model": config}))
         said = "were trained with data.mean=[0.5,0.5,0.5] data.std=[0.5,0.5,0.5], and here is data.mean=[0.485,0.456,"
         assert caplog.text.count(said) == times
