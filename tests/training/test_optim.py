@@ -95,21 +95,58 @@ def test_rmsprop_keeps_the_rate_of_each_step_in_its_momentum_and_decays_by_the_g
         assert now == pytest.approx(weight, rel=1e-5)
 
 
-def test_adagrad_adamw_lars_and_lamb_follow_their_formulas() -> None:
+def test_adagrad_follows_its_formula() -> None:
     model = one_weight()
     found = stepped(model, optimiser(model, AdagradConfig(lr=0.1, weight_decay=0.0, initial_sum=0.1)))
     moved = [0.1 / 1.1**0.5, -0.3 / 10.1**0.5, 0.05 / 10.35**0.5]
     assert found == pytest.approx([2 - sum(moved[:count]) for count in (1, 2, 3)])
+    assert model.bias.item() == pytest.approx(1 - sum(moved))
+
+
+def adam_steps(epsilon: float) -> Iterator[float]:
+    """Adam's step for each of `GRADIENTS`, before the learning rate, with the betas 0.9 and 0.999."""
+    mean, square = 0.0, 0.0
+    for count, gradient in enumerate(GRADIENTS, 1):
+        mean = 0.9 * mean + 0.1 * gradient
+        square = 0.999 * square + 0.001 * gradient**2
+        yield mean / (1 - 0.9**count) / (math.sqrt(square / (1 - 0.999**count)) + epsilon)
+
+
+def test_adamw_follows_its_formula_and_decays_no_bias() -> None:
     model = one_weight()
-    first = stepped(model, optimiser(model, AdamWConfig(lr=0.1, weight_decay=0.5)))[0]
-    assert first == pytest.approx(2 * (1 - 0.05) - 0.1)  # Adam's first step is the rate
+    found = stepped(model, optimiser(model, AdamWConfig(lr=0.1, weight_decay=0.5, epsilon=0.1)))
+    weight, bias = 2.0, 1.0
+    for step, now in zip(adam_steps(0.1), found, strict=True):
+        weight, bias = weight * (1 - 0.1 * 0.5) - 0.1 * step, bias - 0.1 * step
+        assert now == pytest.approx(weight, rel=1e-5)
+    assert model.bias.item() == pytest.approx(bias, rel=1e-5)
+
+
+def test_lars_scales_the_gradient_of_weights_to_their_norm_and_trains_biases_as_sgd_does() -> None:
     model = one_weight()
-    first = stepped(model, optimiser(model, LARSConfig(lr=10.0, weight_decay=0.5)))[0]
-    trust = 0.001 * 2 / (1 + 0.5 * 2)
-    assert first == pytest.approx(2 - 10 * trust * (1 + 0.5 * 2))
-    model = one_weight()
-    first = stepped(model, optimiser(model, LAMBConfig(lr=0.1, weight_decay=0.5)))[0]
-    assert first == pytest.approx(2 - 0.1 * 2, rel=1e-5)  # whatever the gradient: scaled to the weight's norm
+    found = stepped(model, optimiser(model, LARSConfig(lr=0.1, weight_decay=0.5, trust_coefficient=0.2)))
+    weight, bias, w_speed, b_speed = 2.0, 1.0, 0.0, 0.0
+    for gradient, now in zip(GRADIENTS, found, strict=True):
+        trust = 0.2 * abs(weight) / (abs(gradient) + 0.5 * abs(weight))
+        w_speed, b_speed = 0.9 * w_speed + trust * (gradient + 0.5 * weight), 0.9 * b_speed + gradient
+        weight, bias = weight - 0.1 * w_speed, bias - 0.1 * b_speed
+        assert now == pytest.approx(weight, rel=1e-5)
+    assert model.bias.item() == pytest.approx(bias, rel=1e-5)
+
+
+def test_lamb_scales_the_step_of_weights_to_their_norm_and_trains_biases_as_adam_does() -> None:
+    """Two inputs: the step of a single weight has its norm whatever Adam's step is."""
+    model = nn.Linear(2, 1)
+    weight, bias = torch.tensor([[2.0, -1.0]]), 1.0
+    model.load_state_dict({"weight": weight, "bias": torch.tensor([bias])})
+    optimizer = optimiser(model, LAMBConfig(lr=0.1, weight_decay=0.5, epsilon=0.1))
+    for gradient, step in zip(GRADIENTS, adam_steps(0.1), strict=True):
+        model.weight.grad, model.bias.grad = torch.tensor([[gradient, 0.0]]), torch.tensor([gradient])
+        optimizer.step()
+        update = torch.tensor([[step, 0.0]]) + 0.5 * weight
+        weight, bias = weight - 0.1 * update * weight.norm() / update.norm(), bias - 0.1 * step
+        assert torch.allclose(model.weight, weight, rtol=1e-5)
+    assert model.bias.item() == pytest.approx(bias, rel=1e-5)
 
 
 @pytest.mark.parametrize("channels_last", [False, True])
