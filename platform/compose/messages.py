@@ -11,8 +11,9 @@ from omegaconf.errors import MissingMandatoryValue
 
 from platform.checkout import ROOT
 from platform.compose.quoting import in_quotes
+from platform.config import synonyms
 from platform.config.checks import ConfigError
-from platform.config.models import MODELS, family
+from platform.config.models import LIBRARIES, MODELS, family
 from platform.config.settings import is_string, lists, sections, unknown_key
 from platform.overrides import key_of
 from platform.redaction import redacted
@@ -96,7 +97,11 @@ def _no_such_choice(group: str, name: str) -> str:
         group, _, below = group.rpartition("/")
         name = f"{below}/{name}"
     said = f"{group}={name} does not exist; choose one of {', '.join(_choices(group))}"
-    return f"{said}, or give model.name={name}" if group == "model" and family(name) in MODELS else said
+    if group == "model":
+        given = name if family(name) in MODELS else LIBRARIES.format(name)
+        return f"{said}, or give model.name={given}"
+    meant = synonyms.of_choice(group, name)
+    return f"{said}; did you mean {meant}?" if meant else said
 
 
 def _choices(group: str) -> Iterable[str]:

@@ -6,6 +6,7 @@ from collections.abc import Collection
 from typing import Any
 from urllib.parse import urlsplit
 
+from platform.config import synonyms
 from platform.overrides import is_of_section
 from platform.redaction import sealed_deeply, unsealed
 
@@ -43,7 +44,9 @@ def require_effect(overrides: list[str], sections: Collection[str], why: str, re
 
 def require_choice(key: str, value: str, choices: Collection[str]) -> None:
     """`value` is one of `choices`."""
-    require(value in choices, f"{key} is {value!r}; choose one of {', '.join(choices)}")
+    meant = synonyms.of_choice(key, value)
+    also = f"; did you mean {meant}?" if meant else ""
+    require(value in choices, f"{key} is {value!r}; choose one of {', '.join(choices)}{also}")
 
 
 def require_address(key: str, url: str) -> None:

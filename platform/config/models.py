@@ -4,6 +4,7 @@ In: nothing. Out: `ModelConfig`, which every function takes that does not ask wh
 is `build(settings, classes, image_size)` in `platform/models/NAME.py`, imported to make one: settings need no PyTorch.
 """
 
+import difflib
 import re
 from dataclasses import dataclass, field, fields
 from typing import Any
@@ -205,6 +206,8 @@ MODELS: dict[str, type[ModelConfig]] = {
     "own:": OwnModelConfig,  # MODULE:FUNCTION
 }
 SHARED = [each.name for each in fields(ModelConfig)]
+NAME = re.compile(r"\w+(\.\w+)?")  # of a network of a library, with timm's tag of its weights
+LIBRARIES = "torchvision/{0} or timm/{0}, where the library has it"
 
 
 def family(name: str) -> str:
@@ -221,10 +224,13 @@ def model_class(name: str) -> type[ModelConfig]:
     Raises:
         ConfigError: there is no network of that name. Those of torchvision and timm are looked up when one is built.
     """
-    own = ", ".join(each for each in MODELS if not each.endswith(("/", ":")))
+    own = [each for each in MODELS if not each.endswith(("/", ":"))]
+    near = difflib.get_close_matches(name, own, n=2)
+    meant = " or ".join(near) or (LIBRARIES.format(name) if NAME.fullmatch(name) else "")
     require(
         family(name) in MODELS,
-        f"model.name is {name!r}; give {own}, or torchvision/NAME, timm/NAME, or MODULE:FUNCTION of your own",
+        f"model.name is {name!r}; give {', '.join(own)}, or torchvision/NAME, timm/NAME, or MODULE:FUNCTION of your own"
+        + (f"; did you mean {meant}?" if meant else ""),
     )
     return MODELS[family(name)]
 
@@ -245,4 +251,5 @@ def converted(model: ModelConfig, name: str) -> ModelConfig:
     Raises:
         ConfigError: it does not have a setting that is not as usual.
     """
-    return named.converted(model, model_class(name), name, "model")
+    elsewhere = "give model.settings.{}, if it takes that, or " if family(name) != name else ""
+    return named.converted(model, model_class(name), name, "model", elsewhere)

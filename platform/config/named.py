@@ -21,7 +21,7 @@ def known(kind: type[T], settings: dict[str, Any]) -> T:
     return kind(**{key: value for key, value in settings.items() if key in names})
 
 
-def converted(section: Any, kind: type[T], name: str, prefix: str) -> T:
+def converted(section: Any, kind: type[T], name: str, prefix: str, elsewhere: str = "") -> T:
     """The settings `kind` of another name for those of one, with all that both have.
 
     Args:
@@ -29,13 +29,15 @@ def converted(section: Any, kind: type[T], name: str, prefix: str) -> T:
         kind: the dataclass of `name`.
         name: the other one.
         prefix: what the section is called in a config.
+        elsewhere: where else `{}`, a setting that it does not have, may be given; for the error.
 
     Raises:
         ConfigError: it does not have a setting that is not as usual.
     """
     theirs = {each.name for each in fields(kind)}  # pyright: ignore[reportArgumentType]
     lost = [each.name for each in fields(section) if each.name not in theirs and not _is_usual(section, each)]
-    require(not lost, f"{', '.join(f'{prefix}.{key}' for key in lost)}: {name} has no such setting; leave it out")
+    said = f"{', '.join(f'{prefix}.{key}' for key in lost)}: {name} has no such setting"
+    require(not lost, f"{said}; {elsewhere.format(' and '.join(lost))}leave it out")
     return known(kind, asdict(section) | {"name": name})
 
 

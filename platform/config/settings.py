@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from typing import Any, get_args, get_origin, get_type_hints
 
+from platform.config import synonyms
 from platform.config.checks import ConfigError
 from platform.config.cluster import ClusterConfig
 from platform.config.identity import flatten
@@ -67,13 +68,28 @@ def unknown_key(key: str) -> str:
     usual = flatten(asdict(Config(cluster=ClusterConfig(kube=KubeConfig()))))
     known = list(dict.fromkeys([*usual, *(key for _, key in sorted(_special_settings()))]))
     if owners := [name for name, each in _special_settings() if each == key]:
-        what = "network" if key.startswith("model.") else "optimiser"
-        return f"{key} is a setting of {' and '.join(owners)}, and another {what} is chosen here; leave it out"
+        said = f"{key} is a setting of {', '.join(owners)}, and another"
+        if not key.startswith("model."):
+            return f"{said} optimiser is chosen here; leave it out"
+        inside = f"model.settings.{key.removeprefix('model.')}"
+        return (
+            f"{said} network is chosen here; leave it out, or give {inside}, if a network of torchvision, of timm "
+            "or of your own takes that"
+        )
     if key in known:
         return f"{key} gets entries it does not have yet; write +{key}=..."
-    near = difflib.get_close_matches(key, known, n=3, cutoff=0.6)
+    if meant := synonyms.of_setting(key):
+        return f"{key} does not exist; did you mean {meant}?"
+    near = _of_other_sections(key, known) or difflib.get_close_matches(key, known, n=3, cutoff=0.6)
     remedy = f"did you mean {' or '.join(near)}?" if near else "see --cfg job for all keys"
     return f"{key} does not exist; {remedy}"
+
+
+def _of_other_sections(key: str, known: list[str]) -> list[str]:
+    """Settings of the same name, as optim.lr is of training.lr; none where there are many, as of `x.name`."""
+    name = key.rpartition(".")[2]
+    found = [each for each in known if each.rpartition(".")[2] == name]
+    return found if len(found) <= 3 else []
 
 
 def _special_settings() -> list[tuple[str, str]]:

@@ -148,7 +148,8 @@ def test_all_of_them_go_together(copy: Path):
     assert '["vgg", "radam", "inverse_root"]' in ran(copy, settings, *words)
     refused = """
 assert launched("job=check", "model=vgg", "model.width=2").stderr == (
-    "error: model.width is a setting of googlenet, and another network is chosen here; leave it out\\n"
+    "error: model.width is a setting of googlenet, and another network is chosen here; leave it out, or give "
+    "model.settings.width, if a network of torchvision, of timm or of your own takes that\\n"
 )
 assert launched("job=check", "model=vgg", "model.widths=[]").stderr.startswith("error: model.widths is []; give")
 assert ", vgg, or torchvision/NAME" in launched("job=check", "model.name=lenet").stderr
