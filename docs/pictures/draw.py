@@ -1,6 +1,6 @@
 """The pictures of the README and the pages, each in a light and a dark variant: `python -m docs.pictures.draw`.
 
-In: resume.json, speed.json and table.json beside this file, which say where their figures come from,
+In: learning.json, resume.json, speed.json and table.json beside this file, which say where their figures come from,
 road-light.svg, which is drawn by hand, and GoogLeNet itself. Out: NAME-light.svg and NAME-dark.svg, the same bytes
 each time.
 """
@@ -46,10 +46,12 @@ class Theme:
     usual: str  # of what is compared with
     blue: str
     orange: str
+    green: str
+    purple: str
 
 
-LIGHT = Theme("light", "#1f2328", "#59636e", "#d1d9e0", "#a5afba", "#0969da", "#bc4c00")
-DARK = Theme("dark", "#f0f6fc", "#9198a1", "#3d444d", "#6e7681", "#4493f8", "#f0883e")
+LIGHT = Theme("light", "#1f2328", "#59636e", "#d1d9e0", "#a5afba", "#0969da", "#bc4c00", "#1a7f37", "#8250df")
+DARK = Theme("dark", "#f0f6fc", "#9198a1", "#3d444d", "#6e7681", "#4493f8", "#f0883e", "#3fb950", "#a371f7")
 ROAD_IN_THE_DARK = {
     "#1f2328": "#f0f6fc",  # text
     "#59636e": "#9198a1",  # quiet text, arrows
@@ -207,6 +209,43 @@ def _bars(axes: Axes, rows: list[dict[str, Any]], key: str, theme: Theme) -> Non
     axes.set_yticks([])
 
 
+def learning(figures: dict[str, Any], theme: Theme) -> Figure:
+    """Training loss and validation score of several networks by epochs, each named at the end of its curve."""
+    figure = Figure(figsize=(WIDTH / 72, 390 / 72))
+    left = figure.add_axes((0.05, 0.27, 0.36, 0.64))
+    right = figure.add_axes((0.49, 0.27, 0.36, 0.64))
+    runs, colours = figures["runs"], (theme.blue, theme.orange, theme.green, theme.purple)
+    for run, colour in zip(runs, colours, strict=True):
+        left.plot(*zip(*run["train/loss"], strict=True), color=colour, linewidth=1.6)
+        right.plot(
+            *zip(*((epoch, 100 * score) for epoch, score in run["val/top1"]), strict=True), color=colour, marker="o"
+        )
+    lowest, highest = right.get_ylim()
+    ends = _apart([100 * run["val/top1"][-1][1] for run in runs], 0.13 * (highest - lowest))
+    for run, colour, end in zip(runs, colours, ends, strict=True):
+        label = f"{run['name']}\n{100 * run['val/top1'][-1][1]:.1f}%"
+        epoch = 1.04 * max(right.get_xlim())
+        right.text(epoch, end, label, color=colour, va="center", linespacing=1.3, size=11, clip_on=False)
+    for axes, title in ((left, "training loss"), (right, "validation top-1, %")):
+        _title(axes, title, theme)
+        _plain(axes, theme)
+        axes.set_xlabel("epoch", color=theme.quiet)
+        axes.set_xticks(range(int(max(axes.get_xlim())) + 1))
+        axes.grid(axis="y", color=theme.edge, linewidth=0.8)
+        axes.set_axisbelow(True)
+    remark = figures["remark"]
+    _caption(figure, remark, [_source(figures)], theme)
+    return figure
+
+
+def _apart(places: list[float], gap: float) -> list[float]:
+    """Heights of labels, each at least `gap` from the next: those above are moved up."""
+    moved = dict[int, float]()
+    for number in sorted(range(len(places)), key=places.__getitem__):
+        moved[number] = max(places[number], max(moved.values(), default=float("-inf")) + gap)
+    return [moved[number] for number in range(len(places))]
+
+
 def _title(axes: Axes, text: str, theme: Theme) -> None:
     axes.set_title(text, color=theme.text, loc="left", size=13, weight="bold", pad=8)
 
@@ -237,7 +276,12 @@ def _source(figures: dict[str, Any]) -> str:
     return f"{'; '.join(parts)}, commit {figures['commit']}"
 
 
-PICTURES: dict[str, Callable[[dict[str, Any], Theme], Figure]] = {"resume": resume, "speed": speed, "table": table}
+PICTURES: dict[str, Callable[[dict[str, Any], Theme], Figure]] = {
+    "learning": learning,
+    "resume": resume,
+    "speed": speed,
+    "table": table,
+}
 
 
 def _save(figure: Figure, path: Path) -> Path:

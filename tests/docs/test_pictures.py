@@ -8,7 +8,7 @@ import pytest
 
 from docs.pictures.draw import HERE, PICTURES, draw_all, road_in_the_dark
 
-NAMES = ["googlenet", "resume", "road", "speed", "table"]
+NAMES = ["googlenet", "learning", "resume", "road", "speed", "table"]
 VARIANTS = ["dark", "light"]
 SVG = "{http://www.w3.org/2000/svg}"
 
