@@ -153,9 +153,11 @@ class Drawing:
 
 
 def shortened(text: str, length: int) -> str:
-    """One printable line of at most `length` characters, the last of them `…` if there were more."""
+    """One printable line of at most `length` characters, `…` in the middle if there were more: names of members often
+    differ in their ends, as `-seed1` and `-seed2` do."""
     text = printable(text)
-    return text if len(text) <= length else text[: length - 1] + "…"
+    end = (length - 1) // 2
+    return text if len(text) <= length else text[: length - 1 - end] + "…" + text[len(text) - end :]
 
 
 def _short(*numbers: float) -> list[str]:

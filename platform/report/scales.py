@@ -33,7 +33,8 @@ def linear(
     finite = [value for value in values if math.isfinite(value)] or [0.0]
     low, high = (0.0 if zero else min(finite)), max(finite)
     if high - low <= 1e-9 * max(abs(high), abs(low)):
-        low, high = (low, low + 1.0) if zero else (low - 0.5, low + 0.5)
+        around = abs(low) / 10 or 0.5  # so that what cannot be below 0 does not have ticks there
+        low, high = (low, low + 1.0) if zero else (low - around, low + around)
     step = round_step((high - low) / count)
     first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
     ticks = tuple(step * number for number in range(first, last + 1))

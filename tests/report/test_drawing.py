@@ -27,6 +27,12 @@ def test_a_linear_scale_holds_all_values_between_round_ticks(values: list[float]
     assert all(b > a for a, b in pairwise(scale.ticks))
 
 
+@given(st.floats(1e-6, 1))
+def test_a_linear_scale_of_one_share_stays_around_it(share: float):
+    scale = linear([share], 10, 110)
+    assert 0 < scale.low <= share <= scale.high <= 1.5 * share
+
+
 @given(st.lists(st.floats(1e-8, 1e8), min_size=1, max_size=30))
 def test_a_logarithmic_scale_holds_all_values(values: list[float]):
     scale = logarithmic(values, 200, 20)
@@ -109,6 +115,7 @@ def test_a_file_has_the_colours_of_light_and_dark_and_the_page_does_not_repeat_t
 
 
 def test_names_are_shortened_to_what_there_is_room_for():
-    assert shortened("random_interpolation", 10) == "random_in…"
+    assert shortened("random_interpolation", 10) == "rando…tion"
+    assert shortened("bn_googlenet-seed1", 14) != shortened("bn_googlenet-seed2", 14)
     assert shortened("plain", 10) == "plain"
     assert len(shortened("a\nb", 30).splitlines()) == 1
