@@ -214,7 +214,8 @@ def learning(figures: dict[str, Any], theme: Theme) -> Figure:
     figure = Figure(figsize=(WIDTH / 72, 390 / 72))
     left = figure.add_axes((0.05, 0.27, 0.36, 0.64))
     right = figure.add_axes((0.49, 0.27, 0.36, 0.64))
-    runs, colours = figures["runs"], (theme.blue, theme.orange, theme.green, theme.purple)
+    runs = figures["runs"]
+    colours = (theme.blue, theme.orange, theme.green, theme.purple)[: len(runs)]
     for run, colour in zip(runs, colours, strict=True):
         left.plot(*zip(*run["train/loss"], strict=True), color=colour, linewidth=1.6)
         right.plot(
