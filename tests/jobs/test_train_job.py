@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 import psutil
 import pytest
 import torch
+from mlflow.tracking import MlflowClient
 
 from platform.chaos import session
 from platform.cluster.cleanup import MARK
@@ -89,9 +90,13 @@ def test_two_workers_train_like_one(launch):
     few_steps = "training.epochs=0.15"  # rounding differs and training amplifies it: six steps show the arithmetic
     plain = ["job=train", "model.auxiliary_weight=0", "model.dropout=0", "evaluation.views=[1]", few_steps]
     for workers in (1, 2):
-        status, output = launch(*plain, f"name=w{workers}", f"cluster.workers={workers}")
+        traced = f"training.profile_steps=[{workers},2]"  # [1,2] and [2,2]
+        status, output = launch(*plain, f"name=w{workers}", f"cluster.workers={workers}", traced)
         assert status == 0, output
         assert "359 validation images" in output
+        run = launch.runs(f"w{workers}")["model"].info.run_id  # which has the trace of one worker
+        files = {file.path for file in MlflowClient(launch.uri).list_artifacts(run, "profile")}
+        assert files == {f"profile/steps-{workers}-2.{kind}" for kind in ("json.gz", "txt")}
     one, two = _weights(launch, "w1"), _weights(launch, "w2")
     assert all(torch.allclose(one[key], two[key], atol=1e-4) for key in one)
 

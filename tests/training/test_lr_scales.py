@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from timm.optim._param_groups import param_groups_layer_decay
 
 from platform.config.data import DataConfig
 from platform.config.models import GoogLeNetConfig, ModelConfig
@@ -41,6 +42,33 @@ def test_each_block_has_a_share_of_the_rate_of_the_next():
     assert found["layer4.1.conv1.weight"] == 0.5
     assert found["layer4.0.conv1.weight"] == 0.25
     assert found["conv1.weight"] == 0.5**10
+
+
+@pytest.mark.parametrize(
+    ("name", "order"),
+    [
+        ("test_vit", ["pos_embed", *(f"blocks.{block}.mlp.fc1.weight" for block in range(6))]),
+        ("test_convnext", ["stem.0.weight", "stages.0.blocks.0.gamma", "stages.1.downsample.1.weight"]),
+        ("resnet18", ["conv1.weight", *(f"layer{n}.{m}.conv1.weight" for n in (1, 2, 3, 4) for m in (0, 1))]),
+    ],
+)
+def test_blocks_of_timms_networks_are_those_that_timm_names(name: str, order: list[str]):
+    """As timm's own groups have them, all but the classifier."""
+    model, cfg = ModelConfig(f"timm/{name}"), optim(layer_decay=0.5, head_lr=10.0)
+    network, heads = build(model, 10, 64, 0), classifiers(model, 10, 64)
+    optimizer = optimiser(network, cfg)
+    scale_lr(optimizer, network, cfg, model, 10, 64)
+    set_lr(optimizer, 1.0)
+    rate = {id(p): group["lr"] for group in optimizer.param_groups for p in group["params"]}
+    found = {each: rate[id(parameter)] for each, parameter in network.named_parameters()}
+    groups = param_groups_layer_decay(network, weight_decay=0.1, layer_decay=0.5)
+    theirs = {id(p): group["lr_scale"] for group in groups for p in group["params"]}
+    assert {each: rate for each, rate in found.items() if each not in heads} == {
+        each: theirs[id(p)] for each, p in network.named_parameters() if each not in heads
+    }
+    assert {found[each] for each in heads} == {10.0}
+    assert [found[each] / found[order[0]] for each in order] == [2.0**block for block in range(len(order))]
+    assert name == "test_convnext" or found[order[-1]] == 0.5
 
 
 def test_groups_are_split_by_their_scales_and_follow_the_schedule():

@@ -1,13 +1,14 @@
 """Optimisers against numbers by hand, their state in checkpoints, and the clipping of the whole gradient."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from torch import nn
+from torch.profiler import ProfilerActivity, profile
 
 from platform.config.data import DataConfig, LoaderConfig
 from platform.config.optim import (
@@ -293,6 +294,53 @@ def test_what_an_optimiser_will_hold_is_known_before(name: str) -> None:
         each for each in training.state.optimizer.state[weight].values() if getattr(each, "shape", None) == weight.shape
     ]
     assert len(held) == expected or name == "muon"
+
+
+def operations(of: Callable[[], object]) -> set[str]:
+    """Names of PyTorch's operations in a call."""
+    with profile(activities=[ProfilerActivity.CPU]) as found:  # where those of a GPU are started, too
+        of()
+    return {each.key.removeprefix("aten::") for each in found.key_averages()}
+
+
+def operations_of_a_step(name: str, device: str) -> set[str]:
+    """Of the step alone, with gradients that are there."""
+    network = Tiny().to(device)
+    optimizer = optimiser(network, chosen(name))
+    for parameter in network.parameters():
+        parameter.grad = torch.ones_like(parameter)
+    return operations(optimizer.step)
+
+
+@pytest.mark.parametrize(("name", "kernel"), [("sgd", "_fused_sgd_"), ("adamw", "_fused_adamw_")])
+def test_steps_of_sgd_and_adamw_are_fused(name: str, kernel: str) -> None:
+    assert kernel in operations_of_a_step(name, "cpu")
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
+@pytest.mark.parametrize("name", [name for name in OPTIMISERS if name != "muon"])
+def test_on_a_gpu_no_optimiser_steps_parameter_by_parameter(name: str) -> None:
+    """But for timm's Muon, which has no other way."""
+    assert any(each.startswith(("_fused_", "_foreach_")) for each in operations_of_a_step(name, "cuda"))
+
+
+@pytest.mark.parametrize("name", ["rmsprop", "adagrad", "lars", "lamb"])
+def test_steps_over_lists_of_parameters_as_a_gpu_makes_them_are_those_parameter_by_parameter(name: str) -> None:
+    """Nothing but the device chooses between them."""
+    single, lists = Tiny(), Tiny()
+    lists.load_state_dict(single.state_dict())
+    by_one, by_list = (optimiser(each, chosen(name)) for each in (single, lists))
+    for group in by_list.param_groups:
+        assert group["foreach"] is None
+        group["foreach"] = True
+    for _ in range(3):
+        for one, other in zip(single.parameters(), lists.parameters(), strict=True):
+            one.grad = torch.randn_like(one)
+            other.grad = one.grad.clone()
+        by_one.step()
+        assert any(each.startswith("_foreach_") for each in operations(by_list.step))
+    for one, other in zip(single.parameters(), lists.parameters(), strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-6)
 
 
 def with_gradient() -> nn.Linear:
