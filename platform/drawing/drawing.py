@@ -153,11 +153,16 @@ class Drawing:
 
 
 def shortened(text: str, length: int) -> str:
-    """One printable line of at most `length` characters, `…` in the middle if there were more: names of members often
-    differ in their ends, as `-seed1` and `-seed2` do."""
+    """One printable line of at most `length` characters, the last of them `…` if there were more."""
     text = printable(text)
+    return text if len(text) <= length else text[: length - 1] + "…"
+
+
+def shortened_name(name: str, length: int) -> str:
+    """The same with `…` in the middle: names often differ in their ends, as `-seed1` and `-seed2` do."""
+    name = printable(name)
     end = (length - 1) // 2
-    return text if len(text) <= length else text[: length - 1 - end] + "…" + text[len(text) - end :]
+    return name if len(name) <= length else name[: length - 1 - end] + "…" + name[len(name) - end :]
 
 
 def _short(*numbers: float) -> list[str]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from platform.drawing.drawing import WIDTH, Drawing, shortened
+from platform.drawing.drawing import WIDTH, Drawing, shortened_name
 from platform.evaluation.statistics.calibration import Bin, ece, reliability
 from platform.report.colours import ENSEMBLE, Lines
 from platform.report.section import Absent, Picture, Section
@@ -67,7 +67,7 @@ def _large(one: Confidence) -> Drawing:
     height = TOP + SIDE + 14 + COUNTS + 34
     drawing = Drawing(height, f"reliability diagram of {one.name}, ECE {one.ece:.3f}")
     width = WIDTH - LEFT - 20
-    drawing.text(4, TOP - 18, shortened(one.name, 30), "strong")
+    drawing.text(4, TOP - 18, shortened_name(one.name, 30), "strong")
     drawing.text(LEFT + width, TOP - 18, f"ECE {one.ece:.4f}, {len(one.right_N):,} images", "quiet small", "end")
     _axes(drawing, LEFT, TOP, width, SIDE)
     for share in (0, 25, 50, 75, 100):
@@ -96,7 +96,7 @@ def _small(members: Sequence[Confidence], lines: Lines) -> Drawing:
     for number, one in enumerate(members):
         row, column = divmod(number, COLUMNS)
         x, y, colour = 4 + column * (WIDTH / COLUMNS), 30 + row * step, lines[one.name].colour
-        drawing.text(x, y - 18, shortened(one.name, 22), "small strong", colour=colour)
+        drawing.text(x, y - 18, shortened_name(one.name, 22), "small strong", colour=colour)
         drawing.text(x, y - 6, f"ECE {one.ece:.4f}", "quiet tiny")
         _axes(drawing, x, y, SMALL, SMALL)
         _bins(drawing, one, x, y, SMALL, SMALL, colour, 2.6)

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from platform.drawing.drawing import WIDTH, Drawing, shortened
+from platform.drawing.drawing import WIDTH, Drawing, shortened_name
 from platform.report.matrices import matrix
 from platform.report.section import Absent, Picture, Section, Table
 from platform.report.thumbnails import uri_of
@@ -121,6 +121,6 @@ def _most_confused(counts_KK: NDArray[np.int64], classes: Sequence[str]) -> Tabl
     for place in most:
         label, predicted = divmod(int(place), len(classes))
         count, images = int(wrong_KK[label, predicted]), int(counts_KK[label].sum())
-        names = [shortened(classes[label], NAME), shortened(classes[predicted], NAME)]
+        names = [shortened_name(classes[label], NAME), shortened_name(classes[predicted], NAME)]
         rows.append([*names, f"{count:,} of {images:,}", f"{100 * count / images:.1f}%"])
     return Table(["label", "taken for", "images", "share"], rows, words=(0, 1))

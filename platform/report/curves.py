@@ -6,7 +6,7 @@ In: evaluation points. Out: two pictures.
 import math
 from collections.abc import Callable, Mapping, Sequence
 
-from platform.drawing.drawing import WIDTH, Drawing, shortened
+from platform.drawing.drawing import WIDTH, Drawing, shortened_name
 from platform.report.colours import Line, Lines
 from platform.report.scales import Scale, linear, logarithmic, spread, thinned, toward_one
 from platform.report.section import Absent, Picture, Section
@@ -124,7 +124,7 @@ def _draw(
         elif places:
             drawing.path(places, lines[name].colour, dash=lines[name].dash)
         if places:
-            ends.append((lines[name], f"{last(points[-1][1])} {shortened(name, NAME)}", *places[-1]))
+            ends.append((lines[name], f"{last(points[-1][1])} {shortened_name(name, NAME)}", *places[-1]))
     _name_ends(drawing, ends, bottom)
 
 

@@ -3,7 +3,7 @@
 In: scores. Out: a picture in which every member has a row of its own, so that none hides another.
 """
 
-from platform.drawing.drawing import WIDTH, Drawing, shortened
+from platform.drawing.drawing import WIDTH, Drawing, shortened_name
 from platform.evaluation.metrics import Scores
 from platform.evaluation.statistics.intervals import Interval, wilson
 from platform.evaluation.table import EnsembleScores
@@ -59,7 +59,7 @@ def _draw(rows: list[tuple[str, str, dict[int, Scores]]], views: list[int]) -> D
     for number, (name, colour, by_views) in enumerate(rows):
         top = TOP + step * number
         strong = "strong" if colour == ENSEMBLE else ""
-        drawing.text(LEFT - 8, top + step / 2 + 4, shortened(name, NAME), f"{strong} small", "end", colour)
+        drawing.text(LEFT - 8, top + step / 2 + 4, shortened_name(name, NAME), f"{strong} small", "end", colour)
         drawing.line(4, top + step, WIDTH - RIGHT, top + step, "grid")
         for place, (crops, each) in enumerate(by_views.items()):
             _mark(drawing, scale, top + 9 + LINE * place, place, colour, crops, each)

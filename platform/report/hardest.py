@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from platform.data.index import Split
-from platform.drawing.drawing import shortened
+from platform.drawing.drawing import shortened_name
 from platform.evaluation.images import ImageResults
 from platform.report.section import Absent, Card, Section
 from platform.report.thumbnails import EXACT_UP_TO, uri_of
@@ -80,4 +80,4 @@ def _by_class(place: int, images: ImageResults, classes: Sequence[str]) -> list[
 
 
 def _name(label: int, classes: Sequence[str]) -> str:
-    return shortened(classes[label], NAME) if 0 <= label < len(classes) else "no class"
+    return shortened_name(classes[label], NAME) if 0 <= label < len(classes) else "no class"

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from platform.drawing.drawing import WIDTH, Drawing, shortened
+from platform.drawing.drawing import WIDTH, Drawing, shortened_name
 
 LEAST_CELL = 27.0  # units, for a number to be read
 NAME = 16
@@ -36,7 +36,7 @@ def matrix(
         axes: what rows and columns are.
         name_colours: of the names, in CSS.
     """
-    longest = max(len(shortened(name, NAME)) for name in names)
+    longest = max(len(shortened_name(name, NAME)) for name in names)
     left = 14 + (16 if axes[0] else 0) + 6.6 * longest
     cell = max((WIDTH - left - 6) / len(names), LEAST_CELL)
     cell = min(cell, 46.0)
@@ -49,11 +49,11 @@ def matrix(
         drawing.text(left + side / 2, 12, axes[1], "quiet small", "middle")
     for number, name in enumerate(names):
         hue, middle = name_colours[number] if name_colours else "", cell * (number + 0.5)
-        drawing.text(left - 5, top + middle + 4, shortened(name, NAME), "small", "end", hue)
+        drawing.text(left - 5, top + middle + 4, shortened_name(name, NAME), "small", "end", hue)
         if slanted:
-            drawing.text(left + middle, top - 5, shortened(name, NAME), "small", "start", hue, turn=-45)
+            drawing.text(left + middle, top - 5, shortened_name(name, NAME), "small", "start", hue, turn=-45)
         else:
-            drawing.text(left + middle, top - 6, shortened(name, NAME), "small", "middle", hue)
+            drawing.text(left + middle, top - 6, shortened_name(name, NAME), "small", "middle", hue)
     for row in range(len(names)):
         for column in range(len(names)):
             x, y, shade = left + cell * column, top + cell * row, float(shade_RC[row, column])

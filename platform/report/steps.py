@@ -5,7 +5,7 @@ In: metrics of log steps, learning curves, batch sizes. Out: a picture and a tab
 
 from collections.abc import Mapping, Sequence
 
-from platform.drawing.drawing import WIDTH, Drawing, shortened
+from platform.drawing.drawing import WIDTH, Drawing, shortened_name
 from platform.report.budget import COMPUTING, EVALUATION, Budget, Series
 from platform.report.scales import Scale, linear
 from platform.report.section import Absent, Picture, Section, Table
@@ -145,7 +145,7 @@ def _places(labels: Sequence[str]) -> list[tuple[float, int]]:
 
 
 def _bar(drawing: Drawing, scale: Scale, budget: Budget, y: float) -> None:
-    drawing.text(LEFT - 8, y + 13, shortened(budget.name, NAME), "small", "end")
+    drawing.text(LEFT - 8, y + 13, shortened_name(budget.name, NAME), "small", "end")
     done = 0.0
     for part, label in LABELS.items():
         ms = budget.parts.get(part, 0.0)

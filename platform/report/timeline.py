@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from platform.console import duration
-from platform.drawing.drawing import WIDTH, Drawing, shortened
+from platform.drawing.drawing import WIDTH, Drawing, shortened, shortened_name
 from platform.experiment.folder import FINISHED
 from platform.experiment.goodput import Attempt, Goodput
 from platform.report.scales import round_step
@@ -165,7 +165,7 @@ def _draw(spans: Mapping[str, Sequence[Span]], goodput: Mapping[str, Goodput]) -
             shown = place
     for number, (name, each) in enumerate(spans.items()):
         y = TOP + LINE * number
-        drawing.text(LEFT - 8, y + 13, shortened(name, NAME), "small", "end")
+        drawing.text(LEFT - 8, y + 13, shortened_name(name, NAME), "small", "end")
         for span in each:
             start, stop = axis(span.start), axis(span.stop)
             thin = 5 if span.kind == WAITING else 0

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from platform.drawing.drawing import Drawing, shortened
+from platform.drawing.drawing import Drawing, shortened, shortened_name
 from platform.report.scales import linear, logarithmic, spread, thinned, toward_one
 
 FINITE = st.floats(-1e6, 1e6)
@@ -115,7 +115,8 @@ def test_a_file_has_the_colours_of_light_and_dark_and_the_page_does_not_repeat_t
 
 
 def test_names_are_shortened_to_what_there_is_room_for():
-    assert shortened("random_interpolation", 10) == "rando…tion"
-    assert shortened("bn_googlenet-seed1", 14) != shortened("bn_googlenet-seed2", 14)
+    assert shortened("random_interpolation", 10) == "random_in…"
+    assert shortened_name("random_interpolation", 10) == "rando…tion"
+    assert shortened_name("bn_googlenet-seed1", 14) != shortened_name("bn_googlenet-seed2", 14)
     assert shortened("plain", 10) == "plain"
     assert len(shortened("a\nb", 30).splitlines()) == 1
