@@ -44,9 +44,11 @@ def require_effect(overrides: list[str], sections: Collection[str], why: str, re
 
 def require_choice(key: str, value: str, choices: Collection[str]) -> None:
     """`value` is one of `choices`."""
-    meant = synonyms.of_choice(key, value)
+    if value in choices:
+        return
+    meant = synonyms.of_choice(key, str(value))  # a record or a Python caller may give what is no string
     also = f"; did you mean {meant}?" if meant else ""
-    require(value in choices, f"{key} is {value!r}; choose one of {', '.join(choices)}{also}")
+    raise ConfigError(f"{key} is {value!r}; choose one of {', '.join(choices)}{also}")
 
 
 def require_address(key: str, url: str) -> None:

@@ -3,7 +3,7 @@
 import pytest
 
 from platform.checkout import ROOT
-from platform.config.checks import ConfigError
+from platform.config.checks import ConfigError, require_choice
 from platform.config.settings import sections
 from platform.config.synonyms import CHOICES, SETTINGS
 from tests.composing import experiment_of
@@ -62,3 +62,9 @@ def test_only_what_does_not_exist_has_a_synonym() -> None:
 def test_the_message_says_what_may_be_meant(overrides: list[str], said: str) -> None:
     with pytest.raises(ConfigError, match=said):
         experiment_of(*overrides)
+
+
+@pytest.mark.parametrize("value", [3, None])
+def test_a_choice_that_is_no_string_is_refused_like_any_other(value: object) -> None:
+    with pytest.raises(ConfigError, match=rf"^optim\.name is {value!r}; choose one of sgd, adamw$"):
+        require_choice("optim.name", value, ("sgd", "adamw"))  # pyright: ignore[reportArgumentType]
