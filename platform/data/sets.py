@@ -27,14 +27,14 @@ class Blend(Split):
     """
 
     def __init__(self, sets: dict[str, Split], parts: list[int]) -> None:
-        self.sets, self.parts, self._sets = sets, parts, list(sets.values())
+        self.names, self._sets, self.parts = list(sets), list(sets.values()), parts
         super().__init__(TRAIN, [shard for split in self._sets for shard in split.shards], self._sets[0].opened)
         self.first_ids = [0, *accumulate(split.samples for split in self._sets)]
         self._first_shards = [0, *accumulate(len(split.shards) for split in self._sets)]
 
     @property
     def of_sets(self) -> list[Split]:
-        """The training images of each set."""
+        """The training images of each set, in the order of `names`, the keys of the settings that name them."""
         return self._sets
 
     def read(self, sample_id: int) -> Sample:

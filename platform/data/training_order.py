@@ -62,13 +62,13 @@ def member_order(
     seeds = draws.key(seed, order_seed)
     if isinstance(split, Blend):
         require_batch(split, batch_size)
-        for key, of_set in split.sets.items():
+        for key, of_set in zip(split.names, split.of_sets, strict=True):
             require(
                 of_set.samples >= loader.streams,
                 f"{key} has {of_set.samples} training images, fewer than loader.streams ({loader.streams}), which all "
                 "read of it; lower that",
             )
-        sizes = [of_set.sizes for of_set in split.sets.values()]
+        sizes = [of_set.sizes for of_set in split.of_sets]
         return BlendedOrder(sizes, split.parts, loader.streams, batch_size, loader.block, seeds)
     if balance == NOT_BALANCED or split.samples < batch_size:
         return Order.of(split, loader.streams, batch_size, loader.block, seeds, repeats=repeats)

@@ -155,21 +155,27 @@ def test_a_loss_smoothed_over_the_prior_is_that_of_the_training_images_shares(
     assert found["prior"] == found["given"] != found["uniform"]
 
 
+def ids_of_a_cut_run(cfg: Config, index: Index, folder: Path) -> dict[int, list[int]]:
+    """The ids of every step of a run that is cut at its eighth; it ends as an uninterrupted one, with their samples."""
+    cfg = replace(cfg, loader=replace(cfg.loader, log_samples=True))
+    whole, cut = folder / "whole", folder / "cut"
+    expected = train(cfg, index, Worker(), whole, nothing)
+    with pytest.raises(KeyboardInterrupt):
+        train(cfg, index, Worker(), cut, Recorder(8))
+    assert_same(train(cfg, index, Worker(), cut, nothing), expected)
+    order = training_order(cfg, training_split(index, cfg.data))
+    ids = {step: sorted(order.batch(step).tolist()) for step in range(STEPS)}
+    assert samplelog.read(cut) == samplelog.read(whole) == ids
+    return ids
+
+
 @pytest.mark.slow
 def test_a_run_whose_images_grow_and_is_cut_after_it_ends_as_an_uninterrupted_one(
     index: Index, digits_data: DataConfig, tmp_path: Path
 ) -> None:
     """Batch norm's statistics of the averaged weights among it, which are those of images as in testing."""
     cfg = config(digits_data, batch_norm=True, sizes=[[0, 40], [0.5, 48]], averaging_start=0.25, every_s=1e-9)
-    cfg = replace(cfg, loader=replace(cfg.loader, log_samples=True))
-    whole, cut = tmp_path / "whole", tmp_path / "cut"
-    expected = train(cfg, index, Worker(), whole, nothing)
-    with pytest.raises(KeyboardInterrupt):
-        train(cfg, index, Worker(), cut, Recorder(8))
-    assert_same(train(cfg, index, Worker(), cut, nothing), expected)
-    order = training_order(cfg, index.split("train"))
-    ids = {step: sorted(order.batch(step).tolist()) for step in range(STEPS)}
-    assert samplelog.read(cut) == samplelog.read(whole) == ids
+    ids_of_a_cut_run(cfg, index, tmp_path)
 
 
 @pytest.mark.slow
@@ -181,15 +187,7 @@ def test_a_blend_that_is_cut_ends_as_an_uninterrupted_one(
     index = read_sets(data)
     index = replace(index, splits=index.splits | {"val": Split("val", digits.split("val").shards[-1:])})
     cfg = config(data, batch_norm=True, averaging_start=0.25, epochs=0.0325, every_s=1e-9)
-    cfg = replace(cfg, loader=replace(cfg.loader, log_samples=True))
-    whole, cut = tmp_path / "whole", tmp_path / "cut"
-    expected = train(cfg, index, Worker(), whole, nothing)
-    with pytest.raises(KeyboardInterrupt):
-        train(cfg, index, Worker(), cut, Recorder(8))
-    assert_same(train(cfg, index, Worker(), cut, nothing), expected)
-    order = training_order(cfg, training_split(index, data))
-    ids = {step: sorted(order.batch(step).tolist()) for step in range(STEPS)}
-    assert samplelog.read(cut) == samplelog.read(whole) == ids
+    ids = ids_of_a_cut_run(cfg, index, tmp_path)
     of_more = sum(sample >= 1438 for step in ids.values() for sample in step)
     assert of_more == round(0.3 * STEPS * 8)
 
