@@ -20,6 +20,7 @@ from ray.exceptions import GetTimeoutError, RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from platform.checkout import ROOT
+from platform.cluster.arrival import expected
 from platform.cluster.cleanup import MARK, guard
 from platform.cluster.fork_server.command import SETUP_WORKER
 from platform.cluster.ray_internals import log_folder, settle, start_workers_by, wait_by
@@ -48,11 +49,11 @@ def connect(cluster: ClusterConfig, meanwhile: Callable[[], object] = lambda: No
         meanwhile: called while Ray's first process starts, for which this one only waits.
 
     Returns:
-        nodes, CPUs and GPUs of the cluster.
+        nodes, CPUs and GPUs of the cluster, when `cluster.expected_workers` are there.
 
     Raises:
         ConfigError: no cluster answers at the address.
-        CannotGoOn: Ray does not start here, or starts no processes.
+        CannotGoOn: Ray does not start here, or starts no processes; or the workers that are expected do not come.
     """
     os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "1")
     os.environ.setdefault("RAY_TRAIN_PREEMPTION_POLL_INTERVAL_S", "1")
@@ -74,7 +75,7 @@ def connect(cluster: ClusterConfig, meanwhile: Callable[[], object] = lambda: No
     if terminated is not signal.SIG_DFL and threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, terminated)  # Ray has put its own handler in the place of the job's
     _have_a_process_started(meanwhile)
-    return resources_now()
+    return expected(cluster, resources_now)
 
 
 def resources_now() -> Resources:

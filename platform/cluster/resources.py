@@ -64,6 +64,12 @@ def gpus_per_worker(cluster: ClusterConfig, resources: Resources) -> int:
     return cluster.gpus_per_worker
 
 
+def room(cluster: ClusterConfig, resources: Resources, gpus: int) -> int:
+    """Number of workers, of so many GPUs each, that fit into what the cluster has."""
+    fits = resources.cpus // cluster.cpus_per_worker
+    return min(fits, resources.gpus // gpus) if gpus else fits
+
+
 def lane_count(cluster: ClusterConfig, resources: Resources, members: int) -> int:
     """Number of worker groups that run side by side, at most one for each member.
 
@@ -77,9 +83,7 @@ def lane_count(cluster: ClusterConfig, resources: Resources, members: int) -> in
     if cluster.autoscaled:
         return min(members, cluster.lanes or members)
     gpus = gpus_per_worker(cluster, resources)
-    fits = resources.cpus // cluster.cpus_per_worker
-    if gpus:
-        fits = min(fits, resources.gpus // gpus)
+    fits = room(cluster, resources, gpus)
     if fits < cluster.min_workers:
         raise ConfigError(
             f"{cluster.min_workers} worker(s) of {cluster.cpus_per_worker} CPU(s) and {gpus} GPU(s) do not fit into "

@@ -19,6 +19,10 @@ class ClusterConfig:
     gpus_per_worker: int | None = None  # None: one where the cluster has GPUs, else none
     lanes: int = 0  # members side by side; 0: as many as the resources allow
     autoscaled: bool = False  # nodes are added on demand: lanes are not limited to those that are there
+    # Of a cluster that is joined: workers that it is to have room for, whose nodes may come after the head. The command
+    # of a RayJob has what its manifest asks for (of a range the minimum). 0: what is there is all that is waited for
+    expected_workers: int = 0
+    expected_within_s: float = 600.0  # seconds to wait for them; then it goes on with what is there, if a member fits
     stall_timeout_s: int = 600  # a worker without progress for longer is killed, and its group restarted
     dashboard: bool = False  # of the local Ray
     render_to: str | None = None  # with kube: write the RayJob to this file instead of submitting it; "-": print it
@@ -42,6 +46,7 @@ class ClusterConfig:
         require_at_least("cluster.gpus_per_worker", self.gpus_per_worker or 0, 0)
         require_at_least("cluster.lanes", self.lanes, 0)
         require_at_least("cluster.stall_timeout_s", self.stall_timeout_s, 10)
+        self._require_expected()
         require(
             not self.autoscaled or self.gpus_per_worker is not None,
             "cluster.autoscaled is true, and GPUs may come later; say cluster.gpus_per_worker (0: none)",
@@ -54,6 +59,25 @@ class ClusterConfig:
         require(
             self.kube is None or self.address is None,
             f"cluster.address is {self.address}, and a RayJob has a cluster of its own; leave one of them out",
+        )
+
+    def _require_expected(self) -> None:
+        require_at_least("cluster.expected_workers", self.expected_workers, 0)
+        require(
+            self.expected_within_s >= 0,
+            f"cluster.expected_within_s is {self.expected_within_s}; give seconds, 0 to wait for nothing",
+        )
+        if self.expected_workers == 0:
+            return
+        require(
+            self.address is not None or self.kube is not None,
+            f"cluster.expected_workers is {self.expected_workers}, and no node comes to a Ray of this machine's own; "
+            "leave it out, or add cluster=ray",
+        )
+        require(
+            self.gpus_per_worker is not None,
+            f"cluster.expected_workers is {self.expected_workers}, and GPUs may come later; "
+            "say cluster.gpus_per_worker (0: none)",
         )
 
     @property

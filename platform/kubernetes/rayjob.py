@@ -64,9 +64,11 @@ def rayjob(experiment: Experiment, given: Config, overrides: list[str]) -> dict[
 
 
 def _cluster_there(config: Config, kube: KubeConfig, pods: Pods) -> ClusterConfig:
-    """The section `cluster` of the command in the pods. Where pods are scaled it has as many lanes as fit into the most
-    pods, of which Ray does not tell the launcher. Packing needs no GPU."""
-    cluster = replace(config.cluster, gpus_per_worker=gpus_of(config))
+    """The section `cluster` of the command in the pods, which waits for the workers that the manifest asks for: a head
+    that was replaced is there before them. Where pods are scaled it has as many lanes as fit into the most pods, of
+    which Ray does not tell the launcher. Packing needs no GPU."""
+    promised = config.cluster.expected_workers or pods.least * kube.workers_per_pod
+    cluster = replace(config.cluster, gpus_per_worker=gpus_of(config), expected_workers=promised)
     if not pods.are_scaled:
         return cluster
     fit = max(1, pods.most * kube.workers_per_pod // cluster.max_workers)

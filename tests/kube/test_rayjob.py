@@ -153,6 +153,23 @@ def test_where_pods_come_when_asked_for_lanes_ask_for_all_of_them():
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(
+    ("words", "workers"),
+    [
+        ([], 7),  # of seven pods
+        (["cluster.kube.pods=3", "cluster.kube.workers_per_pod=4"], 12),
+        (["cluster.kube.pods={min:2,max:5}"], 2),  # what the autoscaler keeps; the others come when asked for
+        (["cluster.workers={min:2,max:8}", "cluster.kube.workers_per_pod=8"], 8),
+        (["cluster.expected_workers=4"], 4),
+        (["job=pack", "data.source=images", "cluster.kube.pods=4"], 4),
+    ],
+)
+def test_the_command_waits_for_the_workers_that_the_manifest_asks_for(words: list[str], workers: int):
+    entrypoint = render("+experiment=googlenet_ens", *words)["spec"]["entrypoint"].split()
+    assert [word for word in entrypoint if "expected" in word] == [f"cluster.expected_workers={workers}"]
+
+
+@pytest.mark.slow
 def test_a_pod_has_what_its_workers_need():
     words = ["cluster.kube.workers_per_pod=4", "cluster.cpus_per_worker=6", "cluster.gpus_per_worker=2"]
     (group,) = render("+experiment=googlenet_ens", *words)["spec"]["rayClusterSpec"]["workerGroupSpecs"]
