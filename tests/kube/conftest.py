@@ -83,36 +83,49 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
 @pytest.fixture(scope="session")
 def databases(place: Place) -> None:
     """The two databases as the image of PostgreSQL makes them: POSTGRES_DB, and what its scripts say."""
-    import psycopg2
-
     postgres_pod = place.build.one("StatefulSet", "postgres")["spec"]["template"]["spec"]
     asked = process(place.build, postgres_pod, postgres_pod["containers"][0], place.secrets)
-    login = {name.removeprefix("PG").lower(): value for name, value in place.secrets["mlflow-database"].items()}
-    connection = psycopg2.connect(" ".join(f"{name}='{value}'" for name, value in login.items()) + " dbname=postgres")
-    connection.autocommit = True
-    with connection.cursor() as cursor:
+    with connected(place) as cursor:
         cursor.execute(f"CREATE DATABASE {asked.environment['POSTGRES_DB']}")
         for path, text in asked.files.items():
             assert path.startswith("/docker-entrypoint-initdb.d/")
             assert path.endswith(".sql")
             cursor.execute(text)
-    connection.close()
+    login = place.secrets["mlflow-database"]
     assert (asked.environment["POSTGRES_USER"], asked.environment["POSTGRES_PASSWORD"]) == (
-        login["user"],
-        login["password"],
+        login["PGUSER"],
+        login["PGPASSWORD"],
     )
+
+
+@contextlib.contextmanager
+def connected(place: Place, database: str = "postgres") -> Iterator[Any]:
+    """A cursor of the place's PostgreSQL that needs no commit."""
+    import psycopg2
+
+    login = place.secrets["mlflow-database"]
+    connection = psycopg2.connect(
+        dbname=database,
+        host=login["PGHOST"],
+        port=login["PGPORT"],
+        user=login["PGUSER"],
+        password=login["PGPASSWORD"],
+    )
+    connection.autocommit = True
+    try:
+        with connection.cursor() as cursor:
+            yield cursor
+    finally:
+        connection.close()
 
 
 @pytest.fixture(scope="session")
 def migrated(place: Place, databases: None) -> None:
-    """The server's wait, in vain; the migration as the Job runs it; the wait again."""
-    waiting = place.local(*container(place, "Deployment", "mlflow", "wait-for-schema"))
-    assert place.run(replace(waiting, environment=waiting.environment | {"WAIT_S": "1"})) == 1
-    assert 'relation "alembic_version" does not exist' in place.log
-    for name in ("tracking", "accounts"):
-        assert place.run(place.local(*container(place, "Job", "mlflow-migrate", name))) == 0, place.log
-    assert place.run(waiting) == 0, place.log
-    assert place.run(place.local(*container(place, "Job", "store-bucket", "bucket"))) == 0, place.log
+    """Both servers of the Deployment start at once: each migrates first, and the store gets its bucket."""
+    asked = place.local(*container(place, "Deployment", "mlflow", "migrate"))
+    both = [place.start(asked), place.start(asked)]
+    assert [each.wait(240) for each in both] == [0, 0], place.log
+    assert place.run(place.local(*container(place, "Deployment", "mlflow", "bucket"))) == 0, place.log
 
 
 def container(place: Place, kind: str, name: str, called: str) -> tuple[dict[str, Any], dict[str, Any]]:

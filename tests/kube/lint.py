@@ -6,6 +6,7 @@
 Prints one line `FILE: field is VALUE; remedy` for each finding; exits 1 where there is one, 2 where a file is no YAML.
 """
 
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -42,11 +43,33 @@ def object_findings(manifest: dict[str, Any]) -> Iterator[Finding]:
             yield from rayjob_findings(manifest)
         case "RayCronJob":
             yield from cron_findings(manifest)
+        case "Job":
+            yield from once_findings(manifest)
         case "RayCluster":
             yield from name_findings(metadata.get("name"), LONGEST_NAME)
             yield from cluster_findings(manifest.get("spec") or {}, ("spec",))
     for pod in pods(manifest):
         yield from pod_findings(pod)
+
+
+def once_findings(manifest: dict[str, Any]) -> Iterator[Finding]:
+    """A Job's pod cannot change: `kubectl apply` of the next image is refused unless the Job is another one then."""
+    metadata, spec = manifest.get("metadata") or {}, manifest.get("spec") or {}
+    if "ttlSecondsAfterFinished" not in spec:
+        yield ("spec", "ttlSecondsAfterFinished"), None, "write one: there is a new Job for each version"
+    if "generateName" in metadata:
+        return
+    for image in images(manifest):
+        tag = re.sub(r"[^a-z0-9]+", "-", image.partition("@")[0].rpartition("/")[2].partition(":")[2].lower())
+        if not str(metadata.get("name")).endswith(tag):
+            remedy = f"end it in {tag}, its image's tag: a Job's pod cannot change; or make it an init container"
+            yield ("metadata", "name"), metadata.get("name"), remedy
+
+
+def images(manifest: dict[str, Any]) -> Iterator[str]:
+    for pod in pods(manifest):
+        for container in [*(pod.spec.get("initContainers") or []), *(pod.spec.get("containers") or [])]:
+            yield str(container.get("image", ""))
 
 
 def plain_secrets(manifest: dict[str, Any]) -> Iterator[Finding]:

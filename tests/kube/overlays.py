@@ -5,6 +5,7 @@ import re
 import shutil
 import subprocess
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -26,7 +27,11 @@ def build(name: str) -> "Build":
 
 @functools.cache
 def _build(name: str) -> "Build":
-    command = ["kubectl", "kustomize", str(FOLDERS[name])]
+    return built(name, FOLDERS[name])
+
+
+def built(name: str, folder: Path) -> "Build":
+    command = ["kubectl", "kustomize", str(folder)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
     assert "deprecated" not in done.stderr

@@ -1,16 +1,50 @@
-"""MLflow runs as the built manifest says: its migration, its wait, its server with accounts, on a real PostgreSQL."""
+"""MLflow runs as the built manifest says: its migration and its server with accounts, on a real PostgreSQL."""
 
+import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from mlflow import MlflowClient
 from mlflow.entities import Metric
 
-from tests.kube.conftest import ADMIN, PASSWORD, Place
+from tests.kube.conftest import ADMIN, PASSWORD, Place, connected, container
 from tests.kube.web import status
+from tests.tracking.test_tracker import free_port
 
 pytestmark = [pytest.mark.slow, pytest.mark.long]
 SEARCH = "/api/2.0/mlflow/experiments/get?experiment_id=0"
+
+
+def test_of_servers_that_start_together_one_migrates_and_a_later_one_finds_nothing_to_do(place: Place, migrated: None):
+    assert place.run(place.local(*container(place, "Deployment", "mlflow", "migrate"))) == 0
+    upgraded = re.findall(r"^(MLFLOW_\w+): from schema None to ", place.log, re.M)
+    assert sorted(upgraded) == ["MLFLOW_AUTH_DATABASE_URI", "MLFLOW_BACKEND_STORE_URI"], place.log
+
+
+def test_a_database_that_does_not_answer_ends_the_migration_with_what_to_look_at(place: Place):
+    asked = place.local(*container(place, "Deployment", "mlflow", "migrate"))
+    nobody = asked.environment | {"PGPORT": str(free_port()), "WAIT_S": "1"}
+    before = len(place.log)
+    assert place.run(replace(asked, environment=nobody)) == 1
+    said = place.log[before:]
+    assert "Connection refused" in said
+    assert "gave up: is the database there, and does the Secret mlflow-database fit it?" in said
+
+
+def test_a_database_of_a_newer_mlflow_is_left_alone(place: Place, migrated: None):
+    asked = place.local(*container(place, "Deployment", "mlflow", "migrate"))
+    newer = asked.environment | {"MLFLOW_BACKEND_STORE_URI": "postgresql+psycopg2:///newer"}
+    with connected(place) as cursor:
+        cursor.execute("CREATE DATABASE newer")
+    with connected(place, "newer") as cursor:
+        cursor.execute("CREATE TABLE alembic_version (version_num VARCHAR(32))")
+        cursor.execute("INSERT INTO alembic_version VALUES ('of-next-year')")
+    assert place.run(replace(asked, environment=newer)) == 1
+    assert "its schema is of-next-year, which this MLflow does not know: a newer one has upgraded it" in place.log
+    with connected(place, "newer") as cursor:
+        cursor.execute("SELECT count(*) FROM information_schema.tables WHERE table_schema = 'public'")
+        assert cursor.fetchone() == (1,)
 
 
 def test_health_answers_without_an_account_and_by_any_name(server: str) -> None:
