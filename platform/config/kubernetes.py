@@ -77,6 +77,7 @@ class KubeConfig:
     start_timeout_s: int = 3600  # from submitting until it runs; not with a queue
     keep_failed_s: int = 0  # a failed job's cluster stays for so long, for debugging
     keep_days: float = 7.0  # then the RayJob is deleted; runs and MLflow stay. With a queue it stays until you do
+    check_pod_s: int = 180  # job=check starts a pod of the image for at most so long, where you may; 0: none
     idle_s: int = 300  # the autoscaler removes a pod that is idle for so long
     # Ray's own state in Redis: the cluster survives its head's restart (the launcher there does not; it is retried)
     redis_address: str | None = None
@@ -97,7 +98,7 @@ class KubeConfig:
             require_at_least(f"cluster.kube.{key}", getattr(self, key), 1)
         for key in ("start_timeout_s", "idle_s"):
             require_at_least(f"cluster.kube.{key}", getattr(self, key), 60)
-        for key in ("retries", "keep_failed_s"):
+        for key in ("retries", "keep_failed_s", "check_pod_s"):
             require_at_least(f"cluster.kube.{key}", getattr(self, key), 0)
         for key in ("deadline_h", "keep_days"):
             require(getattr(self, key) > 0, f"cluster.kube.{key} is {getattr(self, key)}; give more than 0")

@@ -23,6 +23,7 @@ from platform.text import first_line
 
 GROUP, VERSION, PLURAL = "ray.io", "v1", "rayjobs"
 Object = dict[str, Any]  # of Kubernetes, as its JSON
+JSON = "application/json"
 
 
 @dataclass(frozen=True)
@@ -143,6 +144,23 @@ class Cluster:
         finally:
             if response is not None:
                 response.close()  # or the unread rest of the log would be read as the next answer
+
+    def request(
+        self, method: str, path: str, body: Object | None = None, *, accept: str = JSON, **query: str
+    ) -> Object:
+        """Send a request that none of the methods above sends; the answer as JSON."""
+        headers = {"Accept": accept} | ({"Content-Type": JSON} if body is not None else {})
+        request = self._api.param_serialize(
+            method, path, query_params=[*query.items()], header_params=headers, body=body, auth_settings=["BearerToken"]
+        )
+        try:
+            answer = self._api.call_api(*request, **self._times)
+            answer.read()
+            if not 200 <= answer.status < 300:
+                raise _translated(ApiException(http_resp=answer), self.host)
+            return json.loads(answer.data or b"{}")
+        except (ApiException, urllib3.exceptions.HTTPError, OSError, ValueError) as error:
+            raise _translated(error, self.host) from error
 
     def _list(self, method: Any, namespace: str, **query: Any) -> list[Object]:
         # As JSON: the client's classes refuse what newer servers say.

@@ -47,16 +47,19 @@ def run(experiment: Experiment, given: Config, overrides: list[str], check: Call
 
 
 def _check(experiment: Experiment, manifest: dict[str, Any], check: Callable[[Experiment], int]) -> int:
-    """Print resources and command of the RayJob, and check as far as this machine sees the data."""
+    """Print resources and command of the RayJob, check as far as this machine sees the data, and ask the cluster."""
+    from platform.kubernetes.check.run import ask_cluster  # the client takes a second to import
+
     print(summary(experiment))
     spec = manifest["spec"].get("jobTemplate", manifest["spec"])
     print(f"there       {spec['entrypoint'].replace(' job=check', '')}")
     try:
-        return check(experiment)
+        status = check(experiment)
     except ConfigError as error:
         print(f"not checked here: {error}")
         print("(the pods look again: paths lie on their volume, credentials come from their Secrets)")
-        return 0
+        status = 0
+    return ask_cluster(manifest, experiment.config) or status
 
 
 def summary(experiment: Experiment) -> str:

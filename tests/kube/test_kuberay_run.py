@@ -16,6 +16,12 @@ from tests.kube.rendered import composed
 IMAGENET = ["+experiment=googlenet_ens", "data=imagenet", "cluster=kuberay"]
 
 
+@pytest.fixture(autouse=True)
+def no_cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody's own cluster is asked."""
+    monkeypatch.setenv("KUBECONFIG", str(tmp_path / "no kubeconfig"))
+
+
 def run(*words: str) -> int:
     return kuberay.run(*composed(*words), list(words), check.run)
 
@@ -28,6 +34,7 @@ def test_a_check_says_what_it_would_take_and_what_this_machine_cannot_see(capsys
     assert "there       python -m platform.launch +experiment=googlenet_ens data=imagenet" in said
     assert "tracking.uri=http://mlflow:5000" in said
     assert "not checked here: no index.json in data.shards=/mnt/platform/imagenet" in said
+    assert "cluster     not asked: there is no kubeconfig at" in said
 
 
 @pytest.mark.slow

@@ -1,0 +1,60 @@
+"""Whether the API server takes the RayJob: a dry run, which admission and schema answer and which stores nothing.
+
+In: the job. Out: findings on the namespace and the manifest.
+"""
+
+import secrets
+
+from platform.kubernetes.check.finding import Finding, Findings, missing, ok, unknown
+from platform.kubernetes.check.job import Job
+from platform.kubernetes.check.live import NAMESPACES, RAY_CRON_JOBS, RAY_JOBS, Hidden, Live
+from platform.kubernetes.client import Object, Refused
+from platform.kubernetes.follow import state
+from platform.kubernetes.refusals import explained
+
+_ENFORCED = "pod-security.kubernetes.io/enforce"
+
+
+def namespace(live: Live, job: Job) -> Findings:
+    """The namespace, and the Pod Security standard that it enforces."""
+    found = live.get(NAMESPACES, job.namespace)
+    if found is None:
+        remedy = "apply an overlay: kubectl apply -k k8s/overlays/dev"
+        yield missing("namespace", f"{job.namespace} does not exist", remedy)
+    elif (found.get("status") or {}).get("phase") == "Terminating":
+        yield missing("namespace", f"{job.namespace} is being deleted", "wait for its end, and apply an overlay")
+    else:
+        standard = (found["metadata"].get("labels") or {}).get(_ENFORCED)
+        yield ok("namespace", f"{job.namespace}, Pod Security: {standard or 'nothing enforced'}")
+
+
+def manifest(live: Live, job: Job) -> Findings:
+    """The RayJob of this name that is there, and whether this one would be taken."""
+    present = None if job.is_scheduled else _present(live, job)
+    if present is not None:
+        yield ok("RayJob", f"{job.name} is there ({state(present)}): the same command follows it, or resumes")
+    yield _dry_run(live, job)
+
+
+def _present(live: Live, job: Job) -> Object | None:
+    try:
+        return live.get(RAY_JOBS, job.name, job.namespace)
+    except Hidden:
+        return None  # the check of rights says so
+
+
+def _dry_run(live: Live, job: Job) -> Finding:
+    kind = RAY_CRON_JOBS if job.is_scheduled else RAY_JOBS
+    if not live.may("create", kind, job.namespace):
+        return unknown("dry run", f"needs the right to create {kind.name} in namespace {job.namespace}")
+    name = f"{job.name[:28]}-{secrets.token_hex(3)}"  # its own may be taken
+    sent = job.manifest | {"metadata": job.manifest["metadata"] | {"name": name}}
+    query = {"dryRun": "All", "fieldValidation": "Strict", "fieldManager": "platform"}
+    try:
+        live.cluster.request("POST", kind.path(job.namespace), sent, **query)
+    except Refused as refused:
+        if refused.status == 404 and not live.versions(kind.group):
+            return unknown("dry run", "KubeRay is not installed")
+        said, _, remedy = str(explained(refused, live.cluster, job.manifest)).partition("; ")
+        return missing("dry run", said, remedy)
+    return ok("dry run", f"schema and admission take the {job.manifest['kind']}")

@@ -1,0 +1,134 @@
+"""Priorities and Kueue's queues: there, active, and large enough for the job.
+
+In: the job. Out: findings. Kinds and conditions are those of Kueue's v1beta2 (and v1beta1), apis/kueue.
+"""
+
+from decimal import Decimal
+
+from platform.kubernetes.check.amounts import Amounts, amount, shown
+from platform.kubernetes.check.finding import Findings, missing, ok, unknown, warning
+from platform.kubernetes.check.job import Job
+from platform.kubernetes.check.live import PRIORITY_CLASSES, Hidden, Kind, Live
+from platform.kubernetes.client import Object
+
+GROUP = "kueue.x-k8s.io"
+INSTALL = "install Kueue 0.16 or newer, and apply k8s/overlays/queue"
+# Kueue 0.19 counts this for the autoscaler's container, whatever its own resources are.
+_AUTOSCALER = {"cpu": Decimal("0.5"), "memory": Decimal(512 * 2**20)}
+
+
+def priority_class(live: Live, job: Job) -> Findings:
+    """The PriorityClass of the pods."""
+    if (name := job.kube.priority_class) is None:
+        return
+    if live.get(PRIORITY_CLASSES, name) is None:
+        remedy = "kubectl get priorityclass lists what is there"
+        yield missing("priority", f"PriorityClass {name} does not exist: pods are refused", remedy)
+    else:
+        yield ok("priority", f"PriorityClass {name}")
+
+
+def queue(live: Live, job: Job) -> Findings:
+    """Kueue's LocalQueue, its ClusterQueue and the WorkloadPriorityClass."""
+    if (name := job.kube.queue) is None:
+        return
+    versions = live.versions(GROUP)
+    if not versions:
+        yield missing(
+            "queue", f"cluster.kube.queue is {name}, and Kueue is not installed: the job is never started", INSTALL
+        )
+        return
+    found = live.get(Kind(GROUP, versions[0], "localqueues"), name, job.namespace)
+    if found is None:
+        remedy = f"kubectl -n {job.namespace} get localqueue lists what is there"
+        yield missing("queue", f"LocalQueue {name} is not in namespace {job.namespace}: the job waits for ever", remedy)
+        return
+    waiting = (found.get("status") or {}).get("pendingWorkloads") or 0
+    if (why := _inactive(found)) is not None:
+        yield missing(
+            "queue", f"LocalQueue {name} is not active: {why}", "kubectl describe it; nothing in it is started"
+        )
+    else:
+        yield ok("queue", f"LocalQueue {name} is active, {waiting} job(s) wait in it")
+    yield from _cluster_queue(live, job, versions[0], found["spec"].get("clusterQueue") or "")
+
+
+def queue_priority(live: Live, job: Job) -> Findings:
+    """Kueue's WorkloadPriorityClass."""
+    name, versions = job.kube.queue_priority, live.versions(GROUP) if job.kube.queue_priority else []
+    if name is None or not versions:
+        return
+    if live.get(Kind(GROUP, versions[0], "workloadpriorityclasses"), name) is None:
+        remedy = "kubectl get workloadpriorityclass lists what is there"
+        yield missing(
+            "queue priority", f"WorkloadPriorityClass {name} does not exist: the job is never started", remedy
+        )
+    else:
+        yield ok("queue priority", f"WorkloadPriorityClass {name}")
+
+
+def counted(job: Job) -> Amounts:
+    """What Kueue counts of the job: the requests of head, fewest workers and submitter."""
+    taken = job.takes("requests", job.workers[0])
+    own = next((each for each in job.head.spec["containers"] if each["name"] == "autoscaler"), None)
+    for resource, number in (_AUTOSCALER if own else {}).items():
+        asked = amount(((own or {}).get("resources") or {}).get("requests", {}).get(resource, 0))
+        taken[resource] += max(number - asked, Decimal(0))
+    return taken
+
+
+def _cluster_queue(live: Live, job: Job, version: str, name: str) -> Findings:
+    try:
+        found = live.get(Kind(GROUP, version, "clusterqueues"), name)
+    except Hidden as hidden:
+        yield unknown("cluster queue", f"how much {name} has {hidden}")
+        return
+    if found is None:
+        yield missing("cluster queue", f"ClusterQueue {name} does not exist: the job waits for ever", INSTALL)
+        return
+    if (why := _inactive(found)) is not None:
+        yield missing(
+            "cluster queue", f"ClusterQueue {name} is not active: {why}", f"kubectl describe clusterqueue {name}"
+        )
+        return
+    spec, needed = found["spec"], counted(job)
+    quota = _quota(spec)
+    uncovered = sorted(each for each in needed if each not in quota and needed[each])
+    short = [each for each in quota if needed.get(each, Decimal(0)) > quota[each]]
+    borrows = spec.get("cohortName") or spec.get("cohort")
+    if uncovered:
+        said = f"ClusterQueue {name} does not cover {', '.join(uncovered)}, which the job asks for: it waits for ever"
+        yield warning(
+            "cluster queue", said, "add it to coveredResources, or to excludeResourcePrefixes of Kueue's configuration"
+        )
+    elif short:
+        said = "; ".join(
+            f"{each} {shown(each, quota[each])}, the job takes {shown(each, needed[each])}" for each in short
+        )
+        if borrows:
+            yield warning("cluster queue", f"ClusterQueue {name} has {said}: it must borrow from cohort {borrows}")
+        else:
+            remedy = "raise its quota, or lower cluster.kube.pods"
+            yield missing("cluster queue", f"ClusterQueue {name} has {said}: it is never started", remedy)
+    else:
+        yield ok("cluster queue", f"ClusterQueue {name} is active and covers what the job takes")
+
+
+def _quota(spec: Object) -> Amounts:
+    """The nominal quota by resource, over all flavors: more than any one job may get."""
+    together: Amounts = {}
+    for group in spec.get("resourceGroups") or []:
+        for flavor in group.get("flavors") or []:
+            for resource in flavor.get("resources") or []:
+                number = amount(resource.get("nominalQuota", 0))
+                together[resource["name"]] = together.get(resource["name"], Decimal(0)) + number
+    return together
+
+
+def _inactive(found: Object) -> str | None:
+    """Why a queue is not active; None: it is."""
+    for condition in (found.get("status") or {}).get("conditions") or []:
+        if condition.get("type") == "Active":
+            is_active = condition.get("status") == "True"
+            return None if is_active else condition.get("message") or condition.get("reason") or "no reason is given"
+    return "Kueue has not looked at it; is its controller running?"

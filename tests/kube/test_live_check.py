@@ -1,0 +1,113 @@
+"""`job=check` asks an API server: a cluster where all is well, one where nothing can be seen, and one that is away."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from platform.kubernetes.check.finding import MISSING, OK, UNKNOWN, WARNING
+from platform.kubernetes.check.run import CHECKS, ask_cluster
+from tests.kube.apiserver import ApiServer
+from tests.kube.checking import ENSEMBLE, QUICK, all_of, job_of
+from tests.kube.good_cluster import furnish
+from tests.kube.overlays import build
+
+pytestmark = pytest.mark.slow
+EVERYTHING = (
+    *ENSEMBLE,
+    "cluster.kube.queue=platform",
+    "cluster.kube.queue_priority=platform-high",
+    "cluster.kube.priority_class=platform-high",
+    "cluster.kube.cache_class=platform-shared",
+    "+cluster.kube.node_selector={pool: h200}",
+)
+READ = ("get", "list")
+KINDS = (
+    "deployments", "namespaces", "resourcequotas", "limitranges", "persistentvolumeclaims", "storageclasses", "secrets",
+    "priorityclasses", "localqueues", "clusterqueues", "workloadpriorityclasses", "nodes", "networkpolicies",
+    "daemonsets", "services", "endpointslices",
+)  # fmt: skip
+
+
+@pytest.fixture
+def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ApiServer]:
+    with ApiServer(tmp_path) as running:
+        monkeypatch.setenv("KUBECONFIG", str(running.kubeconfig))
+        furnish(running.objects, build("queue"))
+        yield running
+
+
+def test_in_a_good_cluster_every_line_is_ok(server: ApiServer, capsys: pytest.CaptureFixture[str]):
+    job = job_of(*EVERYTHING)
+    seen = all_of(job)
+    states = {finding.about: finding.state for finding in seen}
+    assert states.pop("image") == UNKNOWN  # no pod is made here
+    assert set(states.values()) == {OK}, [finding for finding in seen if finding.state != OK]
+    assert states.keys() >= {about for about, _ in CHECKS} - {"gang scheduler", "image"}
+    assert ask_cluster(job.manifest, job.config, QUICK) == 0
+    said = capsys.readouterr().out
+    assert "cluster     Kubernetes v1.36.0 at https://127.0.0.1" in said
+    assert said.endswith("nothing that is sure to make the job fail was found; 1 unknown\n")
+    assert "KubeRay v1.7.0 in kuberay-system" in said
+
+
+def test_a_check_changes_nothing_and_reads_no_secret(server: ApiServer):
+    all_of(job_of(*EVERYTHING))
+    assert [query for method, _, query in server.asked if method == "POST" and "reviews" not in _] == [
+        {"dryRun": "All", "fieldValidation": "Strict", "fieldManager": "platform"}
+    ]
+    assert {method for method, _, _ in server.asked} == {"GET", "POST"}
+    assert not server.store.jobs("platform")
+    secrets = [accept for path, accept in server.objects.asked if "/secrets" in path]
+    assert secrets
+    assert all("as=PartialObjectMetadata" in accept for accept in secrets)
+
+
+def test_what_the_rights_do_not_show_is_unknown_with_the_right_that_does(server: ApiServer):
+    server.objects.hidden |= {f"{verb} {kind}" for verb in READ for kind in KINDS}
+    seen = all_of(job_of(*EVERYTHING))
+    hidden = [finding for finding in seen if finding.state == UNKNOWN]
+    assert {finding.state for finding in seen} == {OK, UNKNOWN}
+    assert {"operator", "quota", "volume", "secrets", "nodes", "queue", "GPUs"} <= {each.about for each in hidden}
+    said = {finding.about: finding.said for finding in hidden}
+    assert said["nodes"] == "needs the right to list nodes"
+    assert said["quota"] == "needs the right to list resourcequotas in namespace platform"
+    assert said["operator"] == "needs the right to list deployments.apps in namespace kuberay-system"
+
+
+def test_the_offline_part_goes_on_where_no_cluster_answers(
+    server: ApiServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    job = job_of(*ENSEMBLE)
+    server.away(0.0)
+    for trouble, status in (("away", 0), ("no kubeconfig", 0), ("another's token", 1)):
+        if trouble == "away":
+            monkeypatch.setenv("KUBECONFIG", str(server.write_kubeconfig(tmp_path / "elsewhere", port=1)))
+        elif trouble == "no kubeconfig":
+            monkeypatch.setenv("KUBECONFIG", str(tmp_path / "absent"))
+        else:
+            monkeypatch.setenv("KUBECONFIG", str(server.write_kubeconfig(tmp_path / "expired", token="expired")))
+        assert ask_cluster(job.manifest, job.config, QUICK) == status
+        said = capsys.readouterr().out
+        assert said.startswith("cluster     not asked: ")
+        assert len(said.splitlines()) == 1
+    assert "does not take your credentials (401)" in said
+
+
+def test_a_server_that_goes_away_in_between_ends_the_questions(server: ApiServer):
+    server.fail("/resourcequotas", 503)
+    seen = all_of(job_of(*ENSEMBLE))
+    assert seen[-1].about == "quota"
+    assert seen[-1].state == UNKNOWN
+    assert seen[-1].said.endswith("what comes after it was not asked")
+
+
+def test_what_is_certain_makes_the_status_1(server: ApiServer, capsys: pytest.CaptureFixture[str]):
+    job = job_of(*ENSEMBLE)
+    server.objects.remove("persistentvolumeclaims")
+    assert ask_cluster(job.manifest, job.config, QUICK) == 1
+    said = capsys.readouterr().out
+    assert "1 missing: the job would fail" in said
+    (line,) = [line for line in said.splitlines() if line.startswith(MISSING)]
+    assert line.split(maxsplit=2)[1] == "volume"
+    assert WARNING not in said
