@@ -55,6 +55,11 @@ class Refused(Exception):
     def __str__(self) -> str:
         return f"{self.message or self.reason} ({self.status})"
 
+    @property
+    def is_of_webhook(self) -> bool:
+        """Whether a webhook that the server has to ask does not answer: 500, and the server itself is well."""
+        return "failed calling webhook" in self.message
+
 
 class Cluster:
     """The API server of a context. Every request may raise `Away` or `Refused`."""
@@ -226,9 +231,10 @@ def _of_answer(error: ApiException, host: str) -> Away | Refused:
     body = body if isinstance(body, dict) else {}
     message = str(body.get("message") or error.reason or "")
     status = int(error.status or 0)
-    if status >= 500 or status in (408, 429):
+    refused = Refused(status, message, str(body.get("reason") or ""), body.get("details") or {})
+    if (status >= 500 or status in (408, 429)) and not refused.is_of_webhook:
         return Away(f"the API server {host} answers {status}: {first_line(ValueError(message))}")
-    return Refused(status, message, str(body.get("reason") or ""), body.get("details") or {})
+    return refused
 
 
 def _cause(error: Exception) -> str:

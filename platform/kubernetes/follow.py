@@ -96,10 +96,7 @@ class _Follower:
     def _say_log_trouble(self) -> None:
         if self._logs.trouble and self._logs.trouble not in self._said:
             self._said.add(self._logs.trouble)
-            self._say(
-                f"no log of the job: {one_line(self._logs.trouble)}; "
-                f"{self._cluster.kubectl(self._namespace)} auth can-i get pods/log tells"
-            )
+            self._say(f"no log of the job: {self._logs.trouble}")
 
     def _state(self, job: Object) -> str:
         text = state(job)

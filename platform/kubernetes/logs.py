@@ -11,7 +11,8 @@ from collections.abc import Iterator
 from datetime import datetime
 
 from platform.kubernetes.client import Away, Cluster, Object, Patience, Refused
-from platform.text import first_line
+from platform.kubernetes.refusals import forbidden
+from platform.text import first_line, one_line
 
 WAITING_LINES = 10_000  # read and not printed yet, at most
 FAILURES_OF_OLD = 3  # of an older pod, after which the next one is read: its node may be lost
@@ -70,7 +71,10 @@ class SubmitterLogs:
         except Refused as refused:
             if refused.status == 401:  # the token has just expired: the next one is fetched
                 raise Away(str(refused)) from refused
-            self.trouble = str(refused)
+            kubectl = self._cluster.kubectl(self._namespace)
+            self.trouble = (
+                forbidden(refused, kubectl, self._namespace) if refused.status == 403 else one_line(str(refused))
+            )
 
     def _read(self, pod: Object, *, newest: bool) -> None:
         """Read the new lines of one pod into the queue.

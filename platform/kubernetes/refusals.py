@@ -3,6 +3,8 @@
 In: the answer and the manifest. Out: a ConfigError.
 """
 
+import re
+
 from platform.config.checks import ConfigError
 from platform.kubernetes.client import Cluster, Object, Refused
 from platform.text import one_line
@@ -11,6 +13,13 @@ OPERATOR = (
     "helm repo add kuberay https://ray-project.github.io/kuberay-helm/ && "
     "helm install kuberay-operator kuberay/kuberay-operator --version 1.7.0 -n kuberay-system --create-namespace"
 )
+ROLE = "the Role platform-submitter (k8s/components/submitters)"  # whoever submits needs this and no more
+_CANNOT = re.compile(
+    r'(?:User "(?P<user>[^"]+)" )?cannot (?P<verb>\w+) resource "(?P<resource>[^"]+)"'
+    r'(?: in API group "(?P<group>[^"]*)")?'
+)
+_WEBHOOK = re.compile(r'failed calling webhook "(?P<name>[^"]+)"')
+_SERVICE = re.compile(r"https://(?P<service>[\w-]+)\.(?P<namespace>[\w-]+)\.svc")
 
 
 def explained(refused: Refused, cluster: Cluster, manifest: Object) -> ConfigError:
@@ -27,10 +36,7 @@ def explained(refused: Refused, cluster: Cluster, manifest: Object) -> ConfigErr
         case 403 if _is_admission(refused):
             return ConfigError(f"the cluster's rules forbid this RayJob (403): {said}")
         case 403:
-            return ConfigError(
-                f"you may not do this in namespace {namespace} (403): {said}; "
-                f"{kubectl} auth can-i create rayjobs.ray.io tells, an administrator gives you the role"
-            )
+            return ConfigError(forbidden(refused, kubectl, namespace))
         case 404 if "namespaces" in (refused.details.get("kind"), refused.message.partition(" ")[0]):
             return ConfigError(
                 f"namespace {namespace} does not exist; apply an overlay first, "
@@ -44,7 +50,37 @@ def explained(refused: Refused, cluster: Cluster, manifest: Object) -> ConfigErr
             )
         case 400 | 422:
             return ConfigError(f"the API server finds the RayJob invalid: {_first_cause(refused)}")
+        case 500 if refused.is_of_webhook:
+            return ConfigError(_webhook(refused, kubectl))
     return ConfigError(f"the API server {cluster.host} refuses ({refused.status}): {said}")
+
+
+def forbidden(refused: Refused, kubectl: str, namespace: str) -> str:
+    """What you may not do (403), which Role gives it, and the command that tells."""
+    found = _CANNOT.search(refused.message)
+    if not found:
+        said = one_line(refused.message)
+        return f"you may not do this in namespace {namespace} (403): {said}; {ROLE} gives what it takes"
+    resource, _, part = found["resource"].partition("/")
+    named = f"{resource}.{found['group']}" if found["group"] else resource
+    who = f"you ({found['user']})" if found["user"] else "you"
+    return (
+        f"{who} may not {found['verb']} {named}{f'/{part}' if part else ''} in namespace {namespace} (403); "
+        f"{ROLE} gives it, an administrator adds you to its group: "
+        f"{kubectl} auth can-i {found['verb']} {named}{f' --subresource={part}' if part else ''} tells"
+    )
+
+
+def _webhook(refused: Refused, kubectl: str) -> str:
+    """A webhook that the API server has to ask about each RayJob, and that does not answer it."""
+    name, service = _WEBHOOK.search(refused.message), _SERVICE.search(refused.message)
+    everywhere = kubectl.partition(" -n ")[0]
+    look = f"-n {service['namespace']} get pods,endpointslices" if service else "get validatingwebhookconfigurations"
+    of = f" (service {service['service']} in namespace {service['namespace']})" if service else ""
+    return (
+        f"the cluster's webhook {name['name'] if name else ''}{of} does not answer, and no RayJob gets past it; your "
+        f"network is fine: its pods have to run again, {everywhere} {look} shows them ({one_line(refused.message)})"
+    )
 
 
 def _is_admission(refused: Refused) -> bool:

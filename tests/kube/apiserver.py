@@ -2,7 +2,8 @@
 
 with ApiServer(folder) as server:       KUBECONFIG=server.kubeconfig
     server.store.on_create(...)         what a controller would do is in apistore.py
-    server.fail(r"/pods", 500)          the next such request; "hang" and "reset", too
+    server.fail(r"/pods", 500)          the next such request; "hang" and "reset", too; a text is the message of a 500
+    server.rules = role()["rules"]      what the user may do in the namespace platform; without: everything
     server.away(3.0)                    nobody listens for three seconds, open connections end
 """
 
@@ -30,8 +31,9 @@ from cryptography.x509.oid import NameOID
 
 from tests.kube.apistore import ApiStore, Checks, Object, Pod, StatusError
 from tests.kube.cluster_objects import ClusterObjects
+from tests.kube.rbac import Right, Rules, rights
 
-TOKEN = "token-of-the-test"
+TOKEN, USER = "token-of-the-test", "ann"
 RAYJOBS = re.compile(r"/apis/ray\.io/v1/namespaces/([^/]+)/rayjobs(?:/([^/]+)(/status)?)?$")
 CORE = re.compile(r"/api/v1/namespaces/([^/]+)/(pods|events)(?:/([^/]+)/(log))?$")
 
@@ -49,7 +51,9 @@ class ApiServer:
     ) -> None:
         self.store = ApiStore(namespaces, checks or Checks())
         self.asked: list[tuple[str, str, dict[str, str]]] = []
-        self.forbidden: dict[str, str] = {}  # "create rayjobs" -> message
+        self.rules: Rules | None = None  # of the Role that the user has in the namespace `platform`; None: all rights
+        self.used: set[Right] = set()  # rights that requests took
+        self.forbidden: dict[str, str] = {}  # "create rayjobs" -> message, of admission say
         self.has_crds = has_crds
         self.objects = ClusterObjects(self.store, namespaces)
         self.ended = threading.Event()
@@ -200,13 +204,22 @@ class _Handler(BaseHTTPRequestHandler):
             raise ConnectionResetError
         if isinstance(how, int):
             raise StatusError(how, "InternalError", "etcdserver: request timed out")
+        if how is not None:
+            raise StatusError(500, "InternalError", f"Internal error occurred: {how}")
 
     def _authorise(self, path: str) -> None:
         if self.headers.get("Authorization") != f"Bearer {TOKEN}":
             raise StatusError(401, "Unauthorized", "Unauthorized")
-        resource = "pods/log" if path.endswith("/log") else path.split("/namespaces/")[-1].split("/")[1]
-        if message := self.server.api.forbidden.get(f"{self.VERBS[self.command]} {resource}"):
+        api, (namespace, resource, *rest) = self.server.api, path.split("/namespaces/")[-1].split("/")
+        name, part = [*rest, None, None][:2]
+        verb = "list" if self.command == "GET" and name is None else self.VERBS[self.command]
+        group = path.split("/")[2] if path.startswith("/apis/") else ""
+        right = Right(group, f"{resource}/{part}" if part else resource, verb)
+        if api.rules is not None and (namespace != "platform" or right not in rights(api.rules)):
+            raise StatusError(403, "Forbidden", right.refusal(USER, namespace, name), name=name, kind=resource)
+        if message := api.forbidden.get(f"{verb} {right.resource}"):
             raise StatusError(403, "Forbidden", message, kind=resource)
+        api.used.add(right)
 
     def _objects(self, path: str, query: dict[str, str], body: Object) -> Object | None:
         """The answer for everything but RayJobs, lists of pods, logs and events; None: it is for those."""

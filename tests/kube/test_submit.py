@@ -22,6 +22,7 @@ from platform.kubernetes.submit import submit
 from platform.signals import INTERRUPTED
 from tests.kube.apiserver import TOKEN, ApiServer
 from tests.kube.apistore import ApiStore, Checks, Object
+from tests.kube.rbac import role
 
 QUICK = Patience(connect_s=1, answer_s=1, poll_s=0.05, quiet_log_s=1, away_s=8, last_lines_s=3, operator_s=0.3)
 ENTRYPOINT = "python -m platform.launch +experiment=googlenet_ens cluster=ray optim.lr=0.01"
@@ -46,6 +47,7 @@ def rayjob(entrypoint: str = ENTRYPOINT, **spec: Any) -> Object:
 @pytest.fixture
 def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ApiServer]:
     with ApiServer(tmp_path) as running:
+        running.rules = role()["rules"]  # whoever submits has this Role in all of these tests
         monkeypatch.setenv("KUBECONFIG", str(running.kubeconfig))
         yield running
 
@@ -198,7 +200,7 @@ def test_a_retry_has_a_submission_of_its_own_whose_lines_all_come(
     def play(store: ApiStore) -> None:
         store.set_status("ens", {**INITIALIZING, **RUNNING})
         submitter(store, "ens-1", numbered(0, 5), owner="first", end="Failed")
-        store.wait_for(lambda: count(server, "GET", "ens-1/log") > 1)
+        store.wait_for(lambda: count(server, "GET", "ens-1/log") > 0)
         time.sleep(0.3)
         store.set_status("ens", {**FAILED, "jobDeploymentStatus": "Retrying", "message": "the head died"})
         time.sleep(0.3)
@@ -335,13 +337,14 @@ def test_no_operator_no_log_rights_and_refused_pods_are_said_once(
         time.sleep(0.4)
         succeed(store)
 
-    server.forbidden["get pods/log"] = 'pods "ens-1" is forbidden: User "me" cannot get resource "pods/log"'
+    server.rules = [rule for rule in role()["rules"] if rule["resources"] != ["pods/log"]]
     operator.plays(play)
     assert submit(rayjob(), context=None, follow=True, patience=QUICK) == 0
     output = capsys.readouterr().out
     assert output.count("is the KubeRay operator there?") == 1
     assert output.count('no pods yet (FailedToCreateHeadPod: pods "x" is forbidden: exceeded quota: gpus)') == 1
-    assert output.count('no log of the job: pods "ens-1" is forbidden') == 1
+    assert output.count("no log of the job: you (ann) may not get pods/log in namespace platform (403)") == 1
+    assert "kubectl -n platform auth can-i get pods --subresource=log tells\n" in output
 
 
 def test_a_job_that_waits_in_a_queue_says_in_which(
@@ -447,8 +450,8 @@ def test_the_same_command_makes_a_finished_job_anew_once_all_of_the_old_one_is_g
 def test_a_finished_job_stays_when_its_successor_would_be_refused(server: ApiServer):
     submit(rayjob(), context=None, follow=False, patience=QUICK)
     server.store.set_status("ens", COMPLETE)
-    server.forbidden["create rayjobs"] = "User cannot create resource"
-    with pytest.raises(ConfigError, match="you may not"):
+    server.rules = [{"apiGroups": ["ray.io"], "resources": ["rayjobs"], "verbs": ["get"]}]
+    with pytest.raises(ConfigError, match=r"you \(ann\) may not create rayjobs\.ray\.io"):
         submit(rayjob(), context=None, follow=True, patience=QUICK)
     assert server.store.job("ens")
     assert count(server, "DELETE", "/ens") == 0
@@ -460,7 +463,7 @@ def test_a_job_deleted_by_somebody_ends_the_following(
     def play(store: ApiStore) -> None:
         store.set_status("ens", {**INITIALIZING, **RUNNING})
         submitter(store, "ens-1", numbered(0, 3))
-        store.wait_for(lambda: count(server, "GET", "ens-1/log") > 1)
+        store.wait_for(lambda: count(server, "GET", "ens-1/log") > 0)
         store.release("ens")
 
     operator.plays(play)
@@ -478,6 +481,10 @@ NO_GPU = Checks(
         else []
     ),
 )
+DEAD_WEBHOOK = (
+    'failed calling webhook "mrayjob.kb.io": failed to call webhook: Post "https://kueue-webhook-service.kueue-system.svc'
+    ':443/mutate-ray-io-v1-rayjob?timeout=10s": dial tcp 10.96.12.7:443: connect: connection refused'
+)
 QUOTA = 'rayjobs.ray.io "ens" is forbidden: exceeded quota: jobs, requested: count/rayjobs.ray.io=1'
 
 
@@ -492,10 +499,20 @@ QUOTA = 'rayjobs.ray.io "ens" is forbidden: exceeded quota: jobs, requested: cou
         ("wrong token", r"does not take your credentials \(401\); log in .*: kubectl -n platform auth whoami"),
         (
             "no right",
-            r"you may not .* namespace platform \(403\): User .*; .* auth can-i create rayjobs\.ray\.io tells",
+            r"^you \(ann\) may not create rayjobs\.ray\.io in namespace platform \(403\); the Role platform-submitter "
+            r"\(k8s/components/submitters\) gives it, .*: kubectl -n platform auth can-i create rayjobs\.ray\.io tell",
+        ),
+        (
+            "other namespace",
+            r"^you \(ann\) may not get rayjobs\.ray\.io in namespace research .* -n research auth can-i get rayjobs",
         ),
         ("quota", r"the cluster's rules forbid this RayJob \(403\): .*exceeded quota: jobs"),
-        ("webhook", r"answers 500: etcdserver: request timed out; "),
+        ("store of the server", r"answers 500: etcdserver: request timed out; "),
+        (
+            "webhook",
+            r"^the cluster's webhook mrayjob\.kb\.io \(service kueue-webhook-service in namespace kueue-system\) does "
+            r"not answer, .* your network is fine: .* kubectl -n kueue-system get pods,endpointslices shows .*refused",
+        ),
         ("conflict", r"rayjob platform/ens was made by somebody just now"),
         ("lost answer", r"cannot be reached: .*; whether the RayJob was made is not known; the same command finds out"),
         ("hangs", r"takes the connection and says nothing; is the address right"),
@@ -521,10 +538,14 @@ def test_every_trouble_is_one_line_with_its_remedy_and_comes_soon(
                 job["metadata"]["namespace"] = "research"
             case "wrong token":
                 path = server.write_kubeconfig(tmp_path / "other", token="another-secret")
-            case "no right" | "quota":
-                server.forbidden["create rayjobs"] = QUOTA if trouble == "quota" else "User me cannot create rayjobs"
-            case "webhook":
-                server.fail("POST", 500)
+            case "other namespace":
+                job["metadata"]["namespace"], server.rules = "research", role()["rules"]
+            case "no right":
+                server.rules = [{"apiGroups": ["ray.io"], "resources": ["rayjobs"], "verbs": ["get"]}]
+            case "quota":
+                server.forbidden["create rayjobs"] = QUOTA
+            case "store of the server" | "webhook":
+                server.fail("POST", DEAD_WEBHOOK if trouble == "webhook" else 500)
             case "conflict":
                 _let_somebody_be_faster(server.store, job)
             case "lost answer":
