@@ -152,6 +152,12 @@ def count(server: ApiServer, method: str, end: str, **query: str) -> int:
     )
 
 
+def looks_on(server: ApiServer, end: str) -> None:
+    """Wait until the client has asked for this anew, and shown what it was answered."""
+    before = count(server, "GET", end)
+    server.store.wait_for(lambda: count(server, "GET", end) > before + 2)
+
+
 def test_what_is_made_was_tried_before_with_unknown_fields_refused(server: ApiServer):
     assert submit(rayjob(), context="test", follow=False, patience=QUICK) == 0
     tries = [words for method, _, words in server.asked if method == "POST"]
@@ -332,9 +338,10 @@ def test_no_operator_no_log_rights_and_refused_pods_are_said_once(
 ):
     def play(store: ApiStore) -> None:
         time.sleep(0.6)
+        looks_on(server, "/ens")
         store.set_status("ens", INITIALIZING)
         store.add_warning("ens-abc", "FailedToCreateHeadPod", 'pods "x" is forbidden: exceeded quota: gpus')
-        time.sleep(0.4)
+        looks_on(server, "/events")
         succeed(store)
 
     server.rules = [rule for rule in role()["rules"] if rule["resources"] != ["pods/log"]]

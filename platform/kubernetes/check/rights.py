@@ -6,6 +6,7 @@ In: the job. Out: a finding for what may be done, one for each right that is mis
 from platform.kubernetes.check.finding import Findings, missing, ok, warning
 from platform.kubernetes.check.job import Job
 from platform.kubernetes.check.live import PODS, RAY_CRON_JOBS, RAY_JOBS, Kind, Live
+from platform.kubernetes.refusals import ROLE
 
 _LOGS = Kind("", "v1", "pods/log")
 _EVENTS = Kind("", "v1", "events")
@@ -25,7 +26,7 @@ def rights(live: Live, job: Job) -> Findings:
     kubectl = live.cluster.kubectl(namespace)
     if refused:
         said = f"you may not {' or '.join(refused)} {kind.name} in namespace {namespace}"
-        remedy = "an administrator binds you to a role with it"
+        remedy = "an administrator binds you to a Role with it" if job.is_scheduled else f"{ROLE} gives it"
         yield missing("rights", said, f"{remedy}; {kubectl} auth can-i {refused[0]} {kind.name} tells")
     lacking = [] if job.is_scheduled else [each for each in _FOLLOWING if not live.may(each[0], each[1], namespace)]
     for verb, which, without in lacking:
