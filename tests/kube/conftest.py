@@ -1,4 +1,4 @@
-"""MLflow as the dev overlay has it, as local processes: PostgreSQL, an S3 store, the migration, accounts."""
+"""MLflow as the dev overlay has it behind an Ingress, as local processes: database, store, migration, accounts."""
 
 import contextlib
 import os
@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from tests.data.servers import s3_server
-from tests.kube.overlays import Build, Process, Secrets, build, process
+from tests.kube.overlays import Build, Process, Secrets, opened, process
 from tests.kube.postgres import postgres
 from tests.kube.web import status
 from tests.tracking.test_tracker import free_port
@@ -66,7 +66,8 @@ class Place:
 
 @pytest.fixture(scope="session")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
-    built, folder = build("dev"), tmp_path_factory.mktemp("mlflow")
+    folder = tmp_path_factory.mktemp("mlflow")
+    built = opened("ingress", "dev", tmp_path_factory.mktemp("overlay"))
     with postgres("mlflow", PASSWORD) as database, s3_server(folder) as store:
         secrets = {
             "mlflow-database": database,

@@ -1,6 +1,7 @@
 """The overlays as kustomize builds them, and their containers as what they would run: command, environment, files."""
 
 import functools
+import os
 import re
 import shutil
 import subprocess
@@ -13,7 +14,9 @@ import yaml
 
 from platform.checkout import ROOT
 
-FOLDERS = {"base": ROOT / "k8s" / "base"} | {name: ROOT / "k8s" / "overlays" / name for name in ("dev", "gpu", "queue")}
+OVERLAYS = ("dev", "kind", "gpu", "queue", "gke", "eks", "aks")
+FOLDERS = {"base": ROOT / "k8s" / "base"} | {name: ROOT / "k8s" / "overlays" / name for name in OVERLAYS}
+BELOW = {"kind": "dev", "queue": "gpu", "gke": "gpu", "eks": "gpu", "aks": "gpu"}  # what an overlay stands on
 VARIABLE = re.compile(r"\$\(([A-Za-z_]\w*)\)")
 Secrets = dict[str, dict[str, str]]  # name -> key -> value
 
@@ -28,6 +31,29 @@ def build(name: str) -> "Build":
 @functools.cache
 def _build(name: str) -> "Build":
     return built(name, FOLDERS[name])
+
+
+def on_top(name: str, folder: Path, **kustomization: Any) -> "Build":
+    """An overlay of one's own in this folder, on top of one of ours; `components` by their names."""
+    resources = [os.path.relpath(FOLDERS[name], folder.resolve())]
+    components = [
+        os.path.relpath(ROOT / "k8s" / "components" / each, folder.resolve())
+        for each in kustomization.pop("components", [])
+    ]
+    head = {"apiVersion": "kustomize.config.k8s.io/v1beta1", "kind": "Kustomization"}
+    whole = head | {"resources": resources, "components": components} | kustomization
+    (folder / "kustomization.yaml").write_text(yaml.safe_dump(whole))
+    return built(f"{name}, and more", folder)
+
+
+ADDRESS = {"host": "runs.example.org", "class": "mine", "controllers": "traefik", "issuer": "ours"}
+
+
+def opened(component: str, name: str, folder: Path) -> "Build":
+    """With MLflow at https://runs.example.org through the component ingress or gateway."""
+    literals = [f"{key}={value}" for key, value in ADDRESS.items()]
+    generator = {"name": "mlflow-address", "namespace": "platform", "literals": literals}
+    return on_top(name, folder, components=[component], configMapGenerator=[generator])
 
 
 def built(name: str, folder: Path) -> "Build":

@@ -1,6 +1,9 @@
 """MLflow runs as the built manifest says: its migration and its server with accounts, on a real PostgreSQL."""
 
+import os
 import re
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -63,6 +66,59 @@ def test_the_server_answers_to_its_names_in_the_cluster_and_to_no_others(server:
         assert status(f"{server}{SEARCH}", ADMIN, PASSWORD, Host=name) == 200, name
     for name in ("evil.example:5000", "10.1.2.3:5000"):
         assert status(f"{server}{SEARCH}", ADMIN, PASSWORD, Host=name) == 403, name
+
+
+def test_its_pages_work_by_the_name_of_the_ingress_and_a_page_of_somebody_elses_may_not_write(server: str) -> None:
+    search = f"{server}/ajax-api/2.0/mlflow/experiments/search"  # what the first page asks, as POST
+    ours = {"Host": "runs.example.org", "Origin": "https://runs.example.org"}
+    assert status(search, ADMIN, PASSWORD, b'{"max_results": 1}', **ours) == 200
+    assert status(search, ADMIN, PASSWORD, b'{"max_results": 1}', **ours | {"Origin": "https://evil.example"}) == 403
+
+
+def test_accounts_are_added_and_removed_by_the_commands_of_the_page(server: str, place: Place) -> None:
+    def accounts(words: str, typed: str = "") -> tuple[int, str]:
+        asked = place.local(*container(place, "Deployment", "mlflow", "mlflow"))
+        script = place.folder / "scripts" / "accounts.py"
+        environment = {"PATH": os.environ["PATH"], "MLFLOW_TRACKING_URI": server} | {
+            name: value for name, value in asked.environment.items() if name.startswith("MLFLOW_AUTH_ADMIN")
+        }
+        command = [sys.executable, str(script), *words.split()]
+        done = subprocess.run(
+            command, input=typed, env=environment, capture_output=True, text=True, timeout=120, check=False
+        )
+        return done.returncode, done.stdout + done.stderr
+
+    login = ("ada", "correct horse battery")
+    assert status(f"{server}{SEARCH}", *login) == 401
+    assert accounts("add ada", "too short\n") == (1, "the password has 9 characters; give 12 or more\n")
+    assert accounts("add ada", f"{login[1]}\n") == (
+        0,
+        "ada is added: reads every experiment, writes to those it makes\n",
+    )
+    assert status(f"{server}{SEARCH}", *login) == 200
+    assert accounts("list") == (0, "admin (admin)\nada\n")
+    update = f"{server}/api/2.0/mlflow/experiments/set-experiment-tag"
+    tag = b'{"experiment_id": "0", "key": "a", "value": "b"}'
+    assert status(update, *login, tag) == 403
+    assert status(update, ADMIN, PASSWORD, tag) == 200
+    code, said = accounts("add ada", f"{login[1]}\n")
+    assert code == 1
+    assert "already exists" in said
+    assert said.count("\n") == 1
+
+    assert accounts("password ada", "another long password\n")[0] == 0
+    assert status(f"{server}{SEARCH}", "ada", "another long password") == 200
+    assert accounts("admin ada")[0] == 0
+    assert status(update, "ada", "another long password", tag) == 200
+    assert accounts("remove ada") == (
+        0,
+        "ada is removed; its runs stay, its password is refused within a minute\n",
+    )
+    assert accounts("list") == (0, "admin (admin)\n")
+    code, said = accounts("remove ada")
+    assert code == 1
+    assert "not found" in said
+    assert accounts("frobnicate ada")[0] == 2
 
 
 def test_a_run_with_metrics_and_files_is_written_and_read_through_an_account(

@@ -11,16 +11,15 @@ import pytest
 import yaml
 
 from platform.checkout import ROOT
-from platform.config.kubernetes import SPOT_LABELS, KubeConfig
 from tests.kube import builtin
+from tests.kube.kueue import KUEUE, kueue_errors
 from tests.kube.lint import WITHOUT_NAMESPACE, findings
 from tests.kube.manifests import REMOVED, changed, rayjob
-from tests.kube.overlays import FOLDERS, Build, build
+from tests.kube.overlays import BELOW, FOLDERS, OVERLAYS, Build, build
 from tests.kube.pods import PodAt, pods
 from tests.kube.quantities import quantity
 from tests.kube.reach import Peer, reaches, selects
 
-KUEUE = "kueue.x-k8s.io/v1beta2"
 CREATED = re.compile(r"kubectl (?:-n platform )?create (secret generic|configmap|namespace) ([\w-]+)")
 
 
@@ -67,7 +66,7 @@ def test_no_account_has_a_token_and_no_object_a_secret(built: Build) -> None:
     assert built.of("Secret") == []
 
 
-@pytest.mark.parametrize("name", ["dev", "gpu", "queue"])
+@pytest.mark.parametrize("name", OVERLAYS)
 def test_what_a_pod_refers_to_is_there_or_people_are_told_to_create_it(name: str) -> None:
     built, created = build(name), told(name)
     there = {(each["kind"], each["metadata"]["name"]) for each in built.objects}
@@ -79,9 +78,8 @@ def test_what_a_pod_refers_to_is_there_or_people_are_told_to_create_it(name: str
 
 def told(name: str) -> set[tuple[str, str]]:
     """What the head of an overlay's kustomization.yaml (and of those below it) tells people to create."""
-    texts = [
-        (FOLDERS[each] / "kustomization.yaml").read_text() for each in {"queue": ("queue", "gpu")}.get(name, (name,))
-    ]
+    names = (name, BELOW[name]) if name in BELOW else (name,)
+    texts = [(FOLDERS[each] / "kustomization.yaml").read_text() for each in names]
     kinds = {"secret generic": "Secret", "configmap": "ConfigMap", "namespace": "Namespace"}
     return {(kinds[kind], each) for kind, each in CREATED.findall("\n".join(texts))}
 
@@ -225,7 +223,7 @@ def peers(built: Build) -> dict[str, Peer]:
     }
 
 
-@pytest.mark.parametrize("name", ["dev", "gpu", "queue"])
+@pytest.mark.parametrize("name", OVERLAYS)
 def test_the_quota_holds_what_is_built_and_a_rayjob_of_two_workers(name: str) -> None:
     built = build(name)
     hard = built.one("ResourceQuota", "platform")["spec"]["hard"]
@@ -289,61 +287,6 @@ def test_gpus_and_priorities_are_said_where_there_are_gpus() -> None:
         "resources": {"requests": {"storage": "10Ti"}},
         "storageClassName": "platform-shared",
     }
-
-
-def kueue_errors(manifest: dict[str, Any]) -> list[str]:
-    """What Kueue's definitions ask of the kinds used here; there are no schemas of them at hand."""
-    spec, kind = manifest.get("spec", {}), manifest["kind"]
-    known = {
-        "ResourceFlavor": {"nodeLabels", "nodeTaints", "tolerations", "topologyName"},
-        "ClusterQueue": {
-            "namespaceSelector", "queueingStrategy", "preemption", "resourceGroups", "cohortName", "flavorFungibility",
-            "stopPolicy", "fairSharing", "admissionChecksStrategy",
-        },
-        "LocalQueue": {"clusterQueue", "stopPolicy"},
-        "WorkloadPriorityClass": set(),
-    }  # fmt: skip
-    found = [f"spec.{name} is unknown" for name in spec.keys() - known[kind]]
-    if kind == "WorkloadPriorityClass" and not isinstance(manifest.get("value"), int):
-        found.append(f"value is {manifest.get('value')!r}; write a number")
-    if kind == "LocalQueue" and not spec.get("clusterQueue"):
-        found.append("spec.clusterQueue is missing")
-    if kind == "ClusterQueue":
-        if spec.get("queueingStrategy") not in ("StrictFIFO", "BestEffortFIFO"):
-            found.append(f"spec.queueingStrategy is {spec.get('queueingStrategy')}")
-        if spec["preemption"].get("withinClusterQueue") not in ("Never", "LowerPriority", "LowerOrNewerEqualPriority"):
-            found.append(f"spec.preemption.withinClusterQueue is {spec['preemption'].get('withinClusterQueue')}")
-        for group in spec["resourceGroups"]:
-            for flavor in group["flavors"]:
-                if [each["name"] for each in flavor["resources"]] != group["coveredResources"]:
-                    found.append(f"{flavor['name']} covers other resources than the group, or in another order")
-                for each in flavor["resources"]:
-                    quantity(each["nominalQuota"])
-    return found
-
-
-def test_queues_flavors_and_classes_fit_each_other_and_the_namespace() -> None:
-    built = build("queue")
-    queue = built.one("ClusterQueue", "platform")["spec"]
-    assert selects(queue["namespaceSelector"], {"kubernetes.io/metadata.name": "platform"})
-    assert built.one("LocalQueue", "platform")["spec"]["clusterQueue"] == "platform"
-    label, value = SPOT_LABELS[KubeConfig().provider]  # what a job with capacity=spot asks of its nodes
-    assert built.one("ResourceFlavor", "platform-spot")["spec"]["nodeLabels"] == {label: value}
-    assert label not in built.one("ResourceFlavor", "platform-on-demand")["spec"]["nodeLabels"]
-    flavors = {each["metadata"]["name"] for each in built.of("ResourceFlavor")}
-    assert {flavor["name"] for group in queue["resourceGroups"] for flavor in group["flavors"]} == flavors
-    hard = built.one("ResourceQuota", "platform")["spec"]["hard"]
-    for resource in ("cpu", "memory", "nvidia.com/gpu"):
-        quotas = [
-            quantity(each["nominalQuota"])
-            for group in queue["resourceGroups"]
-            for flavor in group["flavors"]
-            for each in flavor["resources"]
-            if each["name"] == resource
-        ]
-        assert sum(quotas) <= quantity(hard[f"requests.{resource}"]), resource
-    classes = {each["metadata"]["name"] for each in built.of("WorkloadPriorityClass")}
-    assert classes == {each["metadata"]["name"] for each in built.of("PriorityClass")}
 
 
 def test_mlflow_and_its_migration_are_one_version_and_know_the_same_databases(built: Build) -> None:

@@ -1,32 +1,20 @@
 """`kubectl apply -k` of a new version on top of the old one: nothing that cannot change does."""
 
-import os
 from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
 from tests.kube.lint import findings, images
 from tests.kube.manifests import REMOVED, changed
 from tests.kube.objects import Objects, RefusedError
-from tests.kube.overlays import FOLDERS, Build, build, built
-
-OVERLAYS = [name for name in FOLDERS if name != "base"]
+from tests.kube.overlays import OVERLAYS, Build, build, on_top
 
 
-def upgraded(name: str, folder: Path, **more: Any) -> Build:
-    """An overlay of one's own on top of this one, with another tag for every image."""
+def upgraded(name: str, folder: Path) -> Build:
+    """With another tag for every image."""
     names = {each.rpartition(":")[0] for one in build(name).objects for each in images(one)}
-    kustomization = {
-        "apiVersion": "kustomize.config.k8s.io/v1beta1",
-        "kind": "Kustomization",
-        "resources": [os.path.relpath(FOLDERS[name], folder.resolve())],
-        "images": [{"name": each, "newTag": "9.9.9-next"} for each in sorted(names)],
-        **more,
-    }
-    (folder / "kustomization.yaml").write_text(yaml.safe_dump(kustomization))
-    return built(f"{name}, next", folder)
+    return on_top(name, folder, images=[{"name": each, "newTag": "9.9.9-next"} for each in sorted(names)])
 
 
 @pytest.mark.slow
@@ -44,7 +32,7 @@ def test_every_image_changes_and_nothing_is_refused(name: str, tmp_path: Path):
 @pytest.mark.slow
 def test_a_changed_setting_of_mlflow_starts_new_servers(tmp_path: Path):
     settings = {"name": "mlflow-server", "behavior": "merge", "literals": ["MLFLOW_DISABLE_TELEMETRY=false"]}
-    new = upgraded("dev", tmp_path, configMapGenerator=[settings | {"namespace": "platform"}])
+    new = on_top("dev", tmp_path, configMapGenerator=[settings | {"namespace": "platform"}])
     before, after = (each.one("Deployment", "mlflow")["spec"]["template"]["spec"] for each in (build("dev"), new))
     assert before["containers"][0]["envFrom"] != after["containers"][0]["envFrom"]
 

@@ -1,0 +1,80 @@
+"""MLflow opened by a name of its own, through an Ingress or a Gateway."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.kube import builtin
+from tests.kube.lint import findings
+from tests.kube.overlays import build, on_top, opened
+from tests.kube.reach import Peer, reaches
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["dev", "gke"])
+@pytest.mark.parametrize("component", ["ingress", "gateway"])
+def test_nothing_is_left_to_fill_in_and_nothing_is_wrong(component: str, name: str, tmp_path: Path):
+    built = opened(component, name, tmp_path)
+    new = [each for each in built.objects if each not in build(name).objects]
+    assert [line for each in built.objects for line in findings(each, "x")] == []
+    for each in new:
+        if "gateway.networking" not in each["apiVersion"]:
+            assert builtin.errors(each) == [], each["metadata"]["name"]
+        assert not {"HOST", "CLASS", "ISSUER", "CONTROLLERS"} & set(str(each).replace("'", " ").split()), each
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("component", ["ingress", "gateway"])
+def test_the_server_answers_to_that_name_and_to_those_of_the_cluster(component: str, tmp_path: Path):
+    built = opened(component, "dev", tmp_path)
+    before = build("dev").one("ConfigMap", "mlflow-server")["data"]
+    after = built.one("ConfigMap", "mlflow-server")["data"]
+    assert after["MLFLOW_SERVER_ALLOWED_HOSTS"] == f"{before['MLFLOW_SERVER_ALLOWED_HOSTS']},runs.example.org"
+    assert after["MLFLOW_SERVER_CORS_ALLOWED_ORIGINS"] == "https://runs.example.org"
+
+
+@pytest.mark.slow
+def test_the_ingress_hands_on_to_the_service_by_tls(tmp_path: Path):
+    built = opened("ingress", "dev", tmp_path)
+    ingress = built.one("Ingress", "mlflow")
+    assert ingress["metadata"]["annotations"]["cert-manager.io/cluster-issuer"] == "ours"
+    assert ingress["spec"]["ingressClassName"] == "mine"
+    assert ingress["spec"]["tls"] == [{"hosts": ["runs.example.org"], "secretName": "mlflow-tls"}]
+    (rule,) = ingress["spec"]["rules"]
+    assert rule["host"] == "runs.example.org"
+    backend = rule["http"]["paths"][0]["backend"]["service"]
+    service = built.one("Service", backend["name"])
+    assert backend["port"]["name"] in [each["name"] for each in service["spec"]["ports"]]
+
+
+@pytest.mark.slow
+def test_the_gateway_takes_https_alone_and_its_route_leads_to_the_service(tmp_path: Path):
+    built = opened("gateway", "dev", tmp_path)
+    gateway, route = built.one("Gateway", "mlflow"), built.one("HTTPRoute", "mlflow")
+    (listener,) = gateway["spec"]["listeners"]
+    assert (listener["protocol"], listener["port"], listener["hostname"]) == ("HTTPS", 443, "runs.example.org")
+    assert gateway["spec"]["gatewayClassName"] == "mine"
+    assert gateway["metadata"]["annotations"]["cert-manager.io/cluster-issuer"] == "ours"
+    assert route["spec"]["parentRefs"] == [{"name": gateway["metadata"]["name"], "sectionName": listener["name"]}]
+    assert route["spec"]["hostnames"] == ["runs.example.org"]
+    (backend,) = route["spec"]["rules"][0]["backendRefs"]
+    assert backend["port"] in [each["port"] for each in built.one("Service", backend["name"])["spec"]["ports"]]
+
+
+@pytest.mark.slow
+def test_only_pods_of_the_controllers_namespace_reach_the_server(tmp_path: Path):
+    built = opened("ingress", "dev", tmp_path)
+    policies = built.of("NetworkPolicy")
+    labels = built.one("Deployment", "mlflow")["spec"]["template"]["metadata"]["labels"]
+    controller, stranger = Peer.pod({"app": "x"}, "traefik"), Peer.pod({"app": "x"}, "default")
+    assert reaches(policies, controller, Peer.pod(labels), 5000)
+    assert not reaches(policies, stranger, Peer.pod(labels), 5000)
+    assert not reaches(policies, Peer(address="198.51.100.9"), Peer.pod(labels), 5000)
+    head = {"app.kubernetes.io/part-of": "platform", "app.kubernetes.io/component": "head"}
+    assert not reaches(policies, controller, Peer.pod(head), 8265)
+
+
+@pytest.mark.slow
+def test_without_an_address_the_build_says_what_is_missing(tmp_path: Path):
+    with pytest.raises(AssertionError, match="mlflow-address"):
+        on_top("dev", tmp_path, components=["ingress"])
