@@ -63,7 +63,9 @@ class KubeConfig:
     node_selector: dict[str, str] = field(default_factory=dict)  # of worker pods
     capacity: str = "any"  # of worker pods: any, spot or on_demand; the head never asks for spot
     provider: str = "gke"  # whose labels mark spot nodes: gke, eks, aks, karpenter
-    topology_key: str | None = None  # a node label, topology.kubernetes.io/zone say: workers close together by it
+    # A node label, topology.kubernetes.io/zone say: workers close together by it. With a queue, and members that span
+    # pods, a level of Kueue's Topology: one member fits within it, several prefer it
+    topology_key: str | None = None
     # Queue and priority
     queue: str | None = None  # Kueue's LocalQueue: the job waits, suspended, until there is room
     queue_priority: str | None = None  # Kueue's WorkloadPriorityClass

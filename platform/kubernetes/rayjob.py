@@ -177,7 +177,7 @@ def _cluster(config: Config, kube: KubeConfig, name: str, pods: Pods) -> dict[st
                 "minReplicas": pods.least,
                 "maxReplicas": pods.most,
                 "rayStartParams": _object_store(kube.shared_memory_gb),
-                "template": worker(config, kube, labels, cached=cached),
+                "template": worker(config, kube, labels, topology=_topology(config, kube, pods), cached=cached),
             }
         ],
     }
@@ -190,6 +190,18 @@ def _cluster(config: Config, kube: KubeConfig, name: str, pods: Pods) -> dict[st
             "redisPassword": {"valueFrom": {"secretKeyRef": {"name": kube.redis_secret, "key": "password"}}},
         }
     return cluster
+
+
+def _topology(config: Config, kube: KubeConfig, pods: Pods) -> dict[str, str]:
+    """What Kueue reads of worker pods to choose nodes close together, where gradients leave a pod; not of jobs that scale.
+
+    One member must fit within the level; several prefer it: which pods a member gets is Ray's choice.
+    """
+    spans = config.cluster.max_workers > kube.workers_per_pod
+    if kube.queue is None or kube.topology_key is None or not spans or pods.are_scaled:
+        return {}
+    alone = pods.most == math.ceil(config.cluster.max_workers / kube.workers_per_pod)
+    return {f"kueue.x-k8s.io/podset-{'required' if alone else 'preferred'}-topology": kube.topology_key}
 
 
 def _object_store(shared_gb: int) -> dict[str, str]:

@@ -52,8 +52,10 @@ def head(config: Config, kube: KubeConfig, labels: dict[str, str], *, scales: bo
     return {"metadata": {"labels": labels | {"app.kubernetes.io/component": "head"}}, "spec": spec}
 
 
-def worker(config: Config, kube: KubeConfig, labels: dict[str, str], *, cached: bool) -> dict[str, Any]:
-    """Where members train."""
+def worker(
+    config: Config, kube: KubeConfig, labels: dict[str, str], *, topology: dict[str, str], cached: bool
+) -> dict[str, Any]:
+    """Where members train. `topology`: annotations by which Kueue chooses nodes; the scheduler prefers near ones else."""
     container = _ray_container("ray-worker", config, kube, kube.shared_memory_gb, cached=cached)
     gpus = (config.cluster.gpus_per_worker or 0) * kube.workers_per_pod
     disk_gb = cache_gb(config) if cached and kube.cache_class is None else 0
@@ -68,9 +70,10 @@ def worker(config: Config, kube: KubeConfig, labels: dict[str, str], *, cached: 
         spec["tolerations"] = tolerations
     if kube.node_selector:
         spec["nodeSelector"] = kube.node_selector
-    if affinity := _worker_affinity(kube, labels):
+    if affinity := _worker_affinity(kube, labels, near=not topology):
         spec["affinity"] = affinity
-    return {"metadata": {"labels": labels | {"app.kubernetes.io/component": "worker"}}, "spec": spec}
+    metadata = {"labels": labels | {"app.kubernetes.io/component": "worker"}}
+    return {"metadata": metadata | ({"annotations": topology} if topology else {}), "spec": spec}
 
 
 def submitter(kube: KubeConfig, labels: dict[str, str]) -> dict[str, Any]:
@@ -207,11 +210,11 @@ def _tolerations(kube: KubeConfig, gpus: bool) -> list[dict[str, Any]]:
     return [{"key": key, "operator": "Exists", "effect": "NoSchedule"} for key in keys]
 
 
-def _worker_affinity(kube: KubeConfig, labels: dict[str, str]) -> dict[str, Any]:
+def _worker_affinity(kube: KubeConfig, labels: dict[str, str], *, near: bool) -> dict[str, Any]:
     affinity: dict[str, Any] = {}
     if kube.capacity != "any":
         affinity["nodeAffinity"] = _capacity(kube.provider, "In" if kube.capacity == "spot" else "NotIn")
-    if kube.topology_key is not None:
+    if near and kube.topology_key is not None:
         together = {
             "topologyKey": kube.topology_key,
             "labelSelector": {"matchLabels": labels | {"app.kubernetes.io/component": "worker"}},

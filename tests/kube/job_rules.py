@@ -9,13 +9,14 @@ from typing import Any
 import yaml
 
 from tests.kube.cluster_rules import LONGEST_NAME, cluster_findings, name_findings
-from tests.kube.names import Path
+from tests.kube.names import Path, label_key_error
 from tests.kube.pods import HIDDEN, NOT_SECRET_NAME, SECRET_NAME, Finding, Said, job_pods, written_secret
 
 LONGEST_CRON_NAME = 36  # its RayJobs get eleven characters more
 MODES = ("K8sJobMode", "HTTPMode", "InteractiveMode", "SidecarMode")
 LEAST = {"activeDeadlineSeconds": 1, "preRunningDeadlineSeconds": 1, "backoffLimit": 0, "ttlSecondsAfterFinished": 0}
 ORDER = ("DeleteWorkers", "DeleteCluster", "DeleteSelf")
+TOPOLOGY = tuple(f"kueue.x-k8s.io/podset-{how}-topology" for how in ("required", "preferred"))
 QUEUE, ELASTIC = "kueue.x-k8s.io/queue-name", "kueue.x-k8s.io/elastic-job"
 
 
@@ -147,7 +148,9 @@ def suspend_findings(job: dict[str, Any], at: Path) -> Iterator[Finding]:
 
 def queue_findings(job: dict[str, Any], at: Path, metadata: dict[str, Any]) -> Iterator[Finding]:
     """What Kueue refuses of a job it queues."""
-    if QUEUE not in (metadata.get("labels") or {}):
+    queued = QUEUE in (metadata.get("labels") or {})
+    yield from topology_findings(job, at, queued=queued)
+    if not queued:
         return
     cluster = job.get("rayClusterSpec") or {}
     if not job.get("suspend"):
@@ -161,6 +164,24 @@ def queue_findings(job: dict[str, Any], at: Path, metadata: dict[str, Any]) -> I
     groups = cluster.get("workerGroupSpecs") or []
     if len(groups) > 7:
         yield (*at, "rayClusterSpec", "workerGroupSpecs"), Said(f"{len(groups)} groups"), "use at most 7 with Kueue"
+
+
+def topology_findings(job: dict[str, Any], at: Path, *, queued: bool) -> Iterator[Finding]:
+    """Annotations of pods by which Kueue chooses nodes: one of them, with a node's label, of a job that it queues."""
+    scaled = (job.get("rayClusterSpec") or {}).get("enableInTreeAutoscaling")
+    for pod in job_pods(job, at):
+        annotations = (pod.template.get("metadata") or {}).get("annotations") or {}
+        found = {name: annotations[name] for name in TOPOLOGY if name in annotations}
+        for name, value in found.items():
+            where = (*pod.path, "metadata", "annotations", name)
+            if not queued:
+                yield where, value, f"leave it out, or label the job {QUEUE}: Kueue alone reads it"
+            elif len(found) > 1:
+                yield where, value, f"keep one of {', '.join(found)}"
+            elif error := label_key_error(value):
+                yield where, value, error
+            elif scaled:
+                yield where, value, "leave it out: Kueue chooses nodes for jobs of one size"
 
 
 def text_findings(job: dict[str, Any], at: Path) -> Iterator[Finding]:

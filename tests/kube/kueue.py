@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from tests.kube.names import label_key_error
 from tests.kube.quantities import quantity
 
 KUEUE = "kueue.x-k8s.io/v1beta2"
@@ -18,10 +19,20 @@ def kueue_errors(manifest: dict[str, Any]) -> list[str]:
         },
         "LocalQueue": {"clusterQueue", "stopPolicy"},
         "WorkloadPriorityClass": set(),
+        "Topology": {"levels"},
     }  # fmt: skip
     found = [f"spec.{name} is unknown" for name in spec.keys() - known[kind]]
     if kind == "WorkloadPriorityClass" and not isinstance(manifest.get("value"), int):
         found.append(f"value is {manifest.get('value')!r}; write a number")
+    if kind == "Topology":
+        names = [each["nodeLabel"] for each in spec["levels"]]
+        found += [f"spec.levels has {name!r}, no label" for name in names if label_key_error(name)]
+        if len(set(names)) != len(names) or not 1 <= len(names) <= 16:
+            found.append("spec.levels wants 1 to 16 different labels")
+        if "kubernetes.io/hostname" in names[:-1]:
+            found.append("spec.levels: kubernetes.io/hostname is the lowest level")
+    if kind == "ResourceFlavor" and spec.get("topologyName") and not spec.get("nodeLabels"):
+        found.append("spec.topologyName wants nodeLabels")
     if kind == "LocalQueue" and not spec.get("clusterQueue"):
         found.append("spec.clusterQueue is missing")
     if kind == "ClusterQueue":

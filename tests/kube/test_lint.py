@@ -350,6 +350,23 @@ def test_a_queued_job_is_suspended_shut_down_and_of_one_size() -> None:
     assert findings(changed(job, f"{CLUSTER}/enableInTreeAutoscaling", False), "rayjob.yaml") == []
 
 
+NEAR = f"{WORKERS}/template/metadata/annotations/kueue.x-k8s.io~podset-preferred-topology"
+
+
+def test_only_a_queued_job_of_one_size_asks_kueue_for_a_topology() -> None:
+    one_size = changed(queued(rayjob()), f"{CLUSTER}/enableInTreeAutoscaling", False)
+    assert findings(changed(one_size, NEAR, "example.com/rack"), "x") == []
+    (found,) = findings(changed(one_size, NEAR, "a b"), "x")
+    assert "podset-preferred-topology] is 'a b'; use 1 to 63" in found
+    both = changed(changed(one_size, NEAR, "a"), NEAR.replace("preferred", "required"), "a")
+    assert len([line for line in findings(both, "x") if "keep one of" in line]) == 2
+    (found,) = findings(changed(rayjob(), NEAR, "example.com/rack"), "x")
+    assert "leave it out, or label the job kueue.x-k8s.io/queue-name" in found
+    scaled = changed(queued(rayjob()), "metadata/annotations/kueue.x-k8s.io~elastic-job", "true")
+    (found,) = findings(changed(scaled, NEAR, "example.com/rack"), "x")
+    assert "Kueue chooses nodes for jobs of one size" in found
+
+
 def queued(job: dict[str, Any]) -> dict[str, Any]:
     for path, value in {
         "metadata/labels/kueue.x-k8s.io~queue-name": "gpu",

@@ -1,9 +1,17 @@
 """Kueue's objects fit each other, the namespace, and the labels of the nodes."""
 
+from pathlib import Path
+from typing import Any
+
+import pytest
+
 from platform.config.kubernetes import SPOT_LABELS, KubeConfig
-from tests.kube.overlays import build
+from tests.kube.kueue import KUEUE, kueue_errors
+from tests.kube.lint import findings
+from tests.kube.overlays import build, on_top
 from tests.kube.quantities import quantity
 from tests.kube.reach import selects
+from tests.kube.rendered import render
 
 
 def test_queues_flavors_and_classes_fit_each_other_and_the_namespace() -> None:
@@ -28,3 +36,52 @@ def test_queues_flavors_and_classes_fit_each_other_and_the_namespace() -> None:
         assert sum(quotas) <= quantity(hard[f"requests.{resource}"]), resource
     classes = {each["metadata"]["name"] for each in built.of("WorkloadPriorityClass")}
     assert classes == {each["metadata"]["name"] for each in built.of("PriorityClass")}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["gke", "eks"])
+def test_queue_and_topology_go_onto_any_cloud_and_a_job_names_one_of_its_levels(name: str, tmp_path: Path) -> None:
+    built = on_top(name, tmp_path, components=["queue", "topology"])
+    ours = [each for each in built.objects if each["apiVersion"] == KUEUE]
+    assert [error for each in ours for error in kueue_errors(each)] == []
+    assert [line for each in built.objects for line in findings(each, name)] == []
+    (topology,) = built.of("Topology")
+    flavors = built.of("ResourceFlavor")
+    assert [each["spec"]["topologyName"] for each in flavors] == [topology["metadata"]["name"]] * 2
+    assert all("namespace" not in each["metadata"] for each in [topology, *flavors])
+    level = topology["spec"]["levels"][1]["nodeLabel"]
+    words = ["+experiment=googlenet", "cluster.kube.queue=platform", f"cluster.kube.topology_key={level}"]
+    job = render(*words, *SPANS)
+    assert level in worker(job)["metadata"]["annotations"].values()
+
+
+def worker(job: dict[str, Any]) -> dict[str, Any]:
+    (group,) = job["spec"]["rayClusterSpec"]["workerGroupSpecs"]
+    return group["template"]
+
+
+SPANS = ["cluster.workers=8", "cluster.kube.workers_per_pod=4"]
+LEVEL = "cluster.kube.topology_key=example.com/rack"
+QUEUED = "cluster.kube.queue=platform"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("words", "how"),
+    [
+        (["+experiment=googlenet", QUEUED, LEVEL, *SPANS], "required"),
+        (["+experiment=googlenet_ens", QUEUED, LEVEL, *SPANS], "preferred"),
+        (["+experiment=googlenet_ens", QUEUED, LEVEL], None),
+        (["+experiment=googlenet_ens", LEVEL, *SPANS], None),
+        (["+experiment=googlenet_ens", QUEUED, *SPANS], None),
+        (["+experiment=googlenet_ens", QUEUED, LEVEL, *SPANS, "cluster.kube.pods={min:2,max:8}"], None),
+    ],
+    ids=["one member", "several", "within a pod", "no queue", "no level", "scaled"],
+)
+def test_kueue_chooses_near_nodes_for_members_that_span_pods(words: list[str], how: str | None) -> None:
+    job = render(*words)
+    template = worker(job)
+    expected = {f"kueue.x-k8s.io/podset-{how}-topology": "example.com/rack"} if how else None
+    assert template["metadata"].get("annotations") == expected
+    assert ("podAffinity" in template["spec"].get("affinity", {})) == (how is None and LEVEL in words)
+    assert findings(job, "x") == []

@@ -81,8 +81,9 @@ def reason(error: urllib.error.HTTPError) -> str:
         )
     text = error.read().decode(errors="replace")
     try:
-        return str(json.loads(text)["message"])
-    except (ValueError, KeyError, TypeError):
+        message = str(json.loads(text)["message"])
+        return message.partition(" Error: ")[0].splitlines()[0]  # then the database's own, with what was written
+    except (ValueError, KeyError, TypeError, IndexError):
         return f"HTTP {error.code}: {' '.join(text.split())[:200]}"
 
 
