@@ -193,7 +193,7 @@ def _cluster(config: Config, kube: KubeConfig, name: str, pods: Pods) -> dict[st
 
 
 def _topology(config: Config, kube: KubeConfig, pods: Pods) -> dict[str, str]:
-    """What Kueue reads of worker pods to choose nodes close together, where gradients leave a pod; not of jobs that scale.
+    """What Kueue reads of worker pods to choose near nodes, where gradients leave a pod; not of jobs that scale.
 
     One member must fit within the level; several prefer it: which pods a member gets is Ray's choice.
     """

@@ -55,7 +55,7 @@ def head(config: Config, kube: KubeConfig, labels: dict[str, str], *, scales: bo
 def worker(
     config: Config, kube: KubeConfig, labels: dict[str, str], *, topology: dict[str, str], cached: bool
 ) -> dict[str, Any]:
-    """Where members train. `topology`: annotations by which Kueue chooses nodes; the scheduler prefers near ones else."""
+    """Where members train. `topology`: annotations by which Kueue chooses near nodes; without, the scheduler tries."""
     container = _ray_container("ray-worker", config, kube, kube.shared_memory_gb, cached=cached)
     gpus = (config.cluster.gpus_per_worker or 0) * kube.workers_per_pod
     disk_gb = cache_gb(config) if cached and kube.cache_class is None else 0
