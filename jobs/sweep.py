@@ -32,6 +32,8 @@ from platform.export.experiment import export_experiment
 from platform.export.folder import MODEL
 from platform.lanes.attempts import Attempts
 from platform.lanes.console import Console
+from platform.lanes.monitor import Monitor
+from platform.monitoring.endpoint import Endpoint
 from platform.signals import INTERRUPTED, Interrupted, signals
 from platform.sweep.best_trial import best_seed
 from platform.sweep.plan import SweepPlan, plan_sweep, sweep_identity
@@ -192,6 +194,10 @@ class _Sweep:
         from platform.cluster.connect import connect, disconnect
 
         attempts, stack = Attempts(self._folder, []), contextlib.ExitStack()
+        over = [trial.name for trial in self._store.trials if trial.state in OVER]
+        monitor = Monitor.of(self._experiment.name, attempts, self._folder, over)
+        endpoint = Endpoint(self._config.tracking.prometheus_address, monitor.samples)
+        stack.callback(endpoint.close)
         try:
             # Ray Tune and torch take seconds to import.
             resources = connect(self._config.cluster, meanwhile=lambda: import_module("platform.tune.driver"))
@@ -206,8 +212,9 @@ class _Sweep:
                     f"{tuning.side_by_side} side by side on {resources.nodes} node(s), {resources.cpus} CPUs, "
                     f"{resources.gpus} GPUs; fork server {fork_server(self._config.cluster)}"
                 )
+                endpoint.say(console.say)
                 try:
-                    tuning.follow(runs, console, attempts)
+                    tuning.follow(runs, console, attempts, monitor)
                 except Interrupted:
                     console.say("saving ...")
                     tuning.save()

@@ -32,6 +32,8 @@ from platform.export.experiment import export_experiment
 from platform.export.folder import MODEL
 from platform.lanes.attempts import Attempts
 from platform.lanes.console import Console
+from platform.lanes.monitor import Monitor
+from platform.monitoring.endpoint import Endpoint
 from platform.report.artifacts import report_page, write_report
 from platform.signals import INTERRUPTED, Interrupted, signals
 from platform.text import first_line
@@ -198,6 +200,8 @@ def run_members(
     from platform.cluster.connect import connect, disconnect
 
     config, attempts = planned.experiment.config, Attempts(folder, names)
+    monitor = Monitor.of(planned.experiment.name, attempts, folder, list(planned.experiment.members))
+    endpoint = Endpoint(config.tracking.prometheus_address, monitor.samples)
     try:
         # Ray Train and torch take seconds to import.
         resources = connect(config.cluster, meanwhile=lambda: import_module("platform.lanes.launcher"))
@@ -208,7 +212,9 @@ def run_members(
         with Console(planned, names, lanes.count) as console:
             console.say(_headline(planned.experiment, names, lanes.count, resources))
             summaries.start()  # the launcher has nothing else to compute from here on
-            follower = Follower(lanes.mailbox, folder.live, config.cluster.stall_timeout_s, runs, console, attempts)
+            endpoint.say(console.say)
+            stall_s = config.cluster.stall_timeout_s
+            follower = Follower(lanes.mailbox, folder.live, stall_s, runs, console, attempts, monitor)
             try:
                 follower.follow(lanes.futures)
             except Interrupted:
@@ -220,6 +226,7 @@ def run_members(
         attempts.close(first_line(error))
         raise
     finally:
+        endpoint.close()
         disconnect()
         shutil.rmtree(folder.path / "ray", ignore_errors=True)  # Ray Train's own notes; ours are beside it
         folder.live.unlink(missing_ok=True)

@@ -13,7 +13,7 @@ from platform.checkout import ROOT
 # Each may import those below it.
 ROOMS = (
     "launch", "jobs", "compose", "serving", "weights", "prediction", "tune", "lanes", "compare", "sweep",
-    "bench", "chaos", "tracking", "kubernetes", "export", "report",
+    "bench", "chaos", "tracking", "kubernetes", "export", "report", "monitoring",
     "experiment",
     "summary", "training", "evaluation", "packing", "models", "data", "cluster", "drawing",
     "daemon_thread", "config", "console",
@@ -23,6 +23,7 @@ KNOWN_TO = {
     "mlflow": ("platform.tracking.mlflow_", "platform.export.pyfunc"),  # the latter is copied into models, for MLflow
     "hydra": ("platform.launch", "platform.compose"),
     "kubernetes": ("platform.kubernetes.client",),
+    "prometheus_client": ("platform.monitoring.server",),
     "ray": (
         "jobs.pack",
         "platform.cluster",

@@ -58,6 +58,7 @@ class KubeConfig:
     tracking_uri: str = "http://mlflow:5000"  # where tracking.uri names a file of this machine
     secrets: list[str] = field(default_factory=lambda: ["platform-credentials"])  # Secrets that become the environment
     env: dict[str, str] = field(default_factory=dict)  # plain settings; nothing secret
+    metrics: bool = True  # the launcher answers Prometheus on port 9464 of the head's pod
     # Which nodes
     gpu_resource: str = "nvidia.com/gpu"  # nodes tainted with it are tolerated
     node_selector: dict[str, str] = field(default_factory=dict)  # of worker pods

@@ -34,6 +34,8 @@ class Attempt:
     reason: str = UNDER_WAY  # why it ended
     queued_s: float = 0.0  # for a lane, before `began`
     evaluating_at: float = 0.0  # since when it evaluates all views; 0: it does not
+    cpus_per_worker: int = 0  # that it held; 0: not known
+    gpus_per_worker: int = 0
 
     @property
     def training_s(self) -> float:

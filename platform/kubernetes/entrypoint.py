@@ -18,6 +18,8 @@ from platform.data.storage import is_remote
 from platform.overrides import is_of_section, override
 
 CACHE = "/cache"
+METRICS_PORT = 9464  # of the launcher, for Prometheus
+METRICS_ADDRESS = f"0.0.0.0:{METRICS_PORT}"
 _NOT_IN_PODS = ("address", "render_to", "kube", "dashboard", "ship_code")  # of the cluster's settings
 
 
@@ -44,6 +46,9 @@ def overrides_for_pods(config: Config, overrides: list[str]) -> list[str]:
     if not _is_server(config.tracking.uri):
         overrides = _outside(overrides, "tracking")
         own += ["tracking=server", f"tracking.uri={kube.tracking_uri}"]
+    if kube.metrics:
+        overrides = _outside(overrides, "tracking.prometheus_address")
+        own += [f"tracking.prometheus_address={METRICS_ADDRESS}"]
     if needs_cache(config):
         overrides = _outside(overrides, "storage.cache")
         own += [f"storage.cache={CACHE}"]

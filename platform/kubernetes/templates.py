@@ -9,11 +9,13 @@ from typing import Any
 
 from platform.config.kubernetes import SPOT_LABELS, KubeConfig
 from platform.config.sections import Config
-from platform.kubernetes.entrypoint import CACHE
+from platform.kubernetes.entrypoint import CACHE, METRICS_PORT
 
 DRAIN_S = 30  # `ray start --block` on SIGTERM: Ray's own patience, in which members save
 MARGIN_S = 30  # for Ray to end
 AGENT_PORT = 52365  # of each node's dashboard agent, which knows how the node is
+# Names by which k8s/components/monitoring finds the ports: the launcher's metrics, those of Ray's autoscaler and dashboard.
+SCRAPED = (("launcher", METRICS_PORT), ("as-metrics", 44217), ("dash-metrics", 44227))
 TOKEN = "autoscaler-token"
 TOKEN_PATH = "/var/run/secrets/kubernetes.io/serviceaccount"
 SCRATCH_GB = 10  # Ray's logs, on the node's disk
@@ -40,7 +42,8 @@ def head(config: Config, kube: KubeConfig, labels: dict[str, str], *, scales: bo
         {"name": "gcs-server", "containerPort": 6379},
         {"name": "dashboard", "containerPort": 8265},
         {"name": "client", "containerPort": 10001},
-        {"name": "metrics", "containerPort": 8080},
+        {"name": "metrics", "containerPort": 8080},  # Ray's own, by its agent; operators add it to workers
+        *({"name": name, "containerPort": port} for name, port in SCRAPED if kube.metrics),
     ]
     container["env"] += [{"name": "RAY_JOB_STOP_WAIT_TIME_S", "value": str(_grace_s(config))}]  # to save a last time
     container["resources"] = _resources(kube.head_cpus, kube.head_memory_gb)

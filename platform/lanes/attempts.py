@@ -42,6 +42,20 @@ class Attempts:
             attempts[-1].reason = LAUNCHER_LOST
         self._changed.add(name)
 
+    def of(self, member: str) -> list[Attempt]:
+        """Those of a member, of earlier launches too; any thread may ask."""
+        return list(self._of.get(member, ()))
+
+    @property
+    def names(self) -> list[str]:
+        """The members that this launch runs; any thread may ask."""
+        return list(self._of)
+
+    def waiting_s(self, member: str, now: float) -> float:
+        """How long a member that this launch has not begun yet has waited for its workers; 0: it has begun."""
+        begun = any(attempt.started >= self._launched for attempt in self.of(member))
+        return 0.0 if begun else max(now - self._began[member], 0.0)
+
     def beat(self, beat: "Beat") -> None:
         """Take in where a worker is. Rank 0 speaks for all."""
         self._lane_of[beat.member] = beat.lane
@@ -132,7 +146,14 @@ class Attempts:
         else:
             began, queued_s = self._turn(beat.member, self._lane_free_at.get(beat.lane, self._began[beat.member]))
         return Attempt(
-            began, beat.started, max(beat.from_step, 0), workers=beat.world, nodes=[beat.node], queued_s=queued_s
+            began,
+            beat.started,
+            max(beat.from_step, 0),
+            workers=beat.world,
+            nodes=[beat.node],
+            queued_s=queued_s,
+            cpus_per_worker=beat.cpus,
+            gpus_per_worker=beat.gpus,
         )
 
     def _current(self, lane: int) -> str | None:

@@ -26,6 +26,7 @@ from platform.files import write_atomically
 from platform.lanes.attempts import Attempts
 from platform.lanes.console import Console
 from platform.lanes.mailbox import Beat, GroupEvent, Message
+from platform.lanes.monitor import Monitor
 from platform.lanes.system_series import SystemSeries
 from platform.text import first_line
 from platform.tracking.runs import Runs
@@ -50,6 +51,7 @@ class Follower:
         runs: get the metrics, and when a member's workers come and go.
         console: gets states, metrics and warnings.
         attempts: get the heartbeats, and why worker groups are started again.
+        monitor: gets what Prometheus is told.
         before: called when messages have been fetched, before they are handed on: what it adds to `attempts` and
             `console` is there when the first message of it comes.
         after: called when they have been handed on.
@@ -63,11 +65,12 @@ class Follower:
         runs: Runs,
         console: Console,
         attempts: Attempts,
+        monitor: Monitor,
         before: Callable[[], None] = lambda: None,
         after: Callable[[], None] = lambda: None,
     ) -> None:
         self._mailbox, self._live, self._before, self._after = mailbox, live, before, after
-        self._runs, self._console, self._attempts = runs, console, attempts
+        self._runs, self._console, self._attempts, self._monitor = runs, console, attempts, monitor
         self._warn_after_s = min(WARN_AFTER_S, stall_timeout_s / 2)
         self._beats: dict[tuple[str, int], Beat] = {}  # the newest of each (member, rank)
         self._ended_at: dict[str, float] = {}  # when a member last ended or failed, by the mailbox
@@ -129,6 +132,7 @@ class Follower:
         self._after()
         self._attempts.write()
         self._runs.end_scored()
+        self._monitor.turn(self._runs.queued)
         self._say_pages()
         self._write_live()
 
@@ -137,8 +141,9 @@ class Follower:
         now = time.time()
         if metrics := self._system.sums(now):
             self._runs.log_sums(metrics, now)
-        while self._system.warnings:
-            self._console.warn(self._system.warnings.pop(0))
+        for warnings in (self._system.warnings, self._monitor.warnings):
+            while warnings:
+                self._console.warn(warnings.pop(0))
 
     def _say_pages(self) -> None:
         """Once MLflow has the runs, which takes seconds: where they can be watched."""
@@ -151,6 +156,7 @@ class Follower:
         self._alive_at = time.monotonic()
         if beat.started > self._ended_at.get(beat.member, 0.0):
             self._beats[beat.member, beat.rank] = beat
+            self._monitor.beat(beat)
             if metrics := self._system.take(beat):
                 self._runs.log(beat.member, 0, metrics, beat.at)
             self._failed_starts[beat.lane] = 0
@@ -177,6 +183,7 @@ class Follower:
             case "metrics":
                 metrics = message.metrics or {}
                 self._runs.log(message.member, message.step, metrics, message.time)
+                self._monitor.metrics(message.member, metrics)
                 if "progress" in metrics or "val/top1" in metrics:
                     self._console.metrics(message.member, message.step, metrics)
             case "state":
@@ -186,6 +193,7 @@ class Follower:
                 self._attempts.end(message.member, message.text, message.time)
                 self._attempts.write(now=True)  # MLflow is told what is on disk
                 self._runs.ended(message.member, message.time, message.text.partition(f"{FAILED}: ")[2])
+                self._monitor.ended(message.member, message.text)
                 self._forget(message.member, message.time)
             case "unforked":
                 self._unforked.add(message.text, self._console.warn)
@@ -213,6 +221,7 @@ class Follower:
         for key in [key for key in self._beats if key[0] == member]:
             del self._beats[key]
         self._system.forget(member)
+        self._monitor.workers_gone(member)
 
     def _warn_of_stalls(self) -> None:
         """Name who has stalled, before it is ended: of several, those that do not only wait for a peer's gradients."""

@@ -54,6 +54,7 @@ class Heartbeat:
         self._config, self._sender, self._worker, self._progress = config, sender, worker, progress
         self._lane, self._preempted = lane, preempted
         self._node_id = ray.get_runtime_context().get_node_id()
+        self._gpus = (config.cluster.gpus_per_worker or 1) if worker.device.type == "cuda" else 0
         self._started = time.time()
         self._asked, self._ticket, self._answered = 0, 0, 0
         self._saved_at = time.monotonic()
@@ -158,6 +159,8 @@ class Heartbeat:
             self._answered,
             progress.last_step_at,
             self._usage,
+            self._config.cluster.cpus_per_worker,
+            self._gpus,
         )
 
 

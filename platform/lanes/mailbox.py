@@ -55,6 +55,8 @@ class Beat:
     answered: int = 0  # the newest question for a checkpoint that has its answer on disk
     last_step_at: float = 0.0  # 0: none yet
     usage: Usage | None = None  # the newest measurement
+    cpus: int = 0  # that the worker holds; 0: not known
+    gpus: int = 0
 
     @property
     def moved_at(self) -> float:

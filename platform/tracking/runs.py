@@ -116,6 +116,11 @@ class Runs:
         found = self._tracker.delivered(self._parent())
         return pages(self._experiment.config.tracking, *found, self.view_key) if found else None
 
+    @property
+    def queued(self) -> int:
+        """Number of entries that wait for MLflow."""
+        return self._tracker.queued
+
     def begin(self, name: str, at: float) -> None:
         """Start or resume the run of a member whose workers are at work; nothing if that is done.
 

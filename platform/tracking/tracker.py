@@ -199,6 +199,11 @@ class Tracker:
         self._journal.close()
         return self._journal.waiting
 
+    @property
+    def queued(self) -> int:
+        """Number of entries of the journal that MLflow has not got yet."""
+        return self._journal.waiting
+
     def delivered(self, run: str) -> tuple[str, str] | None:
         """MLflow's ids of a run's experiment and of the run; None: MLflow has not got it yet."""
         known = self._journal.notes.get(run)

@@ -30,6 +30,7 @@ from platform.lanes.attempts import Attempts
 from platform.lanes.console import Console
 from platform.lanes.follower import POLL_EVERY_S, Follower
 from platform.lanes.mailbox import GroupEvent, start_mailbox
+from platform.lanes.monitor import Monitor
 from platform.sweep.plan import SweepPlan
 from platform.sweep.trial_queue import TrialQueue
 from platform.sweep.trial_store import FINISHED, STOPPED, Trial, lane_of
@@ -89,13 +90,14 @@ class Tuning:
         self._told: list[tuple[Trial, float]] = []  # those of them whose last messages have been handed on
         self._future = in_thread(self._fit)
 
-    def follow(self, runs: Runs, console: Console, attempts: Attempts) -> None:
+    def follow(self, runs: Runs, console: Console, attempts: Attempts, monitor: Monitor) -> None:
         """Hand on what trials tell until the last has ended and is scored.
 
         Args:
             runs: MLflow's, which get metrics and what became of each trial.
             console: gets states, metrics and warnings.
             attempts: of the trials.
+            monitor: gets what Prometheus is told of them.
 
         Raises:
             CannotGoOn: every attempt would meet the same.
@@ -107,12 +109,13 @@ class Tuning:
             runs,
             console,
             attempts,
+            monitor,
             before=lambda: self._begin_trials(runs, console, attempts),
-            after=lambda: self._end_trials(runs, console, attempts),
+            after=lambda: self._end_trials(runs, console, attempts, monitor),
         )
         self._follower.follow([self._future])
         self._begin_trials(runs, console, attempts)
-        self._wait_for_scores(runs, console, attempts)
+        self._wait_for_scores(runs, console, attempts, monitor)
         if error := self._future.exception():
             raise CannotGoOn(f"Ray Tune ended early ({type(error).__name__}: {first_line(error)})") from error
 
@@ -169,27 +172,28 @@ class Tuning:
             else:
                 self._over.append((change.trial, time.time()))
 
-    def _end_trials(self, runs: Runs, console: Console, attempts: Attempts) -> None:
+    def _end_trials(self, runs: Runs, console: Console, attempts: Attempts, monitor: Monitor) -> None:
         """End the trials that were over when the newest messages were fetched. Of one that Tune has ended since then,
         the last beat, which says how far it came, may still be in the mailbox: it is the next time's."""
         for trial, at in self._told:
             attempts.end(trial.name, trial.state, at)
             attempts.write(now=True)  # MLflow is told what is on disk
+            monitor.ended(trial.name, trial.state)
             console.end(trial.name, self._line(trial))
             self._scoring.put(trial)
         self._told, self._over = self._over, []
         for scored in self._scoring.take():
             self._results.end(runs, scored, console.warn)
 
-    def _wait_for_scores(self, runs: Runs, console: Console, attempts: Attempts) -> None:
+    def _wait_for_scores(self, runs: Runs, console: Console, attempts: Attempts, monitor: Monitor) -> None:
         """End the last trials, and wait until all are scored."""
         while self._told or self._over:
-            self._end_trials(runs, console, attempts)
+            self._end_trials(runs, console, attempts, monitor)
         if self._scoring.waiting:
             console.say(f"scoring {self._scoring.waiting} trial(s) ...")
         while self._scoring.waiting:
             time.sleep(POLL_EVERY_S)
-            self._end_trials(runs, console, attempts)
+            self._end_trials(runs, console, attempts, monitor)
 
     def _line(self, trial: Trial) -> str:
         evaluations = learning_curve.read(self._folder.member(trial.name).path)

@@ -35,6 +35,7 @@ def words_of(manifest: dict) -> list[str]:
     return command[len(COMMAND) :]
 
 
+METRICS = "tracking.prometheus_address=0.0.0.0:9464"
 AWKWARD = [
     "cluster.workers={min:2,max:8}",
     "evaluation.views=[1, 10, 144]",
@@ -108,11 +109,30 @@ def test_a_local_tracking_file_becomes_the_server_of_the_cluster_and_a_server_st
     assert [word for word in local if word.startswith("tracking")] == [
         "tracking=server",
         "tracking.uri=http://mlflow:5000",
+        METRICS,
     ]
     for uri in ("http://localhost:5000", "http://127.0.0.1:5000"):  # of this machine, too
         assert "tracking.uri=http://mlflow:5000" in words_of(render("+experiment=googlenet", f"tracking.uri={uri}"))
     server = ["tracking=server", "tracking.uri=https://mlflow.example.org"]
-    assert [word for word in words_of(render("+experiment=googlenet", *server)) if "tracking" in word] == server
+    words = words_of(render("+experiment=googlenet", *server))
+    assert [word for word in words if "tracking" in word] == [*server, METRICS]
+
+
+@pytest.mark.slow
+def test_the_launcher_answers_prometheus_on_the_heads_port_unless_it_is_not_to():
+    for given in ([], ["tracking.prometheus_address=127.0.0.1:1"]):
+        manifest = render("+experiment=googlenet", *given)
+        assert [word for word in words_of(manifest) if "prometheus" in word] == [METRICS]
+        head, worker = (
+            manifest["spec"]["rayClusterSpec"]["headGroupSpec"],
+            manifest["spec"]["rayClusterSpec"]["workerGroupSpecs"][0],
+        )
+        ports = {each["name"]: each["containerPort"] for each in head["template"]["spec"]["containers"][0]["ports"]}
+        assert ports["launcher"] == 9464
+        assert "ports" not in worker["template"]["spec"]["containers"][0]
+    silent = render("+experiment=googlenet", "cluster.kube.metrics=false")
+    assert "prometheus" not in silent["spec"]["entrypoint"]
+    assert "launcher" not in str(silent["spec"]["rayClusterSpec"]["headGroupSpec"]["template"])
 
 
 @pytest.mark.slow

@@ -10,6 +10,7 @@ from platform.experiment.folder import ExperimentFolder
 from platform.lanes.attempts import Attempts
 from platform.lanes.follower import Follower
 from platform.lanes.mailbox import Beat, Message
+from platform.lanes.monitor import Monitor
 from platform.training.progress import COMPUTING, WAITING
 
 
@@ -58,7 +59,7 @@ def beat(member: str, rank: int, *, ago_s: float = 0.0, stalled_s: float = 0.0, 
 
 def follower(*beats: Beat, attempts: Any = None) -> Follower:
     console: Any = Terminal()
-    made = Follower(None, Path("live.json"), 120.0, NO_RUNS, console, attempts)
+    made = Follower(None, Path("live.json"), 120.0, NO_RUNS, console, attempts, Monitor("made", attempts))
     made._beats = Counted({(each.member, each.rank): each for each in beats})
     return made
 

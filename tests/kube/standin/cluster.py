@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
 
+from platform.kubernetes.entrypoint import METRICS_PORT
 from tests.kube.standin import derive
 from tests.kube.standin.container import Secrets
 from tests.kube.standin.derive import Manifest
@@ -75,7 +76,8 @@ class RayCluster:
         self.manifest = copy.deepcopy(manifest)
         self.pods: list[Pod] = []
         self._machine = machine
-        self._ports = free_ports(OPTIONS[option] for option in SERVICE_OPTIONS)  # of the service: also of a new head
+        own = [OPTIONS[option] for option in SERVICE_OPTIONS]  # of the service: also of a new head
+        self._ports = free_ports([*own, METRICS_PORT])
         self._is_deleted = False
         if derive.has_token(manifest):
             token = {derive.TOKEN_KEY: randomness.token_urlsafe(32)}
@@ -96,6 +98,11 @@ class RayCluster:
         return f"http://{self._machine.address}:{self._ports[derive.DASHBOARD_PORT]}"
 
     @property
+    def metrics(self) -> str:
+        """The page of the launcher's metrics, as Prometheus would ask for it."""
+        return f"http://{self._machine.address}:{self._ports[METRICS_PORT]}/metrics"
+
+    @property
     def address(self) -> str:
         """Of the GCS, for drivers."""
         return f"{self._machine.address}:{self._ports[derive.GCS_PORT]}"
@@ -106,7 +113,7 @@ class RayCluster:
         service = derive.service(self.manifest)
         names = {service: self._machine.address, service.partition(".")[0]: self._machine.address}
         for port, local in self._ports.items():
-            for host in (service, "127.0.0.1"):
+            for host in (service, "127.0.0.1", "0.0.0.0"):
                 names[f"{host}:{port}"] = f"{self._machine.address}:{local}"
         return names
 

@@ -1,0 +1,45 @@
+"""What a member cost, and how often it was started again.
+
+In: its attempts. Out: CPU- and GPU-seconds, and restarts by what made them necessary.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+from platform.experiment.goodput import Attempt
+
+CAUSES = FAILED, PREEMPTED, RESIZED, LAUNCH = "failed", "preempted", "resized", "launch"
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Resources held times seconds, whether or not they were busy: what a bill says."""
+
+    cpu_s: float = 0.0
+    gpu_s: float = 0.0
+
+    @classmethod
+    def of(cls, attempts: Sequence[Attempt]) -> "Cost":
+        """Add up attempts; those that earlier versions have noted do not say what they held, and count nothing."""
+        held = [(max(each.ended - each.began, 0.0) * each.workers, each) for each in attempts]
+        return cls(
+            cpu_s=sum(worker_s * each.cpus_per_worker for worker_s, each in held),
+            gpu_s=sum(worker_s * each.gpus_per_worker for worker_s, each in held),
+        )
+
+    def __add__(self, other: "Cost") -> "Cost":
+        return Cost(self.cpu_s + other.cpu_s, self.gpu_s + other.gpu_s)
+
+
+def restarts(attempts: Sequence[Attempt]) -> dict[str, int]:
+    """How many attempts came after another one, by why that ended; every cause is there."""
+    found = Counter(_cause(before, after) for before, after in pairwise(attempts))
+    return {cause: found[cause] for cause in CAUSES}
+
+
+def _cause(before: Attempt, after: Attempt) -> str:
+    if after.began != before.ended:  # within a launch an attempt begins where the one before has ended
+        return LAUNCH
+    return next((cause for cause in (PREEMPTED, RESIZED) if before.reason.startswith(cause)), FAILED)

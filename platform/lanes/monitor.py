@@ -1,0 +1,179 @@
+"""What Prometheus is told of a launch, by member and worker, from what the launcher hears anyway.
+
+In: heartbeats, metrics and ends of members, from the follower; their attempts. Out: samples, for whoever asks. Workers
+export nothing themselves: they come and go, several to a machine, and would need ports and somebody who finds them.
+"""
+
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import TYPE_CHECKING
+
+from platform.experiment.cost import Cost, restarts
+from platform.experiment.folder import ExperimentFolder
+from platform.experiment.goodput import Attempt, Goodput, Times, read_attempts
+from platform.lanes.attempts import Attempts
+from platform.lanes.worker_samples import worker_samples
+from platform.monitoring.metrics import MEMBER_STATES, TIME_PARTS, Sample
+
+if TYPE_CHECKING:
+    from platform.lanes.mailbox import Beat
+
+MOST_MEMBERS, MOST_WORKERS = 500, 1000  # with series of their own: 20,000 series at most
+KEEP_S = 600.0  # the series of a member that has ended: Prometheus asks a few times in that
+WAITING, RUNNING, STOPPED = "waiting", "running", "stopped"
+# Of the training's metrics, those that Prometheus gets.
+FROM_TRAINING = {
+    "progress": "platform_progress_ratio",
+    "train/images_per_s": "platform_images_per_second",
+    "train/loss": "platform_train_loss",
+    "train/top1": "platform_train_top1_ratio",
+    "train/lr": "platform_learning_rate",
+    "data/wait_share": "platform_data_wait_ratio",
+    "val/loss": "platform_val_loss",
+    "val/top1": "platform_val_top1_ratio",
+}
+
+
+@dataclass
+class _Member:
+    """A member with series of its own."""
+
+    values: dict[str, float] = field(default_factory=dict)  # metric -> the newest value
+    ended_at: float = 0.0  # by the monotonic clock; 0: it has not
+
+
+class Monitor:
+    """Takes what the launcher hears, in its thread, and gives samples, in any.
+
+    Args:
+        experiment: its name.
+        attempts: of the members that this launch runs.
+        before: attempts of members that earlier launches have finished, which count in the cost of the whole.
+    """
+
+    def __init__(self, experiment: str, attempts: Attempts, before: Sequence[Sequence[Attempt]] = ()) -> None:
+        self._experiment, self._attempts = experiment, attempts
+        self._before = sum(map(Cost.of, before), Cost())
+        self._lock = threading.Lock()  # of the next four
+        self._members: dict[str, _Member] = {}  # in the order in which they began
+        self._beats: dict[tuple[str, int], Beat] = {}  # the newest of each (member, rank), in the order of the first
+        self._states: dict[str, str] = {}  # of members that have begun
+        self._queued = 0
+        self._said: set[str] = set()
+        self.warnings: list[str] = []  # to be said, and then removed by whoever says them
+
+    @classmethod
+    def of(cls, experiment: str, attempts: Attempts, folder: ExperimentFolder, members: Sequence[str]) -> "Monitor":
+        """A launch's, of all members of an experiment: those that it does not run have been finished before."""
+        before = [read_attempts(folder.member(name).path) for name in members if name not in set(attempts.names)]
+        return cls(experiment, attempts, before)
+
+    def beat(self, beat: "Beat") -> None:
+        """Take a heartbeat."""
+        with self._lock:
+            self._begin(beat.member)
+            if beat.rank == 0:
+                self._members[beat.member].values["platform_steps"] = beat.step
+                for key in [key for key in self._beats if key[0] == beat.member and key[1] >= beat.world]:
+                    del self._beats[key]  # the group has shrunk
+            self._beats[beat.member, beat.rank] = beat
+        self._warn("members", len(self._members), MOST_MEMBERS)
+        self._warn("workers", len(self._beats), MOST_WORKERS)
+
+    def metrics(self, member: str, metrics: Mapping[str, float]) -> None:
+        """Take the metrics of a log step or an evaluation."""
+        found = {FROM_TRAINING[name]: float(value) for name, value in metrics.items() if name in FROM_TRAINING}
+        with self._lock:
+            if found and self._states.get(member) in (None, RUNNING):
+                self._begin(member)
+                self._members[member].values |= found
+
+    def _begin(self, member: str) -> None:
+        known = self._members.setdefault(member, _Member())
+        known.ended_at, self._states[member] = 0.0, RUNNING
+
+    def ended(self, member: str, how: str) -> None:
+        """A member's workers have left it for good.
+
+        Args:
+            member: its name.
+            how: `finished`, `failed: REASON`, `left by asha`, or the state of a sweep's trial.
+        """
+        first = how.partition(":")[0]
+        with self._lock:
+            if member in self._members and not self._members[member].ended_at:
+                self._members[member].ended_at = time.monotonic()
+            self._states[member] = first if first in MEMBER_STATES else STOPPED
+        self.workers_gone(member)
+
+    def workers_gone(self, member: str) -> None:
+        """A member's workers have ended; others may come."""
+        with self._lock:
+            for key in [key for key in self._beats if key[0] == member]:
+                del self._beats[key]
+
+    def turn(self, queued: int) -> None:
+        """Take how many entries wait for MLflow, and drop the series of members that have ended long ago."""
+        now = time.monotonic()
+        with self._lock:
+            self._queued = queued
+            for name in [name for name, each in self._members.items() if 0 < each.ended_at < now - KEEP_S]:
+                del self._members[name]
+
+    def _warn(self, what: str, count: int, most: int) -> None:
+        if count > most and what not in self._said:
+            self._said.add(what)
+            self.warnings.append(
+                f"Prometheus gets series of the first {most} {what} alone, to bound their number; the others are in "
+                "the sums, and in MLflow"
+            )
+
+    def samples(self) -> Iterator[Sample]:
+        """All that is known now."""
+        with self._lock:
+            members = {name: dict(each.values) for name, each in islice(self._members.items(), MOST_MEMBERS)}
+            left_out = len(self._members) - len(members), max(len(self._beats) - MOST_WORKERS, 0)
+            beats, states, queued = list(self._beats.values()), dict(self._states), self._queued
+        yield from self._of_launch(beats, states, queued, left_out)
+        for name, values in members.items():
+            yield from self._of_member(name, values)
+        for beat in beats[:MOST_WORKERS]:
+            yield from worker_samples(self._experiment, beat, time.time())
+
+    def _of_launch(
+        self, beats: list["Beat"], states: dict[str, str], queued: int, left_out: tuple[int, int]
+    ) -> Iterator[Sample]:
+        names, now = self._attempts.names, time.time()
+        counts = Counter(states.get(name, WAITING) for name in names)
+        waiting_s = [self._attempts.waiting_s(name, now) for name in names if name not in states]
+        cost = sum((Cost.of(self._attempts.of(name)) for name in names), self._before)
+        labels = (self._experiment,)
+        for state in MEMBER_STATES:
+            yield Sample("platform_members", (*labels, state), counts[state])
+        yield Sample("platform_workers", labels, len(beats))
+        yield Sample("platform_gpus", labels, sum(beat.gpus for beat in beats))
+        yield Sample("platform_cpus", labels, sum(beat.cpus for beat in beats))
+        yield Sample("platform_waiting_seconds", labels, max(waiting_s, default=0.0))
+        yield Sample("platform_experiment_gpu_seconds_total", labels, cost.gpu_s)
+        yield Sample("platform_experiment_cpu_seconds_total", labels, cost.cpu_s)
+        yield Sample("platform_tracking_queued_entries", labels, queued)
+        for what, count in zip(("members", "workers"), left_out, strict=True):
+            yield Sample("platform_series_left_out", (*labels, what), count)
+
+    def _of_member(self, name: str, values: dict[str, float]) -> Iterator[Sample]:
+        labels, attempts = (self._experiment, name), self._attempts.of(name)
+        goodput, times, cost = Goodput.of(attempts), Times.of(attempts), Cost.of(attempts)
+        for metric, value in values.items():
+            yield Sample(metric, labels, value)
+        yield Sample("platform_goodput_ratio", labels, goodput.training_share)
+        yield Sample("platform_lost_seconds", labels, goodput.lost_s)
+        for part in TIME_PARTS:
+            yield Sample("platform_time_seconds", (*labels, part), getattr(times, f"{part}_s"))
+        for cause, count in restarts(attempts).items():
+            yield Sample("platform_restarts_total", (*labels, cause), count)
+        yield Sample("platform_gpu_seconds_total", labels, cost.gpu_s)
+        yield Sample("platform_cpu_seconds_total", labels, cost.cpu_s)
