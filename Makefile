@@ -49,6 +49,8 @@ format: setup
 docs: setup  ## a dead link or a page that nothing leads to is an error
 	$(BIN)/python -m docs.write_reference
 	$(BIN)/python -m docs.write_networks
+	$(BIN)/python -m docs.write_metrics
+	$(BIN)/python -m docs.write_dashboard
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
 
 setup: $(VENV)/.installed

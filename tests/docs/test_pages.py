@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from docs import write_networks
+from docs import write_dashboard, write_metrics, write_networks
 from docs.write_reference import PAGE, comments_of, page, sections
 from platform.checkout import ROOT
 from platform.config.cluster import ClusterConfig
@@ -44,6 +44,12 @@ def test_the_table_of_networks_is_what_they_are():
     assert text == write_networks.page(text), "make docs writes it anew"
     named = {row.choice for row in write_networks.ROWS}
     assert named == {path.stem for path in (ROOT / "conf" / "model").glob("*.yaml")}, "a row for each choice"
+
+
+def test_the_table_of_metrics_and_the_dashboard_are_what_there_is():
+    text = write_metrics.PAGE.read_text(encoding="utf-8")
+    assert text == write_metrics.page(text), "make docs writes it anew"
+    assert write_dashboard.FILE.read_text() == write_dashboard.text(), "make docs writes it anew"
 
 
 def test_every_setting_says_what_it_means():

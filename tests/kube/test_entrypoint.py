@@ -120,8 +120,8 @@ def test_a_local_tracking_file_becomes_the_server_of_the_cluster_and_a_server_st
 
 @pytest.mark.slow
 def test_the_launcher_answers_prometheus_on_the_heads_port_unless_it_is_not_to():
-    for given in ([], ["tracking.prometheus_address=127.0.0.1:1"]):
-        manifest = render("+experiment=googlenet", *given)
+    for more in ([], ["tracking.prometheus_address=127.0.0.1:1"]):
+        manifest = render("+experiment=googlenet", *more)
         assert [word for word in words_of(manifest) if "prometheus" in word] == [METRICS]
         head, worker = (
             manifest["spec"]["rayClusterSpec"]["headGroupSpec"],
