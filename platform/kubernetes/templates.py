@@ -14,7 +14,7 @@ from platform.kubernetes.entrypoint import CACHE, METRICS_PORT
 DRAIN_S = 30  # `ray start --block` on SIGTERM: Ray's own patience, in which members save
 MARGIN_S = 30  # for Ray to end
 AGENT_PORT = 52365  # of each node's dashboard agent, which knows how the node is
-# Ports by the names that k8s/components/monitoring asks for: the launcher's metrics, those of Ray's autoscaler, dashboard.
+# Ports by the names that k8s/components/monitoring asks for: the launcher, the autoscaler and the dashboard of Ray.
 SCRAPED = (("launcher", METRICS_PORT), ("as-metrics", 44217), ("dash-metrics", 44227))
 TOKEN = "autoscaler-token"
 TOKEN_PATH = "/var/run/secrets/kubernetes.io/serviceaccount"

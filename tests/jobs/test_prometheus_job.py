@@ -39,7 +39,7 @@ def asked(launch, tmp_path: Path, *words: str) -> tuple[int, str, dict[str, list
 
 
 def test_every_query_of_the_dashboard_has_an_answer_while_members_train(launch, tmp_path: Path):
-    words = ["job=ensemble", "ensemble.members={a: {}, b: {seed: 7}}", "name=seen", *LONG]
+    words = ["job=ensemble", "+ensemble.members={a:['order_seed=1'],b:['order_seed=2']}", "name=seen", *LONG]
     status, output, answers = asked(launch, tmp_path, *words)
     assert status == 0, output
     assert "metrics for Prometheus at http://127.0.0.1:" in output

@@ -12,6 +12,7 @@ import yaml
 from platform.checkout import ROOT
 from platform.monitoring.metrics import METRICS
 from tests.kube import builtin
+from tests.kube.components import with_component
 from tests.kube.lint import findings
 from tests.kube.overlays import Build
 from tests.kube.pods import pods
@@ -22,25 +23,9 @@ COMPONENT = ROOT / "k8s" / "components" / "monitoring"
 PROMETHEUS = Peer.pod({"app.kubernetes.io/name": "prometheus"}, "monitoring")
 
 
-def with_component(folder: Path, overlay: str) -> Build:
-    """An overlay as an operator's own on top of ours, with the component."""
-    if not shutil.which("kubectl"):
-        pytest.skip("no kubectl on this machine")
-    shutil.copytree(ROOT / "k8s", folder / "k8s")
-    own = folder / "own"
-    own.mkdir()
-    (own / "kustomization.yaml").write_text(
-        "apiVersion: kustomize.config.k8s.io/v1beta1\nkind: Kustomization\n"
-        f"resources: [../k8s/overlays/{overlay}]\ncomponents: [../k8s/components/monitoring]\n"
-    )
-    done = subprocess.run(["kubectl", "kustomize", str(own)], capture_output=True, text=True, timeout=60)
-    assert done.returncode == 0, done.stderr
-    return Build(overlay, [each for each in yaml.safe_load_all(done.stdout) if each])
-
-
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory) -> Build:
-    return with_component(tmp_path_factory.mktemp("dev"), "dev")
+    return with_component("dev", "monitoring", tmp_path_factory.mktemp("dev"))
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +36,7 @@ def rayjob() -> dict[str, Any]:
 @pytest.mark.slow
 @pytest.mark.parametrize("overlay", ["gpu", "queue"])
 def test_it_goes_on_top_of_every_overlay(tmp_path: Path, overlay: str):
-    assert with_component(tmp_path, overlay).one("PodMonitor", "platform-jobs")
+    assert with_component(overlay, "monitoring", tmp_path).one("PodMonitor", "platform-jobs")
 
 
 @pytest.mark.slow
