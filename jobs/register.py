@@ -13,6 +13,7 @@ from platform.experiment.folder import ExperimentFolder
 from platform.experiment.recorded import recorded_in
 from platform.redaction import redacted
 from platform.sweep.best_trial import trials_tried, with_best_trial
+from platform.tracking.answers import NoAnswer
 from platform.tracking.candidates import candidate
 from platform.tracking.sqlite_store import require_there
 
@@ -60,25 +61,34 @@ def registered(config: Config, place: str) -> list[str]:
     return register(config.tracking, config.registry.name, found)
 
 
-def register_at_end(experiment: Experiment, *, whole: bool) -> bool:
+def register_at_end(experiment: Experiment, *, whole: bool, waiting: int = 0) -> bool:
     """Register a run that has just ended, if `registry.name` says so. Whatever comes of it, the run stays as it is.
 
     Args:
         experiment: that was run.
-        whole: every member is finished, and MLflow has all of it.
+        whole: every member is finished.
+        waiting: entries that MLflow, which is away, has not got yet: it is registered when it has them.
 
     Returns:
-        false if it should be registered and is not, which is said with the command that does it later.
+        false if it should be registered and is refused, which is said with the command that does it later. Where MLflow
+        does not answer nothing is wrong with the run: true, and it is said as well.
     """
     config = experiment.config
     if config.registry.name is None or config.evaluation.split != "val":
         return True
+    later = f"to register it later: {_command(config, experiment.folder)}"
+    if whole and waiting:
+        print(f"registry  {config.registry.name} gets it when MLflow has what is queued: job=deliver, or {later}")
+        return True
     try:
-        require(whole, f"{experiment.name} is not registered: not all of it is finished and in MLflow")
+        require(whole, f"{experiment.name} is not registered: not all of it is finished")
         first, *more = registered(config, str(experiment.folder))
         print("\n".join([f"registry  {first}", *(f"{'':<9} {line}" for line in more)]))
+    except NoAnswer as error:
+        print(f"warning: {error}; the run itself is whole; {later}", file=sys.stderr)
+        return True
     except ConfigError as error:
-        print(f"error: {error}; to register it later: {_command(config, experiment.folder)}", file=sys.stderr)
+        print(f"error: {error}; {later}", file=sys.stderr)
         return False
     return True
 

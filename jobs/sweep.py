@@ -46,7 +46,7 @@ from platform.sweep.trial_config import composed, overrides_of
 from platform.sweep.trial_queue import TrialQueue
 from platform.sweep.trial_store import DIVERGED, FAILED, FILE, FINISHED, OVER, WAITING, Trial, TrialStore
 from platform.text import first_line
-from platform.tracking.launches import check_tracking, deliver, end_runs_of_before, say_pages, say_waiting
+from platform.tracking.launches import check_tracking, deliver, end_runs_of_before, say_pages, say_success, say_waiting
 from platform.tracking.runs import Runs
 from platform.tune.results import Results
 from platform.weights.initial import read_initial_weights
@@ -59,7 +59,8 @@ def run(experiment: Experiment) -> int:
     """Run what is left of the sweep and rank its points.
 
     Returns:
-        The exit code: 0 if every trial ended, 1 if some failed or metrics are still queued, 130 if interrupted.
+        The exit code: 0 if every trial ended, also where MLflow is away and its metrics wait in the journal; 1 if some
+        failed, 130 if interrupted.
 
     Raises:
         ConfigError: the sweep cannot be run as it is configured.
@@ -84,7 +85,7 @@ def run(experiment: Experiment) -> int:
             record = folder.open(experiment, data, sweep_identity(config.sweep))
             for line in begin.keep(folder, data):
                 print(line)
-            status = _Sweep(planned, folder, record, data).run()
+            status, waiting = _Sweep(planned, folder, record, data).run()
     except Interrupted as interrupted:
         again = "the same command without fresh=true" if config.fresh else "the same command"
         print(f"\n{interrupted}: {again} goes on: finished trials stay, the others from their newest checkpoints")
@@ -94,7 +95,7 @@ def run(experiment: Experiment) -> int:
         return 1
     finally:
         disconnect()
-    return 0 if register_at_end(experiment, whole=status == 0) and status == 0 else 1
+    return 0 if register_at_end(experiment, whole=status == 0, waiting=waiting) and status == 0 else 1
 
 
 class _Sweep:
@@ -115,7 +116,8 @@ class _Sweep:
         search = search_of(sweep, planned.space, self._store.points)
         self.queue = TrialQueue(sweep, self._store, search, folder.path, partial(overrides_of, self._config))
 
-    def run(self) -> int:
+    def run(self) -> tuple[int, int]:
+        """The exit code, and how many journal entries are still queued for MLflow."""
         started = time.monotonic()
         before = sum(trial.state in OVER for trial in self._store.trials)
         if self.queue.is_over:
@@ -128,7 +130,10 @@ class _Sweep:
         now = sum(trial.state in OVER for trial in self._store.trials) - before
         self._show(now, time.monotonic() - started)
         unscored = any(trial.state == FINISHED for trial in self._unreported)
-        return 1 if waiting or unscored or any(trial.state == FAILED for trial in self._store.trials) else 0
+        if unscored or any(trial.state == FAILED for trial in self._store.trials):
+            return 1, waiting
+        say_success(waiting)
+        return 0, waiting
 
     def _open_store(self) -> TrialStore:
         store = TrialStore.read(self._folder.path)

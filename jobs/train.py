@@ -37,7 +37,7 @@ from platform.monitoring.endpoint import Endpoint
 from platform.report.artifacts import report_page, write_report
 from platform.signals import INTERRUPTED, Interrupted, signals
 from platform.text import first_line
-from platform.tracking.launches import check_tracking, deliver, end_runs_of_before, say_pages, say_waiting
+from platform.tracking.launches import check_tracking, deliver, end_runs_of_before, say_pages, say_success, say_waiting
 from platform.tracking.models import log_missing
 from platform.tracking.runs import Runs
 from platform.weights.initial import read_initial_weights
@@ -72,7 +72,8 @@ def run(experiment: Experiment, *, evaluate_again: bool = False) -> int:
         evaluate_again: have trained members evaluated again; nothing is trained.
 
     Returns:
-        the exit code: 0 if every member finished and MLflow has its metrics, 1 if not, 130 if interrupted.
+        the exit code: 0 if every member finished, also where MLflow is away and its metrics wait in the journal (a
+        cluster made for these alone would be wasted); 1 if not, 130 if interrupted.
 
     Raises:
         ConfigError: the experiment cannot be run as it is configured.
@@ -129,8 +130,10 @@ def run(experiment: Experiment, *, evaluate_again: bool = False) -> int:
         disconnect()
     outcome.trained_now, outcome.seconds = unfinished, time.monotonic() - started
     show(experiment, outcome)
-    whole = not outcome.failed and not outcome.waiting
-    return 0 if register_at_end(experiment, whole=whole) and whole else 1
+    whole = not outcome.failed
+    if whole:
+        say_success(outcome.waiting)
+    return 0 if register_at_end(experiment, whole=whole, waiting=outcome.waiting) and whole else 1
 
 
 def _make_up(planned: Plan, folder: ExperimentFolder, record: Record, data: Index) -> Outcome:

@@ -63,6 +63,7 @@ JOBS = (
     "reproduce",
     "compare",
     "register",
+    "deliver",
     "summary",
     "distill",
 )
@@ -120,7 +121,7 @@ class Config:
             require_name("name", self.name)
         seal(self, "")
         require(
-            self.evaluation.split == "val" or self.job in ("evaluate", "report", "check"),
+            self.evaluation.split == "val" or self.job in ("evaluate", "report", "check", "deliver"),
             f"evaluation.split is {self.evaluation.split}, which job={self.job} must not choose by; use it with "
             "job=evaluate of what is trained",
         )
@@ -220,7 +221,7 @@ class Config:
                 "out",
             )
         require(
-            self.registry.name is None or self.job not in ("train", "ensemble", "check"),
+            self.registry.name is None or self.job not in ("train", "ensemble", "check", "deliver"),
             f"registry.name is {self.registry.name}, and table.against={self.table.against} compares rows, none of "
             "which is the model; leave it out, and register one with job=register register.run=runs/NAME/ROW",
         )

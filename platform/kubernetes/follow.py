@@ -19,6 +19,13 @@ from platform.text import as_on_terminal, one_line
 OVER = ("Complete", "Failed", "ValidationFailed")  # jobDeploymentStatus
 LOST = 75  # sysexits' EX_TEMPFAIL: the job goes on, but we cannot see it
 _NOT_STARTED = ("", "PENDING")  # jobStatus
+# A reason that the operator does not retry, whatever `retries` is, and what to do.
+_NOT_RETRIED = {
+    "JobStatusCheckTimeoutExceeded": (
+        "the head did not answer the operator for so long (300 s, or its RAYJOB_STATUS_CHECK_TIMEOUT_SECONDS), "
+        "which is not retried: its node may be gone; the same command makes a new cluster and resumes"
+    ),
+}
 
 
 def follow(cluster: Cluster, job: Object, patience: Patience) -> int:
@@ -211,7 +218,9 @@ def ending(job: Object) -> tuple[int, str]:
     why = one_line(": ".join(filter(None, (status.get("reason"), message)))) or "no reason is given"
     found = re.search(r"failed with exit code (-?\d+)", str(status.get("message") or ""))
     code = int(found[1]) if found else 1
-    return (128 - code if code < 0 else code & 0xFF) or 1, f"{_deployment(job)}: {why}"
+    more = _NOT_RETRIED.get(status.get("reason") or "")
+    text = f"{_deployment(job)}: {why}; {more}" if more else f"{_deployment(job)}: {why}"
+    return (128 - code if code < 0 else code & 0xFF) or 1, text
 
 
 def _message(status: Object) -> str:

@@ -20,6 +20,7 @@ from platform.kubernetes.templates import autoscaler, head, head_shared_gb, subm
 GROUP = "ray.io/v1"
 SUBMITTER_RETRIES = 3  # of the pod that submits: it finds the job it has submitted, and follows it
 LAST_LINES_S = 30  # from a job's end to its cluster's, so that the submitter gets the last lines of the log
+WITHOUT_WORKERS = ("deliver",)  # jobs that the launcher on the head does by itself
 TRAINING = ("train", "ensemble")  # the other jobs of an experiment are called NAME-evaluate
 
 
@@ -67,7 +68,7 @@ def _cluster_there(config: Config, kube: KubeConfig, pods: Pods) -> ClusterConfi
     """The section `cluster` of the command in the pods, which waits for the workers that the manifest asks for: a head
     that was replaced is there before them. Where pods are scaled it has as many lanes as fit into the most pods, of
     which Ray does not tell the launcher. Packing needs no GPU."""
-    promised = config.cluster.expected_workers or pods.least * kube.workers_per_pod
+    promised = pods.most and (config.cluster.expected_workers or pods.least * kube.workers_per_pod)
     cluster = replace(config.cluster, gpus_per_worker=gpus_of(config), expected_workers=promised)
     if not pods.are_scaled:
         return cluster
@@ -77,7 +78,7 @@ def _cluster_there(config: Config, kube: KubeConfig, pods: Pods) -> ClusterConfi
 
 def gpus_of(config: Config) -> int:
     """Number of GPUs of each worker."""
-    return 0 if config.job == "pack" else config.cluster.gpus_per_worker or 0
+    return 0 if config.job in ("pack", *WITHOUT_WORKERS) else config.cluster.gpus_per_worker or 0
 
 
 def name_of(experiment: Experiment) -> str:
@@ -105,6 +106,8 @@ def pods_of(experiment: Experiment) -> Pods:
     """
     cluster, kube = experiment.config.cluster, experiment.config.cluster.kube
     assert kube is not None
+    if experiment.config.job in WITHOUT_WORKERS:
+        return Pods(0, 0)
     if kube.pods_range is not None:
         pods = Pods(*kube.pods_range)
     else:
@@ -170,7 +173,9 @@ def _cluster(config: Config, kube: KubeConfig, name: str, pods: Pods) -> dict[st
             | _object_store(head_shared_gb(kube)),
             "template": head(config, kube, labels, scales=pods.are_scaled, cached=cached),
         },
-        "workerGroupSpecs": [
+    }
+    if pods.most:
+        cluster["workerGroupSpecs"] = [
             {
                 "groupName": "workers",
                 "replicas": pods.least,
@@ -179,8 +184,7 @@ def _cluster(config: Config, kube: KubeConfig, name: str, pods: Pods) -> dict[st
                 "rayStartParams": _object_store(kube.shared_memory_gb),
                 "template": worker(config, kube, labels, topology=_topology(config, kube, pods), cached=cached),
             }
-        ],
-    }
+        ]
     if pods.are_scaled:
         cluster["enableInTreeAutoscaling"] = True
         cluster["autoscalerOptions"] = autoscaler(kube)

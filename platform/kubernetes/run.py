@@ -71,7 +71,8 @@ def summary(experiment: Experiment) -> str:
     gpus = gpus_of(experiment.config) * kube.workers_per_pod
     each = f"{cluster.cpus_per_worker * kube.workers_per_pod} CPUs, {gpus} GPUs, {kube.memory_gb} GiB"
     hours = math.ceil(kube.deadline_h)
+    workers = f"{count} worker pod(s) of {each}" if pods.most else "no worker pods"
     return (
-        f"{experiment.name}: {len(experiment.members)} member(s), {count} worker pod(s) of {each}, "
+        f"{experiment.name}: {len(experiment.members)} member(s), {workers}, "
         f"a head of {kube.head_cpus} CPUs, {kube.head_memory_gb} GiB; at most {hours} hours"
     )

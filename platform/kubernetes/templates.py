@@ -80,13 +80,21 @@ def worker(
 
 
 def submitter(kube: KubeConfig, labels: dict[str, str]) -> dict[str, Any]:
-    """The pod that hands the command to the head and prints its output. The operator sets what it runs."""
+    """The pod that hands the command to the head and prints its output. The operator sets what it runs. It is ended
+    about 80 s after the head's node has vanished (see `submitter_probe`), and its next pod finds the next head."""
     container = {
         "name": "ray-job-submitter",
         "image": kube.image,
         "env": [{"name": "HOME", "value": "/tmp"}],
         "resources": {"requests": {"cpu": "100m", "memory": "512Mi"}, "limits": {"cpu": "1", "memory": "1Gi"}},
         "securityContext": LOCKED,
+        "livenessProbe": {
+            "exec": {"command": ["python", "-m", "platform.kubernetes.submitter_probe"]},
+            "periodSeconds": 15,
+            "timeoutSeconds": 15,  # Python starts, and waits 5 s for an answer
+            "failureThreshold": 5,
+            "terminationGracePeriodSeconds": 5,  # a shell that waits for a command does not hear SIGTERM
+        },
         "volumeMounts": [{"name": "tmp", "mountPath": "/tmp"}],
     }
     spec = _spec("platform-worker", kube, container) | {"volumes": [{"name": "tmp", "emptyDir": {"sizeLimit": "1Gi"}}]}

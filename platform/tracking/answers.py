@@ -8,11 +8,16 @@ import warnings
 from http.client import HTTPException
 from typing import Any
 
+from platform.config.checks import ConfigError
 from platform.text import printable
 
 TIMEOUT_S = 5.0
 INSECURE, TRUSTED = "MLFLOW_TRACKING_INSECURE_TLS", "MLFLOW_TRACKING_SERVER_CERT_PATH"
 OWN = "MLFLOW_TRACKING_CLIENT_CERT_PATH"
+
+
+class NoAnswer(ConfigError):
+    """MLflow does not answer: what it was asked for can be done later as well."""
 
 
 def status_of(address: str, headers: dict[str, str] | None = None) -> int:

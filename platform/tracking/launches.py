@@ -60,7 +60,16 @@ def say_waiting(experiment: Experiment, folder: ExperimentFolder, entries: int) 
         uri = experiment.config.tracking.uri
         print(
             f"{entries} entries are queued for MLflow at {uri} in {folder.tracking}: "
-            "the same command delivers them when it is back"
+            "the same command delivers them when it is back, or with job=deliver, which needs no workers"
+        )
+
+
+def say_success(entries: int) -> None:
+    """Say that a run is whole though MLflow, which is away, has not got `entries` of it."""
+    if entries:
+        print(
+            f"MLflow    has not got {entries} entries, and all is trained and on disk: the exit status is 0; "
+            "the same command with job=deliver brings them when it is back"
         )
 
 

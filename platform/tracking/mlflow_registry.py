@@ -15,15 +15,17 @@ from mlflow.entities import LoggedModel
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
+from sqlalchemy.exc import SQLAlchemyError
 
 from platform.config.checks import ConfigError, require
 from platform.config.tracking import TrackingConfig
 from platform.evaluation.images import ImageResults, read_images, write_images
 from platform.redaction import redacted, unsealed, without_secrets
 from platform.text import first_line
+from platform.tracking.answers import NoAnswer
 from platform.tracking.candidates import Candidate
 from platform.tracking.gate import CHALLENGER, CHAMPION, Contender, decide
-from platform.tracking.mlflow_connection import connect
+from platform.tracking.mlflow_connection import connect, refuses
 from platform.tracking.mlflow_models import KEY_TAG
 from platform.tracking.models import NOT_IN_NAMES
 from platform.tracking.versions import VALIDATION, VIEWS, description, lineage, views_text
@@ -50,7 +52,7 @@ def register(tracking: TrackingConfig, name: str, found: Candidate) -> list[str]
         lines that say what was done.
 
     Raises:
-        ConfigError: MLflow does not answer, refuses, or has no such model.
+        ConfigError: MLflow refuses, or has no such model; NoAnswer: it does not answer.
     """
     os.environ["MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR"] = "false"
     try:
@@ -58,7 +60,8 @@ def register(tracking: TrackingConfig, name: str, found: Candidate) -> list[str]
     except ConfigError:
         raise
     except Exception as error:  # MLflow raises what SQLAlchemy, requests and its own code raise
-        raise ConfigError(
+        is_away = isinstance(error, OSError | MlflowException | SQLAlchemyError) and not refuses(error)
+        raise (NoAnswer if is_away else ConfigError)(
             f"{found.label} is not registered as {name}: MLflow at {redacted(tracking.uri)} does not take it "
             f"({first_line(error)})"
         ) from without_secrets(error)

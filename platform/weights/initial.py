@@ -21,7 +21,7 @@ if TYPE_CHECKING:  # torch takes seconds, which what begins with none need not
     from platform.models.initial import Fit, Weights
 
 log = logging.getLogger("platform")
-READING = ("evaluate", "report", "register", "predict", "serve", "compare")  # jobs that begin no training
+READING = ("evaluate", "report", "register", "deliver", "predict", "serve", "compare")  # jobs that begin no training
 FIT = "initial.json"
 PUBLISHED = ("timm:", "torchvision:")
 ROUNDED = 0.005  # of values 0..1: means and deviations are written with more digits or fewer

@@ -28,19 +28,27 @@ def test_a_run_without_a_server_and_with_a_killed_launcher_arrives_later(launch,
     process.communicate()
     assert mlflow_ids(journal) == {}
 
-    status, output = launch(*words)
-    assert status == 1, output
+    status, output = launch(*words, "registry.name=alone")
+    assert status == 0, output  # all is trained: no cluster is made for the metrics' sake
     assert "359 validation images" in output
     assert output.count(f"MLflow at {uri} does not answer (") == 1
     waiting = Journal(journal).waiting
     assert f"{waiting} entries are queued for MLflow at {uri} in {journal}: the same command delivers them" in output
 
+    assert f"MLflow    has not got {waiting} entries, and all is trained and on disk: the exit status is 0" in output
+    assert "registry  alone gets it when MLflow has what is queued: job=deliver, or to register it later: " in output
+
+    status, output = launch(*words, "job=deliver", "registry.name=alone")
+    assert status == 1, output
+    assert Journal(journal).waiting == waiting
+
     with server:
-        status, output = launch(*words)
+        status, output = launch(*words, "job=deliver", "registry.name=alone")
         assert status == 0, output
-        assert "nothing to train" in output
         assert f"{waiting} entries queued for MLflow at {uri} are delivered" in output
+        assert "nothing is queued for MLflow" in output
         client = MlflowClient(uri)
+        assert [version.version for version in client.search_model_versions("name='alone'")] == ["1"]
         ids = mlflow_ids(journal)
         assert {client.get_run(run).info.status for run in ids.values()} == {"FINISHED"}
         (member,) = ids.values()  # a training of one network is one run
@@ -52,7 +60,32 @@ def test_a_run_without_a_server_and_with_a_killed_launcher_arrives_later(launch,
 
         status, output = launch(*words)
         assert status == 0
+        assert "nothing to train" in output
         assert "entries" not in output
+
+
+def test_the_same_command_delivers_too_and_a_run_that_failed_stays_one_that_failed(launch, tmp_path: Path):
+    server = MlflowServer(tmp_path)
+    small = ["job=train", "training.epochs=0.1", "evaluation.views=[1]", "export.models=false"]
+    away = f"tracking.uri={server.url}"
+    status, output = launch(*small, "name=failed", away, "optim.lr=1e30", "training.max_attempts=1")
+    assert status == 1, output
+    assert "has not got" not in output
+
+    status, output = launch(*small, "name=whole", away)
+    assert status == 0, output
+    with server:
+        status, output = launch(*small, "name=whole", away)
+        assert status == 0, output
+        assert "nothing to train" in output
+        assert "are delivered" in output
+
+
+def test_there_is_nothing_to_deliver_of_a_run_that_is_not_there(launch):
+    status, output = launch("job=deliver", "name=absent")
+    assert status == 2
+    assert "there is no run in" in output
+    assert len(output.strip().splitlines()) == 1, output
 
 
 @pytest.mark.endurance
@@ -66,7 +99,7 @@ def test_fresh_says_what_mlflow_never_got_and_required_stops_before_training(lau
     assert not (tmp_path / "runs" / "required").exists()
 
     status, output = launch(*words, away)
-    assert status == 1, output
+    assert status == 0, output
     status, output = launch(*words, "fresh=true")
     assert status == 0, output
     assert "MLflow never got " in output

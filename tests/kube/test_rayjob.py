@@ -44,6 +44,7 @@ OTHERS = {
     "a cache of its own": ["data.shards=gs://bucket/digits", "cluster.kube.cache_class=fast"],
     "plain environment": ["+cluster.kube.env={NCCL_DEBUG:INFO}", "cluster.kube.pull_secrets=[registry]"],
     "no secrets": ["cluster.kube.secrets=[]"],
+    "what waits for MLflow": ["job=deliver"],
 }  # fmt: skip
 needs_crds = pytest.mark.skipif(not CRDS.is_dir(), reason="no ../shared/reference/kuberay-crds beside this checkout")
 
@@ -167,6 +168,16 @@ def test_where_pods_come_when_asked_for_lanes_ask_for_all_of_them():
 def test_the_command_waits_for_the_workers_that_the_manifest_asks_for(words: list[str], workers: int):
     entrypoint = render("+experiment=googlenet_ens", *words)["spec"]["entrypoint"].split()
     assert [word for word in entrypoint if "expected" in word] == [f"cluster.expected_workers={workers}"]
+
+
+@pytest.mark.slow
+def test_what_waits_for_mlflow_is_delivered_without_workers():
+    rayjob = render("+experiment=googlenet_ens", "job=deliver", "cluster.expected_workers=7")
+    assert "workerGroupSpecs" not in rayjob["spec"]["rayClusterSpec"]
+    words = rayjob["spec"]["entrypoint"].split()
+    assert "job=deliver" in words
+    assert "cluster.gpus_per_worker=0" in words
+    assert [word for word in words if "expected" in word] == []
 
 
 @pytest.mark.slow

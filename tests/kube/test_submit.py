@@ -185,6 +185,10 @@ def test_a_failed_job_gives_the_exit_code_of_its_command_and_one_line(
     ("status", "code", "line"),
     [
         ({**FAILED, "reason": "DeadlineExceeded", "message": "too long"}, 1, "Failed: DeadlineExceeded: too long"),
+        (
+            {**FAILED, "reason": "JobStatusCheckTimeoutExceeded", "message": "no answer"}, 1,
+            "which is not retried: its node may be gone; the same command makes a new cluster and resumes",
+        ),
         ({**FAILED, "message": "Job entrypoint command failed with exit code -9. No logs"}, 137, "exit code -9"),
         ({**FAILED, "reason": "", "message": ""}, 1, "Failed: no reason is given"),
         ({**COMPLETE, "jobStatus": "STOPPED"}, 1, "somebody stopped the job"),

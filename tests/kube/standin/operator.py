@@ -9,14 +9,15 @@
     ) as operator:
         operator.wait_for("Running", timeout_s=120)
         operator.kill(operator.workers()[0])                 # its machine is lost; KubeRay makes another pod
+        operator.vanish()                                    # the head's, and nobody's connection is ended
         status = operator.run(timeout_s=600)                 # to the end: Complete or Failed, or the RayJob is deleted
         assert status.job_status == "SUCCEEDED", operator.output()
 
 What is real: the commands that KubeRay would run (see derive.py), Kubernetes' rules for variables, both shells that the
-entrypoint passes, `ray start`, the token, probes by HTTP, `ray job submit` and its retries, signals and grace periods,
-and the order of states. What is not: containers (no limits, one file system, one shared memory: `paths` of the manifest
-are replaced by folders in every text), the autoscaler (`scale` does what it would ask for) and schedulers: a pod starts
-at once, but one `ray start` at a time. Pods have the host's address and ports of their own.
+entrypoint passes, `ray start`, the token, probes by HTTP and by commands, `ray job submit` and its retries, signals and
+grace periods, the order of states. What is not: containers (no limits, one file system, one shared memory: `paths` of
+the manifest are replaced by folders in every text), the autoscaler (`scale` does what it would ask for) and schedulers:
+a pod starts at once, but one `ray start` at a time. Pods have the host's address and ports of their own.
 
 Nothing happens between calls: `wait`, `wait_for` and `run` drive it, in the caller's thread. At the end, or when the
 process that holds it is killed, every process and folder is gone; only `logs` stay.
@@ -159,6 +160,12 @@ class Operator:
     def kill(self, pod: Pod) -> None:
         """Its machine is lost."""
         pod.kill()
+
+    def vanish(self) -> None:
+        """The head's machine is lost, and its network with it: no end of a connection reaches the submitter."""
+        for submitter in self.submitters:
+            submitter.lose_head()
+        self.head.kill()
 
     def scale(self, group: str, replicas: int) -> None:
         """As the autoscaler asks for it."""

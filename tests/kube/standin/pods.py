@@ -6,18 +6,18 @@ here waits. Only the first container is run; limits are not enforced.
 
 import time
 from collections.abc import Callable
-from concurrent.futures import Executor, Future
+from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import psutil
-import requests
 
 from platform.cluster.cleanup import MARK as GUARDED
 from tests.kube.standin.container import Secrets, resolve
 from tests.kube.standin.derive import Manifest
 from tests.kube.standin.machine import Places, image_variables
-from tests.kube.standin.processes import Processes
+from tests.kube.standin.probes import Probe, command, http
+from tests.kube.standin.processes import KILLED, Processes
 
 STARTED = "Ray runtime started."  # what `ray start` says once its node is in the cluster
 GRACE_S = 30.0  # Kubernetes' default of terminationGracePeriodSeconds
@@ -37,44 +37,6 @@ class Node:
     address: str
 
 
-class Probe:
-    """One probe of a container: asks by HTTP without a token, in a thread, and counts."""
-
-    def __init__(self, spec: Manifest, places: Places, address: str, threads: Executor) -> None:
-        get, self._spec = spec["httpGet"], spec
-        self._url = f"http://{address}:{places.ports[int(get['port'])]}{get.get('path', '/')}"
-        self._threads = threads
-        self._due = time.monotonic() + spec.get("initialDelaySeconds", 0)
-        self._answer: Future[bool] | None = None
-        self.successes = self.failures = 0  # in a row
-
-    def tick(self) -> None:
-        if self._answer is not None and self._answer.done():
-            if self._answer.result():
-                self.successes, self.failures = self.successes + 1, 0
-            else:
-                self.successes, self.failures = 0, self.failures + 1
-            self._answer, self._due = None, self._due + self._spec.get("periodSeconds", 10)
-        if self._answer is None and time.monotonic() >= self._due:
-            self._due = time.monotonic()
-            self._answer = self._threads.submit(self._ask)
-
-    @property
-    def succeeds(self) -> bool:
-        return self.successes >= self._spec.get("successThreshold", 1)
-
-    @property
-    def fails(self) -> bool:
-        return self.failures >= self._spec.get("failureThreshold", 3)
-
-    def _ask(self) -> bool:
-        try:
-            answer = requests.get(self._url, timeout=self._spec.get("timeoutSeconds", 1), allow_redirects=False)
-        except requests.RequestException:
-            return False
-        return 200 <= answer.status_code < 400
-
-
 @dataclass
 class Pod:
     """One pod, from its creation until it is gone."""
@@ -89,6 +51,7 @@ class Pod:
     _done_inits: int = 0
     _processes: Processes | None = None
     _probes: dict[str, Probe] = field(default_factory=dict)
+    _environment: dict[str, str] = field(default_factory=dict)  # of the newest start
     _again_at: float = 0.0
     _seen: int = 0  # characters of the log that are of earlier starts
     _killed_at: float | None = None  # of a pod that is being deleted: when its grace period is over
@@ -135,6 +98,10 @@ class Pod:
     def processes(self) -> list[psutil.Process]:
         return self._processes.living() if self._processes else []
 
+    def probe(self, kind: str) -> Probe:
+        """Of the container's newest start."""
+        return self._probes[kind]
+
     def output(self) -> str:
         return self.node.log.read_text(errors="replace") if self.node.log.exists() else ""
 
@@ -166,7 +133,7 @@ class Pod:
         self.ready, self.phase = False, "Failed"
         if self._processes:
             self._processes.kill()
-            self._processes, self.exit_code = None, 137
+            self._processes, self.exit_code = None, KILLED
 
     def _tick_deletion(self) -> None:
         if self._processes and self._killed_at is not None and time.monotonic() >= self._killed_at:
@@ -219,10 +186,16 @@ class Pod:
         self._start(container)
         self.phase = "Running"
         self._probes = {
-            kind: Probe(container[kind], self.node.places, self.node.address, self.threads)
+            kind: Probe(container[kind], self._ask(container[kind]), self.threads)
             for kind in ("readinessProbe", "livenessProbe")
             if kind in container
         }
+
+    def _ask(self, probe: Manifest) -> Callable[[], bool]:
+        if "exec" in probe:
+            words = [self.node.places.localize(word) for word in probe["exec"]["command"]]
+            return command(words, self._environment, self.node.scratch, probe)
+        return http(self.node.places, self.node.address, probe)
 
     def _start(self, container: Manifest) -> None:
         node, places = self.node, self.node.places
@@ -241,4 +214,5 @@ class Pod:
         }  # fmt: skip
         folder = Path(localize(command.folder)) if command.folder else own
         words = [localize(word) for word in command.words]
-        self._processes = Processes(words, {**base, **variables}, folder, node.log, own)
+        self._environment = {**base, **variables}
+        self._processes = Processes(words, self._environment, folder, node.log, own)

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import psutil
 
+KILLED = 137  # the status of a container that was ended with SIGKILL
 MARK = "STANDIN_CONTAINER"  # in the environment of every process of a container: its own scratch folder
 
 
@@ -23,6 +24,7 @@ class Processes:
     def __init__(self, words: list[str], variables: dict[str, str], folder: Path, log: Path, scratch: Path) -> None:
         """`scratch` is the container's own: its files open in a process tell that the process is of the container."""
         self._scratch, self.log = scratch, log
+        self._was_killed = False
         with log.open("ab") as output:
             self._first = subprocess.Popen(
                 words, env={**variables, MARK: str(scratch)}, cwd=folder, stdin=subprocess.DEVNULL,
@@ -34,7 +36,7 @@ class Processes:
         code = self._first.poll()
         if code is not None:
             self.kill()
-        return code
+        return KILLED if self._was_killed else code
 
     def terminate(self) -> None:
         """Ask the first process to end, as the kubelet does; the others are its own concern."""
@@ -43,6 +45,7 @@ class Processes:
 
     def kill(self) -> None:
         """All at once, as when a machine loses power; returns when they are gone and hold no port any more."""
+        self._was_killed |= self._first.poll() is None  # whose status psutil takes, so that nobody else learns of it
         while processes := self.living():  # again, for what was being started meanwhile
             end(processes)
         with contextlib.suppress(subprocess.TimeoutExpired):

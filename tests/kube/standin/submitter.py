@@ -6,8 +6,9 @@ In: the pod's manifest, the limit. Out: whether it has completed or failed, and 
 import time
 
 from tests.kube.standin.cluster import Machine, RayCluster, random_name
-from tests.kube.standin.derive import Manifest
+from tests.kube.standin.derive import DASHBOARD_PORT, Manifest
 from tests.kube.standin.pods import Pod
+from tests.kube.standin.relay import Relay
 
 DEFAULT_LIMIT = 2  # rayjob_controller.createNewK8sJob
 FIRST_DELAY_S, LONGEST_DELAY_S = 10.0, 600.0  # Kubernetes' own between a Job's pods; doubled each time
@@ -24,6 +25,7 @@ class Submitter:
         self._manifest, self._name, self._limit = manifest, name, limit
         self._machine, self._cluster, self._first_delay_s = machine, cluster, first_delay_s
         self._failures, self._next_at = 0, 0.0
+        self._relays: list[Relay] = []  # to the head, one of each pod
         self._is_deleted = False
 
     @property
@@ -48,6 +50,13 @@ class Submitter:
         self._is_deleted = True
         for pod in self.pods:
             pod.kill()
+        for relay in self._relays:
+            relay.close()
+
+    def lose_head(self) -> None:
+        """The machine at the other end is gone, and nothing says so."""
+        for relay in self._relays:
+            relay.vanish()
 
     def _go_on(self, last: Pod | None) -> None:
         """Count the last pod once, then start the next when its time has come."""
@@ -69,4 +78,8 @@ class Submitter:
         """The entrypoint runs in the head's pod: the paths in it are the head's, of which a submitter has no mounts."""
         cluster = self._cluster
         paths = cluster.head.node.places.paths if cluster.head else None
-        self.pods.append(self._machine.pod(self._manifest, random_name(self._name), cluster.names, {}, paths))
+        relay = Relay(cluster.dashboard.removeprefix("http://"))
+        self._relays.append(relay)
+        names = cluster.names
+        names |= {name: relay.address for name in names if name.endswith(f":{DASHBOARD_PORT}")}
+        self.pods.append(self._machine.pod(self._manifest, random_name(self._name), names, {}, paths))

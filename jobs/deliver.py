@@ -1,0 +1,50 @@
+"""`job=deliver`: what a run's journal still holds goes to MLflow, and the run into the registry if it is to be there.
+
+In: the folder of a run, with the command that it was run with. Out: the queued metrics, files and models in MLflow.
+Needs neither Ray nor workers: on Kubernetes it is a head without worker pods.
+"""
+
+import sys
+
+from jobs.register import register_at_end
+from platform.config.checks import CannotGoOn, require, stopped
+from platform.config.sections import Experiment
+from platform.experiment.folder import FINISHED, ExperimentFolder
+from platform.signals import INTERRUPTED, Interrupted, signals
+from platform.tracking.launches import check_tracking, deliver
+
+
+def run(experiment: Experiment) -> int:
+    """Deliver what is queued for MLflow; 0 if nothing is queued any more, 1 if MLflow is still away.
+
+    Raises:
+        ConfigError: there is no such run, somebody else holds it, or MLflow cannot be used as it is.
+    """
+    folder = ExperimentFolder(experiment.folder)
+    require(not experiment.config.fresh, "fresh=true begins anew, and job=deliver begins nothing; leave it out")
+    require(
+        folder.exists(),
+        f"there is no run in {experiment.folder}, so nothing to deliver; give the name= and output_dir= that it has",
+    )
+    check_tracking(experiment.config.tracking)
+    try:
+        with signals(Interrupted), folder.held():
+            waiting = deliver(experiment, folder)
+            is_whole = _is_whole(folder)
+    except Interrupted as interrupted:
+        print(f"\n{interrupted}: the same command goes on")
+        return INTERRUPTED
+    except (CannotGoOn, OSError) as error:
+        print(stopped(error), file=sys.stderr)
+        return 1
+    if waiting:
+        return 1
+    print(f"{folder.name}: nothing is queued for MLflow")
+    return 0 if not is_whole or register_at_end(experiment, whole=True) else 1
+
+
+def _is_whole(folder: ExperimentFolder) -> bool:
+    """Whether the run has ended with all that its members should come to, so that the registry may have it."""
+    record = folder.record()
+    members = [name for name in record.member_runs if name in record.configs and name in record.identity]
+    return record.whole and all(folder.member(name).state().state == FINISHED for name in members)
