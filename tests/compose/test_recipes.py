@@ -13,7 +13,7 @@ FILES = {path.stem: path.read_text() for path in sorted((ROOT / "conf" / "experi
 WRITTEN = "_from_sweep"  # by job=promote
 RECIPES = [name for name in FILES if not name.endswith(WRITTEN)]
 LAUNCH = "#   python -m platform.launch "
-WITHOUT_SCORE = ("sampling_schedule_sweep", "flowers17")  # of no paper
+WITHOUT_SCORE = ("sampling_schedule_sweep", "flowers17", "smoke")  # of no paper
 
 
 def head(name: str) -> list[str]:
@@ -86,7 +86,15 @@ FIGURES: dict[str, dict[str, list[float | None]]] = {
     "resnet50": {"1x10": [22.85, 6.71]},
     "resnet50_a3": {"1x1": [21.9]},
 }
-WITHOUT_FIGURES = ("vgg16", "nin", "cifar10_fast", "flowers17", "sampling_schedule_sweep", "googlenet_distilled")
+WITHOUT_FIGURES = (
+    "vgg16",
+    "nin",
+    "cifar10_fast",
+    "flowers17",
+    "sampling_schedule_sweep",
+    "googlenet_distilled",
+    "smoke",
+)
 
 
 @pytest.mark.parametrize("name", [name for name in RECIPES if name not in WITHOUT_FIGURES])

@@ -1,8 +1,9 @@
 """Findings of `job=check` about a command line, from a server that a test has prepared."""
 
 import functools
+from collections.abc import Callable
 
-from platform.kubernetes.check.finding import Finding
+from platform.kubernetes.check.finding import Finding, Findings
 from platform.kubernetes.check.job import Job
 from platform.kubernetes.check.live import Live
 from platform.kubernetes.check.run import all_findings
@@ -25,10 +26,18 @@ def all_of(job: Job) -> list[Finding]:
     return all_findings(Live(connect(None, QUICK)), job)
 
 
-def found(about: str, *words: str) -> list[tuple[str, str]]:
-    """State and text of the findings on one thing."""
-    return [
-        (each.state, "; ".join(filter(None, (each.said, each.remedy))))
-        for each in all_of(job_of(*ENSEMBLE, *words))
-        if each.about == about
-    ]
+def found(check: Callable[[Live, Job], Findings], *words: str) -> list[tuple[str, str]]:
+    """State and text of what one check finds for the ensemble with further overrides."""
+    return [(state, text) for _, state, text in with_subject(check, *words)]
+
+
+def with_subject(check: Callable[[Live, Job], Findings], *words: str) -> list[tuple[str, str, str]]:
+    """The same, with what each is about."""
+    seen = check(Live(connect(None, QUICK)), job_of(*ENSEMBLE, *words))
+    return [(each.about, each.state, "; ".join(filter(None, (each.said, each.remedy)))) for each in seen]
+
+
+def one(check: Callable[[Live, Job], Findings], *words: str) -> tuple[str, str]:
+    """The only finding of a check."""
+    (only,) = found(check, *words)
+    return only

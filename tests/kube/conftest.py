@@ -14,7 +14,9 @@ from typing import Any
 import pytest
 
 from tests.data.servers import s3_server
-from tests.kube.overlays import Build, Process, Secrets, opened, process
+from tests.kube.apiserver import ApiServer
+from tests.kube.good_cluster import furnish
+from tests.kube.overlays import Build, Process, Secrets, build, opened, process
 from tests.kube.postgres import postgres
 from tests.kube.web import status
 from tests.tracking.test_tracker import free_port
@@ -127,6 +129,15 @@ def migrated(place: Place, databases: None) -> None:
     both = [place.start(asked), place.start(asked)]
     assert [each.wait(240) for each in both] == [0, 0], place.log
     assert place.run(place.local(*container(place, "Deployment", "mlflow", "bucket"))) == 0, place.log
+
+
+@pytest.fixture
+def good_cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ApiServer]:
+    """An API server of the cluster of KUBECONFIG, which has all that `job=check` looks at."""
+    with ApiServer(tmp_path) as running:
+        monkeypatch.setenv("KUBECONFIG", str(running.kubeconfig))
+        furnish(running.objects, build("queue"))
+        yield running
 
 
 def container(place: Place, kind: str, name: str, called: str) -> tuple[dict[str, Any], dict[str, Any]]:

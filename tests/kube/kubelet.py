@@ -25,8 +25,8 @@ class Kubelet:
         secrets: Mapping[str, Mapping[str, str]],
         variables: Mapping[str, str] | None = None,
     ) -> None:
-        self._store, self._volumes, self._services = store, volumes, services
-        self._secrets, self._variables = secrets, variables or {}
+        self._store, self._volumes, self.services = store, volumes, services
+        self.secrets, self.variables = secrets, variables or {}
 
     def __call__(self, pod: Pod) -> None:
         spec, meta = pod.object["spec"], pod.object["metadata"]
@@ -48,12 +48,12 @@ class Kubelet:
         for mount in container["volumeMounts"]:
             if (claim := claims[mount["name"]]) and asked["folder"] == mount["mountPath"]:
                 asked["folder"] = str(self._volumes[claim["claimName"]])
-        for name, address in self._services.items():
+        for name, address in self.services.items():
             asked["mlflow"] = asked["mlflow"].replace(f"http://{name}", f"http://{address}")
         return [*words, json.dumps(asked)]
 
     def _environment(self, container: Object) -> dict[str, str]:
         environment = {each["name"]: each["value"] for each in container["env"]}
         for source in container["envFrom"]:
-            environment |= self._secrets.get(source["secretRef"]["name"], {})
-        return environment | dict(self._variables)
+            environment |= self.secrets.get(source["secretRef"]["name"], {})
+        return environment | dict(self.variables)

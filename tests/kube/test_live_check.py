@@ -1,6 +1,5 @@
 """`job=check` asks an API server: a cluster where all is well, one where nothing can be seen, and one that is away."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -9,8 +8,6 @@ from platform.kubernetes.check.finding import MISSING, OK, UNKNOWN, WARNING
 from platform.kubernetes.check.run import CHECKS, ask_cluster
 from tests.kube.apiserver import ApiServer
 from tests.kube.checking import ENSEMBLE, QUICK, all_of, job_of
-from tests.kube.good_cluster import furnish
-from tests.kube.overlays import build
 
 pytestmark = pytest.mark.slow
 EVERYTHING = (
@@ -29,15 +26,7 @@ KINDS = (
 )  # fmt: skip
 
 
-@pytest.fixture
-def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ApiServer]:
-    with ApiServer(tmp_path) as running:
-        monkeypatch.setenv("KUBECONFIG", str(running.kubeconfig))
-        furnish(running.objects, build("queue"))
-        yield running
-
-
-def test_in_a_good_cluster_every_line_is_ok(server: ApiServer, capsys: pytest.CaptureFixture[str]):
+def test_in_a_good_cluster_every_line_is_ok(good_cluster: ApiServer, capsys: pytest.CaptureFixture[str]):
     job = job_of(*EVERYTHING)
     seen = all_of(job)
     states = {finding.about: finding.state for finding in seen}
@@ -51,20 +40,20 @@ def test_in_a_good_cluster_every_line_is_ok(server: ApiServer, capsys: pytest.Ca
     assert "KubeRay v1.7.0 in kuberay-system" in said
 
 
-def test_a_check_changes_nothing_and_reads_no_secret(server: ApiServer):
+def test_a_check_changes_nothing_and_reads_no_secret(good_cluster: ApiServer):
     all_of(job_of(*EVERYTHING))
-    assert [query for method, _, query in server.asked if method == "POST" and "reviews" not in _] == [
+    assert [query for method, _, query in good_cluster.asked if method == "POST" and "reviews" not in _] == [
         {"dryRun": "All", "fieldValidation": "Strict", "fieldManager": "platform"}
     ]
-    assert {method for method, _, _ in server.asked} == {"GET", "POST"}
-    assert not server.store.jobs("platform")
-    secrets = [accept for path, accept in server.objects.asked if "/secrets" in path]
+    assert {method for method, _, _ in good_cluster.asked} == {"GET", "POST"}
+    assert not good_cluster.store.jobs("platform")
+    secrets = [accept for path, accept in good_cluster.objects.asked if "/secrets" in path]
     assert secrets
     assert all("as=PartialObjectMetadata" in accept for accept in secrets)
 
 
-def test_what_the_rights_do_not_show_is_unknown_with_the_right_that_does(server: ApiServer):
-    server.objects.hidden |= {f"{verb} {kind}" for verb in READ for kind in KINDS}
+def test_what_the_rights_do_not_show_is_unknown_with_the_right_that_does(good_cluster: ApiServer):
+    good_cluster.objects.hidden |= {f"{verb} {kind}" for verb in READ for kind in KINDS}
     seen = all_of(job_of(*EVERYTHING))
     hidden = [finding for finding in seen if finding.state == UNKNOWN]
     assert {finding.state for finding in seen} == {OK, UNKNOWN}
@@ -76,17 +65,17 @@ def test_what_the_rights_do_not_show_is_unknown_with_the_right_that_does(server:
 
 
 def test_the_offline_part_goes_on_where_no_cluster_answers(
-    server: ApiServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    good_cluster: ApiServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):
     job = job_of(*ENSEMBLE)
-    server.away(0.0)
+    good_cluster.away(0.0)
     for trouble, status in (("away", 0), ("no kubeconfig", 0), ("another's token", 1)):
         if trouble == "away":
-            monkeypatch.setenv("KUBECONFIG", str(server.write_kubeconfig(tmp_path / "elsewhere", port=1)))
+            monkeypatch.setenv("KUBECONFIG", str(good_cluster.write_kubeconfig(tmp_path / "elsewhere", port=1)))
         elif trouble == "no kubeconfig":
             monkeypatch.setenv("KUBECONFIG", str(tmp_path / "absent"))
         else:
-            monkeypatch.setenv("KUBECONFIG", str(server.write_kubeconfig(tmp_path / "expired", token="expired")))
+            monkeypatch.setenv("KUBECONFIG", str(good_cluster.write_kubeconfig(tmp_path / "expired", token="expired")))
         assert ask_cluster(job.manifest, job.config, QUICK) == status
         said = capsys.readouterr().out
         assert said.startswith("cluster     not asked: ")
@@ -94,17 +83,17 @@ def test_the_offline_part_goes_on_where_no_cluster_answers(
     assert "does not take your credentials (401)" in said
 
 
-def test_a_server_that_goes_away_in_between_ends_the_questions(server: ApiServer):
-    server.fail("/resourcequotas", 503)
+def test_a_server_that_goes_away_in_between_ends_the_questions(good_cluster: ApiServer):
+    good_cluster.fail("/resourcequotas", 503)
     seen = all_of(job_of(*ENSEMBLE))
     assert seen[-1].about == "quota"
     assert seen[-1].state == UNKNOWN
     assert seen[-1].said.endswith("what comes after it was not asked")
 
 
-def test_what_is_certain_makes_the_status_1(server: ApiServer, capsys: pytest.CaptureFixture[str]):
+def test_what_is_certain_makes_the_status_1(good_cluster: ApiServer, capsys: pytest.CaptureFixture[str]):
     job = job_of(*ENSEMBLE)
-    server.objects.remove("persistentvolumeclaims")
+    good_cluster.objects.remove("persistentvolumeclaims")
     assert ask_cluster(job.manifest, job.config, QUICK) == 1
     said = capsys.readouterr().out
     assert "1 missing: the job would fail" in said

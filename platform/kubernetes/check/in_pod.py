@@ -44,11 +44,10 @@ def _not_writable(folder: str) -> str:
 
 def _status(address: str) -> int | str:
     """What a GET is answered with, or why there is no answer."""
-    user, password = (os.environ.get("MLFLOW_TRACKING_" + each, "") for each in ("USERNAME", "PASSWORD"))
+    account = [os.environ.get("MLFLOW_TRACKING_" + each, "") for each in ("USERNAME", "PASSWORD")]
     request = urllib.request.Request(address)
-    if user and password:
-        account = base64.b64encode(f"{user}:{password}".encode()).decode()
-        request.add_header("Authorization", "Basic " + account)
+    if all(account):
+        request.add_header("Authorization", "Basic " + base64.b64encode(":".join(account).encode()).decode())
     try:
         with urllib.request.urlopen(request, timeout=_TIMEOUT_S) as answer:
             return answer.status
