@@ -22,7 +22,8 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 def kubernetes() -> str:
     """k8s/README.md as a page of the site."""
-    return (ROOT / "k8s" / "README.md").read_text(encoding="utf-8").replace("](../docs/", "](")
+    text = (ROOT / "k8s" / "README.md").read_text(encoding="utf-8").replace("](../docs/", "](")
+    return text.replace("[the images](image/README.md)", "the images (`k8s/image/README.md`)")
 
 
 def modules() -> str:

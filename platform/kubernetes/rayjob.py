@@ -181,7 +181,7 @@ def _cluster(config: Config, kube: KubeConfig, name: str, pods: Pods) -> dict[st
                 "replicas": pods.least,
                 "minReplicas": pods.least,
                 "maxReplicas": pods.most,
-                "rayStartParams": _object_store(kube.shared_memory_gb),
+                "rayStartParams": _object_store(kube.shared_memory_gb) | _parts_of_gpus(config, kube),
                 "template": worker(config, kube, labels, topology=_topology(config, kube, pods), cached=cached),
             }
         ]
@@ -194,6 +194,12 @@ def _cluster(config: Config, kube: KubeConfig, name: str, pods: Pods) -> dict[st
             "redisPassword": {"valueFrom": {"secretKeyRef": {"name": kube.redis_secret, "key": "password"}}},
         }
     return cluster
+
+
+def _parts_of_gpus(config: Config, kube: KubeConfig) -> dict[str, str]:
+    """The operator counts limits whose names end in "gpu" for Ray: not nvidia.com/mig-1g.10gb."""
+    gpus = (config.cluster.gpus_per_worker or 0) * kube.workers_per_pod
+    return {} if kube.gpu_resource.endswith("gpu") or not gpus else {"num-gpus": str(gpus)}
 
 
 def _topology(config: Config, kube: KubeConfig, pods: Pods) -> dict[str, str]:

@@ -217,7 +217,12 @@ def _token_volume() -> dict[str, Any]:
 
 
 def _tolerations(kube: KubeConfig, gpus: bool) -> list[dict[str, Any]]:
-    keys = ([kube.gpu_resource] if gpus else []) + ([SPOT_LABELS[kube.provider][0]] if kube.capacity == "spot" else [])
+    domain = kube.gpu_resource.partition("/")[0]
+    marks = (
+        [f"{domain}/gpu", kube.gpu_resource] if domain == "nvidia.com" else [kube.gpu_resource]
+    )  # parts of GPUs, too
+    keys = [*dict.fromkeys(marks)] if gpus else []
+    keys += [SPOT_LABELS[kube.provider][0]] if kube.capacity == "spot" else []
     return [{"key": key, "operator": "Exists", "effect": "NoSchedule"} for key in keys]
 
 

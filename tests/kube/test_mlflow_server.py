@@ -11,6 +11,7 @@ import pytest
 from mlflow import MlflowClient
 from mlflow.entities import Metric
 
+from platform.checkout import ROOT
 from tests.kube.conftest import ADMIN, PASSWORD, Place, connected, container
 from tests.kube.web import status
 from tests.tracking.test_tracker import free_port
@@ -76,7 +77,10 @@ def test_its_pages_work_by_the_name_of_the_ingress_and_a_page_of_somebody_elses_
 
 
 def test_accounts_are_added_and_removed_by_the_commands_of_the_page(server: str, place: Place) -> None:
+    ran = set()
+
     def accounts(words: str, typed: str = "") -> tuple[int, str]:
+        ran.add(words)
         asked = place.local(*container(place, "Deployment", "mlflow", "mlflow"))
         script = place.folder / "scripts" / "accounts.py"
         environment = {"PATH": os.environ["PATH"], "MLFLOW_TRACKING_URI": server} | {
@@ -118,6 +122,9 @@ def test_accounts_are_added_and_removed_by_the_commands_of_the_page(server: str,
     assert code == 1
     assert "not found" in said
     assert accounts("frobnicate ada")[0] == 2
+    page = (ROOT / "k8s" / "README.md").read_text(encoding="utf-8")
+    shown = re.findall(r"/scripts/accounts\.py (\w+(?: \w+)?)$", page, re.M)
+    assert {"add ada", "remove ada"} <= set(shown) <= ran
 
 
 def test_a_run_with_metrics_and_files_is_written_and_read_through_an_account(

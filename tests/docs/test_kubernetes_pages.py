@@ -1,0 +1,117 @@
+"""The pages for whoever runs a cluster: kubectl takes every command, and what they name is there."""
+
+import re
+import shlex
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+import yaml
+
+from platform.checkout import ROOT
+from tests.docs.pages import PAGES, fenced, inline
+from tests.kube.lint import findings
+from tests.kube.overlays import build, built
+
+OURS = [page for page in PAGES if page.parent.name == "k8s" or re.match("kubernetes|gpu", page.name)]
+# An API server that is not there, and nobody's login.
+NOBODY = ["--kubeconfig=/dev/null", "--server=https://127.0.0.1:1", "--token=none", "--request-timeout=5s"]
+FRAGMENTS = ("kubectl apply -k", "kubectl apply --server-side -f", "kubectl delete rayjob")  # of sentences
+STAND_INS = {"NAME": "mine", "DIR": "k8s/overlays/dev", "FILE": "pyproject.toml", "HOST": "mlflow.example.com"}
+
+
+def kubectl_commands() -> list[str]:
+    """Of blocks and sentences, whole, without comments and placeholders; where others come behind a pipe, the first."""
+    found = {}
+    for page in OURS:
+        text = page.read_text(encoding="utf-8")
+        lines = [line for code in fenced(text) for line in code.replace("\\\n", " ").splitlines()] + inline(text)
+        for line in lines:
+            words = shlex.split(line.strip().replace("$(openssl rand -hex 32)", "0" * 64), comments=True)
+            words = words[: words.index("|")] if "|" in words else words
+            if words[:1] == ["kubectl"] and len(words) > 2 and shlex.join(words) not in FRAGMENTS:
+                filled = [
+                    re.sub(r"\b[A-Z]{3,}\b", lambda match: STAND_INS.get(match[0], match[0]), each) for each in words
+                ]
+                found[shlex.join(filled)] = None
+    return list(found)
+
+
+COMMANDS = kubectl_commands()
+
+
+def test_the_pages_have_commands():
+    assert len(COMMANDS) > 20
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("command", COMMANDS)
+def test_kubectl_takes_a_command(command: str):
+    if not shutil.which("kubectl"):
+        pytest.skip("no kubectl on this machine")
+    words = shlex.split(command)
+    local = "kustomize" in words[:2]
+    if "create" in words:
+        words, local = [*words, "--dry-run=client", "--output=yaml"], True
+    if words[1:5] == ["-n", "platform", "create", "secret"] and "tls" in words:
+        pytest.skip("wants a certificate and its key")
+    whole = words if local else [words[0], *NOBODY, *words[1:]]
+    done = subprocess.run(whole, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
+    if local:
+        assert done.returncode == 0, done.stderr
+    else:  # it has understood all of it, and asks the server
+        assert re.search("connection refused|connection to the server .* was refused", done.stderr), done.stderr
+
+
+def test_objects_that_commands_name_are_there():
+    there = {(each["kind"].lower(), each["metadata"]["name"]) for each in build("kind").objects}
+    kinds = {"deploy": "deployment", "svc": "service"}
+    for command in COMMANDS:
+        for kind, name in re.findall(r" (deploy|deployment|svc|statefulset)/(\S+)", command):
+            assert (kinds.get(kind, kind), name) in there, command
+        for name in re.findall(r"-[fk] (k8s/\S+)", command):
+            assert (ROOT / name).exists(), command
+
+
+def test_scripts_that_commands_run_in_a_pod_are_mounted_there():
+    pod = build("kind").one("Deployment", "mlflow")["spec"]["template"]["spec"]
+    (server,) = pod["containers"]
+    assert {"name": "scripts", "mountPath": "/scripts", "readOnly": True} in server["volumeMounts"]
+    files = build("kind").one("ConfigMap", "mlflow-scripts")["data"]
+    scripts = {name for command in COMMANDS for name in re.findall(r" /scripts/(\S+)", command)}
+    assert scripts
+    assert scripts <= files.keys()
+
+
+def test_every_secret_of_the_overlays_is_in_the_table():
+    text = (ROOT / "k8s" / "README.md").read_text(encoding="utf-8")
+    for overlay in ("dev", "gpu", "gke", "eks", "aks"):
+        head = (ROOT / "k8s" / "overlays" / overlay / "kustomization.yaml").read_text(encoding="utf-8")
+        for name in re.findall(r"create secret generic ([\w-]+)", head):
+            assert f"| `{name}` |" in text, name
+
+
+def test_folders_of_overlays_and_components_are_named():
+    text = "\n".join(page.read_text(encoding="utf-8") for page in OURS)
+    overlays = {path.name for path in (ROOT / "k8s" / "overlays").iterdir()}
+    assert {name for name in overlays if f"`{name}`" not in text and f"overlays/{name}`" not in text} == set()
+    components = {path.name for path in (ROOT / "k8s" / "components").iterdir()} - {"mlflow-host"}  # part of two others
+    assert {name for name in components if f"`{name}`" not in text} == set()
+
+
+@pytest.mark.slow
+def test_the_overlay_of_ones_own_builds_and_nothing_is_wrong_with_it(tmp_path: Path):
+    (page,) = [page for page in OURS if page.name == "kubernetes-clouds.md"]
+    (text,) = [code for code in fenced(page.read_text(encoding="utf-8")) if "overlays/ours" in code]
+    shutil.copytree(ROOT / "k8s", tmp_path / "k8s")
+    ours = tmp_path / "k8s" / "overlays" / "ours"
+    ours.mkdir()
+    (ours / "kustomization.yaml").write_text(text.replace("REGISTRY", "registry.example.org"))
+    assert yaml.safe_load(text)["resources"] == ["../gke"]
+    result = built("ours", ours)
+    assert [line for each in result.objects for line in findings(each, "ours")] == []
+    assert result.one("ResourceQuota", "platform")["spec"]["hard"]["requests.nvidia.com/gpu"] == "16"
+    server = result.one("Deployment", "mlflow")["spec"]["template"]["spec"]["containers"][0]
+    assert server["image"].startswith("registry.example.org/platform-mlflow:")
+    assert result.one("ConfigMap", "mlflow-site")["data"]["MLFLOW_ARTIFACTS_DESTINATION"] == "gs://ours/mlflow"
