@@ -11,7 +11,7 @@ from tests.tracking.test_tracker import free_port
 
 pytestmark = [pytest.mark.slow, pytest.mark.long]
 ON_GPUS = "platform_worker_gpu_"
-LONG = ["training.epochs=60", "training.log_every_steps=4", "evaluation.views=[1]", "evaluation.every_epochs=2"]
+LONG = ["training.epochs=16", "training.log_every_steps=4", "evaluation.views=[1]", "evaluation.every_epochs=2"]
 SMALL = ["model.width=0.25", "tracking.system_metrics_every_s=1"]
 
 
