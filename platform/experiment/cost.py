@@ -29,6 +29,10 @@ class Cost:
             gpu_s=sum(worker_s * each.gpus_per_worker for worker_s, each in held),
         )
 
+    def metrics(self) -> dict[str, float]:
+        """The metrics cost_... for MLflow, in hours."""
+        return {"cost_gpu_h": self.gpu_s / 3600, "cost_cpu_h": self.cpu_s / 3600}
+
     def __add__(self, other: "Cost") -> "Cost":
         return Cost(self.cpu_s + other.cpu_s, self.gpu_s + other.gpu_s)
 

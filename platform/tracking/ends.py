@@ -11,6 +11,7 @@ from platform.config.sections import Experiment
 from platform.data.index import Index
 from platform.evaluation import report
 from platform.evaluation.table import EnsembleScores
+from platform.experiment.cost import Cost
 from platform.experiment.folder import ExperimentFolder, Record
 from platform.experiment.goodput import Goodput, Times, read_attempts
 from platform.export.folder import MODEL
@@ -81,7 +82,8 @@ class Ends:
         if attempts:
             found = Goodput.of(attempts)
             self._tracker.log(run, found.attempts, found.metrics())
-            self._tracker.summary(run, without_zeros(Times.of(attempts).metrics()) | speed(member.series()))
+            spent = Times.of(attempts).metrics() | Cost.of(attempts).metrics()
+            self._tracker.summary(run, without_zeros(spent) | speed(member.series()))
             self._tracker.tag(run, "host", ", ".join(sorted({node for attempt in attempts for node in attempt.nodes})))
             self._tracker.tag(run, "attempts", found.newest_reasons)
         if text := descriptions.of_member(name, scores, attempts, said):
@@ -147,9 +149,10 @@ class Ends:
         if parent in self._record.member_runs.values():  # a training of one network is one run
             notes += [each for attempts in attempts_of.values() for each in descriptions.spent(attempts)]
         else:
-            cost = Times.at_work([Times.of(attempts) for attempts in attempts_of.values() if attempts])
-            self._tracker.summary(parent, without_zeros(cost.metrics()))
-            notes.append(f"All together took their workers {descriptions.times_text(cost)}.")
+            times = Times.at_work([Times.of(attempts) for attempts in attempts_of.values() if attempts])
+            cost = sum(map(Cost.of, attempts_of.values()), Cost())
+            self._tracker.summary(parent, without_zeros(times.metrics() | cost.metrics()))
+            notes.append(f"All together took their workers {descriptions.times_text(times)}.")
         members = {name: self._folder.member(name) for name in self._experiment.members}
         notes += filter(None, (ended_by_scores(name, member.series()) for name, member in members.items()))
         if promoted := promotion(self._experiment):

@@ -19,6 +19,8 @@ COUNTERS = (
     "time_repeated_s",
     "time_evaluation_s",
     "time_idle_s",
+    "cost_gpu_h",
+    "cost_cpu_h",
     "within_step/exchange_ms",
     "within_step/checkpoint_ms",
 )

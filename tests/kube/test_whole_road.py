@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -112,6 +113,8 @@ def test_the_ensemble_survives_a_lost_node_and_a_lost_attempt(launch: Runner, tr
         ) as operator:
             seen = Mirror(server.store, operator).then
             operator.wait(seen(is_training), timeout_s=400)
+            with urllib.request.urlopen(operator.clusters[-1].metrics, timeout=30) as page:
+                assert 'platform_members{experiment="pods",state="running"} 2.0' in page.read().decode()
             operator.kill(operator.workers()[0])
             at_loss = len(finished())
             operator.wait(seen(lambda: len(finished()) > at_loss + 1 and is_training()), timeout_s=400)

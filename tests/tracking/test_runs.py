@@ -60,7 +60,7 @@ def data(digits_data: DataConfig) -> Index:
 def trained(folder: ExperimentFolder, name: str, seed: int, at: float) -> None:
     """A member that began at `at`, trained for 50 s and was evaluated for 8."""
     place = folder.member(name)
-    attempt = Attempt(at - 20, at, 0, 100, at + 2, at + 52, at + 60, 1, ["node0"], "finished", 5.0, at + 53)
+    attempt = Attempt(at - 20, at, 0, 100, at + 2, at + 52, at + 60, 1, ["node0"], "finished", 5.0, at + 53, 8, 2)
     write_attempts(place.path, [attempt])
     place.set_state(MemberState(FINISHED, device="a GPU", times={"started": at, "ended": at + 60}))
     place.weights.write_bytes(b"weights")
@@ -112,6 +112,7 @@ def test_a_member_ends_with_scores_files_and_its_own_times_while_another_trains(
     assert {key: value for key, value in metrics.items() if key.startswith("time_")} == {
         "time_queue_s": 5, "time_starting_s": 22, "time_training_s": 50, "time_evaluation_s": 8,
     }  # fmt: skip
+    assert metrics["cost_gpu_h"] == pytest.approx(80 * 2 / 3600)
     assert metrics["speed_images_per_s"] == pytest.approx(100 / (10 / 100 + 90 / 50))
     assert "data/corrupt_samples" not in metrics
     tags = one.data.tags
@@ -156,6 +157,7 @@ def test_the_next_launch_tells_what_a_killed_one_did_not(experiment: Experiment,
     assert parent.metrics["accuracy_val_top1"] == scores.ensemble[10].rates()["top1"]
     assert parent.metrics["time_training_s"] == 100  # of both
     assert "time_queue_s" not in parent.metrics
+    assert parent.metrics["cost_cpu_h"] == pytest.approx(2 * 80 * 8 / 3600)
     note = parent.tags["mlflow.note.content"]
     assert "All together took their workers 44 s starting, 100 s training, 16 s evaluating." in note
     assert note.startswith("**The ensemble of 2 ")
