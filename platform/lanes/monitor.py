@@ -7,7 +7,7 @@ export nothing themselves: they come and go, several to a machine, and would nee
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import TYPE_CHECKING
@@ -52,12 +52,14 @@ class Monitor:
     Args:
         experiment: its name.
         attempts: of the members that this launch runs.
-        before: attempts of members that earlier launches have finished, which count in the cost of the whole.
+        before: attempts of members that earlier launches have finished, which count in the cost of the whole. Read when
+            somebody asks for the first time: of a sweep there may be thousands.
     """
 
-    def __init__(self, experiment: str, attempts: Attempts, before: Sequence[Sequence[Attempt]] = ()) -> None:
-        self._experiment, self._attempts = experiment, attempts
-        self._before = sum(map(Cost.of, before), Cost())
+    def __init__(self, experiment: str, attempts: Attempts, before: Iterable[Sequence[Attempt]] = ()) -> None:
+        self._experiment, self._attempts, self._before = experiment, attempts, before
+        self._reading = threading.Lock()
+        self._spent: Cost | None = None  # before
         self._lock = threading.Lock()  # of the next four
         self._members: dict[str, _Member] = {}  # in the order in which they began
         self._beats: dict[tuple[str, int], Beat] = {}  # the newest of each (member, rank), in the order of the first
@@ -69,8 +71,8 @@ class Monitor:
     @classmethod
     def of(cls, experiment: str, attempts: Attempts, folder: ExperimentFolder, members: Sequence[str]) -> "Monitor":
         """A launch's, of all members of an experiment: those that it does not run have been finished before."""
-        before = [read_attempts(folder.member(name).path) for name in members if name not in set(attempts.names)]
-        return cls(experiment, attempts, before)
+        others = [name for name in members if name not in set(attempts.names)]
+        return cls(experiment, attempts, (read_attempts(folder.member(name).path) for name in others))
 
     def beat(self, beat: "Beat") -> None:
         """Take a heartbeat."""
@@ -144,13 +146,20 @@ class Monitor:
         for beat in beats[:MOST_WORKERS]:
             yield from worker_samples(self._experiment, beat, time.time())
 
+    def _cost_before(self) -> Cost:
+        """Two may ask at once, each in its thread."""
+        with self._reading:
+            if self._spent is None:
+                self._spent = sum(map(Cost.of, self._before), Cost())
+            return self._spent
+
     def _of_launch(
         self, beats: list["Beat"], states: dict[str, str], queued: int, left_out: tuple[int, int]
     ) -> Iterator[Sample]:
         names, now = self._attempts.names, time.time()
         counts = Counter(states.get(name, WAITING) for name in names)
         waiting_s = [self._attempts.waiting_s(name, now) for name in names if name not in states]
-        cost = sum((Cost.of(self._attempts.of(name)) for name in names), self._before)
+        cost = sum((Cost.of(self._attempts.of(name)) for name in names), self._cost_before())
         labels = (self._experiment,)
         for state in MEMBER_STATES:
             yield Sample("platform_members", (*labels, state), counts[state])

@@ -9,7 +9,7 @@ from typing import Any
 from platform.experiment.folder import ExperimentFolder
 from platform.lanes.attempts import Attempts
 from platform.lanes.follower import Follower
-from platform.lanes.mailbox import Beat, Message
+from platform.lanes.mailbox import Beat, GroupEvent, Message
 from platform.lanes.monitor import Monitor
 from platform.training.progress import COMPUTING, WAITING
 
@@ -110,3 +110,27 @@ def test_every_beat_is_looked_at_once():
     assert len(terminal.warnings) == 200
     assert isinstance(made._beats, Counted)
     assert made._beats.looks == 200
+
+
+def test_prometheus_is_told_what_is_heard(tmp_path: Path):
+    attempts = Attempts(ExperimentFolder(tmp_path), ["one", "two"])
+    made = follower(attempts=attempts)
+    runs: Any = NoRuns()
+    runs.log = lambda *_: None
+    terminal: Any = made._console
+    terminal.metrics = lambda *_: None
+    made._runs = runs
+
+    def told() -> dict[tuple[str, ...], float]:
+        return {(each.name, *each.labels[1:]): each.value for each in made._monitor.samples()}
+
+    for name in ("one", "two"):
+        made._take_beat(beat(name, 0))
+        made._take_beat(beat(name, 1))
+    made._take_message(Message("one", "metrics", metrics={"train/loss": 2.0, "progress": 0.5}))
+    assert told()["platform_train_loss", "one"] == 2.0
+    assert told()["platform_workers",] == 4
+    made._take_event(GroupEvent(0, "failed", "rank 1 died", time.time()))  # of a member that no attempt names
+    made._take_message(Message("two", "ended", text="finished", time=time.time()))
+    assert told()["platform_workers",] == 2
+    assert told()["platform_members", "finished"] == 1

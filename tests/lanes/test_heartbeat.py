@@ -10,6 +10,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import torch
 
 from platform.checkout import ROOT
 from platform.config.sections import Config
@@ -184,3 +185,17 @@ def test_every_worker_measures_and_its_beats_carry_it(monkeypatch: pytest.Monkey
     assert usage
     assert usage.process["process_memory_megabytes"] > 10
     assert usage.node["disk_available_megabytes"] > 0
+
+
+@pytest.mark.parametrize(
+    ("device", "gpus_per_worker", "gpus"), [("cpu", None, 0), ("cuda", None, 1), ("cuda", 2, 2), ("cpu", 0, 0)]
+)
+def test_beats_say_what_the_worker_holds(
+    device: str, gpus_per_worker: int | None, gpus: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config, sender = Config(), Listener()
+    config.cluster.gpus_per_worker, config.cluster.cpus_per_worker = gpus_per_worker, 3
+    monkeypatch.setattr(heartbeat.ray, "get_runtime_context", lambda: SimpleNamespace(get_node_id=lambda: "id"))
+    made: Any = heartbeat.Heartbeat
+    beat = made(config, sender, Worker(device=torch.device(device)), Progress(), 0, lambda: False)._beat()
+    assert (beat.cpus, beat.gpus) == (3, gpus)
