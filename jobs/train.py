@@ -209,15 +209,16 @@ def run_members(
         # Ray Train and torch take seconds to import.
         resources = connect(config.cluster, meanwhile=lambda: import_module("platform.lanes.launcher"))
         from platform.lanes.follower import Follower
-        from platform.lanes.launcher import start_lanes
+        from platform.lanes.growth import Growth
+        from platform.lanes.launcher import Lanes
 
-        lanes = start_lanes(planned, folder, record, names, resources)
+        lanes = Lanes(planned, folder, record, names, resources)
         with Console(planned, names, lanes.count) as console:
             console.say(_headline(planned.experiment, names, lanes.count, resources))
             summaries.start()  # the launcher has nothing else to compute from here on
             endpoint.say(console.say)
-            stall_s = config.cluster.stall_timeout_s
-            follower = Follower(lanes.mailbox, folder.live, stall_s, runs, console, attempts, monitor)
+            stall_s, grow = config.cluster.stall_timeout_s, Growth(lanes.grow, config.cluster, console.say, "lane").look
+            follower = Follower(lanes.mailbox, folder.live, stall_s, runs, console, attempts, monitor, after=grow)
             try:
                 follower.follow(lanes.futures)
             except Interrupted:

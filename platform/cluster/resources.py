@@ -93,6 +93,20 @@ def lane_count(cluster: ClusterConfig, resources: Resources, members: int) -> in
     return min(members, max(1, fits // cluster.max_workers), cluster.lanes or members)
 
 
+def more_lanes(cluster: ClusterConfig, resources: Resources, running: int, waiting: int) -> int:
+    """Number of worker groups to add to those that run, of a cluster that has become larger.
+
+    Args:
+        cluster: the section of the config, with its `gpus_per_worker`.
+        resources: what the cluster has now.
+        running: worker groups under way.
+        waiting: members that none of them has begun, or is about to.
+    """
+    if waiting <= 0 or room(cluster, resources, cluster.gpus_per_worker or 0) < cluster.min_workers:
+        return 0
+    return min(max(lane_count(cluster, resources, running + waiting) - running, 0), waiting)
+
+
 def deal(costs: dict[str, float], lanes: int) -> list[list[str]]:
     """Deal members to lanes, so that lanes end at about the same time: the costliest first, each to the emptiest lane.
 

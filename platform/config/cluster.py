@@ -14,7 +14,7 @@ class ClusterConfig:
     # None: a Ray of its own on this machine; "auto" or HOST:PORT: joins a cluster; http://HEAD:8265: is submitted to it
     address: str | None = None
     workers: Any = 1  # data-parallel workers of each member: a number, or {min: 2, max: 8} for what there is of these
-    resize_check_s: float = 60.0  # of a range: how often Ray Train checks whether it can have more workers
+    resize_check_s: float = 60.0  # how often it is looked for nodes that came: more lanes and, of a range, more workers
     cpus_per_worker: int = 1  # its decoding threads and, without a GPU, its arithmetic
     gpus_per_worker: int | None = None  # None: one where the cluster has GPUs, else none
     lanes: int = 0  # members side by side; 0: as many as the resources allow

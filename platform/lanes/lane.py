@@ -42,3 +42,4 @@ class Lane:
     mailbox: Any  # Ray's handle of a Mailbox
     on_evaluation: Callable[[str, EvaluationPoint], None] | None = None  # (member, its scores): may end the training
     export: bool = False  # make each member's model folder when it is evaluated
+    shared: bool = False  # a lane that came later may have taken some of the members: each is claimed first

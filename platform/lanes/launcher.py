@@ -1,19 +1,21 @@
 """Lanes: Ray Train worker groups side by side, each with its share of the members.
 
-In: a plan and the cluster's resources. Out: lanes under way, in threads of this process, that fill one mailbox.
+In: a plan and the cluster's resources. Out: lanes under way, in threads of this process, that fill one mailbox; more of
+them where nodes come later.
 """
 
 import functools
 import time
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import ray
 from ray.train import FailureConfig, RunConfig, ScalingConfig
 from ray.train.torch import TorchConfig, TorchTrainer
 
-from platform.cluster.resources import Resources, deal, gpus_per_worker, lane_count
+from platform.cluster.resources import Resources, deal, gpus_per_worker, lane_count, more_lanes, room
 from platform.cluster.threads import in_thread
 from platform.config.cluster import ClusterConfig
 from platform.data.storage import join
@@ -22,71 +24,85 @@ from platform.experiment.plan import Plan
 from platform.experiment.teacher import TEACHING, Teacher
 from platform.lanes.group_callback import GroupWatch
 from platform.lanes.lane import Lane, LaneMember
-from platform.lanes.mailbox import start_mailbox
+from platform.lanes.mailbox import ANSWER_S, start_mailbox
 from platform.lanes.worker import train_lane
 
 
-@dataclass(frozen=True)
 class Lanes:
-    """Worker groups under way."""
+    """Worker groups under way, each a Ray Train run in a thread of this process."""
 
-    futures: list[Future[None]]  # of the threads that run them
-    mailbox: Any  # Ray's handle of a Mailbox
+    def __init__(
+        self, planned: Plan, folder: ExperimentFolder, record: Record, names: list[str], resources: Resources
+    ) -> None:
+        """Deal the members to lanes and start them.
+
+        Args:
+            planned: the members' configs and costs.
+            folder: the experiment's.
+            record: of the experiment, which knows where its copies go.
+            names: the members to run.
+            resources: the cluster's.
+
+        Raises:
+            ConfigError: GPUs are wanted that the workers do not have.
+        """
+        config = planned.experiment.config
+        self._planned, self._folder = planned, folder
+        self._gpus = gpus_per_worker(config.cluster, resources)
+        config.loader.require_gpu(available=self._gpus > 0)
+        self._cluster = replace(config.cluster, gpus_per_worker=self._gpus)
+        count = lane_count(self._cluster, resources, len(names))
+        self._room = room(self._cluster, resources, self._gpus)  # when lanes were last counted
+        self.mailbox: Any = start_mailbox()  # Ray's handle of a Mailbox
+        self.futures: list[Future[None]] = []  # of the threads that run them; a lane's number is its place
+        self._costs = {member.name: member.cost for member in planned.members if member.name in names}
+        self._stamp = time.strftime("%Y%m%d-%H%M%S")
+        taught = config.distill.teacher is not None and config.job in TEACHING
+        self._teacher = Teacher.of(config).members if taught else []
+        self._copies = join(config.checkpoint.copy_to, record.copies) if config.checkpoint.copy_to else None
+        for members in deal(self._costs, count):
+            self._start(members)
 
     @property
     def count(self) -> int:
-        """How many there are."""
+        """How many were started."""
         return len(self.futures)
 
+    def grow(self, resources: Resources) -> int:
+        """Start more lanes if the cluster has become larger and there are members that no lane has begun: a member is
+        of the lane that begins it first. Returns how many.
 
-def start_lanes(
-    planned: Plan, folder: ExperimentFolder, record: Record, names: list[str], resources: Resources
-) -> Lanes:
-    """Deal the members to lanes and start a Ray Train run for each, in threads of this process.
+        Args:
+            resources: what the cluster has now.
+        """
+        now = room(self._cluster, resources, self._gpus)
+        if now <= self._room:
+            return 0
+        claims: dict[str, int] = ray.get(self.mailbox.claims.remote(), timeout=ANSWER_S)
+        waiting = [name for name in self._costs if name not in claims]
+        running = [lane for lane, future in enumerate(self.futures) if not future.done()]
+        beginning = sum(lane not in claims.values() for lane in running)  # each will take one
+        more = more_lanes(self._cluster, resources, len(running), len(waiting) - beginning)
+        for _ in range(more):
+            self._start(sorted(waiting, key=lambda name: -self._costs[name]))
+        self._room = now
+        return more
 
-    Args:
-        planned: the members' configs and costs.
-        folder: the experiment's.
-        record: of the experiment, which knows where its copies go.
-        names: the members to run.
-        resources: the cluster's.
-
-    Raises:
-        ConfigError: GPUs are wanted that the workers do not have.
-    """
-    config = planned.experiment.config
-    cluster = config.cluster
-    gpus = gpus_per_worker(cluster, resources)
-    config.loader.require_gpu(available=gpus > 0)
-    count = lane_count(cluster, resources, len(names))
-    mailbox = start_mailbox()
-    costs = {member.name: member.cost for member in planned.members if member.name in names}
-    stamp = time.strftime("%Y%m%d-%H%M%S")
-    taught = config.distill.teacher is not None and config.job in TEACHING
-    teacher = Teacher.of(config).members if taught else []
-    copies = join(config.checkpoint.copy_to, record.copies) if config.checkpoint.copy_to else None
-
-    def fit(number: int, names: list[str]) -> None:
+    def _start(self, names: list[str]) -> None:
+        number, config = len(self.futures), self._planned.experiment.config
         members = [
             LaneMember(
                 name,
-                planned.experiment.members[name],
-                folder.member(name).path,
-                join(copies, name) if copies else None,
-                teacher,
+                self._planned.experiment.members[name],
+                self._folder.member(name).path,
+                join(self._copies, name) if self._copies else None,
+                self._teacher,
             )
             for name in names
         ]
-        fit_lane(
-            Lane(number, members, mailbox, export=config.export.models),
-            gpus,
-            folder.path / "ray",
-            f"{stamp}-lane{number}",
-        )
-
-    dealt = deal(costs, count)
-    futures = [in_thread(functools.partial(fit, number, members)) for number, members in enumerate(dealt)]
-    return Lanes(futures, mailbox)
+        lane = Lane(number, members, self.mailbox, export=config.export.models, shared=True)
+        storage, run = self._folder.path / "ray", f"{self._stamp}-lane{number}"
+        self.futures.append(in_thread(functools.partial(fit_lane, lane, self._gpus, storage, run)))
 
 
 def fit_lane(lane: Lane, gpus: int, storage: Path, name: str) -> None:

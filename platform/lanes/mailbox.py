@@ -106,6 +106,7 @@ class Mailbox:
         self._training: dict[str, tuple[float, Beat]] = {}  # when rank 0 of each member was heard, and its beat
         self._unanswered: dict[str, Any] = {}  # member -> scores that a sweep's scheduler has not answered
         self._groups: dict[int, list[str]] = {}  # placement groups of lanes
+        self._claims: dict[str, int] = {}  # member -> the lane that has begun it
         how = os.environ.get(STATE, FORKED)
         if how != FORKED:
             self.put(Message("", "unforked", text=how))
@@ -177,6 +178,14 @@ class Mailbox:
     def take_groups(self, lanes: list[int]) -> list[str]:
         """Those of some lanes that were not taken yet."""
         return [group for lane in lanes for group in self._groups.pop(lane, [])]
+
+    def claim(self, member: str, lane: int) -> bool:
+        """Whether a member is a lane's, which is about to begin it: it is of the first that asks, at every start."""
+        return self._claims.setdefault(member, lane) == lane
+
+    def claims(self) -> dict[str, int]:
+        """The members that lanes have begun, each with its lane."""
+        return self._claims
 
     def ask_scheduler(self, member: str, scores: Any) -> None:
         """Have a sweep's scheduler look at a trial's scores; the trial waits meanwhile."""

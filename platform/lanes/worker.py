@@ -8,7 +8,9 @@ import gc
 import os
 import resource
 from collections.abc import Callable
+from typing import Any
 
+import ray
 import ray.train
 import ray.train.torch
 import torch
@@ -19,7 +21,7 @@ from platform.data.sets import read_sets
 from platform.experiment.folder import fingerprint
 from platform.lanes.heartbeat import preemption_notice
 from platform.lanes.lane import Lane
-from platform.lanes.mailbox import Sender, take_secrets
+from platform.lanes.mailbox import ANSWER_S, Sender, take_secrets
 from platform.lanes.member import run_member
 from platform.training.peers import from_rank_0
 from platform.training.worker import Worker
@@ -52,7 +54,8 @@ def run_lane(lane: Lane, rank: int, world: int, device: torch.device, preempted:
     _tell_if_unforked(Sender(lane.mailbox, lane.members[0].name))
     index = functools.cache(lambda: _same_index(read_sets(config.data, config.storage, ask_all=False), worker))
     for member in lane.members:
-        run_member(member, index, worker, lane, preempted)
+        if _is_ours(member.name, lane, worker):
+            run_member(member, index, worker, lane, preempted)
 
 
 def _allow_many_open_shards() -> None:
@@ -73,6 +76,14 @@ def _tell_if_unforked(sender: Sender) -> None:
     how = os.environ.pop(STATE, FORKED)
     if how != FORKED:
         sender.send("unforked", text=how)
+
+
+def _is_ours(member: str, lane: Lane, worker: Worker) -> bool:
+    """Whether this lane trains the member, and not one that came later."""
+    if not lane.shared:
+        return True
+    claimed: Any = lane.mailbox.claim  # asked by rank 0 alone: another lane may ask meanwhile
+    return from_rank_0(worker, lambda: bool(ray.get(claimed.remote(member, lane.number), timeout=ANSWER_S)))
 
 
 def _same_index(index: Index, worker: Worker) -> Index:

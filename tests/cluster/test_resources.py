@@ -11,6 +11,7 @@ from platform.cluster.resources import (
     gpus_here,
     gpus_per_worker,
     lane_count,
+    more_lanes,
     require_fit_here,
 )
 from platform.config.checks import ConfigError
@@ -39,6 +40,26 @@ TWO_TO_EIGHT = {"min": 2, "max": 8}
 )
 def test_lanes_that_fit(cluster: ClusterConfig, resources: Resources, members: int, lanes: int):
     assert lane_count(cluster, resources, members) == lanes
+
+
+@pytest.mark.parametrize(
+    ("cluster", "resources", "running", "waiting", "more"),
+    [
+        (ClusterConfig(), Resources(2, 4, 0), 1, 6, 3),
+        (ClusterConfig(), Resources(2, 4, 0), 1, 2, 2),  # as many as there are members for
+        (ClusterConfig(), Resources(2, 4, 0), 4, 6, 0),
+        (ClusterConfig(), Resources(2, 4, 0), 1, -1, 0),  # the one that is beginning takes the last
+        (ClusterConfig(lanes=2), Resources(2, 4, 0), 1, 6, 1),
+        (ClusterConfig(workers=2, gpus_per_worker=1), Resources(2, 64, 4), 1, 6, 1),
+        (ClusterConfig(workers=8), Resources(2, 4, 0), 1, 6, 0),  # nodes have gone: nothing is said of it here
+        (ClusterConfig(workers=TWO_TO_EIGHT), Resources(2, 8, 0), 1, 6, 0),  # the one there is takes them
+        (ClusterConfig(workers=TWO_TO_EIGHT), Resources(2, 16, 0), 1, 6, 1),
+    ],
+)
+def test_lanes_of_nodes_that_come_later(
+    cluster: ClusterConfig, resources: Resources, running: int, waiting: int, more: int
+):
+    assert more_lanes(cluster, resources, running, waiting) == more
 
 
 def test_what_does_not_fit_says_so():

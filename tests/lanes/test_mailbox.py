@@ -49,3 +49,12 @@ def test_the_cause_is_what_is_final_then_what_no_peer_caused() -> None:
     assert cause_of([peer, own]) == own
     assert cause_of([peer, own, final]) == final
     assert cause_of([peer]) == peer
+
+
+def test_a_member_is_of_the_lane_that_begins_it_first_at_every_start() -> None:
+    mailbox = Mailbox()
+    assert mailbox.claim("a", 0)
+    assert not mailbox.claim("a", 1)
+    assert mailbox.claim("b", 1)
+    assert mailbox.claim("a", 0)  # its group starts again
+    assert mailbox.claims() == {"a": 0, "b": 1}

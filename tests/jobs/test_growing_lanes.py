@@ -1,0 +1,73 @@
+"""Nodes that come after the head, and while members train: nobody waits for them in vain, and they are used."""
+
+import json
+import subprocess
+from collections.abc import Iterator
+
+import pytest
+
+from platform.chaos.nodes import LocalCluster
+from platform.experiment.folder import FINISHED
+from tests.jobs.conftest import Runner
+
+pytestmark = [pytest.mark.slow, pytest.mark.long, pytest.mark.timeout(1200)]
+NAMES = ["a", "b", "c", "d"]
+OVERRIDES = (f"{name}:['order_seed={seed}']" for seed, name in enumerate(NAMES))
+MEMBERS = f"+ensemble.members={{{','.join(OVERRIDES)}}}"
+
+
+@pytest.fixture
+def head(launch: Runner) -> Iterator[LocalCluster]:
+    with LocalCluster(launch.folder, nodes=1, head_cpus=0) as cluster:
+        yield cluster
+
+
+def _seen(launch: Runner, process: subprocess.Popen[str], nodes: LocalCluster) -> dict[str, set[str]]:
+    """Which members trained on each node. Another node comes when the first one trains, and nothing else does."""
+    seen: dict[str, set[str]] = {}
+    live = launch.folder / "runs" / "grows" / "live.json"
+    while process.poll() is None:
+        workers = json.loads(live.read_text()) if live.exists() else []
+        if workers and not seen:
+            nodes.start_node()
+        for each in workers:
+            seen.setdefault(each["node_id"], set()).add(each["member"])
+    return seen
+
+
+def test_a_node_that_comes_late_has_a_lane_of_its_own(launch: Runner, head: LocalCluster):
+    head.start_node()
+    process = launch.start(
+        "cluster=ray", f"cluster.address={head.address}", "cluster.ship_code=false", "cluster.gpus_per_worker=0",
+        "cluster.resize_check_s=1", "model.width=0.1", "evaluation.views=[1]", "training.epochs=20",
+        "job=ensemble", "name=grows", MEMBERS, environment=head.environment,
+    )  # fmt: skip
+    seen = _seen(launch, process, head)
+    output = process.communicate()[0]
+    assert process.returncode == 0, output
+    assert "grows: 4 member(s) in 1 lane(s) on 2 node(s), 1 CPUs" in output
+    assert output.count("1 lane(s) more: the cluster has 3 node(s), 2 CPUs, 0 GPUs now") == 1
+    assert sorted(name for names in seen.values() for name in names) == NAMES  # each on one node, and on no other
+    assert len(seen) == 2
+    assert {launch.state("grows", name).state for name in NAMES} == {FINISHED}
+    assert [len(launch.attempts("grows", name)) for name in NAMES] == [1] * 4
+
+
+def test_a_head_without_workers_waits_for_those_that_are_expected(launch: Runner, head: LocalCluster):
+    words = [
+        "cluster=ray", f"cluster.address={head.address}", "cluster.ship_code=false", "cluster.gpus_per_worker=0",
+        "cluster.expected_workers=1", "model.width=0.1", "evaluation.views=[1]", "training.epochs=0.2", "job=train",
+        "name=waits",
+    ]  # fmt: skip
+    status, output = launch(*words, "cluster.expected_within_s=1", environment=head.environment)
+    assert status == 1, output
+    assert output.strip().splitlines()[-1].startswith("error: room for 0 of 1 expected worker(s) (1 node(s), 0 CPUs")
+    process = launch.start(*words, environment=head.environment)
+    assert process.stdout
+    said = []
+    for line in process.stdout:
+        said.append(line)
+        if "waiting up to" in line:
+            head.start_node()
+    assert process.wait() == 0, "".join(said)
+    assert "all 1 expected worker(s) have room now, on 2 node(s)\n" in said
