@@ -100,13 +100,13 @@ def test_pods_that_wait_say_why_and_those_that_are_on_their_way_are_counted():
         "reason": "FailedMount",
         "message": 'claim "platform-data" not found',
     }
-    assert situation(pods, [warning], {"ens"}) == (
+    assert situation(pods, [warning]) == (
         "waiting for 6 of 7 pods (2 pending: Insufficient nvidia.com/gpu, didn't match Pod's node affinity; "
         '1 pending: ImagePullBackOff: Back-off pulling image "platform:x"; '
         '1 pending: FailedMount: claim "platform-data" not found; '
         "1 pending: ray-worker ended with 137 (OOMKilled))"
     )
-    assert situation(pods[:1], [], {"ens"}) == ""
+    assert situation(pods[:1], []) == ""
 
 
 def test_an_address_without_a_server_is_said_once():

@@ -42,6 +42,8 @@ class Patience:
 class Away(Exception):
     """The API server does not answer, or answers that it cannot now. The message is one line."""
 
+    answer = ""  # what it says, if it does
+
 
 @dataclass
 class Refused(Exception):
@@ -114,11 +116,12 @@ class Cluster:
         return self._list(self._core.list_namespaced_pod, namespace, label_selector=selector)
 
     def warnings(self, namespace: str) -> list[Object]:
-        """The namespace's events of type Warning, oldest first."""
-        events = self._list(self._core.list_namespaced_event, namespace, field_selector="type=Warning", limit=500)
-        return sorted(events, key=lambda event: event.get("lastTimestamp") or event.get("eventTime") or "")
+        """The namespace's events of type Warning."""
+        return self._list(self._core.list_namespaced_event, namespace, field_selector="type=Warning", limit=500)
 
-    def log(self, namespace: str, pod: str, *, since: str | None, follow: bool) -> Iterator[bytes]:
+    def log(
+        self, namespace: str, pod: str, *, since: str | None, follow: bool, container: str | None = None
+    ) -> Iterator[bytes]:
         """Yield a pod's log in chunks of bytes as it arrives; each line begins with its time.
 
         Args:
@@ -126,9 +129,11 @@ class Cluster:
             pod: its name.
             since: time of the first line in RFC 3339; lines of that second are sent again. None: from the beginning.
             follow: go on until the container ends.
+            container: which; None: the pod has one.
         """
         # The generated method takes only an age in seconds, which depends on two clocks.
         query = [("timestamps", "true"), ("follow", str(follow).lower()), *([("sinceTime", since)] if since else [])]
+        query += [("container", container)] if container else []
         request = self._api.param_serialize(
             "GET",
             "/api/v1/namespaces/{namespace}/pods/{name}/log",
@@ -233,7 +238,10 @@ def _of_answer(error: ApiException, host: str) -> Away | Refused:
     status = int(error.status or 0)
     refused = Refused(status, message, str(body.get("reason") or ""), body.get("details") or {})
     if (status >= 500 or status in (408, 429)) and not refused.is_of_webhook:
-        return Away(f"the API server {host} answers {status}: {first_line(ValueError(message))}")
+        said = first_line(ValueError(message))
+        away = Away(f"the API server {host} answers {status}: {said}")
+        away.answer = said
+        return away
     return refused
 
 

@@ -5,27 +5,20 @@ repeated, and no change is missed.
 """
 
 import queue
-import re
 import sys
 import time
 
 from platform.console import clock
+from platform.kubernetes.attempt import Attempt, when
 from platform.kubernetes.client import Away, Cluster, Object, Patience, Refused
-from platform.kubernetes.difference import QUEUE_LABEL
 from platform.kubernetes.logs import SubmitterLogs
 from platform.kubernetes.pods import situation
+from platform.kubernetes.refusals import forbidden
+from platform.kubernetes.states import OVER, deployment_of, ending, is_stopped, is_suspended, outlives_a_stop, state
 from platform.text import as_on_terminal, one_line
 
-OVER = ("Complete", "Failed", "ValidationFailed")  # jobDeploymentStatus
 LOST = 75  # sysexits' EX_TEMPFAIL: the job goes on, but we cannot see it
 _NOT_STARTED = ("", "PENDING")  # jobStatus
-# A reason that the operator does not retry, whatever `retries` is, and what to do.
-_NOT_RETRIED = {
-    "JobStatusCheckTimeoutExceeded": (
-        "the head did not answer the operator for so long (300 s, or its RAYJOB_STATUS_CHECK_TIMEOUT_SECONDS), "
-        "which is not retried: its node may be gone; the same command makes a new cluster and resumes"
-    ),
-}
 
 
 def follow(cluster: Cluster, job: Object, patience: Patience) -> int:
@@ -52,6 +45,7 @@ class _Follower:
         self._away = ""  # what the server that is away was last heard of
         self._said: set[str] = set()  # what is said once
         self._line = ""  # the newest status
+        self._new_since: float | None = None  # when it was first seen waiting for the operator, if it is
         self._colours = sys.stdout.isatty()
 
     def follow(self) -> int:
@@ -63,7 +57,7 @@ class _Follower:
                     return self._gone()
                 if not self._away:
                     self._show(job)
-                    if _deployment(job) in OVER:
+                    if deployment_of(job) in OVER:
                         break
                 elif time.monotonic() - self._answered > self._patience.away_s:
                     return self._lost()
@@ -74,16 +68,35 @@ class _Follower:
             self._logs.stop()
         code, text = ending(job)
         self._say(text)
+        if is_stopped(job):
+            self._clear_away(job)
         return code
+
+    def _clear_away(self, job: Object) -> None:
+        """Delete a job that somebody stopped: nothing else ends its pods."""
+        if not outlives_a_stop(job):
+            return
+        try:
+            self._cluster.delete(self._namespace, self._name, self._uid)
+            self._say(f"rayjob {self._namespace}/{self._name} is deleted: a stop through Ray does not end its pods")
+        except (Away, Refused) as trouble:
+            kubectl = self._cluster.kubectl(self._namespace)
+            self._say(f"its pods stay until {kubectl} delete rayjob {self._name} ({self._plain(trouble)})")
+
+    def _plain(self, trouble: Away | Refused) -> str:
+        if isinstance(trouble, Refused) and trouble.status == 403:
+            return forbidden(trouble, self._cluster.kubectl(self._namespace), self._namespace)
+        return one_line(str(trouble))
 
     def _look(self) -> Object | None:
         """The job as it is now, or as it was last seen if the server does not answer; None: it was deleted."""
         try:
             job = self._cluster.rayjob(self._namespace, self._name)
         except (Away, Refused) as trouble:
+            plain, patience = self._plain(trouble), clock(self._patience.away_s)
             if not self._away:
-                self._say(f"{trouble}; the job goes on, waiting up to {clock(self._patience.away_s)} for an answer")
-            self._away = str(trouble)
+                self._say(f"{plain}; the job goes on, waiting up to {patience} for an answer")
+            self._away = plain
             return self._job
         if self._away:
             self._say("the API server answers again")
@@ -95,46 +108,50 @@ class _Follower:
 
     def _show(self, job: Object) -> None:
         line = self._state(job)
-        if line != self._line and _deployment(job) not in OVER:
+        if line != self._line and deployment_of(job) not in OVER:
             self._say(line)
         self._line = line
         self._say_log_trouble()
 
     def _say_log_trouble(self) -> None:
-        if self._logs.trouble and self._logs.trouble not in self._said:
-            self._said.add(self._logs.trouble)
-            self._say(f"no log of the job: {self._logs.trouble}")
+        if self._logs.trouble:
+            self._say_once(f"no log of the job: {self._logs.trouble}")
+
+    def _say_once(self, text: str) -> None:
+        if text not in self._said:
+            self._said.add(text)
+            self._say(text)
 
     def _state(self, job: Object) -> str:
-        text = state(job)
-        status = job.get("status") or {}
-        deployment = _deployment(job)
-        if not deployment and not _is_suspended(job):
-            if trouble := self._trouble(job):
-                return f"{text}: {trouble}"
-            late = time.monotonic() - self._started > self._patience.operator_s
+        text, deployment, attempt = state(job), deployment_of(job), Attempt(job)
+        is_new = not deployment and not is_suspended(job)
+        self._new_since = (self._new_since or time.monotonic()) if is_new else None
+        if is_new and attempt.is_first_or_has_begun and (trouble := self._trouble(attempt)):
+            return f"{text}: {trouble}"
+        if self._new_since is not None:
+            late = time.monotonic() - self._new_since > self._patience.operator_s
             hint = "is the KubeRay operator there? kubectl get pods -A -l app.kubernetes.io/name=kuberay-operator"
             return f"{text}; {hint}" if late else text
-        if deployment == "Initializing" or (
-            deployment == "Running" and status.get("jobStatus", "") in _NOT_STARTED  # the submitter may wait, too
-        ):
-            trouble = self._trouble(job)
-            return f"{text}: {trouble}" if trouble else text
-        return text
+        job_status = (job.get("status") or {}).get("jobStatus", "")
+        if deployment == "Initializing" or (deployment == "Running" and job_status in _NOT_STARTED):
+            trouble = self._trouble(attempt)  # the submitter may wait, too
+        else:
+            trouble = attempt.lack() if deployment == "Running" else ""
+        return f"{text}: {trouble}" if trouble else text
 
-    def _trouble(self, job: Object) -> str:
-        """What the pods wait for; "": nothing, or we may not list them."""
-        ray_cluster = (job.get("status") or {}).get("rayClusterName")
+    def _trouble(self, attempt: Attempt) -> str:
+        """What the pods of an attempt wait for; "": nothing."""
         try:
             pods = self._cluster.pods(self._namespace, f"job-name={self._name}")
-            if ray_cluster:
-                pods += self._cluster.pods(self._namespace, f"ray.io/cluster={ray_cluster}")
-            warnings = self._cluster.warnings(self._namespace)
-        except (Away, Refused):
-            return ""
-        made = job["metadata"].get("creationTimestamp") or ""  # an earlier job of that name had its own troubles
-        warnings = [event for event in warnings if (event.get("lastTimestamp") or made) >= made]
-        return situation(pods, warnings, {self._name, ray_cluster or self._name})
+            if attempt.cluster:
+                pods += self._cluster.pods(self._namespace, f"ray.io/cluster={attempt.cluster}")
+            warnings = sorted(self._cluster.warnings(self._namespace), key=when)
+        except Away:
+            return ""  # the next look at the job reports it
+        except Refused as refused:
+            self._say_once(f"what the pods wait for is not shown: {self._plain(refused)}")
+            return attempt.lack()
+        return situation(pods, warnings, attempt.pods if attempt.cluster else 0, attempt.refusal(warnings))
 
     def _print_log(self, seconds: float) -> None:
         """Print the lines that arrive within so many seconds."""
@@ -182,63 +199,3 @@ class _Follower:
         )
         print(f"      {look} looks at it", flush=True)
         return LOST
-
-
-def state(job: Object) -> str:
-    """The state of a RayJob, in a line."""
-    status, spec = job.get("status") or {}, job.get("spec") or {}
-    deployment, job_status = _deployment(job), status.get("jobStatus") or ""
-    if job["metadata"].get("deletionTimestamp"):
-        return "Deleting: its pods end"
-    if _is_suspended(job):
-        return f"{deployment or 'New'}: {_suspended(job)}"
-    failed = int(status.get("failed") or 0)
-    attempts = int(spec.get("backoffLimit") or 0) + 1
-    if deployment == "Retrying":
-        why = one_line(": ".join(filter(None, (status.get("reason"), _message(status)))))
-        return f"Retrying: attempt {failed} of {attempts} failed{f' ({why})' if why else ''}; the next one resumes"
-    attempt = f", attempt {failed + 1} of {attempts}" if failed else ""
-    if not deployment:
-        return f"New{attempt}: waits for the KubeRay operator"
-    return f"{deployment}{f' ({job_status})' if job_status else ''}{attempt}"
-
-
-def ending(job: Object) -> tuple[int, str]:
-    """Exit code and last line of a job that is over."""
-    status = job.get("status") or {}
-    if status.get("jobStatus") == "SUCCEEDED" and _deployment(job) == "Complete":
-        return 0, "Complete: the job succeeded"
-    if status.get("jobStatus") == "STOPPED":
-        name, namespace = job["metadata"]["name"], job["metadata"]["namespace"]
-        return 1, (
-            "Complete: somebody stopped the job, and its pods stay; the same command resumes it, "
-            f"kubectl -n {namespace} delete rayjob {name} ends them"
-        )
-    message = _message(status)
-    why = one_line(": ".join(filter(None, (status.get("reason"), message)))) or "no reason is given"
-    found = re.search(r"failed with exit code (-?\d+)", str(status.get("message") or ""))
-    code = int(found[1]) if found else 1
-    more = _NOT_RETRIED.get(status.get("reason") or "")
-    text = f"{_deployment(job)}: {why}; {more}" if more else f"{_deployment(job)}: {why}"
-    return (128 - code if code < 0 else code & 0xFF) or 1, text
-
-
-def _message(status: Object) -> str:
-    """The first line of the status's message, without the announcement of the log's last lines."""
-    return one_line(str(status.get("message") or "")).partition(", last available logs")[0]
-
-
-def _deployment(job: Object) -> str:
-    return (job.get("status") or {}).get("jobDeploymentStatus") or ""
-
-
-def _is_suspended(job: Object) -> bool:
-    deployment = _deployment(job)
-    return deployment == "Suspended" or (not deployment and bool((job.get("spec") or {}).get("suspend")))
-
-
-def _suspended(job: Object) -> str:
-    meta = job["metadata"]
-    if waits_in := (meta.get("labels") or {}).get(QUEUE_LABEL):
-        return f"waits in Kueue's queue {waits_in} (kubectl -n {meta['namespace']} get workloads)"
-    return f"waits until spec.suspend is false (kubectl -n {meta['namespace']} edit rayjob {meta['name']})"

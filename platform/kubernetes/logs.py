@@ -15,7 +15,10 @@ from platform.kubernetes.refusals import forbidden
 from platform.text import first_line, one_line
 
 WAITING_LINES = 10_000  # read and not printed yet, at most
-FAILURES_OF_OLD = 3  # of an older pod, after which the next one is read: its node may be lost
+FAILURES = 3  # after which it is said; of an older pod the next one is read then: its node may be lost
+SUBMITTER = "ray-job-submitter"  # the container; a mesh may put others beside it
+_KUBELET = re.compile(r"https?://(?:[^/@ ]*@)?(?P<node>[^/:]+|\[[^]]+\]):\d+/containerLogs/[^ ]*: (?P<why>.*)")
+_USUAL = ("ContainerCreating", "PodInitializing")  # what a container waits for that starts
 
 
 class SubmitterLogs:
@@ -23,7 +26,7 @@ class SubmitterLogs:
 
     def __init__(self, cluster: Cluster, namespace: str, name: str, patience: Patience) -> None:
         self.lines: queue.Queue[str | None] = queue.Queue(WAITING_LINES)
-        self.trouble = ""  # why the log cannot be read, unless the server is away
+        self.trouble = ""  # why a log cannot be read, the newest; of a server that is away `follow` tells
         self._cluster, self._namespace, self._name, self._patience = cluster, namespace, name, patience
         self._pods: dict[str, PodLog] = {}  # by uid
         self._said: dict[str, Counter[int]] = {}  # hashes of the lines of a submission, by its Job's uid
@@ -67,7 +70,6 @@ class SubmitterLogs:
             pods.sort(key=lambda pod: (pod["metadata"].get("creationTimestamp") or "", pod["metadata"]["name"]))
             for pod in pods:
                 self._read(pod, newest=pod is pods[-1])
-            self.trouble = ""
         except Refused as refused:
             if refused.status == 401:  # the token has just expired: the next one is fetched
                 raise Away(str(refused)) from refused
@@ -92,12 +94,20 @@ class SubmitterLogs:
                     self._put(line)
                 if self._stopped.is_set():
                     return
+            log.answers = 0
         except Refused as refused:
-            if refused.status not in (400, 404):  # 400: it has not started yet; 404: it is gone already
+            if refused.status == 404 and log.is_untouched:
+                self.trouble = f"pod {log.name} was deleted before its log was read ({one_line(str(refused))})"
+            elif refused.status == 400 and not any(each in refused.message for each in _USUAL):
+                self.trouble = one_line(str(refused))  # such as: it waits for an image that cannot be pulled
+            elif refused.status not in (400, 404):  # 400: it has not started yet; 404: it is gone already
                 raise
-        except Away:
+        except Away as away:
             log.failures += 1
-            if newest or log.failures < FAILURES_OF_OLD:
+            log.answers = log.answers + 1 if away.answer else 0
+            if log.answers >= FAILURES:
+                self.trouble = _unreadable(log.name, away)
+            if newest or log.failures < FAILURES:
                 raise
 
     def _log(self, pod: Object) -> "PodLog":
@@ -124,7 +134,8 @@ class PodLog:
         self.name = str(pod["metadata"]["name"])
         self.job = str(owners[0].get("uid") or pod["metadata"]["uid"])  # the Kubernetes Job, one a submission
         self.expected: Counter[int] = Counter()  # hashes of the lines that earlier pods of this submission said
-        self.failures = 0
+        self.failures = 0  # to read it
+        self.answers = 0  # of these, one after another, those that the server explained
         self._last: tuple[int, str] | None = None  # time of the last line that was handed on
         self._last_as_said = ""
         self._with_last = 0  # lines handed on with that very time
@@ -138,12 +149,23 @@ class PodLog:
             return False
         return True
 
+    @property
+    def is_untouched(self) -> bool:
+        """Whether nothing of it was read."""
+        return self._last is None and not self._timeless
+
     def read(self, cluster: Cluster, namespace: str, pod: Object, *, follow: bool) -> Iterator[str]:
         """The lines that were not handed on yet, to the end of the connection."""
         if self._done:
             return
         ended = (pod.get("status") or {}).get("phase") in ("Succeeded", "Failed")
-        chunks = cluster.log(namespace, self.name, since=self._last_as_said or None, follow=follow and not ended)
+        chunks = cluster.log(
+            namespace,
+            self.name,
+            since=self._last_as_said or None,
+            follow=follow and not ended,
+            container=_container(pod),
+        )
         yield from self._new(_lines(chunks, with_rest=ended))
         self._done = ended
 
@@ -168,6 +190,18 @@ class PodLog:
             self._with_last = self._with_last + 1 if time == self._last else 1
             self._last, self._last_as_said = time, said
             yield text
+
+
+def _container(pod: Object) -> str | None:
+    names = [container.get("name") for container in (pod.get("spec") or {}).get("containers") or []]
+    return SUBMITTER if len(names) > 1 and SUBMITTER in names else None
+
+
+def _unreadable(pod: str, away: Away) -> str:
+    """Why a log does not come while the server answers other questions: it asks the kubelet of the pod's node."""
+    if found := _KUBELET.search(away.answer):
+        return f"the kubelet of node {found['node']} (pod {pod}) does not answer ({found['why']}); it is asked again"
+    return f"that of pod {pod} does not come ({away}); it is asked for again"
 
 
 def _lines(chunks: Iterator[bytes], *, with_rest: bool) -> Iterator[str]:

@@ -11,28 +11,34 @@ from platform.text import one_line
 
 _USUAL = ("ContainerCreating", "PodInitializing", "")
 _LONGEST = 160
+_TRIED = "no new claims|still not|deallocation|preemption:"  # how the scheduler's message goes on after the causes
+_CLUSTER_LABEL = "ray.io/cluster"
 
 
-def situation(pods: list[Object], warnings: list[Object], owners: set[str]) -> str:
+def situation(pods: list[Object], warnings: list[Object], wanted: int = 0, refusal: str = "") -> str:
     """Summarise what the pods wait for.
 
     Args:
         pods: of the RayJob.
         warnings: the namespace's, oldest first.
-        owners: names of the objects that create the pods, whose refusals count.
+        wanted: number of pods that its RayCluster should have.
+        refusal: why some of them were not made.
 
     Returns:
-        such as `waiting for 2 of 3 pods (2 pending: Insufficient cpu)`; "" if all run.
+        such as `waiting for 4 of 9 pods (2 pending: Insufficient cpu; 2 of 8 pods: exceeded quota ...)`; "" if all run.
     """
+    pods = [pod for pod in pods if not pod["metadata"].get("deletionTimestamp")]
     said = {_about(event): event for event in warnings}  # the newest of each object
     waiting = [pod for pod in pods if not _is_ready(pod)]
+    made = sum(_CLUSTER_LABEL in (pod["metadata"].get("labels") or {}) for pod in pods)
+    missing = max(0, wanted - made)
     reasons = Counter(reason for pod in waiting if (reason := _reason(pod, said.get(pod["metadata"]["name"]))))
-    refused = [f"{event.get('reason')}: {event.get('message')}" for name, event in said.items() if name in owners]
     parts = [f"{count} pending: {reason}" for reason, count in reasons.most_common()]
-    parts += [one_line(line, _LONGEST) for line in refused[-1:]] if len(waiting) == len(pods) else []
-    if not waiting and not parts:
+    if refusal and (missing or not wanted):
+        parts.append(f"{missing} of {wanted} pods: {refusal}" if missing else refusal)
+    if not waiting and not missing and not parts:
         return ""
-    what = f"waiting for {len(waiting)} of {len(pods)} pods" if pods else "no pods yet"
+    what = f"waiting for {len(waiting) + missing} of {len(pods) + missing} pods" if pods else "no pods yet"
     return f"{what} ({'; '.join(parts)})" if parts else what
 
 
@@ -48,7 +54,7 @@ def _reason(pod: Object, event: Object | None) -> str:
     status = pod.get("status") or {}
     for condition in status.get("conditions") or []:
         if condition.get("type") == "PodScheduled" and condition.get("status") == "False":
-            return _unschedulable(condition)
+            return unschedulable(condition)
     containers = [*(status.get("initContainerStatuses") or []), *(status.get("containerStatuses") or [])]
     for container in containers:
         now = container.get("state") or {}
@@ -61,11 +67,17 @@ def _reason(pod: Object, event: Object | None) -> str:
     return one_line(f"{event.get('reason')}: {event.get('message')}", _LONGEST) if event else ""
 
 
-def _unschedulable(condition: Object) -> str:
-    """`0/5 nodes are available: 3 Insufficient nvidia.com/gpu, 2 node(s) ... . preemption: ...` without the counts."""
+def unschedulable(condition: Object) -> str:
+    """The scheduler's `0/5 nodes are available: 2 node(s) ..., 3 Insufficient cpu. no new claims to deallocate, ...` as
+    what to do something about: what is lacking first, no counts, nothing of claims and preemption."""
     message = str(condition.get("message") or condition.get("reason") or "unschedulable")
-    causes = message.partition(" available: ")[2].partition(" preemption: ")[0] or message
-    return one_line(re.sub(r"(^|, )\d+ (?:node\(s\) )?", r"\1", causes).rstrip(". "), _LONGEST)
+    found = re.search(
+        r"nodes? are available: (.*?)\.?(?: (?:no new claims|still not|preemption:|deallocation).*)?$", message
+    )
+    causes = (found[1] if found else message).rstrip(". ").split(", ")
+    plain = [re.sub(r"^\d+ (?:node\(s\) )?", "", cause) for cause in causes]
+    plain.sort(key=lambda cause: not cause.startswith("Insufficient"))
+    return one_line(", ".join(plain), _LONGEST)
 
 
 def _about(event: Object) -> str:

@@ -5,7 +5,7 @@ In: the composed config, the names of its members, the command line's overrides.
 
 import importlib.metadata
 import math
-import re
+import posixpath
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -14,14 +14,15 @@ from platform.config.cluster import ClusterConfig
 from platform.config.kubernetes import KUBE_CRON_NAME, KUBE_NAME, KubeConfig
 from platform.config.sections import Config, Experiment
 from platform.data.order import steps_of
+from platform.data.storage import is_remote
 from platform.kubernetes.entrypoint import entrypoint, needs_cache, overrides_for_pods
+from platform.kubernetes.names import annotations, name_of
 from platform.kubernetes.templates import autoscaler, head, head_shared_gb, submitter, worker
 
 GROUP = "ray.io/v1"
 SUBMITTER_RETRIES = 3  # of the pod that submits: it finds the job it has submitted, and follows it
 LAST_LINES_S = 30  # from a job's end to its cluster's, so that the submitter gets the last lines of the log
 WITHOUT_WORKERS = ("deliver",)  # jobs that the launcher on the head does by itself
-TRAINING = ("train", "ensemble")  # the other jobs of an experiment are called NAME-evaluate
 
 
 @dataclass(frozen=True)
@@ -49,14 +50,15 @@ def rayjob(experiment: Experiment, given: Config, overrides: list[str]) -> dict[
     """
     kube = given.cluster.kube
     assert kube is not None
-    name, pods = name_of(experiment), pods_of(experiment)
+    said, pods = annotations(experiment.name, _folder(experiment, given, kube), given.job), pods_of(experiment)
+    name = name_of(said, KUBE_NAME if kube.schedule is None else KUBE_CRON_NAME)
     given = replace(given, cluster=_cluster_there(given, kube, pods))
     spec = _spec(given, kube, name, pods, entrypoint(overrides_for_pods(given, overrides)))
     metadata = {
         "name": name,
         "namespace": kube.namespace,
         "labels": _labels(name) | _scheduler_labels(kube, name),
-        "annotations": {"platform/experiment": experiment.name} | _annotations(kube, pods),
+        "annotations": said | _annotations(kube, pods),
     }
     if kube.schedule is None:
         return {"apiVersion": GROUP, "kind": "RayJob", "metadata": metadata, "spec": spec}
@@ -81,21 +83,12 @@ def gpus_of(config: Config) -> int:
     return 0 if config.job in ("pack", *WITHOUT_WORKERS) else config.cluster.gpus_per_worker or 0
 
 
-def name_of(experiment: Experiment) -> str:
-    """The RayJob's name: Kubernetes takes lower-case letters, digits and hyphens.
-
-    Raises:
-        ConfigError: the experiment's name is too long for one, or does not begin with a letter.
-    """
-    job, kube = experiment.config.job, experiment.config.cluster.kube
-    longest = KUBE_CRON_NAME if kube is not None and kube.schedule is not None else KUBE_NAME
-    name = re.sub(r"[^a-z0-9]+", "-", experiment.name.lower()).strip("-") + ("" if job in TRAINING else f"-{job}")
-    require(
-        len(name) <= longest and name[0].isalpha(),
-        f"name is {experiment.name}, its RayJob would be called {name} ({len(name)} characters); "
-        f"give a name= of at most {longest - len(name) + len(experiment.name)} that begins with a letter",
-    )
-    return name
+def _folder(experiment: Experiment, given: Config, kube: KubeConfig) -> str:
+    """The experiment's folder as its annotation names it: CLAIM:PATH on the volume, or a URL."""
+    if is_remote(given.output_dir):
+        return f"{given.output_dir.rstrip('/')}/{experiment.name}"
+    inside = posixpath.relpath(posixpath.join(kube.mount, given.output_dir, experiment.name), kube.mount)
+    return f"{kube.claim}:{inside}"
 
 
 def pods_of(experiment: Experiment) -> Pods:

@@ -9,9 +9,10 @@ import time
 from platform.config.checks import ConfigError
 from platform.kubernetes.client import Away, Cluster, Object, Patience, Refused, connect
 from platform.kubernetes.difference import differences, summary
-from platform.kubernetes.follow import OVER, state
 from platform.kubernetes.follow import follow as follow_to_end
+from platform.kubernetes.names import is_same, names_to_look_for, names_to_take, renamed, whose
 from platform.kubernetes.refusals import explained
+from platform.kubernetes.states import OVER, deployment_of, state
 from platform.signals import INTERRUPTED, signals
 
 _DELETION_S = 600.0  # pods get their grace period
@@ -44,7 +45,7 @@ def submit(manifest: Object, *, context: str | None, follow: bool, patience: Pat
                 submission.say_how_it_goes_on()
                 return INTERRUPTED
     except Refused as refused:
-        raise explained(refused, submission.cluster, manifest) from refused
+        raise explained(refused, submission.cluster, submission.manifest) from refused
     except Away as away:
         raise ConfigError(f"{away}; {submission.remedy}") from away
 
@@ -56,8 +57,8 @@ class _Submission:
     job: Object
 
     def __init__(self, manifest: Object, patience: Patience) -> None:
-        self._manifest, self._patience = manifest, patience
-        self._namespace, self._name = manifest["metadata"]["namespace"], manifest["metadata"]["name"]
+        self.manifest, self._patience = manifest, patience  # the name may be taken: then it is under another
+        self._namespace = manifest["metadata"]["namespace"]
         self._kubectl = f"kubectl -n {self._namespace}"
         self._is_sent = self._is_known = False
         self.remedy = "is the address right, is the network (VPN) up? kubectl cluster-info tells"
@@ -67,16 +68,41 @@ class _Submission:
         self.cluster = connect(context, self._patience)
         self._kubectl = self.cluster.kubectl(self._namespace)
         self.remedy = f"is the address right, is the network (VPN) up? {self._kubectl} cluster-info tells"
-        present = self.cluster.rayjob(self._namespace, self._name)
+        present = self._find()
         if present and not _is_over(present):
             self._attach(present)
         else:
             # A dry run first: schema and admission refuse before anything is deleted or created.
-            self.cluster.create(self._renamed() if present else self._manifest, dry_run=True)
+            self.cluster.create(self._renamed() if present else self.manifest, dry_run=True)
             if present:
                 self._delete(present)
             self._create()
         self._say_addresses()
+
+    @property
+    def _name(self) -> str:
+        return self.manifest["metadata"]["name"]
+
+    def _find(self) -> Object | None:
+        """This experiment's RayJob, if there is one; else a name is taken that no other RayJob has.
+
+        Raises:
+            ConfigError: all names are others'.
+        """
+        there = {name: self.cluster.rayjob(self._namespace, name) for name in names_to_look_for(self.manifest)}
+        ours = [job for job in there.values() if job and is_same(job, self.manifest)]
+        ours.sort(key=_is_over)  # one that runs first
+        free = [name for name in names_to_take(self.manifest) if there[name] is None]
+        if not ours and not free:
+            raise ConfigError(f"{self._others(there)}; choose another name=")
+        if not ours and free[0] != self._name:
+            print(f"{self._others(there)}: this one is called {free[0]}", flush=True)
+        self.manifest = renamed(self.manifest, ours[0]["metadata"]["name"] if ours else free[0])
+        return ours[0] if ours else None
+
+    def _others(self, there: dict[str, Object | None]) -> str:
+        taken = [f"rayjob {self._namespace}/{name} is there, of {whose(job)}" for name, job in there.items() if job]
+        return "; ".join(taken)
 
     def _attach(self, present: Object) -> None:
         """Take the RayJob that is there for this submission.
@@ -123,14 +149,14 @@ class _Submission:
         self._is_sent = True  # before the answer, which may be lost
         before = self.remedy
         self.remedy = "whether the RayJob was made is not known; the same command finds out, and follows it"
-        self.job = self.cluster.create(self._manifest)
+        self.job = self.cluster.create(self.manifest)
         self.remedy, self._is_known = before, True
         print(f"rayjob {self._namespace}/{self._name} is submitted", flush=True)
 
     def _renamed(self) -> Object:
         """The manifest with another name, for a dry run while its own is taken."""
         name = f"{self._name[:40]}-{secrets.token_hex(3)}"
-        return self._manifest | {"metadata": self._manifest["metadata"] | {"name": name}}
+        return self.manifest | {"metadata": self.manifest["metadata"] | {"name": name}}
 
     def _say_addresses(self) -> None:
         kubectl = self._kubectl
@@ -159,5 +185,4 @@ class _Submission:
 
 
 def _is_over(job: Object) -> bool:
-    deployment = (job.get("status") or {}).get("jobDeploymentStatus")
-    return deployment in OVER or bool(job["metadata"].get("deletionTimestamp"))
+    return deployment_of(job) in OVER or bool(job["metadata"].get("deletionTimestamp"))

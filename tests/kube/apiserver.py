@@ -205,7 +205,7 @@ class _Handler(BaseHTTPRequestHandler):
         if isinstance(how, int):
             raise StatusError(how, "InternalError", "etcdserver: request timed out")
         if how is not None:
-            raise StatusError(500, "InternalError", f"Internal error occurred: {how}")
+            raise StatusError(500, "InternalError", str(how))
 
     def _authorise(self, path: str) -> None:
         if self.headers.get("Authorization") != f"Bearer {TOKEN}":

@@ -211,7 +211,8 @@ class ApiStore:
                 raise StatusError(404, "NotFound", f'pods "{name}" not found', name=name, kind="pods")
             pod = self.pods[namespace, name]
             if pod.object["status"]["phase"] == "Pending":
-                message = f'container "main" in pod "{name}" is waiting to start: ContainerCreating'
+                waits_for = pod.object["status"].get("waits", "ContainerCreating")
+                message = f'container "main" in pod "{name}" is waiting to start: {waits_for}'
                 raise StatusError(400, "BadRequest", message)
             return pod
 

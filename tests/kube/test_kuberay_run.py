@@ -51,7 +51,7 @@ def test_a_check_tries_no_place_of_this_machine(
 
 @pytest.mark.slow
 def test_a_check_refuses_what_submitting_would(capsys: pytest.CaptureFixture[str]):
-    for word, said in (("fresh=true", "fresh=true would start anew"), ("name=7up", "begins with a letter")):
+    for word, said in (("fresh=true", "fresh=true would start anew"), ("data.shards=/home/me", "pods do not see")):
         with pytest.raises(ConfigError, match=said):
             run(*IMAGENET, "job=check", word)
 

@@ -1,5 +1,6 @@
 """RayJobs from the config: what KubeRay's definitions, its operator and a security review would accept."""
 
+import re
 from typing import Any
 
 import pytest
@@ -199,20 +200,33 @@ def test_a_sweep_must_say_how_many_pods():
 @pytest.mark.parametrize(
     ("words", "name"),
     [
-        (["name=Slower_1.x"], "slower-1-x"),
+        (["name=slower"], "slower"),
         (["name=slower", "job=evaluate"], "slower-evaluate"),
         ([f"name={'a' * 47}"], "a" * 47),
-        ([f"name={'a' * 48}"], None),
-        (["name=0815"], None),
-        ([f"name={'a' * 37}", "cluster.kube.schedule=@daily"], None),
+        (["name=Slower_1.x"], r"slower-1-x-[0-9a-f]{6}"),
+        ([f"name={'a' * 48}"], r"a{40}-[0-9a-f]{6}"),
+        (["name=0815"], r"run-0815-[0-9a-f]{6}"),
+        (["name='Größe'"], r"grosse-[0-9a-f]{6}"),
+        (["name='実験'"], r"run-[0-9a-f]{6}"),
+        ([f"name={'a' * 37}", "cluster.kube.schedule=@daily"], r"a{29}-[0-9a-f]{6}"),
     ],
 )
-def test_names_are_such_as_kubernetes_takes(words: list[str], name: str | None):
-    if name is None:
-        with pytest.raises(ConfigError, match=r"name is .*give a name= of at most \d+ that begins with a letter"):
-            render("+experiment=googlenet", *words)
-    else:
-        assert render("+experiment=googlenet", *words)["metadata"]["name"] == name
+def test_names_are_such_as_kubernetes_takes(words: list[str], name: str):
+    metadata = render("+experiment=googlenet", *words)["metadata"]
+    assert re.fullmatch(name, metadata["name"])
+    assert metadata["labels"]["app.kubernetes.io/instance"] == metadata["name"]
+
+
+@pytest.mark.parametrize(
+    ("words", "folder"),
+    [
+        ([], "platform-data:runs/v1.0"),
+        (["output_dir=/mnt/platform/team/runs", "cluster.kube.claim=scratch"], "scratch:team/runs/v1.0"),
+    ],
+)
+def test_annotations_say_which_experiment_it_is(words: list[str], folder: str):
+    said = render("+experiment=googlenet", "name=v1.0", *words)["metadata"]["annotations"]
+    assert said == {"platform/experiment": "v1.0", "platform/folder": folder, "platform/job": "train"}
 
 
 def test_the_grace_of_a_pod_covers_ray_draining_and_a_last_checkpoint():

@@ -9,8 +9,8 @@ from platform.kubernetes.check.finding import Finding, Findings, missing, ok, un
 from platform.kubernetes.check.job import Job
 from platform.kubernetes.check.live import NAMESPACES, RAY_CRON_JOBS, RAY_JOBS, Hidden, Live
 from platform.kubernetes.client import Object, Refused
-from platform.kubernetes.follow import state
 from platform.kubernetes.refusals import explained
+from platform.kubernetes.states import state
 
 _ENFORCED = "pod-security.kubernetes.io/enforce"
 

@@ -101,7 +101,7 @@ def run(live: Live, job: Job, pod: Object, poll_s: float = _POLL_S) -> Ending:
                 if why := _not_pulled(seen):
                     return Ending(not_pulled=why)
                 if took_s > job.kube.check_pod_s:
-                    return Ending(waits_for=situation([seen], [], set()) or "its end", took_s=took_s)
+                    return Ending(waits_for=situation([seen], []) or "its end", took_s=took_s)
                 time.sleep(poll_s)
     except Refused as refused:
         return Ending(refused=one_line(refused.message))
@@ -141,7 +141,7 @@ def _ended(live: Live, seen: Object, took_s: float) -> Ending:
     found = re.fullmatch(r"\{.*\}", lines[-1]) if lines else None
     if seen["status"]["phase"] == "Succeeded" and found:
         return Ending(answers=json.loads(found[0]), took_s=took_s)
-    reason = seen["status"].get("reason") or situation([seen], [], set()) or "it ended without an answer"
+    reason = seen["status"].get("reason") or situation([seen], []) or "it ended without an answer"
     return Ending(failed=one_line(": ".join(filter(None, (reason, lines[-1] if lines else "")))), took_s=took_s)
 
 

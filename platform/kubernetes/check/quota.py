@@ -10,7 +10,7 @@ from platform.kubernetes.check.finding import Finding, Findings, missing, ok, un
 from platform.kubernetes.check.job import Job
 from platform.kubernetes.check.live import QUOTAS, RAY_JOBS, Hidden, Live
 from platform.kubernetes.client import Object
-from platform.kubernetes.follow import OVER
+from platform.kubernetes.states import OVER
 
 _APPLIES = {"NotTerminating": True, "NotBestEffort": True, "Terminating": False, "BestEffort": False}
 

@@ -1,0 +1,163 @@
+"""What goes wrong while a job is followed is said once, with its cause; the job's end is always told."""
+
+import time
+
+import pytest
+
+from platform.kubernetes.client import Patience
+from platform.kubernetes.submit import submit
+from platform.signals import INTERRUPTED
+from tests.kube.apiserver import ApiServer
+from tests.kube.apistore import ApiStore, Object
+from tests.kube.rbac import role
+from tests.kube.test_submit import (
+    COMPLETE,
+    FAILED,
+    INITIALIZING,
+    QUICK,
+    RUNNING,
+    Operator,
+    count,
+    looks_on,
+    numbered,
+    operator,
+    rayjob,
+    server,
+    steps,
+    submitter,
+    succeed,
+)  # fmt: skip
+
+__all__ = ["operator", "server"]  # fixtures
+KUBELET = (
+    'Get "https://10.0.0.5:10250/containerLogs/platform/ens-1/ray-job-submitter?follow=true&timestamps=true": '
+    "dial tcp 10.0.0.5:10250: connect: connection refused"
+)
+STOPPED = {**COMPLETE, "jobStatus": "STOPPED"}
+
+
+def follow(job: Object | None = None, patience: Patience = QUICK) -> int:
+    return submit(job or rayjob(), context=None, follow=True, patience=patience)
+
+
+def test_a_kubelet_that_does_not_answer_is_named_once_and_asked_again(
+    server: ApiServer, operator: Operator, capsys: pytest.CaptureFixture[str]
+):
+    def play(store: ApiStore) -> None:
+        store.set_status("ens", {**INITIALIZING, **RUNNING})
+        submitter(store, "ens-1", numbered(0, 5))
+        store.wait_for(lambda: count(server, "GET", "ens-1/log") > 6)
+        looks_on(server, "/ens")
+        store.set_status("ens", COMPLETE)
+
+    server.fail("ens-1/log", KUBELET, times=6)
+    operator.plays(play)
+    assert follow() == 0
+    output = capsys.readouterr().out
+    line = "no log of the job: the kubelet of node 10.0.0.5 (pod ens-1) does not answer (dial tcp 10.0.0.5:10250: "
+    assert output.count(line) == output.count("no log of the job") == 1
+    assert steps(output) == numbered(0, 5)
+
+
+def test_a_submitter_whose_image_cannot_be_pulled_is_told_of_its_start_it_is_not(
+    server: ApiServer, operator: Operator, capsys: pytest.CaptureFixture[str]
+):
+    def play(store: ApiStore) -> None:
+        store.set_status("ens", {**INITIALIZING, **RUNNING})
+        store.add_pod("ens-1", {"job-name": "ens"}, phase="Pending")
+        looks_on(server, "ens-1/log")
+        assert "no log" not in capsys.readouterr().out  # it starts: nothing to tell
+        store.pods["platform", "ens-1"].object["status"]["waits"] = "trying and failing to pull image"
+        looks_on(server, "ens-1/log")
+        looks_on(server, "/ens")
+        store.set_status("ens", {**FAILED, "reason": "SubmissionFailed"})
+
+    operator.plays(play)
+    assert follow() == 1
+    told = (
+        'no log of the job: container "main" in pod "ens-1" is waiting to start: trying and failing to pull image (400)'
+    )
+    assert capsys.readouterr().out.count(told) == 1
+
+
+def test_of_a_pod_with_a_mesh_beside_it_the_submitters_log_is_read(server: ApiServer, operator: Operator):
+    def play(store: ApiStore) -> None:
+        store.set_status("ens", {**INITIALIZING, **RUNNING})
+        store.add_pod("ens-1", {"job-name": "ens"}, phase="Succeeded")
+        containers = [{"name": "istio-proxy"}, {"name": "ray-job-submitter"}]
+        store.pods["platform", "ens-1"].object["spec"] = {"containers": containers}
+        looks_on(server, "/ens")
+        store.set_status("ens", COMPLETE)
+
+    operator.plays(play)
+    assert follow() == 0
+    asked = [query.get("container") for _, path, query in server.asked if path.endswith("ens-1/log")]
+    assert asked[-1] == "ray-job-submitter"
+
+
+def test_pods_that_may_not_be_listed_are_said_once_with_the_right(
+    server: ApiServer, operator: Operator, capsys: pytest.CaptureFixture[str]
+):
+    def play(store: ApiStore) -> None:
+        store.set_status("ens", INITIALIZING)
+        looks_on(server, "/ens")
+        succeed(store)
+
+    server.rules = [rule for rule in role()["rules"] if rule["resources"] != ["pods"]]
+    operator.plays(play)
+    assert follow() == 0
+    output = capsys.readouterr().out
+    assert (
+        output.count("what the pods wait for is not shown: you (ann) may not list pods in namespace platform (403)")
+        == 1
+    )
+    assert output.count("no log of the job: you (ann) may not list pods") == 1
+
+
+def test_between_two_attempts_nobody_is_asked_whether_the_operator_is_there(
+    server: ApiServer, operator: Operator, capsys: pytest.CaptureFixture[str]
+):
+    def play(store: ApiStore) -> None:
+        store.set_status("ens", INITIALIZING)
+        time.sleep(0.5)  # longer than the patience with an operator
+        looks_on(server, "/ens")
+        store.set_status("ens", {**FAILED, "jobDeploymentStatus": "Retrying"})
+        looks_on(server, "/ens")
+        store.set_status("ens", {"jobDeploymentStatus": "", "jobStatus": "", "rayClusterName": "", "reason": ""})
+        looks_on(server, "/ens")
+        succeed(store)
+
+    operator.plays(play)
+    patient = Patience(connect_s=1, answer_s=1, poll_s=0.01, quiet_log_s=1, away_s=8, last_lines_s=3, operator_s=0.4)
+    assert follow(patience=patient) == 0
+    output = capsys.readouterr().out
+    assert "New, attempt 2 of 4: waits for the KubeRay operator\n" in output
+    assert "is the KubeRay operator there" not in output
+
+
+def test_a_job_that_somebody_stopped_ends_as_interrupted_and_takes_its_pods_with_it(
+    server: ApiServer, operator: Operator, capsys: pytest.CaptureFixture[str]
+):
+    operator.plays(lambda store: store.set_status("ens", STOPPED))
+    assert follow() == INTERRUPTED
+    output = capsys.readouterr().out
+    assert "Complete: somebody stopped the job (ray job stop, the dashboard); what it saved stays, and" in output
+    assert output.endswith("rayjob platform/ens is deleted: a stop through Ray does not end its pods\n")
+    assert server.store.job("ens") is None
+
+
+def test_a_stopped_job_whose_pods_the_operator_ends_is_left_alone(server: ApiServer, operator: Operator):
+    operator.plays(lambda store: store.set_status("ens", STOPPED))
+    assert follow(rayjob(shutdownAfterJobFinishes=True, ttlSecondsAfterFinished=30)) == INTERRUPTED
+    assert server.store.job("ens")
+
+
+def test_who_may_not_delete_is_told_what_stays_of_a_stopped_job(
+    server: ApiServer, operator: Operator, capsys: pytest.CaptureFixture[str]
+):
+    rules = [rule for rule in role()["rules"] if rule["resources"] != ["rayjobs"]]
+    server.rules = [*rules, {"apiGroups": ["ray.io"], "resources": ["rayjobs"], "verbs": ["get", "create"]}]
+    operator.plays(lambda store: store.set_status("ens", STOPPED))
+    assert follow() == INTERRUPTED
+    last = capsys.readouterr().out.splitlines()[-1]
+    assert "its pods stay until kubectl -n platform delete rayjob ens (you (ann) may not delete rayjobs.ray.io" in last
