@@ -5,6 +5,7 @@ reference grammar, robfig/cron's standard parser (which KubeRay uses).
 """
 
 import re
+import zoneinfo
 
 LABEL = r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?"  # RFC 1123
 SUBDOMAIN = rf"{LABEL}(\.{LABEL})*"
@@ -56,6 +57,14 @@ def is_cron(text: str) -> bool:
         len(fields) == len(CRON_FIELDS)
         and all(_is_cron_field(field, *limits) for field, limits in zip(fields, CRON_FIELDS, strict=True))
     )
+
+
+def is_time_zone(text: str) -> bool:
+    """Whether the time zone database has it. Go's `Local`, the operator's own, is none: nobody knows which it is."""
+    if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_+-]*(/[A-Za-z0-9_+-]+)*", text):
+        return False
+    known = zoneinfo.available_timezones()
+    return text in known if known else text != "Local"  # a machine without the database: the operator has it
 
 
 def _is_cron_field(text: str, low: int, high: int, names: str) -> bool:

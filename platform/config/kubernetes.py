@@ -15,6 +15,7 @@ from platform.config.kube_syntax import (
     is_label_value,
     is_name,
     is_subdomain,
+    is_time_zone,
 )
 from platform.redaction import holds_secret
 
@@ -75,9 +76,10 @@ class KubeConfig:
     gang_queue: str | None = None  # queue of that scheduler
     # Time
     schedule: str | None = None  # cron expression, as "0 2 * * *": a RayCronJob, which makes such a job each time
+    time_zone: str = "UTC"  # of schedule, as Europe/Berlin
     retries: int = 3  # clusters after the first; each resumes from the newest checkpoints
     deadline_h: float = 168.0  # of each attempt, then the job fails
-    start_timeout_s: int = 3600  # from submitting until it runs; not with a queue
+    start_timeout_s: int = 3600  # of each attempt, from its beginning until its command runs; not with a queue
     keep_failed_s: int = 0  # a failed job's cluster stays for so long, for debugging
     keep_days: float = 7.0  # then the RayJob is deleted; runs and MLflow stay. With a queue it stays until you do
     check_pod_s: int = 180  # job=check starts a pod of the image for at most so long, where you may; 0: none
@@ -126,6 +128,10 @@ class KubeConfig:
         require(
             self.schedule is None or is_cron(self.schedule),
             f"cluster.kube.schedule is {self.schedule!r}; give minute, hour, day, month and weekday, as '0 2 * * *'",
+        )
+        require(
+            is_time_zone(self.time_zone),
+            f"cluster.kube.time_zone is {self.time_zone!r}; give UTC, or a name as Europe/Berlin",
         )
         require(
             self.schedule is None or (self.queue is None and self.gang == "none"),

@@ -13,7 +13,7 @@ from platform.config.kubernetes import KUBE_NAME
 
 Object = dict[str, Any]  # of Kubernetes, as its JSON
 EXPERIMENT, FOLDER, JOB = "platform/experiment", "platform/folder", "platform/job"  # annotations
-TRAINING = ("train", "ensemble")  # the other jobs of an experiment are called NAME-evaluate
+TRAINING = ("train", "ensemble", "check")  # the other jobs of an experiment are called NAME-evaluate
 _WITH_NAME = ("app.kubernetes.io/instance", "yunikorn.apache.org/app-id")  # labels that repeat the RayJob's name
 _DIGITS = 6  # of the digest
 
@@ -24,7 +24,7 @@ def annotations(experiment: str, folder: str, job: str) -> dict[str, str]:
     Args:
         experiment: its name.
         folder: its URL, or CLAIM:PATH on a volume.
-        job: of the config; training and an ensemble are one.
+        job: of the config; training, an ensemble and the check of it are one.
     """
     return {EXPERIMENT: experiment, FOLDER: folder, JOB: "train" if job in TRAINING else job}
 

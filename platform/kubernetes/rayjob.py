@@ -62,7 +62,7 @@ def rayjob(experiment: Experiment, given: Config, overrides: list[str]) -> dict[
     }
     if kube.schedule is None:
         return {"apiVersion": GROUP, "kind": "RayJob", "metadata": metadata, "spec": spec}
-    cron = {"schedule": kube.schedule, "jobTemplate": spec}
+    cron = {"schedule": kube.schedule, "timeZone": kube.time_zone, "jobTemplate": spec}
     return {"apiVersion": GROUP, "kind": "RayCronJob", "metadata": metadata, "spec": cron}
 
 

@@ -15,11 +15,12 @@ from platform.config.checks import ConfigError
 from platform.text import first_line
 
 
-def text(manifest: dict[str, Any], overrides: list[str]) -> str:
-    """The manifest as YAML, headed by the command that made it and the one that applies it."""
+def text(manifest: dict[str, Any], overrides: list[str], note: str = "") -> str:
+    """The manifest as YAML, headed by the command that made it, the one that applies it, and a note."""
     shown = [override for override in overrides if not override.startswith("cluster.render_to=")]
     command = shlex.join([*COMMAND, *shown])
     head = f"# Rendered, not written: {command}\n# Run it with: kubectl apply -f THIS_FILE\n"
+    head += f"# Note: {note}\n" if note else ""
     return head + yaml.dump(manifest, Dumper=_Plain, sort_keys=False, width=120)
 
 

@@ -4,6 +4,7 @@ In: the experiment, its config with paths as they were given, the command line's
 """
 
 import math
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -11,6 +12,8 @@ from platform.config.checks import ConfigError, require
 from platform.config.sections import Config, Experiment
 from platform.kubernetes import rendering
 from platform.kubernetes.rayjob import gpus_of, pods_of, rayjob
+
+REPEATED = ("train", "ensemble", "sweep", "check")  # jobs that repeat nothing that is done
 
 
 def run(experiment: Experiment, given: Config, overrides: list[str], check: Callable[[Experiment], int]) -> int:
@@ -34,7 +37,10 @@ def run(experiment: Experiment, given: Config, overrides: list[str], check: Call
     if experiment.config.job == "check":
         return _check(experiment, manifest, check)
     if cluster.render_to is not None:
-        rendering.write(rendering.text(manifest, overrides), cluster.render_to)
+        note = schedule_note(experiment.config)
+        rendering.write(rendering.text(manifest, overrides, note), cluster.render_to)
+        if note:
+            print(f"note: {note}", file=sys.stderr)
         return 0
     require(
         cluster.kube.schedule is None,
@@ -53,6 +59,8 @@ def _check(experiment: Experiment, manifest: dict[str, Any], check: Callable[[Ex
     print(summary(experiment))
     spec = manifest["spec"].get("jobTemplate", manifest["spec"])
     print(f"there       {spec['entrypoint'].replace(' job=check', '')}")
+    if note := schedule_note(experiment.config):
+        print(f"note        {note}")
     try:
         status = check(experiment)
     except ConfigError as error:
@@ -60,6 +68,17 @@ def _check(experiment: Experiment, manifest: dict[str, Any], check: Callable[[Ex
         print("(the pods look again: paths lie on their volume, credentials come from their Secrets)")
         status = 0
     return ask_cluster(manifest, experiment.config) or status
+
+
+def schedule_note(config: Config) -> str:
+    """What a schedule does that most would not expect; "": nothing."""
+    kube = config.cluster.kube
+    if kube is None or kube.schedule is None or config.fresh or config.job not in REPEATED:
+        return ""
+    return (
+        "without fresh=true the schedule trains once: each later job finds everything finished, or goes on with what "
+        "is not; fresh=true cluster.kube.retries=0 trains anew each time, and keeps the folders of before"
+    )
 
 
 def summary(experiment: Experiment) -> str:
@@ -74,5 +93,5 @@ def summary(experiment: Experiment) -> str:
     workers = f"{count} worker pod(s) of {each}" if pods.most else "no worker pods"
     return (
         f"{experiment.name}: {len(experiment.members)} member(s), {workers}, "
-        f"a head of {kube.head_cpus} CPUs, {kube.head_memory_gb} GiB; at most {hours} hours"
+        f"a head of {kube.head_cpus} CPUs, {kube.head_memory_gb} GiB; at most {hours} hours an attempt"
     )

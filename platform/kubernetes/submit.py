@@ -35,7 +35,7 @@ def submit(manifest: Object, *, context: str | None, follow: bool, patience: Pat
         ConfigError: it cannot be created. Nothing was changed, but a finished job of that name may be deleted.
     """
     patience = patience or Patience()
-    submission = _Submission(manifest, patience)
+    submission = _Submission(manifest, patience, follow=follow)
     try:
         with signals(KeyboardInterrupt):
             try:
@@ -56,11 +56,12 @@ class _Submission:
     cluster: Cluster
     job: Object
 
-    def __init__(self, manifest: Object, patience: Patience) -> None:
+    def __init__(self, manifest: Object, patience: Patience, *, follow: bool) -> None:
         self.manifest, self._patience = manifest, patience  # the name may be taken: then it is under another
         self._namespace = manifest["metadata"]["namespace"]
         self._kubectl = f"kubectl -n {self._namespace}"
         self._is_sent = self._is_known = False
+        self._following = ": following it" if follow else ""  # said only where it is so
         self.remedy = "is the address right, is the network (VPN) up? kubectl cluster-info tells"
 
     def begin(self, context: str | None) -> None:
@@ -119,7 +120,7 @@ class _Submission:
                 f"choose another name=, or end it first: {self._kubectl} delete rayjob {self._name}"
             )
         self.job, self._is_sent, self._is_known = present, True, True
-        print(f"{where} is there already, with the same command: following it", flush=True)
+        print(f"{where} is there already, with the same command{self._following}", flush=True)
 
     def _delete(self, present: Object) -> None:
         """Delete a job that is over, and wait until all that it owned is gone."""
@@ -160,12 +161,13 @@ class _Submission:
 
     def _say_addresses(self) -> None:
         kubectl = self._kubectl
+        left = "(Ctrl-C leaves it running)" if self._following else "(cluster.kube.follow=true follows it)"
         print(
             f"  cluster    CLUSTER=$({kubectl} get rayjob {self._name} -o jsonpath={{.status.rayClusterName}})\n"
             f"  dashboard  {kubectl} port-forward svc/$CLUSTER-head-svc 8265   then http://localhost:8265\n"
             f"  its token  {kubectl} get secret $CLUSTER -o jsonpath={{.data.auth_token}} | base64 -d\n"
             f"  MLflow     {kubectl} port-forward svc/mlflow 5000   then http://localhost:5000\n"
-            f"  stop it    {kubectl} delete rayjob {self._name}   (Ctrl-C leaves it running)",
+            f"  stop it    {kubectl} delete rayjob {self._name}   {left}",
             flush=True,
         )
 

@@ -95,6 +95,28 @@ def test_of_a_pod_with_a_mesh_beside_it_the_submitters_log_is_read(server: ApiSe
     assert asked[-1] == "ray-job-submitter"
 
 
+def test_workers_that_a_running_job_cannot_get_back_are_told_while_it_runs(
+    server: ApiServer, operator: Operator, capsys: pytest.CaptureFixture[str]
+):
+    message = 'FailedCreateWorkerPod\npods "ens-abc-workers-worker-z8" is forbidden: exceeded quota: gpus'
+    refused = {"type": "ReplicaFailure", "status": "True", "reason": "FailedCreateWorkerPod", "message": message}
+
+    def play(store: ApiStore) -> None:
+        store.set_status("ens", {**INITIALIZING, **RUNNING})
+        counts = {"desiredWorkerReplicas": 7, "availableWorkerReplicas": 5}
+        store.set_status("ens", {"rayClusterStatus": {**counts, "conditions": [refused]}})
+        looks_on(server, "/ens")
+        store.set_status("ens", {"rayClusterStatus": {**counts, "availableWorkerReplicas": 7, "conditions": []}})
+        looks_on(server, "/ens")
+        succeed(store)
+
+    operator.plays(play)
+    assert follow() == 0
+    output = capsys.readouterr().out
+    assert output.count("Running (RUNNING): 2 of 7 worker pods are missing: exceeded quota: gpus\n") == 1
+    assert output.index("are missing") < output.rindex("Running (RUNNING)\n")
+
+
 def test_pods_that_may_not_be_listed_are_said_once_with_the_right(
     server: ApiServer, operator: Operator, capsys: pytest.CaptureFixture[str]
 ):

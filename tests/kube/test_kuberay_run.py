@@ -69,6 +69,17 @@ def test_it_is_written_to_a_file_or_printed(tmp_path: Path, capsys: pytest.Captu
 
 
 @pytest.mark.slow
+def test_a_schedule_that_would_repeat_nothing_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    path = tmp_path / "job.yaml"
+    nightly = [*IMAGENET, "cluster.kube.schedule=@daily", "name=nightly"]
+    for words, says in (([], True), (["job=evaluate"], False), (["fresh=true", "cluster.kube.retries=0"], False)):
+        assert run(*nightly, *words, f"cluster.render_to={path}") == 0
+        assert ("note: without fresh=true the schedule trains once" in capsys.readouterr().err) == says
+        assert ("# Note: without fresh=true the schedule trains once" in path.read_text()) == says
+        assert yaml.safe_load(path.read_text())["spec"]["timeZone"] == "UTC"
+
+
+@pytest.mark.slow
 def test_a_job_of_the_clock_is_applied_not_followed():
     with pytest.raises(ConfigError, match=r"which nobody follows; add cluster\.render_to=FILE"):
         run(*IMAGENET, "cluster.kube.schedule=@daily", "name=nightly")

@@ -100,3 +100,19 @@ def test_what_is_certain_makes_the_status_1(good_cluster: ApiServer, capsys: pyt
     (line,) = [line for line in said.splitlines() if line.startswith(MISSING)]
     assert line.split(maxsplit=2)[1] == "volume"
     assert WARNING not in said
+
+
+def test_whose_rayjob_is_there_already_is_said(server: ApiServer):
+    job = job_of(*EVERYTHING)
+    own, other = job.manifest["metadata"], {"apiVersion": "ray.io/v1", "kind": "RayJob", "spec": {}}
+    for metadata, said in (
+        ({"name": own["name"]}, "is there, of no experiment of this platform: this one gets another name"),
+        (
+            {"name": own["name"], "annotations": own["annotations"]},
+            "is there (New: waits for the KubeRay operator): the",
+        ),
+    ):
+        server.store.release(own["name"])
+        server.store.create("platform", other | {"metadata": metadata}, strict=False, dry_run=False)
+        (found,) = [each for each in all_of(job) if each.about == "RayJob"]
+        assert found.said.startswith(f"{own['name']} {said}")

@@ -306,6 +306,12 @@ def test_a_cluster_goes_with_its_job_whether_it_succeeds_or_fails():
             "cluster.kube.schedule is '61 2 * * *'; give minute, hour, day, month",
         ),
         (
+            ["cluster.kube.schedule='TZ=UTC 0 2 * * *'"],
+            "cluster.kube.schedule is 'TZ=UTC 0 2 * * *'; give minute",
+        ),
+        (["cluster.kube.time_zone=Europe/Berlim"], "cluster.kube.time_zone is 'Europe/Berlim'; give UTC, or a name as"),
+        (["cluster.kube.time_zone=Local"], "cluster.kube.time_zone is 'Local'; give UTC, or a name as Europe/Berlin"),
+        (
             ["cluster.kube.schedule=@daily", "cluster.kube.queue=a"],
             "cluster.kube.schedule does not go with queue or gang",
         ),

@@ -388,6 +388,16 @@ def test_the_same_command_attaches_to_a_job_that_runs_and_tells_its_log_from_the
     assert made["metadata"]["uid"] == after["metadata"]["uid"]
 
 
+def test_nobody_who_only_submits_is_told_that_it_is_followed(server: ApiServer, capsys: pytest.CaptureFixture[str]):
+    for _ in range(2):
+        assert submit(rayjob(), context=None, follow=False, patience=QUICK) == 0
+    output = capsys.readouterr().out
+    assert "is there already, with the same command\n" in output
+    assert "delete rayjob ens   (cluster.kube.follow=true follows it)" in output
+    assert "following it" not in output
+    assert "Ctrl-C" not in output
+
+
 def test_a_job_that_runs_with_another_command_is_not_touched(server: ApiServer):
     submit(rayjob(), context=None, follow=False, patience=QUICK)
     server.store.set_status("ens", RUNNING)

@@ -9,6 +9,7 @@ from platform.kubernetes.check.finding import Finding, Findings, missing, ok, un
 from platform.kubernetes.check.job import Job
 from platform.kubernetes.check.live import NAMESPACES, RAY_CRON_JOBS, RAY_JOBS, Hidden, Live
 from platform.kubernetes.client import Object, Refused
+from platform.kubernetes.names import is_same, names_to_look_for, whose
 from platform.kubernetes.refusals import explained
 from platform.kubernetes.states import state
 
@@ -29,16 +30,19 @@ def namespace(live: Live, job: Job) -> Findings:
 
 
 def manifest(live: Live, job: Job) -> Findings:
-    """The RayJob of this name that is there, and whether this one would be taken."""
-    present = None if job.is_scheduled else _present(live, job)
-    if present is not None:
-        yield ok("RayJob", f"{job.name} is there ({state(present)}): the same command follows it, or resumes")
+    """The RayJob of this experiment that is there, and whether this one would be taken."""
+    for name in [] if job.is_scheduled else names_to_look_for(job.manifest):
+        present = _present(live, job, name)
+        if present is not None and is_same(present, job.manifest):
+            yield ok("RayJob", f"{name} is there ({state(present)}): the same command follows it, or resumes")
+        elif present is not None and name == job.name:
+            yield ok("RayJob", f"{name} is there, of {whose(present)}: this one gets another name")
     yield _dry_run(live, job)
 
 
-def _present(live: Live, job: Job) -> Object | None:
+def _present(live: Live, job: Job, name: str) -> Object | None:
     try:
-        return live.get(RAY_JOBS, job.name, job.namespace)
+        return live.get(RAY_JOBS, name, job.namespace)
     except Hidden:
         return None  # the check of rights says so
 
