@@ -62,6 +62,7 @@ def deployment_of(job: Object) -> str:
 
 
 def is_suspended(job: Object) -> bool:
+    """Whether it waits for somebody to start it: Kueue, or whoever wrote `spec.suspend`."""
     deployment = deployment_of(job)
     return deployment == "Suspended" or (not deployment and bool((job.get("spec") or {}).get("suspend")))
 
