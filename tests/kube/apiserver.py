@@ -225,6 +225,8 @@ class _Handler(BaseHTTPRequestHandler):
         """The answer for everything but RayJobs, lists of pods, logs and events; None: it is for those."""
         if self.headers.get("Authorization") != f"Bearer {TOKEN}":
             return None  # refused by the next step
+        rules = self.server.api.rules
+        self.server.api.objects.rights = None if rules is None else rights(rules)
         return self.server.api.objects.answer(self.command, path, query, self.headers.get("Accept", ""), body)
 
     def _rayjobs(self, found: re.Match[str], query: dict[str, str], body: Object) -> Object:

@@ -13,6 +13,7 @@ from typing import Any
 
 from tests.kube.apistore import ApiStore, Object, Pod, StatusError, now
 from tests.kube.overlays import Build
+from tests.kube.rbac import Right
 
 PATH = re.compile(
     r"/(?:api/v1|apis/([^/]+)/([^/]+))(?:/namespaces/([^/]+))?/([a-z]+)(?:/([^/]+))?$"
@@ -36,6 +37,7 @@ class ClusterObjects:
         self.kubelet: Callable[[Pod], None] = lambda pod: None  # what happens to a pod that is created
         self.refuses: Callable[[Object], str] = lambda pod: ""  # why admission does not take a pod
         self.hidden: set[str] = set()  # "VERB RESOURCE"
+        self.rights: set[Right] | None = None  # that the user has in the namespace `platform`, and no others; None: all
         self._store = store
         self._objects: dict[str, Object] = {}
         for name in namespaces:
@@ -99,10 +101,15 @@ class ClusterObjects:
     def _review(self, review: Object) -> Object:
         asked = review["spec"]["resourceAttributes"]
         resource = "/".join(filter(None, (asked["resource"], asked.get("subresource"))))
-        return {**review, "status": {"allowed": f"{asked['verb']} {resource}" not in self.hidden}}
+        allowed = self._may(asked["verb"], asked.get("group") or "", resource, asked.get("namespace"))
+        return {**review, "status": {"allowed": allowed}}
+
+    def _may(self, verb: str, group: str, resource: str, namespace: str | None) -> bool:
+        given = self.rights is None or (namespace == "platform" and Right(group, resource, verb) in self.rights)
+        return given and f"{verb} {resource}" not in self.hidden
 
     def _authorise(self, verb: str, group: str, plural: str, namespace: str | None) -> None:
-        if f"{verb} {plural}" in self.hidden:
+        if not self._may(verb, group, plural, namespace):
             where = f'in the namespace "{namespace}"' if namespace else "at the cluster scope"
             said = f'User "jane" cannot {verb} resource "{plural}" in API group "{group}" {where}'
             raise StatusError(403, "Forbidden", f"{plural} is forbidden: {said}", kind=plural)

@@ -8,6 +8,7 @@ from platform.kubernetes.check.finding import MISSING, OK, UNKNOWN, WARNING
 from platform.kubernetes.check.run import CHECKS, ask_cluster
 from tests.kube.apiserver import ApiServer
 from tests.kube.checking import ENSEMBLE, QUICK, all_of, job_of
+from tests.kube.rbac import role
 
 pytestmark = pytest.mark.slow
 EVERYTHING = (
@@ -62,6 +63,23 @@ def test_what_the_rights_do_not_show_is_unknown_with_the_right_that_does(good_cl
     assert said["nodes"] == "needs the right to list nodes"
     assert said["quota"] == "needs the right to list resourcequotas in namespace platform"
     assert said["operator"] == "needs the right to list deployments.apps in namespace kuberay-system"
+
+
+def test_with_the_role_for_people_who_submit_nothing_looks_wrong(good_cluster: ApiServer):
+    good_cluster.rules = role()["rules"]
+    seen = all_of(job_of(*EVERYTHING, "cluster.kube.check_pod_s=60"))
+    states = {finding.about: finding.state for finding in seen}
+    assert set(states.values()) == {OK, UNKNOWN}
+    assert {about for about, state in states.items() if state == OK} == {
+        "KubeRay's kinds",
+        "rights",
+        "dry run",
+        "grace",
+    }
+    assert {finding.said for finding in seen if finding.about == "MLflow"} == {
+        "whether a server is ready needs the right to get services in namespace platform"
+    }
+    assert good_cluster.objects.pods_made == []
 
 
 def test_the_offline_part_goes_on_where_no_cluster_answers(

@@ -12,6 +12,7 @@ from mlflow.tracking import MlflowClient
 from platform.chaos.servers import MlflowServer
 from platform.checkout import ROOT
 from platform.experiment.folder import FINISHED, ExperimentFolder
+from platform.experiment.goodput import read_attempts
 from tests.kube.apiserver import ApiServer
 from tests.kube.standin.mirror import Mirror
 from tests.kube.standin.operator import Operator
@@ -54,11 +55,13 @@ def test_the_smoke_job_ends_in_a_finished_run(tmp_path: Path):
             command.wait()
         assert command.returncode == 0, printed
         assert max(pods) == 2
-        assert "smoke: 1 of 1 members in 1 lane(s) on 3 node(s), 2 CPUs, 0 GPUs" in printed
+        assert "smoke: 1 member(s) in 1 lane(s) on 3 node(s), 2 CPUs, 0 GPUs" in printed
         client = MlflowClient(mlflow.url)
         (experiment,) = [each for each in client.search_experiments() if each.name == "platform"]
         (run,) = client.search_runs([experiment.experiment_id])
         assert (run.info.run_name, run.info.status) == ("smoke", "FINISHED")
         assert run.data.metrics["val/top1"] > 0.1  # one of ten classes by chance
-    (member,) = ExperimentFolder(volume / "runs" / "smoke").path.joinpath("members").iterdir()
-    assert ExperimentFolder(volume / "runs" / "smoke").member(member.name).state().state == FINISHED
+    folder = ExperimentFolder(volume / "runs" / "smoke")
+    (found,) = (folder.path / "members").iterdir()
+    assert folder.member(found.name).state().state == FINISHED
+    assert [attempt.workers for attempt in read_attempts(found)] == [2]

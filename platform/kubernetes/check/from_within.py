@@ -23,12 +23,12 @@ def from_within(live: Live, job: Job) -> Findings:
     image, seconds = job.kube.image, job.kube.check_pod_s
     if not seconds:
         yield unknown("image", f"whether {image} can be pulled is not tried: cluster.kube.check_pod_s is 0")
-        yield from _service(live, job)
+        yield from _by_service(live, job)
         return
     if lacking := pod.lacking(live, job):
         said = f"whether {image} can be pulled needs the rights to {', '.join(lacking)} in namespace {job.namespace}"
         yield unknown("image", said)
-        yield from _service(live, job)
+        yield from _by_service(live, job)
         return
     print(f"starting a pod of {image} for at most {seconds} s (cluster.kube.check_pod_s)", flush=True)
     ending = pod.run(live, job, pod.manifest(job, _questions(live, job), mounted=_is_mountable(live, job)))
@@ -36,7 +36,7 @@ def from_within(live: Live, job: Job) -> Findings:
     if ending.answers:
         yield from _read(job, ending.answers)
     else:
-        yield from _service(live, job)
+        yield from _by_service(live, job)
 
 
 def _questions(live: Live, job: Job) -> dict[str, Any]:
@@ -110,6 +110,13 @@ def _mlflow(job: Job, answer: int | str, *, has_account: bool) -> Finding:
         case int():
             return _away(job.config.tracking, f"{uri} answers {answer}")
     return _away(job.config.tracking, f"{uri} is not reached from a pod: {answer}")
+
+
+def _by_service(live: Live, job: Job) -> Findings:
+    try:
+        yield from _service(live, job)
+    except Hidden as hidden:
+        yield unknown("MLflow", f"whether a server is ready {hidden}")
 
 
 def _service(live: Live, job: Job) -> Findings:
