@@ -127,9 +127,11 @@ class ApiStore:
             self.changed.notify_all()
 
     def add_warning(self, about: str, reason: str, message: str, namespace: str = "platform") -> None:
+        """As KubeRay 1.7 and the scheduler write them, by the newer API: microseconds, no lastTimestamp."""
         event = {"involvedObject": {"name": about}, "reason": reason, "message": message, "type": "Warning"}
+        at = {"lastTimestamp": None, "eventTime": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")}
         with self.changed:
-            self.events.append({"metadata": {"namespace": namespace}, "lastTimestamp": now(), **event})
+            self.events.append({"metadata": {"namespace": namespace}, **at, **event})
 
     def wait_for(self, condition: Callable[[], Any], timeout_s: float = GRACE_S) -> None:
         until = time.monotonic() + timeout_s
