@@ -28,7 +28,7 @@ def test_a_run_without_a_server_and_with_a_killed_launcher_arrives_later(launch,
     process.communicate()
     assert mlflow_ids(journal) == {}
 
-    status, output = launch(*words, "registry.name=alone")
+    status, output = launch(*words)
     assert status == 0, output  # all is trained: no cluster is made for the metrics' sake
     assert "359 validation images" in output
     assert output.count(f"MLflow at {uri} does not answer (") == 1
@@ -36,19 +36,17 @@ def test_a_run_without_a_server_and_with_a_killed_launcher_arrives_later(launch,
     assert f"{waiting} entries are queued for MLflow at {uri} in {journal}: the same command delivers them" in output
 
     assert f"MLflow    has not got {waiting} entries, and all is trained and on disk: the exit status is 0" in output
-    assert "registry  alone gets it when MLflow has what is queued: job=deliver, or to register it later: " in output
 
-    status, output = launch(*words, "job=deliver", "registry.name=alone")
+    status, output = launch(*words, "job=deliver")
     assert status == 1, output
     assert Journal(journal).waiting == waiting
 
     with server:
-        status, output = launch(*words, "job=deliver", "registry.name=alone")
+        status, output = launch(*words, "job=deliver")
         assert status == 0, output
         assert f"{waiting} entries queued for MLflow at {uri} are delivered" in output
         assert "nothing is queued for MLflow" in output
         client = MlflowClient(uri)
-        assert [version.version for version in client.search_model_versions("name='alone'")] == ["1"]
         ids = mlflow_ids(journal)
         assert {client.get_run(run).info.status for run in ids.values()} == {"FINISHED"}
         (member,) = ids.values()  # a training of one network is one run
@@ -66,7 +64,7 @@ def test_a_run_without_a_server_and_with_a_killed_launcher_arrives_later(launch,
 
 def test_the_same_command_delivers_too_and_a_run_that_failed_stays_one_that_failed(launch, tmp_path: Path):
     server = MlflowServer(tmp_path)
-    small = ["job=train", "training.epochs=0.1", "evaluation.views=[1]", "export.models=false"]
+    small = ["job=train", "training.epochs=0.1", "evaluation.views=[1]"]
     away = f"tracking.uri={server.url}"
     status, output = launch(*small, "name=failed", away, "optim.lr=1e30", "training.max_attempts=1")
     assert status == 1, output
@@ -79,6 +77,21 @@ def test_the_same_command_delivers_too_and_a_run_that_failed_stays_one_that_fail
         assert status == 0, output
         assert "nothing to train" in output
         assert "are delivered" in output
+
+
+def test_what_waits_is_registered_when_it_is_delivered(launch, tmp_path: Path):
+    server = MlflowServer(tmp_path)
+    words = ["job=train", "name=model", "training.epochs=0.1", "evaluation.views=[1]", "export.models=true"]
+    words += [f"tracking.uri={server.url}", "registry.name=best"]
+    status, output = launch(*words)
+    assert status == 0, output
+    assert "registry  best gets it when MLflow has what is queued: job=deliver, or to register it later: " in output
+    with server:
+        status, output = launch(*words, "job=deliver")
+        assert status == 0, output
+        assert "registry  registered as best version 1" in output
+        client = MlflowClient(server.url)
+        assert [version.version for version in client.search_model_versions("name='best'")] == ["1"]
 
 
 def test_there_is_nothing_to_deliver_of_a_run_that_is_not_there(launch):
