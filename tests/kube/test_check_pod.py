@@ -207,6 +207,21 @@ def test_an_image_that_is_another(good_cluster: ApiServer):
     assert not good_cluster.store.pods
 
 
+def test_a_pod_that_never_started_and_one_that_is_gone(good_cluster: ApiServer):
+    def evicted(made: Pod) -> None:
+        good_cluster.store.set_pod(made.object["metadata"]["name"], phase="Failed", reason="Evicted")
+
+    good_cluster.objects.kubelet = evicted
+    good_cluster.fail("GET .*/log", 404)
+    assert seen()["image"] == (
+        WARNING,
+        "a pod of platform:0.1.0-ray2.60.0 failed: Evicted; is it built from the Dockerfile?",
+    )
+    good_cluster.objects.kubelet = lambda made: good_cluster.store.delete_pod(made.object["metadata"]["name"])
+    state, text = seen()["image"]
+    assert (state, "somebody deleted it" in text) == (WARNING, True)
+
+
 @pytest.mark.parametrize("right", ["create pods", "delete pods", "get pods/log"])
 def test_without_the_rights_no_pod_is_made(good_cluster: ApiServer, right: str):
     good_cluster.objects.hidden.add(right)

@@ -75,9 +75,7 @@ def _image(job: Job, ending: pod.Ending) -> Finding:
             "image", f"a pod like the job's is refused: {ending.refused}", "the job's pods are refused alike"
         )
     if ending.failed:
-        return warning(
-            "image", f"{image} was pulled; the pod failed: {ending.failed}", "is it built from the Dockerfile?"
-        )
+        return warning("image", f"a pod of {image} failed: {ending.failed}", "is it built from the Dockerfile?")
     if ending.waits_for:
         said = f"whether {image} can be pulled is not known after {ending.took_s:.0f} s: {ending.waits_for}"
         return unknown("image", said, "cluster.kube.check_pod_s=600 waits longer")

@@ -75,7 +75,7 @@ def manifest(job: Job, questions: dict[str, Any], *, mounted: bool) -> Object:
         },
         "spec": {
             "restartPolicy": "Never",
-            "activeDeadlineSeconds": max(1, kube.check_pod_s),
+            "activeDeadlineSeconds": kube.check_pod_s + 60,  # where nobody is left to delete it
             "terminationGracePeriodSeconds": 1,
             "serviceAccountName": "platform-worker",
             "automountServiceAccountToken": False,
@@ -94,8 +94,10 @@ def run(live: Live, job: Job, pod: Object, poll_s: float = _POLL_S) -> Ending:
     try:
         with _made(live, pod) as path:
             while True:
-                seen = live.cluster.request("GET", path)
+                seen = _look(live, path)
                 took_s = time.monotonic() - began
+                if seen is None:
+                    return Ending(failed="somebody deleted it")
                 if seen["status"].get("phase") in ("Succeeded", "Failed"):
                     return _ended(live, seen, took_s)
                 if why := _not_pulled(seen):
@@ -105,6 +107,16 @@ def run(live: Live, job: Job, pod: Object, poll_s: float = _POLL_S) -> Ending:
                 time.sleep(poll_s)
     except Refused as refused:
         return Ending(refused=one_line(refused.message))
+
+
+def _look(live: Live, path: str) -> Object | None:
+    """The pod now; None: it is gone."""
+    try:
+        return live.cluster.request("GET", path)
+    except Refused as refused:
+        if refused.status != 404:
+            raise
+        return None
 
 
 @contextmanager
@@ -134,15 +146,21 @@ def _delete(live: Live, path: str) -> None:
 
 def _ended(live: Live, seen: Object, took_s: float) -> Ending:
     meta = seen["metadata"]
-    text = b"".join(live.cluster.log(meta["namespace"], meta["name"], since=None, follow=False)).decode(
-        errors="replace"
-    )
+    text = _log(live, meta["namespace"], meta["name"])
     lines = [line.partition(" ")[2] for line in text.splitlines()]
     found = re.fullmatch(r"\{.*\}", lines[-1]) if lines else None
     if seen["status"]["phase"] == "Succeeded" and found:
         return Ending(answers=json.loads(found[0]), took_s=took_s)
     reason = seen["status"].get("reason") or situation([seen], []) or "it ended without an answer"
     return Ending(failed=one_line(": ".join(filter(None, (reason, lines[-1] if lines else "")))), took_s=took_s)
+
+
+def _log(live: Live, namespace: str, name: str) -> str:
+    """What it printed; "": its container never started."""
+    try:
+        return b"".join(live.cluster.log(namespace, name, since=None, follow=False)).decode(errors="replace")
+    except Refused:
+        return ""
 
 
 def _not_pulled(seen: Object) -> str:
