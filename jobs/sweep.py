@@ -27,6 +27,7 @@ from platform.experiment.folder import ExperimentFolder, MemberState, Record
 from platform.experiment.goodput import LAUNCHER_LOST
 from platform.experiment.origin import git_commit
 from platform.experiment.plan import Plan
+from platform.experiment.run_logs import keep_logs
 from platform.export.description import Description
 from platform.export.experiment import export_experiment
 from platform.export.folder import MODEL
@@ -75,7 +76,7 @@ def run(experiment: Experiment) -> int:
 
     folder = ExperimentFolder(experiment.folder)
     try:
-        with signals(Interrupted), folder.held():
+        with signals(Interrupted), folder.held(), keep_logs(experiment):
             prepare(config.cluster)
             if config.fresh:
                 end_runs_of_before(experiment, folder)

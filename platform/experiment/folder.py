@@ -15,6 +15,7 @@ runs/NAME/table.{md,csv,png}   the results; scores.json: what they were made fro
                                image; of test: table-test, scores-test, images-test; methods.{json,csv}: what is beyond
                                the paper's table
 runs/NAME/report.html          the report as one page, and its pictures/; of test: report-test, pictures-test
+runs/NAME/logs/                a folder of each launch: what was printed, each worker, Ray's logs of each node
 runs/NAME/tracking.jsonl       the queue for MLflow; tracking.delivered.json: how much of it is delivered
 """
 
@@ -402,10 +403,11 @@ class ExperimentFolder:
         return record
 
     def _set_aside(self) -> None:
-        """Move everything but the lock into a dated folder beside this one."""
+        """Move everything but the lock and the logs, which are being written, into a dated folder beside this one."""
         aside = self.path.with_name(f"{self.path.name}.{time.strftime('%Y%m%d-%H%M%S')}")
         aside.mkdir()
-        files = [file for file in self.path.iterdir() if file.name not in (".lock", f".lock{SUFFIX}", ".holder")]
+        stay = (".lock", f".lock{SUFFIX}", ".holder", "logs")
+        files = [file for file in self.path.iterdir() if file.name not in stay]
         for file in sorted(files, key=lambda file: file == self._file):  # the record last: it says that they are there
             file.rename(aside / file.name)
 

@@ -13,6 +13,7 @@ from ray.exceptions import RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from platform.cluster.fork_server.client import FORKED, STATE
+from platform.experiment.run_logs import note
 from platform.lanes.usage import Usage
 from platform.redaction import redacted, shared_secrets, trust
 
@@ -227,6 +228,8 @@ class Sender:
     def send(self, kind: str, *, step: int = 0, metrics: dict[str, float] | None = None, text: str = "") -> None:
         """Send a message of a `kind` that `Message` has; returns at once."""
         self._mailbox.put.remote(Message(self.member, kind, step, metrics, text))
+        said = text or f"step {step} " + " ".join(f"{name}={value:.6g}" for name, value in (metrics or {}).items())
+        note(f"{self.member} {kind}: {said}")
 
     def beat(self, beat: Beat, wait_s: float = 0) -> int | None:
         """Send a beat, and wait so long for the number of the newest question for a checkpoint."""

@@ -19,6 +19,7 @@ from platform.cluster.fork_server.client import FORKED, STATE
 from platform.data.index import Index
 from platform.data.sets import read_sets
 from platform.experiment.folder import fingerprint
+from platform.experiment.run_logs import keep_worker_log, noting_errors
 from platform.lanes.heartbeat import preemption_notice
 from platform.lanes.lane import Lane
 from platform.lanes.mailbox import ANSWER_S, Sender, take_secrets
@@ -53,9 +54,11 @@ def run_lane(lane: Lane, rank: int, world: int, device: torch.device, preempted:
     take_secrets(lane.mailbox)
     _tell_if_unforked(Sender(lane.mailbox, lane.members[0].name))
     index = functools.cache(lambda: _same_index(read_sets(config.data, config.storage, ask_all=False), worker))
-    for member in lane.members:
-        if _is_ours(member.name, lane, worker):
-            run_member(member, index, worker, lane, preempted)
+    keep_worker_log(lane.members[0].folder.parents[1], lane.number, rank)
+    with noting_errors():
+        for member in lane.members:
+            if _is_ours(member.name, lane, worker):
+                run_member(member, index, worker, lane, preempted)
 
 
 def _allow_many_open_shards() -> None:

@@ -46,7 +46,8 @@ class Place:
         if "AWS_ENDPOINT_URL" in environment:
             environment["AWS_ENDPOINT_URL"] = self.store
         programs = {"python": [sys.executable], "mlflow": [sys.executable, "-m", "mlflow"]}
-        return replace(asked, words=[*programs[words[0]], *words[1:]], environment=environment)
+        first = programs.get(words[0], [words[0]])
+        return replace(asked, words=[*first, *words[1:]], environment=environment)
 
     def start(self, asked: Process) -> subprocess.Popen[str]:
         inherited = {name: os.environ[name] for name in ("PATH", "PYTHONPATH") if name in os.environ}
@@ -149,6 +150,13 @@ def container(place: Place, kind: str, name: str, called: str) -> tuple[dict[str
 @pytest.fixture(scope="session")
 def server(place: Place, migrated: None) -> Iterator[str]:
     """The server's address, once its startup probe succeeds."""
+    with serving(place) as address:
+        yield address
+
+
+@contextlib.contextmanager
+def serving(place: Place) -> Iterator[str]:
+    """A server of the Deployment, until the block ends."""
     described, pod = container(place, "Deployment", "mlflow", "mlflow")
     port, asked = free_port(), place.local(described, pod)
     words = [word.replace("--port=5000", f"--port={port}").replace("0.0.0.0", "127.0.0.1") for word in asked.words]

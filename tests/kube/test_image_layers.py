@@ -96,7 +96,8 @@ def test_a_change_of_code_or_of_a_small_package_pulls_megabytes(machine: str) ->
     assert megabytes(found, "large") < 400
     assert megabytes(found, "cuda") + megabytes(found, "torch") > 0.85 * sum(each.megabytes for each in found)
     assert [each for each in found if each.layer == "small" and each.megabytes > 4] == []
-    assert [each for each in found if each.layer == "large" and each.megabytes < 3] == []
+    light = [each.package for each in found if each.layer == "large" and each.megabytes < 3]
+    assert light == ["mlflow-tracing"]  # it shares files with mlflow
     large = {each.package for each in found if each.layer == "large"}
     assert large == set(script().LARGE)  # no name in the list that nothing brings
 
