@@ -23,7 +23,10 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 def kubernetes() -> str:
     """k8s/README.md as a page of the site."""
     text = (ROOT / "k8s" / "README.md").read_text(encoding="utf-8").replace("](../docs/", "](")
-    return text.replace("[the images](image/README.md)", "the images (`k8s/image/README.md`)")
+    for page in ("[the images](image/README.md)", "[upgrades, backup and the end](upgrades.md)"):
+        name, _, file = page.strip("[)").partition("](")
+        text = text.replace(page, f"{name} (`k8s/{file}`)")
+    return text
 
 
 def modules() -> str:

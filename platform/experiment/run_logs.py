@@ -133,10 +133,10 @@ class _Copies:
             self._thread.start()
 
     def stop(self) -> None:
-        """Copy what is new and end, within a minute: a store that hangs shall not keep the command."""
+        """Copy what is new and end, within 20 s: a store that hangs shall not use up the grace of a pod."""
         self._over.set()
         if self._to:
-            self._thread.join(60)
+            self._thread.join(20)
 
     def _run(self) -> None:
         while not self._over.wait(COPY_EVERY_S):

@@ -3,6 +3,7 @@
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import boto3
 import pytest
@@ -38,7 +39,7 @@ def test_only_the_backup_runs_by_itself_and_it_cannot_write_to_runs(tmp_path: Pa
     assert data["readOnly"] is True
 
 
-def pod(found: Build, name: str) -> dict:
+def pod(found: Build, name: str) -> dict[str, Any]:
     return found.one("CronJob", name)["spec"]["jobTemplate"]["spec"]["template"]["spec"]
 
 
@@ -106,12 +107,13 @@ def test_what_is_lost_comes_back(place: Place, migrated: None, account: None, tm
     assert not (runs / "a" / "members" / "A" / "checkpoints").exists()
 
 
-def bucket(place: Place):
+def bucket(place: Place) -> Any:
     keys = place.secrets["mlflow-store"]
-    return boto3.resource(
+    resource: Any = boto3.resource(
         "s3",
         endpoint_url=place.store,
         region_name="us-east-1",
         aws_access_key_id=keys["AWS_ACCESS_KEY_ID"],
         aws_secret_access_key=keys["AWS_SECRET_ACCESS_KEY"],
-    ).Bucket("mlflow")
+    )
+    return resource.Bucket("mlflow")

@@ -66,9 +66,9 @@ def test_an_older_backup_is_named_where_the_job_reads_it(built: Build) -> None:
 
 
 def test_there_is_one_version_of_kuberay() -> None:
-    installed = set(re.findall(r"kuberay-operator --version (\S+)", README))
+    installed = set(re.findall(r"kuberay-operator --version ([\d.]+)", README))
     assert installed
-    assert set(re.findall(r"kuberay-operator --version (\S+)", PAGE)) == installed
+    assert set(re.findall(r"kuberay-operator --version ([\d.]+)", PAGE)) == installed
     assert set(re.findall(r"config/crd\?ref=v([\d.]+)", PAGE)) == installed
 
 
