@@ -1,32 +1,46 @@
 """MkDocs' hooks: pages that are made when the site is built.
 
-In: the source tree. Out: `kubernetes.md`, which is k8s/README.md with its links turned, and `modules.md`, the first
-line of every module.
+In: the source tree. Out: the pages of k8s/ with their links turned, and `modules.md`, the first line of every module.
 """
 
 import ast
-from pathlib import Path
+import re
+from pathlib import Path, PurePosixPath
+from posixpath import normpath
 
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 
 ROOT = Path(__file__).resolve().parent.parent
+KUBERNETES = {  # where a page is -> its name on the site
+    "k8s/README.md": "kubernetes.md",
+    "k8s/upgrades.md": "kubernetes-upgrades.md",
+    "k8s/image/README.md": "kubernetes-images.md",
+}
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
     """Add the pages that are not in the folder."""
-    for name, text in {"kubernetes.md": kubernetes(), "modules.md": modules()}.items():
+    pages = {name: with_links_turned(page) for page, name in KUBERNETES.items()}
+    for name, text in {**pages, "modules.md": modules()}.items():
         files.append(File.generated(config, name, content=text))
     return files
 
 
-def kubernetes() -> str:
-    """k8s/README.md as a page of the site."""
-    text = (ROOT / "k8s" / "README.md").read_text(encoding="utf-8").replace("](../docs/", "](")
-    for page in ("[the images](image/README.md)", "[upgrades, backup and the end](upgrades.md)"):
-        name, _, file = page.strip("[)").partition("](")
-        text = text.replace(page, f"{name} (`k8s/{file}`)")
-    return text
+def with_links_turned(page: str) -> str:
+    """A page of the source tree as one of the site: links to files that the site does not have become their paths."""
+
+    def turned(link: re.Match[str]) -> str:
+        text, target, anchor = link[1], link[2], link[3] or ""
+        path = normpath(str(PurePosixPath(page).parent / target))
+        name = KUBERNETES.get(path) or (path.removeprefix("docs/") if path.startswith("docs/") else None)
+        if name:
+            return f"[{text}]({name}{anchor})"
+        return f"`{path}`" if text.endswith(PurePosixPath(path).name) else f"{text} (`{path}`)"
+
+    return re.sub(
+        r"\[([^\]\n]+)\]\((?!https?:|#)([^)#\s]+)(#[^)\s]+)?\)", turned, (ROOT / page).read_text(encoding="utf-8")
+    )
 
 
 def modules() -> str:

@@ -5,6 +5,7 @@ import shlex
 from collections.abc import Iterator
 from pathlib import Path
 
+from docs.hooks import KUBERNETES
 from platform.checkout import ROOT
 
 PAGES = [
@@ -13,11 +14,13 @@ PAGES = [
     ROOT / "SECURITY.md",
     ROOT / "AGENTS.md",
     ROOT / "CHANGELOG.md",
-    ROOT / "k8s" / "README.md",
+    *(ROOT / page for page in KUBERNETES),
     *sorted((ROOT / "docs").glob("*.md")),
 ]
 LAUNCH = "python -m platform.launch"
-MADE = ("kubernetes.md", "modules.md")  # of docs/, when the site is built: docs/hooks.py
+MADE = {ROOT / "docs" / name: ROOT / page for page, name in KUBERNETES.items()} | {
+    ROOT / "docs" / "modules.md": ROOT / "mkdocs.yml"
+}  # of docs/, when the site is built -> what it is made of
 
 
 def commands() -> Iterator[tuple[str, str]]:

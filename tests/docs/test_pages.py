@@ -24,8 +24,7 @@ def test_links_lead_somewhere(page: Path):
             continue
         name, _, anchor = link.partition("#")
         target = page.parent / name if name else page
-        if target.name in MADE and target.parent == ROOT / "docs":
-            target = {"kubernetes.md": ROOT / "k8s" / "README.md"}.get(target.name, ROOT / "mkdocs.yml")
+        target = MADE.get(target.resolve(), target)
         assert target.exists(), link
         if anchor and target.suffix == ".md":
             assert anchor in anchors(target), link
@@ -72,7 +71,10 @@ def test_the_site_builds_without_a_dead_link(tmp_path: Path):
     command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(tmp_path / "site")]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert (tmp_path / "site" / "kubernetes" / "index.html").exists()
+    for page in ("kubernetes", "kubernetes-upgrades", "kubernetes-images"):
+        assert (tmp_path / "site" / page / "index.html").exists()
+    upgrades = (tmp_path / "site" / "kubernetes-upgrades" / "index.html").read_text(encoding="utf-8")
+    assert 'href="../kubernetes-images/"' in upgrades, "links lead to the pages of the site"
 
 
 def test_pre_commit_has_the_same_ruff():
