@@ -96,6 +96,19 @@ def test_every_secret_of_the_overlays_is_in_the_table():
             assert f"| `{name}` |" in text, name
 
 
+NAMED = re.compile(r"(?<![\w./-])(?:k8s|docs|tests|platform|conf|components|overlays|base)/[\w./-]+\.\w+")
+
+
+def test_files_that_manifests_and_scripts_name_in_comments_are_there():
+    files = [path for path in (ROOT / "k8s").rglob("*") if path.suffix in (".yaml", ".sh", ".py", ".sql", ".ini")]
+    files += [ROOT / "Dockerfile", *(ROOT / ".github" / "workflows").glob("*.yml")]
+    comments = {path: re.findall(r"(?:^|\s)(?:#|--) (.*)", path.read_text(encoding="utf-8")) for path in files}
+    named = {(path, name) for path, lines in comments.items() for line in lines for name in NAMED.findall(line)}
+    assert len(named) > 10
+    missing = [each for each in named if not (ROOT / each[1]).exists() and not (ROOT / "k8s" / each[1]).exists()]
+    assert missing == []
+
+
 def test_folders_of_overlays_and_components_are_named():
     text = "\n".join(page.read_text(encoding="utf-8") for page in OURS)
     overlays = {path.name for path in (ROOT / "k8s" / "overlays").iterdir()}

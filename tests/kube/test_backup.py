@@ -14,7 +14,7 @@ from tests.kube import builtin
 from tests.kube.components import brought, with_component
 from tests.kube.conftest import ADMIN, PASSWORD, Place, connected, serving
 from tests.kube.lint import findings
-from tests.kube.overlays import Build
+from tests.kube.overlays import Build, build
 
 
 def test_the_component_is_valid_and_may_reach_what_mlflow_reaches(tmp_path: Path) -> None:
@@ -28,6 +28,20 @@ def test_the_component_is_valid_and_may_reach_what_mlflow_reaches(tmp_path: Path
         labels = each["spec"]["jobTemplate"]["spec"]["template"]["metadata"]["labels"]
         assert labels["app.kubernetes.io/name"] == "mlflow"  # of the policies
         assert labels["app.kubernetes.io/component"] not in ("server", "migration")  # of the Service
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["dev", "gke", "eks", "aks"])
+def test_its_image_is_the_servers_in_every_overlay_and_by_another_name_on_top(name: str, tmp_path: Path) -> None:
+    (server,) = build(name).one("Deployment", "mlflow")["spec"]["template"]["spec"]["containers"]
+    renamed = f"images: [{{name: {server['image'].rpartition(':')[0]}, newName: ours.test/mlflow, newTag: next}}]\n"
+    plain, named = with_component(name, "backup", tmp_path), with_component(name, "backup", tmp_path, renamed)
+    for built, image in ((plain, server["image"]), (named, "ours.test/mlflow:next")):
+        for job in ("backup", "restore"):
+            each = pod(built, job)
+            found = {container["name"]: container["image"] for container in each["initContainers"] + each["containers"]}
+            assert found["files"] == image
+            assert found["databases"].startswith("postgres:")
 
 
 def test_only_the_backup_runs_by_itself_and_it_cannot_write_to_runs(tmp_path: Path) -> None:

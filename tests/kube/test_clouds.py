@@ -20,6 +20,7 @@ CLOUDS = {
         ("mlflow", "198.51.100.9", 443, True),
         ("worker", "198.51.100.9", 443, True), ("worker", "169.254.169.254", 80, False),
         ("mlflow", "169.254.169.254", 80, False), ("head", "10.0.5.5", 443, True),
+        ("head", "172.20.0.1", 443, True), ("worker", "172.20.0.1", 80, False), ("submitter", "172.20.0.1", 443, False),
         ("submitter", "10.0.5.5", 443, False),
     ],
     "aks": [

@@ -37,12 +37,14 @@ def test_an_action_has_one_commit_everywhere() -> None:
     assert len(found) == len({use.partition("@")[0] for use in found})
 
 
-def test_pull_requests_build_and_push_nothing() -> None:
+def test_only_a_tag_of_a_release_is_pushed_no_pull_request_and_no_branch() -> None:
     written = workflow("image.yml")
-    assert written["env"]["PUSH"] == "${{ github.event_name != 'pull_request' }}"
+    assert written["env"]["PUSH"] == "${{ startsWith(github.ref, 'refs/tags/v') }}"
     (build,) = [step for step in steps("image.yml") if step.get("uses", "").startswith(BUILD)]
     assert "push=${{ env.PUSH }}" in build["with"]["outputs"]
-    assert written["jobs"]["publish"]["if"] == "github.event_name != 'pull_request'"
+    assert written["jobs"]["publish"]["if"] == "startsWith(github.ref, 'refs/tags/v')"
+    (login,) = [step for step in written["jobs"]["build"]["steps"] if "login-action" in step.get("uses", "")]
+    assert login["if"] == "env.PUSH == 'true'"
     assert written["permissions"] == {"contents": "read"}
 
 

@@ -6,6 +6,7 @@ from platform.config.kubernetes import KubeConfig
 from tests.kube import builtin
 from tests.kube.components import brought
 from tests.kube.lint import findings
+from tests.kube.reach import selects
 
 MORE = "images: [{name: platform, newName: registry.test/platform, newTag: 0.1.0-abc}]\n"
 
@@ -32,3 +33,20 @@ def test_its_process_ends_at_once_with_the_pod(tmp_path: Path) -> None:
     """`command` would take the place of the image's init, and a sleep that is process 1 does not hear SIGTERM."""
     spec = brought("gpu", "prepull", tmp_path).one("DaemonSet", "prepull")["spec"]["template"]["spec"]
     assert all("command" not in container for container in spec["containers"])
+
+
+def test_it_goes_to_nodes_with_gpus_whoever_labelled_them(tmp_path: Path) -> None:
+    spec = brought("gpu", "prepull", tmp_path).one("DaemonSet", "prepull")["spec"]["template"]["spec"]
+    assert "nodeSelector" not in spec  # it would have to hold besides
+    required = spec["affinity"]["nodeAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"]
+    gpus = [
+        {"nvidia.com/gpu.present": "true"},
+        {"cloud.google.com/gke-accelerator": "nvidia-h100-80gb"},
+        {"kubernetes.azure.com/accelerator": "nvidia"},
+        {"karpenter.k8s.aws/instance-gpu-count": "8"},
+        {"eks.amazonaws.com/instance-gpu-count": "8"},
+    ]
+    for labels in gpus:
+        assert any(selects(term, labels) for term in required["nodeSelectorTerms"]), labels
+    for labels in ({}, {"nvidia.com/gpu.present": "false"}, {"cloud.google.com/gke-nodepool": "cpus"}):
+        assert not any(selects(term, labels) for term in required["nodeSelectorTerms"]), labels
