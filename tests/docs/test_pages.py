@@ -71,10 +71,10 @@ def test_the_site_builds_without_a_dead_link(tmp_path: Path):
     command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(tmp_path / "site")]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
-    for page in ("kubernetes", "kubernetes-upgrades", "kubernetes-images"):
-        assert (tmp_path / "site" / page / "index.html").exists()
+    for name in ("kubernetes", "kubernetes-upgrades", "kubernetes-images"):
+        assert (tmp_path / "site" / name / "index.html").exists()
     upgrades = (tmp_path / "site" / "kubernetes-upgrades" / "index.html").read_text(encoding="utf-8")
-    assert 'href="../kubernetes-images/"' in upgrades, "links lead to the pages of the site"
+    assert 'href="../kubernetes-images/">workflow<' in upgrades, "its links lead to the pages of the site"
 
 
 def test_pre_commit_has_the_same_ruff():
