@@ -10,13 +10,14 @@ from tests.kube.overlays import ADDRESS, build, on_top
 
 COMPONENTS = sorted(path.name for path in (ROOT / "k8s" / "components").iterdir())
 NAME = {"name": "mlflow-address", "namespace": "platform", "literals": [f"{key}={ADDRESS[key]}" for key in ADDRESS]}
+BELOW = {"files-on-volume": "gpu", "backup-files-on-volume": "aks"}  # elsewhere its files are in a bucket
 AFTER = {"topology": ["queue", "topology"]}  # it patches what the other brings
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("component", COMPONENTS)
 def test_a_component_goes_onto_an_overlay_that_sets_no_namespace(component: str, tmp_path: Path):
-    below = "gpu" if component == "files-on-volume" else "eks"  # whose files are in a bucket
+    below = BELOW.get(component, "eks")
     result = on_top(below, tmp_path, components=AFTER.get(component, [component]), configMapGenerator=[NAME])
     assert [line for each in result.objects for line in findings(each, component)] == []
     before = {(each["kind"], each["metadata"]["name"]) for each in build(below).objects}

@@ -60,7 +60,7 @@ def test_the_servers_that_are_waited_for_are_those_of_the_deployment(built: Buil
 def test_an_older_backup_is_named_where_the_job_reads_it(built: Build) -> None:
     (words,) = [words for words in commands() if words[3:5] == ["set", "env"]]
     spec = built.one("CronJob", "restore")["spec"]["jobTemplate"]["spec"]["template"]["spec"]
-    (container,) = [each for each in spec["initContainers"] if each["name"] == words[words.index("-c") + 1]]
+    (container,) = [each for each in spec["containers"] if each["name"] == words[words.index("-c") + 1]]
     assert {each["name"]: each["value"] for each in container["env"]}["OF"] == "newest"
     assert words[-1].startswith("OF=")
 
