@@ -1,5 +1,6 @@
 """`kubectl apply -k` of a new version on top of the old one: nothing that cannot change does."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -30,11 +31,31 @@ def test_every_image_changes_and_nothing_is_refused(name: str, tmp_path: Path):
 
 
 @pytest.mark.slow
-def test_a_changed_setting_of_mlflow_starts_new_servers(tmp_path: Path):
-    settings = {"name": "mlflow-server", "behavior": "merge", "literals": ["MLFLOW_DISABLE_TELEMETRY=false"]}
-    new = on_top("dev", tmp_path, configMapGenerator=[settings | {"namespace": "platform"}])
-    before, after = (each.one("Deployment", "mlflow")["spec"]["template"]["spec"] for each in (build("dev"), new))
-    assert before["containers"][0]["envFrom"] != after["containers"][0]["envFrom"]
+@pytest.mark.parametrize("overlay", ["dev", "gke", "eks", "aks"])
+@pytest.mark.parametrize(
+    ("name", "setting"),
+    [
+        ("mlflow-server", "MLFLOW_DISABLE_TELEMETRY=false"),
+        ("mlflow-site", "MLFLOW_ARTIFACTS_DESTINATION=s3://elsewhere/mlflow"),
+        ("mlflow-databases", "PGHOST=elsewhere"),
+    ],
+)
+def test_a_changed_setting_of_mlflow_starts_new_servers(overlay: str, name: str, setting: str, tmp_path: Path):
+    settings = {"name": name, "namespace": "platform", "behavior": "merge", "literals": [setting]}
+    old, new = tmp_path / "old", tmp_path / "new"
+    old.mkdir()
+    new.mkdir()
+    before = on_top(overlay, old, components=["backup"])
+    after = on_top(overlay, new, components=["backup"], configMapGenerator=[settings])
+    pods = [each.one("Deployment", "mlflow")["spec"]["template"] for each in (before, after)]
+    assert pods[0] != pods[1]
+    key, _, value = setting.partition("=")
+    assert after.one("ConfigMap", name)["data"][key] == value
+    there = {each["metadata"]["name"] for each in after.of("ConfigMap")}
+    for each in [after.one("Deployment", "mlflow"), *after.of("CronJob")]:  # a backup of the same place
+        named = set(re.findall(r"'configMapRef': {'name': '([^']+)'}", str(each)))
+        assert named
+        assert named <= there
 
 
 def job(name: str = "pack-0-1-0", image: str = "registry:5000/platform:0.1.0") -> dict[str, Any]:
