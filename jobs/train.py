@@ -218,7 +218,7 @@ def run_members(
             console.say(_headline(planned.experiment, names, lanes.count, resources))
             summaries.start()  # the launcher has nothing else to compute from here on
             endpoint.say(console.say)
-            stall_s, grow = config.cluster.stall_timeout_s, Growth(lanes.grow, config.cluster, console.say, "lane").look
+            stall_s, grow = config.cluster.stall_timeout_s, Growth(lanes.grow, config.cluster, console.say).look
             follower = Follower(lanes.mailbox, folder.live, stall_s, runs, console, attempts, monitor, after=grow)
             try:
                 follower.follow(lanes.futures)

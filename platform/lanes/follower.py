@@ -87,7 +87,7 @@ class Follower:
         """Hand on what the workers tell until every future is done.
 
         Args:
-            futures: of the threads that run the worker groups, or Ray Tune.
+            futures: of the threads that run the worker groups, or Ray Tune; more may come while this runs.
 
         Raises:
             CannotGoOn: every attempt would meet the same.
@@ -98,6 +98,7 @@ class Follower:
                 ended = all(future.done() for future in futures)  # then once more, for the last messages
                 time.sleep(0 if ended else POLL_EVERY_S)
                 self._hand_on()
+                ended = ended and all(future.done() for future in futures)  # handing on may have started another lane
                 self._warn_of_stalls()
                 self._warn_of_nobody()
         finally:

@@ -1,7 +1,7 @@
 """Nodes that come while members train: more of them side by side.
 
-In: what the cluster has, looked at every `cluster.resize_check_s`. Out: lanes, or trials side by side, are added, and a
-line says so.
+In: what the cluster has, looked at every `cluster.resize_check_s`. Out: lanes are added, and a line says so. Of a sweep,
+how many trials run side by side stays as it was at its launch.
 """
 
 import time
@@ -17,11 +17,9 @@ from platform.config.cluster import ClusterConfig
 class Growth:
     """Of one launch on a cluster that was joined; a Ray of this machine's own does not grow."""
 
-    def __init__(
-        self, grow: Callable[[Resources], int], cluster: ClusterConfig, say: Callable[[str], None], what: str
-    ) -> None:
-        """`grow` is given what the cluster has, and returns how many of `what` it has added."""
-        self._grow, self._say, self._what = grow, say, what
+    def __init__(self, grow: Callable[[Resources], int], cluster: ClusterConfig, say: Callable[[str], None]) -> None:
+        """`grow` is given what the cluster has, and returns how many lanes it has added."""
+        self._grow, self._say = grow, say
         self._can_grow, self._every_s = cluster.address is not None, cluster.resize_check_s
         self._looked_at = time.monotonic()
 
@@ -37,6 +35,6 @@ class Growth:
             return
         if more:
             self._say(
-                f"{more} {self._what}(s) more: the cluster has {resources.nodes} node(s), {resources.cpus} CPUs, "
+                f"{more} lane(s) more: the cluster has {resources.nodes} node(s), {resources.cpus} CPUs, "
                 f"{resources.gpus} GPUs now"
             )

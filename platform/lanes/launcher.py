@@ -70,17 +70,17 @@ class Lanes:
 
     def grow(self, resources: Resources) -> int:
         """Start more lanes if the cluster has become larger and there are members that no lane has begun: a member is
-        of the lane that begins it first. Returns how many.
+        of the lane that begins it first. Returns how many; none once every lane has ended.
 
         Args:
             resources: what the cluster has now.
         """
         now = room(self._cluster, resources, self._gpus)
-        if now <= self._room:
+        running = [lane for lane, future in enumerate(self.futures) if not future.done()]
+        if not running or now <= self._room:
             return 0
         claims: dict[str, int] = ray.get(self.mailbox.claims.remote(), timeout=ANSWER_S)
         waiting = [name for name in self._costs if name not in claims]
-        running = [lane for lane, future in enumerate(self.futures) if not future.done()]
         beginning = sum(lane not in claims.values() for lane in running)  # each will take one
         more = more_lanes(self._cluster, resources, len(running), len(waiting) - beginning)
         for _ in range(more):

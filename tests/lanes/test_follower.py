@@ -2,9 +2,12 @@
 
 import time
 from collections.abc import Iterator
+from concurrent.futures import Future
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 from platform.experiment.folder import ExperimentFolder
 from platform.lanes.attempts import Attempts
@@ -134,3 +137,30 @@ def test_prometheus_is_told_what_is_heard(tmp_path: Path):
     made._take_message(Message("two", "ended", text="finished", time=time.time()))
     assert told()["platform_workers",] == 2
     assert told()["platform_members", "finished"] == 1
+
+
+class OfALane(Future[None]):
+    """Waited for in vain if it is not done: nobody would drain what its workers tell."""
+
+    def exception(self, timeout: float | None = None) -> BaseException | None:
+        assert self.done(), "the follower waits for a lane whose messages it does not hand on"
+        return super().exception(timeout)
+
+
+def test_a_lane_that_starts_at_the_end_of_the_others_is_followed_to_its_end(monkeypatch: pytest.MonkeyPatch):
+    """Nodes may come between the end of the last lane and the last look at the mailbox."""
+    made, first, late = follower(), OfALane(), OfALane()
+    first.set_result(None)
+    futures: list[Future[None]] = [first]
+    turns: list[int] = []
+
+    def hand_on() -> None:
+        turns.append(len(futures))
+        if len(turns) == 1:
+            futures.append(late)
+        elif len(turns) == 3:
+            late.set_result(None)
+
+    monkeypatch.setattr(made, "_hand_on", hand_on)
+    made.follow(futures)
+    assert turns == [1, 2, 2, 2]  # the last one after its end, for its last messages
