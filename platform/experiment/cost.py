@@ -8,14 +8,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from platform.experiment.goodput import Attempt
+from platform.experiment.goodput import Attempt, of_one_launch
 
 CAUSES = FAILED, PREEMPTED, RESIZED, LAUNCH = "failed", "preempted", "resized", "launch"
 
 
 @dataclass(frozen=True)
 class Cost:
-    """Resources held times seconds, whether or not they were busy: what a bill says."""
+    """Resources held times seconds, from the start of the worker group to its end, busy or not; waiting for room costs
+    nothing."""
 
     cpu_s: float = 0.0
     gpu_s: float = 0.0
@@ -44,6 +45,6 @@ def restarts(attempts: Sequence[Attempt]) -> dict[str, int]:
 
 
 def _cause(before: Attempt, after: Attempt) -> str:
-    if after.began != before.ended:  # within a launch an attempt begins where the one before has ended
+    if not of_one_launch(before, after):
         return LAUNCH
     return next((cause for cause in (PREEMPTED, RESIZED) if before.reason.startswith(cause)), FAILED)

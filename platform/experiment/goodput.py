@@ -15,6 +15,7 @@ FILE = "attempts.json"
 SHOWN = 20  # attempts in a table
 UNDER_WAY = ""
 LAUNCHER_LOST = "the launcher died"
+SAME_S = 0.001  # two times that are one: sums of seconds since the epoch are not exact
 EVALUATED = "finished"  # as members say it that are trained and evaluated
 
 
@@ -22,7 +23,7 @@ EVALUATED = "finished"  # as members say it that are trained and evaluated
 class Attempt:
     """One start of a member's workers. Times are seconds since the epoch, of a running attempt the newest known."""
 
-    began: float  # the launch, or the end of the attempt before
+    began: float  # since when its CPUs and GPUs are held: its group's start, or the end of the member before in it
     started: float  # of its workers
     from_step: int = 0  # of the checkpoint it went on from
     reached: int = 0  # global steps done
@@ -32,7 +33,7 @@ class Attempt:
     workers: int = 1
     nodes: list[str] = field(default_factory=list)
     reason: str = UNDER_WAY  # why it ended
-    queued_s: float = 0.0  # for a lane, before `began`
+    queued_s: float = 0.0  # before `began`, for a lane and for room: since the launch, or the attempt before it
     evaluating_at: float = 0.0  # since when it evaluates all views; 0: it does not
     cpus_per_worker: int = 0  # that it held; 0: not known
     gpus_per_worker: int = 0
@@ -43,13 +44,19 @@ class Attempt:
         return max(self.last_step_at - self.first_step_at, 0.0) if self.first_step_at else 0.0
 
 
+def of_one_launch(before: Attempt, after: Attempt) -> bool:
+    """Whether an attempt is of the launch of the one before: then it waits for workers from that one's end."""
+    return abs(after.began - after.queued_s - before.ended) < SAME_S
+
+
 @dataclass(frozen=True)
 class Goodput:
-    """Figures over all attempts of a member; the time between two launches is not counted."""
+    """Figures over all attempts of a member. Not counted is the time between two launches, and from a launch until the
+    member's workers have room; waiting for room after a failure is."""
 
     attempts: int
     repeated_steps: int
-    lost_s: float  # by starting again and repeating steps
+    lost_s: float  # by waiting for workers again, starting them and repeating steps
     wall_s: float
     training_s: float  # spent on steps done for the first time
     reasons: tuple[str, ...]  # why each attempt ended
@@ -61,17 +68,19 @@ class Goodput:
     @classmethod
     def of(cls, attempts: Sequence[Attempt]) -> "Goodput":
         """Add up a member's attempts, in order."""
-        furthest, repeated_steps, lost_s, training_s = 0, 0, 0.0, 0.0
+        furthest, repeated_steps, lost_s, training_s, wall_s = 0, 0, 0.0, 0.0, 0.0
         for number, attempt in enumerate(attempts):
             steps = attempt.reached - attempt.from_step
             repeated = max(0, min(furthest, attempt.reached) - attempt.from_step)
             repeated_s = attempt.training_s * repeated / steps if steps > 0 else 0.0
+            again = number > 0 and of_one_launch(attempts[number - 1], attempt)
+            waited_s = attempt.queued_s if again else 0.0
             starting_s = (attempt.first_step_at or attempt.ended) - attempt.began
-            lost_s += repeated_s + (starting_s if number else 0.0)
+            lost_s += repeated_s + waited_s + (starting_s if number else 0.0)
+            wall_s += attempt.ended - attempt.began + waited_s
             training_s += attempt.training_s - repeated_s
             repeated_steps += repeated
             furthest = max(furthest, attempt.reached)
-        wall_s = sum(attempt.ended - attempt.began for attempt in attempts)
         reasons = tuple(attempt.reason for attempt in attempts)
         return cls(len(attempts), repeated_steps, lost_s, wall_s, training_s, reasons)
 
@@ -103,7 +112,7 @@ class Goodput:
 class Times:
     """What became of the seconds from a member's first launch to its end; they add up to these."""
 
-    queue_s: float = 0.0  # for a lane
+    queue_s: float = 0.0  # for a lane, and for room: nothing is held
     starting_s: float = 0.0  # of processes, until their first step
     training_s: float = 0.0  # from the first step to the last, with the evaluations of one view between them
     repeated_s: float = 0.0  # the same of steps that were done before

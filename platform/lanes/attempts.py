@@ -111,15 +111,11 @@ class Attempts:
         waited for the lane."""
         self._lane_free_at[lane] = at
         self._notices.pop(lane, None)
-        following = self._current(lane)
-        if following and self._of[following][-1].began < at:
+        if following := self._current(lane):
             attempt = self._of[following][-1]
-            attempt.began, attempt.queued_s = self._turn(following, min(at, attempt.started))
+            waited_s = max(min(at, attempt.started) - attempt.began, 0.0)
+            attempt.began, attempt.queued_s = attempt.began + waited_s, attempt.queued_s + waited_s
             self._changed.add(following)
-
-    def _turn(self, member: str, began: float) -> tuple[float, float]:
-        """When a member's turn came, and how many seconds of this launch it had waited for it by then."""
-        return began, max(began - self._began[member], 0.0)
 
     def close(self, reason: str) -> None:
         """End all that are under way."""
@@ -142,16 +138,18 @@ class Attempts:
         if before and before[-1].reason == UNDER_WAY:
             self.end(beat.member, "its workers died", before[-1].ended)
         if before and before[-1].started >= self._launched:
-            began, queued_s = before[-1].ended, 0.0
+            waits_from = free_at = before[-1].ended
         else:
-            began, queued_s = self._turn(beat.member, self._lane_free_at.get(beat.lane, self._began[beat.member]))
+            waits_from = self._began[beat.member]
+            free_at = max(self._lane_free_at.get(beat.lane, 0.0), waits_from)
+        began = max(free_at, beat.held_since or beat.started)  # a lane that is free may still wait for room
         return Attempt(
             began,
             beat.started,
             max(beat.from_step, 0),
             workers=beat.world,
             nodes=[beat.node],
-            queued_s=queued_s,
+            queued_s=began - waits_from,
             cpus_per_worker=beat.cpus,
             gpus_per_worker=beat.gpus,
         )

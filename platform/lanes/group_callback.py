@@ -22,6 +22,7 @@ from ray.train.v2._internal.execution.controller.state import (
     RestartingState,
 )
 from ray.train.v2.api.exceptions import ControllerError, PreemptionError, WorkerGroupError
+from ray.util.placement_group import PlacementGroup, placement_group_table
 
 from platform.cluster.nodes import lost_nodes
 from platform.lanes.mailbox import GroupEvent
@@ -43,6 +44,11 @@ class GroupWatch(ControllerCallback, WorkerGroupCallback):
         self._mailbox, self._lane, self._grace_s = mailbox, lane, grace_s
         self._nodes: dict[int, tuple[str, str]] = {}  # rank -> (Ray's id of its node, address)
         self._notified: object = None
+        self._asked_at = time.monotonic()  # for what the workers are to hold
+
+    def before_worker_group_start(self, worker_group_context: Any) -> None:
+        """Note when Ray is asked for the workers' resources: it does so next, and waits for them."""
+        self._asked_at = time.monotonic()
 
     def after_worker_group_start(self, worker_group: Any) -> None:
         """Note where the workers are, and tell the mailbox what they hold."""
@@ -52,7 +58,15 @@ class GroupWatch(ControllerCallback, WorkerGroupCallback):
                 for worker in worker_group.get_workers()
             }
             reserved = worker_group._worker_group_state.placement_group_handle.placement_group
-            self._mailbox.group_started.remote(self._lane, reserved.id.hex())
+            self._mailbox.group_started.remote(self._lane, reserved.id.hex(), self._held_s(reserved))
+
+    def _held_s(self, reserved: PlacementGroup) -> float:
+        """For how long the workers, which have just started, have held their resources: all but the time for which Ray
+        waited for room, which it notes."""
+        since_asked_s, waited_s = time.monotonic() - self._asked_at, 0.0
+        with contextlib.suppress(Exception):
+            waited_s = placement_group_table(reserved)["stats"]["end_to_end_creation_latency_ms"] / 1000
+        return max(since_asked_s - waited_s, 0.0) if waited_s else 0.0
 
     def after_controller_state_update(self, previous_state: Any, current_state: Any) -> None:
         """Called at every turn of the controller's loop, whether or not the state is another."""

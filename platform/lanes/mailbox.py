@@ -58,6 +58,7 @@ class Beat:
     usage: Usage | None = None  # the newest measurement
     cpus: int = 0  # that the worker holds; 0: not known
     gpus: int = 0
+    held_since: float = 0.0  # when the lane's group, or the trial's process, got them, by the mailbox; 0: not known
 
     @property
     def moved_at(self) -> float:
@@ -107,6 +108,7 @@ class Mailbox:
         self._training: dict[str, tuple[float, Beat]] = {}  # when rank 0 of each member was heard, and its beat
         self._unanswered: dict[str, Any] = {}  # member -> scores that a sweep's scheduler has not answered
         self._groups: dict[int, list[str]] = {}  # placement groups of lanes
+        self._held_since: dict[int, float] = {}  # of each lane that has its CPUs and GPUs
         self._claims: dict[str, int] = {}  # member -> the lane that has begun it
         how = os.environ.get(STATE, FORKED)
         if how != FORKED:
@@ -123,6 +125,8 @@ class Mailbox:
     def put(self, message: Message | GroupEvent) -> None:
         """Take a message, with the time of now and without secrets."""
         self._messages.append((self._next(), replace(message, time=time.time(), text=redacted(message.text))))
+        if isinstance(message, GroupEvent) and message.kind == "failed":
+            self._held_since.pop(message.lane, None)
 
     def beat(self, beat: Beat) -> int:
         """Take a beat; returns the number of the newest question for a checkpoint, 0 if there was none."""
@@ -139,8 +143,10 @@ class Mailbox:
             self._behind[worker] = beat.started, now - beat.at
         behind = self._behind[worker][1]
         first_step_at, last_step_at = (at and at + behind for at in (beat.first_step_at, beat.last_step_at))
-        started = beat.started + behind
-        return replace(beat, at=now, started=started, first_step_at=first_step_at, last_step_at=last_step_at)
+        started, held_since = beat.started + behind, self._held_since.get(beat.lane, 0.0)
+        return replace(
+            beat, at=now, started=started, first_step_at=first_step_at, last_step_at=last_step_at, held_since=held_since
+        )
 
     def drain(self, received: int) -> tuple[int, list[Message | GroupEvent], list[Beat]]:
         """What has come after number `received`: the number of the last, messages, and the newest beats. It is kept
@@ -168,9 +174,14 @@ class Mailbox:
         self._asked += 1
         return self._asked
 
-    def group_started(self, lane: int, placement_group: str) -> None:
-        """What a lane's workers hold, by Ray's id: each start of a lane has its own."""
+    def group_started(self, lane: int, placement_group: str, held_s: float = 0.0) -> None:
+        """What a lane's workers hold, by Ray's id, and for how long already: each start of a lane has its own."""
         self._groups.setdefault(lane, []).append(placement_group)
+        self.holds(lane, held_s)
+
+    def holds(self, lane: int, held_s: float = 0.0) -> None:
+        """A lane has had its CPUs and GPUs for `held_s`; until then it waited for room."""
+        self._held_since[lane] = time.time() - held_s
 
     def holding(self) -> list[int]:
         """The lanes with worker groups that were not taken yet."""

@@ -102,6 +102,7 @@ def _train_here(member: LaneMember, reporter: "ScoreReporter | None", shared: Sh
     node = ray.get_runtime_context().get_node_id()
     on_evaluation = (lambda _, evaluation: reporter.report(evaluation)) if reporter else None
     lane = Lane(lane_of(member.name), [member], shared.mailbox, on_evaluation)
+    shared.mailbox.holds.remote(lane.number)
     device = torch.device("cuda", 0) if shared.gpus else torch.device("cpu")
     run_lane(lane, 0, 1, device, preempted=lambda: bool(lost_nodes([node])))
 

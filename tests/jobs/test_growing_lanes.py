@@ -50,7 +50,11 @@ def test_a_node_that_comes_late_has_a_lane_of_its_own(launch: Runner, head: Loca
     assert sorted(name for names in seen.values() for name in names) == NAMES  # each on one node, and on no other
     assert len(seen) == 2
     assert {launch.state("grows", name).state for name in NAMES} == {FINISHED}
-    assert [len(launch.attempts("grows", name)) for name in NAMES] == [1] * 4
+    attempts = [launch.attempts("grows", name) for name in NAMES]
+    assert [len(each) for each in attempts] == [1] * 4
+    first, *others = sorted((each for (each,) in attempts), key=lambda each: each.began)
+    assert all(each.began <= each.started for each in (first, *others))
+    assert all(each.began > first.first_step_at for each in others)  # nobody holds a node that has not come yet
 
 
 def test_a_head_without_workers_waits_for_those_that_are_expected(launch: Runner, head: LocalCluster):

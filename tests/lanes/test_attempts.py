@@ -6,12 +6,15 @@ from pathlib import Path
 
 import pytest
 
+from platform.experiment.cost import Cost, restarts
 from platform.experiment.folder import ExperimentFolder
-from platform.experiment.goodput import LAUNCHER_LOST, UNDER_WAY, Attempt, Goodput, read_attempts
+from platform.experiment.goodput import LAUNCHER_LOST, UNDER_WAY, Attempt, Goodput, Times, read_attempts
 from platform.lanes import attempts
 from platform.lanes.attempts import Attempts
 from platform.lanes.mailbox import Beat, GroupEvent
 from platform.training.progress import TESTING
+
+HELD = {"cpus_per_worker": 8, "gpus_per_worker": 1}
 
 
 class Clock:
@@ -42,11 +45,11 @@ def folder(tmp_path: Path) -> ExperimentFolder:
 
 def beat(
     at: float, step: int, *, member: str = "a", lane: int = 0, rank: int = 0, started: float = 1010.0,
-    from_step: int = 0, first_step_at: float = 0.0, stalled_s: float = 0.0, world: int = 2,
+    from_step: int = 0, first_step_at: float = 0.0, stalled_s: float = 0.0, world: int = 2, held_since: float = 1000.0,
 ) -> Beat:  # fmt: skip
     return Beat(
         member, lane, rank, world, f"node{rank}", f"id{rank}", 4242, started, at, from_step, step, first_step_at,
-        "computing", stalled_s,
+        "computing", stalled_s, cpus=8, gpus=1, held_since=held_since,
     )  # fmt: skip
 
 
@@ -65,8 +68,8 @@ def test_a_failed_group_is_one_attempt_and_the_next_begins_where_it_ended(folder
     launch.end("a", "finished", 1140)
     launch.write(now=True)
     first, second = written(folder)
-    assert first == Attempt(1000, 1010, 0, 100, 1020, 1069.5, 1072, 2, ["node0", "node1"], "rank 1 died")
-    assert second == Attempt(1072, 1080, 60, 140, 1090, 1130, 1140, 2, ["node0"], "finished")
+    assert first == Attempt(1000, 1010, 0, 100, 1020, 1069.5, 1072, 2, ["node0", "node1"], "rank 1 died", **HELD)
+    assert second == Attempt(1072, 1080, 60, 140, 1090, 1130, 1140, 2, ["node0"], "finished", **HELD)
     got = Goodput.of([first, second])
     assert (got.attempts, got.repeated_steps, got.wall_s) == (2, 40, 140)
     assert got.lost_s == pytest.approx((1090 - 1072) + 40 * 40 / 80)
@@ -167,3 +170,42 @@ def test_a_beat_that_comes_late_does_not_reopen_what_is_over(folder: ExperimentF
     launch.beat(beat(1056, 40, rank=1))
     launch.write(now=True)
     assert [(each.reason, each.ended, each.nodes) for each in written(folder)] == [("finished", 1060, ["node0"])]
+
+
+def test_waiting_for_room_is_queue_time_and_costs_nothing(folder: ExperimentFolder) -> None:
+    """A lane whose nodes come three hours after the launch: eight GPUs for a minute, in two members."""
+    launch = Attempts(folder, ["a", "b"])
+    launch.beat(beat(11_813, 5, started=11_810, first_step_at=11_812, world=8, held_since=11_800))
+    launch.end("a", "finished", 11_840)
+    launch.beat(beat(11_842, 5, member="b", started=11_841, first_step_at=11_842, world=8, held_since=11_800))
+    launch.end("b", "finished", 11_860)
+    a, b = launch.of("a"), launch.of("b")
+    assert Cost.of(a) + Cost.of(b) == Cost(cpu_s=60 * 8 * 8, gpu_s=60 * 8)
+    assert (Times.of(a).queue_s, Times.of(a).starting_s, Goodput.of(a).wall_s) == (10_800, 12, 40)
+    assert (Times.of(b).queue_s, Times.of(b).starting_s, Goodput.of(b).wall_s) == (10_840, 2, 20)
+    assert sum(Times.of(a).metrics().values()) == 11_840 - 1000
+    assert sum(Times.of(b).metrics().values()) == 11_860 - 1000
+
+
+def test_who_waits_for_a_node_after_a_failure_holds_nothing_and_loses_the_time(folder: ExperimentFolder) -> None:
+    launch = Attempts(folder, ["a"])
+    launch.beat(beat(1100, 100, first_step_at=1020))
+    launch.event(GroupEvent(0, "failed", "node 10.0.0.2 was lost with rank 1", 1100))
+    launch.beat(beat(4720, 100, started=4710, from_step=100, first_step_at=4720, held_since=4700.3))
+    launch.end("a", "finished", 4800)
+    made = launch.of("a")
+    assert Cost.of(made).gpu_s == pytest.approx(2 * (100 + 99.7))
+    assert Times.of(made).queue_s == pytest.approx(3600.3)
+    assert sum(Times.of(made).metrics().values()) == pytest.approx(4800 - 1000) == Goodput.of(made).wall_s
+    assert Goodput.of(made).lost_s == pytest.approx(4720 - 1100)
+    assert restarts(made)["failed"] == 1
+
+
+def test_a_group_that_came_after_the_member_before_it_is_held_from_its_own_start(folder: ExperimentFolder) -> None:
+    """It failed between two members; and what a group of an unknown start held before its workers is not known."""
+    launch = Attempts(folder, ["a", "b", "c"])
+    launch.beat(beat(1050, 10, first_step_at=1015))
+    launch.end("a", "finished", 1060)
+    launch.beat(beat(2010, 0, member="b", started=2009, held_since=2000))
+    launch.beat(beat(3010, 0, member="c", started=3009, held_since=0, lane=1))
+    assert [(each.began, each.queued_s) for name in "bc" for each in launch.of(name)] == [(2000, 1000), (3009, 2009)]

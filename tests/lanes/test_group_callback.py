@@ -1,5 +1,6 @@
 """Why a worker group is started again, out of the errors that Ray Train hands over: hand-made ones."""
 
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -121,3 +122,30 @@ def test_the_launcher_is_told_of_a_restart_and_once_of_a_wait(watch: GroupWatch)
 def test_nothing_that_goes_wrong_here_ends_the_controller(watch: GroupWatch, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(watch, "_reason", lambda error: 1 / 0)
     watch.after_controller_state_update(None, RestartingState(WorkerGroupError("whatever", {})))
+
+
+class Calls:
+    """Any method of an actor, called."""
+
+    def __init__(self) -> None:
+        self.made: list[tuple[Any, ...]] = []
+        self.group_started = SimpleNamespace(remote=lambda *arguments: self.made.append(arguments))
+
+
+@pytest.mark.parametrize(("noted_ms", "held_s"), [(3_000.0, 7.5), (None, 0.0), (99_000.0, 0.0)])
+def test_resources_are_held_since_ray_had_them_and_not_since_it_was_asked(
+    monkeypatch: pytest.MonkeyPatch, noted_ms: float | None, held_s: float
+) -> None:
+    """Ten and a half seconds from the question to the workers' start. What Ray has not noted is not guessed."""
+    mailbox, now = Calls(), [50.0]
+    monkeypatch.setattr(group_callback.time, "monotonic", lambda: now[0])
+    table = {"stats": {} if noted_ms is None else {"end_to_end_creation_latency_ms": noted_ms}}
+    monkeypatch.setattr(group_callback, "placement_group_table", lambda group: table)
+    watch = GroupWatch(mailbox, 3, 20.0)
+    now[0] = 100.0
+    watch.before_worker_group_start(None)
+    now[0] = 110.5
+    handle = SimpleNamespace(placement_group=SimpleNamespace(id=b"\xaa"))
+    state = SimpleNamespace(placement_group_handle=handle)
+    watch.after_worker_group_start(SimpleNamespace(get_workers=list, _worker_group_state=state))
+    assert mailbox.made == [(3, "aa", held_s)]

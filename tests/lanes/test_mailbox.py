@@ -58,3 +58,25 @@ def test_a_member_is_of_the_lane_that_begins_it_first_at_every_start() -> None:
     assert mailbox.claim("b", 1)
     assert mailbox.claim("a", 0)  # its group starts again
     assert mailbox.claims() == {"a": 0, "b": 1}
+
+
+def test_a_lane_holds_its_gpus_from_its_groups_start_to_its_failure(monkeypatch: pytest.MonkeyPatch) -> None:
+    mailbox, now = Mailbox(), [1000.0]
+    monkeypatch.setattr(mailbox_module.time, "time", lambda: now[0])
+
+    def held_since() -> float:
+        mailbox.beat(beat(now[0], now[0]))
+        return mailbox.drain(0)[2][0].held_since
+
+    assert held_since() == 0
+    mailbox.group_started(0, "aaaa", held_s=12.0)  # its workers took so long to start
+    now[0] = 1100.0
+    mailbox.group_started(1, "bbbb", held_s=0.0)
+    assert held_since() == 988
+    mailbox.put(GroupEvent(1, "failed", "died"))
+    mailbox.put(GroupEvent(0, "preempted", "will be"))
+    assert held_since() == 988
+    mailbox.put(GroupEvent(0, "failed", "died"))
+    assert held_since() == 0
+    mailbox.holds(0)
+    assert held_since() == 1100
