@@ -11,14 +11,19 @@ import yaml
 
 from platform.checkout import ROOT
 from tests.docs.pages import PAGES, fenced, inline
+from tests.kube import builtin
 from tests.kube.lint import findings
-from tests.kube.overlays import build, built
+from tests.kube.overlays import build, built, on_top
 
 OURS = [*sorted((ROOT / "k8s").glob("*.md")), *(page for page in PAGES if re.match("kubernetes|gpu", page.name))]
 # An API server that is not there, and nobody's login.
 NOBODY = ["--kubeconfig=/dev/null", "--server=https://127.0.0.1:1", "--token=none", "--request-timeout=5s"]
 FRAGMENTS = ("kubectl apply -k", "kubectl apply --server-side -f", "kubectl delete rayjob")  # of sentences
-STAND_INS = {"NAME": "mine", "DIR": "k8s/overlays/dev", "FILE": "pyproject.toml", "HOST": "mlflow.example.com"}
+OVERLAY = "k8s/overlays/ours"  # the reader's
+STAND_INS = {"NAME": "mine", "DIR": "k8s/overlays/dev", "FILE": "pyproject.toml", "HOST": "mlflow.example.com"} | {
+    "TRAIN": "docs",
+    "VAL": "docs",
+}
 
 
 def kubectl_commands() -> list[str]:
@@ -36,7 +41,7 @@ def kubectl_commands() -> list[str]:
                 filled = [
                     re.sub(r"\b[A-Z]{3,}\b", lambda match: STAND_INS.get(match[0], match[0]), each) for each in words
                 ]
-                found[shlex.join(filled)] = None
+                found[shlex.join(filled).replace(OVERLAY, "k8s/overlays/gke")] = None
     return list(found)
 
 
@@ -53,7 +58,7 @@ def test_kubectl_takes_a_command(command: str):
     if not shutil.which("kubectl"):
         pytest.skip("no kubectl on this machine")
     words = shlex.split(command)
-    local = "kustomize" in words[:2]
+    local = "kustomize" in words[:2] or "--local" in words
     if "create" in words and not any(word.startswith("--from=") for word in words):
         words, local = [*words, "--dry-run=client", "--output=yaml"], True
     if words[1:5] == ["-n", "platform", "create", "secret"] and "tls" in words:
@@ -86,6 +91,64 @@ def test_scripts_that_commands_run_in_a_pod_are_mounted_there():
     scripts = {name for command in COMMANDS for name in re.findall(r" /scripts/(\S+)", command)}
     assert scripts
     assert scripts <= files.keys()
+
+
+def test_jobs_have_an_account_of_their_own_before_the_first_of_them():
+    text = (ROOT / "k8s" / "README.md").read_text(encoding="utf-8")
+    made, account = text.index("create secret generic platform-credentials"), text.index("accounts.py add jobs")
+    served, first_job = text.index("deployment/mlflow --timeout"), text.index("python -m platform.launch")
+    assert served < account < made < first_job
+    heads = [path.read_text(encoding="utf-8") for path in (ROOT / "k8s" / "overlays").glob("*/kustomization.yaml")]
+    assert set(re.findall(r"MLFLOW_TRACKING_USERNAME=(\S+)", "".join([text, *heads]))) == {"jobs"}
+
+
+def test_helm_knows_the_newest_versions_before_it_installs_one():
+    for page in OURS:
+        for code in fenced(page.read_text(encoding="utf-8")):
+            if re.search("^helm (install|upgrade)", code, re.M):
+                assert re.search("^helm repo update\n(?:.*\n)*?helm (install|upgrade)", code, re.M), page.name
+
+
+@pytest.mark.parametrize("overlay", ["eks", "gke"])
+@pytest.mark.slow
+def test_patches_of_the_clouds_page_reach_what_they_are_for(overlay: str, tmp_path: Path):
+    (page,) = [page for page in OURS if page.name == "kubernetes-clouds.md"]
+    blocks = [code for code in fenced(page.read_text(encoding="utf-8")) if code.startswith("patches:")]
+    patches = [each for code in blocks for each in yaml.safe_load(code)["patches"]]
+    if overlay != "eks":
+        patches = [each for each in patches if "imagePullSecrets" in each["patch"]]
+    result = on_top(overlay, tmp_path, components=["backup", "prepull"], patches=patches)
+    accounts = {each["metadata"]["name"]: each for each in result.of("ServiceAccount")}
+    assert accounts.keys() >= {"platform-head", "platform-worker", "mlflow", "prepull"}
+    assert {str(each["imagePullSecrets"]) for each in accounts.values()} == {"[{'name': 'registry'}]"}
+    if overlay == "eks":
+        assert not any("annotations" in each["metadata"] for each in accounts.values())
+        agent = {"to": [{"ipBlock": {"cidr": "169.254.170.23/32"}}], "ports": [{"protocol": "TCP", "port": 80}]}
+        opened = {
+            each["metadata"]["name"] for each in result.of("NetworkPolicy") if agent in each["spec"].get("egress", [])
+        }
+        assert opened == {"mlflow-storage", "to-store"}
+    assert [line for each in result.objects for line in findings(each, "ours")] == []
+
+
+def test_the_pod_that_holds_the_volume_is_as_the_namespace_wants_it():
+    (pod,) = yaml.safe_load_all((ROOT / "k8s" / "loader.yaml").read_text(encoding="utf-8"))
+    assert builtin.errors(pod) == []
+    assert findings(pod, "k8s/loader.yaml") == []
+    base = build("base")
+    assert pod["metadata"]["namespace"] == base.of("Namespace")[0]["metadata"]["name"]
+    claims = {each["metadata"]["name"] for each in base.of("PersistentVolumeClaim")}
+    assert {
+        each["persistentVolumeClaim"]["claimName"] for each in pod["spec"]["volumes"] if "emptyDir" not in each
+    } <= claims
+    (container,) = pod["spec"]["containers"]
+    places = {each["mountPath"] for each in container["volumeMounts"]}
+    copied = [command.split()[-1] for command in COMMANDS if " cp " in command]
+    assert copied
+    for place in copied:
+        name, _, path = place.partition(":")
+        assert name == pod["metadata"]["name"]
+        assert any(path.startswith(f"{each}/") for each in places)
 
 
 def test_every_secret_of_the_overlays_is_in_the_table():
@@ -128,6 +191,7 @@ def test_the_overlay_of_ones_own_builds_and_nothing_is_wrong_with_it(tmp_path: P
     assert yaml.safe_load(text)["resources"] == ["../gke"]
     result = built("ours", ours)
     assert [line for each in result.objects for line in findings(each, "ours")] == []
+    assert {each["metadata"]["name"] for each in result.of("CronJob")} == {"backup", "restore"}, "upgrades.md uses them"
     assert result.one("ResourceQuota", "platform")["spec"]["hard"]["requests.nvidia.com/gpu"] == "16"
     server = result.one("Deployment", "mlflow")["spec"]["template"]["spec"]["containers"][0]
     assert server["image"].startswith("registry.example.org/platform-mlflow:")

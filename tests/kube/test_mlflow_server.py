@@ -81,16 +81,7 @@ def test_accounts_are_added_and_removed_by_the_commands_of_the_page(server: str,
 
     def accounts(words: str, typed: str = "") -> tuple[int, str]:
         ran.add(words)
-        asked = place.local(*container(place, "Deployment", "mlflow", "mlflow"))
-        script = place.folder / "scripts" / "accounts.py"
-        environment = {"PATH": os.environ["PATH"], "MLFLOW_TRACKING_URI": server} | {
-            name: value for name, value in asked.environment.items() if name.startswith("MLFLOW_AUTH_ADMIN")
-        }
-        command = [sys.executable, str(script), *words.split()]
-        done = subprocess.run(
-            command, input=typed, env=environment, capture_output=True, text=True, timeout=120, check=False
-        )
-        return done.returncode, done.stdout + done.stderr
+        return accounts_py(server, place, words, typed)
 
     login = ("ada", "correct horse battery")
     assert status(f"{server}{SEARCH}", *login) == 401
@@ -124,14 +115,29 @@ def test_accounts_are_added_and_removed_by_the_commands_of_the_page(server: str,
     assert accounts("frobnicate ada")[0] == 2
     page = (ROOT / "k8s" / "README.md").read_text(encoding="utf-8")
     shown = re.findall(r"/scripts/accounts\.py (\w+(?: \w+)?)$", page, re.M)
-    assert {"add ada", "remove ada"} <= set(shown) <= ran
+    assert {"add jobs", "add ada", "remove ada"} <= set(shown) <= ran | {"add jobs"}  # which writes a run, below
 
 
-def test_a_run_with_metrics_and_files_is_written_and_read_through_an_account(
+def accounts_py(server: str, place: Place, words: str, typed: str) -> tuple[int, str]:
+    asked = place.local(*container(place, "Deployment", "mlflow", "mlflow"))
+    script = place.folder / "scripts" / "accounts.py"
+    environment = {"PATH": os.environ["PATH"], "MLFLOW_TRACKING_URI": server} | {
+        name: value for name, value in asked.environment.items() if name.startswith("MLFLOW_AUTH_ADMIN")
+    }
+    command = [sys.executable, str(script), *words.split()]
+    done = subprocess.run(
+        command, input=typed, env=environment, capture_output=True, text=True, timeout=120, check=False
+    )
+    return done.returncode, done.stdout + done.stderr
+
+
+def test_a_run_with_metrics_files_and_a_model_is_written_and_read_through_the_jobs_account(
     server: str, place: Place, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", ADMIN)
-    monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", PASSWORD)
+    login = ("jobs", "a password of jobs")
+    assert accounts_py(server, place, "add jobs", f"{login[1]}\n")[0] == 0
+    monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", login[0])
+    monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", login[1])
     client = MlflowClient(server)
     experiment = client.create_experiment("of-a-cluster")
     run = client.create_run(experiment)
@@ -139,6 +145,10 @@ def test_a_run_with_metrics_and_files_is_written_and_read_through_an_account(
     (tmp_path / "table.md").write_text("| models |\n")
     client.log_artifact(run.info.run_id, str(tmp_path / "table.md"))
     client.set_terminated(run.info.run_id)
+
+    client.create_registered_model("of-a-cluster")
+    version = client.create_model_version("of-a-cluster", f"runs:/{run.info.run_id}/model", run.info.run_id)
+    client.set_registered_model_alias("of-a-cluster", "best", version.version)
 
     assert client.get_run(run.info.run_id).data.metrics == {"loss": 0.5}
     assert str(run.info.artifact_uri).startswith("mlflow-artifacts:")

@@ -43,7 +43,8 @@ def test_what_commands_name_is_there(built: Build) -> None:
 def test_overlays_of_commands_are_there() -> None:
     folders = [words[words.index("-k") + 1] for words in commands() if "-k" in words]
     assert {each for each in folders if not each.startswith("github.com/")} <= {
-        folder.relative_to(ROOT).as_posix() for folder in FOLDERS.values()
+        "k8s/overlays/ours",  # the clouds' page writes it, with the component backup
+        *(folder.relative_to(ROOT).as_posix() for folder in FOLDERS.values()),
     }
     assert (ROOT / "k8s" / "components" / "backup" / "kustomization.yaml").exists()
 
@@ -55,6 +56,23 @@ def test_the_servers_that_are_waited_for_are_those_of_the_deployment(built: Buil
     assert selects(selector, server)
     for each in built.of("CronJob"):  # or the wait would be for the backup itself
         assert not selects(selector, each["spec"]["jobTemplate"]["spec"]["template"]["metadata"]["labels"])
+
+
+def test_a_wait_for_a_job_ends_when_it_fails_too_and_its_end_is_looked_at() -> None:
+    made = {words[words.index("job") + 1] for words in commands() if "create" in words}
+    assert len(made) == 4
+    for name in made:
+        about = [words for words in commands() if f"job/{name}" in words]
+        assert [words[3] for words in about] == ["wait", "get"]
+        assert "--for=jsonpath={.status.conditions[0].type}" in about[0]
+
+
+def test_servers_stay_away_while_databases_are_restored() -> None:
+    chapter = PAGE.partition("\n## Restore")[2].partition("\n## ")[0]
+    order = ["--replicas=0", "--for=delete", "create job restore-now", "get job/restore-now", "apply -k"]
+    places = [chapter.index(each) for each in order]
+    assert places == sorted(places)
+    assert "--replicas=2" not in PAGE, "the overlay says how many"
 
 
 def test_an_older_backup_is_named_where_the_job_reads_it(built: Build) -> None:
