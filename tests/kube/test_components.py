@@ -10,7 +10,7 @@ from tests.kube.overlays import ADDRESS, build, on_top
 
 COMPONENTS = sorted(path.name for path in (ROOT / "k8s" / "components").iterdir())
 NAME = {"name": "mlflow-address", "namespace": "platform", "literals": [f"{key}={ADDRESS[key]}" for key in ADDRESS]}
-BELOW = {"files-on-volume": "gpu", "backup-files-on-volume": "aks"}  # elsewhere its files are in a bucket
+BELOW = {"files-on-volume": "gpu", "backup-files-on-volume": "aks", "queue-aks": "aks"}  # the others: eks
 AFTER = {"topology": ["queue", "topology"]}  # it patches what the other brings
 
 

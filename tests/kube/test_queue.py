@@ -38,10 +38,52 @@ def test_queues_flavors_and_classes_fit_each_other_and_the_namespace() -> None:
     assert classes == {each["metadata"]["name"] for each in built.of("PriorityClass")}
 
 
+QUEUES = {"gke": "queue", "eks": "queue-eks", "aks": "queue-aks"}
+# What a cloud's nodes carry, and the taint that its spot nodes have or may have.
+REGULAR = {
+    "gke": {"cloud.google.com/gke-provisioning": "standard"},
+    "eks": {"eks.amazonaws.com/capacityType": "ON_DEMAND"},
+    "aks": {"kubernetes.azure.com/mode": "user"},
+}
+TAINTS = {"gke": "cloud.google.com/gke-spot", "aks": "kubernetes.azure.com/scalesetpriority"}
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["gke", "eks"])
+@pytest.mark.parametrize("cloud", QUEUES)
+def test_flavors_are_of_the_clouds_own_nodes(cloud: str, tmp_path: Path) -> None:
+    built = on_top(cloud, tmp_path, components=[QUEUES[cloud]])
+    spot, regular = (built.one("ResourceFlavor", f"platform-{sort}")["spec"] for sort in ("spot", "on-demand"))
+    label, value = SPOT_LABELS[cloud]
+    assert spot["nodeLabels"] == {label: value}
+    assert regular["nodeLabels"] == REGULAR[cloud]
+    tolerated = [{each["key"] for each in flavor["tolerations"]} for flavor in (spot, regular)]
+    assert tolerated == [{"nvidia.com/gpu", *([TAINTS[cloud]] if cloud in TAINTS else [])}, {"nvidia.com/gpu"}]
+
+
+def test_a_job_of_all_gpus_that_the_page_of_sizes_promises_fits_one_flavor() -> None:
+    """Kueue gives the pods of a group one flavor."""
+    job = render("+experiment=googlenet_ens", "cluster.kube.queue=platform", *LARGEST)
+    (group,) = job["spec"]["rayClusterSpec"]["workerGroupSpecs"]
+    (container,) = group["template"]["spec"]["containers"]
+    asked = {name: quantity(value) * group["replicas"] for name, value in container["resources"]["requests"].items()}
+    asked["nvidia.com/gpu"] = quantity(container["resources"]["limits"]["nvidia.com/gpu"]) * group["replicas"]
+    assert asked["nvidia.com/gpu"] == 64
+    (resources,) = build("queue").one("ClusterQueue", "platform")["spec"]["resourceGroups"]
+    for flavor in resources["flavors"]:
+        held = {each["name"]: quantity(each["nominalQuota"]) for each in flavor["resources"]}
+        assert {name: value for name, value in asked.items() if value > held[name]} == {}, flavor["name"]
+
+
+LARGEST = [
+    "cluster.workers=8", "cluster.kube.workers_per_pod=8", "cluster.kube.memory_gb=256",
+    "cluster.kube.shared_memory_gb=32", "cluster.kube.pods=8", "cluster.lanes=8",
+]  # of docs/kubernetes-sizes.md  # fmt: skip
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", QUEUES)
 def test_queue_and_topology_go_onto_any_cloud_and_a_job_names_one_of_its_levels(name: str, tmp_path: Path) -> None:
-    built = on_top(name, tmp_path, components=["queue", "topology"])
+    built = on_top(name, tmp_path, components=[QUEUES[name], "topology"])
     ours = [each for each in built.objects if each["apiVersion"] == KUEUE]
     assert [error for each in ours for error in kueue_errors(each)] == []
     assert [line for each in built.objects for line in findings(each, name)] == []
