@@ -78,3 +78,38 @@ def test_only_pods_of_the_controllers_namespace_reach_the_server(tmp_path: Path)
 def test_without_an_address_the_build_says_what_is_missing(tmp_path: Path):
     with pytest.raises(AssertionError, match="mlflow-address"):
         on_top("dev", tmp_path, components=["ingress"])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("component", "overlay", "addresses"),
+    [
+        ("gateway-gke", "gke", ["35.191.3.4", "130.211.1.1", "10.129.1.9"]),
+        ("ingress-alb", "eks", ["10.0.3.4"]),
+    ],
+)
+def test_a_load_balancer_that_is_no_pod_reaches_the_servers_and_asks_what_needs_no_account(
+    component: str, overlay: str, addresses: list[str], tmp_path: Path
+):
+    built = opened(component, overlay, tmp_path)
+    deployment = built.one("Deployment", "mlflow")["spec"]["template"]
+    server = Peer.pod(deployment["metadata"]["labels"])
+    for address in addresses:
+        assert reaches(built.of("NetworkPolicy"), Peer(address=address), server, 5000), address
+    (policy,) = [each for each in built.of("NetworkPolicy") if each["metadata"]["name"] == "mlflow-from-outside"]
+    assert all("ipBlock" in each for each in policy["spec"]["ingress"][0]["from"])
+    assert [line for each in built.objects for line in findings(each, "x")] == []
+    path = deployment["spec"]["containers"][0]["readinessProbe"]["httpGet"]["path"]
+    if component == "gateway-gke":
+        health = built.one("HealthCheckPolicy", "mlflow")["spec"]
+        assert health["default"]["config"]["httpHealthCheck"]["requestPath"] == path
+        assert built.one("Service", health["targetRef"]["name"])
+    else:
+        ingress = built.one("Ingress", "mlflow")
+        assert builtin.errors(ingress) == []
+        settings = ingress["metadata"]["annotations"]
+        assert settings["alb.ingress.kubernetes.io/healthcheck-path"] == path
+        assert settings["alb.ingress.kubernetes.io/target-type"] == "ip"
+        assert built.one("Service", "mlflow")["spec"].get("type", "ClusterIP") == "ClusterIP"
+        assert not any("cert-manager" in key for key in settings)
+        assert ingress["spec"]["tls"] == [{"hosts": ["runs.example.org"]}]
