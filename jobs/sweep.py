@@ -87,6 +87,7 @@ def run(experiment: Experiment) -> int:
             for line in begin.keep(folder, data):
                 print(line)
             status, waiting = _Sweep(planned, folder, record, data).run()
+            return 0 if register_at_end(experiment, whole=status == 0, waiting=waiting) and status == 0 else 1
     except Interrupted as interrupted:
         again = "the same command without fresh=true" if config.fresh else "the same command"
         print(f"\n{interrupted}: {again} goes on: finished trials stay, the others from their newest checkpoints")
@@ -96,7 +97,6 @@ def run(experiment: Experiment) -> int:
         return 1
     finally:
         disconnect()
-    return 0 if register_at_end(experiment, whole=status == 0, waiting=waiting) and status == 0 else 1
 
 
 class _Sweep:

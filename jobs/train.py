@@ -120,6 +120,13 @@ def run(experiment: Experiment, *, evaluate_again: bool = False) -> int:
                 outcome = _run_and_report(planned, folder, record, data, unfinished, unreported)
             else:
                 outcome = _make_up(planned, folder, record, data)
+            outcome.trained_now, outcome.seconds = unfinished, time.monotonic() - started
+            show(experiment, outcome)
+            whole = not outcome.failed
+            if whole:
+                say_success(outcome.waiting)
+            registered = register_at_end(experiment, whole=whole, waiting=outcome.waiting)
+            return 0 if registered and whole else 1
     except Interrupted as interrupted:
         again = "the same command without fresh=true" if experiment.config.fresh else "the same command"
         print(f"\n{interrupted}: {again} goes on from the newest checkpoints")
@@ -129,12 +136,6 @@ def run(experiment: Experiment, *, evaluate_again: bool = False) -> int:
         return 1
     finally:
         disconnect()
-    outcome.trained_now, outcome.seconds = unfinished, time.monotonic() - started
-    show(experiment, outcome)
-    whole = not outcome.failed
-    if whole:
-        say_success(outcome.waiting)
-    return 0 if register_at_end(experiment, whole=whole, waiting=outcome.waiting) and whole else 1
 
 
 def _make_up(planned: Plan, folder: ExperimentFolder, record: Record, data: Index) -> Outcome:

@@ -20,8 +20,10 @@ HARMLESS = (
 )  # fmt: skip
 _SECRET = re.compile(r"pass|pwd|secret|token|sig|key|cred|auth|odbc_connect", re.IGNORECASE)  # in those of others
 _USERINFO = re.compile(r"[^/?#\s]*@|[^:/?#@\s]*:(?!\d*(?:[/?#\s]|$))\S*@")  # the second: a password with a / in it
-_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://(?:[^\s/?#@:,]*:[^\s/?#@]*@)?[^\s'\"<>]*")  # a password may have quotes
-_CLOSING = re.compile(r"[)\]},.:;!]*$")  # what a sentence has after an address
+_URL = re.compile(  # its scheme is bounded: else a long text without a blank takes minutes. A password may have quotes
+    r"[A-Za-z][A-Za-z0-9+.-]{0,30}://(?:[^\s/?#@:,]*:[^\s/?#@]*@)?[^\s'\"<>]*"
+)
+_CLOSING = ")]},.:;!"  # what a sentence has after an address
 _OVERRIDE_URL = re.compile(  # in an override, where \ protects the next character and quotes all but themselves
     r"(?P<quote>['\"])?(?<![\w.+-])(?P<url>[A-Za-z][A-Za-z0-9+.:-]*://(?:\\.|[^\s'\"\\,\]}]|(?(quote)[\s,\]}]|(?!)))*)"
 )
@@ -232,8 +234,8 @@ def _as_word(secret: str) -> re.Pattern[str]:
 
 
 def _redacted_url(found: re.Match[str]) -> str:
-    closing = closed[0] if (closed := _CLOSING.search(found[0])) else ""
-    url = found[0][: len(found[0]) - len(closing)]
+    url = found[0].rstrip(_CLOSING)
+    closing = found[0][len(url) :]
     return "::".join(_taken_apart(each).shown for each in url.split("::")) + closing
 
 

@@ -258,3 +258,14 @@ def test_a_worker_of_another_machine_learns_from_the_mailbox_what_addresses_stan
     assert "which is not kept; give it again" in before
     assert address == "https://me:hunter22@host/data/train-0.tar?sig=abcdefgh"
     assert message == f"no {MASK} here"
+
+
+@pytest.mark.timeout(120)  # hours, where the time grows with the square of the length
+@pytest.mark.parametrize("text", ["a" * 2_000_000 + " x://host", "x://" + "." * 2_000_000 + "a"])
+def test_a_long_text_without_a_blank_takes_no_longer_than_a_text(text: str):
+    assert redacted(text) == text
+
+
+def test_an_address_is_found_behind_whatever_stands_before_it():
+    for before in ("", "1", ".", "see...", "a" * 100, "+" * 100):
+        assert redacted(f"{before}https://me:hunter222@host/x") == f"{before}https://me:***@host/x"

@@ -58,21 +58,24 @@ def test_a_folder_that_cannot_be_made_is_a_warning(tmp_path: Path, caplog: pytes
     assert "no logs are kept in" in caplog.text
 
 
-def test_they_are_copied_to_where_checkpoints_are(tmp_path: Path):
-    experiment = small(tmp_path, f"checkpoint.copy_to={tmp_path / 'store'}")
+def test_what_somebody_put_beside_the_launches_is_none_of_them(tmp_path: Path):
+    experiment = small(tmp_path)
+    for name in ("old", "9999-20260101-000000", "10000-20260101-000000", "0004-copy"):
+        (experiment.folder / "logs" / name).mkdir(parents=True)
     with keep_logs(experiment):
         print("first")
-    (folder,) = launches(experiment.folder)
-    assert (tmp_path / "store" / "a-logs" / folder.name / "driver.log").read_text() == "first\n"
+    assert [each.name.partition("-")[0] for each in launches(experiment.folder)] == ["9999", "10000", "10001"]
 
 
 WORKER = """
-import os, signal, sys
+import os, signal, sys, time
 from pathlib import Path
 from platform.experiment.run_logs import keep_worker_log, note, noting_errors
 keep_worker_log(Path(sys.argv[1]), 0, 1)
 note("A metrics: step 40")
 print("printed")
+if sys.argv[2] != "raise":
+    time.sleep(2)
 if sys.argv[2] == "kill":
     os.kill(os.getpid(), signal.SIGKILL)
 if sys.argv[2] == "crash":
@@ -94,7 +97,7 @@ def test_the_last_lines_of_a_worker_are_there_however_it_ends(how: str, last: st
         done = subprocess.run([sys.executable, "-c", WORKER, experiment.folder, how], stdout=subprocess.DEVNULL)
     assert done.returncode != 0
     (file,) = launches(experiment.folder)[0].glob("lane0-rank1-*.log")
-    text = file.read_text()
+    text = file.read_text()  # a moment before it was killed it had said so, see `WORKER`
     assert text.splitlines()[0].endswith(" starts")
     assert " A metrics: step 40\nprinted\n" in text
     assert last in text.partition("step 40\n")[2]

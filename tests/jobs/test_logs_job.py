@@ -69,5 +69,11 @@ def test_the_last_lines_of_a_killed_worker_and_of_a_killed_launcher_can_be_read(
     assert status == 2, output
     assert len(launches(folder)) == 2
     assert "ended by ConfigError" in (launches(folder)[1] / "driver.log").read_text()
-    copies = tmp_path / "store" / "logged-logs" / launches(folder)[1].name
+    (copies,) = (tmp_path / "store").glob(f"logged-*-logs/{launches(folder)[1].name}")
     assert (copies / "driver.log").read_text() == (launches(folder)[1] / "driver.log").read_text()
+
+    status, output = launch(*words, "training.epochs=2", "fresh=true", environment=secret)
+    assert status == 0, output
+    driver = (launches(folder)[2] / "driver.log").read_text()
+    assert "results   " in driver  # to the last line that the command printed
+    assert driver.splitlines()[-1] in output.splitlines()[-2:]
