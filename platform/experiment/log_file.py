@@ -103,7 +103,7 @@ class LogFile:
 
 class LogQueue:
     """Hands text on to a log on a daemon thread, so that nobody waits for its file system: what a process had said
-    moments before it was killed is there, and what a file system that hangs did not take is counted."""
+    just before it was killed may be missing, and what a file system that hangs did not take is counted."""
 
     def __init__(self, log: LogFile) -> None:
         self._log, self._waiting, self._dropped = log, queue.SimpleQueue[str | threading.Event](), 0

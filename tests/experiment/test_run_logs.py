@@ -71,9 +71,14 @@ WORKER = """
 import os, signal, sys, time
 from pathlib import Path
 from platform.experiment.run_logs import keep_worker_log, note, noting_errors
+from platform.experiment.log_file import LogFile
+if sys.argv[2] == "hang":
+    LogFile.write = lambda *_: time.sleep(1000)
 keep_worker_log(Path(sys.argv[1]), 0, 1)
 note("A metrics: step 40")
 print("printed")
+if sys.argv[2] == "hang":
+    os._exit(0)
 if sys.argv[2] != "raise":
     time.sleep(2)
 if sys.argv[2] == "kill":
@@ -97,7 +102,14 @@ def test_the_last_lines_of_a_worker_are_there_however_it_ends(how: str, last: st
         done = subprocess.run([sys.executable, "-c", WORKER, experiment.folder, how], stdout=subprocess.DEVNULL)
     assert done.returncode != 0
     (file,) = launches(experiment.folder)[0].glob("lane0-rank1-*.log")
-    text = file.read_text()  # a moment before it was killed it had said so, see `WORKER`
+    text = file.read_text()
     assert text.splitlines()[0].endswith(" starts")
     assert " A metrics: step 40\nprinted\n" in text
     assert last in text.partition("step 40\n")[2]
+
+
+@pytest.mark.slow
+def test_a_worker_does_not_wait_for_a_volume_that_hangs(tmp_path: Path):
+    experiment = small(tmp_path)
+    with keep_logs(experiment):
+        subprocess.run([sys.executable, "-c", WORKER, experiment.folder, "hang"], check=True, timeout=300)
