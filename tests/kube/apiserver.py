@@ -16,20 +16,15 @@ import ssl
 import struct
 import threading
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from ipaddress import ip_address
 from pathlib import Path
 from typing import Any, ClassVar
 from urllib.parse import parse_qs, urlsplit
 
 import yaml
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 
 from tests.kube.apistore import ApiStore, Checks, Object, Pod, StatusError
+from tests.kube.certificate import self_signed
 from tests.kube.cluster_objects import ClusterObjects
 from tests.kube.rbac import Right, Rules, rights
 
@@ -59,7 +54,7 @@ class ApiServer:
         self.ended = threading.Event()
         self.breaks = 0  # of logs, so far
         self._faults: list[tuple[str, int | str]] = []
-        self._certificate = _self_signed(folder / "server.pem")
+        self._certificate = self_signed(folder / "server.pem")
         self._server: _Server | None = None
         self._returns: threading.Thread | None = None
         self.port = 0
@@ -311,27 +306,3 @@ class _Broken(Exception):
 
 def _is_over(store: ApiStore, pod: Pod) -> bool:
     return pod.object["status"]["phase"] in ("Succeeded", "Failed") or all(pod is not p for p in store.pods.values())
-
-
-def _self_signed(path: Path) -> Path:
-    """A certificate of 127.0.0.1 that is its own authority; its key beside it."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "kube-apiserver of a test")])
-    today = datetime.now(UTC)
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(today - timedelta(days=1))
-        .not_valid_after(today + timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))]), critical=False)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-        .sign(key, hashes.SHA256())
-    )
-    path.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
-    path.with_suffix(".key").write_bytes(
-        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    )
-    return path

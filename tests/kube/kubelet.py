@@ -49,11 +49,12 @@ class Kubelet:
             if (claim := claims[mount["name"]]) and asked["folder"] == mount["mountPath"]:
                 asked["folder"] = str(self._volumes[claim["claimName"]])
         for name, address in self.services.items():
-            asked["mlflow"] = asked["mlflow"].replace(f"http://{name}", f"http://{address}")
+            asked["mlflow"] = asked["mlflow"].replace(f"://{name}", f"://{address}")
         return [*words, json.dumps(asked)]
 
     def _environment(self, container: Object) -> dict[str, str]:
-        environment = {each["name"]: each["value"] for each in container["env"]}
+        """`env` wins over `envFrom`, as in Kubernetes."""
+        environment: dict[str, str] = {}
         for source in container["envFrom"]:
             environment |= self.secrets.get(source["secretRef"]["name"], {})
-        return environment | dict(self.variables)
+        return environment | {each["name"]: each["value"] for each in container["env"]} | dict(self.variables)

@@ -16,7 +16,6 @@ from tests.kube import builtin, lint
 from tests.kube.apiserver import ApiServer
 from tests.kube.apistore import Pod
 from tests.kube.checking import ENSEMBLE, found, job_of, with_subject
-from tests.kube.good_cluster import endpoints
 from tests.kube.kubelet import Kubelet
 
 pytestmark = pytest.mark.slow
@@ -25,16 +24,19 @@ ACCOUNT = {"MLFLOW_TRACKING_USERNAME": "ann", "MLFLOW_TRACKING_PASSWORD": "batte
 
 
 class MlflowAccounts(BaseHTTPRequestHandler):
-    """Answers as MLflow with accounts does."""
+    """Answers as MLflow with accounts does, and a proxy before it that takes tokens."""
 
     status: ClassVar[int] = 0  # 0: by the account
+    location: ClassVar[str] = ""
     asked: ClassVar[list[str]] = []
 
     def do_GET(self) -> None:
         self.asked.append(self.path)
-        known = self.headers.get("Authorization") == "Basic YW5uOmJhdHRlcnkgaG9yc2U="  # ann:battery horse
+        known = self.headers.get("Authorization") in ("Basic YW5uOmJhdHRlcnkgaG9yc2U=", "Bearer t0p")  # battery horse
         self.send_response(self.status or (200 if known else 401))
         self.send_header("Content-Length", "0")
+        if self.location:
+            self.send_header("Location", self.location)
         self.end_headers()
 
     def log_message(self, format: str, *_: object) -> None:  # noqa: A002
@@ -99,7 +101,9 @@ def test_it_pulls_writes_and_logs_in_and_is_gone(good_cluster: ApiServer, node: 
     assert said["image"][1].startswith("platform:0.1.0-ray2.60.0 was pulled and started within")
     assert said["volume"] == (OK, "pods write to /mnt/platform (claim platform-data)")
     assert said["MLflow"] == (OK, "http://mlflow:5000 answers, and takes the account")
-    assert said["environment"][1].endswith("the Secrets hold MLFLOW_TRACKING_USERNAME, MLFLOW_TRACKING_PASSWORD")
+    assert said["environment"][1].endswith(
+        "Secrets and cluster.kube.env hold MLFLOW_TRACKING_USERNAME, MLFLOW_TRACKING_PASSWORD"
+    )
     assert MlflowAccounts.asked == ["/api/2.0/mlflow/experiments/get-by-name?experiment_name=platform"]
     assert len(good_cluster.objects.pods_made) == 1
     assert not good_cluster.store.pods
@@ -122,34 +126,6 @@ def test_no_value_of_a_secret_is_printed(
     for value in ACCOUNT.values():
         assert value not in said
         assert value not in str(logs)
-
-
-@pytest.mark.parametrize(
-    ("status", "state", "says"),
-    [
-        (401, MISSING, "refuses the account"),
-        (403, MISSING, "(403)"),
-        (404, OK, "answers"),
-        (500, WARNING, "answers 500"),
-    ],
-)
-def test_what_mlflow_answers(node: Kubelet, monkeypatch: pytest.MonkeyPatch, status: int, state: str, says: str):
-    monkeypatch.setattr(MlflowAccounts, "status", status)
-    found_state, text = seen()["MLflow"]
-    assert (found_state, says in text) == (state, True)
-
-
-def test_mlflow_that_is_not_reached(good_cluster: ApiServer, node: Kubelet):
-    node.services = {"mlflow:5000": "127.0.0.1:1"}
-    state, text = seen()["MLflow"]
-    assert (state, "is not reached from a pod" in text, "metrics wait" in text) == (WARNING, True, True)
-    assert seen("tracking.required=true")["MLflow"][0] == MISSING
-
-
-def test_mlflow_that_wants_an_account(good_cluster: ApiServer, node: Kubelet):
-    node.secrets = {}
-    state, text = seen()["MLflow"]
-    assert (state, "wants an account (401)" in text) == (MISSING, True)
 
 
 def test_a_volume_that_cannot_be_written_to(good_cluster: ApiServer, node: Kubelet, tmp_path: Path):
@@ -237,21 +213,6 @@ def test_without_the_rights_no_pod_is_made(good_cluster: ApiServer, right: str):
 def test_a_setting_makes_no_pod(good_cluster: ApiServer):
     assert [state for state, _ in found(from_within)] == [UNKNOWN, OK]
     assert good_cluster.objects.pods_made == []
-
-
-def test_mlflow_by_its_service(good_cluster: ApiServer):
-    good_cluster.objects.add("discovery.k8s.io/v1", "endpointslices", endpoints("mlflow", ready=[False, False]))
-    state, text = found(from_within)[1]
-    assert (state, text.partition(":")[0]) == (
-        WARNING,
-        "no server behind Service mlflow in namespace platform is ready",
-    )
-    good_cluster.objects.remove("services", "mlflow")
-    assert found(from_within)[1][1].startswith("there is no Service mlflow in namespace platform")
-    assert found(from_within, "cluster.kube.tracking_uri=https://mlflow.example.com")[1][0] == UNKNOWN
-    assert found(from_within, "cluster.kube.tracking_uri=http://mlflow.platform.svc:5000")[1][1].startswith(
-        "there is no"
-    )
 
 
 def test_policies_that_are_not_enforced(good_cluster: ApiServer, node: Kubelet, mlflow: str):

@@ -53,7 +53,7 @@ def manifest(job: Job, questions: dict[str, Any], *, mounted: bool) -> Object:
         "name": "check",
         "image": kube.image,
         "command": ["python", "-I", "-c", _SOURCE.read_text(), json.dumps(questions)],
-        "env": [{"name": "HOME", "value": "/tmp"}],
+        "env": [{"name": "HOME", "value": "/tmp"}, *({"name": key, "value": kube.env[key]} for key in kube.env)],
         "envFrom": [{"secretRef": {"name": each, "optional": True}} for each in kube.secrets],
         "resources": {kind: {"cpu": "100m", "memory": "256Mi"} for kind in ("requests", "limits")},
         "securityContext": LOCKED,
@@ -61,6 +61,7 @@ def manifest(job: Job, questions: dict[str, Any], *, mounted: bool) -> Object:
     }
     volumes: list[Object] = [{"name": "tmp", "emptyDir": {"sizeLimit": "64Mi"}}]
     if mounted:
+        container["workingDir"] = kube.mount  # as the job's: relative paths of its environment lie there
         container["volumeMounts"].append({"name": "data", "mountPath": kube.mount})
         volumes.append({"name": "data", "persistentVolumeClaim": {"claimName": kube.claim}})
     name = f"check-{secrets.token_hex(4)}"
