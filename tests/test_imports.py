@@ -22,7 +22,7 @@ ROOMS = (
 KNOWN_TO = {
     "mlflow": ("platform.tracking.mlflow_", "platform.export.pyfunc"),  # the latter is copied into models, for MLflow
     "hydra": ("platform.launch", "platform.compose"),
-    "kubernetes": ("platform.kubernetes.client",),
+    "kubernetes": ("platform.kubernetes.client", "platform.kubernetes.kubeconfig"),
     "prometheus_client": ("platform.monitoring.server",),
     "ray": (
         "jobs.pack",

@@ -1,29 +1,23 @@
 """The few calls of the Kubernetes API that submitting and following a RayJob takes.
 
-In: a kubeconfig's context, or the pod this runs in. Out: objects as plain dicts. There are two errors: `Away`, after
+In: a connection of `kubeconfig`. Out: objects as plain dicts. There are two errors: `Away`, after
 which a request may be tried again, and `Refused`.
 """
 
 import json
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import urllib3
-import yaml
-from kubernetes import config as kubeconfig
-from kubernetes.client import ApiClient, ApiException, Configuration, CoreV1Api, CustomObjectsApi
-from kubernetes.config.config_exception import ConfigException
-from kubernetes.config.incluster_config import SERVICE_HOST_ENV_NAME
+from kubernetes.client import ApiClient, ApiException, CoreV1Api, CustomObjectsApi
 
-from platform.config.checks import ConfigError
 from platform.text import first_line
 
 GROUP, VERSION, PLURAL = "ray.io", "v1", "rayjobs"
 Object = dict[str, Any]  # of Kubernetes, as its JSON
 JSON = "application/json"
+_PAGE = 500  # objects of a list that come at once, as kubectl asks for them
 
 
 @dataclass(frozen=True)
@@ -116,8 +110,8 @@ class Cluster:
         return self._list(self._core.list_namespaced_pod, namespace, label_selector=selector)
 
     def warnings(self, namespace: str) -> list[Object]:
-        """The namespace's events of type Warning."""
-        return self._list(self._core.list_namespaced_event, namespace, field_selector="type=Warning", limit=500)
+        """The namespace's events of type Warning, all of them: the server has them by name, not by time."""
+        return self._list(self._core.list_namespaced_event, namespace, field_selector="type=Warning")
 
     def log(
         self, namespace: str, pod: str, *, since: str | None, follow: bool, container: str | None = None
@@ -173,47 +167,26 @@ class Cluster:
             raise _translated(error, self.host) from error
 
     def _list(self, method: Any, namespace: str, **query: Any) -> list[Object]:
-        # As JSON: the client's classes refuse what newer servers say.
-        response = self._call(method, namespace, _preload_content=False, **query)
-        try:
-            return json.loads(response.data).get("items") or []
-        except (urllib3.exceptions.HTTPError, OSError, ValueError, AttributeError) as error:
-            raise _translated(error, self.host) from error
+        """All objects of a list, page by page."""
+        found: list[Object] = []
+        while True:
+            # As JSON: the client's classes refuse what newer servers say.
+            response = self._call(method, namespace, _preload_content=False, limit=_PAGE, **query)
+            try:
+                page = json.loads(response.data)
+                found += page.get("items") or []
+                rest = (page.get("metadata") or {}).get("continue")
+            except (urllib3.exceptions.HTTPError, OSError, ValueError, AttributeError) as error:
+                raise _translated(error, self.host) from error
+            if not rest:
+                return found
+            query["_continue"] = rest
 
     def _call(self, method: Any, *args: Any, **options: Any) -> Any:
         try:
             return method(*args, **options, **self._times)
         except (ApiException, urllib3.exceptions.HTTPError, OSError, ValueError) as error:
             raise _translated(error, self.host) from error
-
-
-def connect(context: str | None, patience: Patience) -> Cluster:
-    """Read the kubeconfig; no request is sent yet.
-
-    Args:
-        context: of the kubeconfig; None: its current one, or the cluster of the pod this runs in.
-        patience: time limits.
-
-    Raises:
-        ConfigError: there is no kubeconfig, or it cannot be used.
-    """
-    configuration = Configuration()
-    path = os.environ.get("KUBECONFIG") or str(Path("~/.kube/config").expanduser())
-    there = any(Path(part).expanduser().is_file() for part in path.split(os.pathsep) if part)
-    try:
-        if there:
-            kubeconfig.load_kube_config(path, context, configuration, persist_config=False)
-        elif os.environ.get(SERVICE_HOST_ENV_NAME) and not context:
-            kubeconfig.load_incluster_config(configuration)
-        else:
-            remedy = "set KUBECONFIG to the cluster's (cluster.render_to=FILE needs none)"
-            raise ConfigError(f"there is no kubeconfig at {path}; {remedy}")
-    except (ConfigException, yaml.YAMLError, OSError, TypeError, KeyError) as error:
-        remedy = f"kubectl config get-contexts lists {'its contexts' if context else 'what is there'}"
-        raise ConfigError(f"kubeconfig {path}: {first_line(error)}; {remedy}") from error
-    configuration.retries = False  # pyright: ignore[reportAttributeAccessIssue]  # ours take minutes and say so
-    configuration.connection_pool_maxsize = 4
-    return Cluster(ApiClient(configuration), context, patience)
 
 
 def _with_data(answer: Any) -> Any:

@@ -194,8 +194,6 @@ class _Follower:
 
     def _lost(self) -> int:
         look = f"{self._cluster.kubectl(self._namespace)} get rayjob {self._name}"
-        self._say(
-            f"{self._away} for {clock(self._patience.away_s)}; the job goes on: the same command follows it again, "
-        )
-        print(f"      {look} looks at it", flush=True)
+        waited = clock(self._patience.away_s)
+        self._say(f"{self._away} for {waited}; the job goes on: the same command follows it again, {look} shows it")
         return LOST

@@ -50,7 +50,7 @@ def rayjob(experiment: Experiment, given: Config, overrides: list[str]) -> dict[
     """
     kube = given.cluster.kube
     assert kube is not None
-    said, pods = annotations(experiment.name, _folder(experiment, given, kube), given.job), pods_of(experiment)
+    said, pods = annotations(experiment.name, _folder(experiment, given, kube), _job_of(given)), pods_of(experiment)
     name = name_of(said, KUBE_NAME if kube.schedule is None else KUBE_CRON_NAME)
     given = replace(given, cluster=_cluster_there(given, kube, pods))
     spec = _spec(given, kube, name, pods, entrypoint(overrides_for_pods(given, overrides)))
@@ -81,6 +81,11 @@ def _cluster_there(config: Config, kube: KubeConfig, pods: Pods) -> ClusterConfi
 def gpus_of(config: Config) -> int:
     """Number of GPUs of each worker."""
     return 0 if config.job in ("pack", *WITHOUT_WORKERS) else config.cluster.gpus_per_worker or 0
+
+
+def _job_of(config: Config) -> str:
+    """The job that is meant: a check is that of the sweep where there is one, as `jobs.check` takes it."""
+    return "sweep" if config.job == "check" and config.sweep.space else config.job
 
 
 def _folder(experiment: Experiment, given: Config, kube: KubeConfig) -> str:
@@ -120,7 +125,7 @@ def _lanes(experiment: Experiment) -> int:
     config = experiment.config
     if config.cluster.lanes:
         return config.cluster.lanes
-    if config.job == "sweep" or (config.job == "check" and config.sweep.space):
+    if _job_of(config) == "sweep":
         raise ConfigError(
             "a sweep takes as many pods as it gets; say how many: cluster.kube.pods=8, or "
             "cluster.lanes=8 for so many trials side by side"

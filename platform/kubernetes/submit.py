@@ -7,9 +7,10 @@ import secrets
 import time
 
 from platform.config.checks import ConfigError
-from platform.kubernetes.client import Away, Cluster, Object, Patience, Refused, connect
+from platform.kubernetes.client import Away, Cluster, Object, Patience, Refused
 from platform.kubernetes.difference import differences, summary
 from platform.kubernetes.follow import follow as follow_to_end
+from platform.kubernetes.kubeconfig import connect
 from platform.kubernetes.names import is_same, names_to_look_for, names_to_take, renamed, whose
 from platform.kubernetes.refusals import explained
 from platform.kubernetes.states import OVER, deployment_of, state

@@ -242,9 +242,10 @@ class _Handler(BaseHTTPRequestHandler):
         if log:
             self._log(store.log(namespace, name), query)
         elif kind == "pods":
-            self._answer(200, {"kind": "PodList", "items": store.find_pods(namespace, query.get("labelSelector", ""))})
+            pods = store.find_pods(namespace, query.get("labelSelector", ""))
+            self._answer(200, {"kind": "PodList", **_page(pods, query)})
         else:
-            self._answer(200, {"kind": "EventList", "items": list(store.events)})
+            self._answer(200, {"kind": "EventList", **_page(store.find_events(query.get("fieldSelector", "")), query)})
 
     def _log(self, pod: Pod, query: dict[str, str]) -> None:
         self.send_response(200)
@@ -302,6 +303,14 @@ class _Handler(BaseHTTPRequestHandler):
 
 class _Broken(Exception):
     """A connection that ends in the middle of this line."""
+
+
+def _page(found: list[Object], query: dict[str, str]) -> Object:
+    """By name, as etcd has them; with `limit` so many, and where the rest begins."""
+    found.sort(key=lambda each: each["metadata"]["name"])
+    first = int(query.get("continue") or 0)
+    end = first + int(query.get("limit") or len(found))
+    return {"items": found[first:end], "metadata": {"continue": str(end)} if end < len(found) else {}}
 
 
 def _is_over(store: ApiStore, pod: Pod) -> bool:

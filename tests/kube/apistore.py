@@ -131,7 +131,8 @@ class ApiStore:
         event = {"involvedObject": {"name": about}, "reason": reason, "message": message, "type": "Warning"}
         at = {"lastTimestamp": None, "eventTime": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")}
         with self.changed:
-            self.events.append({"metadata": {"namespace": namespace}, **at, **event})
+            meta = {"name": f"{about}.{uuid.uuid4().hex[:16]}", "namespace": namespace}
+            self.events.append({"metadata": meta, **at, **event})
 
     def wait_for(self, condition: Callable[[], Any], timeout_s: float = GRACE_S) -> None:
         until = time.monotonic() + timeout_s
@@ -205,6 +206,12 @@ class ApiStore:
         with self.changed:
             found = [pod.object for (where, _), pod in self.pods.items() if where == namespace]
             return [copy.deepcopy(pod) for pod in found if wanted.items() <= pod["metadata"]["labels"].items()]
+
+    def find_events(self, selector: str) -> list[Object]:
+        """Of a field selector of terms `key=value`."""
+        wanted = dict(word.split("=", 1) for word in selector.split(",") if word)
+        with self.changed:
+            return [event for event in self.events if all(event.get(key) == wanted[key] for key in wanted)]
 
     def log(self, namespace: str, name: str) -> Pod:
         """The pod whose log is asked for, if its container has started."""

@@ -7,7 +7,8 @@ from platform.kubernetes.check.finding import Finding, Findings
 from platform.kubernetes.check.job import Job
 from platform.kubernetes.check.live import Live
 from platform.kubernetes.check.run import all_findings
-from platform.kubernetes.client import Patience, connect
+from platform.kubernetes.client import Patience
+from platform.kubernetes.kubeconfig import connect
 from tests.kube.rendered import composed, on_kubernetes, render
 
 # Seven workers of one GPU; the pod has tests of its own.

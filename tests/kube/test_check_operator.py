@@ -4,12 +4,13 @@ from typing import Any
 
 import pytest
 
-from platform.kubernetes.check import admission, kuberay
+from platform.kubernetes.check import admission, kuberay, quota
 from platform.kubernetes.check.finding import MISSING, OK, UNKNOWN, WARNING
-from platform.kubernetes.check.live import Hidden
+from platform.kubernetes.check.live import Hidden, Live
 from platform.kubernetes.check.rights import rights
+from platform.kubernetes.kubeconfig import connect
 from tests.kube.apiserver import ApiServer
-from tests.kube.checking import found, one
+from tests.kube.checking import ENSEMBLE, QUICK, found, job_of, one
 from tests.kube.good_cluster import GATES, operator
 
 pytestmark = pytest.mark.slow
@@ -87,6 +88,28 @@ def test_namespaces_that_the_operator_watches(good_cluster: ApiServer):
     assert (state, "get configmaps in namespace kuberay-system" in said) == (UNKNOWN, True)
 
 
+def test_settings_of_the_operator_that_tell_nothing_are_told_apart(good_cluster: ApiServer):
+    """None of these is a matter of rights."""
+    volcano = "cluster.kube.gang=volcano"
+    configured(good_cluster, scheduler="volcano")
+    assert one(kuberay.gang_scheduler, volcano)[0] == OK
+    held = good_cluster.objects.one("configmaps", "kuberay-operator-config")
+    for text, said in (
+        ("watchNamespace: [", "its --config /etc/kuberay/config.yaml is no YAML (while parsing a flow node)"),
+        ("", "its --config /etc/kuberay/config.yaml holds no settings"),
+    ):
+        held["data"] = {"config.yaml": text}
+        assert one(kuberay.gang_scheduler, volcano) == (UNKNOWN, said)
+        assert found(kuberay.operator)[-1] == (UNKNOWN, f"which namespaces it watches: {said}")
+    lost = "its --config /etc/kuberay/config.yaml is in no ConfigMap that -n kuberay-system deployment/kuberay-operator"
+    held["data"] = {"another.yaml": ""}
+    assert one(kuberay.gang_scheduler, volcano) == (UNKNOWN, f"{lost} mounts")
+    good_cluster.objects.remove("configmaps")
+    assert one(kuberay.gang_scheduler, volcano) == (UNKNOWN, f"{lost} mounts")
+    install(good_cluster, operator("--config=/etc/kuberay/config.yaml"))
+    assert one(kuberay.gang_scheduler, volcano) == (UNKNOWN, f"{lost} mounts")
+
+
 def test_feature_gates(good_cluster: ApiServer):
     assert one(kuberay.feature_gates) == (OK, "RayJobDeletionPolicy on")
     assert one(kuberay.feature_gates, "cluster.kube.queue=platform") == (OK, "none is needed")
@@ -160,8 +183,6 @@ def test_the_dry_run(good_cluster: ApiServer):
 
 
 def test_a_job_that_is_there(good_cluster: ApiServer):
-    from tests.kube.checking import ENSEMBLE, job_of
-
     job = job_of(*ENSEMBLE)
     good_cluster.store.create("platform", job.manifest, strict=False, dry_run=False)
     good_cluster.store.set_status(job.name, {"jobDeploymentStatus": "Running", "jobStatus": "RUNNING"})
@@ -169,3 +190,15 @@ def test_a_job_that_is_there(good_cluster: ApiServer):
     assert present[0] == OK
     assert present[1].startswith(f"{job.name} is there (Running")
     assert dry_run[0] == OK  # under another name
+
+
+def test_the_check_of_a_sweep_finds_the_sweep_that_runs(good_cluster: ApiServer):
+    words = ("+experiment=sampling_schedule_sweep", "cluster=kuberay", "cluster.kube.pods=4")
+    sweep, checked = job_of(*words), job_of(*words, "job=check")
+    assert checked.name == sweep.name
+    good_cluster.store.create("platform", sweep.manifest, strict=False, dry_run=False)
+    good_cluster.store.set_status(sweep.name, {"jobDeploymentStatus": "Running", "jobStatus": "RUNNING"})
+    live = Live(connect(None, QUICK))
+    assert next(admission.manifest(live, checked)).said.startswith(f"{sweep.name} is there (Running")
+    (room,) = quota.quotas(live, checked)
+    assert (room.state, "as a job of this name runs" in room.said) == (OK, True)

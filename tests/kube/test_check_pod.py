@@ -1,6 +1,8 @@
 """The pod of `job=check`: what it may be, what it sees, that it is gone afterwards; and what is known without it."""
 
 import json
+import os
+import signal
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -12,10 +14,13 @@ import pytest
 from platform.kubernetes.check import pod
 from platform.kubernetes.check.finding import MISSING, OK, UNKNOWN, WARNING
 from platform.kubernetes.check.from_within import from_within
+from platform.kubernetes.check.run import ask_cluster
+from platform.kubernetes.client import Away
+from platform.signals import INTERRUPTED
 from tests.kube import builtin, lint
 from tests.kube.apiserver import ApiServer
 from tests.kube.apistore import Pod
-from tests.kube.checking import ENSEMBLE, found, job_of, with_subject
+from tests.kube.checking import ENSEMBLE, QUICK, found, job_of, with_subject
 from tests.kube.kubelet import Kubelet
 
 pytestmark = pytest.mark.slow
@@ -165,10 +170,62 @@ def test_a_pod_that_does_not_start_in_time(good_cluster: ApiServer):
     assert not good_cluster.store.pods
 
 
-def test_a_pod_that_admission_refuses(good_cluster: ApiServer):
-    good_cluster.objects.refuses = lambda made: 'violates PodSecurity "restricted:v1.34"'
+@pytest.mark.parametrize(
+    ("why", "state", "is_alike"),
+    [
+        ('violates PodSecurity "restricted:v1.34"', MISSING, True),
+        ('error looking up service account platform/platform-worker: serviceaccount "x" not found', MISSING, True),
+        ("exceeded quota: platform, requested: pods=1, used: pods=64, limited: pods=64", UNKNOWN, False),
+        ("failed quota: disks: must specify limits.ephemeral-storage for: check", UNKNOWN, False),
+        ("[minimum cpu usage per Container is 500m, but request is 100m]", UNKNOWN, False),
+        ("insufficient quota to match these scopes: [{PriorityClass In [high]}]", UNKNOWN, False),
+        ('admission webhook "validate.kyverno.svc-fail" denied the request: probes are required', WARNING, False),
+    ],
+)
+def test_a_pod_that_admission_refuses(good_cluster: ApiServer, why: str, state: str, is_alike: bool):
+    """Only a rule that is for the job's pods as well says that these are refused."""
+    good_cluster.objects.refuses = lambda made: why
+    said = seen()
+    assert (said["image"][0], why in said["image"][1]) == (state, True)
+    assert ("the job's pods are refused alike" in said["image"][1]) == is_alike
+    assert said["MLflow"][0] == OK  # by its Service
+
+
+def test_requests_that_are_not_answered_do_not_end_the_pod(good_cluster: ApiServer, node: Kubelet):
+    good_cluster.fail("GET .*/pods/check-[^/]*$", 503, times=2)
+    good_cluster.fail("GET .*/log", 500)
+    said = {about: state for about, state, _ in with_subject(from_within, "cluster.kube.check_pod_s=60")}
+    assert set(said.values()) == {OK}
+    assert not good_cluster.store.pods
+
+
+def test_a_server_that_stays_away_ends_the_pod(good_cluster: ApiServer, node: Kubelet):
+    good_cluster.fail("GET .*/pods/check-[^/]*$", 503, times=100)
+    with pytest.raises(Away, match="503"):
+        seen()
+    assert not good_cluster.store.pods
+
+
+def test_a_server_that_does_not_show_the_pod_has_not_refused_it(good_cluster: ApiServer, node: Kubelet):
+    good_cluster.fail("GET .*/pods/check-[^/]*$", 401)
     state, text = seen()["image"]
-    assert (state, 'violates PodSecurity "restricted:v1.34"' in text) == (MISSING, True)
+    assert (state, "the API server does not show it" in text, "alike" in text) == (UNKNOWN, True, False)
+
+
+def test_sigterm_deletes_the_pod(good_cluster: ApiServer, capsys: pytest.CaptureFixture[str]):
+    """A handler of the test's stands for the default, which would end this process."""
+    missed: list[int] = []
+    good_cluster.objects.kubelet = lambda made: os.kill(os.getpid(), signal.SIGTERM)
+    before = signal.signal(signal.SIGTERM, lambda number, _: missed.append(number))
+    try:
+        job = job_of(*ENSEMBLE, SHORT)
+        assert ask_cluster(job.manifest, job.config, QUICK) == INTERRUPTED
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert missed == []
+    assert len(good_cluster.objects.pods_made) == 1
+    assert not good_cluster.store.pods
+    assert "stopped by SIGTERM" in capsys.readouterr().out
 
 
 def test_an_image_that_is_another(good_cluster: ApiServer):

@@ -183,3 +183,24 @@ def test_who_may_not_delete_is_told_what_stays_of_a_stopped_job(
     assert follow() == INTERRUPTED
     last = capsys.readouterr().out.splitlines()[-1]
     assert "its pods stay until kubectl -n platform delete rayjob ens (you (ann) may not delete rayjobs.ray.io" in last
+
+
+def test_the_newest_warning_is_seen_among_thousands(
+    server: ApiServer, operator: Operator, capsys: pytest.CaptureFixture[str]
+):
+    """The server has events by the name of what they are about, and gives 500 at once."""
+
+    def play(store: ApiStore) -> None:
+        for number in range(1200):
+            store.add_warning(f"another-{number}", "BackOff", "Back-off restarting failed container")
+        store.add_pod("zzz-head", {"ray.io/cluster": "ens-abc"}, phase="Pending")
+        store.add_warning("zzz-head", "FailedMount", "MountVolume.SetUp failed for volume data: no such claim")
+        store.set_status("ens", INITIALIZING)
+        looks_on(server, "/ens")
+        succeed(store)
+
+    operator.plays(play)
+    assert follow() == 0
+    assert "FailedMount: MountVolume.SetUp failed for volume data: no such claim" in capsys.readouterr().out
+    limits = {query.get("limit") for _, path, query in server.asked if path.endswith("/events")}
+    assert limits == {"500"}

@@ -109,6 +109,17 @@ def test_a_server_that_goes_away_in_between_ends_the_questions(good_cluster: Api
     assert seen[-1].said.endswith("what comes after it was not asked")
 
 
+@pytest.mark.parametrize("quantity", ["12 cores", "1e99999999999999999999"])
+def test_a_quantity_that_is_not_known_here_is_unknown_and_the_rest_is_asked(good_cluster: ApiServer, quantity: str):
+    limits = {"limits": [{"type": "Pod", "max": {"cpu": quantity}}]}
+    made = {"metadata": {"name": "odd", "namespace": "platform"}, "spec": limits}
+    good_cluster.objects.add("v1", "limitranges", made)
+    states = {finding.about: (finding.state, finding.said) for finding in all_of(job_of(*ENSEMBLE))}
+    said = f"cpu is '{quantity}', which is no quantity that is known here"
+    assert states["limit range"] == (UNKNOWN, said)
+    assert states["volume"][0] == OK
+
+
 def test_what_is_certain_makes_the_status_1(good_cluster: ApiServer, capsys: pytest.CaptureFixture[str]):
     job = job_of(*ENSEMBLE)
     good_cluster.objects.remove("persistentvolumeclaims")

@@ -5,7 +5,7 @@ In: specs of pods as plain dicts. Out: amounts by resource; cpu in cores, memory
 
 import re
 from collections.abc import Mapping
-from decimal import Decimal
+from decimal import Decimal, DecimalException
 
 from platform.kubernetes.client import Object
 
@@ -15,21 +15,30 @@ _FORM = re.compile(r"([+-]?(?:\d+\.?\d*|\.\d+))(?:([numkMGTPE]?)|([KMGTPE])i|[eE
 _BYTES = ("memory", "ephemeral-storage", "storage")
 
 
-def amount(text: object) -> Decimal:
+class NoQuantity(ValueError):
+    """A text that is no quantity; the message is one line."""
+
+
+def amount(text: object, resource: str = "") -> Decimal:
     """A quantity as a number.
 
+    Args:
+        text: as the API server has it.
+        resource: what it is of, for the message.
+
     Raises:
-        ValueError: it is none.
+        NoQuantity: it is none.
     """
-    match = _FORM.fullmatch(str(text))
-    if not match:
-        raise ValueError(f"{text!r} is no quantity of Kubernetes")
+    unknown = NoQuantity(f"{resource or 'an amount'} is {text!r}, which is no quantity that is known here")
+    if not (match := _FORM.fullmatch(str(text))):
+        raise unknown
     number, scale, binary, exponent = match.groups()
     if binary:
         return Decimal(number) * 1024 ** ("KMGTPE".index(binary) + 1)
-    if exponent:
-        return Decimal(number).scaleb(int(exponent))
-    return Decimal(number) * Decimal(1000) ** _SCALES[scale]
+    try:
+        return Decimal(number).scaleb(int(exponent) if exponent else 3 * _SCALES[scale])
+    except DecimalException:
+        raise unknown from None
 
 
 def shown(resource: str, number: Decimal) -> str:
@@ -42,7 +51,7 @@ def shown(resource: str, number: Decimal) -> str:
 
 def amounts(quantities: Mapping[str, object] | None) -> Amounts:
     """A mapping of quantities as numbers."""
-    return {resource: amount(text) for resource, text in (quantities or {}).items()}
+    return {resource: amount(text, resource) for resource, text in (quantities or {}).items()}
 
 
 def of_pod(spec: Object, kind: str) -> Amounts:

@@ -11,8 +11,20 @@ from platform.kubernetes.check.job import Job, labels_of
 from platform.kubernetes.check.live import POLICIES, VOLUME_CLAIMS, Hidden, Live
 from platform.kubernetes.check.network import selects
 from platform.kubernetes.check.secret_keys import ACCOUNT
-from platform.kubernetes.client import Object
+from platform.kubernetes.client import Object, Refused
+from platform.text import one_line
 
+# In refusals of pods: what the job's have in common with the check's; rules on amounts, which are for other sizes.
+_OF_ALL = ("violates PodSecurity", "error looking up service account")
+_OF_SIZE = (
+    "exceeded quota",
+    "failed quota",
+    "insufficient quota",
+    "usage per Container",
+    "usage per Pod",
+    "ratio per Container",
+    "ratio per Pod",
+)
 _STORE = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_ENDPOINT_URL")
 
 
@@ -67,15 +79,26 @@ def _image(job: Job, ending: pod.Ending) -> Finding:
         remedy = "is it pushed, is the tag right, does cluster.kube.pull_secrets name the registry's login?"
         return missing("image", f"{image} cannot be pulled: {ending.not_pulled}", remedy)
     if ending.refused:
-        return missing(
-            "image", f"a pod like the job's is refused: {ending.refused}", "the job's pods are refused alike"
-        )
+        return _refused(job, ending.refused)
     if ending.failed:
         return warning("image", f"a pod of {image} failed: {ending.failed}", "is it built from the Dockerfile?")
     if ending.waits_for:
         said = f"whether {image} can be pulled is not known after {ending.took_s:.0f} s: {ending.waits_for}"
         return unknown("image", said, "cluster.kube.check_pod_s=600 waits longer")
     return ok("image", f"{image} was pulled and started within {ending.took_s:.0f} s")
+
+
+def _refused(job: Job, refused: Refused) -> Finding:
+    """What it means for the job's pods that the check's is refused: it is smaller, without GPUs, probes, priority."""
+    said = one_line(refused.message)
+    if any(words in refused.message for words in _OF_ALL):
+        return missing("image", f"a pod like the job's is refused: {said}", "the job's pods are refused alike")
+    image = f"whether {job.kube.image} can be pulled is not known: the check's pod is refused"
+    if any(words in refused.message for words in _OF_SIZE):
+        remedy = "its size is not that of the job's pods, for which quota and limit range are looked at"
+        return unknown("image", f"{image}: {said}", remedy)
+    remedy = "whoever made that rule knows whether it is for the job's pods, too: they have other sizes and probes"
+    return warning("image", f"{image} ({refused.status}): {said}", remedy)
 
 
 def _volume(job: Job, why: str) -> Finding:

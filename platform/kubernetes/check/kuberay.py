@@ -4,6 +4,7 @@ In: the job, the operator's deployment. Out: findings. Names and defaults are th
 (ray-operator/pkg/features, helm-chart/kuberay-operator, ray-operator/main.go).
 """
 
+import posixpath
 import re
 from dataclasses import dataclass
 from typing import Any
@@ -15,6 +16,7 @@ from platform.kubernetes.check.job import Job
 from platform.kubernetes.check.live import CONFIG_MAPS, DEPLOYMENTS, RAY_JOBS, Hidden, Live
 from platform.kubernetes.client import Object
 from platform.kubernetes.refusals import OPERATOR
+from platform.text import first_line
 
 HOME = "kuberay-system"  # its namespace, here and in the network policies of k8s/base
 _CALLED = "app.kubernetes.io/name in (kuberay-operator,kuberay)"  # by Helm, by kustomize
@@ -73,6 +75,10 @@ class KubeRayOperator:
     @property
     def _container(self) -> Object:
         return self.template["spec"]["containers"][0]
+
+
+class _Unread(Exception):
+    """Why the operator's file of settings tells nothing."""
 
 
 def operator_of(live: Live) -> KubeRayOperator | None:
@@ -140,9 +146,10 @@ def gang_scheduler(live: Live, job: Job) -> Findings:
     if found is None:
         yield unknown("gang scheduler", "the operator is not seen")
         return
-    settings = _settings(live, found)
-    if settings is None:
-        yield unknown("gang scheduler", f"needs the right to get configmaps in namespace {found.namespace}")
+    try:
+        settings = _settings(live, found)
+    except (Hidden, _Unread) as hidden:
+        yield unknown("gang scheduler", str(hidden))
         return
     given = settings.get("batchScheduler") or ("volcano" if settings.get("enableBatchScheduler") else None)
     if given == wanted:
@@ -155,10 +162,10 @@ def gang_scheduler(live: Live, job: Job) -> Findings:
 
 
 def _watched(live: Live, job: Job, found: KubeRayOperator) -> Findings:
-    settings = _settings(live, found)
-    if settings is None:
-        said = f"which namespaces it watches needs the right to get configmaps in namespace {found.namespace}"
-        yield unknown("operator", said)
+    try:
+        settings = _settings(live, found)
+    except (Hidden, _Unread) as hidden:
+        yield unknown("operator", f"which namespaces it watches: {hidden}")
         return
     watched = str(settings.get("watchNamespace") or "")
     if watched and job.namespace not in watched.split(","):
@@ -166,9 +173,14 @@ def _watched(live: Live, job: Job, found: KubeRayOperator) -> Findings:
         yield missing("operator", f"it watches {watched}, not {job.namespace}", remedy)
 
 
-def _settings(live: Live, found: KubeRayOperator) -> dict[str, Any] | None:
-    """Its settings, from flags or, with `--config`, from the ConfigMap of its chart; None: that cannot be seen."""
-    if found.flag("config") is None:
+def _settings(live: Live, found: KubeRayOperator) -> dict[str, Any]:
+    """Its settings, from flags or, with `--config`, from the ConfigMap of its chart.
+
+    Raises:
+        Hidden: the rights do not show them.
+        _Unread: its file is not found or not understood.
+    """
+    if (path := found.flag("config")) is None:
         scheduler = found.flag("batch-scheduler")
         enabled = found.flag("enable-batch-scheduler") in ("", "true")
         return {
@@ -176,14 +188,21 @@ def _settings(live: Live, found: KubeRayOperator) -> dict[str, Any] | None:
             "batchScheduler": scheduler,
             "enableBatchScheduler": enabled,
         }
+    name, texts = posixpath.basename(path), _config_maps(live, found)
+    if name not in texts:
+        raise _Unread(f"its --config {path} is in no ConfigMap that {found.where} mounts")
+    try:
+        read = yaml.safe_load(texts[name])
+    except yaml.YAMLError as error:
+        raise _Unread(f"its --config {path} is no YAML ({first_line(error)})") from None
+    if not isinstance(read, dict):
+        raise _Unread(f"its --config {path} holds no settings")
+    return read
+
+
+def _config_maps(live: Live, found: KubeRayOperator) -> dict[str, str]:
+    """What the ConfigMaps that its pods mount hold, by key."""
     volumes = found.template["spec"].get("volumes") or []
     named = [volume["configMap"]["name"] for volume in volumes if "configMap" in volume]
-    try:
-        held = live.get(CONFIG_MAPS, named[0], found.namespace) if named else None
-    except Hidden:
-        return None
-    try:
-        read = yaml.safe_load((held or {}).get("data", {}).get("config.yaml", ""))
-    except yaml.YAMLError:
-        return None
-    return read if isinstance(read, dict) else None
+    held = [live.get(CONFIG_MAPS, name, found.namespace) for name in named]
+    return {key: text for each in held for key, text in ((each or {}).get("data") or {}).items()}

@@ -31,7 +31,7 @@ class Ending:
     """How the pod ended."""
 
     answers: dict[str, Any] = field(default_factory=dict)  # of in_pod.py; empty: it did not get so far
-    refused: str = ""  # the API server does not take it
+    refused: Refused | None = None  # the API server does not take it
     not_pulled: str = ""  # why its image cannot be had
     waits_for: str = ""  # what kept it from starting until the time was over
     failed: str = ""  # it started, and ended without an answer
@@ -90,24 +90,48 @@ def manifest(job: Job, questions: dict[str, Any], *, mounted: bool) -> Object:
 
 
 def run(live: Live, job: Job, pod: Object, poll_s: float = _POLL_S) -> Ending:
-    """Make the pod, wait for its end and delete it."""
+    """Make the pod, wait for its end and delete it.
+
+    Raises:
+        Away: the API server did not answer when the pod was made, or when the time was over.
+    """
     began = time.monotonic()
     try:
         with _made(live, pod) as path:
             while True:
-                seen = _look(live, path)
                 took_s = time.monotonic() - began
-                if seen is None:
-                    return Ending(failed="somebody deleted it")
-                if seen["status"].get("phase") in ("Succeeded", "Failed"):
-                    return _ended(live, seen, took_s)
-                if why := _not_pulled(seen):
-                    return Ending(not_pulled=why)
-                if took_s > job.kube.check_pod_s:
-                    return Ending(waits_for=situation([seen], []) or "its end", took_s=took_s)
+                is_last = took_s > job.kube.check_pod_s
+                try:
+                    if ending := _ending(live, path, took_s, is_last=is_last):
+                        return ending
+                except Away:  # of one request: the pod goes on
+                    if is_last:
+                        raise
+                except Refused as refused:
+                    return Ending(waits_for=f"the API server does not show it: {one_line(str(refused))}", took_s=took_s)
                 time.sleep(poll_s)
-    except Refused as refused:
-        return Ending(refused=one_line(refused.message))
+    except _NotTaken as not_taken:
+        return Ending(refused=not_taken.refused)
+
+
+class _NotTaken(Exception):
+    """The API server refuses to make the pod."""
+
+    def __init__(self, refused: Refused) -> None:
+        super().__init__(str(refused))
+        self.refused = refused
+
+
+def _ending(live: Live, path: str, took_s: float, *, is_last: bool) -> Ending | None:
+    """How the pod has ended, or stands when nobody waits any longer; None: it goes on."""
+    seen = _look(live, path)
+    if seen is None:
+        return Ending(failed="somebody deleted it")
+    if seen["status"].get("phase") in ("Succeeded", "Failed"):
+        return _ended(live, seen, took_s)
+    if why := _not_pulled(seen):
+        return Ending(not_pulled=why)
+    return Ending(waits_for=situation([seen], []) or "its end", took_s=took_s) if is_last else None
 
 
 def _look(live: Live, path: str) -> Object | None:
@@ -122,11 +146,18 @@ def _look(live: Live, path: str) -> Object | None:
 
 @contextmanager
 def _made(live: Live, pod: Object) -> Iterator[str]:
-    """The path of the pod, which is deleted whatever happens. Its deadline ends it where that fails."""
+    """The path of the pod, which is deleted whatever happens. Its deadline ends it where that fails.
+
+    Raises:
+        _NotTaken: there is none.
+    """
     namespace, name = pod["metadata"]["namespace"], pod["metadata"]["name"]
     path = PODS.path(namespace, name)
     try:
-        live.cluster.request("POST", PODS.path(namespace), pod)
+        try:
+            live.cluster.request("POST", PODS.path(namespace), pod)
+        except Refused as refused:
+            raise _NotTaken(refused) from refused
         yield path
     finally:
         _delete(live, path)

@@ -120,7 +120,7 @@ def _quota(spec: Object) -> Amounts:
     for group in spec.get("resourceGroups") or []:
         for flavor in group.get("flavors") or []:
             for resource in flavor.get("resources") or []:
-                number = amount(resource.get("nominalQuota", 0))
+                number = amount(resource.get("nominalQuota", 0), resource["name"])
                 together[resource["name"]] = together.get(resource["name"], Decimal(0)) + number
     return together
 

@@ -10,6 +10,7 @@ from platform.config.sections import Config
 from platform.kubernetes.check import kuberay, limit_range, network, nodes, queues, quota, storage
 from platform.kubernetes.check.admission import manifest as dry_run
 from platform.kubernetes.check.admission import namespace
+from platform.kubernetes.check.amounts import NoQuantity
 from platform.kubernetes.check.finding import MISSING, Finding, Findings, unknown
 from platform.kubernetes.check.from_within import from_within
 from platform.kubernetes.check.grace import grace
@@ -18,8 +19,10 @@ from platform.kubernetes.check.live import Hidden, Live
 from platform.kubernetes.check.rights import rights
 from platform.kubernetes.check.secret_keys import secrets
 from platform.kubernetes.check.table import lines
-from platform.kubernetes.client import Away, Object, Patience, Refused, connect
+from platform.kubernetes.client import Away, Object, Patience, Refused
+from platform.kubernetes.kubeconfig import connect
 from platform.kubernetes.refusals import explained
+from platform.signals import INTERRUPTED, signals
 from platform.text import one_line
 
 # What a finding is about where the rights do not show it, and who looks.
@@ -57,12 +60,20 @@ def ask_cluster(manifest: Object, config: Config, patience: Patience | None = No
         patience: time limits.
 
     Returns:
-        1 where something certain would make the job fail, also that the server does not take the credentials; else 0,
-        as where the cluster does not answer.
+        1 where something certain would make the job fail, also that the server does not take the credentials; 130 where
+        it is interrupted; else 0, as where the cluster does not answer.
     """
-    job = Job(manifest, config)
     try:
-        cluster = connect(job.kube.context, patience or Patience())
+        with signals(KeyboardInterrupt):  # by which the check's pod is deleted also on SIGTERM
+            return _ask(Job(manifest, config), patience or Patience())
+    except KeyboardInterrupt as interrupt:
+        print(f"\ncluster     {str(interrupt) or 'interrupted'}: what was found so far is not shown", flush=True)
+        return INTERRUPTED
+
+
+def _ask(job: Job, patience: Patience) -> int:
+    try:
+        cluster = connect(job.kube.context, patience)
     except ConfigError as error:
         print(f"cluster     not asked: {error}")
         return 0
@@ -72,7 +83,7 @@ def ask_cluster(manifest: Object, config: Config, patience: Patience | None = No
         print(f"cluster     not asked: {away}")
         return 0
     except Refused as refused:
-        print(f"cluster     not asked: {explained(refused, cluster, manifest)}")
+        print(f"cluster     not asked: {explained(refused, cluster, job.manifest)}")
         return 1
     print(f"cluster     Kubernetes {version} at {cluster.host}", flush=True)
     findings = all_findings(Live(cluster), job)
@@ -87,7 +98,7 @@ def all_findings(live: Live, job: Job) -> list[Finding]:
         try:
             for finding in check(live, job):
                 found.append(finding)
-        except Hidden as hidden:
+        except (Hidden, NoQuantity) as hidden:
             found.append(unknown(about, str(hidden)))
         except Refused as refused:
             found.append(unknown(about, f"the API server refuses the question: {one_line(str(refused))}"))
