@@ -131,7 +131,7 @@ def test_what_is_certain_makes_the_status_1(good_cluster: ApiServer, capsys: pyt
     assert WARNING not in said
 
 
-def test_whose_rayjob_is_there_already_is_said(server: ApiServer):
+def test_whose_rayjob_is_there_already_is_said(good_cluster: ApiServer):
     job = job_of(*EVERYTHING)
     own, other = job.manifest["metadata"], {"apiVersion": "ray.io/v1", "kind": "RayJob", "spec": {}}
     for metadata, said in (
@@ -141,7 +141,7 @@ def test_whose_rayjob_is_there_already_is_said(server: ApiServer):
             "is there (New: waits for the KubeRay operator): the",
         ),
     ):
-        server.store.release(own["name"])
-        server.store.create("platform", other | {"metadata": metadata}, strict=False, dry_run=False)
+        good_cluster.store.release(own["name"])
+        good_cluster.store.create("platform", other | {"metadata": metadata}, strict=False, dry_run=False)
         (found,) = [each for each in all_of(job) if each.about == "RayJob"]
         assert found.said.startswith(f"{own['name']} {said}")
