@@ -34,14 +34,14 @@ for arguments in json.loads(sys.argv[1]):
 def in_a_process_of_their_own(*lines: list[str]) -> Iterator[tuple[list[str], int, str, str, list[str]]]:
     """Command lines in turn: each with its status, its output, its errors, and what is imported at its end."""
     command = [sys.executable, "-c", EACH_IN_TURN % SLOW, json.dumps(lines)]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=True)
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=600, check=True)
     for arguments, line in zip(lines, done.stdout.splitlines(), strict=True):
         yield arguments, *json.loads(line)
 
 
 def process(*arguments: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "platform.launch", *arguments]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=600, check=False)
 
 
 @pytest.mark.slow
@@ -340,10 +340,10 @@ def test_several_names_are_what_was_typed(tmp_path: Path):
 )
 def test_what_standard_output_cannot_show_is_escaped(settings: dict[str, str], shown: str, tmp_path: Path):
     command = [sys.executable, "-m", "platform.launch", "job=check", "name='Größe₃'", f"output_dir={tmp_path}"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, timeout=120, check=False, env=os.environ | settings)
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, timeout=600, check=False, env=os.environ | settings)
     assert done.returncode == 0, done.stderr
     assert f"experiment  {shown}\n".encode("latin-1") in done.stdout
-    done = subprocess.run([*command, "Ümlaut=₃"], cwd=ROOT, capture_output=True, timeout=120, env=os.environ | settings)
+    done = subprocess.run([*command, "Ümlaut=₃"], cwd=ROOT, capture_output=True, timeout=600, env=os.environ | settings)
     assert done.returncode == 2
     assert len(done.stderr.splitlines()) == 1
     assert b"mlaut" in done.stderr

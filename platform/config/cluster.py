@@ -72,7 +72,7 @@ class ClusterConfig:
         require(
             self.address is not None or self.kube is not None,
             f"cluster.expected_workers is {self.expected_workers}, and no node comes to a Ray of this machine's own; "
-            "leave it out, or add cluster=ray",
+            "set cluster=ray, or leave it out",
         )
         require(
             self.gpus_per_worker is not None,

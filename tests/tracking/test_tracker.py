@@ -226,7 +226,7 @@ def test_a_thread_that_stands_still_is_named_with_its_place(
         tracker.start("member", {"seed": 1})
         assert tracker.close() == 4
     assert f"waiting for MLflow at http://127.0.0.1:{port} to take 4 entries" in caplog.text
-    assert re.search(r"the delivery is in \w+ \(\S+, line \d+\)\n", caplog.text)
+    assert re.search(r"the delivery is in \w+ \(.+, line \d+\)\n", caplog.text)
 
 
 def test_a_thread_that_has_died_is_not_waited_for(
