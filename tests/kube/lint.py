@@ -23,6 +23,7 @@ from tests.kube.pods import HIDDEN, USERINFO, Finding, line, pod_findings, pods
 WITHOUT_NAMESPACE = (
     "Namespace", "PriorityClass", "StorageClass", "ClusterRole", "ClusterRoleBinding", "CustomResourceDefinition",
     "PersistentVolume", "ResourceFlavor", "ClusterQueue", "WorkloadPriorityClass", "Topology", "Cohort",
+    "ValidatingAdmissionPolicy", "ValidatingAdmissionPolicyBinding",
 )  # fmt: skip
 
 
