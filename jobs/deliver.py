@@ -11,14 +11,18 @@ from platform.config.checks import CannotGoOn, require, stopped
 from platform.config.sections import Experiment
 from platform.experiment.folder import FINISHED, ExperimentFolder
 from platform.signals import INTERRUPTED, Interrupted, signals
+from platform.sweep.trial_store import TrialStore
 from platform.tracking.launches import check_tracking, deliver
 
 
 def run(experiment: Experiment) -> int:
-    """Deliver what is queued for MLflow; 0 if nothing is queued any more, 1 if MLflow is still away.
+    """Deliver what is queued for MLflow, and register the run if it is to be.
+
+    Returns:
+        The exit code: 0 if nothing is left to do, 1 if MLflow is still away or refuses the registration.
 
     Raises:
-        ConfigError: there is no such run, somebody else holds it, or MLflow cannot be used as it is.
+        ConfigError: there is no such run, somebody else holds it, it is damaged, or MLflow cannot be used as it is.
     """
     folder = ExperimentFolder(experiment.folder)
     require(not experiment.config.fresh, "fresh=true begins anew, and job=deliver begins nothing; leave it out")
@@ -40,11 +44,17 @@ def run(experiment: Experiment) -> int:
     if waiting:
         return 1
     print(f"{folder.name}: nothing is queued for MLflow")
-    return 0 if not is_whole or register_at_end(experiment, whole=True) else 1
+    if not is_whole:
+        if experiment.config.registry.name:
+            print(f"{folder.name} is not registered: not all of it is finished; the command of the run goes on")
+        return 0
+    return 0 if register_at_end(experiment, whole=True, needs_answer=True) else 1
 
 
 def _is_whole(folder: ExperimentFolder) -> bool:
-    """Whether the run has ended with all that its members should come to, so that the registry may have it."""
-    record = folder.record()
+    """Whether the run has ended with all that its members or trials should come to, as the registry demands."""
+    record, store = folder.record(), TrialStore.read(folder.path)
+    if store.trials:
+        return record.whole and store.is_whole(record.reported)
     members = [name for name in record.member_runs if name in record.configs and name in record.identity]
     return record.whole and all(folder.member(name).state().state == FINISHED for name in members)

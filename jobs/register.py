@@ -61,17 +61,18 @@ def registered(config: Config, place: str) -> list[str]:
     return register(config.tracking, config.registry.name, found)
 
 
-def register_at_end(experiment: Experiment, *, whole: bool, waiting: int = 0) -> bool:
+def register_at_end(experiment: Experiment, *, whole: bool, waiting: int = 0, needs_answer: bool = False) -> bool:
     """Register a run that has just ended, if `registry.name` says so. Whatever comes of it, the run stays as it is.
 
     Args:
         experiment: that was run.
         whole: every member is finished.
         waiting: entries that MLflow, which is away, has not got yet: it is registered when it has them.
+        needs_answer: nothing but this is left to do, so it is not done where MLflow does not answer.
 
     Returns:
         false if it should be registered and is refused, which is said with the command that does it later. Where MLflow
-        does not answer nothing is wrong with the run: true, and it is said as well.
+        does not answer nothing is wrong with the run: true unless `needs_answer`, and it is said as well.
     """
     config = experiment.config
     if config.registry.name is None or config.evaluation.split != "val":
@@ -86,7 +87,7 @@ def register_at_end(experiment: Experiment, *, whole: bool, waiting: int = 0) ->
         print("\n".join([f"registry  {first}", *(f"{'':<9} {line}" for line in more)]))
     except NoAnswer as error:
         print(f"warning: {error}; the run itself is whole; {later}", file=sys.stderr)
-        return True
+        return not needs_answer
     except ConfigError as error:
         print(f"error: {error}; {later}", file=sys.stderr)
         return False

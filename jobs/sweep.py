@@ -130,8 +130,7 @@ class _Sweep:
             waiting = self._run_and_report(train=True)
         now = sum(trial.state in OVER for trial in self._store.trials) - before
         self._show(now, time.monotonic() - started)
-        unscored = any(trial.state == FINISHED for trial in self._unreported)
-        if unscored or any(trial.state == FAILED for trial in self._store.trials):
+        if not self._store.is_whole(self._record.reported):
             return 1, waiting
         say_success(waiting)
         return 0, waiting

@@ -88,6 +88,11 @@ def _job_of(config: Config) -> str:
     return "sweep" if config.job == "check" and config.sweep.space else config.job
 
 
+def _retries_of(config: Config, kube: KubeConfig) -> int:
+    """Number of clusters after the first. None for what only asks MLflow: the next would find it away as well."""
+    return 0 if config.job in WITHOUT_WORKERS else kube.retries
+
+
 def _folder(experiment: Experiment, given: Config, kube: KubeConfig) -> str:
     """The experiment's folder as its annotation names it: CLAIM:PATH on the volume, or a URL."""
     if is_remote(given.output_dir):
@@ -137,7 +142,7 @@ def _spec(config: Config, kube: KubeConfig, name: str, pods: Pods, command: str)
     return {
         "submissionMode": "K8sJobMode",
         "entrypoint": command,
-        "backoffLimit": kube.retries,
+        "backoffLimit": _retries_of(config, kube),
         "activeDeadlineSeconds": math.ceil(steps_of(kube.deadline_h, 3600)),
         **_ending(kube),
         "submitterConfig": {"backoffLimit": SUBMITTER_RETRIES},

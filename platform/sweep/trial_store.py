@@ -7,6 +7,7 @@ A trial is an ordinary member of the experiment; its files are in `members/NAME/
 
 import json
 from collections import Counter
+from collections.abc import Collection
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -122,6 +123,11 @@ class TrialStore:
     def points(self) -> int:
         """How many points have been tried. They are numbered from 0."""
         return len({trial.point for trial in self.trials})
+
+    def is_whole(self, reported: Collection[str]) -> bool:
+        """Whether no trial has failed, and the scores of all that are finished are reported."""
+        lacking = (trial.state == FINISHED and trial.name not in reported for trial in self.trials)
+        return not any(lacking) and all(trial.state != FAILED for trial in self.trials)
 
     def of_point(self, point: int) -> list[Trial]:
         """The trials of a point, one for each seed."""

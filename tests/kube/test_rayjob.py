@@ -179,6 +179,8 @@ def test_what_waits_for_mlflow_is_delivered_without_workers():
     assert "job=deliver" in words
     assert "cluster.gpus_per_worker=0" in words
     assert [word for word in words if "expected" in word] == []
+    assert rayjob["spec"]["backoffLimit"] == 0  # where MLflow is away, it is so for the next cluster, too
+    assert render("+experiment=googlenet_ens")["spec"]["backoffLimit"] == 3
 
 
 @pytest.mark.slow

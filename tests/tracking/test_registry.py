@@ -11,7 +11,7 @@ import yaml
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.tracking import MlflowClient
 
-from jobs import register
+from jobs import deliver, register
 from platform.config.checks import ConfigError
 from platform.config.data import DataConfig
 from platform.config.export import ExportConfig
@@ -21,7 +21,7 @@ from platform.config.sections import SINGLE, Config, Experiment
 from platform.config.tracking import TrackingConfig
 from platform.data.index import Index
 from platform.evaluation.kept import kept_scores
-from platform.experiment.folder import ExperimentFolder
+from platform.experiment.folder import ExperimentFolder, MemberState
 from platform.sweep.trial_store import FINISHED, Trial, TrialStore
 from platform.tracking.journal import Journal
 from platform.tracking.mlflow_models import KEY_TAG
@@ -275,6 +275,12 @@ def test_a_registry_that_does_not_answer_loses_no_run(registry: Registry, weak: 
     words = f"job=register register.run={weak} registry.name=later tracking.uri=http://127.0.0.1:9"
     assert said.endswith(f"; to register it later: python -m platform.launch {words}\n")
     assert len(said.splitlines()) == 1
+    folder = ExperimentFolder(weak)
+    folder.write(replace(folder.record(), whole=True))
+    for member in "abc":
+        folder.member(member).set_state(MemberState(FINISHED))
+    assert deliver.run(experiment) == 1  # of which it is all that is left to do
+    assert "the run itself is whole; to register it later" in capsys.readouterr().err
     assert not register.register_at_end(experiment, whole=False)
     assert register.register_at_end(experiment, whole=True, waiting=3)  # MLflow is not asked
     assert capsys.readouterr().out.startswith("registry  later gets it when MLflow has what is queued: job=deliver")
