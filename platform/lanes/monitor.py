@@ -7,7 +7,7 @@ export nothing themselves: they come and go, several to a machine, and would nee
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import TYPE_CHECKING
@@ -52,11 +52,13 @@ class Monitor:
     Args:
         experiment: its name.
         attempts: of the members that this launch runs.
-        before: attempts of members that earlier launches have finished, which count in the cost of the whole. Read when
-            somebody asks for the first time: of a sweep there may be thousands.
+        before: reads the attempts of members that earlier launches have finished, which count in the cost of the whole.
+            Called when somebody asks for the first time, as of a sweep there may be thousands; again where it raised.
     """
 
-    def __init__(self, experiment: str, attempts: Attempts, before: Iterable[Sequence[Attempt]] = ()) -> None:
+    def __init__(
+        self, experiment: str, attempts: Attempts, before: Callable[[], Iterable[Sequence[Attempt]]] = tuple
+    ) -> None:
         self._experiment, self._attempts, self._before = experiment, attempts, before
         self._reading = threading.Lock()
         self._spent: Cost | None = None  # before
@@ -72,7 +74,7 @@ class Monitor:
     def of(cls, experiment: str, attempts: Attempts, folder: ExperimentFolder, members: Sequence[str]) -> "Monitor":
         """A launch's, of all members of an experiment: those that it does not run have been finished before."""
         others = [name for name in members if name not in set(attempts.names)]
-        return cls(experiment, attempts, (read_attempts(folder.member(name).path) for name in others))
+        return cls(experiment, attempts, lambda: [read_attempts(folder.member(name).path) for name in others])
 
     def beat(self, beat: "Beat") -> None:
         """Take a heartbeat."""
@@ -150,7 +152,7 @@ class Monitor:
         """Two may ask at once, each in its thread."""
         with self._reading:
             if self._spent is None:
-                self._spent = sum(map(Cost.of, self._before), Cost())
+                self._spent = sum(map(Cost.of, self._before()), Cost())
             return self._spent
 
     def _of_launch(

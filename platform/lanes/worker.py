@@ -3,17 +3,19 @@
 Starting a worker group costs more than a short member, so a group (a lane) keeps its processes from member to member.
 """
 
+import contextlib
 import functools
 import gc
+import logging
 import os
 import resource
 from collections.abc import Callable
-from typing import Any
 
 import ray
 import ray.train
 import ray.train.torch
 import torch
+from ray.exceptions import ActorUnavailableError, GetTimeoutError
 
 from platform.cluster.fork_server.client import FORKED, STATE
 from platform.data.index import Index
@@ -26,6 +28,9 @@ from platform.lanes.mailbox import ANSWER_S, Sender, take_secrets
 from platform.lanes.member import run_member
 from platform.training.peers import from_rank_0
 from platform.training.worker import Worker
+
+log = logging.getLogger("platform")
+CLAIM_TRIES = 6  # of ANSWER_S each
 
 
 def train_lane(lane: Lane) -> None:
@@ -85,8 +90,20 @@ def _is_ours(member: str, lane: Lane, worker: Worker) -> bool:
     """Whether this lane trains the member, and not one that came later."""
     if not lane.shared:
         return True
-    claimed: Any = lane.mailbox.claim  # asked by rank 0 alone: another lane may ask meanwhile
-    return from_rank_0(worker, lambda: bool(ray.get(claimed.remote(member, lane.number), timeout=ANSWER_S)))
+    return from_rank_0(worker, lambda: _claim(member, lane))  # by rank 0 alone: another lane may ask meanwhile
+
+
+def _claim(member: str, lane: Lane) -> bool:
+    """Ask the mailbox, again where it does not answer: the head may be busy for a while, and a lane's claim stays its.
+
+    Raises:
+        RayError: the mailbox is gone, or does not answer for a minute.
+    """
+    for _ in range(CLAIM_TRIES - 1):
+        with contextlib.suppress(GetTimeoutError, ActorUnavailableError):
+            return bool(ray.get(lane.mailbox.claim.remote(member, lane.number), timeout=ANSWER_S))
+        log.warning("the launcher's node does not answer the claim of %s by lane %d; asking again", member, lane.number)
+    return bool(ray.get(lane.mailbox.claim.remote(member, lane.number), timeout=ANSWER_S))
 
 
 def _same_index(index: Index, worker: Worker) -> Index:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from platform.experiment.folder import ExperimentFolder
-from platform.experiment.goodput import Attempt, write_attempts
+from platform.experiment.goodput import FILE, Attempt, write_attempts
 from platform.lanes import monitor
 from platform.lanes.attempts import Attempts
 from platform.lanes.mailbox import Beat, GroupEvent
@@ -204,3 +204,21 @@ def test_a_launch_has_no_more_series_than_its_limits_allow(tmp_path: Path):
     of_member = sum(each.labels[1:2] == ("a",) for each in samples) - of_worker
     rest = len(samples) - of_worker - of_member
     assert monitor.MOST_MEMBERS * of_member + monitor.MOST_WORKERS * of_worker + rest <= 20_000
+
+
+def test_what_could_not_be_read_once_is_read_at_the_next_question(tmp_path: Path):
+    """A volume that did not answer for a moment; the cost of earlier launches does not become 0 by that."""
+    folder = ExperimentFolder(tmp_path / "made")
+    for name in ("done", "too"):
+        made = Attempt(0.0, 1.0, ended=3600.0, gpus_per_worker=1, reason="finished")
+        write_attempts(folder.member(name).path, [made])
+    told = Told(tmp_path, ["a"])
+    told.monitor = Monitor.of("made", told.attempts, folder, ["a", "done", "too"])
+    file = folder.member("too").path / FILE
+    file.rename(file.with_suffix(".away"))
+    file.mkdir()  # reading it is an OSError
+    with pytest.raises(OSError, match="directory"):
+        list(told.monitor.samples())
+    file.rmdir()
+    file.with_suffix(".away").rename(file)
+    assert told.value("platform_experiment_gpu_seconds_total") == 7200
