@@ -81,7 +81,7 @@ class _Follower:
             self._say(f"rayjob {self._namespace}/{self._name} is deleted: a stop through Ray does not end its pods")
         except (Away, Refused) as trouble:
             kubectl = self._cluster.kubectl(self._namespace)
-            self._say(f"its pods stay until {kubectl} delete rayjob {self._name} ({self._plain(trouble)})")
+            self._say(f"its pods stay until {kubectl} delete rayjob {self._name} --wait=false ({self._plain(trouble)})")
 
     def _plain(self, trouble: Away | Refused) -> str:
         if isinstance(trouble, Refused) and trouble.status == 403:

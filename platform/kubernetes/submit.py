@@ -118,7 +118,7 @@ class _Submission:
         if found:
             raise ConfigError(
                 f"{where} is there ({state(present)}) and differs: {summary(found)}; "
-                f"choose another name=, or end it first: {self._kubectl} delete rayjob {self._name}"
+                f"choose another name=, or end it first: {self._kubectl} delete rayjob {self._name} --wait=false"
             )
         self.job, self._is_sent, self._is_known = present, True, True
         print(f"{where} is there already, with the same command{self._following}", flush=True)
@@ -168,7 +168,7 @@ class _Submission:
             f"  dashboard  {kubectl} port-forward svc/$CLUSTER-head-svc 8265   then http://localhost:8265\n"
             f"  its token  {kubectl} get secret $CLUSTER -o jsonpath={{.data.auth_token}} | base64 -d\n"
             f"  MLflow     {kubectl} port-forward svc/mlflow 5000   then http://localhost:5000\n"
-            f"  stop it    {kubectl} delete rayjob {self._name}   {left}",
+            f"  stop it    {kubectl} delete rayjob {self._name} --wait=false   {left}",
             flush=True,
         )
 
@@ -182,7 +182,7 @@ class _Submission:
             f"\n{known}\n"
             f"  follow it again  the same command\n"
             f"  look             {self._kubectl} get rayjob {self._name}\n"
-            f"  stop it          {self._kubectl} delete rayjob {self._name}",
+            f"  stop it          {self._kubectl} delete rayjob {self._name} --wait=false",
             flush=True,
         )
 

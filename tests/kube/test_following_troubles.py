@@ -182,7 +182,9 @@ def test_who_may_not_delete_is_told_what_stays_of_a_stopped_job(
     operator.plays(lambda store: store.set_status("ens", STOPPED))
     assert follow() == INTERRUPTED
     last = capsys.readouterr().out.splitlines()[-1]
-    assert "its pods stay until kubectl -n platform delete rayjob ens (you (ann) may not delete rayjobs.ray.io" in last
+    assert (
+        "stay until kubectl -n platform delete rayjob ens --wait=false (you (ann) may not delete rayjobs.ray.io" in last
+    )
 
 
 def test_the_newest_warning_is_seen_among_thousands(

@@ -393,7 +393,7 @@ def test_nobody_who_only_submits_is_told_that_it_is_followed(server: ApiServer, 
         assert submit(rayjob(), context=None, follow=False, patience=QUICK) == 0
     output = capsys.readouterr().out
     assert "is there already, with the same command\n" in output
-    assert "delete rayjob ens   (cluster.kube.follow=true follows it)" in output
+    assert "delete rayjob ens --wait=false   (cluster.kube.follow=true follows it)" in output
     assert "following it" not in output
     assert "Ctrl-C" not in output
 
@@ -405,7 +405,7 @@ def test_a_job_that_runs_with_another_command_is_not_touched(server: ApiServer):
         submit(rayjob(ENTRYPOINT.replace("0.01", "0.1")), context="test", follow=True, patience=QUICK)
     assert str(refused.value) == (
         "rayjob platform/ens is there (Running (RUNNING)) and differs: entrypoint -optim.lr=0.01 +optim.lr=0.1; choose "
-        "another name=, or end it first: kubectl --context test -n platform delete rayjob ens"
+        "another name=, or end it first: kubectl --context test -n platform delete rayjob ens --wait=false"
     )
     assert server.store.job("ens")["spec"]["entrypoint"] == ENTRYPOINT  # pyright: ignore[reportOptionalSubscript]
 
@@ -657,7 +657,7 @@ def test_ctrl_c_asks_nothing_and_leaves_the_job_running(server: ApiServer, numbe
     assert "no longer following; the job goes on\n" in rest
     assert "follow it again  the same command\n" in rest
     assert "look             kubectl -n platform get rayjob ens\n" in rest
-    assert "stop it          kubectl -n platform delete rayjob ens\n" in rest
+    assert "stop it          kubectl -n platform delete rayjob ens --wait=false\n" in rest
     assert "Traceback" not in rest
     job = server.store.job("ens")
     assert job
