@@ -4,6 +4,7 @@ In: a plan. Out: what will be trained, on which images, how and where.
 """
 
 from collections import Counter
+from pathlib import Path
 
 from platform.cluster.runtime_env import fork_server
 from platform.config.cluster import ClusterConfig
@@ -19,7 +20,9 @@ def lines(plan: Plan) -> list[str]:
     """The plan as lines of text."""
     experiment, config = plan.experiment, plan.experiment.config
     fewer = ", and the equal ones of these images dropped" if config.data.duplicates == "drop" else ""
-    shards = config.data.shards + ("" if plan.packed else f" (packed from {config.data.source} on first use{fewer})")
+    shards = _place(config.cluster, config.data.shards) + (
+        "" if plan.packed else f" (packed from {config.data.source} on first use{fewer})"
+    )
     storage = config.storage
     is_fetched = any(map(is_remote, config.data.places.values()))
     if is_fetched and storage.cache == MEMORY:
@@ -50,8 +53,8 @@ def lines(plan: Plan) -> list[str]:
         + (f", copies in {config.checkpoint.copy_to}" if config.checkpoint.copy_to else ""),
         *_stopping(config),
         *_taught(config, plan.train_samples),
-        f"results     {experiment.folder}",
-        f"tracking    {config.tracking.uri}, MLflow experiment {config.tracking.experiment}",
+        f"results     {_place(cluster, str(experiment.folder))}",
+        f"tracking    {_tracking(config)}, MLflow experiment {config.tracking.experiment}",
         "",
         f"{'member':<22}{'sampling':<22}{'model':<22}{'epochs':>8}{'steps':>9}{'images':>13}",
     ]
@@ -74,6 +77,20 @@ def _taught(config: Config, images: int) -> list[str]:
     asked = f"asked once about {images} images x {distill.views} views, {kb:,.0f} kB"
     how = f"weight {distill.weight:g}, temperature {distill.temperature:g}"
     return [f"teacher     {distill.teacher}: {asked}; {how}"]
+
+
+def _place(cluster: ClusterConfig, place: str) -> str:
+    """A folder or URL as those have it who train: what is relative lies on the volume of the pods."""
+    folder = Path(place)
+    if cluster.kube is None or is_remote(place) or not folder.is_relative_to(Path.cwd()):
+        return place
+    return f"{cluster.kube.mount}/{folder.relative_to(Path.cwd())} (on the volume {cluster.kube.claim})"
+
+
+def _tracking(config: Config) -> str:
+    """MLflow's address, which is another for pods where that of this machine is no server's."""
+    uri, kube = config.tracking.uri, config.cluster.kube
+    return uri if kube is None or uri.startswith(("http://", "https://")) else kube.tracking_uri
 
 
 def _where(cluster: ClusterConfig) -> str:

@@ -44,7 +44,10 @@ def test_a_check_tries_no_place_of_this_machine(
     monkeypatch.chdir(tmp_path)
     (tmp_path / "runs").touch()  # no folder can be made here
     assert run("+experiment=googlenet", "cluster=kuberay", "job=check") == 0
-    assert "not checked here" not in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "not checked here" not in said
+    assert "results     /mnt/platform/runs/googlenet-digits (on the volume platform-data)\n" in said
+    assert "tracking    http://mlflow:5000, MLflow experiment platform\n" in said
     with pytest.raises(ConfigError, match=r"output_dir: .* cannot be written to"):
         check.run(composed("+experiment=googlenet", "job=check")[0])
 
