@@ -35,6 +35,11 @@ _OWN_ENV = ("HOME", "RAY_JOB_STOP_WAIT_TIME_S")  # what pods have anyway
 _TAKEN_PATHS = ("/tmp", "/dev", "/cache", "/opt", "/usr", "/bin", "/etc", "/proc", "/sys", "/var")
 
 
+def is_reached_by_pods(uri: str) -> bool:
+    """Whether pods could reach an MLflow address: not files and servers of this machine."""
+    return "://" in uri and not re.match(r"sqlite|file:|https?://(localhost|127\.|\[::1\])", uri)
+
+
 @dataclass
 class KubeConfig:
     """The RayJob that `cluster=kuberay` makes. Sizes are those of one pod; a gb is 2**30 bytes, Kubernetes' Gi."""
@@ -87,6 +92,10 @@ class KubeConfig:
     # Ray's own state in Redis: the cluster survives its head's restart (the launcher there does not; it is retried)
     redis_address: str | None = None
     redis_secret: str = "platform-redis"  # name of the Secret with its `password`
+
+    def tracking_uri_of(self, uri: str) -> str:
+        """MLflow's address as the pods have it: `tracking.uri`, or theirs where only this machine reaches that."""
+        return uri if is_reached_by_pods(uri) else self.tracking_uri
 
     def __post_init__(self) -> None:
         seal(self, "cluster.kube.")

@@ -29,7 +29,9 @@ def lines(plan: Plan) -> list[str]:
         shards += f", held in memory, at most {storage.cache_gb:g} GB in each worker"
     elif is_fetched:
         shards += f", through {storage.cache} of at most {storage.cache_gb:g} GB on each node"
-    cluster = config.cluster
+    cluster, tracking = config.cluster, config.tracking.uri
+    if cluster.kube is not None:
+        tracking = cluster.kube.tracking_uri_of(tracking)
     text = [
         f"experiment  {experiment.name}",
         f"data        {config.data.name}: {_parts(plan)}, "
@@ -54,7 +56,7 @@ def lines(plan: Plan) -> list[str]:
         *_stopping(config),
         *_taught(config, plan.train_samples),
         f"results     {_place(cluster, str(experiment.folder))}",
-        f"tracking    {_tracking(config)}, MLflow experiment {config.tracking.experiment}",
+        f"tracking    {tracking}, MLflow experiment {config.tracking.experiment}",
         "",
         f"{'member':<22}{'sampling':<22}{'model':<22}{'epochs':>8}{'steps':>9}{'images':>13}",
     ]
@@ -85,12 +87,6 @@ def _place(cluster: ClusterConfig, place: str) -> str:
     if cluster.kube is None or is_remote(place) or not folder.is_relative_to(Path.cwd()):
         return place
     return f"{cluster.kube.mount}/{folder.relative_to(Path.cwd())} (on the volume {cluster.kube.claim})"
-
-
-def _tracking(config: Config) -> str:
-    """MLflow's address, which is another for pods where that of this machine is no server's."""
-    uri, kube = config.tracking.uri, config.cluster.kube
-    return uri if kube is None or uri.startswith(("http://", "https://")) else kube.tracking_uri
 
 
 def _where(cluster: ClusterConfig) -> str:

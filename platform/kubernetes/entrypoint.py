@@ -12,7 +12,7 @@ from platform.cluster.submission import COMMAND, HERE_ONLY, refuse_passwords
 from platform.config.checks import require
 from platform.config.cluster import ClusterConfig
 from platform.config.data import MEMORY
-from platform.config.kubernetes import KubeConfig
+from platform.config.kubernetes import KubeConfig, is_reached_by_pods
 from platform.config.sections import Config
 from platform.data.storage import is_remote
 from platform.overrides import is_of_section, override
@@ -43,7 +43,7 @@ def overrides_for_pods(config: Config, overrides: list[str]) -> list[str]:
     )
     _refuse_local_paths(config, kube)
     own = ["cluster=ray", "cluster.ship_code=false", *_cluster_overrides(config.cluster)]
-    if not _is_server(config.tracking.uri):
+    if not is_reached_by_pods(config.tracking.uri):
         overrides = _outside(overrides, "tracking")
         own += ["tracking=server", f"tracking.uri={kube.tracking_uri}"]
     if kube.metrics:
@@ -76,11 +76,6 @@ def _cluster_overrides(cluster: ClusterConfig) -> list[str]:
 def _outside(overrides: list[str], section: str) -> list[str]:
     """The overrides without those of a section: the choice of its group, its keys."""
     return [override for override in overrides if not is_of_section(override, section)]
-
-
-def _is_server(uri: str) -> bool:
-    """Whether pods could reach an MLflow address: not files and servers of this machine."""
-    return "://" in uri and not re.match(r"sqlite|file:|https?://(localhost|127\.|\[::1\])", uri)
 
 
 def _refuse_local_paths(config: Config, kube: KubeConfig) -> None:

@@ -176,6 +176,8 @@ def test_mlflow_by_its_service(good_cluster: ApiServer):
     )
     good_cluster.objects.remove("services", "mlflow")
     assert found(from_within)[1][1].startswith("there is no Service mlflow in namespace platform")
+    here = "tracking.uri=http://localhost:5000"  # pods are given cluster.kube.tracking_uri instead
+    assert found(from_within, here)[1][1].startswith("there is no Service mlflow in namespace platform")
     assert found(from_within, "cluster.kube.tracking_uri=https://mlflow.example.com")[1][0] == UNKNOWN
     assert found(from_within, "cluster.kube.tracking_uri=http://mlflow.platform.svc:5000")[1][1].startswith(
         "there is no"

@@ -93,5 +93,5 @@ def _away(tracking: TrackingConfig, said: str, remedy: str = _PODS) -> Finding:
 
 def _tracking_uri(job: Job) -> str:
     """The server as pods are told of it; "": it is none."""
-    uri = job.config.tracking.uri
-    return (uri if uri.startswith(("http://", "https://")) else job.kube.tracking_uri).rstrip("/")
+    uri = job.kube.tracking_uri_of(job.config.tracking.uri).rstrip("/")
+    return uri if uri.startswith(("http://", "https://")) else ""
