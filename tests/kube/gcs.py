@@ -6,11 +6,12 @@ import hashlib
 import http.server
 import json
 import re
-import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from urllib.parse import parse_qs, unquote, urlsplit
+
+from tests.kube.web import serving
 
 
 class Handler(http.server.BaseHTTPRequestHandler):
@@ -77,11 +78,5 @@ class Handler(http.server.BaseHTTPRequestHandler):
 def gcs_server(bucket: Path) -> Iterator[str]:
     """Its address, for STORAGE_EMULATOR_HOST."""
     handler = type("Bucket", (Handler,), {"bucket": bucket})
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        thread = threading.Thread(target=server.serve_forever, daemon=True)
-        thread.start()
-        try:
-            yield f"http://127.0.0.1:{server.server_port}"
-        finally:
-            server.shutdown()
-            thread.join()
+    with serving(http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)) as address:
+        yield f"http://{address}"

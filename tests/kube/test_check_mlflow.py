@@ -18,6 +18,7 @@ from tests.kube.checking import found
 from tests.kube.good_cluster import endpoints
 from tests.kube.kubelet import Kubelet
 from tests.kube.test_check_pod import MlflowAccounts, mlflow, node, seen
+from tests.kube.web import serving
 
 __all__ = ["mlflow", "node"]  # fixtures
 pytestmark = pytest.mark.slow
@@ -47,10 +48,8 @@ class Quiet(ThreadingHTTPServer):
 @pytest.fixture
 def login_page(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     monkeypatch.setattr(LoginPage, "accounts", [])
-    with ThreadingHTTPServer(("127.0.0.1", 0), LoginPage) as server:
-        Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
-        yield f"http://127.0.0.1:{server.server_address[1]}"
-        server.shutdown()
+    with serving(ThreadingHTTPServer(("127.0.0.1", 0), LoginPage)) as address:
+        yield f"http://{address}"
 
 
 @pytest.fixture
@@ -59,12 +58,11 @@ def private(node: Kubelet, tmp_path: Path) -> Iterator[Path]:
     certificate = self_signed(tmp_path / "mlflow.pem")
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate, certificate.with_suffix(".key"))
-    with Quiet(("127.0.0.1", 0), MlflowAccounts) as server:
-        server.socket = context.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
-        Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
-        node.services = {"mlflow:5000": f"127.0.0.1:{server.server_address[1]}"}
+    server = Quiet(("127.0.0.1", 0), MlflowAccounts)
+    server.socket = context.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
+    with serving(server) as address:
+        node.services = {"mlflow:5000": address}
         yield certificate
-        server.shutdown()
 
 
 @pytest.mark.parametrize(

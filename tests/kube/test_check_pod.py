@@ -6,7 +6,6 @@ import signal
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from threading import Thread
 from typing import Any, ClassVar
 
 import pytest
@@ -22,6 +21,7 @@ from tests.kube.apiserver import ApiServer
 from tests.kube.apistore import Pod
 from tests.kube.checking import ENSEMBLE, QUICK, found, job_of, with_subject
 from tests.kube.kubelet import Kubelet
+from tests.kube.web import serving
 
 pytestmark = pytest.mark.slow
 SHORT = "cluster.kube.check_pod_s=1"
@@ -51,10 +51,8 @@ class MlflowAccounts(BaseHTTPRequestHandler):
 @pytest.fixture
 def mlflow(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     monkeypatch.setattr(MlflowAccounts, "asked", [])
-    with ThreadingHTTPServer(("127.0.0.1", 0), MlflowAccounts) as server:
-        Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
-        yield f"127.0.0.1:{server.server_address[1]}"
-        server.shutdown()
+    with serving(ThreadingHTTPServer(("127.0.0.1", 0), MlflowAccounts)) as address:
+        yield address
 
 
 @pytest.fixture

@@ -1,7 +1,24 @@
-"""What an HTTP server answers."""
+"""HTTP servers of tests, and what one answers."""
 
+import contextlib
 import urllib.error
 import urllib.request
+from collections.abc import Iterator
+from http.server import HTTPServer
+from threading import Thread
+
+
+@contextlib.contextmanager
+def serving(server: HTTPServer) -> Iterator[str]:
+    """Answers on a thread for the time of the block; yields its address, as 127.0.0.1:PORT."""
+    with server:
+        thread = Thread(target=server.serve_forever, args=(0.05,), daemon=True)
+        thread.start()
+        try:
+            yield f"127.0.0.1:{server.server_address[1]}"
+        finally:
+            server.shutdown()
+            thread.join()
 
 
 def status(
