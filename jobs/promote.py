@@ -5,6 +5,7 @@ on the terminal what was chosen and why. Nothing is trained; neither Ray nor MLf
 """
 
 import io
+import json
 import statistics
 import time
 from dataclasses import dataclass
@@ -29,10 +30,9 @@ from platform.experiment.folder import ExperimentFolder
 from platform.files import write_atomically
 from platform.sweep.promote import selection
 from platform.sweep.promote.experiment_file import Sweep, experiment_text
-from platform.sweep.report.outcome import Ranked
 from platform.sweep.report.over_images import interval_of, right_of
 from platform.sweep.report.ranking import outcomes
-from platform.sweep.report.right_images import RightImages, right_images
+from platform.sweep.report.right_images import right_images
 from platform.sweep.trial_store import FILE, FINISHED, Trial, TrialStore, name_of
 from platform.tracking.lineage import run_of
 from platform.training import learning_curve
@@ -130,18 +130,16 @@ def _ranked(folder: ExperimentFolder, store: TrialStore) -> list[Winner]:
     curves = {trial.name: learning_curve.read(folder.member(trial.name).path) for trial in store.trials}
     points, _ = outcomes(store, curves, val_samples=1)  # makes no difference to the order
     right = right_images(folder, [trial.name for trial in store.trials if trial.state == FINISHED])
-    winners = [_winner(point, store, right) for point in points]
-    return [each for place, each in enumerate(winners) if not _tried_before(each, winners[:place])]
-
-
-def _winner(point: Ranked, store: TrialStore, right: RightImages) -> Winner:
-    interval = interval_of(point, right_of(point, right), right.samples) if right.samples else None
-    return Winner(store.trial(name_of(point.point, point.seeds[0])), list(point.scores), interval)
-
-
-def _tried_before(winner: Winner, before: list[Winner]) -> bool:
-    own = winner.trial
-    return any((each.trial.values, each.trial.changes) == (own.values, own.changes) for each in before)
+    trials, seen = {trial.name: trial for trial in store.trials}, set[str]()
+    winners = []
+    for point in points:
+        trial = trials[name_of(point.point, point.seeds[0])]
+        tried = json.dumps([sorted(trial.values.items()), trial.changes])
+        if tried not in seen:
+            seen.add(tried)
+            interval = interval_of(point, right_of(point, right), right.samples) if right.samples else None
+            winners.append(Winner(trial, list(point.scores), interval))
+    return winners
 
 
 def _choose(settings: PromoteConfig, winners: list[Winner], folder: ExperimentFolder) -> Choice:

@@ -53,6 +53,7 @@ from platform.tune.results import Results
 from platform.weights.initial import read_initial_weights
 
 log = logging.getLogger("platform")
+LOST_SHOWN = 50  # trials that failed or diverged, on the terminal
 PROMOTED = 7  # as many networks as the paper's ensemble has
 
 
@@ -288,9 +289,11 @@ class _Sweep:
         said = [verdict(found), *cautions(found)]
         lines = [line for each in said for line in textwrap.wrap(each, table.WIDTH)]
         print("\n".join(["", *lines, "", *table.lines(found)]))
-        for trial in self._store.trials:
-            if trial.state in (FAILED, DIVERGED):
-                print(f"{trial.name} {trial.state}: {trial.reason}")
+        lost = [trial for trial in self._store.trials if trial.state in (FAILED, DIVERGED)]
+        for trial in lost[:LOST_SHOWN]:
+            print(f"{trial.name} {trial.state}: {trial.reason}")
+        if lost[LOST_SHOWN:]:
+            print(f"and {len(lost) - LOST_SHOWN:,} more that failed or diverged: see report/ranking.csv")
         if trials:
             print(f"\n{trials} trial(s) in {duration(seconds)}")
         if found.best and (model := self._folder.path / MODEL).exists():

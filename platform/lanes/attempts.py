@@ -5,6 +5,7 @@ In: beats and events. Out: `attempts.json` of each member, kept up to date so th
 
 import contextlib
 import time
+from collections import defaultdict
 from typing import TYPE_CHECKING
 
 from platform.experiment.folder import ExperimentFolder
@@ -27,6 +28,7 @@ class Attempts:
         self._of: dict[str, list[Attempt]] = {}
         self._began: dict[str, float] = {}
         self._lane_of: dict[str, int] = {}
+        self._on: defaultdict[int, dict[str, None]] = defaultdict(dict)  # members that have begun on a lane
         self._lane_free_at: dict[int, float] = {}  # when its last member left
         self._notices: dict[int, GroupEvent] = {}  # of preemption, of each lane
         self._changed: set[str] = set()
@@ -58,7 +60,7 @@ class Attempts:
 
     def beat(self, beat: "Beat") -> None:
         """Take in where a worker is. Rank 0 speaks for all."""
-        self._lane_of[beat.member] = beat.lane
+        self._move(beat.member, beat.lane)
         attempts = self._of[beat.member]
         if beat.rank != 0:
             if attempts and attempts[-1].reason == UNDER_WAY and beat.node not in attempts[-1].nodes:
@@ -155,8 +157,17 @@ class Attempts:
         )
 
     def _current(self, lane: int) -> str | None:
-        """The member that a lane trains."""
-        for member, attempts in self._of.items():
-            if self._lane_of.get(member) == lane and attempts and attempts[-1].reason == UNDER_WAY:
+        """The member that a lane trains. Looks at the lane's own: a sweep may have had thousands of trials."""
+        for member in self._on[lane]:
+            if (attempts := self._of[member]) and attempts[-1].reason == UNDER_WAY:
                 return member
         return None
+
+    def _move(self, member: str, lane: int) -> None:
+        """Note which lane a member is on."""
+        before = self._lane_of.get(member)
+        if before != lane:
+            if before is not None:
+                self._on[before].pop(member, None)
+            self._lane_of[member] = lane
+            self._on[lane][member] = None

@@ -4,7 +4,7 @@ In: the trial store, the search, and how trials ended. Out: trials, one at a tim
 before anybody hears of it.
 """
 
-from collections import defaultdict
+from collections import defaultdict, deque
 from collections.abc import Callable, Iterator
 from enum import Enum
 from pathlib import Path
@@ -50,15 +50,17 @@ class TrialQueue:
         self._seeds: dict[int, set[int]] = defaultdict(set)  # point -> the seeds that it has trials of
         for trial in store.trials:
             self._seeds[trial.point].add(trial.seed)
+        self._others: deque[tuple[int, Point, int]] | None = None  # seeds to come; None: not known yet
         self.curve = CurveReader(lambda name: ExperimentFolder(folder).member(name).path)
+        self.curve.add(trial.name for trial in store.trials)
         self._tell_search()
-        self._queue = self._unfinished()
+        self._queue = deque(self._unfinished())
         if self._queue or self._more():
-            self._queue = self._replays() + self._queue
+            self._queue.extendleft(reversed(self._replays()))
 
     def next(self) -> Trial | NoTrial:
         """The next trial to run. One that is over already is not to be trained: the scheduler is to get its scores."""
-        trial = self._queue.pop(0) if self._queue else self._first_seed() or self._other_seed()
+        trial = self._queue.popleft() if self._queue else self._first_seed() or self._other_seed()
         if isinstance(trial, Trial):
             self._running[trial.name] = trial
             if trial.state not in OVER:
@@ -78,8 +80,7 @@ class TrialQueue:
 
     def place_at(self, epoch: float, top1: float) -> tuple[int, int]:
         """(rank of a score at an epoch, from 1; how many trials have reached that epoch)."""
-        there = self.curve.top1_at(epoch, [each.name for each in self._store.trials])
-        return 1 + sum(other > top1 for other in there), len(there)
+        return self.curve.place_at(epoch, top1)
 
     @property
     def is_over(self) -> bool:
@@ -106,7 +107,9 @@ class TrialQueue:
         return over if self._sweep.scheduler in REPLAYED else []
 
     def _more(self) -> bool:
-        return len(self._seeds) < self._search.size or any(True for _ in self._missing_seeds())
+        if len(self._seeds) < self._search.size:
+            return True
+        return any(True for _ in self._missing_seeds()) if self._others is None else bool(self._others)
 
     def _first_seed(self) -> Trial | None:
         number = len(self._seeds)
@@ -116,9 +119,9 @@ class TrialQueue:
         """A trial with another seed. If only the best points get more seeds, every first seed has to end before."""
         if self._chooses and any(trial.seed == 0 for trial in self._running.values()):
             return NoTrial.YET
-        for point, values, seed in self._missing_seeds():
-            return self._add(point, values, seed)
-        return NoTrial.LEFT
+        if self._others is None:  # once: every first seed that counts has ended, and no further point will come
+            self._others = deque(self._missing_seeds())
+        return self._add(*self._others.popleft()) if self._others else NoTrial.LEFT
 
     @property
     def _chooses(self) -> bool:

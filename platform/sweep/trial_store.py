@@ -126,7 +126,8 @@ class TrialStore:
 
     def is_whole(self, reported: Collection[str]) -> bool:
         """Whether no trial has failed, and the scores of all that are finished are reported."""
-        lacking = (trial.state == FINISHED and trial.name not in reported for trial in self.trials)
+        known = set(reported)
+        lacking = (trial.state == FINISHED and trial.name not in known for trial in self.trials)
         return not any(lacking) and all(trial.state != FAILED for trial in self.trials)
 
     def of_point(self, point: int) -> list[Trial]:

@@ -64,6 +64,7 @@ class Runs:
         self._ended_at: dict[str, float] = {}  # seconds since the epoch
         self._steps: dict[str, int] = {}  # of a whole training
         self._split = experiment.config.evaluation.split
+        self._reported = set(record.reported)  # a sweep has thousands of trials
         self._tracker = Tracker(experiment.config.tracking, Journal(folder.tracking))
         self._ends = Ends(self._tracker, experiment, folder, record, data)
         self._scoring: Backlog[str, tuple[str, EnsembleScores | None]] | None = None
@@ -73,6 +74,7 @@ class Runs:
         for name in names:  # a training of one network is one run; an earlier version made two
             alone = kind == run_tags.TRAINING
             record.member_runs.setdefault(name, record.parent_run if alone and is_new else new_key())
+        self._is_single = record.parent_run in record.member_runs.values()
         folder.write(record)  # first: if this process dies, the next one resumes these runs
         self._start_parent()
         if (is_new or gains) and (origin := folder.path / ORIGIN).exists():
@@ -146,7 +148,9 @@ class Runs:
         self._names.append(name)
         self._record.member_runs.setdefault(name, new_key())
         self._record.configs[name] = asdict(config)
-        self._record.reported = [each for each in self._record.reported if each != name]  # it failed in a launch before
+        if name in self._reported:  # it failed in a launch before
+            self._reported.remove(name)
+            self._record.reported.remove(name)
         self._folder.note_run(self._record, name)
         values = varied.once(params, parameters.of_trial(config, self._experiment.config))
         self._start_child(name, config, values, len(self._record.member_runs) - 1)
@@ -178,7 +182,7 @@ class Runs:
     def log_sums(self, metrics: dict[str, float], at: float) -> None:
         """Log what all members use together, at a time in seconds since the epoch. The run of a single training is also
         its parent's, and has what its workers use."""
-        if self._parent() not in self._record.member_runs.values():
+        if not self._is_single:
             self._tracker.log(self._parent(), 0, metrics, at)
 
     def _log_kept(self, name: str) -> None:
@@ -230,9 +234,8 @@ class Runs:
         self._log_kept(name)
         self._ends.scores_and_files(name, scores)
         self._finish(name, "FINISHED")
-        if self._split == "val" and name not in self._record.reported:
-            self._record.reported.append(name)
-            self._folder.note_reported(name)
+        if self._split == "val":
+            self._note_reported(name)
 
     def _end_failed(self, name: str, state: MemberState) -> None:
         """End the run of a member that is not finished, with the reason."""
@@ -279,7 +282,12 @@ class Runs:
         self._tracker.summary(run, figures)
         self._names.remove(name)
         self._tracker.finish(run, status, at=self._ended_at.pop(name, None))
-        if not again and name not in self._record.reported:
+        if not again:
+            self._note_reported(name)
+
+    def _note_reported(self, name: str) -> None:
+        if name not in self._reported:
+            self._reported.add(name)
             self._record.reported.append(name)
             self._folder.note_reported(name)
 

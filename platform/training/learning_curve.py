@@ -5,7 +5,9 @@ restart trained steps again.
 """
 
 import json
+import math
 import statistics
+from bisect import bisect_left, bisect_right, insort
 from collections import defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
@@ -122,7 +124,8 @@ class CurveReader:
         self._folder_of = folder_of
         self._cached: dict[str, list[EvaluationPoint]] = {}  # of trials that are not running
         self._running: set[str] = set()
-        self._top1: dict[float, dict[str, float]] = defaultdict(dict)  # epoch -> trial -> top-1
+        self._unread: dict[str, None] = {}  # trials of which the newest curve was not read yet
+        self._at: dict[float, _Standings] = defaultdict(_Standings)  # epoch -> who has reached it
 
     def __call__(self, name: str) -> list[EvaluationPoint]:
         """The curve of the trial of this name."""
@@ -130,10 +133,15 @@ class CurveReader:
             return self._cached[name]
         evaluations = read(self._folder_of(name))
         for evaluation in evaluations:
-            self._top1[evaluation.epoch][name] = evaluation.top1
+            self._at[evaluation.epoch].put(name, evaluation.top1)
+        self._unread.pop(name, None)
         if name not in self._running:
             self._cached[name] = evaluations
         return evaluations
+
+    def add(self, names: Iterable[str]) -> None:
+        """Trials that stand among the others, whether or not they run now."""
+        self._unread |= dict.fromkeys(names)
 
     def runs(self, name: str) -> None:
         """From now on the trial's curve grows."""
@@ -142,13 +150,40 @@ class CurveReader:
 
     def ended(self, name: str) -> None:
         """The trial's curve does not grow any more."""
-        self._running.discard(name)
+        if name in self._running:
+            self._running.discard(name)
+            self._unread[name] = None
 
-    def top1_at(self, epoch: float, names: Iterable[str]) -> list[float]:
-        """The top-1 at an epoch of those of the trials that have reached it."""
-        for name in names:
+    def place_at(self, epoch: float, top1: float) -> tuple[int, int]:
+        """(rank of a score at an epoch, from 1; how many trials have reached that epoch). Reads the curves of those
+        that run, however many have ended."""
+        for name in [*self._running, *self._unread]:
             self(name)
-        return list(self._top1[epoch].values())
+        return self._at[epoch].place(top1)
+
+
+class _Standings:
+    """The top-1 of all trials that have reached an epoch."""
+
+    def __init__(self) -> None:
+        self._of: dict[str, float] = {}  # trial -> top-1
+        self._rising: list[float] = []  # those that are numbers
+
+    def put(self, name: str, top1: float) -> None:
+        """Take a trial's top-1, in the place of an earlier one."""
+        before = self._of.get(name)
+        if before == top1:
+            return
+        if before is not None and not math.isnan(before):
+            self._rising.pop(bisect_left(self._rising, before))
+        self._of[name] = top1
+        if not math.isnan(top1):
+            insort(self._rising, top1)
+
+    def place(self, top1: float) -> tuple[int, int]:
+        """(rank of a top-1, from 1, equal ones alike; how many there are)."""
+        better = 0 if math.isnan(top1) else len(self._rising) - bisect_right(self._rising, top1)
+        return 1 + better, len(self._of)
 
 
 def _evaluation(line: bytes) -> EvaluationPoint | None:

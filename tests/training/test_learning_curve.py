@@ -1,6 +1,8 @@
 """Learning curves on disk: every evaluation once, whatever kills and restarts did to the file."""
 
 import json
+import math
+import random
 from dataclasses import asdict
 from pathlib import Path
 
@@ -143,16 +145,32 @@ def test_curves_of_trials_that_do_not_run_are_read_once(tmp_path: Path):
         append(tmp_path / name, evaluation(10, 0.3 if name == "over" else 0.2))
     reader = CurveReader(lambda name: tmp_path / name)
     reader.runs("under way")
-    names = ["over", "under way", "to come"]
-    assert reader.top1_at(1.0, names) == [0.3, 0.2]
+    reader.add(["over", "under way", "to come"])
+    assert [reader.place_at(1.0, top1) for top1 in (0.3, 0.2, 0.25, 0.1)] == [(1, 2), (2, 2), (2, 2), (3, 2)]
     for step in (20, 30):
         append(tmp_path / "under way", evaluation(step, step / 100))
-        cost = cost_of(lambda step=step: reader.top1_at(step / 10, names), tmp_path)
+        cost = cost_of(lambda step=step: reader.place_at(step / 10, 0.5), tmp_path)
         assert set(cost.opened) == {f"under way/{FILE}"}
-        assert reader.top1_at(step / 10, names) == [step / 100]
+        assert reader.place_at(step / 10, step / 100 - 0.01) == (2, 1)
     reader.ended("under way")
     assert [each.step for each in reader("under way")] == [10, 20, 30]
-    assert cost_of(lambda: reader.top1_at(2.0, names), tmp_path).opens == 0
+    assert cost_of(lambda: reader.place_at(2.0, 0.5), tmp_path).opens == 0
     reader.runs("over")
     append(tmp_path / "over", evaluation(20, 0.9))
-    assert reader.top1_at(2.0, names) == [0.2, 0.9]
+    assert [reader.place_at(2.0, top1) for top1 in (0.95, 0.9, 0.3)] == [(1, 2), (1, 2), (2, 2)]
+
+
+def test_the_place_of_a_score_is_that_of_a_count(tmp_path: Path):
+    """Of curves that grow, are trained again with other scores, and are no numbers."""
+    draws, names = random.Random(0), [f"t{number}" for number in range(8)]
+    reader = CurveReader(lambda name: tmp_path / name)
+    for name in names:
+        (tmp_path / name).mkdir()
+        reader.runs(name)
+    for _ in range(60):
+        score = draws.choice([0.1, 0.2, 0.2, draws.random(), math.nan])
+        append(tmp_path / draws.choice(names), evaluation(draws.choice([10, 20]), score))
+        for epoch in (1.0, 2.0):
+            there = [each.top1 for name in names for each in read(tmp_path / name) if each.epoch == epoch]
+            for top1 in (0.0, 0.15, 0.2, score):
+                assert reader.place_at(epoch, top1) == (1 + sum(other > top1 for other in there), len(there))

@@ -15,7 +15,7 @@ from platform.config.jobs import SweepConfig
 from platform.report.frame import template
 from platform.sweep.report.importance import Importance
 from platform.sweep.report.ranking import Ranking
-from platform.sweep.report.table import cells, column_names, footnotes, table_lines, title
+from platform.sweep.report.table import cells, column_names, footnotes, left_out, table_lines, title
 from platform.sweep.report.verdict import cautions, verdict
 from platform.sweep.trial_store import TrialStore
 
@@ -72,7 +72,7 @@ def page(ranking: Ranking, shares: Importance, store: TrialStore, origin: Origin
         title=title(ranking),
         columns=list(_columns(ranking)),
         rows=list(_rows(ranking)),
-        footnotes=footnotes(ranking),
+        footnotes=[*left_out(ranking), *footnotes(ranking)],
         importance=shares,
         importance_plot=drawn.pop("importance.png", None),
         plots=list(drawn.values()),

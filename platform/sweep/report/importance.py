@@ -7,6 +7,7 @@ A key that some points lack is evaluated on the trials that have it, and marked 
 import json
 import math
 import warnings
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 POINTS_NEEDED = 4  # a random forest on fewer says nothing
 LOG_FROM = 10  # a key whose largest value is this many times its smallest is compared by logarithms
+MOST_OBSERVED = 2000  # trials that the forest is grown on: its cost is more than in proportion to them
 SEED = 0  # of the random forest: the same trials give the same shares
 
 
@@ -54,7 +56,10 @@ class Importance:
 
 def importance(store: TrialStore, curves: Curves) -> Importance:
     """The importance of every key with several values. `curves`: learning curves, by the trial's name."""
-    seen = _observations(store, curves)
+    found = _observations(store, curves)
+    apart = max(1, -(-len(found) // MOST_OBSERVED))
+    kept = set(sorted({each.point for each in found})[::apart])  # whole points, with all their seeds
+    seen = [each for each in found if each.point in kept]
     reason = _unclear(seen)
     if reason:
         return Importance(trials=len(seen), reason=reason)
@@ -62,7 +67,8 @@ def importance(store: TrialStore, curves: Curves) -> Importance:
     if not shares:
         return Importance(trials=len(seen), reason="no key took several values among enough finished points")
     shares.sort(key=lambda each: (-each.share, each.key))
-    return Importance(tuple(shares), len(seen), caution=_caution(seen))
+    some = [f"Computed on {len(seen):,} of {len(found):,} finished trials."] if apart > 1 else []
+    return Importance(tuple(shares), len(seen), caution=" ".join([*some, _caution(seen)]).strip())
 
 
 def _observations(store: TrialStore, curves: Curves) -> list[Observation]:
@@ -81,7 +87,10 @@ def _unclear(seen: Sequence[Observation]) -> str:
 
 def _caution(seen: Sequence[Observation]) -> str:
     """A warning where the points do not differ by more than noise (F test): a forest explains noise, too."""
-    points = [[each.top1 for each in seen if each.point == point] for point in {each.point for each in seen}]
+    scores: defaultdict[int, list[float]] = defaultdict(list)
+    for each in seen:
+        scores[each.point].append(each.top1)
+    points = list(scores.values())
     p = Noise.of(points, resolution=1e-9).p_of_all(points)
     if p is None:
         return "One seed a point: what is explained may be noise."

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 MAX_POINTS = 30  # in the plot of the ranking
+MAX_OTHERS = 200  # grey curves, and points with error bars off the front: more hide each other, and take minutes
 LABEL_WIDTH = 62  # characters in a line
 BLUE, GREY = "#0072b2", "#9a9a9a"
 COLOURS = ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9"]  # Okabe & Ito: apart for the colour-blind
@@ -90,14 +91,17 @@ def draw_curves(ranking: Ranking, store: TrialStore, curves: Curves, path: Path)
     """
     colours = dict(zip((point.point for point in ranking.points), COLOURS, strict=False))
     figure, whole, end = _two_panels()
-    for trial in sorted(store.trials, key=lambda each: (each.point in colours, -each.point)):  # colours on top
+    others = [trial for trial in store.trials if trial.point not in colours and curves.get(trial.name)]
+    shown = _evenly(sorted(others, key=lambda each: -each.point), MAX_OTHERS)
+    best = [trial for trial in store.trials if trial.point in colours]
+    for trial in [*shown, *sorted(best, key=lambda each: -each.point)]:  # colours on top
         for axes in (whole, end):
             _draw_curve(axes, trial, curves, colours.get(trial.point))
-    _look_closer(end, [curves.get(trial.name, []) for trial in store.trials if trial.point in colours])
+    _look_closer(end, [curves.get(trial.name, []) for trial in best])
     whole.set_ylabel("validation top-1, %")
     whole.set_title("learning curves, each seed a line", fontsize="medium")
     end.set_title("the best of them, second half", fontsize="medium")
-    _explain_curves(whole, ranking, store, curves, colours)
+    _explain_curves(whole, ranking, [*shown, *best], len(others), curves, colours)
     for text in figure.legend(loc="outside lower center", fontsize="small", ncols=2).get_texts():
         text.set_parse_math(False)
     _save(figure, path)
@@ -106,11 +110,16 @@ def draw_curves(ranking: Ranking, store: TrialStore, curves: Curves, path: Path)
 def draw_front(ranking: Ranking, path: Path) -> None:
     """Plot top-1 against training speed, the Pareto front named and joined by a line."""
     figure, axes = _figure(height=5, width=8)
-    for point in ranking.points:
-        if point.images_per_s is not None:
+    timed = [point for point in ranking.points if point.images_per_s is not None]
+    for number, point in enumerate(timed):
+        if point.front or number < MAX_OTHERS:
             sd = 100 * point.sd if point.sd is not None else None
             colour = BLUE if point.front else GREY
-            axes.errorbar(point.images_per_s, 100 * point.mean, yerr=sd, fmt="D", color=colour, capsize=2, alpha=0.8)
+            axes.errorbar(
+                point.images_per_s or 0, 100 * point.mean, yerr=sd, fmt="D", color=colour, capsize=2, alpha=0.8
+            )
+    rest = [point for point in timed[MAX_OTHERS:] if not point.front]
+    axes.plot([each.images_per_s or 0 for each in rest], [100 * each.mean for each in rest], "D", color=GREY, alpha=0.3)
     front = sorted((point.images_per_s or 0.0, 100 * point.mean, point.name) for point in ranking.front)
     for speed, top1, name in front:
         axes.annotate(name, (speed, top1), (7, 5), textcoords="offset points", fontsize="small")
@@ -151,16 +160,24 @@ def _look_closer(axes: "Axes", best: list[list[EvaluationPoint]]) -> None:
     axes.set_ylim(min(scores) - margin, max(scores) + margin)
 
 
-def _explain_curves(axes: "Axes", ranking: Ranking, store: TrialStore, curves: Curves, colours: dict[int, str]) -> None:
-    """Add legend entries for what is in the plot."""
+def _evenly(trials: list[Trial], most: int) -> list[Trial]:
+    """At most so many of them, from all over the list."""
+    return [trials[place * len(trials) // most] for place in range(most)] if len(trials) > most else trials
+
+
+def _explain_curves(
+    axes: "Axes", ranking: Ranking, drawn: list[Trial], others: int, curves: Curves, colours: dict[int, str]
+) -> None:
+    """Add legend entries for what is in the plot: the trials drawn, of `others` in grey perhaps not all."""
     names = headings(ranking.keys)
     for point in ranking.points[: len(colours)]:
         label = shortened(f"{point.name}  {point_label(point.values, names)}", LABEL_WIDTH + 12)
         axes.plot([], [], color=colours[point.point], linewidth=2, label=label)
-    if any(trial.point not in colours for trial in store.trials):
-        axes.plot([], [], color=GREY, label="other points")
+    if any(trial.point not in colours for trial in drawn):
+        of = f" ({MAX_OTHERS} of {others:,} curves)" if others > MAX_OTHERS else ""
+        axes.plot([], [], color=GREY, label=f"other points{of}")
     for state, (marker, colour) in ENDS.items():
-        if any(trial.state == state and curves.get(trial.name) for trial in store.trials):
+        if any(trial.state == state and curves.get(trial.name) for trial in drawn):
             axes.plot([], [], marker, color=colour, label="stopped early" if state == STOPPED else state)
 
 

@@ -4,9 +4,10 @@ In: the trials, their learning curves, which images they are right about. Out: `
 seeds, and whether it differs from its neighbour and from the best by more than noise, between seeds and over images.
 """
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from itertools import groupby
 
 from platform.config.checks import require_at_least
 from platform.evaluation.statistics.paired import holm
@@ -14,7 +15,7 @@ from platform.evaluation.statistics.seeds import Noise
 from platform.sweep.report.outcome import Curves, Ranked, Unranked, of_point
 from platform.sweep.report.over_images import compared_on_images, expected
 from platform.sweep.report.right_images import RightImages
-from platform.sweep.trial_store import DIVERGED, FAILED, FINISHED, STOPPED, WAITING, TrialStore
+from platform.sweep.trial_store import DIVERGED, FAILED, FINISHED, STOPPED, WAITING, Trial, TrialStore
 
 DIGITS = 12  # decimals of a mean; means that differ only beyond them are equal but for rounding
 
@@ -127,8 +128,10 @@ def rank(
 def outcomes(store: TrialStore, curves: Curves, val_samples: int) -> tuple[list[Ranked], list[Unranked]]:
     """The points with a score, best first, and those without, the furthest first; not compared yet. Args as of
     `rank`."""
-    numbers = sorted({trial.point for trial in store.trials})
-    found = [of_point(store.of_point(number), curves, val_samples) for number in numbers]
+    trials: defaultdict[int, list[Trial]] = defaultdict(list)  # of each point, gathered in one pass
+    for trial in store.trials:
+        trials[trial.point].append(trial)
+    found = [of_point(trials[number], curves, val_samples) for number in sorted(trials)]
     points = [each for each in found if isinstance(each, Ranked)]
     rest = [each for each in found if isinstance(each, Unranked)]
     return sorted(points, key=_order(points)), sorted(
@@ -149,6 +152,7 @@ def _compared(points: list[Ranked], noise: Noise, two_objectives: bool) -> list[
     pairs = zip(points, points[1:], strict=False)
     above = [None, *(None if b.n == 1 < a.n else noise.p(a.scores, b.scores) for a, b in pairs)]
     above_holm = _corrected(above)
+    front = _front(points) if two_objectives else set[int]()
     compared = []
     for place, point in enumerate(points):
         tied = place > 0 and round(points[place - 1].mean, DIGITS) == round(point.mean, DIGITS)
@@ -159,7 +163,7 @@ def _compared(points: list[Ranked], noise: Noise, two_objectives: bool) -> list[
                 rank=compared[-1].rank if tied else place + 1,
                 # One seed may be higher than the first: tests are two-sided, and it is no worse for differing.
                 contender=not tested.differs or tested.mean > points[0].mean,
-                front=two_objectives and not any(_dominates(other, point) for other in points),
+                front=point.point in front,
             )
         )
     return compared
@@ -171,7 +175,14 @@ def _corrected(ps: Sequence[float | None]) -> list[float | None]:
     return [None if p is None else next(known) for p in ps]
 
 
-def _dominates(one: Ranked, other: Ranked) -> bool:
-    """Whether `one` is as good in both objectives and better in one. A point without a speed counts as slowest."""
-    mine, theirs = ((point.mean, point.images_per_s or 0.0) for point in (one, other))
-    return mine != theirs and mine[0] >= theirs[0] and mine[1] >= theirs[1]
+def _front(points: list[Ranked]) -> set[int]:
+    """The numbers of the points than which no other is as good in both objectives and better in one. A point without a
+    speed counts as slowest."""
+    front, best_top1 = set[int](), -1.0
+    figures = {point.point: (point.images_per_s or 0.0, point.mean) for point in points}
+    for _, alike in groupby(sorted(figures, key=lambda number: figures[number], reverse=True), key=figures.__getitem__):
+        numbers = list(alike)
+        if (top1 := figures[numbers[0]][1]) > best_top1:  # of all that are as fast or faster
+            best_top1 = top1
+            front |= set(numbers)
+    return front

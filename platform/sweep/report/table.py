@@ -27,6 +27,7 @@ from platform.text import printable
 
 WIDTH = 120
 KEYS_SHOWN = 6  # on a terminal
+POINTS_SHOWN, POINTS_LISTED = 50, 200  # of more points: on a terminal; in ranking.md and on the page
 LEAST_ENDED = len("stopped …")  # characters of the last column that are always shown
 GAP = 2  # between columns
 MARKDOWN_SIGNS = re.compile(r"[\\`*{}\[\]<>|#~&$]|(?<!\w)_|_(?!\w)")  # an underscore within a word needs no escape
@@ -58,9 +59,16 @@ OF_SEEDS = {"sd": "± sd", "seeds": "seeds", "p_seeds": "p seeds"}
 OF_SPEED = {"images_per_s": "images/s"}
 
 
-def table_lines(ranking: Ranking) -> list[Line]:
-    """A line for each point, in the order of the ranking."""
-    return [_ranked(point, ranking) for point in ranking.points] + [_unranked(point, ranking) for point in ranking.rest]
+def table_lines(ranking: Ranking, most: int = POINTS_LISTED) -> list[Line]:
+    """A line for each of the first `most` points, in the order of the ranking."""
+    points = (*ranking.points, *ranking.rest)[:most]
+    return [_ranked(point, ranking) if isinstance(point, Ranked) else _unranked(point, ranking) for point in points]
+
+
+def left_out(ranking: Ranking, most: int = POINTS_LISTED) -> list[str]:
+    """A note of how many points `table_lines` has no line for; none where it has all."""
+    points = len(ranking.points) + len(ranking.rest)
+    return [f"The first {most:,} of {points:,} points; ranking.csv has all."] if points > most else []
 
 
 def column_names(ranking: Ranking) -> list[str]:
@@ -82,7 +90,7 @@ def _figures(ranking: Ranking) -> dict[str, str]:
 def lines(ranking: Ranking) -> list[str]:
     """The table and its footnotes for a terminal, at most 120 characters wide; without the verdict."""
     keys = list(headings(ranking.keys).values())
-    shown = [replace(line, values=line.values[:KEYS_SHOWN]) for line in table_lines(ranking)]
+    shown = [replace(line, values=line.values[:KEYS_SHOWN]) for line in table_lines(ranking, POINTS_SHOWN)]
     names = ["rank", "point", *keys[:KEYS_SHOWN], *_figures(ranking).values(), "ended"]
     columns = list(zip(names, *(cells(line, ranking) for line in shown), strict=True))
     of_values = range(2, 2 + len(keys[:KEYS_SHOWN]))
@@ -104,7 +112,9 @@ def lines(ranking: Ranking) -> list[str]:
         table.add_row(*map(Text, row))
     text = io.StringIO()
     Console(file=text, width=WIDTH, color_system=None).print(table)
-    notes = [f"Not shown: {shortened(', '.join(keys[KEYS_SHOWN:]), 80)}; see ranking.csv."] if keys[KEYS_SHOWN:] else []
+    notes = left_out(ranking, POINTS_SHOWN)
+    if keys[KEYS_SHOWN:]:
+        notes.append(f"Not shown: {shortened(', '.join(keys[KEYS_SHOWN:]), 80)}; see ranking.csv.")
     notes += ["What is cut short here (…) is whole in ranking.md."] if "…" in text.getvalue() else []
     below = [line for note in footnotes(ranking) + notes for line in textwrap.wrap(note, WIDTH)]
     return [line.rstrip() for line in text.getvalue().rstrip().splitlines()] + below
@@ -155,7 +165,7 @@ def markdown(ranking: Ranking) -> str:
     parts = [f"**{markdown_text(verdict(ranking))}**"]
     parts += [f"- {markdown_text(caution)}" for caution in cautions(ranking)]
     parts += [markdown_text(title(ranking)), "\n".join(f"| {' | '.join(row)} |" for row in table)]
-    parts += [markdown_text(note) for note in footnotes(ranking)]
+    parts += [markdown_text(note) for note in [*left_out(ranking), *footnotes(ranking)]]
     return "\n\n".join(parts) + "\n"
 
 
