@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 
 from jobs.pack import prepare_data
-from platform.bench import actors, checkpoint, launch, loader, order, restart, step, sweep, views
+from platform.bench import actors, checkpoint, launch, loader, order, restart, scale, step, sweep, views
 from platform.bench.figures import Figures
 from platform.cluster.resources import cpus_here
 from platform.config.jobs import BENCH_PARTS
@@ -38,6 +38,7 @@ MEASURES: dict[str, Measure] = {
     "restart": _with_data(lambda config, index, folder, figures: restart.measure(config, folder, figures)),
     "sweep": _with_data(sweep.measure),
     "views": views.measure,
+    "scale": scale.measure,
 }
 
 

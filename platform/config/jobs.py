@@ -13,6 +13,7 @@ from platform.config.checks import (
     require_views,
     seal,
 )
+from platform.config.scale import ScaleConfig
 
 PACK_ACTIONS = ("write", "verify", "index")
 
@@ -39,7 +40,7 @@ class PackConfig:
         )
 
 
-BENCH_PARTS = ("loader", "order", "step", "launch", "actors", "checkpoint", "restart", "sweep", "views")
+BENCH_PARTS = ("loader", "order", "step", "launch", "actors", "checkpoint", "restart", "sweep", "views", "scale")
 
 
 @dataclass
@@ -51,6 +52,7 @@ class BenchConfig:
     image_size: int = 224  # of crops
     repeats: int = 5  # of each measurement; figures are medians
     parts: list[str] = field(default_factory=lambda: list(BENCH_PARTS))
+    scale: ScaleConfig = field(default_factory=ScaleConfig)  # what grows with shards, workers, trials, and how fast
 
     def __post_init__(self) -> None:
         seal(self, "bench.")

@@ -1,0 +1,27 @@
+"""`bench.scale`: the sizes at which `bench.parts=[scale]` measures what grows with them."""
+
+from dataclasses import dataclass, field
+
+from platform.config.checks import require, require_choice, seal
+
+SCALE_ROWS = ("index",)
+
+
+@dataclass
+class ScaleConfig:
+    """What `bench.parts=[scale]` measures, and at which rising sizes: the growth is taken from one to another."""
+
+    rows: list[str] = field(default_factory=lambda: list(SCALE_ROWS))  # which of them
+    shards: list[int] = field(default_factory=lambda: [1_000, 10_000, 100_000])  # index: shards of a data set
+
+    def __post_init__(self) -> None:
+        seal(self, "bench.scale.")
+        for row in self.rows:
+            require_choice("bench.scale.rows", row, SCALE_ROWS)
+        _require_sizes("bench.scale.shards", self.shards)
+
+
+def _require_sizes(key: str, sizes: list[int]) -> None:
+    """Whether growth can be taken from such sizes."""
+    rising = len(sizes) > 1 and sizes == sorted(set(sizes)) and sizes[0] > 0
+    require(rising, f"{key} is {sizes}; give two rising sizes or more, each at least 1")
