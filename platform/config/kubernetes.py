@@ -68,8 +68,10 @@ class KubeConfig:
     # Which nodes
     gpu_resource: str = "nvidia.com/gpu"  # nodes tainted with it are tolerated
     node_selector: dict[str, str] = field(default_factory=dict)  # of worker pods
-    capacity: str = "any"  # of worker pods: any, spot or on_demand; the head never asks for spot
-    provider: str = "gke"  # whose labels mark spot nodes: gke, eks, aks, karpenter
+    # Of worker pods: any, spot or on_demand. The head keeps off the spot nodes of all providers; with any, and without
+    # a queue, it may go there where there are no others
+    capacity: str = "any"
+    provider: str = "gke"  # whose labels mark the workers' spot nodes: gke, eks, aks, karpenter
     # A node label, topology.kubernetes.io/zone say: workers close together by it. With a queue, and members that span
     # pods, a level of Kueue's Topology: one member fits within it, several prefer it
     topology_key: str | None = None

@@ -14,7 +14,17 @@ from platform.kubernetes.client import Away, Cluster, Object, Patience, Refused
 from platform.kubernetes.logs import SubmitterLogs
 from platform.kubernetes.pods import situation
 from platform.kubernetes.refusals import forbidden
-from platform.kubernetes.states import OVER, deployment_of, ending, is_stopped, is_suspended, outlives_a_stop, state
+from platform.kubernetes.states import (
+    OVER,
+    deployment_of,
+    ending,
+    is_queued,
+    is_stopped,
+    is_suspended,
+    outlives_a_stop,
+    state,
+)
+from platform.kubernetes.workload import reason_of_waiting
 from platform.text import as_on_terminal, one_line
 
 LOST = 75  # sysexits' EX_TEMPFAIL: the job goes on, but we cannot see it
@@ -124,6 +134,9 @@ class _Follower:
 
     def _state(self, job: Object) -> str:
         text, deployment, attempt = state(job), deployment_of(job), Attempt(job)
+        if is_queued(job):
+            why = self._queued(job)
+            return f"{text}: {why}" if why else text
         is_new = not deployment and not is_suspended(job)
         self._new_since = (self._new_since or time.monotonic()) if is_new else None
         if is_new and attempt.is_first_or_has_begun and (trouble := self._trouble(attempt)):
@@ -138,6 +151,16 @@ class _Follower:
         else:
             trouble = attempt.lack() if deployment == "Running" else ""
         return f"{text}: {trouble}" if trouble else text
+
+    def _queued(self, job: Object) -> str:
+        """Why Kueue has not started it; "": nothing is said."""
+        try:
+            return reason_of_waiting(self._cluster, job)
+        except Away:
+            return ""  # the next look at the job reports it
+        except Refused as refused:
+            self._say_once(f"why it waits is not shown: {self._plain(refused)}")
+            return ""
 
     def _trouble(self, attempt: Attempt) -> str:
         """What the pods of an attempt wait for; "": nothing."""

@@ -39,8 +39,8 @@ def explained(refused: Refused, cluster: Cluster, manifest: Object) -> ConfigErr
             return ConfigError(forbidden(refused, kubectl, namespace))
         case 404 if "namespaces" in (refused.details.get("kind"), refused.message.partition(" ")[0]):
             return ConfigError(
-                f"namespace {namespace} does not exist; apply an overlay first, "
-                f"such as {kubectl.partition(' -n ')[0]} apply -k k8s/overlays/dev"
+                f"namespace {namespace} does not exist on {cluster.host}; is it the right cluster "
+                "(cluster.kube.context)? Else whoever runs it applies its overlay: k8s/README.md"
             )
         case 404:
             return ConfigError(f"the API server {cluster.host} knows no RayJobs; install KubeRay: {OPERATOR}")

@@ -67,6 +67,11 @@ def is_suspended(job: Object) -> bool:
     return deployment == "Suspended" or (not deployment and bool((job.get("spec") or {}).get("suspend")))
 
 
+def is_queued(job: Object) -> bool:
+    """Whether it waits for Kueue."""
+    return is_suspended(job) and QUEUE_LABEL in (job["metadata"].get("labels") or {})
+
+
 def is_stopped(job: Object) -> bool:
     """Whether somebody ended it through Ray's jobs API."""
     return (job.get("status") or {}).get("jobStatus") == "STOPPED"
@@ -86,5 +91,5 @@ def _message(status: Object) -> str:
 def _suspended(job: Object) -> str:
     meta = job["metadata"]
     if waits_in := (meta.get("labels") or {}).get(QUEUE_LABEL):
-        return f"waits in Kueue's queue {waits_in} (kubectl -n {meta['namespace']} get workloads)"
+        return f"waits in Kueue's queue {waits_in}"
     return f"waits until spec.suspend is false (kubectl -n {meta['namespace']} edit rayjob {meta['name']})"

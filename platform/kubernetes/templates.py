@@ -50,8 +50,7 @@ def head(config: Config, kube: KubeConfig, labels: dict[str, str], *, scales: bo
     spec = _ray_spec("platform-head", config, kube, container, shared_gb, cached=cached)
     if scales:
         spec["volumes"].append(_token_volume())
-    if kube.capacity == "spot" or kube.queue is not None:  # Kueue would take the first flavor that has room
-        spec["affinity"] = {"nodeAffinity": _capacity(kube.provider, "NotIn")}
+    spec["affinity"] = {"nodeAffinity": _off_spot(kube)}
     return {"metadata": {"labels": labels | {"app.kubernetes.io/component": "head"}}, "spec": spec}
 
 
@@ -239,6 +238,19 @@ def _worker_affinity(kube: KubeConfig, labels: dict[str, str], *, near: bool) ->
             "preferredDuringSchedulingIgnoredDuringExecution": [{"weight": 100, "podAffinityTerm": together}]
         }
     return affinity
+
+
+def _off_spot(kube: KubeConfig) -> dict[str, Any]:
+    """The head's: off every provider's spot nodes, as losing it costs an attempt. A wish where nothing says that there
+    are others; with a queue it must be said, as Kueue takes the first flavor that has room."""
+    off = {
+        "matchExpressions": [
+            {"key": key, "operator": "NotIn", "values": [spot]} for key, spot in sorted(SPOT_LABELS.values())
+        ]
+    }
+    if kube.capacity == "any" and kube.queue is None:
+        return {"preferredDuringSchedulingIgnoredDuringExecution": [{"weight": 100, "preference": off}]}
+    return {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": [off]}}
 
 
 def _capacity(provider: str, operator: str) -> dict[str, Any]:

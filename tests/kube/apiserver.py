@@ -51,6 +51,7 @@ class ApiServer:
         self.forbidden: dict[str, str] = {}  # "create rayjobs" -> message, of admission say
         self.has_crds = has_crds
         self.objects = ClusterObjects(self.store, namespaces)
+        self.objects.used = self.used
         self.ended = threading.Event()
         self.breaks = 0  # of logs, so far
         self._faults: list[tuple[str, int | str]] = []

@@ -37,6 +37,7 @@ class ClusterObjects:
         self.kubelet: Callable[[Pod], None] = lambda pod: None  # what happens to a pod that is created
         self.refuses: Callable[[Object], str] = lambda pod: ""  # why admission does not take a pod
         self.hidden: set[str] = set()  # "VERB RESOURCE"
+        self.used: set[Right] = set()  # that requests took
         self.rights: set[Right] | None = None  # that the user has in the namespace `platform`, and no others; None: all
         self._store = store
         self._objects: dict[str, Object] = {}
@@ -113,6 +114,7 @@ class ClusterObjects:
             where = f'in the namespace "{namespace}"' if namespace else "at the cluster scope"
             said = f'User "jane" cannot {verb} resource "{plural}" in API group "{group}" {where}'
             raise StatusError(403, "Forbidden", f"{plural} is forbidden: {said}", kind=plural)
+        self.used.add(Right(group, plural, verb))
 
     def _get(self, path: str, plural: str, name: str, accept: str) -> Object:
         if path not in self._objects:

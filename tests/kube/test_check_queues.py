@@ -63,6 +63,14 @@ def test_the_cluster_queue_behind_it(good_cluster: ApiServer):
         WARNING,
         "ClusterQueue platform has nvidia.com/gpu 6, the job takes 7: it must borrow from cohort all",
     )
+    flavors[1]["resources"][3]["nominalQuota"] = "6"  # 9 together, and the seven workers get one flavor
+    said = "the worker pods get one flavor of ClusterQueue platform, and none has enough: "
+    said += "platform-spot has nvidia.com/gpu 3 of 7; platform-on-demand has nvidia.com/gpu 6 of 7"
+    assert finding() == (WARNING, f"{said}; it must borrow from cohort all")
+    del queue["spec"]["cohortName"]
+    assert finding() == (MISSING, f"{said}; the job is never started; raise its quota, or lower cluster.kube.pods")
+    flavors[1]["resources"][3]["nominalQuota"] = "7"
+    assert finding()[0] == OK
     for flavor in flavors:
         del flavor["resources"][2]
     state, said = finding()
@@ -74,6 +82,12 @@ def test_the_cluster_queue_behind_it(good_cluster: ApiServer):
     good_cluster.objects.hidden.clear()
     good_cluster.objects.remove("clusterqueues")
     assert finding()[0] == MISSING
+
+
+def test_a_range_of_pods_wants_a_gate_of_kueue_that_cannot_be_asked_for(good_cluster: ApiServer):
+    state, said = found(queues.queue, QUEUE, "cluster.kube.pods={min:1,max:4}")[1]
+    assert state == UNKNOWN
+    assert "ElasticJobsViaWorkloadSlices" in said
 
 
 def test_what_kueue_counts():

@@ -179,6 +179,7 @@ WAYS = [
     ("worker", "api", 6443, False), ("head", "metadata", 443, False), ("worker", "metadata", 80, False),
     ("head", "web", 80, False), ("mlflow", "web", 80, False), ("mlflow", "metadata", 80, False),
     ("mlflow", "dns", 53, True), ("worker", "dns", 53, True), ("submitter", "dns", 53, True),
+    ("mlflow", "dns cache", 53, True), ("worker", "dns cache", 53, True),
 ]  # fmt: skip
 WAYS_OF = {
     "dev": [
@@ -202,7 +203,7 @@ def test_the_network_lets_through_what_is_needed_and_nothing_else(name: str) -> 
     ends = peers(built)
     policies = built.of("NetworkPolicy")
     for source, target, port, passes in WAYS + WAYS_OF[name]:
-        protocol = "UDP" if target == "dns" else "TCP"
+        protocol = "UDP" if target.startswith("dns") else "TCP"
         assert reaches(policies, ends[source], ends[target], port, protocol) is passes, (source, target, port)
 
 
@@ -217,6 +218,7 @@ def peers(built: Build) -> dict[str, Peer]:
         "operator": Peer.pod({"app.kubernetes.io/name": "kuberay-operator"}, "kuberay-system"),
         "stranger": Peer.pod({"app.kubernetes.io/name": "kuberay-operator"}, "default"),
         "dns": Peer.pod({"k8s-app": "kube-dns"}, "kube-system"),
+        "dns cache": Peer.pod({"k8s-app": "node-local-dns"}, "kube-system"),
         "api": Peer(address="203.0.113.7"),
         "web": Peer(address="198.51.100.9"),
         "metadata": Peer(address="169.254.169.254"),

@@ -8,6 +8,7 @@ import yaml
 
 from platform.checkout import ROOT
 from platform.config.checks import ConfigError
+from platform.config.kubernetes import SPOT_LABELS
 from platform.kubernetes import rendering
 from tests.kube.lint import findings
 from tests.kube.rendered import composed, on_kubernetes, render
@@ -257,14 +258,18 @@ def test_spot_nodes_are_for_workers_only():
         group["template"]["spec"]["affinity"]["nodeAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"]
         for group in (spec["headGroupSpec"], *spec["workerGroupSpecs"])
     ]
-    (head,), (worker,) = (term["nodeSelectorTerms"][0]["matchExpressions"] for term in terms)
-    assert head == {"key": "eks.amazonaws.com/capacityType", "operator": "NotIn", "values": ["SPOT"]}
+    off, (worker,) = (term["nodeSelectorTerms"][0]["matchExpressions"] for term in terms)
+    assert all(each["operator"] == "NotIn" for each in off)
+    assert {(each["key"], *each["values"]) for each in off} == {*SPOT_LABELS.values()}
     assert worker == {"key": "eks.amazonaws.com/capacityType", "operator": "In", "values": ["SPOT"]}
 
 
-def test_the_head_of_a_queued_job_is_not_on_a_spot_node_either():
-    head = render("+experiment=googlenet", "cluster.kube.queue=platform")["spec"]["rayClusterSpec"]["headGroupSpec"]
-    assert "cloud.google.com/gke-spot" in str(head["template"]["spec"]["affinity"])
+def test_the_head_of_a_queued_job_is_not_on_a_spot_node_either_and_others_prefer_not_to():
+    for words, how in ((["cluster.kube.queue=platform"], "required"), ([], "preferred")):
+        head = render("+experiment=googlenet", *words)["spec"]["rayClusterSpec"]["headGroupSpec"]["template"]["spec"]
+        ((name, said),) = head["affinity"]["nodeAffinity"].items()
+        assert name == f"{how}DuringSchedulingIgnoredDuringExecution"
+        assert all(key in str(said) for key, _ in SPOT_LABELS.values()), "no setting says whose nodes these are"
 
 
 def test_packing_asks_for_no_gpu():

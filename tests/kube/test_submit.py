@@ -357,7 +357,33 @@ def test_no_operator_no_log_rights_and_refused_pods_are_said_once(
     assert "kubectl -n platform auth can-i get pods --subresource=log tells\n" in output
 
 
-def test_a_job_that_waits_in_a_queue_says_in_which(
+SHORT = "couldn't assign flavors to pod set workers: insufficient unused quota for nvidia.com/gpu in flavor spot"
+
+
+@pytest.mark.parametrize("version", ["v1beta2", "v1beta1"])
+def test_a_job_that_waits_in_a_queue_says_in_which_and_why(
+    server: ApiServer, operator: Operator, capsys: pytest.CaptureFixture[str], version: str
+):
+    def play(store: ApiStore) -> None:
+        store.set_status("ens", {"jobDeploymentStatus": "Suspended"})
+        job = store.job("ens")
+        assert job
+        server.objects.add(f"kueue.x-k8s.io/{version}", "workloads", workload(job, SHORT))
+        store.wait_for(lambda: SHORT in (said := said_so_far()) and bool(said))
+        succeed(store)
+
+    lines: list[str] = []
+
+    def said_so_far() -> str:
+        lines.append(capsys.readouterr().out)
+        return "".join(lines)
+
+    operator.plays(play)
+    assert submit(queued(), context=None, follow=True, patience=QUICK) == 0
+    assert said_so_far().count(f"Suspended: waits in Kueue's queue gpus: {SHORT}\n") == 1
+
+
+def test_a_job_in_a_queue_whose_workload_may_not_be_seen_says_so_once(
     server: ApiServer, operator: Operator, capsys: pytest.CaptureFixture[str]
 ):
     def play(store: ApiStore) -> None:
@@ -366,10 +392,25 @@ def test_a_job_that_waits_in_a_queue_says_in_which(
         succeed(store)
 
     operator.plays(play)
+    server.rules = [rule for rule in role()["rules"] if rule["resources"] != ["workloads"]]
+    assert submit(queued(), context=None, follow=True, patience=QUICK) == 0
+    output = capsys.readouterr().out
+    assert output.count("Suspended: waits in Kueue's queue gpus\n") == 1
+    assert output.count("why it waits is not shown: you (jane) may not list workloads.kueue.x-k8s.io in namespace") == 1
+
+
+def queued() -> Object:
     job = rayjob(suspend=True)
     job["metadata"]["labels"]["kueue.x-k8s.io/queue-name"] = "gpus"
-    assert submit(job, context=None, follow=True, patience=QUICK) == 0
-    assert capsys.readouterr().out.count("Suspended: waits in Kueue's queue gpus") == 1
+    return job
+
+
+def workload(job: Object, message: str) -> Object:
+    """As Kueue makes it for a RayJob that does not fit."""
+    labels = {"kueue.x-k8s.io/job-uid": job["metadata"]["uid"]}
+    pending = {"type": "QuotaReserved", "status": "False", "reason": "Pending", "message": message}
+    meta = {"name": "rayjob-ens-1a2b3", "namespace": "platform", "labels": labels}
+    return {"metadata": meta, "status": {"conditions": [pending]}}
 
 
 def test_the_same_command_attaches_to_a_job_that_runs_and_tells_its_log_from_the_beginning(
@@ -514,7 +555,7 @@ QUOTA = 'rayjobs.ray.io "ens" is forbidden: exceeded quota: jobs, requested: cou
     [
         ("unknown field", r"finds the RayJob invalid: .*unknown field \"spec\.entrypiont\""),
         ("wrong type", r'finds the RayJob invalid: spec\.backoffLimit: Invalid value: "string" \(and 1 more\)$'),
-        ("no namespace", r"namespace research does not exist; apply an overlay first, such as kubectl apply -k"),
+        ("no namespace", r"namespace research does not exist on https://.*; is it the right cluster"),
         ("no KubeRay", r"knows no RayJobs; install KubeRay: helm repo add kuberay .* --version 1\.7\.0"),
         ("wrong token", r"does not take your credentials \(401\); log in .*: kubectl -n platform auth whoami"),
         (

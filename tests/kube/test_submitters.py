@@ -17,7 +17,7 @@ from tests.kube.apiserver import ApiServer
 from tests.kube.apistore import ApiStore
 from tests.kube.lint import findings
 from tests.kube.rbac import Right, rights, role
-from tests.kube.test_submit import COMPLETE, INITIALIZING, QUICK, RUNNING, Operator, numbered, rayjob, submitter
+from tests.kube.test_submit import COMPLETE, INITIALIZING, QUICK, RUNNING, Operator, numbered, queued, submitter
 
 COMPONENT = ROOT / "k8s" / "components" / "submitters"
 
@@ -28,6 +28,8 @@ def test_submitting_following_and_making_anew_take_every_right_of_the_role_and_n
     def play(store: ApiStore) -> None:
         store.set_status("ens", INITIALIZING)
         store.wait_for(lambda: Right("", "events", "list") in server.used)
+        store.set_status("ens", {"jobDeploymentStatus": "Suspended"})
+        store.wait_for(lambda: Right("kueue.x-k8s.io", "workloads", "list") in server.used)
         store.set_status("ens", RUNNING)
         submitter(store, "ens-1", numbered(0, 3))
         store.set_status("ens", COMPLETE)
@@ -37,7 +39,7 @@ def test_submitting_following_and_making_anew_take_every_right_of_the_role_and_n
         operator = Operator(server.store)
         for _ in range(2):  # the second time it has ended before, and is deleted first
             operator.plays(play)
-            assert submit(rayjob(), context=None, follow=True, patience=QUICK) == 0
+            assert submit(queued(), context=None, follow=True, patience=QUICK) == 0
         operator.join()
         assert server.used == rights(role()["rules"])
 

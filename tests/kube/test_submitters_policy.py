@@ -14,9 +14,9 @@ from tests.kube.admission import refusals
 from tests.kube.components import with_component
 
 FILE = ROOT / "k8s" / "components" / "submitters" / "policy.yaml"
-POLICY, BINDING = yaml.safe_load_all(FILE.read_text())
+POLICY, BINDING, PODS, PODS_BINDING = yaml.safe_load_all(FILE.read_text())
 RENDERED = sorted((ROOT / "k8s" / "jobs").glob("*.yaml"))
-ACCOUNT, LABEL, SECRETS, VOLUMES = (each["message"] for each in POLICY["spec"]["validations"])
+ACCOUNT, LABEL, SECRETS, TOKEN, WAYS, VOLUMES = (each["message"] for each in POLICY["spec"]["validations"])
 Object = dict[str, Any]
 
 
@@ -49,6 +49,7 @@ def submitter(job: Object) -> Object:
 
 REFERENCE = {"secretKeyRef": {"name": "mlflow-auth", "key": "MLFLOW_AUTH_ADMIN_PASSWORD"}}
 CLONE = {"volumeClaimTemplate": {"spec": {"dataSource": {"kind": "PersistentVolumeClaim", "name": "platform-backup"}}}}
+TAKEN = {"volumeClaimTemplate": {"spec": {"volumeName": "pvc-of-the-backup"}}}
 
 
 def of_pods(template: Callable[[Object], Object]) -> list[tuple[Callable[[Object], Any], str]]:
@@ -72,6 +73,7 @@ def of_pods(template: Callable[[Object], Object]) -> list[tuple[Callable[[Object
         (volume(projected={"sources": [{"secret": {"name": "mlflow-auth"}}]}), VOLUMES),
         (volume(persistentVolumeClaim={"claimName": "platform-backup"}), VOLUMES),
         (volume(ephemeral=CLONE), VOLUMES),
+        (volume(ephemeral=TAKEN), VOLUMES),
         (volume(csi={"driver": "a", "nodePublishSecretRef": {"name": "mlflow-auth"}}), VOLUMES),
     ]
 
@@ -80,6 +82,11 @@ def of_the_cluster(**more: Any) -> Callable[[Object], Any]:
     return lambda job: job["spec"]["rayClusterSpec"].update(more)
 
 
+def of_the_head(**more: Any) -> Callable[[Object], Any]:
+    return lambda job: job["spec"]["rayClusterSpec"]["headGroupSpec"].update(more)
+
+
+COLLECTOR = {"collectorOptions": {"image": "a", "env": [{"name": "A", "valueFrom": REFERENCE}]}}
 CHANGES = [
     *of_pods(head),
     *of_pods(worker),
@@ -87,10 +94,15 @@ CHANGES = [
     (of_the_cluster(autoscalerOptions={"envFrom": [{"secretRef": {"name": "mlflow-auth"}}]}), SECRETS),
     (of_the_cluster(gcsFaultToleranceOptions={"redisPassword": {"valueFrom": REFERENCE}}), SECRETS),
     (of_the_cluster(gcsFaultToleranceOptions={"redisUsername": {"valueFrom": REFERENCE}}), SECRETS),
-    (
-        lambda job: job["spec"]["rayClusterSpec"]["headGroupSpec"].update(labels={"app.kubernetes.io/name": "mlflow"}),
-        LABEL,
-    ),
+    (of_the_cluster(gcsFaultToleranceOptions={"storage": {"claimName": "platform-backup"}}), VOLUMES),
+    (of_the_cluster(historyServerOptions=COLLECTOR), SECRETS),
+    (of_the_cluster(authOptions={"secretName": "mlflow-auth"}), TOKEN),
+    (of_the_cluster(networkPolicy={"head": {"egressRules": [{}]}}), WAYS),
+    (of_the_head(labels={"app.kubernetes.io/name": "mlflow"}), LABEL),
+    (of_the_head(enableIngress=True), WAYS),
+    (of_the_head(ingressOptions={"host": "mlflow.example.com"}), WAYS),
+    (of_the_head(headService={"spec": {"externalIPs": ["10.0.0.1"]}}), WAYS),
+    (of_the_head(serviceType="LoadBalancer"), WAYS),
 ]
 
 
@@ -102,8 +114,22 @@ def test_what_reaches_mlflow_is_refused_with_what_is_allowed(number: int) -> Non
     change(job)
     assert job != before
     assert refusals(POLICY, job) == [message]
+    assert refusals(POLICY, job, before) == [message]
     job["metadata"]["deletionTimestamp"] = "2026-11-29T00:00:00Z"
-    assert refusals(POLICY, job) == [], "its finalizers may go"
+    assert refusals(POLICY, job, job) == [], "its finalizers may go"
+    assert refusals(POLICY, job, before) == [message], "the operator makes pods of what is being deleted, too"
+
+
+def test_the_accounts_of_jobs_change_no_pods():
+    pod = {"kind": "Pod", "metadata": {"name": "mlflow"}}
+    (message,) = (each["message"] for each in PODS["spec"]["validations"])
+    for account in ("platform-head", "platform-worker"):
+        assert refusals(PODS, pod, pod, user=f"system:serviceaccount:platform:{account}") == [message]
+    for user in ("system:serviceaccount:kuberay-system:kuberay-operator", "system:node:a", "ada"):
+        assert refusals(PODS, pod, pod, user=user) == []
+    (rule,) = PODS["spec"]["matchConstraints"]["resourceRules"]
+    assert {"pods", "pods/*"} == {*rule["resources"]}
+    assert "UPDATE" in rule["operations"]
 
 
 def test_a_password_of_redis_in_a_secret_of_the_jobs_is_allowed() -> None:
@@ -123,12 +149,13 @@ def test_a_job_on_a_cluster_that_is_there_is_looked_at_too() -> None:
 
 def test_it_holds_in_the_namespace_and_an_overlay_builds_it(tmp_path: Path) -> None:
     built = with_component("gpu", "submitters", tmp_path)
-    policy, binding = built.one(POLICY["kind"], "platform-jobs"), built.one(BINDING["kind"], "platform-jobs")
-    assert builtin.errors(policy) == []
-    assert builtin.errors(binding) == []
-    assert policy["spec"] == POLICY["spec"]
-    assert binding["spec"]["policyName"] == policy["metadata"]["name"]
     (namespace,) = built.of("Namespace")
-    selector = binding["spec"]["matchResources"]["namespaceSelector"]["matchLabels"]
-    assert selector == {"kubernetes.io/metadata.name": namespace["metadata"]["name"]}
-    assert "namespace" not in policy["metadata"]
+    for name, source in (("platform-jobs", POLICY), ("platform-pods", PODS)):
+        policy, binding = built.one(POLICY["kind"], name), built.one(BINDING["kind"], name)
+        assert builtin.errors(policy) == []
+        assert builtin.errors(binding) == []
+        assert policy["spec"] == source["spec"]
+        assert binding["spec"]["policyName"] == policy["metadata"]["name"]
+        selector = binding["spec"]["matchResources"]["namespaceSelector"]["matchLabels"]
+        assert selector == {"kubernetes.io/metadata.name": namespace["metadata"]["name"]}
+        assert "namespace" not in policy["metadata"]

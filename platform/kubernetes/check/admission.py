@@ -20,7 +20,9 @@ def namespace(live: Live, job: Job) -> Findings:
     """The namespace, and the Pod Security standard that it enforces."""
     found = live.get(NAMESPACES, job.namespace)
     if found is None:
-        remedy = "apply an overlay: kubectl apply -k k8s/overlays/dev"
+        remedy = (
+            f"is {live.cluster.host} the right cluster (cluster.kube.context)? Else apply its overlay: k8s/README.md"
+        )
         yield missing("namespace", f"{job.namespace} does not exist", remedy)
     elif (found.get("status") or {}).get("phase") == "Terminating":
         yield missing("namespace", f"{job.namespace} is being deleted", "wait for its end, and apply an overlay")

@@ -104,7 +104,10 @@ def _refused(job: Job, refused: Refused) -> Finding:
 def _volume(job: Job, why: str) -> Finding:
     where = f"{job.kube.mount} (claim {job.kube.claim})"
     if why:
-        remedy = "the class ignores fsGroup, as NFS does: make the export writable for user 1000"
+        remedy = (
+            "the class ignores fsGroup, as NFS does: make the export writable for user 1000 (GKE: "
+            "k8s/overlays/gke/owner.yaml, docs/kubernetes-clouds.md)"
+        )
         return missing("volume", f"user 1000 cannot write to {where}: {why}", remedy)
     return ok("volume", f"pods write to {where}")
 

@@ -5,14 +5,16 @@ In: the job. Out: findings. Kinds and conditions are those of Kueue's v1beta2 (a
 
 from decimal import Decimal
 
-from platform.kubernetes.check.amounts import Amounts, amount, shown
+from platform.kubernetes.check.amounts import Amounts, amount, of_pod, shown
 from platform.kubernetes.check.finding import Findings, missing, ok, unknown, warning
 from platform.kubernetes.check.job import Job
 from platform.kubernetes.check.live import PRIORITY_CLASSES, Hidden, Kind, Live
 from platform.kubernetes.client import Object
 
 GROUP = "kueue.x-k8s.io"
-INSTALL = "install Kueue 0.16 or newer, and apply k8s/overlays/queue"
+INSTALL = "install Kueue 0.16 or newer, and add components/queue (EKS: queue-eks, AKS: queue-aks) to your overlay"
+_LESS = "raise its quota, or lower cluster.kube.pods"
+_ELASTIC = "kueue.x-k8s.io/elastic-job"
 # Kueue 0.19 counts this for the autoscaler's container, whatever its own resources are.
 _AUTOSCALER = {"cpu": Decimal("0.5"), "memory": Decimal(512 * 2**20)}
 
@@ -50,6 +52,9 @@ def queue(live: Live, job: Job) -> Findings:
         )
     else:
         yield ok("queue", f"LocalQueue {name} is active, {waiting} job(s) wait in it")
+    if _ELASTIC in (job.manifest["metadata"].get("annotations") or {}):
+        said = "whether Kueue has its gate ElasticJobsViaWorkloadSlices, which a range of pods wants, cannot be asked"
+        yield unknown("queue", said, "whoever installed Kueue knows; cluster.kube.pods as one number does without")
     yield from _cluster_queue(live, job, versions[0], found["spec"].get("clusterQueue") or "")
 
 
@@ -92,7 +97,8 @@ def _cluster_queue(live: Live, job: Job, version: str, name: str) -> Findings:
         )
         return
     spec, needed = found["spec"], counted(job)
-    quota = _quota(spec)
+    flavors = _flavors(spec)
+    quota = _quota(flavors)
     uncovered = sorted(each for each in needed if each not in quota and needed[each])
     short = [each for each in quota if needed.get(each, Decimal(0)) > quota[each]]
     borrows = spec.get("cohortName") or spec.get("cohort")
@@ -108,21 +114,55 @@ def _cluster_queue(live: Live, job: Job, version: str, name: str) -> Findings:
         if borrows:
             yield warning("cluster queue", f"ClusterQueue {name} has {said}: it must borrow from cohort {borrows}")
         else:
-            remedy = "raise its quota, or lower cluster.kube.pods"
-            yield missing("cluster queue", f"ClusterQueue {name} has {said}: it is never started", remedy)
+            yield missing("cluster queue", f"ClusterQueue {name} has {said}: it is never started", _LESS)
+    elif lacks := _lacks_of_each(flavors, job):
+        said = f"the worker pods get one flavor of ClusterQueue {name}, and none has enough: {'; '.join(lacks)}"
+        if borrows:
+            yield warning("cluster queue", f"{said}; it must borrow from cohort {borrows}")
+        else:
+            yield missing("cluster queue", f"{said}; the job is never started", _LESS)
     else:
         yield ok("cluster queue", f"ClusterQueue {name} is active and covers what the job takes")
 
 
-def _quota(spec: Object) -> Amounts:
-    """The nominal quota by resource, over all flavors: more than any one job may get."""
+def _flavors(spec: Object) -> list[dict[str, Amounts]]:
+    """The nominal quotas of each flavor by its name, in groups of resources."""
+    return [
+        {
+            flavor["name"]: {
+                each["name"]: amount(each.get("nominalQuota", 0), each["name"])
+                for each in flavor.get("resources") or []
+            }
+            for flavor in group.get("flavors") or []
+        }
+        for group in spec.get("resourceGroups") or []
+    ]
+
+
+def _quota(groups: list[dict[str, Amounts]]) -> Amounts:
+    """The nominal quota by resource, over all flavors."""
     together: Amounts = {}
-    for group in spec.get("resourceGroups") or []:
-        for flavor in group.get("flavors") or []:
-            for resource in flavor.get("resources") or []:
-                number = amount(resource.get("nominalQuota", 0), resource["name"])
-                together[resource["name"]] = together.get(resource["name"], Decimal(0)) + number
+    for flavors in groups:
+        for held in flavors.values():
+            for resource, number in held.items():
+                together[resource] = together.get(resource, Decimal(0)) + number
     return together
+
+
+def _lacks_of_each(groups: list[dict[str, Amounts]], job: Job) -> list[str]:
+    """What each flavor of a group has too little of for the fewest worker pods; none: one of each group has enough."""
+    needed = {name: job.workers[0] * number for name, number in of_pod(job.worker.spec, "requests").items()}
+    for flavors in groups:
+        lacks = {
+            name: [each for each, number in held.items() if needed.get(each, Decimal(0)) > number]
+            for name, held in flavors.items()
+        }
+        if all(lacks.values()):
+            return [
+                f"{name} has {lack} {shown(lack, flavors[name][lack])} of {shown(lack, needed[lack])}"
+                for name, (lack, *_) in lacks.items()
+            ]
+    return []
 
 
 def _inactive(found: Object) -> str | None:

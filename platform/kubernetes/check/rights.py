@@ -10,6 +10,7 @@ from platform.kubernetes.refusals import ROLE
 
 _LOGS = Kind("", "v1", "pods/log")
 _EVENTS = Kind("", "v1", "events")
+_WORKLOADS = Kind("kueue.x-k8s.io", "v1beta2", "workloads")
 # verb, of what, what it is for
 _FOLLOWING = (
     ("delete", RAY_JOBS, "a finished job is not replaced by the next of its name, and none is stopped"),
@@ -17,6 +18,7 @@ _FOLLOWING = (
     ("get", _LOGS, "its output is not printed"),
     ("list", _EVENTS, "reasons why pods wait are not said"),
 )
+_QUEUED = ("list", _WORKLOADS, "why the job waits in its queue is not said")
 
 
 def rights(live: Live, job: Job) -> Findings:
@@ -28,7 +30,8 @@ def rights(live: Live, job: Job) -> Findings:
         said = f"you may not {' or '.join(refused)} {kind.name} in namespace {namespace}"
         remedy = "an administrator binds you to a Role with it" if job.is_scheduled else f"{ROLE} gives it"
         yield missing("rights", said, f"{remedy}; {kubectl} auth can-i {refused[0]} {kind.name} tells")
-    lacking = [] if job.is_scheduled else [each for each in _FOLLOWING if not live.may(each[0], each[1], namespace)]
+    following = (*_FOLLOWING, *([_QUEUED] if job.kube.queue else []))
+    lacking = [] if job.is_scheduled else [each for each in following if not live.may(each[0], each[1], namespace)]
     for verb, which, without in lacking:
         yield warning("rights", f"you may not {verb} {which.name} in namespace {namespace}: {without}")
     if not refused and not lacking:

@@ -81,5 +81,6 @@ def _pending(live: Live, name: str, spec: Object) -> Finding:
         there = ", ".join(each["metadata"]["name"] for each in classes) or "none"
         return missing("volume", said, f"make it, or name one of those that are there: {there}")
     if found and found[0].get("volumeBindingMode") == "WaitForFirstConsumer":
-        return ok("volume", f"{name} is made by {wanted} with the first pod")
+        said = f"{name} is made by {wanted} with the first pod, and whether user 1000 may write to it is seen only then"
+        return unknown("volume", said, "apply k8s/loader.yaml, and check again")
     return warning("volume", f"{name} is not bound: pods wait until it is", about)
