@@ -101,7 +101,7 @@ def test_what_is_lost_comes_back(place: Place, migrated: None, account: None, tm
 
     with connected(place) as cursor:
         for database in ("mlflow", "mlflow_auth"):
-            cursor.execute(f"DROP DATABASE {database}")
+            cursor.execute(f"DROP DATABASE {database} WITH (FORCE)")  # sessions of the server outlive it a little
     store = bucket(place)
     store.objects.all().delete()
     store.delete()
