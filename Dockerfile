@@ -25,10 +25,11 @@ RUN uv pip compile --quiet --no-header --no-annotate pyproject.toml -c constrain
 
 # What both run on: a user without rights, and, for MLflow's server, an init that hands signals on to its processes.
 FROM base AS runtime
+# jpegtran of libjpeg-turbo-progs is what data.restart_markers needs in packing.
 # Debian takes old versions away as it mends them: a pinned one could not be built again.
 # hadolint ignore=DL3008
 RUN apt-get update \
-    && apt-get install --yes --no-install-recommends tini \
+    && apt-get install --yes --no-install-recommends libjpeg-turbo-progs tini \
     && rm -rf /var/lib/apt/lists/* \
     && groupadd --gid 1000 platform \
     && useradd --uid 1000 --gid 1000 --no-create-home --home-dir /tmp --shell /usr/sbin/nologin platform

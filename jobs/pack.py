@@ -127,6 +127,8 @@ def write(config: Config) -> pack.PackReport:
         print(f"warning: {printable(line)}")
     for was, count in report.converted.items():
         print(f"converted: {count:,} image(s) of mode {was} to 8-bit grey or RGB")
+    if data.restart_markers:
+        print(report.marked.line())
     samples = report.samples
     images = f"{samples['train']} training and {samples['val']} validation images"
     if "test" in samples:

@@ -40,7 +40,7 @@ NOT_IDENTITY = (
 )
 # What the shards hold is part of the identity (see `experiment.fingerprint`); where they are is not.
 NOT_IDENTITY_NESTED = {
-    "data": ("shards", "source", "value_range", "duplicates", "max_corrupt"),
+    "data": ("shards", "source", "restart_markers", "value_range", "duplicates", "max_corrupt"),
     "loader": ("threads", "prefetch_batches", "log_samples"),
     "training": ("max_attempts", "max_batch_per_worker", "log_every_steps", "profile_steps"),
 }

@@ -1,10 +1,10 @@
 """Bytes to pixels: decode only the region asked for.
 
 JPEG is decoded by nvImageCodec on the CPU (libjpeg-turbo inside, region decoding, one decoder per thread, without the
-GIL); every other format, and JPEG of four components (CMYK), by Pillow: `modes` says what becomes of 16 bits and
-transparency. Both give the same pixels, so a model that is used elsewhere does with Pillow alone. EXIF orientation is
-ignored throughout, as in torchvision and webdataset: boxes and labels are of the stored pixels. `decoders` chooses
-between CPU and GPU.
+GIL), where it has restart markers from the intervals around the region alone (`jpeg_intervals`); every other format,
+and JPEG of four components (CMYK), by Pillow: `modes` says what becomes of 16 bits and transparency. Both give the same
+pixels, so a model that is used elsewhere does with Pillow alone. EXIF orientation is ignored throughout, as in
+torchvision and webdataset: boxes and labels are of the stored pixels. `decoders` chooses between CPU and GPU.
 """
 
 import contextlib
@@ -22,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
+from platform.data.jpeg_intervals import part_of
 from platform.data.modes import in_rgb
 
 FORMATS = ("JPEG", "PNG", "WEBP")  # of the many that Pillow knows, some start other programs (EPS: Ghostscript)
@@ -83,13 +84,12 @@ class EncodedImage:
         Raises:
             CorruptImage: the data are truncated or damaged.
         """
-        box = box or Box(0, 0, self.width, self.height)
-        region = self.region(box)
-        if region is not None:
-            decoder, as_stored = _decoder()
-            image = decoder.decode(region, params=as_stored)
-            pixels = None if image is None else np.asarray(image)
-            if pixels is not None and pixels.shape == (*box.size, 3):
+        whole = Box(0, 0, self.width, self.height)
+        box = box or whole
+        if self._stream is not None:
+            pixels = None if box == whole else self._decoded_from_part(box)
+            pixels = _decoded(self._stream, box) if pixels is None else pixels
+            if pixels is not None:
                 return pixels
         with _pillow_errors():
             return np.asarray(in_rgb(_open(self._data), (box.left, box.top, box.right, box.bottom)))
@@ -98,7 +98,27 @@ class EncodedImage:
         """nvImageCodec's code stream of `box`, which its decoders take; None for an image that it does not read."""
         if self._stream is None:
             return None
-        return self._stream.get_sub_code_stream(region=_codec().Region(box.top, box.left, box.bottom, box.right))
+        return _region(self._stream, box)
+
+    def _decoded_from_part(self, box: Box) -> NDArray[np.uint8] | None:
+        """The same pixels from the restart intervals around `box`; None: the file has none, or they would not pay."""
+        part = part_of(self._data, box.left, box.top, box.right, box.bottom)
+        if part is None:
+            return None
+        inside = Box(box.left - part.left, box.top - part.top, box.right - part.left, box.bottom - part.top)
+        return _decoded(_codec().CodeStream(part.content), inside)
+
+
+def _region(stream: Any, box: Box) -> Any:
+    return stream.get_sub_code_stream(region=_codec().Region(box.top, box.left, box.bottom, box.right))
+
+
+def _decoded(stream: Any, box: Box) -> NDArray[np.uint8] | None:
+    """nvImageCodec's pixels of `box`; None: it cannot decode them."""
+    decoder, as_stored = _decoder()
+    image = decoder.decode(_region(stream, box), params=as_stored)
+    pixels = None if image is None else np.asarray(image)
+    return pixels if pixels is not None and pixels.shape == (*box.size, 3) else None
 
 
 def _open(data: bytes | memoryview) -> Image.Image:

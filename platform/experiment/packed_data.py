@@ -3,6 +3,7 @@
 In: a config. Out: the index, checked against the config; numbers of images.
 """
 
+import contextlib
 import functools
 import logging
 import os
@@ -16,6 +17,7 @@ from platform.data.sets import read_sets, require_same_classes
 from platform.data.storage import StorageError, is_remote
 from platform.packing import preparation, recipe
 from platform.packing.freshness import changed_since
+from platform.packing.restart_markers import Marked, require_program
 from platform.packing.sources import source_name
 
 log = logging.getLogger("platform")
@@ -102,6 +104,15 @@ def contents(index: Index) -> tuple[dict[str, int], int | None]:
     return {name: split.samples for name, split in index.splits.items()}, index.packing.get("shorter_side")
 
 
+def restart_markers(config: Config, index: Index | None) -> str:
+    """What became of the JPEGs that were packed with restart markers, or that they will be; "": none were asked for."""
+    if index is None:
+        return "restart markers: written when packed" if config.data.restart_markers else ""
+    with contextlib.suppress(TypeError, ValueError, AttributeError, ArithmeticError):  # an index of others
+        return Marked.of(index.packing[recipe.MARKED]).line() if recipe.MARKED in index.packing else ""
+    return ""
+
+
 def source_contents(config: Config) -> tuple[dict[str, int], int | None]:
     """What `_contents` says, of a source that will be packed."""
     _refuse_other_files(config)
@@ -110,6 +121,8 @@ def source_contents(config: Config) -> tuple[dict[str, int], int | None]:
             f"no {INDEX_NAME} in data.shards={config.data.shards} and no data.source to pack; "
             "give one of them (job=pack data.source=PATH)"
         )
+    if config.data.restart_markers:
+        require_program()
     try:
         counts = preparation.counts(config.data, config.seed, config.storage)
     except StorageError as error:

@@ -18,7 +18,15 @@ from platform.data.readahead import check_room
 from platform.data.sets import training_split
 from platform.data.storage import Storage, StorageError
 from platform.data.training_order import training_order
-from platform.experiment.packed_data import contents, further_sets, is_packed, open_data, say_once, source_contents
+from platform.experiment.packed_data import (
+    contents,
+    further_sets,
+    is_packed,
+    open_data,
+    restart_markers,
+    say_once,
+    source_contents,
+)
 from platform.models.sources import require_shipped
 
 
@@ -61,6 +69,7 @@ class Plan:
     test_samples: int = 0  # 0: there is no test part
     showings: str = ""  # how often images are shown, where their labels are known
     others: dict[str, int] = field(default_factory=dict)  # training images of each further set
+    markers: str = ""  # of JPEGs that were packed with restart markers
 
     @property
     def evaluated_samples(self) -> int:
@@ -99,7 +108,10 @@ def plan(experiment: Experiment) -> Plan:
         members.append(plan_member(name, member, train_samples, index))
     shown = _showings(config, index.split("train")) if index else ""
     test_samples = counts.get("test", 0)
-    return Plan(experiment, train_samples, val_samples, packed, members, shrunk_to, test_samples, shown, others)
+    markers = restart_markers(config, index)
+    return Plan(
+        experiment, train_samples, val_samples, packed, members, shrunk_to, test_samples, shown, others, markers
+    )
 
 
 def _check_images(name: str, member: Config, config: Config) -> None:

@@ -37,7 +37,7 @@ def lines(plan: Plan) -> list[str]:
         f"data        {config.data.name}: {_parts(plan)}, "
         f"{config.data.classes} classes, {_sizes(plan)} px"
         + (f", shrunk to {plan.shrunk_to} px when packed" if plan.shrunk_to else ""),
-        f"shards      {shards}",
+        f"shards      {shards}" + (f"; {printable(plan.markers)}" if plan.markers else ""),
         f"batch       {config.training.batch_size} images: {cluster.workers_text} worker(s)"
         f"{_shares(config)}{_accumulation(config)}",
         f"cluster     {_where(cluster)}; "

@@ -11,6 +11,7 @@ from platform.checkout import ROOT
 NAME = "image_classifier"
 MODULES = (
     "platform.data.modes",
+    "platform.data.jpeg_intervals",
     "platform.data.decode",
     "platform.data.resize",
     "platform.data.normalise",

@@ -166,6 +166,7 @@ def _refuse_repacking(data: DataConfig) -> None:
     """
     asked = {"duplicates": "drop"} if data.duplicates == "drop" else {}
     asked |= {"value_range": data.value_range} if data.value_range else {}
+    asked |= {"restart_markers": True} if data.restart_markers else {}
     for name, value in asked.items():
         raise ConfigError(
             f"data.{name} is {value}, but indexing changes no shard; leave it out, or pack the images themselves anew"

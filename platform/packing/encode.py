@@ -5,6 +5,7 @@ is decoded once with training's own code, so that what is packed can be read. As
 colour profiles are not applied.
 """
 
+import functools
 import io
 from importlib import metadata
 from typing import NamedTuple
@@ -13,6 +14,7 @@ from PIL import Image, features
 
 from platform.data.decode import FORMATS, EncodedImage
 from platform.data.modes import ValueRange, converted, in_colour_or_grey, is_deep, shows_grey
+from platform.packing.restart_markers import interval, with_markers
 
 # Kept as they are. MPO is a JPEG followed by a second image, as telephones write it.
 KEPT_FORMATS = {"JPEG": "jpg", "MPO": "jpg", "PNG": "png", "WEBP": "webp"}
@@ -32,10 +34,16 @@ class Stored(NamedTuple):
     extension: str
     content: bytes
     converted: str | None  # its mode if it is not 8-bit grey or RGB; it becomes so here, or when kept bytes are read
+    unmarked: str | None = None  # why a JPEG whose bytes are kept got no restart markers; "": it got them
 
 
 def stored(
-    content: bytes | Image.Image, shorter_side: int | None, quality: int, value_range: ValueRange | None = None
+    content: bytes | Image.Image,
+    shorter_side: int | None,
+    quality: int,
+    value_range: ValueRange | None = None,
+    *,
+    markers: bool = False,
 ) -> Stored:
     """An image as a shard holds it.
 
@@ -44,21 +52,28 @@ def stored(
         shorter_side: in pixels; larger images are shrunk to it. None: no image is.
         quality: of JPEGs made of shrunk images and of formats that shards do not hold, 1 to 100.
         value_range: (black, white) of grey images of more than 8 bits. None: as their mode or file says.
+        markers: have restart markers in JPEGs, see `restart_markers`.
 
     Raises:
+        ConfigError: `jpegtran` is needed and not there.
         ValueError, OSError, SyntaxError, Image.DecompressionBombError, ...: the image cannot be read, or the range of
             its values is not known.
     """
+    as_jpeg = functools.partial(_as_jpeg, shorter_side=shorter_side, quality=quality, markers=markers)
     if isinstance(content, Image.Image):
-        return _as_jpeg(in_colour_or_grey(content, value_range), shorter_side, quality, converted(content, value_range))
+        return as_jpeg(in_colour_or_grey(content, value_range), was=converted(content, value_range))
     header = Image.open(io.BytesIO(content), formats=(*FORMATS, *CONVERTED_FORMATS))
     was = converted(header, value_range)
     if header.format not in KEPT_FORMATS or (is_deep(header) and value_range):  # training knows no range
-        return _as_jpeg(in_colour_or_grey(header, value_range), shorter_side, quality, was)
-    image = Image.fromarray(EncodedImage(content).decode())  # torn files fail here, not in training
+        return as_jpeg(in_colour_or_grey(header, value_range), was=was)
+    pixels = EncodedImage(content).decode()  # torn files fail here, not in training
     if shorter_side is None or min(header.size) <= shorter_side:
-        return Stored(KEPT_FORMATS[header.format], content, was)
-    return _as_jpeg(image.getchannel(0) if shows_grey(header) else image, shorter_side, quality, was)
+        extension, unmarked = KEPT_FORMATS[header.format], None
+        if markers and extension == "jpg":
+            content, unmarked = with_markers(content, header, pixels)
+        return Stored(extension, content, was, unmarked)
+    image = Image.fromarray(pixels)
+    return as_jpeg(image.getchannel(0) if shows_grey(header) else image, was=was)
 
 
 def by_range(was: str) -> bool:
@@ -66,9 +81,9 @@ def by_range(was: str) -> bool:
     return "as 0 to 255" in was
 
 
-def _as_jpeg(image: Image.Image, shorter_side: int | None, quality: int, was: str | None) -> Stored:
+def _as_jpeg(image: Image.Image, shorter_side: int | None, quality: int, was: str | None, *, markers: bool) -> Stored:
     shrunk = _shrunk(image, shorter_side)
-    packed = _jpeg(shrunk, quality, FULL_CHROMA if shrunk.size == image.size else HALF_CHROMA)
+    packed = _jpeg(shrunk, quality, FULL_CHROMA if shrunk.size == image.size else HALF_CHROMA, markers=markers)
     EncodedImage(packed)  # its size and shape will do
     return Stored("jpg", packed, was)
 
@@ -81,7 +96,9 @@ def _shrunk(image: Image.Image, shorter_side: int | None) -> Image.Image:
     return image.resize(size, Image.Resampling.LANCZOS)
 
 
-def _jpeg(image: Image.Image, quality: int, subsampling: int) -> bytes:
+def _jpeg(image: Image.Image, quality: int, subsampling: int, *, markers: bool) -> bytes:
     buffer = io.BytesIO()
-    image.save(buffer, "JPEG", quality=quality, subsampling=subsampling)
+    unit = 16 if subsampling == HALF_CHROMA and image.mode != "L" else 8  # pixels
+    between = {"restart_marker_blocks": interval(-(-image.width // unit))} if markers else {}
+    image.save(buffer, "JPEG", quality=quality, subsampling=subsampling, **between)
     return buffer.getvalue()

@@ -24,6 +24,7 @@ from platform.packing import duplicates, recipe
 from platform.packing.encode import by_range
 from platform.packing.parts import refuse_untrained, without_image
 from platform.packing.preparation import Packing, by_class, prepare
+from platform.packing.restart_markers import Marked
 from platform.packing.shard import ShardResult, ShardTask, too_many, write_shard
 from platform.packing.sources import DIGITS, DIGITS_SCALE, say_once, source_name
 from platform.packing.target import Target, open_target
@@ -46,6 +47,7 @@ class PackReport:
     reused: int = 0  # shards that an earlier, interrupted packing had finished
     converted: dict[str, int] = field(default_factory=dict)  # of all shards; see ShardResult
     duplicates: list[str] = field(default_factory=list)  # lines that count and name equal images
+    marked: Marked = field(default_factory=Marked)  # what restart markers were written, if they were asked for
 
 
 def pack(
@@ -170,12 +172,13 @@ def _finish(packing: Packing, target: Target, results: list[ShardResult], equal_
     for split, count in samples.items():
         if not count:
             raise ConfigError(f"no image of the {split} part can be read, e.g. {unreadable[0]}; mend them")
+    found = equal_images | ({recipe.MARKED: _marked(results).record()} if packing.data.restart_markers else {})
     target.finish(
-        _index(packing, entries, _unused(packing, results), len(unreadable), equal_images),
+        _index(packing, entries, _unused(packing, results), len(unreadable), found),
         {entry["url"] for entry in entries},
     )
     reused = sum(result.reused for result in results)
-    return PackReport(samples, unreadable, len(entries), reused, _converted(results))
+    return PackReport(samples, unreadable, len(entries), reused, _converted(results), marked=_marked(results))
 
 
 def _equal_images(packing: Packing, results: list[ShardResult]) -> duplicates.Duplicates:
@@ -194,6 +197,14 @@ def _unreadable(results: list[ShardResult]) -> list[str]:
 def _converted(results: list[ShardResult]) -> dict[str, int]:
     """Modes that images were converted from -> number of images, the most frequent first."""
     return dict(sum((Counter(result.converted) for result in results), Counter[str]()).most_common())
+
+
+def _marked(results: list[ShardResult]) -> Marked:
+    """What became of the JPEGs of all shards."""
+    found = Marked()
+    for result in results:
+        found.add(result.marked)
+    return found
 
 
 def in_threads(tasks: Iterable[ShardTask], threads: int = 0) -> Generator[ShardResult]:
@@ -221,13 +232,14 @@ def _unused(packing: Packing, results: list[ShardResult]) -> list[str]:
     """The settings of which no value would have made a difference to these shards."""
     used = {
         "jpeg_quality": any(result.encoded is None or result.encoded for result in results),
+        "restart_markers": any(result.jpegs is None or result.jpegs for result in results),
         "value_range": any(map(by_range, _converted(results))) or _unreadable(results),  # perhaps for want of it
     }
     return [*packing.unused, *(name for name, matters in used.items() if not matters)]
 
 
 def _index(
-    packing: Packing, entries: list[dict[str, Any]], unused: list[str], corrupt: int, equal_images: dict[str, int]
+    packing: Packing, entries: list[dict[str, Any]], unused: list[str], corrupt: int, found: dict[str, Any]
 ) -> str:
     data = packing.data
     record = {
@@ -236,7 +248,7 @@ def _index(
         **recipe.settings(data),
         **({"shrunk_chroma": "4:2:0"} if data.shorter_side else {}),
         **({"unreadable": corrupt} if corrupt else {}),
-        **equal_images,
+        **found,
         **({recipe.UNUSED: unused} if unused else {}),
         **({"enlarged": DIGITS_SCALE} if data.source == DIGITS else {}),
     }

@@ -17,6 +17,7 @@ from platform.packing.datasets import TorchvisionSource
 from platform.packing.items import TEST_AS_VAL, Item, Parts, natural
 from platform.packing.layout import cause
 from platform.packing.parts import few, refuse_untrained, without_image
+from platform.packing.restart_markers import require_program
 from platform.packing.shard import Encoding, ShardTask
 from platform.packing.sources import Source, open_source, say_once
 from platform.packing.target import Target
@@ -43,7 +44,10 @@ class Packing:
         labels = {name: label for label, name in enumerate(self.classes)}
         low_high = self.data.value_range
         encoding = Encoding(
-            self.data.shorter_side, self.data.jpeg_quality, (low_high[0], low_high[1]) if low_high else None
+            self.data.shorter_side,
+            self.data.jpeg_quality,
+            (low_high[0], low_high[1]) if low_high else None,
+            self.data.restart_markers,
         )
         for split, items in self.splits.items():
             for number, (start, stop) in enumerate(even_parts(len(items), self.data.samples_per_shard)):
@@ -58,9 +62,12 @@ def prepare(data: DataConfig, seed: int, storage: StorageConfig) -> Packing:
     """List the source, divide it into splits and shuffle them.
 
     Raises:
-        ConfigError: the source is unknown or empty, or has other classes than `data.classes`.
+        ConfigError: the source is unknown or empty, or has other classes than `data.classes`; or there is no `jpegtran`
+            where `data.restart_markers` needs it.
         StorageError: a store does not answer.
     """
+    if data.restart_markers:
+        require_program()
     source = open_source(data.source, storage)
     parts = source.parts()
     splits = divide(parts, data.val_fraction, seed)

@@ -16,6 +16,7 @@ from platform.config.data import DataConfig
 DIGEST = "sha256"
 EQUAL = "equal_images"  # that were kept, if any
 DROPPED = "dropped_images"  # where equal ones are, and be it none
+MARKED = "restart_markers_of"  # how many JPEGs have restart markers, and how many not and why, where they were asked for
 UNUSED = "unused"  # settings that this source made no use of, if any
 # Settings of `data` that change nothing of the shards' bytes; every other one, and those to come, does.
 NOT_PACKED = (
@@ -68,6 +69,8 @@ def refuse_others(record: dict[str, Any], data: DataConfig) -> None:
     packed, asked = _changed(record, {key: value for key, value in settings(data).items() if key not in without})
     if packed.get("shorter_side") and asked["shorter_side"] is None:  # as they are; the plan says how large that is
         del packed["shorter_side"], asked["shorter_side"]
+    if packed.get("restart_markers") and not asked["restart_markers"]:  # the pixels are the same
+        del packed["restart_markers"], asked["restart_markers"]
     if data.duplicates == "refuse" and record.get(EQUAL):
         raise ConfigError(
             f"data.duplicates is refuse, but the shards in {data.shards} hold {record[EQUAL]:,} image(s) equal to "
@@ -115,6 +118,7 @@ def without_effect(record: dict[str, Any], data: DataConfig, seed: int) -> str |
 def _without_effect_on_others(data: DataConfig) -> str | None:
     asked: dict[str, Any] = {"value_range": data.value_range} if data.value_range else {}
     asked |= {"duplicates": "drop"} if data.duplicates == "drop" else {}
+    asked |= {"restart_markers": True} if data.restart_markers else {}
     if not asked:
         return None
     return (

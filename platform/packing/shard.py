@@ -18,8 +18,9 @@ from PIL import Image
 from platform.config.checks import ConfigError
 from platform.data.storage import NoSuchFile, Refused, StorageError
 from platform.packing.duplicates import NONE, digest_of
-from platform.packing.encode import CODECS, stored
+from platform.packing.encode import CODECS, Stored, stored
 from platform.packing.items import Item
+from platform.packing.restart_markers import Marked, require_program
 from platform.packing.sources import Source
 from platform.packing.target import Record, Target, md5_of
 from platform.text import first_line
@@ -39,6 +40,7 @@ class Encoding:
     shorter_side: int | None
     jpeg_quality: int
     value_range: tuple[float, float] | None = None  # of grey images of more than 8 bits: (black, white)
+    restart_markers: bool = False  # in JPEGs
 
 
 @dataclass(frozen=True)
@@ -58,6 +60,8 @@ class ShardTask:
     def fingerprint(self) -> str:
         """A digest of all that the shard's bytes depend on, as far as it can be told without reading the images."""
         found = hashlib.sha256(repr((LAYOUT, CODECS, self.encoding, self.name, self.first)).encode())
+        if self.encoding.restart_markers:
+            found.update(require_program().version.encode())
         for item, label in zip(self.items, self.labels, strict=True):
             found.update(repr((item.name, item.where, label, self.source.stamp(item))).encode())
         return found.hexdigest()
@@ -72,7 +76,9 @@ class ShardResult:
     entry: dict[str, Any]  # of the shard in the index
     unreadable: list[str]  # a line for each item that could not be read
     converted: dict[str, int]  # mode that images had before they became 8-bit grey or RGB -> number of images
-    encoded: int | None  # images whose bytes are not those of the source; None: an earlier version did not count them
+    encoded: int | None  # images whose pixels were encoded anew; None: an earlier version did not count them
+    jpegs: int | None  # images that are JPEGs in the shard; None: the same
+    marked: Marked  # what became of them where restart markers are asked for
     digests: bytes  # of each item's bytes in its source, one after the other; NONE for an unreadable item
     fingerprint: str  # of the task
     reused: bool  # the shard was there from an earlier, interrupted packing
@@ -103,6 +109,8 @@ def write_shard(task: ShardTask, stop: threading.Event | None = None) -> ShardRe
                 "unreadable": seen.unreadable,
                 "converted": dict(seen.converted),
                 "encoded": seen.encoded,
+                "jpegs": seen.jpegs,
+                "marked": seen.marked.record(),
                 "digests": [digest.hex() if digest != NONE else "" for digest in seen.digests],
             }
             task.target.keep(part, task.name, record)
@@ -124,6 +132,8 @@ def _result(task: ShardTask, record: Record, *, reused: bool) -> ShardResult:
         record["unreadable"],
         record["converted"],
         record.get("encoded"),
+        record.get("jpegs"),
+        Marked.of(record.get("marked", {})),
         b"".join(bytes.fromhex(digest) or NONE for digest in record["digests"]),
         record["fingerprint"],
         reused,
@@ -138,6 +148,25 @@ class _Seen:
     unreadable: list[str] = field(default_factory=list)
     converted: Counter[str] = field(default_factory=Counter)
     encoded: int = 0
+    jpegs: int = 0
+    marked: Marked = field(default_factory=Marked)
+
+    def note(self, place: int, content: bytes | Image.Image, image: Stored, *, markers: bool) -> None:
+        """Note the image at a place of the shard.
+
+        Args:
+            place: counted from 0.
+            content: of the image in its source.
+            image: the same as packed.
+            markers: whether restart markers were asked for.
+        """
+        self.digests[place] = digest_of(content)
+        self.encoded += image.unmarked is None and image.content is not content
+        self.jpegs += image.extension == "jpg"
+        if image.converted:
+            self.converted[image.converted] += 1
+        if markers and image.extension == "jpg":
+            self.marked.note(content if isinstance(content, bytes) else b"", image.content, image.unmarked)
 
 
 def _write(task: ShardTask, path: Path, stop: threading.Event | None, seen: _Seen) -> dict[str, Any]:
@@ -167,8 +196,10 @@ def _samples(task: ShardTask, stop: threading.Event | None, seen: _Seen) -> Iter
         try:
             content = task.source.read(item)
             how = task.encoding
-            image = stored(content, how.shorter_side, how.jpeg_quality, how.value_range)
-        except MemoryError:
+            image = stored(
+                content, how.shorter_side, how.jpeg_quality, how.value_range, markers=how.restart_markers
+            )
+        except (MemoryError, ConfigError):
             raise  # is not the image's fault
         except Exception as error:  # decoders raise errors of any type
             if isinstance(error, StorageError) and not isinstance(error, NoSuchFile | Refused):
@@ -177,10 +208,7 @@ def _samples(task: ShardTask, stop: threading.Event | None, seen: _Seen) -> Iter
             if len(seen.unreadable) > task.max_corrupt:
                 raise too_many(seen.unreadable, task.max_corrupt) from error
             continue
-        seen.digests[key - task.first] = digest_of(content)
-        seen.encoded += image.content is not content
-        if image.converted:
-            seen.converted[image.converted] += 1
+        seen.note(key - task.first, content, image, markers=how.restart_markers)
         yield {"__key__": f"{key:09d}", image.extension: image.content, "cls": label}
 
 

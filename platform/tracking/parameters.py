@@ -28,6 +28,7 @@ OF_PACKING = (
     "samples_per_shard",
     "shorter_side",
     "jpeg_quality",
+    "restart_markers",
     "value_range",
     "duplicates",
 )

@@ -256,6 +256,7 @@ def test_the_index_says_how_it_was_packed(tmp_path: Path, class_folder: Path) ->
         "jpeg_quality": 80,
         "samples_per_shard": 4,
         "shorter_side": None,
+        "restart_markers": False,
         "value_range": None,
         "duplicates": "keep",
         "unused": ["jpeg_quality", "value_range"],  # small JPEGs
