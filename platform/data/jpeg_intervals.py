@@ -1,7 +1,7 @@
 """A smaller JPEG of those restart intervals of a JPEG that a box needs: the others need no Huffman decoding.
 
 Restart markers (ITU-T T.81, B.2.1) cut the entropy-coded data into intervals that are decoded on their own. In: a file
-and a box of pixels. Out: a file of the tiles around the box, whose pixels there are those of the whole file, to the bit.
+and a box of pixels. Out: a file of the tiles around it, whose pixels there are those of the whole one, to the bit.
 Files are foreign: whatever is out of the ordinary makes None, and is decoded the ordinary way.
 """
 

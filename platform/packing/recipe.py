@@ -16,7 +16,7 @@ from platform.config.data import DataConfig
 DIGEST = "sha256"
 EQUAL = "equal_images"  # that were kept, if any
 DROPPED = "dropped_images"  # where equal ones are, and be it none
-MARKED = "restart_markers_of"  # how many JPEGs have restart markers, and how many not and why, where they were asked for
+MARKED = "restart_markers_of"  # how many JPEGs have them, and how many not and why, where they were asked for
 UNUSED = "unused"  # settings that this source made no use of, if any
 # Settings of `data` that change nothing of the shards' bytes; every other one, and those to come, does.
 NOT_PACKED = (

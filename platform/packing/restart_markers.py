@@ -1,7 +1,7 @@
 """Restart markers in JPEGs, with which training decodes only the part of the bytes that a crop needs.
 
 In: a JPEG's bytes, and its pixels. Out: the same image rewritten without loss by libjpeg-turbo's `jpegtran`, or the
-bytes as they were, and why. The coefficients are coded anew, not computed anew; that all pixels are the same is checked.
+bytes as they were, and why. Coefficients are coded anew, not computed anew; that all pixels are the same is checked.
 """
 
 import functools

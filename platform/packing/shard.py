@@ -196,9 +196,7 @@ def _samples(task: ShardTask, stop: threading.Event | None, seen: _Seen) -> Iter
         try:
             content = task.source.read(item)
             how = task.encoding
-            image = stored(
-                content, how.shorter_side, how.jpeg_quality, how.value_range, markers=how.restart_markers
-            )
+            image = stored(content, how.shorter_side, how.jpeg_quality, how.value_range, markers=how.restart_markers)
         except (MemoryError, ConfigError):
             raise  # is not the image's fault
         except Exception as error:  # decoders raise errors of any type

@@ -215,5 +215,6 @@ def test_a_view_of_memory_will_do() -> None:
     content = plain()
     with pays_from(ALWAYS):
         part, same = (part_of(each, 40, 30, 50, 40) for each in (content, memoryview(b"xx" + content)[2:]))
-    assert part is not None and same is not None
+    assert part is not None
+    assert same is not None
     assert part.content.tobytes() == same.content.tobytes()
