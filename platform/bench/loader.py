@@ -7,11 +7,9 @@ The platform's loader gives uint8 to the device, which normalises; another figur
 import contextlib
 import gc
 import io
-import tarfile
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,71 +20,49 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from platform.bench.figures import Figures
+from platform.bench.photographs import BATCH, Photos, packed
 from platform.config.checks import ConfigError
 from platform.config.data import DataConfig
-from platform.config.sampling import SamplingConfig
 from platform.config.sections import Config
 from platform.data import draws
 from platform.data.decode import EncodedImage
-from platform.data.index import Split, read_index
-from platform.data.loader import TrainLoader
-from platform.data.order import Order
-from platform.data.pixels import Pixels
+from platform.data.index import Split
 from platform.data.resize import resize, resize_into
 from platform.data.sampling import DRAWS, Crop, crop
-from platform.packing.pack import pack
+from platform.packing.restart_markers import require_program
 
-BATCH = 32
-MADE_PHOTOS = 120
-PHOTO_SIZE = (500, 375)  # of ImageNet's photographs, mostly
 SHRUNK_SIDE, SHRUNK_QUALITY = 256, 90
 COMPARED = 200  # images whose pixels are compared with Pillow's
 MEMORY_PASSES = 6
-
-
-@dataclass(frozen=True)
-class Photos:
-    """Packed photographs and how they are read."""
-
-    split: Split
-    data: DataConfig
-    sampling: SamplingConfig
-    order: Order
-
-    @property
-    def images(self) -> int:
-        """Images of an epoch, in whole batches."""
-        return self.order.steps_per_epoch * BATCH
-
-    def loader(self, threads: int) -> TrainLoader:
-        """A loader of the platform's with so many threads."""
-        return TrainLoader(self.split, self.order, self.data, self.sampling, threads=threads)
-
-    def read(self, threads: int, *, normalise: bool = False) -> None:
-        """Read one epoch; mirror and normalise too, which is the device's work, if `normalise`."""
-        pixels = Pixels(self.data, torch.device("cpu"))
-        with self.loader(threads) as loader:
-            for batch in loader.steps(0, self.order.steps_per_epoch):
-                if normalise:
-                    pixels.training(batch.images, batch.mirrored_N, batch.colour_draws_N8, self.sampling)
+MEMBERS = 7  # of the ensemble of the GoogLeNet paper
 
 
 def measure(config: Config, folder: Path, figures: Figures) -> None:
     """Measure both pipelines; `loader.*` into `figures`, temporary files into `folder`."""
     torch.set_num_threads(1)
-    photos = _packed(config, folder)
+    photos = packed(config, folder)
     side = max(SHRUNK_SIDE, config.bench.image_size)
-    shrunk = _packed(config, folder, shorter_side=side, jpeg_quality=SHRUNK_QUALITY)
-    _speed(config, photos, shrunk, figures)
+    shrunk = packed(config, folder, shorter_side=side, jpeg_quality=SHRUNK_QUALITY)
+    _speed(config, photos, shrunk, _marked(config, folder), figures)
     _overhead(config, photos, figures)
     _fidelity(photos, figures)
     _memory(photos, figures)
 
 
-def _speed(config: Config, photos: Photos, shrunk: Photos, figures: Figures) -> None:
+def _marked(config: Config, folder: Path) -> Photos | None:
+    """The photographs with restart markers; None: no program here writes them."""
+    try:
+        require_program()
+    except ConfigError as error:
+        print(f"loader.markers_ratio is not measured: {error}")
+        return None
+    return packed(config, folder, restart_markers=True)
+
+
+def _speed(config: Config, photos: Photos, shrunk: Photos, marked: Photos | None, figures: Figures) -> None:
     reference = _reference(photos.data, photos.split)
-    photos.read(1)  # caches and imports
-    shrunk.read(1)
+    for read in (photos, shrunk, *([marked] if marked else [])):
+        read.read(1)  # caches and imports
     reference(0)
     for _ in range(config.bench.repeats):
         usual = photos.split.samples / _cpu_s(lambda: reference(0))  # it reads and is credited every sample
@@ -94,6 +70,8 @@ def _speed(config: Config, photos: Photos, shrunk: Photos, figures: Figures) -> 
             speed = photos.images / _cpu_s(lambda: photos.read(1))
             normalised = photos.images / _cpu_s(lambda: photos.read(1, normalise=True))
             small = shrunk.images / _cpu_s(lambda: shrunk.read(1))
+            cut = marked.images / _cpu_s(lambda: marked.read(1)) if marked else 0
+            shared = MEMBERS * photos.images / _cpu_s(lambda: photos.read_shared(MEMBERS, 1))
         figures.add("loader.images_per_cpu_s", speed, "images a CPU-second, platform: uint8 batches")
         figures.add("loader.reference_per_cpu_s", usual, "the same, webdataset + PIL + torchvision")
         figures.add("loader.cpu_ratio", speed / usual, "platform over reference")
@@ -103,6 +81,10 @@ def _speed(config: Config, photos: Photos, shrunk: Photos, figures: Figures) -> 
             small / usual,
             f"platform on shards shrunk to {shrunk.data.shorter_side} px, over reference",
         )
+        if marked:
+            figures.add("loader.markers_ratio", cut / usual, "platform on shards with restart markers, over reference")
+        figures.add("loader.shared_per_cpu_s", shared, f"crops a CPU-second for {MEMBERS} members with one order")
+        figures.add("loader.shared_ratio", shared / usual, "the same over the reference, for one member")
         usual = photos.split.samples / _wall_s(lambda: reference(2))
         with _as_in_a_worker():
             speed = photos.images / _wall_s(lambda: photos.read(2))
@@ -210,58 +192,6 @@ def _reference(data: DataConfig, split: Split) -> Callable[[int], None]:
             raise RuntimeError(f"the reference read {seen} of {split.samples} images")
 
     return read
-
-
-def _packed(config: Config, folder: Path, **packing: Any) -> Photos:
-    """The photographs as shards; at least two, so that two DataLoader workers have one each."""
-    source = folder / "photos"
-    if not source.exists():
-        for number, jpeg in enumerate(photographs(config.bench.photos)):
-            path = source / f"class{number % 2}" / f"{number:05d}.jpg"
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(jpeg)
-    data = DataConfig(
-        name="photos",
-        source=str(source),
-        shards=str(folder / f"shards{'-'.join(map(str, packing.values()))}"),
-        classes=2,
-        image_size=config.bench.image_size,
-        val_fraction=0.02,
-        samples_per_shard=max(1, sum(1 for _ in source.rglob("*.jpg")) // 4),
-        **packing,
-    )
-    pack(data)
-    split = read_index(data.shards).split("train")
-    order = Order.of(split, 1, BATCH, config.loader.block, config.seed)
-    return Photos(split, replace(data, source=None), config.sampling, order)
-
-
-def photographs(path: str | None) -> list[bytes]:
-    """JPEG files of a tar, or variations of scikit-learn's two photographs at ImageNet's usual size."""
-    if path is not None:
-        if not Path(path).exists():
-            raise ConfigError(f"bench.photos is {path}, which does not exist; give a tar of JPEG files")
-        with tarfile.open(path) as tar:
-            members = [m for m in tar if m.isfile() and m.name.lower().endswith((".jpg", ".jpeg"))]
-            found = [tar.extractfile(member).read() for member in members]  # type: ignore[union-attr]
-        if len(found) < 2 * BATCH:
-            raise ConfigError(f"bench.photos {path} has {len(found)} JPEG files; at least {2 * BATCH} are needed")
-        return found
-    from sklearn.datasets import load_sample_images
-
-    originals = [Image.fromarray(image) for image in load_sample_images().images]
-    random = np.random.Generator(np.random.Philox(0))
-    return [_variation(originals[number % 2], random) for number in range(MADE_PHOTOS)]
-
-
-def _variation(image: Image.Image, random: np.random.Generator) -> bytes:
-    width = int(random.integers(image.width * 3 // 4, image.width))
-    height = width * PHOTO_SIZE[1] // PHOTO_SIZE[0]
-    height = min(height, image.height)
-    left, top = int(random.integers(image.width - width + 1)), int(random.integers(image.height - height + 1))
-    buffer = io.BytesIO()
-    image.crop((left, top, left + width, top + height)).resize(PHOTO_SIZE).save(buffer, "JPEG", quality=92)
-    return buffer.getvalue()
 
 
 def _cpu_s(work: Callable[[], None]) -> float:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from platform.bench.figures import Figures
-from platform.bench.loader import photographs
+from platform.bench.photographs import photographs
 from platform.config.sections import Config
 from platform.data.decode import EncodedImage
 from platform.data.resize import resize

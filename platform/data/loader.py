@@ -264,6 +264,7 @@ class TrainLoader(Loader):
         device: where the images are.
         sizes: of the images at each step; None: `data.image_size`.
         draw_count: how many draws each sample has, see `sampling.draws_used`.
+        draw_seed: of crops and colours; None: the order's.
 
     Raises:
         ConfigError: the shards that are read at the same time do not fit into the cache.
@@ -284,6 +285,7 @@ class TrainLoader(Loader):
         device: torch.device = CPU,
         sizes: ImageSizes | None = None,
         draw_count: int = DRAWS,
+        draw_seed: int | None = None,
     ) -> None:
         self._sizes = sizes or ImageSizes.of([], data.image_size, 1)
         size = data.image_size
@@ -300,6 +302,7 @@ class TrainLoader(Loader):
         )
         self._order, self._data, self._sampling = order, data, sampling
         self._rank, self._world, self._draw_count = rank, world, draw_count
+        self._draw_seed = order.seed if draw_seed is None else draw_seed
         self._ahead = OrderAhead(split, order, rank, world)
         self.waited_s = 0.0  # seconds that `steps` has waited for batches
 
@@ -331,13 +334,16 @@ class TrainLoader(Loader):
     def _step(self, step: int) -> Batch:
         self._ahead.at(step)
         shown, size = self._order.showings(step, self._rank, self._world), self._sizes.at(step)
-        drawn = draws.uniforms(self._order.seed, shown.epochs, shown.ids, self._draw_count, shown.showings)
+        drawn = draws.uniforms(self._draw_seed, shown.epochs, shown.ids, self._draw_count, shown.showings)
         batch = self.request(shown.ids, drawn, (size, size, 3))
         batch.per_stream, batch.repeats = self._order.per_stream, self._order.repeats
-        epoch = step // self._order.steps_per_epoch
-        seed, drawn_for = draws.key(self._order.seed, 0), np.array([step])
-        batch.step_draws = draws.uniforms(seed, epoch, drawn_for, self._draw_count)[0]
+        batch.step_draws = self._of_step(step, self._draw_seed, self._draw_count)
         return batch
+
+    def _of_step(self, step: int, seed: int, count: int) -> NDArray[np.float64]:
+        """Draws of a whole step: float64 `[count]`."""
+        epoch = step // self._order.steps_per_epoch
+        return draws.uniforms(draws.key(seed, 0), epoch, np.array([step]), count)[0]
 
     def _crop(self, batch: Batch, place: int, image: EncodedImage) -> Crop:
         return crop(self._sampling, self._data, image.width, image.height, batch.draws_ND[place].tolist())

@@ -2,6 +2,7 @@
 
 import io
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -36,6 +37,7 @@ def test_loader_and_step_figures(launch, tmp_path: Path):
     assert status == 0, output
     figures = json.loads(out.read_text())
     loader = {"cpu_ratio", "wall_ratio_2cores", "preshrunk_ratio", "mean_abs_error", "bias", "overhead_share"}
+    loader |= {"shared_per_cpu_s", "shared_ratio", *(["markers_ratio"] if shutil.which("jpegtran") else [])}
     expected = {"step.platform_over_bare", "train.platform_over_bare", "order.plan_s", "shuffle.neighbours.platform"}
     expected |= {"checkpoint.save_s", "checkpoint.bytes_mb", "checkpoint.cost_share"}
     expected |= {"views.images_per_cpu_s", "views.ratio", "views.ratio_decoded_once"}

@@ -54,7 +54,7 @@ def test_a_shrunk_jpeg_has_half_the_chroma_and_looks_the_same(photos: list[bytes
     buffer = io.BytesIO()
     original = Image.open(io.BytesIO(photos[0]))
     original.save(buffer, "JPEG", quality=95, subsampling=subsampling, exif=b"Exif\0\0" + b"x" * 8)
-    extension, content, _ = stored(buffer.getvalue(), 200, 90)
+    extension, content, *_ = stored(buffer.getvalue(), 200, 90)
     shrunk = Image.open(io.BytesIO(content))
     assert (extension, shrunk.size, shrunk.format) == ("jpg", (300, 200), "JPEG")
     assert sampling(content) == 2  # 4:2:0
@@ -69,7 +69,7 @@ def test_orientation_is_not_applied(photos: list[bytes]) -> None:
     exif[0x0112] = 6  # a quarter turn
     buffer = io.BytesIO()
     Image.open(io.BytesIO(photos[0])).save(buffer, "JPEG", exif=exif)
-    assert stored(buffer.getvalue(), None, 90) == ("jpg", buffer.getvalue(), None)
+    assert stored(buffer.getvalue(), None, 90) == ("jpg", buffer.getvalue(), None, None)
     assert Image.open(io.BytesIO(stored(buffer.getvalue(), 200, 90)[1])).size == (300, 200)
 
 
@@ -111,7 +111,7 @@ def test_16_bits_are_scaled_when_packed_and_png_keeps_its_bytes(file_format: str
     image = Image.fromarray(DEEP * 257)
     content = image if file_format is None else saved(image, file_format)
     for shorter_side in (None, 128):
-        extension, packed, converted = stored(content, shorter_side, 95)
+        extension, packed, converted, _ = stored(content, shorter_side, 95)
         assert "values 0 to 65535 as 0 to 255" in (converted or "")
         if file_format == "PNG" and shorter_side is None:
             assert (extension, packed) == ("png", content)
@@ -129,7 +129,7 @@ def test_a_range_is_asked_for_by_name_and_then_used() -> None:
     with pytest.raises(ValueError, match=r"floating-point numbers \(0 to 255 in it\).*data.value_range"):
         stored(floats, None, 95)
     for content, value_range in ((floats, (0.0, 255.0)), (twelve_bits, (0.0, 4080.0))):
-        extension, packed, _ = stored(content, None, 95, value_range)
+        extension, packed, *_ = stored(content, None, 95, value_range)
         assert extension == "jpg"
         assert np.abs(shown(packed) - DEEP).max() <= 2
 
@@ -145,7 +145,7 @@ def test_transparent_images_are_packed_on_white() -> None:
     hidden = Image.new("RGBA", (40, 40), (200, 0, 0, 0))
     for content in (hidden, saved(hidden, "TIFF"), saved(hidden, "PNG")):
         for shorter_side in (None, 32):
-            _, packed, converted = stored(content, shorter_side, 95)
+            _, packed, converted, _ = stored(content, shorter_side, 95)
             assert converted == "RGBA (what is transparent on white)"
             assert (EncodedImage(packed).decode() == 255).all()
 

@@ -98,10 +98,10 @@ whole, images, interrupted = shard.stored, itertools.count(), threading.Event()
 def interrupt(*_):
     interrupted.set()
     raise KeyboardInterrupt
-def stalls(*arguments):
+def stalls(*arguments, **named):
     if next(images) >= 5:
         interrupted.wait(300)
-    return whole(*arguments)
+    return whole(*arguments, **named)
 signal.signal(signal.SIGINT, interrupt)
 shard.stored = stalls
 data = DataConfig(shards=sys.argv[1], source=sys.argv[2], classes=3, samples_per_shard=2)
