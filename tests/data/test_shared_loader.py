@@ -38,7 +38,7 @@ def members_of(count: int) -> list[MemberDraws]:
 
 def own(split: Split, order: Order, data: DataConfig, member: MemberDraws, steps: range, **options: Any) -> list[Batch]:
     """The batches of a loader of the member's own."""
-    settings = {"draw_count": member.draw_count, "draw_seed": member.seed} | options
+    settings: dict[str, Any] = {"draw_count": member.draw_count, "draw_seed": member.seed} | options
     with TrainLoader(split, order, data, member.sampling, **settings) as loader:
         return list(loader.steps(steps.start, steps.stop))
 

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -46,7 +47,7 @@ def rewritten(content: bytes) -> tuple[bytes, str]:
     return with_markers(content, Image.open(io.BytesIO(content)), EncodedImage(content).decode())
 
 
-def encoded(image: Image.Image, file_format: str = "JPEG", **options: object) -> bytes:
+def encoded(image: Image.Image, file_format: str = "JPEG", **options: Any) -> bytes:
     buffer = io.BytesIO()
     image.save(buffer, file_format, **options)
     return buffer.getvalue()
@@ -64,7 +65,7 @@ def photo(photos: list[bytes]) -> Image.Image:
 
 @needs_jpegtran
 @pytest.mark.parametrize("options", [{"subsampling": 0}, {"subsampling": 1}, {"subsampling": 2}, {"progressive": True}])
-def test_the_same_pixels_in_tiles(photo: Image.Image, options: dict[str, object]) -> None:
+def test_the_same_pixels_in_tiles(photo: Image.Image, options: dict[str, Any]) -> None:
     exif = Image.Exif()
     exif[0x0112] = 6
     content = encoded(photo, quality=90, exif=exif, icc_profile=b"p" * 200, **options)
