@@ -61,8 +61,10 @@ def pillow(content: bytes) -> Pixels:
 
 
 def box_in(width: int, height: int, data: st.DataObject) -> Box:
-    left, top = data.draw(st.integers(0, width - 1)), data.draw(st.integers(0, height - 1))
-    return Box(left, top, data.draw(st.integers(left + 1, width)), data.draw(st.integers(top + 1, height)))
+    """Any but those of one column: of these nvImageCodec 0.9 has other pixels than Pillow at an edge of 4:2:0, with
+    intervals or without."""
+    left, top = data.draw(st.integers(0, max(0, width - 2))), data.draw(st.integers(0, height - 1))
+    return Box(left, top, data.draw(st.integers(min(left + 2, width), width)), data.draw(st.integers(top + 1, height)))
 
 
 def decoded(content: bytes, box: Box) -> Pixels | str:
@@ -90,7 +92,7 @@ def test_a_part_has_the_pixels_of_the_whole(
         with pays_from(ALWAYS):
             part = part_of(content, box.left, box.top, box.right, box.bottom)
             pixels = EncodedImage(content).decode(box)
-        assert (part is not None) == (header(content) is not None)
+        assert (part is not None) == (header(content) is not None and box.size[1] > 1)
         np.testing.assert_array_equal(pixels, whole[box.top : box.bottom, box.left : box.right], str(box))
         if part is not None:  # a JPEG of its own, of which Pillow has the same pixels
             own, y, x = pillow(part.content.tobytes()), box.top - part.top, box.left - part.left
@@ -209,6 +211,13 @@ def test_damage_gives_what_the_ordinary_way_gives(data: st.DataObject, sampling:
         expected = decoded(content, box)
     with pays_from(ALWAYS):
         np.testing.assert_array_equal(decoded(content, box), expected)
+
+
+def test_one_column_is_decoded_the_ordinary_way() -> None:
+    content = plain()
+    with pays_from(ALWAYS):
+        assert part_of(content, 95, 3, 96, 9) is None
+        assert part_of(content, 94, 3, 96, 9) is not None
 
 
 def test_a_view_of_memory_will_do() -> None:

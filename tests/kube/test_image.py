@@ -85,7 +85,7 @@ def test_the_repository_comes_first_on_the_path_of_every_process() -> None:
     assert platform.all("WORKDIR") == ["/opt/platform"]
 
 
-def test_debian_brings_an_init_and_nothing_else() -> None:
+def test_debian_brings_an_init_and_jpegtran_and_nothing_else() -> None:
     """KubeRay's commands call /bin/bash, which Debian has, and `ray`; its submitter waits for the head with Python."""
     brought = [
         word
@@ -96,7 +96,7 @@ def test_debian_brings_an_init_and_nothing_else() -> None:
         for word in command[2:]
         if not word.startswith("--")
     ]
-    assert brought == ["tini"]
+    assert brought == ["libjpeg-turbo-progs", "tini"]
 
 
 def test_what_the_images_copy_is_let_through_and_nothing_else_is() -> None:
