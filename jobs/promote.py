@@ -19,11 +19,12 @@ from rich.text import Text
 
 from platform.checkout import ROOT
 from platform.config.checks import ConfigError, NotComposed, require
+from platform.config.evaluation import TOP
 from platform.config.jobs import PromoteConfig
 from platform.config.sections import Composer, Experiment
 from platform.evaluation.metrics import Scores
 from platform.evaluation.report import percent
-from platform.evaluation.seal import is_complete
+from platform.evaluation.seal import is_complete, kept_as
 from platform.evaluation.statistics.intervals import Interval, wilson
 from platform.evaluation.verdict import interval_text
 from platform.experiment.folder import ExperimentFolder
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
     from platform.evaluation.probabilities import MemberProbabilities
     from platform.sweep.promote.greedy import Addition, Selection
 
+GREEDY_MOST, GREEDY_MEMORY = 200, 4 * 10**9  # points and bytes: each point is tried at each addition, and is in memory
 EXPERIMENTS = ROOT / "conf" / "experiment"
 
 
@@ -147,9 +149,12 @@ def _choose(settings: PromoteConfig, winners: list[Winner], folder: ExperimentFo
     if settings.choose == "greedy":
         from platform.sweep.promote.greedy import greedy  # imports torch, which takes a second
 
-        candidates = {point: _probabilities(folder, by_point[point]) for point in sorted(by_point)}  # rank is no hint
-        found = greedy(candidates, settings.count)
-        return Choice([by_point[point] for point in found.points], _greedy_how(found), found.path)
+        first = _probabilities(folder, winners[0])
+        most = max(settings.count, min(GREEDY_MOST, GREEDY_MEMORY // (4 * first.samples * first.classes)))
+        points = sorted(winner.trial.point for winner in winners[:most])  # by number: rank is no hint
+        found = greedy({point: _probabilities(folder, by_point[point]) for point in points}, settings.count)
+        among = f", among the best {most} of {len(winners)} points" if len(winners) > most else ""
+        return Choice([by_point[point] for point in found.points], _greedy_how(found) + among, found.path)
     if settings.choose == "diverse":
         values = {point: winner.trial.values for point, winner in by_point.items()}
         points = selection.diverse(list(by_point), values, settings.count)
@@ -166,6 +171,11 @@ def _probabilities(folder: ExperimentFolder, winner: Winner) -> "MemberProbabili
         is_complete(place, views=1),
         f"{winner.trial.name} has no probabilities in {_shown(place)}, which promote.choose=greedy reads; "
         "run the sweep's command again, or give promote.choose=best",
+    )
+    require(
+        kept_as(place) != TOP,
+        f"{winner.trial.name} has only the largest classes of its probabilities (evaluation.keep=top), and "
+        "promote.choose=greedy adds up all; give promote.choose=best, or sweep with evaluation.keep=means",
     )
     from platform.evaluation.probabilities import MemberProbabilities  # imports torch, which takes a second
 

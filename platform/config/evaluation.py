@@ -10,6 +10,7 @@ from platform.config.checks import (
     require_choice,
 )
 
+ALL, MEANS, TOP = "all", "means", "top"  # of evaluation.keep
 # An average over the last maps, and a linear layer; torchvision's VGG has linear layers of the last maps' positions
 DENSE_NETWORKS = ("googlenet", "bn_inception", "inception_v2", "inception_v3")
 
@@ -29,6 +30,11 @@ class EvaluationConfig:
         "float32"  # of the probabilities kept on disk: samples x views x classes; float16: of their logs
     )
 
+    # what is kept of them: all: of every view; means: their means over each number in views, and the largest over all;
+    # top: of these means the largest classes, so that scores of an ensemble are approximate
+    keep: str = ALL
+    keep_top: int = 20  # of keep=top: how many classes
+
     def __post_init__(self) -> None:
         require_choice("evaluation.split", self.split, EVALUATED_SPLITS)
         known = bool(self.views) and self.views == sorted(set(self.views) & set(VIEW_COUNTS))
@@ -38,6 +44,8 @@ class EvaluationConfig:
         require_at_least("evaluation.every_epochs", self.every_epochs, 0)
         require_at_least("evaluation.batch_size", self.batch_size, 1)
         require_choice("evaluation.stored_dtype", self.stored_dtype, ("float32", "float16"))
+        require_choice("evaluation.keep", self.keep, (ALL, MEANS, TOP))
+        require_at_least("evaluation.keep_top", self.keep_top, 5)  # for top-5 to be exact
 
     def require_dense(self, model: str, image_size: int, job: str) -> None:
         """Whether whole images, if they are asked for, can be evaluated.

@@ -138,6 +138,7 @@ def _scores(content: dict[str, Any]) -> EnsembleScores:
         ensemble=_by_views(content["ensemble"]),
         alternatives={note: _sums(each) for note, each in content["alternatives"].items()},
         summary=Summary.of_json(content["summary"]),
+        left_out=[str(note) for note in content.get("left_out", [])],
     )
 
 

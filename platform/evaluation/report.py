@@ -87,10 +87,10 @@ def _is_ensemble(scores: EnsembleScores) -> bool:
 def _notes(scores: EnsembleScores) -> list[str]:
     """What the figures mean; of a single model also those that the members' table has of several."""
     if scores.compared:
-        return row_text.notes(scores.compared)
+        return [*row_text.notes(scores.compared), *scores.left_out]
     methods = scores.methods
     beyond = [*method_table.notes(methods), *method_table.details(methods)] if methods else []
-    return [*_notes_of_models(scores), *beyond]
+    return [*_notes_of_models(scores), *scores.left_out, *beyond]
 
 
 def _notes_of_models(scores: EnsembleScores) -> list[str]:

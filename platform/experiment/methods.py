@@ -7,12 +7,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 from platform.config.checks import ConfigError
-from platform.config.evaluation import EvaluationConfig
+from platform.config.evaluation import TOP, EvaluationConfig
 from platform.config.sections import Config
 from platform.evaluation.cost import read_cost
 from platform.evaluation.method import Method, kind_of
 from platform.evaluation.methods import TeacherWanted, Wanted, kept_methods
-from platform.evaluation.seal import is_complete
+from platform.evaluation.seal import is_complete, kept_as
 from platform.experiment.folder import ExperimentFolder
 from platform.experiment.teacher import Teacher
 
@@ -40,7 +40,14 @@ def methods_of(
         say(f"whole images at {evaluation.dense} px were not evaluated by {', '.join(missing)}; job=evaluate does that")
         whole = {}
     kept = _kept(folder, list(members), evaluation, say)
-    wanted = Wanted(max(evaluation.views), evaluation.blends, whole, kept, _teacher(config, say))
+    blends = evaluation.blends
+    if blends and (approximate := [name for name, place in members.items() if kept_as(place) == TOP]):
+        say(
+            f"no blends: of {', '.join(approximate)} only the largest classes were kept (evaluation.keep=top), and "
+            "weights and temperatures need all; job=evaluate with evaluation.keep=means evaluates them again"
+        )
+        blends = False
+    wanted = Wanted(max(evaluation.views), blends, whole, kept, _teacher(config, say))
     return kept_methods(members, wanted, folder.methods(evaluation.split), say)
 
 

@@ -27,6 +27,7 @@ from platform.experiment.packed_data import (
     say_once,
     source_contents,
 )
+from platform.experiment.probabilities_room import require_room
 from platform.models.sources import require_shipped
 
 
@@ -108,6 +109,7 @@ def plan(experiment: Experiment) -> Plan:
         members.append(plan_member(name, member, train_samples, index))
     shown = _showings(config, index.split("train")) if index else ""
     test_samples = counts.get("test", 0)
+    require_room(experiment, counts[split])
     markers = restart_markers(config, index)
     return Plan(
         experiment, train_samples, val_samples, packed, members, shrunk_to, test_samples, shown, others, markers

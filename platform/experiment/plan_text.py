@@ -13,6 +13,7 @@ from platform.config.sections import Config
 from platform.data.blend import PARTS, epochs_of, weights
 from platform.data.storage import is_remote
 from platform.experiment.plan import Plan
+from platform.experiment.probabilities_room import room_of
 from platform.text import printable
 
 
@@ -48,7 +49,8 @@ def lines(plan: Plan) -> list[str]:
         f"evaluation  {plan.evaluated_samples} images{_of_test(config)} x {max(config.evaluation.views)} "
         "views for each member"
         + ("" if config.data.mirror else " (no mirror images: their originals count twice)")
-        + (f", and whole at {', '.join(map(str, config.evaluation.dense))} px" if config.evaluation.dense else ""),
+        + (f", and whole at {', '.join(map(str, config.evaluation.dense))} px" if config.evaluation.dense else "")
+        + room_of(experiment, plan.evaluated_samples).text,
         f"checkpoints every {config.checkpoint.every_s:g} s"
         + (f" and {config.checkpoint.every_steps} steps" if config.checkpoint.every_steps else "")
         + f", the newest {config.checkpoint.keep}{' and the best' if config.checkpoint.keep_best else ''} kept"

@@ -20,6 +20,7 @@ from platform.data.sets import training_split
 from platform.evaluation import probabilities
 from platform.evaluation.cost import Cost, write_cost
 from platform.evaluation.predict import PredictConfig, Predictions, predict
+from platform.evaluation.stored import Stored
 from platform.evaluation.whole_images import predict_whole
 from platform.experiment.folder import FAILED, FINISHED, MemberFolder
 from platform.lanes import member_state
@@ -187,6 +188,7 @@ def _evaluate_crops(
     pixels = Pixels(cfg.data, worker.device, channels_last=cfg.training.channels_last)
     dtype = autocast_dtype(cfg.training.precision, worker.device)
     predicted = predict(model, split, share, views, PredictConfig.of(cfg), pixels, dtype, worker.threads)
+    stored = Stored.of(cfg.evaluation, cfg.data.classes)
     probabilities.write_part(
         place,
         worker.rank,
@@ -195,10 +197,11 @@ def _evaluate_crops(
         cfg.data.classes,
         cfg.evaluation.stored_dtype,
         _watched(predicted, progress),
+        stored,
     )
     barrier(worker, progress.moved)
     if worker.rank == 0:
-        probabilities.seal(place, split.samples, views, worker.world)
+        probabilities.seal(place, split.samples, views, worker.world, stored)
 
 
 def _evaluate_whole(

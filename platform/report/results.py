@@ -51,6 +51,7 @@ def section(scores: EnsembleScores, split: str) -> Section:
         lines = [row_text.cells(row, table) for row in table.rows]
         said = [f"{scores.samples:,} {IMAGES_OF[split]} images, {table.views} crop{'s' * (table.views > 1)}."]
         said += [f"{note[0].upper()}{note[1:]}" if not note.startswith("p") else note for note in row_text.notes(table)]
+        said += scores.left_out
         return Section("results", TITLE, said, [Table(row_text.headings(table), lines)])
     notes = [f"{scores.samples:,} {IMAGES_OF[split]} images; cost: forward passes for an image."]
     found = rows(scores)
@@ -68,6 +69,7 @@ def section(scores: EnsembleScores, split: str) -> Section:
         notes.append(f"Members are best first with {summary.views} crop{'s' * (summary.views > 1)}. {said}")
     else:
         notes.append(INTERVAL)
+    notes += scores.left_out
     if scores.methods:
         tables.append(Table(method_table.HEADINGS, [*map(method_table.cells, scores.methods)]))
         notes.append(f"{method_table.TITLE}: {' '.join(method_table.notes(scores.methods))}")

@@ -12,6 +12,7 @@ from platform.config.jobs import SweepConfig
 from platform.config.sections import Config, Experiment
 from platform.experiment.packed_data import open_data
 from platform.experiment.plan import Plan, plan
+from platform.experiment.probabilities_room import WORTH_SAYING, bytes_of, probabilities_text
 from platform.sweep.checks import PointChecks, check_keys, check_scheduler, refuse_without_effect
 from platform.sweep.space import Parameter, grid_size, parameters
 
@@ -90,9 +91,12 @@ def lines(planned: SweepPlan) -> list[str]:
     early = "" if sweep.scheduler == "none" else f"; {sweep.scheduler}"
     early += f" from epoch {sweep.grace_epochs} on" if sweep.scheduler in ("asha", "median") else ""
     images = f"one view of each of {planned.base.val_samples} validation images"
+    each = bytes_of(config, planned.base.evaluated_samples)
+    kept = f"probabilities  at most {probabilities_text(each, planned.trials)}, of trials that are trained to the end"
     return [
         "",
         f"sweep       {sweep.search}: {planned.points} points, {seeds}: {planned.trials} trials, {beside}{early}",
         f"objective   {' and '.join(sweep.objectives)}, of {images}",
+        *([kept] if each * planned.trials >= WORTH_SAYING else []),
         *(f"  {parameter.key:<{width}}{parameter.text}" for parameter in planned.space),
     ]

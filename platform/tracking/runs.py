@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from platform.config.sections import Config, Experiment
 from platform.daemon_thread import Backlog
 from platform.data.index import Index
-from platform.evaluation.kept import scored
+from platform.evaluation.kept import kept_scores, scored
 from platform.evaluation.table import EnsembleScores
 from platform.experiment.folder import FINISHED, ExperimentFolder, MemberState, Record
 from platform.experiment.goodput import read_attempts
@@ -220,8 +220,12 @@ class Runs:
 
     def _scored(self, name: str) -> tuple[str, EnsembleScores | None]:
         member, views = self._folder.member(name), self._experiment.config.evaluation.views
+        place, split = {name: member.probabilities_of(self._split)}, self._split
         try:
-            return name, scored({name: member.probabilities_of(self._split)}, views)
+            if list(self._experiment.members) == [name]:  # the whole experiment's, too: probabilities are read once
+                kept = self._folder.scores(split), _quiet, self._folder.images(split)
+                return name, kept_scores(place, views, *kept)
+            return name, scored(place, views)
         except Exception as error:  # the evaluation of the whole experiment says it
             log.debug("%s is not scored (%s)", name, error)
             return name, None
@@ -390,6 +394,10 @@ def pages_of(experiment: Experiment) -> Pages | None:
     if not parent or not known or not known.get("experiment"):
         return None
     return pages(experiment.config.tracking, known["experiment"], known["id"], parent[:KEY_LENGTH])
+
+
+def _quiet(said: str) -> None:
+    """The console shows what the members do."""
 
 
 def _whole(config: Config) -> dict[str, Any]:
