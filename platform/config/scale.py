@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 
 from platform.config.checks import require, require_choice, seal
 
-SCALE_ROWS = ("index",)
+SCALE_ROWS = ("index", "trials", "probabilities")
 
 
 @dataclass
@@ -14,11 +14,16 @@ class ScaleConfig:
     rows: list[str] = field(default_factory=lambda: list(SCALE_ROWS))  # which of them
     shards: list[int] = field(default_factory=lambda: [1_000, 10_000, 100_000])  # index: shards of a data set
 
+    trials: list[int] = field(default_factory=lambda: [500, 5_000])  # trials: of a sweep
+    images: list[int] = field(default_factory=lambda: [500, 2_000])  # probabilities: evaluated images
+
     def __post_init__(self) -> None:
         seal(self, "bench.scale.")
         for row in self.rows:
             require_choice("bench.scale.rows", row, SCALE_ROWS)
         _require_sizes("bench.scale.shards", self.shards)
+        _require_sizes("bench.scale.trials", self.trials)
+        _require_sizes("bench.scale.images", self.images)
 
 
 def _require_sizes(key: str, sizes: list[int]) -> None:

@@ -85,7 +85,7 @@ class Delivery:
                 continue
             pause_s, self._failures, entries = FIRST_PAUSE_S, 0, entries[len(batch) :]
             runs = {entry.content.get("run") for entry in batch}
-            self._note(batch[-1].number, {run: known for run, known in replica.runs.items() if run in runs})
+            self._note(batch[-1].number, {run: replica.runs[run] for run in runs if run in replica.runs})
 
     def _replica(self) -> "Replica":
         from platform.tracking.mlflow_store import DeliveredRun, Replica  # MLflow takes seconds to import

@@ -139,6 +139,7 @@ class Replica:
                     return  # it never began
                 if not if_running or client.get_run(self._id(run)).info.status == "RUNNING":
                     client.set_terminated(self._id(run), status, at_ms)
+                self._opened.pop(run, None)  # of a sweep there are thousands, each with its whole config
 
     def _start(self, client: MlflowClient, start: Start) -> None:
         known = self.runs.get(start.run)

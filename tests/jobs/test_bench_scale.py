@@ -28,10 +28,16 @@ def test_rows_are_measured_at_the_sizes_asked_for(launch, tmp_path: Path):
     status, output = launch.here(
         "job=bench",
         "bench.parts=[scale]",
-        "bench.scale.rows=[index]",
+        "bench.scale.rows=[index,trials,probabilities]",
         "bench.scale.shards=[10,20]",
+        "bench.scale.trials=[10,20]",
+        "bench.scale.images=[8,16]",
         f"bench.json={out}",
     )
     assert status == 0, output
     figures = json.loads(out.read_text())
     assert {"scale.index.read_cpu_s.10", "scale.index.read_cpu_s.20", "scale.index.read_cpu_s.growth"} <= figures.keys()
+    assert {"scale.trials.trial_cpu_ms.20", "scale.trials.report_cpu_s.growth"} <= figures.keys()
+    assert figures["scale.trials.trial_bytes.growth"] < 0.05
+    assert {"scale.probabilities.all.peak_mb.16", "scale.probabilities.means.again_cpu_ms.growth"} <= figures.keys()
+    assert figures["scale.probabilities.all.kb.16"] > 30 * figures["scale.probabilities.means.kb.16"]
