@@ -10,7 +10,7 @@ from platform.config.checks import (
     require_choice,
 )
 
-ALL, MEANS, TOP = "all", "means", "top"  # of evaluation.keep
+KEEPS = ALL, MEANS, TOP = "all", "means", "top"  # of evaluation.keep
 # An average over the last maps, and a linear layer; torchvision's VGG has linear layers of the last maps' positions
 DENSE_NETWORKS = ("googlenet", "bn_inception", "inception_v2", "inception_v3")
 
@@ -44,7 +44,7 @@ class EvaluationConfig:
         require_at_least("evaluation.every_epochs", self.every_epochs, 0)
         require_at_least("evaluation.batch_size", self.batch_size, 1)
         require_choice("evaluation.stored_dtype", self.stored_dtype, ("float32", "float16"))
-        require_choice("evaluation.keep", self.keep, (ALL, MEANS, TOP))
+        require_choice("evaluation.keep", self.keep, KEEPS)
         require_at_least("evaluation.keep_top", self.keep_top, 5)  # for top-5 to be exact
 
     def require_dense(self, model: str, image_size: int, job: str) -> None:
