@@ -77,9 +77,8 @@ def write_part(
     for written in (probs, numbers):
         if written is not None:
             written.flush()
-    beside = {"classes": np.int64(classes)} if stored.top else {}
-    log = np.bool_(logarithms)
-    np.savez(folder / f"part-{rank:04d}-labels.npz", first=share.start, labels=labels, valid=valid, log=log, **beside)
+    told = folder / f"part-{rank:04d}-labels.npz"
+    np.savez(told, first=share.start, labels=labels, valid=valid, log=np.bool_(logarithms), classes=classes)
 
 
 def _mapped(path: Path, dtype: np.dtype[Any], shape: tuple[int, ...]) -> np.memmap[Any, Any]:

@@ -127,7 +127,7 @@ def test_damaged_probabilities_are_one_line_that_names_the_member(tmp_path: Path
 
 
 def test_members_that_do_not_go_together_are_one_line(tmp_path: Path, members: Members):
-    with pytest.raises(ConfigError, match=r"no scores of 0, 1, 2: 0 was not evaluated like 0; .*job=evaluate"):
+    with pytest.raises(ConfigError, match=r"no scores of 0, 1, 2: 0 was not evaluated like this: .*job=evaluate"):
         kept_scores(members, [1, 145], tmp_path / "scores.json")
 
 
