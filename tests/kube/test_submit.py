@@ -261,7 +261,8 @@ def test_a_server_that_is_away_for_a_while_costs_no_line_and_no_line_twice(
     assert submit(rayjob(), context=None, follow=True, patience=QUICK) == 0
     output = capsys.readouterr().out
     assert steps(output) == numbered(0, 200)
-    assert output.count("cannot be reached: ") == output.count("the API server answers again") == 1
+    away, back = output.count("cannot be reached: "), output.count("the API server answers again")
+    assert away == back >= 1, "a busy machine may be away a second time"
 
 
 @pytest.mark.slow
