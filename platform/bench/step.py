@@ -1,7 +1,8 @@
 """The training step alone, and the whole training loop on shards, against a bare PyTorch loop on data in memory.
 
 The bare loop has the same network, arithmetic, loss, clipping and optimiser, and nothing else: no weight average, no
-metrics, no mirroring.
+metrics, no mirroring. With `training.compile` the platform's step is measured compiled as well, without what compiling
+takes.
 """
 
 import time
@@ -13,6 +14,7 @@ import torch
 from platform.bench.figures import Figures
 from platform.config.loss import PRIOR
 from platform.config.sections import Config
+from platform.config.training import NOT_COMPILED
 from platform.data.index import Index
 from platform.data.labels import labels_of
 from platform.data.loader import Batch, TrainLoader
@@ -20,6 +22,7 @@ from platform.data.pixels import Pixels
 from platform.data.sets import training_split
 from platform.data.training_order import training_order
 from platform.models.build import build, logits_and_auxiliary
+from platform.models.compiled import CompiledNetwork, compiling
 from platform.training.averaging import WeightAverage
 from platform.training.loop import train
 from platform.training.loss import losses, with_prior
@@ -43,10 +46,19 @@ def measure(config: Config, index: Index, folder: Path, figures: Figures) -> Non
         config = replace(config, loss=with_prior(config.loss, labels_of(split), config.data.classes))
     images = STEPS * config.training.batch_size
     bare, ours = _Bare(config, device, batches), _Platform(config, device, batches, order.steps_per_epoch)
+    mode = config.training.compile
+    compiled = None if mode == NOT_COMPILED else _Platform(config, device, batches, order.steps_per_epoch, mode)
     bare.run()  # allocator, kernels
     ours.run()
+    if compiled:
+        with compiling(mode):
+            compiled.run()
     for repeat in range(config.bench.repeats):
         bare_s, our_s = _seconds(bare, device), _seconds(ours, device)
+        if compiled:
+            compiled_s = _seconds(compiled, device)
+            figures.add("step.compiled_images_per_s", images / compiled_s, f"the platform's step, compiled ({mode})")
+            figures.add("step.compiled_over_eager", our_s / compiled_s, "the platform's step compiled over uncompiled")
         loop_images_per_s = _loop(config, index, device, folder / f"loop{repeat}")
         figures.add("step.bare_images_per_s", images / bare_s, "bare PyTorch loop, data in memory")
         figures.add("step.images_per_s", images / our_s, "the platform's step, data in memory")
@@ -80,7 +92,14 @@ class _Bare:
 
 
 class _Platform:
-    def __init__(self, config: Config, device: torch.device, batches: list[Batch], steps_per_epoch: int) -> None:
+    def __init__(
+        self,
+        config: Config,
+        device: torch.device,
+        batches: list[Batch],
+        steps_per_epoch: int,
+        mode: str = NOT_COMPILED,
+    ) -> None:
         self._config = StepConfig.of(config)
         self._batches = batches
         self._pixels = Pixels(config.data, device, channels_last=config.training.channels_last)
@@ -89,11 +108,12 @@ class _Platform:
         self._dtype = autocast_dtype(config.training.precision, device)
         always = replace(config.training, averaging_start=0.0)  # averaging in every step, which costs most
         self._average = WeightAverage(self._model, always, steps_per_epoch, 10**6)
+        self._run = self._model if mode == NOT_COMPILED else CompiledNetwork(self._model, mode)
         self._step = 0
 
     def run(self) -> None:
         for batch in self._batches:
-            train_step(self._model, self._optimizer, batch, self._pixels, self._config, self._dtype, world=1)
+            train_step(self._run, self._optimizer, batch, self._pixels, self._config, self._dtype, world=1)
             self._average.update(self._model, self._step)
             self._step += 1
 

@@ -42,7 +42,14 @@ NOT_IDENTITY = (
 NOT_IDENTITY_NESTED = {
     "data": ("shards", "source", "restart_markers", "value_range", "duplicates", "max_corrupt"),
     "loader": ("threads", "prefetch_batches", "log_samples"),
-    "training": ("max_attempts", "max_batch_per_worker", "log_every_steps", "profile_steps"),
+    "training": (
+        "max_attempts",
+        "max_batch_per_worker",
+        "log_every_steps",
+        "profile_steps",
+        "compile",  # like these two, which algorithm rounds how: no other mathematics
+        "autotune",
+    ),
 }
 # Settings that are newer than some experiments, with what these had: of that value they are left out, so that an
 # experiment that was begun without them is still the same. A section of which nothing is left goes, too.
@@ -62,6 +69,8 @@ NEWER: dict[str, dict[str, Any]] = {
         "patience_epochs": 0.0,
         "min_delta": 0.0,
         "weights": "last",
+        "tf32": "convolutions",  # as PyTorch has it
+        "gradient_compression": "none",
     },
 }
 

@@ -8,10 +8,12 @@ import re
 # The last part of a key, in lower case and without `_`. Settings that have the same name here in another section, such
 # as optim.lr of training.lr, are found without a line
 SETTINGS = {
+    "allowtf32": "training.tf32",
     "amp": "training.precision=bfloat16",
     "augmentation": "transforms=NAME",
     "clipgrad": "optim.clip_norm",
     "clipgradnorm": "optim.clip_norm",
+    "cudnnbenchmark": "training.autotune",
     "cutmix": "transforms=cutmix",
     "droppath": "model.settings.drop_path_rate of timm's networks",
     "droprate": "model.dropout, or model.settings.drop_rate of timm's networks",
@@ -41,6 +43,7 @@ SETTINGS = {
     "scheduler": "schedule=NAME",
     "stochasticdepth": "model.settings.drop_path_rate of timm's networks",
     "swa": "training.averaging=polyak",
+    "torchcompile": "training.compile",
     "trivialaugment": "transforms=trivial",
     "warmup": "schedule.warmup_epochs",
     "warmupsteps": "schedule.warmup_epochs",

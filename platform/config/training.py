@@ -13,6 +13,10 @@ from platform.config.checks import (
 from platform.config.choices import AVERAGINGS
 
 PRECISIONS = ("auto", "float32", "bfloat16")
+NOT_COMPILED, DEFAULT_MODE, CUDA_GRAPHS = "off", "default", "reduce-overhead"
+COMPILE_MODES = (NOT_COMPILED, DEFAULT_MODE, "max-autotune-no-cudagraphs", CUDA_GRAPHS)  # as torch.compile calls them
+TF32 = ("convolutions", "all", "off")
+GRADIENT_COMPRESSIONS = ("none", "bfloat16")
 
 
 @dataclass
@@ -24,6 +28,12 @@ class TrainingConfig:
     max_batch_per_worker: int = 256  # images in one forward pass; more than this is accumulated
     precision: str = "auto"  # auto: bfloat16 where the CPU or GPU has it in hardware
     channels_last: bool = True  # memory format of images and weights: faster convolutions
+    # torch.compile of the network, in training and evaluation. default: fused kernels; max-autotune-no-cudagraphs: the
+    # fastest of several, searched for minutes; reduce-overhead: replayed as CUDA graphs, one GPU and images of one size
+    compile: str = NOT_COMPILED
+    tf32: str = TF32[0]  # what a GPU may round to TF32 in float32: convolutions, matrix products too (all), nothing
+    autotune: bool = True  # cuDNN tries its algorithms for each shape of images, and keeps the fastest; GPU only
+    gradient_compression: str = GRADIENT_COMPRESSIONS[0]  # of gradients that workers exchange: half the bytes, rounded
     averaging: str = "polyak"  # of AVERAGINGS
     averaging_start: float = 0.5  # polyak: share of the run after which the uniform average begins
     averaging_epochs: float = 1.0  # ema: horizon, epochs after which a step has faded to 1/e
@@ -49,6 +59,11 @@ class TrainingConfig:
         require_at_least("training.batch_size", self.batch_size, 1)
         require_at_least("training.max_batch_per_worker", self.max_batch_per_worker, 1)
         require_choice("training.precision", self.precision, PRECISIONS)
+        self.compile = NOT_COMPILED if str(self.compile).lower() == "false" else self.compile  # what YAML makes of off
+        self.tf32 = "off" if str(self.tf32).lower() == "false" else self.tf32
+        require_choice("training.compile", self.compile, COMPILE_MODES)
+        require_choice("training.tf32", self.tf32, TF32)
+        require_choice("training.gradient_compression", self.gradient_compression, GRADIENT_COMPRESSIONS)
         require_choice("training.averaging", self.averaging, AVERAGINGS)
         require(0 <= self.averaging_start < 1, f"training.averaging_start is {self.averaging_start}; give [0, 1)")
         require(self.averaging_epochs > 0, f"training.averaging_epochs is {self.averaging_epochs}; give more than 0")
@@ -79,6 +94,11 @@ class TrainingConfig:
         require_at_least("training.max_gradient_norm", self.max_gradient_norm, 0)
         require_image_sizes("training.sizes", self.sizes)
         self.sizes = [[float(share), float(size)] for share, size in self.sizes]
+        require(
+            self.compile != CUDA_GRAPHS or not self.sizes,
+            f"training.compile is {CUDA_GRAPHS}, whose graphs are of one size of images, and training.sizes has "
+            f"{len(self.sizes)}; set training.compile=default, or leave training.sizes out",
+        )
 
 
 @dataclass

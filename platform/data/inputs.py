@@ -87,7 +87,7 @@ class BatchInputs:
         return Inputs(
             images,
             labels_N,
-            partner_labels_N=on_device(self._batch.labels_N[partners_N], device),
+            partner_labels_N=_picked(self._batch.labels_N, partners_N).to(device, non_blocking=True),
             shares_N=on_device(torch.from_numpy(mixed.shares_N[part]), device),
             teacher_logs_NK=self._teacher(part),
             partner_teacher_logs_NK=self._teacher(partners_N),
@@ -96,7 +96,7 @@ class BatchInputs:
     def _teacher(self, places: slice | Tensor) -> Tensor | None:
         """What the teacher says of the images at these places of the share, on the device."""
         logs_NK = self._batch.teacher_logs_NK
-        return None if logs_NK is None else on_device(logs_NK[places], self._pixels.device)
+        return None if logs_NK is None else _picked(logs_NK, places).to(self._pixels.device, non_blocking=True)
 
     def _partners(self, part: slice, own: Tensor, mixed: Mixes) -> Tensor:
         """The partners' images. Few are not in the part themselves: of each stream that it cuts."""

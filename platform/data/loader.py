@@ -37,7 +37,8 @@ CPU = torch.device("cpu")
 
 @dataclass
 class Batch:
-    """Samples on the host. In evaluation a corrupt sample's image is black, its label 0 and its `valid_N` false."""
+    """Samples on the host; in training on a GPU what a step reads of them is there (see `training.device_feed`). In
+    evaluation a corrupt sample's image is black, its label 0 and its `valid_N` false."""
 
     images: Tensor  # training [N, H, W, 3], evaluation [N, U, H, W, 3]; uint8
     labels_N: Tensor  # int64
@@ -62,8 +63,8 @@ class Batch:
         return self._pinned(torch.from_numpy((self.draws_ND[:, DROPOUT_DRAW] * 2.0**53).astype(np.int64)))
 
     def _pinned(self, made: Tensor) -> Tensor:
-        """In page-locked memory if the batch is."""
-        return made.pin_memory() if self.labels_N.is_pinned() else made
+        """In page-locked memory if the batch is, or was before it went to a GPU."""
+        return made.pin_memory() if self.labels_N.is_cuda or self.labels_N.is_pinned() else made
 
 
 class CorruptCount:

@@ -1,5 +1,6 @@
 """A network's probabilities for every sample of a worker's share, each sample exactly once."""
 
+from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Self
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 
 from platform.config.data import DataConfig
 from platform.config.sections import Config
+from platform.config.training import CUDA_GRAPHS, DEFAULT_MODE, NOT_COMPILED
 from platform.data.decode import EncodedImage
 from platform.data.index import Split
 from platform.data.loader import Batch
@@ -18,6 +20,7 @@ from platform.data.pixels import Pixels
 from platform.evaluation.forward import view_probabilities
 from platform.evaluation.share import batches_of
 from platform.evaluation.views import RENDERED, render
+from platform.models.compiled import CompiledNetwork, compiling
 
 
 @dataclass(frozen=True)
@@ -27,11 +30,13 @@ class PredictConfig:
     data: DataConfig
     batch_size: int  # views in one forward pass
     prefetch_batches: int
+    compile: str = NOT_COMPILED  # a mode of `training.compile`
 
     @classmethod
     def of(cls, config: Config) -> Self:
         """Take it from the whole config."""
-        return cls(config.data, config.evaluation.batch_size, config.loader.prefetch_batches)
+        mode = DEFAULT_MODE if config.training.compile == CUDA_GRAPHS else config.training.compile  # of a step's shapes
+        return cls(config.data, config.evaluation.batch_size, config.loader.prefetch_batches, mode)
 
 
 @dataclass
@@ -42,6 +47,23 @@ class Predictions:
     labels_N: NDArray[np.int64]
     valid_N: NDArray[np.bool_]
     probs_NVK: Tensor
+
+
+class _Launched:
+    """A batch whose probabilities the device is asked for."""
+
+    def __init__(self, batch: Batch, probs_NVK: Tensor) -> None:
+        self._batch, self._done = batch, torch.cuda.Event() if probs_NVK.is_cuda else None
+        self._probs_NVK = probs_NVK.to("cpu", non_blocking=True)  # from a GPU: into page-locked memory
+        if self._done:
+            self._done.record(torch.cuda.current_stream(probs_NVK.device))
+
+    def predictions(self) -> Predictions:
+        """Once they are there."""
+        if self._done:
+            self._done.synchronize()  # sync point
+        batch = self._batch
+        return Predictions(batch.ids_N.numpy(), batch.labels_N.numpy(), batch.valid_N.numpy(), self._probs_NVK)
 
 
 def predict(
@@ -69,6 +91,7 @@ def predict(
     Raises:
         ShardError: from the loader.
         RuntimeError: a sample was read twice or not at all.
+        ConfigError: the network cannot be compiled.
     """
     size = cfg.data.image_size
 
@@ -77,16 +100,22 @@ def predict(
 
     together, shape = max(1, cfg.batch_size // views), (RENDERED[views], size, size, 3)
     pin, read_ahead = pixels.device.type == "cuda", cfg.prefetch_batches
-    seen = 0
+    seen, launched = 0, deque[_Launched]()
+    ahead = 1 if pin else 0  # batches that the device has to do while the host reads one's probabilities
     model.eval()
+    network = model if cfg.compile == NOT_COMPILED else CompiledNetwork(model, cfg.compile, one_shape=True)
     reading = batches_of(split, share, together, shape, render_views, cfg.data, read_ahead, threads, pin=pin)
     with reading as batches:
         for batch in batches:
-            probs_NVK = view_probabilities(
-                model, pixels.evaluation, batch.images, views, mirror=cfg.data.mirror, dtype=dtype
-            )
+            with compiling(cfg.compile):
+                probs_NVK = view_probabilities(
+                    network, pixels.evaluation, batch.images, views, mirror=cfg.data.mirror, dtype=dtype
+                )
             seen += len(batch.ids_N)
-            probs_NVK = probs_NVK.cpu()  # sync point
-            yield Predictions(batch.ids_N.numpy(), batch.labels_N.numpy(), batch.valid_N.numpy(), probs_NVK)
+            launched.append(_Launched(batch, probs_NVK))
+            if len(launched) > ahead:
+                yield launched.popleft().predictions()
+    while launched:
+        yield launched.popleft().predictions()
     if seen != len(share):
         raise RuntimeError(f"evaluated {seen} samples where {len(share)} were due; this is a bug of the platform")

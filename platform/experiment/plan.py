@@ -18,6 +18,7 @@ from platform.data.readahead import check_room
 from platform.data.sets import training_split
 from platform.data.storage import Storage, StorageError
 from platform.data.training_order import training_order
+from platform.experiment.compiled_plan import check_compiled
 from platform.experiment.packed_data import (
     contents,
     further_sets,
@@ -164,6 +165,7 @@ def plan_member(name: str, member: Config, train_samples: int, index: Index | No
         fewest = member.cluster.min_workers  # each of them reads most
         check_room(train, _order(member, train), fewest)
     _check_network(member)
+    check_compiled(member)
     return MemberPlan(name, member, per_epoch, steps, _frozen(member))
 
 

@@ -12,6 +12,7 @@ from platform.config.data import MEMORY, NOT_BALANCED
 from platform.config.sections import Config
 from platform.data.blend import PARTS, epochs_of, weights
 from platform.data.storage import is_remote
+from platform.experiment.compiled_plan import compiled_line
 from platform.experiment.plan import Plan
 from platform.experiment.probabilities_room import room_of
 from platform.text import printable
@@ -55,6 +56,7 @@ def lines(plan: Plan) -> list[str]:
         + (f" and {config.checkpoint.every_steps} steps" if config.checkpoint.every_steps else "")
         + f", the newest {config.checkpoint.keep}{' and the best' if config.checkpoint.keep_best else ''} kept"
         + (f", copies in {config.checkpoint.copy_to}" if config.checkpoint.copy_to else ""),
+        *compiled_line(config),
         *_stopping(config),
         *_taught(config, plan.train_samples),
         f"results     {_place(cluster, str(experiment.folder))}",

@@ -26,6 +26,7 @@ from platform.data.samplelog import SampleLog
 from platform.data.sampling import draws_used
 from platform.data.training_order import training_order
 from platform.evaluation.targets import Targets
+from platform.training.device_feed import DeviceFeed
 from platform.training.peers import from_rank_0
 from platform.training.progress import Progress
 from platform.training.worker import Worker
@@ -59,10 +60,14 @@ class Feed:
         return training_loader(self.cfg, self.split, self.order, self.worker, sizes)
 
     def batches(self, loader: TrainLoader, first: int, last: int) -> Iterator[Batch]:
-        """The worker's share of the global batches of steps `first` to `last`, this one not included."""
-        for batch in loader.steps(first, last):
-            batch.teacher_logs_NK = self.targets.rows(batch.ids_N) if self.targets else None
-            yield batch
+        """The worker's share of the global batches of steps `first` to `last`, this one not included; on a GPU what a
+        step reads of them. A batch is the next one's place there: it is not kept."""
+        yield from DeviceFeed(self.worker.device).batches(map(self._taught, loader.steps(first, last)))
+
+    def _taught(self, batch: Batch) -> Batch:
+        """With what the teacher says of its images."""
+        batch.teacher_logs_NK = self.targets.rows(batch.ids_N) if self.targets else None
+        return batch
 
     def sample_log(self, folder: Path) -> SampleLog:
         """All workers log under the number of this start that rank 0 finds."""

@@ -7,8 +7,6 @@ import traceback
 from dataclasses import replace
 
 import torch
-from torch import nn
-from torch.nn.parallel import DistributedDataParallel
 
 from platform.config.sections import Config
 from platform.data import draws
@@ -16,15 +14,17 @@ from platform.data.loader import Batch
 from platform.data.pixels import Pixels
 from platform.models.frozen import frozen_norms
 from platform.training import memory, schedules
+from platform.training.compilation import Compilation
 from platform.training.feed import Feed
 from platform.training.loss import with_prior
 from platform.training.lr_scales import set_lr
 from platform.training.memory import OutOfMemory
+from platform.training.progress import Progress
+from platform.training.replica import as_run
 from platform.training.state import TrainingState
 from platform.training.step import StepConfig, StepResult, train_step
 from platform.training.step_time import StepTimer
 from platform.training.timetable import Timetable
-from platform.training.worker import Worker
 
 
 class Learner:
@@ -38,6 +38,7 @@ class Learner:
         pixels: mirrors, distorts and normalises the images on the worker's device.
         dtype: of matrix products and convolutions.
         timer: is told where the parts of a step end.
+        progress: is told of a step that compiles, and may take minutes.
     """
 
     def __init__(
@@ -49,11 +50,13 @@ class Learner:
         pixels: Pixels,
         dtype: torch.dtype,
         timer: StepTimer,
+        progress: Progress,
     ) -> None:
         self._cfg, self._state, worker = cfg, state, feed.worker
         self._step_cfg = replace(StepConfig.of(cfg), loss=with_prior(cfg.loss, feed.labels, cfg.data.classes))
         self._worker, self._pixels, self._dtype, self._timer = worker, pixels, dtype, timer
-        self._model = _replica(state.module, worker)
+        self._model = as_run(state.module, cfg.training, worker)
+        self._compilation = Compilation(cfg.training.compile, worker, progress)
         self._still = frozen_norms(state.module, cfg.model.freeze)
         self._lr_factor = schedules.lr_factor(cfg.schedule, timetable.steps_per_epoch, timetable.last_step)
         self.whole_lr = cfg.optim.lr_of(cfg.training.batch_size)  # that the schedule multiplies
@@ -64,6 +67,7 @@ class Learner:
 
         Raises:
             OutOfMemory: of the GPU, with what would fit.
+            ConfigError: the network cannot be compiled.
         """
         state, cfg = self._state, self._cfg
         torch.manual_seed(draws.key(cfg.seed, cfg.order_seed, step, self._worker.rank))  # of what draws besides dropout
@@ -81,16 +85,10 @@ class Learner:
     def _step(self, batch: Batch) -> StepResult:
         state, cfg, pixels, dtype = self._state, self._step_cfg, self._pixels, self._dtype
         try:
-            return train_step(
-                self._model, state.optimizer, batch, pixels, cfg, dtype, world=self._worker.world, timer=self._timer
-            )
+            with self._compilation.step(batch):
+                return train_step(
+                    self._model, state.optimizer, batch, pixels, cfg, dtype, world=self._worker.world, timer=self._timer
+                )
         except torch.OutOfMemoryError as error:
             traceback.clear_frames(error.__traceback__)  # of what the step had in memory
             raise OutOfMemory(memory.advice(state.module, state.optimizer, batch, pixels, cfg, dtype)) from error
-
-
-def _replica(module: nn.Module, worker: Worker) -> nn.Module:
-    if worker.world == 1:
-        return module
-    on_gpu = worker.device.type == "cuda"
-    return DistributedDataParallel(module, device_ids=[worker.device.index] if on_gpu else None)

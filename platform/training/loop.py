@@ -10,6 +10,7 @@ from platform.data.image_sizes import ImageSizes
 from platform.data.index import Index
 from platform.data.pixels import Pixels
 from platform.data.sets import training_split
+from platform.training.arithmetic import set_arithmetic
 from platform.training.averaged_network import AveragedNetwork
 from platform.training.checkpoints import Checkpoints
 from platform.training.evaluations import Evaluations, Report
@@ -69,6 +70,7 @@ def train(
     timetable = Timetable.of(cfg.training, cfg.checkpoint, cfg.evaluation, feed.order.steps_per_epoch)
     last_step = timetable.last_step
 
+    set_arithmetic(cfg.training, worker.device)
     state = initial_state(cfg, timetable, worker.device)
     checkpoints = Checkpoints(folder / "checkpoints", cfg.checkpoint, cfg.storage, copy_to)
     saver = Saver(cfg.checkpoint, worker, checkpoints, state, progress, timer)
@@ -78,7 +80,7 @@ def train(
 
     pixels = Pixels(cfg.data, worker.device, channels_last=cfg.training.channels_last)
     dtype = autocast_dtype(cfg.training.precision, worker.device)
-    learner = Learner(cfg, state, feed, timetable, pixels, dtype, timer)
+    learner = Learner(cfg, state, feed, timetable, pixels, dtype, timer, progress)
     meter = Meter(cfg.training, learner.whole_lr, worker, feed.order, start_step=step)
     averaged = AveragedNetwork(cfg, feed, state, pixels, dtype, progress)
     validation = index.split("val")

@@ -1,0 +1,49 @@
+"""What the plan says of `training.compile`: what cannot work before anything starts, and a line of the plan.
+
+In: a member's config. Out: an error, or words.
+"""
+
+from platform.cluster.resources import gpus_here
+from platform.config.checks import require
+from platform.config.sections import Config
+from platform.config.training import CUDA_GRAPHS, NOT_COMPILED
+
+
+def check_compiled(config: Config) -> None:
+    """Whether the network can be compiled, as far as that is known here: on a Ray of this machine that is the compiler,
+    too. Other machines are asked when their workers start.
+
+    Raises:
+        ConfigError: it cannot.
+    """
+    mode, cluster, training = config.training.compile, config.cluster, config.training
+    if mode == NOT_COMPILED:
+        return
+    on_this_machine = cluster.address is None and cluster.kube is None
+    on_gpu = cluster.gpus_per_worker != 0 and (not on_this_machine or gpus_here() > 0)
+    if mode == CUDA_GRAPHS:
+        said = f"training.compile is {mode}, which replays CUDA graphs"
+        require(on_gpu, f"{said}, and there is no GPU to train on; set training.compile=default")
+        require(
+            cluster.max_workers == 1,
+            f"{said} of one GPU, and cluster.workers is {cluster.workers_text}; set training.compile=default",
+        )
+        require(
+            training.batch_size <= training.max_batch_per_worker,
+            f"{said} of whole batches, and training.max_batch_per_worker is {training.max_batch_per_worker} with "
+            f"training.batch_size={training.batch_size}; set training.compile=default, or give the first as much as "
+            "the second",
+        )
+    if on_this_machine:
+        from platform.models.compiled import require_compiler  # torch takes a second, which a usual plan need not
+
+        require_compiler(mode, on_gpu=on_gpu)
+
+
+def compiled_line(config: Config) -> list[str]:
+    """The line of the plan; none where nothing is compiled."""
+    if config.training.compile == NOT_COMPILED:
+        return []
+    sizes = len(config.training.sizes) or 1
+    when = "in its first step" if sizes == 1 else f"in the first step of each of {sizes} sizes of images"
+    return [f"compiled    {config.training.compile}: each worker compiles {when}, or finds it on its machine's disk"]
