@@ -68,7 +68,7 @@ class Pixels:
 
 def on_device(values: Tensor, device: torch.device) -> Tensor:
     """A copy of a few values that the host made, without waiting."""
-    return values.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else values
+    return values if device.type == "cpu" else values.pin_memory().to(device, non_blocking=True)
 
 
 @functools.cache

@@ -179,7 +179,7 @@ def everything(optim: OptimConfig) -> Config:
     )
     return Config(
         data=DataConfig(classes=10, image_size=32),
-        model=GoogLeNetConfig(width=0.1, batch_norm=True, freeze=["stages.0"]),
+        model=GoogLeNetConfig(width=0.1, batch_norm=True, init="some", freeze=["stem"]),
         sampling=SamplingConfig(photometric=True, interpolation="random"),
         transforms=transforms,
         loss=LossConfig(smoothing=0.1, smoothing_over=PRIOR),
