@@ -26,6 +26,7 @@ class EvaluationConfig:
     blends: bool = False  # weighted and greedy averaging, and temperature, from the kept probabilities
     every_epochs: int = 1  # single-view evaluation while training; 0: only at the end
     batch_size: int = 512  # views in one forward pass
+    fold_batch_norm: bool = False  # into the convolutions before it: fewer passes over memory; scores to the rounding
     stored_dtype: str = (
         "float32"  # of the probabilities kept on disk: samples x views x classes; float16: of their logs
     )

@@ -21,6 +21,7 @@ from platform.evaluation.forward import view_probabilities
 from platform.evaluation.share import batches_of
 from platform.evaluation.views import RENDERED, render
 from platform.models.compiled import CompiledNetwork, compiling
+from platform.models.folded import folded
 
 
 @dataclass(frozen=True)
@@ -31,12 +32,14 @@ class PredictConfig:
     batch_size: int  # views in one forward pass
     prefetch_batches: int
     compile: str = NOT_COMPILED  # a mode of `training.compile`
+    fold_batch_norm: bool = False
 
     @classmethod
     def of(cls, config: Config) -> Self:
         """Take it from the whole config."""
         mode = DEFAULT_MODE if config.training.compile == CUDA_GRAPHS else config.training.compile  # of a step's shapes
-        return cls(config.data, config.evaluation.batch_size, config.loader.prefetch_batches, mode)
+        evaluation, prefetch = config.evaluation, config.loader.prefetch_batches
+        return cls(config.data, evaluation.batch_size, prefetch, mode, evaluation.fold_batch_norm)
 
 
 @dataclass
@@ -102,8 +105,8 @@ def predict(
     pin, read_ahead = pixels.device.type == "cuda", cfg.prefetch_batches
     seen, launched = 0, deque[_Launched]()
     ahead = 1 if pin else 0  # batches that the device has to do while the host reads one's probabilities
-    model.eval()
-    network = model if cfg.compile == NOT_COMPILED else CompiledNetwork(model, cfg.compile, one_shape=True)
+    network = folded(model.eval()) if cfg.fold_batch_norm else model.eval()
+    network = network if cfg.compile == NOT_COMPILED else CompiledNetwork(network, cfg.compile, one_shape=True)
     reading = batches_of(split, share, together, shape, render_views, cfg.data, read_ahead, threads, pin=pin)
     with reading as batches:
         for batch in batches:

@@ -95,11 +95,11 @@ def compiling(mode: str) -> Iterator[None]:
     if mode == NOT_COMPILED:
         yield
         return
-    from torch import _dynamo as dynamo  # a second that a training without it need not spend
+    from torch._dynamo.exc import TorchDynamoException  # a second that a training without it need not spend
 
     try:
         yield
-    except dynamo.exc.TorchDynamoException as error:
+    except TorchDynamoException as error:
         raise ConfigError(
             f"training.compile is {mode}, and PyTorch cannot compile the network ({_reason(error)}); set "
             "training.compile=off, which trains the same"

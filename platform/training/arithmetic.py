@@ -4,6 +4,7 @@ In: the settings of a member. Out: PyTorch's, set anew for each member that a pr
 """
 
 import logging
+from typing import Any
 
 import torch
 
@@ -25,7 +26,8 @@ def set_arithmetic(training: TrainingConfig, device: torch.device) -> None:
     if device.type != "cuda":
         return
     torch.backends.cuda.matmul.fp32_precision = "tf32" if training.tf32 == "all" else "ieee"
-    torch.backends.cudnn.conv.fp32_precision = "ieee" if training.tf32 == "off" else "tf32"
+    convolutions: Any = getattr(torch.backends.cudnn, "conv")  # noqa: B009  # which PyTorch's stubs do not have
+    convolutions.fp32_precision = "ieee" if training.tf32 == "off" else "tf32"
     torch.backends.cudnn.benchmark = training.autotune
     chosen = "tries its algorithms for each shape" if training.autotune else "chooses its algorithms without trying"
     log.info("in float32 %s (training.tf32=%s); cuDNN %s", SAID[training.tf32], training.tf32, chosen)

@@ -54,9 +54,11 @@ class Small(nn.Module):
         return (self.head(self.dropout(x)), self.auxiliary(x)) if self.training else self.head(x)
 
 
-def small() -> nn.Module:
+def small() -> Small:
     torch.manual_seed(0)
-    return by_sample(Small())
+    network = Small()
+    by_sample(network)
+    return network
 
 
 def batch(images: int, size: int = 32) -> tuple[Tensor, Tensor]:

@@ -20,6 +20,7 @@ from platform.training.replica import as_run
 from platform.training.worker import Worker
 
 WORLD = 2
+CUDNN: Any = torch.backends.cudnn  # of which PyTorch's stubs lack half
 
 
 def network() -> nn.Module:
@@ -95,7 +96,7 @@ def test_graphs_without_a_gpu_are_refused() -> None:
 
 @pytest.fixture
 def arithmetic_as_before() -> Iterator[None]:
-    matmul, cudnn = torch.backends.cuda.matmul, torch.backends.cudnn
+    matmul, cudnn = torch.backends.cuda.matmul, CUDNN
     before = matmul.fp32_precision, cudnn.conv.fp32_precision, cudnn.benchmark
     yield
     matmul.fp32_precision, cudnn.conv.fp32_precision, cudnn.benchmark = before
@@ -106,15 +107,13 @@ def arithmetic_as_before() -> Iterator[None]:
     ("tf32", "matmul", "convolution"),
     [("convolutions", "ieee", "tf32"), ("all", "tf32", "tf32"), ("off", "ieee", "ieee")],
 )
-def test_a_gpu_rounds_what_is_said(
-    tf32: str, matmul: str, convolution: str, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_gpu_rounds_what_is_said(tf32: str, matmul: str, convolution: str, caplog: pytest.LogCaptureFixture) -> None:
     """The settings are PyTorch's own, which it has without a GPU, too."""
     with caplog.at_level("INFO"):
         set_arithmetic(TrainingConfig(tf32=tf32, autotune=tf32 == "all"), torch.device("cuda"))
     assert torch.backends.cuda.matmul.fp32_precision == matmul
-    assert torch.backends.cudnn.conv.fp32_precision == convolution
-    assert torch.backends.cudnn.benchmark == (tf32 == "all")
+    assert CUDNN.conv.fp32_precision == convolution
+    assert CUDNN.benchmark == (tf32 == "all")
     assert arithmetic.SAID[tf32] in caplog.text
 
 

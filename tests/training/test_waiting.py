@@ -178,6 +178,7 @@ def everything(optim: OptimConfig) -> Config:
         sizes=[[0, 32], [0.5, 40]],
     )
     return Config(
+        job="distill",
         data=DataConfig(classes=10, image_size=32),
         model=GoogLeNetConfig(width=0.1, batch_norm=True, init="some", freeze=["stem"]),
         sampling=SamplingConfig(photometric=True, interpolation="random"),
@@ -210,7 +211,7 @@ def taught(batches: Iterator[Batch]) -> Iterator[Batch]:
 @pytest.mark.usefixtures("no_autocast")
 @pytest.mark.parametrize("optimiser", UNFUSED)
 def test_nothing_that_a_step_can_do_waits(digits: Index, page_locked: PageLocked, optimiser: str) -> None:
-    made, meter, loader = learner(everything(optimiser_class(optimiser)(clip_norm=1.0)), digits, META)
+    made, meter, loader = learner(everything(optimiser_class(optimiser)(name=optimiser, clip_norm=1.0)), digits, META)
     copies = Copies(page_locked)
     with loader:
         for step, batch in enumerate(taught(loader.steps(0, 3))):
@@ -250,7 +251,7 @@ def test_each_kind_of_wait_is_found(page_locked: PageLocked, wait: str) -> None:
 @pytest.mark.parametrize("optimiser", [*UNFUSED, "sgd", "adamw"])
 def test_a_gpu_is_not_waited_for(digits: Index, optimiser: str) -> None:
     device = torch.device("cuda", 0)
-    made, meter, loader = learner(everything(optimiser_class(optimiser)(clip_norm=1.0)), digits, device)
+    made, meter, loader = learner(everything(optimiser_class(optimiser)(name=optimiser, clip_norm=1.0)), digits, device)
     try:
         with loader:
             for step, batch in enumerate(DeviceFeed(device).batches(taught(loader.steps(0, 6)))):
