@@ -8,7 +8,7 @@ import logging
 from collections import Counter
 
 from torch import nn
-from torch.fx import GraphModule, Node, symbolic_trace
+from torch.fx import GraphModule, Node, Tracer
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from platform.text import one_line
@@ -27,7 +27,8 @@ def folded(network: nn.Module) -> nn.Module:
         network: in evaluation mode; it stays as it is.
     """
     try:
-        traced = symbolic_trace(copy.deepcopy(network))
+        copied = copy.deepcopy(network)
+        traced = GraphModule(copied, _IntoBatchNorm().trace(copied))
     except Exception as error:  # whatever somebody's network does with what stands for its images
         log.warning(
             "evaluation.fold_batch_norm is without effect: the network cannot be traced (%s)", one_line(str(error))
@@ -45,6 +46,15 @@ def folded(network: nn.Module) -> nn.Module:
     traced.delete_all_unused_submodules()
     traced.recompile()
     return traced
+
+
+class _IntoBatchNorm(Tracer):
+    """Looks into modules that have batch norm somewhere; of others it matters that they are called, not how they
+    work."""
+
+    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
+        has_norm = any(isinstance(each, nn.BatchNorm2d) for each in m.modules())
+        return not has_norm or super().is_leaf_module(m, module_qualified_name)
 
 
 def _is(traced: GraphModule, node: object, kind: type[nn.Module], calls: Counter[str]) -> bool:
