@@ -8,12 +8,14 @@ from pathlib import Path
 import pytest
 import torch
 from PIL import Image
+from torch._dynamo.backends.registry import set_default_backend
 
-from platform.bench import sweep, views
+from platform.bench import step, sweep, views
 from platform.bench.figures import Figures
 from platform.config.cluster import ClusterConfig
 from platform.config.data import DataConfig
-from platform.config.models import GoogLeNetConfig
+from platform.config.jobs import BenchConfig
+from platform.config.models import CifarFastConfig, GoogLeNetConfig
 from platform.config.sections import Config
 from platform.config.training import TrainingConfig
 from platform.data.decode import EncodedImage
@@ -65,6 +67,25 @@ def test_overhead_is_what_is_not_between_steps():
     timing = sweep.Timing(commanded=95.0, began=100.0, ended=130.0, trainings=trainings)
     assert timing.overhead_s(side_by_side=2) == pytest.approx((30 * 2 - 40) / 4)
     assert timing.first_trial_s == pytest.approx(7.0)
+
+
+@pytest.mark.long
+def test_a_compiled_step_is_measured_beside_the_uncompiled_one(
+    digits_data: DataConfig, digits: Index, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """Without a C++ compiler's kernels, which take minutes."""
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
+    monkeypatch.setattr(step, "STEPS", 2)
+    training = TrainingConfig(precision="float32", batch_size=16, compile="default")
+    config = Config(data=digits_data, model=CifarFastConfig(), training=training, bench=BenchConfig(repeats=1))
+    figures = Figures()
+    set_default_backend("aot_eager")
+    try:
+        step.measure(config, digits, tmp_path, figures)
+    finally:
+        set_default_backend("inductor")
+    assert figures.medians()["step.compiled_over_eager"] > 0
+    assert figures.medians()["step.compiled_images_per_s"] > 0
 
 
 @pytest.mark.long
