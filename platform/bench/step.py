@@ -11,6 +11,7 @@ from pathlib import Path
 
 import torch
 
+from platform.bench import fused
 from platform.bench.figures import Figures
 from platform.config.loss import PRIOR
 from platform.config.sections import Config
@@ -65,6 +66,7 @@ def measure(config: Config, index: Index, folder: Path, figures: Figures) -> Non
         figures.add("step.platform_over_bare", bare_s / our_s, "platform's step over the bare loop")
         figures.add("train.images_per_s", loop_images_per_s, "the platform's whole loop on shards")
         figures.add("train.platform_over_bare", loop_images_per_s * bare_s / images, "whole loop over the bare loop")
+    fused.measure(config, batches, device, figures)
 
 
 class _Bare:

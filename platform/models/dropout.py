@@ -41,7 +41,7 @@ class SampleDropout(nn.Module):
 
     def _kept(self, x: Tensor, keys_N: Tensor) -> Tensor:
         """Of windows, which Swin and its kin have in place of images, those of a sample stand one after another."""
-        return (_uniforms(keys_N ^ (self.number << 53), x.numel() // len(keys_N)) >= self.p).view(x.shape)
+        return (uniforms(keys_N ^ (self.number << 53), x.numel() // len(keys_N)) >= self.p).view(x.shape)
 
     def _unkeyed(self, x: Tensor) -> Tensor:
         return nn.functional.dropout(x, self.p)
@@ -70,7 +70,7 @@ class SampleDropPath(SampleDropout):
         return dropped if self.scaled or dropped is x else dropped * (1 - self.p)
 
     def _kept(self, x: Tensor, keys_N: Tensor) -> Tensor:
-        kept_N = _uniforms(keys_N ^ (self.number << 53), 1) >= self.p
+        kept_N = uniforms(keys_N ^ (self.number << 53), 1) >= self.p
         return kept_N.repeat_interleave(len(x) // len(keys_N)).view(-1, *[1] * (x.dim() - 1))
 
     def _unkeyed(self, x: Tensor) -> Tensor:
@@ -120,7 +120,7 @@ def set_keys(layers: Sequence[SampleDropout], keys_N: Tensor | None) -> None:
         layer.keys_N = keys_N
 
 
-def _uniforms(keys_N: Tensor, count: int) -> Tensor:
+def uniforms(keys_N: Tensor, count: int) -> Tensor:
     """`count` numbers in [0, 1) for each key: `[N]` -> `[N, count]`, float32."""
     steps = torch.arange(1, count + 1, dtype=torch.int64, device=keys_N.device) * _GAMMA
     x = _mix(keys_N)[:, None] + steps

@@ -41,7 +41,7 @@ def test_loader_and_step_figures(launch, tmp_path: Path):
     loader = {"cpu_ratio", "wall_ratio_2cores", "preshrunk_ratio", "mean_abs_error", "bias", "overhead_share"}
     loader |= {"shared_per_cpu_s", "shared_ratio", *(["markers_ratio"] if shutil.which("jpegtran") else [])}
     expected = {"step.platform_over_bare", "train.platform_over_bare", "order.plan_s", "shuffle.neighbours.platform"}
-    expected |= {"checkpoint.save_s", "checkpoint.bytes_mb", "checkpoint.cost_share"}
+    expected |= {"step.fused_over_separate", "checkpoint.save_s", "checkpoint.bytes_mb", "checkpoint.cost_share"}
     expected |= {"views.images_per_cpu_s", "views.ratio", "views.ratio_decoded_once"}
     assert expected | {f"loader.{name}" for name in loader} <= figures.keys()
     assert all(isinstance(value, float) for value in figures.values())

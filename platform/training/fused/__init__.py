@@ -1,0 +1,1 @@
+"""Several members of one shape trained together: one forward and backward pass for all of them."""
