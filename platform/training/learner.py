@@ -16,6 +16,8 @@ from platform.models.frozen import frozen_norms
 from platform.training import memory, schedules
 from platform.training.compilation import Compilation
 from platform.training.feed import Feed
+from platform.training.fused.group import Place
+from platform.training.fused.step import FusedMember
 from platform.training.loss import with_prior
 from platform.training.lr_scales import set_lr
 from platform.training.memory import OutOfMemory
@@ -39,6 +41,7 @@ class Learner:
         dtype: of matrix products and convolutions.
         timer: is told where the parts of a step end.
         progress: is told of a step that compiles, and may take minutes.
+        place: among members whose steps are made together; None: it is trained by itself.
     """
 
     def __init__(
@@ -51,7 +54,9 @@ class Learner:
         dtype: torch.dtype,
         timer: StepTimer,
         progress: Progress,
+        place: Place | None = None,
     ) -> None:
+        self._place = place
         self._cfg, self._state, worker = cfg, state, feed.worker
         self._step_cfg = replace(StepConfig.of(cfg), loss=with_prior(cfg.loss, feed.labels, cfg.data.classes))
         self._worker, self._pixels, self._dtype, self._timer = worker, pixels, dtype, timer
@@ -70,17 +75,26 @@ class Learner:
             ConfigError: the network cannot be compiled.
         """
         state, cfg = self._state, self._cfg
-        torch.manual_seed(draws.key(cfg.seed, cfg.order_seed, step, self._worker.rank))  # of what draws besides dropout
         self.lr = self.whole_lr * self._lr_factor(step)
         set_lr(state.optimizer, self.lr)
         state.module.train()
         for norm in self._still:
             norm.eval()
-        result = self._step(batch)
+        result = self._together(batch)
+        if result is None:
+            torch.manual_seed(draws.key(cfg.seed, cfg.order_seed, step, self._worker.rank))  # of draws but dropout's
+            result = self._step(batch)
         state.average.update(state.module, step)
         if state.kept:
             state.kept.update(state.module, step)
         return result
+
+    def _together(self, batch: Batch) -> StepResult | None:
+        """The step, made with those of other members; None: it is made by itself."""
+        if self._place is None:
+            return None
+        member = FusedMember(self._state.module, self._state.optimizer, self._step_cfg, self._pixels, self._timer)
+        return self._place.step(member, batch, self._dtype)
 
     def _step(self, batch: Batch) -> StepResult:
         state, cfg, pixels, dtype = self._state, self._step_cfg, self._pixels, self._dtype

@@ -15,6 +15,7 @@ from platform.training.averaged_network import AveragedNetwork
 from platform.training.checkpoints import Checkpoints
 from platform.training.evaluations import Evaluations, Report
 from platform.training.feed import Feed
+from platform.training.fused.group import Place
 from platform.training.initial import begin_with, initial_state
 from platform.training.learner import Learner
 from platform.training.meter import Meter, samples_of
@@ -39,6 +40,7 @@ def train(
     on_evaluation: Callable[[], None] | None = None,
     initial: Path | None = None,
     teacher: Path | None = None,
+    place: Place | None = None,
 ) -> nn.Module:
     """Train one member, from its newest checkpoint if there is one, to the end.
 
@@ -54,6 +56,7 @@ def train(
             training.
         initial: safetensors of the weights that a new training begins with; None: all are drawn from the seed.
         teacher: folder of the targets that it learns from, of the same training images; None: labels alone.
+        place: among members that are trained together, each by a call of this; None: by itself.
 
     Returns:
         the network with the averaged weights, in evaluation mode; the same on every rank.
@@ -80,7 +83,7 @@ def train(
 
     pixels = Pixels(cfg.data, worker.device, channels_last=cfg.training.channels_last)
     dtype = autocast_dtype(cfg.training.precision, worker.device)
-    learner = Learner(cfg, state, feed, timetable, pixels, dtype, timer, progress)
+    learner = Learner(cfg, state, feed, timetable, pixels, dtype, timer, progress, place)
     meter = Meter(cfg.training, learner.whole_lr, worker, feed.order, start_step=step)
     averaged = AveragedNetwork(cfg, feed, state, pixels, dtype, progress)
     validation = index.split("val")
@@ -117,6 +120,8 @@ def train(
             progress.at(step, WAITING)
             timer.begin()
 
+    if place:
+        place.leave()
     averaged.save_kept(folder / "networks", step)
     if cfg.training.weights == "best":
         step = saver.restore_best(timetable.steps_per_epoch)
