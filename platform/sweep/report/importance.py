@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 POINTS_NEEDED = 4  # a random forest on fewer says nothing
 LOG_FROM = 10  # a key whose largest value is this many times its smallest is compared by logarithms
-MOST_OBSERVED = 2000  # trials that the forest is grown on: its cost is more than in proportion to them
+MOST_OBSERVED = 1000  # trials that the forest is grown on: its cost is more than in proportion to them
 SEED = 0  # of the random forest: the same trials give the same shares
 
 
@@ -63,7 +63,8 @@ def importance(store: TrialStore, curves: Curves) -> Importance:
     reason = _unclear(seen)
     if reason:
         return Importance(trials=len(seen), reason=reason)
-    shares = [share for key in _keys(seen) if (share := _share(key, seen)) is not None]
+    known: Known = {}
+    shares = [share for key in _keys(seen) if (share := _share(key, seen, known)) is not None]
     if not shares:
         return Importance(trials=len(seen), reason="no key took several values among enough finished points")
     shares.sort(key=lambda each: (-each.share, each.key))
@@ -101,14 +102,22 @@ def _keys(seen: Sequence[Observation]) -> list[str]:
     return list(dict.fromkeys(key for each in seen for key in each.values))
 
 
-def _share(key: str, seen: Sequence[Observation]) -> Share | None:
-    """The share of a key, on the trials that have it and with the other keys that all of these have; None: no share."""
+# Shares by keys and trials: a forest gives those of all keys that the same trials have.
+Known = dict[tuple[tuple[str, ...], tuple[int, ...]], dict[str, float]]
+
+
+def _share(key: str, seen: Sequence[Observation], known: Known) -> Share | None:
+    """The share of a key, on the trials that have it and with the other keys that all of these have; None: no share.
+    Forests that were grown before are in `known`."""
     having = [each for each in seen if key in each.values]
     common = [each for each in _keys(having) if all(each in other.values for other in having)]
     varied = [each for each in common if len({_text(other.values[each]) for other in having}) > 1]
     if key not in varied or _unclear(having):
         return None
-    return Share(key, float(_fanova(having, varied)[key]), len(having))
+    asked = tuple(varied), tuple(map(id, having))
+    if asked not in known:
+        known[asked] = _fanova(having, varied)
+    return Share(key, float(known[asked][key]), len(having))
 
 
 def _fanova(seen: Sequence[Observation], keys: Sequence[str]) -> dict[str, float]:
