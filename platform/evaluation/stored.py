@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 from numpy.typing import DTypeLike
 
-from platform.config.evaluation import ALL, TOP, EvaluationConfig
+from platform.config.evaluation import ALL, MEANS, TOP, EvaluationConfig
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -30,11 +30,13 @@ class Stored:
 
     @classmethod
     def of(cls, evaluation: EvaluationConfig, classes: int) -> Self:
-        """As `evaluation` asks for it. Where all classes are among the largest, all are stored."""
+        """As `evaluation` asks for it. Where all classes are among the largest, these are the means."""
         if evaluation.keep == ALL:
             return cls()
         counts = tuple(sorted({1, *evaluation.views}))
-        return cls(evaluation.keep, counts, min(evaluation.keep_top, classes) if evaluation.keep == TOP else 0)
+        if evaluation.keep == TOP and evaluation.keep_top < classes:
+            return cls(TOP, counts, evaluation.keep_top)
+        return cls(MEANS, counts)
 
     @classmethod
     def of_seal(cls, content: dict[str, Any]) -> Self:

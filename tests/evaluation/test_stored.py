@@ -87,7 +87,8 @@ def test_the_largest_classes_have_the_members_scores(tmp_path: Path) -> None:
 
 
 def test_as_many_largest_as_classes_are_all_of_them(tmp_path: Path) -> None:
-    place = written(tmp_path, 0, TOP, top=100)
+    place = written(tmp_path, 0, TOP, top=CLASSES)
+    assert kept_as(place) == MEANS
     torch.testing.assert_close(MemberProbabilities(place).means(10), probabilities(0)[:, :10].mean(1))
 
 
