@@ -19,7 +19,8 @@ FIRST_APP, LAST_APP = 0xE0, 0xEF
 # Of (luma, chroma, chroma): 4:4:4, 4:2:2, 4:4:0, 4:2:0.
 SAMPLINGS = ((0x11, 0x11, 0x11), (0x21, 0x11, 0x11), (0x12, 0x11, 0x11), (0x22, 0x11, 0x11))
 MARGIN = 2  # pixels around the box that its chroma is interpolated from, where it has half the resolution
-LEAST_SAVED = 8192  # bytes: finding the intervals takes about as long as decoding so many
+LEAST_SAVED = 24_576  # bytes: making a part takes about as long as decoding so many
+NUMBERS = RST0 + (np.arange(1 << 16) % 8).astype(np.uint8)  # second bytes of the markers of a scan, in turn
 
 
 @dataclass(frozen=True)
@@ -55,9 +56,8 @@ def part_of(data: bytes | memoryview, left: int, top: int, right: int, bottom: i
         right: pixels.
         bottom: pixels.
     """
-    found = (
-        header(data) if right - left > 1 else None
-    )  # one column at an edge of 4:2:0 depends on the way it is decoded
+    # One column at an edge of 4:2:0 depends on the way it is decoded.
+    found = header(data) if right - left > 1 else None
     if found is None or right > found.width or bottom > found.height:
         return None
     first_column, first_row = max(left - MARGIN, 0) // found.tile_width, max(top - MARGIN, 0) // found.tile_height
@@ -67,26 +67,29 @@ def part_of(data: bytes | memoryview, left: int, top: int, right: int, bottom: i
     spared = found.columns * stop_row - (stop_column - first_column) * (stop_row - first_row)
     if spared * (len(data) - found.scan_at) < LEAST_SAVED * found.columns * found.rows:
         return None
-    ends = ends_of(data, found)
-    if ends is None:
+    edges = edges_of(data, found)
+    if edges is None:
         return None
-    lengths = np.diff(ends, prepend=0).reshape(found.rows, found.columns)[first_row:stop_row, first_column:stop_column]
-    last = ends.reshape(found.rows, found.columns)[first_row:stop_row, stop_column - 1] + found.scan_at
-    rows = zip((last - lengths.sum(1)).tolist(), last.tolist(), strict=True)
-    content = bytearray().join((found.kept, *(data[start:stop] for start, stop in rows)))
+    wanted = slice(first_row, stop_row), slice(first_column, stop_column)
+    ends = edges[1:].reshape(found.rows, found.columns)[wanted]
+    starts = edges[:-1].reshape(found.rows, found.columns)[wanted]
+    first, last = starts[:, 0].tolist(), ends[:, -1].tolist()
+    coded = memoryview(data)[found.scan_at :]
+    content = bytearray().join((found.kept, *(coded[start:stop] for start, stop in zip(first, last, strict=True))))
     x, y = first_column * found.tile_width, first_row * found.tile_height
     height = min(stop_row * found.tile_height, found.height) - y
     width = min(stop_column * found.tile_width, found.width) - x
     content[found.size_at : found.size_at + 4] = height.to_bytes(2, "big") + width.to_bytes(2, "big")
     made = np.frombuffer(content, np.uint8)
-    made[len(found.kept) - 1 + lengths.cumsum()] = RST0 + np.arange(lengths.size) % 8
+    made[len(found.kept) - 1 + (ends - starts).cumsum()] = _numbers(ends.size)
     made[-1] = EOI
     return Part(made, x, y)
 
 
-def ends_of(data: bytes | memoryview, found: Header) -> NDArray[np.int64] | None:
-    """Where each interval ends, with the marker behind it, counted from the beginning of the scan: int64 `[N]`; None:
-    the markers are not those that the header announces, one after the other and the end of the image behind them."""
+def edges_of(data: bytes | memoryview, found: Header) -> NDArray[np.int64] | None:
+    """Where each interval begins and, with the marker behind it, the last one ends, counted from the beginning of the
+    scan: int64 `[N + 1]`; None: the markers are not those that the header announces, one after the other and the end of
+    the image behind them."""
     coded = np.frombuffer(data, np.uint8)[found.scan_at :]
     places = np.flatnonzero(coded[:-1] == 0xFF)
     codes = coded[places + 1]
@@ -95,7 +98,16 @@ def ends_of(data: bytes | memoryview, found: Header) -> NDArray[np.int64] | None
     count = found.columns * found.rows
     if len(places) != count or places[-1] != len(coded) - 2 or codes[-1] != EOI:
         return None
-    return places + 2 if (codes[:-1] == RST0 + np.arange(count - 1) % 8).all() else None
+    if codes[:-1].tobytes() != _numbers(count - 1).tobytes():
+        return None
+    edges = np.zeros(count + 1, np.int64)
+    np.add(places, 2, out=edges[1:])
+    return edges
+
+
+def _numbers(count: int) -> NDArray[np.uint8]:
+    """The second bytes of so many restart markers in turn."""
+    return NUMBERS[:count] if count <= len(NUMBERS) else np.resize(NUMBERS, count)
 
 
 def header(data: bytes | memoryview) -> Header | None:

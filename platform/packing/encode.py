@@ -14,7 +14,7 @@ from PIL import Image, features
 
 from platform.data.decode import FORMATS, EncodedImage
 from platform.data.modes import ValueRange, converted, in_colour_or_grey, is_deep, shows_grey
-from platform.packing.restart_markers import interval, with_markers
+from platform.packing.restart_markers import ENCODED, LEAST_BYTES, SMALL, interval, with_markers
 
 # Kept as they are. MPO is a JPEG followed by a second image, as telephones write it.
 KEPT_FORMATS = {"JPEG": "jpg", "MPO": "jpg", "PNG": "png", "WEBP": "webp"}
@@ -34,7 +34,7 @@ class Stored(NamedTuple):
     extension: str
     content: bytes
     converted: str | None  # its mode if it is not 8-bit grey or RGB; it becomes so here, or when kept bytes are read
-    unmarked: str | None = None  # why a JPEG whose bytes are kept got no restart markers; "": it got them
+    markers: str | None = None  # what became of a JPEG that was to get restart markers, see `restart_markers`
 
 
 def stored(
@@ -68,10 +68,10 @@ def stored(
         return as_jpeg(in_colour_or_grey(header, value_range), was=was)
     pixels = EncodedImage(content).decode()  # torn files fail here, not in training
     if shorter_side is None or min(header.size) <= shorter_side:
-        extension, unmarked = KEPT_FORMATS[header.format], None
+        extension, outcome = KEPT_FORMATS[header.format], None
         if markers and extension == "jpg":
-            content, unmarked = with_markers(content, header, pixels)
-        return Stored(extension, content, was, unmarked)
+            content, outcome = with_markers(content, header, pixels)
+        return Stored(extension, content, was, outcome)
     image = Image.fromarray(pixels)
     return as_jpeg(image.getchannel(0) if shows_grey(header) else image, was=was)
 
@@ -83,9 +83,14 @@ def by_range(was: str) -> bool:
 
 def _as_jpeg(image: Image.Image, shorter_side: int | None, quality: int, was: str | None, *, markers: bool) -> Stored:
     shrunk = _shrunk(image, shorter_side)
-    packed = _jpeg(shrunk, quality, FULL_CHROMA if shrunk.size == image.size else HALF_CHROMA, markers=markers)
+    subsampling = FULL_CHROMA if shrunk.size == image.size else HALF_CHROMA
+    packed = _jpeg(shrunk, quality, subsampling)
+    outcome = None
+    if markers:
+        outcome = SMALL if len(packed) < LEAST_BYTES else ENCODED
+        packed = packed if outcome == SMALL else _jpeg(shrunk, quality, subsampling, markers=True)
     EncodedImage(packed)  # its size and shape will do
-    return Stored("jpg", packed, was)
+    return Stored("jpg", packed, was, outcome)
 
 
 def _shrunk(image: Image.Image, shorter_side: int | None) -> Image.Image:
@@ -96,7 +101,7 @@ def _shrunk(image: Image.Image, shorter_side: int | None) -> Image.Image:
     return image.resize(size, Image.Resampling.LANCZOS)
 
 
-def _jpeg(image: Image.Image, quality: int, subsampling: int, *, markers: bool) -> bytes:
+def _jpeg(image: Image.Image, quality: int, subsampling: int, *, markers: bool = False) -> bytes:
     buffer = io.BytesIO()
     unit = 16 if subsampling == HALF_CHROMA and image.mode != "L" else 8  # pixels
     between = {"restart_marker_blocks": interval(-(-image.width // unit))} if markers else {}

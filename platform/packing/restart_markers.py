@@ -20,7 +20,7 @@ from PIL import Image
 
 from platform.config.checks import ConfigError
 from platform.data.decode import CorruptImage, EncodedImage
-from platform.data.jpeg_intervals import SAMPLINGS, ends_of, header
+from platform.data.jpeg_intervals import SAMPLINGS, edges_of, header
 from platform.text import printable
 
 PROGRAM = "jpegtran"
@@ -30,13 +30,14 @@ REMEDY = (
 )
 COLUMNS = 8  # of tiles, about: with 16 a crop needs no less time, and a file has twice the bytes more
 MOST_COLUMNS = 2 * COLUMNS
-LEAST_BYTES = 16_384  # of a file: of a smaller one hardly a crop is decoded faster
+LEAST_BYTES = 65_536  # of a file: crops of smaller ones are not decoded faster
 TIME_LIMIT_S = 120  # for one image, which takes 15 ms
 MEMORY_LIMIT_KB = 2_000_000  # the coefficients of the largest image that is read are 1.1 GB
 MOST_SCANS = 500  # of a progressive file: ten are usual, and each costs a pass over the image
 MOST_GROWN = 2.0  # times the bytes
 
-# Why an image keeps its bytes.
+# What became of an image: it has markers, or why it has none.
+REWRITTEN, ENCODED = "rewritten", "encoded with them"
 SMALL, UNUSUAL, SECOND, FAILED, OTHER_PIXELS, HAD = (
     f"under {LEAST_BYTES // 1024} kB",
     "of an unusual kind (CMYK, chroma of other sizes)",
@@ -66,22 +67,22 @@ class Marked:
         """As JSON."""
         return asdict(self) | {"left": dict(sorted(self.left.items()))}
 
-    def note(self, before: bytes, after: bytes, unmarked: str | None) -> None:
+    def note(self, outcome: str, before: int, after: int) -> None:
         """Count one JPEG.
 
         Args:
-            before: its file.
-            after: as packed.
-            unmarked: why it is as it was; "": it was rewritten; None: it was encoded.
+            outcome: REWRITTEN, ENCODED, or why it has no markers.
+            before: bytes of its file in the source.
+            after: bytes as packed.
         """
-        if unmarked is None:
+        if outcome == ENCODED:
             self.encoded += 1
-        elif unmarked:
-            self.left[unmarked] += 1
-        else:
+        elif outcome == REWRITTEN:
             self.rewritten += 1
-            self.bytes_before += len(before)
-            self.bytes_after += len(after)
+            self.bytes_before += before
+            self.bytes_after += after
+        else:
+            self.left[outcome] += 1
 
     def add(self, other: "Marked") -> None:
         """Count those of another shard, too."""
@@ -99,8 +100,8 @@ class Marked:
             sizes = f"{self.bytes_before / 1e6:,.1f} MB to {self.bytes_after / 1e6:,.1f} MB"
             said.append(f"{self.rewritten:,} JPEGs rewritten ({sizes}, {more:+.1%})")
         if self.encoded:
-            said.append(f"{self.encoded:,} encoded with them")
-        said += [f"{count:,} left as they were, {reason}" for reason, count in self.left.most_common()]
+            said.append(f"{self.encoded:,} {ENCODED}")
+        said += [f"{count:,} without, {reason}" for reason, count in self.left.most_common()]
         return f"restart markers: {'; '.join(said) or 'there is no JPEG'}"
 
 
@@ -142,7 +143,7 @@ def _program() -> Program | str:
 
 
 def with_markers(content: bytes, opened: Image.Image, pixels: NDArray[np.uint8]) -> tuple[bytes, str]:
-    """A JPEG with restart markers, and "" or why it is as it was.
+    """A JPEG with restart markers, and REWRITTEN; or as it was, and why.
 
     Args:
         content: the file.
@@ -158,7 +159,7 @@ def with_markers(content: bytes, opened: Image.Image, pixels: NDArray[np.uint8])
     if opened.format != "JPEG":
         return content, SECOND
     had = header(content)
-    if had is not None and 1 < had.columns <= MOST_COLUMNS and ends_of(content, had) is not None:
+    if had is not None and 1 < had.columns <= MOST_COLUMNS and edges_of(content, had) is not None:
         return content, HAD
     across = units_across(opened)
     if across is None:
@@ -168,13 +169,13 @@ def with_markers(content: bytes, opened: Image.Image, pixels: NDArray[np.uint8])
     except (OSError, subprocess.SubprocessError):
         return content, FAILED
     tiles = header(made)
-    if tiles is None or ends_of(made, tiles) is None or len(made) > MOST_GROWN * len(content):
+    if tiles is None or edges_of(made, tiles) is None or len(made) > MOST_GROWN * len(content):
         return content, FAILED
     try:
         same = np.array_equal(EncodedImage(made).decode(), pixels)
     except CorruptImage:
         same = False
-    return (made, "") if same else (content, OTHER_PIXELS)
+    return (made, REWRITTEN) if same else (content, OTHER_PIXELS)
 
 
 def units_across(opened: Image.Image) -> int | None:

@@ -20,7 +20,7 @@ from platform.data.storage import NoSuchFile, Refused, StorageError
 from platform.packing.duplicates import NONE, digest_of
 from platform.packing.encode import CODECS, Stored, stored
 from platform.packing.items import Item
-from platform.packing.restart_markers import Marked, require_program
+from platform.packing.restart_markers import REWRITTEN, Marked, require_program
 from platform.packing.sources import Source
 from platform.packing.target import Record, Target, md5_of
 from platform.text import first_line
@@ -151,22 +151,22 @@ class _Seen:
     jpegs: int = 0
     marked: Marked = field(default_factory=Marked)
 
-    def note(self, place: int, content: bytes | Image.Image, image: Stored, *, markers: bool) -> None:
+    def note(self, place: int, content: bytes | Image.Image, image: Stored) -> None:
         """Note the image at a place of the shard.
 
         Args:
             place: counted from 0.
             content: of the image in its source.
             image: the same as packed.
-            markers: whether restart markers were asked for.
         """
         self.digests[place] = digest_of(content)
-        self.encoded += image.unmarked is None and image.content is not content
+        self.encoded += image.content is not content and image.markers != REWRITTEN
         self.jpegs += image.extension == "jpg"
         if image.converted:
             self.converted[image.converted] += 1
-        if markers and image.extension == "jpg":
-            self.marked.note(content if isinstance(content, bytes) else b"", image.content, image.unmarked)
+        if image.markers is not None:
+            before = len(content) if isinstance(content, bytes) else 0
+            self.marked.note(image.markers, before, len(image.content))
 
 
 def _write(task: ShardTask, path: Path, stop: threading.Event | None, seen: _Seen) -> dict[str, Any]:
@@ -206,7 +206,7 @@ def _samples(task: ShardTask, stop: threading.Event | None, seen: _Seen) -> Iter
             if len(seen.unreadable) > task.max_corrupt:
                 raise too_many(seen.unreadable, task.max_corrupt) from error
             continue
-        seen.note(key - task.first, content, image, markers=how.restart_markers)
+        seen.note(key - task.first, content, image)
         yield {"__key__": f"{key:09d}", image.extension: image.content, "cls": label}
 
 

@@ -13,7 +13,7 @@ from PIL import Image
 
 from platform.data import jpeg_intervals
 from platform.data.decode import Box, CorruptImage, EncodedImage
-from platform.data.jpeg_intervals import EOI, RST0, ends_of, header, part_of
+from platform.data.jpeg_intervals import EOI, RST0, edges_of, header, part_of
 
 Pixels = NDArray[np.uint8]
 
@@ -115,9 +115,9 @@ def test_intervals_are_tiles_where_they_divide_a_row_or_are_rows(sampling: str) 
         each = max(1, blocks // across)
         assert (found.columns, found.rows) == (max(1, across // blocks), -(-shape[0] // (high * each)))
         assert (found.tile_width, found.tile_height) == (wide * min(blocks, across), high * each)
-        ends = ends_of(content, found)
-        assert ends is not None
-        assert found.scan_at + ends[-1] == len(content)
+        edges = edges_of(content, found)
+        assert edges is not None
+        assert found.scan_at + edges[-1] == len(content)
 
 
 def test_only_the_bytes_around_a_crop_are_read(photos: list[bytes]) -> None:
@@ -147,9 +147,9 @@ def marker(content: bytes, number: int) -> int:
     """Place of the `number`-th restart marker."""
     found = header(content)
     assert found is not None
-    ends = ends_of(content, found)
-    assert ends is not None
-    return found.scan_at + int(ends[number]) - 2
+    edges = edges_of(content, found)
+    assert edges is not None
+    return found.scan_at + int(edges[number + 1]) - 2
 
 
 def changed(content: bytes, at: int, new: bytes, old: int | None = None) -> bytes:
