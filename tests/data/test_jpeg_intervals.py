@@ -95,6 +95,7 @@ def test_a_part_has_the_pixels_of_the_whole(
         assert (part is not None) == (header(content) is not None and box.size[1] > 1)
         np.testing.assert_array_equal(pixels, whole[box.top : box.bottom, box.left : box.right], str(box))
         if part is not None:  # a JPEG of its own, of which Pillow has the same pixels
+            assert part.content[-2:].tolist() == [0xFF, EOI]
             own, y, x = pillow(part.content.tobytes()), box.top - part.top, box.left - part.left
             np.testing.assert_array_equal(own[y : y + pixels.shape[0], x : x + pixels.shape[1]], pixels)
 
@@ -211,6 +212,24 @@ def test_damage_gives_what_the_ordinary_way_gives(data: st.DataObject, sampling:
         expected = decoded(content, box)
     with pays_from(ALWAYS):
         np.testing.assert_array_equal(decoded(content, box), expected)
+
+
+def test_the_markers_that_say_what_colours_are_stay_and_others_go() -> None:
+    """Adobe's says that components are red, green and blue: without it they would be taken for YCbCr."""
+    image, buffer = scene(96, 64, 1), io.BytesIO()
+    options = {"icc_profile": b"p" * 300, "comment": b"c" * 300, "exif": b"Exif\0\0" + b"x" * 300}
+    image.save(buffer, "JPEG", keep_rgb=True, quality=95, restart_marker_blocks=2, **options)
+    changing = bytearray(buffer.getvalue())
+    frame, scan = changing.index(b"\xff\xc0"), changing.index(b"\xff\xda")
+    assert bytes(changing[frame + 10 : frame + 19 : 3]) == b"RGB"  # names of components, by which one could tell, too
+    changing[frame + 10 : frame + 19 : 3] = changing[scan + 5 : scan + 11 : 2] = b"\1\2\3"
+    content = bytes(changing)
+    with pays_from(ALWAYS):
+        part = part_of(content, 40, 30, 50, 40)
+        assert part is not None
+        assert not {b"p" * 300, b"c" * 300, b"x" * 300} & {part.content.tobytes()[i : i + 300] for i in range(1500)}
+        np.testing.assert_array_equal(EncodedImage(content).decode(Box(40, 30, 50, 40)), pillow(content)[30:40, 40:50])
+    assert np.abs(pillow(content).astype(int) - np.asarray(image)).mean() < 9
 
 
 def test_one_column_is_decoded_the_ordinary_way() -> None:
