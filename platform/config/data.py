@@ -60,7 +60,7 @@ class DataConfig:
     shorter_side: int | None = None  # pixels; larger images are shrunk to it when packed. None: bytes as they are
     jpeg_quality: int = 95  # of images that are not JPEG yet or are shrunk
     # Have JPEGs that are packed rewritten without loss by `jpegtran`, with restart markers: training decodes only the
-    # parts of a file that a crop needs. The pixels are the same; the files grow by 1 to 2%
+    # parts of a file that a crop needs. The pixels are the same; the files grow by about 1%
     restart_markers: bool = False
     # Of grey of more than 8 bits, the values packed as black and white, such as [0, 4095] of a camera's 12 bits in 16.
     # None: of 16 bits the smallest and largest there are; integers of 32 bits and floating-point numbers are refused
