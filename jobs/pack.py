@@ -19,7 +19,8 @@ from platform.config.loss import PRIOR
 from platform.config.sections import Config, Experiment
 from platform.console import Counter as Progress
 from platform.data.cache import ShardError
-from platform.data.index import Index, read_entries
+from platform.data.index import Index
+from platform.data.index_file import read_entries
 from platform.data.labels import are_kept, labels_of
 from platform.data.sets import training_split
 from platform.data.storage import Storage, StorageError, is_remote
@@ -62,20 +63,24 @@ def run(experiment: Experiment) -> int:
         return INTERRUPTED
 
 
-def prepare_data(config: Config) -> Index:
+def prepare_data(config: Config, known: Index | None = None) -> Index:
     """The index of the packed shards, which are made from the source on first use.
+
+    Args:
+        config: where they are.
+        known: their index, where it was just read and checked: with 100,000 shards once is enough.
 
     Raises:
         ConfigError: there are neither shards nor a source, or no place for copies of remote shards.
     """
     require_cache_folder(config)
-    if not is_packed(config) and not is_remote(config.data.shards):
+    if not known and not is_packed(config) and not is_remote(config.data.shards):
         shards = Path(config.data.shards)
         shards.parent.mkdir(parents=True, exist_ok=True)
         with locked(shards.with_name(f".{shards.name}.lock"), wait=True):  # another launch may be packing the same
             if not is_packed(config):
                 write(config)
-    index = open_data(config)
+    index = known or open_data(config)
     if config.data.balance != NOT_BALANCED:
         _read_labels(index, config.data, "data.balance")
     elif config.loss.smoothing_over == PRIOR:
@@ -144,7 +149,7 @@ def _say_what_is_replaced(config: Config) -> None:
         return
     with contextlib.suppress(ShardError):
         said = read_entries(config.data.shards, Storage(config.storage))
-        images = sum(shard.samples for _, shard in said.entries)
+        images = sum(shard.samples for shard in said.shards)
         source = str(said.packing.get("source"))
         print(printable(f"replacing the {images:,} images in {config.data.shards}, packed from {source}"))
 

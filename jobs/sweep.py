@@ -81,7 +81,7 @@ def run(experiment: Experiment) -> int:
             prepare(config.cluster)
             if config.fresh:
                 end_runs_of_before(experiment, folder)
-            data = prepare_data(config)
+            data = prepare_data(config, planned.base.index)
             if not planned.base.packed:  # as in jobs/train.py
                 planned = plan_sweep(experiment)
             record = folder.open(experiment, data, sweep_identity(config.sweep))

@@ -97,7 +97,7 @@ def run(experiment: Experiment, *, evaluate_again: bool = False) -> int:
                 prepare(experiment.config.cluster)
             if experiment.config.fresh:
                 end_runs_of_before(experiment, folder)
-            data = prepare_data(experiment.config)
+            data = prepare_data(experiment.config, planned.index)
             if not planned.packed:  # now there are shards, without the images that cannot be read and those dropped
                 planned = plan(experiment)
             if experiment.config.distill.teacher and experiment.config.job in TEACHING:

@@ -7,7 +7,8 @@ from pathlib import Path
 from platform.bench.figures import Figures
 from platform.bench.growth import add_growth
 from platform.config.scale import ScaleConfig
-from platform.data.index import INDEX_NAME, KIND, read_index
+from platform.data.index import read_index
+from platform.data.index_file import INDEX_NAME, KIND
 
 SAMPLES = 1000  # of each shard
 

@@ -14,7 +14,6 @@ import numpy as np
 from platform.config.data import MEMORY
 from platform.data.index import Split
 from platform.data.line import Ids
-from platform.data.storage import is_remote
 from platform.files import replacing
 
 FOLDER = "labels"
@@ -66,7 +65,7 @@ def are_kept(split: Split) -> bool:
 
 def are_at_hand(split: Split) -> bool:
     """Whether nothing has to be fetched for them."""
-    return not any(is_remote(shard.url) for shard in split.shards) or are_kept(split)
+    return not split.shards.any_remote or are_kept(split)
 
 
 def _place(split: Split) -> Path | None:

@@ -11,7 +11,7 @@ from platform.config.checks import ConfigError
 from platform.data.cache import ShardError
 from platform.data.index import Split
 from platform.data.order import Block, Order
-from platform.data.storage import StorageError, is_remote
+from platform.data.storage import StorageError
 
 log = logging.getLogger("platform.data")
 
@@ -71,7 +71,7 @@ def check_room(split: Split, order: Order, world: int) -> None:
     Raises:
         ConfigError: `storage.cache_gb` is less than the worker with the most streams needs.
     """
-    if not any(is_remote(shard.url) for shard in split.shards):
+    if not split.shards.any_remote:
         return
     streams = len(order.streams_of(0, world))
     room = sum(split.shards[shard].bytes for shard in _shards_at_once(order, world))

@@ -11,8 +11,11 @@ from platform.config.checks import ConfigError
 from platform.config.data import DataConfig, StorageConfig
 from platform.data.blend import weights
 from platform.data.cache import ShardError
-from platform.data.index import Index, Split, read_index
+from platform.data.index import Index, Split, index_of, read_index
+from platform.data.index_file import Entries
 from platform.data.reader import Sample
+from platform.data.shard_table import JoinedShards
+from platform.data.storage import Storage
 
 TRAIN = "train"
 FEW = 5  # classes in a message
@@ -28,7 +31,7 @@ class Blend(Split):
 
     def __init__(self, sets: dict[str, Split], parts: list[int]) -> None:
         self.names, self._sets, self.parts = list(sets), list(sets.values()), parts
-        super().__init__(TRAIN, [shard for split in self._sets for shard in split.shards], self._sets[0].opened)
+        super().__init__(TRAIN, JoinedShards([split.shards for split in self._sets]), self._sets[0].opened)
         self.first_ids = [0, *accumulate(split.samples for split in self._sets)]
         self._first_shards = [0, *accumulate(len(split.shards) for split in self._sets)]
 
@@ -80,6 +83,24 @@ def read_sets(data: DataConfig, storage: StorageConfig | None = None, *, ask_all
             first.also[name].split(TRAIN)
         except ShardError as error:
             raise ShardError(f"data.also.{name}: {error}") from error
+    return first
+
+
+def entries_of(index: Index) -> dict[str, Entries]:
+    """What the index of the first set ("") and those beside it were made from, by the names in `data.also`."""
+    return {"": index.entries} | {name: other.entries for name, other in index.also.items()}
+
+
+def sets_of(entries: dict[str, Entries], storage: StorageConfig) -> Index:
+    """The index that `read_sets` would make, without a request.
+
+    Args:
+        entries: from `entries_of`.
+        storage: how remote shards are fetched and cached.
+    """
+    first = index_of(entries[""], Storage(storage))
+    for name in [name for name in entries if name]:
+        first.also[name] = index_of(entries[name], first.storage, first)
     return first
 
 

@@ -72,6 +72,7 @@ class Plan:
     showings: str = ""  # how often images are shown, where their labels are known
     others: dict[str, int] = field(default_factory=dict)  # training images of each further set
     markers: str = ""  # of JPEGs that were packed with restart markers
+    index: Index | None = field(default=None, repr=False, compare=False)  # as it was read and checked for the plan
 
     @property
     def evaluated_samples(self) -> int:
@@ -113,7 +114,7 @@ def plan(experiment: Experiment) -> Plan:
     require_room(experiment, counts[split])
     markers = restart_markers(config, index)
     return Plan(
-        experiment, train_samples, val_samples, packed, members, shrunk_to, test_samples, shown, others, markers
+        experiment, train_samples, val_samples, packed, members, shrunk_to, test_samples, shown, others, markers, index
     )
 
 

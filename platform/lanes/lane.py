@@ -8,6 +8,7 @@ from typing import Any
 from platform.config.sections import Config
 from platform.experiment.folder import initial_weights_file, targets
 from platform.experiment.teacher import TeacherMember
+from platform.lanes.shared_index import SharedIndex
 from platform.training.learning_curve import EvaluationPoint
 
 
@@ -42,4 +43,5 @@ class Lane:
     mailbox: Any  # Ray's handle of a Mailbox
     on_evaluation: Callable[[str, EvaluationPoint], None] | None = None  # (member, its scores): may end the training
     export: bool = False  # make each member's model folder when it is evaluated
+    index: SharedIndex | None = None  # the launcher's; None: each worker reads it
     shared: bool = False  # a lane that came later may have taken some of the members: each is claimed first

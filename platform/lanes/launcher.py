@@ -25,6 +25,7 @@ from platform.experiment.teacher import TEACHING, Teacher
 from platform.lanes.group_callback import GroupWatch
 from platform.lanes.lane import Lane, LaneMember
 from platform.lanes.mailbox import ANSWER_S, start_mailbox
+from platform.lanes.shared_index import SharedIndex
 from platform.lanes.worker import train_lane
 
 
@@ -54,6 +55,7 @@ class Lanes:
         count = lane_count(self._cluster, resources, len(names))
         self._room = room(self._cluster, resources, self._gpus)  # when lanes were last counted
         self.mailbox: Any = start_mailbox()  # Ray's handle of a Mailbox
+        self._index = SharedIndex.of(planned.index, config.data) if planned.index else None
         self.futures: list[Future[None]] = []  # of the threads that run them; a lane's number is its place
         self._costs = {member.name: member.cost for member in planned.members if member.name in names}
         self._stamp = time.strftime("%Y%m%d-%H%M%S")
@@ -100,7 +102,8 @@ class Lanes:
             )
             for name in names
         ]
-        lane = Lane(number, members, self.mailbox, export=config.export.models, shared=True)
+        export = config.export.models
+        lane = Lane(number, members, self.mailbox, export=export, index=self._index, shared=True)
         storage, run = self._folder.path / "ray", f"{self._stamp}-lane{number}"
         self.futures.append(in_thread(functools.partial(fit_lane, lane, self._gpus, storage, run)))
 

@@ -18,6 +18,8 @@ import torch
 from ray.exceptions import ActorUnavailableError, GetTimeoutError
 
 from platform.cluster.fork_server.client import FORKED, STATE
+from platform.config.checks import ConfigError
+from platform.config.sections import Config
 from platform.data.index import Index
 from platform.data.sets import read_sets
 from platform.experiment.folder import fingerprint
@@ -26,6 +28,7 @@ from platform.lanes.heartbeat import preemption_notice
 from platform.lanes.lane import Lane
 from platform.lanes.mailbox import ANSWER_S, Sender, take_secrets
 from platform.lanes.member import run_member
+from platform.lanes.shared_index import require_unchanged
 from platform.training.peers import from_rank_0
 from platform.training.worker import Worker
 
@@ -58,7 +61,7 @@ def run_lane(lane: Lane, rank: int, world: int, device: torch.device, preempted:
     _freeze_imported()
     take_secrets(lane.mailbox)
     _tell_if_unforked(Sender(lane.mailbox, lane.members[0].name))
-    index = functools.cache(lambda: _same_index(read_sets(config.data, config.storage, ask_all=False), worker))
+    index = functools.cache(lambda: _same_index(_index(lane, config), worker))
     keep_worker_log(lane.members[0].folder.parents[1], lane.number, rank)
     with noting_errors():
         for member in lane.members:
@@ -106,9 +109,33 @@ def _claim(member: str, lane: Lane) -> bool:
     return bool(ray.get(lane.mailbox.claim.remote(member, lane.number), timeout=ANSWER_S))
 
 
+def _index(lane: Lane, config: Config) -> Index:
+    """The launcher's, or where it gave none what is at `data.shards` now."""
+    if lane.index:
+        return lane.index.taken(config.data, config.storage)
+    return read_sets(config.data, config.storage, ask_all=False)
+
+
 def _same_index(index: Index, worker: Worker) -> Index:
-    """Workers that read different ones, of shards that are being replaced, would wait for each other's batches."""
+    """Workers that read different ones, of shards that are being replaced, would wait for each other's batches. One of
+    them asks whether they are still those that the launcher has checked.
+
+    Raises:
+        ConfigError: they are not.
+    """
     own = fingerprint(index)
-    if own != (first := from_rank_0(worker, lambda: own)):
+    first, refused = from_rank_0(worker, lambda: (own, _refusal(index)))
+    if own != first:
         raise RuntimeError(f"rank {worker.rank} on {worker.node} reads other shards ({own}) than rank 0 ({first})")
+    if refused:
+        raise ConfigError(refused)
     return index
+
+
+def _refusal(index: Index) -> str:
+    """Why rank 0 cannot go on with the shards, for all workers to say the same; "": it can."""
+    try:
+        require_unchanged(index)
+    except ConfigError as error:
+        return str(error)
+    return ""

@@ -15,7 +15,8 @@ from typing import Any
 
 from platform.config.checks import ConfigError
 from platform.config.data import DataConfig, StorageConfig
-from platform.data.index import INDEX_NAME, KIND, has_index
+from platform.data.index import has_index
+from platform.data.index_file import INDEX_NAME, KIND
 from platform.data.reader import SampleRule
 from platform.data.storage import Storage, is_remote, join
 from platform.data.tar import LeftOut

@@ -19,7 +19,7 @@ from typing import Any
 from platform.cluster.resources import cpus_here
 from platform.config.checks import ConfigError
 from platform.config.data import DataConfig, StorageConfig
-from platform.data.index import KIND
+from platform.data.index_file import KIND
 from platform.packing import duplicates, recipe
 from platform.packing.encode import by_range
 from platform.packing.parts import refuse_untrained, without_image

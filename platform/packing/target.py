@@ -20,7 +20,7 @@ from typing import Any, Protocol
 from platform.config.checks import ConfigError
 from platform.config.data import StorageConfig
 from platform.data.cache import ShardError
-from platform.data.index import INDEX_NAME, read_entries
+from platform.data.index_file import INDEX_NAME, read_entries
 from platform.data.storage import NoSuchFile, Storage, is_remote, join
 from platform.files import write_atomically
 from platform.locks import Held, locked
@@ -158,7 +158,7 @@ class LocalTarget:
             raise ConfigError(
                 f"data.shards {folder} holds other files and no {INDEX_NAME}; choose an empty folder"
             ) from None
-        ours = {folder / INDEX_NAME, *(Path(shard.url) for _, shard in said.entries)}
+        ours = {folder / INDEX_NAME, *(Path(shard.url) for shard in said.shards)}
         foreign = next((path for path in found if path not in ours), None)
         if foreign is not None:
             raise ConfigError(

@@ -15,7 +15,7 @@ from typing import TypeVar
 from platform.cluster.resources import cpus_here
 from platform.config.data import DataConfig, StorageConfig
 from platform.data.cache import Bytes, ShardError, ShardFile, map_file
-from platform.data.index import read_entries
+from platform.data.index_file import read_entries
 from platform.data.links import plain
 from platform.data.reader import SampleRule, ShardReader
 from platform.data.storage import Storage, StorageError, is_remote, join
@@ -52,7 +52,8 @@ def verify(
     """
     source = Storage(storage or StorageConfig())
     said = read_entries(data.shards, source)
-    entries, rule = said.entries, said.label
+    entries = [(split, shard) for split, table in said.splits.items() for shard in table]
+    rule = said.label
     if not entries:
         raise ShardError(f"the index in {data.shards} names no shards; pack the data again")
     found = Verified()

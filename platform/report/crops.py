@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 from platform.config.sections import Config
 from platform.config.transforms import TransformsConfig
 from platform.data.index import Split
-from platform.data.storage import is_remote
 from platform.drawing.drawing import WIDTH, Drawing, shortened
 from platform.report.section import Picture, Section
 from platform.report.thumbnails import EXACT_UP_TO, uri_of
@@ -56,8 +55,8 @@ def section(split: Split, members: Mapping[str, Config]) -> Section:
 
 def _ids(split: Split) -> NDArray[np.int64]:
     """Spread over the split; over the first shard where others would have to be fetched."""
-    remote = any(is_remote(shard.url) for shard in split.shards)
-    samples = split.starts[1] if remote else split.samples
+    remote = split.shards.any_remote
+    samples = int(split.starts[1]) if remote else split.samples
     return np.unique(np.linspace(0, samples - 1, IMAGES + 1).astype(np.int64)[:IMAGES])
 
 

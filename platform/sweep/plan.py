@@ -10,7 +10,6 @@ from platform.cluster.resources import cpus_here
 from platform.config.checks import require
 from platform.config.jobs import SweepConfig
 from platform.config.sections import Config, Experiment
-from platform.experiment.packed_data import open_data
 from platform.experiment.plan import Plan, plan
 from platform.experiment.probabilities_room import WORTH_SAYING, bytes_of, probabilities_text
 from platform.sweep.checks import PointChecks, check_keys, check_scheduler, refuse_without_effect
@@ -58,8 +57,7 @@ def plan_sweep(experiment: Experiment) -> SweepPlan:
     )
     check_scheduler(config, space)
     base = plan(experiment)
-    index = open_data(config) if base.packed else None
-    PointChecks(space, base, index).run()
+    PointChecks(space, base, base.index).run()
     return SweepPlan(base, space, points, trials, _side_by_side(config))
 
 

@@ -31,6 +31,7 @@ from platform.lanes.console import Console
 from platform.lanes.follower import POLL_EVERY_S, Follower
 from platform.lanes.mailbox import GroupEvent, start_mailbox
 from platform.lanes.monitor import Monitor
+from platform.lanes.shared_index import SharedIndex
 from platform.sweep.plan import SweepPlan
 from platform.sweep.trial_queue import TrialQueue
 from platform.sweep.trial_store import FINISHED, STOPPED, Trial, lane_of
@@ -83,7 +84,8 @@ class Tuning:
         mailbox: Any = start_mailbox()
         copies = join(config.checkpoint.copy_to, record.copies) if config.checkpoint.copy_to else None
         launch = time.strftime("%Y%m%d-%H%M%S")
-        self._shared = Shared(folder.path, mailbox, gpus, copies, config.sweep.scheduler, launch)
+        index = SharedIndex.of(planned.base.index, config.data) if planned.base.index else None
+        self._shared = Shared(folder.path, mailbox, gpus, copies, config.sweep.scheduler, launch, index)
         self._searcher = QueueSearcher(trial_queue, composed, folder, config, self._changes)
         self._follower: Follower | None = None
         self._over: list[tuple[Trial, float]] = []  # trials that Tune has ended, and when that was noticed

@@ -28,6 +28,7 @@ from platform.files import replacing, write_atomically
 from platform.lanes.lane import Lane, LaneMember
 from platform.lanes.launcher import fit_lane
 from platform.lanes.mailbox import Sender, take_secrets
+from platform.lanes.shared_index import SharedIndex
 from platform.lanes.worker import run_lane
 from platform.sweep.trial_store import OVER, lane_of
 from platform.text import first_line
@@ -52,6 +53,7 @@ class Shared:
     copies: str | None  # folder or URL for copies of checkpoints
     scheduler: str  # sweep.scheduler
     launch: str  # of this launch of the sweep
+    index: SharedIndex | None = None  # of the images
 
 
 def run_trial(config: dict[str, Any], shared: Shared) -> None:
@@ -101,7 +103,7 @@ def _settings(config: dict[str, Any]) -> Config:
 def _train_here(member: LaneMember, reporter: "ScoreReporter | None", shared: Shared) -> None:
     node = ray.get_runtime_context().get_node_id()
     on_evaluation = (lambda _, evaluation: reporter.report(evaluation)) if reporter else None
-    lane = Lane(lane_of(member.name), [member], shared.mailbox, on_evaluation)
+    lane = Lane(lane_of(member.name), [member], shared.mailbox, on_evaluation, index=shared.index)
     shared.mailbox.holds.remote(lane.number)
     device = torch.device("cuda", 0) if shared.gpus else torch.device("cpu")
     run_lane(lane, 0, 1, device, preempted=lambda: bool(lost_nodes([node])))
@@ -113,7 +115,7 @@ def _train_on_workers(member: LaneMember, reporter: "ScoreReporter | None", shar
     mailbox: Any = shared.mailbox
     release(ray.get(mailbox.take_groups.remote([lane_of(member.name)])))  # of a process of this trial that was ended
     on_evaluation = AskScheduler(mailbox) if reporter else None
-    lane = Lane(lane_of(member.name), [member], shared.mailbox, on_evaluation)
+    lane = Lane(lane_of(member.name), [member], shared.mailbox, on_evaluation, index=shared.index)
     run = f"{time.strftime('%Y%m%d-%H%M%S')}-{member.name}"
     group = in_thread(lambda: fit_lane(lane, shared.gpus, shared.folder / "ray", run))
     while not group.done():

@@ -32,7 +32,7 @@ def test_splits_have_their_own_ids(digits: Index) -> None:
     train, val = digits.split("train"), digits.split("val")
     assert train.samples + val.samples == 1797
     assert train.read(0) != val.read(0)
-    assert train.starts == [0, 287, 575, 862, 1150, train.samples]
+    assert train.starts.tolist() == [0, 287, 575, 862, 1150, train.samples]
 
 
 def test_shards_of_no_samples_are_passed_over() -> None:

@@ -1,12 +1,14 @@
 """The plan's arithmetic and its checks."""
 
 import re
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from jobs.pack import prepare_data
 from platform.config.checks import ConfigError
 from platform.config.cluster import ClusterConfig
 from platform.config.data import MEMORY, AlsoConfig, DataConfig, LoaderConfig, StorageConfig
@@ -15,6 +17,7 @@ from platform.config.models import ModelConfig
 from platform.config.sampling import SamplingConfig
 from platform.config.sections import Config, Experiment
 from platform.config.table import TableConfig
+from platform.data import index
 from platform.data.index import Index, read_index
 from platform.data.order import Order
 from platform.data.readahead import OrderAhead
@@ -310,3 +313,14 @@ def test_files_without_an_index_are_said(tmp_path: Path, source: str | None, nam
         plan(experiment(DataConfig(source=source, shards=str(tmp_path))))
     with pytest.raises(ConfigError, match=r"^data\.shards: .* is a file; choose a folder"):
         plan(experiment(DataConfig(source=source, shards=str(tmp_path / names[0]))))
+
+
+def test_the_launcher_reads_and_checks_the_index_once(digits_data: DataConfig, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The training goes on with what the plan found: at 100,000 shards on a network disk a check takes minutes."""
+    opened = Counter[str]()
+    check = index._check_files
+    monkeypatch.setattr(index, "_check_files", lambda shards, url: (opened.update([url]), check(shards, url)))
+    made = experiment(digits_data)
+    planned = plan(made)
+    assert prepare_data(made.config, planned.index) is planned.index
+    assert opened == {digits_data.shards: 1}
