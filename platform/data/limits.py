@@ -10,12 +10,16 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 T = TypeVar("T")
+MOST_ABANDONED = 32  # calls of this process that have not returned: each holds a thread, and what it writes
 Results = queue.SimpleQueue[tuple[Any, BaseException | None]]  # what a call returns, or what it raises
 Task = tuple[Callable[[], Any], Results]
 
 
 class TimeLimitPassed(Exception):
     """The call has not returned within its limit, which the message names."""
+
+
+_abandoned: "dict[int, Results]" = {}  # by the identity of where their results would go
 
 
 class TimeLimit(threading.local):
@@ -32,15 +36,20 @@ class TimeLimit(threading.local):
             limit_s: seconds to wait for it.
 
         Raises:
-            TimeLimitPassed: it has not returned within `limit_s`.
+            TimeLimitPassed: it has not returned within `limit_s`; or too many others never have.
             Exception: whatever `call` raises.
         """
+        if len(_abandoned) >= MOST_ABANDONED:
+            raise TimeLimitPassed(f"{len(_abandoned)} calls before it have not returned")
         beside, self._beside = self._beside or _Beside(), None  # after a failure a new one
         results: Results = queue.SimpleQueue()  # no Future: Ctrl-C may interrupt one while it is locked
         beside.tasks.put((call, results))
         try:
             value, error = results.get(timeout=max(0, limit_s))
         except queue.Empty:
+            _abandoned[id(results)] = results
+            if not results.empty():  # it has just returned
+                _abandoned.pop(id(results), None)
             raise TimeLimitPassed(f"no answer within {limit_s:g} s") from None
         if error is None or isinstance(error, FileNotFoundError):  # the server has answered: keep the thread
             self._beside = beside
@@ -67,4 +76,5 @@ def _work(tasks: "queue.SimpleQueue[Task | None]") -> None:
             results.put((call(), None))
         except BaseException as error:  # to be raised where it was called
             results.put((None, error))
+        _abandoned.pop(id(results), None)
         del task, call, results  # nothing of a call outlives it while the next is awaited

@@ -9,12 +9,10 @@ import contextlib
 import hashlib
 import io
 import logging
-import re
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures import wait as wait_for
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
@@ -23,37 +21,20 @@ from torch import Tensor
 
 from platform.config.data import StorageConfig
 from platform.config.training import CheckpointConfig
-from platform.data.storage import NoSuchFile, Storage, StorageError, is_remote, join
-from platform.files import remove_unfinished, write_atomically
+from platform.data.storage import Storage, StorageError, is_remote, join
+from platform.files import remove_unfinished
 from platform.text import first_line
+from platform.training import checkpoint_files as files
+from platform.training.checkpoint_copies import Copies
+from platform.training.checkpoint_files import SUFFIX, Saved
 
 log = logging.getLogger("platform.training")
 State = dict[str, Any]  # tensors and plain values, nested; `step` is in it
-SUFFIX = ".pt"
 WAITING_EVERY_S = 0.5
 
 
 class CheckpointError(RuntimeError):
     """Checkpoints that can be neither written nor read. The message says where, why and what to do."""
-
-
-@dataclass(frozen=True, order=True)
-class Saved:
-    """One checkpoint, by its name."""
-
-    step: int
-    digest: str  # the first 16 hexadecimal digits of its SHA-256
-
-    @property
-    def name(self) -> str:
-        """Of its file."""
-        return f"step-{self.step:09d}-{self.digest}{SUFFIX}"
-
-    @classmethod
-    def of(cls, name: str) -> "Saved | None":
-        """The checkpoint whose file has this name; None: it is no checkpoint's."""
-        match = re.fullmatch(rf"step-(\d+)-([0-9a-f]{{16}}){re.escape(SUFFIX)}", name)
-        return cls(int(match[1]), match[2]) if match else None
 
 
 class Checkpoints:
@@ -75,10 +56,9 @@ class Checkpoints:
         self._storage = Storage(storage or StorageConfig())
         self._places = [str(folder)] + ([copy_to] if copy_to else [])
         self._copy_to = copy_to
+        self._copies = Copies(folder, copy_to, config.keep, self._storage) if copy_to else None
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
-        self._copier = ThreadPoolExecutor(1, thread_name_prefix="copies of checkpoints")
         self._writing: Future[None] | None = None
-        self._copying: Future[None] | None = None
         self._failures = 0  # in a row
         self._limit_s = 0.0  # that one may take to be written, or copied; follows its size
         self._copies_hang = False
@@ -122,7 +102,8 @@ class Checkpoints:
 
     def _wait_for_copies(self, waiting: Callable[[], None]) -> None:
         """A store has time limits of its own; a folder that hangs (a network file system) has none."""
-        if self._copying and not self._copies_hang and not _wait(self._copying, waiting, self._limit_s):
+        under_way = self._copies.under_way if self._copies else None
+        if under_way and not self._copies_hang and not _wait(under_way, waiting, self._limit_s):
             self._copies_hang = True
             log.warning(
                 "copies of checkpoints to %s have taken %.0f s; training goes on without waiting for them",
@@ -178,10 +159,10 @@ class Checkpoints:
     def _all(self) -> list[tuple[Saved, str]]:
         """Every checkpoint and its place. A store that does not answer matters only where the folder has none."""
         here, *copies = self._places
-        found = [(saved, here) for saved in self._list(here)]
+        found = [(saved, here) for saved in files.listed(here, self._storage)]
         for place in copies:
             try:
-                found += [(saved, place) for saved in self._list(place)]
+                found += [(saved, place) for saved in files.listed(place, self._storage)]
             except StorageError as error:
                 if not found:
                     raise CheckpointError(
@@ -194,7 +175,8 @@ class Checkpoints:
         """Wait until what was taken is written, and copied unless copies hang."""
         self._writer.shutdown(wait=True)
         self._wait_for_copies(lambda: None)
-        self._copier.shutdown(wait=not self._copies_hang)
+        if self._copies:
+            self._copies.close(wait=not self._copies_hang)
 
     def __enter__(self) -> Self:
         return self
@@ -233,8 +215,10 @@ class Checkpoints:
         content = buffer.getbuffer()
         saved = Saved(int(state["step"]), hashlib.sha256(content).hexdigest()[:16])
         try:
-            _write_whole(self.folder / saved.name, content)
-            self._tidy(str(self.folder), saved, best_step)
+            files.write_whole(self.folder / saved.name, content)
+            here = files.listed(str(self.folder), self._storage)
+            for old in files.superfluous(here, saved, self._config.keep, best_step):
+                files.remove(str(self.folder), old, self._storage)
         except OSError as error:
             if self._copy_to is None:
                 log.warning(
@@ -243,55 +227,12 @@ class Checkpoints:
                     first_line(error), self._failures + 1, self._config.max_failures,
                 )  # fmt: skip
                 raise
-            self._put(self._copy_to, saved, content)
+            files.put(self._copy_to, saved, content, self._storage)
             log.warning("checkpoint of step %d is in %s only: %s", saved.step, self._copy_to, first_line(error))
-        if self._copy_to:
-            self._copying = self._copier.submit(self._copy, self._copy_to, saved, best_step, written)
+        if self._copies:
+            self._copies.soon(saved, best_step, written)
         else:
             written()
-
-    def _copy(self, place: str, newest: Saved, best_step: int | None, written: Callable[[], None]) -> None:
-        """Runs in the copier's thread: all that is in the folder and not there, also from when the store was away."""
-        try:
-            for saved in sorted(set(self._list(str(self.folder))) - set(self._list(place))):
-                with contextlib.suppress(FileNotFoundError):  # newer ones have taken its place meanwhile
-                    self._put(place, saved, memoryview((self.folder / saved.name).read_bytes()))
-            self._tidy(place, newest, best_step)
-        except OSError as error:
-            log.warning("checkpoint of step %d is not copied: %s", newest.step, first_line(error))
-        finally:
-            written()
-
-    def _put(self, place: str, saved: Saved, content: memoryview) -> None:
-        if is_remote(place):
-            self._storage.write(join(place, saved.name), bytes(content))
-        else:
-            _write_whole(Path(place) / saved.name, content)
-
-    def _tidy(self, place: str, newest: Saved, best_step: int | None) -> None:
-        """Remove all but the newest ones and the best one. Ones of later steps are of no use, or it would be beyond;
-        one of the same step knew less."""
-        listed = sorted(self._list(place))
-        before = [saved for saved in listed if saved.step < newest.step]
-        kept = [newest, *(before[-self._config.keep + 1 :] if self._config.keep > 1 else [])]
-        for saved in listed:
-            if saved not in kept and (saved.step != best_step or saved.step == newest.step):
-                if is_remote(place):
-                    self._storage.remove(join(place, saved.name))
-                else:
-                    (Path(place) / saved.name).unlink(missing_ok=True)
-
-    def _list(self, place: str) -> list[Saved]:
-        """What is at a place.
-
-        Raises:
-            StorageError: it does not say.
-        """
-        try:
-            names = [name for name, _ in self._storage.list(place, SUFFIX)]
-        except NoSuchFile:
-            return []
-        return [saved for name in names if (saved := Saved.of(name))]
 
     def _remove_unfinished(self) -> None:
         """Left by a writer that was killed; there is only one writer."""
@@ -330,7 +271,7 @@ def save_whole(path: Path, state: State) -> None:
     """
     buffer = io.BytesIO()
     torch.save(state, buffer)
-    _write_whole(path, buffer.getbuffer())
+    files.write_whole(path, buffer.getbuffer())
 
 
 def newest_step(folder: Path) -> int:
@@ -355,15 +296,6 @@ def _bytes_of(value: Any) -> int:
         return value.nbytes
     each = value.values() if isinstance(value, dict) else value if isinstance(value, list | tuple) else ()
     return sum(map(_bytes_of, each))
-
-
-def _write_whole(path: Path, content: memoryview) -> None:
-    """Write a file whole or not at all; the error names it."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(path, content)
-    except OSError as error:
-        raise StorageError(f"{path}: {error.strerror or error}") from error
 
 
 def _set_aside(place: str, saved: Saved) -> None:

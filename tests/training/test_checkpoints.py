@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from platform.config.data import StorageConfig
 from platform.config.training import CheckpointConfig
 from platform.data.storage import Storage, StorageError
-from platform.training import checkpoints
+from platform.training import checkpoint_files, checkpoints
 from platform.training.checkpoints import CheckpointError, Checkpoints, Saved, newest_step
 
 HASTY = StorageConfig(attempts=1, timeout_s=5)
@@ -278,6 +278,77 @@ def test_a_store_that_hangs_delays_copies_only(tmp_path: Path, monkeypatch: pyte
     assert written == [1, 2, 3]
 
 
+@pytest.mark.parametrize("made", [5, 40])
+def test_a_store_slower_than_checkpoints_are_made_has_one_copy_waiting_and_what_it_misses_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, made: int
+) -> None:
+    """However many there are: a queue of them would hold the store's slowness against the next start."""
+    go_on, writes, original = threading.Event(), [], Storage.write
+
+    def hang(self: Storage, url: str, content: bytes) -> None:
+        go_on.wait(30)
+        writes.append(url)
+        original(self, url, content)
+
+    monkeypatch.setattr(Storage, "write", hang)
+    told: list[int] = []
+    with Checkpoints(tmp_path / "here", CheckpointConfig(), HASTY, f"file://{tmp_path}/store") as saving:
+        for step in range(1, made + 1):
+            assert saving.save(state(step), urgent=True, taken=lambda step=step: lambda: told.append(step))
+        saving._finish_write()
+        assert saving._copies
+        assert saving._copies._pool._work_queue.qsize() == 0
+        go_on.set()
+        saving.save(state(made + 1), wait=True)
+    assert told == list(range(1, made + 1))
+    assert steps(tmp_path / "store") == [made, made + 1]
+    assert len(writes) <= 4
+    assert f"{tmp_path}/store takes checkpoints more slowly than they are made (checkpoint.every_s): that of step" in (
+        caplog.text
+    )
+
+
+@pytest.mark.parametrize("made", [4, 16])
+def test_a_copy_costs_a_listing_a_write_and_a_removal_however_many_there_were(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, made: int
+) -> None:
+    asked: list[str] = []
+    for name in ("list", "write", "remove"):
+        method = getattr(Storage, name)
+
+        def counted(self: Storage, url: str, *args: Any, name: str = name, method: Any = method) -> Any:
+            if url.startswith("file://"):
+                asked.append(name)
+            return method(self, url, *args)
+
+        monkeypatch.setattr(Storage, name, counted)
+    save(tmp_path / "here", *range(1, made + 1), copy_to=f"file://{tmp_path}/store", keep=2)
+    assert asked.count("list") == asked.count("write") == made
+    assert asked.count("remove") == made - 2
+
+
+def test_removals_that_a_store_refuses_are_said_once_and_made_up_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """And each copy tries one: a store that takes a minute for each would delay the next checkpoint by all of them."""
+    tries, original = [], Storage.remove
+
+    def refuse(self: Storage, url: str) -> None:
+        tries.append(url)
+        raise StorageError(f"{url} cannot be removed")
+
+    monkeypatch.setattr(Storage, "remove", refuse)
+    with Checkpoints(tmp_path / "here", CheckpointConfig(keep=1), HASTY, f"file://{tmp_path}/store") as saving:
+        for step in range(1, 6):
+            saving.save(state(step), wait=True)
+        assert steps(tmp_path / "store") == [1, 2, 3, 4, 5]
+        assert len(tries) == 4
+        assert caplog.text.count("are not removed from") == 1
+        monkeypatch.setattr(Storage, "remove", original)
+        saving.save(state(6), wait=True)
+    assert steps(tmp_path / "store") == [6]
+
+
 def test_a_copy_that_cannot_be_read_now_is_not_passed_over(s3: str, tmp_path: Path) -> None:
     copies = "s3://shards/passed/over"
     save(tmp_path / "here", 1, 2, copy_to=copies)
@@ -358,14 +429,19 @@ def test_a_process_killed_anywhere_in_a_save_loses_at_most_that_save(tmp_path: P
 def test_copies_to_a_folder_that_hangs_are_waited_for_no_longer_than_they_may_take(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    here, there, released, write = tmp_path / "here", tmp_path / "there", threading.Event(), checkpoints._write_whole
+    here, there, released, write = (
+        tmp_path / "here",
+        tmp_path / "there",
+        threading.Event(),
+        checkpoint_files.write_whole,
+    )
 
     def hanging(path: Path, content: memoryview) -> None:
         if path.parent == there:
             released.wait(30)
         write(path, content)
 
-    monkeypatch.setattr(checkpoints, "_write_whole", hanging)
+    monkeypatch.setattr(checkpoint_files, "write_whole", hanging)
     monkeypatch.setattr(checkpoints, "WAITING_EVERY_S", 0.01)
     monkeypatch.setattr(Storage, "longest_s", lambda self, size: 0.1)
     with Checkpoints(here, CheckpointConfig(), copy_to=str(there)) as saving:
@@ -376,19 +452,20 @@ def test_copies_to_a_folder_that_hangs_are_waited_for_no_longer_than_they_may_ta
     said = [record.getMessage() for record in caplog.records if "without waiting" in record.getMessage()]
     assert len(said) == 1
     released.set()
-    saving._copier.shutdown(wait=True)
+    assert saving._copies
+    saving._copies._pool.shutdown(wait=True)
 
 
 def test_who_waits_for_a_disk_that_hangs_does_not_say_for_ever_that_it_moves(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    released, calls, write = threading.Event(), [], checkpoints._write_whole
+    released, calls, write = threading.Event(), [], checkpoint_files.write_whole
 
     def hanging(path: Path, content: memoryview) -> None:
         released.wait(30)
         write(path, content)
 
-    monkeypatch.setattr(checkpoints, "_write_whole", hanging)
+    monkeypatch.setattr(checkpoint_files, "write_whole", hanging)
     monkeypatch.setattr(checkpoints, "WAITING_EVERY_S", 0.01)
     monkeypatch.setattr(Storage, "longest_s", lambda self, size: 0.1)
     waits, wait_for = [], checkpoints.wait_for
