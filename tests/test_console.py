@@ -8,7 +8,7 @@ import pytest
 from platform.config.sections import Config, Experiment
 from platform.console import Counter, duration
 from platform.experiment.plan import MemberPlan, Plan
-from platform.lanes.console import Console
+from platform.lanes.console import MOST_BARS, Console
 from platform.signals import Interrupted
 from platform.text import as_on_terminal
 
@@ -130,3 +130,22 @@ def test_counted_work_is_a_bar_on_a_terminal(capsys: pytest.CaptureFixture[str],
     output = capsys.readouterr().out
     assert "1500/2000" in output
     assert "images/s" in output
+
+
+def test_bars_are_of_members_that_run_and_no_more_than_a_terminal_holds(capsys: pytest.CaptureFixture[str]) -> None:
+    """Drawing 200 of them ten times a second takes half a core."""
+    names = [f"m{number}" for number in range(100)]
+    with Console(plan_of(*names), names, 50, plain=False) as console:
+        for name in names[60:90]:
+            console.metrics(name, 2, {"val/top1": 0.5})
+            console.state(name, "training")
+            assert len(shown(console)) == MOST_BARS + 1
+        assert set(names[60 : 60 + MOST_BARS]) | {"all"} == shown(console)
+        console.state("m60", "finished")
+        console.state("m95", "training")
+        assert {"m95"} <= shown(console)
+        assert "m60" not in shown(console)
+
+
+def shown(console: Console) -> set[str]:
+    return {task.description for task in console._bars.tasks if task.visible}

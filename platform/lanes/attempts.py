@@ -1,6 +1,7 @@
 """The launcher's record of attempts: when each member was started, how far it came, why it ended.
 
-In: beats and events. Out: `attempts.json` of each member, kept up to date so that a killed launcher loses a second.
+In: beats and events. Out: `attempts.json` of each member, kept up to date so that a killed launcher loses a second
+(a few of them where hundreds of members write to a slow disk).
 """
 
 import contextlib
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from platform.lanes.mailbox import Beat, GroupEvent
 
 WRITE_EVERY_S = 1.0
+WRITE_SHARE = 0.05  # of the launcher's time at most: hundreds of files a second are slow on a shared file system
 NOTICE_HOLDS_S = 300.0  # clouds give 30 to 120 seconds
 
 
@@ -32,7 +34,7 @@ class Attempts:
         self._lane_free_at: dict[int, float] = {}  # when its last member left
         self._notices: dict[int, GroupEvent] = {}  # of preemption, of each lane
         self._changed: set[str] = set()
-        self._written_at = 0.0
+        self._write_at = 0.0  # by the monotonic clock; not before
         for name in names:
             self.add(name)
 
@@ -126,15 +128,17 @@ class Attempts:
         self.write(now=True)
 
     def write(self, *, now: bool = False) -> None:
-        """Write what has changed, at most once a second unless `now`."""
-        if not now and time.monotonic() - self._written_at < WRITE_EVERY_S:
+        """Write what has changed, at most once a second, and more rarely where that takes long, unless `now`."""
+        began = time.monotonic()
+        if not now and began < self._write_at:
             return
-        self._written_at = time.monotonic()
         with contextlib.suppress(OSError):  # a full disk: the members' own writes say so
             for member in list(self._changed):
                 if self._of[member]:
                     write_attempts(self._folder.member(member).path, self._of[member])
                 self._changed.discard(member)
+        took_s = time.monotonic() - began
+        self._write_at = began + max(WRITE_EVERY_S, took_s / WRITE_SHARE)
 
     def _begin(self, beat: "Beat", before: list[Attempt]) -> Attempt:
         if before and before[-1].reason == UNDER_WAY:

@@ -16,6 +16,9 @@ from platform.console import duration
 from platform.experiment.plan import MemberPlan, Plan
 
 PLAIN_LINE_EVERY_S, WHOLE_LINE_EVERY_S = 10.0, 30.0
+MOST_BARS = 24  # of members: more fill no terminal, and drawing hundreds of them takes a core
+FEW_BARS, REFRESHES_PER_S, SLOW_REFRESHES_PER_S = 8, 10, 2  # up to so many are drawn as often; more, more rarely
+IDLE = ("waiting", "finished", "failed", "stopped")  # states of members that do nothing
 
 
 @dataclass
@@ -63,14 +66,16 @@ class Console:
             TextColumn("{task.fields[text]}"),
             console=self._rich,
             disable=self._plain,
+            refresh_per_second=REFRESHES_PER_S if max(len(names), lanes) <= FEW_BARS else SLOW_REFRESHES_PER_S,
         )
         self._tasks: dict[str, TaskID] = {}
+        self._shown: dict[str, None] = {}  # members whose bars are
         self._started = time.monotonic()
 
     def __enter__(self) -> "Console":
         if not self._plain:
             for name, member in self._members.items():
-                self._tasks[name] = self._bars.add_task(name, total=member.steps, text="waiting")
+                self._add_bar(name, member.steps)
             if self._has_several:
                 self._tasks[""] = self._bars.add_task("all", total=1.0, text="")
             self._bars.start()
@@ -100,7 +105,7 @@ class Console:
         self._members[member.name] = _Member(member.steps, member.config.training.batch_size)
         self._costs[member.name] = 1.0
         if not self._plain:
-            self._tasks[member.name] = self._bars.add_task(member.name, total=member.steps, text="waiting")
+            self._add_bar(member.name, member.steps)
 
     def end(self, name: str, text: str) -> None:
         """A trial that has ended: a line of its own in the place of its bar."""
@@ -108,6 +113,7 @@ class Console:
             del self._costs[name]
             self._ended += 1
         if not self._plain and name in self._tasks:
+            self._shown.pop(name, None)
             self._bars.remove_task(self._tasks.pop(name))
             self._show_whole()
         self.say(f"{name:<12} {text}")
@@ -157,8 +163,28 @@ class Console:
                 self._printed_at = time.monotonic()
                 print(f"{'all':<22} {100 * self._share_done():>3.0f}%  {self._whole()}", flush=True)
             return
+        self._make_room_for(name)
         self._bars.update(self._tasks[name], completed=member.done, text=self._text(member))
         self._show_whole()
+
+    def _add_bar(self, name: str, steps: int) -> None:
+        is_shown = len(self._shown) < MOST_BARS
+        self._tasks[name] = self._bars.add_task(name, total=steps, text="waiting", visible=is_shown)
+        if is_shown:
+            self._shown[name] = None
+
+    def _make_room_for(self, name: str) -> None:
+        """Show the bar of a member that does something, in the place of one that does nothing if need be."""
+        if name in self._shown or self._members[name].state.startswith(IDLE):
+            return
+        if len(self._shown) >= MOST_BARS:
+            idle = (other for other in self._shown if self._members[other].state.startswith(IDLE))
+            if (other := next(idle, None)) is None:
+                return
+            del self._shown[other]
+            self._bars.update(self._tasks[other], visible=False)
+        self._shown[name] = None
+        self._bars.update(self._tasks[name], visible=True)
 
     def _show_whole(self) -> None:
         if "" in self._tasks:

@@ -38,6 +38,7 @@ HEAD_GONE_AFTER_S = 15.0
 SILENT_AFTER_S = 30.0  # without a heartbeat, which comes every second
 WARN_AFTER_S = 60.0  # without progress; at the latest after half of cluster.stall_timeout_s
 NOT_ALIVE_S = 60.0  # without any worker
+MOST_SAID = 10_000  # warnings remembered, so as not to say them again
 FAILED_STARTS = 10  # in a row in which no worker of a lane came to life
 
 
@@ -251,6 +252,8 @@ class Follower:
 
     def _say_once(self, text: str) -> None:
         if text not in self._said:
+            if len(self._said) >= MOST_SAID:
+                self._said.clear()
             self._said.add(text)
             self._console.warn(text)
 
@@ -265,7 +268,7 @@ class Follower:
             for b in sorted(self._beats.values(), key=lambda beat: (beat.member, beat.rank))
         ]  # fmt: skip
         with contextlib.suppress(OSError):  # a full disk stops nothing here
-            write_atomically(self._live, json.dumps(workers, indent=1) + "\n")
+            write_atomically(self._live, "[" + ",\n ".join(map(json.dumps, workers)) + "]\n")
 
 
 def _last_line(error: BaseException) -> str:

@@ -5,6 +5,7 @@ import logging
 import os
 import time
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, Self
 
@@ -19,6 +20,7 @@ from platform.redaction import redacted, shared_secrets, trust
 
 log = logging.getLogger("platform")
 GONE_AFTER_S = 5.0  # without a beat
+MOST_MESSAGES = 50_000  # that wait for a launcher that does not come for them; beyond it metrics are left out
 ANSWER_S = 10.0  # of the mailbox
 SECRETS_WAIT_S = 60.0  # for the mailbox to answer
 
@@ -98,9 +100,11 @@ class Mailbox:
 
     It is on the launcher's node and stamps what comes: the clocks of other nodes may be wrong by any amount."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Callable[[], float] | None = None) -> None:
+        self._clock = clock or (lambda: time.time())  # seconds since the epoch
         self._number = 0  # of what came last
         self._messages: deque[tuple[int, Message | GroupEvent]] = deque()
+        self._is_full = False  # and that was said
         self._beats: dict[tuple[str, int], tuple[int, Beat]] = {}  # the newest of each (member, rank)
         self._behind: dict[tuple[str, int], tuple[float, float]] = {}  # -> (a start, seconds its clock is behind)
         self._failures: dict[str, list[Failure]] = {}  # of each member's newest start
@@ -124,7 +128,12 @@ class Mailbox:
 
     def put(self, message: Message | GroupEvent) -> None:
         """Take a message, with the time of now and without secrets."""
-        self._messages.append((self._next(), replace(message, time=time.time(), text=redacted(message.text))))
+        if len(self._messages) >= MOST_MESSAGES and isinstance(message, Message) and message.kind == "metrics":
+            if self._is_full:
+                return
+            self._is_full, text = True, f"{MOST_MESSAGES} messages wait for the launcher: MLflow does not get the "
+            message = Message("", "warning", text=f"{text}metrics of now, which metrics.jsonl of each member has")
+        self._messages.append((self._next(), replace(message, time=self._clock(), text=redacted(message.text))))
         if isinstance(message, GroupEvent) and message.kind == "failed":
             self._held_since.pop(message.lane, None)
 
@@ -138,7 +147,7 @@ class Mailbox:
 
     def _by_own_clock(self, beat: Beat) -> Beat:
         """The difference is taken once a start, so that its times stay the same from beat to beat."""
-        now, worker = time.time(), (beat.member, beat.rank)
+        now, worker = self._clock(), (beat.member, beat.rank)
         if self._behind.get(worker, (None,))[0] != beat.started:
             self._behind[worker] = beat.started, now - beat.at
         behind = self._behind[worker][1]
@@ -153,6 +162,7 @@ class Mailbox:
         until a later call says that it was received: answers are lost."""
         while self._messages and self._messages[0][0] <= received:
             self._messages.popleft()
+            self._is_full = False
         self._beats = {key: (number, beat) for key, (number, beat) in self._beats.items() if number > received}
         return self._number, [message for _, message in self._messages], [beat for _, beat in self._beats.values()]
 
@@ -181,7 +191,7 @@ class Mailbox:
 
     def holds(self, lane: int, held_s: float = 0.0) -> None:
         """A lane has had its CPUs and GPUs for `held_s`; until then it waited for room."""
-        self._held_since[lane] = time.time() - held_s
+        self._held_since[lane] = self._clock() - held_s
 
     def holding(self) -> list[int]:
         """The lanes with worker groups that were not taken yet."""

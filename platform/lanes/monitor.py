@@ -44,6 +44,7 @@ class _Member:
 
     values: dict[str, float] = field(default_factory=dict)  # metric -> the newest value
     ended_at: float = 0.0  # by the monotonic clock; 0: it has not
+    world: int = 0  # no rank is beyond it
 
 
 class Monitor:
@@ -80,11 +81,14 @@ class Monitor:
         """Take a heartbeat."""
         with self._lock:
             self._begin(beat.member)
+            known = self._members[beat.member]
             if beat.rank == 0:
-                self._members[beat.member].values["platform_steps"] = beat.step
-                for key in [key for key in self._beats if key[0] == beat.member and key[1] >= beat.world]:
-                    del self._beats[key]  # the group has shrunk
+                known.values["platform_steps"] = beat.step
+                for rank in range(beat.world, known.world):
+                    self._beats.pop((beat.member, rank), None)  # the group has shrunk
+                known.world = beat.world
             self._beats[beat.member, beat.rank] = beat
+            known.world = max(known.world, beat.rank + 1)
         self._warn("members", len(self._members), MOST_MEMBERS)
         self._warn("workers", len(self._beats), MOST_WORKERS)
 
@@ -117,8 +121,9 @@ class Monitor:
     def workers_gone(self, member: str) -> None:
         """A member's workers have ended; others may come."""
         with self._lock:
-            for key in [key for key in self._beats if key[0] == member]:
-                del self._beats[key]
+            world = self._members[member].world if member in self._members else 0
+            for rank in range(world):
+                self._beats.pop((member, rank), None)
 
     def turn(self, queued: int) -> None:
         """Take how many entries wait for MLflow, and drop the series of members that have ended long ago."""

@@ -8,7 +8,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator
 from wsgiref.simple_server import WSGIServer
 
-from prometheus_client import CollectorRegistry, start_http_server
+from prometheus_client import CollectorRegistry, generate_latest, start_http_server
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.metrics_core import Metric as Family
 from prometheus_client.registry import Collector
@@ -22,9 +22,18 @@ def start_server(host: str, port: int, samples: Callable[[], Iterable[Sample]]) 
     Raises:
         OSError: the port is taken, or the host is none of this machine's.
     """
+    return start_http_server(port, host, _registry(samples))
+
+
+def exposition(samples: Callable[[], Iterable[Sample]]) -> bytes:
+    """The page that Prometheus gets now."""
+    return generate_latest(_registry(samples))
+
+
+def _registry(samples: Callable[[], Iterable[Sample]]) -> CollectorRegistry:
     registry = CollectorRegistry()
     registry.register(_Samples(samples))
-    return start_http_server(port, host, registry)
+    return registry
 
 
 class _Samples(Collector):

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("platform")
 ENTRIES_PER_BATCH = 1000
 GATHER_S = 0.2  # between batches, so that they are worth their transaction
+REQUESTS_PER_S = 20  # at most, of metrics, while training goes on: the metrics of a run are gathered for so long
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 1.0, 30.0  # between attempts while MLflow is away
 STUCK_AFTER = 8  # failures (about two minutes) of one operation while MLflow answers others: it is skipped
 SAID_AFTER_S = 5.0  # without progress in `close`, before the wait is reported
@@ -86,6 +87,8 @@ class Delivery:
             pause_s, self._failures, entries = FIRST_PAUSE_S, 0, entries[len(batch) :]
             runs = {entry.content.get("run") for entry in batch}
             self._note(batch[-1].number, {run: replica.runs[run] for run in runs if run in replica.runs})
+            if not entries and len(batch) < ENTRIES_PER_BATCH:  # there is no more than that for now
+                self._hurry.wait(gather_s(len(runs)))
 
     def _replica(self) -> "Replica":
         from platform.tracking.mlflow_store import DeliveredRun, Replica  # MLflow takes seconds to import
@@ -126,7 +129,6 @@ class Delivery:
     def _wait_for_more(self) -> None:
         self._more.wait()
         self._more.clear()
-        self._hurry.wait(GATHER_S)
 
     def _pause(self, seconds: float) -> None:
         if self._hurry.wait(seconds):
@@ -150,6 +152,11 @@ class Delivery:
         if message not in self._said:
             self._said.add(message)
             log.warning("%s", message)
+
+
+def gather_s(runs: int) -> float:
+    """Seconds to gather metrics for after those of so many runs were delivered, in a request each."""
+    return max(GATHER_S, runs / REQUESTS_PER_S)
 
 
 def _first_batch(entries: list[Entry]) -> list[Entry]:

@@ -10,6 +10,7 @@ import itertools
 import json
 import logging
 import os
+import shutil
 import threading
 from collections import deque
 from collections.abc import Iterator
@@ -18,11 +19,12 @@ from pathlib import Path
 from typing import Any
 
 from platform.changes import append_change, read_changes
-from platform.files import write_atomically
+from platform.files import SUFFIX, write_atomically
 from platform.text import first_line
 
 log = logging.getLogger("platform")
 EMPTIED_ABOVE = 1_000_000  # bytes of delivered lines after which the journal is emptied
+CUT_ABOVE = 4_000_000  # the same, after which they are cut off while entries behind them wait
 SHORTENED_ABOVE = 100_000  # bytes of the file beside it after which that is rewritten as one line
 
 
@@ -124,14 +126,40 @@ class Journal:
             if number == self._last() and self.path.exists() and self.path.stat().st_size > EMPTIED_ABOVE:
                 os.truncate(self.path, 0)  # numbers go on: dying before or after this line is the same
                 self._next_at = 0
+        self._cut_delivered()
 
     def close(self) -> None:
         """Write what waits in memory, if the disk takes it, and close the file."""
         with self._lock:
             self._write()
-            if self._file is not None:
-                os.close(self._file)
-                self._file = None
+            self._close_file()
+
+    def _close_file(self) -> None:
+        if self._file is not None:
+            os.close(self._file)
+            self._file = None
+
+    def _cut_delivered(self) -> None:
+        """Rewrite the file without its delivered beginning where that is most of it: with many members there is always
+        an entry that waits, so that it is never emptied. What is left is the smaller part, so that all cuts together
+        cost as much as writing the entries did."""
+        unfinished = self.path.with_name(self.path.name + SUFFIX)
+        try:
+            if self._next_at <= CUT_ABOVE or 2 * self._next_at <= self.path.stat().st_size:
+                return
+            with self.path.open("rb") as old, unfinished.open("wb") as rest:
+                old.seek(self._next_at)
+                shutil.copyfileobj(old, rest)  # the most of it while others append
+                with self._lock:
+                    shutil.copyfileobj(old, rest)
+                    rest.flush()
+                    os.fsync(rest.fileno())
+                    unfinished.replace(self.path)
+                    self._close_file()
+                    self._next_at = 0
+        except OSError as error:  # it stays as long as it is
+            log.debug("%s is not shortened (%s)", self.path, first_line(error))
+            unfinished.unlink(missing_ok=True)
 
     def _read_beside(self) -> tuple[int, dict[str, Any]]:
         if not self._beside.exists():

@@ -80,3 +80,19 @@ def test_a_lane_holds_its_gpus_from_its_groups_start_to_its_failure(monkeypatch:
     assert held_since() == 0
     mailbox.holds(0)
     assert held_since() == 1100
+
+
+def test_a_launcher_that_does_not_come_costs_metrics_and_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mailbox_module, "MOST_MESSAGES", 5)
+    mailbox = Mailbox()
+    for step in range(100):
+        mailbox.put(Message("m", "metrics", step))
+    mailbox.put(Message("m", "ended", text="finished"))
+    number, messages, _ = mailbox.drain(0)
+    told = [message for message in messages if isinstance(message, Message)]
+    assert [message.step for message in told if message.kind == "metrics"] == [0, 1, 2, 3, 4]
+    assert [message.kind for message in told[5:]] == ["warning", "ended"]
+    assert "5 messages wait for the launcher" in told[5].text
+    mailbox.drain(number)
+    mailbox.put(Message("m", "metrics", 100))
+    assert [message.step for message in mailbox.drain(number)[1] if isinstance(message, Message)] == [100]

@@ -80,6 +80,47 @@ def test_it_is_emptied_once_all_is_delivered(tmp_path: Path, monkeypatch: pytest
     assert contents(journal.read(10)) == contents(Journal(journal.path).read(10)) == [100]
 
 
+@pytest.mark.parametrize("count", [200, 800])
+def test_it_does_not_grow_where_an_entry_always_waits(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, count: int
+) -> None:
+    """With many members more comes while a batch is delivered. All cuts together cost no more than writing did."""
+    monkeypatch.setattr(journal_module, "CUT_ABOVE", 1000)
+    journal, longest, seen, cut = Journal(tmp_path / "j.jsonl"), 0, [], 0
+    journal.append({"value": 0})
+    for value in range(1, count):
+        entries, before = journal.read(1000), journal.path.stat()
+        seen += contents(entries)
+        journal.append({"value": value})
+        journal.delivered(entries[-1].number, {})
+        if journal.path.stat().st_ino != before.st_ino:
+            cut += journal.path.stat().st_size
+        longest = max(longest, journal.path.stat().st_size)
+    assert longest < 2500
+    assert 0 < cut < 22 * count  # bytes; the lines have 22 each
+    assert seen == list(range(count - 1))
+    assert contents(Journal(journal.path).read(10)) == [count - 1]
+
+
+def test_a_cut_that_the_disk_refuses_leaves_the_journal_as_it_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(journal_module, "CUT_ABOVE", 10)
+    journal = Journal(tmp_path / "j.jsonl")
+    for value in range(10):
+        journal.append({"value": value})
+    monkeypatch.setattr(journal_module.shutil, "copyfileobj", _full)
+    for number in (8, 9):
+        journal.read(10)
+        journal.delivered(number, {})
+    assert contents(journal.read(10)) == contents(Journal(journal.path).read(10)) == [9]
+    assert [path.name for path in tmp_path.iterdir() if "unfinished" in path.name] == []
+
+
+def _full(*_: object) -> None:
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
 def test_a_beside_file_that_cannot_be_read_has_all_delivered_anew(tmp_path: Path, caplog: pytest.LogCaptureFixture):
     journal = Journal(tmp_path / "j.jsonl")
     journal.append({"value": 0})
@@ -165,6 +206,7 @@ def test_whatever_dies_when_every_entry_is_read_in_order_and_none_is_lost(steps:
     """`forget`: the process died after it had delivered and before it noted so."""
     with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
         patch.setattr(journal_module, "EMPTIED_ABOVE", 100)
+        patch.setattr(journal_module, "CUT_ABOVE", 50)
         path = Path(folder) / "j.jsonl"
         journal, appended, received = Journal(path), 0, []
         for step in [*steps, "reopen", *["deliver"] * (len(steps) + 1)]:
