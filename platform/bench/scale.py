@@ -7,7 +7,7 @@ measure it. Costs are CPU time, memory and counts of operations, so that waiting
 from collections.abc import Callable
 from pathlib import Path
 
-from platform.bench import scale_index, scale_probabilities, scale_trials
+from platform.bench import scale_copies, scale_index, scale_launcher, scale_probabilities, scale_trials
 from platform.bench.figures import Figures
 from platform.config.scale import SCALE_ROWS, ScaleConfig
 from platform.config.sections import Config
@@ -16,6 +16,8 @@ Row = Callable[[ScaleConfig, Path, Figures], None]  # the path is a folder of th
 
 ROWS: dict[str, Row] = {
     "index": scale_index.measure,
+    "launcher": scale_launcher.measure,
+    "copies": scale_copies.measure,
     "trials": scale_trials.measure,
     "probabilities": scale_probabilities.measure,
 }

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 
 from platform.config.checks import require, require_choice, seal
 
-SCALE_ROWS = ("index", "trials", "probabilities")
+SCALE_ROWS = ("index", "launcher", "copies", "trials", "probabilities")
 
 
 @dataclass
@@ -13,7 +13,9 @@ class ScaleConfig:
 
     rows: list[str] = field(default_factory=lambda: list(SCALE_ROWS))  # which of them
     shards: list[int] = field(default_factory=lambda: [1_000, 10_000, 100_000])  # index: shards of a data set
-
+    workers: list[int] = field(default_factory=lambda: [32, 128, 512])  # launcher: of all lanes together
+    seconds: list[int] = field(default_factory=lambda: [10_000, 100_000, 604_800])  # launcher: simulated; up to a week
+    checkpoints: list[int] = field(default_factory=lambda: [100, 1_000, 10_000])  # copies: made by a training
     trials: list[int] = field(default_factory=lambda: [500, 5_000])  # trials: of a sweep
     images: list[int] = field(default_factory=lambda: [500, 2_000])  # probabilities: evaluated images
 
@@ -21,9 +23,8 @@ class ScaleConfig:
         seal(self, "bench.scale.")
         for row in self.rows:
             require_choice("bench.scale.rows", row, SCALE_ROWS)
-        _require_sizes("bench.scale.shards", self.shards)
-        _require_sizes("bench.scale.trials", self.trials)
-        _require_sizes("bench.scale.images", self.images)
+        for key in ("shards", "workers", "seconds", "checkpoints", "trials", "images"):
+            _require_sizes(f"bench.scale.{key}", getattr(self, key))
 
 
 def _require_sizes(key: str, sizes: list[int]) -> None:

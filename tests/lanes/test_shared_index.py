@@ -2,7 +2,6 @@
 
 import json
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -22,13 +21,13 @@ from platform.experiment.folder import fingerprint
 from platform.lanes import worker
 from platform.lanes.shared_index import SharedIndex, require_unchanged
 from platform.training.worker import Worker
-from tests.data.handmade import MakeShards, edit_entry, two_shards
+from tests.data.handmade import MakeShards, edit_entry, two_shards, write_index, write_tar
 
 CPU = torch.device("cpu")
 
 
 @pytest.fixture
-def reads(monkeypatch: pytest.MonkeyPatch) -> Iterator[Counter[str]]:
+def reads(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
     """What is read from now on, and how often; and an object store that keeps what it is given."""
     found: Counter[str] = Counter()
     read = Storage.read
@@ -46,6 +45,14 @@ def reads(monkeypatch: pytest.MonkeyPatch) -> Iterator[Counter[str]]:
 @pytest.fixture
 def data(make_shards: MakeShards) -> DataConfig:
     return DataConfig(source=None, shards=str(two_shards(make_shards)), classes=3)
+
+
+@pytest.fixture
+def other(tmp_path: Path) -> Path:
+    """A set of one image."""
+    folder = tmp_path / "other"
+    folder.mkdir()
+    return write_index(folder, {write_tar(folder / "train-000000.tar", {"9.jpg": b"nine", "9.cls": b"1"}).name: 1})
 
 
 def shared(data: DataConfig) -> SharedIndex:
@@ -68,9 +75,8 @@ def test_the_store_is_asked_once_a_start_of_a_group_however_many_workers_it_has(
     assert of_all[-1].split("train").read(3).image == b"three"
 
 
-def test_sets_beside_the_first_come_with_it(data: DataConfig, make_shards: MakeShards, reads: Counter[str]) -> None:
-    more = make_shards({"9.jpg": b"nine", "9.cls": b"1"})
-    both = replace(data, also={"more": AlsoConfig(str(more), 0.5)})
+def test_sets_beside_the_first_come_with_it(data: DataConfig, other: Path, reads: Counter[str]) -> None:
+    both = replace(data, also={"more": AlsoConfig(str(other), 0.5)})
     handed = shared(both)
     reads.clear()
     index = handed.taken(both, StorageConfig())
@@ -79,13 +85,13 @@ def test_sets_beside_the_first_come_with_it(data: DataConfig, make_shards: MakeS
     assert split.read(split.samples - 1).image == b"nine"
     assert len({id(each.opened.cache) for each in split.of_sets}) == 1  # one cache, one limit
     require_unchanged(index)
-    edit_entry(more, md5sum="f" * 32)
-    with pytest.raises(ConfigError, match=rf"the train shards in {more} are others since this launch began"):
+    edit_entry(other, md5sum="f" * 32)
+    with pytest.raises(ConfigError, match=rf"the train shards in {other} are others since this launch began"):
         require_unchanged(index)
 
 
-def test_other_data_than_the_launchers_is_read(data: DataConfig, make_shards: MakeShards, reads: Counter[str]) -> None:
-    handed, other = shared(data), make_shards({"9.jpg": b"nine", "9.cls": b"1"})
+def test_other_data_than_the_launchers_is_read(data: DataConfig, other: Path, reads: Counter[str]) -> None:
+    handed = shared(data)
     assert handed.taken(replace(data, shards=str(other)), StorageConfig()).split("train").samples == 1
     assert reads[f"{other}/index.json"] == 1
 
@@ -114,9 +120,7 @@ def test_where_the_object_store_fails_the_index_is_read(
     assert "the launcher's index does not come (GetTimeoutError); it is read again" in caplog.text
 
 
-def test_a_group_that_starts_again_refuses_shards_that_were_packed_anew(
-    data: DataConfig, make_shards: MakeShards, reads: Counter[str]
-) -> None:
+def test_a_group_that_starts_again_refuses_shards_that_were_packed_anew(data: DataConfig, reads: Counter[str]) -> None:
     index, file = read_sets(data), Path(data.shards) / "index.json"
     content = json.loads(file.read_text())
     file.write_text(json.dumps(content, indent=2))  # other bytes that say the same
