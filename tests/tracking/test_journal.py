@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import platform.tracking.journal as journal_module
@@ -201,6 +201,7 @@ def refuse(*_: object) -> None:
     raise OSError(errno.ENOSPC, "No space left on device")
 
 
+@settings(deadline=None)  # it syncs files to the disk
 @given(st.lists(st.sampled_from(["append", "deliver", "reopen", "torn", "forget"]), max_size=60), st.integers(1, 5))
 def test_whatever_dies_when_every_entry_is_read_in_order_and_none_is_lost(steps: list[str], limit: int):
     """`forget`: the process died after it had delivered and before it noted so."""
