@@ -3,6 +3,8 @@
 In: the network, which stays what is saved and averaged. Out: a module of the same parameters.
 """
 
+import logging
+
 from torch import nn
 from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import bf16_compress_hook
 from torch.nn.parallel import DistributedDataParallel
@@ -11,6 +13,8 @@ from platform.config.checks import require
 from platform.config.training import CUDA_GRAPHS, NOT_COMPILED, TrainingConfig
 from platform.models.compiled import CompiledNetwork, require_compiler
 from platform.training.worker import Worker
+
+log = logging.getLogger("platform.training")
 
 
 def as_run(network: nn.Module, training: TrainingConfig, worker: Worker) -> nn.Module:
@@ -50,3 +54,9 @@ def _require(mode: str, worker: Worker, *, on_gpu: bool) -> None:
         f"{worker.device.type} as one of {worker.world} worker(s); set training.compile=default",
     )
     require_compiler(mode, on_gpu=on_gpu)
+    if mode != NOT_COMPILED and not on_gpu:
+        log.warning(
+            "training.compile=%s on a CPU is for trying only: kernels that PyTorch 2.15 made for a narrow GoogLeNet "
+            "damaged the memory of the process, which ended; set training.compile=off",
+            mode,
+        )

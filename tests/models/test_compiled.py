@@ -17,9 +17,7 @@ from torch import Tensor, nn
 from torch._dynamo.backends.registry import set_default_backend
 
 from platform.config.checks import ConfigError
-from platform.config.models import GoogLeNetConfig
 from platform.models import compiled
-from platform.models.build import build
 from platform.models.compiled import (
     CompiledNetwork,
     cache_folder,
@@ -199,12 +197,13 @@ def test_a_link_in_place_of_the_cache_is_not_followed(monkeypatch: pytest.Monkey
 
 @pytest.mark.long
 @pytest.mark.timeout(3000)
-def test_googlenet_compiled_by_a_c_compiler_learns_the_same(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_kernels_of_a_c_compiler_learn_the_same(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Of a small network: with PyTorch 2.15 those of a GoogLeNet of width 0.1 damaged the heap and ended it."""
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
     torch._dynamo.reset()
-    plain, network = (build(GoogLeNetConfig(width=0.1, batch_norm=True), 10, 64, 0).train() for _ in range(2))
+    plain, network = small(), small()
     run = CompiledNetwork(network, "default")
     with compiling("default"):
-        found = learned(run, network, *batch(4, size=64))
-    torch.testing.assert_close(found, learned(plain, plain, *batch(4, size=64)), rtol=1e-3, atol=1e-4)
+        found = learned(run, network, *batch(6))
+    torch.testing.assert_close(found, learned(plain, plain, *batch(6)), rtol=1e-4, atol=1e-5)
     assert megabytes(tmp_path) > 0.1

@@ -89,6 +89,13 @@ def test_compressed_gradients_are_rounded_and_the_same_everywhere(replicas: Any)
     assert not all(torch.equal(each, exact) for each, exact in zip(first, replicas[0]["plain"], strict=True))
 
 
+def test_compiling_on_a_cpu_is_warned_of(caplog: pytest.LogCaptureFixture) -> None:
+    as_run(network(), TrainingConfig(), Worker())
+    assert caplog.text == ""
+    as_run(network(), TrainingConfig(compile="default"), Worker())
+    assert "training.compile=default on a CPU is for trying only" in caplog.text
+
+
 def test_graphs_without_a_gpu_are_refused() -> None:
     with pytest.raises(ConfigError, match=r"reduce-overhead, .* trains on cpu .* set\s+training.compile=default"):
         as_run(network(), TrainingConfig(compile="reduce-overhead"), Worker())
