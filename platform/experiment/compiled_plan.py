@@ -21,9 +21,13 @@ def check_compiled(config: Config) -> None:
         return
     on_this_machine = cluster.address is None and cluster.kube is None
     on_gpu = cluster.gpus_per_worker != 0 and (not on_this_machine or gpus_here() > 0)
+    require(
+        on_gpu,
+        f"training.compile is {mode}, and there is no GPU to train on: kernels that PyTorch 2.15 makes for a CPU have "
+        "damaged the memory of a training (docs/speed.md); set training.compile=off",
+    )
     if mode == CUDA_GRAPHS:
         said = f"training.compile is {mode}, which replays CUDA graphs"
-        require(on_gpu, f"{said}, and there is no GPU to train on; set training.compile=default")
         require(
             cluster.max_workers == 1,
             f"{said} of one GPU, and cluster.workers is {cluster.workers_text}; set training.compile=default",
@@ -37,7 +41,7 @@ def check_compiled(config: Config) -> None:
     if on_this_machine:
         from platform.models.compiled import require_compiler  # torch takes a second, which a usual plan need not
 
-        require_compiler(mode, on_gpu=on_gpu)
+        require_compiler(mode, on_gpu=True)
 
 
 def compiled_line(config: Config) -> list[str]:
