@@ -26,10 +26,10 @@ class EnsembleScores:
     ensemble: dict[int, Scores] = field(default_factory=dict)
     alternatives: dict[str, Scores] = field(default_factory=dict)  # at the largest number of views
     summary: Summary | None = None  # how sure they are; None: not computed
-    left_out: list[str] = field(default_factory=list)  # what is not in the table, or approximate, and why
     images: ImageResults | None = field(default=None, compare=False, repr=False)  # None: in images.npz only
     methods: list[Method] = field(default_factory=list, compare=False)  # beyond the paper's; empty: not asked for
     table: TableConfig = field(default_factory=TableConfig, compare=False)  # for the paper's figures
+    left_out: list[str] = field(default_factory=list)  # what is not in the table, or approximate, and why
     compared: RowTable | None = field(default=None, compare=False)  # None: the members are an ensemble, and no rows
 
 
