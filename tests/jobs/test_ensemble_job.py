@@ -72,15 +72,16 @@ def test_finished_runs_show_their_table_at_once_and_evaluate_again(launch, tmp_p
     assert status == 0, first
     assert "359 validation images" in first
     assert " 10 " not in _table(first)
+    folder = ExperimentFolder(launch.folder / "runs" / "single")
+    scored = folder.scores("val").stat().st_mtime_ns  # when the member had ended
     status, second = launch.here(*words)
     assert status == 0
     assert "nothing to train" in second
-    assert "scoring 1 member(s) with up to 1 view(s)" in first
-    assert "scoring" not in second
+    assert "scoring" not in first + second, "they are read once, beside the training"
+    assert folder.scores("val").stat().st_mtime_ns == scored
     assert _table(first) == _table(second)
 
-    folder = ExperimentFolder(launch.folder / "runs" / "single")  # as a launcher leaves it that dies before the end
-    record = folder.record()
+    record = folder.record()  # as a launcher leaves it that dies before the end
     record.whole = False
     folder.write(record)
     (folder.path / "table.csv").unlink()
