@@ -112,7 +112,7 @@ class FusedLinear(FusedLayer):
 
 
 class FusedBatchNorm(FusedLayer):
-    """Batch norm treats each channel by itself. Its statistics are copies: see `take_statistics`."""
+    """Batch norm treats each channel by itself. Its statistics are copies, see `FusedNetwork.begin_step`."""
 
     def __init__(self, layers: Sequence[nn.BatchNorm2d], operations: Operations) -> None:
         super().__init__(layers, operations)
