@@ -30,7 +30,7 @@ def measure(config: Config, batches: Sequence[Batch], device: torch.device, figu
         batches: of training images; each member has one of the first, in every step.
         device: to train on.
     """
-    batches = batches[:MEMBERS]
+    batches = [batches[number % len(batches)] for number in range(MEMBERS)]
     dtype = autocast_dtype(config.training.precision, device)
     alone, together = (_members(config, device) for _ in range(2))
     try:
