@@ -62,10 +62,7 @@ def fused_step(
     parts = -(-total // first.max_batch_per_worker)
     bounds = [total * part // parts for part in range(parts + 1)]
     sums_3M = torch.zeros(3, len(members), device=device)
-    given = [
-        BatchInputs(batch, each.pixels, each.cfg.sampling, each.cfg.transforms)
-        for batch, each in zip(batches, members, strict=True)
-    ]
+    given = [each.inputs(batch) for batch, each in zip(batches, members, strict=True)]
     network.begin_step()
     for start, stop in zip(bounds[:-1], bounds[1:], strict=True):
         share = slice(start, stop)
