@@ -1,7 +1,9 @@
 """Nodes that come after the head, and while members train: nobody waits for them in vain, and they are used."""
 
+import contextlib
 import json
 import subprocess
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -27,11 +29,14 @@ def _seen(launch: Runner, process: subprocess.Popen[str], nodes: LocalCluster) -
     seen: dict[str, set[str]] = {}
     live = launch.folder / "runs" / "grows" / "live.json"
     while process.poll() is None:
-        workers = json.loads(live.read_text()) if live.exists() else []
+        workers = []
+        with contextlib.suppress(FileNotFoundError):  # before the first beat, and after the last one's end
+            workers = json.loads(live.read_text())
         if workers and not seen:
             nodes.start_node()
         for each in workers:
             seen.setdefault(each["node_id"], set()).add(each["member"])
+        time.sleep(0.1)
     return seen
 
 
