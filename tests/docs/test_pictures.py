@@ -6,7 +6,8 @@ from xml.etree import ElementTree
 
 import pytest
 
-from docs.pictures.draw import HERE, PICTURES, draw_all, road_in_the_dark
+from docs.pictures.draw import HERE, PICTURES, draw_all
+from docs.pictures.road import in_the_dark
 
 NAMES = ["googlenet", "learning", "resume", "road", "speed", "table"]
 VARIANTS = ["dark", "light"]
@@ -51,7 +52,7 @@ def test_the_figures_say_where_they_come_from(name: str) -> None:
 
 def test_a_colour_without_a_dark_one_is_an_error() -> None:
     with pytest.raises(KeyError, match="#123456"):
-        road_in_the_dark('<rect fill="#123456"/>')
+        in_the_dark('<rect fill="#123456"/>')
 
 
 def _texts(path: Path) -> list[str]:
