@@ -8,7 +8,7 @@ import torch
 
 from platform.bench.figures import Figures
 from platform.config.sections import Config
-from platform.data.loader import Batch
+from platform.data.batch import Batch
 from platform.data.pixels import Pixels
 from platform.models.build import build
 from platform.training.fused.network import FusedNetwork

@@ -18,10 +18,10 @@ from platform.config.data import DataConfig
 from platform.config.sampling import SamplingConfig
 from platform.config.sections import Config
 from platform.data.index import Split, read_index
-from platform.data.loader import TrainLoader
 from platform.data.order import Order
 from platform.data.pixels import Pixels
 from platform.data.shared_loader import MemberDraws, SharedLoader
+from platform.data.train_loader import TrainLoader
 from platform.packing.pack import pack
 
 BATCH = 32

@@ -26,9 +26,9 @@ from platform.config.sampling import SamplingConfig
 from platform.config.scale import ScaleConfig
 from platform.data.index import read_index
 from platform.data.index_file import INDEX_NAME, KIND, Entries
-from platform.data.loader import TrainLoader
 from platform.data.order import Order
 from platform.data.sets import entries_of, sets_of
+from platform.data.train_loader import TrainLoader
 
 SAMPLES = 1000  # of each shard
 IMAGES, STREAMS, BATCH, PIXELS = 64, 8, 64, 32  # of a shard of the first batch, of its order, and of its images

@@ -16,11 +16,12 @@ from platform.bench.figures import Figures
 from platform.config.loss import PRIOR
 from platform.config.sections import Config
 from platform.config.training import NOT_COMPILED
+from platform.data.batch import Batch
 from platform.data.index import Index
 from platform.data.labels import labels_of
-from platform.data.loader import Batch, TrainLoader
 from platform.data.pixels import Pixels
 from platform.data.sets import training_split
+from platform.data.train_loader import TrainLoader
 from platform.data.training_order import training_order
 from platform.models.build import build, logits_and_auxiliary
 from platform.models.compiled import CompiledNetwork, compiling

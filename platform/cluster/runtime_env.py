@@ -27,7 +27,7 @@ NOT_SHIPPED = ["/.venv", "/.git", "/data", "/runs", "/mlruns", "/mlartifacts", "
 # Imported before the fork: our stages of a run, and what they import.
 PRELOADED = (
     *FIRST,
-    "platform.data.loader",  # readers and decoders
+    "platform.data.train_loader",  # readers and decoders
     "platform.training.loop",
     "platform.evaluation.predict",
     "platform.models.googlenet",

@@ -17,10 +17,11 @@ from platform.cluster.resources import cpus_here
 from platform.config.checks import ConfigError, require
 from platform.config.data import NOT_BALANCED, DataConfig, LoaderConfig, StorageConfig
 from platform.config.sampling import SamplingConfig
+from platform.data.batch import Batch
 from platform.data.index import Index
-from platform.data.loader import Batch, TrainLoader
 from platform.data.pixels import Pixels
 from platform.data.sets import TRAIN, read_sets, require_same_classes, training_split
+from platform.data.train_loader import TrainLoader
 from platform.data.training_order import member_order
 
 log = logging.getLogger("platform.data")

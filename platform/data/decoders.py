@@ -13,8 +13,8 @@ from platform.config.data import DataConfig
 from platform.config.sampling import SamplingConfig
 from platform.data.deviceloader import DeviceTrainLoader
 from platform.data.index import Split
-from platform.data.loader import TrainLoader
 from platform.data.order import Order
+from platform.data.train_loader import TrainLoader
 
 
 def on_cpu(

@@ -13,10 +13,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from platform.data.batch import Batch
 from platform.data.decode import Box, CorruptImage, EncodedImage, new_decoder
-from platform.data.loader import Batch, Part, TrainLoader
+from platform.data.loader import Part
 from platform.data.reader import Sample
 from platform.data.sampling import Crop
+from platform.data.train_loader import TrainLoader
 
 BATCHES_AT_ONCE = 2  # one is prepared by Python while the GPU decodes the other
 

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from platform.config.sampling import SamplingConfig
 from platform.config.transforms import TransformsConfig
-from platform.data.loader import Batch
+from platform.data.batch import Batch
 from platform.data.mixing import Mixes, mixes
 from platform.data.pixels import Pixels, on_device
 from platform.data.policies import applied, erased

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from platform.config.transforms import TransformsConfig
+from platform.data.batch import Batch
 from platform.data.boxes import inside
-from platform.data.loader import Batch
 from platform.data.pixels import on_device
 from platform.data.sampling import MIXING_DRAWS
 

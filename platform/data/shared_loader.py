@@ -15,12 +15,14 @@ from numpy.typing import NDArray
 from platform.config.data import DataConfig
 from platform.config.sampling import SamplingConfig
 from platform.data import draws
+from platform.data.batch import Batch
 from platform.data.decode import Box, CorruptImage, EncodedImage
 from platform.data.index import Split
-from platform.data.loader import Batch, Part, TrainLoader
+from platform.data.loader import Part
 from platform.data.order import Order
 from platform.data.resize import resize_into
 from platform.data.sampling import DRAWS, Crop, crop
+from platform.data.train_loader import TrainLoader
 
 # What decoding costs, in pixels of a box (inverse DCT, colours): measured on photographs of 500x375 pixels, where a
 # pixel costs 1.9 ns, Huffman decoding 4.1 ns for each pixel down to the bottom of the box, and a call 30 microseconds.

@@ -13,9 +13,9 @@ from torch import Tensor, nn
 from platform.config.data import DataConfig
 from platform.config.sections import Config
 from platform.config.training import CUDA_GRAPHS, DEFAULT_MODE, NOT_COMPILED
+from platform.data.batch import Batch
 from platform.data.decode import EncodedImage
 from platform.data.index import Split
-from platform.data.loader import Batch
 from platform.data.pixels import Pixels
 from platform.evaluation.forward import view_probabilities
 from platform.evaluation.share import batches_of

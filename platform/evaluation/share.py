@@ -6,8 +6,9 @@ from collections.abc import Iterator
 import numpy as np
 
 from platform.config.data import DataConfig
+from platform.data.batch import Batch
 from platform.data.index import Split
-from platform.data.loader import Batch, Loader, Render
+from platform.data.loader import Loader, Render
 from platform.data.readahead import ShareAhead
 
 

@@ -11,9 +11,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from platform.data.batch import Batch
 from platform.data.decode import EncodedImage
 from platform.data.index import Split
-from platform.data.loader import Batch
 from platform.data.pixels import Pixels
 from platform.data.resize import resize
 from platform.evaluation.cost import Cost

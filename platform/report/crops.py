@@ -19,7 +19,7 @@ from platform.report.section import Picture, Section
 from platform.report.thumbnails import EXACT_UP_TO, uri_of
 
 if TYPE_CHECKING:
-    from platform.data.loader import Batch
+    from platform.data.batch import Batch
 
 TITLE = "What the networks are fed"
 IMAGES = 4  # training images
@@ -76,8 +76,8 @@ def _stored(split: Split, ids: NDArray[np.int64]) -> list[NDArray[np.uint8] | No
 def _crops(split: Split, config: Config, ids: NDArray[np.int64]) -> list[list[NDArray[np.uint8]]]:
     """The crops of each image, one an epoch."""
     from platform.data import draws
-    from platform.data.loader import TrainLoader
     from platform.data.sampling import DRAWS
+    from platform.data.train_loader import TrainLoader
     from platform.data.training_order import training_order
 
     order = training_order(config, split)

@@ -10,8 +10,8 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from platform.config.sections import Config
-from platform.data.loader import TrainLoader
 from platform.data.pixels import Pixels
+from platform.data.train_loader import TrainLoader
 from platform.training import batch_norm
 from platform.training.feed import Feed
 from platform.training.progress import Progress

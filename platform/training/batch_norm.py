@@ -16,9 +16,9 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from platform.config.sampling import SamplingConfig
 from platform.config.transforms import UNTRANSFORMED, TransformsConfig
 from platform.data.inputs import BatchInputs
-from platform.data.loader import TrainLoader
 from platform.data.order import Order
 from platform.data.pixels import Pixels
+from platform.data.train_loader import TrainLoader
 from platform.models.frozen import frozen_norms
 from platform.training.worker import Worker
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 
 from platform.config.training import CUDA_GRAPHS, NOT_COMPILED
-from platform.data.loader import Batch
+from platform.data.batch import Batch
 from platform.models.compiled import CACHE, compiled_graphs, compiling, megabytes, use_threads
 from platform.training.progress import Progress
 from platform.training.worker import Worker

@@ -10,7 +10,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from platform.data.loader import Batch
+from platform.data.batch import Batch
 
 COPIED = ("images", "labels_N", "mirrored_N", "teacher_logs_NK")
 AHEAD = 2  # batches on the device: one that is computed with, and the next

@@ -16,14 +16,15 @@ from platform.config.data import NOT_BALANCED
 from platform.config.loss import PRIOR
 from platform.config.sections import Config
 from platform.data import samplelog
+from platform.data.batch import Batch
 from platform.data.image_sizes import ImageSizes
 from platform.data.index import Split
 from platform.data.labels import labels_of
 from platform.data.line import Ids
-from platform.data.loader import Batch, TrainLoader
 from platform.data.order import Order
 from platform.data.samplelog import SampleLog
 from platform.data.sampling import draws_used
+from platform.data.train_loader import TrainLoader
 from platform.data.training_order import training_order
 from platform.evaluation.targets import Targets
 from platform.training.device_feed import DeviceFeed

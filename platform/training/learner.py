@@ -10,7 +10,7 @@ import torch
 
 from platform.config.sections import Config
 from platform.data import draws
-from platform.data.loader import Batch
+from platform.data.batch import Batch
 from platform.data.pixels import Pixels
 from platform.models.frozen import frozen_norms
 from platform.training import memory, schedules

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from platform.config.sampling import SamplingConfig
-from platform.data.loader import Batch
+from platform.data.batch import Batch
 from platform.data.pixels import Pixels
 from platform.models import dropout
 from platform.models.build import logits_and_auxiliary

@@ -10,8 +10,8 @@ import torch
 import torch.distributed as dist
 
 from platform.config.training import TrainingConfig
-from platform.data.loader import TrainLoader
 from platform.data.order import Order
+from platform.data.train_loader import TrainLoader
 from platform.training.step import StepResult
 from platform.training.step_parts import DECODE, PARTS
 from platform.training.step_time import StepTimer

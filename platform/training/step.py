@@ -15,8 +15,8 @@ from platform.config.sampling import SamplingConfig
 from platform.config.sections import Config
 from platform.config.training import TrainingConfig
 from platform.config.transforms import TransformsConfig
+from platform.data.batch import Batch
 from platform.data.inputs import BatchInputs
-from platform.data.loader import Batch
 from platform.data.pixels import Pixels
 from platform.models import dropout
 from platform.models.build import logits_and_auxiliary

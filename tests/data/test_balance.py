@@ -21,8 +21,8 @@ from platform.data.balance import Balance, largest_remainders, weights_of
 from platform.data.dataset import ShardDataset
 from platform.data.index import Index
 from platform.data.labels import FOLDER, are_kept, labels_of
-from platform.data.loader import TrainLoader
 from platform.data.order import Order
+from platform.data.train_loader import TrainLoader
 from platform.data.training_order import training_order
 
 NAMES = {"cat": 0, "dog": 1}

@@ -20,10 +20,11 @@ from platform.config.data import DataConfig, LoaderConfig
 from platform.config.sampling import SamplingConfig
 from platform.config.sections import Config
 from platform.config.training import TrainingConfig
+from platform.data.batch import Batch
 from platform.data.dataset import ImageBatch, ShardDataset
 from platform.data.index import Index, read_index
-from platform.data.loader import Batch, TrainLoader
 from platform.data.pixels import Pixels
+from platform.data.train_loader import TrainLoader
 from platform.data.training_order import training_order
 from tests.data.handmade import write_index, write_tar
 

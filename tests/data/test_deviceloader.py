@@ -8,11 +8,12 @@ import torch
 from platform.config.checks import ConfigError
 from platform.config.data import DataConfig, LoaderConfig
 from platform.config.sampling import SamplingConfig
+from platform.data.batch import Batch
 from platform.data.deviceloader import DeviceTrainLoader, resize_on_device
 from platform.data.index import Index, Split, read_index
-from platform.data.loader import Batch, TrainLoader
 from platform.data.order import Order
 from platform.data.resize import resize
+from platform.data.train_loader import TrainLoader
 from tests.data.handmade import MakeShards
 from tests.data.test_loader import CORRUPT, members
 

@@ -14,10 +14,11 @@ from platform.config.data import DataConfig
 from platform.config.sampling import SamplingConfig
 from platform.config.sections import Config
 from platform.config.training import TrainingConfig
+from platform.data.batch import Batch
 from platform.data.image_sizes import ImageSizes
 from platform.data.index import Index
-from platform.data.loader import Batch, TrainLoader
 from platform.data.order import Order
+from platform.data.train_loader import TrainLoader
 
 
 def test_sizes_begin_at_the_first_step_that_is_not_before_their_share() -> None:

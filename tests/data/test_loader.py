@@ -17,16 +17,18 @@ import torch
 from platform.config.data import DataConfig
 from platform.config.sampling import SamplingConfig
 from platform.config.transforms import TransformsConfig
+from platform.data.batch import Batch
 from platform.data.cache import ShardError
 from platform.data.decode import EncodedImage
 from platform.data.draws import uniforms
 from platform.data.index import Index, Split, read_index
 from platform.data.inputs import BatchInputs
-from platform.data.loader import Batch, Loader, TrainLoader
+from platform.data.loader import Loader
 from platform.data.order import Order
 from platform.data.pixels import Pixels
 from platform.data.resize import resize
 from platform.data.sampling import DRAWS, crop, draws_used
+from platform.data.train_loader import TrainLoader
 from tests.data.handmade import MakeShards
 
 pytestmark = pytest.mark.timeout(60)  # a hang fails

@@ -17,13 +17,14 @@ from platform.config.sections import Config
 from platform.config.training import TrainingConfig
 from platform.config.transforms import TransformsConfig
 from platform.data import draws, inputs
+from platform.data.batch import Batch
 from platform.data.index import Index
 from platform.data.inputs import BatchInputs, Inputs
-from platform.data.loader import Batch, TrainLoader
 from platform.data.mixing import Mixes, mixes, partners
 from platform.data.order import Order
 from platform.data.pixels import Pixels
 from platform.data.sampling import DRAWS
+from platform.data.train_loader import TrainLoader
 from platform.training.loss import as_shares
 
 CPU = torch.device("cpu")

@@ -16,6 +16,7 @@ from platform.config.data import AlsoConfig, DataConfig, LoaderConfig, StorageCo
 from platform.config.sampling import SamplingConfig
 from platform.config.sections import Config
 from platform.config.training import TrainingConfig
+from platform.data.batch import Batch
 from platform.data.blend import BlendedOrder
 from platform.data.cache import ShardError
 from platform.data.dataset import ShardDataset
@@ -23,12 +24,12 @@ from platform.data.decode import EncodedImage
 from platform.data.draws import uniforms
 from platform.data.index import Index, read_index
 from platform.data.labels import are_kept, labels_of
-from platform.data.loader import Batch, TrainLoader
 from platform.data.order import Order
 from platform.data.readahead import OrderAhead
 from platform.data.resize import resize
 from platform.data.sampling import DRAWS, crop
 from platform.data.sets import Blend, read_sets, require_same_classes, training_split
+from platform.data.train_loader import TrainLoader
 from platform.data.training_order import training_order
 from platform.experiment.folder import fingerprint
 from tests.data.handmade import write_index, write_tar

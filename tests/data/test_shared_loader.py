@@ -13,13 +13,14 @@ from PIL import Image
 from platform.config.data import DataConfig
 from platform.config.sampling import SamplingConfig
 from platform.data import decode
+from platform.data.batch import Batch
 from platform.data.decode import Box
 from platform.data.image_sizes import ImageSizes
 from platform.data.index import Index, Split, read_index
-from platform.data.loader import Batch, TrainLoader
 from platform.data.order import Order
 from platform.data.sampling import DRAWS
 from platform.data.shared_loader import MemberDraws, SharedLoader, inside, pays, union
+from platform.data.train_loader import TrainLoader
 from tests.data.handmade import MakeShards
 
 pytestmark = pytest.mark.timeout(60)

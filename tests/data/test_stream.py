@@ -18,12 +18,13 @@ from platform.config.data import MEMORY, DataConfig, StorageConfig
 from platform.config.sampling import SamplingConfig
 from platform.data import samplelog
 from platform.data import storage as storage_module
+from platform.data.batch import Batch
 from platform.data.cache import ShardError
 from platform.data.index import Index, Split, read_index
-from platform.data.loader import Batch, TrainLoader
 from platform.data.order import Order
 from platform.data.samplelog import SampleLog
 from platform.data.storage import Storage, StorageError, join
+from platform.data.train_loader import TrainLoader
 from tests.data import servers
 from tests.data.handmade import write_index, write_tar
 from tests.data.servers import http_server

@@ -62,7 +62,7 @@ sizes = [crop(config.sampling, config.data, 512, 768, [draw] * DRAWS).box.size f
 assert sizes == [(448, 448), (299, 299), (224, 224)], sizes
 """
 DATASET = """
-from platform.data.loader import TrainLoader
+from platform.data.train_loader import TrainLoader
 from platform.data.index import read_index
 from platform.data.training_order import training_order
 from platform.packing.pack import pack

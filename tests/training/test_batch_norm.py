@@ -12,9 +12,9 @@ from torch.optim.swa_utils import update_bn
 from platform.config.data import DataConfig
 from platform.config.sections import Config
 from platform.data.index import Index
-from platform.data.loader import TrainLoader
 from platform.data.order import Order
 from platform.data.pixels import Pixels
+from platform.data.train_loader import TrainLoader
 from platform.data.training_order import training_order
 from platform.models.build import build
 from platform.training.batch_norm import layers, newest_images, recompute

@@ -16,8 +16,8 @@ from platform.config.models import GoogLeNetConfig
 from platform.config.optim import SGDConfig
 from platform.config.sections import Config
 from platform.config.training import TrainingConfig
+from platform.data.batch import Batch
 from platform.data.index import Index
-from platform.data.loader import Batch
 from platform.data.pixels import Pixels
 from platform.data.sampling import DRAWS
 from platform.models.dropout import by_sample, layers, set_keys

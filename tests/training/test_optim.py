@@ -24,7 +24,7 @@ from platform.config.optim import (
 )
 from platform.config.sections import Config
 from platform.config.training import CheckpointConfig, TrainingConfig
-from platform.data.loader import Batch
+from platform.data.batch import Batch
 from platform.data.pixels import Pixels
 from platform.data.sampling import DRAWS
 from platform.training.averaging import WeightAverage

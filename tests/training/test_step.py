@@ -16,7 +16,7 @@ from platform.config.optim import SGDConfig
 from platform.config.sampling import SamplingConfig
 from platform.config.sections import Config
 from platform.config.training import TrainingConfig
-from platform.data.loader import Batch
+from platform.data.batch import Batch
 from platform.data.pixels import Pixels
 from platform.data.sampling import DRAWS
 from platform.training.loss import losses

@@ -16,10 +16,11 @@ from torch.nn.parallel import DistributedDataParallel
 from platform.config.data import DataConfig
 from platform.config.optim import SGDConfig
 from platform.config.sections import Config
+from platform.data.batch import Batch
 from platform.data.index import Index, Split
-from platform.data.loader import Batch, TrainLoader
 from platform.data.pixels import Pixels
 from platform.data.sampling import DRAWS
+from platform.data.train_loader import TrainLoader
 from platform.models.build import build
 from platform.training import evaluations, feed, initial
 from platform.training.averaging import WeightAverage

@@ -23,10 +23,11 @@ from platform.config.sampling import SamplingConfig
 from platform.config.sections import Config
 from platform.config.training import TrainingConfig
 from platform.config.transforms import TransformsConfig
+from platform.data.batch import Batch
 from platform.data.index import Index
-from platform.data.loader import Batch, TrainLoader
 from platform.data.order import Order
 from platform.data.pixels import Pixels
+from platform.data.train_loader import TrainLoader
 from platform.models.build import build
 from platform.training.averaging import WeightAverage
 from platform.training.device_feed import DeviceFeed

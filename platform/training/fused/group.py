@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import torch
 
-from platform.data.loader import Batch
+from platform.data.batch import Batch
 from platform.training.fused.network import FusedNetwork
 from platform.training.fused.operations import NotFusable
 from platform.training.fused.step import FusedMember, fused_step

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from platform.data.batch import Batch
 from platform.data.inputs import BatchInputs, Inputs
-from platform.data.loader import Batch
 from platform.data.pixels import Pixels, constant
 from platform.training.distillation import taught_losses
 from platform.training.fused.network import FusedNetwork, Outputs

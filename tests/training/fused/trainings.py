@@ -14,7 +14,7 @@ from platform.config.optim import OptimConfig, SGDConfig
 from platform.config.sampling import SamplingConfig
 from platform.config.sections import Config
 from platform.config.training import TrainingConfig
-from platform.data.loader import Batch
+from platform.data.batch import Batch
 from platform.data.pixels import Pixels
 from platform.data.sampling import DRAWS
 from platform.models.dropout import by_sample
