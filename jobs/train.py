@@ -217,6 +217,8 @@ def run_members(
         lanes = Lanes(planned, folder, record, names, resources)
         with Console(planned, names, lanes.count) as console:
             console.say(_headline(planned.experiment, names, lanes.count, resources))
+            for team in lanes.fused:
+                console.say(f"trained together, each within rounding as by itself: {', '.join(team)}")
             summaries.start()  # the launcher has nothing else to compute from here on
             endpoint.say(console.say)
             stall_s, grow = config.cluster.stall_timeout_s, Growth(lanes.grow, config.cluster, console.say).look

@@ -6,6 +6,8 @@ from typing import Any
 from platform.config.checks import is_range, is_whole, require, require_at_least, seal
 from platform.config.kubernetes import KubeConfig
 
+NOT_FUSED, FUSED_IF_SMALL = "off", "auto"
+
 
 @dataclass
 class ClusterConfig:
@@ -18,6 +20,9 @@ class ClusterConfig:
     cpus_per_worker: int = 1  # its decoding threads and, without a GPU, its arithmetic
     gpus_per_worker: int | None = None  # None: one where the cluster has GPUs, else none
     lanes: int = 0  # members side by side; 0: as many as the resources allow
+    # Members that one worker trains together, their steps computed as one: off; at most so many; or auto: on a GPU,
+    # those of a lane that are too small to keep it busy. Each ends as it would by itself, but for rounding
+    fuse: Any = NOT_FUSED
     autoscaled: bool = False  # nodes are added on demand: lanes are not limited to those that are there
     # Of a cluster that is joined: workers that it is to have room for, whose nodes may come after the head. The command
     # of a RayJob has what its manifest asks for (of a range the minimum). 0: what is there is all that is waited for
@@ -47,6 +52,7 @@ class ClusterConfig:
         require_at_least("cluster.lanes", self.lanes, 0)
         require_at_least("cluster.stall_timeout_s", self.stall_timeout_s, 10)
         self._require_expected()
+        self._require_fuse()
         require(
             not self.autoscaled or self.gpus_per_worker is not None,
             "cluster.autoscaled is true, and GPUs may come later; say cluster.gpus_per_worker (0: none)",
@@ -79,6 +85,25 @@ class ClusterConfig:
             f"cluster.expected_workers is {self.expected_workers}, and GPUs may come later; "
             "say cluster.gpus_per_worker (0: none)",
         )
+
+    def _require_fuse(self) -> None:
+        if str(self.fuse).lower() == "false":  # what YAML makes of off
+            self.fuse = NOT_FUSED
+        names = (NOT_FUSED, FUSED_IF_SMALL)
+        require(
+            self.fuse in names or (is_whole(self.fuse) and self.fuse >= 1),
+            f"cluster.fuse is {self.fuse}; give {', '.join(names)}, or a number of members from 1 on",
+        )
+        require(
+            self.fused == 1 or self.max_workers == 1,
+            f"cluster.fuse is {self.fuse}, and cluster.workers is {self.workers_text}: members are trained together by "
+            "one worker alone; set cluster.workers=1, or cluster.fuse=off",
+        )
+
+    @property
+    def fused(self) -> int:
+        """How many members are to be trained together at most; 1 unless `fuse` is a number."""
+        return self.fuse if is_whole(self.fuse) else 1
 
     @property
     def min_workers(self) -> int:

@@ -43,7 +43,7 @@ from platform.config.registry import RegistryConfig
 from platform.config.sampling import SamplingConfig
 from platform.config.table import TableConfig
 from platform.config.tracking import TrackingConfig
-from platform.config.training import CheckpointConfig, TrainingConfig
+from platform.config.training import NOT_COMPILED, CheckpointConfig, TrainingConfig
 from platform.config.transforms import TransformsConfig
 from platform.overrides import join
 
@@ -187,6 +187,21 @@ class Config:
         )
 
         self._require_evaluations()
+        self._require_fusable()
+
+    def _require_fusable(self) -> None:
+        """What members that are trained together by number cannot have."""
+        fused, compile_mode, profiled = self.cluster.fused, self.training.compile, self.training.profile_steps
+        require(
+            fused == 1 or compile_mode == NOT_COMPILED,
+            f"cluster.fuse is {fused}, and training.compile is {compile_mode}: the network of several members is not "
+            "compiled; set one of them to off",
+        )
+        require(
+            fused == 1 or not profiled,
+            f"cluster.fuse is {fused}, and training.profile_steps is {profiled}: a step is of all members together, "
+            "and a trace of one; set cluster.fuse=off, or leave the other out",
+        )
 
     def _require_blend(self) -> None:
         """What several data sets do not go together with."""

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from platform.experiment.goodput import Attempt, of_one_launch
+from platform.experiment.goodput import UNDER_WAY, Attempt, of_one_launch
 
 CAUSES = FAILED, PREEMPTED, RESIZED, LAUNCH = "failed", "preempted", "resized", "launch"
 
@@ -16,7 +16,7 @@ CAUSES = FAILED, PREEMPTED, RESIZED, LAUNCH = "failed", "preempted", "resized", 
 @dataclass(frozen=True)
 class Cost:
     """Resources held times seconds, from the start of the worker group to its end, busy or not; waiting for room costs
-    nothing."""
+    nothing. Members that are trained together share the seconds in equal parts."""
 
     cpu_s: float = 0.0
     gpu_s: float = 0.0
@@ -24,7 +24,7 @@ class Cost:
     @classmethod
     def of(cls, attempts: Sequence[Attempt]) -> "Cost":
         """Add up attempts; those that earlier versions have noted do not say what they held, and count nothing."""
-        held = [(max(each.ended - each.began, 0.0) * each.workers, each) for each in attempts]
+        held = [(max(each.ended - each.began - each.others_s, 0.0) * each.workers, each) for each in attempts]
         return cls(
             cpu_s=sum(worker_s * each.cpus_per_worker for worker_s, each in held),
             gpu_s=sum(worker_s * each.gpus_per_worker for worker_s, each in held),
@@ -36,6 +36,24 @@ class Cost:
 
     def __add__(self, other: "Cost") -> "Cost":
         return Cost(self.cpu_s + other.cpu_s, self.gpu_s + other.gpu_s)
+
+
+def share_out(attempts: Sequence[Attempt]) -> None:
+    """Set `others_s` of attempts on the same workers, those of one team in one launch: of the seconds in which several
+    were under way each has an equal part.
+
+    Args:
+        attempts: of all of them; one under way goes on beyond the newest that is known of it.
+    """
+    until = max(each.ended for each in attempts)
+    spans = [(each.began, each.ended if each.reason != UNDER_WAY else until) for each in attempts]
+    bounds = sorted({bound for span in spans for bound in span})
+    for each, (began, _) in zip(attempts, spans, strict=True):
+        each.others_s = 0.0
+        for start, stop in pairwise(bounds):
+            if began <= start and stop <= each.ended:
+                count = sum(first <= start and stop <= last for first, last in spans)
+                each.others_s += (stop - start) * (1 - 1 / count)
 
 
 def restarts(attempts: Sequence[Attempt]) -> dict[str, int]:

@@ -37,6 +37,7 @@ class Attempt:
     evaluating_at: float = 0.0  # since when it evaluates all views; 0: it does not
     cpus_per_worker: int = 0  # that it held; 0: not known
     gpus_per_worker: int = 0
+    others_s: float = 0.0  # of its seconds, those that count for members trained together with it, by the same workers
 
     @property
     def training_s(self) -> float:

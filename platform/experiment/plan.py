@@ -19,6 +19,7 @@ from platform.data.sets import training_split
 from platform.data.storage import Storage, StorageError
 from platform.data.training_order import training_order
 from platform.experiment.compiled_plan import check_compiled
+from platform.experiment.fused_plan import check_fused
 from platform.experiment.packed_data import (
     contents,
     further_sets,
@@ -109,6 +110,7 @@ def plan(experiment: Experiment) -> Plan:
                 f"ensemble member {name} changes {section}.*, which is the experiment's; give it beside the members",
             )
         members.append(plan_member(name, member, train_samples, index))
+    check_fused(experiment.members)
     shown = _showings(config, index.split("train")) if index else ""
     test_samples = counts.get("test", 0)
     require_room(experiment, counts[split])

@@ -13,6 +13,7 @@ from platform.config.sections import Config
 from platform.data.blend import PARTS, epochs_of, weights
 from platform.data.storage import is_remote
 from platform.experiment.compiled_plan import compiled_line
+from platform.experiment.fused_plan import fused_lines
 from platform.experiment.plan import Plan
 from platform.experiment.probabilities_room import room_of
 from platform.text import printable
@@ -57,6 +58,7 @@ def lines(plan: Plan) -> list[str]:
         + f", the newest {config.checkpoint.keep}{' and the best' if config.checkpoint.keep_best else ''} kept"
         + (f", copies in {config.checkpoint.copy_to}" if config.checkpoint.copy_to else ""),
         *compiled_line(config),
+        *fused_lines(experiment.members),
         *_stopping(config),
         *_taught(config, plan.train_samples),
         f"results     {_place(cluster, str(experiment.folder))}",

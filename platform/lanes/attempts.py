@@ -7,8 +7,10 @@ In: beats and events. Out: `attempts.json` of each member, kept up to date so th
 import contextlib
 import time
 from collections import defaultdict
+from collections.abc import Collection
 from typing import TYPE_CHECKING
 
+from platform.experiment.cost import share_out
 from platform.experiment.folder import ExperimentFolder
 from platform.experiment.goodput import LAUNCHER_LOST, UNDER_WAY, Attempt, read_attempts, write_attempts
 from platform.training.progress import TESTING
@@ -30,6 +32,7 @@ class Attempts:
         self._of: dict[str, list[Attempt]] = {}
         self._began: dict[str, float] = {}
         self._lane_of: dict[str, int] = {}
+        self._team_of: dict[str, str] = {}  # members that are trained together have the same
         self._on: defaultdict[int, dict[str, None]] = defaultdict(dict)  # members that have begun on a lane
         self._lane_free_at: dict[int, float] = {}  # when its last member left
         self._notices: dict[int, GroupEvent] = {}  # of preemption, of each lane
@@ -63,6 +66,7 @@ class Attempts:
     def beat(self, beat: "Beat") -> None:
         """Take in where a worker is. Rank 0 speaks for all."""
         self._move(beat.member, beat.lane)
+        self._team_of[beat.member] = beat.team or beat.member
         attempts = self._of[beat.member]
         if beat.rank != 0:
             if attempts and attempts[-1].reason == UNDER_WAY and beat.node not in attempts[-1].nodes:
@@ -85,16 +89,18 @@ class Attempts:
         attempt.ended = beat.at
         self._changed.add(beat.member)
 
-    def event(self, event: "GroupEvent") -> str | None:
-        """Note why a lane's group is started again; returns the member that it was training."""
-        member = self._current(event.lane)
+    def event(self, event: "GroupEvent") -> list[str]:
+        """Note why a lane's group is started again; returns the members that it was training, of which there are
+        several where they are trained together."""
+        members = self._current(event.lane)
         if event.kind == "preempted":
             self._notices[event.lane] = event
-        if member and event.kind in ("failed", "resized"):
+        if members and event.kind in ("failed", "resized"):
             notice = self._notices.pop(event.lane, None)
             announced = notice is not None and event.time - notice.time < NOTICE_HOLDS_S
-            self.end(member, f"preempted: {notice.text}" if announced and notice else event.text, event.time)
-        return member
+            for member in members:
+                self.end(member, f"preempted: {notice.text}" if announced and notice else event.text, event.time)
+        return members
 
     def end(self, member: str, reason: str, at: float) -> None:
         """A member's attempt is over.
@@ -107,15 +113,19 @@ class Attempts:
         attempts = self._of[member]
         if attempts and attempts[-1].reason == UNDER_WAY:
             attempts[-1].reason, attempts[-1].ended = reason, at
-            self._free(self._lane_of[member], at)
+            self._free(member, at)
             self._changed.add(member)
 
-    def _free(self, lane: int, at: float) -> None:
+    def _free(self, member: str, at: float) -> None:
         """A lane's member has left. The first beat of the next one may have come before this was told: until now it has
-        waited for the lane."""
+        waited for the lane, unless both are trained together."""
+        lane = self._lane_of[member]
         self._lane_free_at[lane] = at
+        current = self._current(lane)
+        if any(self._team_of[other] == self._team_of[member] for other in current):
+            return
         self._notices.pop(lane, None)
-        if following := self._current(lane):
+        for following in current:
             attempt = self._of[following][-1]
             waited_s = max(min(at, attempt.started) - attempt.began, 0.0)
             attempt.began, attempt.queued_s = attempt.began + waited_s, attempt.queued_s + waited_s
@@ -132,6 +142,7 @@ class Attempts:
         began = time.monotonic()
         if not now and began < self._write_at:
             return
+        self._share_out(self._changed)
         with contextlib.suppress(OSError):  # a full disk: the members' own writes say so
             for member in list(self._changed):
                 if self._of[member]:
@@ -160,12 +171,18 @@ class Attempts:
             gpus_per_worker=beat.gpus,
         )
 
-    def _current(self, lane: int) -> str | None:
-        """The member that a lane trains. Looks at the lane's own: a sweep may have had thousands of trials."""
-        for member in self._on[lane]:
-            if (attempts := self._of[member]) and attempts[-1].reason == UNDER_WAY:
-                return member
-        return None
+    def _current(self, lane: int) -> list[str]:
+        """The members that a lane trains. Looks at the lane's own: a sweep may have had thousands of trials."""
+        return [member for member in self._on[lane] if (found := self._of[member]) and found[-1].reason == UNDER_WAY]
+
+    def _share_out(self, members: Collection[str]) -> None:
+        """Note what of these members' seconds counts for others that were trained together with them."""
+        teams = {(self._lane_of[name], self._team_of[name]) for name in members if name in self._team_of}
+        for lane, team in teams:
+            names = [name for name in self._on[lane] if self._team_of[name] == team]
+            if len(names) > 1:
+                share_out([each for name in names for each in self._of[name] if each.started >= self._launched])
+                self._changed.update(names)
 
     def _move(self, member: str, lane: int) -> None:
         """Note which lane a member is on."""

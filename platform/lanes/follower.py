@@ -205,15 +205,16 @@ class Follower:
                 self._console.warn(f"{message.member}: {message.text}")
 
     def _take_event(self, event: GroupEvent) -> None:
-        member = self._attempts.event(event)
+        members = self._attempts.event(event)
         if event.kind == "waiting":
             self._say_once(f"waiting for workers: {event.text}")
             return
         goes_on = {"failed": "; starting again from the newest checkpoint", "preempted": "; saving often until then"}
-        self._console.warn(f"{member or f'lane {event.lane}'}: {event.text}{goes_on.get(event.kind, '')}")
+        whose = ", ".join(members) or f"lane {event.lane}"
+        self._console.warn(f"{whose}: {event.text}{goes_on.get(event.kind, '')}")
         if event.kind == "failed":
             self._failed_starts[event.lane] += 1
-            if member:
+            for member in members:
                 self._forget(member, event.time)
             if self._failed_starts[event.lane] >= FAILED_STARTS:
                 raise CannotGoOn(f"no worker of lane {event.lane} came to life in {FAILED_STARTS} starts: {event.text}")

@@ -40,6 +40,7 @@ class Heartbeat:
         progress: where its training is.
         lane: its number.
         preempted: whether Ray has said that a node of this group will be taken away.
+        team: the first of the members that are trained together in this process; "": this one by itself.
     """
 
     def __init__(
@@ -50,7 +51,9 @@ class Heartbeat:
         progress: Progress,
         lane: int,
         preempted: Callable[[], bool],
+        team: str = "",
     ) -> None:
+        self._team = team or sender.member
         self._config, self._sender, self._worker, self._progress = config, sender, worker, progress
         self._lane, self._preempted = lane, preempted
         self._node_id = ray.get_runtime_context().get_node_id()
@@ -161,6 +164,7 @@ class Heartbeat:
             self._usage,
             self._config.cluster.cpus_per_worker,
             self._gpus,
+            team=self._team,
         )
 
 

@@ -36,7 +36,7 @@ class LaneMember:
 
 @dataclass(frozen=True)
 class Lane:
-    """A worker group's share of the members, trained one after another."""
+    """A worker group's share of the members, trained one after another or several together."""
 
     number: int
     members: list[LaneMember]
@@ -45,3 +45,17 @@ class Lane:
     export: bool = False  # make each member's model folder when it is evaluated
     index: SharedIndex | None = None  # the launcher's; None: each worker reads it
     shared: bool = False  # a lane that came later may have taken some of the members: each is claimed first
+    fused: list[list[str]] = field(default_factory=list)  # names of members whose steps are computed together
+
+    @property
+    def teams(self) -> list[list[LaneMember]]:
+        """The members in the order in which they are trained: those of a team together."""
+        found: dict[str, list[LaneMember]] = {}
+        for member in self.members:
+            found.setdefault(self.team_of(member.name), []).append(member)
+        return list(found.values())
+
+    def team_of(self, member: str) -> str:
+        """The first of those that are trained together with a member, which the team is known by; of one that is
+        trained by itself its own name."""
+        return next((team[0] for team in self.fused if member in team), member)

@@ -20,6 +20,7 @@ from platform.cluster.threads import in_thread
 from platform.config.cluster import ClusterConfig
 from platform.data.storage import join
 from platform.experiment.folder import ExperimentFolder, Record
+from platform.experiment.fused_plan import teams_of_launch
 from platform.experiment.plan import Plan
 from platform.experiment.teacher import TEACHING, Teacher
 from platform.lanes.group_callback import GroupWatch
@@ -52,18 +53,31 @@ class Lanes:
         self._gpus = gpus_per_worker(config.cluster, resources)
         config.loader.require_gpu(available=self._gpus > 0)
         self._cluster = replace(config.cluster, gpus_per_worker=self._gpus)
-        count = lane_count(self._cluster, resources, len(names))
+        self._teams = {team[0]: team for team in self._dealt_out(planned, names, resources)}  # by the first's name
+        count = lane_count(self._cluster, resources, len(self._teams))
         self._room = room(self._cluster, resources, self._gpus)  # when lanes were last counted
         self.mailbox: Any = start_mailbox()  # Ray's handle of a Mailbox
         self._index = SharedIndex.of(planned.index, config.data) if planned.index else None
         self.futures: list[Future[None]] = []  # of the threads that run them; a lane's number is its place
-        self._costs = {member.name: member.cost for member in planned.members if member.name in names}
+        costs = {member.name: member.cost for member in planned.members}
+        self._costs = {first: sum(costs[name] for name in team) for first, team in self._teams.items()}
         self._stamp = time.strftime("%Y%m%d-%H%M%S")
         taught = config.distill.teacher is not None and config.job in TEACHING
         self._teacher = Teacher.of(config).members if taught else []
         self._copies = join(config.checkpoint.copy_to, record.copies) if config.checkpoint.copy_to else None
-        for members in deal(self._costs, count):
-            self._start(members)
+        for firsts in deal(self._costs, count):
+            self._start(firsts)
+
+    def _dealt_out(self, planned: Plan, names: list[str], resources: Resources) -> list[list[str]]:
+        """The members as teams that are trained together, most of them of one."""
+        configs = {name: planned.experiment.members[name] for name in names}
+        alone = lane_count(self._cluster, resources, len(names))
+        return teams_of_launch(configs, alone, on_gpu=self._gpus > 0)
+
+    @property
+    def fused(self) -> list[list[str]]:
+        """The names of members that are trained together."""
+        return [team for team in self._teams.values() if len(team) > 1]
 
     @property
     def count(self) -> int:
@@ -71,8 +85,8 @@ class Lanes:
         return len(self.futures)
 
     def grow(self, resources: Resources) -> int:
-        """Start more lanes if the cluster has become larger and there are members that no lane has begun: a member is
-        of the lane that begins it first. Returns how many; none once every lane has ended.
+        """Start more lanes if the cluster has become larger and there are members that no lane has begun: a team is of
+        the lane that begins it first. Returns how many; none once every lane has ended.
 
         Args:
             resources: what the cluster has now.
@@ -90,8 +104,10 @@ class Lanes:
         self._room = now
         return more
 
-    def _start(self, names: list[str]) -> None:
+    def _start(self, firsts: list[str]) -> None:
+        """Start a lane for the teams of these members."""
         number, config = len(self.futures), self._planned.experiment.config
+        names = [name for first in firsts for name in self._teams[first]]
         members = [
             LaneMember(
                 name,
@@ -103,7 +119,7 @@ class Lanes:
             for name in names
         ]
         export = config.export.models
-        lane = Lane(number, members, self.mailbox, export=export, index=self._index, shared=True)
+        lane = Lane(number, members, self.mailbox, export=export, index=self._index, shared=True, fused=self.fused)
         storage, run = self._folder.path / "ray", f"{self._stamp}-lane{number}"
         self.futures.append(in_thread(functools.partial(fit_lane, lane, self._gpus, storage, run)))
 

@@ -1,13 +1,12 @@
 """What workers tell the launcher, and it them: an actor on its node that keeps what comes until it is fetched."""
 
 import contextlib
-import logging
 import os
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Self
+from typing import Any
 
 import ray
 from ray.exceptions import RayError
@@ -18,7 +17,6 @@ from platform.experiment.run_logs import note
 from platform.lanes.usage import Usage
 from platform.redaction import redacted, shared_secrets, trust
 
-log = logging.getLogger("platform")
 GONE_AFTER_S = 5.0  # without a beat
 MOST_MESSAGES = 50_000  # that wait for a launcher that does not come for them; beyond it metrics are left out
 ANSWER_S = 10.0  # of the mailbox
@@ -61,6 +59,12 @@ class Beat:
     cpus: int = 0  # that the worker holds; 0: not known
     gpus: int = 0
     held_since: float = 0.0  # when the lane's group, or the trial's process, got them, by the mailbox; 0: not known
+    team: str = ""  # the first of the members that its process trains together; "": the member by itself
+
+    @property
+    def process(self) -> tuple[str, int]:
+        """Of the worker, which members that are trained together share."""
+        return self.team or self.member, self.rank
 
     @property
     def moved_at(self) -> float:
@@ -246,6 +250,10 @@ class Sender:
     def __init__(self, mailbox: Any, member: str) -> None:
         self._mailbox, self.member = mailbox, member
 
+    def named(self, members: Sequence[str]) -> "Sender":
+        """One that speaks for one of these members, whichever it is."""
+        return Sender(self._mailbox, members[0] if len(members) == 1 else f"one of {', '.join(members)}")
+
     def send(self, kind: str, *, step: int = 0, metrics: dict[str, float] | None = None, text: str = "") -> None:
         """Send a message of a `kind` that `Message` has; returns at once."""
         self._mailbox.put.remote(Message(self.member, kind, step, metrics, text))
@@ -270,22 +278,3 @@ class Sender:
         with contextlib.suppress(RayError):
             return ray.get(self._mailbox.take_failures.remote(self.member), timeout=ANSWER_S)
         return []
-
-
-class WarningForwarder(logging.Handler):
-    """Sends this process's warnings to the launcher, which prints them (use `with`)."""
-
-    def __init__(self, sender: Sender) -> None:
-        super().__init__(logging.WARNING)
-        self._sender = sender
-
-    def __enter__(self) -> Self:
-        log.addHandler(self)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        log.removeHandler(self)
-
-    def emit(self, record: logging.LogRecord) -> None:
-        """Send one."""
-        self._sender.send("warning", text=record.getMessage())

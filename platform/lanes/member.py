@@ -27,12 +27,14 @@ from platform.lanes import member_state
 from platform.lanes.group_callback import lost_a_peer
 from platform.lanes.heartbeat import Heartbeat
 from platform.lanes.lane import Lane, LaneMember
-from platform.lanes.mailbox import Sender, WarningForwarder
+from platform.lanes.mailbox import Sender
 from platform.lanes.system_metrics import device_name
 from platform.lanes.teaching import prepare_targets
+from platform.lanes.warning_forwarder import WarningForwarder
 from platform.models.build import build
 from platform.text import first_line
 from platform.training.checkpoints import save_whole
+from platform.training.fused.group import Group, GroupEnded, Place
 from platform.training.kept_networks import read_networks
 from platform.training.learning_curve import CurveWriter
 from platform.training.loop import train
@@ -46,7 +48,12 @@ log = logging.getLogger("platform")
 
 
 def run_member(
-    member: LaneMember, index: Callable[[], Index], worker: Worker, lane: Lane, preempted: Callable[[], bool]
+    member: LaneMember,
+    index: Callable[[], Index],
+    worker: Worker,
+    lane: Lane,
+    preempted: Callable[[], bool],
+    group: Group | None = None,
 ) -> None:
     """Train a member unless it is trained, and evaluate it unless it is evaluated.
 
@@ -60,9 +67,11 @@ def run_member(
         worker: this one.
         lane: the member's.
         preempted: whether a node of the lane is about to be taken away.
+        group: of members that are trained together, each in a thread of its own; None: it is trained by itself.
 
     Raises:
         Exception: whatever ends the worker group; the mailbox has been told.
+        GroupEnded: another member of the group has raised.
     """
     cfg, folder, sender = member.config, MemberFolder(member.folder), Sender(lane.mailbox, member.name)
     state = member_state.begin_start(member, folder, worker, sender)  # the same on every worker
@@ -77,6 +86,8 @@ def run_member(
     if worker.rank == 0:
         member_state.record(folder, state, sender)
     progress, curve = Progress(), CurveWriter(folder.path)
+    place = Place(group, member.name, progress) if group else None
+    team = lane.team_of(member.name)
 
     def report(step: int, metrics: dict[str, float]) -> None:
         state.times.setdefault("first_step", time.time())
@@ -89,7 +100,7 @@ def run_member(
             lane.on_evaluation(member.name, curve.newest)
 
     try:
-        with WarningForwarder(sender), Heartbeat(cfg, sender, worker, progress, lane.number, preempted):
+        with WarningForwarder(sender), Heartbeat(cfg, sender, worker, progress, lane.number, preempted, team):
             data = index()
             if worker.rank == 0:
                 sender.send("state", text="starting")
@@ -101,11 +112,16 @@ def run_member(
                 begin, targets = member.initial_weights_file, member.targets
                 if targets:
                     prepare_targets(member, data, worker, progress, sender)
-                model = train(cfg, data, worker, folder.path, report, progress, member.copy_to, hook, begin, targets)
+                model = train(
+                    cfg, data, worker, folder.path, report, progress, member.copy_to, hook, begin, targets, place
+                )
                 if worker.rank == 0:
                     save_whole(folder.weights, model.state_dict())
             state.times["trained"] = time.time()
             progress.at(progress.step, TESTING)
+            if place:  # whose trainings end before the long evaluations begin
+                place.leave()
+                place.wait_for_others()
             if worker.rank == 0:
                 sender.send("state", text=f"evaluating {max(cfg.evaluation.views)} views")
             _evaluate_kept(model, cfg, folder, data, worker, progress)
@@ -116,6 +132,9 @@ def run_member(
             if worker.rank == 0 and not cfg.checkpoint.keep_finished:
                 folder.remove_checkpoints()
         state.state = FINISHED
+    except GroupEnded:
+        member_state.excuse(folder, state, worker, sender)
+        raise
     except Exception as error:
         state.error = f"{type(error).__name__}: {error}"
         if member_state.is_final(error, worker):

@@ -90,6 +90,17 @@ def count_start(folder: MemberFolder, state: MemberState, nodes: list[str], work
     state.reached, state.nodes, state.workers = max(reached, state.reached), nodes, workers
 
 
+def excuse(folder: MemberFolder, state: MemberState, worker: Worker, sender: Sender) -> None:
+    """Count a start no more: another member, trained together with this one, has ended it.
+
+    Raises:
+        OSError: the disk does not take it.
+    """
+    state.starts = max(state.starts - 1, 0)
+    if worker.rank == 0:
+        record(folder, state, sender)
+
+
 def given_up(member: LaneMember, state: MemberState) -> str:
     """Why no further start is tried, with what ended the last one."""
     attempts = read_attempts(member.folder)

@@ -170,9 +170,10 @@ class Monitor:
         labels = (self._experiment,)
         for state in MEMBER_STATES:
             yield Sample("platform_members", (*labels, state), counts[state])
-        yield Sample("platform_workers", labels, len(beats))
-        yield Sample("platform_gpus", labels, sum(beat.gpus for beat in beats))
-        yield Sample("platform_cpus", labels, sum(beat.cpus for beat in beats))
+        workers = {beat.process: beat for beat in beats}.values()  # which members that are trained together share
+        yield Sample("platform_workers", labels, len(workers))
+        yield Sample("platform_gpus", labels, sum(beat.gpus for beat in workers))
+        yield Sample("platform_cpus", labels, sum(beat.cpus for beat in workers))
         yield Sample("platform_waiting_seconds", labels, max(waiting_s, default=0.0))
         yield Sample("platform_experiment_gpu_seconds_total", labels, cost.gpu_s)
         yield Sample("platform_experiment_cpu_seconds_total", labels, cost.cpu_s)

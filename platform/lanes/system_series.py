@@ -128,7 +128,8 @@ class SystemSeries:
 
 def _sums(beats: Sequence[Beat]) -> dict[str, float]:
     """Sums over workers, and over the GPUs and nodes that they are on, each of which counts once."""
-    measured = [(beat, beat.usage) for beat in beats if beat.usage]
+    one_of_each = {beat.process: beat for beat in beats if beat.usage}  # members trained together share a process
+    measured = [(beat, beat.usage) for beat in one_of_each.values() if beat.usage]
     nodes = {beat.node_id: usage.node for beat, usage in measured}
     gpus = {(beat.node_id, usage.gpu_name): usage.gpu for beat, usage in measured if usage.gpu_name}
     processes = [usage.process for _, usage in measured]

@@ -1,4 +1,5 @@
-"""The worker's side of a lane: a Ray Train worker group takes its members one after another in warm processes.
+"""The worker's side of a lane: a Ray Train worker group takes its members one after another in warm processes, or
+several of them together.
 
 Starting a worker group costs more than a short member, so a group (a lane) keeps its processes from member to member.
 """
@@ -9,7 +10,7 @@ import gc
 import logging
 import os
 import resource
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import ray
 import ray.train
@@ -25,10 +26,11 @@ from platform.data.sets import read_sets
 from platform.experiment.folder import fingerprint
 from platform.experiment.run_logs import keep_worker_log, noting_errors
 from platform.lanes.heartbeat import preemption_notice
-from platform.lanes.lane import Lane
+from platform.lanes.lane import Lane, LaneMember
 from platform.lanes.mailbox import ANSWER_S, Sender, take_secrets
 from platform.lanes.member import run_member
 from platform.lanes.shared_index import require_unchanged
+from platform.training.fused.group import Group
 from platform.training.peers import from_rank_0
 from platform.training.worker import Worker
 
@@ -44,7 +46,7 @@ def train_lane(lane: Lane) -> None:
 
 
 def run_lane(lane: Lane, rank: int, world: int, device: torch.device, preempted: Callable[[], bool]) -> None:
-    """Run the lane's members as one of its workers: settle the process, read the index, then member after member.
+    """Run the lane's members as one of its workers: settle the process, read the index, then team after team.
 
     Args:
         lane: what is to be done.
@@ -64,9 +66,29 @@ def run_lane(lane: Lane, rank: int, world: int, device: torch.device, preempted:
     index = functools.cache(lambda: _same_index(_index(lane, config), worker))
     keep_worker_log(lane.members[0].folder.parents[1], lane.number, rank)
     with noting_errors():
-        for member in lane.members:
-            if _is_ours(member.name, lane, worker):
-                run_member(member, index, worker, lane, preempted)
+        for team in lane.teams:
+            if not _is_ours(team[0].name, lane, worker):
+                continue
+            if len(team) > 1:
+                run_together(team, index, worker, lane, preempted)
+            else:
+                run_member(team[0], index, worker, lane, preempted)
+
+
+def run_together(
+    team: Sequence[LaneMember], index: Callable[[], Index], worker: Worker, lane: Lane, preempted: Callable[[], bool]
+) -> None:
+    """Run members side by side, each as if it were alone, with the steps of all computed together.
+
+    Args:
+        team: which; of one shape.
+        index, worker, lane, preempted: as `run_member` takes them.
+
+    Raises:
+        Exception: whatever one of them raises; the others end with it, and go on where they were at the next start.
+    """
+    group = Group(worker.device)
+    group.run({each.name: functools.partial(run_member, each, index, worker, lane, preempted, group) for each in team})
 
 
 def _allow_many_open_shards() -> None:
@@ -90,7 +112,7 @@ def _tell_if_unforked(sender: Sender) -> None:
 
 
 def _is_ours(member: str, lane: Lane, worker: Worker) -> bool:
-    """Whether this lane trains the member, and not one that came later."""
+    """Whether this lane trains the member, the first of its team, and not one that came later."""
     if not lane.shared:
         return True
     return from_rank_0(worker, lambda: _claim(member, lane))  # by rank 0 alone: another lane may ask meanwhile

@@ -62,7 +62,7 @@ def test_a_failed_group_is_one_attempt_and_the_next_begins_where_it_ended(folder
     launch.beat(beat(1011, 0, from_step=-1))
     launch.beat(beat(1011, 0, from_step=-1, rank=1))
     launch.beat(beat(1070, 100, first_step_at=1020, stalled_s=0.5))
-    assert launch.event(GroupEvent(0, "failed", "rank 1 died", 1072)) == "a"
+    assert launch.event(GroupEvent(0, "failed", "rank 1 died", 1072)) == ["a"]
     launch.beat(beat(1085, 60, started=1080, from_step=60))
     launch.beat(beat(1130, 140, started=1080, from_step=60, first_step_at=1090))
     launch.end("a", "finished", 1140)
@@ -81,9 +81,9 @@ def test_the_members_of_a_lane_wait_for_each_other_and_those_of_another_do_not(f
     launch.beat(beat(1055, 10, member="c", lane=1, first_step_at=1016))
     launch.end("a", "finished", 1060)
     launch.beat(beat(1065, 5, member="b", started=1061, first_step_at=1062))
-    assert launch.event(GroupEvent(0, "failed", "rank 0 died", 1070)) == "b"
-    assert launch.event(GroupEvent(1, "failed", "rank 1 died", 1071)) == "c"
-    assert launch.event(GroupEvent(1, "failed", "rank 1 died", 1072)) is None  # before anybody came to life
+    assert launch.event(GroupEvent(0, "failed", "rank 0 died", 1070)) == ["b"]
+    assert launch.event(GroupEvent(1, "failed", "rank 1 died", 1071)) == ["c"]
+    assert launch.event(GroupEvent(1, "failed", "rank 1 died", 1072)) == []  # before anybody came to life
     launch.write(now=True)
     assert [each.began for each in written(folder, "b")] == [1060]
     assert [(each.began, each.ended, each.reason) for each in written(folder, "c")] == [(1000, 1071, "rank 1 died")]
@@ -157,7 +157,7 @@ def test_workers_that_come_back_without_a_word_had_died(folder: ExperimentFolder
 def test_waiting_does_not_end_an_attempt(folder: ExperimentFolder) -> None:
     launch = Attempts(folder, ["a"])
     launch.beat(beat(1050, 40))
-    assert launch.event(GroupEvent(0, "waiting", "for workers", 1051)) == "a"
+    assert launch.event(GroupEvent(0, "waiting", "for workers", 1051)) == ["a"]
     launch.write(now=True)
     assert [each.reason for each in written(folder)] == [UNDER_WAY]
 
@@ -209,3 +209,47 @@ def test_a_group_that_came_after_the_member_before_it_is_held_from_its_own_start
     launch.beat(beat(2010, 0, member="b", started=2009, held_since=2000))
     launch.beat(beat(3010, 0, member="c", started=3009, held_since=0, lane=1))
     assert [(each.began, each.queued_s) for name in "bc" for each in launch.of(name)] == [(2000, 1000), (3009, 2009)]
+
+
+def test_members_trained_together_fail_together_and_share_what_they_hold(folder: ExperimentFolder) -> None:
+    """Three on one lane, of which one ends earlier; then their workers die."""
+    launch = Attempts(folder, ["a", "b", "c"])
+    for name, started in (("a", 1010.0), ("b", 1012.0), ("c", 1014.0)):
+        launch.beat(replace(beat(1020, 5, member=name, started=started, first_step_at=1016), team="a"))
+    launch.end("c", "finished", 1060)
+    for name, started in (("a", 1010.0), ("b", 1012.0)):
+        launch.beat(replace(beat(1090, 50, member=name, started=started, first_step_at=1016), team="a"))
+    assert launch.event(GroupEvent(0, "failed", "rank 0 died", 1100)) == ["a", "b"]
+    launch.write(now=True)
+    (a,), (b,), (c,) = (written(folder, name) for name in "abc")
+    assert [(each.began, each.ended, each.queued_s) for each in (a, b, c)] == [
+        (1000, 1100, 0),
+        (1000, 1100, 0),
+        (1000, 1060, 0),
+    ]
+    assert (a.reason, b.reason, c.reason) == ("rank 0 died", "rank 0 died", "finished")
+    assert [each.others_s for each in (a, b, c)] == pytest.approx([40 + 20, 40 + 20, 40])
+    costs = [Cost.of([each]).gpu_s for each in (a, b, c)]
+    assert costs == pytest.approx([2 * 40, 2 * 40, 2 * 20])  # of two workers; the lane's 100 s once
+    launch.beat(replace(beat(1130, 60, member="a", started=1110, from_step=40, first_step_at=1115), team="a"))
+    launch.beat(replace(beat(1130, 60, member="b", started=1110, from_step=40, first_step_at=1115), team="a"))
+    launch.end("a", "finished", 1140)
+    launch.end("b", "finished", 1150)
+    launch.write(now=True)
+    assert [each.others_s for each in written(folder, "a")] == pytest.approx([60, 20])
+    assert [each.others_s for each in written(folder, "b")] == pytest.approx([60, 20])
+
+
+def test_the_team_after_one_waits_for_its_last_member(folder: ExperimentFolder) -> None:
+    launch = Attempts(folder, ["a", "b", "c"])
+    for name in "ab":
+        launch.beat(replace(beat(1050, 10, member=name, first_step_at=1015), team="a"))
+    launch.event(GroupEvent(0, "preempted", "10.0.0.2 will be taken away", 1051))
+    launch.end("a", "finished", 1060)
+    launch.beat(beat(1071, 5, member="c", started=1070.5, first_step_at=1071))  # before b's end is told
+    launch.end("b", "finished", 1070)
+    launch.end("c", "finished", 1100)
+    launch.write(now=True)
+    (b,), (c,) = written(folder, "b"), written(folder, "c")
+    assert (b.began, b.queued_s, b.ended) == (1000, 0, 1070)
+    assert (c.began, c.queued_s, c.others_s) == (1070, 70, 0)

@@ -60,12 +60,19 @@ class Place:
             OutOfMemory: of the GPU.
             GroupEnded: another member has ended the group.
         """
-        with self.progress.excused():
-            return self.group.step(self.name, member, batch, dtype)
+        return self.group.step(self, member, batch, dtype)
 
     def leave(self) -> None:
         """It needs no further step."""
         self.group.leave(self.name)
+
+    def wait_for_others(self) -> None:
+        """Wait, having left, until nobody needs a further step.
+
+        Raises:
+            GroupEnded: another member has ended the group.
+        """
+        self.group.wait_for_others(self)
 
 
 class Group:
@@ -112,6 +119,7 @@ class Group:
                     if not isinstance(error, GroupEnded):
                         errors.append(error)
                     self._ended = True
+                    self._running.notify_all()
                 finally:
                     self.leave(name)
 
@@ -123,21 +131,33 @@ class Group:
         if errors:
             raise errors[0]
 
-    def step(self, name: str, member: FusedMember, batch: Batch, dtype: torch.dtype) -> StepResult | None:
+    def step(self, place: Place, member: FusedMember, batch: Batch, dtype: torch.dtype) -> StepResult | None:
         """See `Place.step`."""
         if self._apart:
             return None
-        turn = self._turns[name] = _Turn(member, batch, dtype)
+        turn = self._turns[place.name] = _Turn(member, batch, dtype)
         while not turn.is_over:
             if self._ended:
                 raise GroupEnded
             if self._turns.keys() == set(self._present):
                 self._make_steps()
             else:
-                self._running.wait()
+                self._wait(place)
         if turn.error:
             raise turn.error
         return turn.result
+
+    def wait_for_others(self, place: Place) -> None:
+        """See `Place.wait_for_others`."""
+        while self._present and not self._ended:
+            self._wait(place)
+        if self._ended:
+            raise GroupEnded
+
+    def _wait(self, place: Place) -> None:
+        """Until another has handed on. Only who waits is excused: who makes the steps of all may stall."""
+        with place.progress.excused():
+            self._running.wait()
 
     def leave(self, name: str) -> None:
         """A member needs no further step: the others go on without it, and its parameters are its own again."""
@@ -159,8 +179,8 @@ class Group:
             log.warning("%s are trained one after another: %s", ", ".join(self._present), error)
         except torch.OutOfMemoryError as error:
             advice = OutOfMemory(
-                f"out of memory with {len(turns)} members together, {len(turns[0].batch.labels_N)} images each; train "
-                "fewer together, or lower training.max_batch_per_worker"
+                f"out of memory with {len(turns)} members together, {len(turns[0].batch.labels_N)} images each; give a "
+                f"smaller number than {len(turns)} in cluster.fuse, or lower training.max_batch_per_worker"
             )
             advice.__cause__ = error
             self._fail(turns, advice)
