@@ -20,11 +20,11 @@ from platform.compose.paths import absolute, at_home
 from platform.compose.quoting import as_typed
 from platform.config import models, optim
 from platform.config.checks import ConfigError, NotComposed, require
-from platform.config.ensemble import EnsembleConfig
 from platform.config.models import MODELS, ModelConfig, model_class
 from platform.config.optim import OPTIMISERS, OptimConfig, optimiser_class
 from platform.config.sections import SINGLE, Config, Experiment
 from platform.config.settings import refuse_empty
+from platform.data import draws
 from platform.models.sources import with_sources
 from platform.overrides import join, key_of
 from platform.redaction import sealed_deeply
@@ -133,15 +133,42 @@ def experiment_of(composed: DictConfig, overrides: list[str], chosen: dict[str, 
         "more, or leave it out",
     )
     config.table.require_figures_of(rows)
-    config = replace(config, ensemble=EnsembleConfig(config.table.members(rows, config.seed)))
+    config = replace(config, ensemble=replace(config.ensemble, members=config.table.members(rows, config.seed)))
+    config = with_order_of_all(config, config)
     members = {}
     for name, own in config.ensemble.members.items():
         try:
-            members[name] = composer.config(join(overrides, own))
+            members[name] = with_order_of_all(composer.config(join(overrides, own)), config)
         except ConfigError as error:
             raise ConfigError(f"ensemble member {name}: {error}") from error
     _refuse_without_effect(overrides, list(rows.values()))
     return Experiment(config, members or {SINGLE: config}, overrides, chosen, composer)
+
+
+def with_order_of_all(member: Config, config: Config) -> Config:
+    """A member's config with the order of the images that all members see; as it is where each has its own.
+
+    Raises:
+        ConfigError: there are no members, one chooses for itself, or another order is given.
+    """
+    shared = config.ensemble.shared_order
+    require(
+        member.ensemble.shared_order == shared,
+        "it changes ensemble.shared_order, which is of all members; give it beside them",
+    )
+    if not shared:
+        return member
+    require(
+        bool(config.ensemble.members),
+        "ensemble.shared_order is true, and ensemble.members is empty: there is nobody to share with; leave it out",
+    )
+    key = draws.key(config.seed, config.order_seed) % 2**32  # a number that JSON holds exactly
+    require(
+        member.ensemble.order_key in (None, key),
+        f"ensemble.order_key is {member.ensemble.order_key}, and that of seed={config.seed} and "
+        f"order_seed={config.order_seed} is {key}; leave it out",
+    )
+    return replace(member, ensemble=replace(member.ensemble, order_key=key))
 
 
 def _refuse_without_effect(overrides: list[str], members: list[list[str]]) -> None:

@@ -86,7 +86,7 @@ def identity(config: dict[str, Any]) -> dict[str, Any]:
         kept[section] = {key: value for key, value in kept[section].items() if key not in keys}
     if also := kept["data"].get("also"):  # what these shards hold counts as well, and where they are does not
         kept["data"]["also"] = {name: {"weight": each["weight"]} for name, each in also.items()}
-    return as_before(kept) | evaluations_that_choose(config)
+    return as_before(kept) | evaluations_that_choose(config) | order_of_all(config)
 
 
 def evaluations_that_choose(config: dict[str, Any]) -> dict[str, Any]:
@@ -95,6 +95,12 @@ def evaluations_that_choose(config: dict[str, Any]) -> dict[str, Any]:
     if training.get("patience_epochs", 0) > 0 or training.get("weights", "last") == "best":
         return {"evaluation": {"every_epochs": config["evaluation"]["every_epochs"]}}
     return {}
+
+
+def order_of_all(config: dict[str, Any]) -> dict[str, Any]:
+    """The order of the images that all members of an ensemble see, where they do; else nothing."""
+    ensemble = config["ensemble"]
+    return {"ensemble": {"order_key": ensemble.get("order_key")}} if ensemble.get("shared_order") else {}
 
 
 def as_before(config: dict[str, Any]) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """Who decodes training images: the functions of `loader.decoder`, each of which makes a loader of training batches.
 
 In: a split, its order, the settings, the device that trains, and as `share` the `rank`, `world`, `threads`,
-`prefetch`, `sizes` and `draw_count` of `TrainLoader`. A new decoder is a function here, and its line in
+`prefetch`, `sizes`, `draw_count` and `draw_seed` of `TrainLoader`. A new decoder is a function here, and its line in
 `platform/config/choices.py`.
 """
 

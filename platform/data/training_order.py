@@ -30,16 +30,14 @@ def training_order(cfg: Config, split: Split, labels: Ids | None = None) -> Orde
         ConfigError: an epoch holds no whole batch, or `data.balance` does not fit the classes.
     """
     assert isinstance(split, Blend) == bool(cfg.data.also), "it is of all sets: `sets.training_split`"
-    return member_order(
-        split,
-        cfg.loader,
-        cfg.training.batch_size,
-        cfg.seed,
-        cfg.order_seed,
-        cfg.data.balance,
-        labels,
-        cfg.sampling.repeats,
-    )
+    shared = cfg.ensemble.order_key
+    key = draw_seed(cfg) if shared is None else shared
+    return keyed_order(split, cfg.loader, cfg.training.batch_size, key, cfg.data.balance, labels, cfg.sampling.repeats)
+
+
+def draw_seed(cfg: Config) -> int:
+    """What a training's crops, colours and dropout masks follow from, and its order unless members share one."""
+    return draws.key(cfg.seed, cfg.order_seed)
 
 
 def member_order(
@@ -59,7 +57,13 @@ def member_order(
         ConfigError: an epoch holds no whole batch, a set has fewer samples than there are streams, or `balance` does
             not fit the classes.
     """
-    seeds = draws.key(seed, order_seed)
+    return keyed_order(split, loader, batch_size, draws.key(seed, order_seed), balance, labels, repeats)
+
+
+def keyed_order(
+    split: Split, loader: LoaderConfig, batch_size: int, seeds: int, balance: Any, labels: Ids | None, repeats: int
+) -> Order:
+    """The same of one integer in the place of both seeds."""
     if isinstance(split, Blend):
         require_batch(split, batch_size)
         for key, of_set in zip(split.names, split.of_sets, strict=True):

@@ -58,6 +58,7 @@ def lines(plan: Plan) -> list[str]:
         + f", the newest {config.checkpoint.keep}{' and the best' if config.checkpoint.keep_best else ''} kept"
         + (f", copies in {config.checkpoint.copy_to}" if config.checkpoint.copy_to else ""),
         *compiled_line(config),
+        *_order(config),
         *fused_lines(experiment.members),
         *_stopping(config),
         *_taught(config, plan.train_samples),
@@ -74,6 +75,14 @@ def lines(plan: Plan) -> list[str]:
         )
     text += [f"{member.name}: {member.frozen}" for member in plan.members if member.frozen]
     return text
+
+
+def _order(config: Config) -> list[str]:
+    """What members see in common."""
+    if not config.ensemble.shared_order:
+        return []
+    own = "crops, colours and dropout are each member's own"
+    return [f"order       all members see the images in one order (ensemble.shared_order); {own}"]
 
 
 def _taught(config: Config, images: int) -> list[str]:

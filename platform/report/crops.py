@@ -78,11 +78,11 @@ def _crops(split: Split, config: Config, ids: NDArray[np.int64]) -> list[list[ND
     from platform.data import draws
     from platform.data.sampling import DRAWS
     from platform.data.train_loader import TrainLoader
-    from platform.data.training_order import training_order
+    from platform.data.training_order import draw_seed, training_order
 
-    order = training_order(config, split)
+    order, seed = training_order(config, split), draw_seed(config)
     with TrainLoader(split, order, config.data, config.sampling, prefetch=1) as loader:
-        asked = (loader.request(ids.copy(), draws.uniforms(order.seed, epoch, ids, DRAWS)) for epoch in range(EPOCHS))
+        asked = (loader.request(ids.copy(), draws.uniforms(seed, epoch, ids, DRAWS)) for epoch in range(EPOCHS))
         epochs = [_as_fed(batch, config, epoch) for epoch, batch in enumerate(loader.batches(asked))]
     return [list(crops) for crops in zip(*epochs, strict=True)]
 

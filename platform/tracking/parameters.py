@@ -103,7 +103,9 @@ def of_ensemble(config: Config, members: Iterable[Config]) -> Parameters:
     """What the members of an ensemble have in common, and by its name how each differs."""
     each = [parameters(member) for member in members] or [parameters(config)]
     common = {key: value for key, value in each[0].items() if all(other.get(key, ...) == value for other in each)}
-    return common | flatten({"ensemble": {"members": asdict(config)["ensemble"]["members"]}})
+    ensemble = asdict(config)["ensemble"]
+    order = {"shared_order": True} if ensemble["shared_order"] else {}
+    return common | flatten({"ensemble": {"members": ensemble["members"], **order}})
 
 
 def of_sweep(config: Config) -> Parameters:

@@ -6,7 +6,7 @@ In: a member's config and its training split. Out: their order, batches from any
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from typing import Protocol, Self
 
 import torch
 import torch.distributed as dist
@@ -25,12 +25,33 @@ from platform.data.order import Order
 from platform.data.samplelog import SampleLog
 from platform.data.sampling import draws_used
 from platform.data.train_loader import TrainLoader
-from platform.data.training_order import training_order
+from platform.data.training_order import draw_seed, training_order
 from platform.evaluation.targets import Targets
 from platform.training.device_feed import DeviceFeed
 from platform.training.peers import from_rank_0
 from platform.training.progress import Progress
 from platform.training.worker import Worker
+
+
+class BatchSource(Protocol):
+    """What a training asks of its loader (use `with`). `TrainLoader` is one."""
+
+    @property
+    def threads(self) -> int: ...
+
+    @property
+    def waited_s(self) -> float: ...
+
+    @property
+    def decode_s(self) -> float: ...
+
+    def steps(self, start: int, stop: int) -> Iterator[Batch]: ...
+
+    def counts(self) -> dict[str, float]: ...
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(self, *_: object) -> None: ...
 
 
 @dataclass(frozen=True)
@@ -60,7 +81,7 @@ class Feed:
         """A loader of images as large as in testing, or of `sizes`."""
         return training_loader(self.cfg, self.split, self.order, self.worker, sizes)
 
-    def batches(self, loader: TrainLoader, first: int, last: int) -> Iterator[Batch]:
+    def batches(self, loader: BatchSource, first: int, last: int) -> Iterator[Batch]:
         """The worker's share of the global batches of steps `first` to `last`, this one not included; on a GPU what a
         step reads of them. A batch is the next one's place there: it is not kept."""
         yield from DeviceFeed(self.worker.device).batches(map(self._taught, loader.steps(first, last)))
@@ -99,4 +120,5 @@ def training_loader(
     made = chosen(DECODERS[cfg.loader.decoder])
     share = {"rank": worker.rank, "world": worker.world, "threads": worker.threads}
     share |= {"prefetch": cfg.loader.prefetch_batches, "draw_count": draws_used(cfg.transforms)}
+    share |= {"draw_seed": draw_seed(cfg)}
     return made(split, order, cfg.data, cfg.sampling, worker.device, sizes=sizes, **share)

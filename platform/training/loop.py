@@ -16,6 +16,7 @@ from platform.training.checkpoints import Checkpoints
 from platform.training.evaluations import Evaluations, Report
 from platform.training.feed import Feed
 from platform.training.fused.group import Place
+from platform.training.fused.shared_batches import open_loader
 from platform.training.initial import begin_with, initial_state
 from platform.training.learner import Learner
 from platform.training.meter import Meter, samples_of
@@ -89,7 +90,8 @@ def train(
     validation = index.split("val")
     evaluations = Evaluations(averaged, validation, timetable, saver, meter, timer, report, on_evaluation)
 
-    loader = feed.open(ImageSizes.of(cfg.training.sizes, cfg.data.image_size, last_step))
+    sizes = ImageSizes.of(cfg.training.sizes, cfg.data.image_size, last_step)
+    loader = open_loader(feed, sizes, range(step, last_step), place)
     profiler = StepProfiler(cfg.training.profile_steps, folder, worker)
     with checkpoints, loader, feed.sample_log(folder) as samples, profiler:
         progress.restored(step, lambda: samples_of(feed.order, progress.step, worker))

@@ -11,7 +11,7 @@ import torch.distributed as dist
 
 from platform.config.training import TrainingConfig
 from platform.data.order import Order
-from platform.data.train_loader import TrainLoader
+from platform.training.feed import BatchSource
 from platform.training.step import StepResult
 from platform.training.step_parts import DECODE, PARTS
 from platform.training.step_time import StepTimer
@@ -102,7 +102,7 @@ class Meter:
             dist.all_gather_object(all_found, found if bool(self._own_loss_is_bad) else None)
         return "; ".join(each for each in all_found if each) or "in the gradient, on every rank"
 
-    def read(self, step: int, total_steps: int, loader: TrainLoader, timer: StepTimer) -> dict[str, float]:
+    def read(self, step: int, total_steps: int, loader: BatchSource, timer: StepTimer) -> dict[str, float]:
         """The metrics of a log step: means since the last one over all workers; of the data, sums over them.
 
         Every worker calls this at the same step.
@@ -144,7 +144,7 @@ class Meter:
             }
         return counts | bad_steps | means | {"train/images_per_s": images_per_s, "progress": step / total_steps}
 
-    def _parts(self, step: int, loader: TrainLoader, timer: StepTimer) -> dict[str, float]:
+    def _parts(self, step: int, loader: BatchSource, timer: StepTimer) -> dict[str, float]:
         """Milliseconds of a step by part: this worker's share in the mean over all, who measure the same steps."""
         seconds = timer.take()
         if not seconds:

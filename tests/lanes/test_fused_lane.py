@@ -7,8 +7,10 @@ from typing import Any
 import pytest
 
 from platform.config.data import DataConfig
+from platform.config.ensemble import EnsembleConfig
 from platform.config.models import GoogLeNetConfig
 from platform.config.sections import Config
+from platform.data import samplelog
 from platform.data.index import Index
 from platform.experiment.folder import FAILED, FINISHED, UNFINISHED
 from platform.lanes import member as member_module
@@ -131,3 +133,15 @@ def test_an_error_ends_all_and_each_goes_on_from_its_own_checkpoint_together_or_
     one = run({"a": often["a"]}, tmp_path / "together")
     others = run(often, tmp_path / "together", "abc", mailbox)
     require_same("abc", alone, Ran(tmp_path / "together", one.messages + others.messages), members)
+
+
+def test_members_that_share_the_order_of_images_leave_the_same_from_one_decode(members: Members, tmp_path: Path):
+    shared = EnsembleConfig(shared_order=True, order_key=5)
+    logged = replace(members["a"].loader, log_samples=True)
+    given = {name: replace(cfg, ensemble=shared, loader=logged) for name, cfg in members.items()}
+    alone = run(given, tmp_path / "alone")
+    ran = run(given, tmp_path / "together", "abc")
+    require_same("abc", alone, ran, given)
+    logs = {name: samplelog.read(ran.member(name).path) for name in "abc"}
+    assert logs == {name: samplelog.read(alone.member(name).path) for name in "abc"}
+    assert logs["a"].items() == logs["b"].items() <= logs["c"].items()

@@ -9,6 +9,7 @@ import logging
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any, TypeVar
 
 import torch
 
@@ -21,6 +22,7 @@ from platform.training.progress import Progress
 from platform.training.step import StepResult
 
 log = logging.getLogger("platform.training")
+T = TypeVar("T")
 
 
 class GroupEnded(BaseException):
@@ -62,6 +64,15 @@ class Place:
         """
         return self.group.step(self, member, batch, dtype)
 
+    def gather(self, given: T) -> dict[str, T]:
+        """Wait until every member has given something of the kind; returns what they gave, in their order and the same
+        for all. Once a training.
+
+        Raises:
+            GroupEnded: another member has ended the group.
+        """
+        return self.group.gather(self, given)
+
     def leave(self) -> None:
         """It needs no further step."""
         self.group.leave(self.name)
@@ -90,6 +101,8 @@ class Group:
         self._network: FusedNetwork | None = None
         self._apart = ""  # why each makes its steps by itself; empty: they do not
         self._ended = False
+        self._given: dict[str, Any] = {}  # of members that have come to `gather`
+        self._gathered: dict[str, Any] = {}  # the same once all have
         self.fused_steps = 0
 
     def run(self, members: Mapping[str, Callable[[], None]]) -> None:
@@ -146,6 +159,19 @@ class Group:
         if turn.error:
             raise turn.error
         return turn.result
+
+    def gather(self, place: Place, given: T) -> dict[str, T]:
+        """See `Place.gather`."""
+        self._given[place.name] = given
+        self._running.notify_all()
+        while not self._gathered:
+            if self._ended:
+                raise GroupEnded
+            if self._given.keys() >= set(self._present):
+                self._gathered = {name: self._given[name] for name in self._present}
+            else:
+                self._wait(place)
+        return self._gathered
 
     def wait_for_others(self, place: Place) -> None:
         """See `Place.wait_for_others`."""
