@@ -40,7 +40,8 @@ HERE = (
     "data.source",
     "data.also",
 )
-OF_THE_RUN = ("workers", "cpus_per_worker", "gpus_per_worker", "lanes")  # of cluster: they change the last bits of sums
+# Of cluster: they change the last bits of sums.
+OF_THE_RUN = ("workers", "cpus_per_worker", "gpus_per_worker", "lanes", "fuse")
 SHOWN = 4  # lines of a member's comparison
 RUN_ID = re.compile(r"[0-9a-f]{32}")  # MLflow's
 

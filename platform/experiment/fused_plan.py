@@ -49,14 +49,16 @@ def teams_of_launch(members: Members, lanes: int, *, on_gpu: bool) -> list[list[
     """The teams of a launch. With auto a lane trains together what it would train one after another, if it is small.
 
     Args:
-        members: that are to be trained: name -> config.
+        members: that are to be trained: name -> config; none, where all are only evaluated.
         lanes: that there would be if each were trained by itself.
         on_gpu: whether workers have one.
     """
+    if not members:
+        return []
     first = next(iter(members.values()))
     if first.cluster.fuse != FUSED_IF_SMALL:
         return teams(members, first.cluster.fused)
-    if _against_auto(first) or not on_gpu:
+    if not on_gpu or _against_auto(first):
         return teams(members, 1)
     in_a_lane = -(-len(members) // lanes)
     return [

@@ -69,10 +69,11 @@ class Lanes:
             self._start(firsts)
 
     def _dealt_out(self, planned: Plan, names: list[str], resources: Resources) -> list[list[str]]:
-        """The members as teams that are trained together, most of them of one."""
-        configs = {name: planned.experiment.members[name] for name in names}
+        """The members as teams that are trained together, of one where a member is trained by itself, or already."""
+        trained = [name for name in names if self._folder.member(name).is_trained()]
+        configs = {name: planned.experiment.members[name] for name in names if name not in trained}
         alone = lane_count(self._cluster, resources, len(names))
-        return teams_of_launch(configs, alone, on_gpu=self._gpus > 0)
+        return [*teams_of_launch(configs, alone, on_gpu=self._gpus > 0), *([name] for name in trained)]
 
     @property
     def fused(self) -> list[list[str]]:
