@@ -9,26 +9,14 @@ import sys
 import time
 
 from platform.console import clock
-from platform.kubernetes.attempt import Attempt, when
 from platform.kubernetes.client import Away, Cluster, Object, Patience, Refused
 from platform.kubernetes.logs import SubmitterLogs
-from platform.kubernetes.pods import situation
-from platform.kubernetes.refusals import forbidden
-from platform.kubernetes.states import (
-    OVER,
-    deployment_of,
-    ending,
-    is_queued,
-    is_stopped,
-    is_suspended,
-    outlives_a_stop,
-    state,
-)
-from platform.kubernetes.workload import reason_of_waiting
-from platform.text import as_on_terminal, one_line
+from platform.kubernetes.refusals import reason_of
+from platform.kubernetes.states import OVER, deployment_of, ending, is_stopped, outlives_a_stop
+from platform.kubernetes.status import Status
+from platform.text import as_on_terminal
 
 LOST = 75  # sysexits' EX_TEMPFAIL: the job goes on, but we cannot see it
-_NOT_STARTED = ("", "PENDING")  # jobStatus
 
 
 def follow(cluster: Cluster, job: Object, patience: Patience) -> int:
@@ -54,8 +42,8 @@ class _Follower:
         self._started = self._answered = time.monotonic()
         self._away = ""  # what the server that is away was last heard of
         self._said: set[str] = set()  # what is said once
+        self._status = Status(cluster, self._namespace, self._name, patience, self._say_once)
         self._line = ""  # the newest status
-        self._new_since: float | None = None  # when it was first seen waiting for the operator, if it is
         self._colours = sys.stdout.isatty()
 
     def follow(self) -> int:
@@ -90,20 +78,15 @@ class _Follower:
             self._cluster.delete(self._namespace, self._name, self._uid)
             self._say(f"rayjob {self._namespace}/{self._name} is deleted: a stop through Ray does not end its pods")
         except (Away, Refused) as trouble:
-            kubectl = self._cluster.kubectl(self._namespace)
-            self._say(f"its pods stay until {kubectl} delete rayjob {self._name} --wait=false ({self._plain(trouble)})")
-
-    def _plain(self, trouble: Away | Refused) -> str:
-        if isinstance(trouble, Refused) and trouble.status == 403:
-            return forbidden(trouble, self._cluster.kubectl(self._namespace), self._namespace)
-        return one_line(str(trouble))
+            kubectl, why = self._cluster.kubectl(self._namespace), reason_of(trouble, self._cluster, self._namespace)
+            self._say(f"its pods stay until {kubectl} delete rayjob {self._name} --wait=false ({why})")
 
     def _look(self) -> Object | None:
         """The job as it is now, or as it was last seen if the server does not answer; None: it was deleted."""
         try:
             job = self._cluster.rayjob(self._namespace, self._name)
         except (Away, Refused) as trouble:
-            plain, patience = self._plain(trouble), clock(self._patience.away_s)
+            plain, patience = reason_of(trouble, self._cluster, self._namespace), clock(self._patience.away_s)
             if not self._away:
                 self._say(f"{plain}; the job goes on, waiting up to {patience} for an answer")
             self._away = plain
@@ -117,7 +100,7 @@ class _Follower:
         return job
 
     def _show(self, job: Object) -> None:
-        line = self._state(job)
+        line = self._status.of(job)
         if line != self._line and deployment_of(job) not in OVER:
             self._say(line)
         self._line = line
@@ -131,50 +114,6 @@ class _Follower:
         if text not in self._said:
             self._said.add(text)
             self._say(text)
-
-    def _state(self, job: Object) -> str:
-        text, deployment, attempt = state(job), deployment_of(job), Attempt(job)
-        if is_queued(job):
-            why = self._queued(job)
-            return f"{text}: {why}" if why else text
-        is_new = not deployment and not is_suspended(job)
-        self._new_since = (self._new_since or time.monotonic()) if is_new else None
-        if is_new and attempt.is_first_or_has_begun and (trouble := self._trouble(attempt)):
-            return f"{text}: {trouble}"
-        if self._new_since is not None:
-            late = time.monotonic() - self._new_since > self._patience.operator_s
-            hint = "is the KubeRay operator there? kubectl get pods -A -l app.kubernetes.io/name=kuberay-operator"
-            return f"{text}; {hint}" if late else text
-        job_status = (job.get("status") or {}).get("jobStatus", "")
-        if deployment == "Initializing" or (deployment == "Running" and job_status in _NOT_STARTED):
-            trouble = self._trouble(attempt)  # the submitter may wait, too
-        else:
-            trouble = attempt.lack() if deployment == "Running" else ""
-        return f"{text}: {trouble}" if trouble else text
-
-    def _queued(self, job: Object) -> str:
-        """Why Kueue has not started it; "": nothing is said."""
-        try:
-            return reason_of_waiting(self._cluster, job)
-        except Away:
-            return ""  # the next look at the job reports it
-        except Refused as refused:
-            self._say_once(f"why it waits is not shown: {self._plain(refused)}")
-            return ""
-
-    def _trouble(self, attempt: Attempt) -> str:
-        """What the pods of an attempt wait for; "": nothing."""
-        try:
-            pods = self._cluster.pods(self._namespace, f"job-name={self._name}")
-            if attempt.cluster:
-                pods += self._cluster.pods(self._namespace, f"ray.io/cluster={attempt.cluster}")
-            warnings = sorted(self._cluster.warnings(self._namespace), key=when)
-        except Away:
-            return ""  # the next look at the job reports it
-        except Refused as refused:
-            self._say_once(f"what the pods wait for is not shown: {self._plain(refused)}")
-            return attempt.lack()
-        return situation(pods, warnings, attempt.pods if attempt.cluster else 0, attempt.refusal(warnings))
 
     def _print_log(self, seconds: float) -> None:
         """Print the lines that arrive within so many seconds."""

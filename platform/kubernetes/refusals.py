@@ -6,7 +6,7 @@ In: the answer and the manifest. Out: a ConfigError.
 import re
 
 from platform.config.checks import ConfigError
-from platform.kubernetes.client import Cluster, Object, Refused
+from platform.kubernetes.client import Away, Cluster, Object, Refused
 from platform.text import one_line
 
 OPERATOR = (
@@ -69,6 +69,13 @@ def forbidden(refused: Refused, kubectl: str, namespace: str) -> str:
         f"{ROLE} gives it, an administrator adds you to its group: "
         f"{kubectl} auth can-i {found['verb']} {named}{f' --subresource={part}' if part else ''} tells"
     )
+
+
+def reason_of(trouble: Away | Refused, cluster: Cluster, namespace: str) -> str:
+    """Why the API server gives no answer, or not this one, in a line."""
+    if isinstance(trouble, Refused) and trouble.status == 403:
+        return forbidden(trouble, cluster.kubectl(namespace), namespace)
+    return one_line(str(trouble))
 
 
 def _webhook(refused: Refused, kubectl: str) -> str:

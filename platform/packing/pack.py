@@ -10,7 +10,6 @@ import dataclasses
 import hashlib
 import json
 import threading
-from collections import Counter
 from collections.abc import Callable, Generator, Iterable
 from dataclasses import dataclass, field
 from functools import partial
@@ -19,14 +18,14 @@ from typing import Any
 from platform.cluster.resources import cpus_here
 from platform.config.checks import ConfigError
 from platform.config.data import DataConfig, StorageConfig
-from platform.data.index_file import KIND
 from platform.packing import duplicates, recipe
-from platform.packing.encode import by_range
+from platform.packing.index_text import index_text, unused_in
 from platform.packing.parts import refuse_untrained, without_image
 from platform.packing.preparation import Packing, by_class, prepare
 from platform.packing.restart_markers import Marked
+from platform.packing.results import converted_in, equal_images, marked_in, unreadable_in
 from platform.packing.shard import ShardResult, ShardTask, too_many, write_shard
-from platform.packing.sources import DIGITS, DIGITS_SCALE, say_once, source_name
+from platform.packing.sources import say_once
 from platform.packing.target import Target, open_target
 from platform.packing.threads import Threads
 from platform.redaction import redacted
@@ -88,7 +87,7 @@ def write(packing: Packing, storage: StorageConfig, progress: Progress | None, r
         if packing.data.duplicates == "drop":
             return _write_once_each(packing, target, progress, run)
         results = _write_shards(packing, target, progress, run)
-        equal = _equal_images(packing, results)
+        equal = equal_images(packing, results)
         if equal.count and packing.data.duplicates == "refuse":
             raise ConfigError(f"{equal.lines()[0]}; take them out, or give data.duplicates=keep or drop")
         report = _finish(packing, target, results, {recipe.EQUAL: equal.count} if equal.count else {})
@@ -105,7 +104,7 @@ def _write_once_each(packing: Packing, target: Target, progress: Progress | None
     found = _found_before(packing, target)
     if found is None:
         results = _write_shards(packing, target, progress, run)
-        equal = _equal_images(packing, results)
+        equal = equal_images(packing, results)
         if not equal.count:
             return _finish(packing, target, results, {recipe.DROPPED: 0})
         key = _fingerprint(result.fingerprint for result in results)
@@ -120,7 +119,7 @@ def _write_once_each(packing: Packing, target: Target, progress: Progress | None
             say_once(f"{packing.data.source}, equal images dropped: {line}")
     dropped = sum(map(len, found["extra"].values()))
     results = _write_shards(once, target, progress, run)
-    if (since := _equal_images(once, results)).count:
+    if (since := equal_images(once, results)).count:
         target.remember(NOTHING)  # else the next packing would go on with it
         raise ConfigError(
             f"{packing.data.source} was changed while it was packed: {since.lines()[0]}; the same command looks again"
@@ -155,56 +154,30 @@ def _write_shards(packing: Packing, target: Target, progress: Progress | None, r
             results.append(result)
             done, corrupt = done + result.items, corrupt + len(result.unreadable)
             if corrupt > packing.data.max_corrupt:
-                raise too_many(_unreadable(results), packing.data.max_corrupt)
+                raise too_many(unreadable_in(results), packing.data.max_corrupt)
             if progress:
                 progress(done, packing.images)
     parts = list(packing.splits)
     return sorted(results, key=lambda result: (parts.index(result.entry["split"]), result.task))
 
 
-def _finish(packing: Packing, target: Target, results: list[ShardResult], equal_images: dict[str, int]) -> PackReport:
+def _finish(packing: Packing, target: Target, results: list[ShardResult], equal: dict[str, int]) -> PackReport:
     """Write the index, which makes the shards valid."""
     entries = [result.entry for result in results if result.entry["nsamples"]]
     samples = {
         split: sum(entry["nsamples"] for entry in entries if entry["split"] == split) for split in packing.splits
     }
-    unreadable = _unreadable(results)
+    unreadable = unreadable_in(results)
     for split, count in samples.items():
         if not count:
             raise ConfigError(f"no image of the {split} part can be read, e.g. {unreadable[0]}; mend them")
-    found = equal_images | ({recipe.MARKED: _marked(results).record()} if packing.data.restart_markers else {})
+    found = equal | ({recipe.MARKED: marked_in(results).record()} if packing.data.restart_markers else {})
     target.finish(
-        _index(packing, entries, _unused(packing, results), len(unreadable), found),
+        index_text(packing, entries, unused_in(packing, results), len(unreadable), found),
         {entry["url"] for entry in entries},
     )
     reused = sum(result.reused for result in results)
-    return PackReport(samples, unreadable, len(entries), reused, _converted(results), marked=_marked(results))
-
-
-def _equal_images(packing: Packing, results: list[ShardResult]) -> duplicates.Duplicates:
-    """The equal images among those that were read."""
-    digests = {
-        split: b"".join(result.digests for result in results if result.entry["split"] == split)
-        for split in packing.splits
-    }
-    return duplicates.find({split: (items, digests[split]) for split, items in packing.splits.items()})
-
-
-def _unreadable(results: list[ShardResult]) -> list[str]:
-    return [line for result in results for line in result.unreadable]
-
-
-def _converted(results: list[ShardResult]) -> dict[str, int]:
-    """Modes that images were converted from -> number of images, the most frequent first."""
-    return dict(sum((Counter(result.converted) for result in results), Counter[str]()).most_common())
-
-
-def _marked(results: list[ShardResult]) -> Marked:
-    """What became of the JPEGs of all shards."""
-    found = Marked()
-    for result in results:
-        found.add(result.marked)
-    return found
+    return PackReport(samples, unreadable, len(entries), reused, converted_in(results), marked=marked_in(results))
 
 
 def in_threads(tasks: Iterable[ShardTask], threads: int = 0) -> Generator[ShardResult]:
@@ -226,38 +199,3 @@ def in_threads(tasks: Iterable[ShardTask], threads: int = 0) -> Generator[ShardR
     finally:
         stop.set()
         workers.join()
-
-
-def _unused(packing: Packing, results: list[ShardResult]) -> list[str]:
-    """The settings of which no value would have made a difference to these shards."""
-    used = {
-        "jpeg_quality": any(result.encoded is None or result.encoded for result in results),
-        "restart_markers": any(result.jpegs is None or result.jpegs for result in results),
-        "value_range": any(map(by_range, _converted(results))) or _unreadable(results),  # perhaps for want of it
-    }
-    return [*packing.unused, *(name for name, matters in used.items() if not matters)]
-
-
-def _index(
-    packing: Packing, entries: list[dict[str, Any]], unused: list[str], corrupt: int, found: dict[str, Any]
-) -> str:
-    data = packing.data
-    record = {
-        "source": source_name(data.source),
-        "seed": packing.seed,
-        **recipe.settings(data),
-        **({"shrunk_chroma": "4:2:0"} if data.shorter_side else {}),
-        **({"unreadable": corrupt} if corrupt else {}),
-        **found,
-        **({recipe.UNUSED: unused} if unused else {}),
-        **({"enlarged": DIGITS_SCALE} if data.source == DIGITS else {}),
-    }
-    content = {
-        "__kind__": KIND,
-        "wids_version": 1,
-        "name": data.name,
-        "classes": packing.classes,
-        "packing": recipe.sealed(record, data.source),
-        "shardlist": entries,
-    }
-    return json.dumps(content, indent=1) + "\n"
