@@ -33,8 +33,7 @@ from platform.export.experiment import export_experiment
 from platform.export.folder import MODEL
 from platform.lanes.attempts import Attempts
 from platform.lanes.console import Console
-from platform.lanes.monitor import Monitor
-from platform.monitoring.endpoint import Endpoint
+from platform.lanes.monitor import exported
 from platform.signals import INTERRUPTED, Interrupted, signals
 from platform.sweep.best_trial import best_seed
 from platform.sweep.plan import SweepPlan, plan_sweep, sweep_identity
@@ -201,8 +200,7 @@ class _Sweep:
 
         attempts, stack = Attempts(self._folder, []), contextlib.ExitStack()
         over = [trial.name for trial in self._store.trials if trial.state in OVER]
-        monitor = Monitor.of(self._experiment.name, attempts, self._folder, over)
-        endpoint = Endpoint(self._config.tracking.prometheus_address, monitor.samples)
+        monitor, endpoint = exported(self._experiment, attempts, self._folder, over)
         stack.callback(endpoint.close)
         try:
             # Ray Tune and torch take seconds to import.

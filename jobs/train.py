@@ -33,8 +33,7 @@ from platform.export.experiment import export_experiment
 from platform.export.folder import MODEL
 from platform.lanes.attempts import Attempts
 from platform.lanes.console import Console
-from platform.lanes.monitor import Monitor
-from platform.monitoring.endpoint import Endpoint
+from platform.lanes.monitor import exported
 from platform.report.artifacts import report_page, write_report
 from platform.signals import INTERRUPTED, Interrupted, signals
 from platform.text import first_line
@@ -205,8 +204,7 @@ def run_members(
     from platform.cluster.connect import connect, disconnect
 
     config, attempts = planned.experiment.config, Attempts(folder, names)
-    monitor = Monitor.of(planned.experiment.name, attempts, folder, list(planned.experiment.members))
-    endpoint = Endpoint(config.tracking.prometheus_address, monitor.samples)
+    monitor, endpoint = exported(planned.experiment, attempts, folder, list(planned.experiment.members))
     try:
         # Ray Train and torch take seconds to import.
         resources = connect(config.cluster, meanwhile=lambda: import_module("platform.lanes.launcher"))

@@ -31,6 +31,7 @@ class Attempts:
         self._launched = time.time()
         self._of: dict[str, list[Attempt]] = {}
         self._began: dict[str, float] = {}
+        self._waiting: dict[str, None] = {}  # those that this launch has neither begun nor ended
         self._lane_of: dict[str, int] = {}
         self._team_of: dict[str, str] = {}  # members that are trained together have the same
         self._on: defaultdict[int, dict[str, None]] = defaultdict(dict)  # members that have begun on a lane
@@ -43,7 +44,7 @@ class Attempts:
 
     def add(self, name: str, began: float | None = None) -> None:
         """A member that this launch runs; a trial of a sweep began when it was its turn, members with the launch."""
-        self._began[name] = began or self._launched
+        self._began[name], self._waiting[name] = began or self._launched, None
         attempts = self._of[name] = read_attempts(self._folder.member(name).path)
         if attempts and attempts[-1].reason == UNDER_WAY:
             attempts[-1].reason = LAUNCHER_LOST
@@ -57,6 +58,16 @@ class Attempts:
     def names(self) -> list[str]:
         """The members that this launch runs; any thread may ask."""
         return list(self._of)
+
+    @property
+    def count(self) -> int:
+        """How many these are."""
+        return len(self._of)
+
+    @property
+    def waiting(self) -> list[str]:
+        """Those of them that this launch has not begun yet; any thread may ask."""
+        return list(self._waiting)
 
     def waiting_s(self, member: str, now: float) -> float:
         """How long a member that this launch has not begun yet has waited for its workers; 0: it has begun."""
@@ -74,6 +85,7 @@ class Attempts:
             return
         if not attempts or attempts[-1].started != beat.started:
             attempts.append(self._begin(beat, attempts))
+            self._waiting.pop(beat.member, None)
         attempt = attempts[-1]
         if attempt.reason != UNDER_WAY:  # a beat that came late
             return
@@ -111,6 +123,7 @@ class Attempts:
             at: seconds since the epoch.
         """
         attempts = self._of[member]
+        self._waiting.pop(member, None)
         if attempts and attempts[-1].reason == UNDER_WAY:
             attempts[-1].reason, attempts[-1].ended = reason, at
             self._free(member, at)

@@ -2,6 +2,7 @@
 
 In: heartbeats, metrics and ends of members, from the follower; their attempts. Out: samples, for whoever asks. Workers
 export nothing themselves: they come and go, several to a machine, and would need ports and somebody who finds them.
+What a question costs depends on who is at work, not on how many trials there have been.
 """
 
 import threading
@@ -9,20 +10,24 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import islice
+from itertools import chain, islice
 from typing import TYPE_CHECKING
 
 from platform.experiment.cost import Cost, restarts
 from platform.experiment.folder import ExperimentFolder
 from platform.experiment.goodput import Attempt, Goodput, Times, read_attempts
 from platform.lanes.attempts import Attempts
+from platform.lanes.spent import Spent
 from platform.lanes.worker_samples import worker_samples
+from platform.monitoring.endpoint import Endpoint
 from platform.monitoring.metrics import MEMBER_STATES, TIME_PARTS, Sample
 
 if TYPE_CHECKING:
+    from platform.config.sections import Experiment
     from platform.lanes.mailbox import Beat
 
 MOST_MEMBERS, MOST_WORKERS = 500, 1000  # with series of their own: 20,000 series at most
+MOST_ENDED = 50  # of these members, the newest of those that have ended; the others are in the sums
 KEEP_S = 600.0  # the series of a member that has ended: Prometheus asks a few times in that
 WAITING, RUNNING, STOPPED = "waiting", "running", "stopped"
 # Of the training's metrics, those that Prometheus gets.
@@ -38,9 +43,24 @@ FROM_TRAINING = {
 }
 
 
+def exported(
+    experiment: "Experiment", attempts: Attempts, folder: ExperimentFolder, members: Sequence[str]
+) -> tuple["Monitor", Endpoint]:
+    """A launch's monitor, and where Prometheus finds it. Close the latter.
+
+    Args:
+        experiment: for its name and `tracking.prometheus_address`.
+        attempts: of the members that this launch runs.
+        folder: of the experiment.
+        members: all that count; those that the launch does not run have been finished before.
+    """
+    monitor = Monitor.of(experiment.name, attempts, folder, members)
+    return monitor, Endpoint(experiment.config.tracking.prometheus_address, monitor.samples)
+
+
 @dataclass
 class _Member:
-    """A member with series of its own."""
+    """A member that may have series of its own."""
 
     values: dict[str, float] = field(default_factory=dict)  # metric -> the newest value
     ended_at: float = 0.0  # by the monotonic clock; 0: it has not
@@ -62,11 +82,14 @@ class Monitor:
     ) -> None:
         self._experiment, self._attempts, self._before = experiment, attempts, before
         self._reading = threading.Lock()
-        self._spent: Cost | None = None  # before
-        self._lock = threading.Lock()  # of the next four
-        self._members: dict[str, _Member] = {}  # in the order in which they began
+        self._spent_before: Cost | None = None
+        self._spent = Spent(attempts)
+        self._lock = threading.Lock()  # of the next six
+        self._members: dict[str, _Member] = {}  # at work, in the order in which they began
+        self._ended: dict[str, _Member] = {}  # the newest of those that have ended, in that order
         self._beats: dict[tuple[str, int], Beat] = {}  # the newest of each (member, rank), in the order of the first
         self._states: dict[str, str] = {}  # of members that have begun
+        self._counts: Counter[str] = Counter()  # of these
         self._queued = 0
         self._said: set[str] = set()
         self.warnings: list[str] = []  # to be said, and then removed by whoever says them
@@ -101,8 +124,17 @@ class Monitor:
                 self._members[member].values |= found
 
     def _begin(self, member: str) -> None:
-        known = self._members.setdefault(member, _Member())
-        known.ended_at, self._states[member] = 0.0, RUNNING
+        if member in self._members:
+            return
+        known = self._members[member] = self._ended.pop(member, None) or _Member()
+        known.ended_at = 0.0
+        self._enter(member, RUNNING)
+        self._spent.begin(member)
+
+    def _enter(self, member: str, state: str) -> None:
+        self._counts[self._states.get(member, "")] -= 1
+        self._counts[state] += 1
+        self._states[member] = state
 
     def ended(self, member: str, how: str) -> None:
         """A member's workers have left it for good.
@@ -112,11 +144,14 @@ class Monitor:
             how: `finished`, `failed: REASON`, `left by asha`, or the state of a sweep's trial.
         """
         first = how.partition(":")[0]
-        with self._lock:
-            if member in self._members and not self._members[member].ended_at:
-                self._members[member].ended_at = time.monotonic()
-            self._states[member] = first if first in MEMBER_STATES else STOPPED
         self.workers_gone(member)
+        with self._lock:
+            if known := self._members.pop(member, None):
+                known.ended_at, self._ended[member] = time.monotonic(), known
+                if len(self._ended) > MOST_ENDED:
+                    self._ended.pop(next(iter(self._ended)))
+            self._enter(member, first if first in MEMBER_STATES else STOPPED)
+        self._spent.end(member)
 
     def workers_gone(self, member: str) -> None:
         """A member's workers have ended; others may come."""
@@ -130,8 +165,8 @@ class Monitor:
         now = time.monotonic()
         with self._lock:
             self._queued = queued
-            for name in [name for name, each in self._members.items() if 0 < each.ended_at < now - KEEP_S]:
-                del self._members[name]
+            while self._ended and next(iter(self._ended.values())).ended_at < now - KEEP_S:
+                self._ended.pop(next(iter(self._ended)))
 
     def _warn(self, what: str, count: int, most: int) -> None:
         if count > most and what not in self._said:
@@ -144,10 +179,13 @@ class Monitor:
     def samples(self) -> Iterator[Sample]:
         """All that is known now."""
         with self._lock:
-            members = {name: dict(each.values) for name, each in islice(self._members.items(), MOST_MEMBERS)}
-            left_out = len(self._members) - len(members), max(len(self._beats) - MOST_WORKERS, 0)
-            beats, states, queued = list(self._beats.values()), dict(self._states), self._queued
-        yield from self._of_launch(beats, states, queued, left_out)
+            named = islice(chain(self._members.items(), reversed(self._ended.items())), MOST_MEMBERS)
+            members = {name: dict(each.values) for name, each in named}
+            left_out = max(len(self._members) - MOST_MEMBERS, 0), max(len(self._beats) - MOST_WORKERS, 0)
+            beats, counts, queued, begun = list(self._beats.values()), +self._counts, self._queued, len(self._states)
+            waiting = [name for name in self._attempts.waiting if name not in self._states]
+        counts[WAITING] += max(self._attempts.count - begun, 0)
+        yield from self._of_launch(beats, counts, waiting, queued, left_out)
         for name, values in members.items():
             yield from self._of_member(name, values)
         for beat in beats[:MOST_WORKERS]:
@@ -156,18 +194,16 @@ class Monitor:
     def _cost_before(self) -> Cost:
         """Two may ask at once, each in its thread."""
         with self._reading:
-            if self._spent is None:
-                self._spent = sum(map(Cost.of, self._before()), Cost())
-            return self._spent
+            if self._spent_before is None:
+                self._spent_before = sum(map(Cost.of, self._before()), Cost())
+            return self._spent_before
 
     def _of_launch(
-        self, beats: list["Beat"], states: dict[str, str], queued: int, left_out: tuple[int, int]
+        self, beats: list["Beat"], counts: Counter[str], waiting: list[str], queued: int, left_out: tuple[int, int]
     ) -> Iterator[Sample]:
-        names, now = self._attempts.names, time.time()
-        counts = Counter(states.get(name, WAITING) for name in names)
-        waiting_s = [self._attempts.waiting_s(name, now) for name in names if name not in states]
-        cost = sum((Cost.of(self._attempts.of(name)) for name in names), self._cost_before())
-        labels = (self._experiment,)
+        now, labels = time.time(), (self._experiment,)
+        waiting_s = [self._attempts.waiting_s(name, now) for name in waiting]
+        cost = self._spent.now(waiting, self._cost_before())
         for state in MEMBER_STATES:
             yield Sample("platform_members", (*labels, state), counts[state])
         workers = {beat.process: beat for beat in beats}.values()  # which members that are trained together share

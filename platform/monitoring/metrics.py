@@ -64,7 +64,8 @@ METRICS = (
         "platform_series_left_out",
         (*EXPERIMENT, "of"),
         "members, workers",
-        "members and workers beyond the limit, without series of their own; they are in the sums",
+        "members at work and workers beyond the limit, without series of their own; they are in the sums. Of members "
+        "that have ended the newest 50 have series, for ten minutes",
     ),
     # Of each member or trial
     Metric("platform_steps", MEMBER, "steps", "global steps done; goes back to the checkpoint's after a restart"),

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from platform.experiment.cost import Cost
 from platform.experiment.folder import ExperimentFolder
 from platform.experiment.goodput import FILE, Attempt, write_attempts
 from platform.lanes import monitor
@@ -192,6 +193,56 @@ def test_the_number_of_series_is_bounded_and_what_is_left_out_is_counted_and_sai
     told.monitor.turn(queued=0)
     assert told.value("platform_series_left_out", of="members") == 0
     assert told.value("platform_steps", member=names[4]) == 7
+
+
+def test_a_question_costs_no_more_after_thousands_of_trials(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    asked: list[str] = []
+    of = Attempts.of
+    monkeypatch.setattr(Attempts, "of", lambda self, name: (asked.append(name), of(self, name))[1])
+    told, costs = Told(tmp_path, []), []
+    for number in range(1000):
+        name = f"p{number:04d}-s0"
+        told.attempts.add(name, time.time())
+        told.beat(replace(beat(name), lane=number, at=time.time() + 10))
+        told.attempts.end(name, "finished", time.time() + 10)
+        told.monitor.ended(name, "finished")
+        if number in (99, 999):
+            told.attempts.add("waits", time.time() - 60)
+            asked.clear()
+            costs.append((len(list(told.monitor.samples())), len(asked)))
+    assert costs[0] == costs[1]
+    assert told.value("platform_members", state="finished") == 1000
+    assert (told.value("platform_waiting_seconds") or 0) >= 60
+    assert told.value("platform_experiment_cpu_seconds_total") == pytest.approx(1000 * 8 * 10, rel=0.01)
+    named = {each.labels[1] for each in told.monitor.samples() if each.name == "platform_steps"}
+    assert named == {f"p{number:04d}-s0" for number in range(1000 - monitor.MOST_ENDED, 1000)}
+    assert told.value("platform_series_left_out", of="members") == 0
+
+
+def test_members_at_work_have_series_before_those_that_have_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(monitor, "MOST_MEMBERS", 3)
+    names = [f"m{number}" for number in range(5)]
+    told = Told(tmp_path, names)
+    for name in names:
+        told.beat(beat(name))
+        if name in names[:3]:
+            told.monitor.ended(name, "finished")
+    assert {each.labels[1] for each in told.monitor.samples() if each.name == "platform_steps"} == {"m2", "m3", "m4"}
+
+
+def test_the_cost_of_the_whole_never_falls_and_counts_nobody_twice(tmp_path: Path):
+    """Prometheus takes a counter that falls for one that has begun anew."""
+    told, before = Told(tmp_path, ["a", "b"]), 0.0
+    for number in range(20):  # a trial that is stopped, goes on, and ends
+        for name in ("a", "b"):
+            told.beat(replace(beat(name), started=100.0 + number, at=time.time() + 0.1 * number))
+            if number % 2:
+                told.monitor.ended(name, "stopped")
+            now = told.value("platform_experiment_cpu_seconds_total") or 0.0
+            assert now >= before
+            before = now
+    of_each = [told.attempts.of(name) for name in ("a", "b")]
+    assert before == pytest.approx(sum(Cost.of(attempts).cpu_s for attempts in of_each))
 
 
 def test_a_launch_has_no_more_series_than_its_limits_allow(tmp_path: Path):
