@@ -111,6 +111,20 @@ def append_line(path: Path, line: str, *, sync: bool = False) -> None:
         os.close(file)
 
 
+def sizes_below(folder: Path) -> Iterator[tuple[Path, int]]:
+    """Each file at any depth below a folder, with its bytes. One with several names (hard links) comes once; what goes
+    meanwhile may not come."""
+    seen: set[tuple[int, int]] = set()
+    for place, _, names in os.walk(folder):
+        for name in names:
+            file = Path(place, name)
+            with contextlib.suppress(OSError):
+                status = file.lstat()
+                if (which := (status.st_dev, status.st_ino)) not in seen:
+                    seen.add(which)
+                    yield file, status.st_size
+
+
 def remove_unfinished(*folders: Path) -> None:
     """Remove the temporary files and folders of killed processes from these folders."""
     for folder in folders:

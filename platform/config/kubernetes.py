@@ -99,6 +99,10 @@ class KubeConfig:
         """MLflow's address as the pods have it: `tracking.uri`, or theirs where only this machine reaches that."""
         return uri if is_reached_by_pods(uri) else self.tracking_uri
 
+    def in_pods(self, *parts: str) -> str:
+        """A path as the pods have it, which work in `mount`: joined, normal, absolute."""
+        return posixpath.normpath(posixpath.join(self.mount, *parts))
+
     def __post_init__(self) -> None:
         seal(self, "cluster.kube.")
         self._require_names()

@@ -1,7 +1,8 @@
 """What an experiment takes on disk. In: its folder. Out: a few words for people."""
 
-import os
 from pathlib import Path
+
+from platform.files import sizes_below
 
 WORTH_SAYING = 0.3  # share of the whole
 
@@ -9,19 +10,10 @@ WORTH_SAYING = 0.3  # share of the whole
 def disk_use(folder: Path) -> str:
     """`1.7 GB, 1.2 GB of it checkpoints`. A file with several names (hard links) counts once; what goes meanwhile does
     not."""
-    seen: set[tuple[int, int]] = set()
     whole = checkpoints = 0
-    for parent, _, names in os.walk(folder):
-        for name in names:
-            try:
-                status = os.lstat(os.path.join(parent, name))  # noqa: PTH118
-            except OSError:
-                continue
-            if (status.st_dev, status.st_ino) in seen:
-                continue
-            seen.add((status.st_dev, status.st_ino))
-            whole += status.st_size
-            checkpoints += status.st_size * (os.path.basename(parent) == "checkpoints")  # noqa: PTH119
+    for file, size in sizes_below(folder):
+        whole += size
+        checkpoints += size * (file.parent.name == "checkpoints")
     said = _size(whole)
     return f"{said}, {_size(checkpoints)} of it checkpoints" if checkpoints > WORTH_SAYING * whole else said
 

@@ -101,7 +101,8 @@ def _place(cluster: ClusterConfig, place: str) -> str:
     folder = Path(place)
     if cluster.kube is None or is_remote(place) or not folder.is_relative_to(Path.cwd()):
         return place
-    return f"{cluster.kube.mount}/{folder.relative_to(Path.cwd())} (on the volume {cluster.kube.claim})"
+    inside = cluster.kube.in_pods(folder.relative_to(Path.cwd()).as_posix())
+    return f"{inside} (on the volume {cluster.kube.claim})"
 
 
 def _where(cluster: ClusterConfig) -> str:

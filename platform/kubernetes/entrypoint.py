@@ -3,7 +3,6 @@
 In: a composed config and the overrides of its command line. Out: overrides for the pods, and the RayJob's `entrypoint`.
 """
 
-import posixpath
 import re
 import shlex
 from dataclasses import asdict
@@ -90,9 +89,8 @@ def _refuse_local_paths(config: Config, kube: KubeConfig) -> None:
     for key, path in paths.items():
         if path is None or is_remote(path) or re.match(r"\w+:", path):  # torchvision:NAME, sklearn:digits
             continue
-        inside = posixpath.normpath(posixpath.join(kube.mount, path))
         require(
-            inside.startswith(f"{kube.mount}/"),
+            kube.in_pods(path).startswith(f"{kube.mount}/"),
             f"{key} is {path}, which pods do not see; give a path below {kube.mount} (relative ones are), or a URL",
         )
 

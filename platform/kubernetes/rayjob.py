@@ -97,7 +97,7 @@ def _folder(experiment: Experiment, given: Config, kube: KubeConfig) -> str:
     """The experiment's folder as its annotation names it: CLAIM:PATH on the volume, or a URL."""
     if is_remote(given.output_dir):
         return f"{given.output_dir.rstrip('/')}/{experiment.name}"
-    inside = posixpath.relpath(posixpath.join(kube.mount, given.output_dir, experiment.name), kube.mount)
+    inside = posixpath.relpath(kube.in_pods(given.output_dir, experiment.name), kube.mount)
     return f"{kube.claim}:{inside}"
 
 

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from platform.config.checks import ConfigError, require
 from platform.config.training import NOT_COMPILED
+from platform.files import sizes_below
 from platform.text import one_line
 
 log = logging.getLogger("platform.models")
@@ -163,9 +164,4 @@ def cache_folder() -> Path:
 
 def megabytes(folder: Path) -> float:
     """What the files below a folder take on disk."""
-    files = (Path(place, name) for place, _, names in os.walk(folder) for name in names)
-    total = 0
-    for file in files:
-        with contextlib.suppress(OSError):  # another process replaces it
-            total += file.stat().st_size
-    return total / 1e6
+    return sum(size for _, size in sizes_below(folder)) / 1e6
