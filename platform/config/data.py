@@ -205,7 +205,7 @@ class StorageConfig:
     cache_gb: float = 50.0  # of 1e9 bytes; beyond it the least recently used shards are removed
     threads: int = 4  # shards fetched at a time by each worker
     attempts: int = 8  # at each piece of a shard (8 MiB), with exponential backoff, before the run stops
-    timeout_s: float = 60.0  # for one piece, read or written; for a removal
+    timeout_s: float = 60.0  # for one piece, read or written; for a removal; for copies of checkpoints in folders, too
 
     def __post_init__(self) -> None:
         seal(self, "storage.")

@@ -7,6 +7,7 @@ import contextlib
 import hashlib
 import logging
 import shutil
+import stat
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -67,7 +68,7 @@ class Traffic:
     retries: int = 0
 
 
-_beside = TimeLimit()  # one, as fsspec keeps its connections by thread
+_beside = TimeLimit({})  # one, as fsspec keeps its connections by thread
 
 
 class Storage:
@@ -175,8 +176,7 @@ class Storage:
             folder = Path(url)
             if not folder.is_dir():
                 raise NoSuchFile(f"{url} is no folder; check the path")
-            found = [path for path in folder.rglob("*") if path.name.endswith(suffix) and path.is_file()]
-            return sorted((path.relative_to(folder).as_posix(), path.stat().st_size) for path in found)
+            return sorted(_files_below(folder, suffix))
 
         def find(files: Any, path: str) -> "list[tuple[str, str, int | None]]":
             return _found(files, path, suffix, self._limit(files, LISTING_PIECES))
@@ -199,7 +199,7 @@ class Storage:
                 Path(url).parent.mkdir(parents=True, exist_ok=True)
                 write_atomically(Path(url), content)
             return
-        pieces = _pieces(len(content))
+        pieces = pieces_of(len(content))
 
         def put(files: Any, path: str) -> None:
             if isinstance(files, LocalFileSystem):
@@ -216,7 +216,7 @@ class Storage:
         Raises:
             StorageError: the store refuses.
         """
-        pieces = _pieces(file.stat().st_size)
+        pieces = pieces_of(file.stat().st_size)
 
         def put(files: Any, path: str) -> None:
             if isinstance(files, LocalFileSystem):
@@ -280,7 +280,7 @@ class Storage:
 
     def longest_s(self, size: int) -> float:
         """Upper limit in seconds for a file of `size` bytes, all attempts and pauses together."""
-        return self.config.attempts * (self.config.timeout_s * _pieces(size) + LONGEST_PAUSE_S)
+        return self.config.attempts * (self.config.timeout_s * pieces_of(size) + LONGEST_PAUSE_S)
 
     def _retried(self, url: str, get: Callable[[Any, str], T], *, doing: str = "read", pieces: int = 1) -> T:
         """Call `get(file system, path)` until it succeeds; its time limit is that of so many pieces."""
@@ -372,8 +372,17 @@ def _unknown_of(url: str) -> Iterator[None]:
         raise StorageError(f"{redacted(url)} cannot be opened: {first_line(error)}") from without_secrets(error)
 
 
-def _pieces(size: int) -> int:
+def pieces_of(size: int) -> int:
+    """In how many pieces so many bytes are read or written, at least one."""
     return max(1, -(-size // PIECE_BYTES))
+
+
+def _files_below(folder: Path, suffix: str | tuple[str, ...]) -> Iterator[tuple[str, int]]:
+    """(name below `folder`, size in bytes). What is removed meanwhile does not come."""
+    for path in folder.rglob("*"):
+        with contextlib.suppress(FileNotFoundError):
+            if path.name.endswith(suffix) and stat.S_ISREG((status := path.stat()).st_mode):
+                yield path.relative_to(folder).as_posix(), status.st_size
 
 
 def _found(

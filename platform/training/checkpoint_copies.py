@@ -17,6 +17,7 @@ from platform.data.storage import Storage
 from platform.text import first_line
 from platform.training import checkpoint_files as files
 from platform.training.checkpoint_files import Saved
+from platform.training.copy_place import CopyPlace, hanging
 
 log = logging.getLogger("platform.training")
 
@@ -38,11 +39,12 @@ class Copies:
         folder: of the checkpoints.
         place: another folder, or a URL.
         keep: how many there are there, besides the best one.
-        storage: reaches the store, with its attempts and time limits.
+        storage: reaches the store, with its attempts and time limits; a folder's calls have the same limits.
     """
 
     def __init__(self, folder: Path, place: str, keep: int, storage: Storage) -> None:
         self._folder, self._place, self._keep, self._storage = folder, place, keep, storage
+        self._there = CopyPlace(place, storage)
         self.removing = Storage(replace(storage.config, attempts=1))  # for removals: the next copy tries them again
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="copies of checkpoints")
         self._lock = threading.Lock()  # guards the next three
@@ -90,6 +92,8 @@ class Copies:
                 "%d checkpoints were not copied to %s, which takes them more slowly than they are made",
                 self.left_out, self._place,
             )  # fmt: skip
+        if (calls := hanging()) and wait:
+            log.warning("%d call(s) to %s have not returned, and are left alone", calls, self._place)
 
     def _work(self) -> None:
         """Runs in the thread until nothing waits."""
@@ -110,13 +114,13 @@ class Copies:
 
     def _copy(self, wanted: _Wanted) -> None:
         """All that is in the folder and not there, also from when the store was away."""
-        there = set(files.listed(self._place, self._storage))  # first: it may take long, and the folder changes
+        there = set(self._there.listed())  # first: it may take long, and the folder changes
         here = set(files.listed(str(self._folder), self._storage))
         self._count_left_out([saved for saved in wanted.before if saved not in here | there])
         for saved in sorted(here - there):
             with contextlib.suppress(FileNotFoundError):  # newer ones have taken its place meanwhile
                 content = memoryview((self._folder / saved.name).read_bytes())
-                files.put(self._place, saved, content, self._storage)
+                self._there.put(saved, content)
                 there.add(saved)
         self._remove(files.superfluous(there, wanted.newest, self._keep, wanted.best_step))
 
@@ -128,7 +132,7 @@ class Copies:
             try:
                 if time.monotonic() > until:
                     raise TimeoutError(f"more than {self._storage.config.timeout_s:g} s (storage.timeout_s)")
-                files.remove(self._place, saved, self.removing)
+                self._there.remove(saved, self.removing)
             except OSError as error:
                 if not self._removals_fail:
                     self._removals_fail = True

@@ -27,6 +27,7 @@ from platform.text import first_line
 from platform.training import checkpoint_files as files
 from platform.training.checkpoint_copies import Copies
 from platform.training.checkpoint_files import SUFFIX, Saved
+from platform.training.copy_place import CopyPlace
 
 log = logging.getLogger("platform.training")
 State = dict[str, Any]  # tensors and plain values, nested; `step` is in it
@@ -101,7 +102,7 @@ class Checkpoints:
         return True
 
     def _wait_for_copies(self, waiting: Callable[[], None]) -> None:
-        """A store has time limits of its own; a folder that hangs (a network file system) has none."""
+        """Each call has a time limit; several together may still take longer than anybody should wait."""
         under_way = self._copies.under_way if self._copies else None
         if under_way and not self._copies_hang and not _wait(under_way, waiting, self._limit_s):
             self._copies_hang = True
@@ -162,7 +163,7 @@ class Checkpoints:
         found = [(saved, here) for saved in files.listed(here, self._storage)]
         for place in copies:
             try:
-                found += [(saved, place) for saved in files.listed(place, self._storage)]
+                found += [(saved, place) for saved in CopyPlace(place, self._storage).listed()]
             except StorageError as error:
                 if not found:
                     raise CheckpointError(
@@ -227,7 +228,7 @@ class Checkpoints:
                     first_line(error), self._failures + 1, self._config.max_failures,
                 )  # fmt: skip
                 raise
-            files.put(self._copy_to, saved, content, self._storage)
+            CopyPlace(self._copy_to, self._storage).put(saved, content)
             log.warning("checkpoint of step %d is in %s only: %s", saved.step, self._copy_to, first_line(error))
         if self._copies:
             self._copies.soon(saved, best_step, written)

@@ -21,7 +21,7 @@ def raising(error: Exception) -> Callable[[], None]:
 
 
 def test_calls_run_on_one_thread_until_one_fails() -> None:
-    limit, hangs = TimeLimit(), threading.Event()
+    limit, hangs = TimeLimit({}), threading.Event()
     first = limit.run(threading.get_ident, 20)
     assert limit.run(threading.get_ident, 20) == first != threading.get_ident()
     with pytest.raises(FileNotFoundError):  # is an answer: the connection is as good as before
@@ -40,7 +40,7 @@ def test_calls_run_on_one_thread_until_one_fails() -> None:
 
 
 def test_the_thread_ends_with_who_called() -> None:
-    limit, beside = TimeLimit(), list[threading.Thread]()
+    limit, beside = TimeLimit({}), list[threading.Thread]()
     caller = threading.Thread(target=lambda: beside.append(limit.run(threading.current_thread, 20)))
     caller.start()
     caller.join()
@@ -53,7 +53,7 @@ def test_a_process_ends_whatever_hangs() -> None:
 import time
 from platform.data.limits import TimeLimit, TimeLimitPassed
 try:
-    TimeLimit().run(lambda: time.sleep(1000), 0.05)
+    TimeLimit({}).run(lambda: time.sleep(1000), 0.05)
 except TimeLimitPassed as error:
     print(error)
 """

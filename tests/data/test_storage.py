@@ -348,6 +348,23 @@ def test_a_disk_that_hangs_behind_a_url_ends_in_time(tmp_path: Path, monkeypatch
 
 
 @pytest.mark.slow
+def test_a_file_that_is_removed_while_its_folder_is_listed_is_not_in_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("a.pt", "b.pt", "c.pt"):
+        (tmp_path / name).write_bytes(b"12345")
+    found = Path.rglob
+
+    def while_one_goes(self: Path, pattern: str) -> Iterator[Path]:
+        for path in sorted(found(self, pattern)):
+            if path.name == "b.pt":
+                path.unlink()
+            yield path
+
+    monkeypatch.setattr(Path, "rglob", while_one_goes)
+    assert Storage(StorageConfig()).list(str(tmp_path), ".pt") == [("a.pt", 5), ("c.pt", 5)]
+
+
 def test_a_store_that_cannot_be_listed_is_not_an_empty_one(tmp_path: Path) -> None:
     with pytest.raises(StorageError, match=r"http://127.0.0.1:9/shards cannot be read after 2 attempts"):
         storage(attempts=2).list("http://127.0.0.1:9/shards", ".tar")
@@ -367,7 +384,7 @@ def test_a_large_file_has_the_time_of_its_pieces() -> None:
     asynchronous = fsspec.filesystem("http")
     assert isinstance(asynchronous, AsyncFileSystem)
     assert store._limit(asynchronous) == {"timeout": 10.0}
-    assert store._limit(asynchronous, storage_module._pieces(250_000)) == {"timeout": 30.0}  # pieces of 100 kB
+    assert store._limit(asynchronous, storage_module.pieces_of(250_000)) == {"timeout": 30.0}  # pieces of 100 kB
 
 
 @pytest.mark.slow
