@@ -7,8 +7,9 @@ import logging
 import shutil
 import sys
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from importlib import import_module
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,7 @@ from jobs.pack import prepare_data
 from jobs.register import register_at_end
 from platform.cluster.runtime_env import fork_server
 from platform.config.checks import CannotGoOn, ConfigError, stopped
+from platform.config.cluster import ClusterConfig
 from platform.config.sections import Experiment
 from platform.console import duration
 from platform.data.index import Index
@@ -44,6 +46,7 @@ from platform.weights.initial import read_initial_weights
 
 if TYPE_CHECKING:
     from platform.cluster.resources import Resources
+    from platform.evaluation.blocks import Part, Task
     from platform.summary.files import Summaries
 
 log = logging.getLogger("platform")
@@ -290,10 +293,18 @@ def _outcome(folder: ExperimentFolder, planned: Plan) -> Outcome:
         state.state = FINISHED if name in finished else FAILED
     if not finished:
         return Outcome(states)
-    scores = kept_scores(finished, view_counts, folder.scores(split), images_file=folder.images(split))
+    cluster = planned.experiment.config.cluster
+    spread = None if cluster.address is None else partial(_score_on_cluster, cluster)
+    scores = kept_scores(finished, view_counts, folder.scores(split), images_file=folder.images(split), spread=spread)
     scores = with_table(scores, planned.experiment.config.table, list(states), folder.images(split))
     scores.methods = methods_of(folder, finished, planned.experiment.config)
     return Outcome(states, scores)
+
+
+def _score_on_cluster(cluster: ClusterConfig, tasks: "list[Task]") -> "Iterator[list[Part]]":
+    from platform.lanes.scoring import on_cluster  # Ray takes seconds to import
+
+    return on_cluster(cluster, tasks)
 
 
 def scores_of(experiment: Experiment) -> EnsembleScores:

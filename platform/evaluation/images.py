@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 
 UNKNOWN = -1
 NEWER = ("right_CN",)  # which files of earlier versions do not have
+WHAT_IS_SAID = (
+    "predicted_EN", "confidence_EN", "label_probability_EN", "rank_EN", "brier_EN", "without_MN", "hits_CN", "right_CN",
+)  # fmt: skip
 NO_CLASS = -1  # predicted where an image is corrupt or a probability is no number; never a label
 DAMAGE = (ValueError, KeyError, TypeError, OSError, EOFError, zipfile.BadZipFile)
 
@@ -124,6 +127,12 @@ class ImageResults:
         for number in range(len(self.without_MN)):
             others = [each for each in range(len(self.names)) if each != number]
             self.without_MN[number, places] = likeliest(means_MNK[others].mean(0).numpy())
+
+    def take(self, start: int, some: "ImageResults") -> None:
+        """Take in what was said of the images from `start` on, which `some` has alone."""
+        here = slice(start, start + len(some.labels_N))
+        for name in WHAT_IS_SAID:
+            getattr(self, name)[:, here] = getattr(some, name)
 
     def _chunk(self, start: int, samples: int) -> tuple[NDArray[np.int64], "Tensor", "Tensor"]:
         """The numbers of a chunk's images, the labels of the valid ones, and which are valid."""

@@ -11,7 +11,7 @@ import zipfile
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from platform.config.checks import ConfigError
 from platform.evaluation.images import has_images, write_images
@@ -21,6 +21,9 @@ from platform.evaluation.summary import Summary
 from platform.evaluation.table import EnsembleScores
 from platform.files import write_atomically
 from platform.text import first_line
+
+if TYPE_CHECKING:
+    from platform.evaluation.ensemble import Spread
 
 log = logging.getLogger("platform")
 RULES = 2  # raise it when `ensemble.score` makes other numbers of the same probabilities
@@ -35,6 +38,7 @@ def kept_scores(
     say: Callable[[str], None] = print,
     images_file: Path | None = None,
     remedy: str = AGAIN,
+    spread: "Spread | None" = None,
 ) -> EnsembleScores:
     """The scores of members, by name, from their folders of probabilities; computed only where `file` has not these.
 
@@ -45,6 +49,7 @@ def kept_scores(
         say: told before it is computed, which can take minutes.
         images_file: where what was said of each image is kept (`images.npz`); None: nowhere.
         remedy: what an error says to do.
+        spread: scores in other processes where there is much to read; None: those of this machine.
 
     Raises:
         ConfigError: probabilities are missing or damaged, or the members' do not go together.
@@ -59,7 +64,7 @@ def kept_scores(
     if found is not None and (images_file is None or has_images(images_file, digest)):
         return found
     say(f"scoring {len(members)} member(s) with up to {max(view_counts)} view(s) ...")
-    scores = scored(members, view_counts, remedy)
+    scores = scored(members, view_counts, remedy, spread)
     try:
         if images_file is not None and scores.images is not None:
             write_images(images_file, scores.images, digest)
@@ -70,19 +75,23 @@ def kept_scores(
     return scores
 
 
-def scored(members: dict[str, Path], view_counts: list[int], remedy: str = AGAIN) -> EnsembleScores:
+def scored(
+    members: dict[str, Path], view_counts: list[int], remedy: str = AGAIN, spread: "Spread | None" = None
+) -> EnsembleScores:
     """The scores of members, computed from their probabilities; nothing is kept.
 
     Args:
         members: name -> folder of probabilities.
         view_counts: numbers of views to score with.
         remedy: what an error says to do.
+        spread: scores in other processes where there is much to read; None: those of this machine.
 
     Raises:
         ConfigError: probabilities are missing or damaged, or the members' do not go together.
     """
     from platform.evaluation.ensemble import score  # torch takes a second, which kept scores need not
     from platform.evaluation.probabilities import MemberProbabilities
+    from platform.evaluation.processes import of_this_machine
 
     opened: dict[str, MemberProbabilities] = {}
     for name, folder in members.items():
@@ -94,7 +103,7 @@ def scored(members: dict[str, Path], view_counts: list[int], remedy: str = AGAIN
                 f"{first_line(error)}); {remedy}"
             ) from error
     try:
-        return score(opened, view_counts)
+        return score(opened, view_counts, spread=spread or of_this_machine())
     except DAMAGE as error:
         raise ConfigError(f"no scores of {', '.join(members)}: {first_line(error)}") from error
 

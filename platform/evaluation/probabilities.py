@@ -137,10 +137,11 @@ class _Part:
 
 
 class MemberProbabilities:
-    """Reads what `write_part` and `seal` left. `views`, `classes` and `samples` describe it, `stored` what is kept of
-    the views."""
+    """Reads what `write_part` and `seal` left in `folder`. `views`, `classes`, `samples` and `bytes` describe it,
+    `stored` what is kept of the views."""
 
     def __init__(self, folder: Path) -> None:
+        self.folder = folder
         seal_content = json.loads((folder / SEAL).read_text())
         self.samples, self.stored = int(seal_content["samples"]), Stored.of_seal(seal_content)
         self._parts: list[_Part] = []
@@ -154,6 +155,7 @@ class MemberProbabilities:
                 valid.append(part["valid"])
                 self._parts.append(_Part(values, "log" in part and bool(part["log"]), numbers))
                 self.classes = int(part["classes"]) if self.stored.top else values.shape[2]
+        self.bytes = sum(part.values.nbytes for part in self._parts)  # on disk
         self.labels_N = torch.from_numpy(np.concatenate(labels))
         self.valid_N = torch.from_numpy(np.concatenate(valid))
         self.has_every_view = self.stored.keep == ALL

@@ -9,7 +9,8 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from platform.evaluation.ensemble import MAX_OVER_CROPS, MODELS_FIRST, score
+from platform.evaluation.blocks import MAX_OVER_CROPS, MODELS_FIRST
+from platform.evaluation.ensemble import score
 from platform.evaluation.metrics import Scores
 from platform.evaluation.predict import Predictions
 from platform.evaluation.probabilities import MemberProbabilities, seal, write_part

@@ -9,8 +9,9 @@ import torch
 
 from platform.config.checks import ConfigError
 from platform.config.evaluation import ALL, MEANS, TOP, EvaluationConfig
-from platform.evaluation import ensemble
-from platform.evaluation.ensemble import MAX_OVER_CROPS, MODELS_FIRST, chunk_of, score
+from platform.evaluation import blocks
+from platform.evaluation.blocks import MAX_OVER_CROPS, MODELS_FIRST, block_of
+from platform.evaluation.ensemble import score
 from platform.evaluation.kept import kept_scores, read_scores
 from platform.evaluation.metrics import Scores
 from platform.evaluation.predict import Predictions
@@ -158,11 +159,13 @@ def test_threads_and_blocks_change_no_bit(tmp_path: Path) -> None:
 
 
 def test_memory_is_bounded_whatever_is_scored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Blocks of all threads together are no more than `IN_MEMORY`, at any size, and the reads are no larger."""
+    """Blocks are no more than `BLOCK_BYTES`, at any size, and the reads are no larger."""
     members = {f"m{n}": MemberProbabilities(written(tmp_path, n, ALL)) for n in range(2)}
     bytes_each = 2 * VIEWS * CLASSES * 4
-    monkeypatch.setattr(ensemble, "IN_MEMORY", 10 * bytes_each)
-    assert [chunk_of(members, VIEWS, threads) for threads in (1, 2, 5, 50)] == [10, 5, 2, 1]
+    for images in (10, 1):
+        monkeypatch.setattr(blocks, "BLOCK_BYTES", images * bytes_each)
+        assert block_of(members, VIEWS) == images
+    monkeypatch.setattr(blocks, "BLOCK_BYTES", 5 * bytes_each)
     read: list[int] = []
     before = MemberProbabilities._read
     monkeypatch.setattr(
