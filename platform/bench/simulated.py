@@ -66,11 +66,12 @@ class Simulation:
         workers: of all lanes together.
         seconds: of a member's training, which has a log step a second.
         tracking: MLflow's address.
+        every_s: seconds between two that are played; those between them are left out.
     """
 
-    def __init__(self, folder: Path, workers: int, seconds: int, tracking: TrackingConfig) -> None:
+    def __init__(self, folder: Path, workers: int, seconds: int, tracking: TrackingConfig, every_s: int = 1) -> None:
         self.lanes = max(1, workers // WORKERS_PER_LANE)
-        self._world, self._seconds = workers // self.lanes, seconds
+        self._world, self._seconds, self._every = workers // self.lanes, seconds, every_s
         self.names = [f"member{number}" for number in range(MEMBERS_PER_LANE * self.lanes)]
         config = Config(name="scale", output_dir=str(folder), tracking=tracking)
         members = {name: replace(config, order_seed=number) for number, name in enumerate(self.names)}
@@ -99,7 +100,7 @@ class Simulation:
             launcher: of these.
             writes: it writes files once in such a second, and polls several times; otherwise once in a real second.
         """
-        self.now += 1
+        self.now += self._every
         if writes:
             launcher.new_second()
         self._printed.seek(0)
@@ -108,7 +109,7 @@ class Simulation:
             self._second_of(lane)
         for _ in range(POLLS_PER_S if writes else 1):
             launcher.turn()
-        if self.now % SCRAPED_EVERY_S == 0:
+        if self.now // SCRAPED_EVERY_S > (self.now - self._every) // SCRAPED_EVERY_S:
             exposition(launcher.monitor.samples)
 
     def _second_of(self, lane: int) -> None:
@@ -126,7 +127,7 @@ class Simulation:
         progress = (step + 1) / self._seconds
         metrics = {"progress": progress} | {name: 1.0 / (number + step + 1) for number, name in enumerate(METRICS)}
         self._box.put(Message(member, "metrics", step + 1, metrics))
-        if step + 1 == self._seconds:
+        if step + self._every >= self._seconds:
             self._box.put(Message(member, "ended", text="failed: simulated"))
 
     def _plan(self) -> Plan:

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from platform.config.checks import require, require_choice, seal
+from platform.config.checks import require, require_at_least, require_choice, seal
 
 SCALE_ROWS = ("index", "launcher", "copies", "trials", "probabilities")
 
@@ -18,6 +18,9 @@ class ScaleConfig:
     checkpoints: list[int] = field(default_factory=lambda: [100, 1_000, 10_000])  # copies: made by a training
     trials: list[int] = field(default_factory=lambda: [500, 5_000])  # trials: of a sweep
     images: list[int] = field(default_factory=lambda: [500, 2_000])  # probabilities: evaluated images
+    members: int = 3  # probabilities: of the ensemble
+    classes: int = 125  # probabilities: of the data set
+    week_looks: int = 240  # launcher: of the most workers, spread evenly over a simulated week
 
     def __post_init__(self) -> None:
         seal(self, "bench.scale.")
@@ -25,6 +28,9 @@ class ScaleConfig:
             require_choice("bench.scale.rows", row, SCALE_ROWS)
         for key in ("shards", "workers", "seconds", "checkpoints", "trials", "images"):
             _require_sizes(f"bench.scale.{key}", getattr(self, key))
+        require_at_least("bench.scale.members", self.members, 1)
+        require_at_least("bench.scale.classes", self.classes, 5)
+        require_at_least("bench.scale.week_looks", self.week_looks, 80)
 
 
 def _require_sizes(key: str, sizes: list[int]) -> None:

@@ -7,10 +7,11 @@ import pytest
 
 from platform.bench import scale_copies, scale_index, scale_launcher
 from platform.bench.growth import exponent
-from platform.bench.simulated import Simulation
+from platform.bench.simulated import Launcher, Simulation
 from platform.config.checks import ConfigError
 from platform.config.scale import ScaleConfig
 from platform.config.tracking import TrackingConfig
+from platform.experiment.goodput import UNDER_WAY
 from platform.tracking.delivery import gather_s
 from tests.counting import operations_of
 
@@ -74,6 +75,24 @@ def test_the_launcher_keeps_no_more_the_longer_it_runs(tmp_path: Path, monkeypat
     scale_launcher.objects_kept(tmp_path / "first", 160)  # what is imported and cached once
     few, many = (scale_launcher.objects_kept(tmp_path / str(seconds), seconds) for seconds in (200, 800))
     assert many - few < 300  # of 600 messages and 1,200 beats
+
+
+@pytest.mark.slow
+def test_seconds_of_a_week_are_played_in_which_every_member_begins_and_ends(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    ended: list[str] = []
+    take = scale_launcher.Simulation.second
+
+    def watched(self: Simulation, launcher: Launcher) -> None:
+        take(self, launcher)
+        ended[:] = [name for name in self.names if (of := launcher.attempts.of(name)) and of[-1].reason != UNDER_WAY]
+
+    monkeypatch.setattr(scale_launcher.Simulation, "second", watched)
+    message_us, megabytes = scale_launcher.over_a_week(tmp_path / "week", workers=16, looks=80)
+    assert list(message_us) == list(megabytes) == [(10 + 17 * part) * 18 for part in (1, 2, 3, 4)]
+    assert min(message_us.values()) > 0
+    assert len(ended) == 4  # of six: the last two are in the eightieth look, which is beyond the parts
 
 
 @pytest.mark.slow
