@@ -9,9 +9,9 @@ from matplotlib.figure import Figure
 from docs.pictures.theme import LINE, Theme
 
 
-def add_title(axes: Axes, text: str, theme: Theme) -> None:
-    """Above the axes, on the left."""
-    axes.set_title(text, color=theme.text, loc="left", size=13, weight="bold", pad=8)
+def add_title(axes: Axes, text: str, theme: Theme, pad: int = 8) -> None:
+    """Above the axes, on the left; `pad` pixels above them."""
+    axes.set_title(text, color=theme.text, loc="left", size=13, weight="bold", pad=pad)
 
 
 def plain_edges(axes: Axes, theme: Theme) -> None:
