@@ -16,6 +16,7 @@ import torch
 from jobs.pack import prepare_data
 from platform.bench import actors, checkpoint, launch, loader, order, restart, scale, step, sweep, views
 from platform.bench.figures import Figures
+from platform.bench.rivals import measure as rivals
 from platform.cluster.resources import cpus_here
 from platform.config.jobs import BENCH_PARTS
 from platform.config.sections import Config, Experiment
@@ -39,6 +40,7 @@ MEASURES: dict[str, Measure] = {
     "sweep": _with_data(sweep.measure),
     "views": views.measure,
     "scale": scale.measure,
+    "rivals": rivals.measure,
 }
 
 

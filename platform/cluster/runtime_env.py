@@ -23,7 +23,7 @@ from platform.cluster.ray_internals import JOB_CONFIG
 from platform.config.cluster import ClusterConfig
 
 # Patterns as in .gitignore: without the slash, "data" would match platform/data too.
-NOT_SHIPPED = ["/.venv", "/.git", "/data", "/runs", "/mlruns", "/mlartifacts", "/mlflow.db"]
+NOT_SHIPPED = ["/.venv", "/.venv-rivals", "/.git", "/data", "/runs", "/mlruns", "/mlartifacts", "/mlflow.db"]
 # Imported before the fork: our stages of a run, and what they import.
 PRELOADED = (
     *FIRST,

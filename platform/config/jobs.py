@@ -40,7 +40,15 @@ class PackConfig:
         )
 
 
-BENCH_PARTS = ("loader", "order", "step", "launch", "actors", "checkpoint", "restart", "sweep", "views", "scale")
+RIVALS = "rivals"  # needs an environment of its own: not measured unless asked for
+BENCH_PARTS = (
+    *("loader", "order", "step", "launch", "actors", "checkpoint", "restart", "sweep", "views", "scale"),
+    RIVALS,
+)
+BENCH_RIVALS = (
+    *("platform", "platform_normalised", "imagefolder", "webdataset", "energon", "litdata", "streaming", "ray_data"),
+    "dali",
+)
 
 
 @dataclass
@@ -51,13 +59,17 @@ class BenchConfig:
     photos: str | None = None  # tar of JPEG files; None: scikit-learn's two bundled photographs, varied
     image_size: int = 224  # of crops
     repeats: int = 5  # of each measurement; figures are medians
-    parts: list[str] = field(default_factory=lambda: list(BENCH_PARTS))
+    # all but rivals, which needs the environment of `make rivals`
+    parts: list[str] = field(default_factory=lambda: [part for part in BENCH_PARTS if part != RIVALS])
+    rivals: list[str] = field(default_factory=lambda: list(BENCH_RIVALS))  # which loaders are measured beside each other
     scale: ScaleConfig = field(default_factory=ScaleConfig)  # what grows with shards, workers, trials, and how fast
 
     def __post_init__(self) -> None:
         seal(self, "bench.")
         for part in self.parts:
             require_choice("bench.parts", part, BENCH_PARTS)
+        for rival in self.rivals:
+            require_choice("bench.rivals", rival, BENCH_RIVALS)
         require_at_least("bench.repeats", self.repeats, 1)
         require_at_least("bench.image_size", self.image_size, 32)
 
