@@ -4,6 +4,7 @@
 # make long    the tests that take minutes each
 # make endure  the tests that take many minutes, for a quiet machine
 # make pages   the tests in a browser
+# make rivals  this project's loader beside others on the same shards, in an environment of their own
 # make docs    the pages of docs/ as a site, in site/
 # make check   format, lint, types, then the tests: what CI runs
 PYTHON ?= python3
@@ -11,7 +12,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 UV := 0.13.9
 
-.PHONY: run test long endure pages fast lint check format docs setup constraints manifests ui clean
+RIVALS := .venv-rivals
+RIVALS_PINS := platform/bench/rivals/requirements
+
+.PHONY: run test long endure pages rivals rivals-constraints fast lint check format docs setup constraints manifests ui clean
 
 run: setup
 	$(BIN)/python -m platform.launch +experiment=googlenet_ens
@@ -30,6 +34,20 @@ endure: setup  ## the tests that take many minutes: twenty kills, shrinking and 
 
 pages: setup  ## what people see in a browser: MLflow's pages, that of job=serve; needs Debian's chromium
 	$(BIN)/python -m pytest $$(grep -rl --include='test_*.py' 'from tests.browser' tests)
+
+# PHOTOS=FILE.tar has photographs of yours; without it, variations of scikit-learn's two are read.
+rivals: setup $(RIVALS)/.installed  ## about 7 GB of other loaders, then about twelve minutes on two quiet cores
+	$(BIN)/python -m platform.launch +experiment=googlenet job=bench bench.parts=[rivals] \
+		$(if $(PHOTOS),bench.photos="$(PHOTOS)") $(if $(JSON),bench.json="$(JSON)")
+
+$(RIVALS)/.installed: $(RIVALS_PINS).txt | $(VENV)/.installed
+	$(BIN)/uv venv -q --clear --python $(BIN)/python $(RIVALS)
+	$(BIN)/uv pip install -q --python $(RIVALS)/bin/python -r $(RIVALS_PINS).txt
+	@touch $@
+
+# After a change of the other loaders' versions; DALI has wheels for Linux only.
+rivals-constraints: setup
+	$(BIN)/uv pip compile -q --python-version 3.11 --python-platform linux --no-header --no-annotate $(RIVALS_PINS).in -o $(RIVALS_PINS).txt
 
 fast: setup  ## without the tests that start Ray
 	$(BIN)/python -m pytest $(SIDE_BY_SIDE) -m "not slow and not long and not endurance"

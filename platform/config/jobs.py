@@ -61,7 +61,7 @@ class BenchConfig:
     repeats: int = 5  # of each measurement; figures are medians
     # all but rivals, which needs the environment of `make rivals`
     parts: list[str] = field(default_factory=lambda: [part for part in BENCH_PARTS if part != RIVALS])
-    rivals: list[str] = field(default_factory=lambda: list(BENCH_RIVALS))  # which loaders are measured beside each other
+    rivals: list[str] = field(default_factory=lambda: list(BENCH_RIVALS))  # which loaders, in turns
     scale: ScaleConfig = field(default_factory=ScaleConfig)  # what grows with shards, workers, trials, and how fast
 
     def __post_init__(self) -> None:

@@ -97,9 +97,7 @@ def read(job):
         yield [1]
         yield [2]
     return Stateless(batches)"""
-    outcome = run(
-        _program(monkeypatch, tmp_path, text), [_job(samples, tmp_path, stop_at=1)], tmp_path, kill=True
-    )
+    outcome = run(_program(monkeypatch, tmp_path, text), [_job(samples, tmp_path, stop_at=1)], tmp_path, kill=True)
     assert [message.samples for message in outcome.batches] == [(1,)]
     child = int((tmp_path / "child").read_text())
     end = time.monotonic() + 10
@@ -189,7 +187,7 @@ def test_what_is_not_installed_or_fails_is_a_row_with_its_reason(monkeypatch: py
         "webdataset",
         "LitData",
     ]
-    assert "| 205 | 400 | 0.5 | – | 900 | – |" in rows[1]
+    assert "| 205 | 400 | 0.5 | - | 900 | - |" in rows[1]
     assert "not measured: it ended with 1: a / b c" in rows[2]
     assert f"not measured: {reason}" in rows[3]
     assert len({row.count("|") for row in speed_table(speeds, {"litdata": reason})}) == 1

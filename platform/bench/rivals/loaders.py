@@ -38,7 +38,11 @@ LOADERS = {
     "imagefolder": Loader("torchvision ImageFolder + DataLoader", "read_imagefolder.py", "torchvision"),
     "webdataset": Loader("webdataset", "read_webdataset.py", "webdataset"),
     "energon": Loader(
-        "Megatron-Energon", "read_energon.py", "megatron.energon", "save_state_rank, energon checkpoint redist", workers=6
+        "Megatron-Energon",
+        "read_energon.py",
+        "megatron.energon",
+        "save_state_rank, energon checkpoint redist",
+        workers=6,
     ),
     "litdata": Loader("LitData", "read_litdata.py", "litdata", "StreamingDataLoader.state_dict"),
     "streaming": Loader("MosaicML Streaming", "read_streaming.py", "streaming", "StreamingDataLoader.state_dict"),

@@ -4,7 +4,6 @@ In: lines of a program's standard output. Out: messages, or an error that says w
 """
 
 import json
-import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -13,6 +12,7 @@ EVENTS = ("ready", "batch", "saved", "refused", "end")
 MAX_LINE = 1_000_000  # bytes; a longer line is no message
 MAX_TEXT = 500  # letters of a reason or a version that are kept
 MAX_RANK = 4096
+MAX_TIME = 1e12  # seconds; neither a number that is none nor one too long for a float
 
 
 class ProtocolError(Exception):
@@ -67,7 +67,7 @@ def _whole(found: dict[str, Any], key: str, limit: int) -> int:
 
 def _time(found: dict[str, Any]) -> float:
     at = found.get("at")
-    if type(at) not in (int, float) or not math.isfinite(at):
+    if isinstance(at, bool) or not isinstance(at, int | float) or not abs(at) < MAX_TIME:
         raise ProtocolError(f"at is {str(at)[:80]!r}, no time in seconds")
     return float(at)
 

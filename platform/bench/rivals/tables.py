@@ -8,13 +8,14 @@ from platform.bench.rivals.kills import Kills, Resumed
 from platform.bench.rivals.loaders import LOADERS
 from platform.bench.rivals.speed import Speed, middle
 
-NONE = "–"  # what a loader does not have
+NONE = "-"  # what a loader does not have
 
 
 def speed_table(speeds: Mapping[str, Speed], absent: Mapping[str, str]) -> list[str]:
     """Rows by images a CPU-second, the most first; those that were not measured last, with the reason."""
     lines = [
-        "| loader | images a CPU-second | images/s, two workers | first batch, s | next batch after resuming, s | memory, MB | own format, s |",
+        "| loader | images a CPU-second | images/s, two workers | first batch, s | next batch after resuming, s "
+        "| memory, MB | own format, s |",
         "|---|--:|--:|--:|--:|--:|--:|",
     ]
     measured = {name: found for name, found in speeds.items() if not found.failed}

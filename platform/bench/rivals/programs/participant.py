@@ -8,6 +8,7 @@ Knows the standard library only: each program runs in whatever environment its l
 import json
 import os
 import sys
+import tarfile
 import time
 import traceback
 from collections.abc import Callable, Iterator
@@ -138,6 +139,18 @@ def _version(package: str) -> str:
         return version(package)
     except PackageNotFoundError:
         return ""
+
+
+def samples_of(shard: str) -> Iterator[tuple[bytes, int]]:
+    """The encoded image and the number of each sample of a tar file."""
+    image = b""
+    with tarfile.open(shard) as tar:
+        for member in tar:
+            content = tar.extractfile(member).read()  # type: ignore[union-attr]
+            if member.name.endswith(".jpg"):
+                image = content
+            else:
+                yield image, int(content)
 
 
 def state_file(folder: str | Path, rank: int) -> Path:

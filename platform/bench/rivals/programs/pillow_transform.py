@@ -13,7 +13,11 @@ class Transform:
 
     def __init__(self, job: Job) -> None:
         self._transform = transforms.Compose(
-            [transforms.RandomResizedCrop(job.image_size), transforms.ToTensor(), transforms.Normalize(job.mean, job.std)]
+            [
+                transforms.RandomResizedCrop(job.image_size),
+                transforms.ToTensor(),
+                transforms.Normalize(job.mean, job.std),
+            ]
         )
 
     def __call__(self, image: Any) -> Any:

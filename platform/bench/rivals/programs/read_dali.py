@@ -2,6 +2,7 @@
 
 Its page on checkpointing: `enable_checkpointing=True`, the iterator's `checkpoints()`, and pipelines made with them.
 """
+# pyright: reportMissingImports=false, reportCallIssue=false
 
 from collections.abc import Iterator
 from pathlib import Path

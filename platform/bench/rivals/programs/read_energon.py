@@ -1,8 +1,9 @@
-"""Megatron-Energon: the tar files with an index of `energon prepare`, and its savable loader, whose state each rank saves.
+"""Megatron-Energon: tar files with an index of `energon prepare`, its savable loader, whose state each rank saves.
 
 Its page on reproducible scaling: the same global batches come at another world size where ranks x workers stay, and
 `energon checkpoint redist` deals the states out anew. So a rank's batch is one micro-batch from each of its workers.
 """
+# pyright: reportMissingImports=false
 
 import json
 import os

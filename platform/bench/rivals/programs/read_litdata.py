@@ -2,9 +2,9 @@
 
 Its README: for one curve at another world size the global batch stays the same, and so do `seed` and `shuffle`.
 """
+# pyright: reportMissingImports=false
 
 import os
-import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,25 +13,20 @@ os.environ["LITDATA_DISABLE_VERSION_CHECK"] = "1"  # it would ask a package inde
 
 import torch
 from litdata import StreamingDataLoader, StreamingDataset, optimize
-from participant import Job, run, state_file
+from participant import Job, run, samples_of, state_file
 from pillow_transform import Transform
 
 
-def samples_of(shard: str) -> Iterator[dict[str, Any]]:
+def rows_of(shard: str) -> Iterator[dict[str, Any]]:
     """Encoded images and labels of one tar file."""
-    with tarfile.open(shard) as tar:
-        for member in tar:
-            content = tar.extractfile(member).read()
-            if member.name.endswith(".jpg"):
-                image = content
-            else:
-                yield {"image": image, "label": int(content)}
+    for image, label in samples_of(shard):
+        yield {"image": image, "label": label}
 
 
 def convert(job: Job) -> None:
     """Chunks of as many samples as a shard has."""
     optimize(
-        samples_of, job.shards, job.converted, chunk_size=job.samples // len(job.shards), num_workers=1, verbose=False
+        rows_of, job.shards, job.converted, chunk_size=job.samples // len(job.shards), num_workers=1, verbose=False
     )
 
 

@@ -6,9 +6,11 @@ Open-source Ray's documentation has no state of an iterator: after a failure the
 import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import ray
+import ray.data
 from participant import Job, Stateless, run
 from pillow_transform import Transform
 from ray.data import FileShuffleConfig
@@ -18,12 +20,11 @@ SHUFFLED_TOGETHER = 1000
 
 def read(job: Job) -> Stateless:
     """Global batches: those of all ranks."""
-    folder = os.path.dirname(os.path.abspath(__file__))
     ray.init(
         num_cpus=job.workers,
         include_dashboard=False,
-        _temp_dir=os.path.join(os.environ["TMPDIR"], "ray"),
-        runtime_env={"env_vars": {"PYTHONPATH": folder}},  # of the workers, which import the transform
+        _temp_dir=str(Path(os.environ["TMPDIR"]) / "ray"),
+        runtime_env={"env_vars": {"PYTHONPATH": str(Path(__file__).parent)}},  # the workers import the transform
         log_to_driver=False,
     )
     transform = Transform(job)
@@ -34,7 +35,7 @@ def read(job: Job) -> Stateless:
     def batches() -> Iterator[list[int]]:
         data = ray.data.read_webdataset(job.shards, decoder=None, shuffle=FileShuffleConfig(seed=job.seed)).map(crop)
         splits = data.streaming_split(job.world, equal=True) if job.world > 1 else [data]
-        ranks = [
+        ranks: list[Iterator[Any]] = [
             iter(
                 split.iter_torch_batches(
                     batch_size=job.batch_size,
@@ -45,10 +46,15 @@ def read(job: Job) -> Stateless:
             for split in splits
         ]
         with ThreadPoolExecutor(len(ranks)) as pool:  # the ranks' iterators wait for each other
-            while parts := [part for part in pool.map(lambda rank: next(rank, None), ranks) if part]:
+            while parts := [part for part in pool.map(_next, ranks) if part]:
                 yield [label for part in parts for label in part["label"].tolist()]
 
     return Stateless(batches)
+
+
+def _next(batches: Iterator[Any]) -> Any:
+    """The next batch, or None: there is none."""
+    return next(batches, None)
 
 
 if __name__ == "__main__":

@@ -2,14 +2,14 @@
 
 Its documentation: the canonical nodes fix the order for any number of ranks, and the state is loaded on all of them.
 """
+# pyright: reportMissingImports=false
 
 import json
-import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from participant import Job, run, state_file
+from participant import Job, run, samples_of, state_file
 from pillow_transform import Transform
 from streaming import MDSWriter, StreamingDataLoader, StreamingDataset
 from streaming.base.util import clean_stale_shared_memory
@@ -20,13 +20,8 @@ def convert(job: Job) -> None:
     size = sum(Path(shard).stat().st_size for shard in job.shards) // len(job.shards)
     with MDSWriter(out=job.converted, columns={"image": "bytes", "label": "int"}, size_limit=size) as out:
         for shard in job.shards:
-            with tarfile.open(shard) as tar:
-                for member in tar:
-                    content = tar.extractfile(member).read()
-                    if member.name.endswith(".jpg"):
-                        image = content
-                    else:
-                        out.write({"image": image, "label": int(content)})
+            for image, label in samples_of(shard):
+                out.write({"image": image, "label": label})
 
 
 class Images(StreamingDataset):

@@ -17,7 +17,9 @@ def read(job: Job) -> Stateless:
 
     def batches() -> Iterator[list[int]]:
         dataset: Any = (
-            wds.WebDataset(job.shards, shardshuffle=len(job.shards), detshuffle=True, seed=job.seed, nodesplitter=split_by_node)
+            wds.WebDataset(
+                job.shards, shardshuffle=len(job.shards), detshuffle=True, seed=job.seed, nodesplitter=split_by_node
+            )
             .shuffle(1000, seed=job.seed)
             .decode("pil")
             .to_tuple("jpg", "cls")
