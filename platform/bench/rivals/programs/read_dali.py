@@ -43,7 +43,7 @@ class Dali:
 
     def __init__(self, job: Job) -> None:
         self._rank = job.rank
-        state = {"checkpoint": saved_by_this_rank(job).read_text()} if job.resume else {}
+        state = {"checkpoint": saved_by_this_rank(job).read_bytes()} if job.resume else {}
         pipeline = crops(
             job, batch_size=job.batch_size, num_threads=job.workers, device_id=None, seed=job.seed, **state
         )
@@ -58,7 +58,7 @@ class Dali:
     def save(self, folder: Path) -> None:
         """Save the pipeline's state."""
         (state,) = self._iterator.checkpoints()
-        state_file(folder, self._rank).write_text(state)
+        state_file(folder, self._rank).write_bytes(state)
 
 
 if __name__ == "__main__":
