@@ -19,6 +19,7 @@ from platform.config.data import NOT_BALANCED, DataConfig, LoaderConfig, Storage
 from platform.config.sampling import SamplingConfig
 from platform.data.batch import Batch
 from platform.data.index import Index
+from platform.data.normalise import RowNormaliser
 from platform.data.pixels import Pixels
 from platform.data.sets import TRAIN, read_sets, require_same_classes, training_split
 from platform.data.train_loader import TrainLoader
@@ -95,6 +96,7 @@ class ShardDataset(IterableDataset[ImageBatch]):
             log.warning(said)
         self._order = member_order(self._split, self._loader, batch_size, seed, order_seed, data.balance)
         self._pixels = Pixels(data, CPU) if normalised else None
+        self._normalise = RowNormaliser(data.mean, data.std)
         self.step = 0  # global step of the next batch, counted over all epochs
         self._identity = {  # what a state must agree with, by the argument's name
             "split": split,
@@ -208,9 +210,12 @@ class ShardDataset(IterableDataset[ImageBatch]):
                 yield ImageBatch(self._images(batch), batch.labels_N, batch.ids_N)
 
     def _images(self, batch: Batch) -> Tensor:
-        if self._pixels is not None:
+        if self._pixels is not None and self._sampling.photometric:
             return self._pixels.training(batch.images, batch.mirrored_N, batch.colour_draws_N8, self._sampling)
-        return torch.where(batch.mirrored_N.view(-1, 1, 1, 1), batch.images.flip(2), batch.images)
+        images = batch.images
+        if self._data.mirror:
+            images = torch.where(batch.mirrored_N.view(-1, 1, 1, 1), images.flip(2), images)
+        return images if self._pixels is None else self._normalise(images)
 
 
 def _also(index: Index, data: DataConfig) -> dict[str, list[Any]]:

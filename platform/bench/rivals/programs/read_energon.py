@@ -7,8 +7,6 @@ Its page on reproducible scaling: the same global batches come at another world 
 
 import json
 import os
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -23,6 +21,7 @@ from megatron.energon import (
     stateless,
 )
 from megatron.energon.tools.checkpoint import command_redist
+from megatron.energon.tools.prepare import command as prepare
 from participant import Job, run, state_file
 from pillow_transform import Transform
 
@@ -35,9 +34,9 @@ def convert(job: Job) -> None:
     folder.mkdir(parents=True)
     for shard in job.shards:
         os.link(shard, folder / Path(shard).name)
-    command = [str(Path(sys.executable).parent / "energon"), "prepare", str(folder), "--non-interactive"]
-    command += ["--split-parts", "train:train-.*", "--num-workers", "1", "--sample-type", "ImageClassificationSample"]
-    subprocess.run([*command, "--field-map", json.dumps(MAPPED)], check=True)
+    options = ["--non-interactive", "--split-parts", "train:train-.*", "--num-workers", "1"]
+    options += ["--sample-type", "ImageClassificationSample", "--field-map", json.dumps(MAPPED)]
+    prepare.main([str(folder), *options], standalone_mode=False)
 
 
 class Crops(DefaultTaskEncoder):
