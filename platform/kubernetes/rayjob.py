@@ -15,6 +15,7 @@ from platform.config.kubernetes import KUBE_CRON_NAME, KUBE_NAME, KubeConfig
 from platform.config.sections import Config, Experiment
 from platform.data.order import steps_of
 from platform.data.storage import is_remote
+from platform.experiment.fused_plan import teams
 from platform.kubernetes.entrypoint import entrypoint, needs_cache, overrides_for_pods
 from platform.kubernetes.names import annotations, name_of
 from platform.kubernetes.templates import autoscaler, head, head_shared_gb, submitter, worker
@@ -135,7 +136,8 @@ def _lanes(experiment: Experiment) -> int:
             "a sweep takes as many pods as it gets; say how many: cluster.kube.pods=8, or "
             "cluster.lanes=8 for so many trials side by side"
         )
-    return len(experiment.members)
+    fused = 1 if _job_of(config) == "evaluate" else config.cluster.fused
+    return len(teams(experiment.members, fused))
 
 
 def _spec(config: Config, kube: KubeConfig, name: str, pods: Pods, command: str) -> dict[str, Any]:

@@ -108,6 +108,8 @@ def test_text_reads_back_as_the_manifest(renderings: dict[str, dict[str, Any]]):
     [
         ([], (7, 7)),  # one for each member
         (["cluster.lanes=2"], (2, 2)),
+        (["cluster.fuse=6"], (2, 2)),  # six together, and the wider one
+        (["cluster.fuse=6", "job=evaluate"], (7, 7)),
         (["cluster.workers=4", "cluster.lanes=2"], (8, 8)),
         (["cluster.workers={min:2,max:8}", "cluster.lanes=1"], (2, 8)),
         (["cluster.workers={min:2,max:8}"], (2, 56)),
@@ -138,6 +140,7 @@ def test_a_deadline_is_as_many_seconds_as_were_asked_for():
 
 @pytest.mark.slow
 def test_where_pods_come_when_asked_for_lanes_ask_for_all_of_them():
+    assert "cluster.fuse=6" in render("+experiment=googlenet_ens", "cluster.fuse=6")["spec"]["entrypoint"]
     fixed = render("+experiment=googlenet_ens")["spec"]["entrypoint"]
     assert "cluster.autoscaled" not in fixed
     assert "cluster.lanes" not in fixed
