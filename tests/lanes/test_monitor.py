@@ -114,6 +114,13 @@ def test_members_have_one_state_each(tmp_path: Path):
     assert told.value("platform_waiting_seconds") == 0
 
 
+def test_members_trained_together_hold_their_worker_once(tmp_path: Path):
+    told = Told(tmp_path, ["a", "b", "c"])
+    for member, team in (("a", "a"), ("b", "a"), ("c", "c")):
+        told.beat(replace(beat(member), team=team))
+    assert (told.value("platform_workers"), told.value("platform_gpus"), told.value("platform_cpus")) == (2, 2, 16)
+
+
 def test_a_group_that_shrinks_or_ends_leaves_no_series_of_its_workers(tmp_path: Path):
     told = Told(tmp_path, ["a"])
     for rank in range(4):

@@ -160,3 +160,13 @@ def test_eight_workers_for_ten_thousand_measurements_are_some_ten_thousand_point
             newest, kept = place, kept + 1
     assert 300 < kept < MOST
     assert kept * len(names) < 45 * MOST
+
+
+def test_members_trained_together_count_their_process_once() -> None:
+    series = SystemSeries()
+    for member in "ab":
+        series.take(replace(beat(member=member), team="a"))
+        found = series.take(replace(beat(member=member, usage=usage(gpu=0)), team="a"))
+        assert found["system/process_cpus_busy"] == 1.5  # each member's run has what its process uses
+    sums = series.sums(NOW)
+    assert (sums["system/workers"], sums["system/workers_cpus_busy"], sums["system/gpus"]) == (1.0, 1.5, 1.0)
