@@ -17,6 +17,7 @@ from pathlib import Path
 
 from jobs.pack import prepare_data
 from jobs.register import register_at_end
+from platform.cluster.preparation import disconnect, prepare
 from platform.cluster.runtime_env import fork_server
 from platform.config.checks import CannotGoOn, ConfigError, stopped
 from platform.config.sections import Config, Experiment
@@ -72,12 +73,10 @@ def run(experiment: Experiment) -> int:
     require_copies(experiment)
     config = experiment.config
     check_tracking(config.tracking)
-    from platform.cluster.connect import disconnect, prepare
-
     folder = ExperimentFolder(experiment.folder)
     try:
         with signals(Interrupted), folder.held(), keep_logs(experiment):
-            prepare(config.cluster)
+            prepare(config.cluster, tuned=True)
             if config.fresh:
                 end_runs_of_before(experiment, folder)
             data = prepare_data(config, planned.base.index)
@@ -196,7 +195,7 @@ class _Sweep:
                 self._record.reported.append(trial.name)
 
     def _run_trials(self, base: Plan, runs: Runs) -> None:
-        from platform.cluster.connect import connect, disconnect
+        from platform.cluster.connect import connect
 
         attempts, stack = Attempts(self._folder, []), contextlib.ExitStack()
         over = [trial.name for trial in self._store.trials if trial.state in OVER]
@@ -204,7 +203,9 @@ class _Sweep:
         stack.callback(endpoint.close)
         try:
             # Ray Tune and torch take seconds to import.
-            resources = connect(self._config.cluster, meanwhile=lambda: import_module("platform.tune.driver"))
+            resources = connect(
+                self._config.cluster, meanwhile=lambda: import_module("platform.tune.driver"), tuned=True
+            )
             from platform.tune.driver import Tuning
 
             tuning = Tuning(self._planned, self.queue, self._composed, self._folder, self._record, resources)

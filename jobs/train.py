@@ -10,11 +10,11 @@ import time
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from functools import partial
-from importlib import import_module
 from typing import TYPE_CHECKING
 
 from jobs.pack import prepare_data
 from jobs.register import register_at_end
+from platform.cluster.preparation import disconnect, prepare
 from platform.cluster.runtime_env import fork_server
 from platform.config.checks import CannotGoOn, ConfigError, stopped
 from platform.config.cluster import ClusterConfig
@@ -36,8 +36,10 @@ from platform.export.folder import MODEL
 from platform.lanes.attempts import Attempts
 from platform.lanes.console import Console
 from platform.lanes.monitor import exported
+from platform.marks import mark
 from platform.report.artifacts import report_page, write_report
 from platform.signals import INTERRUPTED, Interrupted, signals
+from platform.summary.summaries import Summaries
 from platform.text import first_line
 from platform.tracking.launches import check_tracking, deliver, end_runs_of_before, say_pages, say_success, say_waiting
 from platform.tracking.models import log_missing
@@ -47,7 +49,6 @@ from platform.weights.initial import read_initial_weights
 if TYPE_CHECKING:
     from platform.cluster.resources import Resources
     from platform.evaluation.blocks import Part, Task
-    from platform.summary.files import Summaries
 
 log = logging.getLogger("platform")
 
@@ -87,11 +88,10 @@ def run(experiment: Experiment, *, evaluate_again: bool = False) -> int:
     if not evaluate_again:
         require_copies(experiment)
     check_tracking(experiment.config.tracking)
+    mark("planned")
     folder = ExperimentFolder(experiment.folder)
     if evaluate_again:
         _require_trained(folder, planned)
-    from platform.cluster.connect import disconnect, prepare
-
     started = time.monotonic()
     try:
         with signals(Interrupted), folder.held(), keep_logs(experiment):
@@ -159,9 +159,7 @@ def _run_and_report(
     Raises:
         Interrupted: by a signal, with every run closed as what it was.
     """
-    from platform.summary.files import Summaries  # with torch, which checks need not import
-
-    runs = Runs(planned.experiment, folder, record, unreported, data)
+    runs = Runs(planned.experiment, folder, record, unreported, data, held=bool(unfinished))
     summaries = Summaries(planned.experiment.members, folder.path / "summary")
     try:
         if unfinished:
@@ -196,7 +194,7 @@ def _outcome_with_models(planned: Plan, folder: ExperimentFolder, data: Index) -
 
 
 def run_members(
-    planned: Plan, folder: ExperimentFolder, record: Record, names: list[str], runs: Runs, summaries: "Summaries"
+    planned: Plan, folder: ExperimentFolder, record: Record, names: list[str], runs: Runs, summaries: Summaries
 ) -> None:
     """Run members in lanes; returns when all of them have ended one way or another.
 
@@ -204,28 +202,34 @@ def run_members(
         Interrupted: by a signal, after a last checkpoint.
         CannotGoOn: with what every attempt would meet again.
     """
-    from platform.cluster.connect import connect, disconnect
+    from platform.cluster.connect import connect, require_processes
 
     config, attempts = planned.experiment.config, Attempts(folder, names)
     monitor, endpoint = exported(planned.experiment, attempts, folder, list(planned.experiment.members))
     try:
-        # Ray Train and torch take seconds to import.
-        resources = connect(config.cluster, meanwhile=lambda: import_module("platform.lanes.launcher"))
+        resources = connect(config.cluster, asks=False)
         from platform.lanes.follower import Follower
         from platform.lanes.growth import Growth
         from platform.lanes.launcher import Lanes
 
         lanes = Lanes(planned, folder, record, names, resources)
+        require_processes(lanes.mailbox.claims.remote())
         with Console(planned, names, lanes.count) as console:
             console.say(_headline(planned.experiment, names, lanes.count, resources))
             for team in lanes.fused:
                 console.say(f"trained together, each within rounding as by itself: {', '.join(team)}")
-            summaries.start()  # the launcher has nothing else to compute from here on
             endpoint.say(console.say)
-            stall_s, grow = config.cluster.stall_timeout_s, Growth(lanes.grow, config.cluster, console.say).look
-            follower = Follower(lanes.mailbox, folder.live, stall_s, runs, console, attempts, monitor, after=grow)
+            stall_s, growth = config.cluster.stall_timeout_s, Growth(lanes.grow, config.cluster, console.say)
+
+            def after() -> None:
+                growth.look()
+                if runs.are_delivered:  # members train: the launcher has nothing else to compute
+                    summaries.start()
+
+            follower = Follower(lanes.mailbox, folder.live, stall_s, runs, console, attempts, monitor, after=after)
             try:
                 follower.follow(lanes.futures)
+                runs.finish_scoring()
             except Interrupted:
                 console.say("saving ...")
                 follower.save(config.checkpoint.grace_s)

@@ -29,6 +29,7 @@ from platform.compose.paths import home_paths
 from platform.compose.quoting import as_typed, has_several_values
 from platform.config.checks import CannotGoOn, ConfigError, require
 from platform.config.sections import Config, Experiment
+from platform.marks import mark
 from platform.models.sources import require_shipped
 from platform.overrides import key_of, quoted
 from platform.redaction import Redacting, sealed_overrides
@@ -153,6 +154,7 @@ def _run(composed: DictConfig, overrides: list[str]) -> int:
     """Run the job of a composed config; returns its status, 2 for a config that cannot work."""
     try:
         experiment = of_command_line(composed)
+        mark("config composed")
         from_environment = _overrides_of_environment(composed, experiment.config)
         if is_submitted(experiment.config.cluster) or experiment.config.cluster.kube is not None:
             return _run_elsewhere(experiment, as_given(composed), overrides + from_environment)

@@ -17,7 +17,7 @@ ROOMS = (
     "experiment",
     "summary", "training", "evaluation", "packing", "models", "data", "cluster", "drawing",
     "daemon_thread", "config", "console",
-    "changes", "files", "signals", "text", "redaction", "locks", "overrides", "checkout",
+    "changes", "files", "signals", "text", "redaction", "locks", "overrides", "checkout", "marks",
 )  # fmt: skip
 KNOWN_TO = {
     "mlflow": ("platform.tracking.mlflow_", "platform.export.pyfunc"),  # the latter is copied into models, for MLflow

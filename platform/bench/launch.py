@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 from platform.bench.figures import Figures
@@ -21,6 +22,8 @@ LIMIT_S = 900
 
 def measure(config: Config, folder: Path, figures: Figures) -> None:
     """Measure the seconds to the first step; `launch.*` and `run.*` into `figures`."""
+    from platform.bench.second_launch import second_launch_s  # it runs commands as this module does
+
     _platform(config, folder / "warm-up", 0.1)  # makes the tracking database, which takes seconds
     for repeat in range(min(REPEATS, config.bench.repeats)):
         bare_s = _bare_ray(config, folder / f"bare{repeat}")
@@ -28,10 +31,13 @@ def measure(config: Config, folder: Path, figures: Figures) -> None:
         first, second, seconds = _platform(config, folder / f"run{repeat}", 1.0)
         first_step_s = first.times["first_step"] - started
         training_s = sum(state.times["trained"] - state.times["first_step"] for state in (first, second))
+        again_s = second_launch_s(config, folder / f"cluster{repeat}")
         next_s = second.times["first_step"] - first.times["ended"]
         figures.add("launch.first_step_s", first_step_s, "command to the first training step, platform")
         figures.add("launch.bare_ray_s", bare_s, "the same, a bare Ray Train job")
         figures.add("launch.over_bare_ray", first_step_s / bare_s, "platform over bare Ray Train")
+        figures.add("launch.second_s", again_s, "the same of a second launch on a running cluster")
+        figures.add("launch.second_over_bare", again_s / bare_s, "that over bare Ray Train, which starts its Ray")
         figures.add("launch.next_member_s", next_s, "end of a member to the first step of the next in its lane")
         figures.add("run.seconds", seconds, "a run of two members of one epoch, one lane")
         figures.add("run.not_training_share", 1 - training_s / seconds, "share of that run's wall time not training")
@@ -89,14 +95,18 @@ def _bare_ray(config: Config, folder: Path) -> float:
     return float((folder / "first_step").read_text()) - started
 
 
-def run(command: list[str]) -> None:
+def run(command: list[str], variables: Mapping[str, str] | None = None) -> None:
     """Run a command in the checkout to its end.
+
+    Args:
+        command: with its arguments.
+        variables: its environment; None: this process's.
 
     Raises:
         RuntimeError: it failed; with the end of its stderr.
     """
     done = subprocess.run(
-        command, cwd=ROOT, env=environment(), capture_output=True, text=True, timeout=LIMIT_S, check=False
+        command, cwd=ROOT, env=variables or environment(), capture_output=True, text=True, timeout=LIMIT_S, check=False
     )
     if done.returncode:
         raise RuntimeError(f"{' '.join(command)} ended with {done.returncode}: {done.stderr[-2000:]}")

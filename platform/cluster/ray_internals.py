@@ -66,6 +66,24 @@ def start_workers_by(script: Path) -> None:
     os.environ["RAY_prestart_worker_first_driver"] = "0"  # noqa: SIM112  # Ray's spelling
 
 
+@contextlib.contextmanager
+def fewer_processes(*, dashboard: bool) -> Iterator[None]:
+    """Have a Ray that is started in this block leave out Python processes that nobody here asks: the monitor of the
+    autoscaler; the log monitor, which reads logs for drivers; and without a `dashboard` the API server, for which
+    `ray.init` would wait before it starts the raylet."""
+    from ray._private.node import Node
+
+    names = ["start_monitor", "start_log_monitor", *([] if dashboard else ["start_api_server"])]
+    own: dict[str, Any] = {name: getattr(Node, name) for name in names}
+    for name in names:
+        setattr(Node, name, lambda *_, **__: None)
+    try:
+        yield
+    finally:
+        for name, function in own.items():
+            setattr(Node, name, function)
+
+
 def _with_shell_quotes() -> ModuleType:
     quoting = ModuleType("subprocess")
     quoting.__dict__.update(vars(subprocess), list2cmdline=shlex.join)
@@ -79,11 +97,12 @@ def log_folder() -> Path | None:
     return Path(driver._global_node.get_logs_dir_path()) if driver._global_node else None
 
 
-def draining_nodes() -> set[str]:
-    """Ray's ids of the nodes that are about to leave the cluster."""
+def draining_nodes() -> dict[str, int]:
+    """Ray's ids of the nodes that are about to leave the cluster, and when, in milliseconds since the epoch (0: not
+    known)."""
     from ray._private.state import state
 
-    return set(state.get_draining_nodes())
+    return state.get_draining_nodes()
 
 
 def placement_group(id_in_hex: str) -> "PlacementGroup":

@@ -17,28 +17,13 @@ from typing import Any
 from platform.checkout import ROOT
 from platform.cluster.fork_server.client import FORKED, SUBREAPER, has_subreaper
 from platform.cluster.fork_server.command import command, start_warm
-from platform.cluster.fork_server.preload import FIRST, WITH_RAY
 from platform.cluster.interpreter import interpreter, interpreter_there
+from platform.cluster.preloaded import Preloaded
 from platform.cluster.ray_internals import JOB_CONFIG
 from platform.config.cluster import ClusterConfig
 
 # Patterns as in .gitignore: without the slash, "data" would match platform/data too.
 NOT_SHIPPED = ["/.venv", "/.venv-rivals", "/.git", "/data", "/runs", "/mlruns", "/mlartifacts", "/mlflow.db"]
-# Imported before the fork: our stages of a run, and what they import.
-PRELOADED = (
-    *FIRST,
-    "platform.data.train_loader",  # readers and decoders
-    "platform.training.loop",
-    "platform.evaluation.predict",
-    "platform.models.googlenet",
-    "platform.packing.shard",  # tasks of job=pack
-    "webdataset.writer",  # the same
-)
-PRELOADED_WITH_RAY = (
-    *WITH_RAY,
-    "platform.lanes.worker",  # a worker's side of training
-    "platform.tune.trial",  # a sweep's
-)
 OF_OTHERS = ("py_executable", "pip", "uv", "conda", "container", "image_uri", "nsight", "rocprof-sys")  # own commands
 # Ray Train gives its controller the first, Ray Tune its trials the second: a process with other variables would want a
 # fork server of its own.
@@ -102,26 +87,27 @@ def _unforked(processes: int, reason: str) -> str:
     return f"{processes} process(es) of Ray's started without the fork server, seconds later than they could: {reason}"
 
 
-def local(cluster: ClusterConfig, sockets: Path) -> dict[str, Any]:
-    """The runtime environment of a Ray on this machine; `sockets` is the folder given to `start_fork_server`."""
+def local(cluster: ClusterConfig, sockets: Path, preloaded: Preloaded) -> dict[str, Any]:
+    """The runtime environment of a Ray on this machine; `sockets` and `preloaded` are those given to
+    `start_fork_server`."""
     if fork_server(cluster).off:
         return interpreter() or {}
-    return {"py_executable": _command(ROOT, sockets)}
+    return {"py_executable": _command(ROOT, sockets, preloaded)}
 
 
-def start_fork_server(sockets: Path) -> "subprocess.Popen[bytes]":
+def start_fork_server(sockets: Path, preloaded: Preloaded) -> "subprocess.Popen[bytes]":
     """Start the fork server of a Ray on this machine, before that; its sockets are made in the folder `sockets`."""
-    return start_warm(sys.executable, sockets, preload=PRELOADED, preload_with_ray=PRELOADED_WITH_RAY)
+    return start_warm(sys.executable, sockets, preload=preloaded.first, preload_with_ray=preloaded.with_ray)
 
 
-def joined(cluster: ClusterConfig) -> dict[str, Any]:
+def joined(cluster: ClusterConfig, preloaded: Preloaded) -> dict[str, Any]:
     """The runtime environment in a cluster that is joined, whose nodes have this checkout or are sent it."""
     is_shipped = "working_dir" in _of_the_submission()
     shipped = {} if is_shipped or not cluster.ship_code else shipped_code()
     if fork_server(cluster).off:
         return (interpreter_there() or {}) | shipped
     return shipped | {
-        "py_executable": _command(None if shipped or is_shipped else ROOT, None),
+        "py_executable": _command(None if shipped or is_shipped else ROOT, None, preloaded),
         "env_vars": _variables(),
     }
 
@@ -144,5 +130,6 @@ def _variables() -> dict[str, str]:
     return {name: value for name, value in all_have.items() if name not in set_already}
 
 
-def _command(root: Path | None, sockets: Path | None) -> str:
-    return command(sys.executable, root, folder=sockets, preload=PRELOADED, preload_with_ray=PRELOADED_WITH_RAY)
+def _command(root: Path | None, sockets: Path | None, preloaded: Preloaded) -> str:
+    first, with_ray = preloaded.first, preloaded.with_ray
+    return command(sys.executable, root, folder=sockets, preload=first, preload_with_ray=with_ray)

@@ -10,7 +10,7 @@ import math
 import time
 from collections import Counter
 from collections.abc import Callable
-from concurrent.futures import Future
+from concurrent.futures import Future, wait
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +30,7 @@ from platform.lanes.monitor import Monitor
 from platform.lanes.system_series import SystemSeries
 from platform.text import first_line
 from platform.tracking.runs import Runs
-from platform.training.progress import COMPUTING
+from platform.training.progress import COMPUTING, TESTING
 
 POLL_EVERY_S = 0.3
 LIVE_EVERY_S = 1.0
@@ -97,7 +97,7 @@ class Follower:
         try:
             while not ended:
                 ended = all(future.done() for future in futures)  # then once more, for the last messages
-                time.sleep(0 if ended else POLL_EVERY_S)
+                wait(futures, 0 if ended else POLL_EVERY_S)
                 self._hand_on()
                 ended = ended and all(future.done() for future in futures)  # handing on may have started another lane
                 self._warn_of_stalls()
@@ -156,6 +156,8 @@ class Follower:
     def _take_beat(self, beat: Beat) -> None:
         """But not of a worker that outlives its member's end by a second: nothing more will be heard of it."""
         self._alive_at = time.monotonic()
+        if beat.first_step_at or beat.doing == TESTING:  # until then MLflow's imports would slow down the start
+            self._runs.deliver()
         if beat.started > self._ended_at.get(beat.member, 0.0):
             self._beats[beat.member, beat.rank] = beat
             self._monitor.beat(beat)

@@ -8,7 +8,6 @@ import time
 from typing import Any
 
 import ray
-from ray.exceptions import OutOfMemoryError
 from ray.train.v2._internal.exceptions import (
     WorkerGroupStartupTimeoutError,
     WorkerHealthCheckFailedError,
@@ -22,10 +21,10 @@ from ray.train.v2._internal.execution.controller.state import (
     RestartingState,
 )
 from ray.train.v2.api.exceptions import ControllerError, PreemptionError, WorkerGroupError
-from ray.util.placement_group import PlacementGroup, placement_group_table
 
-from platform.cluster.nodes import lost_nodes
+from platform.cluster.nodes import held_s, lost_nodes
 from platform.lanes.mailbox import GroupEvent
+from platform.lanes.reasons import lost_a_peer, out_of_memory, ranks_of
 from platform.text import first_line
 
 ASK_EVERY_S = 0.2
@@ -58,15 +57,8 @@ class GroupWatch(ControllerCallback, WorkerGroupCallback):
                 for worker in worker_group.get_workers()
             }
             reserved = worker_group._worker_group_state.placement_group_handle.placement_group
-            self._mailbox.group_started.remote(self._lane, reserved.id.hex(), self._held_s(reserved))
-
-    def _held_s(self, reserved: PlacementGroup) -> float:
-        """For how long the workers, which have just started, have held their resources: all but the time for which Ray
-        waited for room, which it notes."""
-        since_asked_s, waited_s = time.monotonic() - self._asked_at, 0.0
-        with contextlib.suppress(Exception):
-            waited_s = placement_group_table(reserved)["stats"]["end_to_end_creation_latency_ms"] / 1000
-        return max(since_asked_s - waited_s, 0.0) if waited_s else 0.0
+            since_asked_s = time.monotonic() - self._asked_at
+            self._mailbox.group_started.remote(self._lane, reserved.id.hex(), held_s(reserved, since_asked_s))
 
     def after_controller_state_update(self, previous_state: Any, current_state: Any) -> None:
         """Called at every turn of the controller's loop, whether or not the state is another."""
@@ -115,33 +107,16 @@ class GroupWatch(ControllerCallback, WorkerGroupCallback):
         failures = error.worker_failures
         if lost := set(lost_nodes(node for node, _ in self._nodes.values())):
             ranks = [rank for rank, (node, _) in self._nodes.items() if node in lost]
-            return f"node {self._addresses(ranks)} was lost with {_ranks(ranks)}"
+            return f"node {self._addresses(ranks)} was lost with {ranks_of(ranks)}"
         stuck = [rank for rank, each in failures.items() if isinstance(each, WorkerHealthCheckTimeoutError)]
         if stuck:
-            return f"{_ranks(stuck)} on {self._addresses(stuck)} stalled"
+            return f"{ranks_of(stuck)} on {self._addresses(stuck)} stalled"
         died = {rank: each for rank, each in failures.items() if isinstance(each, WorkerHealthCheckFailedError)}
         if died:
-            return f"{_ranks(list(died))} died{_cause(next(iter(died.values())).health_check_failure)}"
+            return f"{ranks_of(list(died))} died{out_of_memory(next(iter(died.values())).health_check_failure)}"
         own = {rank: each for rank, each in failures.items() if not lost_a_peer(each)}
         silent = sorted(self._nodes.keys() - failures.keys())
         if not own and silent:
-            return f"{_ranks(silent)} on {self._addresses(silent)} did not answer the others"
+            return f"{ranks_of(silent)} on {self._addresses(silent)} did not answer the others"
         rank, failure = next(iter((own or failures).items()))
         return f"rank {rank}: {type(failure).__name__}: {first_line(failure)}"
-
-
-def lost_a_peer(failure: BaseException) -> bool:
-    """Whether gloo or NCCL only says that another worker is gone."""
-    text = str(failure)
-    return isinstance(failure, RuntimeError) and any(sign in text for sign in ("gloo", "NCCL", "Connection closed"))
-
-
-def _ranks(ranks: list[int]) -> str:
-    return f"rank {ranks[0]}" if len(ranks) == 1 else f"ranks {', '.join(map(str, sorted(ranks)))}"
-
-
-def _cause(failure: BaseException) -> str:
-    """Ray knows of workers that it killed because the node ran out of memory. Of others it knows nothing, and says that
-    "the OOM killer" may have been it."""
-    known = isinstance(failure, OutOfMemoryError) or "running low on memory" in str(failure)
-    return ": the node ran out of memory" if known else ""

@@ -1,4 +1,4 @@
-"""Lanes: Ray Train worker groups side by side, each with its share of the members.
+"""Lanes side by side, each a worker or a Ray Train worker group with its share of the members.
 
 In: a plan and the cluster's resources. Out: lanes under way, in threads of this process, that fill one mailbox; more of
 them where nodes come later.
@@ -6,32 +6,29 @@ them where nodes come later.
 
 import functools
 import time
+from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import ray
-from ray.train import FailureConfig, RunConfig, ScalingConfig
-from ray.train.torch import TorchConfig, TorchTrainer
 
+from platform.cluster.nodes import Departures
 from platform.cluster.resources import Resources, deal, gpus_per_worker, lane_count, more_lanes, room
 from platform.cluster.threads import in_thread
-from platform.config.cluster import ClusterConfig
 from platform.data.storage import join
 from platform.experiment.folder import ExperimentFolder, Record
 from platform.experiment.fused_plan import teams_of_launch
 from platform.experiment.plan import Plan
 from platform.experiment.teacher import TEACHING, Teacher
-from platform.lanes.group_callback import GroupWatch
 from platform.lanes.lane import Lane, LaneMember
+from platform.lanes.lone_worker import run_alone
 from platform.lanes.mailbox import ANSWER_S, start_mailbox
 from platform.lanes.shared_index import SharedIndex
-from platform.lanes.worker import train_lane
 
 
 class Lanes:
-    """Worker groups under way, each a Ray Train run in a thread of this process."""
+    """Lanes under way, each run by a thread of this process."""
 
     def __init__(
         self, planned: Plan, folder: ExperimentFolder, record: Record, names: list[str], resources: Resources
@@ -58,6 +55,7 @@ class Lanes:
         self._room = room(self._cluster, resources, self._gpus)  # when lanes were last counted
         self.mailbox: Any = start_mailbox()  # Ray's handle of a Mailbox
         self._index = SharedIndex.of(planned.index, config.data) if planned.index else None
+        self._departures = Departures()
         self.futures: list[Future[None]] = []  # of the threads that run them; a lane's number is its place
         costs = {member.name: member.cost for member in planned.members}
         self._costs = {first: sum(costs[name] for name in team) for first, team in self._teams.items()}
@@ -121,42 +119,13 @@ class Lanes:
         ]
         export = config.export.models
         lane = Lane(number, members, self.mailbox, export=export, index=self._index, shared=True, fused=self.fused)
-        storage, run = self._folder.path / "ray", f"{self._stamp}-lane{number}"
-        self.futures.append(in_thread(functools.partial(fit_lane, lane, self._gpus, storage, run)))
+        self.futures.append(in_thread(self._runner(lane)))
 
+    def _runner(self, lane: Lane) -> Callable[[], None]:
+        """What runs a lane until its members have ended."""
+        if self._cluster.max_workers == 1:
+            return functools.partial(run_alone, lane, self._gpus, self._departures)
+        from platform.lanes.group import fit_lane  # Ray Train and torch take seconds to import
 
-def fit_lane(lane: Lane, gpus: int, storage: Path, name: str) -> None:
-    """Run a lane as a Ray Train run; returns when its members have ended.
-
-    Args:
-        lane: its members.
-        gpus: of each worker.
-        storage: folder for Ray Train's own notes.
-        name: of the run in there.
-    """
-    config = lane.members[0].config
-    cluster = config.cluster
-    TorchTrainer(
-        train_lane,  # pyright: ignore[reportArgumentType]  # Ray hands it the config as it is, dict or not
-        train_loop_config=lane,  # pyright: ignore[reportArgumentType]
-        scaling_config=ScalingConfig(
-            num_workers=_group_size(cluster),
-            elastic_resize_monitor_interval_s=cluster.resize_check_s,
-            use_gpu=gpus > 0,
-            resources_per_worker={"CPU": cluster.cpus_per_worker} | ({"GPU": gpus} if gpus else {}),
-        ),
-        run_config=RunConfig(
-            name=name,
-            storage_path=str(storage),
-            failure_config=FailureConfig(max_failures=-1),  # members count their starts: see member_state.py
-            callbacks=[GroupWatch(lane.mailbox, lane.number, config.checkpoint.grace_s)],  # pyright: ignore[reportArgumentType]
-        ),
-        torch_config=TorchConfig(timeout_s=cluster.stall_timeout_s),
-    ).fit()
-
-
-def _group_size(cluster: ClusterConfig) -> int | tuple[int, int]:
-    """A pair has Ray Train go on with fewer workers where some are lost, and take more where there are."""
-    if cluster.min_workers == cluster.max_workers:
-        return cluster.max_workers
-    return cluster.min_workers, cluster.max_workers
+        storage, run = self._folder.path / "ray", f"{self._stamp}-lane{lane.number}"
+        return functools.partial(fit_lane, lane, self._gpus, storage, run)

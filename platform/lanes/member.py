@@ -24,13 +24,14 @@ from platform.evaluation.stored import Stored
 from platform.evaluation.whole_images import predict_whole
 from platform.experiment.folder import FAILED, FINISHED, MemberFolder
 from platform.lanes import member_state
-from platform.lanes.group_callback import lost_a_peer
 from platform.lanes.heartbeat import Heartbeat
 from platform.lanes.lane import Lane, LaneMember
 from platform.lanes.mailbox import Sender
+from platform.lanes.reasons import lost_a_peer
 from platform.lanes.system_metrics import device_name
 from platform.lanes.teaching import prepare_targets
 from platform.lanes.warning_forwarder import WarningForwarder
+from platform.marks import mark
 from platform.models.build import build
 from platform.text import first_line
 from platform.training.checkpoints import save_whole
@@ -90,7 +91,9 @@ def run_member(
     team = lane.team_of(member.name)
 
     def report(step: int, metrics: dict[str, float]) -> None:
-        state.times.setdefault("first_step", time.time())
+        if "first_step" not in state.times:
+            state.times["first_step"] = time.time()
+            mark("first step")
         folder.keep_report(step, metrics)
         curve.take(step, metrics)
         sender.send("metrics", step=step, metrics=metrics)

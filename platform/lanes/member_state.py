@@ -17,6 +17,7 @@ from platform.experiment.folder import FAILED, FINISHED, MemberFolder, MemberSta
 from platform.experiment.goodput import read_attempts
 from platform.lanes.lane import LaneMember
 from platform.lanes.mailbox import Failure, Sender, cause_of
+from platform.marks import mark
 from platform.training.checkpoints import CheckpointError, newest_step
 from platform.training.memory import OutOfMemory
 from platform.training.meter import NonFiniteLoss
@@ -159,6 +160,7 @@ def leave(folder: MemberFolder, state: MemberState, worker: Worker, sender: Send
     barrier(worker)
     if worker.rank == 0:
         state.times["ended"] = time.time()
+        mark("member has ended")
         record(folder, state, sender)
         sender.send("ended", text=state.state if state.state == FINISHED else f"{state.state}: {state.error}")
     barrier(worker)

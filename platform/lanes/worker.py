@@ -1,7 +1,7 @@
-"""The worker's side of a lane: a Ray Train worker group takes its members one after another in warm processes, or
-several of them together.
+"""The worker's side of a lane: its workers take the members one after another in warm processes, or several of them
+together.
 
-Starting a worker group costs more than a short member, so a group (a lane) keeps its processes from member to member.
+Starting workers costs more than a short member, so a lane keeps its processes from member to member.
 """
 
 import contextlib
@@ -13,8 +13,6 @@ import resource
 from collections.abc import Callable, Sequence
 
 import ray
-import ray.train
-import ray.train.torch
 import torch
 from ray.exceptions import ActorUnavailableError, GetTimeoutError
 
@@ -25,24 +23,17 @@ from platform.data.index import Index
 from platform.data.sets import read_sets
 from platform.experiment.folder import fingerprint
 from platform.experiment.run_logs import keep_worker_log, noting_errors
-from platform.lanes.heartbeat import preemption_notice
 from platform.lanes.lane import Lane, LaneMember
 from platform.lanes.mailbox import ANSWER_S, Sender, take_secrets
 from platform.lanes.member import run_member
 from platform.lanes.shared_index import require_unchanged
+from platform.marks import mark
 from platform.training.fused.group import Group
 from platform.training.peers import from_rank_0
 from platform.training.worker import Worker
 
 log = logging.getLogger("platform")
 CLAIM_TRIES = 6  # of ANSWER_S each
-
-
-def train_lane(lane: Lane) -> None:
-    """Train and evaluate the lane's members; Ray Train runs this on each worker of the lane's group."""
-    context = ray.train.get_context()
-    device = ray.train.torch.get_device()
-    run_lane(lane, context.get_world_rank(), context.get_world_size(), device, preemption_notice())
 
 
 def run_lane(lane: Lane, rank: int, world: int, device: torch.device, preempted: Callable[[], bool]) -> None:
@@ -55,6 +46,7 @@ def run_lane(lane: Lane, rank: int, world: int, device: torch.device, preempted:
         preempted: whether a node of the lane is about to be taken away.
     """
     config = lane.members[0].config
+    mark("worker is there")
     torch.set_num_threads(config.cluster.cpus_per_worker)
     if device.type == "cuda":
         torch.cuda.set_device(device)  # else whatever names none makes a context on the node's first GPU

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("platform")
 ENTRIES_PER_BATCH = 1000
+HELD_S = 20.0  # at most
 GATHER_S = 0.2  # between batches, so that they are worth their transaction
 REQUESTS_PER_S = 20  # at most, of metrics, while training goes on: the metrics of a run are gathered for so long
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 1.0, 30.0  # between attempts while MLflow is away
@@ -31,11 +32,20 @@ POLL_S = 0.05  # for progress; a Condition that Ctrl-C interrupts could keep its
 
 
 class Delivery:
-    """Delivers a journal from the start on; `go_on` when there is more, `close` at the end."""
+    """Delivers a journal; `go_on` when there is more, `close` at the end.
 
-    def __init__(self, tracking: TrackingConfig, journal: Journal) -> None:
-        """Start the thread, which first delivers what is queued from earlier launches."""
+    Args:
+        tracking: where MLflow is.
+        journal: what is delivered, from the entries of earlier launches on.
+        held: begin with `release`, `close`, or after `HELD_S`: importing MLflow would slow down what is more urgent.
+    """
+
+    def __init__(self, tracking: TrackingConfig, journal: Journal, *, held: bool = False) -> None:
+        """Start the thread."""
         self._tracking, self._journal = tracking, journal
+        self._released = threading.Event()
+        if not held:
+            self._released.set()
         self._more = threading.Event()  # something to deliver, or the end
         self._hurry, self._closing = threading.Event(), threading.Event()
         self._away = False
@@ -48,9 +58,18 @@ class Delivery:
         """There is more to deliver; returns at once."""
         self._more.set()
 
+    def release(self) -> None:
+        """Begin to deliver; returns at once."""
+        self._released.set()
+
+    @property
+    def is_released(self) -> bool:
+        return self._released.is_set()
+
     def close(self, wait_s: float) -> None:
         """Wait as long as there is progress, `wait_s` seconds without any while MLflow is away; then end the thread."""
         self._hurry.set()
+        self._released.set()
         self._more.set()
         waiting, since, said = self._journal.waiting, time.monotonic(), False
         while waiting and self._thread.is_alive() and time.monotonic() - since < (wait_s if self._away else STALLED_S):
@@ -67,6 +86,8 @@ class Delivery:
 
     def _deliver_all(self) -> None:
         """The thread's loop: deliver batches, with growing pauses between attempts while MLflow is away."""
+        self._released.wait(HELD_S)
+        self._released.set()
         replica: Replica | None = None
         pause_s = FIRST_PAUSE_S
         entries: list[Entry] = []  # read, and not delivered: reading them again for each batch would take longer

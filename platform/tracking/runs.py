@@ -30,11 +30,12 @@ from platform.tracking.operations import View
 from platform.tracking.tracker import Tracker, new_key
 
 if TYPE_CHECKING:
-    from platform.summary.files import Summaries
+    from platform.summary.summaries import Summaries
 
 log = logging.getLogger("platform")
 KEY_LENGTH = 12  # of a view's, in the link
 SHOWN_PARAMS = 5  # columns of the view
+SCORED_EVERY_S = 0.02  # looked whether a member is scored
 
 
 class Runs:
@@ -47,6 +48,8 @@ class Runs:
         record: Record,
         names: list[str],
         data: Index | None = None,
+        *,
+        held: bool = False,
     ) -> None:
         """Start or resume the parent's run; a member's starts with `begin`.
 
@@ -56,6 +59,7 @@ class Runs:
             record: of the experiment; gets the keys of new runs.
             names: members that are not reported.
             data: what they read; None: not noted.
+            held: MLflow gets nothing until `deliver`: its imports take as long as starting a member.
         """
         self._experiment, self._folder, self._record, self._data = experiment, folder, record, data
         self._names = list(names)  # of runs that are not ended
@@ -65,7 +69,7 @@ class Runs:
         self._steps: dict[str, int] = {}  # of a whole training
         self._split = experiment.config.evaluation.split
         self._reported = set(record.reported)  # a sweep has thousands of trials
-        self._tracker = Tracker(experiment.config.tracking, Journal(folder.tracking))
+        self._tracker = Tracker(experiment.config.tracking, Journal(folder.tracking), held=held)
         self._ends = Ends(self._tracker, experiment, folder, record, data)
         self._scoring: Backlog[str, tuple[str, EnsembleScores | None]] | None = None
         kind, is_new = run_tags.kind_of(experiment), record.parent_run is None
@@ -122,6 +126,15 @@ class Runs:
     def queued(self) -> int:
         """Number of entries that wait for MLflow."""
         return self._tracker.queued
+
+    @property
+    def are_delivered(self) -> bool:
+        """Whether MLflow gets what there is, or is about to."""
+        return self._tracker.is_delivered
+
+    def deliver(self) -> None:
+        """MLflow gets what there is from now on; returns at once."""
+        self._tracker.deliver()
 
     def begin(self, name: str, at: float) -> None:
         """Start or resume the run of a member whose workers are at work; nothing if that is done.
@@ -217,6 +230,13 @@ class Runs:
                     self._end_finished(name, scores)
                 except Exception as error:  # of damaged files: the other members' training goes on
                     log.warning("the run of %s is ended later (%s)", name, first_line(error))
+
+    def finish_scoring(self) -> None:
+        """Wait for the members that are being scored, and end their runs: nothing is read twice."""
+        while self._scoring and self._scoring.waiting and self._scoring.thread.is_alive():
+            self.end_scored()
+            time.sleep(SCORED_EVERY_S)
+        self.end_scored()
 
     def _scored(self, name: str) -> tuple[str, EnsembleScores | None]:
         member, views = self._folder.member(name), self._experiment.config.evaluation.views

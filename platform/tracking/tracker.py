@@ -44,13 +44,14 @@ from platform.tracking.points import SYSTEM, in_order, is_kept
 class Tracker:
     """The runs of one experiment. Every call but `close` returns at once, whatever MLflow does."""
 
-    def __init__(self, tracking: TrackingConfig, journal: Journal) -> None:
-        """Start the thread, which first delivers what is queued from earlier launches."""
+    def __init__(self, tracking: TrackingConfig, journal: Journal, *, held: bool = False) -> None:
+        """Start the thread, which first delivers what is queued from earlier launches; where it is `held`, when
+        `deliver` is called."""
         self._journal = journal
         self._began: dict[str, float] = {}  # run -> seconds since the epoch
         self._newest: dict[tuple[str, str], int] = {}  # (run, metric) -> step of its newest point in the journal
         self._remember()
-        self._delivery = Delivery(tracking, journal)
+        self._delivery = Delivery(tracking, journal, held=held)
 
     def start(
         self,
@@ -198,6 +199,15 @@ class Tracker:
         self._delivery.close(wait_s)
         self._journal.close()
         return self._journal.waiting
+
+    def deliver(self) -> None:
+        """MLflow gets what is queued from now on; returns at once."""
+        self._delivery.release()
+
+    @property
+    def is_delivered(self) -> bool:
+        """Whether MLflow gets what is queued."""
+        return self._delivery.is_released
 
     @property
     def queued(self) -> int:

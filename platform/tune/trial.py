@@ -25,8 +25,8 @@ from platform.config.sections import Config
 from platform.data.storage import join
 from platform.experiment.folder import FAILED, ExperimentFolder, MemberFolder
 from platform.files import replacing, write_atomically
+from platform.lanes.group import fit_lane
 from platform.lanes.lane import Lane, LaneMember
-from platform.lanes.launcher import fit_lane
 from platform.lanes.mailbox import Sender, take_secrets
 from platform.lanes.shared_index import SharedIndex
 from platform.lanes.worker import run_lane

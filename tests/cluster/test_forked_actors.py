@@ -20,6 +20,7 @@ from ray.train.torch import TorchTrainer
 
 import platform.cluster.connect as cluster
 from platform.checkout import ROOT
+from platform.cluster import preparation
 from platform.cluster.fork_server.client import FORKED
 from platform.config.cluster import ClusterConfig
 from tests.cluster.actors import Actor, note_server, report_server
@@ -35,7 +36,7 @@ def started(**options: Any) -> Any:
 def local_ray() -> Iterator[Path]:
     """A local Ray of the platform's; its folder."""
     cluster.connect(ClusterConfig())
-    scratch = cluster._scratch[0]
+    scratch = preparation.folder()
     yield scratch
     cluster.disconnect()
     assert not scratch.exists()
@@ -54,7 +55,7 @@ def test_actors_are_forked_by_one_server_and_differ_where_nobody_gave_a_seed(loc
     answers = ray.get([actor.how.remote() for actor in actors])
     assert {how for how, *_ in answers} == {FORKED}
     assert len({pid for _, pid, _ in answers}) == 4
-    assert {parent for *_, parent in answers} == {cluster._fork_servers[0].pid}  # that was started before Ray
+    assert {parent for *_, parent in answers} == {preparation._fork_servers[0].pid}  # that was started before Ray
     drawn = ray.get([actor.draws.remote() for actor in actors])
     for kind in zip(*drawn, strict=True):
         assert len(set(kind)) == 4

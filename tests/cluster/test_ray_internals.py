@@ -20,6 +20,7 @@ USED = {
     "ray.actor": ["ActorClassID"],
     "ray._raylet": ["PlacementGroupID", "UniqueID", "setproctitle"],
     "ray._private.auto_init_hook": ["enable_auto_connect"],
+    "ray._private.node": ["Node"],
     "ray._private.ray_constants": ["RAY_ENABLE_UV_RUN_RUNTIME_ENV", "SETUP_WORKER_FILENAME"],
     "ray._private.services": ["subprocess"],
     "ray._private.state": ["state"],
@@ -30,6 +31,7 @@ USED = {
 }
 # Where Ray looks them up by the name that is replaced.
 USES = {
+    "ray._private.node": ["self.start_monitor()", "self.start_log_monitor()", "self.start_api_server("],
     "ray._private.services": ["subprocess.list2cmdline(", "ray_constants.SETUP_WORKER_FILENAME"],
     "ray.actor": ["ActorClassID.from_random()"],
     "ray._private.worker": [ray_internals.JOB_CONFIG, "print_to_stdstream"],

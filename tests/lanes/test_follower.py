@@ -14,7 +14,7 @@ from platform.lanes.attempts import Attempts
 from platform.lanes.follower import Follower
 from platform.lanes.mailbox import Beat, GroupEvent, Message
 from platform.lanes.monitor import Monitor
-from platform.training.progress import COMPUTING, WAITING
+from platform.training.progress import COMPUTING, TESTING, WAITING
 
 
 class NoRuns:
@@ -22,9 +22,13 @@ class NoRuns:
 
     def __init__(self) -> None:
         self.reasons: list[str] = []
+        self.delivers = False
 
     def ended(self, name: str, at: float, said: str) -> None:
         self.reasons.append(said)
+
+    def deliver(self) -> None:
+        self.delivers = True
 
 
 NO_RUNS: Any = NoRuns()
@@ -164,3 +168,15 @@ def test_a_lane_that_starts_at_the_end_of_the_others_is_followed_to_its_end(monk
     monkeypatch.setattr(made, "_hand_on", hand_on)
     made.follow(futures)
     assert turns == [1, 2, 2, 2]  # the last one after its end, for its last messages
+
+
+@pytest.mark.parametrize("doing", [COMPUTING, TESTING])
+def test_mlflow_gets_its_part_when_the_first_member_trains_or_is_evaluated(doing: str):
+    made = follower()
+    runs: Any = NoRuns()
+    made._runs = runs
+    made._take_beat(beat("m0", 0, doing=WAITING))
+    assert not runs.delivers
+    trains = replace(beat("m0", 0, doing=doing), first_step_at=time.time() if doing == COMPUTING else 0.0)
+    made._take_beat(trains)
+    assert runs.delivers

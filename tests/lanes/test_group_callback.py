@@ -14,6 +14,7 @@ from ray.train.v2._internal.execution.controller.state import ReschedulingState,
 from ray.train.v2.api.exceptions import ControllerError, PreemptionError, WorkerGroupError
 from ray.train.v2.api.preemption import PreemptionInfo
 
+from platform.cluster import nodes
 from platform.lanes import group_callback
 from platform.lanes.group_callback import GroupWatch
 from platform.lanes.mailbox import GroupEvent
@@ -140,7 +141,7 @@ def test_resources_are_held_since_ray_had_them_and_not_since_it_was_asked(
     mailbox, now = Calls(), [50.0]
     monkeypatch.setattr(group_callback.time, "monotonic", lambda: now[0])
     table = {"stats": {} if noted_ms is None else {"end_to_end_creation_latency_ms": noted_ms}}
-    monkeypatch.setattr(group_callback, "placement_group_table", lambda group: table)
+    monkeypatch.setattr(nodes, "placement_group_table", lambda group: table)
     watch = GroupWatch(mailbox, 3, 20.0)
     now[0] = 100.0
     watch.before_worker_group_start(None)

@@ -77,6 +77,47 @@ def test_parent_and_child_with_everything(store: str, path: Path, tmp_path: Path
     assert "table.md" in {file.path for file in client.list_artifacts(ids[parent])}
 
 
+HELD = """
+import sys, time
+from pathlib import Path
+from platform.config.tracking import TrackingConfig
+from platform.tracking.journal import Journal
+from platform.tracking.tracker import Tracker
+tracker = Tracker(TrackingConfig(uri=sys.argv[1], experiment="one"), Journal(Path(sys.argv[2])), held=True)
+tracker.start("run", {"seed": 1})
+time.sleep(0.5)
+print("mlflow" in sys.modules, tracker.is_delivered, tracker.queued > 0)
+if sys.argv[3] == "deliver":
+    tracker.deliver()
+    assert tracker.is_delivered
+print(tracker.close())
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("how", ["deliver", "close"])
+def test_mlflow_is_not_imported_before_it_is_to_get_something(store: str, path: Path, how: str):
+    """Its imports would slow down the start of the members."""
+    done = subprocess.run(
+        [sys.executable, "-c", HELD, store, str(path), how], cwd=ROOT, capture_output=True, text=True, timeout=120
+    )
+    assert done.stdout.splitlines() == ["False False True", "0"], done.stdout + done.stderr
+
+
+@pytest.mark.slow
+def test_what_nobody_releases_is_delivered_after_a_while(store: str, path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Members may wait for room for days."""
+    monkeypatch.setattr("platform.tracking.delivery.HELD_S", 0.2)
+    tracker = Tracker(TrackingConfig(uri=store, experiment="one"), Journal(path), held=True)
+    tracker.start("run", {"seed": 1})
+    end = time.monotonic() + 60
+    while tracker.queued and time.monotonic() < end:
+        time.sleep(0.05)
+    assert tracker.is_delivered
+    assert tracker.queued == 0
+    tracker.close()
+
+
 def test_a_run_taken_up_again_has_no_point_twice(store: str, path: Path):
     config = TrackingConfig(uri=store, experiment="two")
     first = Tracker(config, Journal(path))

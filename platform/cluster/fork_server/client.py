@@ -20,7 +20,7 @@ import time
 STATE = "PLATFORM_FORK_SERVER"  # in the environment of what is started: FORKED, or why it is not
 FORKED = "forked"
 LOG = "fork_server.log"
-WARM = "warm"  # socket of a server that was started before there was a raylet
+WARM = "warm-"  # begins the name of the socket of a server that waits for a job: see `warm_name`
 # What a shell leaves and no library reads. A process whose other variables differ gets a server of its own.
 NOT_COMPARED = (STATE, "_", "SHLVL", "PWD", "OLDPWD")
 RAYLET, RAYLETS_PYTHON = "RAY_RAYLET_PID", "--python_worker_command="
@@ -245,7 +245,7 @@ def connected(
     if connection is None:
         lock = locked(folder)
         try:
-            connection = connect(path) or connect_warm(folder, path)
+            connection = connect(path) or connect_warm(os.path.join(folder, warm_name(python, options)), path)
             if connection is None:
                 make_room(folder, path)
                 log = log_of(folder, arguments)
@@ -275,10 +275,16 @@ def connect(path: str) -> "socket.socket | None":
     return connection
 
 
-def connect_warm(folder: str, path: str) -> "socket.socket | None":
-    """Connect to the warm server, which waits for its first process and becomes that of this path; None: no such."""
+def warm_name(python: "list[str]", options: "dict[str, str]") -> str:
+    """Of the socket of a server that has imported what processes need, for a job that is not there yet."""
+    imported = [options.get("preload", ""), options.get("preload-with-ray", "")]
+    return f"{WARM}{binascii.crc32(os.fsencode(chr(0).join([*python, *imported]))):08x}"
+
+
+def connect_warm(warm: str, path: str) -> "socket.socket | None":
+    """Connect to a warm server by its socket, which becomes that of this path; None: there is no such server."""
     try:
-        os.rename(os.path.join(folder, WARM), path)
+        os.rename(warm, path)
     except FileNotFoundError:
         return None
     return connect(path)
@@ -318,7 +324,7 @@ def make_room(folder: str, path: str) -> None:
     alive = 0
     for name in os.listdir(folder):
         other = os.path.join(folder, name)
-        if name == WARM or not is_socket(other):
+        if name.startswith(WARM) or not is_socket(other):
             continue
         connection = None if other == path else connect(other)
         if connection is None:

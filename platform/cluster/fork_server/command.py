@@ -10,7 +10,7 @@ import subprocess
 from collections.abc import Iterable
 from pathlib import Path
 
-from platform.cluster.fork_server.client import LOG, WARM, listening
+from platform.cluster.fork_server.client import LOG, listening, warm_name
 
 CLIENT = "platform/cluster/fork_server/client.py"
 SERVER, SETUP_WORKER = (Path(__file__).resolve().with_name(name) for name in ("server.py", "setup_worker.py"))
@@ -67,8 +67,9 @@ def start_warm(
         preload_with_ray: modules that import Ray.
     """
     folder.mkdir(mode=0o700)
-    listener = listening(str(folder / WARM))
-    own = ["--warm", f"--watch={os.getpid()}", *_flags(_options(preload, preload_with_ray))]
+    options = _options(preload, preload_with_ray)
+    listener = listening(str(folder / warm_name([python], options)))
+    own = ["--warm", f"--watch={os.getpid()}", *_flags(options)]
     arguments = [python, str(SERVER), f"--listener={listener.fileno()}", *own]
     with listener, (folder / LOG).open("ab") as log:
         return subprocess.Popen(

@@ -1,6 +1,7 @@
 """The modules that are imported before the fork, each with its reason. Importing them must start no thread, open no
 connection, not touch CUDA and make no ids of Ray; `require_forkable` and `require_own_ids` check that."""
 
+import contextlib
 import gc
 import importlib
 import os
@@ -14,14 +15,15 @@ FIRST = {
     "numpy": "arrays, everywhere",
     "torch": "the longest of all: 1.3 s of CPU",
     "torch._dynamo": "an optimiser's first zero_grad imports it: 1 s before the first step",
-    "pandas": "ray.train imports it",
-    "pyarrow": "ray.train imports it",
     "threadpoolctl": "tells numpy's BLAS how many threads it may have",
 }
+FIRST_OF_GROUPS = {"pandas": "ray.train imports it", "pyarrow": "ray.train imports it"}
 # Ray's compiled part reads RAY_JOB_ID, RAY_RAYLET_PID and RAY_AUTH_MODE once, when it is loaded.
 WITH_RAY = {
     "ray": "every process",
     DEFAULT_WORKER: "the script of every process: what it imports",
+}
+GROUPS = {
     "ray.train": "Ray Train's controller and workers",
     "ray.train.torch": "the same",
     **dict.fromkeys(CONTROLLER, "Ray Train's controller"),
@@ -58,6 +60,33 @@ def preload(modules: Iterable[str]) -> list[str]:
             os.environ[name] = value
     gc.enable()
     return missing
+
+
+def sources() -> dict[str, tuple[int, int]]:
+    """Time of change and size of the file of each imported module that has one."""
+    found = {}
+    for module in list(sys.modules.values()):
+        path = getattr(module, "__file__", None)
+        if isinstance(path, str):
+            with contextlib.suppress(OSError):
+                status = os.stat(path)  # noqa: PTH116  # thousands of them
+                found[path] = status.st_mtime_ns, status.st_size
+    return found
+
+
+def require_unchanged(before: dict[str, tuple[int, int]]) -> None:
+    """Check that the files of imported modules are those that were imported.
+
+    Args:
+        before: what `sources` told then.
+
+    Raises:
+        ValueError: one has changed, or is gone.
+    """
+    now = sources()
+    for path, status in before.items():
+        if now.get(path) != status:
+            raise ValueError(f"{path} has changed since it was imported")
 
 
 def require_own_ids() -> None:

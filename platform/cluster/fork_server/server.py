@@ -5,11 +5,13 @@
 In: clients at its socket. Out: for each a process, and its status when that ends. The server ends with its raylet, or
 after a minute without processes. When a client is killed, the server kills its process; if the server itself is killed,
 the processes live on. A warm server is started before there is a raylet, belongs to the raylet of the first client, and
-ends with process PID if there is none.
+ends with process PID if there is none. A server that a raylet's processes have started leaves a warm copy of itself for
+the next job on this node, before it imports Ray, which belongs to one job: of the imports, torch alone takes seconds.
 """
 
 import contextlib
 import fcntl
+import math
 import os
 import resource
 import select
@@ -25,10 +27,18 @@ sys.path[: 0 if sys.flags.safe_path else 1] = [str(Path(__file__).resolve().pare
 
 from platform.cluster.fork_server import preload  # noqa: E402
 from platform.cluster.fork_server.child import Request, remember_generators, run, say_and_ask  # noqa: E402
-from platform.cluster.fork_server.client import QUEUED, RAYLET, environment, peer  # noqa: E402
+from platform.cluster.fork_server.client import (  # noqa: E402
+    QUEUED,
+    RAYLET,
+    environment,
+    listening,
+    peer,
+    warm_name,
+)
 from platform.cluster.ray_internals import name_process  # noqa: E402
 
 IDLE_S = 60.0  # without children
+WARM_IDLE_S = 600.0  # of a copy, for the next job
 LEAVE_S = 10.0  # for processes to end by themselves when their raylet has
 LOOK_EVERY_S = 1.0
 Asked = tuple[Request, socket.socket]
@@ -69,37 +79,49 @@ class Server:
         self._at(self._path)
         self._environment = set(environment(os.environ))
         self._is_warm = "warm" in options
+        # A local Ray ends with its launch.
+        self._leaves_copies = not self._is_warm and RAYLET in os.environ and bool(_modules(options, "preload"))
         self._asking: dict[int, socket.socket] = {}  # by descriptor, as the next
         self._children: dict[int, Child] = {}  # by pidfd
         self._abandoned: set[int] = set()  # clients that are gone, while their processes are not
         self._watched = self._watch(options.get("watch") or os.environ.get(RAYLET))
         self._busy_at, self._forked = time.monotonic(), 0
+        self._sources: dict[str, tuple[int, int]] = {}  # of the modules that a warm server has imported
         self._unfit = ""  # why no child would be whole
 
     def load(self) -> None:
         """Import everything, or what can be imported before there is a raylet."""
         self._import(_modules(self._options, "preload"))
-        if not self._is_warm:
+        self._sources = preload.sources()
+        if not self._is_warm and not self._leave_copy():
             self._load_ray()
 
     def serve(self) -> Asked | None:
         """Serve clients: in each child, the request and its client; in the server, None at its end."""
         while True:
-            ready = self._ready()
+            ready, process = self._ready(), os.getpid()
             if self._watched in ready:
                 self._end_with_raylet()
                 return None
             for descriptor in ready:
+                if os.getpid() != process:  # a copy, which has none of them
+                    break
                 if descriptor == self._listener.fileno():
                     self._accept()
                 elif descriptor in self._children:
                     self._tell_end(descriptor)
                 elif descriptor in self._asking and (asked := self._fork(self._asking[descriptor])):
                     return asked
-            idle_s = 0.0 if self._children or self._is_warm else time.monotonic() - self._busy_at
-            if idle_s > IDLE_S and self._remove_socket():
-                _say(f"nothing to do for {IDLE_S:g} s; {self._forked} processes were forked")
+            if time.monotonic() - self._busy_at > self._idle_s and self._remove_socket():
+                _say(f"nothing to do for {self._idle_s:g} s; {self._forked} processes were forked")
                 return None
+
+    @property
+    def _idle_s(self) -> float:
+        """For how long this server waits for somebody to ask."""
+        if self._is_warm:
+            return WARM_IDLE_S if self._leaves_copies else math.inf  # inf: it waits as long as whoever started it
+        return math.inf if self._children else IDLE_S
 
     def _ready(self) -> set[int]:
         """Wait for events; the descriptors with some. Processes whose clients were killed are killed first."""
@@ -141,8 +163,9 @@ class Server:
                 return self._forget(client, descriptors)
             *streams, file = descriptors
             request = Request.read(file, streams)
-            if self._is_warm:
-                self._become_theirs(os.fsdecode(path), request)
+            if self._is_warm and not self._become_theirs(os.fsdecode(path), request):
+                _close(streams)
+                return None
             _require_equal(self._environment, set(environment(request.environment)))
             if self._unfit:
                 raise preload.NotForkable(self._unfit)
@@ -172,14 +195,20 @@ class Server:
         client.close()
         _close(descriptors)
 
-    def _become_theirs(self, path: str, request: Request) -> None:
+    def _become_theirs(self, path: str, request: Request) -> bool:
         """Make a warm server that of its first client's raylet: import Ray in the environment that Ray has made.
 
+        Returns:
+            False in the copy that stays warm.
+
         Raises:
-            ValueError: modules that are imported already may have read other variables.
+            ValueError: modules that are imported already may have read other variables, or are others by now.
         """
         self._at(Path(path))
+        preload.require_unchanged(self._sources)
         _require_equal(_read_by_now(self._environment), _read_by_now(environment(request.environment)))
+        if self._leave_copy():
+            return False
         self._is_warm = False
         os.environ.clear()
         os.environ.update(request.environment)
@@ -189,6 +218,34 @@ class Server:
             if starter is not None:
                 os.close(starter)
         self._load_ray()
+        return True
+
+    def _leave_copy(self) -> bool:
+        """Fork a warm copy of this server, which has imported all but what belongs to one job; True in the copy."""
+        if not self._leaves_copies:
+            return False
+        try:
+            preload.require_forkable(self._descriptors([]))
+        except preload.NotForkable as error:
+            _say(f"no copy is left for the next job: {error}")
+            return False
+        pid = os.fork()
+        if pid:
+            os.waitpid(pid, 0)
+            return False
+        if os.fork():
+            os._exit(0)  # the copy is nobody's child: whose server this is ends before it
+        os.setpgid(0, 0)
+        self._close_all()
+        self._asking.clear()
+        self._watched = self._watch(os.environ[RAYLET])
+        name = self._path.with_name(warm_name([sys.executable, *_flags_given()], self._options))
+        path = self._path.with_name(f"w{os.getpid()}")  # no client may find the socket before it can be asked
+        self._listener = listening(str(path))
+        self._path, self._file = name, path.stat().st_ino
+        path.rename(name)  # in the place of one that has ended
+        self._is_warm, self._busy_at = True, time.monotonic()
+        return True
 
     def _at(self, path: Path) -> None:
         """Note where the socket is: a warm server's is renamed by its first client, perhaps before the server runs."""
@@ -305,6 +362,11 @@ def _forked() -> tuple[int, int]:
         os.kill(pid, signal.SIGKILL)
         os.waitpid(pid, 0)
         raise
+
+
+def _flags_given() -> list[str]:
+    """Flags of this interpreter, as `client.parsed` knows them."""
+    return [word for word in sys.orig_argv[1:3] if word in ("-s", "-S")]
 
 
 def _modules(options: dict[str, str], kind: str) -> list[str]:

@@ -360,3 +360,75 @@ def test_a_warm_server_waits_as_long_as_whoever_started_it(forks: Place, monkeyp
         time.sleep(2)
         assert warm.poll() is None
         warm.kill()
+
+
+def job(raylet: "subprocess.Popen[bytes]", number: int, **more: str) -> dict[str, str]:
+    """Variables of a job's processes."""
+    return {"RAY_RAYLET_PID": str(raylet.pid), "RAY_JOB_ID": f"0{number}000000"} | more
+
+
+def counted(forks: Place, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A file with a line for each process that has imported what servers preload."""
+    imports = forks.folder / "imports"
+    forks.script(
+        f"import os\nwith open({str(imports)!r}, 'a') as file:\n    print(os.getpid(), file=file)\n", "heavy.py"
+    )
+    monkeypatch.setenv("PYTHONPATH", f"{os.environ['PYTHONPATH']}:{forks.folder}")
+    forks.preload = "heavy"
+    return imports
+
+
+def test_the_next_job_of_a_node_finds_everything_imported_but_ray(forks: Place, monkeypatch: pytest.MonkeyPatch):
+    imports, raylet, script = counted(forks, monkeypatch), sleeper(), forks.script(HOW)
+    servers = set()
+    for number in range(1, 4):
+        forks.variables = job(raylet, number)
+        status, output = forks.run(script)
+        assert (status, output.split()[0]) == (0, "forked")
+        servers.add(output.split()[1])
+    assert len(servers) == 3  # a job's environment is its own
+    assert len(imports.read_text().splitlines()) == 1
+    assert len(forks.servers()) == 4  # and one for a fourth job
+    assert len([each for each in sockets(forks) if each.startswith("warm-")]) == 1
+    raylet.kill()
+    raylet.wait()
+    until(lambda: not forks.servers())
+    assert not sockets(forks)
+
+
+def test_a_job_of_another_environment_imports_anew(forks: Place, monkeypatch: pytest.MonkeyPatch):
+    imports, raylet, script = counted(forks, monkeypatch), sleeper(), forks.script(HOW)
+    for number, threads in enumerate(("1", "2")):
+        forks.variables = job(raylet, number, OMP_NUM_THREADS=threads)
+        assert forks.run(script)[1].split()[0] == "forked"
+    assert len(imports.read_text().splitlines()) == 2
+    raylet.kill()
+    raylet.wait()
+    until(lambda: not forks.servers())
+
+
+def test_a_job_of_changed_code_imports_it_anew(forks: Place, monkeypatch: pytest.MonkeyPatch):
+    imports, raylet, script = counted(forks, monkeypatch), sleeper(), forks.script(HOW)
+    for number in range(2):
+        forks.variables = job(raylet, number)
+        assert forks.run(script)[1].split()[0] == "forked"
+        heavy = forks.folder / "heavy.py"
+        heavy.write_text(heavy.read_text() + "# another line\n")
+    assert len(imports.read_text().splitlines()) == 2
+    assert "heavy.py has changed since it was imported" in forks.log()
+    raylet.kill()
+    raylet.wait()
+    until(lambda: not forks.servers())
+
+
+def test_what_waits_for_a_job_does_not_wait_for_ever(forks: Place, monkeypatch: pytest.MonkeyPatch):
+    counted(forks, monkeypatch)
+    (forks.folder / "heavy.py").write_text("import __main__\n__main__.WARM_IDLE_S = 0.1\n")
+    raylet = sleeper()
+    forks.variables = job(raylet, 1)
+    assert forks.run(forks.script(HOW))[1].split()[0] == "forked"
+    until(lambda: len(forks.servers()) == 1)
+    assert not [each for each in sockets(forks) if each.startswith("warm-")]
+    raylet.kill()
+    raylet.wait()
+    until(lambda: not forks.servers())
