@@ -63,6 +63,7 @@ class Learner:
         self._model = as_run(state.module, cfg.training, worker)
         self._compilation = Compilation(cfg.training.compile, worker, progress)
         self._still = frozen_norms(state.module, cfg.model.freeze)
+        self._train_mode()
         self._lr_factor = schedules.lr_factor(cfg.schedule, timetable.steps_per_epoch, timetable.last_step)
         self.whole_lr = cfg.optim.lr_of(cfg.training.batch_size)  # that the schedule multiplies
         self.lr = 0.0  # of the newest step
@@ -77,17 +78,30 @@ class Learner:
         state, cfg = self._state, self._cfg
         self.lr = self.whole_lr * self._lr_factor(step)
         set_lr(state.optimizer, self.lr)
-        state.module.train()
-        for norm in self._still:
-            norm.eval()
+        if not state.module.training:
+            self._train_mode()
         result = self._together(batch)
         if result is None:
-            torch.manual_seed(draws.key(cfg.seed, cfg.order_seed, step, self._worker.rank))  # of draws but dropout's
+            self._seed(draws.key(cfg.seed, cfg.order_seed, step, self._worker.rank))  # of draws but dropout's
             result = self._step(batch)
         state.average.update(state.module, step)
         if state.kept:
             state.kept.update(state.module, step)
         return result
+
+    def _train_mode(self) -> None:
+        """Once, as it goes through all modules: evaluations take copies."""
+        self._state.module.train()
+        for norm in self._still:
+            norm.eval()
+
+    def _seed(self, seed: int) -> None:
+        """Seed the generator of the worker's device; on CPU that one alone, as each of the others costs a stack trace
+        where there is no such device."""
+        if self._worker.device.type == "cpu":
+            torch.default_generator.manual_seed(seed)
+        else:
+            torch.manual_seed(seed)
 
     def _together(self, batch: Batch) -> StepResult | None:
         """The step, made with those of other members; None: it is made by itself."""
