@@ -13,7 +13,7 @@ from typing import Any
 import matplotlib
 from matplotlib.figure import Figure
 
-from docs.pictures import learning, resume, road, scale, speed, table
+from docs.pictures import learning, resume, road, scale, speed, table, timeline
 from docs.pictures.theme import DARK, FONTS, LIGHT, STYLE, Theme
 from platform.config.models import GoogLeNetConfig
 from platform.summary.network import network_of
@@ -27,6 +27,8 @@ PICTURES: dict[str, Callable[[dict[str, Any], Theme], Figure]] = {
     "speed": speed.draw,
     "table": table.draw,
 }
+if (HERE / "timeline.json").exists():  # recorded on quiet cores: see record_timeline.py
+    PICTURES["timeline"] = timeline.draw
 
 
 def draw_all(folder: Path) -> list[Path]:
