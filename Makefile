@@ -6,6 +6,7 @@
 # make pages   the tests in a browser
 # make rivals  this project's loader beside others on the same shards, in an environment of their own
 # make docs    the pages of docs/ as a site, in site/
+# make gpu     the self-test of a machine with GPUs, then the tests that need one
 # make check   format, lint, types, then the tests: what CI runs
 PYTHON ?= python3
 VENV := .venv
@@ -15,7 +16,7 @@ UV := 0.13.9
 RIVALS := .venv-rivals
 RIVALS_PINS := platform/bench/rivals/requirements
 
-.PHONY: run test long endure pages rivals rivals-constraints fast lint check format docs setup constraints manifests ui clean
+.PHONY: run test long endure pages gpu rivals rivals-constraints fast lint check format docs setup constraints manifests ui clean
 
 run: setup
 	$(BIN)/python -m platform.launch +experiment=googlenet_ens
@@ -48,6 +49,10 @@ $(RIVALS)/.installed: $(RIVALS_PINS).txt | $(VENV)/.installed
 # After a change of the other loaders' versions; DALI has wheels for Linux only.
 rivals-constraints: setup
 	$(BIN)/uv pip compile -q --python-version 3.11 --python-platform linux --no-header --no-annotate $(RIVALS_PINS).in -o $(RIVALS_PINS).txt
+
+gpu: setup  ## at most ten minutes, or MINUTES=20; without a CUDA device a line says what to do
+	$(BIN)/python -m platform.gpu_check $(if $(MINUTES),--minutes $(MINUTES))
+	$(BIN)/python -m pytest -m gpu
 
 fast: setup  ## without the tests that start Ray
 	$(BIN)/python -m pytest $(SIDE_BY_SIDE) -m "not slow and not long and not endurance"

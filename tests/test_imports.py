@@ -12,8 +12,8 @@ from platform.checkout import ROOT
 
 # Each may import those below it.
 ROOMS = (
-    "launch", "jobs", "compose", "serving", "weights", "prediction", "bench", "tune", "lanes", "compare", "sweep",
-    "chaos", "tracking", "kubernetes", "export", "report", "monitoring",
+    "launch", "jobs", "compose", "serving", "weights", "prediction", "gpu_check", "bench", "tune", "lanes", "compare",
+    "sweep", "chaos", "tracking", "kubernetes", "export", "report", "monitoring",
     "experiment",
     "summary", "training", "evaluation", "packing", "models", "data", "cluster", "drawing",
     "daemon_thread", "config", "console",

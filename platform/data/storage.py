@@ -13,28 +13,22 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, BinaryIO, TypeVar
+from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
 
 import fsspec
 from fsspec.asyn import AsyncFileSystem
 from fsspec.exceptions import FSTimeoutError
 from fsspec.implementations.local import LocalFileSystem
 from fsspec.spec import AbstractFileSystem
-from tenacity import (
-    RetryCallState,
-    Retrying,
-    retry_if_exception,
-    sleep_using_event,
-    stop_after_attempt,
-    stop_when_event_set,
-    wait_random_exponential,
-)
 
 from platform.config.data import StorageConfig
 from platform.data.limits import TimeLimit, TimeLimitPassed
 from platform.files import replacing, write_atomically
 from platform.redaction import redacted, unsealed, without_secrets
 from platform.text import first_line
+
+if TYPE_CHECKING:
+    from tenacity import RetryCallState
 
 log = logging.getLogger("platform.data")
 
@@ -305,6 +299,15 @@ class Storage:
         retryable: Callable[[BaseException], bool] | None = None,
         doing: str = "read",
     ) -> T:
+        from tenacity import (  # for stores: whoever reads files of this machine need not have it
+            Retrying,
+            retry_if_exception,
+            sleep_using_event,
+            stop_after_attempt,
+            stop_when_event_set,
+            wait_random_exponential,
+        )
+
         retryable, shown = retryable or _is_retryable, redacted(url)  # addresses in a list may be signed
         retrying = Retrying(
             stop=stop_after_attempt(self.config.attempts) | stop_when_event_set(self._given_up),
@@ -331,7 +334,7 @@ class Storage:
         with self._lock:
             self.traffic.bytes += read
 
-    def _count_retry(self, url: str, state: RetryCallState) -> None:
+    def _count_retry(self, url: str, state: "RetryCallState") -> None:
         with self._lock:
             self.traffic.retries += 1
         error = state.outcome.exception() if state.outcome else None

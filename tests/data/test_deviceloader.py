@@ -19,7 +19,8 @@ from tests.data.test_loader import CORRUPT, members
 
 pytestmark = pytest.mark.timeout(60)
 
-DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here"))]
+NO_GPU = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
+DEVICES = ["cpu", pytest.param("cuda", marks=[pytest.mark.gpu, NO_GPU])]
 
 
 def both(split: Split, data: DataConfig, sampling: SamplingConfig, device: str, steps: int) -> list[list[Batch]]:

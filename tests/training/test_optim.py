@@ -317,6 +317,7 @@ def test_steps_of_sgd_and_adamw_are_fused(name: str, kernel: str) -> None:
     assert kernel in operations_of_a_step(name, "cpu")
 
 
+@pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
 @pytest.mark.parametrize("name", [name for name in OPTIMISERS if name != "muon"])
 def test_on_a_gpu_no_optimiser_steps_parameter_by_parameter(name: str) -> None:

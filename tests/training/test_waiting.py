@@ -248,6 +248,7 @@ def test_each_kind_of_wait_is_found(page_locked: PageLocked, wait: str) -> None:
         assert copies.waited_for
 
 
+@pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="of a GPU")
 @pytest.mark.parametrize("optimiser", [*UNFUSED, "sgd", "adamw"])
 def test_a_gpu_is_not_waited_for(digits: Index, optimiser: str) -> None:
@@ -263,6 +264,7 @@ def test_a_gpu_is_not_waited_for(digits: Index, optimiser: str) -> None:
     assert meter.first_bad_step() is None
 
 
+@pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="of a GPU")
 def test_batches_reach_a_gpu_whole(digits: Index) -> None:
     """Each is what the loader made, also while the step before keeps the device busy and the next is copied."""

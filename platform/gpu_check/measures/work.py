@@ -1,0 +1,101 @@
+"""The work of a step, counted while it runs uncompiled: bytes to and from memory, and floating-point operations.
+
+In: a step. Out: bytes as its operators move them, each input read once and each output written once; the same without
+what a compiler can join to its neighbours; FLOP of convolutions and matrix products. A ceiling follows: the step takes
+at least as long as its bytes, or its FLOP, whichever is longer. Caches make bytes cheaper than counted and real kernels
+read some twice, so it is an estimate.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+
+# Beside pointwise operators, these cost a compiled step no pass over memory of their own.
+JOINED = ("_to_copy", "copy_", "clone", "fill_", "zero_", "zeros_like", "ones_like", "_softmax", "_log_softmax")
+
+
+@dataclass(frozen=True)
+class Work:
+    """Of one step."""
+
+    bytes_moved: int  # by operators one by one
+    joined_bytes: int  # at least, where a compiler joins pointwise operators to others
+    flop: int
+
+    def seconds(self, bytes_per_s: float, flop_per_s: float, *, joined: bool) -> float:
+        """At least, on a device with these ceilings."""
+        moved = self.joined_bytes if joined else self.bytes_moved
+        return max(moved / bytes_per_s, self.flop / flop_per_s)
+
+
+def work_of(step: Callable[[], object]) -> Work:
+    """Of a step, which is run twice: with one counter and with the other."""
+    from torch.utils.flop_counter import FlopCounterMode  # it imports Triton
+
+    flop = FlopCounterMode(display=False)
+    with flop:
+        step()
+    counter = ByteCounter()
+    with counter:
+        step()
+    return Work(counter.moved, counter.joined, flop.get_total_flops())
+
+
+class ByteCounter(TorchDispatchMode):
+    """Adds up what operators read and write."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.moved = self.joined = 0
+
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        """Nothing is compiled under it."""
+        return False
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        out = func(*args, **(kwargs or {}))
+        if not func.is_view and not _only_looks(func, args, out):
+            size = sum(map(_bytes, _distinct([args, kwargs or {}]))) + sum(map(_bytes, _distinct([out])))
+            self.moved += size
+            if torch.Tag.pointwise not in func.tags and func._overloadpacket.__name__ not in JOINED:
+                self.joined += size
+        return out
+
+
+def _only_looks(func: Any, args: Any, out: Any) -> bool:
+    """Whether the output is the input's memory, which nothing was written to; or new memory, without values yet."""
+    name = func._overloadpacket.__name__
+    if name.startswith(("empty", "new_empty")):
+        return True
+    given = {_memory(each) for each in _tensors([args])}
+    made = {_memory(each) for each in _tensors([out])}
+    return not func._schema.is_mutable and bool(made) and made <= given
+
+
+def _bytes(tensor: Tensor) -> int:
+    """What is there of it: an expanded tensor is no larger than what it shows."""
+    return min(tensor.numel() * tensor.element_size(), tensor.untyped_storage().nbytes())
+
+
+def _distinct(values: Iterable[Any]) -> Iterator[Tensor]:
+    """Each once, on a device: numbers of the host are not moved."""
+    return iter({id(each): each for each in _tensors(values)}.values())
+
+
+def _memory(tensor: Tensor) -> int:
+    return tensor.untyped_storage()._cdata
+
+
+def _tensors(values: Iterable[Any]) -> Iterator[Tensor]:
+    for value in values:
+        if isinstance(value, Tensor):
+            yield value
+        elif isinstance(value, list | tuple):
+            yield from _tensors(value)
+        elif isinstance(value, dict):
+            yield from _tensors(value.values())
