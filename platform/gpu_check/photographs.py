@@ -4,10 +4,13 @@ In: a seed. Out: JPEG files of noise whose amplitude falls with its frequency, a
 decoder has about their work; shards of them, of two classes.
 """
 
+import hashlib
 import io
+import json
 import tarfile
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -15,11 +18,14 @@ from PIL import Image
 from platform.config.checks import ConfigError
 from platform.config.data import DataConfig
 from platform.data.index import Index, read_index
-from platform.packing.pack import pack
+from platform.data.index_file import INDEX_NAME, KIND
+from platform.files import write_atomically
 
 SIZE = (375, 500)  # height and width in pixels, ImageNet's usual ones
 QUALITY = 92
 CLASSES = 2
+TRAINED_SHARDS = 8
+FEWEST = 64  # files of a tar that is given
 
 
 @dataclass(frozen=True)
@@ -47,38 +53,66 @@ def packed(folder: Path, count: int, image_size: int, photos: Path | None = None
     """Shards in a folder, made there unless they are there.
 
     Args:
-        folder: of the photographs and the shards.
-        count: of photographs, for training and validation together.
+        folder: of the shards.
+        count: of photographs, a fifth of them for validation.
         image_size: pixels of a network's input; the shards hold images with shorter sides of 8/7 of it.
-        photos: a tar of JPEG files to take instead.
+        photos: a tar of JPEG files to take instead, all of them.
 
     Raises:
         ConfigError: the tar has too few.
     """
-    source = folder / "photographs"
-    if not source.exists():
-        for number, jpeg in enumerate(_given(photos) if photos else map(photograph, range(count))):
-            path = source / f"class{number % CLASSES}" / f"{number:06d}.jpg"
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(jpeg)
-    data = DataConfig(
-        name="photographs",
-        source=str(source),
-        shards=str(folder / f"shards{image_size}"),
-        classes=CLASSES,
-        image_size=image_size,
-        shorter_side=image_size * 8 // 7,
-        jpeg_quality=90,
-        samples_per_shard=max(1, count // 8),
-    )
-    pack(data)
+    place = folder / f"shards{image_size}"
+    data = DataConfig(name="photographs", shards=str(place), classes=CLASSES, image_size=image_size)
+    if not place.exists():
+        place.mkdir(parents=True)
+        images = [_shrunk(jpeg, image_size * 8 // 7) for jpeg in _given(photos) or map(photograph, range(count))]
+        validated = len(images) // 5
+        write_atomically(place / INDEX_NAME, json.dumps(_index(place, images[validated:], images[:validated])))
     return Packed(data, read_index(data.shards))
 
 
-def _given(photos: Path) -> list[bytes]:
+def _index(place: Path, trained: list[bytes], validated: list[bytes]) -> dict[str, Any]:
+    """The index of shards that are written here: job=pack needs webdataset, which a bare machine lacks."""
+    entries = []
+    for split, images, shards in (("train", trained, TRAINED_SHARDS), ("val", validated, 1)):
+        for number in range(shards):
+            part = range(number * len(images) // shards, (number + 1) * len(images) // shards)
+            path = place / f"{split}-{number:06d}.tar"
+            _write_shard(path, {image: images[image] for image in part})
+            content = path.read_bytes()
+            digest = hashlib.md5(content, usedforsecurity=False).hexdigest()
+            size = {"nsamples": len(part), "filesize": len(content)}
+            entries.append({"url": path.name, "split": split, "md5sum": digest} | size)
+    return {"__kind__": KIND, "classes": [f"class{label}" for label in range(CLASSES)], "shardlist": entries}
+
+
+def _write_shard(path: Path, images: dict[int, bytes]) -> None:
+    with tarfile.open(path, "w", format=tarfile.USTAR_FORMAT) as tar:
+        for number, jpeg in images.items():
+            for kind, content in (("cls", str(number % CLASSES).encode()), ("jpg", jpeg)):
+                member = tarfile.TarInfo(f"{number:06d}.{kind}")
+                member.size = len(content)
+                tar.addfile(member, io.BytesIO(content))
+
+
+def _shrunk(jpeg: bytes, shorter_side: int) -> bytes:
+    image = Image.open(io.BytesIO(jpeg)).convert("RGB")
+    scale = shorter_side / min(image.size)
+    if scale >= 1:
+        return jpeg
+    buffer = io.BytesIO()
+    image.resize((round(image.width * scale), round(image.height * scale)), reducing_gap=2.0).save(
+        buffer, "JPEG", quality=QUALITY
+    )
+    return buffer.getvalue()
+
+
+def _given(photos: Path | None) -> list[bytes]:
+    if photos is None:
+        return []
     with tarfile.open(photos) as tar:
         wanted = [each for each in tar if each.isfile() and each.name.lower().endswith((".jpg", ".jpeg"))]
         found = [file.read() for each in wanted if (file := tar.extractfile(each)) is not None]
-    if len(found) < 64:
-        raise ConfigError(f"--photos {photos} has {len(found)} JPEG files; give a tar of 64 or more")
+    if len(found) < FEWEST:
+        raise ConfigError(f"--photos {photos} has {len(found)} JPEG files; give a tar of {FEWEST} or more")
     return found

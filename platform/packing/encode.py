@@ -21,19 +21,10 @@ KEPT_FORMATS = {"JPEG": "jpg", "MPO": "jpg", "PNG": "png", "WEBP": "webp"}
 CONVERTED_FORMATS = ("BMP", "GIF", "PPM", "TIFF")  # no others: for some Pillow starts other programs
 FULL_CHROMA = 0  # 4:4:4 to Pillow, for converted images
 HALF_CHROMA = 2  # 4:2:0 to Pillow, for shrunk images, as cameras and other packers use: decoding takes a quarter less
-
-
-def _version(package: str) -> str:
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return "none"  # Pillow decodes then
-
-
 # Versions that the bytes of a shrunk or converted image depend on.
 CODECS = (
-    f"pillow {_version('pillow')}, libjpeg {features.version_feature('libjpeg_turbo')}, "
-    f"nvimgcodec {_version('nvidia-nvimgcodec-cu13')}"
+    f"pillow {metadata.version('pillow')}, libjpeg {features.version_feature('libjpeg_turbo')}, "
+    f"nvimgcodec {metadata.version('nvidia-nvimgcodec-cu13')}"
 )
 
 

@@ -144,8 +144,7 @@ def traced() -> Iterator[None]:
 def test_a_compiled_network_passes(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
     results = Results()
-    monkeypatch.setattr(compiled, "NARROW_WITH_NORM", GoogLeNetConfig(width=0.1, batch_norm=True))
-    compiled.compare(CPU, "default", results)
+    compiled.compare(WRONG, CPU, "default", results)  # which is as wrong uncompiled
     assert outcomes(results) == {"compiled = eager (default)": "passed"}
 
 

@@ -19,7 +19,7 @@ def test_a_product_reads_both_and_writes_one_and_a_relu_is_joined_to_it() -> Non
 
 def test_views_move_nothing_and_expanded_tensors_only_what_they_hold() -> None:
     images = torch.randn(2, 3, 4)
-    assert work_of(lambda: images.permute(1, 0, 2)[:, :1].flatten()).bytes_moved > 0  # a copy
+    assert work_of(lambda: images.permute(1, 0, 2).flatten()).bytes_moved > 0  # a copy
     assert work_of(lambda: images.permute(1, 0, 2)[:, :1]).bytes_moved == 0
     row = torch.ones(1, 8)
     assert work_of(lambda: row.expand(100, 8).sum()).bytes_moved == FLOAT * (8 + 1)

@@ -19,7 +19,7 @@ def compiled(context: Context, results: Results) -> None:
     context.require_gpu(WHY)
     require_compiling(context, DEFAULT_MODE)
     for mode in (DEFAULT_MODE, CUDA_GRAPHS):
-        compare(context.device, mode, results)
+        compare(Case(NARROW_WITH_NORM, 64, bears_batch_norm=True), context.device, mode, results)
 
 
 def require_compiling(context: Context, mode: str) -> None:
@@ -35,8 +35,7 @@ def require_compiling(context: Context, mode: str) -> None:
     use_threads(context.worker.threads)
 
 
-def compare(device: torch.device, mode: str, results: Results) -> None:
+def compare(case: Case, device: torch.device, mode: str, results: Results) -> None:
     """Train compiled and not."""
-    case = Case(NARROW_WITH_NORM, 64, bears_batch_norm=True)
     found, reference = trained(case, device, mode=mode), trained(case, device)
     results.compare(f"compiled = eager ({mode})", differences(found, reference), case.model.label)

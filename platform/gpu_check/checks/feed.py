@@ -3,8 +3,8 @@
 import torch
 
 from platform.config.sampling import SamplingConfig
-from platform.data.loader import TrainLoader
 from platform.data.order import Order
+from platform.data.train_loader import TrainLoader
 from platform.gpu_check.context import Context
 from platform.gpu_check.results import Results
 from platform.training.device_feed import DeviceFeed

@@ -12,10 +12,10 @@ from platform.config.optim import OPTIMISERS, optimiser_class
 from platform.config.sampling import SamplingConfig
 from platform.config.transforms import TransformsConfig
 from platform.data.inputs import BatchInputs
-from platform.data.loader import TrainLoader
 from platform.data.order import Order
 from platform.data.pixels import Pixels
 from platform.data.sampling import draws_used
+from platform.data.train_loader import TrainLoader
 from platform.gpu_check.context import Context, installed
 from platform.gpu_check.difference import Difference, relative
 from platform.gpu_check.results import Results
