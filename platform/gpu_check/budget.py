@@ -5,6 +5,7 @@ other, and one that never ends is given up when the time is.
 """
 
 import gc
+import sys
 import threading
 import time
 import traceback
@@ -120,6 +121,8 @@ class Runner:
 
 def _tidy(device: torch.device) -> None:
     """Nothing of a part is left for the next one."""
+    if "torch._dynamo" in sys.modules:
+        torch._dynamo.reset()  # of compiled networks: CUDA graphs keep memory
     gc.collect()
     if device.type == "cuda":
         torch.cuda.set_sync_debug_mode("default")

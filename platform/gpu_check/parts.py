@@ -55,7 +55,7 @@ PARTS = (
     Part("googlenet compiled", 60, 1, measured("googlenet", DEFAULT_MODE)),
     Part("googlenet graphs", 40, 1, measured("googlenet", CUDA_GRAPHS)),
     Part("loader", 15, 5, loader),
-    Part("loop", 25, 15, loop),
+    Part("loop", 40, 15, loop),
     Part("resnet50", 12, 8, measured("resnet50", NOT_COMPILED)),
     Part("inception_v3", 15, 20, measured("inception_v3", NOT_COMPILED)),
     Part("resnet50 compiled", 50, 1, measured("resnet50", DEFAULT_MODE)),

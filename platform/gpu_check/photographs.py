@@ -4,10 +4,12 @@ In: a seed. Out: JPEG files of noise whose amplitude falls with its frequency, a
 decoder has about their work; shards of them, of two classes.
 """
 
+import functools
 import hashlib
 import io
 import json
 import tarfile
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from platform.cluster.resources import cpus_here
 from platform.config.checks import ConfigError
 from platform.config.data import DataConfig
 from platform.data.index import Index, read_index
@@ -36,6 +39,7 @@ class Packed:
     index: Index
 
 
+@functools.cache
 def photograph(seed: int) -> bytes:
     """A JPEG file, the same for the same seed."""
     random = np.random.Generator(np.random.Philox(seed))
@@ -65,7 +69,9 @@ def packed(folder: Path, count: int, image_size: int, photos: Path | None = None
     data = DataConfig(name="photographs", shards=str(place), classes=CLASSES, image_size=image_size)
     if not place.exists():
         place.mkdir(parents=True)
-        images = [_shrunk(jpeg, image_size * 8 // 7) for jpeg in _given(photos) or map(photograph, range(count))]
+        with ThreadPoolExecutor(cpus_here()) as threads:  # transforms and codecs release the GIL
+            whole = _given(photos) or threads.map(photograph, range(count))
+            images = list(threads.map(lambda jpeg: _shrunk(jpeg, image_size * 8 // 7), whole))
         validated = len(images) // 5
         write_atomically(place / INDEX_NAME, json.dumps(_index(place, images[validated:], images[:validated])))
     return Packed(data, read_index(data.shards))

@@ -20,7 +20,7 @@ from platform.config.models import ModelConfig
 from platform.config.optim import OptimConfig, SGDConfig
 from platform.config.sampling import SamplingConfig
 from platform.config.sections import Config
-from platform.config.training import NOT_COMPILED, TrainingConfig
+from platform.config.training import CUDA_GRAPHS, NOT_COMPILED, TrainingConfig
 from platform.config.transforms import TransformsConfig
 from platform.data.loader import Batch
 from platform.data.pixels import Pixels
@@ -110,6 +110,8 @@ def trained(
     before = [each.detach().clone() for each in network.parameters()]
     losses, gradient = [], []
     for step, batch in enumerate(batches):
+        if mode == CUDA_GRAPHS:
+            torch.compiler.cudagraph_mark_step_begin()  # what the step before returned may be overwritten
         result = train_step(run, optimizer, batch, pixels, step_config, dtype, world=1)
         losses.append(float(result.loss))
         gradient = _gradient(network) if step == 0 else gradient

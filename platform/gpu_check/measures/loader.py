@@ -19,6 +19,7 @@ from platform.training.feed import training_loader
 from platform.training.loop import train
 
 READINGS = 5  # of a training's metrics, after one that has warmed up
+BATCHES = 16  # that are read in a call
 DECODED = 64  # images in a call
 
 
@@ -27,16 +28,15 @@ def loader(context: Context, results: Results) -> None:
     config = _config(context)
     split = context.shards(config.data.image_size).index.split("train")
     order = training_order(config, split)
-    in_pass = max(1, order.steps_per_epoch)
 
     def read() -> None:
-        for _ in loading.steps(0, in_pass):
+        for _ in loading.steps(0, BATCHES):
             pass
 
     with training_loader(config, split, order, context.worker) as loading:
         meaning = f"{decoder()}, {context.worker.threads} threads, {config.data.image_size} px"
         for seconds in seconds_of_a_call(context, read):
-            results.figures.add("loader.images_per_s", in_pass * config.training.batch_size / seconds, meaning)
+            results.figures.add("loader.images_per_s", BATCHES * config.training.batch_size / seconds, meaning)
 
 
 def loop(context: Context, results: Results) -> None:
