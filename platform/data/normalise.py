@@ -5,6 +5,7 @@ Nothing here waits for the device: constants are copied there once. Training, ev
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -41,26 +42,28 @@ class Normaliser:
 
 
 class RowNormaliser:
-    """What `Normaliser` computes on a CPU, to the same bits, in 0.7 of the time (224 px).
+    """What `Normaliser` computes on a CPU, to the same bits, in one thread.
 
-    One image at a time, so that its floats stay in the cache between the three passes, and by rows: numbers for three
-    channels alone are too few for the CPU's vectors.
+    One image at a time, so that its floats stay in the cache between the passes, and by rows: numbers for three
+    channels alone are too few for the CPU's vectors. NumPy, as torch would share each of these small operations
+    between threads that wait for each other, beside those that decode.
 
     Args:
         mean, std: per channel, of values 0..1.
     """
 
     def __init__(self, mean: Sequence[float], std: Sequence[float]) -> None:
-        self._mean, self._std = torch.tensor(mean) * 255, torch.tensor(std) * 255
+        self._mean, self._std = (torch.tensor(mean) * 255).numpy(), (torch.tensor(std) * 255).numpy()
 
     def __call__(self, images_NHWC: Tensor) -> Tensor:
         """uint8 `[N, H, W, 3]` -> normalised float32 `[N, 3, H, W]`, channels_last."""
         n, height, width, channels = images_NHWC.shape
-        mean, std = self._mean.repeat(width), self._std.repeat(width)
-        rows = torch.empty(n, height, width * channels)
-        for of_image, image in zip(rows, images_NHWC.reshape(rows.shape), strict=True):
-            of_image.copy_(image).sub_(mean).div_(std)
-        return rows.view(images_NHWC.shape).permute(0, 3, 1, 2)
+        mean, std = np.tile(self._mean, width), np.tile(self._std, width)
+        rows = np.empty((n, height, width * channels), np.float32)
+        for of_image, image in zip(rows, images_NHWC.reshape(rows.shape).numpy(), strict=True):
+            np.subtract(image, mean, out=of_image)
+            np.divide(of_image, std, out=of_image)
+        return torch.from_numpy(rows).view(images_NHWC.shape).permute(0, 3, 1, 2)
 
 
 def channels_first(images_NHWC: Tensor) -> Tensor:

@@ -93,6 +93,7 @@ class Energon:
 def redistributed(job: Job) -> Path:
     """The states for this number of ranks; each rank has a folder of its own for them."""
     folder = Path(job.scratch) / f"redistributed-{job.rank}"
+    folder.mkdir(parents=True)
     files = [str(state_file(job.resume, rank)) for rank in range(job.resume_world)]
     command_redist.main([*files, str(folder), "--new-world-size", str(job.world)], standalone_mode=False)
     return folder
