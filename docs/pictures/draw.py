@@ -26,9 +26,8 @@ PICTURES: dict[str, Callable[[dict[str, Any], Theme], Figure]] = {
     "scale": scale.draw,
     "speed": speed.draw,
     "table": table.draw,
+    "timeline": timeline.draw,
 }
-if (HERE / "timeline.json").exists():  # recorded on quiet cores: see record_timeline.py
-    PICTURES["timeline"] = timeline.draw
 
 
 def draw_all(folder: Path) -> list[Path]:

@@ -1,7 +1,7 @@
 """Records what `timeline.py` draws: `python -m docs.pictures.record_timeline`, a few minutes.
 
-In: the digits that come with scikit-learn. Out: timeline.json beside this file: a bare Ray Train job, one member on a
-Ray of this machine, and the second of two launches on a cluster that runs, each until a little after its first step.
+In: the digits that come with scikit-learn. Out: timeline.json beside this file: a bare Ray Train job, and one member on
+a Ray of this machine, each until a little after its first step.
 """
 
 import json
@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 from platform.bench.launch import environment, run
-from platform.chaos.nodes import LocalCluster
 from platform.checkout import ROOT
 from platform.cluster.resources import cpus_here
 
@@ -26,7 +25,7 @@ FIRST_STEP = "first step"
 
 
 def main() -> None:
-    """Record the three and write the file."""
+    """Record both and write the file."""
     with tempfile.TemporaryDirectory(prefix="platform-timeline-") as scratch:
         folder = Path(scratch)
         own = [f"data.shards={folder / 'shards'}", f"output_dir={folder / 'runs'}"]
@@ -36,13 +35,6 @@ def main() -> None:
         bare = ["platform.bench.baselines.ray_train", str(folder / "bare"), "32", "10", "32", "1"]
         panels = [_panel("A bare Ray Train job", bare, folder, step_at=lambda: folder / "bare" / "first_step")]
         panels.append(_panel("This platform, a Ray of its own", [*LAUNCH, *own, "name=local"], folder))
-        nodes = folder / "nodes"
-        nodes.mkdir()
-        with LocalCluster(nodes, nodes=1, cpus=cpus_here()) as cluster:
-            there = [*LAUNCH, *own, "cluster=ray", f"cluster.address={cluster.address}"]
-            run([sys.executable, "-m", *there, "name=first"], environment() | cluster.environment)
-            title = "This platform, the second launch on a cluster that runs"
-            panels.append(_panel(title, [*there, "name=second"], folder, variables=cluster.environment))
     commit = subprocess.check_output(["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, text=True).strip()
     found = {
         "command": "python -m docs.pictures.record_timeline",
@@ -55,13 +47,11 @@ def main() -> None:
     (HERE / "timeline.json").write_text(json.dumps(found, indent=1) + "\n")
 
 
-def _panel(
-    title: str, module: list[str], folder: Path, *, step_at: Any = None, variables: dict[str, str] | None = None
-) -> dict[str, Any]:
+def _panel(title: str, module: list[str], folder: Path, *, step_at: Any = None) -> dict[str, Any]:
     target = folder / "recorded.json"
     command = [sys.executable, "-m", "platform.bench.timeline", str(target), "--", sys.executable, "-m", *module]
     began = time.time()
-    run(command, environment() | os.environ | (variables or {}))
+    run(command, environment() | os.environ)
     found = json.loads(target.read_text())
     marks = [mark for mark in found["marks"] if mark["what"] != "planned"]
     if step_at:

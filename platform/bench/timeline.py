@@ -38,6 +38,8 @@ NAMES = (  # in a command line, the first that is found -> what the process is
     ("gcs_server", "Ray: GCS"),
     ("raylet/raylet", "Ray: raylet"),
     ("dashboard/dashboard.py", "Ray: API server"),
+    ("ray-dashboard-", "Ray: part of the API server"),
+    ("multiprocessing", "Python: multiprocessing's own"),
     ("dashboard/agent.py", "Ray: agent of the dashboard"),
     ("runtime_env/agent", "Ray: agent of runtime environments"),
     ("log_monitor", "Ray: log monitor"),
@@ -116,7 +118,8 @@ class Recorder:
 
 def _name(pid: int) -> str:
     command = Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode("utf-8", "replace")
-    return next((name for text, name in NAMES if text in command), command[:40].strip())
+    program = Path(command.split(" ", 1)[0]).name  # without its folder, which is this machine's
+    return next((name for text, name in NAMES if text in command), program[:40])
 
 
 def main() -> None:
