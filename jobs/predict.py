@@ -86,7 +86,7 @@ def _prediction(config: Config, images: Images, model: Model) -> "Prediction":
         f"predict.top_k is {asked}, more than the {classes} classes of {model.name}; lower it",
     )
     views = config.predict.views or model.description.views
-    task = Task(images, model, views, min(asked, classes), config.evaluation.batch_size)
+    task = Task(images, model, views, min(asked, classes), config.evaluation.views_at_once)
     return Prediction(task, absolute_output(config.predict), images.storage)
 
 

@@ -1,15 +1,19 @@
 """`evaluation`: which images are evaluated, in how many views."""
 
 from dataclasses import dataclass, field
+from typing import Any
 
 from platform.config.checks import (
     EVALUATED_SPLITS,
     VIEW_COUNTS,
+    is_whole,
     require,
     require_at_least,
     require_choice,
 )
 
+AUTO = "auto"
+BATCH_SIZE = 512  # views; where it is auto, what trying begins with
 KEEPS = ALL, MEANS, TOP = "all", "means", "top"  # of evaluation.keep
 # An average over the last maps, and a linear layer; torchvision's VGG has linear layers of the last maps' positions
 DENSE_NETWORKS = ("googlenet", "bn_inception", "inception_v2", "inception_v3")
@@ -25,7 +29,9 @@ class EvaluationConfig:
     dense: list[int] = field(default_factory=list)
     blends: bool = False  # weighted and greedy averaging, and temperature, from the kept probabilities
     every_epochs: int = 1  # single-view evaluation while training; 0: only at the end
-    batch_size: int = 512  # views in one forward pass
+    # views in one forward pass; auto: found on the GPU before the first one, by trying twice as many until memory is
+    # short or nothing is gained; on CPU the default. Scores depend on it by rounding: a number keeps every bit
+    batch_size: Any = BATCH_SIZE
     fold_batch_norm: bool = False  # into the convolutions before it: fewer passes over memory; scores to the rounding
     stored_dtype: str = (
         "float32"  # of the probabilities kept on disk: samples x views x classes; float16: of their logs
@@ -43,10 +49,17 @@ class EvaluationConfig:
         rising = self.dense == sorted(set(self.dense))
         require(rising, f"evaluation.dense is {self.dense}; give rising shorter sides in pixels, such as [256,320]")
         require_at_least("evaluation.every_epochs", self.every_epochs, 0)
-        require_at_least("evaluation.batch_size", self.batch_size, 1)
+        size = self.batch_size
+        known = size == AUTO or (is_whole(size) and size >= 1)
+        require(known, f"evaluation.batch_size is {size!r}; give at least 1, or auto")
         require_choice("evaluation.stored_dtype", self.stored_dtype, ("float32", "float16"))
         require_choice("evaluation.keep", self.keep, KEEPS)
         require_at_least("evaluation.keep_top", self.keep_top, 5)  # for top-5 to be exact
+
+    @property
+    def views_at_once(self) -> int:
+        """Views in one forward pass, where no other number is found."""
+        return BATCH_SIZE if self.batch_size == AUTO else int(self.batch_size)
 
     def require_dense(self, model: str, image_size: int, job: str) -> None:
         """Whether whole images, if they are asked for, can be evaluated.

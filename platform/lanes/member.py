@@ -209,7 +209,8 @@ def _evaluate_crops(
     views, share = max(cfg.evaluation.views), evaluation_share(split.samples, worker.rank, worker.world)
     pixels = Pixels(cfg.data, worker.device, channels_last=cfg.training.channels_last)
     dtype = autocast_dtype(cfg.training.precision, worker.device)
-    predicted = predict(model, split, share, views, PredictConfig.of(cfg), pixels, dtype, worker.threads)
+    predict_cfg, threads = PredictConfig.of(cfg), worker.threads
+    predicted = predict(model, split, share, views, predict_cfg, pixels, dtype, threads, progress.excused)
     stored = Stored.of(cfg.evaluation, cfg.data.classes)
     probabilities.write_part(
         place,

@@ -81,7 +81,8 @@ def _ask(teacher: TeacherMember, views: int, split: Split, place: Path, worker: 
     pixels = Pixels(cfg.data, worker.device, channels_last=cfg.training.channels_last)
     dtype = autocast_dtype(cfg.training.precision, worker.device)
     network = _network(teacher, worker, progress)
-    predicted = predict(network, split, share, views, PredictConfig.of(cfg), pixels, dtype, worker.threads)
+    predict_cfg, threads = PredictConfig.of(cfg), worker.threads
+    predicted = predict(network, split, share, views, predict_cfg, pixels, dtype, threads, progress.excused)
     means = _means(predicted, progress)
     probabilities.write_part(place, worker.rank, share, 1, cfg.data.classes, STORED, means)
     barrier(worker, progress.moved)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from platform.data.index import Split
-from platform.evaluation.predict import PredictConfig
+from platform.evaluation.predict import PredictConfig, views_at_once
 from platform.training.averaged_network import AveragedNetwork
 from platform.training.early_stopping import Patience
 from platform.training.meter import Meter
@@ -78,8 +78,11 @@ class Evaluations:
         worker, pixels, dtype = network.feed.worker, network.pixels, network.dtype
         began = time.monotonic()
         predict_cfg = PredictConfig.of(cfg)
-        scores = evaluate(network.after(step), predict_cfg, self.split, worker, pixels, dtype, network.progress)
+        evaluated = network.after(step)
+        scores = evaluate(evaluated, predict_cfg, self.split, worker, pixels, dtype, network.progress)
         took = {"val/seconds": time.monotonic() - began}  # a log step came before, which waited for the device
+        if predict_cfg.larger:
+            took["val/views_at_once"] = float(views_at_once(evaluated, predict_cfg, pixels, dtype))
         rates = scores.rates()
         is_best = network.state.scored(step, rates["top1"], cfg.training.min_delta)
         if self.end_training(step) and step < self.timetable.last_step:

@@ -33,7 +33,7 @@ def evaluate(
         worker: this one.
         pixels: normalises images on its device.
         dtype: of matrix products and convolutions.
-        progress: is told that it moves on.
+        progress: is told that it moves on, and not to wait for a network that compiles.
 
     Raises:
         RuntimeError: the samples counted over all workers are not the split's.
@@ -41,7 +41,7 @@ def evaluate(
     """
     share = evaluation_share(split.samples, worker.rank, worker.world)
     scores = Scores()
-    for some in predict(model, split, share, 1, cfg, pixels, dtype, worker.threads):
+    for some in predict(model, split, share, 1, cfg, pixels, dtype, worker.threads, progress.excused):
         progress.moved()
         scores += Scores.of(some.probs_NVK[:, 0], torch.from_numpy(some.labels_N), torch.from_numpy(some.valid_N))
     sums = torch.tensor(scores.as_list(), dtype=torch.float64, device=worker.device)

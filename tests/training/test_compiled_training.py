@@ -20,6 +20,7 @@ from platform.config.training import CheckpointConfig, TrainingConfig
 from platform.data.index import Index, Split
 from platform.models.compiled import compiled_graphs
 from platform.training.loop import train
+from platform.training.progress import COMPUTING, EVALUATING, Progress
 from platform.training.worker import Worker
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("one_thread", "few_images", "traced")]
@@ -87,3 +88,13 @@ def test_each_size_of_images_is_compiled_once(
         ended(sizes, index, tmp_path)
     assert caplog.text.count("compiled 1 graph(s)") == 2
     assert "images [16, 40, 40, 3]" in caplog.text
+
+
+@pytest.mark.parametrize("mode", ["default", "off"])
+def test_compiling_for_an_evaluation_is_not_taken_for_a_stall(
+    digits_data: DataConfig, index: Index, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mode: str
+) -> None:
+    excused, doing = Progress.excused, []
+    monkeypatch.setattr(Progress, "excused", lambda self: doing.append(self.doing) or excused(self))
+    ended(config(digits_data, 16 / index.split("train").samples, compile=mode), index, tmp_path)
+    assert doing == ([COMPUTING, EVALUATING] if mode == "default" else [])
