@@ -16,6 +16,7 @@ PRECISIONS = ("auto", "float32", "bfloat16")
 NOT_COMPILED, DEFAULT_MODE, CUDA_GRAPHS = "off", "default", "reduce-overhead"
 COMPILE_MODES = (NOT_COMPILED, DEFAULT_MODE, "max-autotune-no-cudagraphs", CUDA_GRAPHS)  # as torch.compile calls them
 TF32 = ("convolutions", "all", "off")
+GRAPHED_OPTIMISERS = ("sgd", "adamw")  # fused kernels that read learning rates from the device
 GRADIENT_COMPRESSIONS = ("none", "bfloat16")
 
 
@@ -31,6 +32,9 @@ class TrainingConfig:
     # torch.compile of the network, in training and evaluation. default: fused kernels; max-autotune-no-cudagraphs: the
     # fastest of several, searched for minutes; reduce-overhead: replayed as CUDA graphs, one GPU and images of one size
     compile: str = NOT_COMPILED
+    # experimental: a whole step as one CUDA graph, optimiser too; one GPU, optim=sgd or adamw, images of one size and
+    # no transforms. The learning rate is float32 then, as the kernels read it
+    cuda_graphs: bool = False
     tf32: str = TF32[0]  # what a GPU may round to TF32 in float32: convolutions, matrix products too (all), nothing
     autotune: bool = True  # cuDNN tries its algorithms for each shape of images, and keeps the fastest; GPU only
     gradient_compression: str = GRADIENT_COMPRESSIONS[0]  # of gradients that workers exchange: half the bytes, rounded
@@ -98,6 +102,25 @@ class TrainingConfig:
             self.compile != CUDA_GRAPHS or not self.sizes,
             f"training.compile is {CUDA_GRAPHS}, whose graphs are of one size of images, and training.sizes has "
             f"{len(self.sizes)}; set training.compile=default, or leave training.sizes out",
+        )
+        self._require_graphs()
+
+    def _require_graphs(self) -> None:
+        """Whether whole steps can be graphs, as far as these settings say."""
+        said = "training.cuda_graphs is true, whose graph is of one step"
+        require(
+            not self.cuda_graphs or not self.sizes,
+            f"{said} and size, and training.sizes has {len(self.sizes)}; give training.cuda_graphs=false, or leave "
+            "training.sizes out",
+        )
+        require(
+            not self.cuda_graphs or self.compile != CUDA_GRAPHS,
+            f"{said}, and training.compile is {CUDA_GRAPHS}, whose graphs are its own; give training.compile=default",
+        )
+        require(
+            not self.cuda_graphs or self.bad_steps == "stop",
+            f"{said}, optimiser included, and training.bad_steps is {self.bad_steps}, which looks at it before; give "
+            "training.bad_steps=stop",
         )
 
 

@@ -1,4 +1,4 @@
-"""What the plan says of `training.compile`: what cannot work before anything starts, and a line of the plan.
+"""What the plan says of `training.compile` and `training.cuda_graphs`: lines, and what cannot work, before any start.
 
 In: a member's config. Out: an error, or words.
 """
@@ -6,7 +6,8 @@ In: a member's config. Out: an error, or words.
 from platform.cluster.resources import gpus_here
 from platform.config.checks import require
 from platform.config.sections import Config
-from platform.config.training import CUDA_GRAPHS, NOT_COMPILED
+from platform.config.training import CUDA_GRAPHS, GRAPHED_OPTIMISERS, NOT_COMPILED
+from platform.config.transforms import TransformsConfig
 
 
 def check_compiled(config: Config) -> None:
@@ -16,6 +17,7 @@ def check_compiled(config: Config) -> None:
     Raises:
         ConfigError: it cannot.
     """
+    check_graphs(config)
     mode, cluster, training = config.training.compile, config.cluster, config.training
     if mode == NOT_COMPILED:
         return
@@ -44,8 +46,42 @@ def check_compiled(config: Config) -> None:
         require_compiler(mode, on_gpu=True)
 
 
+def check_graphs(config: Config) -> None:
+    """Whether whole steps can be CUDA graphs.
+
+    Raises:
+        ConfigError: they cannot.
+    """
+    if not config.training.cuda_graphs:
+        return
+    said = "training.cuda_graphs is true, whose graph is"
+    workers, name = config.cluster.workers_text, config.optim.name
+    require(config.cluster.max_workers == 1, f"{said} of one GPU, and cluster.workers is {workers}; give 1")
+    fused = config.cluster.fused
+    require(fused == 1, f"{said} of one member's step, and cluster.fuse is {fused}; set cluster.fuse=off")
+    require(
+        name in GRAPHED_OPTIMISERS,
+        f"{said} of the optimiser, too, and optim.name is {name}; give one of {', '.join(GRAPHED_OPTIMISERS)}",
+    )
+    require(
+        config.transforms == TransformsConfig(),
+        f"{said} one of whole steps, and transforms draws which operations a step has; give transforms=none, or "
+        "training.cuda_graphs=false",
+    )
+    on_this_machine = config.cluster.address is None and config.cluster.kube is None
+    require(
+        config.cluster.gpus_per_worker != 0 and (not on_this_machine or gpus_here() > 0),
+        f"{said} a GPU's, and there is none to train on; give training.cuda_graphs=false",
+    )
+
+
 def compiled_line(config: Config) -> list[str]:
-    """The line of the plan; none where nothing is compiled."""
+    """The lines of the plan; none where nothing is compiled, and no step a graph."""
+    graphs = ["graphs      each step is one CUDA graph, from the fourth on: experimental"]
+    return _compiled(config) + (graphs if config.training.cuda_graphs else [])
+
+
+def _compiled(config: Config) -> list[str]:
     if config.training.compile == NOT_COMPILED:
         return []
     sizes = len(config.training.sizes) or 1

@@ -124,6 +124,8 @@ def _against_auto(config: Config) -> str:
         return f"cluster.workers is {config.cluster.workers_text}"
     if config.training.compile != NOT_COMPILED:
         return f"training.compile is {config.training.compile}"
+    if config.training.cuda_graphs:
+        return "training.cuda_graphs makes a graph of one member's step"
     if config.training.profile_steps:
         return "training.profile_steps traces each by itself"
     return _of_network(config)

@@ -18,6 +18,7 @@ from platform.training.compilation import Compilation
 from platform.training.feed import Feed
 from platform.training.fused.group import Place
 from platform.training.fused.step import FusedMember
+from platform.training.graphed_step import GraphedSteps, put_lr_on_device, require_graphs
 from platform.training.loss import with_prior
 from platform.training.lr_scales import set_lr
 from platform.training.memory import OutOfMemory
@@ -25,7 +26,8 @@ from platform.training.progress import Progress
 from platform.training.replica import as_run
 from platform.training.state import TrainingState
 from platform.training.step import StepConfig, StepResult, train_step
-from platform.training.step_time import StepTimer
+from platform.training.step_parts import FORWARD
+from platform.training.step_time import NOT_TIMED, StepTimer
 from platform.training.timetable import Timetable
 
 
@@ -60,6 +62,11 @@ class Learner:
         self._cfg, self._state, worker = cfg, state, feed.worker
         self._step_cfg = replace(StepConfig.of(cfg), loss=with_prior(cfg.loss, feed.labels, cfg.data.classes))
         self._worker, self._pixels, self._dtype, self._timer = worker, pixels, dtype, timer
+        self._graphs: GraphedSteps | None = None
+        if cfg.training.cuda_graphs:
+            require_graphs(worker, cfg.optim.name)
+            put_lr_on_device(state.optimizer, worker.device)
+            self._graphs = GraphedSteps(worker.device)
         self._model = as_run(state.module, cfg.training, worker)
         self._compilation = Compilation(cfg.training.compile, worker, progress)
         self._still = frozen_norms(state.module, cfg.model.freeze)
@@ -114,9 +121,22 @@ class Learner:
         state, cfg, pixels, dtype = self._state, self._step_cfg, self._pixels, self._dtype
         try:
             with self._compilation.step(batch):
-                return train_step(
-                    self._model, state.optimizer, batch, pixels, cfg, dtype, world=self._worker.world, timer=self._timer
-                )
+                if self._graphs:
+                    return self._graphed(batch)
+                return self._made(batch, self._timer)
         except torch.OutOfMemoryError as error:
             traceback.clear_frames(error.__traceback__)  # of what the step had in memory
             raise OutOfMemory(memory.advice(state.module, state.optimizer, batch, pixels, cfg, dtype)) from error
+
+    def _made(self, batch: Batch, timer: StepTimer) -> StepResult:
+        optimizer, world = self._state.optimizer, self._worker.world
+        return train_step(
+            self._model, optimizer, batch, self._pixels, self._step_cfg, self._dtype, world=world, timer=timer
+        )
+
+    def _graphed(self, batch: Batch) -> StepResult:
+        """As one graph, of whose parts no time is known: all of it is the forward pass's."""
+        assert self._graphs
+        result = self._graphs.step(batch, lambda own: self._made(own, NOT_TIMED))
+        self._timer.mark(FORWARD)
+        return result

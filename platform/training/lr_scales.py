@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterator
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from platform.config.models import ModelConfig
 from platform.config.optim import OptimConfig
@@ -21,9 +21,13 @@ CONTAINERS = (nn.Sequential, nn.ModuleList, nn.ModuleDict)
 
 
 def set_lr(optimizer: torch.optim.Optimizer, lr: float) -> None:
-    """Set the learning rate of a step."""
+    """Set the learning rate of a step; where it is a tensor, in its place, without waiting for the device."""
     for group in optimizer.param_groups:
-        group["lr"] = lr * group.get(SCALE, 1.0)
+        own = lr * group.get(SCALE, 1.0)
+        if isinstance(group["lr"], Tensor):
+            group["lr"].fill_(own)
+        else:
+            group["lr"] = own
 
 
 def scale_lr(
