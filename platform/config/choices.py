@@ -38,6 +38,7 @@ SAMPLING_METHODS = {
 DECODERS = {
     "cpu": "platform.data.decoders:on_cpu",
     "gpu": "platform.data.decoders:on_gpu",
+    "auto": "platform.data.decoders:on_both",
 }
 
 

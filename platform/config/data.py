@@ -13,6 +13,7 @@ from platform.config.checks import (
 )
 from platform.config.choices import DECODERS
 
+AUTO = "auto"  # of loader.decoder
 NOT_BALANCED, BALANCED, SQRT = BALANCES = ("none", "balanced", "sqrt")
 
 
@@ -176,7 +177,10 @@ class LoaderConfig:
     block: int = 4096  # samples shuffled together within a stream
     threads: int = 0  # decoding threads per worker; 0: one per CPU of the worker
     prefetch_batches: int = 4  # ready ahead of the training
-    decoder: str = "cpu"  # of DECODERS; gpu: crops are decoded by the workers' GPUs, and pixels differ by rounding
+    # of DECODERS; gpu: crops are decoded by the workers' GPUs, and pixels differ by rounding; auto: by both, the GPU
+    # what the CPU has no time for: found in the first steps, kept with the training; without a GPU the same as cpu
+    decoder: str = "cpu"
+    gpu_share: float | None = None  # decoder=auto: of the images, in [0, 1], that the GPU decodes; none: found
     log_samples: bool = False  # write the sample ids of every step beside the member's checkpoints
 
     def __post_init__(self) -> None:
@@ -185,11 +189,17 @@ class LoaderConfig:
         require_at_least("loader.threads", self.threads, 0)
         require_at_least("loader.prefetch_batches", self.prefetch_batches, 1)
         require_choice("loader.decoder", self.decoder, DECODERS)
+        share = self.gpu_share
+        require(share is None or 0 <= share <= 1, f"loader.gpu_share is {share}; give a share of the images in [0, 1]")
+        require(
+            share is None or self.decoder == AUTO,
+            f"loader.gpu_share is {share}, without effect with loader.decoder={self.decoder}; give loader.decoder=auto",
+        )
 
     def require_gpu(self, *, available: bool) -> None:
         """Refuse a decoder that needs a GPU where the workers have none."""
         require(
-            available or self.decoder == "cpu",
+            available or self.decoder in ("cpu", AUTO),
             f"loader.decoder is {self.decoder}, but the workers have no GPU; give loader.decoder=cpu",
         )
 

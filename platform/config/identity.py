@@ -47,8 +47,9 @@ NOT_IDENTITY_NESTED = {
         "max_batch_per_worker",
         "log_every_steps",
         "profile_steps",
-        "compile",  # like these two, which algorithm rounds how: no other mathematics
+        "compile",  # like these three, which algorithm rounds how: no other mathematics
         "autotune",
+        "cuda_graphs",
     ),
 }
 # Settings that are newer than some experiments, with what these had: of that value they are left out, so that an
@@ -62,6 +63,7 @@ NEWER: dict[str, dict[str, Any]] = {
     "optim": {"name": "sgd", "scaling": "none", "reference_batch": None, "head_lr": 1.0, "layer_decay": 1.0},
     "schedule": {"cycles": 5, "cycle_growth": 1.0},
     "data": {"balance": "none", "also": {}},
+    "loader": {"gpu_share": None},
     "training": {
         "also_average": [],
         "sizes": [],

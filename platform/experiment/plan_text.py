@@ -8,7 +8,7 @@ from pathlib import Path
 
 from platform.cluster.runtime_env import fork_server
 from platform.config.cluster import ClusterConfig
-from platform.config.data import MEMORY, NOT_BALANCED
+from platform.config.data import AUTO, MEMORY, NOT_BALANCED, LoaderConfig
 from platform.config.sections import Config
 from platform.data.blend import PARTS, epochs_of, weights
 from platform.data.storage import is_remote
@@ -60,6 +60,7 @@ def lines(plan: Plan) -> list[str]:
         *compiled_line(config),
         *_order(config),
         *fused_lines(experiment.members),
+        *_decoding(config.loader),
         *_stopping(config),
         *_taught(config, plan.train_samples),
         f"results     {_place(cluster, str(experiment.folder))}",
@@ -83,6 +84,16 @@ def _order(config: Config) -> list[str]:
         return []
     own = "crops, colours and dropout are each member's own"
     return [f"order       all members see the images in one order (ensemble.shared_order); {own}"]
+
+
+def _decoding(loader: LoaderConfig) -> list[str]:
+    """Which images the GPU decodes, where both decode."""
+    if loader.decoder != AUTO:
+        return []
+    share = "a share found in the first steps: another training may find another, and rounds otherwise"
+    if loader.gpu_share is not None:
+        share = f"a share of {loader.gpu_share:g}"
+    return [f"decoding    by CPU and, where there is one, GPU, {share}"]
 
 
 def _taught(config: Config, images: int) -> list[str]:

@@ -13,6 +13,7 @@ from platform.config.sections import Config
 from platform.data.pixels import Pixels
 from platform.data.train_loader import TrainLoader
 from platform.training import batch_norm
+from platform.training.division import known
 from platform.training.feed import Feed
 from platform.training.progress import Progress
 from platform.training.state import TrainingState
@@ -46,7 +47,7 @@ class AveragedNetwork:
         network = copy.deepcopy(self.state.module).eval()
         network.load_state_dict(weights)
         if several and batch_norm.layers(network, self.cfg.model.freeze):
-            with self.feed.open() as loader:
+            with self.feed.open(division=known(self.cfg.loader, self.state)) as loader:
                 self._recompute_statistics(network, loader, step)
         return network
 

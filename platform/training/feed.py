@@ -12,11 +12,12 @@ import torch
 import torch.distributed as dist
 
 from platform.config.choices import DECODERS, chosen
-from platform.config.data import NOT_BALANCED
+from platform.config.data import AUTO, NOT_BALANCED
 from platform.config.loss import PRIOR
 from platform.config.sections import Config
 from platform.data import samplelog
 from platform.data.batch import Batch
+from platform.data.hybrid_loader import Division
 from platform.data.image_sizes import ImageSizes
 from platform.data.index import Split
 from platform.data.labels import labels_of
@@ -77,9 +78,9 @@ class Feed:
         order = training_order(cfg, split, labels)
         return cls(cfg, split, order, worker, labels, Targets(teacher) if teacher else None)
 
-    def open(self, sizes: ImageSizes | None = None) -> TrainLoader:
-        """A loader of images as large as in testing, or of `sizes`."""
-        return training_loader(self.cfg, self.split, self.order, self.worker, sizes)
+    def open(self, sizes: ImageSizes | None = None, division: Division | None = None) -> TrainLoader:
+        """A loader of images as large as in testing, or of `sizes`; decoded as `division` has it, where two decode."""
+        return training_loader(self.cfg, self.split, self.order, self.worker, sizes, division)
 
     def batches(self, loader: BatchSource, first: int, last: int) -> Iterator[Batch]:
         """The worker's share of the global batches of steps `first` to `last`, this one not included; on a GPU what a
@@ -102,7 +103,12 @@ class Feed:
 
 
 def training_loader(
-    cfg: Config, split: Split, order: Order, worker: Worker, sizes: ImageSizes | None = None
+    cfg: Config,
+    split: Split,
+    order: Order,
+    worker: Worker,
+    sizes: ImageSizes | None = None,
+    division: Division | None = None,
 ) -> TrainLoader:
     """The worker's batches of training images, decoded where `loader.decoder` says.
 
@@ -112,6 +118,7 @@ def training_loader(
         order: which of them come when.
         worker: whose share.
         sizes: of the images at each step; None: `data.image_size`.
+        division: of the images between the decoders of `loader.decoder=auto`, where it is known.
 
     Raises:
         ConfigError: by a GPU that the worker does not have.
@@ -121,4 +128,5 @@ def training_loader(
     share = {"rank": worker.rank, "world": worker.world, "threads": worker.threads}
     share |= {"prefetch": cfg.loader.prefetch_batches, "draw_count": draws_used(cfg.transforms)}
     share |= {"draw_seed": draw_seed(cfg)}
+    share |= {"division": division} if cfg.loader.decoder == AUTO else {}
     return made(split, order, cfg.data, cfg.sampling, worker.device, sizes=sizes, **share)

@@ -13,6 +13,7 @@ from platform.data.sets import training_split
 from platform.training.arithmetic import set_arithmetic
 from platform.training.averaged_network import AveragedNetwork
 from platform.training.checkpoints import Checkpoints
+from platform.training.division import DivisionFinder, known
 from platform.training.evaluations import Evaluations, Report
 from platform.training.feed import Feed
 from platform.training.fused.group import Place
@@ -91,7 +92,8 @@ def train(
     evaluations = Evaluations(averaged, validation, timetable, saver, meter, timer, report, on_evaluation)
 
     sizes = ImageSizes.of(cfg.training.sizes, cfg.data.image_size, last_step)
-    loader = open_loader(feed, sizes, range(step, last_step), place)
+    loader = open_loader(feed, sizes, range(step, last_step), place, known(cfg.loader, state))
+    finder = DivisionFinder(cfg.loader, state, loader, worker, step)
     profiler = StepProfiler(cfg.training.profile_steps, folder, worker)
     with checkpoints, loader, feed.sample_log(folder) as samples, profiler:
         progress.restored(step, lambda: samples_of(feed.order, progress.step, worker))
@@ -113,6 +115,7 @@ def train(
             if timetable.is_log_step(step):
                 with timer.apart(LOGGING):
                     metrics = meter.read(step, last_step, loader, timer)  # sync point
+                    metrics |= finder.take(step, metrics)
                     report(step, metrics | {"train/lr": learner.lr, "train/epoch": timetable.epoch(step)})
             saver.save_if_due(step, meter, log_step=timetable.is_log_step(step))  # sync point, where it saves
             if timetable.evaluates(step):

@@ -3,11 +3,12 @@
 In: a network, its optimiser and weight average. Out: one nested dict of tensors and plain values, and back.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 
 import torch
 from torch import Tensor, nn
 
+from platform.data.hybrid_loader import Division
 from platform.training.averaging import WeightAverage
 from platform.training.checkpoints import State
 from platform.training.kept_networks import KeptNetworks
@@ -24,6 +25,7 @@ class TrainingState:
     best: dict[str, float] = field(default_factory=lambda: {"step": -1, "score": -1.0})  # single-view top-1
     improved: dict[str, float] = field(default_factory=lambda: {"step": 0, "score": -1.0})  # by more than min_delta
     evaluated: int = 0  # step of the newest evaluation
+    division: Division | None = None  # of the images between decoders, once it is found
 
     def at(self, step: int) -> State:
         """The state after `step` global steps. Its tensors are the live ones: training goes on to change them."""
@@ -35,7 +37,12 @@ class TrainingState:
             "best": self.best,
             "improved": self.improved,
             "evaluated": self.evaluated,
-        } | ({"kept": kept} if self.kept and (kept := self.kept.state()) else {})
+        } | self._newer()
+
+    def _newer(self) -> State:
+        """What earlier versions had not, where there is something of it."""
+        kept = self.kept.state() if self.kept else {}
+        return ({"kept": kept} if kept else {}) | ({"division": asdict(self.division)} if self.division else {})
 
     def scored(self, step: int, score: float, min_delta: float) -> bool:
         """Take in the score of the evaluation after `step`; whether it is the best so far."""
@@ -58,6 +65,7 @@ class TrainingState:
         if self.kept:
             self.kept.load(saved.get("kept", {}))
         self.improved = saved.get("improved", saved["best"])  # earlier versions had no patience
+        self.division = Division(**saved["division"]) if "division" in saved else None
         average: dict[str, Tensor] = saved["average"]
         for name, value in self.average.state.items():
             value.copy_(average[name])

@@ -86,5 +86,5 @@ def test_decoding_on_a_gpu_needs_one() -> None:
         ConfigError, match=r"loader.decoder is gpu, but the workers have no GPU; give loader.decoder=cpu"
     ):
         LoaderConfig(decoder="gpu").require_gpu(available=False)
-    with pytest.raises(ConfigError, match=r"loader.decoder is 'tpu'; choose one of cpu, gpu"):
+    with pytest.raises(ConfigError, match=r"loader.decoder is 'tpu'; choose one of cpu, gpu, auto"):
         LoaderConfig(decoder="tpu")

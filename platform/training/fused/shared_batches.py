@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Self
 
 from platform.data.batch import Batch
+from platform.data.hybrid_loader import Division
 from platform.data.image_sizes import ImageSizes
 from platform.data.sampling import draws_used
 from platform.data.shared_loader import MemberDraws, SharedLoader
@@ -147,7 +148,9 @@ class MemberLoader:
         self.close()
 
 
-def open_loader(feed: Feed, sizes: ImageSizes, steps: range, place: Place | None) -> BatchSource:
+def open_loader(
+    feed: Feed, sizes: ImageSizes, steps: range, place: Place | None, division: Division | None = None
+) -> BatchSource:
     """A training's loader: of its own, or one with others that are trained together with it and see the same images.
 
     Args:
@@ -155,11 +158,12 @@ def open_loader(feed: Feed, sizes: ImageSizes, steps: range, place: Place | None
         sizes: of its images at each step.
         steps: that it has still to do.
         place: among the others; None: it is trained by itself.
+        division: of the images between the decoders of `loader.decoder=auto`, where it is known.
 
     Raises:
         GroupEnded: another member has ended the group.
     """
-    own, cfg = feed.open(sizes), feed.cfg
+    own, cfg = feed.open(sizes, division), feed.cfg
     if place is None or cfg.ensemble.order_key is None or cfg.loader.decoder != "cpu":
         return own
     drawn = MemberDraws(cfg.sampling, draw_seed(cfg), draws_used(cfg.transforms))
