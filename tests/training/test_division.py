@@ -135,7 +135,12 @@ def test_a_resumed_training_has_the_bits_of_an_undisturbed_one(
     assert 4 < begins < STEPS - 1
 
     save = Checkpoints.save  # which leaves out steps while one is being written
-    monkeypatch.setattr(Checkpoints, "save", lambda self, state, **how: save(self, state, **how | {"wait": True}))
+
+    def save_and_wait(self: Checkpoints, state: Any, **how: Any) -> None:
+        how["wait"] = True
+        save(self, state, **how)
+
+    monkeypatch.setattr(Checkpoints, "save", save_and_wait)
     with pytest.raises(KeyboardInterrupt):
         train(cfg, index, Worker(), tmp_path / "cut", Recorder(interrupt_at=begins + 2))
     monkeypatch.setattr(division, "share_for", lambda *times: 0.9)  # what would be measured now
