@@ -202,11 +202,6 @@ class Config:
             f"cluster.fuse is {fused}, and training.profile_steps is {profiled}: a step is of all members together, "
             "and a trace of one; set cluster.fuse=off, or leave the other out",
         )
-        require(
-            fused == 1 or not self.training.cuda_graphs,
-            f"cluster.fuse is {fused}, and training.cuda_graphs is true, whose graph is of one member's step; set "
-            "cluster.fuse=off, or training.cuda_graphs=false",
-        )
 
     def _require_blend(self) -> None:
         """What several data sets do not go together with."""
