@@ -26,8 +26,12 @@ _context = multiprocessing.get_context("spawn")  # a fork of a process with thre
 
 def of_this_machine() -> Spread | None:
     """None: threads of this process do as well."""
-    cpus = cpus_here()
-    return partial(in_processes, processes=min(cpus, MOST_PROCESSES)) if cpus > MOST_THREADS else None
+    return partial(in_processes, processes=processes_here()) if cpus_here() > MOST_THREADS else None
+
+
+def processes_here() -> int:
+    """How many this machine has CPUs and memory for."""
+    return min(cpus_here(), MOST_PROCESSES)
 
 
 def in_processes(tasks: list[Task], processes: int) -> Iterator[list[Part]]:
@@ -43,7 +47,7 @@ def in_processes(tasks: list[Task], processes: int) -> Iterator[list[Part]]:
     def work(task: Task) -> list[Part]:
         why: Exception | None = None
         for _ in range(TRIES):
-            process = idle.get_nowait() if not idle.empty() else _Process()
+            process = _one_of(idle)
             try:
                 found = process.parts(task)
             except (EOFError, OSError) as died:  # of the pipe; what scoring itself raises comes through it
@@ -62,6 +66,14 @@ def in_processes(tasks: list[Task], processes: int) -> Iterator[list[Part]]:
         threads.join()
         while not idle.empty():
             idle.get().end()
+
+
+def _one_of(idle: "queue.SimpleQueue[_Process]") -> "_Process":
+    """One that has nothing to do, or a new one: another thread may have taken the last."""
+    try:
+        return idle.get_nowait()
+    except queue.Empty:
+        return _Process()
 
 
 class _Process:

@@ -5,7 +5,6 @@ dies again on another. Where nothing is free, or the cluster does not answer, th
 """
 
 import logging
-import os
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -17,7 +16,7 @@ from platform.cluster.connect import connect, disconnect
 from platform.config.checks import CannotGoOn, ConfigError
 from platform.config.cluster import ClusterConfig
 from platform.evaluation.blocks import Part, Task, parts_of
-from platform.evaluation.processes import in_processes
+from platform.evaluation.processes import in_processes, processes_here
 from platform.text import first_line
 
 log = logging.getLogger("platform")
@@ -48,7 +47,7 @@ def on_cluster(cluster: ClusterConfig, tasks: list[Task]) -> Iterator[list[Part]
         log.warning("the cluster does not score (%s); this machine does what is left", first_line(error))
     finally:
         disconnect()
-    yield from in_processes(list(left.values()), len(os.sched_getaffinity(0)))
+    yield from in_processes(list(left.values()), processes_here())
 
 
 def on_ray(tasks: list[Task], cpus: int) -> Iterator[tuple[Task, list[Part]]]:
