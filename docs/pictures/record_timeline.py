@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from platform.bench.launch import environment, run
+from platform.bench.commands import environment, run
 from platform.checkout import ROOT
 from platform.cluster.resources import cpus_here
 

@@ -14,8 +14,8 @@ from typing import Any
 import psutil
 import ray
 
+from platform.bench.commands import run
 from platform.bench.figures import Figures
-from platform.bench.launch import run
 from platform.cluster.connect import connect, disconnect
 from platform.config.cluster import ClusterConfig
 from platform.config.sections import Config

@@ -3,27 +3,21 @@
 A run of two short members also shows how soon a lane's second member starts, and how much of the run is not training.
 """
 
-import os
-import subprocess
 import sys
 import time
-from collections.abc import Mapping
 from pathlib import Path
 
+from platform.bench.commands import run, settings
 from platform.bench.figures import Figures
-from platform.checkout import ROOT
-from platform.config.models import GoogLeNetConfig
+from platform.bench.second_launch import second_launch_s
 from platform.config.sections import Config
 from platform.experiment.folder import MemberFolder, MemberState
 
 REPEATS = 3  # each takes most of a minute
-LIMIT_S = 900
 
 
 def measure(config: Config, folder: Path, figures: Figures) -> None:
     """Measure the seconds to the first step; `launch.*` and `run.*` into `figures`."""
-    from platform.bench.second_launch import second_launch_s  # it runs commands as this module does
-
     _platform(config, folder / "warm-up", 0.1)  # makes the tracking database, which takes seconds
     for repeat in range(min(REPEATS, config.bench.repeats)):
         bare_s = _bare_ray(config, folder / f"bare{repeat}")
@@ -63,28 +57,6 @@ def _platform(config: Config, folder: Path, epochs: float) -> tuple[MemberState,
     return first, second, time.time() - started
 
 
-def settings(config: Config) -> list[str]:
-    """Overrides with the user's settings of data, network and batch, for a launch of its own."""
-    data, model, training = config.data, config.model, config.training
-    is_googlenet = isinstance(model, GoogLeNetConfig)
-    return [
-        f"data.shards={data.shards}",
-        "data.source=null",
-        f"data.classes={data.classes}",
-        f"data.image_size={data.image_size}",
-        f"model.name={model.name}",
-        *([f"model.width={model.width}", f"model.batch_norm={model.batch_norm}"] if is_googlenet else []),
-        f"training.batch_size={training.batch_size}",
-        f"training.precision={training.precision}",
-        f"cluster.cpus_per_worker={config.cluster.cpus_per_worker}",
-    ]
-
-
-def environment() -> dict[str, str]:
-    """Environment of a process that imports this checkout's `platform`."""
-    return os.environ | {"PYTHONPATH": str(ROOT)}
-
-
 def _bare_ray(config: Config, folder: Path) -> float:
     """Seconds from the command to the first step of `platform.bench.baselines.ray_train`."""
     folder.mkdir(parents=True)
@@ -93,20 +65,3 @@ def _bare_ray(config: Config, folder: Path) -> float:
     started = time.time()
     run([sys.executable, "-m", "platform.bench.baselines.ray_train", *arguments, str(config.cluster.cpus_per_worker)])
     return float((folder / "first_step").read_text()) - started
-
-
-def run(command: list[str], variables: Mapping[str, str] | None = None) -> None:
-    """Run a command in the checkout to its end.
-
-    Args:
-        command: with its arguments.
-        variables: its environment; None: this process's.
-
-    Raises:
-        RuntimeError: it failed; with the end of its stderr.
-    """
-    done = subprocess.run(
-        command, cwd=ROOT, env=variables or environment(), capture_output=True, text=True, timeout=LIMIT_S, check=False
-    )
-    if done.returncode:
-        raise RuntimeError(f"{' '.join(command)} ended with {done.returncode}: {done.stderr[-2000:]}")

@@ -16,8 +16,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TypeVar
 
+from platform.bench.commands import environment, settings
 from platform.bench.figures import Figures
-from platform.bench.launch import environment, settings
 from platform.checkout import ROOT
 from platform.cluster.resources import cpus_here
 from platform.config.sections import Config

@@ -21,6 +21,7 @@ from PIL import Image
 from platform.bench.figures import Figures
 from platform.bench.growth import add_growth
 from platform.bench.slow_store import DELAY_S, SlowStore
+from platform.bench.tars import add_file
 from platform.config.data import MEMORY, DataConfig, StorageConfig
 from platform.config.sampling import SamplingConfig
 from platform.config.scale import ScaleConfig
@@ -126,9 +127,7 @@ def _tar() -> bytes:
             pixels = generator.integers(0, 255, (PIXELS, PIXELS, 3), np.uint8)
             Image.fromarray(pixels).save(image, "JPEG")
             for name, content in ((f"{number:03d}.jpg", image.getvalue()), (f"{number:03d}.cls", b"1")):
-                member = tarfile.TarInfo(name)
-                member.size = len(content)
-                tar.addfile(member, io.BytesIO(content))
+                add_file(tar, name, content)
     return buffer.getvalue()
 
 

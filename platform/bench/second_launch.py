@@ -7,7 +7,7 @@ import sys
 import time
 from pathlib import Path
 
-from platform.bench.launch import environment, run, settings
+from platform.bench.commands import environment, run, settings
 from platform.chaos.nodes import LocalCluster
 from platform.cluster.resources import cpus_here
 from platform.config.sections import SINGLE, Config

@@ -12,8 +12,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from platform.bench.commands import run, settings
 from platform.bench.figures import Figures
-from platform.bench.launch import run, settings
 from platform.cluster.resources import cpus_here
 from platform.config.sections import Config
 from platform.data.index import Index

@@ -16,7 +16,7 @@ import time
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from platform.bench.launch import environment
+from platform.bench.commands import environment
 from platform.checkout import ROOT
 from platform.marks import FILE as MARKS
 

@@ -37,6 +37,12 @@ def gpus_here() -> int:
         return 0
 
 
+def may_have_gpu(cluster: ClusterConfig) -> bool:
+    """Whether workers may have a GPU, as far as that is known before they start: what another cluster has is not."""
+    on_this_machine = cluster.address is None and cluster.kube is None
+    return cluster.gpus_per_worker != 0 and (not on_this_machine or gpus_here() > 0)
+
+
 def require_fit_here(cluster: ClusterConfig) -> None:
     """Refuse workers that this machine has no place for, before its Ray says so. Parts of GPUs are left to Ray.
 

@@ -3,7 +3,7 @@
 In: a member's config. Out: an error, or words.
 """
 
-from platform.cluster.resources import gpus_here
+from platform.cluster.resources import may_have_gpu
 from platform.config.checks import require
 from platform.config.sections import Config
 from platform.config.training import CUDA_GRAPHS, GRAPHED_OPTIMISERS, NOT_COMPILED
@@ -21,10 +21,8 @@ def check_compiled(config: Config) -> None:
     mode, cluster, training = config.training.compile, config.cluster, config.training
     if mode == NOT_COMPILED:
         return
-    on_this_machine = cluster.address is None and cluster.kube is None
-    on_gpu = cluster.gpus_per_worker != 0 and (not on_this_machine or gpus_here() > 0)
     require(
-        on_gpu,
+        may_have_gpu(cluster),
         f"training.compile is {mode}, and there is no GPU to train on: kernels that PyTorch 2.15 makes for a CPU have "
         "damaged the memory of a training (docs/speed.md); set training.compile=off",
     )
@@ -40,7 +38,7 @@ def check_compiled(config: Config) -> None:
             f"training.batch_size={training.batch_size}; set training.compile=default, or give the first as much as "
             "the second",
         )
-    if on_this_machine:
+    if cluster.address is None and cluster.kube is None:
         from platform.models.compiled import require_compiler  # torch takes a second, which a usual plan need not
 
         require_compiler(mode, on_gpu=True)
@@ -68,9 +66,8 @@ def check_graphs(config: Config) -> None:
         f"{said} one of whole steps, and transforms draws which operations a step has; give transforms=none, or "
         "training.cuda_graphs=false",
     )
-    on_this_machine = config.cluster.address is None and config.cluster.kube is None
     require(
-        config.cluster.gpus_per_worker != 0 and (not on_this_machine or gpus_here() > 0),
+        may_have_gpu(config.cluster),
         f"{said} a GPU's, and there is none to train on; give training.cuda_graphs=false",
     )
 

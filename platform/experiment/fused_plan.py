@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
-from platform.cluster.resources import gpus_here
+from platform.cluster.resources import may_have_gpu
 from platform.config.checks import require
-from platform.config.cluster import FUSED_IF_SMALL, NOT_FUSED
+from platform.config.cluster import FUSED_IF_SMALL
 from platform.config.identity import differences, flatten
 from platform.config.sections import Config
 from platform.config.training import NOT_COMPILED
@@ -91,7 +91,7 @@ def fused_lines(members: Members) -> list[str]:
     """What the plan says; nothing where every member is to be trained by itself."""
     first = next(iter(members.values()))
     fuse = first.cluster.fuse
-    if fuse == NOT_FUSED or len(members) == 1 or (first.cluster.fused == 1 and fuse != FUSED_IF_SMALL):
+    if len(members) == 1 or (first.cluster.fused == 1 and fuse != FUSED_IF_SMALL):
         return []
     if fuse == FUSED_IF_SMALL:
         return [f"fused       {_auto(members)}"]
@@ -107,9 +107,7 @@ def _auto(members: Members) -> str:
     first = next(iter(members.values()))
     if why := _against_auto(first):
         return f"no members: {why}"
-    cluster = first.cluster
-    no_gpu = cluster.gpus_per_worker == 0 or (cluster.address is None and cluster.kube is None and not gpus_here())
-    if no_gpu:
+    if not may_have_gpu(first.cluster):
         return "no members: there is no GPU to train on"
     most = {len(names): min(len(names), _small_enough(members[names[0]])) for names in _alike(members)}
     several = [f"up to {at_most} of {count}" for count, at_most in most.items() if at_most > 1]

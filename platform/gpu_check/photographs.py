@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from platform.bench.tars import add_file
 from platform.cluster.resources import cpus_here
 from platform.config.checks import ConfigError
 from platform.config.data import DataConfig
@@ -96,9 +97,7 @@ def _write_shard(path: Path, images: dict[int, bytes]) -> None:
     with tarfile.open(path, "w", format=tarfile.USTAR_FORMAT) as tar:
         for number, jpeg in images.items():
             for kind, content in (("cls", str(number % CLASSES).encode()), ("jpg", jpeg)):
-                member = tarfile.TarInfo(f"{number:06d}.{kind}")
-                member.size = len(content)
-                tar.addfile(member, io.BytesIO(content))
+                add_file(tar, f"{number:06d}.{kind}", content)
 
 
 def _shrunk(jpeg: bytes, shorter_side: int) -> bytes:

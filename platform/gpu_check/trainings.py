@@ -7,13 +7,11 @@ the loss of every network, and by the gradient of those that bear it.
 """
 
 import copy
-from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
 
 from platform.config.data import DataConfig
 from platform.config.models import ModelConfig
@@ -22,11 +20,12 @@ from platform.config.sampling import SamplingConfig
 from platform.config.sections import Config
 from platform.config.training import CUDA_GRAPHS, NOT_COMPILED, TrainingConfig
 from platform.config.transforms import TransformsConfig
-from platform.data.loader import Batch
+from platform.data.batch import Batch
 from platform.data.pixels import Pixels
 from platform.data.sampling import draws_used
 from platform.models.build import build, logits_and_auxiliary
 from platform.models.compiled import CompiledNetwork
+from platform.training.batch_norm import layers
 from platform.training.optim import optimiser
 from platform.training.step import StepConfig, train_step
 
@@ -123,7 +122,7 @@ def network_of(case: Case, device: torch.device, *, channels_last: bool) -> nn.M
     """The network with the weights of seed 0, and batch norm's statistics of its first batch; made on the CPU, so that
     it is the same for every device."""
     network = build(case.model, CLASSES, case.image_size, seed=0)
-    usual = {norm: norm.momentum for norm in batch_norms(network)}
+    usual = {norm: norm.momentum for norm in layers(network)}
     if usual:
         for norm in usual:
             norm.momentum = 0.5  # with 1, the small variances of eight small images are divided by
@@ -174,11 +173,6 @@ def logits_of(network: nn.Module, images: Tensor, dtype: torch.dtype = torch.flo
     return on_host(main)
 
 
-def batch_norms(network: nn.Module) -> Iterator[_BatchNorm]:
-    """Its batch norms that keep statistics."""
-    return (each for each in network.modules() if isinstance(each, _BatchNorm) and each.running_mean is not None)
-
-
 def on_host(tensor: Tensor) -> Tensor:
     """In float64."""
     return tensor.detach().double().cpu()
@@ -187,7 +181,7 @@ def on_host(tensor: Tensor) -> Tensor:
 def _with_fixed_statistics(network: nn.Module) -> nn.Module:
     """In training but for its batch norms."""
     network.train()
-    for norm in batch_norms(network):
+    for norm in layers(network):
         norm.eval()
     return network
 

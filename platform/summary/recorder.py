@@ -45,10 +45,10 @@ class _Recorder(TorchDispatchMode):
         self._shapes: dict[int, tuple[int, ...]] = {}  # scope -> of its output
         self._open: list[int] = []  # numbers of scopes
         self._alive: list[Tensor] = [images]  # so that no storage is known by the address of one that is gone
-        self._producers: dict[int, int] = {_storage(images): IMAGES}
+        self._producers: dict[int, int] = {storage_of(images): IMAGES}
         self._fields: dict[int, Field | None] = {IMAGES: Field.of_image(*images.shape[2:])}
         self._named = dict(network.named_parameters())
-        self._origins = {_storage(each): {name} for name, each in self._named.items()}  # storage -> parameters in it
+        self._origins = {storage_of(each): {name} for name, each in self._named.items()}  # storage -> parameters in it
         self._weights = set(self._origins)
         self._used: set[str] = set()
         self._kept: set[int] = set()  # storages that the backward pass needs
@@ -62,7 +62,7 @@ class _Recorder(TorchDispatchMode):
     def recording(self, main: Tensor, auxiliary: list[Tensor]) -> Recording:
         for number, size in self._saved:
             self.operations[max(number, 0)].saved_bytes += size  # the images count where they go in
-        output, *others = (self._producers[_storage(each)] for each in (main, *auxiliary))
+        output, *others = (self._producers[storage_of(each)] for each in (main, *auxiliary))
         sizes = {name: each.numel() for name, each in self._named.items()}
         matrices = frozenset(name for name, each in self._named.items() if each.squeeze().dim() > 1)
         return Recording(self.scopes, self.operations, output, others, sizes, matrices, self._shapes)
@@ -93,7 +93,7 @@ class _Recorder(TorchDispatchMode):
 
     def _leave(self, module: nn.Module, given: object, out: object) -> None:
         scope = self._open.pop()
-        tensor = next(_tensors([out]), None)
+        tensor = next(tensors_in([out]), None)
         if tensor is not None:
             self._shapes[scope] = tuple(tensor.shape[1:])
 
@@ -102,12 +102,12 @@ class _Recorder(TorchDispatchMode):
     ) -> Any:
         kwargs = kwargs or {}
         out = func(*args, **kwargs)
-        made = list(_tensors([out]))
+        made = list(tensors_in([out]))
         self._alive += made
         if not made or not self._open or _name(func) in OF_SHAPES:
             return out
-        given = {_storage(each) for each in made}
-        read = [_storage(each) for each in _tensors([args, kwargs])]
+        given = {storage_of(each) for each in made}
+        read = [storage_of(each) for each in tensors_in([args, kwargs])]
         if func.is_view or (_name(func) in ("view", "detach", "alias", "_unsafe_view") and given <= set(read)):
             return out
         from_images = [storage for storage in read if storage in self._producers]
@@ -127,7 +127,7 @@ class _Recorder(TorchDispatchMode):
         from_images: list[int],
         origins: set[str],
     ) -> None:
-        number, made = len(self.operations), list(_tensors([out]))
+        number, made = len(self.operations), list(tensors_in([out]))
         inputs = tuple(dict.fromkeys(self._producers[storage] for storage in from_images))
         window = window_of(_name(func), args, kwargs, made[0])
         self._fields[number] = field_of(
@@ -149,11 +149,11 @@ class _Recorder(TorchDispatchMode):
             )
         )
         self._used |= origins
-        self._producers |= {_storage(each): number for each in made}
+        self._producers |= {storage_of(each): number for each in made}
 
     def saved(self, tensor: Tensor) -> Tensor:
         """Count what autograd keeps for the backward pass, once each, where it was made; no weights."""
-        storage = _storage(tensor)
+        storage = storage_of(tensor)
         if storage not in self._weights and storage not in self._kept:
             self._kept.add(storage)
             self._alive.append(tensor)
@@ -162,7 +162,8 @@ class _Recorder(TorchDispatchMode):
         return tensor
 
 
-def _storage(tensor: Tensor) -> int:
+def storage_of(tensor: Tensor) -> int:
+    """What tells the memory of a tensor from that of others; views share it."""
     return tensor.untyped_storage()._cdata
 
 
@@ -170,11 +171,12 @@ def _name(func: OpOverload) -> str:
     return func._overloadpacket.__name__
 
 
-def _tensors(values: Iterable[Any]) -> Iterator[Tensor]:
+def tensors_in(values: Iterable[Any]) -> Iterator[Tensor]:
+    """Those among arguments or results of an operator, at any depth."""
     for value in values:
         if isinstance(value, Tensor):
             yield value
         elif isinstance(value, list | tuple):
-            yield from _tensors(value)
+            yield from tensors_in(value)
         elif isinstance(value, dict):
-            yield from _tensors(value.values())
+            yield from tensors_in(value.values())

@@ -14,11 +14,11 @@ from torch import Tensor
 from platform.config.checks import require
 from platform.config.training import GRAPHED_OPTIMISERS
 from platform.data.batch import Batch
+from platform.training.device_feed import COPIED
 from platform.training.step import StepResult
 from platform.training.worker import Worker
 
 UNCAPTURED = 3  # first steps: cuDNN tries its algorithms in them, networks compile, constants reach the device
-READ = ("images", "labels_N", "mirrored_N", "teacher_logs_NK")  # by a step
 
 
 @dataclass
@@ -32,13 +32,13 @@ class StillBatch(Batch):
     def like(cls, batch: Batch, device: torch.device) -> "StillBatch":
         """Memory for batches as large as this one."""
         own = {each.name: getattr(batch, each.name) for each in fields(Batch)}
-        own |= {name: _memory(own[name], device) for name in READ if own[name] is not None}
+        own |= {name: _memory(own[name], device) for name in COPIED if own[name] is not None}
         colours, keys = (_memory(each, device) for each in (batch.colour_draws_N8, batch.dropout_keys_N))
         return cls(**own, colours_N8=colours, keys_N=keys)
 
     def fill(self, batch: Batch) -> None:
         """Take over another batch, on the stream of the steps."""
-        for name in READ:
+        for name in COPIED:
             if (own := getattr(self, name)) is not None:
                 _copy(own, getattr(batch, name))
         _copy(self.colours_N8, batch.colour_draws_N8)

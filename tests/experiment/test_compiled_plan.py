@@ -5,12 +5,12 @@ from pathlib import Path
 
 import pytest
 
+from platform.cluster import resources
 from platform.config.checks import ConfigError
 from platform.config.cluster import ClusterConfig
 from platform.config.identity import identity
 from platform.config.sections import Config
 from platform.config.training import COMPILE_MODES, TrainingConfig
-from platform.experiment import compiled_plan
 from platform.experiment.compiled_plan import check_compiled, compiled_line
 
 
@@ -20,7 +20,7 @@ def config(cluster: ClusterConfig | None = None, **training: object) -> Config:
 
 
 def test_without_a_gpu_nothing_is_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(compiled_plan, "gpus_here", lambda: 0)
+    monkeypatch.setattr(resources, "gpus_here", lambda: 0)
     for mode in COMPILE_MODES[1:]:
         for cluster in (ClusterConfig(), ClusterConfig(address="auto", gpus_per_worker=0)):
             with pytest.raises(ConfigError, match=r"no GPU to train on.*; set training.compile=off"):
@@ -46,7 +46,7 @@ def test_a_compiler_that_is_missing_here_is_named_where_it_is_to_compile(
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.delenv("CC", raising=False)
-    monkeypatch.setattr(compiled_plan, "gpus_here", lambda: 1)
+    monkeypatch.setattr(resources, "gpus_here", lambda: 1)
     check_compiled(config())
     check_compiled(config(ClusterConfig(address="auto"), compile="default"))
     with pytest.raises(ConfigError, match="needs a C compiler"):

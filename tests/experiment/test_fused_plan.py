@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from platform.cluster import resources
 from platform.config.checks import ConfigError
 from platform.config.cluster import ClusterConfig
 from platform.config.data import DataConfig
@@ -95,9 +96,9 @@ def test_auto_trains_together_what_a_lane_has_several_of_on_a_gpu_if_it_is_small
 
 
 def test_the_plan_says_what_auto_does_and_why_it_does_nothing(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(fused_plan, "gpus_here", lambda: 0)
+    monkeypatch.setattr(resources, "gpus_here", lambda: 0)
     assert fused_lines(seven("cluster.fuse=auto")) == ["fused       no members: there is no GPU to train on"]
-    monkeypatch.setattr(fused_plan, "gpus_here", lambda: 1)
+    monkeypatch.setattr(resources, "gpus_here", lambda: 1)
     (line,) = fused_lines(seven("cluster.fuse=auto"))
     assert line.startswith("fused       up to 6 of 6 members in one step, if workers have GPUs and a lane several")
     (line,) = fused_lines(seven("cluster.fuse=auto", "cluster.workers=2"))

@@ -12,6 +12,7 @@ from typing import Any
 
 from PIL import Image
 
+from platform.bench.tars import add_file
 from platform.config.data import DataConfig
 
 SHARDS = 12  # three or more for each worker of two ranks, two or more of three
@@ -56,8 +57,8 @@ def write(jpegs: list[bytes], count: int, folder: Path) -> Samples:
         with tarfile.open(path, "w") as tar:
             for number in range(shard * count // SHARDS, (shard + 1) * count // SHARDS):
                 jpeg = jpegs[number % len(jpegs)]
-                _add(tar, f"{number:06d}.jpg", jpeg)
-                _add(tar, f"{number:06d}.cls", f"{number:06d}".encode())
+                add_file(tar, f"{number:06d}.jpg", jpeg)
+                add_file(tar, f"{number:06d}.cls", f"{number:06d}".encode())
                 image = folder / "images" / f"{number:06d}" / "image.jpg"
                 image.parent.mkdir(parents=True)
                 image.write_bytes(jpeg)
@@ -71,9 +72,3 @@ def thumbnail(jpeg: bytes, side: int) -> bytes:
     out = io.BytesIO()
     small.save(out, "JPEG", quality=90)
     return out.getvalue()
-
-
-def _add(tar: tarfile.TarFile, name: str, content: bytes) -> None:
-    member = tarfile.TarInfo(name)
-    member.size = len(content)
-    tar.addfile(member, io.BytesIO(content))

@@ -8,8 +8,9 @@ from platform.gpu_check.context import Context
 from platform.gpu_check.difference import Difference, relative
 from platform.gpu_check.results import Results
 from platform.gpu_check.sizes import NARROW
-from platform.gpu_check.trainings import Case, batch_norms, made_batch, on_host
+from platform.gpu_check.trainings import Case, made_batch, on_host
 from platform.models.build import build
+from platform.training.batch_norm import layers
 from platform.training.fused.network import FusedNetwork
 from platform.training.fused.step import FusedMember, fused_step
 from platform.training.optim import optimiser
@@ -26,7 +27,9 @@ def fused(context: Context, results: Results) -> None:
     network = FusedNetwork([member.module for member in together])
     fused_losses, own_losses = [], []
     for step in range(case.steps):
-        batches = [made_batch(case.images, case.image_size, case.transforms, 10 * member + step) for member in range(3)]
+        batches = [
+            made_batch(case.images, case.image_size, case.transforms, 10 * member + step) for member in range(MEMBERS)
+        ]
         fused_losses += _losses(fused_step(network, together, batches, torch.float32))
         own_losses += _losses(
             [
@@ -46,7 +49,7 @@ def _members(case: Case, device: torch.device) -> list[FusedMember]:
     for seed in range(MEMBERS):
         network = build(case.model, case.config.data.classes, case.image_size, seed)
         network = network.to(device).to(memory_format=torch.channels_last).train()
-        assert not any(batch_norms(network))
+        assert not layers(network)
         pixels = Pixels(case.config.data, device)
         made.append(FusedMember(network, optimiser(network, case.optim), StepConfig.of(case.config), pixels))
     return made

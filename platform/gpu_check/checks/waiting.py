@@ -20,7 +20,7 @@ from platform.checkout import ROOT
 from platform.config.data import DataConfig
 from platform.config.optim import optimiser_class
 from platform.config.sections import Config
-from platform.data.loader import Batch
+from platform.data.batch import Batch
 from platform.data.pixels import Pixels
 from platform.gpu_check.checks.resume import training_of
 from platform.gpu_check.context import Context

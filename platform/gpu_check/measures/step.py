@@ -12,7 +12,7 @@ from platform.config.data import DataConfig
 from platform.config.optim import SGDConfig
 from platform.config.sections import Config
 from platform.config.training import CUDA_GRAPHS, DEFAULT_MODE, NOT_COMPILED, TrainingConfig
-from platform.data.loader import Batch
+from platform.data.batch import Batch
 from platform.data.pixels import Pixels
 from platform.gpu_check.checks.compiled import WHY, require_compiling
 from platform.gpu_check.context import Context

@@ -14,6 +14,8 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from platform.summary.recorder import storage_of, tensors_in
+
 # Beside pointwise operators, these cost a compiled step no pass over memory of their own.
 JOINED = ("_to_copy", "copy_", "clone", "fill_", "zero_", "zeros_like", "ones_like", "_softmax", "_log_softmax")
 
@@ -72,8 +74,8 @@ def _only_looks(func: Any, args: Any, out: Any) -> bool:
     name = func._overloadpacket.__name__
     if name.startswith(("empty", "new_empty")):
         return True
-    given = {_memory(each) for each in _tensors([args])}
-    made = {_memory(each) for each in _tensors([out])}
+    given = {storage_of(each) for each in tensors_in([args])}
+    made = {storage_of(each) for each in tensors_in([out])}
     return not func._schema.is_mutable and bool(made) and made <= given
 
 
@@ -84,18 +86,4 @@ def _bytes(tensor: Tensor) -> int:
 
 def _distinct(values: Iterable[Any]) -> Iterator[Tensor]:
     """Each once, on a device: numbers of the host are not moved."""
-    return iter({id(each): each for each in _tensors(values)}.values())
-
-
-def _memory(tensor: Tensor) -> int:
-    return tensor.untyped_storage()._cdata
-
-
-def _tensors(values: Iterable[Any]) -> Iterator[Tensor]:
-    for value in values:
-        if isinstance(value, Tensor):
-            yield value
-        elif isinstance(value, list | tuple):
-            yield from _tensors(value)
-        elif isinstance(value, dict):
-            yield from _tensors(value.values())
+    return iter({id(each): each for each in tensors_in(values)}.values())

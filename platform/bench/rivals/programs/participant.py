@@ -146,7 +146,9 @@ def samples_of(shard: str) -> Iterator[tuple[bytes, int]]:
     image = b""
     with tarfile.open(shard) as tar:
         for member in tar:
-            content = tar.extractfile(member).read()  # type: ignore[union-attr]
+            file = tar.extractfile(member)
+            assert file, "shards have files only"
+            content = file.read()
             if member.name.endswith(".jpg"):
                 image = content
             else:
