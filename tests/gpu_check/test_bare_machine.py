@@ -15,14 +15,22 @@ MISSING = (
     "ray", "mlflow", "hydra", "omegaconf", "webdataset", "nvidia.nvimgcodec", "timm", "scipy", "sklearn", "tenacity",
     "safetensors", "pyarrow", "yaml", "optuna", "matplotlib", "pandas", "requests",
 )  # fmt: skip
-BLOCKER = f"""import importlib.abc, sys
+BLOCKER = f"""import sys
 
-class Blocker(importlib.abc.MetaPathFinder):
+class Without:
+    # As where they are not installed: whoever only looks finds nothing, and an import fails.
+    def __init__(self, finder):
+        self._finder = finder
+
     def find_spec(self, name, path=None, target=None):
         if any(name == each or name.startswith(each + ".") for each in {MISSING}):
-            raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
+            return None
+        return self._finder.find_spec(name, path, target)
 
-sys.meta_path.insert(0, Blocker())
+    def __getattr__(self, name):
+        return getattr(self._finder, name)
+
+sys.meta_path[:] = map(Without, sys.meta_path)
 """
 
 
