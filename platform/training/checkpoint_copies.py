@@ -115,7 +115,8 @@ class Copies:
     def _copy(self, wanted: _Wanted) -> None:
         """All that is in the folder and not there, also from when the store was away."""
         there = set(self._there.listed())  # first: it may take long, and the folder changes
-        here = set(files.listed(str(self._folder), self._storage))
+        listed = files.listed(str(self._folder), self._storage)
+        here = {saved for saved in listed if saved.step <= wanted.newest.step}  # a later one has a copy of its own
         self._count_left_out([saved for saved in wanted.before if saved not in here | there])
         for saved in sorted(here - there):
             with contextlib.suppress(FileNotFoundError):  # newer ones have taken its place meanwhile

@@ -22,6 +22,7 @@ from platform.config.data import StorageConfig
 from platform.config.training import CheckpointConfig
 from platform.data.storage import Storage, StorageError
 from platform.training import checkpoint_files, checkpoints
+from platform.training.checkpoint_copies import Copies
 from platform.training.checkpoints import CheckpointError, Checkpoints, Saved, newest_step
 
 HASTY = StorageConfig(attempts=1, timeout_s=5)
@@ -283,9 +284,10 @@ def test_a_store_slower_than_checkpoints_are_made_has_one_copy_waiting_and_what_
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, made: int
 ) -> None:
     """However many there are: a queue of them would hold the store's slowness against the next start."""
-    go_on, writes, original = threading.Event(), [], Storage.write
+    hangs, go_on, writes, original = threading.Event(), threading.Event(), [], Storage.write
 
     def hang(self: Storage, url: str, content: bytes) -> None:
+        hangs.set()
         go_on.wait(30)
         writes.append(url)
         original(self, url, content)
@@ -295,6 +297,7 @@ def test_a_store_slower_than_checkpoints_are_made_has_one_copy_waiting_and_what_
     with Checkpoints(tmp_path / "here", CheckpointConfig(), HASTY, f"file://{tmp_path}/store") as saving:
         for step in range(1, made + 1):
             assert saving.save(state(step), urgent=True, taken=lambda step=step: lambda: told.append(step))
+            assert hangs.wait(30)  # the first copy is of the first checkpoint, not of those that came while it began
         saving._finish_write()
         assert saving._copies
         assert saving._copies._pool._work_queue.qsize() == 0
@@ -306,6 +309,28 @@ def test_a_store_slower_than_checkpoints_are_made_has_one_copy_waiting_and_what_
     assert f"{tmp_path}/store takes checkpoints more slowly than they are made (checkpoint.every_s): that of step" in (
         caplog.text
     )
+
+
+def test_a_copy_leaves_a_checkpoint_that_came_meanwhile_to_the_next_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It would write it, and take it for one of a later step that is of no use."""
+    here, there, written = tmp_path / "here", f"file://{tmp_path}/store", []
+    made = [Saved(step, hashlib.sha256(bytes([step])).hexdigest()[:16]) for step in (1, 2, 3)]
+    for saved in made:
+        checkpoint_files.write_whole(here / saved.name, memoryview(bytes([saved.step])))
+    original = Storage.write
+
+    def write(self: Storage, url: str, content: bytes) -> None:
+        written.append(url)
+        original(self, url, content)
+
+    monkeypatch.setattr(Storage, "write", write)
+    copies = Copies(here, there, 2, Storage(HASTY))
+    copies.soon(made[1], None, lambda: None)
+    copies.close(wait=True)
+    assert [url.rpartition("/")[2] for url in written] == [made[0].name, made[1].name]
+    assert steps(tmp_path / "store") == [1, 2]
 
 
 @pytest.mark.parametrize("made", [4, 16])
