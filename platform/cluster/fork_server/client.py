@@ -27,8 +27,10 @@ RAYLET, RAYLETS_PYTHON = "RAY_RAYLET_PID", "--python_worker_command="
 SUBREAPER = "RAY_kill_child_processes_on_worker_exit_with_raylet_subreaper"
 FORWARDED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2)
 SOCKET_PATH_BYTES = 107  # what Linux takes
-ANSWER_S = 25.0  # of a server, which says every second that it lives
+ANSWER_S = 25.0  # of a server, which says every second that it lives, but not while it loads a library
 READY_S = 40.0  # for its imports; Ray ends this process 60 s after it has started it
+WORKING, LOOKS, LOOK_S = "RD", 20, 0.1  # states of a process, of which one look in two seconds must see one
+TRACEBACK, TRACEBACK_S = signal.SIGUSR2, 0.5  # has a server write where it is, and how long it may take for that
 STATUS_S = 5.0  # to tell how a process has ended
 LOCK_S = 10.0  # is held for milliseconds
 FAILURES, FAILED_S = 3, 600.0  # servers that end without an answer, for one process; how long nobody tries again
@@ -147,8 +149,10 @@ def forked(
             connection.close()  # it ended: another one is started
         except TimeoutError:
             connection.close()
-            ended = " and was ended" if end_hung(os.path.join(folder, key)) else ""
-            reason = f"the server has not answered in {ANSWER_S:g} s{ended}"
+            reason = f"the server has not answered in {ANSWER_S:g} s"
+            hung = hung_server(os.path.join(folder, key))
+            if hung is not None:
+                reason += f" and was ended{end_hung(hung)}"
             if is_repeated(os.path.join(folder, f"{key}.hung")):
                 noted(failed, reason)
             raise NoServer(reason) from None
@@ -403,7 +407,12 @@ def ask(connection: "socket.socket", path: str, arguments: "list[str]") -> "int 
     socket.send_fds(connection, [os.fsencode(path)], [0, 1, 2, request])
     os.close(request)
     while True:
-        word, _, rest = connection.recv(4096).decode().partition(" ")
+        try:
+            word, _, rest = connection.recv(4096).decode().partition(" ")
+        except TimeoutError:
+            if not is_working(path):
+                raise
+            word, rest = "wait", ""
         if word == "forked":
             process = pidfd_of(int(rest))
             hand_on_signals(process)
@@ -439,24 +448,76 @@ def request_words(arguments: "list[str]") -> "list[str]":
     return [os.getcwd(), str(umask), score, descriptors, blocked, str(len(arguments)), *arguments, *variables]
 
 
-def end_hung(path: str) -> bool:
-    """Kill a server that does not answer, for which every process would wait; processes that it has forked live on.
+def server_of(path: str) -> "int | None":
+    """The process id of the server at a socket; None: it does not run yet, or no longer.
 
     A new connection is made, because the kernel names the process that has called `listen` last before it: the server,
-    once it runs. False: it does not run yet.
+    once it runs.
     """
     try:
         connection = connect(path)
-        pid = peer(connection)[0] if connection else os.getpid()
+        if connection is None:
+            return None
+        with connection:
+            pid = peer(connection)[0]
         with open(f"/proc/{pid}/cmdline", "rb") as file:
             command = file.read()
-        is_server = b"fork_server/server.py" in command or b"ray::fork_server" in command
-        if is_server:
-            os.kill(pid, signal.SIGKILL)
-        os.unlink(path)
     except (OSError, NoServer):
-        return False
-    return is_server
+        return None
+    return pid if b"fork_server/server.py" in command or b"ray::fork_server" in command else None
+
+
+def is_working(path: str) -> bool:
+    """Whether the server at a socket computes or waits for a disk: loading one large library from a cold disk, or on
+    a machine with too much to do, takes longer than it can say that it lives."""
+    pid = server_of(path)
+    for _ in range(LOOKS if pid else 0):
+        if state_of(pid) in WORKING:
+            return True
+        time.sleep(LOOK_S)
+    return False
+
+
+def state_of(pid: "int | None") -> str:
+    """What a process does, as the kernel has it: R, S, D, ...; empty if there is none."""
+    try:
+        with open(f"/proc/{pid}/stat") as file:
+            return file.read().rpartition(") ")[2][:1]
+    except OSError:
+        return ""
+
+
+def hung_server(path: str) -> "int | None":
+    """The server at a socket, which is removed, so that nobody else waits for it; None: there is none."""
+    pid = server_of(path)
+    try:
+        os.unlink(path)
+    except OSError:
+        return None
+    return pid
+
+
+def end_hung(pid: int) -> str:
+    """Kill a server that does not answer; processes that it has forked live on.
+
+    Returns:
+        where it was, for a message: from its traceback, which it writes into its log if it can.
+    """
+    place = ""
+    try:
+        with open(f"/proc/{pid}/fd/2", "rb") as log:
+            log.seek(0, os.SEEK_END)
+            os.kill(pid, TRACEBACK)
+            time.sleep(TRACEBACK_S)
+            frames = [line.strip() for line in log.read().decode(errors="replace").split("\n") if "  File " in line]
+        place = f", in {frames[0][len('File ') :]}" if frames else ""
+    except OSError:  # its log is gone
+        pass
+    try:
+        os.kill(pid, signal.SIGKILL)
+    except ProcessLookupError:
+        pass
+    return place
 
 
 def wait_for(process: "int | None", connection: "socket.socket") -> None:

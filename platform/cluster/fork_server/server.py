@@ -10,6 +10,7 @@ the next job on this node, before it imports Ray, which belongs to one job: of t
 """
 
 import contextlib
+import faulthandler
 import fcntl
 import math
 import os
@@ -30,6 +31,7 @@ from platform.cluster.fork_server.child import Request, remember_generators, run
 from platform.cluster.fork_server.client import (  # noqa: E402
     QUEUED,
     RAYLET,
+    TRACEBACK,
     environment,
     listening,
     peer,
@@ -50,6 +52,7 @@ def main() -> None:
     listener = socket.socket(fileno=int(options["listener"]))
     listener.listen(QUEUED)  # again: from now on the kernel tells clients this process's id
     _close_inherited(listener.fileno())
+    faulthandler.register(TRACEBACK)
     _go_last()
     _open_many()
     server = Server(listener, options)
@@ -58,6 +61,7 @@ def main() -> None:
     if asked is None:
         os._exit(0)
     request, client = asked
+    faulthandler.unregister(TRACEBACK)
     say_and_ask(client)
     run(request)
 

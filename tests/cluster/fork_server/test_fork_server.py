@@ -180,10 +180,21 @@ def test_a_server_that_hangs_outside_of_python_is_ended_and_tried_twice(forks: P
     _hang(forks, "signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGALRM])")
     forks.constants = {"ANSWER_S": 1.0}
     for _ in range(2):
-        assert "has not answered in 1 s and was ended" in forks.run(forks.script(HOW))[1]
+        assert (
+            f'has not answered in 1 s and was ended, in "{forks.folder}/hang.py", line 4'
+            in (forks.run(forks.script(HOW))[1])
+        )
         assert not forks.servers()
     forks.constants = {"ANSWER_S": 1000.0}
     assert "has not answered in 1 s and was ended" in forks.run(forks.script(HOW))[1]
+
+
+@pytest.mark.slow
+def test_a_server_that_is_silent_because_it_works_is_waited_for(forks: Place):
+    """As one that loads a large library: no line of Python runs in which it could say so."""
+    _hang(forks, "signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGALRM]); sum(range(10**8))").touch()
+    forks.constants = {"ANSWER_S": 0.2}
+    assert forks.run(forks.script(HOW))[1].startswith("forked")
 
 
 @pytest.mark.slow
