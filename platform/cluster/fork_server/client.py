@@ -407,12 +407,13 @@ def ask(connection: "socket.socket", path: str, arguments: "list[str]") -> "int 
     socket.send_fds(connection, [os.fsencode(path)], [0, 1, 2, request])
     os.close(request)
     while True:
+        connection.settimeout(min(ANSWER_S, max(end - time.monotonic(), LOOK_S)))
         try:
             word, _, rest = connection.recv(4096).decode().partition(" ")
         except TimeoutError:
-            if not is_working(path):
+            if time.monotonic() < end and not is_working(path, connection):
                 raise
-            word, rest = "wait", ""
+            word, rest = "wait", ""  # as if it had said so
         if word == "forked":
             process = pidfd_of(int(rest))
             hand_on_signals(process)
@@ -467,14 +468,13 @@ def server_of(path: str) -> "int | None":
     return pid if b"fork_server/server.py" in command or b"ray::fork_server" in command else None
 
 
-def is_working(path: str) -> bool:
-    """Whether the server at a socket computes or waits for a disk: loading one large library from a cold disk, or on
-    a machine with too much to do, takes longer than it can say that it lives."""
+def is_working(path: str, connection: "socket.socket") -> bool:
+    """Whether the server at a socket computes or waits for a disk, or answers now: loading one large library from a
+    cold disk, or on a machine with too much to do, takes longer than it can say that it lives."""
     pid = server_of(path)
     for _ in range(LOOKS if pid else 0):
-        if state_of(pid) in WORKING:
+        if state_of(pid) in WORKING or select.select([connection], [], [], LOOK_S)[0]:
             return True
-        time.sleep(LOOK_S)
     return False
 
 
