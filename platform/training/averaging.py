@@ -48,20 +48,55 @@ class WeightAverage:
 
     def __init__(self, model: nn.Module, training: TrainingConfig, steps_per_epoch: int, total_steps: int) -> None:
         self._weight: Weight = chosen(AVERAGINGS[training.averaging])(training, steps_per_epoch, total_steps)
-        self.state: dict[str, Tensor] = {name: value.clone() for name, value in model.state_dict().items()}
+        self._state = {name: value.clone() for name, value in model.state_dict().items()}
+        self._behind = False  # whether it is to be copied from the network, as it was asked for last
+        self._model = model  # whose tensors the next are
+        self._owners = _owners(model, self._state)
+
+    @property
+    def state(self) -> dict[str, Tensor]:
+        """Name -> tensor, of the same names as the network's state; those of the last call, changed in place."""
+        if self._behind:
+            self._take(1.0)
+        return self._state
+
+    def update(self, model: nn.Module, step: int) -> None:
+        """Take in the parameters after global step `step` (counted from 0).
+
+        As long as the average is the newest parameters they are copied when `state` is read, not every step.
+        """
+        if self._model is not model:
+            self._model, self._owners = model, _owners(model, self._state)
+        weight = self._weight(step)
+        if weight == self._weight(step + 1) == 1:
+            self._behind = True
+        else:
+            self._take(weight)
 
     @torch.no_grad()
-    def update(self, model: nn.Module, step: int) -> None:
-        """Take in the parameters after global step `step` (counted from 0)."""
+    def _take(self, weight: float) -> None:
+        self._behind = False
         averaged, newest = [], []
-        for name, value in model.state_dict().items():
+        for name, (module, attribute) in self._owners.items():
+            value = getattr(module, attribute)
             if value.is_floating_point():
-                averaged.append(self.state[name])
+                averaged.append(self._state[name])
                 newest.append(value)
             else:
-                self.state[name].copy_(value)  # counters, as batch norm's
-        torch._foreach_lerp_(averaged, newest, self._weight(step))  # pyright: ignore[reportPrivateImportUsage]
+                self._state[name].copy_(value)  # counters, as batch norm's
+        if weight == 1:
+            torch._foreach_copy_(averaged, newest)
+        else:
+            torch._foreach_lerp_(averaged, newest, weight)  # pyright: ignore[reportPrivateImportUsage]
 
     def is_of_several(self, steps: int) -> bool:
         """Whether, after so many global steps (at least 1), it is another network than the newest."""
         return self._weight(steps - 1) < 1
+
+
+def _owners(model: nn.Module, state: dict[str, Tensor]) -> dict[str, tuple[nn.Module, str]]:
+    """The module and attribute of each tensor of a network's state: `state_dict` of every step would take longer than
+    averaging."""
+    modules = dict(model.named_modules(remove_duplicate=False))
+    parts = {name: name.rpartition(".") for name in state}
+    return {name: (modules[module], attribute) for name, (module, _, attribute) in parts.items()}

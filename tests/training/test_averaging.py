@@ -1,10 +1,12 @@
 """Averages of the weights against direct computations."""
 
 import math
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from platform.config.training import TrainingConfig
 from platform.training.averaging import WeightAverage
@@ -106,3 +108,34 @@ def test_the_average_shares_no_memory_with_the_network() -> None:
     average = WeightAverage(model, TrainingConfig(averaging="none"), 4, STEPS)
     pointers = {value.data_ptr() for value in model.state_dict().values()}
     assert not pointers & {value.data_ptr() for value in average.state.values()}
+
+
+@pytest.mark.parametrize(("kind", "begins"), [("polyak", STEPS // 2), ("none", STEPS), ("ema", 0)])
+def test_while_the_average_is_the_newest_it_is_copied_when_it_is_read(kind: str, begins: int) -> None:
+    model = network()
+    average = WeightAverage(model, TrainingConfig(averaging=kind, averaging_start=0.5), 4, STEPS)
+    tensors = list(average.state.values())
+    unread = WeightAverage(model, TrainingConfig(averaging=kind, averaging_start=0.5), 4, STEPS)
+    for step in range(STEPS):
+        with torch.no_grad():
+            for value in model.state_dict().values():
+                value.copy_(torch.randn_like(value) if value.is_floating_point() else value + 1)
+        with Counting() as operations:
+            unread.update(model, step)
+        assert (operations.count == 0) == (step < begins)
+        average.update(model, step)
+        read = average.state
+        assert all(value is tensor for value, tensor in zip(read.values(), tensors, strict=True))
+    assert torch.equal(floats(unread.state), floats(average.state))
+
+
+class Counting(TorchDispatchMode):
+    """Counts operations on tensors."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.count = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.count += 1
+        return func(*args, **(kwargs or {}))
