@@ -52,6 +52,7 @@ def measure(config: Config, index: Index, folder: Path, figures: Figures) -> Non
     compiled = None if mode == NOT_COMPILED else _Platform(config, device, batches, order.steps_per_epoch, mode)
     bare.run()  # allocator, kernels
     ours.run()
+    loop_seconds(config, index, device, folder / "warm-up", 2)
     if compiled:
         with compiling(mode):
             compiled.run()
