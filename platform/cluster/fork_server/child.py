@@ -151,8 +151,9 @@ def apply(request: Request) -> None:
 
 
 def remember_generators() -> None:
-    """Collect the random generators that libraries keep, before `preload.share` hides them from garbage collection."""
-    _generators[:] = [each for each in gc.get_objects() if isinstance(each, random.Random)]
+    """Collect the random generators that libraries keep, before `preload.share` hides them from garbage collection: of
+    those that are not hidden yet."""
+    _generators.extend(each for each in gc.get_objects() if isinstance(each, random.Random))
 
 
 def reseed() -> None:

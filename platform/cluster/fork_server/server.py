@@ -96,6 +96,7 @@ class Server:
     def load(self) -> None:
         """Import everything, or what can be imported before there is a raylet."""
         self._import(_modules(self._options, "preload"))
+        self._share()  # early: of a copy's next job this is not asked again
         self._sources = preload.sources()
         if not self._is_warm and not self._leave_copy():
             self._load_ray()
@@ -271,9 +272,13 @@ class Server:
             preload.require_own_ids()
         except preload.NotForkable as error:
             self._unfit = str(error)
+        self._share()
+        self._path.with_name(f"{self._path.name}.failed").unlink(missing_ok=True)  # of clients that were not so patient
+
+    def _share(self) -> None:
+        """What has been imported is the children's as it is."""
         remember_generators()
         preload.share()
-        self._path.with_name(f"{self._path.name}.failed").unlink(missing_ok=True)  # of clients that were not so patient
 
     def _import(self, modules: list[str]) -> None:
         began = time.monotonic()
