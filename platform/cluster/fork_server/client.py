@@ -469,16 +469,18 @@ def server_of(path: str) -> "int | None":
 
 
 def is_working(path: str, connection: "socket.socket") -> bool:
-    """Whether the server at a socket computes or waits for a disk, or answers now: loading one large library from a
-    cold disk, or on a machine with too much to do, takes longer than it can say that it lives."""
+    """Whether the server at a socket starts, computes, waits for a disk, or answers now: loading one large library from
+    a cold disk, or on a machine with too much to do, takes longer than it can say that it lives."""
     pid = server_of(path)
-    for _ in range(LOOKS if pid else 0):
+    if pid is None:  # its interpreter starts: the connection of one that has ended is closed
+        return True
+    for _ in range(LOOKS):
         if state_of(pid) in WORKING or select.select([connection], [], [], LOOK_S)[0]:
             return True
     return False
 
 
-def state_of(pid: "int | None") -> str:
+def state_of(pid: int) -> str:
     """What a process does, as the kernel has it: R, S, D, ...; empty if there is none."""
     try:
         with open(f"/proc/{pid}/stat") as file:

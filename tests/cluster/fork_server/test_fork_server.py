@@ -177,11 +177,11 @@ def _hang(forks: Place, how: str) -> Path:
 
 @pytest.mark.slow
 def test_a_server_that_hangs_outside_of_python_is_ended_and_tried_twice(forks: Place):
-    _hang(forks, "signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGALRM])")
+    _hang(forks, "signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGALRM]); time.sleep(1000)")
     forks.constants = {"ANSWER_S": 1.0}
     for _ in range(2):
         assert (
-            f'has not answered in 1 s and was ended, in "{forks.folder}/hang.py", line 4'
+            f'has not answered in 1 s and was ended, in "{forks.folder}/hang.py", line 2'
             in (forks.run(forks.script(HOW))[1])
         )
         assert not forks.servers()
