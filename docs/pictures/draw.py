@@ -13,7 +13,7 @@ from typing import Any
 import matplotlib
 from matplotlib.figure import Figure
 
-from docs.pictures import learning, resume, road, scale, speed, table, timeline
+from docs.pictures import learning, resume, rivals, road, scale, speed, table, timeline
 from docs.pictures.theme import DARK, FONTS, LIGHT, STYLE, Theme
 from platform.config.models import GoogLeNetConfig
 from platform.summary.network import network_of
@@ -23,6 +23,7 @@ HERE = Path(__file__).parent
 PICTURES: dict[str, Callable[[dict[str, Any], Theme], Figure]] = {
     "learning": learning.draw,
     "resume": resume.draw,
+    "rivals": rivals.draw,
     "scale": scale.draw,
     "speed": speed.draw,
     "table": table.draw,

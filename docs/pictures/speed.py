@@ -12,7 +12,7 @@ from docs.pictures.theme import WIDTH, Theme
 def draw(figures: dict[str, Any], theme: Theme) -> Figure:
     """Pairs of bars, each pair with its own unit: ours above what is usual."""
     groups = figures["groups"]
-    figure = Figure(figsize=(WIDTH / 72, 490 / 72))
+    figure = Figure(figsize=(WIDTH / 72, 510 / 72))
     axes = figure.add_axes((0.245, 0.19, 0.585, 0.8))
     axes.text(1.275, 0.0, "platform / usual", color=theme.quiet, ha="right", va="center", size=11)
     place = 0.0
