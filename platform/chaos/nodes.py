@@ -23,7 +23,7 @@ from platform.cluster.ray_internals import RAY
 from platform.cluster.scratch import scratch_folder
 
 OBJECT_STORE_BYTES = 100_000_000  # about Ray's minimum; a few messages are all that passes through it
-START_TIMEOUT_S = 60.0
+START_TIMEOUT_S = 180.0  # a busy machine takes a minute
 STARTED = "Ray runtime started."  # what `ray start` says once its node is in the cluster
 
 

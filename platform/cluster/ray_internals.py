@@ -91,10 +91,14 @@ def _with_shell_quotes() -> ModuleType:
 
 
 def log_folder() -> Path | None:
-    """Where the Ray that this process is connected to writes its logs on this machine."""
-    import ray._private.worker as driver
+    """Where the Ray that this process is connected to writes its logs on this machine.
 
-    return Path(driver._global_node.get_logs_dir_path()) if driver._global_node else None
+    Any thread may ask, at any time: Ray is not imported here. Of two threads that import it at once, one as a whole and
+    the other a part, one is given a module that is not whole.
+    """
+    driver = sys.modules.get("ray._private.worker")
+    node = getattr(driver, "_global_node", None)  # not there while it is imported
+    return Path(node.get_logs_dir_path()) if node else None
 
 
 def draining_nodes() -> dict[str, int]:

@@ -5,13 +5,16 @@ import inspect
 import os
 import shlex
 import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import ray
 
 from platform.checkout import ROOT
 from platform.cluster import ray_internals
-from platform.cluster.ray_internals import settle
+from platform.cluster.ray_internals import log_folder, settle
 
 ODD = "/home/me/it's 100% mine/.venv/bin/python"
 # What `ray_internals` reads or replaces. A name that is gone would be set in vain, without any error.
@@ -83,3 +86,18 @@ def test_ray_joins_commands_as_the_raylet_takes_them_apart_and_no_uv_starts_work
     assert shlex.split(vars(services)["subprocess"].list2cmdline([ODD, "--x=a b"])) == [ODD, "--x=a b"]
     assert os.environ["RAY_ENABLE_UV_RUN_RUNTIME_ENV"] == "0"
     assert constants.RAY_ENABLE_UV_RUN_RUNTIME_ENV is False
+
+
+def test_who_asks_for_rays_logs_does_not_import_ray():
+    """Threads ask at any time, also while the main thread imports it."""
+    lines = "import sys\nfrom platform.cluster.ray_internals import log_folder\n"
+    lines += "assert log_folder() is None\nassert 'ray' not in sys.modules\n"
+    subprocess.run([sys.executable, "-c", lines], cwd=ROOT, check=True)
+
+
+def test_logs_are_those_of_the_ray_that_is_connected(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    driver = importlib.import_module("ray._private.worker")
+    monkeypatch.setattr(driver, "_global_node", SimpleNamespace(get_logs_dir_path=lambda: str(tmp_path)))
+    assert log_folder() == tmp_path
+    monkeypatch.setattr(driver, "_global_node", None)
+    assert log_folder() is None
