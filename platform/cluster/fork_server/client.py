@@ -474,10 +474,7 @@ def is_working(path: str, connection: "socket.socket") -> bool:
     pid = server_of(path)
     if pid is None:  # its interpreter starts: the connection of one that has ended is closed
         return True
-    for _ in range(LOOKS):
-        if state_of(pid) in WORKING or select.select([connection], [], [], LOOK_S)[0]:
-            return True
-    return False
+    return any(state_of(pid) in WORKING or select.select([connection], [], [], LOOK_S)[0] for _ in range(LOOKS))
 
 
 def state_of(pid: int) -> str:
