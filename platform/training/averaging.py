@@ -85,7 +85,7 @@ class WeightAverage:
             else:
                 self._state[name].copy_(value)  # counters, as batch norm's
         if weight == 1:
-            torch._foreach_copy_(averaged, newest)
+            torch._foreach_copy_(averaged, newest)  # pyright: ignore[reportPrivateImportUsage]
         else:
             torch._foreach_lerp_(averaged, newest, weight)  # pyright: ignore[reportPrivateImportUsage]
 
