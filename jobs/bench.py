@@ -19,7 +19,8 @@ from platform.bench.figures import Figures
 from platform.bench.rivals import measure as rivals
 from platform.cluster.resources import cpus_here
 from platform.config.jobs import BENCH_PARTS
-from platform.config.sections import Config, Experiment
+from platform.config.experiment import Experiment
+from platform.config.sections import Config
 from platform.data.index import Index
 
 Measure = Callable[[Config, Path, Figures], None]  # the path is a folder for scratch files

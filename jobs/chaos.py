@@ -26,7 +26,8 @@ from platform.chaos.strikes import Strike, draw_strikes
 from platform.cluster.runtime_env import fork_server
 from platform.config.checks import ConfigError, require
 from platform.config.cluster import ClusterConfig
-from platform.config.sections import Config, Experiment
+from platform.config.experiment import Experiment
+from platform.config.sections import Config
 from platform.config.tracking import TrackingConfig
 from platform.experiment.folder import ExperimentFolder
 from platform.experiment.goodput import Goodput

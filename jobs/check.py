@@ -3,7 +3,7 @@
 In: an experiment. Out: the plan on the terminal, or the first error.
 """
 
-from platform.config.sections import Experiment
+from platform.config.experiment import Experiment
 from platform.config.tracking import TrackingConfig
 from platform.experiment.destinations import require_places
 from platform.experiment.folder import ExperimentFolder

@@ -12,10 +12,10 @@ from platform.compare.comparison import Comparison
 from platform.compare.entrants import Entrant, entrants
 from platform.config.checks import NAME_BYTES, ConfigError, require_effect
 from platform.config.jobs import CompareConfig
-from platform.config.sections import Experiment
+from platform.config.experiment import Experiment
 from platform.data.cache import ShardError
 from platform.data.index import read_index
-from platform.data.storage import StorageError
+from platform.data.store_errors import StorageError
 from platform.files import write_atomically
 
 WITH_EFFECT = ("job", "compare", "output_dir")

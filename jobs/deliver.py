@@ -8,8 +8,9 @@ import sys
 
 from jobs.register import register_at_end
 from platform.config.checks import CannotGoOn, require, stopped
-from platform.config.sections import Experiment
-from platform.experiment.folder import FINISHED, ExperimentFolder
+from platform.config.experiment import Experiment
+from platform.experiment.folder import ExperimentFolder
+from platform.experiment.member_folder import FINISHED
 from platform.signals import INTERRUPTED, Interrupted, signals
 from platform.sweep.trial_store import TrialStore
 from platform.tracking.launches import check_tracking, deliver

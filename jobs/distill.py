@@ -4,7 +4,7 @@ In: an experiment with a finished teacher. Out: as of `job=train`, and the table
 """
 
 from jobs import train
-from platform.config.sections import Experiment
+from platform.config.experiment import Experiment
 
 
 def run(experiment: Experiment) -> int:

@@ -2,7 +2,7 @@
 
 from jobs import train
 from platform.config.checks import require
-from platform.config.sections import Experiment
+from platform.config.experiment import Experiment
 
 
 def run(experiment: Experiment) -> int:

@@ -2,7 +2,7 @@
 
 from jobs import train
 from platform.config.checks import VIEW_COUNTS, require
-from platform.config.sections import Experiment
+from platform.config.experiment import Experiment
 from platform.evaluation.kept import read_scores
 from platform.evaluation.seal import is_complete
 from platform.experiment.folder import ExperimentFolder

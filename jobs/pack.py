@@ -16,14 +16,17 @@ from platform.cluster.runtime_env import Unforked, fork_server
 from platform.config.checks import ConfigError
 from platform.config.data import NOT_BALANCED, DataConfig
 from platform.config.loss import PRIOR
-from platform.config.sections import Config, Experiment
+from platform.config.experiment import Experiment
+from platform.config.sections import Config
 from platform.console import Counter as Progress
 from platform.data.cache import ShardError
 from platform.data.index import Index
 from platform.data.index_file import read_entries
 from platform.data.labels import are_kept, labels_of
 from platform.data.sets import training_split
-from platform.data.storage import Storage, StorageError, is_remote
+from platform.data.storage import Storage
+from platform.data.store_errors import StorageError
+from platform.data.urls import is_remote
 from platform.experiment.destinations import require_cache_folder
 from platform.experiment.packed_data import is_packed, open_data
 from platform.locks import locked

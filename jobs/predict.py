@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING
 
 from platform.config.checks import CannotGoOn, ConfigError, require
 from platform.config.jobs import PredictionConfig
-from platform.config.sections import Config, Experiment
+from platform.config.experiment import Experiment
+from platform.config.sections import Config
 from platform.console import Counter
 from platform.data.cache import ShardError
-from platform.data.storage import StorageError, is_remote
+from platform.data.store_errors import StorageError
+from platform.data.urls import is_remote
 from platform.prediction import table
 from platform.prediction.images import Images, find_images
 from platform.prediction.model import Model, open_model

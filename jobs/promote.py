@@ -21,7 +21,7 @@ from platform.checkout import ROOT
 from platform.config.checks import ConfigError, NotComposed, require
 from platform.config.evaluation import TOP
 from platform.config.jobs import PromoteConfig
-from platform.config.sections import Composer, Experiment
+from platform.config.experiment import Composer, Experiment
 from platform.evaluation.metrics import Scores
 from platform.evaluation.report import percent
 from platform.evaluation.seal import is_complete, kept_as

@@ -8,7 +8,8 @@ import sys
 from pathlib import Path
 
 from platform.config.checks import ConfigError, require, require_effect
-from platform.config.sections import Config, Experiment
+from platform.config.experiment import Experiment
+from platform.config.sections import Config
 from platform.experiment.folder import ExperimentFolder
 from platform.experiment.recorded import recorded_in
 from platform.redaction import redacted

@@ -1,7 +1,7 @@
 """`job=report`: the report of what is trained, written anew from the files of its folder; nothing is trained."""
 
 from platform.config.checks import ConfigError
-from platform.config.sections import Experiment
+from platform.config.experiment import Experiment
 from platform.evaluation.kept import kept_scores
 from platform.evaluation.table import with_table
 from platform.experiment.folder import ExperimentFolder

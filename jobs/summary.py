@@ -7,7 +7,7 @@ data nor Ray nor MLflow is used, and nothing is trained.
 from pathlib import Path
 
 from platform.config.checks import ConfigError
-from platform.config.sections import Experiment
+from platform.config.experiment import Experiment
 
 
 def run(experiment: Experiment) -> int:

@@ -20,11 +20,13 @@ from jobs.register import register_at_end
 from platform.cluster.preparation import disconnect, prepare
 from platform.cluster.runtime_env import fork_server
 from platform.config.checks import CannotGoOn, ConfigError, stopped
-from platform.config.sections import Config, Experiment
+from platform.config.experiment import Experiment
+from platform.config.sections import Config
 from platform.console import duration
 from platform.data.index import Index
 from platform.experiment.destinations import require_copies
-from platform.experiment.folder import ExperimentFolder, MemberState, Record
+from platform.experiment.folder import ExperimentFolder, Record
+from platform.experiment.member_folder import MemberState
 from platform.experiment.goodput import LAUNCHER_LOST
 from platform.experiment.origin import git_commit
 from platform.experiment.plan import Plan

@@ -18,7 +18,7 @@ from platform.cluster.preparation import disconnect, prepare
 from platform.cluster.runtime_env import fork_server
 from platform.config.checks import CannotGoOn, ConfigError, stopped
 from platform.config.cluster import ClusterConfig
-from platform.config.sections import Experiment
+from platform.config.experiment import Experiment
 from platform.console import duration
 from platform.data.index import Index
 from platform.evaluation import report
@@ -26,7 +26,8 @@ from platform.evaluation.kept import kept_scores
 from platform.evaluation.table import EnsembleScores, with_table
 from platform.experiment.destinations import require_copies
 from platform.experiment.disk_use import disk_use
-from platform.experiment.folder import FAILED, FINISHED, ExperimentFolder, MemberState, Record
+from platform.experiment.folder import ExperimentFolder, Record
+from platform.experiment.member_folder import FAILED, FINISHED, MemberState
 from platform.experiment.methods import methods_of
 from platform.experiment.plan import Plan, plan
 from platform.experiment.run_logs import keep_logs

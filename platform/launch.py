@@ -28,7 +28,8 @@ from platform.compose.messages import message_of
 from platform.compose.paths import home_paths
 from platform.compose.quoting import as_typed, has_several_values
 from platform.config.checks import CannotGoOn, ConfigError, require
-from platform.config.sections import Config, Experiment
+from platform.config.experiment import Experiment
+from platform.config.sections import Config
 from platform.marks import mark
 from platform.models.sources import require_shipped
 from platform.overrides import key_of, quoted

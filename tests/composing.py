@@ -11,7 +11,8 @@ from omegaconf import DictConfig
 
 from platform.checkout import ROOT
 from platform.compose.composer import HydraComposer, store_schemas
-from platform.config.sections import Config, Experiment
+from platform.config.experiment import Experiment
+from platform.config.sections import Config
 
 
 class Remembering(HydraComposer):

@@ -5,7 +5,8 @@ import time
 
 import pytest
 
-from platform.config.sections import Config, Experiment
+from platform.config.experiment import Experiment
+from platform.config.sections import Config
 from platform.console import Counter, duration
 from platform.experiment.plan import MemberPlan, Plan
 from platform.lanes.console import MOST_BARS, Console

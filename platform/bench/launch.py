@@ -11,7 +11,7 @@ from platform.bench.commands import run, settings
 from platform.bench.figures import Figures
 from platform.bench.second_launch import second_launch_s
 from platform.config.sections import Config
-from platform.experiment.folder import MemberFolder, MemberState
+from platform.experiment.member_folder import MemberFolder, MemberState
 
 REPEATS = 3  # each takes most of a minute
 

@@ -10,8 +10,9 @@ from pathlib import Path
 from platform.bench.commands import environment, run, settings
 from platform.chaos.nodes import LocalCluster
 from platform.cluster.resources import cpus_here
-from platform.config.sections import SINGLE, Config
-from platform.experiment.folder import MemberFolder
+from platform.config.experiment import SINGLE
+from platform.config.sections import Config
+from platform.experiment.member_folder import MemberFolder
 
 
 def second_launch_s(config: Config, folder: Path) -> float:

@@ -11,7 +11,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from platform.config.sections import Config, Experiment
+from platform.config.experiment import Experiment
+from platform.config.sections import Config
 from platform.config.tracking import TrackingConfig
 from platform.experiment.folder import ExperimentFolder, Record
 from platform.experiment.plan import MemberPlan, Plan

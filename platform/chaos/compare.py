@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 
 from platform.data import samplelog
-from platform.experiment.folder import MemberFolder
+from platform.experiment.member_folder import MemberFolder
 
 History = Mapping[str, Sequence[tuple[int, float]]]  # metric -> its points, in the order in which they were written
 

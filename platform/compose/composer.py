@@ -22,7 +22,8 @@ from platform.config import models, optim
 from platform.config.checks import ConfigError, NotComposed, require
 from platform.config.models import MODELS, ModelConfig, model_class
 from platform.config.optim import OPTIMISERS, OptimConfig, optimiser_class
-from platform.config.sections import SINGLE, Config, Experiment
+from platform.config.experiment import SINGLE, Experiment
+from platform.config.sections import Config
 from platform.config.settings import refuse_empty
 from platform.data import draws
 from platform.models.sources import with_sources

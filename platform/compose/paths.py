@@ -13,6 +13,7 @@ from platform.config.checks import ConfigError
 from platform.config.data import MEMORY
 from platform.config.identity import replaced
 from platform.config.sections import Config
+from platform.data.urls import is_remote
 
 # Settings that are paths (or addresses) of the machine that the command runs on.
 PATHS = (
@@ -82,6 +83,4 @@ def absolute(config: Config) -> Config:
 
 
 def _absolute(path: str) -> str:
-    from platform.data.storage import is_remote  # fsspec takes its time, which a list of experiments need not
-
     return path if is_remote(path) else str(Path(path).absolute())

@@ -18,7 +18,9 @@ from typing import Protocol
 from platform.config.checks import ConfigError
 from platform.config.data import MEMORY
 from platform.data.room import Room
-from platform.data.storage import Storage, StorageError, is_remote
+from platform.data.storage import Storage
+from platform.data.store_errors import StorageError
+from platform.data.urls import is_remote
 from platform.locks import NoLocks, require_locks, share
 
 Bytes = mmap.mmap | bytes

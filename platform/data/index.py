@@ -17,7 +17,9 @@ from platform.data.cache import ShardError, ShardFile, check_inside, open_cache
 from platform.data.index_file import INDEX_NAME, Entries, read_entries
 from platform.data.reader import CLS, OpenShards, Sample
 from platform.data.shard_table import Shards, ShardTable
-from platform.data.storage import NoSuchFile, Storage, is_remote, join
+from platform.data.storage import Storage
+from platform.data.store_errors import NoSuchFile
+from platform.data.urls import is_remote, join
 
 
 class Split:

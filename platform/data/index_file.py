@@ -11,7 +11,9 @@ from typing import Any
 from platform.data.cache import ShardError, ShardFile
 from platform.data.reader import SampleRule
 from platform.data.shard_table import ShardTable
-from platform.data.storage import NoSuchFile, Storage, StorageError, is_remote, join
+from platform.data.storage import Storage
+from platform.data.store_errors import NoSuchFile, StorageError
+from platform.data.urls import is_remote, join
 from platform.redaction import sealed
 
 INDEX_NAME = "index.json"

@@ -11,7 +11,7 @@ from platform.config.checks import ConfigError
 from platform.data.cache import ShardError
 from platform.data.index import Split
 from platform.data.order import Block, Order
-from platform.data.storage import StorageError
+from platform.data.store_errors import StorageError
 
 log = logging.getLogger("platform.data")
 

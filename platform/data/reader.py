@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from platform.data.cache import Bytes, Cache, ShardError, ShardFile, check_inside
-from platform.data.storage import is_remote
+from platform.data.urls import is_remote
 from platform.data.tar import LeftOut, samples_of, what_is_wrong
 
 IMAGE_EXTENSIONS = ("jpg", "jpeg", "png", "webp")  # all that is ever decoded; nothing here can execute code

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from platform.data.cache import ShardFile
-from platform.data.storage import is_remote
+from platform.data.urls import is_remote
 
 KEPT = 4096  # shards that were asked for; more than are open at a time
 

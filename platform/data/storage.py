@@ -5,53 +5,31 @@ In: a URL. Out: all bytes, or an error that names it. Plain paths are files of t
 
 import contextlib
 import hashlib
-import logging
 import shutil
-import stat
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
+from typing import Any, BinaryIO, TypeVar
 
 import fsspec
 from fsspec.asyn import AsyncFileSystem
 from fsspec.exceptions import FSTimeoutError
 from fsspec.implementations.local import LocalFileSystem
-from fsspec.spec import AbstractFileSystem
 
 from platform.config.data import StorageConfig
+from platform.data.attempts import LONGEST_PAUSE_S, Attempts
 from platform.data.limits import TimeLimit, TimeLimitPassed
+from platform.data.listing import files_below, found_below
+from platform.data.store_errors import NoSuchFile, StorageError, WrongChecksum, errors_of, unknown_of
+from platform.data.urls import is_remote
 from platform.files import replacing, write_atomically
-from platform.redaction import redacted, unsealed, without_secrets
-from platform.text import first_line
-
-if TYPE_CHECKING:
-    from tenacity import RetryCallState
-
-log = logging.getLogger("platform.data")
+from platform.redaction import redacted, unsealed
 
 PIECE_BYTES = 8 * 2**20  # of one request: what a failure repeats, and what must come within `storage.timeout_s`
 LISTING_PIECES = 10  # a listing may take so many times `storage.timeout_s`, where it is one call
-FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.5, 30.0
 T = TypeVar("T")
-
-
-class StorageError(OSError):
-    """A file cannot be read or written. The message names it, the reason and the remedy."""
-
-
-class WrongChecksum(ValueError):
-    """A fetched file has another checksum than its index says."""
-
-
-class NoSuchFile(StorageError):
-    """The store answers that there is no such file."""
-
-
-class Refused(StorageError):
-    """The store answers that it does not give the file: no rights, gone for good."""
 
 
 @dataclass
@@ -72,11 +50,11 @@ class Storage:
         self.config = config
         self.traffic = Traffic()
         self._lock = threading.Lock()
-        self._given_up = threading.Event()
+        self._attempts = Attempts(config, self._count_retry)
 
     def give_up(self) -> None:
         """Stop other threads' transfers: no piece is tried again, and no new one begins."""
-        self._given_up.set()
+        self._attempts.given_up.set()
 
     def __reduce__(self) -> tuple[Any, ...]:
         return Storage, (self.config,)
@@ -102,7 +80,7 @@ class Storage:
             StorageError: it cannot be read, or has more than `most` bytes.
         """
         if not is_remote(url):
-            with _errors_of(url), open(url, "rb") as file:
+            with errors_of(url), open(url, "rb") as file:
                 content = file.read(-1 if most is None else most + 1)
         else:
             part = {} if most is None else {"start": 0, "end": most + 1}
@@ -128,7 +106,7 @@ class Storage:
 
         def whole() -> None:
             file.seek(0)
-            if self._given_up.is_set():
+            if self._attempts.given_up.is_set():
                 raise OSError("given up")
             found = hashlib.md5(usedforsecurity=False)
             done = 0
@@ -140,7 +118,7 @@ class Storage:
             if md5 and found.hexdigest() != md5:
                 raise WrongChecksum(f"its checksum is {found.hexdigest()}, the index says {md5}")
 
-        self._attempted(url, whole, lambda error: isinstance(error, WrongChecksum))
+        self._attempts.make(url, whole, lambda error: isinstance(error, WrongChecksum))
 
     def _piece(self, url: str, start: int, stop: int, size: int) -> bytes:
         """The bytes start .. stop - 1; all of them from `start` on where the server sends nothing less."""
@@ -170,10 +148,10 @@ class Storage:
             folder = Path(url)
             if not folder.is_dir():
                 raise NoSuchFile(f"{url} is no folder; check the path")
-            return sorted(_files_below(folder, suffix))
+            return sorted(files_below(folder, suffix))
 
         def find(files: Any, path: str) -> "list[tuple[str, str, int | None]]":
-            return _found(files, path, suffix, self._limit(files, LISTING_PIECES))
+            return found_below(files, path, suffix, self._limit(files, LISTING_PIECES))
 
         found = self._retried(url, find, pieces=LISTING_PIECES)
         return sorted((name, self._size_of(url, full) if size is None else size) for name, full, size in found)
@@ -189,7 +167,7 @@ class Storage:
             StorageError: the store refuses.
         """
         if not is_remote(url):
-            with _errors_of(url):
+            with errors_of(url):
                 Path(url).parent.mkdir(parents=True, exist_ok=True)
                 write_atomically(Path(url), content)
             return
@@ -241,7 +219,7 @@ class Storage:
             StorageError: the store refuses.
         """
         if not is_remote(url):
-            with _errors_of(url), contextlib.suppress(FileNotFoundError):
+            with errors_of(url), contextlib.suppress(FileNotFoundError):
                 shutil.rmtree(url) if Path(url).is_dir() else Path(url).unlink()
             return
         with contextlib.suppress(NoSuchFile):
@@ -252,7 +230,7 @@ class Storage:
     def _files(self, url: str) -> tuple[Any, str]:
         """(file system, the path it knows the file by). Without fsspec's memory of listings: in a folder that was once
         listed it does not find what other processes have written since."""
-        with _unknown_of(url):
+        with unknown_of(url):
             files, path = fsspec.core.url_to_fs(unsealed(url))
         files.invalidate_cache()  # the setting for that is not known to every kind of store
         return files, path
@@ -290,70 +268,20 @@ class Storage:
             except (FSTimeoutError, TimeLimitPassed):
                 raise TimeoutError(f"not done within {limit_s:g} s (storage.timeout_s)") from None
 
-        return self._attempted(url, in_time, doing=doing)
-
-    def _attempted(
-        self,
-        url: str,
-        get: Callable[[], T],
-        retryable: Callable[[BaseException], bool] | None = None,
-        doing: str = "read",
-    ) -> T:
-        from tenacity import (  # for stores: whoever reads files of this machine need not have it
-            Retrying,
-            retry_if_exception,
-            sleep_using_event,
-            stop_after_attempt,
-            stop_when_event_set,
-            wait_random_exponential,
-        )
-
-        retryable, shown = retryable or _is_retryable, redacted(url)  # addresses in a list may be signed
-        retrying = Retrying(
-            stop=stop_after_attempt(self.config.attempts) | stop_when_event_set(self._given_up),
-            sleep=sleep_using_event(self._given_up),
-            wait=wait_random_exponential(multiplier=FIRST_PAUSE_S, max=LONGEST_PAUSE_S),
-            retry=retry_if_exception(retryable),
-            before_sleep=lambda state: self._count_retry(url, state),
-            reraise=True,
-        )
-        try:
-            return retrying(get)
-        except FileNotFoundError as error:
-            raise NoSuchFile(f"{shown} does not exist; check the address") from without_secrets(error)
-        except StorageError:
-            raise  # from a piece, which had its own attempts
-        except Exception as error:
-            tried = f" after {self.config.attempts} attempts" if retryable(error) else ""
-            kind = Refused if _is_refusal(error) else StorageError
-            raise kind(
-                f"{shown} cannot be {doing}{tried} ({_reason(error)}); check the store and its credentials"
-            ) from without_secrets(error)
+        return self._attempts.make(url, in_time, doing=doing)
 
     def _count(self, read: int) -> None:
         with self._lock:
             self.traffic.bytes += read
 
-    def _count_retry(self, url: str, state: "RetryCallState") -> None:
+    def _count_retry(self) -> None:
         with self._lock:
             self.traffic.retries += 1
-        error = state.outcome.exception() if state.outcome else None
-        if state.attempt_number == 2:  # single failures are common
-            log.warning("%s: %s; trying again", redacted(url), _reason(error) if error else "failed")
 
 
 def _copy_whole(file: Path, place: Path) -> None:
     with replacing(place) as unfinished:
         shutil.copyfile(file, unfinished)
-
-
-def is_remote(url: str) -> bool:
-    """Whether it is a URL, which is fetched; `file://` too, to cache the shards of a slow network file system."""
-    return "://" in url
-
-
-def join(base: str, name: str) -> str:
-    return f"{base.rstrip('/')}/{name}"
 
 
 def _is_asynchronous(url: str) -> bool:
@@ -362,80 +290,11 @@ def _is_asynchronous(url: str) -> bool:
     Raises:
         StorageError: there is none of this kind.
     """
-    with _unknown_of(url):
+    with unknown_of(url):
         outermost = url.partition("::")[0].partition("://")[0]
         return issubclass(fsspec.get_filesystem_class(outermost), AsyncFileSystem)
-
-
-@contextlib.contextmanager
-def _unknown_of(url: str) -> Iterator[None]:
-    try:
-        yield
-    except (ValueError, ImportError) as error:  # no such protocol, or its library is not installed
-        raise StorageError(f"{redacted(url)} cannot be opened: {first_line(error)}") from without_secrets(error)
 
 
 def pieces_of(size: int) -> int:
     """In how many pieces so many bytes are read or written, at least one."""
     return max(1, -(-size // PIECE_BYTES))
-
-
-def _files_below(folder: Path, suffix: str | tuple[str, ...]) -> Iterator[tuple[str, int]]:
-    """(name below `folder`, size in bytes). What is removed meanwhile does not come."""
-    for path in folder.rglob("*"):
-        with contextlib.suppress(FileNotFoundError):
-            if path.name.endswith(suffix) and stat.S_ISREG((status := path.stat()).st_mode):
-                yield path.relative_to(folder).as_posix(), status.st_size
-
-
-def _found(
-    files: Any, path: str, suffix: str | tuple[str, ...], limit: dict[str, float]
-) -> list[tuple[str, str, int | None]]:
-    """List files as (name below `path`, full name for the file system, size in bytes if the listing has it)."""
-    own, walking = getattr(type(files), "_find", type(files).find), (AbstractFileSystem.find, AsyncFileSystem._find)
-    strict = {"on_error": _raise_but_absence} if own in walking else {}  # by default a folder that fails looks empty
-    above = path.rstrip("/") + "/"
-    return [
-        (name.removeprefix(above), name, int(entry["size"]) if entry.get("size") else None)
-        for name, entry in files.find(path, detail=True, **strict, **limit).items()
-        if name.endswith(suffix) and not name.endswith("/")  # an empty object of a store stands for a folder
-    ]
-
-
-def _raise_but_absence(error: OSError) -> None:
-    """Error handler of listings: a folder that is gone or never was has no files, other errors are raised."""
-    if not isinstance(error, FileNotFoundError):
-        raise error
-
-
-def _is_refusal(error: BaseException) -> bool:
-    status = getattr(error, "status", None)  # of an HTTP answer
-    if isinstance(status, int):
-        return 400 <= status < 500 and status not in (408, 425, 429)
-    return isinstance(error, PermissionError)
-
-
-def _is_retryable(error: BaseException) -> bool:
-    """Whether another attempt could succeed, which it cannot after the store's refusal."""
-    if _is_refusal(error):
-        return False
-    refused = (FileNotFoundError, NotImplementedError, IsADirectoryError, NotADirectoryError, StorageError)
-    lacking = "Credentials" in type(error).__name__  # of botocore or google.auth, not imported here
-    return isinstance(error, Exception) and not isinstance(error, refused) and not lacking
-
-
-def _reason(error: BaseException) -> str:
-    status = getattr(error, "status", None)
-    if isinstance(status, int) and status:  # 0: of no answer, e.g. after too many redirections
-        return redacted(f"HTTP {status} {getattr(error, 'message', '')}".strip())
-    return f"{type(error).__name__}: {first_line(error)}" if str(error) else type(error).__name__
-
-
-@contextlib.contextmanager
-def _errors_of(path: str) -> Iterator[None]:
-    try:
-        yield
-    except FileNotFoundError as error:
-        raise NoSuchFile(f"{path} does not exist; check the path") from error
-    except OSError as error:
-        raise StorageError(f"{path}: {error.strerror or error}") from error

@@ -37,7 +37,7 @@ class ImageResults:
     """E: each member, then the ensemble (a single member is its own). Of corrupt images nothing holds but the label.
 
     Two of these are the same images if `labels_N` are equal and they come from the same data: see `fingerprint` in
-    `platform.experiment.folder`.
+    `platform.experiment.fingerprint`.
     """
 
     names: list[str]  # of the members

@@ -16,9 +16,10 @@ from pathlib import Path
 from platform.cluster.submission import database_file
 from platform.config.checks import ConfigError
 from platform.config.data import MEMORY
-from platform.config.sections import Config, Experiment
+from platform.config.experiment import Experiment
+from platform.config.sections import Config
 from platform.data.cache import require_cache
-from platform.data.storage import is_remote
+from platform.data.urls import is_remote
 
 SQLITE = b"SQLite format 3\0"
 ATTEMPTS = 20

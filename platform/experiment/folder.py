@@ -24,10 +24,8 @@ import hashlib
 import json
 import logging
 import os
-import shutil
 import socket
 import time
-import zipfile
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -36,178 +34,21 @@ from typing import Any
 from platform.changes import append_change, forget_changes, read_changes, read_with_changes
 from platform.config.checks import ConfigError
 from platform.config.identity import changes, identity, shown
-from platform.config.sections import Config, Experiment
-from platform.data.index import Index, Split
-from platform.evaluation.seal import SEAL, is_complete
+from platform.config.experiment import Experiment
+from platform.config.sections import Config
+from platform.data.index import Index
+from platform.experiment.fingerprint import fingerprint
+from platform.experiment.member_folder import MemberFolder
 from platform.experiment.origin import origin_here
-from platform.files import append_line, remove_unfinished, write_atomically
+from platform.experiment.places import initial_weights_file, suffix_of
+from platform.files import remove_unfinished, write_atomically
 from platform.locks import SUFFIX, Held, locked
-from platform.redaction import redacted
 from platform.text import first_line
 
 log = logging.getLogger("platform")
 
 RECORD = "experiment.json"
-FINISHED, FAILED, UNFINISHED = "finished", "failed", "unfinished"
 ANEW = "give it another name=, or fresh=true to start anew"
-
-
-@dataclass
-class MemberState:
-    """`state.json` of a member, written by its rank 0."""
-
-    state: str = UNFINISHED
-    starts: int = 0  # since the last launch, or since one that got further than those before; see `count_start`
-    excused: int = 0  # of starts in a row that were not counted, and got no further either
-    reached: int = -1  # global step of the newest checkpoint that a start went on from
-    nodes: list[str] = field(default_factory=list)  # Ray's ids of those that the newest start was on
-    workers: int = 0  # of the newest start
-    error: str = ""
-    times: dict[str, float] = field(default_factory=dict)  # of the newest start: event -> seconds since the epoch
-    device: str = ""  # of the newest start: the GPU's name, or the CPU's
-
-
-def suffix_of(split: str) -> str:
-    """The suffix of the names of a split's results: none for val, otherwise -SPLIT."""
-    return "" if split == "val" else f"-{split}"
-
-
-def initial_weights_file(experiment: Path, digest: str) -> Path:
-    """The file in an experiment's folder of the weights of that digest, which members begin with."""
-    return experiment / "init" / f"{digest}.safetensors"
-
-
-def targets(experiment: Path) -> Path:
-    """The folder in an experiment's folder of what its teacher says of the training images."""
-    return experiment / "teacher"
-
-
-class MemberFolder:
-    """One member's files."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.checkpoints = path / "checkpoints"
-        self.weights = path / "weights.pt"
-        self.probabilities = self.probabilities_of("val")
-        self.scores, self.images = path / "scores.json", path / "images.npz"  # of a sweep's trial, as an experiment has
-        self._series, self._taken = path / "metrics.jsonl", path / "metrics.taken"
-        self._left = path / "reports.jsonl"  # by an earlier version: the end of its series, which nobody has taken
-
-    def is_trained(self) -> bool:
-        """Whether the training is finished."""
-        return self.weights.exists()
-
-    def remove_checkpoints(self) -> None:
-        """Remove the checkpoints of a member that is trained; they stay where the weights' own checksums do not match,
-        as the newest one has the same weights."""
-        if not self.checkpoints.exists():  # at an earlier launch: reading all weights once more may take minutes
-            return
-        try:
-            with zipfile.ZipFile(self.weights) as weights:
-                torn = weights.testzip()
-        except Exception as error:  # of the disk, and whatever zipfile and zlib say of damaged bytes
-            torn = first_line(error)
-        if torn is None:
-            shutil.rmtree(self.checkpoints, ignore_errors=True)
-        else:
-            log.warning("%s is unusable (%s), so the checkpoints beside it stay", self.weights, torn)
-
-    def probabilities_of(self, split: str) -> Path:
-        """The folder of a split's probabilities: each split has its own."""
-        return self.path / f"probabilities{suffix_of(split)}"
-
-    def whole_images_of(self, split: str) -> Path:
-        """The folder of the probabilities of a split's whole images (`evaluation.dense`)."""
-        return self.path / f"probabilities-whole{suffix_of(split)}"
-
-    @property
-    def networks(self) -> Path:
-        """The folder of further networks of the same training, `NAME.pt` (`training.also_average`, `.snapshots`), and
-        of their models, `NAME/`."""
-        return self.path / "networks"
-
-    def kept_networks(self) -> list[str]:
-        """Their names."""
-        return sorted(file.stem for file in self.networks.glob("*.pt"))
-
-    def probabilities_of_network(self, name: str, split: str) -> Path:
-        """The folder of a split's probabilities by one of these."""
-        return self.path / f"probabilities-{name}{suffix_of(split)}"
-
-    def is_finished(self, views: int, split: str = "val") -> bool:
-        """Whether it is trained, and evaluated on that split with at least so many views."""
-        return self.is_trained() and is_complete(self.probabilities_of(split), views)
-
-    def forget_evaluation(self, split: str = "val") -> None:
-        """Make the next launch evaluate the trained weights again."""
-        (self.probabilities_of(split) / SEAL).unlink(missing_ok=True)
-
-    def state(self) -> MemberState:
-        """Read the state; a new one where there is none, or a torn one."""
-        try:
-            return MemberState(**json.loads((self.path / "state.json").read_text()))
-        except (FileNotFoundError, ValueError, TypeError):
-            return MemberState()
-
-    def keep_report(self, step: int, metrics: dict[str, float]) -> None:
-        """Append metrics to a file, from which the next launcher takes them if the present one is killed now."""
-        with contextlib.suppress(OSError):  # a full disk is reported elsewhere
-            append_line(self._series, json.dumps([step, metrics, time.time()]))
-
-    def take_reports(self) -> list[tuple[int, dict[str, float], float]]:
-        """The metrics of `keep_report` since the last time: (step, metrics, seconds since the epoch). A launcher that
-        was killed meanwhile may have taken some of them, too."""
-        self._take_left()
-        try:
-            start = int(self._taken.read_text())
-        except (OSError, ValueError):
-            start = 0
-        try:
-            with self._series.open("rb") as file:
-                file.seek(start)
-                text = file.read()
-        except OSError:
-            return []
-        whole = text[: text.rfind(b"\n") + 1]  # the last line may be being written
-        if whole:
-            with contextlib.suppress(OSError):  # a full disk: they are taken again, and no point is logged twice
-                write_atomically(self._taken, f"{start + len(whole)}\n")
-        return _parsed(whole.decode(errors="replace"))
-
-    def _take_left(self) -> None:
-        """Make what an earlier version kept apart a part of the series; what comes before it has been taken."""
-        with contextlib.suppress(FileNotFoundError):
-            kept = _parsed(self._left.read_text(errors="replace"))
-            with contextlib.suppress(OSError):  # a full disk: the next launch does it
-                if not self._taken.exists():
-                    write_atomically(self._taken, f"{self._series.stat().st_size if self._series.exists() else 0}\n")
-                for step, metrics, at in kept:
-                    append_line(self._series, json.dumps([step, metrics, at]))
-                self._left.unlink()
-
-    def series(self) -> list[tuple[int, dict[str, float], float]]:
-        """All that `keep_report` was given, in order: of MLflow's long series this is the whole. Steps that a restart
-        trained again are there twice."""
-        try:
-            return _parsed(self._series.read_text(errors="replace"))
-        except OSError:
-            return []
-
-    def set_state(self, state: MemberState) -> None:
-        """Write the state, its error without secrets."""
-        self.path.mkdir(parents=True, exist_ok=True)
-        state.error = redacted(state.error)
-        write_atomically(self.path / "state.json", json.dumps(asdict(state)) + "\n")
-
-
-def _parsed(text: str) -> list[tuple[int, dict[str, float], float]]:
-    found = []
-    for line in text.splitlines():
-        with contextlib.suppress(ValueError):  # torn by a kill
-            step, metrics, at = json.loads(line)
-            found.append((step, metrics, at))
-    return found
 
 
 @dataclass
@@ -414,23 +255,6 @@ class ExperimentFolder:
 
 def _member_identities(experiment: Experiment) -> dict[str, Any]:
     return {name: identity(asdict(member)) for name, member in experiment.members.items()}
-
-
-def fingerprint(index: Index) -> dict[str, str]:
-    """Identity of the data: for each split the number of samples and a digest of its shards' checksums; for shards that
-    others made also the extension of the images, where their index names it. Of further sets to train on the same of
-    their training images, as `also.NAME`."""
-    found = {split.name: _fingerprint(split) for split in index.splits.values()}
-    if "image" in index.packing:
-        found["image"] = str(index.packing["image"])
-    for name, other in index.also.items():
-        image = f", image {other.packing['image']}" if "image" in other.packing else ""
-        found[f"also.{name}"] = _fingerprint(other.split("train")) + image
-    return found
-
-
-def _fingerprint(split: Split) -> str:
-    return f"{split.samples} samples in {len(split.shards)} shards, sha256 {split.digest}"
 
 
 def _short_digest(content: dict[str, Any]) -> str:

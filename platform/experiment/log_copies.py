@@ -12,8 +12,9 @@ import time
 from pathlib import Path
 
 from platform.config.checks import ConfigError
-from platform.config.sections import Experiment
-from platform.data.storage import Storage, join
+from platform.config.experiment import Experiment
+from platform.data.storage import Storage
+from platform.data.urls import join
 from platform.experiment.folder import ExperimentFolder
 from platform.files import SUFFIX
 from platform.text import first_line

@@ -36,7 +36,7 @@ class Origin:
     packages: dict[str, str]  # name -> version
     cpu: str
     gpus: list[str]
-    data: dict[str, str] = field(default_factory=dict)  # digest of each split, as `folder.fingerprint` makes it
+    data: dict[str, str] = field(default_factory=dict)  # digest of each split, as `experiment.fingerprint` makes it
 
     def write(self, folder: Path) -> None:
         """Write it into an experiment's folder.

@@ -14,7 +14,8 @@ from platform.config.sections import Config
 from platform.data.cache import ShardError
 from platform.data.index import INDEX_NAME, Index, has_index, read_index
 from platform.data.sets import read_sets, require_same_classes
-from platform.data.storage import StorageError, is_remote
+from platform.data.store_errors import StorageError
+from platform.data.urls import is_remote
 from platform.packing import preparation, recipe
 from platform.packing.freshness import changed_since
 from platform.packing.restart_markers import Marked, require_program

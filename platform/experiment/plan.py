@@ -8,7 +8,8 @@ from dataclasses import dataclass, field, replace
 from platform.cluster.resources import cpus_here
 from platform.config.checks import ConfigError, require
 from platform.config.data import NOT_BALANCED
-from platform.config.sections import Config, Experiment
+from platform.config.experiment import Experiment
+from platform.config.sections import Config
 from platform.data.cache import ShardError
 from platform.data.image_sizes import ImageSizes
 from platform.data.index import Index, Split
@@ -16,7 +17,8 @@ from platform.data.labels import are_at_hand
 from platform.data.order import Order, steps_per_epoch, total_steps
 from platform.data.readahead import check_room
 from platform.data.sets import training_split
-from platform.data.storage import Storage, StorageError
+from platform.data.storage import Storage
+from platform.data.store_errors import StorageError
 from platform.data.training_order import training_order
 from platform.experiment.compiled_plan import check_compiled
 from platform.experiment.fused_plan import check_fused

@@ -11,7 +11,7 @@ from platform.config.cluster import ClusterConfig
 from platform.config.data import AUTO, MEMORY, NOT_BALANCED, LoaderConfig
 from platform.config.sections import Config
 from platform.data.blend import PARTS, epochs_of, weights
-from platform.data.storage import is_remote
+from platform.data.urls import is_remote
 from platform.experiment.compiled_plan import compiled_line
 from platform.experiment.fused_plan import fused_lines
 from platform.experiment.plan import Plan

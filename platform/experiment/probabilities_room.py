@@ -10,7 +10,8 @@ from pathlib import Path
 
 from platform.config.checks import require
 from platform.config.evaluation import ALL, MEANS
-from platform.config.sections import Config, Experiment
+from platform.config.experiment import Experiment
+from platform.config.sections import Config
 from platform.evaluation.stored import Stored
 from platform.experiment.folder import ExperimentFolder
 

@@ -26,7 +26,7 @@ class Recorded:
 
     name: str
     configs: dict[str, Config]  # of each member; of a single training one
-    data: dict[str, str] | None  # as `folder.fingerprint` makes it; None: not known
+    data: dict[str, str] | None  # as `experiment.fingerprint` makes it; None: not known
     origin: Origin | None  # None: an earlier version did not write it
     folder: Path | None = None  # None: it is on another machine
     figures: dict[str, dict[str, float]] = field(default_factory=dict)  # final ones of each member, where known

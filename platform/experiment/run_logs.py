@@ -23,7 +23,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from platform.cluster.node_logs import NodeLogs
-from platform.config.sections import Experiment
+from platform.config.experiment import Experiment
 from platform.experiment.log_copies import LogCopies
 from platform.experiment.log_file import LogFile, LogQueue, Tee
 from platform.experiment.secrets import Mask

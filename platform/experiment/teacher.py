@@ -8,10 +8,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from platform.config.checks import VIEW_COUNTS, ConfigError, require
-from platform.config.sections import SINGLE, Config, Experiment
+from platform.config.experiment import SINGLE, Experiment
+from platform.config.sections import Config
 from platform.data.index import Index
 from platform.evaluation.seal import is_complete
-from platform.experiment.folder import ExperimentFolder, fingerprint
+from platform.experiment.fingerprint import fingerprint
+from platform.experiment.folder import ExperimentFolder
 from platform.experiment.packed_data import is_packed, open_data
 from platform.experiment.recorded import Recorded, recorded_in
 from platform.models.sources import require_shipped

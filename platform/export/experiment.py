@@ -11,7 +11,8 @@ from pathlib import Path
 from platform.config.sections import Config
 from platform.data.index import Index
 from platform.evaluation.method import kind_of
-from platform.experiment.folder import ExperimentFolder, MemberFolder
+from platform.experiment.folder import ExperimentFolder
+from platform.experiment.member_folder import MemberFolder
 from platform.export.folder import MODEL, export_ensemble, export_member, label_of, place_of
 from platform.text import first_line
 

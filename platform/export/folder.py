@@ -14,7 +14,8 @@ from pathlib import Path
 from platform.config.identity import identity
 from platform.config.sections import Config
 from platform.data.index import Index
-from platform.experiment.folder import MemberFolder, fingerprint
+from platform.experiment.fingerprint import fingerprint
+from platform.experiment.member_folder import MemberFolder
 from platform.experiment.origin import Origin, git_commit
 from platform.export import ExportError
 from platform.export.description import ARTIFACTS, FILE_NAME, Description, artifacts_of

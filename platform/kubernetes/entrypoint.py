@@ -13,7 +13,7 @@ from platform.config.cluster import ClusterConfig
 from platform.config.data import MEMORY
 from platform.config.kubernetes import KubeConfig, is_reached_by_pods
 from platform.config.sections import Config
-from platform.data.storage import is_remote
+from platform.data.urls import is_remote
 from platform.overrides import is_of_section, override
 
 CACHE = "/cache"

@@ -12,9 +12,10 @@ from typing import Any
 from platform.config.checks import ConfigError, require
 from platform.config.cluster import ClusterConfig
 from platform.config.kubernetes import KUBE_CRON_NAME, KUBE_NAME, KubeConfig
-from platform.config.sections import Config, Experiment
+from platform.config.experiment import Experiment
+from platform.config.sections import Config
 from platform.data.order import steps_of
-from platform.data.storage import is_remote
+from platform.data.urls import is_remote
 from platform.experiment.fused_plan import teams
 from platform.kubernetes.entrypoint import entrypoint, needs_cache, overrides_for_pods
 from platform.kubernetes.names import annotations, name_of

@@ -9,7 +9,8 @@ from collections.abc import Callable
 from typing import Any
 
 from platform.config.checks import ConfigError, require
-from platform.config.sections import Config, Experiment
+from platform.config.experiment import Experiment
+from platform.config.sections import Config
 from platform.kubernetes import rendering
 from platform.kubernetes.rayjob import gpus_of, pods_of, rayjob
 

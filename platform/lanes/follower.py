@@ -21,7 +21,7 @@ from platform.cluster.connect import CannotGoOn
 from platform.cluster.ray_internals import log_folder
 from platform.cluster.runtime_env import Unforked
 from platform.cluster.scratch import last_words
-from platform.experiment.folder import FAILED
+from platform.experiment.member_folder import FAILED
 from platform.files import write_atomically
 from platform.lanes.attempts import Attempts
 from platform.lanes.console import Console

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from platform.config.sections import Config
-from platform.experiment.folder import initial_weights_file, targets
+from platform.experiment.places import initial_weights_file, targets
 from platform.experiment.teacher import TeacherMember
 from platform.lanes.shared_index import SharedIndex
 from platform.training.learning_curve import EvaluationPoint

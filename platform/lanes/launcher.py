@@ -16,7 +16,7 @@ import ray
 from platform.cluster.nodes import Departures
 from platform.cluster.resources import Resources, deal, gpus_per_worker, lane_count, more_lanes, room
 from platform.cluster.threads import in_thread
-from platform.data.storage import join
+from platform.data.urls import join
 from platform.experiment.folder import ExperimentFolder, Record
 from platform.experiment.fused_plan import teams_of_launch
 from platform.experiment.plan import Plan

@@ -22,7 +22,7 @@ from platform.evaluation.cost import Cost, write_cost
 from platform.evaluation.predict import PredictConfig, Predictions, predict
 from platform.evaluation.stored import Stored
 from platform.evaluation.whole_images import predict_whole
-from platform.experiment.folder import FAILED, FINISHED, MemberFolder
+from platform.experiment.member_folder import FAILED, FINISHED, MemberFolder
 from platform.lanes import member_state
 from platform.lanes.heartbeat import Heartbeat
 from platform.lanes.lane import Lane, LaneMember
@@ -94,7 +94,7 @@ def run_member(
         if "first_step" not in state.times:
             state.times["first_step"] = time.time()
             mark("first step")
-        folder.keep_report(step, metrics)
+        folder.metrics.keep(step, metrics)
         curve.take(step, metrics)
         sender.send("metrics", step=step, metrics=metrics)
 

@@ -23,7 +23,7 @@ from platform.monitoring.endpoint import Endpoint
 from platform.monitoring.metrics import MEMBER_STATES, TIME_PARTS, Sample
 
 if TYPE_CHECKING:
-    from platform.config.sections import Experiment
+    from platform.config.experiment import Experiment
     from platform.lanes.mailbox import Beat
 
 MOST_MEMBERS, MOST_WORKERS = 500, 1000  # with series of their own: 20,000 series at most

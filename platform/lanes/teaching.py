@@ -20,7 +20,7 @@ from platform.evaluation import probabilities
 from platform.evaluation.predict import PredictConfig, Predictions, predict
 from platform.evaluation.seal import is_complete
 from platform.evaluation.targets import TargetsOf, are_whole, write_targets
-from platform.experiment.folder import fingerprint
+from platform.experiment.fingerprint import fingerprint
 from platform.experiment.teacher import TeacherMember
 from platform.lanes.lane import LaneMember
 from platform.lanes.mailbox import Sender

@@ -21,7 +21,7 @@ from platform.config.checks import ConfigError
 from platform.config.sections import Config
 from platform.data.index import Index
 from platform.data.sets import read_sets
-from platform.experiment.folder import fingerprint
+from platform.experiment.fingerprint import fingerprint
 from platform.experiment.run_logs import keep_worker_log, noting_errors
 from platform.lanes.lane import Lane, LaneMember
 from platform.lanes.mailbox import ANSWER_S, Sender, take_secrets

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from platform.config.checks import ConfigError
 from platform.data.cache import Bytes
 from platform.data.reader import SampleRule
-from platform.data.storage import Storage, join
+from platform.data.storage import Storage
+from platform.data.urls import join
 from platform.data.tar import LeftOut, samples_of, what_is_wrong
 from platform.packing import duplicates
 from platform.packing.items import Item

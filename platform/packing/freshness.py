@@ -9,7 +9,7 @@ from pathlib import Path
 
 from platform.config.data import DataConfig
 from platform.data.index import INDEX_NAME
-from platform.data.storage import is_remote
+from platform.data.urls import is_remote
 from platform.packing.items import SPLIT_NAMES
 
 

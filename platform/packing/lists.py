@@ -16,7 +16,9 @@ from pyarrow import csv, parquet
 
 from platform.config.checks import ConfigError
 from platform.config.data import StorageConfig
-from platform.data.storage import Storage, StorageError, is_remote, join
+from platform.data.storage import Storage
+from platform.data.store_errors import StorageError
+from platform.data.urls import is_remote, join
 from platform.packing.items import SPLIT_NAMES, Item, Parts, file_stamp, read_file
 from platform.text import first_line
 

@@ -16,7 +16,7 @@ from typing import Any
 from PIL import Image
 
 from platform.config.checks import ConfigError
-from platform.data.storage import NoSuchFile, Refused, StorageError
+from platform.data.store_errors import NoSuchFile, Refused, StorageError
 from platform.packing.duplicates import NONE, digest_of
 from platform.packing.encode import CODECS, Stored, stored
 from platform.packing.items import Item

@@ -26,7 +26,7 @@ from PIL import Image
 
 from platform.config.checks import ConfigError
 from platform.config.data import StorageConfig
-from platform.data.storage import is_remote
+from platform.data.urls import is_remote
 from platform.data.tar import CIRCULAR, TOOL_MADE, LeftOut, Place, members_of, what_is_wrong
 from platform.data.toolmade import is_tool_made
 from platform.packing.datasets import TorchvisionSource

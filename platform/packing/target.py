@@ -21,7 +21,9 @@ from platform.config.checks import ConfigError
 from platform.config.data import StorageConfig
 from platform.data.cache import ShardError
 from platform.data.index_file import INDEX_NAME, read_entries
-from platform.data.storage import NoSuchFile, Storage, is_remote, join
+from platform.data.storage import Storage
+from platform.data.store_errors import NoSuchFile
+from platform.data.urls import is_remote, join
 from platform.files import write_atomically
 from platform.locks import Held, locked
 

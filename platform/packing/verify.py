@@ -18,7 +18,9 @@ from platform.data.cache import Bytes, ShardError, ShardFile, map_file
 from platform.data.index_file import read_entries
 from platform.data.links import plain
 from platform.data.reader import SampleRule, ShardReader
-from platform.data.storage import Storage, StorageError, is_remote, join
+from platform.data.storage import Storage
+from platform.data.store_errors import StorageError
+from platform.data.urls import is_remote, join
 from platform.data.tar import LeftOut
 from platform.data.toolmade import is_tool_made
 from platform.packing.threads import Threads

@@ -19,7 +19,9 @@ from platform.config.checks import ConfigError, require
 from platform.config.data import StorageConfig
 from platform.data.cache import ShardError
 from platform.data.index import INDEX_NAME, Split, has_index, read_index
-from platform.data.storage import Storage, StorageError, is_remote, join
+from platform.data.storage import Storage
+from platform.data.store_errors import StorageError
+from platform.data.urls import is_remote, join
 from platform.data.toolmade import is_tool_made
 from platform.packing.items import SPLIT_NAMES, file_stamp
 from platform.redaction import redacted

@@ -13,8 +13,8 @@ from pathlib import Path
 
 from platform.cluster.submission import database_file
 from platform.config.checks import ConfigError, require
-from platform.config.sections import Experiment
-from platform.data.storage import is_remote
+from platform.config.experiment import Experiment
+from platform.data.urls import is_remote
 from platform.experiment.folder import ExperimentFolder
 from platform.experiment.recorded import recorded_in
 from platform.export.description import Description, artifacts_of

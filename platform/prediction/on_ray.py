@@ -21,7 +21,7 @@ from platform.cluster.resources import Resources
 from platform.config.checks import CannotGoOn, ConfigError
 from platform.config.cluster import ClusterConfig
 from platform.data.cache import ShardError
-from platform.data.storage import StorageError
+from platform.data.store_errors import StorageError
 from platform.prediction.parts import InFolder
 from platform.prediction.predictor import Predictor
 from platform.prediction.task import Task

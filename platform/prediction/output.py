@@ -14,7 +14,8 @@ import pyarrow as pa
 import pyarrow.parquet as parquet
 
 from platform.config.checks import ConfigError
-from platform.data.storage import Storage, is_remote
+from platform.data.storage import Storage
+from platform.data.urls import is_remote
 from platform.experiment.destinations import require_folder
 from platform.files import replacing
 

@@ -13,7 +13,9 @@ import pyarrow as pa
 import pyarrow.parquet as parquet
 
 from platform.config.checks import ConfigError
-from platform.data.storage import NoSuchFile, Storage, join
+from platform.data.storage import Storage
+from platform.data.store_errors import NoSuchFile
+from platform.data.urls import join
 from platform.export.description import Description
 from platform.prediction.rows import Row, flat, of_flat
 from platform.redaction import redacted

@@ -6,7 +6,8 @@ In: a task and where the rows go. Out: finished blocks, the output, a summary.
 from collections.abc import Iterator
 
 from platform.config.jobs import PredictionConfig
-from platform.data.storage import Storage, is_remote
+from platform.data.storage import Storage
+from platform.data.urls import is_remote
 from platform.prediction.output import write_output
 from platform.prediction.parts import InFolder, InMemory
 from platform.prediction.rows import Summary

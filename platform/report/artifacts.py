@@ -8,9 +8,10 @@ import logging
 from collections.abc import Iterator
 from pathlib import Path
 
-from platform.config.sections import Experiment
+from platform.config.experiment import Experiment
 from platform.evaluation.table import EnsembleScores
-from platform.experiment.folder import ExperimentFolder, suffix_of
+from platform.experiment.folder import ExperimentFolder
+from platform.experiment.places import suffix_of
 from platform.files import write_atomically
 from platform.text import first_line
 

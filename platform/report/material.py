@@ -9,11 +9,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from platform.config.sections import Config, Experiment
+from platform.config.experiment import Experiment
+from platform.config.sections import Config
 from platform.data.cache import ShardError
 from platform.data.index import Index, Split, read_index
 from platform.data.sets import TRAIN, read_sets, training_split
-from platform.data.storage import StorageError
+from platform.data.store_errors import StorageError
 from platform.evaluation.images import ImageResults, read_images
 from platform.evaluation.table import EnsembleScores
 from platform.experiment.folder import ExperimentFolder
@@ -92,7 +93,7 @@ class Material:
     @property
     def series(self) -> dict[str, Series]:
         """Member -> the metrics of its log steps, which may be large."""
-        return {name: self.folder.member(name).series() for name in self.members}
+        return {name: self.folder.member(name).metrics.read() for name in self.members}
 
     @functools.cached_property
     def attempts(self) -> dict[str, Sequence[Attempt]]:

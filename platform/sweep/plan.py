@@ -9,7 +9,8 @@ from typing import Any
 from platform.cluster.resources import cpus_here
 from platform.config.checks import require
 from platform.config.jobs import SweepConfig
-from platform.config.sections import Config, Experiment
+from platform.config.experiment import Experiment
+from platform.config.sections import Config
 from platform.experiment.plan import Plan, plan
 from platform.experiment.probabilities_room import WORTH_SAYING, bytes_of, probabilities_text
 from platform.sweep.checks import PointChecks, check_keys, check_scheduler, refuse_without_effect

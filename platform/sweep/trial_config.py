@@ -4,7 +4,8 @@ In: an experiment, a point, the number of a seed. Out: overrides, and the config
 """
 
 from platform.config.checks import ConfigError
-from platform.config.sections import Config, Experiment
+from platform.config.experiment import Experiment
+from platform.config.sections import Config
 from platform.sweep.space import overrides
 from platform.sweep.trial_store import Point
 

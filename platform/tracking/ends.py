@@ -7,7 +7,7 @@ when they end, is what `runs` knows.
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from platform.config.sections import Experiment
+from platform.config.experiment import Experiment
 from platform.data.index import Index
 from platform.evaluation import report
 from platform.evaluation.table import EnsembleScores
@@ -83,7 +83,7 @@ class Ends:
             found = Goodput.of(attempts)
             self._tracker.log(run, found.attempts, found.metrics())
             spent = Times.of(attempts).metrics() | Cost.of(attempts).metrics()
-            self._tracker.summary(run, without_zeros(spent) | speed(member.series()))
+            self._tracker.summary(run, without_zeros(spent) | speed(member.metrics.read()))
             self._tracker.tag(run, "host", ", ".join(sorted({node for attempt in attempts for node in attempt.nodes})))
             self._tracker.tag(run, "attempts", found.newest_reasons)
         if text := descriptions.of_member(name, scores, attempts, said):
@@ -154,7 +154,7 @@ class Ends:
             self._tracker.summary(parent, without_zeros(times.metrics() | cost.metrics()))
             notes.append(f"All together took their workers {descriptions.times_text(times)}.")
         members = {name: self._folder.member(name) for name in self._experiment.members}
-        notes += filter(None, (ended_by_scores(name, member.series()) for name, member in members.items()))
+        notes += filter(None, (ended_by_scores(name, member.metrics.read()) for name, member in members.items()))
         if promoted := promotion(self._experiment):
             notes.append(promoted.sentence())
         return notes

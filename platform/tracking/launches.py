@@ -5,13 +5,13 @@ In: an experiment and its folder. Out: lines for the terminal: what waits for ML
 
 import logging
 
-from platform.config.sections import Experiment
+from platform.config.experiment import Experiment
 from platform.config.tracking import TrackingConfig
 from platform.evaluation import report
 from platform.experiment.folder import ExperimentFolder
 from platform.tracking.accounts import require_account
 from platform.tracking.journal import Journal
-from platform.tracking.runs import pages_of
+from platform.tracking.links import pages_of
 from platform.tracking.sqlite_store import require_usable
 from platform.tracking.tracker import Tracker, require_answer
 

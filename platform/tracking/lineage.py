@@ -9,7 +9,8 @@ from pathlib import Path
 
 from platform.checkout import ROOT
 from platform.config.checks import ConfigError
-from platform.config.sections import Config, Experiment
+from platform.config.experiment import Experiment
+from platform.config.sections import Config
 from platform.experiment.folder import RECORD, ExperimentFolder
 from platform.overrides import key_of, value_of
 from platform.redaction import redacted

@@ -10,9 +10,13 @@ from urllib.parse import urlsplit, urlunsplit
 
 from platform.checkout import ROOT
 from platform.cluster.submission import database_file
+from platform.config.experiment import Experiment
 from platform.config.tracking import TrackingConfig
+from platform.experiment.folder import ExperimentFolder
+from platform.tracking.journal import Journal
 from platform.tracking.views import link
 
+KEY_LENGTH = 12  # of a view's, in the link
 LOCAL = "http://127.0.0.1:5000"  # of `make ui` and `mlflow ui`
 
 
@@ -42,6 +46,21 @@ def pages(tracking: TrackingConfig, experiment: str, parent: str, view: str) -> 
     starts = "" if server_of(tracking.uri) else start_command(tracking)
     run = f"{base}/#/experiments/{experiment}/runs/{parent}?workflowType=machine_learning"
     return Pages(link(base, experiment, view), run, starts)
+
+
+def view_key(parent: str) -> str:
+    """Key of the saved view of an experiment, by our key of its parent run."""
+    return parent[:KEY_LENGTH]
+
+
+def pages_of(experiment: Experiment) -> Pages | None:
+    """Where MLflow shows the runs of an experiment that is over; None: MLflow has not got them."""
+    folder = ExperimentFolder(experiment.folder)
+    parent = folder.record().parent_run if folder.exists() else None
+    known = Journal(folder.tracking, for_reading=True).notes.get(parent or "")
+    if not parent or not known or not known.get("experiment"):
+        return None
+    return pages(experiment.config.tracking, known["experiment"], known["id"], view_key(parent))
 
 
 def start_command(tracking: TrackingConfig) -> str:

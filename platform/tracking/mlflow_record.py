@@ -14,7 +14,8 @@ from mlflow.tracking import MlflowClient
 
 from platform.config.checks import ConfigError, require, require_name
 from platform.config.recorded import config_of
-from platform.config.sections import SINGLE, Config
+from platform.config.experiment import SINGLE
+from platform.config.sections import Config
 from platform.config.tracking import TrackingConfig
 from platform.experiment.origin import FILE, UNKNOWN, Origin
 from platform.experiment.recorded import Recorded

@@ -11,7 +11,7 @@ from typing import Any
 
 from platform.config.identity import flatten
 from platform.config.sections import Config
-from platform.data.storage import is_remote
+from platform.data.urls import is_remote
 
 Parameters = dict[str, Any]
 

@@ -5,7 +5,8 @@ In: an experiment. Out: tags for its parent run and for each member or trial.
 
 import shlex
 
-from platform.config.sections import Config, Experiment
+from platform.config.experiment import Experiment
+from platform.config.sections import Config
 from platform.data.index import Index
 from platform.evaluation.report import COLOURS
 from platform.redaction import redacted

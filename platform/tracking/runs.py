@@ -7,16 +7,17 @@ journal, which the tracker delivers. What a killed launcher has not reported, th
 import contextlib
 import logging
 import time
+from collections.abc import Iterable
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from platform.config.sections import Config, Experiment
-from platform.daemon_thread import Backlog
+from platform.config.experiment import Experiment
+from platform.config.sections import Config
 from platform.data.index import Index
-from platform.evaluation.kept import kept_scores, scored
 from platform.evaluation.table import EnsembleScores
-from platform.experiment.folder import FINISHED, ExperimentFolder, MemberState, Record
+from platform.experiment.folder import ExperimentFolder, Record
+from platform.experiment.member_folder import FINISHED, MemberState
 from platform.experiment.goodput import read_attempts
 from platform.experiment.origin import FILE as ORIGIN
 from platform.text import first_line
@@ -25,17 +26,16 @@ from platform.tracking.ends import Ends
 from platform.tracking.figures import datasets
 from platform.tracking.journal import Journal
 from platform.tracking.lineage import promotion
-from platform.tracking.links import Pages, pages
+from platform.tracking.links import Pages, pages, view_key
 from platform.tracking.operations import View
+from platform.tracking.scorer import Scored, Scorer
 from platform.tracking.tracker import Tracker, new_key
 
 if TYPE_CHECKING:
     from platform.summary.summaries import Summaries
 
 log = logging.getLogger("platform")
-KEY_LENGTH = 12  # of a view's, in the link
 SHOWN_PARAMS = 5  # columns of the view
-SCORED_EVERY_S = 0.02  # looked whether a member is scored
 
 
 class Runs:
@@ -71,7 +71,7 @@ class Runs:
         self._reported = set(record.reported)  # a sweep has thousands of trials
         self._tracker = Tracker(experiment.config.tracking, Journal(folder.tracking), held=held)
         self._ends = Ends(self._tracker, experiment, folder, record, data)
-        self._scoring: Backlog[str, tuple[str, EnsembleScores | None]] | None = None
+        self._scorer = Scorer(experiment, folder)
         kind, is_new = run_tags.kind_of(experiment), record.parent_run is None
         record.parent_run = record.parent_run or new_key()
         gains = any(name in experiment.members and name not in record.member_runs for name in names)
@@ -114,7 +114,7 @@ class Runs:
     @property
     def view_key(self) -> str:
         """Of the view of the runs, in the link."""
-        return self._parent()[:KEY_LENGTH]
+        return view_key(self._parent())
 
     @property
     def pages(self) -> Pages | None:
@@ -200,7 +200,7 @@ class Runs:
 
     def _log_kept(self, name: str) -> None:
         """Log the metrics that workers have kept while no launcher was alive; known points are left out."""
-        for step, metrics, at in self._folder.member(name).take_reports():
+        for step, metrics, at in self._folder.member(name).metrics.take():
             self.log(name, step, metrics, at)
 
     def ended(self, name: str, at: float, said: str = "") -> None:
@@ -216,39 +216,26 @@ class Runs:
             return
         self.begin(name, at)  # it may have ended before its first heartbeat
         if self._is_finished(name):
-            self._scoring = self._scoring or Backlog("scoring", self._scored)
-            self._scoring.put(name)
+            self._scorer.put(name)
         else:
             state = self._folder.member(name).state()
             self._end_failed(name, replace(state, error=said or state.error))
 
     def end_scored(self) -> None:
         """End the runs of the members that are scored; returns at once."""
-        for name, scores in self._scoring.take() if self._scoring else []:
+        self._end_those(self._scorer.take())
+
+    def finish_scoring(self) -> None:
+        """Wait for the members that are being scored, and end their runs: nothing is read twice."""
+        self._end_those(self._scorer.rest())
+
+    def _end_those(self, members: Iterable[Scored]) -> None:
+        for name, scores in members:
             if scores and name in self._names:  # without scores `report` has more to say
                 try:
                     self._end_finished(name, scores)
                 except Exception as error:  # of damaged files: the other members' training goes on
                     log.warning("the run of %s is ended later (%s)", name, first_line(error))
-
-    def finish_scoring(self) -> None:
-        """Wait for the members that are being scored, and end their runs: nothing is read twice."""
-        while self._scoring and self._scoring.waiting and self._scoring.thread.is_alive():
-            self.end_scored()
-            time.sleep(SCORED_EVERY_S)
-        self.end_scored()
-
-    def _scored(self, name: str) -> tuple[str, EnsembleScores | None]:
-        member, views = self._folder.member(name), self._experiment.config.evaluation.views
-        place, split = {name: member.probabilities_of(self._split)}, self._split
-        try:
-            if list(self._experiment.members) == [name]:  # the whole experiment's, too: probabilities are read once
-                kept = self._folder.scores(split), _quiet, self._folder.images(split)
-                return name, kept_scores(place, views, *kept)
-            return name, scored(place, views)
-        except Exception as error:  # the evaluation of the whole experiment says it
-            log.debug("%s is not scored (%s)", name, error)
-            return name, None
 
     def _is_finished(self, name: str) -> bool:
         return self._folder.member(name).is_finished(max(self._experiment.config.evaluation.views), self._split)
@@ -317,7 +304,7 @@ class Runs:
 
     def log_best(self, name: str) -> None:
         """Log the model of a sweep's best trial: on its run, and as an output of the sweep's."""
-        _, scores = self._scored(name)
+        _, scores = self._scorer.scored(name)
         if scores:
             self._ends.model_of_trial(name, scores)
 
@@ -404,20 +391,6 @@ class Runs:
     def _parent(self) -> str:
         assert self._record.parent_run is not None
         return self._record.parent_run
-
-
-def pages_of(experiment: Experiment) -> Pages | None:
-    """Where MLflow shows the runs of an experiment that is over; None: MLflow has not got them."""
-    folder = ExperimentFolder(experiment.folder)
-    parent = folder.record().parent_run if folder.exists() else None
-    known = Journal(folder.tracking, for_reading=True).notes.get(parent or "")
-    if not parent or not known or not known.get("experiment"):
-        return None
-    return pages(experiment.config.tracking, known["experiment"], known["id"], parent[:KEY_LENGTH])
-
-
-def _quiet(said: str) -> None:
-    """The console shows what the members do."""
 
 
 def _whole(config: Config) -> dict[str, Any]:

@@ -9,7 +9,8 @@ from collections.abc import Iterable
 from dataclasses import is_dataclass
 from typing import Any
 
-from platform.config.sections import Config, Experiment
+from platform.config.experiment import Experiment
+from platform.config.sections import Config
 from platform.overrides import is_of_section, key_of, value_of
 from platform.tracking.parameters import RANGES, Parameters, name_of, parameters, ranges_apart
 

@@ -9,7 +9,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from platform.data.storage import NoSuchFile, Storage, StorageError, is_remote, join
+from platform.data.storage import Storage
+from platform.data.store_errors import NoSuchFile, StorageError
+from platform.data.urls import is_remote, join
 from platform.files import write_atomically
 
 SUFFIX = ".pt"

@@ -21,7 +21,9 @@ from torch import Tensor
 
 from platform.config.data import StorageConfig
 from platform.config.training import CheckpointConfig
-from platform.data.storage import Storage, StorageError, is_remote, join
+from platform.data.storage import Storage
+from platform.data.store_errors import StorageError
+from platform.data.urls import is_remote, join
 from platform.files import remove_unfinished
 from platform.text import first_line
 from platform.training import checkpoint_files as files

@@ -10,7 +10,9 @@ from functools import partial
 from typing import Any, TypeVar
 
 from platform.data.limits import TimeLimit, TimeLimitPassed
-from platform.data.storage import LISTING_PIECES, Storage, StorageError, is_remote, pieces_of
+from platform.data.storage import LISTING_PIECES, Storage, pieces_of
+from platform.data.store_errors import StorageError
+from platform.data.urls import is_remote
 from platform.training import checkpoint_files as files
 from platform.training.checkpoint_files import Saved
 

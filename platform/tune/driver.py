@@ -23,7 +23,7 @@ from platform.cluster.threads import in_thread
 from platform.config.cluster import ClusterConfig
 from platform.config.identity import replaced
 from platform.config.sections import Config
-from platform.data.storage import join
+from platform.data.urls import join
 from platform.experiment.folder import ExperimentFolder, Record
 from platform.experiment.plan import plan_member
 from platform.lanes.attempts import Attempts

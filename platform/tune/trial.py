@@ -22,8 +22,9 @@ from platform.cluster.threads import in_thread
 from platform.config.identity import flatten, identity, replaced
 from platform.config.recorded import config_of
 from platform.config.sections import Config
-from platform.data.storage import join
-from platform.experiment.folder import FAILED, ExperimentFolder, MemberFolder
+from platform.data.urls import join
+from platform.experiment.folder import ExperimentFolder
+from platform.experiment.member_folder import FAILED, MemberFolder
 from platform.files import replacing, write_atomically
 from platform.lanes.group import fit_lane
 from platform.lanes.lane import Lane, LaneMember

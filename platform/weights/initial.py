@@ -11,7 +11,8 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from platform.config.checks import ConfigError, require
-from platform.config.sections import SINGLE, Config, Experiment
+from platform.config.experiment import SINGLE, Experiment
+from platform.config.sections import Config
 from platform.data.index import Index
 from platform.experiment.folder import ExperimentFolder
 from platform.files import write_atomically

@@ -14,9 +14,10 @@ from torch import Tensor
 
 from platform.config.checks import ConfigError, require
 from platform.config.models import ModelConfig
-from platform.config.sections import Experiment
-from platform.data.storage import is_remote
-from platform.experiment.folder import ExperimentFolder, MemberFolder
+from platform.config.experiment import Experiment
+from platform.data.urls import is_remote
+from platform.experiment.folder import ExperimentFolder
+from platform.experiment.member_folder import MemberFolder
 from platform.export.description import Description, artifacts_of
 from platform.models.arguments import given
 from platform.models.initial import Normalisation, Weights

@@ -11,7 +11,8 @@ from platform.chaos.servers import Absences, MlflowServer, ShardServer
 from platform.config.data import DataConfig, StorageConfig
 from platform.data.cache import MemoryCache
 from platform.data.index import read_index
-from platform.data.storage import Storage, StorageError
+from platform.data.storage import Storage
+from platform.data.store_errors import StorageError
 
 IMPATIENT = StorageConfig(cache="memory", attempts=1, timeout_s=2)
 

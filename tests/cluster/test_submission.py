@@ -9,7 +9,8 @@ from platform.cluster.submission import FOLDER, JOB, NAME, Submission, differenc
 from platform.config.checks import ConfigError
 from platform.config.data import AlsoConfig, DataConfig, StorageConfig
 from platform.config.jobs import PredictionConfig
-from platform.config.sections import Config, Experiment
+from platform.config.experiment import Experiment
+from platform.config.sections import Config
 from platform.config.tracking import TrackingConfig
 from platform.config.training import CheckpointConfig
 

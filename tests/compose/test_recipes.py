@@ -6,7 +6,7 @@ import shlex
 import pytest
 
 from platform.checkout import ROOT
-from platform.config.sections import Experiment
+from platform.config.experiment import Experiment
 from tests.composing import composing, experiment_of
 
 FILES = {path.stem: path.read_text() for path in sorted((ROOT / "conf" / "experiment").glob("*.yaml"))}

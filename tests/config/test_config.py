@@ -25,7 +25,8 @@ from platform.config.loss import LossConfig
 from platform.config.models import GoogLeNetConfig, ModelConfig
 from platform.config.optim import ScheduleConfig, SGDConfig
 from platform.config.sampling import SamplingConfig
-from platform.config.sections import Config, Experiment
+from platform.config.experiment import Experiment
+from platform.config.sections import Config
 from platform.config.tracking import TrackingConfig
 from platform.config.training import CheckpointConfig, TrainingConfig
 from platform.redaction import VARIABLE

@@ -18,7 +18,8 @@ import pytest
 from platform.config.data import MEMORY, StorageConfig
 from platform.data import cache as cache_module
 from platform.data.cache import Bytes, Cache, ShardError, ShardFile, open_cache
-from platform.data.storage import Storage, StorageError
+from platform.data.storage import Storage
+from platform.data.store_errors import StorageError
 from tests.data import servers
 from tests.data.servers import Server, http_server
 

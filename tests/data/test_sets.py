@@ -31,7 +31,7 @@ from platform.data.sampling import DRAWS, crop
 from platform.data.sets import Blend, read_sets, require_same_classes, training_split
 from platform.data.train_loader import TrainLoader
 from platform.data.training_order import training_order
-from platform.experiment.folder import fingerprint
+from platform.experiment.fingerprint import fingerprint
 from tests.data.handmade import write_index, write_tar
 
 pytestmark = [pytest.mark.timeout(60), pytest.mark.usefixtures("one_thread")]

@@ -20,8 +20,11 @@ from fsspec.asyn import AsyncFileSystem
 import platform.files as files
 from platform.config.data import StorageConfig
 from platform.data import limits
+from platform.data import attempts
 from platform.data import storage as storage_module
-from platform.data.storage import NoSuchFile, Storage, StorageError, is_remote, join
+from platform.data.storage import Storage
+from platform.data.store_errors import NoSuchFile, StorageError
+from platform.data.urls import is_remote, join
 from tests.data import servers
 from tests.data.servers import Fault, Server, http_server
 
@@ -34,7 +37,7 @@ CONTENT = bytes(range(256)) * 1000
 def small_and_quick(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Pieces of 100 kB, so that the file has three; pauses of a few hundredths of a second."""
     monkeypatch.setattr(storage_module, "PIECE_BYTES", 100_000)
-    monkeypatch.setattr(storage_module, "FIRST_PAUSE_S", 0.01)
+    monkeypatch.setattr(attempts, "FIRST_PAUSE_S", 0.01)
     yield
     gc.collect()  # requests that were left log their errors when they are collected: now, in the middle of nothing
 
@@ -79,7 +82,7 @@ def test_a_server_without_ranges_serves_too(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_who_gives_up_waits_for_no_retry(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(storage_module, "FIRST_PAUSE_S", 20.0)
+    monkeypatch.setattr(attempts, "FIRST_PAUSE_S", 20.0)
     server.faults["a.bin"] = [servers.status(503)] * 9
     store, errors = storage(attempts=9), []
 

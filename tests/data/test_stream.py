@@ -17,13 +17,15 @@ from platform.config.checks import ConfigError
 from platform.config.data import MEMORY, DataConfig, StorageConfig
 from platform.config.sampling import SamplingConfig
 from platform.data import samplelog
-from platform.data import storage as storage_module
+from platform.data import attempts
 from platform.data.batch import Batch
 from platform.data.cache import ShardError
 from platform.data.index import Index, Split, read_index
 from platform.data.order import Order
 from platform.data.samplelog import SampleLog
-from platform.data.storage import Storage, StorageError, join
+from platform.data.storage import Storage
+from platform.data.store_errors import StorageError
+from platform.data.urls import join
 from platform.data.train_loader import TrainLoader
 from tests.data import servers
 from tests.data.handmade import write_index, write_tar
@@ -162,7 +164,7 @@ def test_batches_over_http_are_those_of_the_disk(
 def test_a_stream_outlives_faults_of_its_server(
     tmp_path: Path, digits: Index, digits_data: DataConfig, local: list[Batch], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(storage_module, "FIRST_PAUSE_S", 0.01)
+    monkeypatch.setattr(attempts, "FIRST_PAUSE_S", 0.01)
     storage = StorageConfig(cache=str(tmp_path / "cache"), attempts=5, timeout_s=2)
     with http_server(Path(digits.url)) as server:
         kinds = [servers.status(503), servers.stall, servers.cut_short, servers.other_bytes, servers.too_little]
@@ -176,7 +178,7 @@ def test_a_stream_outlives_faults_of_its_server(
 def test_a_shard_that_cannot_be_had_is_named_and_nothing_hangs(
     tmp_path: Path, digits: Index, digits_data: DataConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(storage_module, "FIRST_PAUSE_S", 0.01)
+    monkeypatch.setattr(attempts, "FIRST_PAUSE_S", 0.01)
     storage = StorageConfig(cache=str(tmp_path / "cache"), attempts=2, timeout_s=0.5)
     with http_server(Path(digits.url)) as server:
         index = read_index(server.url, storage)

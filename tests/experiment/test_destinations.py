@@ -14,7 +14,8 @@ from jobs.pack import prepare_data
 from platform.config.checks import ConfigError
 from platform.config.cluster import ClusterConfig
 from platform.config.data import DataConfig, StorageConfig
-from platform.config.sections import Config, Experiment
+from platform.config.experiment import Experiment
+from platform.config.sections import Config
 from platform.config.tracking import TrackingConfig as Tracking
 from platform.config.training import CheckpointConfig
 from platform.experiment.destinations import require_copies, require_folder, require_places

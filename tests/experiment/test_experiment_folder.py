@@ -6,14 +6,15 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-import torch
 
 from platform.config.checks import ConfigError
 from platform.config.optim import SGDConfig
-from platform.config.sections import Config, Experiment
+from platform.config.experiment import Experiment
+from platform.config.sections import Config
 from platform.config.table import TableConfig
 from platform.data.index import Index
-from platform.experiment.folder import FINISHED, ExperimentFolder, MemberFolder, MemberState, Record
+from platform.experiment.folder import ExperimentFolder, Record
+from platform.experiment.member_folder import FINISHED, MemberState
 from platform.experiment.origin import FILE as ORIGIN
 from platform.locks import locked
 from tests.counting import cost_of
@@ -135,50 +136,6 @@ def test_a_second_launch_is_refused_and_a_dead_holder_is_not_in_the_way(tmp_path
         pass
 
 
-def test_a_torn_state_file_counts_as_unfinished(tmp_path: Path):
-    member = ExperimentFolder(experiment(tmp_path).folder).member("model")
-    member.set_state(MemberState(FINISHED))
-    (member.path / "state.json").write_text('{"state": "fin')
-    assert member.state() == MemberState()
-
-
-def test_reports_that_nobody_heard_are_taken_once_and_a_torn_one_not(tmp_path: Path):
-    member = MemberFolder(tmp_path)
-    member.keep_report(10, {"train/loss": 0.5})
-    member.keep_report(20, {"train/loss": 0.25})
-    with (tmp_path / "metrics.jsonl").open("a") as file:
-        file.write("[30, {")
-    assert [(step, metrics) for step, metrics, _ in member.take_reports()] == [
-        (10, {"train/loss": 0.5}),
-        (20, {"train/loss": 0.25}),
-    ]
-    assert member.take_reports() == []
-    member.keep_report(40, {"train/loss": 0.125})
-    assert [step for step, _, _ in member.take_reports()] == [40]
-    assert [step for step, _, _ in member.series()] == [10, 20, 40]
-
-
-def test_what_an_earlier_version_kept_apart_is_the_end_of_the_series(tmp_path: Path):
-    member = MemberFolder(tmp_path)
-    (tmp_path / "metrics.jsonl").write_text('[10, {"train/loss": 0.5}, 1.0]\n')
-    (tmp_path / "reports.jsonl").write_text('[20, {"train/loss": 0.25}, 2.0]\n[30, {')
-    assert [step for step, _, _ in member.take_reports()] == [20]
-    assert [step for step, _, _ in member.series()] == [10, 20]
-    assert member.take_reports() == []
-
-
-def test_a_launcher_killed_while_it_takes_reports_loses_and_repeats_no_line_of_the_series(tmp_path: Path):
-    member = MemberFolder(tmp_path)
-    member.keep_report(10, {"train/loss": 0.5})
-    member.take_reports()
-    before = (tmp_path / "metrics.taken").read_text()
-    member.keep_report(20, {"train/loss": 0.25})
-    member.take_reports()
-    (tmp_path / "metrics.taken").write_text(before)  # as if it had not come to that
-    assert [step for step, _, _ in member.take_reports()] == [20]
-    assert [step for step, _, _ in member.series()] == [10, 20]
-
-
 def test_a_damaged_record_is_one_line(tmp_path: Path):
     (tmp_path / "experiment.json").write_text("")
     with pytest.raises(ConfigError, match=r"experiment\.json is damaged .* fresh=true"):
@@ -225,29 +182,3 @@ def test_a_place_that_takes_no_folder_is_one_line_with_the_setting(tmp_path: Pat
         folder.held(),
     ):
         pass
-
-
-def test_checkpoints_go_only_where_the_weights_are_whole(tmp_path: Path, caplog: pytest.LogCaptureFixture):
-    folder = MemberFolder(tmp_path / "m")
-    folder.checkpoints.mkdir(parents=True)
-    torch.save({"weight": torch.arange(1000.0)}, folder.weights)
-    content = bytearray(folder.weights.read_bytes())
-    endless = bytearray(content)
-    sizes = endless.rindex(b"PK\x01\x02") + 20
-    endless[sizes : sizes + 8] = b"\xff\xff\xff\x7f" * 2  # of the last file, which the archive does not have
-    content[len(content) // 2] ^= 1
-    for unusable in (content, content[:3000], endless):
-        folder.weights.write_bytes(unusable)
-        folder.remove_checkpoints()
-        assert folder.checkpoints.exists()
-    assert caplog.text.count("so the checkpoints beside it stay") == 3
-    torch.save({"weight": torch.arange(1000.0)}, folder.weights)
-    folder.remove_checkpoints()
-    assert not folder.checkpoints.exists()
-
-
-def test_weights_without_checkpoints_beside_them_are_not_read_again(tmp_path: Path, caplog: pytest.LogCaptureFixture):
-    folder = MemberFolder(tmp_path)
-    folder.weights.write_bytes(b"torn")
-    folder.remove_checkpoints()
-    assert not caplog.text

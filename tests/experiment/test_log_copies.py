@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from platform.config.sections import Experiment
+from platform.config.experiment import Experiment
 from platform.data.storage import Storage
 from platform.experiment import log_copies, run_logs
 from platform.experiment.folder import ExperimentFolder, Record

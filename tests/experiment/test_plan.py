@@ -15,7 +15,8 @@ from platform.config.data import MEMORY, AlsoConfig, DataConfig, LoaderConfig, S
 from platform.config.evaluation import EvaluationConfig
 from platform.config.models import ModelConfig
 from platform.config.sampling import SamplingConfig
-from platform.config.sections import Config, Experiment
+from platform.config.experiment import Experiment
+from platform.config.sections import Config
 from platform.config.table import TableConfig
 from platform.data import index
 from platform.data.index import Index, read_index

@@ -10,7 +10,8 @@ import pytest
 from platform.config.checks import ConfigError
 from platform.config.data import DataConfig
 from platform.config.evaluation import EvaluationConfig
-from platform.config.sections import Config, Experiment
+from platform.config.experiment import Experiment
+from platform.config.sections import Config
 from platform.evaluation.seal import SEAL
 from platform.experiment import probabilities_room
 from platform.experiment.folder import ExperimentFolder

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from platform.config.sections import Experiment
+from platform.config.experiment import Experiment
 from platform.experiment import run_logs
 from platform.experiment.run_logs import keep_logs, launches
 from tests.kube.rendered import composed

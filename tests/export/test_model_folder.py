@@ -15,9 +15,11 @@ import torch
 import yaml
 
 from platform.config.data import DataConfig
-from platform.config.sections import Config, Experiment
+from platform.config.experiment import Experiment
+from platform.config.sections import Config
 from platform.data.index import Index
-from platform.experiment.folder import ExperimentFolder, MemberFolder
+from platform.experiment.folder import ExperimentFolder
+from platform.experiment.member_folder import MemberFolder
 from platform.export import ExportError
 from platform.export import folder as folders
 from platform.export.classifier import Classifier

@@ -13,7 +13,7 @@ import pytest
 from ray.util import get_node_ip_address
 
 from platform.cluster.cleanup import MARK, guard
-from platform.experiment.folder import FINISHED
+from platform.experiment.member_folder import FINISHED
 from tests.jobs.conftest import Runner
 from tests.jobs.test_train_job import _wait
 from tests.tracking.test_tracker import free_port

@@ -9,10 +9,11 @@ from jobs import train
 from jobs.sweep import whose
 from jobs.train import Outcome
 from platform.config.data import LoaderConfig
-from platform.config.sections import Config, Experiment
+from platform.config.experiment import Experiment
+from platform.config.sections import Config
 from platform.config.tracking import TrackingConfig
 from platform.config.training import TrainingConfig
-from platform.experiment.folder import MemberState
+from platform.experiment.member_folder import MemberState
 from platform.experiment.plan import Plan
 from platform.export.description import FILE_NAME, Description
 from tests.packing.packed import config, write_files

@@ -11,7 +11,8 @@ import pytest
 
 from platform.config.data import DataConfig
 from platform.config.sampling import SamplingConfig
-from platform.config.sections import SINGLE, Config, Experiment
+from platform.config.experiment import SINGLE, Experiment
+from platform.config.sections import Config
 from platform.data.index import Index
 from platform.evaluation.kept import kept_scores
 from platform.evaluation.statistics.paired import mcnemar

@@ -6,7 +6,8 @@ import pytest
 
 from jobs import deliver
 from platform.config.registry import RegistryConfig
-from platform.config.sections import SINGLE, Config, Experiment
+from platform.config.experiment import SINGLE, Experiment
+from platform.config.sections import Config
 from platform.config.tracking import TrackingConfig
 from platform.experiment.folder import ExperimentFolder, Record
 from platform.sweep.trial_store import FAILED, FINISHED, STOPPED, Trial, TrialStore, name_of

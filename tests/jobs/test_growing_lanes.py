@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from platform.chaos.nodes import LocalCluster
-from platform.experiment.folder import FINISHED
+from platform.experiment.member_folder import FINISHED
 from tests.jobs.conftest import Runner
 
 pytestmark = [pytest.mark.slow, pytest.mark.long, pytest.mark.timeout(1200)]

@@ -15,7 +15,8 @@ from jobs import promote
 from platform.checkout import ROOT
 from platform.config.checks import ConfigError
 from platform.config.jobs import PromoteConfig
-from platform.config.sections import Config, Experiment
+from platform.config.experiment import Experiment
+from platform.config.sections import Config
 from platform.evaluation.statistics.halves import selecting_half
 from platform.experiment.folder import ExperimentFolder, Record
 from platform.sweep.trial_store import FAILED, FINISHED, STOPPED, Trial

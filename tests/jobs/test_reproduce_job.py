@@ -11,7 +11,8 @@ from platform.config.checks import ConfigError
 from platform.config.data import DataConfig
 from platform.config.jobs import ReproduceConfig
 from platform.config.recorded import config_of
-from platform.config.sections import SINGLE, Config, Experiment
+from platform.config.experiment import SINGLE, Experiment
+from platform.config.sections import Config
 from platform.config.tracking import TrackingConfig
 from platform.data.index import Index
 from platform.experiment.folder import ExperimentFolder

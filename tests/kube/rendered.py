@@ -3,7 +3,8 @@
 from typing import Any
 
 from platform.compose.composer import as_given
-from platform.config.sections import Config, Experiment
+from platform.config.experiment import Experiment
+from platform.config.sections import Config
 from platform.kubernetes.rayjob import rayjob
 from tests.composing import experiment_of
 

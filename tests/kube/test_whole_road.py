@@ -17,7 +17,8 @@ from platform.chaos import compare
 from platform.chaos.servers import MlflowServer
 from platform.checkout import ROOT
 from platform.config.data import DataConfig
-from platform.experiment.folder import FINISHED, ExperimentFolder
+from platform.experiment.folder import ExperimentFolder
+from platform.experiment.member_folder import FINISHED
 from tests.jobs.conftest import Runner
 from tests.kube.apiserver import ApiServer
 from tests.kube.conftest import ADMIN, PASSWORD

@@ -13,7 +13,7 @@ import torch
 from platform.config.sections import Config
 from platform.data.index import Index, Split
 from platform.evaluation.probabilities import MemberProbabilities
-from platform.experiment.folder import MemberFolder
+from platform.experiment.member_folder import MemberFolder
 from platform.lanes import member_state, worker
 from platform.lanes.lane import Lane, LaneMember
 from platform.lanes.mailbox import Mailbox, Message

@@ -12,7 +12,7 @@ from platform.config.models import GoogLeNetConfig
 from platform.config.sections import Config
 from platform.data import samplelog
 from platform.data.index import Index
-from platform.experiment.folder import FAILED, FINISHED, UNFINISHED
+from platform.experiment.member_folder import FAILED, FINISHED, UNFINISHED
 from platform.lanes import member as member_module
 from platform.lanes.mailbox import Mailbox
 from platform.training.fused.group import Group

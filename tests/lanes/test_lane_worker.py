@@ -18,7 +18,7 @@ from torch.multiprocessing.spawn import start_processes
 from platform.config.checks import ConfigError
 from platform.config.data import DataConfig
 from platform.data.index import Split
-from platform.experiment.folder import FAILED, FINISHED, MemberFolder, MemberState
+from platform.experiment.member_folder import FAILED, FINISHED, MemberFolder, MemberState
 from platform.lanes import member as member_module
 from platform.lanes import worker
 from platform.lanes.lane import Lane, LaneMember

@@ -17,7 +17,7 @@ from platform.config.data import AlsoConfig, DataConfig, StorageConfig
 from platform.data.index import Index
 from platform.data.sets import read_sets, training_split
 from platform.data.storage import Storage
-from platform.experiment.folder import fingerprint
+from platform.experiment.fingerprint import fingerprint
 from platform.lanes import worker
 from platform.lanes.shared_index import SharedIndex, require_unchanged
 from platform.training.worker import Worker

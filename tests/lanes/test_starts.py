@@ -9,8 +9,8 @@ import ray
 from platform.config.checks import ConfigError
 from platform.config.sections import Config
 from platform.data.cache import ShardError
-from platform.data.storage import StorageError
-from platform.experiment.folder import FAILED, UNFINISHED, MemberFolder, MemberState
+from platform.data.store_errors import StorageError
+from platform.experiment.member_folder import FAILED, UNFINISHED, MemberFolder, MemberState
 from platform.lanes import member_state
 from platform.lanes.lane import LaneMember
 from platform.lanes.mailbox import Failure, Mailbox, Sender

@@ -16,7 +16,8 @@ from PIL import Image
 
 from platform.config.checks import ConfigError
 from platform.config.data import DataConfig, LoaderConfig
-from platform.config.sections import Config, Experiment
+from platform.config.experiment import Experiment
+from platform.config.sections import Config
 from platform.config.training import TrainingConfig
 from platform.data.decode import Box, EncodedImage
 from platform.data.index import read_index

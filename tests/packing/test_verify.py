@@ -11,7 +11,8 @@ import pytest
 from platform.config.data import DataConfig, StorageConfig
 from platform.data.cache import ShardError
 from platform.data.index import read_index
-from platform.data.storage import Storage, StorageError
+from platform.data.storage import Storage
+from platform.data.store_errors import StorageError
 from platform.packing.pack import pack
 from platform.packing.verify import each, verify
 from tests.data.handmade import MakeShards, two_shards

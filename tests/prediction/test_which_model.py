@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from platform.config.checks import ConfigError
-from platform.config.sections import Config, Experiment
+from platform.config.experiment import Experiment
+from platform.config.sections import Config
 from platform.config.table import TableConfig
 from platform.experiment.folder import ExperimentFolder, Record
 from platform.prediction.model import folder_of, open_model

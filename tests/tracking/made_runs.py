@@ -16,14 +16,16 @@ import numpy as np
 import torch
 
 from platform.config.data import DataConfig
-from platform.config.sections import Config, Experiment
+from platform.config.experiment import Experiment
+from platform.config.sections import Config
 from platform.config.tracking import TrackingConfig
 from platform.data.index import read_index
 from platform.evaluation import report
 from platform.evaluation.kept import scored
 from platform.evaluation.predict import Predictions
 from platform.evaluation.probabilities import seal, write_part
-from platform.experiment.folder import FINISHED, ExperimentFolder, MemberFolder, MemberState, Record
+from platform.experiment.folder import ExperimentFolder, Record
+from platform.experiment.member_folder import FINISHED, MemberFolder, MemberState
 from platform.experiment.goodput import Attempt, write_attempts
 from platform.packing.pack import pack
 from platform.sweep.trial_store import Trial

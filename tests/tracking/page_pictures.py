@@ -11,7 +11,7 @@ from pathlib import Path
 from platform.chaos.servers import MlflowServer
 from platform.checkout import ROOT
 from platform.config.tracking import TrackingConfig
-from platform.tracking.runs import pages_of
+from platform.tracking.links import pages_of
 from tests.browser import browser
 from tests.tracking.made_runs import made_training, packed_digits
 

@@ -9,7 +9,7 @@ from platform.config.data import AlsoConfig, DataConfig
 from platform.config.sections import Config
 from platform.data.index import read_index
 from platform.data.sets import read_sets
-from platform.experiment.folder import MemberFolder
+from platform.experiment.member_folder import MemberFolder
 from platform.experiment.goodput import Attempt
 from platform.tracking.figures import datasets, ended_by_scores, interruptions, speed
 
@@ -28,11 +28,11 @@ def test_the_mean_speed_is_all_images_over_all_seconds_and_steps_trained_again_c
 
 def test_every_metric_of_every_step_stays_in_the_members_folder(tmp_path: Path):
     folder = MemberFolder(tmp_path)
-    folder.keep_report(1, {"train/loss": 2.0})
-    assert [step for step, _, _ in folder.take_reports()] == [1]
-    assert folder.take_reports() == []
-    folder.keep_report(2, {"train/loss": 1.0})
-    assert [(step, metrics) for step, metrics, _ in folder.series()] == [
+    folder.metrics.keep(1, {"train/loss": 2.0})
+    assert [step for step, _, _ in folder.metrics.take()] == [1]
+    assert folder.metrics.take() == []
+    folder.metrics.keep(2, {"train/loss": 1.0})
+    assert [(step, metrics) for step, metrics, _ in folder.metrics.read()] == [
         (1, {"train/loss": 2.0}),
         (2, {"train/loss": 1.0}),
     ]

@@ -17,11 +17,13 @@ from platform.config.data import DataConfig
 from platform.config.export import ExportConfig
 from platform.config.jobs import RegisterConfig
 from platform.config.registry import RegistryConfig
-from platform.config.sections import SINGLE, Config, Experiment
+from platform.config.experiment import SINGLE, Experiment
+from platform.config.sections import Config
 from platform.config.tracking import TrackingConfig
 from platform.data.index import Index
 from platform.evaluation.kept import kept_scores
-from platform.experiment.folder import ExperimentFolder, MemberState
+from platform.experiment.folder import ExperimentFolder
+from platform.experiment.member_folder import MemberState
 from platform.sweep.trial_store import FINISHED, Trial, TrialStore
 from platform.tracking.journal import Journal
 from platform.tracking.mlflow_models import KEY_TAG

@@ -10,16 +10,19 @@ from mlflow.entities import Run
 from mlflow.tracking import MlflowClient
 
 from platform.config.data import DataConfig
-from platform.config.sections import Config, Experiment
+from platform.config.experiment import Experiment
+from platform.config.sections import Config
 from platform.config.tracking import TrackingConfig
 from platform.data.index import Index, read_index
 from platform.evaluation import report
 from platform.evaluation.kept import scored
-from platform.experiment.folder import FINISHED, ExperimentFolder, MemberState, Record
+from platform.experiment.folder import ExperimentFolder, Record
+from platform.experiment.member_folder import FINISHED, MemberState
 from platform.experiment.goodput import Attempt, write_attempts
 from platform.tracking.mlflow_connection import connect
 from platform.tracking.run_tags import COLOURS
-from platform.tracking.runs import Runs, pages_of
+from platform.tracking.links import pages_of
+from platform.tracking.runs import Runs
 from platform.tracking.tracker import mlflow_ids
 from tests.evaluation.test_ensemble import member
 from tests.tracking.test_tracker import wait_for
@@ -91,7 +94,7 @@ def test_a_member_ends_with_scores_files_and_its_own_times_while_another_trains(
         metrics = {"train/images_per_s": speed, "progress": step / 100, "data/corrupt_samples": 0.0}
         runs.log("one", step, metrics, BEGAN + step)
         folder.member("one").path.mkdir(parents=True, exist_ok=True)
-        folder.member("one").keep_report(step, metrics)
+        folder.member("one").metrics.keep(step, metrics)
     trained(folder, "one", 1, BEGAN)
     runs.ended("one", BEGAN + 60)
     wait_for(lambda: ended(runs, "one"))

@@ -20,7 +20,8 @@ from hypothesis import strategies as st
 
 from platform.config.data import StorageConfig
 from platform.config.training import CheckpointConfig
-from platform.data.storage import Storage, StorageError
+from platform.data.storage import Storage
+from platform.data.store_errors import StorageError
 from platform.training import checkpoint_files, checkpoints
 from platform.training.checkpoint_copies import Copies
 from platform.training.checkpoints import CheckpointError, Checkpoints, Saved, newest_step

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from platform.config.checks import CannotGoOn
-from platform.config.sections import Config, Experiment
+from platform.config.experiment import Experiment
+from platform.config.sections import Config
 from platform.config.tracking import TrackingConfig
 from platform.evaluation.seal import SEAL
 from platform.experiment.folder import ExperimentFolder, Record

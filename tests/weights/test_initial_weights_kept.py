@@ -8,7 +8,8 @@ import torch
 
 from platform.config.checks import ConfigError
 from platform.config.models import GoogLeNetConfig
-from platform.config.sections import Config, Experiment
+from platform.config.experiment import Experiment
+from platform.config.sections import Config
 from platform.experiment.folder import ExperimentFolder, Record
 from platform.models.build import build
 from platform.weights.initial import read_initial_weights

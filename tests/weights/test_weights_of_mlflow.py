@@ -7,7 +7,8 @@ from mlflow.tracking import MlflowClient
 from safetensors.torch import save_file
 
 from platform.config.checks import ConfigError
-from platform.config.sections import Config, Experiment
+from platform.config.experiment import Experiment
+from platform.config.sections import Config
 from platform.config.tracking import TrackingConfig
 from platform.export.description import ARTIFACTS, FILE_NAME, Description
 from platform.export.mlmodel import write_mlmodel
