@@ -4,7 +4,8 @@
 
 In: a command, such as `python -m platform.launch ...`. Out: a JSON file, a panel of `docs/pictures/timeline.py`:
 processes with names, start, end, and when they computed, and marks, in seconds since the command was given. Read from
-/proc twenty times a second: what lives shorter than that may be missed.
+/proc twenty times a second: what lives shorter than that may be missed. Where PLATFORM_MARKS is set, what lives already
+and has the same value, such as a cluster that the command joins, is recorded with it.
 """
 
 import json
@@ -21,6 +22,7 @@ from platform.checkout import ROOT
 from platform.marks import FILE as MARKS
 
 EVERY_S = 0.05
+SLACK_S = 0.05  # of a start that is told in hundredths of a second since the machine was started
 BIN_S, STEP = 0.1, 0.25  # how finely it is told when a process computed, and how much of a core
 TICKS = os.sysconf("SC_CLK_TCK")
 NAMES = (  # in a command line, the first that is found -> what the process is
@@ -63,10 +65,11 @@ class Process:
     cpu_s: float = 0.0
     busy: list[list[float]] = field(default_factory=list)  # [from, seconds, share of a core], where it computed
     _since: tuple[float, float] = (0.0, 0.0)  # end of the newest of these, and the CPU seconds until then
+    _before: float = 0.0  # CPU seconds until the command was given
 
     def look(self, now: float, cpu_s: float) -> None:
-        """Take in the CPU seconds that it has had by now."""
-        self.ended_s = now
+        """Take in the CPU seconds that it has had by now, since it was started."""
+        self.ended_s, cpu_s = now, cpu_s - self._before
         since, before = self._since
         if now - since >= BIN_S:
             share = round((cpu_s - before) / (now - since) / STEP) * STEP
@@ -79,7 +82,8 @@ class Process:
 
 
 class Recorder:
-    """Looks at the processes of a command, which have a variable of it in their environment, or a parent with it."""
+    """Looks at the processes of a command, which have a variable of it in their environment, or a parent with it; a
+    cluster's fork server, which has neither, is of the session of its node."""
 
     def __init__(self, variable: str) -> None:
         self._variable, self._began = variable.encode(), time.time()
@@ -100,20 +104,23 @@ class Recorder:
 
     def _look_at(self, pid: int, now: float) -> None:
         status = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-        state, parent, user, system, began = status[0], int(status[1]), status[11], status[12], status[19]
-        key = pid, began
-        if key in self._others or state in "ZX":
+        state, parent, session, user, system, began = (status[place] for place in (0, 1, 3, 11, 12, 19))
+        key, cpu_s = (pid, began), (int(user) + int(system)) / TICKS
+        if key in self._others or state in "ZX" or pid == os.getpid():
             return
         if key not in self.processes:
-            if parent not in self._own and self._variable not in Path(f"/proc/{pid}/environ").read_bytes():
+            is_known = int(parent) in self._own or int(session) in self._own
+            if not is_known and self._variable not in Path(f"/proc/{pid}/environ").read_bytes():
                 self._others.add(key)
                 return
             self._own.add(pid)
-            since = max(self._boot + int(began) / TICKS - self._began, 0.0)
-            self.processes[key] = Process(pid, "", round(since, 2), now, _since=(since, 0.0))
+            since = self._boot + int(began) / TICKS - self._began
+            lived, since = since < -SLACK_S, max(since, 0.0)
+            before = cpu_s if lived else 0.0  # of what it did before, nothing is shown
+            self.processes[key] = Process(pid, "", round(since, 2), now, _since=(since, 0.0), _before=before)
         process = self.processes[key]
         process.name = _name(pid) or process.name
-        process.look(round(now, 2), (int(user) + int(system)) / TICKS)
+        process.look(round(now, 2), cpu_s)
 
 
 def _name(pid: int) -> str:
@@ -126,7 +133,7 @@ def main() -> None:
     """Run the command, and write what its processes did."""
     target, command = sys.argv[1], sys.argv[sys.argv.index("--") + 1 :]
     with tempfile.TemporaryDirectory(prefix="platform-timeline-") as folder:
-        marks = Path(folder) / "marks"
+        marks = Path(os.environ.get(MARKS) or Path(folder) / "marks")
         recorder = Recorder(f"{MARKS}={marks}")
         began = time.time()
         running = subprocess.Popen(command, cwd=ROOT, env=environment() | {MARKS: str(marks)})
@@ -134,6 +141,7 @@ def main() -> None:
             recorder.look()
             time.sleep(EVERY_S)
         lines = [line.split("\t") for line in marks.read_text().splitlines()] if marks.exists() else []
+        lines = [line for line in lines if float(line[0]) >= began]
     processes = sorted(recorder.processes.values(), key=lambda each: each.began_s)
     found = {
         "title": " ".join(command[:3]),

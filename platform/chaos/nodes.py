@@ -10,6 +10,7 @@ import signal
 import socket
 import subprocess
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -56,7 +57,14 @@ class LocalCluster:
     """A context manager that starts the nodes and kills them. Nodes have numbers, 0 is the head."""
 
     def __init__(
-        self, folder: Path, nodes: int = 2, cpus: int = 1, *, head_cpus: int | None = None, dashboard: bool = False
+        self,
+        folder: Path,
+        nodes: int = 2,
+        cpus: int = 1,
+        *,
+        head_cpus: int | None = None,
+        dashboard: bool = False,
+        variables: Mapping[str, str] | None = None,
     ) -> None:
         """Choose the nodes, which `with` starts.
 
@@ -66,6 +74,7 @@ class LocalCluster:
             cpus: of each node, as Ray is told.
             head_cpus: of the head; 0: no worker runs there, so that any node with workers can be killed.
             dashboard: start the server that `ray job submit` needs, at `dashboard_url`.
+            variables: more environment variables of its processes, and of drivers that join.
         """
         self._folder, self._count, self._cpus = folder, nodes, cpus
         self._head_cpus = cpus if head_cpus is None else head_cpus
@@ -73,11 +82,12 @@ class LocalCluster:
         self.scratch = Path()  # Ray's temporary folder
         self.address = ""
         self._dashboard, self.dashboard_url = dashboard, ""
+        self._variables = dict(variables or {})
 
     @property
     def environment(self) -> dict[str, str]:
         """Environment variables for drivers that join: the cluster has no token."""
-        return {"RAY_AUTH_MODE": "disabled"}
+        return {"RAY_AUTH_MODE": "disabled"} | self._variables
 
     def __enter__(self) -> Self:
         self.scratch, _ = scratch_folder(below="/99")

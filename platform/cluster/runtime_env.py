@@ -21,6 +21,7 @@ from platform.cluster.interpreter import interpreter, interpreter_there
 from platform.cluster.preloaded import Preloaded
 from platform.cluster.ray_internals import JOB_CONFIG
 from platform.config.cluster import ClusterConfig
+from platform.marks import FILE as MARKS
 
 # Patterns as in .gitignore: without the slash, "data" would match platform/data too.
 NOT_SHIPPED = ["/.venv", "/.venv-rivals", "/.git", "/data", "/runs", "/mlruns", "/mlartifacts", "/mlflow.db"]
@@ -105,11 +106,10 @@ def joined(cluster: ClusterConfig, preloaded: Preloaded) -> dict[str, Any]:
     is_shipped = "working_dir" in _of_the_submission()
     shipped = {} if is_shipped or not cluster.ship_code else shipped_code()
     if fork_server(cluster).off:
-        return (interpreter_there() or {}) | shipped
+        return (interpreter_there() or {}) | shipped | _variables(_of_marks())
     return shipped | {
         "py_executable": _command(None if shipped or is_shipped else ROOT, None, preloaded),
-        "env_vars": _variables(),
-    }
+    } | _variables(SET_BY_RAY | _of_ray_train() | _of_marks())
 
 
 def shipped_code() -> dict[str, Any]:
@@ -122,12 +122,22 @@ def _of_the_submission() -> dict[str, Any]:
     return json.loads(os.environ.get(JOB_CONFIG, "{}")).get("runtime_env", {})
 
 
-def _variables() -> dict[str, str]:
-    """Environment variables of all processes: those that Ray Train gives to its own. Without those of the submission,
-    which Ray refuses to set twice."""
+def _variables(wanted: dict[str, str]) -> dict[str, Any]:
+    """The part of a runtime environment that gives all processes these variables: but those of the submission, which
+    Ray refuses to set twice."""
     set_already = _of_the_submission().get("env_vars", {})
-    all_have = SET_BY_RAY | {name: value for name, value in os.environ.items() if name.startswith("RAY_TRAIN_")}
-    return {name: value for name, value in all_have.items() if name not in set_already}
+    variables = {name: value for name, value in wanted.items() if name not in set_already}
+    return {"env_vars": variables} if variables else {}
+
+
+def _of_ray_train() -> dict[str, str]:
+    """What Ray Train gives to its own processes."""
+    return {name: value for name, value in os.environ.items() if name.startswith("RAY_TRAIN_")}
+
+
+def _of_marks() -> dict[str, str]:
+    """While a timeline is recorded: where processes note what happens in them."""
+    return {MARKS: os.environ[MARKS]} if os.environ.get(MARKS) else {}
 
 
 def _command(root: Path | None, sockets: Path | None, preloaded: Preloaded) -> str:

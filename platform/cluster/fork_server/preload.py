@@ -10,6 +10,7 @@ from collections.abc import Container, Iterable
 from pathlib import Path
 
 from platform.cluster.ray_internals import CONTROLLER, DEFAULT_WORKER, actor_ids_of_the_system, new_id
+from platform.marks import FILE as MARKS
 
 FIRST = {
     "numpy": "arrays, everywhere",
@@ -30,8 +31,9 @@ GROUPS = {
     "ray.tune": "trials",
 }
 # No module of FIRST reads these variables, so that they may differ between a warm server and the processes it forks.
-# They do: MLflow sets its own in the launcher, packing there those of its decoder, and the last is Ray Tune's.
-READ_LATER = ("RAY_", "MLFLOW_", "_MLFLOW_", "PYNVIMGCODEC_", "SPT_NOENV=", "PL_DISABLE_FORK=")
+# They do: MLflow sets its own in the launcher, packing there those of its decoder; the last but one is Ray Tune's, and
+# the last is of a launch whose timeline is recorded.
+READ_LATER = ("RAY_", "MLFLOW_", "_MLFLOW_", "PYNVIMGCODEC_", "SPT_NOENV=", "PL_DISABLE_FORK=", f"{MARKS}=")
 GPUS = ("/dev/nvidia", "/dev/kfd")  # NVIDIA's and AMD's
 # While libraries are loaded: their pools would be threads at the time of the fork.
 WITHOUT_THREADS = {
