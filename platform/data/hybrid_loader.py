@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from platform.data import draws
 from platform.data.batch import Batch
+from platform.data.copy_stream import CopyStream
 from platform.data.deviceloader import BATCHES_AT_ONCE, DeviceTrainLoader
 from platform.data.loader import CPU, Part
 from platform.data.train_loader import TrainLoader
@@ -61,7 +61,7 @@ class HybridTrainLoader(TrainLoader):
         self._to = device
         self._division = division
         self._asked_for = -1  # the newest step whose images are being decoded
-        self._copies = torch.cuda.Stream(device) if device.type == "cuda" else None
+        self._copies = CopyStream(device) if device.type == "cuda" else None
 
     @property
     def division(self) -> Division | None:
@@ -130,21 +130,11 @@ class HybridTrainLoader(TrainLoader):
         for name in ("labels_N", "ids_N", "valid_N", "mirrored_N"):
             getattr(batch, name)[places_P] = getattr(batch.part, name)
         whole = Batch(**{each.name: getattr(batch, each.name) for each in fields(Batch)})
-        whole.images = self._on_device(batch.images)
-        places_P = places_P if self._copies is None else places_P.pin_memory().to(self._to, non_blocking=True)
+        if self._copies is not None:
+            whole.images = self._copies.copied(batch.images)
+            places_P = places_P.pin_memory().to(self._to, non_blocking=True)
         whole.images.index_copy_(0, places_P, batch.part.images)
         return whole
-
-    def _on_device(self, images: Tensor) -> Tensor:
-        """The images on the device; the copy runs beside the step before."""
-        if self._copies is None:
-            return images
-        steps = torch.cuda.current_stream(self._to)
-        with torch.cuda.stream(self._copies):
-            copied = images.to(self._to, non_blocking=True)
-        steps.wait_stream(self._copies)
-        copied.record_stream(steps)  # its memory is not given away before the step that reads it is done
-        return copied
 
     def _wait(self) -> None:
         if self._to != CPU:
