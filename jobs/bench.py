@@ -18,8 +18,8 @@ from platform.bench import actors, checkpoint, launch, loader, order, restart, s
 from platform.bench.figures import Figures
 from platform.bench.rivals import measure as rivals
 from platform.cluster.resources import cpus_here
-from platform.config.jobs import BENCH_PARTS
 from platform.config.experiment import Experiment
+from platform.config.jobs import BENCH_PARTS
 from platform.config.sections import Config
 from platform.data.index import Index
 

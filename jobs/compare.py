@@ -11,8 +11,8 @@ from platform.compare import text
 from platform.compare.comparison import Comparison
 from platform.compare.entrants import Entrant, entrants
 from platform.config.checks import NAME_BYTES, ConfigError, require_effect
-from platform.config.jobs import CompareConfig
 from platform.config.experiment import Experiment
+from platform.config.jobs import CompareConfig
 from platform.data.cache import ShardError
 from platform.data.index import read_index
 from platform.data.store_errors import StorageError

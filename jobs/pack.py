@@ -15,8 +15,8 @@ from platform.cluster.resources import cpus_here
 from platform.cluster.runtime_env import Unforked, fork_server
 from platform.config.checks import ConfigError
 from platform.config.data import NOT_BALANCED, DataConfig
-from platform.config.loss import PRIOR
 from platform.config.experiment import Experiment
+from platform.config.loss import PRIOR
 from platform.config.sections import Config
 from platform.console import Counter as Progress
 from platform.data.cache import ShardError

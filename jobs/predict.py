@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from platform.config.checks import CannotGoOn, ConfigError, require
-from platform.config.jobs import PredictionConfig
 from platform.config.experiment import Experiment
+from platform.config.jobs import PredictionConfig
 from platform.config.sections import Config
 from platform.console import Counter
 from platform.data.cache import ShardError

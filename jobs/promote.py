@@ -20,8 +20,8 @@ from rich.text import Text
 from platform.checkout import ROOT
 from platform.config.checks import ConfigError, NotComposed, require
 from platform.config.evaluation import TOP
-from platform.config.jobs import PromoteConfig
 from platform.config.experiment import Composer, Experiment
+from platform.config.jobs import PromoteConfig
 from platform.evaluation.metrics import Scores
 from platform.evaluation.report import percent
 from platform.evaluation.seal import is_complete, kept_as

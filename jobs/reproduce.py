@@ -14,15 +14,15 @@ from jobs import train
 from jobs.pack import prepare_data
 from platform.config.checks import ConfigError, require, require_effect
 from platform.config.data import AlsoConfig
-from platform.config.models import ModelConfig, OwnModelConfig
 from platform.config.experiment import SINGLE, Experiment
+from platform.config.models import ModelConfig, OwnModelConfig
 from platform.config.sections import Config
 from platform.data.urls import is_remote
 from platform.evaluation import report
 from platform.experiment.fingerprint import fingerprint
 from platform.experiment.folder import ExperimentFolder
-from platform.experiment.places import initial_weights_file
 from platform.experiment.origin import changes, origin_here
+from platform.experiment.places import initial_weights_file
 from platform.experiment.recorded import Recorded, recorded_in
 from platform.overrides import key_of
 from platform.text import printable

@@ -7,8 +7,8 @@ import errno
 import socket
 
 from platform.config.checks import ConfigError, require
-from platform.config.jobs import ServeConfig
 from platform.config.experiment import Experiment
+from platform.config.jobs import ServeConfig
 from platform.prediction.model import open_model
 from platform.signals import INTERRUPTED, signals
 

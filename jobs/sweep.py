@@ -26,8 +26,8 @@ from platform.console import duration
 from platform.data.index import Index
 from platform.experiment.destinations import require_copies
 from platform.experiment.folder import ExperimentFolder, Record
-from platform.experiment.member_folder import MemberState
 from platform.experiment.goodput import LAUNCHER_LOST
+from platform.experiment.member_folder import MemberState
 from platform.experiment.origin import git_commit
 from platform.experiment.plan import Plan
 from platform.experiment.run_logs import keep_logs

@@ -17,8 +17,8 @@ from pathlib import Path
 from platform.config.checks import ConfigError, require
 from platform.config.cluster import ClusterConfig
 from platform.config.data import MEMORY
-from platform.config.identity import identity
 from platform.config.experiment import Experiment
+from platform.config.identity import identity
 from platform.config.sections import Config
 from platform.config.tracking import MLFLOW_SCHEMES
 from platform.overrides import key_of

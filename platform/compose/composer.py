@@ -20,9 +20,9 @@ from platform.compose.paths import absolute, at_home
 from platform.compose.quoting import as_typed
 from platform.config import models, optim
 from platform.config.checks import ConfigError, NotComposed, require
+from platform.config.experiment import SINGLE, Experiment
 from platform.config.models import MODELS, ModelConfig, model_class
 from platform.config.optim import OPTIMISERS, OptimConfig, optimiser_class
-from platform.config.experiment import SINGLE, Experiment
 from platform.config.sections import Config
 from platform.config.settings import refuse_empty
 from platform.data import draws

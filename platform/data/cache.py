@@ -193,6 +193,7 @@ def map_file(shard: ShardFile) -> Bytes:
             size = os.fstat(file.fileno()).st_size
             if size != shard.bytes:
                 raise ShardError(f"shard {shard.url} has {size} bytes, its index says {shard.bytes}; copy it again")
+            os.pread(file.fileno(), 1, 0)  # where this hangs, others go on: a page of a map is waited for with the GIL
             return _mapped(file.fileno())
     except (OSError, ValueError) as error:
         raise ShardError(f"shard {shard.url} cannot be read ({error}); copy it again or pack anew") from error

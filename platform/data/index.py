@@ -16,6 +16,7 @@ from platform.config.data import StorageConfig
 from platform.data.cache import ShardError, ShardFile, check_inside, open_cache
 from platform.data.index_file import INDEX_NAME, Entries, read_entries
 from platform.data.reader import CLS, OpenShards, Sample
+from platform.data.reads import reads
 from platform.data.shard_table import Shards, ShardTable
 from platform.data.storage import Storage
 from platform.data.store_errors import NoSuchFile
@@ -112,7 +113,8 @@ def has_index(url: str, storage: StorageConfig) -> bool:
         StorageError: the store does not answer.
     """
     if not is_remote(url):
-        return (Path(url) / INDEX_NAME).exists()
+        with reads.under_way(join(url, INDEX_NAME)):
+            return (Path(url) / INDEX_NAME).exists()
     try:
         Storage(storage).read(join(url, INDEX_NAME))
     except NoSuchFile:
@@ -161,20 +163,25 @@ def _check_files(shards: Iterable[ShardFile], base: str) -> None:
     """Sizes of local shards: at 100,000 of them a second's work. Remote ones are checked when they are fetched."""
     if is_remote(base):
         return
-    inside = os.path.realpath(base)
     folders = {os.path.dirname(shard.url) for shard in shards if not is_remote(shard.url)}  # noqa: PTH120
-    for folder in folders:
-        check_inside(folder, inside)
-    for shard in shards:
-        if is_remote(shard.url):
-            continue
-        try:
-            size = os.stat(shard.url).st_size  # noqa: PTH116  # a Path each would double the time
-        except OSError:
-            raise ShardError(
-                f"shard {shard.url} is missing though its index names it; copy it back or pack again"
-            ) from None
-        if size != shard.bytes:
-            raise ShardError(f"shard {shard.url} has {size} bytes, its index says {shard.bytes}; copy it again")
-        if os.path.islink(shard.url):  # noqa: PTH114
-            check_inside(shard.url, inside)
+    with reads.under_way(base) as read:
+        inside = os.path.realpath(base)
+        for folder in folders:
+            check_inside(folder, inside)
+        for shard in shards:
+            if not is_remote(shard.url):
+                read.goes_on_to(shard.url)
+                _check_file(shard, inside)
+
+
+def _check_file(shard: ShardFile, inside: str) -> None:
+    try:
+        size = os.stat(shard.url).st_size  # noqa: PTH116  # a Path each would double the time
+    except OSError:
+        raise ShardError(
+            f"shard {shard.url} is missing though its index names it; copy it back or pack again"
+        ) from None
+    if size != shard.bytes:
+        raise ShardError(f"shard {shard.url} has {size} bytes, its index says {shard.bytes}; copy it again")
+    if os.path.islink(shard.url):  # noqa: PTH114
+        check_inside(shard.url, inside)

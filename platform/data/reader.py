@@ -15,8 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from platform.data.cache import Bytes, Cache, ShardError, ShardFile, check_inside
-from platform.data.urls import is_remote
+from platform.data.reads import reads
 from platform.data.tar import LeftOut, samples_of, what_is_wrong
+from platform.data.urls import is_remote
 
 IMAGE_EXTENSIONS = ("jpg", "jpeg", "png", "webp")  # all that is ever decoded; nothing here can execute code
 OPEN_SHARDS = 512  # at once, unless what is being read needs more
@@ -249,8 +250,14 @@ class OpenShards:
         return reader
 
     def _opened(self, shard: ShardFile) -> ShardReader:
-        if self._folder and not is_remote(shard.url):
-            check_inside(shard.url, self._folder)
+        if is_remote(shard.url):
+            return self._fetched(shard)
+        with reads.under_way(shard.url):
+            if self._folder:
+                check_inside(shard.url, self._folder)
+            return ShardReader(shard, self.cache.open(shard), self._label)
+
+    def _fetched(self, shard: ShardFile) -> ShardReader:
         try:
             return ShardReader(shard, self.cache.open(shard), self._label)
         except ShardError:

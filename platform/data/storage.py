@@ -22,6 +22,7 @@ from platform.config.data import StorageConfig
 from platform.data.attempts import LONGEST_PAUSE_S, Attempts
 from platform.data.limits import TimeLimit, TimeLimitPassed
 from platform.data.listing import files_below, found_below
+from platform.data.reads import reads
 from platform.data.store_errors import NoSuchFile, StorageError, WrongChecksum, errors_of, unknown_of
 from platform.data.urls import is_remote
 from platform.files import replacing, write_atomically
@@ -80,7 +81,7 @@ class Storage:
             StorageError: it cannot be read, or has more than `most` bytes.
         """
         if not is_remote(url):
-            with errors_of(url), open(url, "rb") as file:
+            with reads.under_way(url), errors_of(url), open(url, "rb") as file:
                 content = file.read(-1 if most is None else most + 1)
         else:
             part = {} if most is None else {"start": 0, "end": most + 1}
@@ -146,9 +147,10 @@ class Storage:
         """
         if not is_remote(url):
             folder = Path(url)
-            if not folder.is_dir():
-                raise NoSuchFile(f"{url} is no folder; check the path")
-            return sorted(files_below(folder, suffix))
+            with reads.under_way(url):
+                if not folder.is_dir():
+                    raise NoSuchFile(f"{url} is no folder; check the path")
+                return sorted(files_below(folder, suffix))
 
         def find(files: Any, path: str) -> "list[tuple[str, str, int | None]]":
             return found_below(files, path, suffix, self._limit(files, LISTING_PIECES))

@@ -33,8 +33,8 @@ from typing import Any
 
 from platform.changes import append_change, forget_changes, read_changes, read_with_changes
 from platform.config.checks import ConfigError
-from platform.config.identity import changes, identity, shown
 from platform.config.experiment import Experiment
+from platform.config.identity import changes, identity, shown
 from platform.config.sections import Config
 from platform.data.index import Index
 from platform.experiment.fingerprint import fingerprint

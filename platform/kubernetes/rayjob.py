@@ -11,8 +11,8 @@ from typing import Any
 
 from platform.config.checks import ConfigError, require
 from platform.config.cluster import ClusterConfig
-from platform.config.kubernetes import KUBE_CRON_NAME, KUBE_NAME, KubeConfig
 from platform.config.experiment import Experiment
+from platform.config.kubernetes import KUBE_CRON_NAME, KUBE_NAME, KubeConfig
 from platform.config.sections import Config
 from platform.data.order import steps_of
 from platform.data.urls import is_remote

@@ -17,6 +17,7 @@ import ray
 
 from platform.config.data import MEMORY
 from platform.config.sections import Config
+from platform.data.reads import reads
 from platform.lanes.mailbox import Beat, Sender
 from platform.lanes.system_metrics import SystemMeter
 from platform.lanes.usage import Usage
@@ -134,12 +135,15 @@ class Heartbeat:
             os._exit(1)
 
     def _where(self) -> str:
-        progress, worker, samples = self._progress, self._worker, ""
+        progress, worker, samples, read = self._progress, self._worker, "", reads.longest()
         with contextlib.suppress(Exception):  # they are looked up in the order of the data
             samples = progress.samples()
+        stalled_s, hangs = progress.stalled_s(), ""
+        if read and read.seconds > stalled_s / 2:  # else it goes on
+            hangs = f"; reading {read.file} has taken {read.seconds:.0f} s so far: look at its file system"
         return (
-            f"rank {worker.rank} on {worker.node} has stalled for {progress.stalled_s():.0f} s at step "
-            f"{progress.step}, {progress.doing} ({samples or 'no samples yet'})"
+            f"rank {worker.rank} on {worker.node} has stalled for {stalled_s:.0f} s at step "
+            f"{progress.step}, {progress.doing} ({samples or 'no samples yet'}){hangs}"
         )
 
     def _beat(self) -> Beat:

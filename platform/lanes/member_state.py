@@ -13,8 +13,8 @@ from platform.cluster.nodes import lost_nodes
 from platform.config.checks import ConfigError
 from platform.data.cache import ShardError
 from platform.data.store_errors import StorageError
-from platform.experiment.member_folder import FAILED, FINISHED, MemberFolder, MemberState
 from platform.experiment.goodput import read_attempts
+from platform.experiment.member_folder import FAILED, FINISHED, MemberFolder, MemberState
 from platform.lanes.lane import LaneMember
 from platform.lanes.mailbox import Failure, Sender, cause_of
 from platform.marks import mark

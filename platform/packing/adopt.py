@@ -19,8 +19,8 @@ from platform.data.index import has_index
 from platform.data.index_file import INDEX_NAME, KIND
 from platform.data.reader import SampleRule
 from platform.data.storage import Storage
-from platform.data.urls import is_remote, join
 from platform.data.tar import LeftOut
+from platform.data.urls import is_remote, join
 from platform.packing import duplicates, recipe
 from platform.packing.foreign_shard import read_shard
 from platform.packing.items import Item

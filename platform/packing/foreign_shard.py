@@ -14,8 +14,8 @@ from platform.config.checks import ConfigError
 from platform.data.cache import Bytes
 from platform.data.reader import SampleRule
 from platform.data.storage import Storage
-from platform.data.urls import join
 from platform.data.tar import LeftOut, samples_of, what_is_wrong
+from platform.data.urls import join
 from platform.packing import duplicates
 from platform.packing.items import Item
 from platform.packing.lacking import Lacking

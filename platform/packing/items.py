@@ -5,6 +5,8 @@ import logging
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from platform.data.reads import reads
+
 log = logging.getLogger("platform.data")
 
 SPLIT_NAMES = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
@@ -43,9 +45,10 @@ def read_file(path: Path) -> bytes:
     Raises:
         OSError: it cannot be read, or is a pipe or device, which might never end.
     """
-    if path.exists() and not (path.is_file() or path.is_dir()):
-        raise OSError("it is no file but a pipe, socket or device")
-    return path.read_bytes()
+    with reads.under_way(str(path)):
+        if path.exists() and not (path.is_file() or path.is_dir()):
+            raise OSError("it is no file but a pipe, socket or device")
+        return path.read_bytes()
 
 
 def natural(name: str) -> tuple[int, str]:

@@ -26,9 +26,9 @@ from PIL import Image
 
 from platform.config.checks import ConfigError
 from platform.config.data import StorageConfig
-from platform.data.urls import is_remote
 from platform.data.tar import CIRCULAR, TOOL_MADE, LeftOut, Place, members_of, what_is_wrong
 from platform.data.toolmade import is_tool_made
+from platform.data.urls import is_remote
 from platform.packing.datasets import TorchvisionSource
 from platform.packing.items import LIST_SUFFIXES, SPLIT_NAMES, Item, Parts, file_stamp, is_list, read_file, say_once
 from platform.packing.layout import refuse_misread

@@ -18,11 +18,12 @@ from platform.data.cache import Bytes, ShardError, ShardFile, map_file
 from platform.data.index_file import read_entries
 from platform.data.links import plain
 from platform.data.reader import SampleRule, ShardReader
+from platform.data.reads import reads
 from platform.data.storage import Storage
 from platform.data.store_errors import StorageError
-from platform.data.urls import is_remote, join
 from platform.data.tar import LeftOut
 from platform.data.toolmade import is_tool_made
+from platform.data.urls import is_remote, join
 from platform.packing.threads import Threads
 from platform.redaction import sealed
 
@@ -146,7 +147,8 @@ def whole(url: str, size: int, source: Storage) -> Iterator[Bytes]:
         ShardError, StorageError: it cannot be read or downloaded.
     """
     if not is_remote(url):
-        yield map_file(ShardFile(url, 0, size, ""))
+        with reads.under_way(url):
+            yield map_file(ShardFile(url, 0, size, ""))
         return
     with tempfile.TemporaryFile() as file:
         source.fetch(url, size, "", file)

@@ -21,8 +21,8 @@ from platform.data.cache import ShardError
 from platform.data.index import INDEX_NAME, Split, has_index, read_index
 from platform.data.storage import Storage
 from platform.data.store_errors import StorageError
-from platform.data.urls import is_remote, join
 from platform.data.toolmade import is_tool_made
+from platform.data.urls import is_remote, join
 from platform.packing.items import SPLIT_NAMES, file_stamp
 from platform.redaction import redacted
 from platform.text import first_line

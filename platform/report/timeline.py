@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 from platform.console import duration
 from platform.drawing.drawing import WIDTH, Drawing, shortened, shortened_name
-from platform.experiment.member_folder import FINISHED
 from platform.experiment.goodput import Attempt, Goodput
+from platform.experiment.member_folder import FINISHED
 from platform.report.scales import round_step
 from platform.report.section import Absent, Picture, Section, Table
 

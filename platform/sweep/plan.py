@@ -8,8 +8,8 @@ from typing import Any
 
 from platform.cluster.resources import cpus_here
 from platform.config.checks import require
-from platform.config.jobs import SweepConfig
 from platform.config.experiment import Experiment
+from platform.config.jobs import SweepConfig
 from platform.config.sections import Config
 from platform.experiment.plan import Plan, plan
 from platform.experiment.probabilities_room import WORTH_SAYING, bytes_of, probabilities_text

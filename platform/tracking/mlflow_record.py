@@ -13,8 +13,8 @@ from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
 from platform.config.checks import ConfigError, require, require_name
-from platform.config.recorded import config_of
 from platform.config.experiment import SINGLE
+from platform.config.recorded import config_of
 from platform.config.sections import Config
 from platform.config.tracking import TrackingConfig
 from platform.experiment.origin import FILE, UNKNOWN, Origin

@@ -17,8 +17,8 @@ from platform.config.sections import Config
 from platform.data.index import Index
 from platform.evaluation.table import EnsembleScores
 from platform.experiment.folder import ExperimentFolder, Record
-from platform.experiment.member_folder import FINISHED, MemberState
 from platform.experiment.goodput import read_attempts
+from platform.experiment.member_folder import FINISHED, MemberState
 from platform.experiment.origin import FILE as ORIGIN
 from platform.text import first_line
 from platform.tracking import parameters, run_tags, varied

@@ -13,8 +13,8 @@ from ray.tune.search import Searcher
 
 from platform.config.checks import ConfigError
 from platform.config.sections import Config
-from platform.experiment.member_folder import FAILED as MEMBER_FAILED
 from platform.experiment.folder import ExperimentFolder
+from platform.experiment.member_folder import FAILED as MEMBER_FAILED
 from platform.sweep.trial_queue import NoTrial, TrialQueue
 from platform.sweep.trial_store import DIVERGED, FAILED, FINISHED, OVER, STOPPED, Trial
 from platform.training.meter import NonFiniteLoss

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 
 from platform.config.checks import ConfigError, require
-from platform.config.models import ModelConfig
 from platform.config.experiment import Experiment
+from platform.config.models import ModelConfig
 from platform.data.urls import is_remote
 from platform.experiment.folder import ExperimentFolder
 from platform.experiment.member_folder import MemberFolder

@@ -8,8 +8,8 @@ import pytest
 from platform.cluster.submission import FOLDER, JOB, NAME, Submission, difference, entrypoint, submission
 from platform.config.checks import ConfigError
 from platform.config.data import AlsoConfig, DataConfig, StorageConfig
-from platform.config.jobs import PredictionConfig
 from platform.config.experiment import Experiment
+from platform.config.jobs import PredictionConfig
 from platform.config.sections import Config
 from platform.config.tracking import TrackingConfig
 from platform.config.training import CheckpointConfig

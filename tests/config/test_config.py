@@ -18,6 +18,7 @@ from platform.config.checks import ConfigError
 from platform.config.cluster import ClusterConfig
 from platform.config.data import DataConfig, LoaderConfig, StorageConfig
 from platform.config.evaluation import EvaluationConfig
+from platform.config.experiment import Experiment
 from platform.config.identity import changes, differences, flatten, identity, replaced
 from platform.config.jobs import BenchConfig, ChaosConfig, PackConfig, SweepConfig
 from platform.config.kubernetes import KubeConfig
@@ -25,7 +26,6 @@ from platform.config.loss import LossConfig
 from platform.config.models import GoogLeNetConfig, ModelConfig
 from platform.config.optim import ScheduleConfig, SGDConfig
 from platform.config.sampling import SamplingConfig
-from platform.config.experiment import Experiment
 from platform.config.sections import Config
 from platform.config.tracking import TrackingConfig
 from platform.config.training import CheckpointConfig, TrainingConfig

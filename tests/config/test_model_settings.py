@@ -8,9 +8,9 @@ import pytest
 
 from platform.checkout import ROOT
 from platform.config.checks import ConfigError
+from platform.config.experiment import Experiment
 from platform.config.identity import identity
 from platform.config.models import MODELS, GoogLeNetConfig, ModelConfig, converted, family, model_of
-from platform.config.experiment import Experiment
 from platform.config.sections import Config
 from platform.config.settings import unknown_key
 from platform.data.index import Index

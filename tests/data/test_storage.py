@@ -19,8 +19,7 @@ from fsspec.asyn import AsyncFileSystem
 
 import platform.files as files
 from platform.config.data import StorageConfig
-from platform.data import limits
-from platform.data import attempts
+from platform.data import attempts, limits
 from platform.data import storage as storage_module
 from platform.data.storage import Storage
 from platform.data.store_errors import NoSuchFile, StorageError

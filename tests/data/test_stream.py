@@ -16,8 +16,7 @@ from PIL import Image
 from platform.config.checks import ConfigError
 from platform.config.data import MEMORY, DataConfig, StorageConfig
 from platform.config.sampling import SamplingConfig
-from platform.data import samplelog
-from platform.data import attempts
+from platform.data import attempts, samplelog
 from platform.data.batch import Batch
 from platform.data.cache import ShardError
 from platform.data.index import Index, Split, read_index
@@ -25,8 +24,8 @@ from platform.data.order import Order
 from platform.data.samplelog import SampleLog
 from platform.data.storage import Storage
 from platform.data.store_errors import StorageError
-from platform.data.urls import join
 from platform.data.train_loader import TrainLoader
+from platform.data.urls import join
 from tests.data import servers
 from tests.data.handmade import write_index, write_tar
 from tests.data.servers import http_server

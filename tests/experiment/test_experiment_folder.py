@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from platform.config.checks import ConfigError
-from platform.config.optim import SGDConfig
 from platform.config.experiment import Experiment
+from platform.config.optim import SGDConfig
 from platform.config.sections import Config
 from platform.config.table import TableConfig
 from platform.data.index import Index

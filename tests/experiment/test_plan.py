@@ -13,9 +13,9 @@ from platform.config.checks import ConfigError
 from platform.config.cluster import ClusterConfig
 from platform.config.data import MEMORY, AlsoConfig, DataConfig, LoaderConfig, StorageConfig
 from platform.config.evaluation import EvaluationConfig
+from platform.config.experiment import Experiment
 from platform.config.models import ModelConfig
 from platform.config.sampling import SamplingConfig
-from platform.config.experiment import Experiment
 from platform.config.sections import Config
 from platform.config.table import TableConfig
 from platform.data import index

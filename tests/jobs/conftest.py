@@ -14,8 +14,8 @@ from mlflow.tracking import MlflowClient
 
 from platform.checkout import ROOT
 from platform.config.data import DataConfig
-from platform.experiment.member_folder import MemberFolder, MemberState
 from platform.experiment.goodput import Attempt, read_attempts
+from platform.experiment.member_folder import MemberFolder, MemberState
 from platform.tracking.tracker import mlflow_ids
 from tests.launching import launched
 

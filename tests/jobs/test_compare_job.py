@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from platform.config.data import DataConfig
-from platform.config.sampling import SamplingConfig
 from platform.config.experiment import SINGLE, Experiment
+from platform.config.sampling import SamplingConfig
 from platform.config.sections import Config
 from platform.data.index import Index
 from platform.evaluation.kept import kept_scores

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from jobs import deliver
-from platform.config.registry import RegistryConfig
 from platform.config.experiment import SINGLE, Experiment
+from platform.config.registry import RegistryConfig
 from platform.config.sections import Config
 from platform.config.tracking import TrackingConfig
 from platform.experiment.folder import ExperimentFolder, Record

@@ -14,8 +14,8 @@ import pytest
 from jobs import promote
 from platform.checkout import ROOT
 from platform.config.checks import ConfigError
-from platform.config.jobs import PromoteConfig
 from platform.config.experiment import Experiment
+from platform.config.jobs import PromoteConfig
 from platform.config.sections import Config
 from platform.evaluation.statistics.halves import selecting_half
 from platform.experiment.folder import ExperimentFolder, Record

@@ -9,9 +9,9 @@ import pytest
 from jobs import reproduce
 from platform.config.checks import ConfigError
 from platform.config.data import DataConfig
+from platform.config.experiment import SINGLE, Experiment
 from platform.config.jobs import ReproduceConfig
 from platform.config.recorded import config_of
-from platform.config.experiment import SINGLE, Experiment
 from platform.config.sections import Config
 from platform.config.tracking import TrackingConfig
 from platform.data.index import Index

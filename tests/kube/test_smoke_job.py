@@ -12,8 +12,8 @@ from mlflow.tracking import MlflowClient
 from platform.chaos.servers import MlflowServer
 from platform.checkout import ROOT
 from platform.experiment.folder import ExperimentFolder
-from platform.experiment.member_folder import FINISHED
 from platform.experiment.goodput import read_attempts
+from platform.experiment.member_folder import FINISHED
 from tests.kube.apiserver import ApiServer
 from tests.kube.standin.mirror import Mirror
 from tests.kube.standin.operator import Operator

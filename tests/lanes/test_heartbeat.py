@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 import threading
@@ -24,11 +25,15 @@ from platform.training.worker import Worker
 LIMIT_S, PEER_WAITS_S = 1, 1.5
 # One process imports torch and Ray; for each case it forks one that stalls, or moves.
 STUCK = """
-import json, os, sys, time
+import json, os, sys, threading, time
 from types import SimpleNamespace
 from pathlib import Path
 import platform.lanes.heartbeat as heartbeat
+from platform.config.data import StorageConfig
 from platform.config.sections import Config
+from platform.data.cache import MemoryCache, ShardFile
+from platform.data.reader import CLS, OpenShards
+from platform.data.storage import Storage
 from platform.training.progress import Progress
 from platform.training.worker import Worker
 
@@ -50,6 +55,11 @@ def run(case):
         if case != "starting":
             progress.restored(40, lambda: "samples 3, 1, 4")
             progress.at(41, case)
+        if case == "waiting for data":  # of a shard whose file system does not answer, as of a pipe
+            os.mkfifo(folder / "train-000007.tar")
+            shards = OpenShards(MemoryCache(Storage(StorageConfig()), 0), CLS)
+            shard = ShardFile(str(folder / "train-000007.tar"), 1, 1024, "")
+            threading.Thread(target=shards.reader, args=[shard], daemon=True).start()
         if case == "excused":
             with progress.excused():
                 time.sleep(3)
@@ -107,6 +117,12 @@ def test_who_computes_may_be_waiting_for_another_and_waits_longer(ends: dict[str
     assert end.status == 1
     assert end.after_s >= LIMIT_S + PEER_WAITS_S
     assert "at step 41, computing" in end.said
+
+
+def test_the_file_that_it_waits_for_is_named_too(ends: dict[str, End]) -> None:
+    said = ends["waiting for data"].said
+    assert re.search(r"; reading /.*/train-000007.tar has taken 1 s so far: look at its file system; it is ended", said)
+    assert "reading" not in ends["computing"].said
 
 
 def test_one_that_never_came_to_a_step_is_ended_too(ends: dict[str, End]) -> None:

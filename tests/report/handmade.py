@@ -10,8 +10,8 @@ from PIL import Image
 
 from platform.config.data import DataConfig
 from platform.config.ensemble import EnsembleConfig
-from platform.config.sampling import SamplingConfig
 from platform.config.experiment import Experiment
+from platform.config.sampling import SamplingConfig
 from platform.config.sections import Config
 from platform.config.training import TrainingConfig
 from platform.evaluation.images import ImageResults

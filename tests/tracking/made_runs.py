@@ -25,8 +25,8 @@ from platform.evaluation.kept import scored
 from platform.evaluation.predict import Predictions
 from platform.evaluation.probabilities import seal, write_part
 from platform.experiment.folder import ExperimentFolder, Record
-from platform.experiment.member_folder import FINISHED, MemberFolder, MemberState
 from platform.experiment.goodput import Attempt, write_attempts
+from platform.experiment.member_folder import FINISHED, MemberFolder, MemberState
 from platform.packing.pack import pack
 from platform.sweep.trial_store import Trial
 from platform.tracking.runs import Runs

@@ -18,9 +18,9 @@ from mlflow.entities import Run
 from mlflow.tracking import MlflowClient
 
 from platform.chaos.servers import MlflowServer
+from platform.tracking.links import KEY_LENGTH
 from platform.tracking.mlflow_store import KEY_TAG
 from platform.tracking.run_tags import ENSEMBLE, SWEEP
-from platform.tracking.links import KEY_LENGTH
 from platform.tracking.views import link
 from tests.browser import Page, browser
 

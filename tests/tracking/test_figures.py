@@ -9,8 +9,8 @@ from platform.config.data import AlsoConfig, DataConfig
 from platform.config.sections import Config
 from platform.data.index import read_index
 from platform.data.sets import read_sets
-from platform.experiment.member_folder import MemberFolder
 from platform.experiment.goodput import Attempt
+from platform.experiment.member_folder import MemberFolder
 from platform.tracking.figures import datasets, ended_by_scores, interruptions, speed
 
 

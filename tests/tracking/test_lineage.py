@@ -7,16 +7,16 @@ from pathlib import Path
 import pytest
 from mlflow.tracking import MlflowClient
 
-from platform.config.models import GoogLeNetConfig
 from platform.config.experiment import Experiment
+from platform.config.models import GoogLeNetConfig
 from platform.config.sections import Config
 from platform.config.tracking import TrackingConfig
 from platform.experiment.folder import ExperimentFolder, Record
 from platform.tracking import lineage
 from platform.tracking.journal import Journal
 from platform.tracking.lineage import MlflowRun, begun_with, promotion, run_of
-from platform.tracking.mlflow_connection import connect
 from platform.tracking.links import pages_of
+from platform.tracking.mlflow_connection import connect
 from platform.tracking.runs import Runs
 from platform.tracking.tracker import mlflow_ids
 

@@ -16,8 +16,7 @@ from platform.chaos.servers import MlflowServer
 from platform.config.data import DataConfig
 from platform.config.tracking import TrackingConfig
 from platform.evaluation.report import COLOURS
-from platform.tracking.links import Pages
-from platform.tracking.links import pages_of
+from platform.tracking.links import Pages, pages_of
 from tests.browser import Page, browser, needs_chromium
 from tests.tracking.made_runs import made_sweep, made_training
 from tests.tracking.measure_pages import compare, metric

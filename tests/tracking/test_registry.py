@@ -14,10 +14,10 @@ from mlflow.tracking import MlflowClient
 from jobs import deliver, register
 from platform.config.checks import ConfigError
 from platform.config.data import DataConfig
+from platform.config.experiment import SINGLE, Experiment
 from platform.config.export import ExportConfig
 from platform.config.jobs import RegisterConfig
 from platform.config.registry import RegistryConfig
-from platform.config.experiment import SINGLE, Experiment
 from platform.config.sections import Config
 from platform.config.tracking import TrackingConfig
 from platform.data.index import Index

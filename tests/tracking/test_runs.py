@@ -17,11 +17,11 @@ from platform.data.index import Index, read_index
 from platform.evaluation import report
 from platform.evaluation.kept import scored
 from platform.experiment.folder import ExperimentFolder, Record
-from platform.experiment.member_folder import FINISHED, MemberState
 from platform.experiment.goodput import Attempt, write_attempts
+from platform.experiment.member_folder import FINISHED, MemberState
+from platform.tracking.links import pages_of
 from platform.tracking.mlflow_connection import connect
 from platform.tracking.run_tags import COLOURS
-from platform.tracking.links import pages_of
 from platform.tracking.runs import Runs
 from platform.tracking.tracker import mlflow_ids
 from tests.evaluation.test_ensemble import member

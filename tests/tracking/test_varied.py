@@ -4,8 +4,8 @@ from dataclasses import replace
 
 import pytest
 
-from platform.config.sampling import SamplingConfig
 from platform.config.experiment import SINGLE, Experiment
+from platform.config.sampling import SamplingConfig
 from platform.config.sections import Config
 from platform.tracking import varied
 from platform.tracking.parameters import parameters

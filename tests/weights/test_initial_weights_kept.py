@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from platform.config.checks import ConfigError
-from platform.config.models import GoogLeNetConfig
 from platform.config.experiment import Experiment
+from platform.config.models import GoogLeNetConfig
 from platform.config.sections import Config
 from platform.experiment.folder import ExperimentFolder, Record
 from platform.models.build import build

@@ -14,8 +14,8 @@ from timm.models import _registry as registry
 
 from platform.config.checks import ConfigError
 from platform.config.data import DataConfig
-from platform.config.models import GoogLeNetConfig, ModelConfig
 from platform.config.experiment import Experiment
+from platform.config.models import GoogLeNetConfig, ModelConfig
 from platform.config.sections import Config
 from platform.models.build import build
 from platform.models.initial import Weights

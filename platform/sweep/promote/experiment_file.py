@@ -13,8 +13,8 @@ from typing import Any
 
 from platform.checkout import ROOT
 from platform.config.checks import ConfigError, require
-from platform.config.identity import NOT_IDENTITY, as_before, differences, flatten, identity
 from platform.config.experiment import SINGLE, Composer
+from platform.config.identity import NOT_IDENTITY, as_before, differences, flatten, identity
 from platform.overrides import join, key_of, override, value_of
 from platform.sweep.promote.yaml_text import yaml_lines, yaml_value
 from platform.sweep.trial_store import Trial, TrialStore

@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 
 from platform.checkout import ROOT
 from platform.config.checks import ConfigError
+from platform.config.experiment import SINGLE, Experiment
 from platform.config.identity import flatten, identity
 from platform.config.optim import SGDConfig
-from platform.config.experiment import SINGLE, Experiment
 from platform.config.sections import Config
 from platform.overrides import join, override
 from platform.sweep.promote.experiment_file import Sweep, experiment_text
