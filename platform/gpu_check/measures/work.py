@@ -1,9 +1,9 @@
 """The work of a step, counted while it runs uncompiled: bytes to and from memory, and floating-point operations.
 
-In: a step. Out: bytes as its operators move them, each input read once and each output written once; the same without
-what a compiler can join to its neighbours; FLOP of convolutions and matrix products. A ceiling follows: the step takes
-at least as long as its bytes, or its FLOP, whichever is longer. Caches make bytes cheaper than counted and real kernels
-read some twice, so it is an estimate.
+In: a step. Out: bytes as its operators move them, each input read once and each output written once, but for what no
+kernel can do in one pass (see `again`); the same without what a compiler can join to its neighbours; FLOP of
+convolutions and matrix products. A ceiling follows: the step takes at least as long as its bytes, or its FLOP,
+whichever is longer. Caches make bytes cheaper than counted, so it is an estimate.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -62,11 +62,33 @@ class ByteCounter(TorchDispatchMode):
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         out = func(*args, **(kwargs or {}))
         if not func.is_view and not _only_looks(func, args, out):
-            size = sum(map(_bytes, _distinct([args, kwargs or {}]))) + sum(map(_bytes, _distinct([out])))
+            name = func._overloadpacket.__name__
+            given, made = list(_distinct([args, kwargs or {}])), list(_distinct([out]))
+            size = sum(map(_bytes, given)) + sum(map(_bytes, made)) + again(name, args)
             self.moved += size
-            if torch.Tag.pointwise not in func.tags and func._overloadpacket.__name__ not in JOINED:
-                self.joined += size
+            if torch.Tag.pointwise not in func.tags and name not in JOINED:
+                self.joined += size - _narrower(name, given + made)
         return out
+
+
+def again(name: str, args: Any) -> int:
+    """Bytes that an operator reads a second time. A batch norm in training needs its statistics before the first value,
+    and the sums of its gradients before the first gradient, over far more than caches hold; the gradients of a
+    convolution by images and by weights are two kernels, and both read that of its output."""
+    if name == "convolution_backward":
+        by_images, by_weights, _ = args[-1]
+        return _bytes(args[0]) if by_images and by_weights else 0
+    if "batch_norm" not in name or any(each is False for each in args):  # one that is not in training
+        return 0
+    images, *others = (each for each in tensors_in([args]) if each.dim() > 2)
+    return _bytes(images) + (sum(map(_bytes, others)) if "backward" in name else 0)
+
+
+def _narrower(name: str, tensors: list[Tensor]) -> int:
+    """Bytes that a compiled max pooling saves: it keeps places in its window, of a byte each, for indices of eight."""
+    if not name.startswith("max_pool"):
+        return 0
+    return sum(_bytes(each) - each.numel() for each in tensors if each.dtype == torch.int64)
 
 
 def _only_looks(func: Any, args: Any, out: Any) -> bool:
