@@ -89,7 +89,7 @@ def test_what_cannot_come_is_refused(words: dict[str, object], said: str):
 
 # In a process of its own, as in test_forked_nodes.py.
 JOIN = """
-import io, os, sys, threading
+import _thread, io, os, sys, threading
 from pathlib import Path
 
 import platform.cluster.connect as cluster
@@ -103,6 +103,7 @@ class Output(io.StringIO):
         return super().write(text)
 
 arrived = threading.Event()
+threading.excepthook = lambda given: (sys.__excepthook__(*given[:3]), _thread.interrupt_main())  # nodes are ended, too
 with LocalCluster(Path(sys.argv[1]), nodes=1, cpus=1, head_cpus=0) as nodes:
     os.environ.update(nodes.environment)
     def come():
