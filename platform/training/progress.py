@@ -23,6 +23,7 @@ class Progress:
         self.first_step_at = self.last_step_at = 0.0  # seconds since the epoch; 0: none yet
         self.doing = STARTING
         self.samples: Callable[[], str] = lambda: ""  # those of the step under way, for a message
+        self.hand_on: Callable[[], None] = lambda: None  # has others of this process go first, within work that is long
         self._moved_at = time.monotonic()
         self._excused = False
         self._asked = self._taken = self._answered = 0

@@ -17,10 +17,15 @@ from platform.data.inputs import BatchInputs, Inputs
 from platform.data.pixels import Pixels, constant
 from platform.training.distillation import taught_losses
 from platform.training.fused.network import FusedNetwork, Outputs
+from platform.training.fused.operations import NotFusable
 from platform.training.optim import clip
 from platform.training.step import StepConfig, StepResult
 from platform.training.step_parts import BACKWARD, COPY, FORWARD, OPTIMISER, REST
 from platform.training.step_time import NOT_TIMED, StepTimer
+
+
+class NotComputed(Exception):
+    """The pass of several members has raised its cause, of one of them or of all. No member has changed."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +61,27 @@ def fused_step(
 
     Raises:
         NotFusable: by the network; no member has changed then.
+        OutOfMemoryError: of the GPU.
+        NotComputed: any other error of the pass.
     """
+    try:
+        sums_3M, parts = _computed(network, members, batches, dtype)
+    except (NotFusable, torch.OutOfMemoryError):
+        raise
+    except Exception as error:
+        raise NotComputed from error
+    _mark(members, REST)
+    network.give_gradients()
+    results = _updated(network, members, sums_3M, parts)
+    _mark(members, OPTIMISER)
+    return results
+
+
+def _computed(
+    network: FusedNetwork, members: Sequence[FusedMember], batches: Sequence[Batch], dtype: torch.dtype
+) -> tuple[Tensor, int]:
+    """The forward and backward passes: sums of the members' losses, main losses and right answers `[3, M]`, and the
+    number of parts that their batches were cut into."""
     device, first = members[0].pixels.device, members[0].cfg.training
     total = len(batches[0].labels_N)
     parts = -(-total // first.max_batch_per_worker)
@@ -79,11 +104,7 @@ def fused_step(
         labels_MN = torch.stack([each.main_labels_N for each in shown])
         correct_M = (labels_MN == outputs[0].detach().argmax(2).T).sum(1)
         sums_3M += torch.stack([losses_M.detach(), main_losses_M.detach(), correct_M])
-    _mark(members, REST)
-    network.give_gradients()
-    results = _updated(network, members, sums_3M, parts)
-    _mark(members, OPTIMISER)
-    return results
+    return sums_3M, parts
 
 
 def _mark(members: Sequence[FusedMember], part: str) -> None:
