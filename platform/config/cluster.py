@@ -20,8 +20,8 @@ class ClusterConfig:
     cpus_per_worker: int = 1  # its decoding threads and, without a GPU, its arithmetic
     gpus_per_worker: int | None = None  # None: one where the cluster has GPUs, else none
     lanes: int = 0  # members side by side; 0: as many as the resources allow
-    # Members that one worker trains together, their steps computed as one: off; at most so many; or auto: on a GPU,
-    # those of a lane that are too small to keep it busy. Each ends as it would by itself, but for rounding
+    # Members, or trials of a sweep, that one worker trains together, their steps computed as one: off; at most so many;
+    # or auto: on a GPU, those of a lane that are too small to keep it busy. Each ends as by itself, but for rounding
     fuse: Any = NOT_FUSED
     autoscaled: bool = False  # nodes are added on demand: lanes are not limited to those that are there
     # Of a cluster that is joined: workers that it is to have room for, whose nodes may come after the head. The command

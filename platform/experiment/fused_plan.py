@@ -58,7 +58,7 @@ def teams_of_launch(members: Members, lanes: int, *, on_gpu: bool) -> list[list[
     first = next(iter(members.values()))
     if first.cluster.fuse != FUSED_IF_SMALL:
         return teams(members, first.cluster.fused)
-    if not on_gpu or _against_auto(first):
+    if not on_gpu or against_auto(first):
         return teams(members, 1)
     in_a_lane = -(-len(members) // lanes)
     return [
@@ -76,10 +76,9 @@ def check_fused(members: Members) -> None:
     """
     first = next(iter(members.values()))
     fused = first.cluster.fused
-    if fused == 1:
+    if fused == 1 or is_sweep(first):  # whose trials are of its own plan: see sweep/fused_trials.py
         return
     said, remedy = f"cluster.fuse is {fused}, and", "set cluster.fuse=off"
-    require(first.job != "sweep", f"{said} a sweep's trials begin and end one by one, each by itself; {remedy}")
     require(len(members) > 1, f"{said} there is one member to train; {remedy}")
     names = max(_alike(members), key=len)
     require(len(names) > 1, f"{said} no two members are of one shape ({'; '.join(_apart(members))}); {remedy}")
@@ -105,7 +104,7 @@ def fused_lines(members: Members) -> list[str]:
 
 def _auto(members: Members) -> str:
     first = next(iter(members.values()))
-    if why := _against_auto(first):
+    if why := against_auto(first):
         return f"no members: {why}"
     if not may_have_gpu(first.cluster):
         return "no members: there is no GPU to train on"
@@ -116,8 +115,8 @@ def _auto(members: Members) -> str:
     return f"{' and '.join(several)} members in one step, if workers have GPUs and a lane several of these; {ROUNDING}"
 
 
-def _against_auto(config: Config) -> str:
-    """Why auto trains every member by itself, whatever the members are; "": it may not."""
+def against_settings(config: Config) -> str:
+    """Why a member with such settings is trained by itself; "": they do not say so."""
     if config.cluster.max_workers > 1:
         return f"cluster.workers is {config.cluster.workers_text}"
     if config.training.compile != NOT_COMPILED:
@@ -126,20 +125,35 @@ def _against_auto(config: Config) -> str:
         return "training.cuda_graphs makes a graph of one member's step"
     if config.training.profile_steps:
         return "training.profile_steps traces each by itself"
-    return _of_network(config)
+    return ""
+
+
+def against_auto(config: Config) -> str:
+    """Why auto trains every member by itself, whatever the members are; "": it may not."""
+    return against_settings(config) or _of_network(config)
+
+
+def is_sweep(config: Config) -> bool:
+    """Whether the job is a sweep, or checks one."""
+    return config.job == "sweep" or (config.job == "check" and bool(config.sweep.space))
 
 
 def _small_enough(config: Config) -> int:
     """How many such members make a GPU's work together."""
+    return max(1, ENOUGH_PIXELS // pixels_of(config))
+
+
+def pixels_of(config: Config) -> int:
+    """Those of the images that are in a worker's memory at once, in a step of the member alone."""
     images = min(config.training.batch_size, config.training.max_batch_per_worker)
-    return max(1, ENOUGH_PIXELS // (images * config.data.image_size**2))
+    return images * config.data.image_size**2
 
 
 def _alike(members: Members) -> list[list[str]]:
     """Names of members whose steps can be computed as one; each is in one of the lists."""
     found: list[tuple[dict[str, Any], list[str]]] = []
     for name, config in members.items():
-        shape = _shape(config)
+        shape = shape_of(config)
         for other, names in found:
             if shape == other:
                 names.append(name)
@@ -149,7 +163,7 @@ def _alike(members: Members) -> list[list[str]]:
     return [names for _, names in found]
 
 
-def _shape(config: Config) -> dict[str, Any]:
+def shape_of(config: Config) -> dict[str, Any]:
     """The settings that members in one step share, with dotted keys."""
     model = {key: value for key, value in asdict(config.model).items() if key not in OWN_OF_MODEL}
     training = {key: value for key, value in asdict(config.training).items() if key in SHARED_OF_TRAINING}
@@ -160,9 +174,9 @@ def _apart(members: Members) -> list[str]:
     """A line for each member that has none of its shape, with what differs from the largest group of others."""
     alike = _alike(members)
     largest = max(alike, key=len)
-    shape = _shape(members[largest[0]])
+    shape = shape_of(members[largest[0]])
     return [
-        f"{names[0]} by itself: {', '.join(differences(shape, _shape(members[names[0]])))}"
+        f"{names[0]} by itself: {', '.join(differences(shape, shape_of(members[names[0]])))}"
         for names in alike
         if len(names) == 1 and names is not largest
     ]

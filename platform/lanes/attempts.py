@@ -10,7 +10,7 @@ from collections import defaultdict
 from collections.abc import Collection
 from typing import TYPE_CHECKING
 
-from platform.experiment.cost import share_out
+from platform.experiment.cost import TimeTogether, share_out
 from platform.experiment.folder import ExperimentFolder
 from platform.experiment.goodput import LAUNCHER_LOST, UNDER_WAY, Attempt, read_attempts, write_attempts
 from platform.training.progress import TESTING
@@ -34,6 +34,7 @@ class Attempts:
         self._waiting: dict[str, None] = {}  # those that this launch has neither begun nor ended
         self._lane_of: dict[str, int] = {}
         self._team_of: dict[str, str] = {}  # members that are trained together have the same
+        self._at_shared_workers: dict[str, TimeTogether] = {}  # of trials that are trained together, by their worker
         self._on: defaultdict[int, dict[str, None]] = defaultdict(dict)  # members that have begun on a lane
         self._lane_free_at: dict[int, float] = {}  # when its last member left
         self._notices: dict[int, GroupEvent] = {}  # of preemption, of each lane
@@ -85,6 +86,8 @@ class Attempts:
             return
         if not attempts or attempts[-1].started != beat.started:
             attempts.append(self._begin(beat, attempts))
+            if beat.team and beat.team not in self._of:  # no member is its first: it is a shared worker
+                self._at_shared_workers.setdefault(beat.team, TimeTogether()).add(beat.member, attempts[-1])
             self._waiting.pop(beat.member, None)
         attempt = attempts[-1]
         if attempt.reason != UNDER_WAY:  # a beat that came late
@@ -196,6 +199,8 @@ class Attempts:
             if len(names) > 1:
                 share_out([each for name in names for each in self._of[name] if each.started >= self._launched])
                 self._changed.update(names)
+        for worker in {self._team_of.get(name, "") for name in members} & self._at_shared_workers.keys():
+            self._changed.update(self._at_shared_workers[worker].share_out())
 
     def _move(self, member: str, lane: int) -> None:
         """Note which lane a member is on."""

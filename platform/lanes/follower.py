@@ -211,9 +211,15 @@ class Follower:
         if event.kind == "waiting":
             self._say_once(f"waiting for workers: {event.text}")
             return
-        goes_on = {"failed": "; starting again from the newest checkpoint", "preempted": "; saving often until then"}
-        whose = ", ".join(members) or f"lane {event.lane}"
+        goes_on = {
+            "failed": "; starting again from the newest checkpoint",
+            "lost": "; another one is started",
+            "preempted": "; saving often until then",
+        }
+        whose = ", ".join(members) or event.whose or f"lane {event.lane}"
         self._console.warn(f"{whose}: {event.text}{goes_on.get(event.kind, '')}")
+        if event.kind == "lost":
+            self._failed_starts[event.lane] = 0
         if event.kind == "failed":
             self._failed_starts[event.lane] += 1
             for member in members:

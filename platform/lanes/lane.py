@@ -46,6 +46,7 @@ class Lane:
     index: SharedIndex | None = None  # the launcher's; None: each worker reads it
     shared: bool = False  # a lane that came later may have taken some of the members: each is claimed first
     fused: list[list[str]] = field(default_factory=list)  # names of members whose steps are computed together
+    shared_worker: str = ""  # that trains other trials beside this lane's one; "": a worker trains this lane alone
 
     @property
     def teams(self) -> list[list[LaneMember]]:
@@ -57,5 +58,5 @@ class Lane:
 
     def team_of(self, member: str) -> str:
         """The first of those that are trained together with a member, which the team is known by; of one that is
-        trained by itself its own name."""
-        return next((team[0] for team in self.fused if member in team), member)
+        trained by itself its own name, and of a trial at a shared worker that."""
+        return self.shared_worker or next((team[0] for team in self.fused if member in team), member)

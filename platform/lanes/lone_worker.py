@@ -95,7 +95,7 @@ def run_alone(lane: Lane, gpus: int, departures: Departures) -> None:
             start.begin()
             start.wait()
         except (RayError, Stalled, Preempted) as error:
-            _tell(lane, "failed", start.reason(error))
+            tell(lane, "failed", start.reason(error))
             start.end()
             if not start.came_to_life:
                 time.sleep(PAUSE_S)
@@ -128,10 +128,10 @@ class Start:
         options = {
             "num_cpus": cpus,
             "num_gpus": gpus,
-            "max_concurrency": 2,  # `run`, and one that asks
+            "max_concurrency": self._calls(),
             "scheduling_strategy": PlacementGroupSchedulingStrategy(self._reserved),
         }
-        self._worker = ray.remote(LoneWorker).options(**options).remote()
+        self._worker = self._made(options)
 
     def wait(self) -> None:
         """Wait for the worker, and until it has run its lane.
@@ -144,7 +144,7 @@ class Start:
         self._node = Node(*self._started())
         held = held_s(self._reserved, time.monotonic() - self._asked_at)
         self._lane.mailbox.group_started.remote(self._lane.number, self._reserved.id.hex(), held)
-        running = self._worker.run.remote(self._lane, self._gpus)
+        running = self._put_to_work()
         asked, asked_at = None, time.monotonic()
         while not ray.wait([running], timeout=TURN_S)[0]:
             self._look_for_a_departure(self._node)
@@ -156,6 +156,18 @@ class Start:
                 raise Stalled
         ray.get(running)
 
+    def _calls(self) -> int:
+        """How many of the worker's calls may run at a time: `run`, and one that asks."""
+        return 2
+
+    def _made(self, options: dict[str, Any]) -> Any:
+        """Ray's handle of the worker, with these options."""
+        return ray.remote(LoneWorker).options(**options).remote()
+
+    def _put_to_work(self) -> Any:
+        """Ray's reference of what the worker does, when it is there."""
+        return self._worker.run.remote(self._lane, self._gpus)
+
     def _started(self) -> tuple[str, str]:
         """The worker's node, when it is there."""
         began, said = time.monotonic(), False
@@ -163,7 +175,7 @@ class Start:
         while not ray.wait([node], timeout=TURN_S)[0]:
             if not said and time.monotonic() - began > NO_ROOM_AFTER_S and not has_room(self._reserved):
                 said = True
-                _tell(self._lane, "waiting", "the cluster has no room for 1 of them now")
+                tell(self._lane, "waiting", "the cluster has no room for 1 of them now")
         return ray.get(node)
 
     def _look_for_a_departure(self, node: Node) -> None:
@@ -176,7 +188,7 @@ class Start:
         if deadline_ms is not None and not self._leaves_at:
             self._leaves_at = deadline_ms / 1000 or time.time() + STAYS_S
             self._worker.leave.remote()
-            _tell(self._lane, "preempted", f"{node.address} will be taken away")
+            tell(self._lane, "preempted", f"{node.address} will be taken away")
         if self._leaves_at and time.time() >= self._leaves_at:
             raise Preempted
 
@@ -218,13 +230,14 @@ def _is_lost(node: Node) -> bool:
     return False
 
 
-def _tell(lane: Lane, kind: str, text: str) -> None:
+def tell(lane: Lane, kind: str, text: str) -> None:
     """Tell the mailbox, and wait for its answer, on a head that is busy for `TELL_WITHIN_S` at most.
 
     Raises:
         RayError: it is gone.
     """
-    told, end = lane.mailbox.put.remote(GroupEvent(lane.number, kind, text)), time.monotonic() + TELL_WITHIN_S
+    event, end = GroupEvent(lane.number, kind, text, whose=lane.shared_worker), time.monotonic() + TELL_WITHIN_S
+    told = lane.mailbox.put.remote(event)
     while not ray.wait([told], timeout=TURN_S)[0]:
         if time.monotonic() > end:
             return  # it comes when it can

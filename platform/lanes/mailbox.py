@@ -77,9 +77,10 @@ class GroupEvent:
     """What Ray Train does with the worker group of a lane."""
 
     lane: int
-    kind: str  # failed, resized, preempted, waiting
+    kind: str  # failed, resized, preempted, waiting; lost: a worker of trials, which have their own events
     text: str
     time: float = 0.0  # seconds since the epoch, by the mailbox
+    whose: str = ""  # where it is of no member: what it is of
 
 
 @dataclass(frozen=True)

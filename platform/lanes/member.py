@@ -3,6 +3,7 @@
 In: a config, a folder, the data set. Out: weights and probabilities in the folder, messages to the launcher.
 """
 
+import contextlib
 import copy
 import logging
 import time
@@ -22,6 +23,7 @@ from platform.evaluation.cost import Cost, write_cost
 from platform.evaluation.predict import PredictConfig, Predictions, predict
 from platform.evaluation.stored import Stored
 from platform.evaluation.whole_images import predict_whole
+from platform.experiment.fused_plan import shape_of
 from platform.experiment.member_folder import FAILED, FINISHED, MemberFolder
 from platform.lanes import member_state
 from platform.lanes.heartbeat import Heartbeat
@@ -73,6 +75,7 @@ def run_member(
     Raises:
         Exception: whatever ends the worker group; the mailbox has been told.
         GroupEnded: another member of the group has raised.
+        Dismissed: it was told to leave its group.
     """
     cfg, folder, sender = member.config, MemberFolder(member.folder), Sender(lane.mailbox, member.name)
     state = member_state.begin_start(member, folder, worker, sender)  # the same on every worker
@@ -87,7 +90,9 @@ def run_member(
     if worker.rank == 0:
         member_state.record(folder, state, sender)
     progress, curve = Progress(), CurveWriter(folder.path)
-    place = Place(group, member.name, progress) if group else None
+    place = Place(group, member.name, progress, str(shape_of(cfg))) if group else None
+    if place:
+        progress.hand_on = place.hand_on
     team = lane.team_of(member.name)
 
     def report(step: int, metrics: dict[str, float]) -> None:
@@ -100,7 +105,8 @@ def run_member(
 
     def on_evaluation() -> None:
         if lane.on_evaluation and curve.newest:
-            lane.on_evaluation(member.name, curve.newest)
+            with place.away() if place else contextlib.nullcontext():  # who answers may take long
+                lane.on_evaluation(member.name, curve.newest)
 
     try:
         with WarningForwarder(sender), Heartbeat(cfg, sender, worker, progress, lane.number, preempted, team):
@@ -261,4 +267,5 @@ def _export(member: LaneMember, folder: MemberFolder, index: Index, progress: Pr
 def _watched(predictions: Iterator[Predictions], progress: Progress) -> Iterator[Predictions]:
     for some in predictions:
         progress.moved()
+        progress.hand_on()
         yield some

@@ -36,7 +36,14 @@ log = logging.getLogger("platform")
 CLAIM_TRIES = 6  # of ANSWER_S each
 
 
-def run_lane(lane: Lane, rank: int, world: int, device: torch.device, preempted: Callable[[], bool]) -> None:
+def run_lane(
+    lane: Lane,
+    rank: int,
+    world: int,
+    device: torch.device,
+    preempted: Callable[[], bool],
+    group: Group | None = None,
+) -> None:
     """Run the lane's members as one of its workers: settle the process, read the index, then team after team.
 
     Args:
@@ -44,6 +51,7 @@ def run_lane(lane: Lane, rank: int, world: int, device: torch.device, preempted:
         rank, world: which of how many.
         device: the worker's.
         preempted: whether a node of the lane is about to be taken away.
+        group: that its members come to one by one, in a thread of this call; None: there is none.
     """
     config = lane.members[0].config
     mark("worker is there")
@@ -64,7 +72,7 @@ def run_lane(lane: Lane, rank: int, world: int, device: torch.device, preempted:
             if len(team) > 1:
                 run_together(team, index, worker, lane, preempted)
             else:
-                run_member(team[0], index, worker, lane, preempted)
+                run_member(team[0], index, worker, lane, preempted, group)
 
 
 def run_together(

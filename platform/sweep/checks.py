@@ -29,7 +29,8 @@ from platform.sweep.trial_store import Point
 # Keys of the sweep as a whole, and keys whose values would make trials incomparable.
 NOT_SWEPT = ("job", "name", "seed", "order_seed", "output_dir", "fresh", "storage", "pack", "tracking", "ensemble")
 NOT_SWEPT += ("distill", "bench", "chaos", "sweep", "promote", "predict", "serve", "evaluation", "checkpoint", "data")
-NOT_SWEPT += ("cluster.address", "cluster.lanes", "cluster.dashboard", "cluster.ship_code", "experiment", "hydra")
+NOT_SWEPT += ("cluster.address", "cluster.lanes", "cluster.fuse", "cluster.dashboard", "cluster.ship_code")
+NOT_SWEPT += ("experiment", "hydra")
 READ_BEFORE = ("model.init", "model.init_digest")  # by the launcher, once
 # Of `data`: the images that are evaluated stay the same ones.
 COMPARABLE = ("data.image_size", "data.mirror", "data.min_crop_area", "data.balance")
@@ -154,6 +155,7 @@ class PointChecks:
         self._config = base.experiment.config
         self._groups: dict[str, list[tuple[Any, dict[str, dict[str, Any]]]]] = {}  # group -> choices, what each changes
         self._fitting: set[str] = set()  # configs that were found to fit, by what `_fits` looks at
+        self.tried: dict[str, list[Config]] = {}  # swept key -> the experiment's config with each of its choices
 
     def run(self) -> None:
         """Check them all.
@@ -179,6 +181,7 @@ class PointChecks:
                 "(the experiment may set what they differ in)",
             )
             found.append((value, config))
+        self.tried[key] = [config for _, config in found]
         if is_group(key):
             before = self._composed(example) if example else self._config
             self._groups[key] = [(value, _changes(before, config)) for value, config in found]

@@ -3,6 +3,7 @@
 In: an experiment with `sweep.space`. Out: its parameters, how many points and trials, how many trials side by side.
 """
 
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -14,6 +15,7 @@ from platform.config.sections import Config
 from platform.experiment.plan import Plan, plan
 from platform.experiment.probabilities_room import WORTH_SAYING, bytes_of, probabilities_text
 from platform.sweep.checks import PointChecks, check_keys, check_scheduler, refuse_without_effect
+from platform.sweep.fused_trials import check_fused_trials, fused_trials_lines, require_population
 from platform.sweep.space import Parameter, grid_size, parameters
 
 IDENTITY = ("space", "search", "objectives", "scheduler", "grace_epochs", "reduction", "mutate", "seed")
@@ -28,6 +30,7 @@ class SweepPlan:
     points: int
     trials: int
     side_by_side: int | None  # None: the cluster's size is not known yet
+    tried: Mapping[str, Sequence[Config]]  # swept key -> the experiment's config with each of its choices
 
 
 def sweep_identity(sweep: SweepConfig) -> dict[str, Any]:
@@ -58,8 +61,13 @@ def plan_sweep(experiment: Experiment) -> SweepPlan:
     )
     check_scheduler(config, space)
     base = plan(experiment)
-    PointChecks(space, base, base.index).run()
-    return SweepPlan(base, space, points, trials, _side_by_side(config))
+    checks = PointChecks(space, base, base.index)
+    checks.run()
+    check_fused_trials(config, checks.tried)
+    beside = _side_by_side(config)
+    if beside and config.cluster.fused > 1:
+        require_population(config, trials, beside)
+    return SweepPlan(base, space, points, trials, beside, checks.tried)
 
 
 def _points(sweep: SweepConfig, space: list[Parameter]) -> int:
@@ -75,9 +83,9 @@ def _points(sweep: SweepConfig, space: list[Parameter]) -> int:
 def _side_by_side(config: Config) -> int | None:
     cluster = config.cluster
     if cluster.address is not None:
-        return cluster.lanes or None
+        return cluster.lanes * cluster.fused or None
     fits = max(1, cpus_here() // (cluster.max_workers * cluster.cpus_per_worker))
-    return min(fits, cluster.lanes) if cluster.lanes else fits
+    return (min(fits, cluster.lanes) if cluster.lanes else fits) * cluster.fused
 
 
 def lines(planned: SweepPlan) -> list[str]:
@@ -96,6 +104,7 @@ def lines(planned: SweepPlan) -> list[str]:
         "",
         f"sweep       {sweep.search}: {planned.points} points, {seeds}: {planned.trials} trials, {beside}{early}",
         f"objective   {' and '.join(sweep.objectives)}, of {images}",
+        *fused_trials_lines(config, planned.tried),
         *([kept] if each * planned.trials >= WORTH_SAYING else []),
         *(f"  {parameter.key:<{width}}{parameter.text}" for parameter in planned.space),
     ]

@@ -5,6 +5,7 @@ In: a trial queue and a cluster. Out: trials that begin and end, in the trial st
 
 import contextlib
 import logging
+import math
 import os
 import queue
 import time
@@ -12,15 +13,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-import ray
 from ray import tune
-from ray.tune.progress_reporter import TrialProgressCallback
 
 from platform.cluster.connect import CannotGoOn
-from platform.cluster.nodes import release
 from platform.cluster.resources import Resources, gpus_per_worker, lane_count
 from platform.cluster.threads import in_thread
-from platform.config.cluster import ClusterConfig
+from platform.config.cluster import FUSED_IF_SMALL, ClusterConfig
 from platform.config.identity import replaced
 from platform.config.sections import Config
 from platform.data.urls import join
@@ -29,15 +27,19 @@ from platform.experiment.plan import plan_member
 from platform.lanes.attempts import Attempts
 from platform.lanes.console import Console
 from platform.lanes.follower import POLL_EVERY_S, Follower
-from platform.lanes.mailbox import GroupEvent, start_mailbox
+from platform.lanes.lane import LaneMember
+from platform.lanes.mailbox import start_mailbox
 from platform.lanes.monitor import Monitor
 from platform.lanes.shared_index import SharedIndex
+from platform.lanes.shared_workers import SharedWorkers
+from platform.sweep.fused_trials import require_population, trials_together
 from platform.sweep.plan import SweepPlan
 from platform.sweep.trial_queue import TrialQueue
-from platform.sweep.trial_store import FINISHED, STOPPED, Trial, lane_of
+from platform.sweep.trial_store import FINISHED, STOPPED, Trial
 from platform.text import first_line
 from platform.tracking.runs import Runs
 from platform.training import learning_curve
+from platform.tune.callbacks import Silence, TrialWatch
 from platform.tune.results import Results, Scoring
 from platform.tune.schedulers import PAUSING, scheduler_of
 from platform.tune.searcher import MAX_FAILURES, QueueSearcher, TrialChange
@@ -45,8 +47,6 @@ from platform.tune.trial import NAME, SETTINGS, Shared, run_trial
 
 MANY = 10**9
 STOP_WAITS_S = 5.0
-LOOK_EVERY_S = 1.0
-RUNNING = "RUNNING"  # Tune's word
 
 
 class Tuning:
@@ -80,12 +80,16 @@ class Tuning:
         self._scoring = Scoring(self._results)
         gpus = gpus_per_worker(config.cluster, resources)
         config.loader.require_gpu(available=gpus > 0)
-        self.side_by_side = lane_count(_smallest(planned).cluster, resources, planned.trials)
         mailbox: Any = start_mailbox()
         copies = join(config.checkpoint.copy_to, record.copies) if config.checkpoint.copy_to else None
         launch = time.strftime("%Y%m%d-%H%M%S")
         index = SharedIndex.of(planned.base.index, config.data) if planned.base.index else None
-        self._shared = Shared(folder.path, mailbox, gpus, copies, config.sweep.scheduler, launch, index)
+        self._workers = _shared_workers(planned, folder, resources, gpus, mailbox)
+        self.side_by_side = lane_count(_smallest(planned).cluster, resources, planned.trials)
+        if self._workers:
+            self.side_by_side = min(self._workers.count * self._workers.each, planned.trials)
+        places = self._workers.places if self._workers else None
+        self._shared = Shared(folder.path, mailbox, gpus, copies, config.sweep.scheduler, launch, index, places)
         self._searcher = QueueSearcher(trial_queue, composed, folder, config, self._changes)
         self._follower: Follower | None = None
         self._over: list[tuple[Trial, float]] = []  # trials that Tune has ended, and when that was noticed
@@ -118,6 +122,8 @@ class Tuning:
         self._follower.follow([self._future])
         self._begin_trials(runs, console, attempts)
         self._wait_for_scores(runs, console, attempts, monitor)
+        if self._workers:
+            console.say(f"{self._workers.steps_together():,} steps of trials were made together with others'")
         if error := self._future.exception():
             raise CannotGoOn(f"Ray Tune ended early ({type(error).__name__}: {first_line(error)})") from error
 
@@ -132,6 +138,8 @@ class Tuning:
         self._searcher.interrupted = True
         with contextlib.suppress(Exception):
             self._future.result(timeout=STOP_WAITS_S)
+        if self._workers:
+            self._workers.close()
 
     def _fit(self) -> None:
         _configure_tune(self.side_by_side)
@@ -139,8 +147,12 @@ class Tuning:
         sweep = self._config.sweep
         pauses = sweep.scheduler in PAUSING and single  # paused trials would count as running ones
         trainable = tune.with_parameters(run_trial, shared=self._shared)
+        watch = TrialWatch(self._shared.mailbox, self._shared.places)
+        if pauses and self._workers:
+            self._searcher.hold_back(2 * self.side_by_side, watch.paused)  # as many wait, so that brackets are whole
+        reserve = Reserve(self._shared.gpus, at_shared_workers=self._workers is not None)
         tune.Tuner(
-            tune.with_resources(trainable, Reserve(self._shared.gpus)),  # pyright: ignore[reportArgumentType]
+            tune.with_resources(trainable, reserve),  # pyright: ignore[reportArgumentType]
             tune_config=tune.TuneConfig(
                 metric="top1",
                 mode="max",
@@ -155,7 +167,7 @@ class Tuning:
             run_config=tune.RunConfig(
                 name=f"tune-{self._shared.launch}",
                 storage_path=str(self._folder.path / "ray"),
-                callbacks=[TrialWatch(self._shared.mailbox), Silence()],
+                callbacks=[watch, Silence()],
                 stop=StopWhen(self._searcher),
                 failure_config=tune.FailureConfig(max_failures=MAX_FAILURES),
                 verbose=0,
@@ -207,50 +219,17 @@ class Tuning:
 
 @dataclass(frozen=True)
 class Reserve:
-    """What Tune reserves: all that a trial of one worker needs; nothing for one of several, whose worker group reserves
-    its own as a whole. (Reserving twice is how trials and their workers wait for each other for ever.)"""
+    """What Tune reserves: all that a trial in its process needs; nothing for others, whose workers are reserved by
+    themselves. (Reserving twice is how trials and their workers wait for each other for ever.)"""
 
     gpus: int  # of each worker
+    at_shared_workers: bool = False
 
     def __call__(self, config: dict[str, Any]) -> dict[str, float]:
         cluster: ClusterConfig = config[SETTINGS].cluster
-        if cluster.max_workers > 1:
+        if self.at_shared_workers or cluster.max_workers > 1:
             return {"memory": 1}  # a byte: Tune does not take nothing
         return {"CPU": cluster.cpus_per_worker, "GPU": self.gpus}
-
-
-class TrialWatch(tune.Callback):
-    """Sees to the worker groups of trials that Tune has ended or paused, and tells the launcher of those that died."""
-
-    def __init__(self, mailbox: Any) -> None:
-        self._mailbox = mailbox
-        self._looked_at = 0.0
-        self._started: dict[int, Any] = {}  # by lane
-
-    def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        """Note which trial a lane's number is."""
-        self._started[lane_of(str(trial))] = trial
-
-    def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
-        """Give back, once a second, what trials hold that do not run any more."""
-        if time.monotonic() - self._looked_at > LOOK_EVERY_S:
-            self._looked_at = time.monotonic()
-            holding = ray.get(self._mailbox.holding.remote())  # a few of what may be thousands of trials
-            idle = [lane for lane in holding if lane in self._started and self._started[lane].status != RUNNING]
-            if idle:
-                release(ray.get(self._mailbox.take_groups.remote(idle)))
-
-    def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        """Tell the launcher that a trial's process died and starts again."""
-        event = GroupEvent(lane_of(str(trial)), "failed", "its process ended")
-        self._mailbox.put.remote(event)
-
-
-class Silence(TrialProgressCallback):
-    """In the place of Tune's own, which prints of trials without a score at any `verbose`."""
-
-    def _print(self, msg: str) -> None:
-        pass
 
 
 class StopWhen(tune.Stopper):
@@ -265,6 +244,24 @@ class StopWhen(tune.Stopper):
     def stop_all(self) -> bool:
         """Whether Tune is to end."""
         return self._searcher.interrupted
+
+
+def _shared_workers(
+    planned: SweepPlan, folder: ExperimentFolder, resources: Resources, gpus: int, mailbox: Any
+) -> SharedWorkers | None:
+    """The workers that train several trials each, under way; None: each trial trains by itself."""
+    config = planned.base.experiment.config
+    alone = lane_count(_smallest(planned).cluster, resources, planned.trials)
+    together = trials_together(config, planned.tried, planned.trials, alone, on_gpu=gpus > 0)
+    if together == 1:
+        return None
+    count = lane_count(config.cluster, resources, math.ceil(planned.trials / together))
+    member = LaneMember("trials", config, folder.path / "members" / "trials", None)
+    each = min(together, math.ceil(planned.trials / count))
+    if config.cluster.fuse == FUSED_IF_SMALL and config.sweep.scheduler == "pbt" and planned.trials > count * each:
+        return None
+    require_population(config, planned.trials, count * each)
+    return SharedWorkers(count, each, gpus, member, mailbox)
 
 
 def _smallest(planned: SweepPlan) -> Config:

@@ -4,6 +4,7 @@ In: the trial queue, and Tune's calls. Out: Tune's configs of trials, the trial 
 and end for the main thread.
 """
 
+import math
 import queue
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -53,11 +54,18 @@ class QueueSearcher(Searcher):
         )
         self._trials: dict[str, Trial] = {}  # by Tune's ids
         self.interrupted = False  # what ends now has not ended by itself
+        self._at_most, self._paused = math.inf, lambda: 0
+
+    def hold_back(self, at_most: int, paused: Callable[[], int]) -> None:
+        """Have no more than `at_most` trials under way, of which paused ones do not count: for schedulers that
+        pause, where Tune has no resources to count."""
+        self._at_most, self._paused = at_most, paused
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:  # pyright: ignore[reportIncompatibleMethodOverride]
         """The config of the next trial; None: not now; FINISHED: there will be none."""
         while True:
-            found = None if self.interrupted else self._trial_queue.next()
+            waits = self.interrupted or len(self._trials) - self._paused() >= self._at_most
+            found = None if waits else self._trial_queue.next()
             if not isinstance(found, Trial):
                 return Searcher.FINISHED if found is NoTrial.LEFT else None
             try:

@@ -1,7 +1,8 @@
 """One trial of a sweep: what Ray Tune runs. It is an ordinary training of one member.
 
 A trial of one worker trains in Tune's own process, which goes on to the next trial and so starts in no time. One of
-several workers has a Ray Train worker group, and its process holds no resources itself: it only waits.
+several workers has a Ray Train worker group, and one of those that are trained together is at a worker that they share
+(`cluster.fuse`): then its process holds no resources itself, and only waits.
 """
 
 import json
@@ -36,6 +37,7 @@ from platform.text import first_line
 from platform.training import learning_curve
 from platform.training.checkpoints import SUFFIX, Saved
 from platform.training.learning_curve import EvaluationPoint
+from platform.tune.shared_trial import end_before, train_beside_others
 
 NAME, SETTINGS, STATE, SEED = OWN_KEYS = "name", "settings", "state", "seed"  # of Tune's config; PBT changes others
 POLL_EVERY_S = 0.1
@@ -55,6 +57,7 @@ class Shared:
     scheduler: str  # sweep.scheduler
     launch: str  # of this launch of the sweep
     index: SharedIndex | None = None  # of the images
+    places: Any = None  # Ray's handle of the Places at workers that trials share; None: each has its own
 
 
 def run_trial(config: dict[str, Any], shared: Shared) -> None:
@@ -67,6 +70,8 @@ def run_trial(config: dict[str, Any], shared: Shared) -> None:
     take_secrets(shared.mailbox)  # before a config is made anew
     settings = _settings(config)
     reporter = ScoreReporter(folder, shared)
+    if shared.places:
+        end_before(name, shared)
     if config[STATE] in OVER:  # by an earlier launch
         reporter.report_again(until=None)
         return
@@ -79,7 +84,9 @@ def run_trial(config: dict[str, Any], shared: Shared) -> None:
     member = LaneMember(name, settings, folder.path, copy_to)
     scheduled = shared.scheduler != "none" and config[SEED] == 0  # a point's other seeds are trained to the end
     try:
-        if settings.cluster.max_workers == 1:
+        if shared.places:
+            train_beside_others(member, reporter if scheduled else None, shared)
+        elif settings.cluster.max_workers == 1:
             _train_here(member, reporter if scheduled else None, shared)
         else:
             _train_on_workers(member, reporter if scheduled else None, shared)

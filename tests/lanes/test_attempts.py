@@ -253,3 +253,18 @@ def test_the_team_after_one_waits_for_its_last_member(folder: ExperimentFolder) 
     (b,), (c,) = written(folder, "b"), written(folder, "c")
     assert (b.began, b.queued_s, b.ended) == (1000, 0, 1070)
     assert (c.began, c.queued_s, c.others_s) == (1070, 70, 0)
+
+
+def test_trials_that_share_a_worker_have_lanes_of_their_own_and_share_what_it_holds(folder: ExperimentFolder) -> None:
+    """One comes later, and one fails by itself."""
+    launch = Attempts(folder, ["a", "b"])
+    launch.beat(replace(beat(1100, 10, member="a", lane=1, first_step_at=1016), team="shared worker 0"))
+    launch.beat(replace(beat(1100, 5, member="b", lane=2, started=1052, held_since=1050), team="shared worker 0"))
+    assert launch.event(GroupEvent(2, "failed", "its process ended", 1100)) == ["b"]
+    launch.beat(replace(beat(1150, 20, member="a", lane=1, first_step_at=1016), team="shared worker 0"))
+    launch.end("a", "finished", 1150)
+    launch.write(now=True)
+    (a,), (b,) = written(folder, "a"), written(folder, "b")
+    assert (a.began, a.ended, a.reason) == (1000, 1150, "finished")
+    assert (b.began, b.ended, b.reason) == (1050, 1100, "its process ended")
+    assert (a.others_s, b.others_s) == (25, 25)

@@ -55,7 +55,8 @@ def lost(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 def start(lost: list[str], monkeypatch: pytest.MonkeyPatch) -> Any:
     """A start whose worker runs for ever, on a clock that each look moves on."""
     made: Any = Start.__new__(Start)
-    made._lane, made._cluster = SimpleNamespace(number=3, mailbox=Calls()), SimpleNamespace(stall_timeout_s=60)
+    made._lane = SimpleNamespace(number=3, mailbox=Calls(), shared_worker="")
+    made._cluster = SimpleNamespace(stall_timeout_s=60)
     made._gpus, made._departures = 0, Departing()
     made._reserved, made._asked_at = SimpleNamespace(id=b"\xaa"), 0.0
     made._worker = Calls(node=("aaaa", "10.0.0.1"), run=PENDING, answer=DONE)
@@ -198,7 +199,7 @@ def test_each_failure_is_told_and_followed_by_a_start_of_its_own(monkeypatch: py
             made.append("end")
 
     monkeypatch.setattr(lone_worker, "Start", OneOf)
-    monkeypatch.setattr(lone_worker, "_tell", lambda lane, kind, text: made.append((kind, text)))
+    monkeypatch.setattr(lone_worker, "tell", lambda lane, kind, text: made.append((kind, text)))
     monkeypatch.setattr(lone_worker.time, "sleep", lambda seconds: made.append("pause"))
     run_alone(None, 0, None)  # pyright: ignore[reportArgumentType]
     assert made == [
