@@ -15,8 +15,8 @@ FULL = 0.9  # how dark a whole core is
 def draw(figures: dict[str, Any], theme: Theme) -> Figure:
     """One panel for each way to start, on the same seconds."""
     panels = figures["panels"]
-    rows = [len(panel["processes"]) + 3 for panel in panels]
-    height = ROW * sum(rows) + 30 * len(panels) + 75
+    rows = [len(panel["processes"]) + len(panel["marks"]) for panel in panels]
+    height = ROW * sum(rows) + 45 * len(panels) + 50
     figure = Figure(figsize=(WIDTH / 72, height / 72))
     seconds = max(panel["seconds"] for panel in panels)
     top = height - 25.0
@@ -39,14 +39,14 @@ def _panel(axes: Axes, panel: dict[str, Any], seconds: float, theme: Theme) -> N
         for start, width, share in process["busy"]:
             axes.barh(place, width, left=start, height=0.7, color=colour, alpha=FULL * min(share, 1.0), linewidth=0)
     for number, mark in enumerate(panel["marks"]):
-        axes.axvline(mark["at_s"], color=theme.quiet, linewidth=0.7, ymax=1 - 0.2 / (count + 3))
-        place = count + 0.1 + number % 3 * 0.85
+        axes.axvline(mark["at_s"], color=theme.quiet, linewidth=0.7, ymax=1 - 0.2 / (count + len(panel["marks"])))
+        place = count + 0.1 + number * 0.9
         right = mark["at_s"] > 0.8 * seconds
         axes.text(
             mark["at_s"] + (-1 if right else 1) * 0.004 * seconds, place, mark["what"],
             color=theme.quiet, size=9, va="center", ha="right" if right else "left",
         )  # fmt: skip
-    axes.set_ylim(count + 2.6, -0.7)
+    axes.set_ylim(count + len(panel["marks"]) - 0.2, -0.7)
     axes.set_xlim(0, seconds)
     axes.set_yticks([])
     for side in ("top", "right", "left"):
