@@ -7,6 +7,7 @@ stalled process. URLs have time limits of their own.
 
 import contextlib
 import logging
+import os
 import threading
 import time
 from collections.abc import Iterator
@@ -16,20 +17,28 @@ SLOW_S = 60.0
 LOOK_EVERY_S = 5.0
 
 
-class Read:
+class File:
     """A file that is being read since `since`, by `time.monotonic`."""
 
-    def __init__(self, file: str) -> None:
-        self.goes_on_to(file)
-
-    def goes_on_to(self, file: str) -> None:
-        """The one before has been read."""
-        self.file, self.since, self.said = file, time.monotonic(), False
+    def __init__(self, name: str) -> None:
+        self.name, self.since = name, time.monotonic()
+        self.said = False  # whether it was warned of
 
     @property
     def seconds(self) -> float:
         """How long it has taken so far."""
         return time.monotonic() - self.since
+
+
+class Read:
+    """Reads of one file after another."""
+
+    def __init__(self, file: str) -> None:
+        self.now = File(file)
+
+    def goes_on_to(self, file: str) -> None:
+        """The one before has been read."""
+        self.now = File(file)  # whoever looks at the one before says nothing of this one
 
 
 class Reads:
@@ -55,28 +64,36 @@ class Reads:
             self._watched()
             yield read
         finally:
-            del self._under_way[id(read)]
+            self._under_way.pop(id(read), None)  # it is not there in a process that was forked meanwhile
 
-    def longest(self) -> Read | None:
+    def longest(self) -> File | None:
         """The one that has taken longest so far; None: nothing is being read."""
-        return min(self._under_way.copy().values(), key=lambda read: read.since, default=None)
+        return min(self._now(), key=lambda file: file.since, default=None)
+
+    def forget(self) -> None:
+        """In a forked process, which has none of the threads that read."""
+        self._under_way, self._lock, self._watch = {}, threading.Lock(), None
+
+    def _now(self) -> list[File]:
+        return [read.now for read in self._under_way.copy().values()]
 
     def _watched(self) -> None:
         with self._lock:
-            if self._watch is None or not self._watch.is_alive():  # after a fork it is not
-                self._watch = threading.Thread(target=self._look, daemon=True, name="reads")
+            if self._watch is None:
+                watch = threading.Thread(target=self._look, daemon=True, name="reads")
                 with contextlib.suppress(RuntimeError):  # no further thread: nobody is warned, and the file is read
-                    self._watch.start()
+                    watch.start()
+                    self._watch = watch
 
     def _look(self) -> None:
         while True:
             time.sleep(self._look_every_s)
-            for read in self._under_way.copy().values():
-                if read.seconds > self._slow_s and not read.said:
-                    read.said = True
+            for file in self._now():
+                if file.seconds > self._slow_s and not file.said:
+                    file.said = True
                     log.warning(
                         "reading %s has taken %.0f s so far; if it does not end, look at its file system",
-                        read.file, read.seconds,
+                        file.name, file.seconds,
                     )  # fmt: skip
             with self._lock:
                 if not self._under_way:
@@ -85,3 +102,4 @@ class Reads:
 
 
 reads = Reads()  # of this process
+os.register_at_fork(after_in_child=reads.forget)

@@ -140,7 +140,7 @@ class Heartbeat:
             samples = progress.samples()
         stalled_s, hangs = progress.stalled_s(), ""
         if read and read.seconds > stalled_s / 2:  # else it goes on
-            hangs = f"; reading {read.file} has taken {read.seconds:.0f} s so far: look at its file system"
+            hangs = f"; reading {read.name} has taken {read.seconds:.0f} s so far: look at its file system"
         return (
             f"rank {worker.rank} on {worker.node} has stalled for {stalled_s:.0f} s at step "
             f"{progress.step}, {progress.doing} ({samples or 'no samples yet'}){hangs}"

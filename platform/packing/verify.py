@@ -148,7 +148,8 @@ def whole(url: str, size: int, source: Storage) -> Iterator[Bytes]:
     """
     if not is_remote(url):
         with reads.under_way(url):
-            yield map_file(ShardFile(url, 0, size, ""))
+            content = map_file(ShardFile(url, 0, size, ""))
+        yield content
         return
     with tempfile.TemporaryFile() as file:
         source.fetch(url, size, "", file)

@@ -17,6 +17,7 @@ from platform.data.cache import MemoryCache, ShardError, ShardFile
 from platform.data.index import read_index
 from platform.data.reader import CLS, OpenShards
 from platform.data.reads import Reads
+from platform.data.reads import reads as reads_of_this_process
 from platform.data.storage import Storage
 from tests.data.handmade import MakeShards, two_shards
 
@@ -60,7 +61,7 @@ def test_a_shard_whose_opening_hangs_is_named_and_the_read_ends_with_it(
     wait_for_a_warning(caplog, pipe)
     found = reads.longest()
     assert found
-    assert found.file == str(pipe)
+    assert found.name == str(pipe)
     os.close(os.open(pipe, os.O_WRONLY))  # the server is back
     reading.join()
     assert errors == [f"shard {pipe} has 0 bytes, its index says 1024; copy it again"]
@@ -97,11 +98,11 @@ def test_the_check_of_all_shards_names_the_one_that_it_is_at(
 def test_what_ends_in_time_is_not_told_and_the_thread_that_looks_ends(caplog: pytest.LogCaptureFixture) -> None:
     reads = Reads(slow_s=60, look_every_s=0.01)
     with reads.under_way("one") as read, reads.under_way("two"):
-        assert reads.longest() is read
+        assert reads.longest() is read.now
         read.goes_on_to("another")
         longest = reads.longest()
         assert longest
-        assert longest.file == "two"
+        assert longest.name == "two"
         watch = reads._watch
         assert watch
         assert watch.daemon
@@ -110,3 +111,11 @@ def test_what_ends_in_time_is_not_told_and_the_thread_that_looks_ends(caplog: py
     assert not caplog.records
     with reads.under_way("three"):
         assert reads._watch is not watch
+
+
+def test_a_forked_process_reads_none_of_its_parents_files() -> None:
+    with reads_of_this_process.under_way("a file"):
+        pid = os.fork()
+        if pid == 0:
+            os._exit(0 if reads_of_this_process.longest() is None else 1)
+        assert os.waitpid(pid, 0)[1] == 0

@@ -1,5 +1,6 @@
 """Several networks of one training: what they are, and that a resumed run keeps the same."""
 
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -34,13 +35,27 @@ def settings(data: DataConfig, every_s: float = 300.0, **training) -> Config:
     return replace(base, schedule=CYCLES, training=replace(base.training, **training))
 
 
+class Unhurried(Recorder):
+    """Waits for the checkpoint of the step before: one is left out while another is being written."""
+
+    def __init__(self, folder: Path, interrupt_at: int) -> None:
+        super().__init__(interrupt_at)
+        self._folder = folder
+
+    def __call__(self, step: int, metrics: dict[str, float]) -> None:
+        end = time.monotonic() + 10
+        while (saved_state(self._folder) or {"step": 0})["step"] < step - 1 and time.monotonic() < end:
+            time.sleep(0.05)
+        super().__call__(step, metrics)
+
+
 @pytest.mark.slow
 def test_a_resumed_run_keeps_the_networks_that_trainings_with_that_average_end_with(
     index: Index, digits_data: DataConfig, tmp_path: Path
 ):
     several = settings(digits_data, also_average=["ema", "none"], snapshots=True, every_s=1e-9)
     with pytest.raises(KeyboardInterrupt):
-        train(several, index, Worker(), tmp_path / "cut", Recorder(interrupt_at=4))
+        train(several, index, Worker(), tmp_path / "cut", Unhurried(tmp_path / "cut", interrupt_at=4))
     saved = saved_state(tmp_path / "cut")
     assert saved is not None
     assert 2 <= saved["step"] < 4

@@ -20,7 +20,8 @@ import time
 STATE = "PLATFORM_FORK_SERVER"  # in the environment of what is started: FORKED, or why it is not
 FORKED = "forked"
 LOG = "fork_server.log"
-WARM = "warm-"  # begins the name of the socket of a server that waits for a job: see `warm_name`
+OF_NO_JOB = "w"  # begins the names of sockets of servers that wait for a job, or are about to
+WARM = f"{OF_NO_JOB}arm-"  # of the former: see `warm_name`
 # What a shell leaves and no library reads. A process whose other variables differ gets a server of its own.
 NOT_COMPARED = (STATE, "_", "SHLVL", "PWD", "OLDPWD")
 RAYLET, RAYLETS_PYTHON = "RAY_RAYLET_PID", "--python_worker_command="
@@ -138,19 +139,20 @@ def forked(
     Raises:
         NoServer: no server answers.
     """
-    key = name_of(python, options)
-    failed = os.path.join(folder, f"{key}.failed")
+    key, end = name_of(python, options), time.monotonic() + READY_S
+    path, failed = os.path.join(folder, key), os.path.join(folder, f"{key}.failed")
     raise_if_failed(failed)
     for _ in range(FAILURES):
         connection = connected(folder, key, python, options, arguments)
+        file = file_of(path)
         try:
-            return connection, ask(connection, os.path.join(folder, key), arguments)
+            return connection, ask(connection, path, arguments, end)
         except (ConnectionError, EOFError):
             connection.close()  # it ended: another one is started
         except TimeoutError:
             connection.close()
             reason = f"the server has not answered in {ANSWER_S:g} s"
-            hung = hung_server(os.path.join(folder, key))
+            hung = hung_server(path, file)
             if hung is not None:
                 reason += f" and was ended{end_hung(hung)}"
             if is_repeated(os.path.join(folder, f"{key}.hung")):
@@ -328,11 +330,11 @@ def make_room(folder: str, path: str) -> None:
     alive = 0
     for name in os.listdir(folder):
         other = os.path.join(folder, name)
-        if name.startswith(WARM) or not is_socket(other):
+        if name.startswith(OF_NO_JOB) or not is_socket(other):
             continue
         connection = None if other == path else connect(other)
         if connection is None:
-            os.unlink(other)
+            remove(other)
         else:
             connection.close()
             alive += 1
@@ -341,7 +343,17 @@ def make_room(folder: str, path: str) -> None:
 
 
 def is_socket(path: str) -> bool:
-    return os.lstat(path).st_mode & 0o170000 == 0o140000
+    try:
+        return os.lstat(path).st_mode & 0o170000 == 0o140000
+    except FileNotFoundError:  # that of a server that has just ended
+        return False
+
+
+def remove(path: str) -> None:
+    try:
+        os.unlink(path)
+    except FileNotFoundError:
+        pass
 
 
 def listening(path: str) -> "socket.socket":
@@ -385,21 +397,21 @@ def start_server(listener: "socket.socket", python: "list[str]", log: str, optio
         os._exit(1)
 
 
-def ask(connection: "socket.socket", path: str, arguments: "list[str]") -> "int | None":
+def ask(connection: "socket.socket", path: str, arguments: "list[str]", end: float) -> "int | None":
     """Ask the server to fork a process, and let that run; its pidfd, None if it has ended already.
 
     Args:
         connection: to the server.
         path: of the server's socket, which tells a warm server its new name.
         arguments: of the process.
+        end: when it is no longer waited for, by `time.monotonic`.
 
     Raises:
         NoServer: the server refuses, with its reason.
         EOFError, ConnectionError: it has ended.
         TimeoutError: it does not answer.
-        NotReady: it still imports after `READY_S`.
+        NotReady: it still imports at `end`.
     """
-    end = time.monotonic() + READY_S
     request = os.memfd_create("request")  # no message is too long in a file
     with open(request, "wb", closefd=False) as file:
         file.write(os.fsencode("\0".join(request_words(arguments))))
@@ -486,14 +498,29 @@ def state_of(pid: int) -> str:
         return ""
 
 
-def hung_server(path: str) -> "int | None":
-    """The server at a socket, which is removed, so that nobody else waits for it; None: there is none."""
-    pid = server_of(path)
+def file_of(path: str) -> "int | None":
+    """Which file is there now: another server has another one, if by the same name."""
     try:
-        os.unlink(path)
-    except OSError:
+        return os.lstat(path).st_ino
+    except FileNotFoundError:
         return None
-    return pid
+
+
+def hung_server(path: str, file: "int | None") -> "int | None":
+    """The process id of the server that has this socket, which is removed, so that nobody else waits for it; None: it
+    does not run, or somebody else has ended it meanwhile."""
+    try:
+        lock = locked(os.path.dirname(path))
+    except NoServer:
+        return None
+    try:
+        if file is None or file_of(path) != file:
+            return None
+        pid = server_of(path)
+        os.unlink(path)
+        return pid
+    finally:
+        os.close(lock)
 
 
 def end_hung(pid: int) -> str:
@@ -502,20 +529,24 @@ def end_hung(pid: int) -> str:
     Returns:
         where it was, for a message: from its traceback, which it writes into its log if it can.
     """
+    process = pidfd_of(pid)  # another process may get its number
+    if process is None:
+        return ""
     place = ""
     try:
         with open(f"/proc/{pid}/fd/2", "rb") as log:
             log.seek(0, os.SEEK_END)
-            os.kill(pid, TRACEBACK)
+            signal.pidfd_send_signal(process, TRACEBACK)
             time.sleep(TRACEBACK_S)
             frames = [line.strip() for line in log.read().decode(errors="replace").split("\n") if "  File " in line]
         place = f", in {frames[0][len('File ') :]}" if frames else ""
     except OSError:  # its log is gone
         pass
     try:
-        os.kill(pid, signal.SIGKILL)
+        signal.pidfd_send_signal(process, signal.SIGKILL)
     except ProcessLookupError:
         pass
+    os.close(process)
     return place
 
 

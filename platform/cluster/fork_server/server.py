@@ -29,6 +29,7 @@ sys.path[: 0 if sys.flags.safe_path else 1] = [str(Path(__file__).resolve().pare
 from platform.cluster.fork_server import preload  # noqa: E402
 from platform.cluster.fork_server.child import Request, remember_generators, run, say_and_ask  # noqa: E402
 from platform.cluster.fork_server.client import (  # noqa: E402
+    OF_NO_JOB,
     QUEUED,
     RAYLET,
     TRACEBACK,
@@ -163,7 +164,10 @@ class Server:
         """Fork the process that a client asks for: in the child, the request; in the server, None."""
         streams: list[int] = []
         try:
-            path, descriptors, _, _ = socket.recv_fds(client, 4096, 4, socket.MSG_CMSG_CLOEXEC)
+            try:
+                path, descriptors, _, _ = socket.recv_fds(client, 4096, 4, socket.MSG_CMSG_CLOEXEC)
+            except ConnectionError:  # gone with a message of ours that it had not read
+                return self._forget(client, [])
             if len(descriptors) < 4:  # gone before it has asked
                 return self._forget(client, descriptors)
             *streams, file = descriptors
@@ -245,10 +249,15 @@ class Server:
         self._asking.clear()
         self._watched = self._watch(os.environ[RAYLET])
         name = self._path.with_name(warm_name([sys.executable, *_flags_given()], self._options))
-        path = self._path.with_name(f"w{os.getpid()}")  # no client may find the socket before it can be asked
-        self._listener = listening(str(path))
-        self._path, self._file = name, path.stat().st_ino
-        path.rename(name)  # in the place of one that has ended
+        path = self._path.with_name(f"{OF_NO_JOB}{os.getpid()}")  # no client finds the socket before it can be asked
+        try:
+            path.unlink(missing_ok=True)  # of a process that had this number
+            self._listener = listening(str(path))
+            self._path, self._file = name, path.stat().st_ino
+            path.rename(name)  # in the place of one that has ended
+        except OSError as error:  # the folder is gone with its Ray, perhaps
+            _say(f"no copy is left for the next job: {error}")
+            os._exit(0)
         self._is_warm, self._busy_at = True, time.monotonic()
         return True
 

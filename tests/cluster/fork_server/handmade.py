@@ -118,4 +118,5 @@ def copied(folder: Path) -> Path:
     for package in (target.parent, target.parent.parent):
         shutil.copy(ROOT / package.relative_to(folder) / "__init__.py", package)
     shutil.copy(ROOT / "platform" / "cluster" / "ray_internals.py", target.parent)
+    shutil.copy(ROOT / "platform" / "marks.py", target.parent.parent)
     return target / "client.py"
