@@ -343,6 +343,7 @@ def make_room(folder: str, path: str) -> None:
 
 
 def is_socket(path: str) -> bool:
+    """Whether a socket is there."""
     try:
         return os.lstat(path).st_mode & 0o170000 == 0o140000
     except FileNotFoundError:  # that of a server that has just ended
@@ -350,6 +351,7 @@ def is_socket(path: str) -> bool:
 
 
 def remove(path: str) -> None:
+    """Remove a file, if nobody else has."""
     try:
         os.unlink(path)
     except FileNotFoundError:
