@@ -86,7 +86,6 @@ def test_the_offline_part_goes_on_where_no_cluster_answers(
     good_cluster: ApiServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):
     job = job_of(*ENSEMBLE)
-    good_cluster.away(0.0)
     for trouble, status in (("away", 0), ("no kubeconfig", 0), ("another's token", 1)):
         if trouble == "away":
             monkeypatch.setenv("KUBECONFIG", str(good_cluster.write_kubeconfig(tmp_path / "elsewhere", port=1)))
