@@ -32,7 +32,8 @@ from platform.data.sets import entries_of, sets_of
 from platform.data.train_loader import TrainLoader
 
 SAMPLES = 1000  # of each shard
-IMAGES, STREAMS, BATCH, PIXELS = 64, 8, 64, 32  # of a shard of the first batch, of its order, and of its images
+IMAGES, PIXELS = 64, 32  # of a shard of the first batch, and of each image
+WORKERS, SHARE = 512, 8  # of whom one is measured, and images of its share of a batch
 
 
 def measure(sizes: ScaleConfig, folder: Path, figures: Figures) -> None:
@@ -41,7 +42,8 @@ def measure(sizes: ScaleConfig, folder: Path, figures: Figures) -> None:
     node: dict[int, float] = {}
     taken: dict[int, float] = {}
     held: dict[int, float] = {}
-    first: dict[int, float] = {}
+    requests: dict[int, float] = {}
+    waited: dict[int, float] = {}
     for shards in sizes.shards:
         place = folder / str(shards)
         write_index(place, shards)
@@ -51,13 +53,16 @@ def measure(sizes: ScaleConfig, folder: Path, figures: Figures) -> None:
         read[shards] = time.process_time() - began
         node[shards] = sum(table.nbytes for table in entries[""].splits.values()) / 1e6
         taken[shards], held[shards] = _taken(handed_over(entries))
-        first[shards] = first_batch(shards)
+        requests[shards], waited[shards] = first_batch(shards)
     add_growth(figures, "index.read_cpu_s", read, "CPU seconds of the launcher to read an index, once", "shards")
     add_growth(figures, "index.node_mb", node, "MB of it in the object store of each node", "shards")
     add_growth(figures, "index.worker_cpu_ms", taken, "CPU ms of a worker to have it, at each start", "shards")
     add_growth(figures, "index.worker_mb", held, "MB of it that each worker holds for itself", "shards")
-    what = f"requests of a worker to its first batch; each is answered after {1000 * DELAY_S:g} ms"
-    add_growth(figures, "index.first_batch_requests", first, what, "shards")
+    late = f"each request is answered after {1000 * DELAY_S:g} ms"
+    what = f"requests of one of {WORKERS} workers to its first batch"
+    add_growth(figures, "index.first_batch_requests", requests, what, "shards")
+    what = f"seconds until one of {WORKERS} workers has its first batch, the index in hand; {late}"
+    add_growth(figures, "index.first_batch_s", waited, what, "shards")
 
 
 def handed_over(entries: dict[str, Entries]) -> Callable[[], dict[str, Entries]]:
@@ -80,8 +85,10 @@ def _taken(take: Callable[[], dict[str, Entries]]) -> tuple[float, float]:
     return 1e3 * took_s, megabytes
 
 
-def first_batch(shards: int) -> float:
-    """Requests that a worker makes until it has its first batch, the index in hand: the shards of two blocks."""
+def first_batch(shards: int) -> tuple[int, float]:
+    """Requests of one of `WORKERS` (as many as there are shards, if those are fewer) until it has its first batch, and
+    the seconds that it takes."""
+    workers = min(WORKERS, shards)
     tar = _tar()
     with SlowStore(lambda name: tar) as store:
         entries = [
@@ -93,12 +100,13 @@ def first_batch(shards: int) -> float:
         storage = StorageConfig(cache=MEMORY)
         take = handed_over(entries_of(read_index(store.url, storage)))
         store.requests.clear()
+        began = time.perf_counter()
         split = sets_of(take(), storage).split("train")
-        order = Order.of(split, STREAMS, BATCH, 4 * IMAGES, seed=0)
+        order = Order.of(split, workers, workers * SHARE, 4 * IMAGES, seed=0)
         data = DataConfig(source=None, shards=store.url, classes=10, image_size=PIXELS)
-        with TrainLoader(split, order, data, SamplingConfig(), world=STREAMS, prefetch=1) as loader:
+        with TrainLoader(split, order, data, SamplingConfig(), world=workers, prefetch=1) as loader:
             next(loader.steps(0, 1))
-        return float(sum(store.requests.values()))
+            return sum(store.requests.values()), time.perf_counter() - began
 
 
 def write_index(folder: Path, shards: int, size: int = 100_000_000) -> None:

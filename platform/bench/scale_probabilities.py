@@ -5,6 +5,7 @@ with their means; each size is removed before the next. By default an eighth of 
 would not fit the disk of a small machine.
 """
 
+import os
 import shutil
 import time
 from collections.abc import Iterator
@@ -34,7 +35,8 @@ def measure(sizes: ScaleConfig, folder: Path, figures: Figures) -> None:
         for images in sizes.images:
             place = folder / f"{keep}-{images}"
             names = [f"m{number}" for number in range(sizes.members)]
-            members = {name: _written(place / name, images, number, keep, sizes) for number, name in enumerate(names)}
+            members = {name: place / name for name in names}
+            _write(members, images, keep, sizes)
             kb[images] = sum(file.stat().st_size for file in place.rglob("*.npy")) / images / sizes.members / 1e3
             memory = Memory()
             began = time.process_time()
@@ -47,6 +49,8 @@ def measure(sizes: ScaleConfig, folder: Path, figures: Figures) -> None:
             shutil.rmtree(place)
         name = f"probabilities.{keep}"
         kept = f"evaluation.keep={keep}, {sizes.members} members, 144 views, {sizes.classes} classes"
+        if sizes.linked_members:
+            kept += ", one file for all members"
         add_growth(figures, f"{name}.kb", kb, f"kB on disk of an image and member, {kept}", "images")
         add_growth(figures, f"{name}.image_cpu_ms", image_ms, f"CPU ms to score an image, {kept}", "images")
         add_growth(figures, f"{name}.peak_mb", peak_mb, f"MB of memory while scoring, {kept}", "images")
@@ -57,12 +61,21 @@ def _score(members: dict[str, Path], place: Path) -> None:
     kept_scores(members, VIEWS, place / "scores.json", lambda _: None, place / "images.npz")
 
 
-def _written(place: Path, images: int, number: int, keep: str, sizes: ScaleConfig) -> Path:
+def _write(members: dict[str, Path], images: int, keep: str, sizes: ScaleConfig) -> None:
+    first, *further = members.values()
+    _write_member(first, images, 0, keep, sizes)
+    for number, place in enumerate(further, start=1):
+        if sizes.linked_members:
+            shutil.copytree(first, place, copy_function=os.link)
+        else:
+            _write_member(place, images, number, keep, sizes)
+
+
+def _write_member(place: Path, images: int, number: int, keep: str, sizes: ScaleConfig) -> None:
     evaluation = EvaluationConfig(views=VIEWS, keep=keep, stored_dtype="float16")
     stored, drawn = Stored.of(evaluation, sizes.classes), _drawn(images, number, sizes.classes)
     write_part(place, 0, range(images), max(VIEWS), sizes.classes, "float16", drawn, stored)
     seal(place, images, max(VIEWS), 1, stored)
-    return place
 
 
 def _drawn(images: int, number: int, classes: int) -> Iterator[Predictions]:

@@ -107,13 +107,8 @@ def joined(cluster: ClusterConfig, preloaded: Preloaded) -> dict[str, Any]:
     shipped = {} if is_shipped or not cluster.ship_code else shipped_code()
     if fork_server(cluster).off:
         return (interpreter_there() or {}) | shipped | _variables(_of_marks())
-    return (
-        shipped
-        | {
-            "py_executable": _command(None if shipped or is_shipped else ROOT, None, preloaded),
-        }
-        | _variables(SET_BY_RAY | _of_ray_train() | _of_marks())
-    )
+    command = _command(None if shipped or is_shipped else ROOT, None, preloaded)
+    return shipped | {"py_executable": command} | _variables(SET_BY_RAY | _of_ray_train() | _of_marks())
 
 
 def shipped_code() -> dict[str, Any]:

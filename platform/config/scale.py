@@ -20,6 +20,7 @@ class ScaleConfig:
     images: list[int] = field(default_factory=lambda: [500, 2_000])  # probabilities: evaluated images
     members: int = 3  # probabilities: of the ensemble
     classes: int = 125  # probabilities: of the data set
+    linked_members: bool = False  # probabilities: the members' files are links to the first's: a seventh of the disk
     week_looks: int = 240  # launcher: of the most workers, spread evenly over a simulated week
 
     def __post_init__(self) -> None:

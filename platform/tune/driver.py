@@ -84,8 +84,8 @@ class Tuning:
         copies = join(config.checkpoint.copy_to, record.copies) if config.checkpoint.copy_to else None
         launch = time.strftime("%Y%m%d-%H%M%S")
         index = SharedIndex.of(planned.base.index, config.data) if planned.base.index else None
-        self._workers = _shared_workers(planned, folder, resources, gpus, mailbox)
         self.side_by_side = lane_count(_smallest(planned).cluster, resources, planned.trials)
+        self._workers = _shared_workers(planned, folder, resources, gpus, mailbox, alone=self.side_by_side)
         if self._workers:
             self.side_by_side = min(self._workers.count * self._workers.each, planned.trials)
         places = self._workers.places if self._workers else None
@@ -247,11 +247,11 @@ class StopWhen(tune.Stopper):
 
 
 def _shared_workers(
-    planned: SweepPlan, folder: ExperimentFolder, resources: Resources, gpus: int, mailbox: Any
+    planned: SweepPlan, folder: ExperimentFolder, resources: Resources, gpus: int, mailbox: Any, alone: int
 ) -> SharedWorkers | None:
-    """The workers that train several trials each, under way; None: each trial trains by itself."""
+    """The workers that train several trials each, under way; None: each trial trains by itself, `alone` of them side by
+    side."""
     config = planned.base.experiment.config
-    alone = lane_count(_smallest(planned).cluster, resources, planned.trials)
     together = trials_together(config, planned.tried, planned.trials, alone, on_gpu=gpus > 0)
     if together == 1:
         return None

@@ -56,7 +56,7 @@ def test_rows_are_measured_at_the_sizes_asked_for(launch, tmp_path: Path):
 
 def test_a_first_batch_takes_as_many_requests_of_many_shards_as_of_few():
     """At 50 ms each, and four at a time, they take less than a second."""
-    few, many = scale_index.first_batch(20), scale_index.first_batch(400)
+    (few, _), (many, _) = scale_index.first_batch(20), scale_index.first_batch(400)
     assert max(few, many) <= 12  # the shards of two blocks of one stream, a request each; none for the index
 
 
