@@ -65,6 +65,11 @@ class Backlog(Generic[Item, Result]):
         self.waiting += 1
         self._given.put(item)
 
+    def put_done(self, result: Result) -> None:
+        """Add what needs no work: it is taken before items that still do."""
+        self.waiting += 1
+        self._done.put(result)
+
     def take(self) -> list[Result]:
         """The results that are there; returns at once."""
         found = []

@@ -47,10 +47,8 @@ class Results:
         runs.open(trial.name, config, varied.of_point(trial.values))
 
     def scored(self, trial: Trial) -> Scored:
-        """Its figures; what it says of each image is kept for the ranking, which compares trials image by image. Never
-        raises: one trial's damaged files are not the sweep's end."""
-        if trial.state != FINISHED:
-            return Scored(trial)
+        """The figures of a finished one; what it says of each image is kept for the ranking, which compares trials
+        image by image. Never raises: one trial's damaged files are not the sweep's end."""
         member = self.folder.member(trial.name)
         views = sorted({1, *self.views})  # the ranking is by one view
         try:
@@ -83,11 +81,19 @@ class Results:
 
 
 class Scoring(Backlog[Trial, Scored]):
-    """A thread that scores trials one after another, in the order in which they ended. A launcher that is interrupted
-    does not wait for it; the next one scores what is not reported."""
+    """A thread that scores finished trials one after another, in the order in which they ended. A launcher that is
+    interrupted does not wait for it; the next one scores what is not reported. Trials that did not finish have no
+    scores, and wait for nobody's: an interruption finds their runs ended."""
 
     def __init__(self, results: Results) -> None:
         super().__init__("scoring", results.scored)
+
+    def put(self, item: Trial) -> None:
+        """Have a trial that is over scored, if it finished; returns at once."""
+        if item.state == FINISHED:
+            super().put(item)
+        else:
+            self.put_done(Scored(item))
 
     def take(self) -> list[Scored]:
         """Those that are done; returns at once.

@@ -62,19 +62,20 @@ def test_scores_are_computed_beside_and_an_error_is_one_line_of_that_trial(tmp_p
     scoring = Scoring(Results(folder, [1, 10]))
     for each in trials:
         scoring.put(each)
-    assert scoring.take() == []
-    assert scoring.waiting == 4
+    (stopped,) = scoring.take()  # has nothing to wait for
+    assert stopped == Scored(trials[2])
+    assert scoring.waiting == 3
     whole = tmp_path / "whole"
     whole.write_text(content)
     with seal.open("w") as pipe:  # it hangs no more, and is read again
         whole.replace(seal)
         pipe.write(content)
-    first, second, stopped, without = taken(scoring, 4)
+    first, second, without = taken(scoring, 3)
     assert scoring.waiting == 0
-    assert [each.trial for each in (first, second, stopped, without)] == trials
+    assert [each.trial for each in (first, second, without)] == [trials[0], trials[1], trials[3]]
     assert set(first.figures) == NAMES | SURE
-    assert first.error == second.error == stopped.error == ""
-    assert stopped.figures == without.figures == {}
+    assert first.error == second.error == ""
+    assert without.figures == {}
     assert [kept_right(folder, each.name) is not None for each in trials] == [False, True, False, False]
     assert without.error.startswith("the probabilities of p003-s0 cannot be read ")
     assert "\n" not in without.error
@@ -122,7 +123,7 @@ def test_reporting_a_trial_costs_no_more_after_a_thousand_than_after_ten(experim
 
         def begin_and_end(results=results, runs=runs, found=found, config=config) -> None:
             results.begin(runs, found, config)
-            results.end(runs, results.scored(found), print)
+            results.end(runs, Scored(found), print)
 
         costs.append(cost_of(begin_and_end, folder.path))
         runs.close()

@@ -19,7 +19,6 @@ from platform.bench.rivals.tables import exactness_table, speed_table
 from platform.config.sections import Config
 
 REPEATS = 3  # each takes about a minute
-NOTHING_S = 0.01  # a program that has nothing to convert is done sooner
 SIDE = 40  # pixels of the images for exactness, where only the order counts
 
 
@@ -75,8 +74,7 @@ def _convert(name: str, samples: Samples, scratch: Path) -> tuple[float, str]:
         outcome = run(name, [samples.job(name, scratch, action="convert", rank=0, world=1)], scratch)
     except LoaderError as error:
         return 0.0, f"conversion: {error}"
-    seconds = outcome.ended - outcome.began
-    return seconds if seconds >= NOTHING_S else 0.0, ""
+    return outcome.ended - outcome.began if outcome.has_converted else 0.0, ""
 
 
 def _kills(name: str, small: Samples, folder: Path, seed: int, figures: Figures) -> Kills:

@@ -54,6 +54,11 @@ class Outcome:
         return [message for message in self.messages if message.event == "batch"]
 
     @property
+    def has_converted(self) -> bool:
+        """Whether there was anything to convert."""
+        return any(message.event == "converted" for message in self.messages)
+
+    @property
     def first_batch_s(self) -> float:
         """Seconds from the start, after the imports, to a batch."""
         return min(message.at for message in self.batches) - self.began

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-EVENTS = ("ready", "batch", "saved", "refused", "end")
+EVENTS = ("ready", "converted", "batch", "saved", "refused", "end")
 MAX_LINE = 1_000_000  # bytes; a longer line is no message
 MAX_TEXT = 500  # letters of a reason or a version that are kept
 MAX_RANK = 4096

@@ -96,6 +96,7 @@ def run(
     if job.action == "convert":
         if convert:
             convert(job)
+            say("converted")
     else:
         _read(job, read, say)
     say("end")
