@@ -92,8 +92,8 @@ class SharedWorker(LoneWorker):
             _raise(training.error)
         return not training.was_dismissed
 
-    def dismiss(self, place: TrialPlace, places: Any) -> None:
-        """Have a trial leave its place, and return when it has; one that has not come yet is not taken any more."""
+    def dismiss(self, place: TrialPlace, places: Any, *, wait: bool = True) -> None:
+        """Have a trial leave its place, and `wait` until it has; one that has not come yet is not taken any more."""
         with self._guard:
             training = self._trainings.get(place.number)
             if training is None:
@@ -102,11 +102,16 @@ class SharedWorker(LoneWorker):
             places.free.remote(place.trial, place.number)
             return
         training.is_to_leave.set()
-        training.has_left.wait()
+        if wait:
+            training.has_left.wait()
 
     def _run(self, lane: Lane, trial: str, training: _Training) -> None:
         cpus = lane.members[0].config.cluster.cpus_per_worker
-        train = functools.partial(run_lane, lane, 0, 1, self._device, self._leaves.is_set, self._group)
+
+        def train() -> None:
+            lane.mailbox.holds.remote(lane.number)  # until now others had the worker
+            run_lane(lane, 0, 1, self._device, self._leaves.is_set, self._group)
+
         try:
             self._group.join(trial, train, cpus, training.is_to_leave)
         except Dismissed:

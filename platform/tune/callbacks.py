@@ -62,7 +62,7 @@ class TrialWatch(tune.Callback):
                 taken: list[TrialPlace] = ray.get(self._places.taken.remote())
                 for place in taken:
                     if self._is_idle(lane_of(place.trial)):
-                        place.actor.dismiss.remote(place, self._places)
+                        place.actor.dismiss.remote(place, self._places, wait=False)  # it comes again in a second
 
     def _is_idle(self, lane: int) -> bool:
         return lane in self._started and self._started[lane].status != RUNNING

@@ -42,7 +42,6 @@ def train_beside_others(member: LaneMember, reporter: "ScoreReporter | None", sh
     try:
         worker = f"shared worker {place.worker}"
         lane = Lane(lane_of(member.name), [member], mailbox, index=shared.index, shared_worker=worker)
-        mailbox.holds.remote(lane.number)
         training = place.actor.train.remote(lane, place, places, reporter is not None)
         while not ray.wait([training], timeout=POLL_EVERY_S)[0]:
             evaluation: Any = ray.get(mailbox.unanswered_scores.remote(member.name)) if reporter else None

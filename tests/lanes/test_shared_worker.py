@@ -181,6 +181,19 @@ def test_who_was_to_leave_before_it_came_is_not_taken(trials: Members, sent: Tri
     assert sent.ends == {"p000-s0": True}
 
 
+def test_a_trial_holds_the_worker_from_when_it_is_let_in(trials: Members, sent: Trials):
+    """What it costs before is that of the others, who have the worker; and it can be told to leave at any time."""
+    group = sent.worker._group
+    with group._lock:
+        place = sent.begin("p000-s0", trials["p000-s0"])
+        sent.until(lambda: group._lock.waiting)
+        assert not sent.mailbox._held_since
+        sent.worker.dismiss(place, Handle(sent.places), wait=False)
+    sent.end()
+    assert sent.mailbox._held_since.keys() == {0}
+    assert sent.ends == {"p000-s0": False}
+
+
 def test_an_error_of_the_device_ends_the_process(trials: Members, sent: Trials, monkeypatch: pytest.MonkeyPatch):
     """Nothing can be computed in it any more; its trials start again in another."""
     ended: list[int] = []

@@ -65,7 +65,8 @@ class Worker:
     def __init__(self) -> None:
         self.dismissed: list[str] = []
 
-    def dismiss(self, place: Any, places: Any) -> None:
+    def dismiss(self, place: Any, places: Any, *, wait: bool) -> None:
+        assert not wait  # or the calls of one that is slow would be all that its worker may have at a time
         self.dismissed.append(place.trial)
 
 

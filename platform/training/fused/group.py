@@ -170,8 +170,8 @@ class Group:
             try:
                 run()
             finally:
-                self.leave(name)
                 del self._dismissed[name]
+                self.leave(name)
 
     def take_steps_of(self, name: str) -> int:
         """How many steps of a member that has left were made together with others', once. Any thread may ask."""
@@ -248,8 +248,8 @@ class Group:
             self._present.remove(name)
             self._alone.discard(name)
             self._turns.pop(name, None)
-            self._rounds.release([name])
-            self._running.notify_all()
+            self._running.notify_all()  # first, as what follows takes memory, which may not be there
+            self._rounds.leave(name)
 
     def _settle_thread(self, cpus: int) -> None:
         torch.set_num_threads(cpus)  # of this thread, as is CUDA's current device

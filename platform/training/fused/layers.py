@@ -38,7 +38,7 @@ class FusedLayer(nn.Module):
 
     def __init__(self, layers: Sequence[nn.Module], operations: Operations) -> None:
         super().__init__()
-        self.layers, self.operations = tuple(layers), operations  # a tuple: they are not part of this one
+        self.layers, self.operations = tuple(layers), operations  # a tuple: not part of this one, whose mode is another
         self.stacks: list[tuple[Tensor, list[nn.Parameter]]] = []
 
     def _stack(self, name: str) -> Tensor | None:
@@ -79,10 +79,13 @@ class FusedConv(FusedLayer):
     def __init__(self, layers: Sequence[nn.Conv2d], operations: Operations) -> None:
         super().__init__(layers, operations)
         self._same("stride", "padding", "dilation", "groups", "padding_mode")
-        self._of = layers[0]
         if self._of.padding_mode != "zeros":
             raise NotFusable(f"a convolution pads with {self._of.padding_mode}, and only zeros are known")
         self.weight, self.bias = self._stack("weight"), self._stack("bias")
+
+    @property
+    def _of(self) -> nn.Conv2d:
+        return cast("nn.Conv2d", self.layers[0])
 
     def _computed(self, x: Tensor) -> Tensor:
         assert self.weight is not None
@@ -117,13 +120,21 @@ class FusedBatchNorm(FusedLayer):
     def __init__(self, layers: Sequence[nn.BatchNorm2d], operations: Operations) -> None:
         super().__init__(layers, operations)
         self._same("eps", "momentum", "track_running_stats")
-        self._of = layers[0]
         if self._of.momentum is None or self._of.running_mean is None:
             raise NotFusable("a batch norm keeps a plain mean of its statistics, or none")
         self.weight, self.bias = self._stack("weight"), self._stack("bias")
         self.running: list[tuple[Tensor, list[Tensor]]] = []  # stacks, and the members' own
         self.counters: list[Tensor] = [cast("Tensor", layer.num_batches_tracked) for layer in layers]
         self.mean, self.var = self._copied("running_mean"), self._copied("running_var")
+
+    @property
+    def _of(self) -> nn.BatchNorm2d:
+        return cast("nn.BatchNorm2d", self.layers[0])
+
+    @property
+    def learns(self) -> bool:
+        """Whether its statistics change; a frozen one is in evaluation mode."""
+        return self._of.training
 
     def _copied(self, name: str) -> Tensor:
         own: list[Tensor] = [getattr(layer, name) for layer in self.layers]
@@ -132,11 +143,11 @@ class FusedBatchNorm(FusedLayer):
         return stack
 
     def _computed(self, x: Tensor) -> Tensor:
-        of = self._of  # a frozen one is in evaluation mode
+        of = self._of
         weight, bias = (None if each is None else each.flatten() for each in (self.weight, self.bias))
         assert of.momentum is not None
         mean, var = self.mean.flatten(), self.var.flatten()  # views: they are changed in place
-        return F.batch_norm(x, mean, var, weight, bias, of.training, of.momentum, of.eps)
+        return F.batch_norm(x, mean, var, weight, bias, self.learns, of.momentum, of.eps)
 
 
 class FusedDropout(FusedLayer):

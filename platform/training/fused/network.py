@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from platform.models.build import logits_and_auxiliary
-from platform.training.fused.layers import FusedBatchNorm, FusedDropout, FusedLayer, fused_layer
+from platform.training.fused.layers import OF_LAYERS, FusedBatchNorm, FusedDropout, FusedLayer, fused_layer
 from platform.training.fused.operations import NotFusable, Operations
 
 Outputs = list[Tensor]  # of each classifier: float logits [N, M, K]
@@ -35,7 +35,7 @@ class FusedNetwork:
         self._layers: list[FusedLayer] = []
         try:
             self._network = self._fused()
-        except NotFusable:
+        except Exception:
             self.release()
             raise
         norms = [layer for layer in self._layers if isinstance(layer, FusedBatchNorm)]
@@ -45,7 +45,7 @@ class FusedNetwork:
             stack[member] for norm in norms for stack, _ in norm.running for member in range(len(modules))
         ]
         self._own_statistics = [own for norm in norms for _, each in norm.running for own in each]
-        self._counters = [[norm.counters[member] for norm in norms] for member in range(len(modules))]
+        self._counters = [[norm.counters[member] for norm in norms if norm.learns] for member in range(len(modules))]
 
     def _fused(self) -> nn.Module:
         """The first member's network with fused layers."""
@@ -123,11 +123,11 @@ class FusedNetwork:
 
 
 def _require_same_shape(modules: Sequence[nn.Module]) -> None:
-    """Require networks whose parameters can be stacked.
+    """Require networks whose parameters can be stacked, and whose layers are the same.
 
     Raises:
-        NotFusable: members' parameters differ in name, shape, type, layout in memory or in what is trained; or layers
-            share some.
+        NotFusable: members' parameters differ in name, shape, type, layout in memory or in what is trained; layers share
+            some; or layers differ in type, or in settings where they have no parameters.
     """
     described = [
         [
@@ -140,3 +140,17 @@ def _require_same_shape(modules: Sequence[nn.Module]) -> None:
         raise NotFusable("their networks differ in shape")
     if len(described[0]) != len(list(modules[0].parameters())):
         raise NotFusable("layers of the network share parameters")
+    first = dict(modules[0].named_modules(remove_duplicate=False))
+    for each in modules[1:]:
+        layers = dict(each.named_modules(remove_duplicate=False))
+        for path in first.keys() | layers.keys():
+            one, other = (_description(found.get(path)) for found in (first, layers))
+            if one != other:
+                raise NotFusable(f"{path} is {one} in one network and {other} in another")
+
+
+def _description(layer: nn.Module | None) -> str:
+    """Of a layer, what is the same where networks are: nobody has its own of what knows no members."""
+    if layer is None:
+        return "nothing"
+    return type(layer).__name__ if type(layer) in OF_LAYERS else f"{type(layer).__name__}({layer.extra_repr()})"

@@ -38,6 +38,8 @@ class Operations(TorchFunctionMode):
         self._own: dict[Any, Callable[..., Any]] = {
             torch.cat: self._cat,
             F.local_response_norm: self._local_response_norm,
+            Tensor.shape.__get__: self._shape,  # pyright: ignore[reportAttributeAccessIssue]
+            Tensor.size: self._size,
         }
 
     @contextmanager
@@ -78,6 +80,14 @@ class Operations(TorchFunctionMode):
         own = maps.unflatten(1, (self.members, -1)).flatten(0, 1)
         return F.local_response_norm(own, *args, **kwargs).unflatten(0, (len(maps), -1)).flatten(1, 2)
 
+    def _shape(self, values: Tensor, *_: Any) -> torch.Size:
+        """As a member alone has it: a network may compute with the number of its channels."""
+        images, *rest = values.shape
+        return torch.Size([images, rest[0] // self.members, *rest[1:]]) if rest else values.shape
+
+    def _size(self, values: Tensor, dim: int | None = None) -> Any:
+        return self._shape(values) if dim is None else self._shape(values)[dim]
+
 
 def _is_map(values: Any, *_: Any, **__: Any) -> bool:
     return isinstance(values, Tensor) and values.dim() == 4
@@ -104,8 +114,8 @@ def _is_elementwise(values: Any, *others: Any, **_: Any) -> bool:
 
 # Whatever their arguments: a tensor's own properties, and functions of each element by itself.
 HARMLESS: set[Any] = {
-    *(getattr(Tensor, name).__get__ for name in ("shape", "device", "dtype", "is_cuda", "requires_grad", "ndim")),
-    *(Tensor.dim, Tensor.size, Tensor.contiguous, Tensor.is_floating_point, Tensor.__len__),
+    *(getattr(Tensor, name).__get__ for name in ("device", "dtype", "is_cuda", "requires_grad", "ndim")),
+    *(Tensor.dim, Tensor.contiguous, Tensor.is_floating_point, Tensor.__len__),
     *(F.relu, F.relu_, F.relu6, F.leaky_relu, F.gelu, F.silu, F.elu, F.hardtanh, F.hardswish, F.hardsigmoid),
     *(torch.relu, torch.relu_, torch.sigmoid, torch.tanh, F.sigmoid, F.tanh, Tensor.relu, Tensor.sigmoid, Tensor.tanh),
 }

@@ -14,7 +14,7 @@ from platform.data.batch import Batch
 from platform.text import first_line
 from platform.training.fused.network import FusedNetwork
 from platform.training.fused.operations import NotFusable
-from platform.training.fused.step import FusedMember, NotComputed, fused_step
+from platform.training.fused.step import FusedMember, NotComputed, NotFinite, fused_step
 from platform.training.memory import OutOfMemory
 from platform.training.step import StepResult
 
@@ -39,6 +39,7 @@ class Rounds:
 
     def __init__(self) -> None:
         self._networks: dict[tuple[str, ...], FusedNetwork] = {}  # by the names of those in it; nobody is in two
+        self._failed: set[tuple[str, ...]] = set()  # names of those whose last pass together ended in an error
         self.apart: dict[str, str] = {}  # kinds whose members cannot be computed together, and why
         self.fused_steps = 0  # passes of several members
         self.steps_of: Counter[str] = Counter()  # of each member that is there: its steps in them
@@ -58,18 +59,20 @@ class Rounds:
 
     def _make(self, names: Sequence[str], turns: Sequence[Turn]) -> None:
         try:
+            self._try(names, turns)
+        except Exception as error:  # of giving parameters back too, which takes memory: nobody waits for ever
+            _fail(turns, error)
+
+    def _try(self, names: Sequence[str], turns: Sequence[Turn]) -> None:
+        try:
             self._compute(names, turns)
+            self._failed.discard(tuple(names))
+        except NotFinite:  # until whoever it is has noticed, by its next log step
+            return
         except NotFusable as error:  # by the first step, if at all: nobody has changed
-            self.apart[turns[0].kind] = str(error)
-            self.release(names)
-            log.warning("%s make their steps one after another: %s", ", ".join(names), error)
+            self._keep_apart(names, turns, str(error))
         except NotComputed as error:  # nobody has changed: whose error it is meets it again, the others do not
-            self.release(names)
-            log.warning(
-                "a step of %s together ended in an error (%s); each makes it by itself",
-                ", ".join(names),
-                first_line(error.__cause__ or error),
-            )
+            self._note_failure(names, turns, first_line(error.__cause__ or error))
         except torch.OutOfMemoryError as error:
             advice = OutOfMemory(
                 f"out of memory with {len(turns)} members together, {len(turns[0].batch.labels_N)} images each; give a "
@@ -77,8 +80,20 @@ class Rounds:
             )
             advice.__cause__ = error
             _fail(turns, advice)
-        except Exception as error:
-            _fail(turns, error)
+
+    def _note_failure(self, names: Sequence[str], turns: Sequence[Turn], why: str) -> None:
+        """What fails again after each has made its step by itself is no error of one of them."""
+        if tuple(names) in self._failed:
+            self._keep_apart(names, turns, why)
+            return
+        self._failed.add(tuple(names))
+        self.release(names)
+        log.warning("a step of %s together ended in an error (%s); each makes it by itself", ", ".join(names), why)
+
+    def _keep_apart(self, names: Sequence[str], turns: Sequence[Turn], why: str) -> None:
+        self.apart[turns[0].kind] = why
+        self.release(names)
+        log.warning("%s make their steps one after another: %s", ", ".join(names), why)
 
     def _compute(self, names: Sequence[str], turns: Sequence[Turn]) -> None:
         members, batches = [turn.member for turn in turns], [turn.batch for turn in turns]
@@ -94,6 +109,11 @@ class Rounds:
             self.release(names)
             found = self._networks[tuple(names)] = FusedNetwork([member.module for member in members])
         return found
+
+    def leave(self, name: str) -> None:
+        """A member needs no further step, for now: its parameters are its own again."""
+        self._failed = {each for each in self._failed if name not in each}
+        self.release([name])
 
     def release(self, names: Sequence[str]) -> None:
         """Give members, and those that are computed with them, parameters of their own again."""

@@ -28,6 +28,12 @@ class NotComputed(Exception):
     """The pass of several members has raised its cause, of one of them or of all. No member has changed."""
 
 
+class NotFinite(Exception):
+    """A loss or a gradient is not finite, of one member or of those that it has reached: a grouped convolution may
+    multiply a neighbour's values by zero, which is no zero then (oneDNN does, in bfloat16, channels last). No member
+    has changed."""
+
+
 @dataclass(frozen=True)
 class FusedMember:
     """What a step needs of a member besides its batch."""
@@ -63,6 +69,7 @@ def fused_step(
         NotFusable: by the network; no member has changed then.
         OutOfMemoryError: of the GPU.
         NotComputed: any other error of the pass.
+        NotFinite: each has to make its step by itself, and whose values they are has them again.
     """
     try:
         sums_3M, parts = _computed(network, members, batches, dtype)
@@ -72,7 +79,8 @@ def fused_step(
         raise NotComputed from error
     _mark(members, REST)
     network.give_gradients()
-    results = _updated(network, members, sums_3M, parts)
+    results = _clipped(members, sums_3M)
+    _update(network, members, results, parts)
     _mark(members, OPTIMISER)
     return results
 
@@ -135,20 +143,36 @@ def _losses(outputs: Outputs, shown: Sequence[Inputs], members: Sequence[FusedMe
     return heads_ML[:, 0] + weights_M * heads_ML[:, 1:].sum(1), heads_ML[:, 0]
 
 
-def _updated(network: FusedNetwork, members: Sequence[FusedMember], sums_3M: Tensor, parts: int) -> list[StepResult]:
-    """Clip each member's gradient and make its step, unless that is bad and to be skipped."""
+def _clipped(members: Sequence[FusedMember], sums_3M: Tensor) -> list[StepResult]:
+    """Clip each member's gradient; its result, unless that is bad and to be skipped."""
     results = []
     for number, member in enumerate(members):
         norm = clip(member.module, member.cfg.clip_norm)
         longest = member.cfg.training.max_gradient_norm or math.inf
         bad = ~torch.isfinite(norm) | (norm > longest)
         results.append(StepResult(*sums_3M[:, number].unbind(), gradient_norm=norm, bad=bad))
-    if any(member.cfg.training.bad_steps == "skip" for member in members):
-        found = torch.stack([result.bad for result in results]).tolist()  # sync point
-        for member, result, is_bad in zip(members, results, found, strict=True):
-            result.skipped = is_bad and member.cfg.training.bad_steps == "skip"
-    for member, result in zip(members, results, strict=True):
+    return results
+
+
+def _update(
+    network: FusedNetwork, members: Sequence[FusedMember], results: Sequence[StepResult], parts: int
+) -> None:
+    """Make each member's step, unless that is bad and to be skipped.
+
+    Raises:
+        NotFinite: nobody's is made.
+    """
+    finite = [torch.isfinite(result.gradient_norm + result.loss) for result in results]
+    are_finite, are_bad = read(torch.stack([torch.stack(finite), torch.stack([each.bad for each in results])]))
+    if not all(are_finite):
+        raise NotFinite
+    for member, result, is_bad in zip(members, results, are_bad, strict=True):
+        result.skipped = is_bad and member.cfg.training.bad_steps == "skip"
         if not result.skipped:
             member.optimizer.step()
     network.give_statistics([number for number, result in enumerate(results) if not result.skipped], parts)
-    return results
+
+
+def read(flags: Tensor) -> list[list[bool]]:
+    """What the device has found: the one wait of a step."""
+    return flags.tolist()  # sync point

@@ -77,6 +77,7 @@ def test_networks_of_the_platform(model, size: int, channels_last: bool):
         lambda x: torch.cat([x, x * 2], dim=-3),
         lambda x: F.adaptive_avg_pool2d(x, 3),
         lambda x: F.local_response_norm(x, 3),
+        lambda x: x * (1 / x.shape[1]) + x.size(1) + x.size()[1],
     ],
 )
 def test_functions_that_keep_members_apart(function: Callable[[Tensor], Tensor]):
@@ -113,6 +114,10 @@ def test_functions_that_may_mix_members_are_refused(function: Callable[[Tensor],
         (lambda: [nn.Sequential(nn.Conv2d(3, 4, 3), nn.Dropout2d()) for _ in range(2)], "Dropout2d"),
         (lambda: [nn.Sequential(nn.Conv2d(3, 4, 3, padding=1, padding_mode="reflect")) for _ in range(2)], "reflect"),
         (lambda: [nn.Sequential(nn.BatchNorm2d(3, momentum=None)) for _ in range(2)], "plain mean"),
+        (lambda: [nn.Sequential(nn.Conv2d(3, 4, 3), each) for each in (nn.Identity(), nn.Dropout(0.5))], "is Identity"),
+        (lambda: [nn.Sequential(nn.Conv2d(3, 4, 3), each) for each in (nn.Dropout(0.5), nn.Identity())], "is Dropout"),
+        (lambda: [nn.Sequential(nn.Conv2d(3, 4, 3), nn.LeakyReLU(slope)) for slope in (0.1, 0.2)], "0.1.*0.2"),
+        (lambda: [nn.Sequential(nn.Conv2d(3, 4, 3), *more) for more in ([], [nn.ReLU()])], "1 is nothing in one"),
     ],
 )
 def test_members_that_cannot_be_together_stay_as_they_were(modules: Callable[[], list[nn.Module]], why: str):
@@ -143,6 +148,17 @@ def test_parameters_are_views_until_they_are_released():
     for module, state in zip(made, before, strict=True):
         torch.testing.assert_close(module.state_dict(), state, atol=0, rtol=0)
         assert all(each.untyped_storage().nbytes() == each.nbytes for each in module.parameters())
+
+
+def test_members_keep_their_modes():
+    """Those of frozen batch norms are in evaluation mode."""
+    made = [small(seed) for seed in range(2)]
+    for module in made:
+        module.get_submodule("stem").eval()
+    FusedNetwork(made)
+    modes = [[layer.training for layer in module.modules()] for module in made]
+    assert modes[0] == modes[1]
+    assert sum(mode is False for mode in modes[0]) == 4  # the stem and its parts
 
 
 class Counting(TorchDispatchMode):

@@ -98,6 +98,18 @@ def test_dropout_may_differ_and_has_each_members_own_masks() -> None:
     require_close(states(made[0]), states(made[1]), *TOLERANCE)
 
 
+def test_batch_norm_that_is_frozen_stays_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As `model.freeze` has it: once, and from then on nobody looks at the networks' modes."""
+    monkeypatch.setattr(Training, "begin_step", lambda self: None)
+    made: list[list[Training]] = [members(), members()]
+    for each in (*made[0], *made[1]):
+        each.state.module.get_submodule("stem").eval()
+    for each in made[0]:
+        alone(each, 2)
+    together(made[1], 2)
+    require_close(states(made[0]), states(made[1]), *TOLERANCE)
+
+
 def test_a_member_goes_on_alone_and_another_together() -> None:
     """From the very checkpoints: one knows no other."""
     one, other = members(), members()

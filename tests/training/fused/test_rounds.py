@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
+from platform.training.fused.network import FusedNetwork
 from platform.training.fused.rounds import Rounds, Turn
 from tests.training.fused.trainings import (
     CLASSES,
@@ -96,6 +97,69 @@ def test_an_error_of_one_leaves_every_member_to_itself_and_as_it_was():
     assert not rounds.apart
     rounds.make({name: turn(made[name]) for name in "02"})
     assert rounds.fused_steps == 2
+
+
+@pytest.mark.parametrize("value", [torch.nan, torch.inf], ids=str)
+def test_values_of_one_that_are_not_finite_do_not_reach_the_others(value: float):
+    """A grouped convolution that pads its groups with zeros would multiply them by its neighbours' values: oneDNN's
+    does, in bfloat16, channels last."""
+    made, expected = members(3), members(3)
+    turns = {name: Turn("small", each.fused, each.batch, torch.bfloat16) for name, each in made.items()}
+    with torch.no_grad():
+        for weight in made["1"].state.module.parameters():
+            weight.fill_(value)
+    before, rounds = weights(made["1"]), Rounds()
+    rounds.make(turns)
+    assert [(each.result, each.error, each.is_over) for each in turns.values()] == [(None, None, True)] * 3
+    torch.testing.assert_close(weights(made["1"]), before, equal_nan=True, atol=0, rtol=0)
+    for name in "02":
+        alone(made[name], 1, torch.bfloat16)
+        alone(expected[name], 1, torch.bfloat16)
+        require_close(weights(expected[name]), weights(made[name]), 0, 0, name)
+    assert rounds.fused_steps == 0
+    rounds.make({name: turn(made[name]) for name in "02"})
+    assert rounds.fused_steps == 1
+
+
+def spoilt(member: Training) -> Turn:
+    """Of a label that there is no class for."""
+    own = turn(member)
+    own.batch = replace(own.batch, labels_N=torch.full_like(own.batch.labels_N, CLASSES))
+    return own
+
+
+def test_what_fails_again_after_each_has_made_its_step_is_left():
+    """But not where somebody has left meanwhile: the error may be that one's, who comes again with it."""
+    made, rounds = members(2), Rounds()
+
+    def fail() -> None:
+        rounds.make({"0": turn(made["0"]), "1": spoilt(made["1"])})
+
+    fail()
+    rounds.leave("1")
+    fail()
+    assert not rounds.apart
+    rounds.make({name: turn(made[name]) for name in "01"})  # which is well
+    fail()
+    assert not rounds.apart
+    fail()
+    (why,) = rounds.apart.values()
+    assert why
+    assert not rounds._networks
+
+
+def test_who_cannot_be_given_its_parameters_back_is_told(monkeypatch: pytest.MonkeyPatch):
+    """As where there is no memory for that: it waits for its step."""
+    made, rounds = members(2), Rounds()
+    rounds.make({name: turn(made[name]) for name in "01"})
+
+    def release(self: FusedNetwork) -> None:
+        raise torch.OutOfMemoryError
+
+    monkeypatch.setattr(FusedNetwork, "release", release)
+    turns = {"0": turn(made["0"]), "1": spoilt(made["1"])}
+    rounds.make(turns)
+    assert all(isinstance(each.error, torch.OutOfMemoryError) and each.is_over for each in turns.values())
 
 
 def test_kinds_that_cannot_be_computed_are_known_by_their_reason():

@@ -20,7 +20,7 @@ from platform.data.sampling import DRAWS
 from platform.models.dropout import by_sample
 from platform.training.averaging import WeightAverage
 from platform.training.fused.network import FusedNetwork
-from platform.training.fused.step import FusedMember, fused_step
+from platform.training.fused.step import FusedMember, NotFinite, fused_step
 from platform.training.kept_networks import KeptNetworks
 from platform.training.lr_scales import set_lr
 from platform.training.optim import optimiser
@@ -126,10 +126,14 @@ def alone(member: Training, steps: int, dtype: torch.dtype = torch.float32) -> l
     results = []
     for _ in range(steps):
         member.begin_step()
-        own = member.fused
-        results.append(train_step(own.module, own.optimizer, member.batch, own.pixels, own.cfg, dtype, world=1))
+        results.append(_by_itself(member, dtype))
         member.end_step()
     return results
+
+
+def _by_itself(member: Training, dtype: torch.dtype) -> StepResult:
+    own = member.fused
+    return train_step(own.module, own.optimizer, member.batch, own.pixels, own.cfg, dtype, world=1)
 
 
 def together(members: Sequence[Training], steps: int, dtype: torch.dtype = torch.float32) -> list[list[StepResult]]:
@@ -138,7 +142,11 @@ def together(members: Sequence[Training], steps: int, dtype: torch.dtype = torch
     for _ in range(steps):
         for member in members:
             member.begin_step()
-        results.append(fused_step(network, [each.fused for each in members], [each.batch for each in members], dtype))
+        batches = [each.batch for each in members]
+        try:
+            results.append(fused_step(network, [each.fused for each in members], batches, dtype))
+        except NotFinite:
+            results.append([_by_itself(member, dtype) for member in members])
         for member in members:
             member.end_step()
     network.release()
