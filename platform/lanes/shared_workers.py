@@ -18,9 +18,10 @@ from platform.cluster.nodes import Departures
 from platform.cluster.threads import in_thread
 from platform.lanes.lane import Lane, LaneMember
 from platform.lanes.lone_worker import PAUSE_S, Node, Preempted, Stalled, Start, tell
-from platform.lanes.mailbox import ANSWER_S
+from platform.lanes.mailbox import ANSWER_S, Message
 from platform.lanes.places import Places
 from platform.lanes.shared_worker import SharedWorker
+from platform.text import first_line
 
 
 class SharedWorkers:
@@ -62,12 +63,19 @@ class SharedWorkers:
             start = self._starts[number] = SharedWorkerStart(lane, self._gpus, self._departures, self, number)
             try:
                 start.begin()
+                if self._is_over.is_set():  # `close` came before there was a worker to end
+                    start.end()
+                    return
                 start.wait()
             except (RayError, Stalled, Preempted) as error:
                 self.places.close.remote(number)
                 if not self._is_over.is_set():
                     tell(lane, "lost" if start.came_to_life else "failed", start.reason(error))
                 start.end()
+            except Exception as error:  # trials would wait for a place for ever
+                text = f"no worker can be kept up: {type(error).__name__}: {first_line(error)}"
+                lane.mailbox.put.remote(Message(lane.shared_worker, "fatal", text=text))
+                raise
             if not start.came_to_life:
                 time.sleep(PAUSE_S)
 

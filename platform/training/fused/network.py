@@ -126,8 +126,8 @@ def _require_same_shape(modules: Sequence[nn.Module]) -> None:
     """Require networks whose parameters can be stacked, and whose layers are the same.
 
     Raises:
-        NotFusable: members' parameters differ in name, shape, type, layout in memory or in what is trained; layers share
-            some; or layers differ in type, or in settings where they have no parameters.
+        NotFusable: members' parameters differ in name, shape, type, layout in memory or in what is trained; or layers
+            share some, or differ in type, or where they have no parameters in settings.
     """
     described = [
         [

@@ -154,9 +154,7 @@ def _clipped(members: Sequence[FusedMember], sums_3M: Tensor) -> list[StepResult
     return results
 
 
-def _update(
-    network: FusedNetwork, members: Sequence[FusedMember], results: Sequence[StepResult], parts: int
-) -> None:
+def _update(network: FusedNetwork, members: Sequence[FusedMember], results: Sequence[StepResult], parts: int) -> None:
     """Make each member's step, unless that is bad and to be skipped.
 
     Raises:

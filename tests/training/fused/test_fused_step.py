@@ -159,6 +159,19 @@ def test_a_bad_step_of_one_does_not_touch_the_others() -> None:
         torch.testing.assert_close(made[1].state.module.state_dict(), was, equal_nan=True, atol=0, rtol=0)
 
 
+def test_a_bad_step_that_is_finite_is_skipped_for_its_member_alone() -> None:
+    one, other = (members(training={"bad_steps": "skip"}) for _ in "ab")
+    for made in (one, other):
+        made[1].cfg.training = replace(made[1].cfg.training, max_gradient_norm=1e-6)
+    before = copy.deepcopy(other[1].state.module.state_dict())
+    for each in one:
+        alone(each, 2)
+    found = together(other, 2)
+    assert [[result.skipped for result in step] for step in found] == [[False, True, False]] * 2
+    require_close(states(one), states(other), *TOLERANCE)
+    require_close(before, dict(other[1].state.module.state_dict()), 0, 0)
+
+
 def test_a_gradient_that_is_too_long_is_bad_for_its_member_alone() -> None:
     made = members()
     made[1].cfg.training = replace(made[1].cfg.training, max_gradient_norm=1e-6)

@@ -128,7 +128,7 @@ def test_one_that_diverges_or_raises_is_its_own_affair(trials: Trials, members: 
     assert re.search("a disk of b's", str(trials.errors["b"]))
     assert trials.networks.keys() == {"c"}
     require_same_ends("c", tmp_path / "alone", tmp_path / "together")
-    assert trials.group.fused_steps > 2
+    assert trials.group.fused_steps == 2  # a's first, and one without it: beside values that are not finite nobody's is
 
 
 def test_one_that_is_told_to_leave_goes_on_later(trials: Trials, tmp_path: Path):

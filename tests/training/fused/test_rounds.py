@@ -38,7 +38,8 @@ def weights(member: Training) -> dict[str, torch.Tensor]:
 
 
 def test_those_of_one_kind_and_size_are_computed_together_and_nobody_else():
-    made = members(6)
+    made = members(7)
+    made["6"].cfg.training = replace(made["6"].cfg.training, max_batch_per_worker=6)  # cut into other parts
     turns = {name: turn(member) for name, member in made.items()}
     turns["2"], turns["3"] = turn(made["2"], images=8), turn(made["3"], images=8)
     turns["4"] = turn(made["4"], kind="another")
