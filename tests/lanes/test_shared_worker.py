@@ -87,6 +87,7 @@ class Trials:
         for thread in self.threads:
             thread.join()
         assert self.places.taken() == []
+        assert self.worker._trainings == {}
         return Ran(self.folder, [each for each in self.mailbox.drain(0)[1] if isinstance(each, Message)])
 
     def until(self, holds: Callable[[], Any]) -> None:
@@ -105,7 +106,12 @@ def sent(tmp_path: Path) -> Trials:
     return Trials(tmp_path / "together")
 
 
-def test_trials_at_one_worker_leave_what_they_leave_alone(trials: Members, alone: Ran, sent: Trials):
+def test_trials_at_one_worker_leave_what_they_leave_alone(
+    trials: Members, alone: Ran, sent: Trials, monkeypatch: pytest.MonkeyPatch
+):
+    """And in the evaluation of all views at the end each has the others go first."""
+    handed_on: list[str] = []
+    monkeypatch.setattr(sent.worker._group, "hand_on", lambda place: handed_on.append(place.name))
     for name, cfg in trials.items():
         sent.begin(name, cfg)
     ran = sent.end()
@@ -113,6 +119,7 @@ def test_trials_at_one_worker_leave_what_they_leave_alone(trials: Members, alone
     require_same(list(trials), alone, ran, trials)
     assert {name: ran.texts(name, "ended") for name in trials} == {name: [FINISHED] for name in trials}
     assert sent.places.steps_together() > len(trials)
+    assert set(handed_on) == set(trials)
 
 
 def test_one_that_diverges_and_one_that_raises_leave_the_others_as_they_were(

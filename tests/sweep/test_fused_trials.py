@@ -89,6 +89,7 @@ def test_where_all_are_apart_it_is_refused(shards: str):
     [
         ("cluster.cpus_per_worker:[1,2]", "cluster.cpus_per_worker is swept, and a worker"),
         ("training.tf32:[off,all]", "training.tf32 is swept, and holds for all that a worker trains"),
+        ("training.autotune:[true,false]", "training.autotune is swept, and holds for all that a worker trains"),
     ],
 )
 def test_what_trials_together_cannot_have_is_refused_and_auto_leaves_it(shards: str, space: str, reason: str):

@@ -14,7 +14,7 @@ from platform.data.batch import Batch
 from platform.text import first_line
 from platform.training.fused.network import FusedNetwork
 from platform.training.fused.operations import NotFusable
-from platform.training.fused.step import FusedMember, NotComputed, NotFinite, fused_step
+from platform.training.fused.step import FusedMember, NotComputed, NotFinite, NotUpdated, fused_step
 from platform.training.memory import OutOfMemory
 from platform.training.step import StepResult
 
@@ -98,7 +98,13 @@ class Rounds:
     def _compute(self, names: Sequence[str], turns: Sequence[Turn]) -> None:
         members, batches = [turn.member for turn in turns], [turn.batch for turn in turns]
         network = self._network(names, members)
-        for turn, result in zip(turns, fused_step(network, members, batches, turns[0].dtype), strict=True):
+        try:
+            results = fused_step(network, members, batches, turns[0].dtype)
+        except NotUpdated as error:
+            results = error.results
+            for number, own in error.errors.items():
+                turns[number].error = own
+        for turn, result in zip(turns, results, strict=True):
             turn.result = result
         self.fused_steps += 1
         self.steps_of.update(names)

@@ -29,9 +29,22 @@ class NotComputed(Exception):
 
 
 class NotFinite(Exception):
-    """A loss or a gradient is not finite, of one member or of those that it has reached: a grouped convolution may
+    """A gradient is not finite, of one member or of those that it has reached: a grouped convolution may
     multiply a neighbour's values by zero, which is no zero then (oneDNN does, in bfloat16, channels last). No member
     has changed."""
+
+
+class NotUpdated(Exception):
+    """Optimisers have raised. The other members have made their steps.
+
+    Args:
+        results: of all members.
+        errors: of those whose optimiser has raised, by their numbers.
+    """
+
+    def __init__(self, results: list[StepResult], errors: dict[int, Exception]) -> None:
+        super().__init__(results, errors)
+        self.results, self.errors = results, errors
 
 
 @dataclass(frozen=True)
@@ -69,6 +82,7 @@ def fused_step(
         NotFusable: by the network; no member has changed then.
         OutOfMemoryError: of the GPU.
         NotComputed: any other error of the pass.
+        NotUpdated: with the results, and the errors of single members' updates.
         NotFinite: each has to make its step by itself, and whose values they are has them again.
     """
     try:
@@ -80,8 +94,10 @@ def fused_step(
     _mark(members, REST)
     network.give_gradients()
     results = _clipped(members, sums_3M)
-    _update(network, members, results, parts)
+    errors = _update(network, members, results, parts)
     _mark(members, OPTIMISER)
+    if errors:
+        raise NotUpdated(results, errors)
     return results
 
 
@@ -154,21 +170,31 @@ def _clipped(members: Sequence[FusedMember], sums_3M: Tensor) -> list[StepResult
     return results
 
 
-def _update(network: FusedNetwork, members: Sequence[FusedMember], results: Sequence[StepResult], parts: int) -> None:
-    """Make each member's step, unless that is bad and to be skipped.
+def _update(
+    network: FusedNetwork, members: Sequence[FusedMember], results: Sequence[StepResult], parts: int
+) -> dict[int, Exception]:
+    """Make each member's step, unless that is bad and to be skipped; returns the errors of those that have raised.
 
     Raises:
         NotFinite: nobody's is made.
+        OutOfMemoryError: of the GPU.
     """
-    finite = [torch.isfinite(result.gradient_norm + result.loss) for result in results]
+    finite = [torch.isfinite(result.gradient_norm) for result in results]
     are_finite, are_bad = read(torch.stack([torch.stack(finite), torch.stack([each.bad for each in results])]))
     if not all(are_finite):
         raise NotFinite
-    for member, result, is_bad in zip(members, results, are_bad, strict=True):
-        result.skipped = is_bad and member.cfg.training.bad_steps == "skip"
-        if not result.skipped:
-            member.optimizer.step()
+    errors: dict[int, Exception] = {}
+    for number, (member, result) in enumerate(zip(members, results, strict=True)):
+        result.skipped = are_bad[number] and member.cfg.training.bad_steps == "skip"
+        try:
+            if not result.skipped:
+                member.optimizer.step()
+        except torch.OutOfMemoryError:
+            raise
+        except Exception as error:  # of settings that are this member's own
+            errors[number] = error
     network.give_statistics([number for number, result in enumerate(results) if not result.skipped], parts)
+    return errors
 
 
 def read(flags: Tensor) -> list[list[bool]]:

@@ -166,10 +166,17 @@ def test_a_bad_step_that_is_finite_is_skipped_for_its_member_alone() -> None:
     before = copy.deepcopy(other[1].state.module.state_dict())
     for each in one:
         alone(each, 2)
-    found = together(other, 2)
+    network = FusedNetwork([each.state.module for each in other])
+    found = together(other, 2, network=network)
     assert [[result.skipped for result in step] for step in found] == [[False, True, False]] * 2
     require_close(states(one), states(other), *TOLERANCE)
     require_close(before, dict(other[1].state.module.state_dict()), 0, 0)
+    for made in (one, other):  # from here on no gradient is too long
+        made[1].cfg.training = replace(made[1].cfg.training, max_gradient_norm=0.0)
+    for each in one:
+        alone(each, 1)
+    together(other, 1, network=network)
+    require_close(states(one), states(other), *TOLERANCE)
 
 
 def test_a_gradient_that_is_too_long_is_bad_for_its_member_alone() -> None:

@@ -112,6 +112,7 @@ def test_late_ones_join_at_the_next_step_and_all_end_as_alone(trials: Trials, tm
     assert taken["b"] == 4
     assert taken["c"] == 3
     assert trials.group.fused_steps == 4
+    assert trials.group.take_steps_of("a") == 0  # which was forgotten: thousands may come
 
 
 def test_one_that_diverges_or_raises_is_its_own_affair(trials: Trials, members: Members, tmp_path: Path):

@@ -122,6 +122,21 @@ def test_values_of_one_that_are_not_finite_do_not_reach_the_others(value: float)
     assert rounds.fused_steps == 1
 
 
+def test_an_optimiser_that_raises_is_its_members_own_affair(monkeypatch: pytest.MonkeyPatch):
+    made, expected, rounds = members(3), members(3), Rounds()
+
+    def step() -> None:
+        raise ValueError("no such update")
+
+    monkeypatch.setattr(made["1"].state.optimizer, "step", step)
+    turns = {name: replace(turn(member), batch=member.batch) for name, member in made.items()}
+    rounds.make(turns)
+    assert {name: str(each.error) for name, each in turns.items() if each.error} == {"1": "no such update"}
+    for name in "02":
+        alone(expected[name], 1)
+        require_close(weights(expected[name]), weights(made[name]), 1e-5, 1e-3, name)
+
+
 def spoilt(member: Training) -> Turn:
     """Of a label that there is no class for."""
     own = turn(member)

@@ -136,20 +136,26 @@ def _by_itself(member: Training, dtype: torch.dtype) -> StepResult:
     return train_step(own.module, own.optimizer, member.batch, own.pixels, own.cfg, dtype, world=1)
 
 
-def together(members: Sequence[Training], steps: int, dtype: torch.dtype = torch.float32) -> list[list[StepResult]]:
-    """Results of each step."""
-    network, results = FusedNetwork([member.state.module for member in members]), []
+def together(
+    members: Sequence[Training],
+    steps: int,
+    dtype: torch.dtype = torch.float32,
+    network: FusedNetwork | None = None,
+) -> list[list[StepResult]]:
+    """Results of each step, by a network that was there before or by one that is released at the end."""
+    fused, results = network or FusedNetwork([member.state.module for member in members]), []
     for _ in range(steps):
         for member in members:
             member.begin_step()
         batches = [each.batch for each in members]
         try:
-            results.append(fused_step(network, [each.fused for each in members], batches, dtype))
+            results.append(fused_step(fused, [each.fused for each in members], batches, dtype))
         except NotFinite:
             results.append([_by_itself(member, dtype) for member in members])
         for member in members:
             member.end_step()
-    network.release()
+    if not network:
+        fused.release()
     return results
 
 
