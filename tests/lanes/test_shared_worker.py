@@ -188,17 +188,24 @@ def test_who_was_to_leave_before_it_came_is_not_taken(trials: Members, sent: Tri
     assert sent.ends == {"p000-s0": True}
 
 
-def test_a_trial_holds_the_worker_from_when_it_is_let_in(trials: Members, sent: Trials):
-    """What it costs before is that of the others, who have the worker; and it can be told to leave at any time."""
-    group = sent.worker._group
-    with group._lock:
-        place = sent.begin("p000-s0", trials["p000-s0"])
-        sent.until(lambda: group._lock.waiting)
-        assert not sent.mailbox._held_since
+def test_a_trial_begins_and_holds_the_worker_when_it_is_let_in(trials: Members, sent: Trials):
+    """What it costs before is that of the others, who have the worker; one that leaves before has no start counted."""
+    name = "p000-s0"
+    with sent.worker._group._lock:
+        place = sent.begin(name, trials[name])
+        sent.until(lambda: sent.worker._group._lock.waiting)
         sent.worker.dismiss(place, Handle(sent.places), wait=False)
-    sent.end()
+    ran = sent.end()
+    assert not sent.mailbox._held_since
+    assert ran.member(name).state().starts == 0
+    with sent.worker._group._lock:
+        sent.begin(name, trials[name])
+        sent.until(lambda: sent.worker._group._lock.waiting)
+        assert not sent.mailbox._held_since
+    ran = sent.end()
     assert sent.mailbox._held_since.keys() == {0}
-    assert sent.ends == {"p000-s0": False}
+    assert sent.ends == {name: True}
+    assert ran.member(name).state().starts == 1
 
 
 def test_an_error_of_the_device_ends_the_process(trials: Members, sent: Trials, monkeypatch: pytest.MonkeyPatch):

@@ -165,6 +165,8 @@ class Group:
         """
         self._settle_thread(cpus)
         with self._running:
+            if dismissed.is_set():  # while it waited to be let in: nothing of it has begun
+                raise Dismissed
             self._dismissed[name] = dismissed
             self._present.append(name)
             try:
