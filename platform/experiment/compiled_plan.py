@@ -6,7 +6,7 @@ In: a member's config. Out: an error, or words.
 from platform.cluster.resources import may_have_gpu
 from platform.config.checks import require
 from platform.config.sections import Config
-from platform.config.training import CUDA_GRAPHS, GRAPHED_OPTIMISERS, NOT_COMPILED
+from platform.config.training import CUDA_GRAPHS, DEFAULT_MODE, GRAPHED_OPTIMISERS, NOT_COMPILED
 from platform.config.transforms import TransformsConfig
 
 
@@ -21,10 +21,10 @@ def check_compiled(config: Config) -> None:
     mode, cluster, training = config.training.compile, config.cluster, config.training
     if mode == NOT_COMPILED:
         return
+    on_gpu = may_have_gpu(cluster)
     require(
-        may_have_gpu(cluster),
-        f"training.compile is {mode}, and there is no GPU to train on: kernels that PyTorch 2.15 makes for a CPU have "
-        "damaged the memory of a training (docs/speed.md); set training.compile=off",
+        on_gpu or mode == DEFAULT_MODE,
+        f"training.compile is {mode}, and there is no GPU to train on; set training.compile=default",
     )
     if mode == CUDA_GRAPHS:
         said = f"training.compile is {mode}, which replays CUDA graphs"
@@ -41,7 +41,7 @@ def check_compiled(config: Config) -> None:
     if cluster.address is None and cluster.kube is None:
         from platform.models.compiled import require_compiler  # torch takes a second, which a usual plan need not
 
-        require_compiler(mode, on_gpu=True)
+        require_compiler(mode, on_gpu=on_gpu)
 
 
 def check_graphs(config: Config) -> None:

@@ -131,8 +131,16 @@ def use_threads(threads: int) -> None:
 
 
 def _prepare() -> None:
-    import torch._dynamo.config
+    """Set PyTorch's options, before anything is compiled.
 
+    Kernels for a CPU are scalar (`cpp.simdlen`). Vector kernels of PyTorch 2.15 read past the end of what a max pooling
+    gets where the channels are no multiple of a vector, and write past the end of some reductions
+    (https://github.com/pytorch/pytorch/issues/196681, open in November 2026). Kernels for a GPU are others.
+    """
+    import torch._dynamo.config
+    import torch._inductor.config
+
+    torch._inductor.config.cpp.simdlen = 1
     torch._dynamo.config.recompile_limit = torch._dynamo.config.accumulated_recompile_limit = MOST_SHAPES
     if CACHE not in os.environ:
         os.environ[CACHE] = str(cache_folder())

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 # SplitMix64's constants, as in data.draws, as signed numbers: PyTorch has no arithmetic on unsigned ones.
 _GAMMA, _FIRST, _SECOND = (value - 2**64 for value in (0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB))
+_ONE_OVER_GAMMA = pow(_GAMMA, -1, 2**64) - 2**64  # their product is 1 in arithmetic modulo 2^64
 
 
 class SampleDropout(nn.Module):
@@ -121,9 +122,15 @@ def set_keys(layers: Sequence[SampleDropout], keys_N: Tensor | None) -> None:
 
 
 def uniforms(keys_N: Tensor, count: int) -> Tensor:
-    """`count` numbers in [0, 1) for each key: `[N]` -> `[N, count]`, float32."""
-    steps = torch.arange(1, count + 1, dtype=torch.int64, device=keys_N.device) * _GAMMA
-    x = _mix(keys_N)[:, None] + steps
+    """`count` numbers in [0, 1) for each key: `[N]` -> `[N, count]`, float32.
+
+    Number i follows from `key + i * gamma` modulo 2^64, computed as `(key / gamma + i) * gamma`. `torch.compile` would
+    write `i * gamma` into a CPU kernel as signed numbers that depend on the loop's counter alone. There an overflow is
+    undefined: GCC 12 concluded that i is 0 or 1, and took out what handles the last features, so that the kernel wrote
+    past the end of its output (PyTorch 2.15; tensors that are multiplied wrap, as they do uncompiled).
+    """
+    steps = torch.arange(1, count + 1, dtype=torch.int64, device=keys_N.device)
+    x = ((_mix(keys_N) * _ONE_OVER_GAMMA)[:, None] + steps) * _GAMMA
     return _shifted(_mix(x), 40).float() * 2.0**-24
 
 

@@ -3,18 +3,14 @@
 In: the network, which stays what is saved and averaged. Out: a module of the same parameters.
 """
 
-import logging
-
 from torch import nn
 from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import bf16_compress_hook
 from torch.nn.parallel import DistributedDataParallel
 
 from platform.config.checks import require
-from platform.config.training import CUDA_GRAPHS, NOT_COMPILED, TrainingConfig
+from platform.config.training import CUDA_GRAPHS, DEFAULT_MODE, NOT_COMPILED, TrainingConfig
 from platform.models.compiled import CompiledNetwork, require_compiler
 from platform.training.worker import Worker
-
-log = logging.getLogger("platform.training")
 
 
 def as_run(network: nn.Module, training: TrainingConfig, worker: Worker) -> nn.Module:
@@ -53,10 +49,9 @@ def _require(mode: str, worker: Worker, *, on_gpu: bool) -> None:
         f"training.compile is {mode}, which replays CUDA graphs of one GPU, and {worker.node} trains on "
         f"{worker.device.type} as one of {worker.world} worker(s); set training.compile=default",
     )
+    require(
+        on_gpu or mode in (NOT_COMPILED, DEFAULT_MODE),
+        f"training.compile is {mode}, and {worker.node} trains on {worker.device.type}, for which default alone is "
+        "tested; set training.compile=default",
+    )
     require_compiler(mode, on_gpu=on_gpu)
-    if mode != NOT_COMPILED and not on_gpu:
-        log.warning(
-            "training.compile=%s on a CPU is for trying only: kernels that PyTorch 2.15 made for a narrow GoogLeNet "
-            "damaged the memory of the process, which ended; set training.compile=off",
-            mode,
-        )

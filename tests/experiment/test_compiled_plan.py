@@ -19,12 +19,18 @@ def config(cluster: ClusterConfig | None = None, **training: object) -> Config:
     return replace(Config(), training=made, cluster=cluster or ClusterConfig())
 
 
-def test_without_a_gpu_nothing_is_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_gpu_default_alone_compiles(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(resources, "gpus_here", lambda: 0)
-    for mode in COMPILE_MODES[1:]:
-        for cluster in (ClusterConfig(), ClusterConfig(address="auto", gpus_per_worker=0)):
-            with pytest.raises(ConfigError, match=r"no GPU to train on.*; set training.compile=off"):
+    for cluster in (ClusterConfig(), ClusterConfig(address="auto", gpus_per_worker=0)):
+        check_compiled(config(cluster, compile="default"))
+        for mode in COMPILE_MODES[2:]:
+            with pytest.raises(ConfigError, match=r"no GPU to train on; set training.compile=default"):
                 check_compiled(config(cluster, compile=mode))
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.delenv("CXX", raising=False)
+    check_compiled(config(ClusterConfig(address="auto", gpus_per_worker=0), compile="default"))
+    with pytest.raises(ConfigError, match=r"needs a C\+\+ compiler"):
+        check_compiled(config(compile="default"))
 
 
 def test_graphs_of_several_workers_or_parts_are_refused() -> None:

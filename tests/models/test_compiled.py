@@ -1,7 +1,7 @@
 """A compiled network is the network: outputs, gradients, masks of dropout, names; and compiled once for all of a kind.
 
 PyTorch traces and differentiates the networks here as it always does, and runs the operators one by one instead of
-kernels made by a C++ compiler, which takes minutes: that is done in one long test.
+kernels made by a C++ compiler: those are in test_compiled_kernels.py.
 """
 
 import copy
@@ -193,17 +193,3 @@ def test_a_link_in_place_of_the_cache_is_not_followed(monkeypatch: pytest.Monkey
     folder = tmp_path / f"compiled-networks-{os.getuid()}"
     folder.symlink_to(elsewhere)
     assert cache_folder() not in (folder, elsewhere)
-
-
-@pytest.mark.long
-@pytest.mark.timeout(3000)
-def test_kernels_of_a_c_compiler_learn_the_same(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Of a small network: with PyTorch 2.15 those of a GoogLeNet of width 0.1 damaged the heap and ended it."""
-    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
-    torch._dynamo.reset()
-    plain, network = small(), small()
-    run = CompiledNetwork(network, "default")
-    with compiling("default"):
-        found = learned(run, network, *batch(6))
-    torch.testing.assert_close(found, learned(plain, plain, *batch(6)), rtol=1e-4, atol=1e-5)
-    assert megabytes(tmp_path) > 0.1

@@ -1,6 +1,6 @@
 """Whole trainings with `training.compile`: the same weights under the same names, from checkpoints of either kind.
 
-Without a C++ compiler's kernels, as in tests/models/test_compiled.py.
+Without a C++ compiler's kernels, as in tests/models/test_compiled.py, but where it says `inductor`.
 """
 
 from collections.abc import Iterator
@@ -28,10 +28,10 @@ STEPS = 4
 
 
 @pytest.fixture
-def traced(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
+def traced(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[None]:
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / "cache"))
     torch._dynamo.reset()
-    set_default_backend("aot_eager")
+    set_default_backend(getattr(request, "param", "aot_eager"))
     yield
     set_default_backend("inductor")
     torch._dynamo.reset()
@@ -59,6 +59,10 @@ def ended(cfg: Config, index: Index, folder: Path) -> dict[str, torch.Tensor]:
     return train(cfg, index, Worker(), folder, lambda step, metrics: None).state_dict()
 
 
+INDUCTOR = pytest.param("inductor", marks=[pytest.mark.long, pytest.mark.timeout(3000)])
+
+
+@pytest.mark.parametrize("traced", ["aot_eager", INDUCTOR], indirect=True)
 def test_it_trains_the_same_weights(
     digits_data: DataConfig, index: Index, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

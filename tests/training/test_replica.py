@@ -14,6 +14,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from platform.config.checks import ConfigError
 from platform.config.training import TrainingConfig
+from platform.models.compiled import CompiledNetwork
 from platform.training import arithmetic
 from platform.training.arithmetic import set_arithmetic
 from platform.training.replica import as_run
@@ -89,11 +90,10 @@ def test_compressed_gradients_are_rounded_and_the_same_everywhere(replicas: Any)
     assert not all(torch.equal(each, exact) for each, exact in zip(first, replicas[0]["plain"], strict=True))
 
 
-def test_compiling_on_a_cpu_is_warned_of(caplog: pytest.LogCaptureFixture) -> None:
-    as_run(network(), TrainingConfig(), Worker())
-    assert caplog.text == ""
-    as_run(network(), TrainingConfig(compile="default"), Worker())
-    assert "training.compile=default on a CPU is for trying only" in caplog.text
+def test_what_is_tested_on_a_gpu_alone_is_refused_on_a_cpu() -> None:
+    assert isinstance(as_run(network(), TrainingConfig(compile="default"), Worker()), CompiledNetwork)
+    with pytest.raises(ConfigError, match=r"max-autotune-.* trains on cpu, .*; set\s+training.compile=default"):
+        as_run(network(), TrainingConfig(compile="max-autotune-no-cudagraphs"), Worker())
 
 
 def test_graphs_without_a_gpu_are_refused() -> None:

@@ -11,7 +11,7 @@ from platform.gpu_check.sizes import NARROW_WITH_NORM
 from platform.gpu_check.trainings import Case, trained
 from platform.models.compiled import require_compiler, use_threads
 
-WHY = "kernels of torch.compile have damaged the memory of the process (docs/speed.md)"
+WHY = "what is compiled for a CPU is for trying (docs/speed.md), and takes minutes"
 
 
 def compiled(context: Context, results: Results) -> None:
