@@ -30,8 +30,8 @@ class TrainingConfig:
     precision: str = "auto"  # auto: bfloat16 where the CPU or GPU has it in hardware
     channels_last: bool = True  # memory format of images and weights: faster convolutions
     # torch.compile of the network, in training and evaluation. default: fused kernels, the only one for a CPU;
-    # max-autotune-no-cudagraphs: the fastest of several, searched for minutes; reduce-overhead: replayed as CUDA graphs,
-    # one GPU and images of one size
+    # max-autotune-no-cudagraphs: the fastest of several, searched for minutes; reduce-overhead: replayed as CUDA
+    # graphs, one GPU and images of one size
     compile: str = NOT_COMPILED
     # experimental: a whole step as one CUDA graph, optimiser too; one GPU, optim=sgd or adamw, images of one size and
     # no transforms. The learning rate is float32 then, as the kernels read it
