@@ -136,11 +136,17 @@ def _prepare() -> None:
     Kernels for a CPU are scalar (`cpp.simdlen`). Vector kernels of PyTorch 2.15 read past the end of what a max pooling
     gets where the channels are no multiple of a vector, and write past the end of some reductions
     (https://github.com/pytorch/pytorch/issues/196681, open in November 2026). Kernels for a GPU are others.
+
+    The gradient of an average pooling stays PyTorch's operator, on a GPU too: the kernel made for it divides by the
+    whole window where that stands out of the map (https://github.com/pytorch/pytorch/issues/198119, open as well).
     """
     import torch._dynamo.config
     import torch._inductor.config
+    from torch._inductor.lowering import fallbacks, make_fallback
 
     torch._inductor.config.cpp.simdlen = 1
+    if torch.ops.aten.avg_pool2d_backward.default not in fallbacks:
+        make_fallback(torch.ops.aten.avg_pool2d_backward)
     torch._dynamo.config.recompile_limit = torch._dynamo.config.accumulated_recompile_limit = MOST_SHAPES
     if CACHE not in os.environ:
         os.environ[CACHE] = str(cache_folder())

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch._inductor.utils import run_and_get_code
 
 from platform.models.compiled import CompiledNetwork, compiling, megabytes
@@ -56,6 +56,20 @@ def test_kernels_of_a_c_compiler_are_scalar() -> None:
     assert torch.equal(outputs, pool(x))
     assert "out_ptr0[" in code
     assert "Vectorized" not in code
+
+
+@pytest.mark.usefixtures("kernels")
+def test_average_pooling_out_of_a_map_has_the_same_gradient() -> None:
+    """Its last windows hold two columns of three, as network in network's do."""
+    pool = nn.AvgPool2d(3, stride=2, ceil_mode=True)
+    x = torch.randn(2, 8, 6, 6).to(memory_format=torch.channels_last)
+    found, expected = (gradient(run, x) for run in (CompiledNetwork(pool, "default"), pool))
+    torch.testing.assert_close(found, expected)
+
+
+def gradient(run: nn.Module, x: Tensor) -> Tensor:
+    x = x.clone().requires_grad_()
+    return torch.autograd.grad(run(x).square().sum(), x)[0]
 
 
 @pytest.mark.usefixtures("kernels")
