@@ -5,7 +5,7 @@ In: the composed experiment. Out: `Plan`; its text is made in `plan_text`.
 
 from dataclasses import dataclass, field, replace
 
-from platform.cluster.resources import cpus_here
+from platform.cluster.resources import cpus_here, may_have_gpu
 from platform.config.checks import ConfigError, require
 from platform.config.data import NOT_BALANCED
 from platform.config.experiment import Experiment
@@ -212,7 +212,15 @@ def _check_network(member: Config) -> None:
         return
     from platform.models.rehearsal import rehearse  # torch takes seconds, which GoogLeNet's plan need not
 
-    if said := rehearse(model, member.data.classes, member.data.image_size, member.smallest_part, sizes):
+    said = rehearse(
+        model,
+        member.data.classes,
+        member.data.image_size,
+        member.smallest_part,
+        sizes,
+        channels_last_on_cpu=member.training.channels_last and not may_have_gpu(member.cluster),
+    )
+    if said:
         say_once(said)
 
 

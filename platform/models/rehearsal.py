@@ -19,6 +19,7 @@ from platform.config.checks import ConfigError, require
 from platform.config.models import ModelConfig, OwnModelConfig, model_of
 from platform.models import dropout
 from platform.models.build import build, logits_and_auxiliary
+from platform.models.strided import narrow_strided, require_none_narrow
 from platform.text import first_line
 
 META = torch.device("meta")
@@ -27,7 +28,13 @@ DRAWS = ("normal_", "uniform_", "trunc_normal_")
 
 
 def rehearse(
-    model: ModelConfig, classes: int, image_size: int, images: int, trained_on: Collection[int] = ()
+    model: ModelConfig,
+    classes: int,
+    image_size: int,
+    images: int,
+    trained_on: Collection[int] = (),
+    *,
+    channels_last_on_cpu: bool = False,
 ) -> str | None:
     """Refuse a network that cannot train on `images` (the fewest in one pass) of `image_size` pixels each way.
 
@@ -37,13 +44,15 @@ def rehearse(
         image_size: that it is built for, and tested with.
         images: the fewest in one pass.
         trained_on: sizes of `training.sizes`; empty: `image_size`.
+        channels_last_on_cpu: it is trained so.
 
     Returns:
         a line about what it does in training that depends on the number of workers; None: nothing.
 
     Raises:
         ConfigError: there is none of that name, its settings or outputs are wrong; or with what PyTorch says, and with
-            the nearest size or number of images that works; or it is one's own and has parameters that it does not use.
+            the nearest size or number of images that works; or it is one's own and has parameters that it does not use;
+            or it has convolutions whose gradients would be wrong.
     """
     drawn: set[str] = set()
     unused: dict[str, None] = {}
@@ -51,6 +60,8 @@ def rehearse(
         found = _tried(model, classes, image_size, images, size)
         drawn |= set(found.draws)
         unused |= dict.fromkeys(found.unused)
+        if channels_last_on_cpu:
+            require_none_narrow(list(found.narrow), model.name)
     said = [_about_unused(model, list(unused)), _about_draws(model, tuple(sorted(drawn)))]
     return "; ".join(filter(None, said)) or None
 
@@ -124,6 +135,7 @@ class Rehearsed:
     refusal: str | None = None  # the error that PyTorch raises, in a line
     draws: tuple[str, ...] = ()  # PyTorch's names of the random operations of the forward pass
     unused: tuple[str, ...] = ()  # names of parameters that want a gradient and have none
+    narrow: tuple[str, ...] = ()  # names of convolutions, see `narrow_strided`
 
 
 @functools.cache
@@ -137,6 +149,7 @@ def _rehearsed(settings: str, classes: int, image_size: int, images: int, size: 
     model, drawn = model_of(json.loads(settings)), _Draws()
     try:
         network = on_meta(model, classes, image_size).train()
+        narrow = tuple(narrow_strided(network))
         batch = torch.empty(images, 3, size, size, device=META)
         dropout.set_keys(dropout.layers(network), torch.empty(images, dtype=torch.int64, device=META))
         with drawn:
@@ -153,7 +166,7 @@ def _rehearsed(settings: str, classes: int, image_size: int, images: int, size: 
         raise
     except Exception as error:  # whatever torch and torchvision raise: RuntimeError, ValueError, AssertionError ...
         return Rehearsed(first_line(error).rstrip("."))
-    return Rehearsed(draws=tuple(sorted(drawn.names)), unused=tuple(unused))
+    return Rehearsed(draws=tuple(sorted(drawn.names)), unused=tuple(unused), narrow=narrow)
 
 
 def _logits(model: ModelConfig, outputs: Any, shape: tuple[int, int], mode: str) -> Tensor | tuple[Tensor | None, ...]:

@@ -13,6 +13,7 @@ from platform.config.sections import Config
 from platform.models.build import build
 from platform.models.frozen import freeze
 from platform.models.initial import Weights, classifiers, start_from
+from platform.models.strided import narrow_strided, require_none_narrow
 from platform.training import weight_decay
 from platform.training.averaging import WeightAverage
 from platform.training.kept_networks import KeptNetworks
@@ -36,10 +37,12 @@ def initial_state(cfg: Config, timetable: Timetable, device: torch.device) -> Tr
         device: that the network is on.
 
     Raises:
-        ConfigError: `model.freeze` names no parameter, or all of them.
+        ConfigError: `model.freeze` names no parameter, or all of them; or a CPU would compute wrong gradients.
     """
     module = build(cfg.model, cfg.data.classes, cfg.data.image_size, cfg.seed).to(device)
     module = module.to(memory_format=torch.channels_last if cfg.training.channels_last else torch.contiguous_format)
+    if device.type == "cpu" and cfg.training.channels_last:
+        require_none_narrow(narrow_strided(module), cfg.model.name)
     freeze(module, cfg.model.freeze)
     optimizer = optimiser(module, cfg.optim)
     scale_lr(optimizer, module, cfg.optim, cfg.model, cfg.data.classes, cfg.data.image_size)

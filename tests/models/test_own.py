@@ -12,9 +12,12 @@ from platform.config.cluster import ClusterConfig
 from platform.config.identity import identity
 from platform.config.models import ModelConfig, OwnModelConfig, model_of
 from platform.config.sections import Config
+from platform.config.training import TrainingConfig
 from platform.models.build import build
 from platform.models.rehearsal import rehearse
 from platform.models.sources import require_shipped, sources_of, with_sources
+from platform.training.initial import initial_state
+from platform.training.timetable import Timetable
 
 MODULE = """
 from torch import nn
@@ -42,6 +45,9 @@ class Spare(nn.Module):
 
 def spare(classes, image_size, *, trained: bool = True):
     return Spare(classes, trained)
+
+def strided(classes, image_size):
+    return nn.Sequential(nn.Conv2d(3, 8, 1, stride=2), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, classes))
 
 def nothing(classes, image_size):
     return "a network"
@@ -109,6 +115,17 @@ def test_a_parameter_that_forward_does_not_use_is_refused_before_several_workers
     with pytest.raises(ConfigError, match=r"that its training does not use \(spare\.weight\), .* several workers; use"):
         rehearse(own(package, "spare"), 10, 16, 2)
     assert rehearse(own(package, "spare", trained=False), 10, 16, 2) is None
+
+
+def test_one_whose_gradients_a_cpu_computes_wrongly_is_refused_there(package: str) -> None:
+    model = own(package, "strided")
+    assert rehearse(model, 10, 16, 2) is None
+    with pytest.raises(ConfigError, match=r"fewer than 16 input channels \(0\).*set training\.channels_last=false"):
+        rehearse(model, 10, 16, 2, channels_last_on_cpu=True)
+    cfg, timetable = Config(model=model), Timetable(2, 2, 1, 0, 0)
+    with pytest.raises(ConfigError, match=r"training\.channels_last=false"):
+        initial_state(cfg, timetable, torch.device("cpu"))
+    initial_state(replace(cfg, training=TrainingConfig(channels_last=False)), timetable, torch.device("cpu"))
 
 
 def test_settings_are_checked_against_the_function(package: str) -> None:
