@@ -139,6 +139,7 @@ def _prepare() -> None:
 
     The gradient of an average pooling stays PyTorch's operator, on a GPU too: the kernel made for it divides by the
     whole window where that stands out of the map (https://github.com/pytorch/pytorch/issues/198119, open as well).
+    PyTorch's cache does not know that: its key gets a mark, so that a kernel that was kept without it is not taken.
     """
     import torch._dynamo.config
     import torch._inductor.config
@@ -147,6 +148,7 @@ def _prepare() -> None:
     torch._inductor.config.cpp.simdlen = 1
     if torch.ops.aten.avg_pool2d_backward.default not in fallbacks:
         make_fallback(torch.ops.aten.avg_pool2d_backward)
+        torch.compiler.config.cache_key_tag += "avg_pool2d_backward-as-it-is"
     torch._dynamo.config.recompile_limit = torch._dynamo.config.accumulated_recompile_limit = MOST_SHAPES
     if CACHE not in os.environ:
         os.environ[CACHE] = str(cache_folder())

@@ -1,6 +1,9 @@
 """What a C++ compiler makes of networks, on a CPU: the same outputs, gradients and masks, by scalar code."""
 
+import os
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch._inductor.utils import run_and_get_code
 
+from platform.checkout import ROOT
 from platform.models.compiled import CompiledNetwork, compiling, megabytes
 from platform.models.dropout import SampleDropout, set_keys
 from platform.models.googlenet import ConvReLU, Inception, InceptionWidths
@@ -87,3 +91,33 @@ def inception() -> nn.Module:
     stem = [ConvReLU(3, 8, 7, 2, batch_norm=True), nn.MaxPool2d(3, stride=2, ceil_mode=True)]
     module = Inception(8, InceptionWidths(8, 8, 16, 8, 8, 8), batch_norm=True)
     return nn.Sequential(*stem, module, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(module.channels, 5))
+
+
+def test_a_wrong_kernel_that_was_kept_is_not_taken(tmp_path: Path) -> None:
+    """Plain PyTorch keeps the kernel of the gradient of average pooling, in a process of its own as options stay."""
+    program = """
+import torch
+from torch import nn
+from platform.models.compiled import CompiledNetwork
+
+torch._inductor.config.cpp.simdlen = 1
+pool, x = nn.AvgPool2d(3, stride=2, ceil_mode=True), torch.randn(2, 8, 6, 6).to(memory_format=torch.channels_last)
+
+def gradient(run):
+    leaf = x.clone().requires_grad_()
+    return torch.autograd.grad(run(leaf).square().sum(), leaf)[0]
+
+plain = gradient(torch.compile(pool, dynamic=False))
+torch._dynamo.reset()
+torch.testing.assert_close(gradient(CompiledNetwork(pool, "default")), gradient(pool))
+print("differ" if not torch.allclose(plain, gradient(pool)) else "PyTorch's kernel is right: no fallback is needed")
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=ROOT,
+        env=os.environ | {"TORCHINDUCTOR_CACHE_DIR": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stdout.strip()) == (0, "differ"), done.stderr
