@@ -47,7 +47,7 @@ def test_a_wrong_value_is_never_taken_over(key: str, value: Any):
         ({"at": float("nan")}, "at is 'nan'"),
         ({"samples": [1, "2"]}, "samples are no list"),
         ({"samples": [True]}, "samples are no list"),
-        ({"event": "launch"}, "none of ready, batch, saved, refused, end"),
+        ({"event": "launch"}, "none of ready, converted, batch, saved, refused, end"),
     ],
 )
 def test_an_error_says_what_is_wrong(changed: dict[str, Any], said: str):
