@@ -4,6 +4,7 @@ In: messages of libraries, names of files, output of programs. Out: text to prin
 """
 
 import re
+from collections.abc import Sequence
 
 from platform.redaction import redacted
 
@@ -36,6 +37,11 @@ def one_line(text: str, limit: int = 300) -> str:
     first = next((line for line in text.splitlines() if line.strip()), "")
     line = as_on_terminal(first, colours=False).strip()
     return line if len(line) <= limit else f"{line[: limit - 3]}..."
+
+
+def some(names: Sequence[str], most: int) -> str:
+    """The first `most` names, and how many there are besides."""
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
 def as_on_terminal(text: str, *, colours: bool) -> str:

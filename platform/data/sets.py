@@ -16,6 +16,7 @@ from platform.data.index_file import Entries
 from platform.data.reader import Sample
 from platform.data.shard_table import JoinedShards
 from platform.data.storage import Storage
+from platform.text import some
 
 TRAIN = "train"
 FEW = 5  # classes in a message
@@ -146,7 +147,7 @@ def _difference(name: str, first: list[str], other: list[str]) -> str:
     alone, missing = [each for each in other if each not in first], [each for each in first if each not in other]
     if alone or missing:
         said = " and ".join(
-            f"{what} {_few(classes)}" for what, classes in (("has also", alone), ("lacks", missing)) if classes
+            f"{what} {some(classes, FEW)}" for what, classes in (("has also", alone), ("lacks", missing)) if classes
         )
         return f"{here} has {len(other)} classes and data.shards {len(first)}: it {said}; {remedy}"
     moved = next(each for each in first if other.index(each) != first.index(each))
@@ -154,7 +155,3 @@ def _difference(name: str, first: list[str], other: list[str]) -> str:
         f"{here} has the classes of data.shards in another order: {moved} is {other.index(moved)} there and "
         f"{first.index(moved)} here; {remedy}"
     )
-
-
-def _few(classes: list[str]) -> str:
-    return ", ".join(classes[:FEW]) + (f" and {len(classes) - FEW} more" if len(classes) > FEW else "")

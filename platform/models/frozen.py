@@ -10,6 +10,7 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from platform.config.checks import require
+from platform.text import some
 
 SHOWN = 12  # names in a message
 
@@ -23,11 +24,9 @@ def freeze(network: nn.Module, beginnings: Sequence[str]) -> None:
     names = [name for name, _ in network.named_parameters()]
     for beginning in beginnings:
         tops = list(dict.fromkeys(".".join(name.split(".")[:2]) for name in names))
-        more = f" and {len(tops) - SHOWN} more" if len(tops) > SHOWN else ""
         require(
             any(is_frozen(name, [beginning]) for name in names),
-            f"model.freeze has {beginning!r}, with which no parameter begins; there are "
-            f"{', '.join(tops[:SHOWN])}{more}",
+            f"model.freeze has {beginning!r}, with which no parameter begins; there are {some(tops, SHOWN)}",
         )
     for name, parameter in network.named_parameters():
         if is_frozen(name, beginnings):

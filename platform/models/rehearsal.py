@@ -20,7 +20,7 @@ from platform.config.models import ModelConfig, OwnModelConfig, model_of
 from platform.models import dropout
 from platform.models.build import build, logits_and_auxiliary
 from platform.models.strided import narrow_strided, require_none_narrow
-from platform.text import first_line
+from platform.text import first_line, some
 
 META = torch.device("meta")
 SIZES = (32, 48, 64, 75, 96, 112, 128, 160, 192, 224, 240, 256, 260, 288, 299, 300, 320, 380, 384, 448, 456, 512, 518)
@@ -96,8 +96,7 @@ def _about_unused(model: ModelConfig, names: list[str]) -> str | None:
     """
     if not names:
         return None
-    shown = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
-    said = f"{model.name} has parameters that its training does not use ({shown})"
+    said = f"{model.name} has parameters that its training does not use ({some(names, 3)})"
     require(
         not isinstance(model, OwnModelConfig),
         f"{said}, with which it does not train on several workers; use them in forward, leave them out, or set their "

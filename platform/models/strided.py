@@ -6,6 +6,7 @@ In: a network. Out: a `ConfigError` that names them.
 from torch import nn
 
 from platform.config.checks import require
+from platform.text import some
 
 CHANNELS = 16  # of a vector of AVX-512 in float32; with AVX2 eight
 SHOWN = 3
@@ -32,10 +33,9 @@ def require_none_narrow(names: list[str], model: str) -> None:
     Raises:
         ConfigError: there are some.
     """
-    shown = ", ".join(names[:SHOWN]) + (f" and {len(names) - SHOWN} more" if len(names) > SHOWN else "")
     require(
         not names,
-        f"{model} has 1x1 convolutions with a stride and fewer than {CHANNELS} input channels ({shown}), whose "
-        "gradients PyTorch computes wrongly on a CPU in channels_last; set training.channels_last=false, or give a "
-        "wider network",
+        f"{model} has 1x1 convolutions with a stride and fewer than {CHANNELS} input channels ({some(names, SHOWN)}), "
+        "whose gradients PyTorch computes wrongly on a CPU in channels_last; set training.channels_last=false, or give "
+        "a wider network",
     )

@@ -127,7 +127,7 @@ def _require_same_shape(modules: Sequence[nn.Module]) -> None:
 
     Raises:
         NotFusable: members' parameters differ in name, shape, type, layout in memory or in what is trained; or layers
-            share some, or differ in type, or where they have no parameters in settings.
+            share some, differ in type, or, where they have no parameters, in settings.
     """
     described = [
         [
