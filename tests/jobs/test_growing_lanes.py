@@ -5,6 +5,7 @@ import json
 import subprocess
 import time
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 
 import pytest
 
@@ -28,15 +29,19 @@ def _seen(launch: Runner, process: subprocess.Popen[str], nodes: LocalCluster) -
     """Which members trained on each node. Another node comes when the first one trains, and nothing else does."""
     seen: dict[str, set[str]] = {}
     live = launch.folder / "runs" / "grows" / "live.json"
-    while process.poll() is None:
-        workers = []
-        with contextlib.suppress(FileNotFoundError):  # before the first beat, and after the last one's end
-            workers = json.loads(live.read_text())
-        if workers and not seen:
-            nodes.start_node()
-        for each in workers:
-            seen.setdefault(each["node_id"], set()).add(each["member"])
-        time.sleep(0.1)
+    with ThreadPoolExecutor(1) as thread:  # a busy machine takes a minute for a node, in which members come and go
+        coming: Future[int] | None = None
+        while process.poll() is None:
+            workers = []
+            with contextlib.suppress(FileNotFoundError):  # before the first beat, and after the last one's end
+                workers = json.loads(live.read_text())
+            for each in workers:
+                seen.setdefault(each["node_id"], set()).add(each["member"])
+            if seen and coming is None:
+                coming = thread.submit(nodes.start_node)
+            time.sleep(0.1)
+        assert coming, "the experiment ended before a member was seen"
+        coming.result()
     return seen
 
 
