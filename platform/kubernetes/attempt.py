@@ -20,7 +20,7 @@ class Attempt:
         self._name, self._uid = job["metadata"]["name"], job["metadata"].get("uid")
         self.cluster = str(self._status.get("rayClusterName") or "")
         started = self._status.get("startTime") if self.cluster else ""  # that of the attempt before, until it has one
-        self._since = _time(str(started or job["metadata"].get("creationTimestamp") or ""))
+        self._since = seconds_of(str(started or job["metadata"].get("creationTimestamp") or ""))
         self._of_cluster: Object = self._status.get("rayClusterStatus") or {}
 
     @property
@@ -85,7 +85,7 @@ def when(event: Object) -> float:
     series = event.get("series") or {}
     said = (series.get("lastObservedTime"), event.get("lastTimestamp"), event.get("eventTime"))
     made = (event.get("metadata") or {}).get("creationTimestamp")
-    return max((_time(str(text)) for text in (*said, made) if text), default=0.0)
+    return max((seconds_of(str(text)) for text in (*said, made) if text), default=0.0)
 
 
 def _shortened(message: str) -> str:
@@ -94,8 +94,8 @@ def _shortened(message: str) -> str:
     return one_line(re.sub(r'^pods "[^"]*" is forbidden: ', "", short), _LONGEST)
 
 
-def _time(text: str) -> float:
-    """Whole seconds: the times of objects have no more."""
+def seconds_of(text: str) -> float:
+    """A time of an object in seconds since 1970, whole ones: they have no more. 0: it is no time."""
     try:
         return float(int(datetime.fromisoformat(text).timestamp()))
     except ValueError:

@@ -12,10 +12,11 @@ from platform.console import clock
 from platform.kubernetes.client import Away, Cluster, Object, Patience, Refused
 from platform.kubernetes.logs import SubmitterLogs
 from platform.kubernetes.refusals import reason_of
-from platform.kubernetes.states import OVER, deployment_of, ending, is_stopped, outlives_a_stop
+from platform.kubernetes.states import OVER, deployment_of, ended_at, ending, is_stopped, outlives_a_stop
 from platform.kubernetes.status import Status
 from platform.text import as_on_terminal
 
+_WAITS = "Waiting for Ray Dashboard"  # what KubeRay's submitter says every two seconds while there is no head
 LOST = 75  # sysexits' EX_TEMPFAIL: the job goes on, but we cannot see it
 
 
@@ -44,6 +45,7 @@ class _Follower:
         self._said: set[str] = set()  # what is said once
         self._status = Status(cluster, self._namespace, self._name, patience, self._say_once)
         self._line = ""  # the newest status
+        self._newest = ""  # line of the log
         self._colours = sys.stdout.isatty()
 
     def follow(self) -> int:
@@ -60,7 +62,7 @@ class _Follower:
                 elif time.monotonic() - self._answered > self._patience.away_s:
                     return self._lost()
                 self._print_log(self._patience.poll_s)
-            self._logs.finish()
+            self._logs.finish(ended_at(job))
             self._print_rest()
         finally:
             self._logs.stop()
@@ -139,6 +141,9 @@ class _Follower:
             self._print(line)
 
     def _print(self, line: str) -> None:
+        if line == self._newest and line.startswith(_WAITS):
+            return
+        self._newest = line
         print(as_on_terminal(line, colours=self._colours), flush=True)
 
     def _say(self, text: str) -> None:

@@ -15,6 +15,7 @@ from platform.kubernetes.refusals import forbidden
 from platform.text import first_line, one_line
 
 WAITING_LINES = 10_000  # read and not printed yet, at most
+AFTER_END_S = 30.0  # of the job, in which the submitter prints its last lines; clocks of nodes may differ by as much
 FAILURES = 3  # after which it is said; of an older pod the next one is read then: its node may be lost
 SUBMITTER = "ray-job-submitter"  # the container; a mesh may put others beside it
 _KUBELET = re.compile(r"https?://(?:[^/@ ]*@)?(?P<node>[^/:]+|\[[^]]+\]):\d+/containerLogs/[^ ]*: (?P<why>.*)")
@@ -31,12 +32,19 @@ class SubmitterLogs:
         self._pods: dict[str, PodLog] = {}  # by uid
         self._said: dict[str, Counter[int]] = {}  # hashes of the lines of a submission, by its Job's uid
         self._over, self._stopped = threading.Event(), threading.Event()
+        self._until: int | None = None  # seconds since 1970, after which a line is of no job any more
 
     def start(self) -> None:
         threading.Thread(target=self._run, name="submitter-logs", daemon=True).start()
 
-    def finish(self) -> None:
-        """Let the thread read the rest of the log, and end."""
+    def finish(self, ended: float = 0.0) -> None:
+        """Let the thread read the rest of the log, and end.
+
+        Args:
+            ended: when the job ended, in seconds since 1970; 0: not known. A submitter without a head goes on waiting
+                for one, and saying so, after the operator has given up: those lines are not read.
+        """
+        self._until = int(ended + AFTER_END_S) if ended else None
         self._over.set()
 
     def stop(self) -> None:
@@ -92,7 +100,7 @@ class SubmitterLogs:
                 if log.is_new(line):
                     self._said[log.job][hash(line)] += 1
                     self._put(line)
-                if self._stopped.is_set():
+                if self._stopped.is_set() or log.is_after(self._until):
                     return
             log.answers = 0
         except Refused as refused:
@@ -148,6 +156,10 @@ class PodLog:
             self.expected[hash(line)] -= 1
             return False
         return True
+
+    def is_after(self, seconds: int | None) -> bool:
+        """Whether its newest line is of a later time than that (since 1970)."""
+        return seconds is not None and self._last is not None and self._last[0] > seconds
 
     @property
     def is_untouched(self) -> bool:

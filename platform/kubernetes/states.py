@@ -5,6 +5,7 @@ In: the RayJob as the server has it. Out: lines, and the exit status of one that
 
 import re
 
+from platform.kubernetes.attempt import seconds_of
 from platform.kubernetes.client import Object
 from platform.kubernetes.difference import QUEUE_LABEL
 from platform.signals import INTERRUPTED
@@ -59,6 +60,11 @@ def ending(job: Object) -> tuple[int, str]:
 def deployment_of(job: Object) -> str:
     """`jobDeploymentStatus`; "": the operator has not looked at it yet, or is between two attempts."""
     return (job.get("status") or {}).get("jobDeploymentStatus") or ""
+
+
+def ended_at(job: Object) -> float:
+    """When it ended, in seconds since 1970 by the operator's clock; 0: not known."""
+    return seconds_of(str((job.get("status") or {}).get("endTime") or ""))
 
 
 def is_suspended(job: Object) -> bool:

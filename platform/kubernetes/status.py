@@ -14,6 +14,7 @@ from platform.kubernetes.states import deployment_of, is_queued, is_suspended, s
 from platform.kubernetes.workload import reason_of_waiting
 
 _NOT_STARTED = ("", "PENDING")  # jobStatus
+_SILENCE_S = 10.0  # of the head, before it is said: a busy one misses an answer now and then
 
 
 class Status:
@@ -33,6 +34,9 @@ class Status:
         self._cluster, self._namespace, self._name = cluster, namespace, name
         self._patience, self._say_once = patience, say_once
         self._new_since: float | None = None  # when it was first seen waiting for the operator, if it is
+        self._silent_since: float | None = (
+            None  # when the head was first seen not to answer the operator, if it does not
+        )
 
     def of(self, job: Object) -> str:
         """One line; of a job that waits, why."""
@@ -49,11 +53,22 @@ class Status:
             hint = "is the KubeRay operator there? kubectl get pods -A -l app.kubernetes.io/name=kuberay-operator"
             return f"{text}; {hint}" if late else text
         job_status = (job.get("status") or {}).get("jobStatus", "")
-        if deployment == "Initializing" or (deployment == "Running" and job_status in _NOT_STARTED):
+        if deployment == "Running" and (silence := self._silence(job)):
+            text = f"{text}, {silence}"
+            trouble = self._trouble(attempt)  # why: its node may be gone
+        elif deployment == "Initializing" or (deployment == "Running" and job_status in _NOT_STARTED):
             trouble = self._trouble(attempt)  # the submitter may wait, too
         else:
             trouble = attempt.lack() if deployment == "Running" else ""
         return f"{text}: {trouble}" if trouble else text
+
+    def _silence(self, job: Object) -> str:
+        """That the head does not answer the operator; "": it does, or has been silent for a few seconds."""
+        since = (job.get("status") or {}).get("jobStatusCheckFailureStartTime")
+        self._silent_since = (self._silent_since or time.monotonic()) if since else None
+        if self._silent_since is None or time.monotonic() - self._silent_since < _SILENCE_S:
+            return ""
+        return f"the head has not answered KubeRay since {since}"
 
     def _queued(self, job: Object) -> str:
         """Why Kueue has not started it; "": nothing is said."""

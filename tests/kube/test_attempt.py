@@ -48,6 +48,45 @@ def test_pods_that_were_refused_are_counted_beside_those_that_run():
     assert situation([*there, pod("a"), pod("b")], said, attempt.pods, attempt.refusal(said)) == ""
 
 
+def unready(name: str, status: str = "False", **more: Any) -> Object:
+    return pod(name, conditions=[{"type": "Ready", "status": status}], containerStatuses=[{"ready": True}], **more)
+
+
+def unhealthy(about: str, message: str, count: int) -> Object:
+    return {**warning(about, "Unhealthy", message), "count": count}
+
+
+def test_pods_in_which_ray_starts_are_counted_and_their_probes_are_no_trouble_until_they_last():
+    asked = 'Get "http://10.244.1.{0}:52365/api/healthz": dial tcp 10.244.1.{0}:52365: connect: {1}'
+    ask = f"Readiness probe failed: {asked}"
+    both = [unready("a"), unready("b")]
+    early = [unhealthy(name, ask.format(n, "connection refused"), 3) for n, name in enumerate("ab")]
+    assert situation(both, early) == "waiting for 2 of 2 pods (2 starting)"
+    late = [unhealthy(name, ask.format(n, "connection refused"), 12) for n, name in enumerate("ab")]
+    told = "Unhealthy: Readiness probe failed"
+    assert situation(both, late) == f"waiting for 2 of 2 pods (2 not ready: {told}: connection refused)"
+    other = [unhealthy("a", "Readiness probe failed: HTTP probe failed with statuscode: 503", 1)]
+    assert situation(both, other).endswith(
+        "(1 not ready: Unhealthy: Readiness probe failed: HTTP probe failed with statuscode: 503)"
+    )
+
+
+def test_a_pod_on_a_node_that_does_not_answer_is_not_ready_though_its_containers_were():
+    there = [pod("a"), unready("b"), unready("c", "True")]
+    said = [warning("b", "NodeNotReady", "Node is not ready")]
+    assert situation(there, said) == "waiting for 1 of 3 pods (1 not ready: NodeNotReady: Node is not ready)"
+
+
+def test_of_the_pods_that_submit_the_newest_counts():
+    ended = {"name": "ray-job-submitter", "state": {"terminated": {"exitCode": 1, "reason": "Error"}}}
+    lost = pod("first", "Failed", cluster="", containerStatuses=[ended])
+    lost["metadata"]["creationTimestamp"] = STARTED
+    second = pod("second", cluster="")
+    second["metadata"]["creationTimestamp"] = "2026-11-29T12:05:00Z"
+    assert situation([second, lost], []) == ""
+    assert situation([lost], []) == "waiting for 1 of 1 pods (1 failed: ray-job-submitter ended with 1 (Error))"
+
+
 def test_a_condition_of_the_raycluster_counts_where_there_are_no_events_any_more():
     conditions = [
         {"type": "RayClusterProvisioned", "status": "False", "reason": "RayClusterPodsProvisioning", "message": ""},

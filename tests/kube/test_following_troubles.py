@@ -1,14 +1,17 @@
 """What goes wrong while a job is followed is said once, with its cause; the job's end is always told."""
 
+import threading
 import time
+from itertools import count as count_from
 
 import pytest
 
+from platform.kubernetes import logs, status
 from platform.kubernetes.client import Patience
 from platform.kubernetes.submit import submit
 from platform.signals import INTERRUPTED
 from tests.kube.apiserver import ApiServer
-from tests.kube.apistore import ApiStore, Object
+from tests.kube.apistore import ApiStore, Object, now
 from tests.kube.rbac import role
 from tests.kube.test_submit import (
     COMPLETE,
@@ -115,6 +118,62 @@ def test_workers_that_a_running_job_cannot_get_back_are_told_while_it_runs(
     output = capsys.readouterr().out
     assert output.count("Running (RUNNING): 2 of 7 worker pods are missing: exceeded quota: gpus\n") == 1
     assert output.index("are missing") < output.rindex("Running (RUNNING)\n")
+
+
+def test_a_head_that_does_not_answer_the_operator_is_told_with_what_its_pods_say(
+    server: ApiServer, operator: Operator, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+):
+    since = "2026-11-30T13:55:59Z"
+
+    def play(store: ApiStore) -> None:
+        store.set_status("ens", {**INITIALIZING, **RUNNING})
+        lost = [{"type": "Ready", "status": "False"}]
+        store.add_pod("ens-abc-head", {"ray.io/cluster": "ens-abc"}, phase="Running", conditions=lost)
+        store.add_warning("ens-abc-head", "NodeNotReady", "Node is not ready")
+        store.set_status("ens", {"jobStatusCheckFailureStartTime": since})
+        looks_on(server, "/ens")
+        looks_on(server, "/ens")
+        store.set_status("ens", {"jobStatusCheckFailureStartTime": None})
+        looks_on(server, "/ens")
+        succeed(store)
+
+    monkeypatch.setattr(status, "_SILENCE_S", 0.0)
+    operator.plays(play)
+    assert follow() == 0
+    output = capsys.readouterr().out
+    silent = f"Running (RUNNING), the head has not answered KubeRay since {since}: waiting for 2 of 2 pods"
+    assert output.count(f"{silent} (1 not ready: NodeNotReady: Node is not ready)\n") == 1
+    assert output.index(silent) < output.rindex("Running (RUNNING)\n")
+
+
+def test_a_submitter_that_waits_for_ever_does_not_keep_the_end_from_being_told(
+    server: ApiServer, operator: Operator, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+):
+    """Of a head that is lost for good: the operator gives up, and the submitter goes on asking for a head."""
+    waits = "Waiting for Ray Dashboard GCS to become healthy at http://ens-abc-head-svc:8265 ..."
+    over = threading.Event()
+
+    def play(store: ApiStore) -> None:
+        store.set_status("ens", {**INITIALIZING, **RUNNING})
+        store.add_pod("ens-1", {"job-name": "ens"})
+        store.append_log("ens-1", "step 0")
+        for number in count_from(0):
+            store.append_log("ens-1", waits)
+            if number == 5:
+                store.set_status("ens", {**FAILED, "reason": "JobStatusCheckTimeoutExceeded", "endTime": now()})
+            if over.wait(0.02):
+                return
+
+    monkeypatch.setattr(logs, "AFTER_END_S", 0.0)
+    operator.plays(play)
+    try:
+        assert follow() == 1
+    finally:
+        over.set()
+    output = capsys.readouterr().out
+    assert steps(output) == ["step 0"]
+    assert output.count(waits) == 1
+    assert "Failed: JobStatusCheckTimeoutExceeded" in output.splitlines()[-1]
 
 
 def test_pods_that_may_not_be_listed_are_said_once_with_the_right(

@@ -12,6 +12,7 @@ import pytest
 
 from platform.checkout import ROOT
 from platform.config.kubernetes import KubeConfig
+from platform.kubernetes import submitter_probe
 from platform.kubernetes.submitter_probe import ADDRESS, ID
 from platform.kubernetes.templates import submitter
 from tests.kube.handmade import rayjob
@@ -72,6 +73,19 @@ def _probe(address: str, submission: str) -> subprocess.CompletedProcess[str]:
 
 def test_a_submitter_without_a_connection_waits_for_a_head():
     assert _probe("127.0.0.1:1", "waits").returncode == 0
+
+
+def test_one_that_no_head_comes_for_is_ended(
+    start: Run, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    waiting = start("import time; print(flush=True); time.sleep(600)", **{ID: "long"})
+    _line(waiting)
+    monkeypatch.setenv(ID, "long")
+    monkeypatch.setenv(ADDRESS, "http://gone-head-svc:8265")
+    assert submitter_probe.main() == 0
+    monkeypatch.setattr(submitter_probe, "HEAD_WITHIN_S", 0.0)
+    assert submitter_probe.main() == 1
+    assert capsys.readouterr().out.startswith("no head answers at http://gone-head-svc:8265 for ")
 
 
 def test_a_busy_head_is_no_reason(start: Run):
