@@ -140,6 +140,8 @@ class Cluster:
         try:
             answer = self._api.call_api(*request, _request_timeout=self._log_times)
             response = answer.response
+            if answer.status == 204:  # the pod is on no node yet
+                return
             if answer.status != 200:
                 raise _translated(ApiException(http_resp=_with_data(answer)), self.host)
             yield from answer.response.stream(65536)

@@ -34,7 +34,8 @@ def state(job: Object) -> str:
     if deployment == "Retrying":
         why = one_line(": ".join(filter(None, (status.get("reason"), _message(status)))))
         return f"Retrying: attempt {failed} of {attempts} failed{f' ({why})' if why else ''}; the next one resumes"
-    attempt = f", attempt {failed + 1} of {attempts}" if failed else ""
+    number = failed if deployment in OVER and failed else failed + 1
+    attempt = f", attempt {number} of {attempts}" if failed else ""
     if not deployment:
         return f"New{attempt}: waits for the KubeRay operator"
     return f"{deployment}{f' ({job_status})' if job_status else ''}{attempt}"

@@ -249,6 +249,10 @@ class _Handler(BaseHTTPRequestHandler):
             self._answer(200, {"kind": "EventList", **_page(store.find_events(query.get("fieldSelector", "")), query)})
 
     def _log(self, pod: Pod, query: dict[str, str]) -> None:
+        if pod.object["status"]["phase"] == "Pending" and not pod.object["status"].get("containerStatuses"):
+            self.send_response(204)  # it is on no node yet
+            self.end_headers()
+            return
         self.send_response(200)
         self.send_header("Content-Type", "text/plain")
         self.send_header("Transfer-Encoding", "chunked")

@@ -83,6 +83,26 @@ def test_a_submitter_whose_image_cannot_be_pulled_is_told_of_its_start_it_is_not
     assert capsys.readouterr().out.count(told) == 1
 
 
+def test_a_submitter_that_is_on_no_node_yet_has_no_log_which_is_no_trouble(
+    server: ApiServer, operator: Operator, capsys: pytest.CaptureFixture[str]
+):
+    def play(store: ApiStore) -> None:
+        store.set_status("ens", {**INITIALIZING, **RUNNING})
+        store.add_pod("ens-1", {"job-name": "ens"}, phase="Pending")
+        store.wait_for(lambda: count(server, "GET", "ens-1/log") > 2)
+        looks_on(server, "/ens")
+        store.set_pod("ens-1", phase="Running")
+        store.append_log("ens-1", "step 0")
+        store.set_pod("ens-1", phase="Succeeded")
+        store.set_status("ens", COMPLETE)
+
+    operator.plays(play)
+    assert follow() == 0
+    output = capsys.readouterr().out
+    assert steps(output) == ["step 0"]
+    assert "no log of the job" not in output
+
+
 def test_of_a_pod_with_a_mesh_beside_it_the_submitters_log_is_read(server: ApiServer, operator: Operator):
     def play(store: ApiStore) -> None:
         store.set_status("ens", {**INITIALIZING, **RUNNING})
