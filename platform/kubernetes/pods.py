@@ -89,6 +89,8 @@ def _reason(status: Object, event: Object | None) -> str:
     for condition in status.get("conditions") or []:
         if condition.get("type") == "PodScheduled" and condition.get("status") == "False":
             return unschedulable(condition)
+        if condition.get("type") == "PodScheduled" and event and event.get("reason") == "FailedScheduling":
+            event = None  # of before it had a node
     containers = [*(status.get("initContainerStatuses") or []), *(status.get("containerStatuses") or [])]
     for container in containers:
         now = container.get("state") or {}

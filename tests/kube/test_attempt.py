@@ -77,6 +77,12 @@ def test_a_pod_on_a_node_that_does_not_answer_is_not_ready_though_its_containers
     assert situation(there, said) == "waiting for 1 of 3 pods (1 not ready: NodeNotReady: Node is not ready)"
 
 
+def test_a_pod_that_has_a_node_now_is_not_told_to_have_none():
+    scheduled = {"type": "PodScheduled", "status": "True"}
+    said = [warning("a", "FailedScheduling", "0/5 nodes are available: 5 Insufficient cpu.")]
+    assert situation([pod("a", "Pending", conditions=[scheduled])], said) == "waiting for 1 of 1 pods"
+
+
 def test_of_the_pods_that_submit_the_newest_counts():
     ended = {"name": "ray-job-submitter", "state": {"terminated": {"exitCode": 1, "reason": "Error"}}}
     lost = pod("first", "Failed", cluster="", containerStatuses=[ended])
