@@ -14,6 +14,7 @@ OPERATOR = (
     "helm install kuberay-operator kuberay/kuberay-operator --version 1.7.0 -n kuberay-system --create-namespace"
 )
 ROLE = "the Role platform-submitter (k8s/components/submitters)"  # whoever submits needs this and no more
+CHECKER = "the Role platform-checker (k8s/components/checkers)"  # what `job=check` reads of the namespace
 _CANNOT = re.compile(
     r'(?:User "(?P<user>[^"]+)" )?cannot (?P<verb>\w+) resource "(?P<resource>[^"]+)"'
     r'(?: in API group "(?P<group>[^"]*)")?'

@@ -80,7 +80,7 @@ class ClusterObjects:
         if plural == REVIEW:
             return self._review(body)
         verb = {"POST": "create", "DELETE": "delete"}.get(method, "get" if name else "list")
-        self._authorise(verb, group or "", plural, namespace)
+        self._authorise(verb, group or "", plural, name if plural == "namespaces" else namespace)
         if plural == "pods":
             return self._pods(verb, namespace or "", name or "", body)
         if verb == "create":

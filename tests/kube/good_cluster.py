@@ -6,11 +6,14 @@ Kueue 0.19 and Kubernetes 1.36 would show them.
 
 from typing import Any
 
+import yaml
+
 from tests.kube.cluster_objects import ClusterObjects
 from tests.kube.overlays import Build
 
 GATES = "RayClusterStatusConditions=true,RayJobDeletionPolicy=true,RayMultiHostIndexing=true,RayCronJob=false"
 OPERATOR = {"app.kubernetes.io/name": "kuberay-operator", "app.kubernetes.io/instance": "kuberay-operator"}
+PATIENCE = {"name": "RAYJOB_STATUS_CHECK_TIMEOUT_SECONDS", "value": "1800"}
 ACTIVE = {"conditions": [{"type": "Active", "status": "True", "reason": "Ready", "message": "Can admit new workloads"}]}
 GPU_NODE = {
     "nvidia.com/gpu.present": "true",
@@ -27,7 +30,10 @@ def furnish(objects: ClusterObjects, build: Build) -> None:
     objects.add("apps/v1", "deployments", operator(f"--feature-gates={GATES}"))
     for number in range(8):
         objects.add("v1", "nodes", node(f"gpu-{number}", cpu="95", memory="1000Gi", gpus=8, labels=GPU_NODE))
-    objects.add("v1", "nodes", node("system-0", cpu="16", memory="60Gi"))
+    on_demand = {"cloud.google.com/gke-provisioning": "standard"}
+    objects.add("v1", "nodes", node("system-0", cpu="16", memory="60Gi", labels=on_demand))
+    objects.add("apps/v1", "deployments", kueue())
+    objects.add("v1", "configmaps", kueue_settings())
     objects.add("apps/v1", "daemonsets", daemon_set("cilium", "quay.io/cilium/cilium:v1.18.1"))
     objects.add("storage.k8s.io/v1", "storageclasses", storage_class("platform-shared"))
     objects.add("v1", "secrets", secret("platform-credentials", *CREDENTIALS))
@@ -43,8 +49,9 @@ def furnish(objects: ClusterObjects, build: Build) -> None:
 
 
 def operator(*arguments: str, namespace: str = "kuberay-system", image: str = "quay.io/kuberay/operator:v1.7.0") -> Any:
-    """The deployment of the Helm chart."""
+    """The deployment of the Helm chart, which waits longer for a head than by default."""
     container = {"name": "kuberay-operator", "image": image, "command": ["/manager"], "args": list(arguments)}
+    container["env"] = [PATIENCE]
     labels = OPERATOR | {"helm.sh/chart": "kuberay-operator-1.7.0"}
     pod = {"metadata": {"labels": OPERATOR | {"app.kubernetes.io/component": "kuberay-operator"}}}
     return {
@@ -52,6 +59,27 @@ def operator(*arguments: str, namespace: str = "kuberay-system", image: str = "q
         "spec": {"template": pod | {"spec": {"containers": [container]}}},
         "status": {"readyReplicas": 1},
     }
+
+
+def kueue(*arguments: str, image: str = "registry.k8s.io/kueue/kueue:v0.19.2") -> Any:
+    """The deployment of Kueue's Helm chart, which has its file of settings in a ConfigMap."""
+    labels = {"app.kubernetes.io/name": "kueue", "control-plane": "controller-manager"}
+    words = ["--config=/controller_manager_config.yaml", "--zap-log-level=2", *arguments]
+    container = {"name": "manager", "image": image, "command": ["/manager"], "args": words}
+    volume = {"name": "manager-config", "configMap": {"name": "kueue-manager-config"}}
+    pod = {"containers": [container], "volumes": [volume]}
+    return {
+        "metadata": {"name": "kueue-controller-manager", "namespace": "kueue-system", "labels": labels},
+        "spec": {"template": {"metadata": {"labels": labels}, "spec": pod}},
+        "status": {"readyReplicas": 1},
+    }
+
+
+def kueue_settings(**settings: Any) -> Any:
+    """The ConfigMap of its chart."""
+    meta = {"name": "kueue-manager-config", "namespace": "kueue-system"}
+    content = {"apiVersion": "config.kueue.x-k8s.io/v1beta2", "kind": "Configuration", **settings}
+    return {"metadata": meta, "data": {"controller_manager_config.yaml": yaml.safe_dump(content)}}
 
 
 def node(name: str, *, cpu: str, memory: str, gpus: int = 0, labels: dict[str, str] | None = None) -> Any:

@@ -10,7 +10,7 @@ import yaml
 
 from platform.checkout import ROOT
 
-ROLE = ROOT / "k8s" / "components" / "submitters" / "role.yaml"
+COMPONENTS = ROOT / "k8s" / "components"
 Rules = list[dict[str, Any]]
 
 
@@ -31,9 +31,9 @@ class Right:
         )
 
 
-def role() -> dict[str, Any]:
-    """The Role for people who submit."""
-    return yaml.safe_load(ROLE.read_text())
+def role(component: str = "submitters") -> dict[str, Any]:
+    """The Role for people who submit, or another component's."""
+    return yaml.safe_load((COMPONENTS / component / "role.yaml").read_text())
 
 
 def rights(rules: Rules) -> set[Right]:

@@ -11,7 +11,7 @@ from platform.kubernetes.check.rights import rights
 from platform.kubernetes.kubeconfig import connect
 from tests.kube.apiserver import ApiServer
 from tests.kube.checking import ENSEMBLE, QUICK, found, job_of, one
-from tests.kube.good_cluster import GATES, operator
+from tests.kube.good_cluster import GATES, PATIENCE, operator
 
 pytestmark = pytest.mark.slow
 NIGHTLY = ("cluster.kube.schedule=@daily", "name=nightly")
@@ -70,6 +70,38 @@ def test_an_operator_elsewhere_is_found_and_one_of_kustomize_too(good_cluster: A
     made["metadata"]["labels"] = {"app.kubernetes.io/name": "kuberay"}
     install(good_cluster, made)
     assert one(kuberay.operator) == (OK, "KubeRay v1.7.0 in ray")
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({}, "for 300 s, and"),
+        ({"value": "300"}, "for 300 s, and"),
+        ({"value": "60"}, "for 60 s, and"),
+        ({"value": '"1800"'}, 'for 300 s, as RAYJOB_STATUS_CHECK_TIMEOUT_SECONDS="1800" is no number of seconds, and'),
+        ({"value": "-1"}, "for 300 s, as RAYJOB_STATUS_CHECK_TIMEOUT_SECONDS=-1 is no number of seconds, and"),
+        ({"value": "1800"}, None),
+        ({"valueFrom": {"configMapKeyRef": {"name": "settings", "key": "seconds"}}}, None),
+    ],
+)
+def test_how_long_the_operator_waits_for_a_head(good_cluster: ApiServer, given: dict[str, Any], said: str | None):
+    made = operator()
+    variable = [{"name": PATIENCE["name"], **given}] if given else []
+    made["spec"]["template"]["spec"]["containers"][0]["env"] = variable
+    install(good_cluster, made)
+    first, *more = found(kuberay.operator)
+    assert first == (OK, "KubeRay v1.7.0 in kuberay-system")
+    assert [state for state, _ in more] == ([WARNING] if said else [])
+    if said:
+        assert f"it gives up a job whose head does not answer {said} tries it no second time" in more[0][1]
+        assert more[0][1].endswith(f"--set-string 'env[0].name={PATIENCE['name']},env[0].value=1800')")
+
+
+def test_an_older_operator_has_no_such_limit(good_cluster: ApiServer):
+    made = operator(image="quay.io/kuberay/operator:v1.6.0")
+    made["spec"]["template"]["spec"]["containers"][0]["env"] = []
+    install(good_cluster, made)
+    assert one(kuberay.operator)[1].startswith("KubeRay v1.6.0, and jobs are written for 1.7")
 
 
 def test_namespaces_that_the_operator_watches(good_cluster: ApiServer):

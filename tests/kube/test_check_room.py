@@ -1,16 +1,15 @@
-"""What `job=check` says of room: quotas with submitter and autoscaler, limit ranges, nodes, GPUs; amounts."""
+"""What `job=check` says of room: quotas with submitter and autoscaler, limit ranges; amounts."""
 
 from decimal import Decimal
 from typing import Any
 
 import pytest
 
-from platform.kubernetes.check import limit_range, nodes, quota
+from platform.kubernetes.check import limit_range, quota
 from platform.kubernetes.check.amounts import amount, shown
 from platform.kubernetes.check.finding import MISSING, OK, UNKNOWN, WARNING
 from tests.kube.apiserver import ApiServer
-from tests.kube.checking import ENSEMBLE, found, job_of, one
-from tests.kube.good_cluster import node
+from tests.kube.checking import ENSEMBLE, job_of, one
 
 pytestmark = pytest.mark.slow
 SCALED = "cluster.kube.pods={min:1,max:4}"
@@ -143,61 +142,3 @@ def test_a_limit_range_that_refuses(good_cluster: ApiServer, limit: dict[str, An
     good_cluster.objects.one("limitranges", "platform")["spec"]["limits"] = [limit]
     state, text = one(limit_range.limit_ranges)
     assert (state, text.partition(";")[0]) == (MISSING, said)
-
-
-def test_nodes_have_room(good_cluster: ApiServer):
-    assert one(nodes.nodes) == (OK, "8 nodes have room for 64 worker pods when nothing else runs")
-    assert one(nodes.gpus) == (OK, "64 nvidia.com/gpu on 8 nodes (NVIDIA-H200)")
-    state, said = one(nodes.nodes, "cluster.kube.pods=80")
-    assert (state, said.partition(";")[0]) == (
-        WARNING,
-        "8 nodes have room for 64 worker pods at once, the job wants 80",
-    )
-    state, said = one(nodes.nodes, "cluster.cpus_per_worker=96")
-    assert (state, said.partition(";")[0]) == (WARNING, "a worker pod takes cpu 96, the largest node has 95")
-
-
-def test_labels_and_capacity_of_nodes(good_cluster: ApiServer):
-    state, said = one(nodes.nodes, "+cluster.kube.node_selector={pool: b200}")
-    assert (state, said.partition(";")[0]) == (WARNING, "none of 9 nodes has labels pool=b200")
-    assert one(nodes.nodes, "+cluster.kube.node_selector={pool: h200}")[0] == OK
-    assert one(nodes.nodes, "cluster.kube.capacity=spot")[0] == OK
-    state, said = one(nodes.nodes, "cluster.kube.capacity=on_demand")  # the ninth has no GPU
-    assert (state, said.partition(";")[0]) == (WARNING, "a worker pod takes nvidia.com/gpu 1, the largest node has 0")
-    state, said = one(nodes.nodes, "cluster.kube.capacity=spot", "cluster.kube.provider=eks")
-    assert (state, said.partition(";")[0]) == (WARNING, "none of 9 nodes has spot capacity of eks")
-
-
-def test_taints_that_workers_do_not_tolerate(good_cluster: ApiServer):
-    for number in range(8):
-        taint = {"key": "team", "value": "vision", "effect": "NoSchedule"}
-        good_cluster.objects.one("nodes", f"gpu-{number}")["spec"]["taints"].append(taint)
-    state, said = one(nodes.nodes, "+cluster.kube.node_selector={pool: h200}")
-    assert state == WARNING
-    assert said.startswith("all 8 nodes that fit have taints that workers do not tolerate, such as team:NoSchedule")
-
-
-def test_nodes_without_gpus(good_cluster: ApiServer):
-    assert found(nodes.gpus, "cluster.gpus_per_worker=0") == []
-    good_cluster.objects.remove("nodes")
-    made = node("gpu-0", cpu="95", memory="1000Gi")
-    good_cluster.objects.add("v1", "nodes", made)
-    assert one(nodes.gpus)[1].startswith("no node offers nvidia.com/gpu; add GPU nodes")
-    made["metadata"]["labels"]["nvidia.com/gpu.present"] = "true"
-    good_cluster.objects.add("v1", "nodes", made)
-    assert one(nodes.gpus)[1].startswith("1 nodes have GPUs, and none offers nvidia.com/gpu; kubectl get pods")
-    made["status"]["allocatable"]["nvidia.com/mig-1g.18gb"] = "7"
-    good_cluster.objects.add("v1", "nodes", made)
-    state, said = one(nodes.gpus)
-    assert (state, said) == (
-        WARNING,
-        "no node offers nvidia.com/gpu, some offer nvidia.com/mig-1g.18gb; "
-        "cluster.kube.gpu_resource=nvidia.com/mig-1g.18gb takes one",
-    )
-    assert one(nodes.gpus, "cluster.kube.gpu_resource=nvidia.com/mig-1g.18gb")[0] == OK
-
-
-def test_nodes_that_are_cordoned_do_not_count(good_cluster: ApiServer):
-    for number in range(1, 8):
-        good_cluster.objects.one("nodes", f"gpu-{number}")["spec"]["unschedulable"] = True
-    assert one(nodes.nodes) == (OK, "1 nodes have room for 8 worker pods when nothing else runs")

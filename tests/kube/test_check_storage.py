@@ -8,7 +8,7 @@ from platform.kubernetes.check.grace import grace
 from platform.kubernetes.check.secret_keys import secrets
 from tests.kube.apiserver import ApiServer
 from tests.kube.checking import found, one
-from tests.kube.good_cluster import node, secret, storage_class
+from tests.kube.good_cluster import CREDENTIALS, node, secret, storage_class
 
 pytestmark = pytest.mark.slow
 CACHED = "cluster.kube.cache_class=fast"
@@ -79,6 +79,78 @@ def test_secrets_and_the_names_of_their_keys(good_cluster: ApiServer):
     assert (state, said.partition(":")[0]) == (MISSING, "registry is not in namespace platform")
     good_cluster.objects.add("v1", "secrets", secret("registry", ".dockerconfigjson"))
     assert found(secrets, "cluster.kube.pull_secrets=[registry]")[1] == (OK, "registry is there")
+
+
+WRONG = "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD are not in platform-credentials, cluster.kube.env, nor "
+S3 = ("data.shards=s3://bucket/imagenet", "checkpoint.copy_to=s3://bucket/runs")
+
+
+def hold(server: ApiServer, *keys: str, name: str = "platform-credentials") -> None:
+    server.objects.add("v1", "secrets", secret(name, *keys))
+
+
+def test_keys_without_an_account_of_mlflows(good_cluster: ApiServer):
+    hold(good_cluster, "WRONG")
+    first, (state, said) = found(secrets)
+    assert first == (OK, "platform-credentials holds WRONG")
+    assert state == WARNING
+    assert said == (
+        f"{WRONG}MLFLOW_TRACKING_TOKEN: MLflow at http://mlflow:5000 gets no account; put MLFLOW_TRACKING_USERNAME and "
+        "MLFLOW_TRACKING_PASSWORD into platform-credentials, unless that server takes everybody"
+    )
+    hold(good_cluster, "MLFLOW_TRACKING_USERNAME")
+    assert found(secrets)[1][1].startswith("MLFLOW_TRACKING_PASSWORD is not in platform-credentials, cluster.kube.env")
+    assert one(secrets, "cluster.kube.secrets=[]")[0] == WARNING
+    assert "into a Secret that cluster.kube.secrets names" in one(secrets, "cluster.kube.secrets=[]")[1]
+
+
+def test_where_the_account_may_be(good_cluster: ApiServer):
+    hold(good_cluster, "MLFLOW_TRACKING_TOKEN")
+    assert one(secrets)[0] == OK
+    hold(good_cluster, "MLFLOW_TRACKING_PASSWORD")
+    assert one(secrets, "+cluster.kube.env={MLFLOW_TRACKING_USERNAME: jobs}")[0] == OK
+    hold(good_cluster, "MLFLOW_TRACKING_USERNAME", name="platform-more")
+    both = found(secrets, "cluster.kube.secrets=[platform-credentials,platform-more]")
+    assert [state for state, _ in both] == [OK, OK]
+
+
+def test_keys_that_cannot_be_seen_are_not_missed(good_cluster: ApiServer):
+    made = secret("platform-credentials", "WRONG")
+    del made["metadata"]["managedFields"]
+    good_cluster.objects.add("v1", "secrets", made)
+    assert one(secrets, *S3) == (OK, "platform-credentials holds keys whose names cannot be seen")
+    good_cluster.objects.remove("secrets")
+    assert one(secrets, *S3)[1].startswith("platform-credentials does not exist")  # and nothing else
+
+
+def test_a_store_without_keys_and_without_an_identity(good_cluster: ApiServer):
+    first, (state, said) = found(secrets, *S3)
+    assert (first[0], state) == (OK, WARNING)
+    assert said.startswith(
+        "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY are not in platform-credentials, cluster.kube.env, and "
+        "platform-head, platform-worker have no annotation eks.amazonaws.com/role-arn: the store of data.shards, "
+        "checkpoint.copy_to lets pods in only if"
+    )
+    assert "put AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY into platform-credentials, or give the accounts" in said
+    account = good_cluster.objects.one("serviceaccounts", "platform-worker")["metadata"]
+    account["annotations"] = {"eks.amazonaws.com/role-arn": "arn:aws:iam::111122223333:role/platform"}
+    assert "and platform-head has no annotation" in found(secrets, S3[0])[1][1]
+    good_cluster.objects.one("serviceaccounts", "platform-head")["metadata"]["annotations"] = account["annotations"]
+    assert one(secrets, *S3)[0] == OK
+
+
+def test_what_opens_a_store(good_cluster: ApiServer):
+    hold(good_cluster, *CREDENTIALS, "AWS_ACCESS_KEY_ID")
+    assert found(secrets, S3[1])[1][1].startswith("AWS_SECRET_ACCESS_KEY is not in platform-credentials")
+    hold(good_cluster, *CREDENTIALS, "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
+    assert one(secrets, *S3)[0] == OK
+    hold(good_cluster, *CREDENTIALS)
+    for name in ("AWS_PROFILE", "FSSPEC_S3_ANON"):
+        assert one(secrets, *S3, f"+cluster.kube.env={{{name}: x}}")[0] == OK
+    assert one(secrets, "data.shards=gs://bucket/imagenet")[0] == OK
+    good_cluster.objects.hidden.add("get serviceaccounts")
+    state, said = found(secrets, *S3)[1]
+    assert (state, said.endswith("needs the right to get serviceaccounts in namespace platform")) == (UNKNOWN, True)
 
 
 def test_the_key_of_redis(good_cluster: ApiServer):

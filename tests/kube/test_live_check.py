@@ -22,7 +22,8 @@ EVERYTHING = (
 READ = ("get", "list")
 KINDS = (
     "deployments", "namespaces", "resourcequotas", "limitranges", "persistentvolumeclaims", "storageclasses", "secrets",
-    "priorityclasses", "localqueues", "clusterqueues", "workloadpriorityclasses", "nodes", "networkpolicies",
+    "priorityclasses", "localqueues", "clusterqueues", "resourceflavors", "workloadpriorityclasses", "nodes",
+    "networkpolicies",
     "daemonsets", "services", "endpointslices",
 )  # fmt: skip
 
@@ -62,6 +63,9 @@ def test_what_the_rights_do_not_show_is_unknown_with_the_right_that_does(good_cl
     said = {finding.about: finding.said for finding in hidden}
     assert said["nodes"] == "needs the right to list nodes"
     assert said["quota"] == "needs the right to list resourcequotas in namespace platform"
+    remedies = {finding.about: finding.remedy for finding in hidden}
+    assert remedies["quota"] == "the Role platform-checker (k8s/components/checkers) has it"
+    assert remedies["nodes"] == ""
     assert said["operator"] == "needs the right to list deployments.apps in namespace kuberay-system"
 
 

@@ -10,7 +10,7 @@ from platform.kubernetes.check.finding import Finding, Findings, missing, ok, un
 from platform.kubernetes.check.job import Job, labels_of
 from platform.kubernetes.check.live import POLICIES, VOLUME_CLAIMS, Hidden, Live
 from platform.kubernetes.check.network import selects
-from platform.kubernetes.check.secret_keys import ACCOUNT
+from platform.kubernetes.check.secret_keys import ACCOUNT, STORE_IDENTITY, STORE_KEYS, TOKEN
 from platform.kubernetes.client import Object, Refused
 from platform.text import one_line
 
@@ -25,7 +25,7 @@ _OF_SIZE = (
     "ratio per Container",
     "ratio per Pod",
 )
-_STORE = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_ENDPOINT_URL")
+_STORE = (*STORE_KEYS, "AWS_ENDPOINT_URL", *STORE_IDENTITY)
 
 
 def from_within(live: Live, job: Job) -> Findings:
@@ -51,7 +51,7 @@ def from_within(live: Live, job: Job) -> Findings:
 
 def _questions(live: Live, job: Job) -> dict[str, Any]:
     return {
-        "variables": [*ACCOUNT, "MLFLOW_TRACKING_TOKEN", *_STORE],
+        "variables": [*ACCOUNT, TOKEN, *_STORE],
         "folder": job.kube.mount if _is_mountable(live, job) else "",
         "mlflow": mlflow.question(job),
         "closed": _is_api_closed(live, job),

@@ -66,6 +66,23 @@ class Job:
         return self.manifest["spec"].get("jobTemplate", self.manifest["spec"])
 
     @property
+    def tracking_server(self) -> str:
+        """MLflow's address as pods are told of it; "": it is no server."""
+        uri = self.kube.tracking_uri_of(self.config.tracking.uri).rstrip("/")
+        return uri if uri.startswith(("http://", "https://")) else ""
+
+    @property
+    def places(self) -> dict[str, str]:
+        """Key -> path or URL of what its pods read and write."""
+        config = self.config
+        others = {
+            "output_dir": config.output_dir,
+            "checkpoint.copy_to": config.checkpoint.copy_to,
+            "data.source": config.data.source,
+        }
+        return {key: place for key, place in {**config.data.places, **others}.items() if place}
+
+    @property
     def workers(self) -> tuple[int, int]:
         """The fewest and the most worker pods."""
         group = self.spec["rayClusterSpec"]["workerGroupSpecs"][0]

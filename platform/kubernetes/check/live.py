@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from platform.kubernetes.client import JSON, Cluster, Object, Refused
+from platform.kubernetes.refusals import CHECKER
 
 METADATA_ONLY = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1"
 
@@ -50,13 +51,25 @@ RAY_CRON_JOBS = Kind("ray.io", "v1", "raycronjobs")
 RAY_JOBS = Kind("ray.io", "v1", "rayjobs")
 REVIEWS = Kind("authorization.k8s.io", "v1", "selfsubjectaccessreviews")
 SECRETS = Kind("", "v1", "secrets")
+SERVICE_ACCOUNTS = Kind("", "v1", "serviceaccounts")
 SERVICES = Kind("", "v1", "services")
 STORAGE_CLASSES = Kind("storage.k8s.io", "v1", "storageclasses")
 VOLUME_CLAIMS = Kind("", "v1", "persistentvolumeclaims")
 
 
+# What the Role platform-checker shows of its namespace, by the names of kinds.
+_SHOWN_BY_ROLE = (
+    *(each.name for each in (ENDPOINTS, LIMIT_RANGES, NAMESPACES, POLICIES, QUOTAS, SERVICES, VOLUME_CLAIMS)),
+    "localqueues.kueue.x-k8s.io",
+)
+
+
 class Hidden(Exception):
-    """The rights of whoever asks do not show it; the message is the right that does."""
+    """The rights of whoever asks do not show it; the message is the right that does, `remedy` the Role that has it."""
+
+    def __init__(self, said: str, remedy: str = "") -> None:
+        super().__init__(said)
+        self.remedy = remedy
 
 
 class Live:
@@ -125,7 +138,8 @@ class Live:
                 if refused.status not in (403, 404):
                     raise
                 where = f" in namespace {namespace}" if namespace else ""
-                hidden = Hidden(f"needs the right to {verb} {kind.name or kind.group}{where}")
+                remedy = f"{CHECKER} has it" if kind.name in _SHOWN_BY_ROLE else ""
+                hidden = Hidden(f"needs the right to {verb} {kind.name or kind.group}{where}", remedy)
                 self._answers[key] = hidden if refused.status == 403 else None
         answer = self._answers[key]
         if isinstance(answer, Hidden):

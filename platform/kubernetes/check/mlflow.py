@@ -21,13 +21,13 @@ _TRUST = (
 def question(job: Job) -> str:
     """The address that the job's launcher asks before it trains; "": there is no server."""
     asked = f"experiment_name={quote(job.config.tracking.experiment, safe='')}"
-    server = _tracking_uri(job)
+    server = job.tracking_server
     return f"{server}/api/2.0/mlflow/experiments/get-by-name?{asked}" if server else ""
 
 
 def from_pod(job: Job, answer: dict[str, Any]) -> Finding:
     """What MLflow's answer means for the job, whose launcher asks the same."""
-    uri, tracking, account = _tracking_uri(job), job.config.tracking, answer.get("account")
+    uri, tracking, account = job.tracking_server, job.config.tracking, answer.get("account")
     match answer.get("status"):
         case None:
             why = answer["why"]
@@ -55,12 +55,12 @@ def by_service(live: Live, job: Job) -> Findings:
     try:
         yield from _service(live, job)
     except Hidden as hidden:
-        yield unknown("MLflow", f"whether a server is ready {hidden}")
+        yield unknown("MLflow", f"whether a server is ready {hidden}", hidden.remedy)
 
 
 def _service(live: Live, job: Job) -> Findings:
     """Whether a server is behind the Service."""
-    host = urlsplit(_tracking_uri(job)).hostname or ""
+    host = urlsplit(job.tracking_server).hostname or ""
     name, _, rest = host.partition(".")
     namespace = rest.partition(".")[0] or job.namespace
     if not host or (rest and ".svc" not in f".{rest}." and rest != namespace):
@@ -89,9 +89,3 @@ def _away(tracking: TrackingConfig, said: str, remedy: str = _PODS) -> Finding:
     state = MISSING if tracking.required else WARNING
     effect = "tracking.required ends the job" if tracking.required else "metrics wait in the run's folder"
     return Finding(state, "MLflow", f"{said}: {effect}", remedy)
-
-
-def _tracking_uri(job: Job) -> str:
-    """The server as pods are told of it; "": it is none."""
-    uri = job.kube.tracking_uri_of(job.config.tracking.uri).rstrip("/")
-    return uri if uri.startswith(("http://", "https://")) else ""

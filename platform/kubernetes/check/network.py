@@ -5,9 +5,10 @@ In: the job. Out: findings.
 
 import re
 
+from platform.kubernetes.check.controller import Controller
 from platform.kubernetes.check.finding import Findings, ok, unknown, warning
 from platform.kubernetes.check.job import Job, labels_of
-from platform.kubernetes.check.kuberay import HOME, KubeRayOperator, operator_of
+from platform.kubernetes.check.kuberay import HOME, operator_of
 from platform.kubernetes.check.live import DAEMON_SETS, NODES, POLICIES, Hidden, Live
 from platform.kubernetes.client import Object
 
@@ -67,7 +68,7 @@ def enforcement(live: Live, job: Job) -> Findings:
         yield unknown("enforcement", "no network plugin that is known here", "ask who runs the cluster")
 
 
-def lets_in(found: list[Object], head: dict[str, str], operator: KubeRayOperator) -> bool:
+def lets_in(found: list[Object], head: dict[str, str], operator: Controller) -> bool:
     """Whether the policies let the operator's pods reach the dashboard of a pod with the labels `head`."""
     of_head = [
         policy["spec"]

@@ -5,18 +5,16 @@ In: the job. Out: findings. Kinds and conditions are those of Kueue's v1beta2 (a
 
 from decimal import Decimal
 
-from platform.kubernetes.check.amounts import Amounts, amount, of_pod, shown
+from platform.kubernetes.check.amounts import Amounts, of_pod, shown
 from platform.kubernetes.check.finding import Findings, missing, ok, unknown, warning
+from platform.kubernetes.check.flavors import GROUP, quotas_of, together
 from platform.kubernetes.check.job import Job
+from platform.kubernetes.check.kueue import range_of_pods
 from platform.kubernetes.check.live import PRIORITY_CLASSES, Hidden, Kind, Live
 from platform.kubernetes.client import Object
 
-GROUP = "kueue.x-k8s.io"
 INSTALL = "install Kueue 0.16 or newer, and add components/queue (EKS: queue-eks, AKS: queue-aks) to your overlay"
 _LESS = "raise its quota, or lower cluster.kube.pods"
-_ELASTIC = "kueue.x-k8s.io/elastic-job"
-# Kueue 0.19 counts this for the autoscaler's container, whatever its own resources are.
-_AUTOSCALER = {"cpu": Decimal("0.5"), "memory": Decimal(512 * 2**20)}
 
 
 def priority_class(live: Live, job: Job) -> Findings:
@@ -52,10 +50,15 @@ def queue(live: Live, job: Job) -> Findings:
         )
     else:
         yield ok("queue", f"LocalQueue {name} is active, {waiting} job(s) wait in it")
-    if _ELASTIC in (job.manifest["metadata"].get("annotations") or {}):
-        said = "whether Kueue has its gate ElasticJobsViaWorkloadSlices, which a range of pods wants, cannot be asked"
-        yield unknown("queue", said, "whoever installed Kueue knows; cluster.kube.pods as one number does without")
-    yield from _cluster_queue(live, job, versions[0], found["spec"].get("clusterQueue") or "")
+    name = found["spec"].get("clusterQueue") or ""
+    try:
+        cluster_queue = live.get(Kind(GROUP, versions[0], "clusterqueues"), name) if name else None
+    except Hidden as hidden:
+        yield from range_of_pods(live, job, None)
+        yield unknown("cluster queue", f"how much {name} has {hidden}")
+        return
+    yield from range_of_pods(live, job, cluster_queue)
+    yield from _cluster_queue(job, name, cluster_queue)
 
 
 def queue_priority(live: Live, job: Job) -> Findings:
@@ -73,21 +76,11 @@ def queue_priority(live: Live, job: Job) -> Findings:
 
 
 def counted(job: Job) -> Amounts:
-    """What Kueue counts of the job: the requests of head, fewest workers and submitter."""
-    taken = job.takes("requests", job.workers[0])
-    own = next((each for each in job.head.spec["containers"] if each["name"] == "autoscaler"), None)
-    for resource, number in (_AUTOSCALER if own else {}).items():
-        asked = amount(((own or {}).get("resources") or {}).get("requests", {}).get(resource, 0))
-        taken[resource] += max(number - asked, Decimal(0))
-    return taken
+    """What Kueue counts of the job: the requests of head, autoscaler, fewest workers and submitter."""
+    return job.takes("requests", job.workers[0])
 
 
-def _cluster_queue(live: Live, job: Job, version: str, name: str) -> Findings:
-    try:
-        found = live.get(Kind(GROUP, version, "clusterqueues"), name)
-    except Hidden as hidden:
-        yield unknown("cluster queue", f"how much {name} has {hidden}")
-        return
+def _cluster_queue(job: Job, name: str, found: Object | None) -> Findings:
     if found is None:
         yield missing("cluster queue", f"ClusterQueue {name} does not exist: the job waits for ever", INSTALL)
         return
@@ -97,8 +90,8 @@ def _cluster_queue(live: Live, job: Job, version: str, name: str) -> Findings:
         )
         return
     spec, needed = found["spec"], counted(job)
-    flavors = _flavors(spec)
-    quota = _quota(flavors)
+    flavors = quotas_of(spec)
+    quota = together(flavors)
     uncovered = sorted(each for each in needed if each not in quota and needed[each])
     short = [each for each in quota if needed.get(each, Decimal(0)) > quota[each]]
     borrows = spec.get("cohortName") or spec.get("cohort")
@@ -123,30 +116,6 @@ def _cluster_queue(live: Live, job: Job, version: str, name: str) -> Findings:
             yield missing("cluster queue", f"{said}; the job is never started", _LESS)
     else:
         yield ok("cluster queue", f"ClusterQueue {name} is active and covers what the job takes")
-
-
-def _flavors(spec: Object) -> list[dict[str, Amounts]]:
-    """The nominal quotas of each flavor by its name, in groups of resources."""
-    return [
-        {
-            flavor["name"]: {
-                each["name"]: amount(each.get("nominalQuota", 0), each["name"])
-                for each in flavor.get("resources") or []
-            }
-            for flavor in group.get("flavors") or []
-        }
-        for group in spec.get("resourceGroups") or []
-    ]
-
-
-def _quota(groups: list[dict[str, Amounts]]) -> Amounts:
-    """The nominal quota by resource, over all flavors."""
-    together: Amounts = {}
-    for flavors in groups:
-        for held in flavors.values():
-            for resource, number in held.items():
-                together[resource] = together.get(resource, Decimal(0)) + number
-    return together
 
 
 def _lacks_of_each(groups: list[dict[str, Amounts]], job: Job) -> list[str]:

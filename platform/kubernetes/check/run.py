@@ -43,6 +43,7 @@ CHECKS: tuple[tuple[str, Callable[[Live, Job], Findings]], ...] = (
     ("queue", queues.queue),
     ("queue priority", queues.queue_priority),
     ("nodes", nodes.nodes),
+    ("head", nodes.head_and_submitter),
     ("GPUs", nodes.gpus),
     ("grace", grace),
     ("network", network.policies),
@@ -98,8 +99,10 @@ def all_findings(live: Live, job: Job) -> list[Finding]:
         try:
             for finding in check(live, job):
                 found.append(finding)
-        except (Hidden, NoQuantity) as hidden:
-            found.append(unknown(about, str(hidden)))
+        except Hidden as hidden:
+            found.append(unknown(about, str(hidden), hidden.remedy))
+        except NoQuantity as strange:
+            found.append(unknown(about, str(strange)))
         except Refused as refused:
             found.append(unknown(about, f"the API server refuses the question: {one_line(str(refused))}"))
         except Away as away:
