@@ -108,13 +108,14 @@ def _patience(found: Controller) -> Findings:
     seconds = _seconds(given.get("value"))
     if seconds is not None and seconds > _DEFAULT_S:
         return
-    why = f", as {_PATIENCE}={given['value']} is no number of seconds" if seconds is None and given.get("value") else ""
+    is_strange = seconds is None and given.get("value")
+    why = f", as {_PATIENCE}={given['value']} is no number of seconds," if is_strange else ""
     said = (
-        f"it gives up a job whose head does not answer for {seconds or _DEFAULT_S} s{why}, and tries it no second time "
+        f"a job whose head does not answer it for {seconds or _DEFAULT_S} s{why} has failed and is not retried "
         "(JobStatusCheckTimeoutExceeded); after the loss of its node the next head takes longer"
     )
-    remedy = f"set {_PATIENCE}=1800 for {found.where} (Helm: --set-string "
-    yield warning("operator", said, f"{remedy}'env[0].name={_PATIENCE},env[0].value=1800')")
+    remedy = f"kubectl set env {found.where} {_PATIENCE}=1800"
+    yield warning("operator", said, f"{remedy} (Helm: --set-string 'env[0].name={_PATIENCE},env[0].value=1800')")
 
 
 def _seconds(text: object) -> int | None:
