@@ -16,7 +16,7 @@ UV := 0.13.9
 RIVALS := .venv-rivals
 RIVALS_PINS := platform/bench/rivals/requirements
 
-.PHONY: run test long endure pages gpu rivals rivals-constraints fast lint check format docs setup constraints manifests ui clean
+.PHONY: run test long endure pages cluster gpu rivals rivals-constraints fast lint check format docs setup constraints manifests ui clean
 
 run: setup
 	$(BIN)/python -m platform.launch +experiment=googlenet_ens
@@ -35,6 +35,9 @@ endure: setup  ## the tests that take many minutes: twenty kills, shrinking and 
 
 pages: setup  ## what people see in a browser: MLflow's pages, that of job=serve; needs Debian's chromium
 	$(BIN)/python -m pytest $$(grep -rl --include='test_*.py' 'from tests.browser' tests)
+
+cluster: setup  ## a real Kubernetes cluster (CONTEXT=kind-kind), set up as k8s/README.md says: some ten minutes
+	PLATFORM_TEST_CONTEXT="$(CONTEXT)" $(BIN)/python -m pytest tests/kube/test_real_cluster.py
 
 # PHOTOS=FILE.tar has photographs of yours; without it, variations of scikit-learn's two are read.
 rivals: setup $(RIVALS)/.installed  ## about 7 GB of other loaders, then about twelve minutes on two quiet cores

@@ -66,7 +66,9 @@ def of_pods(template: Callable[[Object], Object]) -> list[tuple[Callable[[Object
         (container("env", {"name": "A", "valueFrom": REFERENCE}), SECRETS),
         (container("envFrom", {"secretRef": {"name": "mlflow-database"}}), SECRETS),
         (
-            lambda job: template(job)["spec"].update(initContainers=[{"env": [{"name": "A", "valueFrom": REFERENCE}]}]),
+            lambda job: template(job)["spec"].update(
+                initContainers=[{"name": "first", "image": "a", "env": [{"name": "A", "valueFrom": REFERENCE}]}]
+            ),
             SECRETS,
         ),
         (volume(secret={"secretName": "mlflow-auth"}), VOLUMES),
