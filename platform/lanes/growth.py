@@ -1,7 +1,6 @@
-"""Nodes that come while members train: more of them side by side.
+"""Nodes that come while members or trials train: more of them side by side.
 
-In: what the cluster has, looked at every `cluster.resize_check_s`. Out: lanes are added, and a line says so. A
-sweep has as many trials side by side as fitted at its launch.
+In: what the cluster has, looked at every `cluster.resize_check_s`. Out: lanes are added, and a line says so.
 """
 
 import time

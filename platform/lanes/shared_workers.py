@@ -28,7 +28,7 @@ class SharedWorkers:
     """Those of one launch, each followed by a thread of this process until `close`.
 
     Args:
-        count: how many.
+        count: how many; `add` has more.
         each: trials that one trains together at most.
         gpus: of each worker.
         member: stands for all trials: what its config says of workers is the same for all.
@@ -38,12 +38,18 @@ class SharedWorkers:
     def __init__(self, count: int, each: int, gpus: int, member: LaneMember, mailbox: Any) -> None:
         here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
         self.places: Any = ray.remote(Places).options(num_cpus=0, scheduling_strategy=here).remote(each)
-        self.count, self.each, self._gpus = count, each, gpus
+        self.count, self.each = 0, each
+        self._gpus, self._member, self._mailbox = gpus, member, mailbox
         self._departures, self._is_over = Departures(), threading.Event()
         self._starts: dict[int, SharedWorkerStart] = {}
-        for number in range(count):
-            lane = Lane(-1 - number, [member], mailbox, shared_worker=f"shared worker {number}")
+        self.add(count)
+
+    def add(self, count: int) -> None:
+        """Have so many more, whose places are open once they are there."""
+        for number in range(self.count, self.count + count):
+            lane = Lane(-1 - number, [self._member], self._mailbox, shared_worker=f"shared worker {number}")
             in_thread(functools.partial(self._keep_up, number, lane))
+        self.count += count
 
     def steps_together(self) -> int:
         """How many steps of trials were made together with others', as far as is known."""

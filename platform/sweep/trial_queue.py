@@ -87,6 +87,11 @@ class TrialQueue:
         """Whether no trial is running, and none is left to run."""
         return not (self._queue or self._running or self._more())
 
+    @property
+    def ended(self) -> int:
+        """How many trials have ended, in this launch or for good in earlier ones."""
+        return sum(trial.state != WAITING for trial in self._store.trials)
+
     def _tell_search(self) -> None:
         for trial in self._store.trials:
             if trial.seed == 0:

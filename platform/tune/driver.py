@@ -5,7 +5,6 @@ In: a trial queue and a cluster. Out: trials that begin and end, in the trial st
 
 import contextlib
 import logging
-import math
 import os
 import queue
 import time
@@ -16,10 +15,9 @@ from typing import Any
 from ray import tune
 
 from platform.cluster.connect import CannotGoOn
-from platform.cluster.resources import Resources, gpus_per_worker, lane_count
+from platform.cluster.resources import Resources, gpus_per_worker
 from platform.cluster.threads import in_thread
-from platform.config.cluster import FUSED_IF_SMALL, ClusterConfig
-from platform.config.identity import replaced
+from platform.config.cluster import ClusterConfig
 from platform.config.sections import Config
 from platform.data.urls import join
 from platform.experiment.folder import ExperimentFolder, Record
@@ -27,12 +25,10 @@ from platform.experiment.plan import plan_member
 from platform.lanes.attempts import Attempts
 from platform.lanes.console import Console
 from platform.lanes.follower import POLL_EVERY_S, Follower
-from platform.lanes.lane import LaneMember
+from platform.lanes.growth import Growth
 from platform.lanes.mailbox import start_mailbox
 from platform.lanes.monitor import Monitor
 from platform.lanes.shared_index import SharedIndex
-from platform.lanes.shared_workers import SharedWorkers
-from platform.sweep.fused_trials import require_population, trials_together
 from platform.sweep.plan import SweepPlan
 from platform.sweep.trial_queue import TrialQueue
 from platform.sweep.trial_store import FINISHED, STOPPED, Trial
@@ -44,6 +40,7 @@ from platform.tune.results import Results, Scoring
 from platform.tune.schedulers import PAUSING, scheduler_of
 from platform.tune.searcher import MAX_FAILURES, QueueSearcher, TrialChange
 from platform.tune.trial import NAME, SETTINGS, Shared, run_trial
+from platform.tune.trial_lanes import TrialLanes, largest
 
 MANY = 10**9
 STOP_WAITS_S = 5.0
@@ -84,17 +81,23 @@ class Tuning:
         copies = join(config.checkpoint.copy_to, record.copies) if config.checkpoint.copy_to else None
         launch = time.strftime("%Y%m%d-%H%M%S")
         index = SharedIndex.of(planned.base.index, config.data) if planned.base.index else None
-        self.side_by_side = lane_count(_smallest(planned).cluster, resources, planned.trials)
-        self._workers = _shared_workers(planned, folder, resources, gpus, mailbox, alone=self.side_by_side)
-        if self._workers:
-            self.side_by_side = min(self._workers.count * self._workers.each, planned.trials)
+        self._lanes, self._trial_queue = TrialLanes(planned, folder, resources, gpus, mailbox), trial_queue
+        self._workers = self._lanes.workers
         places = self._workers.places if self._workers else None
         self._shared = Shared(folder.path, mailbox, gpus, copies, config.sweep.scheduler, launch, index, places)
-        self._searcher = QueueSearcher(trial_queue, composed, folder, config, self._changes)
+        single = largest(planned).cluster.max_workers == 1
+        self._pauses = config.sweep.scheduler in PAUSING and single  # paused trials would count as running ones
+        self._reuses = single  # its processes, for one trial after another
+        self._searcher = QueueSearcher(trial_queue, composed, folder, config, self._changes, self._at_most())
         self._follower: Follower | None = None
         self._over: list[tuple[Trial, float]] = []  # trials that Tune has ended, and when that was noticed
         self._told: list[tuple[Trial, float]] = []  # those of them whose last messages have been handed on
         self._future = in_thread(self._fit)
+
+    @property
+    def side_by_side(self) -> int:
+        """How many trials train at a time."""
+        return self._lanes.side_by_side
 
     def follow(self, runs: Runs, console: Console, attempts: Attempts, monitor: Monitor) -> None:
         """Hand on what trials tell until the last has ended and is scored.
@@ -108,6 +111,12 @@ class Tuning:
         Raises:
             CannotGoOn: every attempt would meet the same.
         """
+        growth = Growth(self._grow, self._config.cluster, console.say)
+
+        def after() -> None:
+            self._end_trials(runs, console, attempts, monitor)
+            growth.look()
+
         self._follower = Follower(
             self._shared.mailbox,
             self._folder.live,
@@ -117,7 +126,7 @@ class Tuning:
             attempts,
             monitor,
             before=lambda: self._begin_trials(runs, console, attempts),
-            after=lambda: self._end_trials(runs, console, attempts, monitor),
+            after=after,
         )
         self._follower.follow([self._future])
         self._begin_trials(runs, console, attempts)
@@ -142,14 +151,11 @@ class Tuning:
             self._workers.close()
 
     def _fit(self) -> None:
-        _configure_tune(self.side_by_side)
-        single = _largest(self._planned).cluster.max_workers == 1
-        sweep = self._config.sweep
-        pauses = sweep.scheduler in PAUSING and single  # paused trials would count as running ones
+        _configure_tune()
         trainable = tune.with_parameters(run_trial, shared=self._shared)
         watch = TrialWatch(self._shared.mailbox, self._shared.places)
-        if pauses and self._workers:
-            self._searcher.hold_back(2 * self.side_by_side, watch.paused)  # as many wait, so that brackets are whole
+        if self._pauses:
+            self._searcher.paused = watch.paused
         reserve = Reserve(self._shared.gpus, at_shared_workers=self._workers is not None)
         tune.Tuner(
             tune.with_resources(trainable, reserve),  # pyright: ignore[reportArgumentType]
@@ -157,10 +163,9 @@ class Tuning:
                 metric="top1",
                 mode="max",
                 search_alg=self._searcher,
-                scheduler=scheduler_of(sweep, self._config.training.epochs),
-                num_samples=MANY,  # the searcher says when it is enough
-                max_concurrent_trials=None if pauses else self.side_by_side,
-                reuse_actors=single,
+                scheduler=scheduler_of(self._config.sweep, self._config.training.epochs),
+                num_samples=MANY,  # the searcher says when it is enough, and how many at a time
+                reuse_actors=self._reuses,
                 trial_name_creator=lambda trial: trial.config[NAME],
                 trial_dirname_creator=lambda trial: trial.config[NAME],
             ),
@@ -173,6 +178,19 @@ class Tuning:
                 verbose=0,
             ),
         ).fit()
+
+    def _at_most(self) -> int:
+        """How many trials Tune is to have under way. Of those that it pauses as many again wait for their turn: a
+        bracket of Hyperband's is not done before it is whole."""
+        return 2 * self.side_by_side if self._pauses else self.side_by_side
+
+    def _grow(self, resources: Resources) -> int:
+        """More lanes, for trials that have not ended; none while those that run save and end."""
+        if self._searcher.interrupted:
+            return 0
+        more = self._lanes.grow(resources, self._planned.trials - self._trial_queue.ended)
+        self._searcher.at_most = self._at_most()
+        return more
 
     def _begin_trials(self, runs: Runs, console: Console, attempts: Attempts) -> None:
         """Take what Tune has begun and ended; what is told of a trial that begins comes after that."""
@@ -246,42 +264,9 @@ class StopWhen(tune.Stopper):
         return self._searcher.interrupted
 
 
-def _shared_workers(
-    planned: SweepPlan, folder: ExperimentFolder, resources: Resources, gpus: int, mailbox: Any, alone: int
-) -> SharedWorkers | None:
-    """The workers that train several trials each, under way; None: each trial trains by itself, `alone` of them side by
-    side."""
-    config = planned.base.experiment.config
-    together = trials_together(config, planned.tried, planned.trials, alone, on_gpu=gpus > 0)
-    if together == 1:
-        return None
-    count = lane_count(config.cluster, resources, math.ceil(planned.trials / together))
-    member = LaneMember("trials", config, folder.path / "members" / "trials", None)
-    each = min(together, math.ceil(planned.trials / count))
-    if config.cluster.fuse == FUSED_IF_SMALL and config.sweep.scheduler == "pbt" and planned.trials > count * each:
-        return None
-    require_population(config, planned.trials, count * each)
-    return SharedWorkers(count, each, gpus, member, mailbox)
-
-
-def _smallest(planned: SweepPlan) -> Config:
-    return min(_sizes(planned), key=lambda config: config.cluster.max_workers)
-
-
-def _largest(planned: SweepPlan) -> Config:
-    return max(_sizes(planned), key=lambda config: config.cluster.max_workers)
-
-
-def _sizes(planned: SweepPlan) -> list[Config]:
-    """The experiment's config with each number of workers that the sweep has."""
-    config = planned.base.experiment.config
-    workers = [choice for each in planned.space if each.key == "cluster.workers" for choice in each.choices]
-    return [replaced(config, "cluster.workers", number) for number in workers] or [config]
-
-
-def _configure_tune(side_by_side: int) -> None:
+def _configure_tune() -> None:
     """Tune prints, warns and writes for people who look at it; ours look elsewhere."""
-    os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(side_by_side)  # or the first ones start one after another
+    os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(MANY)  # the searcher's limit alone holds, as Tune's cannot grow
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # trials tell their own errors
     os.environ["RAY_AIR_NEW_OUTPUT"] = "0"
     os.environ["TUNE_DISABLE_AUTO_CALLBACK_LOGGERS"] = "1"

@@ -4,7 +4,6 @@ In: the trial queue, and Tune's calls. Out: Tune's configs of trials, the trial 
 and end for the main thread.
 """
 
-import math
 import queue
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -34,7 +33,17 @@ class TrialChange:
 
 
 class QueueSearcher(Searcher):
-    """The trial queue as a searcher of Tune. Every call comes from Tune's thread."""
+    """The trial queue as a searcher of Tune. Every call comes from Tune's thread.
+
+    Args:
+        trial_queue: hands out trials, and takes what became of them.
+        composed: (a point's values, a seed) -> a trial's config.
+        folder: the sweep's.
+        config: the experiment's.
+        changes: gets each trial that begins or has ended.
+        at_most: trials to have under way. It may be raised at any time: Tune's own limit (`max_concurrent_trials`) is
+            that of its start.
+    """
 
     def __init__(
         self,
@@ -43,6 +52,7 @@ class QueueSearcher(Searcher):
         folder: ExperimentFolder,
         config: Config,
         changes: "queue.Queue[TrialChange]",
+        at_most: int,
     ) -> None:
         super().__init__(metric="top1", mode="max")
         self._trial_queue, self._composed, self._folder, self._config, self._changes = (
@@ -54,17 +64,13 @@ class QueueSearcher(Searcher):
         )
         self._trials: dict[str, Trial] = {}  # by Tune's ids
         self.interrupted = False  # what ends now has not ended by itself
-        self._at_most, self._paused = math.inf, lambda: 0
-
-    def hold_back(self, at_most: int, paused: Callable[[], int]) -> None:
-        """Have no more than `at_most` trials under way, of which paused ones do not count: for schedulers that
-        pause, where Tune has no resources to count."""
-        self._at_most, self._paused = at_most, paused
+        self.at_most = at_most
+        self.paused: Callable[[], int] = lambda: 0  # how many of those under way Tune has paused: they do not count
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:  # pyright: ignore[reportIncompatibleMethodOverride]
         """The config of the next trial; None: not now; FINISHED: there will be none."""
         while True:
-            waits = self.interrupted or len(self._trials) - self._paused() >= self._at_most
+            waits = self.interrupted or len(self._trials) - self.paused() >= self.at_most
             found = None if waits else self._trial_queue.next()
             if not isinstance(found, Trial):
                 return Searcher.FINISHED if found is NoTrial.LEFT else None

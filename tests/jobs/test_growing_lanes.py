@@ -25,10 +25,13 @@ def head(launch: Runner) -> Iterator[LocalCluster]:
         yield cluster
 
 
-def _seen(launch: Runner, process: subprocess.Popen[str], nodes: LocalCluster) -> dict[str, set[str]]:
-    """Which members trained on each node. Another node comes when the first one trains, and nothing else does."""
+def seen_on_nodes(
+    launch: Runner, process: subprocess.Popen[str], nodes: LocalCluster, name: str
+) -> dict[str, set[str]]:
+    """Which members of an experiment trained on each node. Another one comes when the first trains, and nothing else
+    does."""
     seen: dict[str, set[str]] = {}
-    live = launch.folder / "runs" / "grows" / "live.json"
+    live = launch.folder / "runs" / name / "live.json"
     with ThreadPoolExecutor(1) as thread:  # a busy machine takes a minute for a node, in which members come and go
         coming: Future[int] | None = None
         while process.poll() is None:
@@ -52,7 +55,7 @@ def test_a_node_that_comes_late_has_a_lane_of_its_own(launch: Runner, head: Loca
         "cluster.resize_check_s=1", "model.width=0.1", "evaluation.views=[1]", "training.epochs=20",
         "job=ensemble", "name=grows", MEMBERS, environment=head.environment,
     )  # fmt: skip
-    seen = _seen(launch, process, head)
+    seen = seen_on_nodes(launch, process, head, "grows")
     output = process.communicate()[0]
     assert process.returncode == 0, output
     assert "grows: 4 member(s) in 1 lane(s) on 2 node(s), 1 CPUs" in output
