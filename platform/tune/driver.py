@@ -5,6 +5,7 @@ In: a trial queue and a cluster. Out: trials that begin and end, in the trial st
 
 import contextlib
 import logging
+import math
 import os
 import queue
 import time
@@ -151,7 +152,7 @@ class Tuning:
             self._workers.close()
 
     def _fit(self) -> None:
-        _configure_tune()
+        _configure_tune(waiting=self.side_by_side if self._pauses else MANY)
         trainable = tune.with_parameters(run_trial, shared=self._shared)
         watch = TrialWatch(self._shared.mailbox, self._shared.places)
         if self._pauses:
@@ -179,10 +180,14 @@ class Tuning:
             ),
         ).fit()
 
-    def _at_most(self) -> int:
-        """How many trials Tune is to have under way. Of those that it pauses as many again wait for their turn: a
-        bracket of Hyperband's is not done before it is whole."""
-        return 2 * self.side_by_side if self._pauses else self.side_by_side
+    def _at_most(self) -> float:
+        """How many trials Tune is to have under way, of which paused ones do not count. Of those that it pauses others
+        wait for their turn beside those that run: a bracket of Hyperband's is not done before it is whole."""
+        if not self._pauses:
+            return self.side_by_side
+        if self._workers:
+            return 2 * self.side_by_side
+        return math.inf  # each has reserved what it needs: as many run as there is room for, also on nodes that come
 
     def _grow(self, resources: Resources) -> int:
         """More lanes, for trials that have not ended; none while those that run save and end."""
@@ -264,9 +269,13 @@ class StopWhen(tune.Stopper):
         return self._searcher.interrupted
 
 
-def _configure_tune() -> None:
-    """Tune prints, warns and writes for people who look at it; ours look elsewhere."""
-    os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(MANY)  # the searcher's limit alone holds, as Tune's cannot grow
+def _configure_tune(waiting: int) -> None:
+    """Tune prints, warns and writes for people who look at it; ours look elsewhere.
+
+    Args:
+        waiting: trials that may wait for room; with fewer than run side by side, these start one after another.
+    """
+    os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(waiting)
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # trials tell their own errors
     os.environ["RAY_AIR_NEW_OUTPUT"] = "0"
     os.environ["TUNE_DISABLE_AUTO_CALLBACK_LOGGERS"] = "1"

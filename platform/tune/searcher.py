@@ -52,7 +52,7 @@ class QueueSearcher(Searcher):
         folder: ExperimentFolder,
         config: Config,
         changes: "queue.Queue[TrialChange]",
-        at_most: int,
+        at_most: float,
     ) -> None:
         super().__init__(metric="top1", mode="max")
         self._trial_queue, self._composed, self._folder, self._config, self._changes = (
