@@ -12,7 +12,7 @@ import yaml
 from platform.checkout import ROOT
 from tests.docs.pages import PAGES, fenced, inline
 from tests.kube import builtin
-from tests.kube.lint import findings
+from tests.kube.lint import findings, whole_findings
 from tests.kube.overlays import build, built, on_top
 
 OURS = [*sorted((ROOT / "k8s").glob("*.md")), *(page for page in PAGES if re.match("kubernetes|gpu", page.name))]
@@ -193,6 +193,9 @@ def test_the_overlay_of_ones_own_builds_and_nothing_is_wrong_with_it(tmp_path: P
     assert yaml.safe_load(text)["resources"] == ["../gke"]
     result = built("ours", ours)
     assert [line for each in result.objects for line in findings(each, "ours")] == []
+    assert whole_findings(result.objects, "ours") == []
+    (puller,) = result.one("DaemonSet", "prepull")["spec"]["template"]["spec"]["containers"]
+    assert puller["image"] == "registry.example.org/platform:0.1.0-ray2.60.0"
     assert {each["metadata"]["name"] for each in result.of("CronJob")} == {"backup", "restore"}, "upgrades.md uses them"
     assert result.one("ResourceQuota", "platform")["spec"]["hard"]["requests.nvidia.com/gpu"] == "16"
     server = result.one("Deployment", "mlflow")["spec"]["template"]["spec"]["containers"][0]

@@ -18,6 +18,7 @@ from tests.kube import builtin, schema
 from tests.kube.cluster_rules import LONGEST_NAME, cluster_findings, name_findings
 from tests.kube.job_rules import cron_findings, rayjob_findings
 from tests.kube.names import metadata_errors
+from tests.kube.overlay_rules import overlay_findings
 from tests.kube.pods import HIDDEN, USERINFO, Finding, line, pod_findings, pods
 
 WITHOUT_NAMESPACE = (
@@ -32,6 +33,15 @@ def findings(manifest: dict[str, Any], file: str) -> list[str]:
     return [f"{file}: {error}" for error in metadata_errors(manifest)] + [
         line(file, finding) for finding in object_findings(manifest)
     ]
+
+
+def whole_findings(objects: list[dict[str, Any]], file: str) -> list[str]:
+    """One line for each thing to change that only an overlay as a whole shows."""
+    return [line(place(each, file), finding) for each, finding in overlay_findings(objects)]
+
+
+def place(manifest: dict[str, Any], file: str) -> str:
+    return f"{file} ({manifest.get('kind')} {(manifest.get('metadata') or {}).get('name')})"
 
 
 def object_findings(manifest: dict[str, Any]) -> Iterator[Finding]:
@@ -111,11 +121,12 @@ def main(files: list[str]) -> int:
     for file in files:
         try:
             text = sys.stdin.read() if file == "-" else Path(file).read_text()
-            for document in documents(text):
-                name = (document.get("metadata") or {}).get("name")
-                where = f"{file} ({document.get('kind')} {name})"
+            objects = list(documents(text))
+            for document in objects:
+                where = place(document, file)
                 found += findings(document, where) + [f"{where}: {error}" for error in unknown(document)]
-                count += 1
+            found += whole_findings(objects, file)
+            count += len(objects)
         except (OSError, yaml.YAMLError) as error:
             print(f"{file}: {' '.join(str(error).split())}", file=sys.stderr)
             return 2

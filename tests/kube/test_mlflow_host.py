@@ -1,12 +1,15 @@
 """MLflow opened by a name of its own, through an Ingress or a Gateway."""
 
+import re
 from pathlib import Path
 
 import pytest
+import yaml
 
+from platform.checkout import ROOT
 from tests.kube import builtin
 from tests.kube.lint import findings
-from tests.kube.overlays import build, on_top, opened
+from tests.kube.overlays import Build, build, on_top, opened
 from tests.kube.reach import Peer, reaches
 
 
@@ -113,3 +116,50 @@ def test_a_load_balancer_that_is_no_pod_reaches_the_servers_and_asks_what_needs_
         assert built.one("Service", "mlflow")["spec"].get("type", "ClusterIP") == "ClusterIP"
         assert not any("cert-manager" in key for key in settings)
         assert ingress["spec"]["tls"] == [{"hosts": ["runs.example.org"]}]
+
+
+PAGE = (ROOT / "docs" / "kubernetes-clouds.md").read_text(encoding="utf-8")
+LITERALS = dict(re.findall(r"^\| `([\w-]+)` \| `(\[host=.*\])` \|$", PAGE, re.M))
+(DROPPED,) = re.findall(r"^patches:\n(?:  .*cert-manager.*\n|  .*Gateway.*\n)+", PAGE, re.M)
+
+
+def as_written(component: str, overlay: str, folder: Path, literals: str, **more: object) -> Build:
+    made = {"name": "mlflow-address", "namespace": "platform", "literals": yaml.safe_load(literals)}
+    return on_top(overlay, folder, components=[component], configMapGenerator=[made], **more)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("component", "overlay"), [("ingress", "aks"), ("gateway", "aks"), ("gateway-gke", "gke"), ("ingress-alb", "eks")]
+)
+def test_each_component_builds_with_the_literals_that_the_page_has_for_it(component: str, overlay: str, tmp_path: Path):
+    assert LITERALS.keys() == {"ingress", "gateway", "gateway-gke", "ingress-alb"}
+    built = as_written(component, overlay, tmp_path, LITERALS[component])
+    assert [line for each in built.objects for line in findings(each, component)] == []
+    said = dict(each.split("=", 1) for each in yaml.safe_load(LITERALS[component]))
+    opened = [each for each in built.objects if each["kind"] in ("Ingress", "Gateway")]
+    policy = built.one("NetworkPolicy", "mlflow-from-outside")
+    assert said["host"] in str(opened)
+    assert f"'{said['class']}'" in str(opened)
+    for key in ("controllers", "issuer"):  # what is none is nowhere
+        assert ("'none'" in str([opened, policy])) is False
+        assert (f"'{said[key]}'" in str([opened, policy])) is (said[key] != "none"), key
+
+
+@pytest.mark.parametrize("component", ["gateway-gke", "ingress-alb", "mlflow-host"])
+def test_the_head_of_a_component_has_the_pages_literals(component: str):
+    head = (ROOT / "k8s" / "components" / component / "kustomization.yaml").read_text(encoding="utf-8")
+    assert re.findall(r"^# +literals: (\[.*\])$", head, re.M) == [LITERALS.get(component, LITERALS["ingress"])]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("component", ["ingress", "gateway", "gateway-gke"])
+def test_without_cert_manager_its_annotation_is_taken_away_as_the_page_says(component: str, tmp_path: Path):
+    literals = re.sub("issuer=[\\w-]+", "issuer=none", LITERALS[component])
+    built = as_written(component, "gke", tmp_path, literals, patches=yaml.safe_load(DROPPED)["patches"])
+    (opened,) = [each for each in built.objects if each["kind"] in ("Ingress", "Gateway")]
+    assert not any("cert-manager" in key for key in opened["metadata"].get("annotations", {}))
+    assert "'none'" not in str(opened)
+    head = (ROOT / "k8s" / "components" / "mlflow-host" / "kustomization.yaml").read_text(encoding="utf-8")
+    (patch,) = re.findall("patch: (.*cert-manager.*)", DROPPED)
+    assert patch in head

@@ -2,10 +2,13 @@
 
 from pathlib import Path
 
+import pytest
+
 from platform.config.kubernetes import KubeConfig
 from tests.kube import builtin
-from tests.kube.components import brought
-from tests.kube.lint import findings
+from tests.kube.components import brought, with_component
+from tests.kube.lint import findings, whole_findings
+from tests.kube.overlays import OVERLAYS, build
 from tests.kube.reach import selects
 
 MORE = "images: [{name: platform, newName: registry.test/platform, newTag: 0.1.0-abc}]\n"
@@ -50,3 +53,26 @@ def test_it_goes_to_nodes_with_gpus_whoever_labelled_them(tmp_path: Path) -> Non
         assert any(selects(term, labels) for term in required["nodeSelectorTerms"]), labels
     for labels in ({}, {"nvidia.com/gpu.present": "false"}, {"cloud.google.com/gke-nodepool": "cpus"}):
         assert not any(selects(term, labels) for term in required["nodeSelectorTerms"]), labels
+
+
+@pytest.mark.slow
+def test_an_image_without_a_registry_is_named_with_the_remedy_where_nodes_pull(tmp_path: Path) -> None:
+    (said,) = whole_findings(with_component("gpu", "prepull", tmp_path).objects, "ours")
+    assert said.startswith("ours (DaemonSet prepull): spec.template.spec.containers[0].image is ")
+    image = KubeConfig().image
+    assert f"'{image}'; say where it is: images: [{{name: platform, newName: REGISTRY/platform}}]" in said
+    assert whole_findings(with_component("kind", "prepull", tmp_path).objects, "loaded") == []
+    assert whole_findings(with_component("gpu", "prepull", tmp_path, MORE).objects, "named") == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("overlay", OVERLAYS)
+def test_images_of_the_overlays_come_from_a_registry_or_are_loaded(overlay: str) -> None:
+    assert whole_findings(build(overlay).objects, overlay) == []
+
+
+@pytest.mark.slow
+def test_an_overlay_that_names_no_registry_at_all_is_noticed_too() -> None:
+    said = whole_findings(build("base").objects, "base")
+    assert len(said) == 2
+    assert all("newName: REGISTRY/platform-mlflow" in each for each in said)
