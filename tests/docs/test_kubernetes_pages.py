@@ -4,7 +4,9 @@ import re
 import shlex
 import shutil
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -14,8 +16,12 @@ from tests.docs.pages import PAGES, fenced, inline
 from tests.kube import builtin
 from tests.kube.lint import findings, whole_findings
 from tests.kube.overlays import build, built, on_top
+from tests.kube.pods import pods
 
-OURS = [*sorted((ROOT / "k8s").glob("*.md")), *(page for page in PAGES if re.match("kubernetes|gpu", page.name))]
+OURS = [
+    *sorted((ROOT / "k8s").rglob("*.md")),
+    *(page for page in PAGES if re.match("kubernetes|gpu|monitoring|clusters|failures", page.name)),
+]
 # An API server that is not there, and nobody's login.
 NOBODY = ["--kubeconfig=/dev/null", "--server=https://127.0.0.1:1", "--token=none", "--request-timeout=5s"]
 FRAGMENTS = ("kubectl apply -k", "kubectl apply --server-side -f", "kubectl delete rayjob")  # of sentences
@@ -52,6 +58,8 @@ COMMANDS = kubectl_commands()
 
 def test_the_pages_have_commands():
     assert len(COMMANDS) > 20
+    names = {page.relative_to(ROOT).as_posix() for page in OURS}
+    assert names >= {"k8s/README.md", "k8s/upgrades.md", "k8s/image/README.md", "docs/monitoring.md", "docs/clusters.md"}
 
 
 @pytest.mark.slow
@@ -145,6 +153,9 @@ def test_the_pod_that_holds_the_volume_is_as_the_namespace_wants_it():
     } <= claims
     (container,) = pod["spec"]["containers"]
     places = {each["mountPath"] for each in container["volumeMounts"]}
+    head = re.findall(r"^# +((?:kubectl|tar) .*)$", (ROOT / "k8s" / "loader.yaml").read_text(encoding="utf-8"), re.M)
+    (steps,) = [code for code in fenced((ROOT / "k8s" / "README.md").read_text(encoding="utf-8")) if "tar -C" in code]
+    assert head == steps.splitlines(), "its head and step 6"
     copied = re.findall(r"exec -i (\S+) -- tar -C (\S+) -xf -", "\n".join(COMMANDS))
     assert copied
     for name, path in copied:
@@ -159,6 +170,34 @@ def test_every_secret_of_the_overlays_is_in_the_table():
         head = (ROOT / "k8s" / "overlays" / overlay / "kustomization.yaml").read_text(encoding="utf-8")
         for name in re.findall(r"create secret generic ([\w-]+)", head):
             assert f"| `{name}` |" in text, name
+
+
+@pytest.mark.parametrize(("overlays", "number"), [(("dev", "kind"), 0), (("gpu", "queue", "gke", "eks", "aks"), 1)])
+def test_a_block_of_step_3_makes_what_its_overlays_ask_for_and_no_more(overlays: tuple[str, ...], number: int):
+    """By its comments: a line that names overlays is for these alone."""
+    step = (ROOT / "k8s" / "README.md").read_text(encoding="utf-8").partition("\n## 3. ")[2].partition("\n## 4. ")[0]
+    block = fenced(step)[number].replace("\\\n", " ")
+    for overlay in overlays:
+        lines = [each.partition("#") for each in block.splitlines()]
+        mine = "\n".join(line for line, _, only in lines if not only or overlay in re.findall(r"\w+", only))
+        made = set(re.findall(r"create (?:secret generic|configmap) ([\w-]+)", mine))
+        built = build(overlay)
+        asked = {name for each in built.objects for name in named_from_outside(each)}
+        asked -= {each["metadata"]["name"] for each in built.of("ConfigMap")}
+        assert asked - {"mlflow-store"} <= made <= asked, overlay
+        assert ("mlflow-store" in made) is (overlay not in ("gke", "eks", "aks")), overlay  # these have identities
+
+
+def named_from_outside(manifest: dict[str, Any]) -> Iterator[str]:
+    """Secrets and ConfigMaps that an object's pods take their environment from."""
+    for pod in pods(manifest):
+        for container in [*pod.spec.get("initContainers", []), *pod.spec["containers"]]:
+            for source in container.get("envFrom", []):
+                yield from (each["name"] for each in source.values() if isinstance(each, dict))
+            for variable in container.get("env", []):
+                for reference in variable.get("valueFrom", {}).values():
+                    if "name" in reference and "key" in reference:
+                        yield reference["name"]
 
 
 NAMED = re.compile(r"(?<![\w./-])(?:k8s|docs|tests|platform|conf|components|overlays|base)/[\w./-]+\.\w+")

@@ -109,6 +109,15 @@ def test_in_the_end_what_has_finalizers_goes_while_its_operator_is_there() -> No
     assert places == sorted(places)
 
 
+def test_both_pages_end_jobs_by_the_same_line_and_say_what_an_unknown_kind_means() -> None:
+    line = "kubectl -n platform delete raycronjobs,rayjobs,rayclusters --all --timeout=10m\n"
+    for text in (PAGE.partition("\n## The end")[2], README.partition("\n## 11. End it")[2]):
+        assert text.index(line) < text.index("kubectl delete -k k8s/overlays") < text.index("helm uninstall kuberay")
+        assert text.count(" delete ray") == 1
+        assert "Without a definition" in text
+        assert "does not know the kind" in text
+
+
 def test_every_link_of_the_page_leads_somewhere() -> None:
     for page in (ROOT / "k8s" / "upgrades.md", ROOT / "k8s" / "image" / "README.md"):
         for target in re.findall(r"\]\(([^)#]+)", page.read_text()):
