@@ -12,6 +12,12 @@ OF_MEMBER = '{experiment=~"$experiment", member=~"$member"}'
 MEMBER, WORKER = "max by (experiment, member)", "max by (experiment, member, rank)"
 RESTARTS = f"max by (experiment, member, cause) (platform_restarts_total{OF_MEMBER})"
 MEMBER_LEGEND, WORKER_LEGEND = "{{experiment}}/{{member}}", "{{experiment}}/{{member}} rank {{rank}}"
+# KubeRay's metrics of RayJobs: there before a launcher runs and after it has ended. A new RayJob has no state.
+JOB_STATUS = 'kuberay_job_deployment_status{namespace="platform",deployment_status'
+NOT_BEGUN = f'{JOB_STATUS}=~"|Initializing|Waiting|Suspending|Suspended|Retrying"}}'
+QUEUE = 'cluster_queue="platform"'  # components/queue
+PROVISIONED = 'kuberay_cluster_provisioned_duration_seconds{namespace="platform"}'
+EVERY_S = 15  # one point of a subquery
 
 
 @dataclass(frozen=True)
@@ -53,6 +59,19 @@ def member_hours(metric: str) -> str:
     return f"{MEMBER} (max_over_time({metric}{OF_MEMBER}[$__range])) / 3600"
 
 
+def dcgm(metric: str, factor: str) -> tuple[tuple[str, str], ...]:
+    """The query of a metric of NVIDIA's DCGM exporter, of the GPUs of pods in which the members chosen have workers.
+
+    The exporter says which pod holds a GPU by the label `pod`, which Prometheus calls `exported_pod` unless its monitor
+    honours labels; a worker's host name is its pod's name.
+    """
+    pod = f'label_replace({metric}, "pod", "$1", "exported_pod", "(.+)")'
+    ours = f'label_replace(platform_worker_info{OF_MEMBER}, "pod", "$1", "node", "(.+)")'
+    return (
+        (f"max by (pod, gpu, GPU_I_ID) ({pod}) * {factor} and on (pod) {ours}", "{{pod}} GPU {{gpu}} {{GPU_I_ID}}"),
+    )
+
+
 ROWS: dict[str, tuple[Panel, ...]] = {
     "Now": (
         Panel("Workers", "short", total("platform_workers"), "That train or evaluate now.", "stat", 4),
@@ -79,6 +98,36 @@ ROWS: dict[str, tuple[Panel, ...]] = {
             "Members or trials of the launches that run.", width=16, stacked=True,
         ),
         Panel("Progress", "percentunit", member("platform_progress_ratio"), kind="bargauge", most=1),
+    ),
+    "Jobs": (
+        Panel(
+            "Jobs by state", "short",
+            ((f'count by (deployment_status) (max by (name, deployment_status) ({JOB_STATUS}!="Complete"}}))',
+              "{{deployment_status}}"),),
+            "RayJobs, by KubeRay's operator; those that are complete are left out.", stacked=True,
+        ),
+        Panel(
+            "Not begun", "s",
+            ((f"{EVERY_S} * count_over_time((max by (name) ({NOT_BEGUN}))[$__range:{EVERY_S}s])", "{{name}}"),),
+            "How long each RayJob waited in the queue, for its pods or for its next attempt, within the range shown.",
+            "bargauge",
+        ),
+        Panel(
+            "Until pods were there", "s",
+            ((f"max by (name) (max_over_time({PROVISIONED}[$__range]))", "{{name}}"),),
+            "Of each RayCluster, from its beginning until all of its pods ran.", "bargauge",
+        ),
+        Panel(
+            "Waiting in the queue", "short",
+            ((f"max by (status) (kueue_pending_workloads{{{QUEUE}}})", "{{status}}"),),
+            "Jobs in Kueue's queue. inadmissible: they did not fit when last looked at.", width=12, stacked=True,
+        ),
+        Panel(
+            "Mean wait in the queue", "s",
+            ((f"sum by (priority_class) (kueue_admission_wait_time_seconds_sum{{{QUEUE}}}) / "
+              f"sum by (priority_class) (kueue_admission_wait_time_seconds_count{{{QUEUE}}})", "{{priority_class}}"),),
+            "Of the jobs that Kueue has admitted since it started, by their priority.", "bargauge", 12,
+        ),
     ),
     "Learning": (
         Panel("Training loss", "short", member("platform_train_loss"), "With auxiliary heads."),
@@ -165,4 +214,13 @@ ROWS: dict[str, tuple[Panel, ...]] = {
             kind="table", width=24,
         ),
     ),
+    "GPUs by DCGM": (
+        Panel("GPU busy", "percentunit", dcgm("DCGM_FI_DEV_GPU_UTIL", "0.01"), "Of the time; whole GPUs.", most=1),
+        Panel("GPU memory in use", "decbytes", dcgm("DCGM_FI_DEV_FB_USED", "1048576"), "MIG's parts, too."),
+        Panel(
+            "Tensor cores busy", "percentunit", dcgm("DCGM_FI_PROF_PIPE_TENSOR_ACTIVE", "1"),
+            "Of the cycles. Well below the time in which the GPU is busy: small layers, or no mixed precision.", most=1,
+        ),
+    ),
 }  # fmt: skip
+COLLAPSED = {"GPUs by DCGM"}  # not asked until somebody opens it: many clusters have no DCGM

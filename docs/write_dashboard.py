@@ -8,7 +8,7 @@ import json
 from itertools import count
 from typing import Any
 
-from docs.dashboard_panels import OF_EXPERIMENT, ROWS, Panel
+from docs.dashboard_panels import COLLAPSED, OF_EXPERIMENT, ROWS, Panel
 from platform.checkout import ROOT
 
 FILE = ROOT / "k8s" / "components" / "monitoring" / "dashboard.json"
@@ -18,21 +18,25 @@ SOURCE = {"type": "prometheus", "uid": "${datasource}"}
 
 def dashboard() -> dict[str, Any]:
     """The whole, as Grafana imports it."""
-    panels, numbers, top = [], count(1), 0
+    panels: list[dict[str, Any]] = []
+    numbers, top = count(1), 0
     for title, row in ROWS.items():
-        place = {"x": 0, "y": top, "w": WIDTH, "h": 1}
+        place, within = {"x": 0, "y": top, "w": WIDTH, "h": 1}, list[dict[str, Any]]()
+        head = {"id": next(numbers), "type": "row", "title": title, "collapsed": title in COLLAPSED, "gridPos": place}
         panels.append(
-            {"id": next(numbers), "type": "row", "title": title, "collapsed": False, "gridPos": place, "panels": []}
-        )
+            head | {"panels": within if title in COLLAPSED else []}
+        )  # Grafana keeps those of a closed row in it
         left, top = 0, top + 1
         height = 0
         for each in row:
             if left + each.width > WIDTH:
                 left, top = 0, top + height
             height = 4 if each.kind == "stat" else HEIGHT
-            panels.append(_panel(each, next(numbers), {"x": left, "y": top, "w": each.width, "h": height}))
+            within.append(_panel(each, next(numbers), {"x": left, "y": top, "w": each.width, "h": height}))
             left += each.width
-        top += height
+        if title not in COLLAPSED:
+            panels += within
+            top += height
     return {
         "uid": "platform-runs",
         "title": "platform: runs",

@@ -14,6 +14,7 @@ OPERATOR = (
     "helm install kuberay-operator kuberay/kuberay-operator --version 1.7.0 -n kuberay-system --create-namespace"
 )
 ROLE = "the Role platform-submitter (k8s/components/submitters)"  # whoever submits needs this and no more
+QUEUE_ROLE = "the Role platform-submitter (k8s/components/submitters-queue)"  # and with a queue this
 CHECKER = "the Role platform-checker (k8s/components/checkers)"  # what `job=check` reads of the namespace
 _CANNOT = re.compile(
     r'(?:User "(?P<user>[^"]+)" )?cannot (?P<verb>\w+) resource "(?P<resource>[^"]+)"'
@@ -65,9 +66,10 @@ def forbidden(refused: Refused, kubectl: str, namespace: str) -> str:
     resource, _, part = found["resource"].partition("/")
     named = f"{resource}.{found['group']}" if found["group"] else resource
     who = f"you ({found['user']})" if found["user"] else "you"
+    role = QUEUE_ROLE if resource == "workloads" else ROLE
     return (
         f"{who} may not {found['verb']} {named}{f'/{part}' if part else ''} in namespace {namespace} (403); "
-        f"{ROLE} gives it, an administrator adds you to its group: "
+        f"{role} gives it, an administrator adds you to its group: "
         f"{kubectl} auth can-i {found['verb']} {named}{f' --subresource={part}' if part else ''} tells"
     )
 

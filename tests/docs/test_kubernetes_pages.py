@@ -59,7 +59,13 @@ COMMANDS = kubectl_commands()
 def test_the_pages_have_commands():
     assert len(COMMANDS) > 20
     names = {page.relative_to(ROOT).as_posix() for page in OURS}
-    assert names >= {"k8s/README.md", "k8s/upgrades.md", "k8s/image/README.md", "docs/monitoring.md", "docs/clusters.md"}
+    assert names >= {
+        "k8s/README.md",
+        "k8s/upgrades.md",
+        "k8s/image/README.md",
+        "docs/monitoring.md",
+        "docs/clusters.md",
+    }
 
 
 @pytest.mark.slow

@@ -14,8 +14,8 @@ OURS = ("platform", "platform-mlflow")
 def overlay_findings(objects: Sequence[dict[str, Any]]) -> Iterator[tuple[dict[str, Any], Finding]]:
     """(object, finding) of images without a registry.
 
-    A name without one is looked for at Docker Hub, where ours are not. On one machine, `dev` and `kind`, they are loaded
-    into its nodes: these overlays have a database in the namespace. Single manifests are no overlay.
+    A name without one is looked for at Docker Hub, where ours are not. On one machine, `dev` and `kind`, they are
+    loaded into its nodes: these overlays have a database in the namespace. Single manifests are no overlay.
     """
     named = {(each.get("kind"), (each.get("metadata") or {}).get("name")) for each in objects}
     if ("Deployment", "mlflow") not in named or ("StatefulSet", "postgres") in named:
@@ -27,5 +27,7 @@ def overlay_findings(objects: Sequence[dict[str, Any]]) -> Iterator[tuple[dict[s
                     image = str(container.get("image") or "")
                     name = image.partition("@")[0].partition(":")[0]
                     if name in OURS:
-                        remedy = f"say where it is: images: [{{name: {name}, newName: REGISTRY/{name}}}] in your overlay"
+                        remedy = (
+                            f"say where it is: images: [{{name: {name}, newName: REGISTRY/{name}}}] in your overlay"
+                        )
                         yield each, ((*pod.at, kind, number, "image"), image, remedy)

@@ -36,6 +36,14 @@ def role(component: str = "submitters") -> dict[str, Any]:
     return yaml.safe_load((COMPONENTS / component / "role.yaml").read_text())
 
 
+def queue_role() -> dict[str, Any]:
+    """The same where there is a queue: with what components/submitters-queue adds."""
+    (patch,) = yaml.safe_load((COMPONENTS / "submitters-queue" / "kustomization.yaml").read_text())["patches"]
+    (added,) = yaml.safe_load(patch["patch"])
+    assert (added["op"], added["path"]) == ("add", "/rules/-")
+    return (given := role()) | {"rules": [*given["rules"], added["value"]]}
+
+
 def rights(rules: Rules) -> set[Right]:
     """All that the rules give, one by one."""
     return {

@@ -8,7 +8,7 @@ from platform.kubernetes.check.finding import MISSING, OK, UNKNOWN, WARNING
 from platform.kubernetes.check.run import CHECKS, ask_cluster
 from tests.kube.apiserver import ApiServer
 from tests.kube.checking import ENSEMBLE, QUICK, all_of, job_of
-from tests.kube.rbac import role
+from tests.kube.rbac import queue_role, role
 
 pytestmark = pytest.mark.slow
 EVERYTHING = (
@@ -70,7 +70,7 @@ def test_what_the_rights_do_not_show_is_unknown_with_the_right_that_does(good_cl
 
 
 def test_with_the_role_for_people_who_submit_nothing_looks_wrong(good_cluster: ApiServer):
-    good_cluster.rules = role()["rules"]
+    good_cluster.rules = queue_role()["rules"]
     seen = all_of(job_of(*EVERYTHING, "cluster.kube.check_pod_s=60"))
     states = {finding.about: finding.state for finding in seen}
     assert set(states.values()) == {OK, UNKNOWN}
@@ -84,6 +84,16 @@ def test_with_the_role_for_people_who_submit_nothing_looks_wrong(good_cluster: A
         "whether a server is ready needs the right to get services in namespace platform"
     }
     assert good_cluster.objects.pods_made == []
+
+
+def test_with_the_role_of_a_cluster_without_a_queue_a_queued_job_says_what_is_missing_and_who_gives_it(
+    good_cluster: ApiServer,
+):
+    good_cluster.rules = role()["rules"]
+    (found,) = [each for each in all_of(job_of(*EVERYTHING)) if each.about == "rights"]
+    assert found.state == WARNING
+    assert "may not list workloads.kueue.x-k8s.io in namespace platform" in found.said
+    assert found.said.endswith("the Role platform-submitter (k8s/components/submitters-queue) gives it")
 
 
 def test_the_offline_part_goes_on_where_no_cluster_answers(

@@ -18,6 +18,8 @@ from tests.kube.overlays import Build
 from tests.kube.pods import pods
 from tests.kube.reach import Peer, reaches, selects
 from tests.kube.rendered import render
+from tests.monitoring.dashboard import METRIC, NEIGHBOURS
+from tests.monitoring.neighbours import LABELS
 
 COMPONENT = ROOT / "k8s" / "components" / "monitoring"
 PROMETHEUS = Peer.pod({"app.kubernetes.io/name": "prometheus"}, "monitoring")
@@ -105,7 +107,13 @@ def test_alerts_are_valid_and_ask_for_metrics_that_there_are(tmp_path: Path):
     rules = yaml.safe_load((COMPONENT / "alerts.yaml").read_text())["spec"]
     names = {each.name for each in METRICS}
     for rule in rules["groups"][0]["rules"]:
-        assert set(re.findall(r"\bplatform_\w+", rule["expr"])) <= names, rule["alert"]
+        assert set(METRIC.findall(rule["expr"])) <= names, rule["alert"]
+        of_others = NEIGHBOURS.findall(rule["expr"])
+        assert set(of_others) <= LABELS.keys(), rule["alert"]
+        for metric in of_others:
+            named = set(re.findall(r"(\w+)(?:=|!=|=~|!~)\"", "".join(re.findall(metric + r"\{(.*?)\}", rule["expr"]))))
+            assert named
+            assert named <= LABELS[metric], rule["alert"]
         assert rule["annotations"].keys() == {"summary", "description"}
     if not shutil.which("promtool"):
         pytest.skip("no promtool on this machine: apt-get install prometheus")

@@ -22,7 +22,7 @@ from platform.kubernetes.submit import submit
 from platform.signals import INTERRUPTED
 from tests.kube.apiserver import TOKEN, ApiServer
 from tests.kube.apistore import ApiStore, Checks, Object
-from tests.kube.rbac import role
+from tests.kube.rbac import queue_role, role
 
 QUICK = Patience(connect_s=1, answer_s=1, poll_s=0.05, quiet_log_s=1, away_s=8, last_lines_s=3, operator_s=0.3)
 ENTRYPOINT = "python -m platform.launch +experiment=googlenet_ens cluster=ray optim.lr=0.01"
@@ -47,7 +47,7 @@ def rayjob(entrypoint: str = ENTRYPOINT, **spec: Any) -> Object:
 @pytest.fixture
 def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ApiServer]:
     with ApiServer(tmp_path) as running:
-        running.rules = role()["rules"]  # whoever submits has this Role in all of these tests
+        running.rules = queue_role()["rules"]  # whoever submits has this Role in all of these tests
         monkeypatch.setenv("KUBECONFIG", str(running.kubeconfig))
         yield running
 
@@ -387,17 +387,24 @@ def test_a_job_that_waits_in_a_queue_says_in_which_and_why(
 def test_a_job_in_a_queue_whose_workload_may_not_be_seen_says_so_once(
     server: ApiServer, operator: Operator, capsys: pytest.CaptureFixture[str]
 ):
+    lines: list[str] = []
+
+    def said_so_far() -> str:
+        lines.append(capsys.readouterr().out)
+        return "".join(lines)
+
     def play(store: ApiStore) -> None:
         store.set_status("ens", {"jobDeploymentStatus": "Suspended"})
-        time.sleep(0.3)
+        store.wait_for(lambda: "why it waits is not shown" in said_so_far())
         succeed(store)
 
     operator.plays(play)
-    server.rules = [rule for rule in role()["rules"] if rule["resources"] != ["workloads"]]
+    server.rules = role()["rules"]  # without that of a queue
     assert submit(queued(), context=None, follow=True, patience=QUICK) == 0
-    output = capsys.readouterr().out
+    output = said_so_far()
     assert output.count("Suspended: waits in Kueue's queue gpus\n") == 1
     assert output.count("why it waits is not shown: you (jane) may not list workloads.kueue.x-k8s.io in namespace") == 1
+    assert "the Role platform-submitter (k8s/components/submitters-queue) gives it" in output
 
 
 def queued() -> Object:

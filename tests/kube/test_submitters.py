@@ -10,13 +10,13 @@ import pytest
 import yaml
 
 from platform.checkout import ROOT
-from platform.kubernetes.refusals import ROLE
+from platform.kubernetes.refusals import QUEUE_ROLE, ROLE
 from platform.kubernetes.submit import submit
 from tests.kube import builtin
 from tests.kube.apiserver import ApiServer
 from tests.kube.apistore import ApiStore
 from tests.kube.lint import findings
-from tests.kube.rbac import Right, rights, role
+from tests.kube.rbac import Right, queue_role, rights, role
 from tests.kube.test_submit import COMPLETE, INITIALIZING, QUICK, RUNNING, Operator, numbered, queued, submitter
 
 COMPONENT = ROOT / "k8s" / "components" / "submitters"
@@ -41,12 +41,15 @@ def test_submitting_following_and_making_anew_take_every_right_of_the_role_and_n
             operator.plays(play)
             assert submit(queued(), context=None, follow=True, patience=QUICK) == 0
         operator.join()
-        assert server.used == rights(role()["rules"])
+        assert server.used == rights(queue_role()["rules"])
+        assert server.used - rights(role()["rules"]) == {Right("kueue.x-k8s.io", "workloads", "list")}
 
 
-@pytest.mark.parametrize("overlay", ["dev", "gpu", "queue"])
+@pytest.mark.parametrize(
+    ("overlay", "component"), [("dev", "submitters"), ("gpu", "submitters"), ("queue", "submitters-queue")]
+)
 @pytest.mark.skipif(not shutil.which("kubectl"), reason="no kubectl on this machine")
-def test_the_component_binds_the_role_to_the_group_that_an_overlay_names(tmp_path: Path, overlay: str):
+def test_the_component_binds_the_role_to_the_group_that_an_overlay_names(tmp_path: Path, overlay: str, component: str):
     def beside(path: Path) -> str:
         return os.path.relpath(path, tmp_path)
 
@@ -57,7 +60,7 @@ def test_the_component_binds_the_role_to_the_group_that_an_overlay_names(tmp_pat
         "kind": "Kustomization",
         "namespace": "platform",
         "resources": [beside(ROOT / "k8s" / "overlays" / overlay)],
-        "components": [beside(COMPONENT)],
+        "components": [beside(COMPONENT.parent / component)],
         "patches": [{"target": {"kind": "RoleBinding", "name": "platform-submitters"}, "patch": named}],
     }
     (tmp_path / "kustomization.yaml").write_text(yaml.safe_dump(own))
@@ -65,7 +68,7 @@ def test_the_component_binds_the_role_to_the_group_that_an_overlay_names(tmp_pat
     assert done.returncode == 0, done.stderr
     built = {(each["kind"], each["metadata"]["name"]): each for each in yaml.safe_load_all(done.stdout)}
     made, binding = built["Role", "platform-submitter"], built["RoleBinding", "platform-submitters"]
-    assert made["rules"] == role()["rules"]
+    assert made["rules"] == (queue_role() if component == "submitters-queue" else role())["rules"]
     assert binding["subjects"] == [
         {"apiGroup": "rbac.authorization.k8s.io", "kind": "Group", "name": "idp:vision team"}
     ]
@@ -77,5 +80,6 @@ def test_the_component_binds_the_role_to_the_group_that_an_overlay_names(tmp_pat
 
 
 def test_what_the_errors_name_is_there():
-    named = ROLE.removeprefix("the Role ")
-    assert named == f"{role()['metadata']['name']} ({COMPONENT.relative_to(ROOT)})"
+    name, folder = role()["metadata"]["name"], COMPONENT.relative_to(ROOT)
+    assert f"the Role {name} ({folder})" == ROLE
+    assert f"the Role {name} ({folder}-queue)" == QUEUE_ROLE

@@ -44,14 +44,18 @@ class Prometheus:
 
 
 @contextlib.contextmanager
-def prometheus(folder: Path, target: str, every_s: int = 1) -> Iterator[Prometheus]:
-    """A server that asks `target` (HOST:PORT) every `every_s` seconds."""
+def prometheus(
+    folder: Path, target: str, every_s: int = 1, *, more: list[dict[str, Any]] | None = None
+) -> Iterator[Prometheus]:
+    """A server that asks `target` (HOST:PORT) every `every_s` seconds; `more` are further scrape configs."""
     program = shutil.which("prometheus")
     if not program:
         pytest.skip("no prometheus on this machine: apt-get install prometheus")
     config, port = folder / "prometheus.yml", free_port()
     scrape = {"job_name": "platform", "static_configs": [{"targets": [target]}]}
-    config.write_text(yaml.safe_dump({"global": {"scrape_interval": f"{every_s}s"}, "scrape_configs": [scrape]}))
+    config.write_text(
+        yaml.safe_dump({"global": {"scrape_interval": f"{every_s}s"}, "scrape_configs": [scrape, *(more or [])]})
+    )
     command = [program, f"--config.file={config}", f"--storage.tsdb.path={folder / 'data'}",
                f"--web.listen-address=127.0.0.1:{port}"]  # fmt: skip
     with open(folder / "log", "w") as log:

@@ -6,7 +6,7 @@ In: the job. Out: a finding for what may be done, one for each right that is mis
 from platform.kubernetes.check.finding import Findings, missing, ok, warning
 from platform.kubernetes.check.job import Job
 from platform.kubernetes.check.live import PODS, RAY_CRON_JOBS, RAY_JOBS, Kind, Live
-from platform.kubernetes.refusals import ROLE
+from platform.kubernetes.refusals import QUEUE_ROLE, ROLE
 
 _LOGS = Kind("", "v1", "pods/log")
 _EVENTS = Kind("", "v1", "events")
@@ -18,7 +18,7 @@ _FOLLOWING = (
     ("get", _LOGS, "its output is not printed"),
     ("list", _EVENTS, "reasons why pods wait are not said"),
 )
-_QUEUED = ("list", _WORKLOADS, "why the job waits in its queue is not said")
+_QUEUED = ("list", _WORKLOADS, f"why the job waits in its queue is not said; {QUEUE_ROLE} gives it")
 
 
 def rights(live: Live, job: Job) -> Findings:
