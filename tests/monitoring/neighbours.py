@@ -77,8 +77,8 @@ def exporter(text: str) -> Iterator[str]:
             self.end_headers()
             self.wfile.write(body)
 
-        def log_request(self, *_: object) -> None:
-            """Nothing is written of it."""
+        def log_message(self, format: str, *args: object) -> None:  # noqa: A002
+            pass
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Answer)
     thread = threading.Thread(target=server.serve_forever, daemon=True)
