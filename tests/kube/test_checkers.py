@@ -15,7 +15,7 @@ from tests.kube import builtin
 from tests.kube.apiserver import ApiServer
 from tests.kube.checking import all_of, job_of
 from tests.kube.lint import findings
-from tests.kube.rbac import rights, role
+from tests.kube.rbac import queue_role, rights, role
 from tests.kube.test_live_check import EVERYTHING
 
 pytestmark = pytest.mark.slow
@@ -27,7 +27,7 @@ PATCH = """
 
 
 def test_a_check_takes_every_right_of_the_role_and_shows_what_its_lines_promised(good_cluster: ApiServer):
-    submitters, checkers = role()["rules"], role("checkers")["rules"]
+    submitters, checkers = queue_role()["rules"], role("checkers")["rules"]
     good_cluster.rules = submitters
     before = all_of(job_of(*EVERYTHING))
     promised = {finding.about for finding in before if CHECKER in finding.remedy}
