@@ -77,7 +77,7 @@ def run(experiment: Experiment) -> int:
     check_tracking(config.tracking)
     folder = ExperimentFolder(experiment.folder)
     try:
-        with signals(Interrupted), folder.held(), keep_logs(experiment):
+        with signals(Interrupted), folder.held(config.cluster.lock_within_s), keep_logs(experiment):
             prepare(config.cluster, tuned=True)
             if config.fresh:
                 end_runs_of_before(experiment, folder)

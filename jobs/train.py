@@ -95,7 +95,7 @@ def run(experiment: Experiment, *, evaluate_again: bool = False) -> int:
         _require_trained(folder, planned)
     started = time.monotonic()
     try:
-        with signals(Interrupted), folder.held(), keep_logs(experiment):
+        with signals(Interrupted), folder.held(experiment.config.cluster.lock_within_s), keep_logs(experiment):
             if experiment.config.fresh or _unfinished(folder, planned):
                 prepare(experiment.config.cluster)
             if experiment.config.fresh:

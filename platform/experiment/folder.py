@@ -36,6 +36,7 @@ from platform.config.checks import ConfigError
 from platform.config.experiment import Experiment
 from platform.config.identity import changes, identity, shown
 from platform.config.sections import Config
+from platform.console import duration
 from platform.data.index import Index
 from platform.experiment.fingerprint import fingerprint
 from platform.experiment.member_folder import MemberFolder
@@ -48,6 +49,7 @@ from platform.text import first_line
 log = logging.getLogger("platform")
 
 RECORD = "experiment.json"
+LOCK_POLL_S = 1.0
 ANEW = "give it another name=, or fresh=true to start anew"
 
 
@@ -95,8 +97,12 @@ class ExperimentFolder:
         return self.path / f"images{suffix_of(split)}.npz"
 
     @contextlib.contextmanager
-    def held(self) -> Iterator[None]:
+    def held(self, within_s: float = 0.0) -> Iterator[None]:
         """Lock the experiment, so that a second launch of it is refused. The lock of a dead process is free.
+
+        Args:
+            within_s: seconds to wait for another process's lock. Of a machine that is gone a file server frees it
+                later: NFS 4 after a lease of some 90 s.
 
         Raises:
             ConfigError: another process has the lock, or the folder cannot be made.
@@ -109,19 +115,32 @@ class ExperimentFolder:
             ) from error
         holder = self.path / ".holder"
         with contextlib.ExitStack() as stack:
-            try:
-                stack.enter_context(locked(self.path / ".lock"))
-            except Held as held:
-                known = Held(held.path, holder.read_text().strip() if holder.exists() else "")
-                raise ConfigError(f"{self.name} is being run by {known}; wait for it, or give another name=") from None
-            except OSError as error:
-                raise ConfigError(
-                    f"the folder {self.path} cannot be locked ({first_line(error)}); give another output_dir"
-                ) from error
+            self._lock(stack, holder, within_s)
             stack.callback(holder.unlink, missing_ok=True)
             self._sweep()
             holder.write_text(f"process {os.getpid()} on {socket.gethostname()} since {time.strftime('%F %T')}\n")
             yield
+
+    def _lock(self, stack: contextlib.ExitStack, holder: Path, within_s: float) -> None:
+        until, said = time.monotonic() + within_s, False
+        while True:
+            try:
+                stack.enter_context(locked(self.path / ".lock"))
+                return
+            except Held as held:
+                known = Held(held.path, holder.read_text().strip() if holder.exists() else "")
+            except OSError as error:
+                raise ConfigError(
+                    f"the folder {self.path} cannot be locked ({first_line(error)}); give another output_dir"
+                ) from error
+            if time.monotonic() >= until:
+                raise ConfigError(f"{self.name} is being run by {known}; wait for it, or give another name=")
+            if not said:
+                print(
+                    f"{self.name} is being run by {known}; waiting up to {duration(within_s)} for its end", flush=True
+                )
+            said = True
+            time.sleep(LOCK_POLL_S)
 
     def _sweep(self) -> None:
         """Remove half-written files of killed processes, but checkpoints, which `Checkpoints` removes."""

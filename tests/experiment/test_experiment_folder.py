@@ -1,7 +1,9 @@
 """An experiment's folder: identity, lock, states."""
 
+import contextlib
 import json
 import os
+import threading
 from dataclasses import replace
 from pathlib import Path
 
@@ -121,6 +123,29 @@ def test_fresh_moves_the_old_run_aside(tmp_path: Path, digits: Index):
     ExperimentFolder(fresh.folder).open(fresh, digits)
     assert folder.member("model").state().state != FINISHED
     assert len([path for path in tmp_path.iterdir() if path.name.startswith("one.")]) == 1
+
+
+def test_the_lock_of_a_node_that_is_lost_is_waited_for(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    folder = ExperimentFolder(experiment(tmp_path).folder)
+    with contextlib.ExitStack() as lost:
+        lost.enter_context(folder.held())
+        with pytest.raises(ConfigError, match="is being run by process"), folder.held(within_s=0.1):
+            pass
+        capsys.readouterr()
+        freed = threading.Timer(0.3, lost.close)  # as a file server does when the lease is over
+        freed.start()
+        with folder.held(within_s=600):
+            assert not freed.is_alive()
+        freed.join()
+    (line,) = capsys.readouterr().out.splitlines()
+    assert line.startswith("one is being run by process ")
+    assert line.endswith("; waiting up to 10m00s for its end")
+
+
+def test_only_a_launcher_that_expects_workers_waits_for_a_lock(tmp_path: Path):
+    cluster = experiment(tmp_path).config.cluster
+    assert cluster.lock_within_s == 0
+    assert replace(cluster, address="auto", gpus_per_worker=0, expected_workers=2).lock_within_s == 600
 
 
 def test_a_second_launch_is_refused_and_a_dead_holder_is_not_in_the_way(tmp_path: Path):
