@@ -26,6 +26,7 @@ from platform.console import duration
 from platform.data.index import Index
 from platform.experiment.destinations import require_copies
 from platform.experiment.folder import ExperimentFolder, Record
+from platform.experiment.fresh import same_command
 from platform.experiment.goodput import LAUNCHER_LOST
 from platform.experiment.member_folder import MemberState
 from platform.experiment.origin import git_commit
@@ -90,7 +91,7 @@ def run(experiment: Experiment) -> int:
             status, waiting = _Sweep(planned, folder, record, data).run()
             return 0 if register_at_end(experiment, whole=status == 0, waiting=waiting) and status == 0 else 1
     except Interrupted as interrupted:
-        again = "the same command without fresh=true" if config.fresh else "the same command"
+        again = same_command(experiment)
         print(f"\n{interrupted}: {again} goes on: finished trials stay, the others from their newest checkpoints")
         return INTERRUPTED
     except (CannotGoOn, OSError) as error:

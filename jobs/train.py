@@ -27,6 +27,7 @@ from platform.evaluation.table import EnsembleScores, with_table
 from platform.experiment.destinations import require_copies
 from platform.experiment.disk_use import disk_use
 from platform.experiment.folder import ExperimentFolder, Record
+from platform.experiment.fresh import same_command
 from platform.experiment.member_folder import FAILED, FINISHED, MemberState
 from platform.experiment.methods import methods_of
 from platform.experiment.plan import Plan, plan
@@ -131,8 +132,7 @@ def run(experiment: Experiment, *, evaluate_again: bool = False) -> int:
             registered = register_at_end(experiment, whole=whole, waiting=outcome.waiting)
             return 0 if registered and whole else 1
     except Interrupted as interrupted:
-        again = "the same command without fresh=true" if experiment.config.fresh else "the same command"
-        print(f"\n{interrupted}: {again} goes on from the newest checkpoints")
+        print(f"\n{interrupted}: {same_command(experiment)} goes on from the newest checkpoints")
         return INTERRUPTED
     except (CannotGoOn, OSError) as error:
         print(stopped(error), file=sys.stderr)

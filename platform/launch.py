@@ -30,6 +30,7 @@ from platform.compose.quoting import as_typed, has_several_values
 from platform.config.checks import CannotGoOn, ConfigError, require
 from platform.config.experiment import Experiment
 from platform.config.sections import Config
+from platform.experiment.fresh import once
 from platform.marks import mark
 from platform.models.sources import require_shipped
 from platform.overrides import key_of, quoted
@@ -159,7 +160,7 @@ def _run(composed: DictConfig, overrides: list[str]) -> int:
         from_environment = _overrides_of_environment(composed, experiment.config)
         if is_submitted(experiment.config.cluster) or experiment.config.cluster.kube is not None:
             return _run_elsewhere(experiment, as_given(composed), overrides + from_environment)
-        return import_module(f"jobs.{experiment.config.job}").run(experiment)
+        return import_module(f"jobs.{experiment.config.job}").run(once(experiment))
     except (ConfigError, HydraException, OmegaConfBaseException) as error:
         return _refused(message_of(error))
     except BrokenPipeError:  # here, as Hydra would tell of it

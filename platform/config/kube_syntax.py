@@ -1,7 +1,7 @@
-"""What Kubernetes takes as names, labels, images and times: so that a slip is named here and not by a server.
+"""What Kubernetes takes as names, labels, images and time zones: so that a slip is named here and not by a server.
 
 In: a text. Out: whether it is one. Sources: Kubernetes' "Object Names and IDs", "Labels and Selectors", distribution's
-reference grammar, robfig/cron's standard parser (which KubeRay uses).
+reference grammar.
 """
 
 import re
@@ -14,9 +14,6 @@ IMAGE = (
     r"([A-Za-z0-9.-]+(:\d+)?/)?[a-z0-9]+(([._]|__|-+)[a-z0-9]+)*(/[a-z0-9]+(([._]|__|-+)[a-z0-9]+)*)*"
     r"(:\w[\w.-]{0,127})?(@[a-z0-9]+:[0-9a-f]{32,})?"
 )
-CRON_FIELDS = ((0, 59, ""), (0, 23, ""), (1, 31, ""), (1, 12, "jan feb mar apr may jun jul aug sep oct nov dec"),
-               (0, 6, "sun mon tue wed thu fri sat"))  # fmt: skip
-CRON_NAMES = ("@yearly", "@annually", "@monthly", "@weekly", "@daily", "@midnight", "@hourly")
 
 
 def is_name(text: str) -> bool:
@@ -50,33 +47,9 @@ def is_address(text: str) -> bool:
     return re.fullmatch(r"(rediss?://)?[A-Za-z0-9.-]+:\d{1,5}", text, re.ASCII) is not None
 
 
-def is_cron(text: str) -> bool:
-    """Whether it is a cron expression of five fields, or a name as `@daily`."""
-    fields = text.split(" ")
-    return text in CRON_NAMES or (
-        len(fields) == len(CRON_FIELDS)
-        and all(_is_cron_field(field, *limits) for field, limits in zip(fields, CRON_FIELDS, strict=True))
-    )
-
-
 def is_time_zone(text: str) -> bool:
     """Whether the time zone database has it. Go's `Local`, the operator's own, is none: nobody knows which it is."""
     if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_+-]*(/[A-Za-z0-9_+-]+)*", text):
         return False
     known = zoneinfo.available_timezones()
     return text in known if known else text != "Local"  # a machine without the database: the operator has it
-
-
-def _is_cron_field(text: str, low: int, high: int, names: str) -> bool:
-    """A list of `*`, numbers or names and ranges of them, each with a step."""
-    for part in text.split(","):
-        span, _, step = part.partition("/")
-        if not re.fullmatch(r"[1-9]\d*" if "/" in part else "", step):
-            return False
-        ends = [] if span == "*" else span.lower().split("-")
-        numbers = [low + names.split().index(end) if end in names.split() else end for end in ends]
-        if len(ends) > 2 or not all(str(each).isdecimal() and low <= int(each) <= high for each in numbers):
-            return False
-        if len(numbers) == 2 and int(numbers[0]) > int(numbers[1]):
-            return False
-    return True

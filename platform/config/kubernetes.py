@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from platform.config.checks import is_range, is_whole, require, require_at_least, require_choice, seal
+from platform.config.cron import is_cron, shortest_gap_s
 from platform.config.kube_syntax import (
     is_address,
-    is_cron,
     is_image,
     is_label_key,
     is_label_value,
@@ -31,7 +31,9 @@ SPOT_LABELS = {
     "karpenter": ("karpenter.sh/capacity-type", "spot"),
 }
 _SECRET_WORDS = ("password", "passwd", "secret", "token", "credential", "access_key", "api_key", "private_key")
-_OWN_ENV = ("HOME", "RAY_JOB_STOP_WAIT_TIME_S")  # what pods have anyway
+MLFLOW = "http://mlflow:5000"  # of k8s/base
+ENDING_S = 300  # of a schedule's job: from its deadline until its pods are gone
+_OWN_ENV = ("HOME", "RAY_JOB_STOP_WAIT_TIME_S", "PLATFORM_FRESH_FOR")  # what pods have anyway
 _TAKEN_PATHS = ("/tmp", "/dev", "/cache", "/opt", "/usr", "/bin", "/etc", "/proc", "/sys", "/var")
 
 
@@ -61,7 +63,7 @@ class KubeConfig:
     mount: str = "/mnt/platform"  # where; relative paths of the command lie below it
     cache_class: str | None = None  # StorageClass of each pod's cache of shards; None: the node's own disk
     # Tracking and access
-    tracking_uri: str = "http://mlflow:5000"  # where tracking.uri names a file of this machine
+    tracking_uri: str = MLFLOW  # where tracking.uri names a file of this machine
     secrets: list[str] = field(default_factory=lambda: ["platform-credentials"])  # Secrets that become the environment
     env: dict[str, str] = field(default_factory=dict)  # plain settings; nothing secret
     metrics: bool = True  # the launcher answers Prometheus on port 9464 of the head's pod
@@ -85,9 +87,11 @@ class KubeConfig:
     schedule: str | None = None  # cron expression, as "0 2 * * *": a RayCronJob, which makes such a job each time
     time_zone: str = "UTC"  # of schedule, as Europe/Berlin
     retries: int = 3  # clusters after the first; each resumes from the newest checkpoints
-    deadline_h: float = 168.0  # of each attempt, then the job fails
+    # Of each attempt, then the job fails. With a schedule less than the time between two of its jobs, of which the
+    # second would not wait for the first
+    deadline_h: float = 168.0
     start_timeout_s: int = 3600  # of each attempt, from its beginning until its command runs; not with a queue
-    keep_failed_s: int = 0  # a failed job's cluster stays for so long, for debugging
+    keep_failed_s: int = 0  # a failed job's cluster stays for so long, for debugging; not with a queue
     keep_days: float = 7.0  # then the RayJob is deleted; runs and MLflow stay. With a queue it stays until you do
     check_pod_s: int = 180  # job=check starts a pod of the image for at most so long, where you may; 0: none
     idle_s: int = 300  # the autoscaler removes a pod that is idle for so long
@@ -153,11 +157,40 @@ class KubeConfig:
             "cluster.kube.schedule does not go with queue or gang: a RayCronJob hands no labels on to its jobs, "
             "and nobody would start them; leave out one of them",
         )
+        self._require_an_end_before_the_next()
+        require(
+            not (self.queue and self.keep_failed_s),
+            f"cluster.kube.keep_failed_s is {self.keep_failed_s}, and with a queue KubeRay would keep the cluster of a "
+            "job that succeeded as long, while Kueue gives its room to others; set it to 0: logs are kept in "
+            "runs/NAME/logs in any case",
+        )
         for key, needs in (("queue_priority", self.queue is not None), ("gang_queue", self.gang != "none")):
             require(
                 getattr(self, key) is None or needs,
                 f"cluster.kube.{key} is {getattr(self, key)}, without effect; add cluster.kube.{key.split('_')[0]}",
             )
+
+    def most_hours(self, attempts: int) -> float | None:
+        """The highest `deadline_h` with which so many attempts of a schedule's job end before the next job begins,
+        rounded down to tenths; 0: none does. None: there is no schedule, or it begins no second job.
+        """
+        gap_s = shortest_gap_s(self.schedule, self.time_zone) if self.schedule is not None else None
+        return None if gap_s is None else max(0, (gap_s // attempts - ENDING_S) // 360) / 10
+
+    def _require_an_end_before_the_next(self) -> None:
+        """Refuse a schedule whose jobs overlap: KubeRay 1.7 begins each at its time, whether the last one has ended."""
+        most = self.most_hours(attempts=1)
+        require(
+            most != 0,
+            f"cluster.kube.schedule is {self.schedule!r}, too often for a cluster to begin and end; give a time every "
+            "quarter of an hour at most",
+        )
+        require(
+            most is None or self.deadline_h <= most,
+            f"cluster.kube.deadline_h is {self.deadline_h}, and cluster.kube.schedule ({self.schedule}) begins the "
+            f"next job before that, on a cluster of its own, which fails as the run's folder is in use; lower "
+            f"deadline_h to {most} or less",
+        )
 
     @property
     def pods_range(self) -> tuple[int, int] | None:

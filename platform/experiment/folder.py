@@ -39,6 +39,7 @@ from platform.config.sections import Config
 from platform.console import duration
 from platform.data.index import Index
 from platform.experiment.fingerprint import fingerprint
+from platform.experiment.fresh import fresh_for, set_aside
 from platform.experiment.member_folder import MemberFolder
 from platform.experiment.origin import origin_here
 from platform.experiment.places import initial_weights_file, suffix_of
@@ -60,6 +61,7 @@ class Record:
     identity: dict[str, Any]
     configs: dict[str, Any]
     copies: str = ""  # the folder in `checkpoint.copy_to`: the same experiment has the same one on any machine
+    fresh_for: str = ""  # the RayCluster whose `fresh=true` began it
     parent_run: str | None = None  # our key of a run: `tracking.mlflow_ids` knows MLflow's
     member_runs: dict[str, str] = field(default_factory=dict)
     reported: list[str] = field(default_factory=list)  # members whose end is in the tracking journal
@@ -166,8 +168,9 @@ class ExperimentFolder:
         new.copies = f"{self.name}-{_short_digest(new.identity)}"
         if experiment.config.fresh:
             new.copies += time.strftime("-%Y%m%d-%H%M%S")  # so that it does not resume from the earlier run's copies
-            if self.exists():
-                self._set_aside()
+            new.fresh_for = fresh_for()
+            if self.exists():  # logs are being written
+                set_aside(self.path, self._file.name, stay=(".lock", f".lock{SUFFIX}", ".holder", "logs"))
         if not self._file.exists():
             origin_here(experiment.overrides, fingerprint(index)).write(self.path)
             self.write(new)
@@ -261,15 +264,6 @@ class ExperimentFolder:
             reported |= dict.fromkeys(change.get("reported", []))
         record.reported = list(reported)
         return record
-
-    def _set_aside(self) -> None:
-        """Move everything but the lock and the logs, which are being written, into a dated folder beside this one."""
-        aside = self.path.with_name(f"{self.path.name}.{time.strftime('%Y%m%d-%H%M%S')}")
-        aside.mkdir()
-        stay = (".lock", f".lock{SUFFIX}", ".holder", "logs")
-        files = [file for file in self.path.iterdir() if file.name not in stay]
-        for file in sorted(files, key=lambda file: file == self._file):  # the record last: it says that they are there
-            file.rename(aside / file.name)
 
 
 def _member_identities(experiment: Experiment) -> dict[str, Any]:

@@ -40,6 +40,11 @@ def overrides_for_pods(config: Config, overrides: list[str]) -> list[str]:
         f"fresh=true would start anew in each of cluster.kube.retries={kube.retries}; "
         "give another name= instead, or cluster.kube.retries=0",
     )
+    require(
+        not (config.fresh and kube.queue),
+        f"fresh=true would start anew each time that Kueue takes the room away (cluster.kube.queue={kube.queue}); "
+        "give another name= instead",
+    )
     _refuse_local_paths(config, kube)
     own = ["cluster=ray", "cluster.ship_code=false", *_cluster_overrides(config.cluster)]
     if not is_reached_by_pods(config.tracking.uri):

@@ -84,7 +84,10 @@ def _with_labels(node: Any, name: str) -> Any:
 
 
 def _said(manifest: Object) -> dict[str, str]:
-    return manifest["metadata"].get("annotations") or {}
+    """Its annotations; of a RayJob that a schedule made, those of the pod that submits."""
+    own = manifest["metadata"].get("annotations") or {}
+    template = (manifest.get("spec") or {}).get("submitterPodTemplate") or {}
+    return own if EXPERIMENT in own else (template.get("metadata") or {}).get("annotations") or own
 
 
 def _plain(said: dict[str, str]) -> str:

@@ -64,6 +64,8 @@ def rayjob(experiment: Experiment, given: Config, overrides: list[str]) -> dict[
     }
     if kube.schedule is None:
         return {"apiVersion": GROUP, "kind": "RayJob", "metadata": metadata, "spec": spec}
+    # KubeRay gives the RayJobs that it makes of this no annotation of ours, but all of the spec.
+    spec["submitterPodTemplate"]["metadata"]["annotations"] = said
     cron = {"schedule": kube.schedule, "timeZone": kube.time_zone, "jobTemplate": spec}
     return {"apiVersion": GROUP, "kind": "RayCronJob", "metadata": metadata, "spec": cron}
 
@@ -90,9 +92,10 @@ def _job_of(config: Config) -> str:
     return "sweep" if config.job == "check" and config.sweep.space else config.job
 
 
-def _retries_of(config: Config, kube: KubeConfig) -> int:
-    """Number of clusters after the first. None for what only asks MLflow: the next would find it away as well."""
-    return 0 if config.job in WITHOUT_WORKERS else kube.retries
+def attempts_of(config: Config, kube: KubeConfig) -> int:
+    """How many clusters there are at most, one after another. One for what only asks MLflow: the next would find it
+    away as well."""
+    return 1 if config.job in WITHOUT_WORKERS else 1 + kube.retries
 
 
 def _folder(experiment: Experiment, given: Config, kube: KubeConfig) -> str:
@@ -145,7 +148,7 @@ def _spec(config: Config, kube: KubeConfig, name: str, pods: Pods, command: str)
     return {
         "submissionMode": "K8sJobMode",
         "entrypoint": command,
-        "backoffLimit": _retries_of(config, kube),
+        "backoffLimit": attempts_of(config, kube) - 1,
         "activeDeadlineSeconds": math.ceil(steps_of(kube.deadline_h, 3600)),
         **_ending(kube),
         "submitterConfig": {"backoffLimit": SUBMITTER_RETRIES},

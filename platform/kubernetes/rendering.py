@@ -5,6 +5,7 @@ In: the manifest. Out: YAML with a head that says where it came from.
 
 import shlex
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +16,12 @@ from platform.config.checks import ConfigError
 from platform.text import first_line
 
 
-def text(manifest: dict[str, Any], overrides: list[str], note: str = "") -> str:
-    """The manifest as YAML, headed by the command that made it, the one that applies it, and a note."""
+def text(manifest: dict[str, Any], overrides: list[str], notes: Sequence[str] = ()) -> str:
+    """The manifest as YAML, headed by the command that made it, the one that applies it, and notes."""
     shown = [override for override in overrides if not override.startswith("cluster.render_to=")]
     command = shlex.join([*COMMAND, *shown])
     head = f"# Rendered, not written: {command}\n# Run it with: kubectl apply -f THIS_FILE\n"
-    head += f"# Note: {note}\n" if note else ""
+    head += "".join(f"# Note: {note}\n" for note in notes)
     return head + yaml.dump(manifest, Dumper=_Plain, sort_keys=False, width=120)
 
 

@@ -12,7 +12,7 @@ from platform.config.checks import ConfigError, require
 from platform.config.experiment import Experiment
 from platform.config.sections import Config
 from platform.kubernetes import rendering
-from platform.kubernetes.rayjob import gpus_of, pods_of, rayjob
+from platform.kubernetes.rayjob import attempts_of, gpus_of, pods_of, rayjob
 
 REPEATED = ("train", "ensemble", "sweep", "check")  # jobs that repeat nothing that is done
 
@@ -38,9 +38,9 @@ def run(experiment: Experiment, given: Config, overrides: list[str], check: Call
     if experiment.config.job == "check":
         return _check(experiment, manifest, check)
     if cluster.render_to is not None:
-        note = schedule_note(experiment.config)
-        rendering.write(rendering.text(manifest, overrides, note), cluster.render_to)
-        if note:
+        notes = schedule_notes(experiment.config)
+        rendering.write(rendering.text(manifest, overrides, notes), cluster.render_to)
+        for note in notes:
             print(f"note: {note}", file=sys.stderr)
         return 0
     require(
@@ -50,7 +50,8 @@ def run(experiment: Experiment, given: Config, overrides: list[str], check: Call
     from platform.kubernetes.submit import submit  # the client takes a second to import
 
     print(summary(experiment), flush=True)
-    return submit(manifest, context=cluster.kube.context, follow=cluster.kube.follow)
+    tracking_uri = cluster.kube.tracking_uri_of(experiment.config.tracking.uri)
+    return submit(manifest, context=cluster.kube.context, follow=cluster.kube.follow, tracking_uri=tracking_uri)
 
 
 def _check(experiment: Experiment, manifest: dict[str, Any], check: Callable[[Experiment], int]) -> int:
@@ -60,7 +61,7 @@ def _check(experiment: Experiment, manifest: dict[str, Any], check: Callable[[Ex
     print(summary(experiment))
     spec = manifest["spec"].get("jobTemplate", manifest["spec"])
     print(f"there       {spec['entrypoint'].replace(' job=check', '')}")
-    if note := schedule_note(experiment.config):
+    for note in schedule_notes(experiment.config):
         print(f"note        {note}")
     try:
         status = check(experiment)
@@ -71,15 +72,25 @@ def _check(experiment: Experiment, manifest: dict[str, Any], check: Callable[[Ex
     return ask_cluster(manifest, experiment.config) or status
 
 
-def schedule_note(config: Config) -> str:
-    """What a schedule does that most would not expect; "": nothing."""
-    kube = config.cluster.kube
-    if kube is None or kube.schedule is None or config.fresh or config.job not in REPEATED:
-        return ""
-    return (
-        "without fresh=true the schedule trains once: each later job finds everything finished, or goes on with what "
-        "is not; fresh=true cluster.kube.retries=0 trains anew each time, and keeps the folders of before"
-    )
+def schedule_notes(config: Config) -> list[str]:
+    """What a schedule does that most would not expect, a line each."""
+    kube, notes = config.cluster.kube, []
+    if kube is None or kube.schedule is None:
+        return notes
+    if not config.fresh and config.job in REPEATED:
+        notes.append(
+            "without fresh=true the schedule trains once: each later job finds everything finished, or goes on with "
+            "what is not; fresh=true cluster.kube.retries=0 trains anew each time, and keeps the folders of before"
+        )
+    attempts = attempts_of(config, kube)
+    if (most := kube.most_hours(attempts)) is not None and kube.deadline_h > most:
+        remedy = f"cluster.kube.deadline_h={most} or " if most else ""
+        notes.append(
+            f"a job that is tried {attempts} times, each for up to {kube.deadline_h:g} hours, may still run when the "
+            f"schedule begins the next one, which fails as the folder is in use; {remedy}cluster.kube.retries=0 ends "
+            "it before that"
+        )
+    return notes
 
 
 def summary(experiment: Experiment) -> str:

@@ -7,6 +7,8 @@ import secrets
 import time
 
 from platform.config.checks import ConfigError
+from platform.config.kubernetes import MLFLOW
+from platform.kubernetes import addresses
 from platform.kubernetes.client import Away, Cluster, Object, Patience, Refused
 from platform.kubernetes.difference import differences, summary
 from platform.kubernetes.follow import follow as follow_to_end
@@ -19,13 +21,21 @@ from platform.signals import INTERRUPTED, signals
 _DELETION_S = 600.0  # pods get their grace period
 
 
-def submit(manifest: Object, *, context: str | None, follow: bool, patience: Patience | None = None) -> int:
+def submit(
+    manifest: Object,
+    *,
+    context: str | None,
+    follow: bool,
+    tracking_uri: str = MLFLOW,
+    patience: Patience | None = None,
+) -> int:
     """Create a RayJob, or find the same one that is there, and follow it.
 
     Args:
         manifest: a RayJob with name and namespace.
         context: of the kubeconfig; None: its current one, or the cluster of the pod this runs in.
         follow: print status and log until the end; else return once it is created.
+        tracking_uri: of MLflow, as the pods have it.
         patience: time limits.
 
     Returns:
@@ -36,7 +46,7 @@ def submit(manifest: Object, *, context: str | None, follow: bool, patience: Pat
         ConfigError: it cannot be created. Nothing was changed, but a finished job of that name may be deleted.
     """
     patience = patience or Patience()
-    submission = _Submission(manifest, patience, follow=follow)
+    submission = _Submission(manifest, tracking_uri, patience, follow=follow)
     try:
         with signals(KeyboardInterrupt):
             try:
@@ -57,7 +67,8 @@ class _Submission:
     cluster: Cluster
     job: Object
 
-    def __init__(self, manifest: Object, patience: Patience, *, follow: bool) -> None:
+    def __init__(self, manifest: Object, tracking_uri: str, patience: Patience, *, follow: bool) -> None:
+        self._tracking_uri = tracking_uri
         self.manifest, self._patience = manifest, patience  # the name may be taken: then it is under another
         self._namespace = manifest["metadata"]["namespace"]
         self._kubectl = f"kubectl -n {self._namespace}"
@@ -161,14 +172,12 @@ class _Submission:
         return self.manifest | {"metadata": self.manifest["metadata"] | {"name": name}}
 
     def _say_addresses(self) -> None:
-        kubectl = self._kubectl
         left = "(Ctrl-C leaves it running)" if self._following else "(cluster.kube.follow=true follows it)"
+        places = addresses.lines(self.cluster, self._namespace, self._name, self._tracking_uri)
         print(
-            f"  cluster    CLUSTER=$({kubectl} get rayjob {self._name} -o jsonpath={{.status.rayClusterName}})\n"
-            f"  dashboard  {kubectl} port-forward svc/$CLUSTER-head-svc 8265   then http://localhost:8265\n"
-            f"  its token  {kubectl} get secret $CLUSTER -o jsonpath={{.data.auth_token}} | base64 -d\n"
-            f"  MLflow     {kubectl} port-forward svc/mlflow 5000   then http://localhost:5000\n"
-            f"  stop it    {kubectl} delete rayjob {self._name} --wait=false   {left}",
+            *places,
+            f"  stop it    {self._kubectl} delete rayjob {self._name} --wait=false   {left}",
+            sep="\n",
             flush=True,
         )
 

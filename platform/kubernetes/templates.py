@@ -9,6 +9,7 @@ from typing import Any
 
 from platform.config.kubernetes import SPOT_LABELS, KubeConfig
 from platform.config.sections import Config
+from platform.experiment.fresh import FRESH_FOR
 from platform.kubernetes.entrypoint import CACHE, METRICS_PORT
 
 DRAIN_S = 30  # `ray start --block` on SIGTERM: Ray's own patience, in which members save
@@ -18,6 +19,7 @@ AGENT_PORT = 52365  # of each node's dashboard agent, which knows how the node i
 SCRAPED = (("launcher", METRICS_PORT), ("as-metrics", 44217), ("dash-metrics", 44227))
 TOKEN = "autoscaler-token"
 TOKEN_PATH = "/var/run/secrets/kubernetes.io/serviceaccount"
+CLUSTER_LABEL = "metadata.labels['ray.io/cluster']"  # of the operator: each attempt has another
 SCRATCH_GB = 10  # Ray's logs, on the node's disk
 LOCKED = {
     "allowPrivilegeEscalation": False,
@@ -46,6 +48,8 @@ def head(config: Config, kube: KubeConfig, labels: dict[str, str], *, scales: bo
         *({"name": name, "containerPort": port} for name, port in SCRAPED if kube.metrics),
     ]
     container["env"] += [{"name": "RAY_JOB_STOP_WAIT_TIME_S", "value": str(_grace_s(config))}]  # to save a last time
+    if config.fresh:  # a head that was replaced gets the same command
+        container["env"] += [{"name": FRESH_FOR, "valueFrom": {"fieldRef": {"fieldPath": CLUSTER_LABEL}}}]
     container["resources"] = _resources(kube.head_cpus, kube.head_memory_gb)
     spec = _ray_spec("platform-head", config, kube, container, shared_gb, cached=cached)
     if scales:

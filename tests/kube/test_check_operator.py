@@ -14,7 +14,7 @@ from tests.kube.checking import ENSEMBLE, QUICK, found, job_of, one
 from tests.kube.good_cluster import GATES, PATIENCE, operator
 
 pytestmark = pytest.mark.slow
-NIGHTLY = ("cluster.kube.schedule=@daily", "name=nightly")
+NIGHTLY = ("cluster.kube.schedule=@daily", "cluster.kube.deadline_h=20", "name=nightly")
 CONFIG = (
     "apiVersion: config.ray.io/v1alpha1\nkind: Configuration\nwatchNamespace: {watched}\nbatchScheduler: {scheduler}\n"
 )

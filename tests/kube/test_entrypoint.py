@@ -167,6 +167,10 @@ def test_shards_at_a_url_are_cached_on_the_pods_disks():
         (["bench.json=/home/me/x.json"], "bench.json is /home/me/x.json, which pods do not see"),
         (["fresh=true"], "fresh=true would start anew in each of cluster.kube.retries=3"),
         (
+            ["fresh=true", "cluster.kube.retries=0", "cluster.kube.queue=a"],
+            "fresh=true would start anew each time that Kueue takes the room away (cluster.kube.queue=a)",
+        ),
+        (
             ["tracking.uri=http://me:hidden@mlflow"],
             "tracking.uri holds a password or token, and a manifest is no place for one",
         ),

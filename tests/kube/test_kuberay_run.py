@@ -10,6 +10,9 @@ import yaml
 from jobs import check
 from platform.checkout import ROOT
 from platform.config.checks import ConfigError
+from platform.config.cluster import ClusterConfig
+from platform.config.kubernetes import KubeConfig
+from platform.config.sections import Config
 from platform.kubernetes import run as kuberay
 from tests.kube.rendered import composed
 
@@ -74,18 +77,38 @@ def test_it_is_written_to_a_file_or_printed(tmp_path: Path, capsys: pytest.Captu
 @pytest.mark.slow
 def test_a_schedule_that_would_repeat_nothing_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     path = tmp_path / "job.yaml"
-    nightly = [*IMAGENET, "cluster.kube.schedule=@daily", "name=nightly"]
+    nightly = [*IMAGENET, "cluster.kube.schedule=@daily", "cluster.kube.deadline_h=20", "name=nightly"]
     for words, says in (([], True), (["job=evaluate"], False), (["fresh=true", "cluster.kube.retries=0"], False)):
         assert run(*nightly, *words, f"cluster.render_to={path}") == 0
         assert ("note: without fresh=true the schedule trains once" in capsys.readouterr().err) == says
         assert ("# Note: without fresh=true the schedule trains once" in path.read_text()) == says
+        assert ("# Note: a job that is tried 4 times" in path.read_text()) == ("fresh=true" not in words)
         assert yaml.safe_load(path.read_text())["spec"]["timeZone"] == "UTC"
+
+
+@pytest.mark.parametrize(
+    ("job", "schedule", "deadline_h", "retries", "remedy"),
+    [
+        ("train", "@daily", 20, 3, "cluster.kube.deadline_h=5.9 or cluster.kube.retries=0"),
+        ("train", "@daily", 5.9, 3, None),
+        ("train", "@daily", 20, 0, None),
+        ("deliver", "@daily", 20, 3, None),  # tried once
+        ("train", "*/20 * * * *", 0.2, 3, "cluster.kube.retries=0"),
+    ],
+)
+def test_tries_that_may_reach_into_the_next_job_of_a_schedule_are_noted(
+    job: str, schedule: str, deadline_h: float, retries: int, remedy: str | None
+):
+    kube = KubeConfig(schedule=schedule, deadline_h=deadline_h, retries=retries)
+    notes = kuberay.schedule_notes(Config(job=job, cluster=ClusterConfig(kube=kube)))
+    said = [note for note in notes if "may still run" in note]
+    assert [note.rpartition("; ")[2] for note in said] == ([f"{remedy} ends it before that"] if remedy else [])
 
 
 @pytest.mark.slow
 def test_a_job_of_the_clock_is_applied_not_followed():
     with pytest.raises(ConfigError, match=r"which nobody follows; add cluster\.render_to=FILE"):
-        run(*IMAGENET, "cluster.kube.schedule=@daily", "name=nightly")
+        run(*IMAGENET, "cluster.kube.schedule=@daily", "cluster.kube.deadline_h=20", "name=nightly")
 
 
 @pytest.mark.slow

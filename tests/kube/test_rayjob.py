@@ -10,6 +10,7 @@ from platform.checkout import ROOT
 from platform.config.checks import ConfigError
 from platform.config.kubernetes import SPOT_LABELS
 from platform.kubernetes import rendering
+from platform.kubernetes.names import is_same, whose
 from tests.kube.lint import findings
 from tests.kube.rendered import composed, on_kubernetes, render
 from tests.kube.schema import CRDS, errors
@@ -132,10 +133,35 @@ def test_as_many_pods_as_the_members_need_side_by_side(words: list[str], pods: t
     assert cluster.get("enableInTreeAutoscaling", False) == (pods[0] < pods[1])
 
 
-def test_a_deadline_is_as_many_seconds_as_were_asked_for():
+def test_time_limits_are_as_many_seconds_as_were_asked_for():
     """Floats make 252.00000000000003 seconds of 0.07 hours."""
-    rayjob = render("+experiment=googlenet", "cluster.kube.deadline_h=0.07")
-    assert rayjob["spec"]["activeDeadlineSeconds"] == 252
+    words = ["cluster.kube.deadline_h=0.07", "cluster.kube.start_timeout_s=90"]
+    spec = render("+experiment=googlenet", *words)["spec"]
+    assert (spec["activeDeadlineSeconds"], spec["preRunningDeadlineSeconds"]) == (252, 90)
+    nightly = render("+experiment=googlenet", "cluster.kube.schedule=@daily", *words)["spec"]["jobTemplate"]
+    assert (nightly["activeDeadlineSeconds"], nightly["preRunningDeadlineSeconds"]) == (252, 90)
+
+
+def test_a_submitter_whose_head_is_gone_is_ended_within_two_minutes():
+    (container,) = render("+experiment=googlenet")["spec"]["submitterPodTemplate"]["spec"]["containers"]
+    probe = container["livenessProbe"]
+    assert probe.get("initialDelaySeconds", 0) == 0
+    failing_s = probe["periodSeconds"] * probe["failureThreshold"] + probe["timeoutSeconds"]
+    assert failing_s + probe["terminationGracePeriodSeconds"] <= 120
+
+
+@pytest.mark.parametrize("words", [[], ["cluster.kube.schedule=@daily", "cluster.kube.deadline_h=20"]])
+def test_a_run_is_begun_anew_once_for_the_cluster_of_its_head(words: list[str]):
+    """By a label that KubeRay gives the head: each attempt, and each job of a schedule, has another cluster."""
+    fresh = job_of(render("+experiment=googlenet", "fresh=true", "cluster.kube.retries=0", *words))
+    assert _of_head(fresh)["PLATFORM_FRESH_FOR"] == {"fieldRef": {"fieldPath": "metadata.labels['ray.io/cluster']"}}
+    assert "PLATFORM_FRESH_FOR" not in _of_head(job_of(render("+experiment=googlenet", *words)))
+
+
+def _of_head(rayjob: dict[str, Any]) -> dict[str, Any]:
+    """The variables of the head's container."""
+    (container,) = rayjob["spec"]["rayClusterSpec"]["headGroupSpec"]["template"]["spec"]["containers"]
+    return {each["name"]: each.get("valueFrom", each.get("value")) for each in container["env"]}
 
 
 @pytest.mark.slow
@@ -214,7 +240,7 @@ def test_a_sweep_must_say_how_many_pods():
         (["name=0815"], r"run-0815-[0-9a-f]{6}"),
         (["name='Größe'"], r"grosse-[0-9a-f]{6}"),
         (["name='実験'"], r"run-[0-9a-f]{6}"),
-        ([f"name={'a' * 37}", "cluster.kube.schedule=@daily"], r"a{29}-[0-9a-f]{6}"),
+        ([f"name={'a' * 37}", "cluster.kube.schedule=@weekly", "cluster.kube.deadline_h=9"], r"a{29}-[0-9a-f]{6}"),
     ],
 )
 def test_names_are_such_as_kubernetes_takes(words: list[str], name: str):
@@ -233,6 +259,16 @@ def test_names_are_such_as_kubernetes_takes(words: list[str], name: str):
 def test_annotations_say_which_experiment_it_is(words: list[str], folder: str):
     said = render("+experiment=googlenet", "name=v1.0", *words)["metadata"]["annotations"]
     assert said == {"platform/experiment": "v1.0", "platform/folder": folder, "platform/job": "train"}
+
+
+def test_the_job_of_a_schedule_says_it_too():
+    """KubeRay makes it without our annotations, and with all of the spec."""
+    cron = render("+experiment=googlenet", "name=nightly", "cluster.kube.schedule=@daily", "cluster.kube.deadline_h=20")
+    name = {"name": "nightly-29340000", "annotations": {"ray.io/cronjob-scheduled-timestamp": "2026-11-30T02:00:00Z"}}
+    made = {"metadata": name, "spec": cron["spec"]["jobTemplate"]}
+    assert whose(made) == "experiment nightly in platform-data:runs/nightly"
+    assert is_same(made, cron)
+    assert not is_same(made, render("+experiment=googlenet", "name=other"))
 
 
 def test_the_grace_of_a_pod_covers_ray_draining_and_a_last_checkpoint():
@@ -322,8 +358,26 @@ def test_a_cluster_goes_with_its_job_whether_it_succeeds_or_fails():
         (["cluster.kube.time_zone=Europe/Berlim"], "cluster.kube.time_zone is 'Europe/Berlim'; give UTC, or a name as"),
         (["cluster.kube.time_zone=Local"], "cluster.kube.time_zone is 'Local'; give UTC, or a name as Europe/Berlin"),
         (
-            ["cluster.kube.schedule=@daily", "cluster.kube.queue=a"],
+            ["cluster.kube.schedule=@yearly", "cluster.kube.queue=a"],
             "cluster.kube.schedule does not go with queue or gang",
+        ),
+        (
+            ["cluster.kube.schedule='0 2 * * *'"],
+            "cluster.kube.deadline_h is 168.0, and cluster.kube.schedule (0 2 * * *) begins the next job before that, "
+            "on a cluster of its own, which fails as the run's folder is in use; lower deadline_h to 23.9 or less",
+        ),
+        (
+            ["cluster.kube.schedule='0 2 * * *'", "cluster.kube.time_zone=Europe/Berlin", "cluster.kube.deadline_h=23"],
+            "lower deadline_h to 22.9 or less",
+        ),
+        (["cluster.kube.schedule=@weekly"], "lower deadline_h to 167.9 or less"),
+        (
+            ["cluster.kube.schedule='*/10 * * * *'", "cluster.kube.deadline_h=0.1"],
+            "cluster.kube.schedule is '*/10 * * * *', too often for a cluster to begin and end; give a time every",
+        ),
+        (
+            ["cluster.kube.queue=a", "cluster.kube.keep_failed_s=900"],
+            "cluster.kube.keep_failed_s is 900, and with a queue KubeRay would keep the cluster of a job that",
         ),
         (["cluster.kube.queue_priority=a"], "cluster.kube.queue_priority is a, without effect; add cluster.kube.queue"),
         (["cluster.kube.gang_queue=a"], "cluster.kube.gang_queue is a, without effect; add cluster.kube.gang"),

@@ -16,6 +16,7 @@ import requests
 
 from platform.checkout import ROOT
 from tests.kube.handmade import rayjob
+from tests.kube.rendered import render
 from tests.kube.standin.container import ManifestError, Secrets
 from tests.kube.standin.derive import Manifest
 from tests.kube.standin.operator import Operator
@@ -284,6 +285,27 @@ def test_a_lost_head_costs_an_attempt_where_the_submitter_may_not_try_again(star
         assert "failed with exit code 4" in status.message
         assert (status.failed, len(operator.clusters)) == (2, 2)
         operator.wait(lambda: len(operator.workers()) == 1, timeout_s=END_S)  # no rule deletes the cluster
+
+
+def test_each_attempt_has_its_own_time_to_start_and_the_next_is_tried(start: Start, volume: Path):
+    words = ["+experiment=googlenet", "name=late", "cluster=kuberay_dev", "cluster.kube.start_timeout_s=60"]
+    manifest = render(*words, "cluster.kube.retries=1")
+    assert manifest["spec"]["preRunningDeadlineSeconds"] == 60
+    manifest["spec"]["preRunningDeadlineSeconds"] = 1
+    head = manifest["spec"]["rayClusterSpec"]["headGroupSpec"]["template"]["spec"]["containers"][0]
+    head["command"] = ["/bin/bash", "-c", "exec sleep 600 # in place of ray start"]  # as while an image is pulled
+    with start(manifest) as operator:
+        retried = operator.wait_for("Retrying", timeout_s=START_S)
+        assert (retried.reason, retried.job_status, retried.failed) == ("PreRunningDeadlineExceeded", "", 1)
+        status = operator.run(timeout_s=START_S)
+        assert (status.job_deployment_status, status.reason) == ("Failed", "PreRunningDeadlineExceeded")
+        assert (status.failed, len(operator.clusters)) == (2, 2)
+        assert retried.start_time
+        assert status.start_time
+        assert status.end_time
+        assert status.start_time >= retried.start_time + 1  # the second counts from its own start
+        assert status.end_time >= status.start_time + 1
+        assert operator.submitters == []
 
 
 HOLD = """
