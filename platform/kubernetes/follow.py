@@ -12,7 +12,7 @@ from platform.console import clock
 from platform.kubernetes.client import Away, Cluster, Object, Patience, Refused
 from platform.kubernetes.logs import SubmitterLogs
 from platform.kubernetes.refusals import reason_of
-from platform.kubernetes.states import OVER, deployment_of, ended_at, ending, is_stopped, outlives_a_stop
+from platform.kubernetes.states import OVER, deployment_of, ended_at, ending, is_stopped, outlives_a_stop, then
 from platform.kubernetes.status import Status
 from platform.text import as_on_terminal
 
@@ -156,7 +156,7 @@ class _Follower:
         if status.get("jobStatus") == "SUCCEEDED":
             self._say("Complete: the job succeeded, and the RayJob was deleted")
             return 0
-        self._say("the RayJob was deleted before its end; the same command makes it anew and resumes")
+        self._say(f"the RayJob was deleted before its end; the same command makes it anew and {then(self._job)}")
         return 1
 
     def _lost(self) -> int:

@@ -16,7 +16,7 @@ OVER = ("Complete", "Failed", "ValidationFailed")  # jobDeploymentStatus
 _NOT_RETRIED = {
     "JobStatusCheckTimeoutExceeded": (
         "the head did not answer the operator for so long (300 s, or its RAYJOB_STATUS_CHECK_TIMEOUT_SECONDS), "
-        "which is not retried: its node may be gone; the same command makes a new cluster and resumes"
+        "which is not retried: its node may be gone; the same command makes a new cluster and {then}"
     ),
 }
 
@@ -48,14 +48,20 @@ def ending(job: Object) -> tuple[int, str]:
         return 0, "Complete: the job succeeded"
     if is_stopped(job):
         said = "Complete: somebody stopped the job (ray job stop, the dashboard); what it saved stays"
-        return INTERRUPTED, f"{said}, and the same command resumes it"
+        return INTERRUPTED, f"{said}, and the same command {then(job)}"
     message = _message(status)
     why = one_line(": ".join(filter(None, (status.get("reason"), message)))) or "no reason is given"
     found = re.search(r"failed with exit code (-?\d+)", str(status.get("message") or ""))
     code = int(found[1]) if found else 1
-    more = _NOT_RETRIED.get(status.get("reason") or "")
+    more = _NOT_RETRIED.get(status.get("reason") or "", "").format(then=then(job))
     text = f"{deployment_of(job)}: {why}; {more}" if more else f"{deployment_of(job)}: {why}"
     return (128 - code if code < 0 else code & 0xFF) or 1, text
+
+
+def then(job: Object) -> str:
+    """What the command of a job that is over does when it is given again."""
+    words = str((job.get("spec") or {}).get("entrypoint") or "").split()
+    return "starts over (fresh=true)" if "fresh=true" in words else "resumes"
 
 
 def deployment_of(job: Object) -> str:

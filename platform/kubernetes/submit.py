@@ -15,7 +15,7 @@ from platform.kubernetes.follow import follow as follow_to_end
 from platform.kubernetes.kubeconfig import connect
 from platform.kubernetes.names import is_same, names_to_look_for, names_to_take, renamed, whose
 from platform.kubernetes.refusals import explained
-from platform.kubernetes.states import OVER, deployment_of, state
+from platform.kubernetes.states import OVER, deployment_of, state, then
 from platform.signals import INTERRUPTED, signals
 
 _DELETION_S = 600.0  # pods get their grace period
@@ -138,7 +138,8 @@ class _Submission:
         """Delete a job that is over, and wait until all that it owned is gone."""
         where = f"rayjob {self._namespace}/{self._name}"
         if not present["metadata"].get("deletionTimestamp"):
-            print(f"{where} has ended before ({state(present)}): it is made anew, and resumes", flush=True)
+            goes_on = then(self.manifest)
+            print(f"{where} has ended before ({state(present)}): it is made anew, and {goes_on}", flush=True)
             self.cluster.delete(self._namespace, self._name, present["metadata"]["uid"])
         else:
             print(f"{where} is being deleted: waiting for its end", flush=True)

@@ -18,6 +18,7 @@ from platform.checkout import ROOT
 from platform.config.checks import ConfigError
 from platform.kubernetes.client import Patience
 from platform.kubernetes.follow import LOST
+from platform.kubernetes.states import ending
 from platform.kubernetes.submit import submit
 from platform.signals import INTERRUPTED
 from tests.kube.apiserver import TOKEN, ApiServer
@@ -518,6 +519,22 @@ def test_the_same_command_makes_a_finished_job_anew_once_all_of_the_old_one_is_g
     assert before
     assert after
     assert before["metadata"]["uid"] != after["metadata"]["uid"]
+
+
+@pytest.mark.parametrize(("words", "goes_on"), [("", "resumes"), (" fresh=true", "starts over (fresh=true)")])
+def test_a_command_that_starts_over_is_not_said_to_resume(
+    server: ApiServer, capsys: pytest.CaptureFixture[str], words: str, goes_on: str
+):
+    job = rayjob(ENTRYPOINT + words)
+    submit(job, context=None, follow=False, patience=QUICK)
+    server.store.set_status("ens", FAILED)
+    submit(job, context=None, follow=False, patience=QUICK)
+    assert f": it is made anew, and {goes_on}\n" in capsys.readouterr().out
+    for status in (
+        {"jobDeploymentStatus": "Complete", "jobStatus": "STOPPED"},
+        {**FAILED, "reason": "JobStatusCheckTimeoutExceeded"},
+    ):
+        assert ending(job | {"status": status})[1].endswith(f" {goes_on}")
 
 
 def test_a_finished_job_stays_when_its_successor_would_be_refused(server: ApiServer):
