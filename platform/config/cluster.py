@@ -27,8 +27,8 @@ class ClusterConfig:
     # Of a cluster that is joined: workers that it is to have room for, whose nodes may come after the head. The command
     # of a RayJob has what its manifest asks for (of a range the minimum). 0: what is there is all that is waited for
     expected_workers: int = 0
-    # Seconds to wait for them; then it goes on with what is there, if a member fits. And for the experiment's lock, which
-    # a file server keeps for a while when the node that has it is lost
+    # Seconds to wait for them; then it goes on with what is there, if a member fits. And for the experiment's lock,
+    # which a file server keeps for a while when the node that has it is lost
     expected_within_s: float = 600.0
     stall_timeout_s: int = 600  # a worker without progress for longer is killed, and its group restarted
     dashboard: bool = False  # of the local Ray
@@ -71,8 +71,8 @@ class ClusterConfig:
 
     @property
     def lock_within_s(self) -> float:
-        """Seconds to wait for the experiment's lock: a head that comes in the place of another may find that of a launcher
-        whose node is gone."""
+        """Seconds to wait for the experiment's lock: a head that comes in the place of another may find that of a
+        launcher whose node is gone."""
         return self.expected_within_s if self.expected_workers else 0.0
 
     def _require_expected(self) -> None:
