@@ -19,6 +19,9 @@ AFTER_END_S = 30.0  # of the job, in which the submitter prints its last lines; 
 FAILURES = 3  # after which it is said; of an older pod the next one is read then: its node may be lost
 SUBMITTER = "ray-job-submitter"  # the container; a mesh may put others beside it
 _KUBELET = re.compile(r"https?://(?:[^/@ ]*@)?(?P<node>[^/:]+|\[[^]]+\]):\d+/containerLogs/[^ ]*: (?P<why>.*)")
+_BROKEN = re.compile(
+    r"WebSocket closed for job \S+ with close code (?!1000\b)\d+"
+)  # `ray job logs`, before its traceback
 _USUAL = ("ContainerCreating", "PodInitializing")  # what a container waits for that starts
 
 
@@ -100,6 +103,10 @@ class SubmitterLogs:
                 if log.is_new(line):
                     self._said[log.job][hash(line)] += 1
                     self._put(line)
+                if _BROKEN.search(line):
+                    self._put(f"{log.name} has lost its connection to the head, and ends; the next submitter goes on")
+                    log.end()  # what follows is a traceback of Ray's
+                    return
                 if self._stopped.is_set() or log.is_after(self._until):
                     return
             log.answers = 0
@@ -156,6 +163,10 @@ class PodLog:
             self.expected[hash(line)] -= 1
             return False
         return True
+
+    def end(self) -> None:
+        """Read no more of it."""
+        self._done = True
 
     def is_after(self, seconds: int | None) -> bool:
         """Whether its newest line is of a later time than that (since 1970)."""

@@ -84,7 +84,7 @@ def worker(
 
 def submitter(kube: KubeConfig, labels: dict[str, str]) -> dict[str, Any]:
     """The pod that hands the command to the head and prints its output. The operator sets what it runs. It is ended
-    about 80 s after the head's node has vanished (see `submitter_probe`), and its next pod finds the next head."""
+    within two minutes of the loss of the head's node (see `submitter_probe`), and its next pod finds the next head."""
     container = {
         "name": "ray-job-submitter",
         "image": kube.image,

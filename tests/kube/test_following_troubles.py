@@ -166,6 +166,28 @@ def test_a_head_that_does_not_answer_the_operator_is_told_with_what_its_pods_say
     assert output.index(silent) < output.rindex("Running (RUNNING)\n")
 
 
+def test_a_head_that_is_lost_is_a_line_and_no_traceback_of_rays(
+    server: ApiServer, operator: Operator, capsys: pytest.CaptureFixture[str]
+):
+    closed = "INFO sdk.py:520 -- WebSocket closed for job ens-7x with close code {}"
+    trace = ["Traceback (most recent call last):", "RuntimeError: WebSocket connection closed unexpectedly"]
+
+    def play(store: ApiStore) -> None:
+        store.set_status("ens", {**INITIALIZING, **RUNNING})
+        submitter(store, "ens-1", ["step 0", closed.format(1006), *trace], end="Failed")
+        submitter(store, "ens-2", ["step 1", closed.format(1000), "done"])
+        store.set_status("ens", COMPLETE)
+
+    operator.plays(play)
+    assert follow() == 0
+    output = capsys.readouterr().out
+    assert steps(output) == ["step 0", "step 1"]
+    assert "ens-1 has lost its connection to the head, and ends; the next submitter goes on\n" in output
+    assert "Traceback" not in output
+    assert "unexpectedly" not in output
+    assert "done\n" in output
+
+
 def test_a_submitter_that_waits_for_ever_does_not_keep_the_end_from_being_told(
     server: ApiServer, operator: Operator, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ):
