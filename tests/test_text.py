@@ -69,7 +69,7 @@ def test_another_queue_is_a_difference():
 
 
 def _pod(name: str, phase: str = "Pending", **status: Any) -> dict[str, Any]:
-    return {"metadata": {"name": name}, "status": {"phase": phase, **status}}
+    return {"metadata": {"name": name, "labels": {"ray.io/cluster": "ens"}}, "status": {"phase": phase, **status}}
 
 
 def _waiting(reason: str, message: str = "") -> dict[str, Any]:
@@ -104,7 +104,7 @@ def test_pods_that_wait_say_why_and_those_that_are_on_their_way_are_counted():
         "waiting for 6 of 7 pods (2 pending: Insufficient nvidia.com/gpu, didn't match Pod's node affinity; "
         '1 pending: ImagePullBackOff: Back-off pulling image "platform:x"; '
         '1 pending: FailedMount: claim "platform-data" not found; '
-        "1 pending: ray-worker ended with 137 (OOMKilled))"
+        "1 not ready: ray-worker ended with 137 (OOMKilled))"
     )
     assert situation(pods[:1], []) == ""
 
