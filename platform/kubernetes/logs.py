@@ -19,9 +19,8 @@ AFTER_END_S = 30.0  # of the job, in which the submitter prints its last lines; 
 FAILURES = 3  # after which it is said; of an older pod the next one is read then: its node may be lost
 SUBMITTER = "ray-job-submitter"  # the container; a mesh may put others beside it
 _KUBELET = re.compile(r"https?://(?:[^/@ ]*@)?(?P<node>[^/:]+|\[[^]]+\]):\d+/containerLogs/[^ ]*: (?P<why>.*)")
-_BROKEN = re.compile(
-    r"WebSocket closed for job \S+ with close code (?!1000\b)\d+"
-)  # `ray job logs`, before its traceback
+# What `ray job logs` says before a traceback of its own, which follows this close code alone.
+_BROKEN = re.compile(r"INFO sdk\.py:\d+ -- WebSocket closed for job \S+ with close code 1006\b")
 _USUAL = ("ContainerCreating", "PodInitializing")  # what a container waits for that starts
 
 

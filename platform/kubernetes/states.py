@@ -34,7 +34,7 @@ def state(job: Object) -> str:
     if deployment == "Retrying":
         why = one_line(": ".join(filter(None, (status.get("reason"), _message(status)))))
         return f"Retrying: attempt {failed} of {attempts} failed{f' ({why})' if why else ''}; the next one resumes"
-    number = failed if deployment in OVER and failed else failed + 1
+    number = failed if deployment == "Failed" else failed + 1  # which the operator has counted already
     attempt = f", attempt {number} of {attempts}" if failed else ""
     if not deployment:
         return f"New{attempt}: waits for the KubeRay operator"

@@ -34,9 +34,7 @@ class Status:
         self._cluster, self._namespace, self._name = cluster, namespace, name
         self._patience, self._say_once = patience, say_once
         self._new_since: float | None = None  # when it was first seen waiting for the operator, if it is
-        self._silent_since: float | None = (
-            None  # when the head was first seen not to answer the operator, if it does not
-        )
+        self._silent_since: float | None = None  # when the head was first seen silent, if it is
 
     def of(self, job: Object) -> str:
         """One line; of a job that waits, why."""

@@ -7,6 +7,7 @@ import pytest
 from platform.kubernetes.attempt import Attempt
 from platform.kubernetes.client import Object
 from platform.kubernetes.pods import situation, unschedulable
+from platform.kubernetes.states import state
 
 QUOTA = "exceeded quota: gpus, requested: requests.nvidia.com/gpu=1, used: 6, limited: 6"
 REFUSED = f'pods "ens-b-workers-worker-x7k2p" is forbidden: {QUOTA}'
@@ -81,6 +82,15 @@ def test_a_pod_that_has_a_node_now_is_not_told_to_have_none():
     scheduled = {"type": "PodScheduled", "status": "True"}
     said = [warning("a", "FailedScheduling", "0/5 nodes are available: 5 Insufficient cpu.")]
     assert situation([pod("a", "Pending", conditions=[scheduled])], said) == "waiting for 1 of 1 pods"
+
+
+def test_a_job_that_is_over_tells_of_the_attempt_that_ended_it():
+    ended = job(failed=1)
+    ended["spec"]["backoffLimit"] = 3
+    ended["status"] |= {"jobDeploymentStatus": "Failed", "jobStatus": "FAILED"}
+    assert state(ended) == "Failed (FAILED), attempt 1 of 4"
+    ended["status"] |= {"jobDeploymentStatus": "Complete", "jobStatus": "SUCCEEDED"}
+    assert state(ended) == "Complete (SUCCEEDED), attempt 2 of 4"
 
 
 def test_of_the_pods_that_submit_the_newest_counts():

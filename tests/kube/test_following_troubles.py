@@ -175,7 +175,7 @@ def test_a_head_that_is_lost_is_a_line_and_no_traceback_of_rays(
     def play(store: ApiStore) -> None:
         store.set_status("ens", {**INITIALIZING, **RUNNING})
         submitter(store, "ens-1", ["step 0", closed.format(1006), *trace], end="Failed")
-        submitter(store, "ens-2", ["step 1", closed.format(1000), "done"])
+        submitter(store, "ens-2", ["step 1", closed.format(1011), "done"])
         store.set_status("ens", COMPLETE)
 
     operator.plays(play)
